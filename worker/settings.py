@@ -1,0 +1,109 @@
+"""Every setting of the worker, its default and its limits."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "USER_WORKER_"
+FIFO_SUFFIX = ".fifo"
+RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
+DAY = 86_400
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line for a person."""
+
+
+class Settings(BaseSettings):
+    """The settings, read from `USER_WORKER_*` variables.
+
+    The AWS region, endpoint and credentials are the SDK's own (`AWS_DEFAULT_REGION`,
+    `AWS_ENDPOINT_URL`, ...) and not repeated here.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    env: Literal["dev", "test", "prod"] = "dev"
+    repository: Literal["dynamodb", "memory"] = "dynamodb"
+    table: str = Field("users", pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+    command_queue: str = Field("user-commands", pattern=RESOURCE_NAME)
+    priority_queue: str | None = Field(None, pattern=RESOURCE_NAME)
+    dead_letter_queue: str = Field("user-commands-dlq", pattern=RESOURCE_NAME)
+    events_topic: str = Field("user-events", pattern=r"^[A-Za-z0-9_-]{1,250}(\.fifo)?$")
+    visibility_timeout: int = Field(60, ge=1, le=43_200)
+    """Seconds; `provision` sets it on the queue, renewal follows half of it."""
+    max_receives: int = Field(12, ge=1, le=1_000)
+    """The queue's redrive policy; on the last receive the worker dead-letters itself."""
+    outcome_days: int = Field(90, ge=28, le=3_650)
+    """How long outcomes are kept: at least SQS retention (14 days) plus the DLQ's (14)."""
+    roles: tuple[str, ...] = ("customer", "lab_assistant", "admin")
+    relay_interval: float = Field(5.0, gt=0, le=300)
+    """Seconds between two looks of the relay at the outbox, before jitter."""
+    relay_age: float = Field(30.0, ge=0, le=3_600)
+    """Seconds after which an outbox pointer is taken to be left behind."""
+    registration_grace: float = Field(60.0, ge=0, le=900)
+    """Seconds after sending during which an unknown user may still be on its way."""
+    create_resources: bool = None  # type: ignore[assignment]  # filled in below from `env`
+    log_format: Literal["console", "json"] = None  # type: ignore[assignment]  # as above
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_environment(cls, values: dict[str, object]) -> dict[str, object]:
+        production = values.get("env") == "prod"
+        values.setdefault("create_resources", not production)
+        values.setdefault("log_format", "console" if values.get("env", "dev") == "dev" else "json")
+        return values
+
+    @field_validator("roles")
+    @classmethod
+    def _roles_are_names(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
+        if not roles or not all(role.isidentifier() and role.islower() for role in roles):
+            raise ValueError("must be lower-case names, one at least")
+        return roles
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.env == "prod" and self.create_resources:
+            raise ValueError(f"{PREFIX}CREATE_RESOURCES must not be true when {PREFIX}ENV is prod")
+        if self.env == "prod" and self.repository == "memory":
+            raise ValueError(f"{PREFIX}REPOSITORY must not be memory when {PREFIX}ENV is prod")
+        if self.fifo != self.dead_letter_queue.endswith(FIFO_SUFFIX):
+            raise ValueError(
+                f"{PREFIX}COMMAND_QUEUE and {PREFIX}DEAD_LETTER_QUEUE must both be FIFO or neither"
+            )
+        return self
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the command queue is FIFO."""
+        return self.command_queue.endswith(FIFO_SUFFIX)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues to serve, the more urgent first."""
+        return tuple(name for name in (self.priority_queue, self.command_queue) if name)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: with one line that names the variable and the rule.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from error
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = PREFIX + "_".join(str(part) for part in problem["loc"][:1]).upper()
+        reason = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {reason}" if problem["loc"] else reason)
+    return "; ".join(problems)

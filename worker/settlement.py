@@ -1,0 +1,101 @@
+"""What becomes of a received message: done, later or dead.
+
+The batch task decides; the transport, which alone holds the receipts, carries it out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TypeAlias, TypedDict
+
+
+class ReceivedMessage(TypedDict):
+    """One SQS message as the transport hands it to the task; it carries no receipt."""
+
+    message_id: str
+    body: str
+    receives: int
+    """ApproximateReceiveCount: 1 on the first delivery."""
+    sent_at: float
+    """SentTimestamp, in seconds since the epoch."""
+    group_id: str | None
+    """MessageGroupId; on a FIFO queue, messages of one group apply in order."""
+    fifo: bool
+    """Whether the queue is FIFO (a group id alone does not say: fair queues have one too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Delete the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Make the message visible again after `delay` seconds (0 to 43,200)."""
+
+    delay: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Send the message to the dead-letter queue, then delete it.
+
+    `detail` names the field and the rule, never a value. `body` replaces the message's
+    body there when it held a secret; `None` leaves it unchanged.
+    """
+
+    code: str
+    detail: str
+    body: str | None = None
+
+
+Settlement: TypeAlias = Done | Later | Dead
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settlements:
+    """The settlements of one batch, in the order of its messages.
+
+    Celery gives the parent process the `repr` of a task's result and nothing else, so the
+    `repr` is the wire format. (Not a tuple: Celery would look inside one for its `repr`.)
+    """
+
+    items: tuple[Settlement, ...]
+
+    def __repr__(self) -> str:
+        """Give the settlements as JSON."""
+        return json.dumps([_render(item) for item in self.items], separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Settlements:
+        """Read back what `repr` wrote.
+
+        Raises:
+            ValueError: the text is not such a list.
+        """
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise ValueError("settlements are a JSON list")
+        return cls(tuple(_parse(row) for row in rows))
+
+
+def _render(settlement: Settlement) -> list[str | int | None]:
+    match settlement:
+        case Done():
+            return ["done"]
+        case Later(delay):
+            return ["later", delay]
+        case Dead(code, detail, body):
+            return ["dead", code, detail, body]
+
+
+def _parse(row: object) -> Settlement:
+    match row:
+        case ["done"]:
+            return Done()
+        case ["later", int(delay)]:
+            return Later(delay)
+        case ["dead", str(code), str(detail), None | str() as body]:
+            return Dead(code, detail, body)
+    raise ValueError("not a settlement")
