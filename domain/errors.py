@@ -1,0 +1,46 @@
+"""What can go wrong in the domain: a value that is none, and a command that is refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DomainError(Exception):
+    """Base of the domain's errors."""
+
+
+class InvalidValueError(DomainError, ValueError):
+    """A value breaks a rule; the message states the rule and never the value."""
+
+
+class RejectionCode(StrEnum):
+    """Why a command was refused; recorded with its outcome and published."""
+
+    EMAIL_TAKEN = "EmailTaken"
+    USER_ALREADY_EXISTS = "UserAlreadyExists"
+    USER_NOT_FOUND = "UserNotFound"
+    USER_ERASED = "UserErased"
+    USER_BANNED = "UserBanned"
+    USER_LOCKED = "UserLocked"
+    USER_DEACTIVATED = "UserDeactivated"
+    VERSION_CONFLICT = "VersionConflict"
+    COMMAND_EXPIRED = "CommandExpired"
+    TOKEN_INVALID = "TokenInvalid"  # noqa: S105 - a code, no secret
+    TOKEN_EXPIRED = "TokenExpired"  # noqa: S105 - a code, no secret
+    CREDENTIAL_STALE = "CredentialStale"
+    SESSION_ALREADY_EXISTS = "SessionAlreadyExists"
+    SESSION_NOT_FOUND = "SessionNotFound"
+    SESSION_EXPIRED = "SessionExpired"
+    REFRESH_TOKEN_REUSED = "RefreshTokenReused"  # noqa: S105 - a code, no secret
+    TWO_FACTOR_ALREADY_ENABLED = "TwoFactorAlreadyEnabled"
+    TWO_FACTOR_NOT_ENABLED = "TwoFactorNotEnabled"
+    CODE_INVALID = "CodeInvalid"
+
+
+class RejectedError(DomainError):
+    """The domain refuses a command; nothing was changed."""
+
+    def __init__(self, code: RejectionCode) -> None:
+        """Refuse with `code`."""
+        super().__init__(code.value)
+        self.code = code

@@ -1,0 +1,284 @@
+"""What the domain asks of the world: a store of users, an outbox, a publisher, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from domain.errors import RejectionCode
+from domain.events import RecordedEvent
+from domain.model import Session, TwoFactor, User
+from domain.values import EmailAddress
+
+
+class StoreUnavailableError(Exception):
+    """A store or a topic cannot serve now (throttled, down, timed out): try again later."""
+
+
+class CommandKey(NamedTuple):
+    """Under what a command's outcome is kept: its user and its id.
+
+    `user_id` is `None` for the record that a command naming its user by e-mail address leaves
+    under its id alone.
+    """
+
+    user_id: str | None
+    command_id: str
+
+
+class Status(StrEnum):
+    """How a command ended."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one command ended, kept so that it is never decided twice."""
+
+    command_id: str
+    command_type: str
+    user_id: str | None
+    """`None`: named by an e-mail address that nobody has."""
+    by_email: bool
+    """Whether a second record, under the command's id alone, says the same."""
+    fingerprint: str
+    status: Status
+    code: RejectionCode | None
+    events: tuple[RecordedEvent, ...]
+    version: int
+    """The aggregate's version after the command; 0 where there is no user."""
+    recorded_at: datetime
+    expires_at: datetime
+    source: str
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a round of commands needs to know; nothing twice."""
+
+    users: AbstractSet[str] = frozenset()
+    sessions: AbstractSet[tuple[str, str]] = frozenset()
+    """Pairs of user id and session id."""
+    two_factors: AbstractSet[str] = frozenset()
+    """User ids."""
+    addresses: AbstractSet[str] = frozenset()
+    """Keys of addresses (`EmailAddress.key`)."""
+    outcomes: AbstractSet[CommandKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was stored, read consistently item by item; what is absent is not stored."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    """With the sessions and the second factor that were asked for. Fresh copies: the caller's."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Owner's user id by address key."""
+    outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """All that one user's commands of a round write, together or not at all."""
+
+    user_id: str | None
+    """`None`: only the outcome of a command by an e-mail address that nobody has."""
+    outcomes: tuple[Outcome, ...]
+    """One a command, in order; written on the condition that there is none yet."""
+    read_version: int = 0
+    """The stored version this was decided on, 0 when there was no user; condition of `user`."""
+    user: User | None = None
+    """The final state; `None` when the commands changed none."""
+    saved_sessions: tuple[Session, ...] = ()
+    """To write with revision + 1, on the condition that the stored revision is this one
+    (0: that there is none)."""
+    removed_sessions: tuple[Session, ...] = ()
+    """To delete, on the condition that the stored revision is this one."""
+    saved_two_factor: TwoFactor | None = None
+    """As a saved session."""
+    removed_two_factor: TwoFactor | None = None
+    """As a removed session."""
+    claimed: EmailAddress | None = None
+    """An address to take, on the condition that nobody has it."""
+    released: EmailAddress | None = None
+    """An address to give up, on the condition that it is the user's."""
+    scrub: bool = False
+    """Whether a scrub job has to go to the outbox in the same transaction."""
+
+
+class Conflict(StrEnum):
+    """Why a change was not committed: read again and decide again."""
+
+    DUPLICATE = "duplicate"
+    """An outcome of one of its commands exists."""
+    STALE = "stale"
+    """The user, a session or the second factor is not as it was read."""
+    ADDRESS_TAKEN = "address_taken"
+    """Somebody has the claimed address (or the released one is not the user's)."""
+    CONTENTION = "contention"
+    """Another transaction is writing the same items."""
+
+
+class JobKind(StrEnum):
+    """What an outbox pointer asks for."""
+
+    PUBLISH = "publish"
+    SCRUB = "scrub"
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """An entry of the outbox: events that may still have to be published, or a scrub job."""
+
+    partition: str
+    sort_key: str
+    kind: JobKind
+    commands: tuple[CommandKey, ...]
+    """Of one transaction; for a scrub job, one key with the erased user."""
+    recorded_at: datetime
+    parked_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReport:
+    """What became of each change, by its index; whatever is in neither dict is committed."""
+
+    pointers: tuple[Pointer, ...]
+    """Kind publish, one a committed transaction; scrub jobs are the relay's and not listed."""
+    conflicts: Mapping[int, Conflict] = field(default_factory=dict)
+    failures: Mapping[int, Exception] = field(default_factory=dict)
+    """Not committed, or not known to be: StoreUnavailableError when trying later may help."""
+
+
+class UserRepository(Protocol):
+    """The users, their addresses and the outcomes of their commands."""
+
+    def get(self, user_id: str) -> User | None:
+        """Read one user, consistently, without sessions and second factor."""
+        ...
+
+    def get_many(self, user_ids: Sequence[str]) -> dict[str, User]:
+        """Read several users; those that do not exist are absent."""
+        ...
+
+    def get_by_email(self, email: EmailAddress) -> User | None:
+        """Read the user who has an address, consistently."""
+        ...
+
+    def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
+        """Read the user and the session (in `sessions`) whose current token it is.
+
+        Takes the hash in its form at rest. Finds by an index that may lag a moment, and confirms by
+        consistent reads; gives `None` when the confirmed session holds another token.
+        """
+        ...
+
+    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
+        """Read the user's outcomes, latest first."""
+        ...
+
+    def outcome(self, key: CommandKey) -> Outcome | None:
+        """Read the outcome of a command, consistently."""
+        ...
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """Read all that a round needs in as few calls as possible.
+
+        Raises:
+            StoreUnavailableError: nothing is known; try later.
+        """
+        ...
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """Commit each change whole or not at all, in as few transactions as fit.
+
+        One change's conflict does not keep the others from being committed. Never raises for
+        what the store answers: it is in the report.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """How much is in the outbox."""
+
+    pending: int
+    oldest: datetime | None
+    parked: tuple[Pointer, ...]
+
+
+class Outbox(Protocol):
+    """What a crash may have left to do; see `Pointer`."""
+
+    def pending(self, before: datetime, limit: int = 10) -> list[Pointer]:
+        """Read the pointers of one random shard recorded before a time, oldest first."""
+        ...
+
+    def outcomes(self, pointers: Sequence[Pointer]) -> dict[CommandKey, Outcome]:
+        """Read, consistently, the outcomes that pointers name; a missing one is absent."""
+        ...
+
+    def close(self, pointers: Sequence[Pointer]) -> None:
+        """Delete pointers whose work is done; deleting one twice is harmless."""
+        ...
+
+    def park(self, pointer: Pointer, reason: str) -> None:
+        """Set a pointer apart that cannot be worked off, for a person to see."""
+        ...
+
+    def scrub(self, user_id: str) -> None:
+        """Remove personal data and sessions of an erased user, page by page; idempotent."""
+        ...
+
+    def status(self) -> OutboxStatus:
+        """Count what is pending and list what is parked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventMessage:
+    """An event ready for the topic."""
+
+    event_id: str
+    user_id: str
+    """Group on a FIFO topic; the command id where there is no user."""
+    body: str
+    """The CloudEvent, in JSON."""
+    type: str
+    category: str
+    command_source: str
+
+
+class PublishFailure(NamedTuple):
+    """Why an event was not published."""
+
+    reason: str
+    permanent: bool
+    """Whether the topic refuses it for its content, so that trying again is useless."""
+
+
+class EventPublisher(Protocol):
+    """The topic."""
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Publish events, retrying a little; give the failures by event id. Never raises for
+        what the topic answers.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Give the present time, in UTC."""
+        ...

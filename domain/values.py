@@ -1,0 +1,227 @@
+"""Value objects: each parses what it is given, or says which rule it breaks.
+
+No error here contains the value that caused it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from domain.errors import InvalidValueError
+
+MAX_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
+MAX_ADDRESS = 254  # octets, RFC 5321 section 4.5.3.1.3 less the angle brackets
+MAX_NAME = 100
+MAX_REASON = 500
+MAX_PASSWORD_HASH = 512
+MAX_CIPHERTEXT = 1024
+
+# Where IDNA 2003 (the standard library's) and IDNA 2008 map to different domains, a mail
+# could reach somebody else: such domains have to be written in their ASCII form.
+_IDNA_DEVIATIONS = frozenset("ßς\u200c\u200d")
+_LOCAL_PART = re.compile(r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+(\.[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+)*")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PHC = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
+    r"\$[A-Za-z0-9+/]{11,64}\$[A-Za-z0-9+/]{22,86}"
+)
+_TOKEN_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_ROLE = re.compile(r"[a-z][a-z0-9_]{0,49}")
+_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})"
+)
+
+# OWASP Password Storage Cheat Sheet, argon2id: these or stronger. (memory in KiB, passes)
+ARGON2_MINIMA = ((19_456, 2), (47_104, 1))
+ARGON2_MAXIMA = (1_048_576, 20, 16)
+"""Memory in KiB, passes, lanes: more would let one login exhaust the edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmailAddress:
+    """An address in the form it is shown and mailed to; equal addresses share a `key`."""
+
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> EmailAddress:
+        """Trim, compose (NFC), and lower-case the domain in its ASCII form.
+
+        Raises:
+            InvalidValueError: not an address of the form local@domain within the limits.
+        """
+        text = unicodedata.normalize("NFC", _text(text).strip())
+        local, at, domain = text.rpartition("@")
+        if not at or not _LOCAL_PART.fullmatch(local):
+            raise InvalidValueError("must be an e-mail address of the form local@domain")
+        if len(local.encode()) > MAX_LOCAL_PART:
+            raise InvalidValueError(f"the part before @ must have {MAX_LOCAL_PART} bytes at most")
+        value = f"{local}@{_ascii_domain(domain)}"
+        if len(value.encode()) > MAX_ADDRESS:
+            raise InvalidValueError(f"must have {MAX_ADDRESS} bytes at most")
+        return cls(value)
+
+    @property
+    def key(self) -> str:
+        """What makes the address unique: the whole of it, case-folded."""
+        if self.value.isascii():
+            return self.value.lower()
+        return unicodedata.normalize("NFC", self.value.casefold())
+
+
+def _ascii_domain(domain: str) -> str:
+    if not domain.isascii():
+        if _IDNA_DEVIATIONS & set(domain):
+            raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
+        try:
+            domain = domain.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise InvalidValueError("the domain must be a valid host name") from None
+    domain = domain.lower()
+    labels = domain.split(".")
+    if len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
+        raise InvalidValueError("the domain must be a host name with a dot")
+    return domain
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordHash:
+    """An argon2id hash as a PHC string; a plaintext password cannot be one."""
+
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> PasswordHash:
+        """Accept argon2id version 19 within the parameters above.
+
+        Raises:
+            InvalidValueError: anything else.
+        """
+        match = _PHC.fullmatch(text) if len(text) <= MAX_PASSWORD_HASH else None
+        if match is None:
+            raise InvalidValueError("must be an argon2id hash in PHC form ($argon2id$v=19$...)")
+        memory, passes, lanes = (int(group) for group in match.groups())
+        if not any(memory >= least and passes >= times for least, times in ARGON2_MINIMA):
+            raise InvalidValueError("argon2id needs at least m=19456,t=2 or m=47104,t=1")
+        if memory > ARGON2_MAXIMA[0] or passes > ARGON2_MAXIMA[1] or lanes > ARGON2_MAXIMA[2]:
+            raise InvalidValueError("argon2id parameters exceed m=1048576,t=20,p=16")
+        return cls(text)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHash:
+    """The SHA-256 of a token, as a producer sends it."""
+
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> TokenHash:
+        """Accept 64 hexadecimal digits.
+
+        Raises:
+            InvalidValueError: anything else.
+        """
+        if not _TOKEN_HASH.fullmatch(text):
+            raise InvalidValueError("must be 64 hexadecimal digits (SHA-256)")
+        return cls(text.lower())
+
+    @property
+    def stored(self) -> str:
+        """The form at rest: hashed once more, so that a leaked table cannot be replayed."""
+        return hashlib.sha256(bytes.fromhex(self.value)).hexdigest()
+
+
+def parse_name(text: str) -> str:
+    """Trim a person's name of 1 to 100 code points.
+
+    Raises:
+        InvalidValueError: empty, too long, or with control characters.
+    """
+    return _short_text(text, MAX_NAME)
+
+
+def parse_reason(text: str) -> str:
+    """Trim a reason of 1 to 500 code points.
+
+    Raises:
+        InvalidValueError: empty, too long, or with control characters.
+    """
+    return _short_text(text, MAX_REASON)
+
+
+def parse_ciphertext(text: str) -> str:
+    """Accept 1 to 1024 bytes of printable ASCII (a ciphertext in some text encoding).
+
+    Raises:
+        InvalidValueError: anything else.
+    """
+    if not 1 <= len(text) <= MAX_CIPHERTEXT or not (text.isascii() and text.isprintable()):
+        raise InvalidValueError(f"must be 1 to {MAX_CIPHERTEXT} printable ASCII characters")
+    return text
+
+
+def parse_role(text: str) -> str:
+    """Accept a lower-case role name; which roles exist is a setting.
+
+    Raises:
+        InvalidValueError: not a lower-case name.
+    """
+    if not _ROLE.fullmatch(text):
+        raise InvalidValueError("must be a lower-case role name")
+    return text
+
+
+def parse_id(text: str) -> str:
+    """Bring a UUID to its canonical lower-case form with hyphens.
+
+    Raises:
+        InvalidValueError: not a UUID.
+    """
+    try:
+        parsed = str(UUID(text))
+    except ValueError:
+        raise InvalidValueError("must be a UUID") from None
+    if parsed != text.lower():
+        raise InvalidValueError("must be a UUID of the form 8-4-4-4-12")
+    return parsed
+
+
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time with offset, as UTC.
+
+    Raises:
+        InvalidValueError: anything else.
+    """
+    if not _TIME.fullmatch(text):
+        raise InvalidValueError("must be an RFC 3339 time with offset")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidValueError("must be an RFC 3339 time with offset") from None
+
+
+def render_time(time: datetime) -> str:
+    """Write a time in RFC 3339, in UTC, to the millisecond."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _short_text(text: str, limit: int) -> str:
+    text = unicodedata.normalize("NFC", _text(text).strip())
+    if not 1 <= len(text) <= limit:
+        raise InvalidValueError(f"must have 1 to {limit} characters")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise InvalidValueError("must not contain control characters")
+    return text
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidValueError("must be valid Unicode") from None
+    return text
