@@ -1,0 +1,100 @@
+# Everything a developer types. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# more than the machine's cores buys nothing: each test process brings its own AWS
+WORKERS ?= 2
+ARGS ?=
+LOCALSTACK_URL := http://127.0.0.1:4566
+
+# the caller's own AWS settings must not reach tests: they bring theirs
+UNSET_AWS := env -u AWS_PROFILE -u AWS_ENDPOINT_URL
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# --- the two commands ----------------------------------------------------------------------
+
+.PHONY: run
+run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, live events (ARGS=--once to end when all are answered)
+	@$(BIN)/user-worker dev --samples $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytest)
+	@$(UNSET_AWS) $(PYTEST) $(ARGS)
+
+# --- more checks ---------------------------------------------------------------------------
+
+.PHONY: test-localstack
+test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" env -u AWS_PROFILE $(PYTEST) -m aws $(ARGS)
+
+.PHONY: check
+check: lint test ## Run all that must be green before a push: lint and test
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, types, layers and shell scripts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --warnings
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
+
+.PHONY: fmt
+fmt: $(INSTALLED) ## Format, and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# --- LocalStack in Docker ------------------------------------------------------------------
+
+.PHONY: up
+up: ## Start LocalStack, resources and a worker in Docker
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## Stop them and forget their data
+	docker compose down --volumes
+
+# --- the environment -----------------------------------------------------------------------
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv from the hashed lock (the other targets do it by themselves)
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || { \
+	  for python in $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	    python=; \
+	  done; \
+	  [[ -n $$python ]] || { echo 'make: needs Python 3.11 or later (or name one: make PYTHON=/path/to/python)' >&2; exit 1; }; \
+	  "$$python" -m venv $(VENV) >/dev/null 2>&1 || { \
+	    rm -rf $(VENV); \
+	    echo "make: $$python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; }; \
+	}
+	@echo 'Installing into $(VENV) (once; about a minute) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+
+.PHONY: lock
+lock: $(INSTALLED) ## Renew the locks from pyproject.toml (ARGS=--upgrade for newer versions)
+	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) $(ARGS) --group build --constraint requirements-dev.txt --output-file requirements-build.txt
+
+.PHONY: clean
+clean: ## Remove .venv and everything generated
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
