@@ -37,8 +37,9 @@ class Settings(BaseSettings):
     """Seconds; `provision` sets it on the queue, renewal follows half of it."""
     max_receives: int = Field(12, ge=1, le=1_000)
     """The queue's redrive policy; on the last receive the worker dead-letters itself."""
-    outcome_days: int = Field(90, ge=28, le=3_650)
-    """How long outcomes are kept: at least SQS retention (14 days) plus the DLQ's (14)."""
+    outcome_days: int = Field(90, ge=60, le=3_650)
+    """How long outcomes are kept: SQS retention (14 days), the DLQ's (14), and the 30 by which a
+    command has to be younger, with some room."""
     roles: tuple[str, ...] = ("customer", "lab_assistant", "admin")
     relay_interval: float = Field(5.0, gt=0, le=300)
     """Seconds between two looks of the relay at the outbox, before jitter."""

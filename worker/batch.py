@@ -1,0 +1,277 @@
+"""One batch, step by step: parse, load, decide, commit, publish, settle.
+
+The order is the promise. Nothing is settled before it is committed, and nothing committed
+depends on being published here: what a crash leaves behind is nothing, or an outbox pointer.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from domain.ports import (
+    Clock,
+    CommandKey,
+    CommitReport,
+    EventPublisher,
+    LoadRequest,
+    Outbox,
+    Outcome,
+    Pointer,
+    Snapshot,
+    StoreUnavailableError,
+    UserRepository,
+)
+from domain.reads import pending_address, reads_of
+from worker.logs import safe_traceback
+from worker.messages import MalformedMessageError, MessageParser, UnknownTypeError, render_events
+from worker.retry import Draw, Failure
+from worker.rounds import Draft, Round, RoundRules, Work, decide_round
+from worker.settlement import ReceivedMessage, Settlements
+from worker.settling import Settling
+
+logger = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS = 3
+"""Commits of one command in one delivery, before it comes back later."""
+
+UNAVAILABLE = Failure("Unavailable", "the store did not answer")
+CONTENDED = Failure("Contended", "the user was changed by others at the same time")
+UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
+UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a batch works with."""
+
+    repository: UserRepository
+    outbox: Outbox
+    publisher: EventPublisher
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """The numbers and the chance a batch goes by."""
+
+    max_receives: int
+    outcome_lifetime: timedelta
+    command_lifetime: timedelta
+    """How old a command may be; less than the outcomes' lifetime by a margin."""
+    registration_grace: timedelta
+    draw: Draw = random.uniform
+    sleep: Callable[[float], None] = time.sleep
+
+
+class BatchHandler:
+    """Handles batches; one serves all threads of a process."""
+
+    def __init__(self, ports: Ports, parser: MessageParser, policy: BatchPolicy) -> None:
+        """Take the ports, the parser and the policy."""
+        self._ports = ports
+        self._parser = parser
+        self._policy = policy
+
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+        """Handle the messages of one receive; give one settlement each, in their order.
+
+        Raises nothing that a message or AWS can cause: such failures are settlements.
+        """
+        return _Batch(messages, self._ports, self._parser, self._policy).run()
+
+
+class _Batch:
+    """The state of one batch; lives as long as the call."""
+
+    def __init__(
+        self,
+        messages: Sequence[ReceivedMessage],
+        ports: Ports,
+        parser: MessageParser,
+        policy: BatchPolicy,
+    ) -> None:
+        self._messages = messages
+        self._ports = ports
+        self._parser = parser
+        self._policy = policy
+        self._settling = Settling(messages, policy.max_receives, policy.draw)
+        self._pending: list[Work] = []
+        self._twins: list[tuple[Work, Work]] = []
+        self._unpublished: list[tuple[Pointer, list[Outcome]]] = []
+
+    def run(self) -> Settlements:
+        self._parse()
+        while self._pending:
+            works = [w for w in self._pending if not self._settling.held_back(w.index)]
+            self._pending = []
+            try:
+                self._round(works)
+            except StoreUnavailableError as error:
+                logger.warning("store_unavailable", reason=str(error))
+                self._settling.failed(works, UNAVAILABLE)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the messages come back
+                logger.error("batch_failed", **safe_traceback(error))
+                self._settling.failed(works, UNFORESEEN)
+        self._publish()
+        for work, first in self._twins:
+            self._settling.twin(work, first)
+        return self._settling.result()
+
+    def _parse(self) -> None:
+        first_of: dict[tuple[str | None, CommandKey], Work] = {}
+        for index, message in enumerate(self._messages):
+            if self._settling.held_back(index):
+                continue
+            try:
+                envelope = self._parser.parse(message)
+            except MalformedMessageError as error:
+                reason = Failure(error.code, error.detail, permanent=True, body=error.body)
+                self._settling.unreadable(index, reason)
+            except UnknownTypeError as error:
+                body = self._parser.redact(message["body"])
+                self._settling.unreadable(index, Failure("UnknownType", error.detail, body=body))
+            else:
+                work = Work.of(index, message, envelope)
+                address = envelope.by_email.key if envelope.by_email else None
+                first = first_of.setdefault((address, work.key), work)
+                if first is work:
+                    self._pending.append(work)
+                else:
+                    self._twins.append((work, first))
+
+    def _round(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        now = self._ports.clock.now()
+        rules = RoundRules(
+            now=now,
+            outcome_lifetime=self._policy.outcome_lifetime,
+            oldest=now - self._policy.command_lifetime,
+            registration_grace=self._policy.registration_grace,
+        )
+        decided = decide_round(works, self._load(works), rules)
+        for work, outcome in decided.duplicates:
+            self._settling.duplicate(work, outcome.fingerprint)
+        self._settling.failed(decided.unknown, UNKNOWN_USER)
+        again = [*self._commit(decided), *decided.torn]
+        self._pending = sorted([*decided.deferred, *self._retriable(again)], key=lambda w: w.index)
+
+    def _load(self, works: Sequence[Work]) -> Snapshot:
+        repository = self._ports.repository
+        snapshot = repository.load(_named_by(works))
+        for work in works:
+            if work.envelope.by_email is not None:
+                work.user_id = snapshot.addresses.get(work.envelope.by_email.key)
+        if (rest := _found_by(works, snapshot)) != LoadRequest():
+            more = repository.load(rest)
+            snapshot.users.update(more.users)
+            snapshot.addresses.update(more.addresses)
+            snapshot.outcomes.update(more.outcomes)
+        return snapshot
+
+    def _commit(self, decided: Round) -> list[Work]:
+        """Commit the round's changes; give the works that have to be decided again."""
+        if not decided.drafts:
+            return []
+        changes = [draft.change() for draft in decided.drafts]
+        report = self._ports.repository.commit(changes, self._ports.clock.now())
+        again: list[Work] = []
+        for index, draft in enumerate(decided.drafts):
+            if index in report.conflicts:
+                logger.info("conflict", kind=report.conflicts[index], user_id=draft.user_id)
+                again += draft.works
+            elif index in report.failures:
+                self._commit_failed(draft, report.failures[index])
+            else:
+                for work, outcome in zip(draft.works, draft.outcomes, strict=True):
+                    self._settling.committed(work, outcome)
+        self._remember(decided.drafts, report)
+        return again
+
+    def _commit_failed(self, draft: Draft, error: Exception) -> None:
+        if isinstance(error, StoreUnavailableError):
+            logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
+            self._settling.failed(draft.works, UNAVAILABLE)
+        else:
+            logger.error("commit_failed", user_id=draft.user_id, **safe_traceback(error))
+            self._settling.failed(draft.works, UNFORESEEN)
+
+    def _remember(self, drafts: Sequence[Draft], report: CommitReport) -> None:
+        outcomes = {
+            CommandKey(outcome.user_id, outcome.command_id): outcome
+            for draft in drafts
+            for outcome in draft.outcomes
+        }
+        self._unpublished += [
+            (pointer, [outcomes[key] for key in pointer.commands]) for pointer in report.pointers
+        ]
+
+    def _retriable(self, works: Sequence[Work]) -> list[Work]:
+        for work in works:
+            work.attempts += 1
+        self._settling.failed([w for w in works if w.attempts >= MAX_ATTEMPTS], CONTENDED)
+        left = [work for work in works if work.attempts < MAX_ATTEMPTS]
+        if left:
+            # Full jitter below 100 and 200 ms: the rival needs a call or two to get through.
+            self._policy.sleep(self._policy.draw(0, 0.1 * max(work.attempts for work in left)))
+        return left
+
+    def _publish(self) -> None:
+        """Publish what was committed; what cannot be published now is left to the relay."""
+        if not self._unpublished:
+            return
+        try:
+            messages = [
+                [event for outcome in outcomes for event in render_events(outcome)]
+                for _, outcomes in self._unpublished
+            ]
+            failures = self._ports.publisher.publish([m for each in messages for m in each])
+            if failures:
+                reasons = sorted({failure.reason for failure in failures.values()})
+                logger.warning("publish_deferred", events=len(failures), reasons=reasons)
+            published = [
+                pointer
+                for (pointer, _), each in zip(self._unpublished, messages, strict=True)
+                if not any(message.event_id in failures for message in each)
+            ]
+            if published:
+                self._ports.outbox.close(published)
+        except Exception as error:  # noqa: BLE001 - the pointers stay, and the relay finds them
+            logger.warning("publish_deferred", **safe_traceback(error))
+
+
+def _named_by(works: Sequence[Work]) -> LoadRequest:
+    """Collect what the messages themselves name."""
+    reads = [(work, reads_of(work.envelope)) for work in works]
+    return LoadRequest(
+        users={work.envelope.user_id for work in works if work.envelope.user_id},
+        sessions={
+            (work.envelope.user_id, read.session_id)
+            for work, read in reads
+            if work.envelope.user_id and read.session_id
+        },
+        two_factors={
+            work.envelope.user_id for work, read in reads if work.envelope.user_id and read.two_factor
+        },
+        addresses={read.address for _, read in reads if read.address},
+        outcomes={work.key for work in works},
+    )
+
+
+def _found_by(works: Sequence[Work], snapshot: Snapshot) -> LoadRequest:
+    """Collect what only the first answer could name: users by address, pending addresses."""
+    by_email = [work for work in works if work.envelope.by_email and work.user_id]
+    pending = {
+        pending_address(work.envelope, snapshot.users.get(work.user_id or "")) for work in works
+    }
+    return LoadRequest(
+        users={work.user_id for work in by_email if work.user_id} - snapshot.users.keys(),
+        addresses={key for key in pending if key} - snapshot.addresses.keys(),
+        outcomes={CommandKey(work.user_id, work.envelope.command_id) for work in by_email},
+    )

@@ -1,0 +1,89 @@
+"""Structured logs: readable in development, JSON elsewhere; Celery's lines look the same."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any, Literal
+
+import structlog
+
+_FRAMES = 8
+
+
+def configure(log_format: Literal["console", "json"], level: str) -> None:
+    """Send structlog's and the standard library's lines to standard error in one format."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                _without_exception_text,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _renderer(log_format),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    _quieten()
+
+
+def safe_traceback(error: BaseException) -> dict[str, object]:
+    """Give where an error came from, without its text, which may quote a person's data."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    fields: dict[str, object] = {
+        "error": type(error).__name__,
+        "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return {**fields, "aws_error": code} if code else fields
+
+
+def _renderer(log_format: Literal["console", "json"]) -> structlog.typing.Processor:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+
+
+def _without_exception_text(
+    _logger: Any, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Replace the exception of a library's line by its safe form."""
+    info = event.pop("exc_info", None)
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event.update(safe_traceback(error))
+    return event
+
+
+def _quieten() -> None:
+    """Silence what says per task or per call what our own lines say per command.
+
+    The SDK's debug lines hold whole requests, and so personal data, at any level.
+    """
+    for name in ("botocore", "boto3", "urllib3", "s3transfer"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("celery.worker.strategy", "celery.app.trace", "celery.pool", "celery.bootsteps"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,106 @@
+"""Keeps, for one batch, what becomes of each message, and tells it to the log: a line a command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from domain.ports import Outcome
+from worker.retry import Draw, Failure, settle
+from worker.rounds import Work
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+
+logger = structlog.get_logger(__name__)
+
+REUSED_ID = Failure("CommandIdReused", "id: was used for another command", permanent=True)
+
+
+class Settling:
+    """The settlements of a batch as they come in; the first one of a message stands."""
+
+    def __init__(self, messages: Sequence[ReceivedMessage], max_receives: int, draw: Draw) -> None:
+        """Start with nothing settled."""
+        self._messages = messages
+        self._max_receives = max_receives
+        self._draw = draw
+        self._settlements: dict[int, Settlement] = {}
+        self._held_groups: dict[str, Settlement] = {}
+        self._started = time.perf_counter()
+
+    def committed(self, work: Work, outcome: Outcome) -> None:
+        """A command was decided, and its outcome is stored."""
+        events = [event.type.split(".")[2] for event in outcome.events]
+        self._settlements[work.index] = Done()
+        self._tell(work, outcome.status, code=outcome.code, events=events, version=outcome.version)
+
+    def duplicate(self, work: Work, fingerprint: str) -> None:
+        """A command was decided earlier, with this fingerprint; an erased user keeps none."""
+        if fingerprint in ("", work.envelope.fingerprint):
+            self._settlements[work.index] = Done()
+            self._tell(work, "duplicate")
+        else:
+            self.failed([work], REUSED_ID)
+
+    def twin(self, work: Work, first: Work) -> None:
+        """A message of the batch repeats the id of an earlier one: it shares its settlement."""
+        settlement = self._settlements[first.index]
+        if isinstance(settlement, Done):
+            self.duplicate(work, first.envelope.fingerprint)
+        else:
+            self._settlements[work.index] = settlement
+            self._tell(work, "later" if isinstance(settlement, Later) else "dead", code="Twin")
+
+    def failed(self, works: Iterable[Work], failure: Failure) -> None:
+        """Commands could not be done; those that are settled already stay so."""
+        for work in works:
+            if work.index not in self._settlements and not self.held_back(work.index):
+                settlement = self.unreadable(work.index, failure, tell=False)
+                self._tell_failure(work, settlement, failure)
+
+    def unreadable(self, index: int, failure: Failure, *, tell: bool = True) -> Settlement:
+        """Settle a message that could not be done; on FIFO a later one holds its group back."""
+        message = self._messages[index]
+        settlement = settle(failure, message["receives"], self._max_receives, self._draw)
+        self._settlements[index] = settlement
+        if message["fifo"] and message["group_id"] and isinstance(settlement, Later):
+            self._held_groups[message["group_id"]] = settlement
+        if tell:
+            logger.warning(
+                "message_not_understood",
+                outcome="dead" if isinstance(settlement, Dead) else "later",
+                code=failure.code,
+                detail=failure.detail,
+                message_id=message["message_id"],
+                receives=message["receives"],
+            )
+        return settlement
+
+    def held_back(self, index: int) -> bool:
+        """Say whether an earlier message of the FIFO group comes back later; then so does this."""
+        message = self._messages[index]
+        group = message["group_id"] if message["fifo"] else None
+        if group is None or group not in self._held_groups:
+            return False
+        self._settlements.setdefault(index, self._held_groups[group])
+        return True
+
+    def result(self) -> Settlements:
+        """Give the settlements, in the order of the messages."""
+        return Settlements(tuple(self._settlements[i] for i in range(len(self._messages))))
+
+    def _tell_failure(self, work: Work, settlement: Settlement, failure: Failure) -> None:
+        delay = settlement.delay if isinstance(settlement, Later) else None
+        outcome = "dead" if isinstance(settlement, Dead) else "later"
+        self._tell(work, outcome, code=failure.code, detail=failure.detail, delay=delay)
+
+    def _tell(self, work: Work, outcome: str, **fields: object) -> None:
+        work.log.info(
+            "command",
+            outcome=outcome,
+            type=work.envelope.command.type,
+            receives=work.message["receives"],
+            duration_ms=round((time.perf_counter() - self._started) * 1000, 1),
+            **{name: value for name, value in fields.items() if value is not None},
+        )
