@@ -1,0 +1,303 @@
+"""What each command does: the common rules, then the aggregate's own; pure functions all.
+
+`handle` is the one way in. A command's own function fetches from the context what its method of
+the aggregate asks for; `_HANDLERS` and `_CREATORS` say which function is whose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain import commands as c
+from domain.errors import RejectedError, RejectionCode
+from domain.events import (
+    CommandHadNoEffect,
+    CommandRejected,
+    Event,
+    RecordedEvent,
+    RefreshTokenReuseDetected,
+)
+from domain.model import Events, User
+from domain.tokens import OneTimeToken
+from domain.values import EmailAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a decision rests on besides the command and its user."""
+
+    now: datetime
+    """In UTC."""
+    addresses: Mapping[str, str]
+    """The owner's user id by `EmailAddress.key`, of the addresses in question that have one."""
+    oldest: datetime
+    """Commands sent before this are refused: their outcome may be forgotten already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a command."""
+
+    user: User | None
+    """The aggregate afterwards; `None` where there is none."""
+    events: tuple[RecordedEvent, ...]
+    """What to publish, category command included; never empty."""
+    code: RejectionCode | None
+    """Why it was refused; `None`: accepted."""
+    changed: bool
+    """Whether the user or a part of it must be saved; a used refresh token is refused and
+    changes."""
+
+
+def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Decision:
+    """Decide one command.
+
+    Takes the user that the command names, as it is now (with the session or the second factor
+    that the command needs), and may change it: the caller passes a copy of its own. A refused
+    command changes nothing, with the exception that `Decision.changed` tells of.
+    """
+    try:
+        _check_age(envelope, context)
+        if envelope.command.creates_user:
+            user, events = _create(envelope, user, context)
+        else:
+            events = _apply(envelope, user, context)
+    except RejectedError as rejected:
+        return Decision(user, (_refusal(envelope, rejected.code),), rejected.code, changed=False)
+    if user is None or not events:
+        return Decision(user, (_no_effect(envelope),), None, changed=False)
+    recorded = user.record(events, context.now)
+    code = _code_of(events)
+    if code is not None:
+        recorded = (*recorded, _refusal(envelope, code))
+    return Decision(user, recorded, code, changed=True)
+
+
+def _check_age(envelope: c.CommandEnvelope, context: Context) -> None:
+    expired = envelope.expires_at is not None and envelope.expires_at <= context.now
+    if expired or envelope.sent_at < context.oldest:
+        raise RejectedError(RejectionCode.COMMAND_EXPIRED)
+
+
+def _check_version(envelope: c.CommandEnvelope, version: int) -> None:
+    if envelope.expected_version not in (None, version):
+        raise RejectedError(RejectionCode.VERSION_CONFLICT)
+
+
+def _create(
+    envelope: c.CommandEnvelope, user: User | None, context: Context
+) -> tuple[User, Events]:
+    if user is not None:
+        code = RejectionCode.USER_ERASED if user.erased else RejectionCode.USER_ALREADY_EXISTS
+        raise RejectedError(code)
+    _check_version(envelope, 0)
+    assert envelope.user_id is not None  # the boundary derives one where the subject is left out
+    return _CREATORS[type(envelope.command)](envelope.user_id, envelope.command, context)
+
+
+def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Events:
+    command = envelope.command
+    if user is None:
+        if envelope.user_id is None and isinstance(command, c.RequestPasswordReset):
+            return ()  # the answer must not tell whether an address is known
+        raise RejectedError(RejectionCode.USER_NOT_FOUND)
+    if user.erased:
+        raise RejectedError(RejectionCode.USER_ERASED)
+    _check_version(envelope, user.version)
+    return _HANDLERS[type(command)](user, command, context)
+
+
+def _code_of(events: Events) -> RejectionCode | None:
+    """Give the code of the one rejection that is itself a fact: a used token came back."""
+    reused = any(isinstance(event, RefreshTokenReuseDetected) for event in events)
+    return RejectionCode.REFRESH_TOKEN_REUSED if reused else None
+
+
+def _refusal(envelope: c.CommandEnvelope, code: RejectionCode) -> RecordedEvent:
+    return _unnumbered(CommandRejected(envelope.command_id, envelope.command.type, code.value))
+
+
+def _no_effect(envelope: c.CommandEnvelope) -> RecordedEvent:
+    return _unnumbered(CommandHadNoEffect(envelope.command_id, envelope.command.type))
+
+
+def _unnumbered(event: Event) -> RecordedEvent:
+    return RecordedEvent.of(event, sequence=None)
+
+
+# --- registration ---
+
+
+def _check_unowned(email: EmailAddress, context: Context) -> None:
+    if email.key in context.addresses:
+        raise RejectedError(RejectionCode.EMAIL_TAKEN)
+
+
+def _register(user_id: str, command: c.RegisterUser, context: Context) -> tuple[User, Events]:
+    _check_unowned(command.email, context)
+    names = command.first_name, command.last_name
+    return User.register(user_id, command.email, names, command.password_hash, context.now)
+
+
+def _create_user(user_id: str, command: c.CreateUser, context: Context) -> tuple[User, Events]:
+    _check_unowned(command.email, context)
+    names = command.first_name, command.last_name
+    return User.create(user_id, command.email, names, command.roles, context.now)
+
+
+# --- profile and e-mail ---
+
+
+def _update_profile(user: User, command: c.UpdateProfile, _: Context) -> Events:
+    return user.rename(command.first_name, command.last_name)
+
+
+def _request_verification(user: User, command: c.RequestEmailVerification, _: Context) -> Events:
+    token = OneTimeToken.of(command.token_hash, command.expires_at)
+    return user.request_email_verification(command.token_id, token)
+
+
+def _verify_email(user: User, command: c.VerifyEmail, context: Context) -> Events:
+    return user.verify_email(command.token_hash, context.now)
+
+
+def _request_email_change(user: User, command: c.RequestEmailChange, context: Context) -> Events:
+    token = OneTimeToken.of(command.token_hash, command.expires_at)
+    return user.request_email_change(command.new_email, command.token_id, token, context.addresses)
+
+
+def _confirm_email_change(user: User, command: c.ConfirmEmailChange, context: Context) -> Events:
+    return user.confirm_email_change(command.token_hash, context.addresses, context.now)
+
+
+# --- password ---
+
+
+def _change_password(user: User, command: c.ChangePassword, _: Context) -> Events:
+    return user.change_password(command.password_hash, command.credential_version)
+
+
+def _request_reset(user: User, command: c.RequestPasswordReset, _: Context) -> Events:
+    token = OneTimeToken.of(command.token_hash, command.expires_at)
+    return user.request_password_reset(command.token_id, token)
+
+
+def _reset_password(user: User, command: c.ResetPassword, context: Context) -> Events:
+    return user.reset_password(command.token_hash, command.password_hash, context.now)
+
+
+# --- sessions and logins ---
+
+
+def _start_session(user: User, command: c.StartSession, context: Context) -> Events:
+    return user.start_session(
+        command.session_id, command.refresh_token_hash, command.expires_at, context.now
+    )
+
+
+def _rotate(user: User, command: c.RotateRefreshToken, context: Context) -> Events:
+    return user.rotate_refresh_token(
+        command.session_id,
+        command.refresh_token_hash,
+        command.next_refresh_token_hash,
+        command.expires_at,
+        context.now,
+    )
+
+
+def _revoke_session(user: User, command: c.RevokeSession, context: Context) -> Events:
+    return user.revoke_session(command.session_id, context.now)
+
+
+def _revoke_all_sessions(user: User, _: c.RevokeAllSessions, __: Context) -> Events:
+    return user.revoke_all_sessions()
+
+
+def _record_failure(user: User, _: c.RecordLoginFailure, context: Context) -> Events:
+    return user.record_login_failure(context.now)
+
+
+def _unlock(user: User, _: c.UnlockUser, __: Context) -> Events:
+    return user.unlock()
+
+
+# --- second factor and roles ---
+
+
+def _enable_two_factor(user: User, command: c.EnableTwoFactor, _: Context) -> Events:
+    return user.enable_two_factor(command.secret_ciphertext, command.recovery_code_hashes)
+
+
+def _disable_two_factor(user: User, _: c.DisableTwoFactor, __: Context) -> Events:
+    return user.disable_two_factor()
+
+
+def _use_recovery_code(user: User, command: c.UseRecoveryCode, _: Context) -> Events:
+    return user.use_recovery_code(command.code_hash)
+
+
+def _assign_role(user: User, command: c.AssignRole, _: Context) -> Events:
+    return user.assign_role(command.role)
+
+
+def _revoke_role(user: User, command: c.RevokeRole, _: Context) -> Events:
+    return user.revoke_role(command.role)
+
+
+# --- status and privacy ---
+
+
+def _ban(user: User, command: c.BanUser, context: Context) -> Events:
+    return user.impose_ban(command.reason, command.until, context.now)
+
+
+def _unban(user: User, _: c.UnbanUser, context: Context) -> Events:
+    return user.lift_ban(context.now)
+
+
+def _deactivate(user: User, command: c.DeactivateUser, _: Context) -> Events:
+    return user.deactivate(command.reason)
+
+
+def _reactivate(user: User, _: c.ReactivateUser, __: Context) -> Events:
+    return user.reactivate()
+
+
+def _erase(user: User, _: c.EraseUser, __: Context) -> Events:
+    return user.erase()
+
+
+_CREATORS: dict[type[c.Command], Callable[[str, Any, Context], tuple[User, Events]]] = {
+    c.RegisterUser: _register,
+    c.CreateUser: _create_user,
+}
+
+_HANDLERS: dict[type[c.Command], Callable[[User, Any, Context], Events]] = {
+    c.UpdateProfile: _update_profile,
+    c.RequestEmailVerification: _request_verification,
+    c.VerifyEmail: _verify_email,
+    c.RequestEmailChange: _request_email_change,
+    c.ConfirmEmailChange: _confirm_email_change,
+    c.ChangePassword: _change_password,
+    c.RequestPasswordReset: _request_reset,
+    c.ResetPassword: _reset_password,
+    c.StartSession: _start_session,
+    c.RotateRefreshToken: _rotate,
+    c.RevokeSession: _revoke_session,
+    c.RevokeAllSessions: _revoke_all_sessions,
+    c.RecordLoginFailure: _record_failure,
+    c.UnlockUser: _unlock,
+    c.EnableTwoFactor: _enable_two_factor,
+    c.DisableTwoFactor: _disable_two_factor,
+    c.UseRecoveryCode: _use_recovery_code,
+    c.AssignRole: _assign_role,
+    c.RevokeRole: _revoke_role,
+    c.BanUser: _ban,
+    c.UnbanUser: _unban,
+    c.DeactivateUser: _deactivate,
+    c.ReactivateUser: _reactivate,
+    c.EraseUser: _erase,
+}
