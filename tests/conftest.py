@@ -1,0 +1,171 @@
+"""What every test gets: an AWS of its own, names of its own, and no way out of the machine.
+
+Fixtures for others: `aws_endpoint` (a URL; AWS's own environment variables point at it while
+the test runs), `resource_names`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from worker.embedded import EmbeddedAws
+
+REGION: Final = "us-east-1"
+GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")
+UNIT: Final = Path(__file__).parent / "unit"
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceNames:
+    """Names that no other test has; the fields are those of `Settings`."""
+
+    table: str
+    command_queue: str
+    dead_letter_queue: str
+    events_topic: str
+
+    @classmethod
+    def unique(cls, *, fifo: bool = False) -> ResourceNames:
+        """Make up names; those of queues and topic end in `.fifo` if asked for."""
+        mark = uuid.uuid4().hex[:12]
+        suffix = ".fifo" if fifo else ""
+        return cls(
+            table=f"users-{mark}",
+            command_queue=f"commands-{mark}{suffix}",
+            dead_letter_queue=f"commands-dlq-{mark}{suffix}",
+            events_topic=f"events-{mark}{suffix}",
+        )
+
+
+@pytest.fixture
+def resource_names() -> ResourceNames:
+    """Names of table, queues and topic for this test alone."""
+    return ResourceNames.unique()
+
+
+@pytest.fixture
+def fifo_resource_names() -> ResourceNames:
+    """As `resource_names`, with FIFO queues and a FIFO topic."""
+    return ResourceNames.unique(fifo=True)
+
+
+# --- AWS -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _aws_url() -> Iterator[str]:
+    if GIVEN_ENDPOINT is not None:
+        _require_answer(GIVEN_ENDPOINT)
+        yield GIVEN_ENDPOINT
+        return
+    with EmbeddedAws() as aws:
+        yield aws.endpoint_url
+
+
+@pytest.fixture
+def aws_endpoint(_aws_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where AWS answers; `AWS_ENDPOINT_URL` is set to it, for clients made with no arguments.
+
+    It is the one that `AWS_ENDPOINT_URL` named when the tests were started, or an embedded one,
+    one for each test process.
+    """
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _aws_url)
+    return _aws_url
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test can reach a real account: credentials are fake and no endpoint is set."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "USER_WORKER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def _require_answer(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.hostname not in LOOPBACK:
+        pytest.exit(f"AWS_ENDPOINT_URL must be on this machine for tests, not {parts.hostname}", 2)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=5)
+    try:
+        connection.request("GET", "/_localstack/health")
+        connection.getresponse().read()
+    except OSError as error:
+        pytest.exit(f"no AWS answers at AWS_ENDPOINT_URL={url}: {error}", 2)
+    finally:
+        connection.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what only AWS's own DynamoDB gets right, when there is none; tests of AWS are known.
+
+    Whatever asks for `aws_endpoint` has the marker `aws`, and so runs against LocalStack too.
+    """
+    for item in items:
+        if "aws_endpoint" in getattr(item, "fixturenames", ()):
+            item.add_marker("aws")
+        if GIVEN_ENDPOINT is None and item.get_closest_marker("localstack"):
+            item.add_marker(
+                pytest.mark.skip(reason="needs AWS's own DynamoDB: make test-localstack")
+            )
+
+
+# --- the network ---------------------------------------------------------------------------
+
+
+class NetworkBlockedError(AssertionError):
+    """A test reached for an address that it must not reach for."""
+
+
+class _Network:
+    """Decides which addresses may be reached; Python asks it for every one (see PEP 578).
+
+    An audit hook, unlike a patched `socket`, also sees names being looked up, and cannot be
+    lost; since it cannot be taken away either, there is one for the whole run.
+    """
+
+    def __init__(self) -> None:
+        self.loopback_allowed = True
+
+    def audit(self, event: str, args: tuple[object, ...]) -> None:
+        """Raise NetworkBlockedError for what may not be."""
+        match event, args:
+            case ("socket.getaddrinfo", (host, *_)):
+                self._decide(host)
+            case ("socket.connect" | "socket.sendto", (_, (host, *_))):
+                self._decide(host)  # an address that is a string is a file on this machine
+
+    def _decide(self, host: object) -> None:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name is None or (self.loopback_allowed and name in LOOPBACK):
+            return
+        where = "no address at all" if not self.loopback_allowed else "this machine only"
+        raise NetworkBlockedError(f"{name} is out of bounds: this test may reach {where}")
+
+
+_network = _Network()
+sys.addaudithook(_network.audit)
+
+
+@pytest.fixture(autouse=True)
+def _network_bounds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Unit tests reach no address; the others reach this machine only."""
+    _network.loopback_allowed = UNIT not in request.path.parents
+    yield
+    _network.loopback_allowed = True

@@ -1,0 +1,248 @@
+"""An AWS of one's own: SQS, SNS and DynamoDB, emulated by MiniStack in a child process.
+
+For development and tests. Nothing is kept: when it stops, all that it held is gone.
+
+The child lives exactly as long as the other end of its standard input is open. So it stops
+when asked to and when the process that started it dies, however that dies, and there is
+nothing to clean up afterwards. It runs this very file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO, Self
+
+HOST = "127.0.0.1"
+START_TIMEOUT = 30.0
+"""Seconds; a start takes about one, on a busy machine several."""
+_STOP_TIMEOUT = 5.0
+_POLL_INTERVAL = 0.05
+_PORT_ATTEMPTS = 3
+_LAST_LINES = 5
+_LOG = "ministack.log"
+
+# what would make the child listen elsewhere, keep state or run what it finds on this machine
+_FOREIGN_PREFIXES = ("AWS_", "DOCKER_", "IOT_", "LOCALSTACK_", "MINISTACK_", "SFTP_")
+_FOREIGN = ("EDGE_PORT", "PERSIST_STATE", "S3_PERSIST", "STATE_DIR", "USE_SSL")
+
+
+class EmbeddedAwsError(Exception):
+    """The embedded AWS cannot be started; the message is one line for a person."""
+
+
+class _PortTaken(EmbeddedAwsError):
+    """Somebody else listens on the port."""
+
+
+class EmbeddedAws:
+    """A MiniStack that runs while the `with` block does.
+
+    Args:
+        port: where to listen on 127.0.0.1; a free port if not given.
+        timeout: seconds that it may take to answer.
+    """
+
+    def __init__(self, port: int | None = None, *, timeout: float = START_TIMEOUT) -> None:
+        self._wanted_port = port
+        self._timeout = timeout
+        self._port: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory: Path | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it answers, for `AWS_ENDPOINT_URL`.
+
+        Raises:
+            EmbeddedAwsError: it is not running.
+        """
+        if self._port is None:
+            raise EmbeddedAwsError("the embedded AWS is not running")
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The child's process id.
+
+        Raises:
+            EmbeddedAwsError: it is not running.
+        """
+        if self._process is None:
+            raise EmbeddedAwsError("the embedded AWS is not running")
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            EmbeddedAwsError: MiniStack is not installed, the port is in use, or no answer
+                came in time.
+        """
+        if importlib.util.find_spec("ministack") is None:
+            raise EmbeddedAwsError(
+                "the embedded AWS is not installed: pip install 'user-worker[embedded]'"
+            )
+        if self._wanted_port is not None:
+            self._start_on(self._wanted_port)
+            return
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            try:
+                self._start_on(_free_port())
+            except _PortTaken:
+                # somebody took it between our look and the child's
+                if attempt == _PORT_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop it, and all that it started; do nothing if it is not running."""
+        process, self._process, self._port = self._process, None, None
+        if process is not None:
+            _close(process.stdin)
+            try:
+                process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _start_on(self, port: int) -> None:
+        if _is_open(port):
+            raise _PortTaken(f"port {port} of {HOST} is in use")
+        self._directory = Path(tempfile.mkdtemp(prefix="user-worker-aws-"))
+        with (self._directory / _LOG).open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own file
+                [sys.executable, "-P", __file__],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(port, self._directory),
+                cwd=self._directory,
+                # a Ctrl-C is for our process, which still needs its AWS to end well
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers(port)
+        except BaseException:
+            self.stop()
+            raise
+        self._port = port
+
+    def _wait_until_it_answers(self, port: int) -> None:
+        assert self._process is not None
+        assert self._directory is not None
+        deadline = time.monotonic() + self._timeout
+        while not _answers(port, self._directory):
+            if self._process.poll() is not None:
+                last = self._last_lines()
+                if "in use" in last:
+                    raise _PortTaken(f"port {port} of {HOST} is in use")
+                code = self._process.returncode
+                raise EmbeddedAwsError(f"the embedded AWS ended with exit code {code}: {last}")
+            if time.monotonic() > deadline:
+                raise EmbeddedAwsError(
+                    f"the embedded AWS did not answer within {self._timeout:g} s: "
+                    f"{self._last_lines()}"
+                )
+            time.sleep(_POLL_INTERVAL)
+
+    def _last_lines(self) -> str:
+        assert self._directory is not None
+        text = (self._directory / _LOG).read_text(errors="replace")
+        return " | ".join(text.split("\n")[-_LAST_LINES - 1 :]).strip(" |") or "no output"
+
+
+def _environment(port: int, directory: Path) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
+    }
+    return inherited | {
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": HOST,  # in queue URLs
+        "MINISTACK_EDITION": directory.name,  # what tells our child from another's
+        "SERVICES": "sqs,sns,dynamodb",
+        # its listeners for other services have ports of their own, open to all interfaces
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{directory}/none",  # it would remove containers of its like
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(directory),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _answers(port: int, directory: Path) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", "/_ministack/health")
+        # another one may have taken the port meanwhile
+        return json.load(connection.getresponse()).get("edition") == directory.name
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+
+
+def _end_with_parent(directory: str) -> None:
+    """Block until standard input ends, then end this process and all that it started.
+
+    There is no state to save, so nothing is asked to end by itself.
+    """
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    shutil.rmtree(directory, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _main() -> None:
+    threading.Thread(target=_end_with_parent, args=(os.environ["TMPDIR"],), daemon=True).start()
+    runpy.run_module("ministack", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main()
