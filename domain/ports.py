@@ -270,8 +270,9 @@ class EventPublisher(Protocol):
     """The topic."""
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Publish events, retrying a little; give the failures by event id. Never raises for
-        what the topic answers.
+        """Publish events, retrying a little; give the failures by event id.
+
+        Never raises for what the topic answers.
         """
         ...
 

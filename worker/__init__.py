@@ -1,0 +1,1 @@
+"""The Celery worker: transport, batch, relay, messages, settings and command line."""

@@ -28,7 +28,6 @@ from domain.ports import (
     UserRepository,
 )
 from domain.reads import pending_address, reads_of
-from worker.logs import safe_traceback
 from worker.messages import MalformedMessageError, MessageParser, UnknownTypeError, render_events
 from worker.retry import Draw, Failure
 from worker.rounds import Draft, Round, RoundRules, Work, decide_round
@@ -115,8 +114,8 @@ class _Batch:
             except StoreUnavailableError as error:
                 logger.warning("store_unavailable", reason=str(error))
                 self._settling.failed(works, UNAVAILABLE)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the messages come back
-                logger.error("batch_failed", **safe_traceback(error))
+            except Exception:  # whatever it is, the messages come back
+                logger.exception("batch_failed")
                 self._settling.failed(works, UNFORESEEN)
         self._publish()
         for work, first in self._twins:
@@ -199,7 +198,7 @@ class _Batch:
             logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
             self._settling.failed(draft.works, UNAVAILABLE)
         else:
-            logger.error("commit_failed", user_id=draft.user_id, **safe_traceback(error))
+            logger.error("commit_failed", user_id=draft.user_id, exc_info=error)
             self._settling.failed(draft.works, UNFORESEEN)
 
     def _remember(self, drafts: Sequence[Draft], report: CommitReport) -> None:
@@ -242,8 +241,8 @@ class _Batch:
             ]
             if published:
                 self._ports.outbox.close(published)
-        except Exception as error:  # noqa: BLE001 - the pointers stay, and the relay finds them
-            logger.warning("publish_deferred", **safe_traceback(error))
+        except Exception:  # the pointers stay, and the relay finds them
+            logger.exception("publish_deferred")
 
 
 def _named_by(works: Sequence[Work]) -> LoadRequest:
@@ -257,7 +256,9 @@ def _named_by(works: Sequence[Work]) -> LoadRequest:
             if work.envelope.user_id and read.session_id
         },
         two_factors={
-            work.envelope.user_id for work, read in reads if work.envelope.user_id and read.two_factor
+            work.envelope.user_id
+            for work, read in reads
+            if work.envelope.user_id and read.two_factor
         },
         addresses={read.address for _, read in reads if read.address},
         outcomes={work.key for work in works},

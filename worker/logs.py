@@ -19,6 +19,7 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_exception_text,
     ]
     structlog.configure(
         processors=[
@@ -36,7 +37,6 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
             foreign_pre_chain=[
                 *shared,
                 structlog.stdlib.PositionalArgumentsFormatter(),
-                _without_exception_text,
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -50,17 +50,6 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
     _quieten()
 
 
-def safe_traceback(error: BaseException) -> dict[str, object]:
-    """Give where an error came from, without its text, which may quote a person's data."""
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    fields: dict[str, object] = {
-        "error": type(error).__name__,
-        "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    }
-    code = getattr(error, "response", {}).get("Error", {}).get("Code")
-    return {**fields, "aws_error": code} if code else fields
-
-
 def _renderer(log_format: Literal["console", "json"]) -> structlog.typing.Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer()
@@ -70,11 +59,18 @@ def _renderer(log_format: Literal["console", "json"]) -> structlog.typing.Proces
 def _without_exception_text(
     _logger: Any, _name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Replace the exception of a library's line by its safe form."""
+    """Say where an exception came from, without its text, which may quote a person's data."""
     info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
     error = info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        event.update(safe_traceback(error))
+        frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+        event["error"] = type(error).__name__
+        event["traceback"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        # The code of an AWS error is AWS's own word, and says more than the class does.
+        if code := getattr(error, "response", {}).get("Error", {}).get("Code"):
+            event["aws_error"] = code
     return event
 
 

@@ -24,7 +24,6 @@ from domain.ports import (
     Pointer,
     StoreUnavailableError,
 )
-from worker.logs import safe_traceback
 from worker.messages import render_events
 from worker.retry import Draw
 
@@ -91,8 +90,8 @@ class Relay:
                 self.run_once()
             except StoreUnavailableError as error:
                 logger.warning("outbox_unavailable", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - the relay must outlive whatever it meets
-                logger.error("relay_failed", **safe_traceback(error))
+            except Exception:  # the relay must outlive whatever it meets
+                logger.exception("relay_failed")
 
     def _work_off(self, pointers: Sequence[Pointer]) -> int:
         """Do what the pointers ask for; give how many are left."""

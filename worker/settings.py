@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "USER_WORKER_"
 FIFO_SUFFIX = ".fifo"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
-DAY = 86_400
+TOPIC = r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:)?[A-Za-z0-9_-]{1,250}(\.fifo)?$"
 
 
 class SettingsError(Exception):
@@ -32,7 +32,8 @@ class Settings(BaseSettings):
     command_queue: str = Field("user-commands", pattern=RESOURCE_NAME)
     priority_queue: str | None = Field(None, pattern=RESOURCE_NAME)
     dead_letter_queue: str = Field("user-commands-dlq", pattern=RESOURCE_NAME)
-    events_topic: str = Field("user-events", pattern=r"^[A-Za-z0-9_-]{1,250}(\.fifo)?$")
+    events_topic: str = Field("user-events", pattern=TOPIC)
+    """A name of the account and region, or an ARN."""
     visibility_timeout: int = Field(60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, renewal follows half of it."""
     max_receives: int = Field(12, ge=1, le=1_000)
@@ -40,7 +41,8 @@ class Settings(BaseSettings):
     outcome_days: int = Field(90, ge=60, le=3_650)
     """How long outcomes are kept: SQS retention (14 days), the DLQ's (14), and the 30 by which a
     command has to be younger, with some room."""
-    roles: tuple[str, ...] = ("customer", "lab_assistant", "admin")
+    roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
+    """In the environment, separated by commas."""
     relay_interval: float = Field(5.0, gt=0, le=300)
     """Seconds between two looks of the relay at the outbox, before jitter."""
     relay_age: float = Field(30.0, ge=0, le=3_600)
@@ -58,6 +60,11 @@ class Settings(BaseSettings):
         values.setdefault("create_resources", not production)
         values.setdefault("log_format", "console" if values.get("env", "dev") == "dev" else "json")
         return values
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _roles_are_separated_by_commas(cls, roles: object) -> object:
+        return tuple(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
 
     @field_validator("roles")
     @classmethod

@@ -74,10 +74,10 @@ class Settlements:
         Raises:
             ValueError: the text is not such a list.
         """
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise ValueError("settlements are a JSON list")
-        return cls(tuple(_parse(row) for row in rows))
+        match json.loads(text):
+            case list(rows):
+                return cls(tuple(_parse(row) for row in rows))
+        raise ValueError("settlements are a JSON list")
 
 
 def _render(settlement: Settlement) -> list[str | int | None]:

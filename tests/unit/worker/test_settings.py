@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from worker.settings import Settings, SettingsError, load_settings
+
+
+def test_the_defaults_are_those_of_development() -> None:
+    """A newcomer sets nothing."""
+    settings = load_settings()
+    assert (settings.env, settings.repository, settings.table) == ("dev", "dynamodb", "users")
+    assert settings.create_resources
+    assert settings.log_format == "console"
+    assert settings.queues == ("user-commands",)
+
+
+@pytest.mark.parametrize(
+    ("env", "creates", "log"), [("test", True, "json"), ("prod", False, "json")]
+)
+def test_other_environments_differ_only_where_they_must(
+    monkeypatch: pytest.MonkeyPatch, env: str, creates: bool, log: str
+) -> None:
+    """Production creates nothing; logs are for machines outside development."""
+    monkeypatch.setenv("USER_WORKER_ENV", env)
+    settings = load_settings()
+    assert (settings.create_resources, settings.log_format) == (creates, log)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("ENV", "production", "USER_WORKER_ENV"),
+        ("REPOSITORY", "postgres", "USER_WORKER_REPOSITORY"),
+        ("TABLE", "a", "USER_WORKER_TABLE"),
+        ("COMMAND_QUEUE", "no spaces allowed", "USER_WORKER_COMMAND_QUEUE"),
+        ("COMMAND_QUEUE", "commands.fifo", "both be FIFO or neither"),
+        ("VISIBILITY_TIMEOUT", "0", "USER_WORKER_VISIBILITY_TIMEOUT"),
+        ("VISIBILITY_TIMEOUT", "a minute", "USER_WORKER_VISIBILITY_TIMEOUT"),
+        ("OUTCOME_DAYS", "7", "USER_WORKER_OUTCOME_DAYS"),
+        ("ROLES", "customer,Admin!", "USER_WORKER_ROLES"),
+        ("ROLES", "", "USER_WORKER_ROLES"),
+        ("EVENTS_TOPIC", "arn:aws:sns:user-events", "USER_WORKER_EVENTS_TOPIC"),
+        ("LOG_FORMAT", "xml", "USER_WORKER_LOG_FORMAT"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
+) -> None:
+    """Whoever mistypes a setting learns which, and what it may be."""
+    monkeypatch.setenv(f"USER_WORKER_{name}", value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CREATE_RESOURCES", "true"), ("REPOSITORY", "memory")]
+)
+def test_production_refuses_what_is_for_development(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A table made by accident, or users kept in memory, must not happen there."""
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    monkeypatch.setenv(f"USER_WORKER_{name}", value)
+    with pytest.raises(SettingsError, match=f"USER_WORKER_{name}"):
+        load_settings()
+
+
+def test_fifo_and_priority_are_seen_in_the_names() -> None:
+    """The more urgent queue is served first."""
+    settings = Settings(
+        command_queue="c.fifo", dead_letter_queue="d.fifo", priority_queue="urgent.fifo"
+    )
+    assert settings.fifo
+    assert settings.queues == ("urgent.fifo", "c.fifo")
+
+
+def test_roles_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list in a shell is not JSON."""
+    monkeypatch.setenv("USER_WORKER_ROLES", "customer, vet")
+    assert load_settings().roles == ("customer", "vet")
+
+
+def test_a_topic_may_be_named_by_its_arn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another account's."""
+    arn = "arn:aws:sns:eu-west-1:123456789012:user-events.fifo"
+    monkeypatch.setenv("USER_WORKER_EVENTS_TOPIC", arn)
+    assert load_settings().events_topic == arn
