@@ -212,9 +212,7 @@ class _Decider:
 
     def _decide(self, work: Work) -> None:
         draft = self._draft(work)
-        if draft.user is None and work.user_id in (
-            self._snapshot.addresses.get(key) for key in touched_addresses(work.envelope, None)
-        ):
+        if self._is_torn(work, draft):
             self._round.torn.append(work)
             self._hold_group(work)
             return
@@ -228,6 +226,13 @@ class _Decider:
         after = decision.user.email if decision.user else None
         if decision.changed and email != after:
             self._written |= {address.key for address in (email, after) if address}
+
+    def _is_torn(self, work: Work, draft: Draft) -> bool:
+        """Whether the user has an address and is not there: they came between the two reads."""
+        if draft.user is not None or work.user_id is None:
+            return False
+        owners = map(self._snapshot.addresses.get, touched_addresses(work.envelope, None))
+        return work.user_id in owners
 
     def _hold_group(self, work: Work) -> None:
         if work.group:

@@ -10,10 +10,12 @@ PERMANENT = Failure("UnknownField", "data.x: is not a field", permanent=True, bo
 
 
 def highest(_low: float, high: float) -> float:
+    """Draw the upper bound."""
     return high
 
 
 def lowest(low: float, _high: float) -> float:
+    """Draw the lower bound."""
     return low
 
 

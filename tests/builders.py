@@ -1,0 +1,87 @@
+"""Commands and messages for tests; ids are made from short names."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+from domain import commands as c
+from domain.values import EmailAddress, PasswordHash, TokenHash
+from worker.rounds import RoundRules, Work
+from worker.settlement import ReceivedMessage
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+PASSWORD = PasswordHash.parse(
+    "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$Y2hlY2tzdW1jaGVja3N1bWNoZWNrc3VtY2hlY2s"
+)
+NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
+
+
+def uid(name: str) -> str:
+    """Make a stable UUID of a short name."""
+    return str(uuid5(NAMESPACE, name))
+
+
+def token(name: str) -> TokenHash:
+    """Make the hash of a token that a short name stands for."""
+    return TokenHash(hashlib.sha256(name.encode()).hexdigest())
+
+
+def email(name: str) -> EmailAddress:
+    """Make an address of a short name."""
+    return EmailAddress.parse(f"{name}@example.com")
+
+
+def register(address: str) -> c.RegisterUser:
+    """Make the registration of an address."""
+    return c.RegisterUser(email(address), "Ada", "Lovelace", PASSWORD)
+
+
+def request_change(address: str) -> c.RequestEmailChange:
+    """Make the request for an address, whose token is named after it."""
+    return c.RequestEmailChange(
+        email(address), uid(f"token {address}"), token(address), NOW + timedelta(hours=1)
+    )
+
+
+def envelope(
+    command: c.Command, user: str | None, command_id: str | None = None
+) -> c.CommandEnvelope:
+    """Wrap a command."""
+    name = command_id or f"{command!r} {user}"
+    return c.CommandEnvelope(
+        uid(name), uid(user) if user else None, command, f"of {command!r}", "/test", NOW
+    )
+
+
+def message(
+    body: str = "", *, receives: int = 1, group: str | None = None, age: float = 3600
+) -> ReceivedMessage:
+    """Make a received message; with a group, of a FIFO queue."""
+    return ReceivedMessage(
+        message_id=uid(f"message {body} {group}"),
+        body=body,
+        receives=receives,
+        sent_at=NOW.timestamp() - age,
+        group_id=group,
+        fifo=group is not None,
+    )
+
+
+def works(
+    *pairs: tuple[c.Command, str | None], group: str | None = None, age: float = 3600
+) -> list[Work]:
+    """Make the works of commands for users named shortly."""
+    return [
+        Work.of(index, message(group=group, age=age), envelope(command, user, f"command {index}"))
+        for index, (command, user) in enumerate(pairs)
+    ]
+
+
+RULES = RoundRules(
+    now=NOW,
+    outcome_lifetime=timedelta(days=90),
+    oldest=NOW - timedelta(days=60),
+    registration_grace=timedelta(seconds=60),
+)
