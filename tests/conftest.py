@@ -1,7 +1,7 @@
 """What every test gets: an AWS of its own, names of its own, and no way out of the machine.
 
-Fixtures for others: `aws_endpoint` (a URL; AWS's own environment variables point at it while
-the test runs), `resource_names`.
+Fixtures for others: `aws_endpoint`, `resource_names`, `fifo_resource_names`. The environment
+holds fake credentials and a region, and none of the caller's own settings.
 """
 
 from __future__ import annotations
@@ -63,8 +63,30 @@ def fifo_resource_names() -> ResourceNames:
 # --- AWS -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_aws_of_the_callers() -> Iterator[None]:
+    """No test can reach a real account: credentials are fake and no endpoint is set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "USER_WORKER_")):
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
 @pytest.fixture(scope="session")
-def _aws_url() -> Iterator[str]:
+def aws_endpoint() -> Iterator[str]:
+    """Where AWS answers, as a URL.
+
+    It is the one that `AWS_ENDPOINT_URL` named when the tests were started, or else an embedded
+    one, one for each test process. While a test that asks for it runs, `AWS_ENDPOINT_URL` is
+    set to it, for clients made without arguments and for child processes.
+    """
     if GIVEN_ENDPOINT is not None:
         _require_answer(GIVEN_ENDPOINT)
         yield GIVEN_ENDPOINT
@@ -73,29 +95,12 @@ def _aws_url() -> Iterator[str]:
         yield aws.endpoint_url
 
 
-@pytest.fixture
-def aws_endpoint(_aws_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where AWS answers; `AWS_ENDPOINT_URL` is set to it, for clients made with no arguments.
-
-    It is the one that `AWS_ENDPOINT_URL` named when the tests were started, or an embedded one,
-    one for each test process.
-    """
-    monkeypatch.setenv("AWS_ENDPOINT_URL", _aws_url)
-    return _aws_url
-
-
 @pytest.fixture(autouse=True)
-def _no_aws_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can reach a real account: credentials are fake and no endpoint is set."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "USER_WORKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+def _endpoint_in_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "aws_endpoint" in request.fixturenames:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("aws_endpoint"))
 
 
 def _require_answer(url: str) -> None:

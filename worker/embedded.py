@@ -44,7 +44,7 @@ class EmbeddedAwsError(Exception):
     """The embedded AWS cannot be started; the message is one line for a person."""
 
 
-class _PortTaken(EmbeddedAwsError):
+class _PortTakenError(EmbeddedAwsError):
     """Somebody else listens on the port."""
 
 
@@ -109,7 +109,7 @@ class EmbeddedAws:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             try:
                 self._start_on(_free_port())
-            except _PortTaken:
+            except _PortTakenError:
                 # somebody took it between our look and the child's
                 if attempt == _PORT_ATTEMPTS:
                     raise
@@ -133,7 +133,7 @@ class EmbeddedAws:
 
     def _start_on(self, port: int) -> None:
         if _is_open(port):
-            raise _PortTaken(f"port {port} of {HOST} is in use")
+            raise _PortTakenError(f"port {port} of {HOST} is in use")
         self._directory = Path(tempfile.mkdtemp(prefix="user-worker-aws-"))
         with (self._directory / _LOG).open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own file
@@ -161,7 +161,7 @@ class EmbeddedAws:
             if self._process.poll() is not None:
                 last = self._last_lines()
                 if "in use" in last:
-                    raise _PortTaken(f"port {port} of {HOST} is in use")
+                    raise _PortTakenError(f"port {port} of {HOST} is in use")
                 code = self._process.returncode
                 raise EmbeddedAwsError(f"the embedded AWS ended with exit code {code}: {last}")
             if time.monotonic() > deadline:
@@ -215,8 +215,9 @@ def _answers(port: int, directory: Path) -> bool:
     try:
         connection.request("GET", "/_ministack/health")
         # another one may have taken the port meanwhile
-        return json.load(connection.getresponse()).get("edition") == directory.name
-    except (OSError, ValueError, http.client.HTTPException):
+        health: dict[str, object] = json.load(connection.getresponse())
+        return health.get("edition") == directory.name
+    except (OSError, ValueError, AttributeError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -62,9 +61,9 @@ def test_it_listens_on_this_machine_only(private_tmp: Path) -> None:
     with EmbeddedAws() as aws:
         listing = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         inodes = {
-            os.readlink(entry).removeprefix("socket:[").rstrip("]")
+            str(entry.readlink()).removeprefix("socket:[").rstrip("]")
             for entry in Path(f"/proc/{aws.pid}/fd").iterdir()
-            if os.readlink(entry).startswith("socket:")
+            if str(entry.readlink()).startswith("socket:")
         }
         rows = [line.split() for line in listing.splitlines()]
         listening = [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
