@@ -100,7 +100,7 @@ def _create(
 
 def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Events:
     command = envelope.command
-    if user is None:
+    if user is None or not _is_named(envelope, user):
         if envelope.user_id is None and isinstance(command, c.RequestPasswordReset):
             return ()  # the answer must not tell whether an address is known
         raise RejectedError(RejectionCode.USER_NOT_FOUND)
@@ -108,6 +108,15 @@ def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
         raise RejectedError(RejectionCode.USER_ERASED)
     _check_version(envelope, user.version)
     return _HANDLERS[type(command)](user, command, context)
+
+
+def _is_named(envelope: c.CommandEnvelope, user: User) -> bool:
+    """Tell whether the address that names the user still is the user's.
+
+    It may have changed hands, or its owner been erased, between the two reads.
+    """
+    named = envelope.by_email
+    return named is None or (user.email is not None and user.email.key == named.key)
 
 
 def _code_of(events: Events) -> RejectionCode | None:

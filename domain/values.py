@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -24,17 +24,24 @@ MAX_CIPHERTEXT = 1024
 # Where IDNA 2003 (the standard library's) and IDNA 2008 map to different domains, a mail
 # could reach somebody else: such domains have to be written in their ASCII form.
 _IDNA_DEVIATIONS = frozenset("ßς\u200c\u200d")
-_LOCAL_PART = re.compile(r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+(\.[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+)*")
+_LOCAL_PART = re.compile(
+    r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+(\.[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+)*"
+)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
-    r"\$[A-Za-z0-9+/]{11,64}\$[A-Za-z0-9+/]{22,86}"
+    r"\$[A-Za-z0-9+/]{11,64}\$[A-Za-z0-9+/]{22,86}",
+    re.ASCII,  # or \d takes the digits of every script
 )
 _TOKEN_HASH = re.compile(r"[0-9a-fA-F]{64}")
 _ROLE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _TIME = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})"
+    r"\d{4}-\d{2}-\d{2}[Tt ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?([Zz]|[+-][0-2]\d:[0-5]\d)",
+    re.ASCII,
 )
+# Invisible in every font: two addresses that look the same must not be two.
+_INVISIBLE = frozenset(("Cc", "Cf"))
+_LINE_BREAKING = frozenset(("Cc", "Zl", "Zp"))
 
 # OWASP Password Storage Cheat Sheet, argon2id: these or stronger. (memory in KiB, passes)
 ARGON2_MINIMA = ((19_456, 2), (47_104, 1))
@@ -46,7 +53,7 @@ ARGON2_MAXIMA = (1_048_576, 20, 16)
 class EmailAddress:
     """An address in the form it is shown and mailed to; equal addresses share a `key`."""
 
-    value: str
+    value: str = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> EmailAddress:
@@ -59,6 +66,8 @@ class EmailAddress:
         local, at, domain = text.rpartition("@")
         if not at or not _LOCAL_PART.fullmatch(local):
             raise InvalidValueError("must be an e-mail address of the form local@domain")
+        if _has_any(_INVISIBLE, local):
+            raise InvalidValueError("the part before @ must not contain invisible characters")
         if len(local.encode()) > MAX_LOCAL_PART:
             raise InvalidValueError(f"the part before @ must have {MAX_LOCAL_PART} bytes at most")
         value = f"{local}@{_ascii_domain(domain)}"
@@ -75,6 +84,8 @@ class EmailAddress:
 
 
 def _ascii_domain(domain: str) -> str:
+    if len(domain) > MAX_ADDRESS:  # the codec's cost grows with the square of the length
+        raise InvalidValueError(f"must have {MAX_ADDRESS} bytes at most")
     if not domain.isascii():
         if _IDNA_DEVIATIONS & set(domain):
             raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
@@ -86,6 +97,8 @@ def _ascii_domain(domain: str) -> str:
     labels = domain.split(".")
     if len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
         raise InvalidValueError("the domain must be a host name with a dot")
+    if labels[-1].isdigit():
+        raise InvalidValueError("the domain must be a host name, not an IP address")
     return domain
 
 
@@ -93,7 +106,7 @@ def _ascii_domain(domain: str) -> str:
 class PasswordHash:
     """An argon2id hash as a PHC string; a plaintext password cannot be one."""
 
-    value: str
+    value: str = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> PasswordHash:
@@ -117,7 +130,7 @@ class PasswordHash:
 class TokenHash:
     """The SHA-256 of a token, as a producer sends it."""
 
-    value: str
+    value: str = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> TokenHash:
@@ -192,7 +205,7 @@ def parse_id(text: str) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time with offset, as UTC.
+    """Read an RFC 3339 time with offset, as UTC, to the millisecond (see `render_time`).
 
     Raises:
         InvalidValueError: anything else.
@@ -200,9 +213,10 @@ def parse_time(text: str) -> datetime:
     if not _TIME.fullmatch(text):
         raise InvalidValueError("must be an RFC 3339 time with offset")
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidValueError("must be an RFC 3339 time with offset") from None
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def render_time(time: datetime) -> str:
@@ -214,9 +228,13 @@ def _short_text(text: str, limit: int) -> str:
     text = unicodedata.normalize("NFC", _text(text).strip())
     if not 1 <= len(text) <= limit:
         raise InvalidValueError(f"must have 1 to {limit} characters")
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if _has_any(_LINE_BREAKING, text):
         raise InvalidValueError("must not contain control characters")
     return text
+
+
+def _has_any(categories: frozenset[str], text: str) -> bool:
+    return any(unicodedata.category(character) in categories for character in text)
 
 
 def _text(text: str) -> str:
