@@ -1,0 +1,23 @@
+"""The boundary: messages in any accepted form become commands, outcomes become events.
+
+Every command and event is defined once, in the domain; validation, fingerprints and JSON
+Schemas here are derived from those definitions.
+"""
+
+from worker.messages.commands import MessageParser, render_command
+from worker.messages.errors import MalformedCode, MalformedMessageError, UnknownTypeError
+from worker.messages.events import render_events
+from worker.messages.redaction import redact
+from worker.messages.schema import command_schema, event_schema
+
+__all__ = [
+    "MalformedCode",
+    "MalformedMessageError",
+    "MessageParser",
+    "UnknownTypeError",
+    "command_schema",
+    "event_schema",
+    "redact",
+    "render_command",
+    "render_events",
+]

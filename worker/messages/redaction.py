@@ -1,0 +1,145 @@
+"""Secrets out of dead letters: what a producer sent in clear must not come to rest there.
+
+A field whose name speaks of a secret reads `[redacted]`, unless its value is of the form that
+makes it none (a hash of the right kind, a token's id). It is found at any depth, also in an
+SNS notification's message and in a Celery message's body, which keeps its form. What cannot
+be read at all is replaced as a whole where it may hold a secret: the dead letter's
+`original_message_id` tells the sender which message it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from domain.errors import InvalidValueError
+from domain.values import PasswordHash, TokenHash, parse_ciphertext, parse_id
+from worker.messages.encoding import (
+    MAX_BODY,
+    compact,
+    decode_base64,
+    decode_json,
+    encode_base64,
+)
+from worker.messages.errors import MalformedMessageError
+
+REDACTED = "[redacted]"
+UNREADABLE = compact(
+    {"redacted": REDACTED, "reason": "the body could not be read and may have held a secret"}
+)
+
+_WORDS = r"passw|passphrase|pwd|secret|token|hash|cipher|credential|private.?key|api.?key|otp"
+_NAME = re.compile(
+    r"passw|passphrase|pwd|secret|token|hash|cipher|credentials?$|privatekey|apikey|otp$"
+    r"|recoverycode|^code$|subscribeurl"
+)
+_NOT_LETTERS = re.compile(r"[^a-z0-9]")
+# In a text that cannot be parsed: a tell-tale word, an escape that could hide one, or a run
+# of base64 that could hide anything.
+_SUSPECT = re.compile(rf"{_WORDS}|\\u|%[0-9a-f]{{2}}|[a-z0-9+/=_]{{24}}", re.IGNORECASE)
+_CONTAINERS = frozenset({"message", "body", "data", "database64"})
+"""Fields whose text is itself a message."""
+_MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
+
+
+def redact(body: str) -> str | None:
+    """Give a body without its secrets; `None` when there is nothing secret in it."""
+    redacted = _redact_text(body, UNREADABLE, _MAX_WRAPPINGS)
+    if redacted is None or len(redacted) <= MAX_BODY:
+        return redacted
+    return UNREADABLE
+
+
+def _redact_text(text: str, unreadable: str, wrappings: int) -> str | None:
+    decoded, encode = _decode(text)
+    if decoded is None or wrappings == 0:
+        return unreadable if _SUSPECT.search(text.replace("\0", "")) else None
+    if isinstance(decoded, str):  # JSON within a JSON string
+        clean = _redact_text(decoded, REDACTED, wrappings - 1) or decoded
+    else:
+        clean = _clean(decoded, wrappings)
+    return None if clean is decoded else encode(compact(clean))
+
+
+def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
+    """Read JSON, or base64 of JSON; `None` for what is neither."""
+    try:
+        return decode_json(text), str
+    except MalformedMessageError:
+        pass
+    try:
+        return decode_json(decode_base64(text)), encode_base64
+    except MalformedMessageError:
+        return None, str
+
+
+def _clean(value: Any, wrappings: int) -> Any:
+    """Give the value without secrets; the same object when it holds none.
+
+    The recursion is bounded: `decode_json` refuses what is nested too deep.
+    """
+    match value:
+        case dict():
+            return _clean_object(value, wrappings)
+        case [[_, *_] as args, dict(kwargs), dict(embedded)]:
+            # Celery's arguments: what stands at which position is not known here
+            return [[REDACTED] * len(args), _clean(kwargs, wrappings), embedded]
+        case list():
+            return _unless_same(value, [_clean(item, wrappings) for item in value])
+        case str() if value.lstrip()[:1] in ("{", "[") and _decode(value)[0] is not None:
+            return _redact_text(value, REDACTED, wrappings - 1) or value
+    return value
+
+
+def _clean_object(value: dict[str, Any], wrappings: int) -> dict[str, Any]:
+    clean = {name: _clean_field(name, item, wrappings) for name, item in value.items()}
+    changed = any(clean[name] is not item for name, item in value.items())
+    headers = clean.get("headers")
+    if isinstance(headers, dict) and (changed or _decode(str(value.get("body")))[0] is None):
+        # Celery repeats the arguments there as text, which only the body can vouch for
+        texts = {name: REDACTED for name in ("argsrepr", "kwargsrepr") if headers.get(name)}
+        if texts:
+            return clean | {"headers": headers | texts}
+    return clean if changed else value
+
+
+def _clean_field(name: str, value: Any, wrappings: int) -> Any:
+    plain = _NOT_LETTERS.sub("", name.lower())
+    if _NAME.search(plain):
+        return _clean_secret(plain, value)
+    if plain == "args" and isinstance(value, list):  # of Celery's protocol 1
+        return [REDACTED] * len(value) or value
+    if plain in _CONTAINERS and isinstance(value, str):
+        return _redact_text(value, REDACTED, wrappings - 1) or value
+    return _clean(value, wrappings)
+
+
+def _unless_same(before: list[Any], after: list[Any]) -> list[Any]:
+    same = all(a is b for a, b in zip(before, after, strict=True))
+    return before if same else after
+
+
+def _clean_secret(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool) or value == REDACTED:
+        return value
+    if isinstance(value, list):
+        return _unless_same(value, [_clean_secret(name, item) for item in value])
+    return value if isinstance(value, str) and _is_harmless(name, value) else REDACTED
+
+
+def _is_harmless(name: str, value: str) -> bool:
+    """Tell whether a value has the form that its name promises, which is no secret."""
+    if "hash" in name:
+        rule: Callable[[str], Any] = PasswordHash.parse if "pass" in name else TokenHash.parse
+    elif name.endswith("tokenid"):
+        rule = parse_id
+    elif name.endswith("ciphertext"):
+        rule = parse_ciphertext
+    else:
+        return False
+    try:
+        rule(value)
+    except InvalidValueError:
+        return False
+    return True
