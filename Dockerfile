@@ -1,0 +1,43 @@
+# The worker's image: what requirements.txt locks and this project, nothing that builds.
+# Build arguments: PYTHON_IMAGE, to take the base image from a registry of your own.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+# --- build ---------------------------------------------------------------------------------
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+WORKDIR /build
+
+# the lock changes less often than the code: its layer comes first
+COPY requirements.txt requirements-build.txt ./
+RUN python -m venv --without-pip /opt/user-worker \
+ && pip install --require-hashes --only-binary :all: -r requirements-build.txt \
+ && pip --python /opt/user-worker/bin/python install --require-hashes --only-binary :all: -r requirements.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY domain domain
+COPY adapters adapters
+COPY worker worker
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+ && pip --python /opt/user-worker/bin/python install --no-deps --no-index wheels/*.whl \
+ && /opt/user-worker/bin/python -m compileall -q /opt/user-worker/lib
+
+# --- run -----------------------------------------------------------------------------------
+FROM ${PYTHON_IMAGE}
+# the base image's installers have nothing to do here
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip \
+ && groupadd --gid 10001 worker \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin worker
+COPY --from=build /opt/user-worker /opt/user-worker
+# the file system may be read-only: bytecode is there already, /tmp may be a tmpfs
+ENV PATH=/opt/user-worker/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /tmp
+# a number, so that an orchestrator can see that it is not root
+USER 10001:10001
+STOPSIGNAL SIGTERM
+# long intervals: each look is a start of Python and some calls to AWS
+HEALTHCHECK --interval=60s --timeout=20s --start-period=30s --retries=3 CMD ["user-worker", "status"]
+ENTRYPOINT ["user-worker"]
+CMD ["run"]
