@@ -23,10 +23,9 @@ MAX_CIPHERTEXT = 1024
 
 # Where IDNA 2003 (the standard library's) and IDNA 2008 map to different domains, a mail
 # could reach somebody else: such domains have to be written in their ASCII form.
-_IDNA_DEVIATIONS = frozenset("ßς\u200c\u200d")
-_LOCAL_PART = re.compile(
-    r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+(\.[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+)*"
-)
+_IDNA_DEVIATIONS = frozenset("ßẞς\u200c\u200d")
+_ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
