@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
-from typing_extensions import NotRequired, TypedDict
+from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 
 from domain.errors import InvalidValueError
 from worker.messages.errors import MalformedCode, MalformedMessageError, field_path
-from worker.messages.fields import ID, TIME, text
+from worker.messages.fields import ID, TIME, record, text
 
 SPEC_VERSION = "1.0"
 JSON_TYPE = "application/json"
@@ -99,9 +98,7 @@ _RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
 
 def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
     """Make what validates the attributes and gives their values by name."""
-    shape = TypedDict("Attributes", ATTRIBUTES)  # type: ignore[misc]
-    shape.__pydantic_config__ = ConfigDict(extra="ignore")
-    return TypeAdapter(shape)
+    return record("Attributes", ATTRIBUTES, extra="ignore")
 
 
 def check_extensions(event: dict[str, Any]) -> None:

@@ -58,9 +58,7 @@ def encode_base64(text: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise MalformedMessageError(
-            MalformedCode.DUPLICATE_FIELD, "an object names a field twice"
-        )
+        raise MalformedMessageError(MalformedCode.DUPLICATE_FIELD, "an object names a field twice")
     return result
 
 

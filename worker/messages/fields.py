@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Collection
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -22,8 +22,9 @@ from pydantic import (
     TypeAdapter,
     WithJsonSchema,
 )
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from domain.commands import Command
 from domain.errors import InvalidValueError
 from domain.values import (
     MAX_ADDRESS,
@@ -75,7 +76,7 @@ def _recovery_codes(codes: list[TokenHash]) -> tuple[TokenHash, ...]:
 
 
 RECOVERY_CODES = Annotated[
-    list[TOKEN_HASH],
+    list[TOKEN_HASH],  # type: ignore[valid-type]  # made at run time
     Strict(),
     Field(
         min_length=MIN_RECOVERY_CODES,
@@ -105,7 +106,7 @@ _BY_RULE: dict[str, Any] = {
 
 
 def data_adapter(
-    message: type, roles: Collection[str] | None = None
+    message: type[Command], roles: Collection[str] | None = None
 ) -> TypeAdapter[dict[str, Any]]:
     """Make what validates a command's `data` and gives its constructor's arguments.
 
@@ -116,13 +117,20 @@ def data_adapter(
     role_rules = _role_rules(roles)
     hints = get_type_hints(message, include_extras=True)
     items: dict[str, Any] = {}
-    for field in dataclasses.fields(message):
+    for field in dataclasses.fields(message):  # type: ignore[arg-type]  # every command is a dataclass
         kind = _field_type(hints[field.name], role_rules)
         optional = field.default is not dataclasses.MISSING
         items[field.name] = NotRequired[kind] if optional else kind
-    shape = TypedDict(message.__name__, items)  # type: ignore[operator]
-    shape.__pydantic_config__ = ConfigDict(extra="forbid")
-    shape.__doc__ = message.__doc__
+    return record(message.__name__, items, extra="forbid")
+
+
+def record(
+    name: str, items: dict[str, Any], extra: Literal["forbid", "ignore"]
+) -> TypeAdapter[dict[str, Any]]:
+    """Make what validates an object of typed items, `NotRequired` or not, and gives a dict."""
+    make: Any = TypedDict  # type checkers know it as a statement only
+    shape = make(name, items)
+    shape.__pydantic_config__ = ConfigDict(extra=extra)
     return TypeAdapter(shape)
 
 
