@@ -53,7 +53,7 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 
 .PHONY: up
 up: ## Start LocalStack, resources and a worker in Docker
-	docker compose up --build --detach
+	docker compose up --build --detach --wait
 
 .PHONY: down
 down: ## Stop them and forget their data

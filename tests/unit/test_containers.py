@@ -1,0 +1,139 @@
+"""What the image and the development stack promise, read from their files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+OURS = ("provision", "worker")
+
+
+@pytest.fixture
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, continued lines joined, comments left out."""
+    text = (ROOT / "Dockerfile").read_text()
+    text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    return [(word, rest) for word, rest in lines]
+
+
+@pytest.fixture
+def final_stage(instructions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What makes the image itself: the instructions from the last FROM on."""
+    last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
+    return instructions[last:]
+
+
+@pytest.fixture
+def services() -> dict[str, Any]:
+    """The services of docker-compose.yml, merge keys resolved."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services: dict[str, Any] = loaded["services"]
+    return services
+
+
+def test_the_base_image_is_pinned_to_a_patch_release(instructions: list[tuple[str, str]]) -> None:
+    """Two builds of one commit start from the same Python."""
+    images = [rest for word, rest in instructions if word == "FROM"]
+    assert {image.split()[0] for image in images} == {"${PYTHON_IMAGE}"}
+    default = next(rest for word, rest in instructions if word == "ARG")
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.11\.\d+-slim-[a-z]+", default)
+
+
+def test_the_image_does_not_run_as_root(final_stage: list[tuple[str, str]]) -> None:
+    """The user is a number above the system's, which Kubernetes can check without the image."""
+    user = [rest for word, rest in final_stage if word == "USER"][-1]
+    assert re.fullmatch(r"[1-9]\d{4}:[1-9]\d{4}", user)
+
+
+def test_the_image_brings_no_build_tools(final_stage: list[tuple[str, str]]) -> None:
+    """Nothing in it can install or build; the code comes from the build stage alone."""
+    runs = " ".join(rest for word, rest in final_stage if word == "RUN")
+    assert "apt-get" not in runs
+    assert "pip install" not in runs
+    assert re.search(r"pip uninstall .*setuptools wheel pip", runs)
+    assert [rest for word, rest in final_stage if word == "COPY"] == [
+        "--from=build /opt/user-worker /opt/user-worker"
+    ]
+
+
+def test_what_the_build_installs_is_locked_by_hash(instructions: list[tuple[str, str]]) -> None:
+    """Nothing from an index gets into the image unless its hash is in a lock."""
+    runs = " && ".join(rest for word, rest in instructions if word == "RUN")
+    installs = [part for part in runs.split("&&") if " install " in part]
+    assert installs
+    assert all("--require-hashes" in part or "--no-index" in part for part in installs)
+
+
+def test_the_image_runs_the_command_line_without_a_shell(
+    final_stage: list[tuple[str, str]],
+) -> None:
+    """SIGTERM reaches the worker, and the health check uses what is in the image."""
+    stage = dict(final_stage)
+    assert stage["ENTRYPOINT"] == '["user-worker"]'
+    assert stage["CMD"] == '["run"]'
+    assert stage["HEALTHCHECK"].endswith('CMD ["user-worker", "status"]')
+
+
+def test_no_secret_and_no_test_gets_into_the_build(instructions: list[tuple[str, str]]) -> None:
+    """The build context is a list of what is allowed: just what the Dockerfile copies."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {
+        source
+        for word, rest in instructions
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert "*" in ignored
+    assert allowed == copied
+
+
+def test_localstack_is_pinned_and_can_be_chosen(services: dict[str, Any]) -> None:
+    """Later images refuse to start without an account's token."""
+    image = services["localstack"]["image"]
+    assert image == "${LOCALSTACK_IMAGE:-localstack/localstack:4.14.0}"
+
+
+def test_localstack_is_not_open_to_the_network(services: dict[str, Any]) -> None:
+    """It takes any credentials, so it listens on this machine only."""
+    assert all(port.startswith("127.0.0.1:") for port in services["localstack"]["ports"])
+
+
+def test_the_worker_starts_when_its_resources_are_there(services: dict[str, Any]) -> None:
+    """One command brings everything up, in the order that it needs."""
+    assert services["localstack"]["healthcheck"]["test"][0] == "CMD"
+    assert services["provision"]["command"] == ["provision"]
+    assert services["provision"]["depends_on"] == {"localstack": {"condition": "service_healthy"}}
+    assert services["worker"]["depends_on"] == {
+        "localstack": {"condition": "service_healthy"},
+        "provision": {"condition": "service_completed_successfully"},
+    }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_do_no_more_than_they_need(services: dict[str, Any], name: str) -> None:
+    """What takes over the worker cannot write, gain a privilege or use a capability."""
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]
+    assert "privileged" not in service
+    assert "volumes" not in service
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_use_localstack_and_fake_credentials(
+    services: dict[str, Any], name: str
+) -> None:
+    """Whoever starts the stack cannot reach a real account by it."""
+    environment = services[name]["environment"]
+    assert environment["AWS_ENDPOINT_URL"] == "http://localstack:4566"
+    assert environment["AWS_ACCESS_KEY_ID"] == "test"
+    assert environment["AWS_SECRET_ACCESS_KEY"] == "test"
