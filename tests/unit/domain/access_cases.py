@@ -1,0 +1,398 @@
+"""What must come of the commands about sessions, locks, second factor, bans and erasure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from domain import commands as c
+from domain import events as e
+from domain.errors import RejectionCode as Code
+from domain.model import Ban, EmailChange, Session, TwoFactor
+from tests.unit.domain.given import (
+    BEFORE,
+    NEW,
+    NOW,
+    SESSION_ID,
+    SOON,
+    Case,
+    ada,
+    out,
+    second_factor,
+    session,
+    token,
+    with_session,
+)
+
+LATER = SOON + timedelta(days=1)
+_START = c.StartSession(SESSION_ID, token("current"), SOON)
+_STARTED = {
+    "sessions": with_session(Session(SESSION_ID, token("current").stored, (), 3, SOON)),
+    "failed_logins": 0,
+    "lock_count": 0,
+    "locked_until": None,
+}
+
+STARTS = [
+    Case(
+        "a session starts in the user's epoch and forgets failures and past locks",
+        _START,
+        ada(session_epoch=3, failed_logins=4, lock_count=2, locked_until=NOW),
+        events=(e.SessionStarted(SESSION_ID, SOON),),
+        after=_STARTED,
+    ),
+    Case(
+        "a ban that has passed does not keep the user out",
+        _START,
+        ada(session_epoch=3, ban=Ban("spam", NOW)),
+        events=(e.SessionStarted(SESSION_ID, SOON),),
+        after=_STARTED,
+    ),
+    Case(
+        "a ban is told before a lock and rest",
+        _START,
+        ada(ban=Ban("spam", None), locked_until=SOON, deactivated=True),
+        code=Code.USER_BANNED,
+    ),
+    Case(
+        "a ban for a time keeps the user out",
+        _START,
+        ada(ban=Ban("spam", SOON)),
+        code=Code.USER_BANNED,
+    ),
+    Case(
+        "a lock is told before rest",
+        _START,
+        ada(locked_until=SOON, deactivated=True),
+        code=Code.USER_LOCKED,
+    ),
+    Case("a resting user stays out", _START, ada(deactivated=True), code=Code.USER_DEACTIVATED),
+    Case(
+        "a session id is used once",
+        _START,
+        ada(sessions=with_session(session())),
+        code=Code.SESSION_ALREADY_EXISTS,
+    ),
+    Case(
+        "the id of a session that is over stays used",
+        _START,
+        ada(sessions=with_session(session(expires_at=BEFORE))),
+        code=Code.SESSION_ALREADY_EXISTS,
+    ),
+]
+
+
+def _rotate(current: str, following: str = "next") -> c.RotateRefreshToken:
+    return c.RotateRefreshToken(SESSION_ID, token(current), token(following), LATER)
+
+
+ROTATIONS = [
+    Case(
+        "the current token is exchanged, the session lives on",
+        _rotate("current"),
+        ada(sessions=with_session(session(used=("first",)))),
+        events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
+        after={
+            "sessions": with_session(
+                session("next", used=("first", "current"), expires_at=LATER),
+            )
+        },
+    ),
+    Case("a missing session is not found", _rotate("current"), code=Code.SESSION_NOT_FOUND),
+    Case(
+        "a token that never was the session's finds none",
+        _rotate("wrong"),
+        ada(sessions=with_session(session())),
+        code=Code.SESSION_NOT_FOUND,
+    ),
+    Case(
+        "a session expires at its very time",
+        _rotate("current"),
+        ada(sessions=with_session(session(expires_at=NOW))),
+        code=Code.SESSION_EXPIRED,
+    ),
+    Case(
+        "a session of an earlier epoch is over",
+        _rotate("current"),
+        ada(session_epoch=1, sessions=with_session(session(epoch=0))),
+        code=Code.SESSION_EXPIRED,
+    ),
+    Case(
+        "a used token revokes the session, and is refused",
+        _rotate("first"),
+        ada(sessions=with_session(session(used=("first", "second")))),
+        code=Code.REFRESH_TOKEN_REUSED,
+        events=(e.RefreshTokenReuseDetected(SESSION_ID),),
+        after={"sessions": {}},
+    ),
+    Case(
+        "a used token of a session that is over alarms nobody",
+        _rotate("first"),
+        ada(sessions=with_session(session(used=("first",), expires_at=NOW))),
+        code=Code.SESSION_EXPIRED,
+    ),
+    Case(
+        "a token is not exchanged for itself",
+        _rotate("current", "current"),
+        ada(sessions=with_session(session())),
+        code=Code.TOKEN_INVALID,
+    ),
+    Case(
+        "a used token does not become current again",
+        _rotate("current", "first"),
+        ada(sessions=with_session(session(used=("first",)))),
+        code=Code.TOKEN_INVALID,
+    ),
+]
+
+REVOCATIONS = [
+    Case(
+        "a session is revoked",
+        c.RevokeSession(SESSION_ID),
+        ada(sessions=with_session(session())),
+        events=(e.SessionRevoked(SESSION_ID),),
+        after={"sessions": {}},
+    ),
+    Case("a missing session has no effect", c.RevokeSession(SESSION_ID)),
+    Case(
+        "an expired session has no effect",
+        c.RevokeSession(SESSION_ID),
+        ada(sessions=with_session(session(expires_at=NOW))),
+    ),
+    Case(
+        "a session of an earlier epoch has no effect",
+        c.RevokeSession(SESSION_ID),
+        ada(session_epoch=1, sessions=with_session(session(epoch=0))),
+    ),
+    Case(
+        "all sessions end by the epoch alone",
+        c.RevokeAllSessions(),
+        ada(session_epoch=3),
+        events=(e.AllSessionsRevoked(4),),
+        after={"session_epoch": 4},
+    ),
+]
+
+LOCKS = [
+    Case(
+        "a failure is counted",
+        c.RecordLoginFailure(),
+        ada(failed_logins=3),
+        events=(e.LoginFailed(4),),
+        after={"failed_logins": 4},
+    ),
+    Case(
+        "the fifth failure locks for five minutes",
+        c.RecordLoginFailure(),
+        ada(failed_logins=4),
+        events=(e.LoginFailed(5), e.UserLocked(NOW + timedelta(minutes=5))),
+        after={
+            "failed_logins": 0,
+            "lock_count": 1,
+            "locked_until": NOW + timedelta(minutes=5),
+        },
+    ),
+    Case(
+        "a failure while locked has no effect",
+        c.RecordLoginFailure(),
+        ada(failed_logins=0, locked_until=SOON),
+    ),
+    Case(
+        "a lock that has passed counts again",
+        c.RecordLoginFailure(),
+        ada(lock_count=1, locked_until=NOW),
+        events=(e.LoginFailed(1),),
+        after={"failed_logins": 1},
+    ),
+    Case(
+        "an unlock forgets all",
+        c.UnlockUser(),
+        ada(failed_logins=2, lock_count=3, locked_until=SOON),
+        events=(e.UserUnlocked(),),
+        after={"failed_logins": 0, "lock_count": 0, "locked_until": None},
+    ),
+    Case(
+        "an unlock forgets failures that did not lock yet",
+        c.UnlockUser(),
+        ada(failed_logins=1),
+        events=(e.UserUnlocked(),),
+        after={"failed_logins": 0},
+    ),
+    Case("there is nothing to unlock", c.UnlockUser()),
+]
+
+_CODES = tuple(f"code {number}" for number in range(8))
+_ENABLE = c.EnableTwoFactor("ciphertext", tuple(token(code) for code in _CODES))
+_AT_REST = tuple(token(code).stored for code in _CODES)
+
+TWO_FACTOR = [
+    Case(
+        "a second factor is kept, its codes hashed once more",
+        _ENABLE,
+        events=(e.TwoFactorEnabled(),),
+        after={"two_factor_enabled": True, "two_factor": TwoFactor("ciphertext", _AT_REST)},
+    ),
+    Case(
+        "a code that is listed twice works once",
+        c.EnableTwoFactor("ciphertext", (token("code 0"), *map(token, _CODES))),
+        events=(e.TwoFactorEnabled(),),
+        after={"two_factor_enabled": True, "two_factor": TwoFactor("ciphertext", _AT_REST)},
+    ),
+    Case(
+        "a second factor is not replaced",
+        _ENABLE,
+        ada(two_factor_enabled=True, two_factor=second_factor("a")),
+        code=Code.TWO_FACTOR_ALREADY_ENABLED,
+    ),
+    Case(
+        "a second factor is forgotten",
+        c.DisableTwoFactor(),
+        ada(two_factor_enabled=True, two_factor=second_factor("a")),
+        events=(e.TwoFactorDisabled(),),
+        after={"two_factor_enabled": False, "two_factor": None},
+    ),
+    Case("there is no second factor to disable", c.DisableTwoFactor()),
+    Case(
+        "a recovery code is spent",
+        c.UseRecoveryCode(token("b")),
+        ada(two_factor_enabled=True, two_factor=second_factor("a", "b", "c")),
+        events=(e.RecoveryCodeUsed(2),),
+        after={"two_factor": second_factor("a", "c")},
+    ),
+    Case(
+        "the last recovery code is spent",
+        c.UseRecoveryCode(token("a")),
+        ada(two_factor_enabled=True, two_factor=second_factor("a")),
+        events=(e.RecoveryCodeUsed(0),),
+        after={"two_factor": second_factor()},
+    ),
+    Case(
+        "an unknown recovery code is refused",
+        c.UseRecoveryCode(token("d")),
+        ada(two_factor_enabled=True, two_factor=second_factor("a", "b")),
+        code=Code.CODE_INVALID,
+    ),
+    Case(
+        "no code works without a second factor",
+        c.UseRecoveryCode(token("a")),
+        code=Code.TWO_FACTOR_NOT_ENABLED,
+    ),
+]
+
+BANS = [
+    Case(
+        "a ban for good ends every session",
+        c.BanUser("fraud"),
+        events=(e.UserBanned(None),),
+        after={"ban": Ban("fraud", None), "session_epoch": 1},
+    ),
+    Case(
+        "a ban has an end",
+        c.BanUser("spam", SOON),
+        events=(e.UserBanned(SOON),),
+        after={"ban": Ban("spam", SOON), "session_epoch": 1},
+    ),
+    Case(
+        "another end replaces the ban",
+        c.BanUser("fraud", LATER),
+        ada(ban=Ban("spam", SOON)),
+        events=(e.UserBanned(LATER),),
+        after={"ban": Ban("fraud", LATER), "session_epoch": 1},
+    ),
+    Case(
+        "a ban that has passed is replaced, even by the same",
+        c.BanUser("spam"),
+        ada(ban=Ban("spam", BEFORE)),
+        events=(e.UserBanned(None),),
+        after={"ban": Ban("spam", None), "session_epoch": 1},
+    ),
+    Case("the same ban has no effect", c.BanUser("fraud", SOON), ada(ban=Ban("spam", SOON))),
+    Case("the same ban for good has no effect", c.BanUser("fraud"), ada(ban=Ban("spam", None))),
+    Case("a ban whose end has passed has no effect", c.BanUser("spam", NOW)),
+    Case(
+        "a ban whose end has passed does not shorten the one in force",
+        c.BanUser("spam", BEFORE),
+        ada(ban=Ban("fraud", None)),
+    ),
+    Case(
+        "a ban is lifted",
+        c.UnbanUser(),
+        ada(ban=Ban("spam", None)),
+        events=(e.UserUnbanned(),),
+        after={"ban": None},
+    ),
+    Case("there is no ban to lift", c.UnbanUser()),
+    Case("a ban that has passed is none", c.UnbanUser(), ada(ban=Ban("spam", NOW))),
+]
+
+REST = [
+    Case(
+        "an account is put to rest, its sessions end",
+        c.DeactivateUser("moved"),
+        events=(e.UserDeactivated(),),
+        after={"deactivated": True, "deactivation_reason": "moved", "session_epoch": 1},
+    ),
+    Case(
+        "no reason is needed",
+        c.DeactivateUser(),
+        events=(e.UserDeactivated(),),
+        after={"deactivated": True, "session_epoch": 1},
+    ),
+    Case("a resting account rests", c.DeactivateUser("again"), ada(deactivated=True)),
+    Case(
+        "an account is woken",
+        c.ReactivateUser(),
+        ada(deactivated=True, deactivation_reason="moved"),
+        events=(e.UserReactivated(),),
+        after={"deactivated": False, "deactivation_reason": None},
+    ),
+    Case("an account that is awake stays so", c.ReactivateUser()),
+]
+
+ERASURE = [
+    Case(
+        "nothing of the person stays",
+        c.EraseUser(),
+        ada(
+            email_verified=True,
+            roles=("admin",),
+            session_epoch=3,
+            failed_logins=2,
+            lock_count=1,
+            locked_until=SOON,
+            ban=Ban("spam", None),
+            deactivated=True,
+            deactivation_reason="moved",
+            two_factor_enabled=True,
+            two_factor=second_factor("a"),
+            email_verification=out("mail"),
+            email_change=EmailChange(NEW, out("change")),
+            password_reset=out("reset"),
+            sessions=with_session(session()),
+        ),
+        events=(e.UserErased(),),
+        after={
+            "email": None,
+            "first_name": "",
+            "last_name": "",
+            "email_verified": False,
+            "password_hash": None,
+            "roles": (),
+            "session_epoch": 4,
+            "failed_logins": 0,
+            "lock_count": 0,
+            "locked_until": None,
+            "ban": None,
+            "deactivated": False,
+            "deactivation_reason": None,
+            "erased": True,
+            "two_factor_enabled": False,
+            "two_factor": None,
+            "email_verification": None,
+            "email_change": None,
+            "password_reset": None,
+            "sessions": {},
+        },
+    ),
+]
+
+CASES = STARTS + ROTATIONS + REVOCATIONS + LOCKS + TWO_FACTOR + BANS + REST + ERASURE

@@ -1,0 +1,259 @@
+"""Every command through `handle`: what is accepted, refused, or so already."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain import commands as c
+from domain import events as e
+from domain.errors import RejectionCode as Code
+from domain.events import EVENTS, RecordedEvent
+from domain.model import User
+from tests.unit.domain import access_cases, identity_cases
+from tests.unit.domain.given import (
+    ADA,
+    COMMAND_ID,
+    NOW,
+    OLDEST,
+    OTHER_ID,
+    USER_ID,
+    Case,
+    ada,
+    decide,
+    erased,
+    password,
+)
+
+CASES = identity_cases.CASES + access_cases.CASES
+REGISTER = c.RegisterUser(ADA, "Ada", "Lovelace", password("first"))
+CREATE = c.CreateUser(ADA, "Ada", "Lovelace", ("admin", "customer", "admin"))
+ERASE = c.EraseUser()
+
+
+def _refused(command: c.Command, code: Code) -> RecordedEvent:
+    return RecordedEvent.of(e.CommandRejected(COMMAND_ID, command.type, code.value), None)
+
+
+def _no_effect(command: c.Command) -> RecordedEvent:
+    return RecordedEvent.of(e.CommandHadNoEffect(COMMAND_ID, command.type), None)
+
+
+def _named(case: Case) -> str:
+    return f"{type(case.command).__name__}: {case.promise}"
+
+
+def _answer(case: Case) -> tuple[RecordedEvent, ...]:
+    version = case.user.version if case.user else 0
+    facts = tuple(
+        RecordedEvent.of(event, number) for number, event in enumerate(case.events, version + 1)
+    )
+    if case.code is not None:
+        return (*facts, _refused(case.command, case.code))
+    return facts or (_no_effect(case.command),)
+
+
+def _afterwards(case: Case) -> User | None:
+    if case.user is None or not case.events:
+        return case.user
+    version = case.user.version + len(case.events)
+    return replace(case.user, version=version, updated_at=NOW, **case.after)
+
+
+@pytest.mark.parametrize("case", CASES, ids=_named)
+def test_a_command_has_the_answer_and_the_effect_of_its_case_and_no_other(case: Case) -> None:
+    """Code, events with their numbers, and the whole state afterwards are as the table says."""
+    decision = decide(
+        case.command, copy.deepcopy(case.user), addresses=case.addresses, **case.around
+    )
+
+    assert decision.code == case.code
+    assert decision.events == _answer(case)
+    assert decision.changed == bool(case.events)
+    assert decision.user == _afterwards(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=_named)
+def test_a_decision_depends_on_its_arguments_alone(case: Case) -> None:
+    """The same command on the same facts is decided the same way, and the facts stay as given."""
+    addresses = dict(case.addresses)
+    first, second = (
+        decide(case.command, copy.deepcopy(case.user), addresses=addresses, **case.around)
+        for _ in range(2)
+    )
+
+    assert first == second
+    assert addresses == case.addresses
+
+
+def test_a_registered_user_has_a_password_and_no_role() -> None:
+    """RegisterUser makes version 1 with credential version 1."""
+    decision = decide(REGISTER, None)
+
+    assert decision.user == User(
+        USER_ID,
+        1,
+        NOW,
+        NOW,
+        ADA,
+        "Ada",
+        "Lovelace",
+        password_hash=password("first").value,
+        credential_version=1,
+    )
+    assert decision.events == (RecordedEvent.of(e.UserRegistered(ADA.value), 1),)
+    assert decision.code is None
+    assert decision.changed
+
+
+def test_a_created_user_has_roles_and_no_password() -> None:
+    """CreateUser keeps the roles in order, each once."""
+    decision = decide(CREATE, None)
+
+    roles = ("admin", "customer")
+    assert decision.user == User(USER_ID, 1, NOW, NOW, ADA, "Ada", "Lovelace", roles=roles)
+    assert decision.events == (RecordedEvent.of(e.UserCreated(ADA.value, roles), 1),)
+    assert decision.code is None
+    assert decision.changed
+
+
+@pytest.mark.parametrize("command", [REGISTER, CREATE], ids=["RegisterUser", "CreateUser"])
+@pytest.mark.parametrize(
+    ("user", "addresses", "expected_version", "code"),
+    [
+        pytest.param(None, {ADA.key: OTHER_ID}, None, Code.EMAIL_TAKEN, id="address owned"),
+        pytest.param(None, {ADA.key: OTHER_ID}, 0, Code.EMAIL_TAKEN, id="version right"),
+        pytest.param(None, {}, 1, Code.VERSION_CONFLICT, id="version of somebody who is not"),
+        pytest.param(ada(), {}, None, Code.USER_ALREADY_EXISTS, id="id used"),
+        pytest.param(
+            ada(), {ADA.key: OTHER_ID}, None, Code.USER_ALREADY_EXISTS, id="before the address"
+        ),
+        pytest.param(ada(), {}, 3, Code.USER_ALREADY_EXISTS, id="before the version"),
+        pytest.param(erased(), {}, None, Code.USER_ERASED, id="a tombstone stays one"),
+    ],
+)
+def test_a_creation_is_refused(
+    command: c.Command,
+    user: User | None,
+    addresses: dict[str, str],
+    expected_version: int | None,
+    code: Code,
+) -> None:
+    """The id is looked at before the address, and nothing is created or changed."""
+    before = copy.deepcopy(user)
+
+    decision = decide(
+        command, copy.deepcopy(user), addresses=addresses, expected_version=expected_version
+    )
+
+    assert decision.code is code
+    assert decision.events == (_refused(command, code),)
+    assert not decision.changed
+    assert decision.user == before
+
+
+@pytest.mark.parametrize(
+    ("user", "around", "code"),
+    [
+        pytest.param(None, {}, Code.USER_NOT_FOUND, id="nobody"),
+        pytest.param(None, {"expected_version": 1}, Code.USER_NOT_FOUND, id="before the version"),
+        pytest.param(erased(), {}, Code.USER_ERASED, id="erased"),
+        pytest.param(erased(), {"expected_version": 1}, Code.USER_ERASED, id="before version"),
+        pytest.param(ada(), {"expected_version": 6}, Code.VERSION_CONFLICT, id="older version"),
+        pytest.param(ada(), {"expected_version": 8}, Code.VERSION_CONFLICT, id="newer version"),
+        pytest.param(ada(), {"expected_version": 0}, Code.VERSION_CONFLICT, id="version 0"),
+        pytest.param(ada(), {"expires_at": NOW}, Code.COMMAND_EXPIRED, id="at its expiry"),
+        pytest.param(
+            ada(),
+            {"sent_at": OLDEST - timedelta(milliseconds=1)},
+            Code.COMMAND_EXPIRED,
+            id="older than what is remembered",
+        ),
+        pytest.param(None, {"expires_at": NOW}, Code.COMMAND_EXPIRED, id="before the user"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(case.command, id=type(case.command).__name__)
+        for case in {type(case.command): case for case in CASES}.values()
+    ],
+)
+def test_any_command_is_refused_by_the_common_rules_first(
+    command: c.Command, user: User | None, around: dict[str, Any], code: Code
+) -> None:
+    """The common rules come in order, before the command's own, and nothing is changed."""
+    before = copy.deepcopy(user)
+
+    decision = decide(command, copy.deepcopy(user), **around)
+
+    assert decision.code is code
+    assert decision.events == (_refused(command, code),)
+    assert not decision.changed
+    assert decision.user == before
+
+
+def test_a_command_is_good_on_the_edge_of_its_time_and_at_the_expected_version() -> None:
+    """The oldest time that is remembered, a moment before expiry, and the version as expected."""
+    decision = decide(
+        ERASE,
+        ada(),
+        sent_at=OLDEST,
+        expires_at=NOW + timedelta(milliseconds=1),
+        expected_version=7,
+    )
+
+    assert decision.code is None
+
+
+def test_every_command_has_cases() -> None:
+    """No command is left out of the tables."""
+    covered = {type(case.command) for case in CASES} | {type(REGISTER), type(CREATE)}
+
+    assert covered == set(c.COMMANDS.values())
+
+
+def test_every_rejection_has_a_case() -> None:
+    """The codes that the tables expect are those that are promised, command by command."""
+    promised = {
+        c.VerifyEmail: {Code.TOKEN_INVALID, Code.TOKEN_EXPIRED},
+        c.RequestEmailChange: {Code.EMAIL_TAKEN},
+        c.ConfirmEmailChange: {Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.EMAIL_TAKEN},
+        c.ChangePassword: {Code.CREDENTIAL_STALE},
+        c.ResetPassword: {Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.USER_NOT_FOUND},
+        c.StartSession: {
+            Code.USER_BANNED,
+            Code.USER_LOCKED,
+            Code.USER_DEACTIVATED,
+            Code.SESSION_ALREADY_EXISTS,
+        },
+        c.RotateRefreshToken: {
+            Code.SESSION_NOT_FOUND,
+            Code.SESSION_EXPIRED,
+            Code.REFRESH_TOKEN_REUSED,
+            Code.TOKEN_INVALID,
+        },
+        c.EnableTwoFactor: {Code.TWO_FACTOR_ALREADY_ENABLED},
+        c.UseRecoveryCode: {Code.TWO_FACTOR_NOT_ENABLED, Code.CODE_INVALID},
+    }
+    seen: dict[type[c.Command], set[Code]] = defaultdict(set)
+    for case in CASES:
+        if case.code is not None:
+            seen[type(case.command)].add(case.code)
+
+    assert seen == promised
+
+
+def test_every_event_has_a_case() -> None:
+    """No event is declared that no command brings about."""
+    recorded = {event.type for case in CASES for event in _answer(case)}
+    recorded |= {
+        event.type for command in (REGISTER, CREATE) for event in decide(command, None).events
+    }
+
+    assert recorded == set(EVENTS)

@@ -1,0 +1,272 @@
+"""Value objects: what is taken, in which form it is kept, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import InvalidValueError
+from domain.values import (
+    EmailAddress,
+    PasswordHash,
+    TokenHash,
+    parse_ciphertext,
+    parse_id,
+    parse_name,
+    parse_reason,
+    parse_role,
+    parse_time,
+    render_time,
+)
+
+SURROGATE = "\ud800"
+PHC_TAIL = f"$c2FsdHNhbHRzYWx0${'h' * 43}"
+
+
+def phc(parameters: str = "m=65536,t=3,p=4", tail: str = PHC_TAIL) -> str:
+    """Write an argon2id hash."""
+    return f"$argon2id$v=19${parameters}{tail}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(phc(), id="usual"),
+        pytest.param(phc("m=19456,t=2,p=1"), id="least memory"),
+        pytest.param(phc("m=47104,t=1,p=1"), id="least passes"),
+        pytest.param(phc("m=1048576,t=20,p=16"), id="most"),
+        pytest.param(phc(tail=f"${'s' * 11}${'h' * 22}"), id="short salt and hash"),
+        pytest.param(phc(tail=f"${'s' * 64}${'h' * 86}"), id="long salt and hash"),
+    ],
+)
+def test_an_argon2id_hash_is_kept_as_it_is(text: str) -> None:
+    """Parameters within the bounds, salt and hash in base64 without padding."""
+    assert PasswordHash.parse(text).value == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("correct horse battery staple", id="plaintext"),
+        pytest.param("$2b$12$" + "a" * 53, id="bcrypt"),
+        pytest.param(phc().replace("argon2id", "argon2i"), id="argon2i"),
+        pytest.param(phc().replace("argon2id", "argon2d"), id="argon2d"),
+        pytest.param(phc().replace("v=19", "v=16"), id="old version"),
+        pytest.param(phc().replace("$v=19", ""), id="no version"),
+        pytest.param(phc("m=19455,t=2,p=1"), id="too little memory"),
+        pytest.param(phc("m=47103,t=1,p=1"), id="too little memory for one pass"),
+        pytest.param(phc("m=19456,t=1,p=1"), id="too few passes"),
+        pytest.param(phc("m=1048577,t=3,p=1"), id="too much memory"),
+        pytest.param(phc("m=65536,t=21,p=1"), id="too many passes"),
+        pytest.param(phc("m=65536,t=3,p=17"), id="too many lanes"),
+        pytest.param(phc("m=65536,t=3,p=0"), id="no lane"),
+        pytest.param(phc("m=065536,t=3,p=4"), id="leading zero"),
+        pytest.param(phc("t=3,m=65536,p=4"), id="another order"),
+        pytest.param(
+            phc("m=\uff16\uff15\uff15\uff13\uff16,t=3,p=4"), id="digits of another script"
+        ),
+        pytest.param(phc(tail=f"${'s' * 10}${'h' * 43}"), id="salt too short"),
+        pytest.param(phc(tail=f"${'s' * 16}${'h' * 21}"), id="hash too short"),
+        pytest.param(phc(tail=f"${'s' * 16}${'h' * 87}"), id="hash too long"),
+        pytest.param(phc(tail=f"${'s' * 16}${'h' * 42}="), id="padding"),
+        pytest.param(phc() + "\n", id="line break"),
+        pytest.param(" " + phc(), id="space"),
+        pytest.param(phc() + SURROGATE, id="lone surrogate"),
+        pytest.param("$argon2id$" + "x" * 100_000, id="long"),
+    ],
+)
+def test_what_is_no_strong_argon2id_hash_is_refused(text: str) -> None:
+    """A plaintext password, another algorithm, or parameters out of bounds."""
+    with pytest.raises(InvalidValueError) as error:
+        PasswordHash.parse(text)
+    assert not text or text not in str(error.value)
+
+
+DIGEST = hashlib.sha256(b"token").hexdigest()
+
+
+@pytest.mark.parametrize("text", [DIGEST, DIGEST.upper()])
+def test_a_token_hash_is_kept_in_lower_case_and_hashed_once_more_at_rest(text: str) -> None:
+    """The form at rest is the SHA-256 of the hash's bytes."""
+    parsed = TokenHash.parse(text)
+
+    assert parsed.value == DIGEST
+    assert parsed.stored == hashlib.sha256(hashlib.sha256(b"token").digest()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "token",
+        DIGEST[:-1],
+        DIGEST + "0",
+        DIGEST[:-1] + "g",
+        f"{DIGEST}\n",
+        "\uff10" * 64,
+        SURROGATE,
+    ],
+)
+def test_what_is_no_token_hash_is_refused(text: str) -> None:
+    """64 hexadecimal digits and nothing else: a token in clear is none."""
+    with pytest.raises(InvalidValueError):
+        TokenHash.parse(text)
+
+
+def test_secrets_and_addresses_do_not_show_in_a_repr() -> None:
+    """So that no traceback or log line carries them."""
+    shown = repr((PasswordHash.parse(phc()), TokenHash.parse(DIGEST), EmailAddress.parse("a@b.cd")))
+
+    assert "argon2id" not in shown
+    assert DIGEST not in shown
+    assert "a@b.cd" not in shown
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        pytest.param(parse_name, "  Ada ", "Ada", id="name trimmed"),
+        pytest.param(parse_name, "Zoe\u0308", "Zoë", id="name composed"),
+        pytest.param(
+            parse_name, "\U0001d49c" * 100, "\U0001d49c" * 100, id="name of 100 code points"
+        ),
+        pytest.param(parse_name, "O'Neil-Ñandú 3", "O'Neil-Ñandú 3", id="name of any letters"),
+        pytest.param(parse_reason, " spam ", "spam", id="reason trimmed"),
+        pytest.param(parse_reason, "r" * 500, "r" * 500, id="reason of 500"),
+        pytest.param(parse_ciphertext, "c" * 1024, "c" * 1024, id="ciphertext of 1 KiB"),
+        pytest.param(parse_ciphertext, "AQ==:+/ ~", "AQ==:+/ ~", id="ciphertext in any encoding"),
+        pytest.param(parse_role, "lab_assistant", "lab_assistant", id="role"),
+        pytest.param(parse_role, "a" * 50, "a" * 50, id="role of 50"),
+        pytest.param(
+            parse_id,
+            "5F0C4F0E-2F1B-4A58-9A3F-0D3B8F1F9C77",
+            "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77",
+            id="id in lower case",
+        ),
+    ],
+)
+def test_a_text_is_kept_in_one_form(parse: Callable[[str], str], text: str, value: str) -> None:
+    """And parsing that form again changes nothing."""
+    assert parse(text) == value
+    assert parse(value) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        *(
+            pytest.param(parse, text, id=f"{parse.__name__} {name}")
+            for parse in (parse_name, parse_reason)
+            for name, text in {
+                "empty": "",
+                "blank": " \t\n",
+                "too long": "n" * 501,
+                "line break": "a\nb",
+                "NUL": "a\x00b",
+                "C1 control": "a\x85b",
+                "line separator": "a\u2028b",
+                "lone surrogate": f"a{SURROGATE}",
+            }.items()
+        ),
+        pytest.param(parse_name, "n" * 101, id="name of 101"),
+        pytest.param(parse_ciphertext, "", id="ciphertext empty"),
+        pytest.param(parse_ciphertext, "c" * 1025, id="ciphertext too long"),
+        pytest.param(parse_ciphertext, "c\n", id="ciphertext with a line break"),
+        pytest.param(parse_ciphertext, "ü", id="ciphertext not ASCII"),
+        pytest.param(parse_ciphertext, SURROGATE, id="ciphertext lone surrogate"),
+        pytest.param(parse_role, "", id="role empty"),
+        pytest.param(parse_role, "Admin", id="role in capitals"),
+        pytest.param(parse_role, "lab-assistant", id="role with a hyphen"),
+        pytest.param(parse_role, "1st", id="role starting with a digit"),
+        pytest.param(parse_role, "a" * 51, id="role too long"),
+        pytest.param(parse_role, "admin\n", id="role with a line break"),
+        pytest.param(parse_id, "", id="id empty"),
+        pytest.param(parse_id, "5f0c4f0e2f1b4a589a3f0d3b8f1f9c77", id="id without hyphens"),
+        pytest.param(parse_id, "{5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77}", id="id in braces"),
+        pytest.param(parse_id, "urn:uuid:5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", id="id as a URN"),
+        pytest.param(parse_id, "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c7", id="id too short"),
+        pytest.param(parse_id, " 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", id="id with a space"),
+        pytest.param(parse_id, "\uff15f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", id="id in full width"),
+        pytest.param(parse_id, SURROGATE, id="id lone surrogate"),
+    ],
+)
+def test_a_malformed_text_is_refused(parse: Callable[[str], str], text: str) -> None:
+    """At every limit, and for every kind of character that has no place there."""
+    with pytest.raises(InvalidValueError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22t10:00:00z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22 10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22T10:00:00+00:00", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22T10:00:00-00:00", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22T10:00:00+05:30", datetime(2026, 11, 22, 4, 30, tzinfo=UTC)),
+        ("2026-11-22T23:59:59-23:59", datetime(2026, 11, 23, 23, 58, 59, tzinfo=UTC)),
+        ("2024-02-29T00:00:00Z", datetime(2024, 2, 29, tzinfo=UTC)),
+        ("2026-11-22T10:00:00.1Z", datetime(2026, 11, 22, 10, 0, 0, 100_000, tzinfo=UTC)),
+        ("2026-11-22T10:00:00.123999999Z", datetime(2026, 11, 22, 10, 0, 0, 123_000, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_as_utc_to_the_millisecond(text: str, time: datetime) -> None:
+    """In every form that RFC 3339 allows."""
+    parsed = parse_time(text)
+
+    assert parsed == time
+    assert parsed.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-11-22",
+        "2026-11-22T10:00:00",
+        "2026-11-22T10:00Z",
+        "20261122T100000Z",
+        "2026-11-22T10:00:00+0000",
+        "2026-11-22T10:00:00+00",
+        "2026-11-22T10:00:00.Z",
+        "2026-11-22T10:00:00,5Z",
+        "2026-11-22T10:00:00.1234567890Z",
+        "2026-11-22T24:00:00Z",
+        "2026-11-22T10:60:00Z",
+        "2026-11-22T10:00:60Z",
+        "2026-11-22T10:00:00+24:00",
+        "2026-11-22T10:00:00+05:60",
+        "2026-02-29T10:00:00Z",
+        "2026-13-01T10:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "\uff12\uff10\uff12\uff16-11-22T10:00:00Z",
+        " 2026-11-22T10:00:00Z",
+        "2026-11-22T10:00:00Z\n",
+        "2026-W47-7T10:00:00Z",
+        "1763805600",
+        SURROGATE,
+    ],
+)
+def test_what_is_no_time_with_offset_is_refused(text: str) -> None:
+    """Without an offset nobody knows when it is; what no calendar has is none either."""
+    with pytest.raises(InvalidValueError):
+        parse_time(text)
+
+
+@given(st.datetimes(timezones=st.timezones(), min_value=datetime(1900, 1, 1)))  # noqa: DTZ001
+def test_a_rendered_time_reads_as_the_same_time(time: datetime) -> None:
+    """To the millisecond, and always in one form."""
+    read = parse_time(render_time(time))
+
+    assert timedelta(0) <= time - read < timedelta(milliseconds=1)
+    assert render_time(read) == render_time(time)
