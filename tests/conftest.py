@@ -88,7 +88,6 @@ def aws_endpoint() -> Iterator[str]:
     set to it, for clients made without arguments and for child processes.
     """
     if GIVEN_ENDPOINT is not None:
-        _require_answer(GIVEN_ENDPOINT)
         yield GIVEN_ENDPOINT
         return
     with EmbeddedAws() as aws:
@@ -103,16 +102,21 @@ def _endpoint_in_environment(
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("aws_endpoint"))
 
 
-def _require_answer(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.hostname not in LOOPBACK:
-        pytest.exit(f"AWS_ENDPOINT_URL must be on this machine for tests, not {parts.hostname}", 2)
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse at once an endpoint that is not on this machine, or where nobody answers."""
+    if GIVEN_ENDPOINT is None or hasattr(config, "workerinput"):
+        return
+    parts = urlsplit(GIVEN_ENDPOINT)
+    if parts.scheme != "http" or parts.hostname not in LOOPBACK:
+        raise pytest.UsageError(f"AWS_ENDPOINT_URL={GIVEN_ENDPOINT}: tests use this machine only")
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=5)
     try:
         connection.request("GET", "/_localstack/health")
         connection.getresponse().read()
     except OSError as error:
-        pytest.exit(f"no AWS answers at AWS_ENDPOINT_URL={url}: {error}", 2)
+        raise pytest.UsageError(
+            f"no AWS answers at AWS_ENDPOINT_URL={GIVEN_ENDPOINT} ({error}): start LocalStack"
+        ) from error
     finally:
         connection.close()
 
