@@ -1,0 +1,91 @@
+"""Clients of AWS, all made in one place with one configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, NoRegionError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+Service = Literal["dynamodb", "sns", "sqs"]
+
+CONNECT_TIMEOUT: Final = 3.0
+READ_TIMEOUT: Final = 10.0
+"""Seconds. A call that is still unanswered then is taken for lost and tried again."""
+ATTEMPTS: Final = 3
+CONNECTIONS: Final = 32
+USER_AGENT: Final = "user-worker"
+
+
+class AwsConfigurationError(Exception):
+    """The SDK's own settings are missing or wrong; the message is one line for a person."""
+
+
+@overload
+def client(
+    service: Literal["dynamodb"], *, read_timeout: float = ..., connections: int = ...
+) -> DynamoDBClient: ...
+@overload
+def client(
+    service: Literal["sns"], *, read_timeout: float = ..., connections: int = ...
+) -> SNSClient: ...
+@overload
+def client(
+    service: Literal["sqs"], *, read_timeout: float = ..., connections: int = ...
+) -> SQSClient: ...
+
+
+def client(
+    service: Service, *, read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS
+) -> Any:
+    """Make a client from the SDK's own environment variables and files.
+
+    Takes the seconds to wait for an answer (a long poll needs more than its 20 s) and the most
+    connections to keep; a client is thread-safe. To be called after a fork, not before.
+
+    Raises:
+        AwsConfigurationError: no region or no credentials, or a profile that does not exist.
+    """
+    try:
+        session = boto3.session.Session(region_name=region())
+        if session.get_credentials() is None:
+            raise AwsConfigurationError(
+                "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
+            )
+        return session.client(service, config=config(read_timeout, connections))
+    except NoRegionError:
+        raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise AwsConfigurationError(f"AWS settings: {error}") from error
+
+
+def region() -> str | None:
+    """Give the region of AWS_DEFAULT_REGION or, as other SDKs have it, of AWS_REGION.
+
+    `None` leaves it to the profile.
+    """
+    return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
+
+
+def config(read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS) -> Config:
+    """Give the configuration of every client.
+
+    Finite timeouts, since a pool of threads has no time limit of its own. What the worker sends
+    is built by its own mappers, so botocore need not check the parameters again.
+    """
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        parameter_validation=False,
+        user_agent_extra=USER_AGENT,
+    )

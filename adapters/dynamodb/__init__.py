@@ -1,0 +1,14 @@
+"""Users and outbox in one DynamoDB table."""
+
+from adapters.dynamodb.calls import Backoff
+from adapters.dynamodb.errors import ItemRefusedError, MalformedItemError
+from adapters.dynamodb.outbox import DynamoDBOutbox
+from adapters.dynamodb.repository import DynamoDBUserRepository
+
+__all__ = [
+    "Backoff",
+    "DynamoDBOutbox",
+    "DynamoDBUserRepository",
+    "ItemRefusedError",
+    "MalformedItemError",
+]

@@ -1,0 +1,122 @@
+"""Reading one stored item, attribute by attribute, with an error that says which was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.dynamodb.errors import MalformedItemError
+
+
+def render_timestamp(time: datetime) -> str:
+    """Write a time in RFC 3339, in UTC: to the millisecond, and finer only where it is finer."""
+    precision = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+class Attributes:
+    """The attributes of an item of a kind; what is absent is `None`, or as a default says."""
+
+    __slots__ = ("_kind", "_path", "_values")
+
+    def __init__(self, kind: str, values: Mapping[str, Any], path: str = "") -> None:
+        """Read `values`, in DynamoDB's own JSON; `path` leads to them inside the item."""
+        self._kind = kind
+        self._values = values
+        self._path = path
+
+    def text(self, name: str) -> str:
+        """Read a string that has to be there."""
+        value = self.optional_text(name)
+        if value is None:
+            raise self.malformed(name, "is missing")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """Read a string that may be absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        text = value.get("S")
+        if not isinstance(text, str):
+            raise self.malformed(name, "must be a string (S)")
+        return text
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Read a whole number, not below 0."""
+        value = self._values.get(name)
+        if value is None:
+            if default is None:
+                raise self.malformed(name, "is missing")
+            return default
+        number = value.get("N")
+        if not isinstance(number, str) or not (number.isascii() and number.isdigit()):
+            raise self.malformed(name, "must be a whole number (N), not below 0")
+        return int(number)
+
+    def flag(self, name: str) -> bool:
+        """Read a truth value; absent means false."""
+        value = self._values.get(name)
+        if value is None:
+            return False
+        flag = value.get("BOOL")
+        if not isinstance(flag, bool):
+            raise self.malformed(name, "must be a boolean (BOOL)")
+        return flag
+
+    def time(self, name: str) -> datetime:
+        """Read a time that has to be there."""
+        time = self.optional_time(name)
+        if time is None:
+            raise self.malformed(name, "is missing")
+        return time
+
+    def optional_time(self, name: str) -> datetime | None:
+        """Read a time with offset that may be absent, as UTC."""
+        text = self.optional_text(name)
+        if text is None:
+            return None
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            time = None
+        if time is None or time.tzinfo is None:
+            raise self.malformed(name, "must be an RFC 3339 time with offset")
+        return time.astimezone(UTC)
+
+    def epoch(self, name: str) -> datetime:
+        """Read a time in epoch seconds."""
+        seconds = self.integer(name)
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise self.malformed(name, "must be a time in epoch seconds") from None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Read a list of strings; absent means empty."""
+        value = self._values.get(name)
+        if value is None:
+            return ()
+        items = value.get("L")
+        if not isinstance(items, list) or not all(isinstance(item.get("S"), str) for item in items):
+            raise self.malformed(name, "must be a list (L) of strings (S)")
+        return tuple(item["S"] for item in items)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Read words that one string holds, between spaces; absent means none."""
+        return tuple((self.optional_text(name) or "").split())
+
+    def nested(self, name: str) -> Attributes | None:
+        """Read a map that may be absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        inner = value.get("M")
+        if not isinstance(inner, dict):
+            raise self.malformed(name, "must be a map (M)")
+        return Attributes(self._kind, inner, f"{self._path}{name}.")
+
+    def malformed(self, name: str, rule: str) -> MalformedItemError:
+        """Make the error that says where the item is wrong."""
+        return MalformedItemError(self._kind, self._path + name, rule)

@@ -1,0 +1,163 @@
+"""One change as the actions of a transaction, each with what its failed condition would mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from random import randrange
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from adapters.dynamodb import mapper, records, table
+from adapters.dynamodb.capacity import item_size
+from adapters.dynamodb.reads import Key, key_of
+from domain.ports import CommandKey, Conflict, JobKind, Pointer, UserChange
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+    from adapters.dynamodb.table import Item
+
+ABSENT: Final = "attribute_not_exists(pk)"
+SAME_VERSION: Final = "version = :v"
+SAME_REVISION: Final = "revision = :r"
+SAME_OWNER: Final = "user_id = :u"
+
+
+@dataclass(slots=True)
+class Write:
+    """A change, rendered."""
+
+    index: int
+    """The change's, in the call to commit."""
+    commands: tuple[CommandKey, ...]
+    actions: list[TransactWriteItemTypeDef] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    """By action: what it means when its condition fails."""
+    keys: set[Key] = field(default_factory=set)
+    size: int = 0
+    """Bytes, about."""
+
+    def put(
+        self, table_name: str, item: Item, conflict: Conflict, condition: str, values: Item | None
+    ) -> None:
+        """Add the Put of an item."""
+        action: TransactWriteItemTypeDef = {
+            "Put": {"TableName": table_name, "Item": item, "ConditionExpression": condition}
+        }
+        if values is not None:
+            action["Put"]["ExpressionAttributeValues"] = values
+        self._add(action, item, conflict)
+
+    def delete(
+        self, table_name: str, key: Item, conflict: Conflict, condition: str, values: Item
+    ) -> None:
+        """Add the Delete of an item."""
+        action: TransactWriteItemTypeDef = {
+            "Delete": {
+                "TableName": table_name,
+                "Key": key,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+            }
+        }
+        self._add(action, key, conflict)
+
+    def _add(self, action: TransactWriteItemTypeDef, item: Item, conflict: Conflict) -> None:
+        self.actions.append(action)
+        self.conflicts.append(conflict)
+        self.keys.add(key_of(item))
+        self.size += item_size(item)
+
+
+def render_change(table_name: str, index: int, change: UserChange, now: datetime) -> Write:
+    """Render all that a change writes, one action an item."""
+    write = Write(index, tuple(CommandKey(o.user_id, o.command_id) for o in change.outcomes))
+    _outcomes(write, table_name, change)
+    if change.user_id is not None:
+        _user(write, table_name, change)
+        _sessions(write, table_name, change.user_id, change)
+        _two_factor(write, table_name, change.user_id, change)
+        _addresses(write, table_name, change.user_id, change)
+        if change.scrub:
+            job = new_pointer(JobKind.SCRUB, write.commands[-1:], now)
+            write.put(table_name, records.render_pointer(job), Conflict.CONTENTION, ABSENT, None)
+    return write
+
+
+def new_pointer(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) -> Pointer:
+    """Make a pointer in a random shard."""
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as its sort key says
+    return Pointer(
+        partition=table.outbox_partition(randrange(table.OUTBOX_SHARDS)),  # noqa: S311 - no secret
+        sort_key=records.render_sort_key(now, str(uuid4())),
+        kind=kind,
+        commands=commands,
+        recorded_at=now,
+    )
+
+
+def _outcomes(write: Write, table_name: str, change: UserChange) -> None:
+    for outcome in change.outcomes:
+        item = records.render_outcome(outcome)
+        write.put(table_name, item, Conflict.DUPLICATE, ABSENT, None)
+        if outcome.by_email and outcome.user_id is not None:
+            item = records.render_reference(outcome)
+            write.put(table_name, item, Conflict.DUPLICATE, ABSENT, None)
+
+
+def _user(write: Write, table_name: str, change: UserChange) -> None:
+    if change.user is None:
+        return
+    item = mapper.render_user(change.user)
+    if change.read_version == 0:
+        write.put(table_name, item, Conflict.STALE, ABSENT, None)
+    else:
+        version: Item = {":v": {"N": str(change.read_version)}}
+        write.put(table_name, item, Conflict.STALE, SAME_VERSION, version)
+
+
+def _sessions(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+    for session in change.saved_sessions:
+        item = mapper.render_session(user_id, replace(session, revision=session.revision + 1))
+        _put_revised(write, table_name, item, session.revision)
+    for session in change.removed_sessions:
+        if session.revision:  # else it was never stored
+            key = table.session_key(user_id, session.session_id)
+            write.delete(
+                table_name, key, Conflict.STALE, SAME_REVISION, _revision(session.revision)
+            )
+
+
+def _two_factor(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+    saved, removed = change.saved_two_factor, change.removed_two_factor
+    if saved is not None:
+        item = mapper.render_two_factor(user_id, replace(saved, revision=saved.revision + 1))
+        _put_revised(write, table_name, item, saved.revision)
+    elif removed is not None and removed.revision:
+        key = table.two_factor_key(user_id)
+        write.delete(table_name, key, Conflict.STALE, SAME_REVISION, _revision(removed.revision))
+
+
+def _put_revised(write: Write, table_name: str, item: Item, revision: int) -> None:
+    if revision == 0:
+        write.put(table_name, item, Conflict.STALE, ABSENT, None)
+    else:
+        write.put(table_name, item, Conflict.STALE, SAME_REVISION, _revision(revision))
+
+
+def _revision(revision: int) -> Item:
+    return {":r": {"N": str(revision)}}
+
+
+def _addresses(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+    claimed, released = change.claimed, change.released
+    if claimed is not None and released is not None and claimed.key == released.key:
+        return  # another spelling of the same address: its item stays as it is
+    if claimed is not None:
+        item = mapper.render_address(claimed, user_id)
+        write.put(table_name, item, Conflict.ADDRESS_TAKEN, ABSENT, None)
+    if released is not None:
+        key = table.address_key(released.key)
+        owner: Item = {":u": {"S": user_id}}
+        write.delete(table_name, key, Conflict.ADDRESS_TAKEN, SAME_OWNER, owner)

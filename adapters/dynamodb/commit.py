@@ -1,0 +1,223 @@
+"""Committing changes in as few transactions as fit, and telling apart why one did not go in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+from adapters.dynamodb.calls import Backoff, error_code, unavailable
+from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
+from adapters.dynamodb.errors import ItemRefusedError
+from adapters.dynamodb.reads import Key
+from adapters.dynamodb.records import render_pointer
+from adapters.dynamodb.verdict import reason_codes, verdict
+from domain.ports import CommitReport, Conflict, JobKind, Pointer, UserChange
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+MAX_ACTIONS: Final = 100
+MAX_BYTES: Final = 4_000_000
+"""DynamoDB's 4 MB a transaction, less some for what an estimate misses."""
+POINTER_BYTES: Final = 10_000
+"""More than a pointer to 99 commands takes."""
+OPERATION: Final = "TransactWriteItems"
+MALFORMED: Final = frozenset({"ValidationException", "SerializationException"})
+"""Errors that name no action of the transaction."""
+TOO_LARGE: Final = 413
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Writes that go in together or not at all, with the pointer that names them."""
+
+    writes: list[Write]
+    pointer: Pointer
+    tried: int = 0
+    """Tries that ended in a conflict with another transaction."""
+    token: str = field(default_factory=lambda: str(uuid4()))
+    """Makes another try of the same transaction, after a lost answer, succeed without effect."""
+
+    def actions(self, table_name: str) -> list[TransactWriteItemTypeDef]:
+        """Give the actions of its writes in order, the pointer's last."""
+        actions = [action for write in self.writes for action in write.actions]
+        item = render_pointer(self.pointer)
+        actions.append(
+            {"Put": {"TableName": table_name, "Item": item, "ConditionExpression": ABSENT}}
+        )
+        return actions
+
+
+class TransactionWriter:
+    """Commits to one table."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
+        """Write to `table_name` through `client`; `backoff` is for conflicts that may pass."""
+        self._client = client
+        self._table = table_name
+        self._backoff = backoff
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """Keep the port's promise; see `UserRepository.commit`."""
+        writes = [
+            render_change(self._table, index, change, now) for index, change in enumerate(changes)
+        ]
+        run = _Run(self._client, self._table, self._backoff, now)
+        run.commit(pack(writes))
+        return CommitReport(tuple(run.pointers), run.conflicts, run.failures)
+
+
+def pack(writes: Iterable[Write]) -> list[list[Write]]:
+    """Divide writes, in order, among transactions; a write is never split.
+
+    No two writes to one item share a transaction: DynamoDB would refuse it whole.
+    """
+    packs: list[list[Write]] = []
+    actions, size, keys = 0, 0, set[Key]()
+    for write in writes:
+        fits = (
+            actions + len(write.actions) < MAX_ACTIONS  # one is the pointer's
+            and size + write.size + POINTER_BYTES <= MAX_BYTES
+            and keys.isdisjoint(write.keys)
+        )
+        if not packs or not fits:
+            packs.append([])
+            actions, size, keys = 0, 0, set()
+        packs[-1].append(write)
+        actions += len(write.actions)
+        size += write.size
+        keys |= write.keys
+    return packs
+
+
+class _Run:
+    """One call to commit: what is still to be sent, and the report as it grows.
+
+    It ends: each transaction that is sent again has fewer writes, or one more try behind it.
+    """
+
+    def __init__(
+        self, client: DynamoDBClient, table_name: str, backoff: Backoff, now: datetime
+    ) -> None:
+        self._client = client
+        self._table = table_name
+        self._backoff = backoff
+        self._now = now
+        self._queue: deque[Transaction] = deque()
+        self.pointers: list[Pointer] = []
+        self.conflicts: dict[int, Conflict] = {}
+        self.failures: dict[int, Exception] = {}
+
+    def commit(self, packs: Iterable[list[Write]]) -> None:
+        """Send every pack, in order, and whatever has to be sent again."""
+        for writes in packs:
+            self._queue.append(self._transaction(writes))
+        while self._queue:
+            transaction = self._queue.popleft()
+            if transaction.tried:
+                self._backoff.pause(transaction.tried)
+            self._send(transaction)
+
+    def _transaction(self, writes: list[Write], tried: int = 0) -> Transaction:
+        commands = tuple(command for write in writes for command in write.commands)
+        return Transaction(writes, new_pointer(JobKind.PUBLISH, commands, self._now), tried)
+
+    def _send(self, transaction: Transaction) -> None:
+        actions = transaction.actions(self._table)
+        try:
+            self._client.transact_write_items(
+                TransactItems=actions, ClientRequestToken=transaction.token
+            )
+        except ClientError as error:
+            self._answered(transaction, error)
+        except ParamValidationError as error:
+            self._bisect(transaction, error)
+        except Exception as error:  # noqa: BLE001 - as in `calls.calling`
+            self._failed(transaction, unavailable(OPERATION, error))
+        else:
+            self.pointers.append(transaction.pointer)
+
+    def _answered(self, transaction: Transaction, error: ClientError) -> None:
+        code = error_code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if code == "TransactionCanceledException":
+            self._cancelled(transaction, error)
+        elif code == "TransactionInProgressException":
+            self._in_progress(transaction)
+        elif code in MALFORMED or status == TOO_LARGE:
+            self._bisect(transaction, error)
+        else:
+            self._failed(transaction, unavailable(OPERATION, error))
+
+    def _cancelled(self, transaction: Transaction, error: ClientError) -> None:
+        count = sum(len(write.actions) for write in transaction.writes) + 1
+        codes = reason_codes(dict(error.response), count)
+        if codes is None or codes[-1] != "None":  # nothing to go by, or the pointer's own
+            self._failed(transaction, unavailable(OPERATION, error))
+            return
+        clean, contended = self._judge(transaction, codes, error)
+        if not contended and len(clean) == len(transaction.writes):
+            self._failed(transaction, unavailable(OPERATION, error))  # cancelled for no reason
+            return
+        if contended:
+            self._contended(contended, transaction.tried + 1)
+        if clean:
+            self._queue.appendleft(self._transaction(clean))
+
+    def _judge(
+        self, transaction: Transaction, codes: list[str], error: ClientError
+    ) -> tuple[list[Write], list[Write]]:
+        clean, contended, start = [], [], 0
+        for write in transaction.writes:
+            end = start + len(write.actions)
+            found = verdict(write.conflicts, codes[start:end])
+            start = end
+            if found is None:
+                clean.append(write)
+            elif found is Conflict.CONTENTION:
+                contended.append(write)
+            elif isinstance(found, Conflict):
+                self.conflicts[write.index] = found
+            else:
+                found.__cause__ = error
+                self.failures[write.index] = found
+        return clean, contended
+
+    def _contended(self, writes: list[Write], tried: int) -> None:
+        if tried < self._backoff.tries:
+            self._queue.append(self._transaction(writes, tried))
+        else:
+            self.conflicts.update((write.index, Conflict.CONTENTION) for write in writes)
+
+    def _in_progress(self, transaction: Transaction) -> None:
+        """The first try, whose answer was lost, is still at work: ask again by the same token."""
+        transaction.tried += 1
+        if transaction.tried < self._backoff.tries:
+            self._queue.append(transaction)
+        else:
+            self.conflicts.update((w.index, Conflict.CONTENTION) for w in transaction.writes)
+
+    def _bisect(self, transaction: Transaction, error: Exception) -> None:
+        writes = transaction.writes
+        if len(writes) == 1:
+            refused = ItemRefusedError(f"DynamoDB {OPERATION}: {_name(error)}")
+            refused.__cause__ = error
+            self.failures[writes[0].index] = refused
+            return
+        middle = len(writes) // 2
+        for half in (writes[middle:], writes[:middle]):
+            self._queue.appendleft(self._transaction(half))
+
+    def _failed(self, transaction: Transaction, error: Exception) -> None:
+        self.failures.update((write.index, error) for write in transaction.writes)
+
+
+def _name(error: Exception) -> str:
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__

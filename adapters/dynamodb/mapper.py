@@ -1,0 +1,261 @@
+"""Users, sessions, second factors and addresses as items, and back.
+
+The attributes of user, session and address items are a published read contract: their names
+are those of the model's fields, times are RFC 3339 in UTC, and what is absent is `None`, false,
+0 or empty. Nothing is written as NULL, and what has its default is not written at all: items
+are billed by the kilobyte.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from adapters.dynamodb import table
+from adapters.dynamodb.attributes import Attributes, render_timestamp
+from adapters.dynamodb.formats import (
+    ADDRESS_FORMAT,
+    SCHEMA,
+    SESSION_FORMAT,
+    TWO_FACTOR_FORMAT,
+    USER_FORMAT,
+    ItemFormat,
+)
+from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
+from domain.values import EmailAddress
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+    from adapters.dynamodb.table import Item
+
+
+# --- users ---------------------------------------------------------------------------------
+
+
+def render_user(user: User) -> Item:
+    """Write a user's own item, without sessions and second factor."""
+    item: Item = {
+        "pk": {"S": table.USER_PREFIX + user.user_id},
+        "sk": {"S": table.USER},
+        SCHEMA: {"N": str(USER_FORMAT.number)},
+        "user_id": {"S": user.user_id},
+        "version": {"N": str(user.version)},
+        "created_at": {"S": render_timestamp(user.created_at)},
+        "updated_at": {"S": render_timestamp(user.updated_at)},
+        "first_name": {"S": user.first_name},
+        "last_name": {"S": user.last_name},
+    }
+    _put_texts(item, user)
+    _put_counts_and_flags(item, user)
+    _put_maps(item, user)
+    return item
+
+
+def _put_texts(item: Item, user: User) -> None:
+    if user.email is not None:
+        item["email"] = {"S": user.email.value}
+    if user.password_hash is not None:
+        item["password_hash"] = {"S": user.password_hash}
+    if user.roles:
+        item["roles"] = {"L": [{"S": role} for role in user.roles]}
+    if user.locked_until is not None:
+        item["locked_until"] = {"S": render_timestamp(user.locked_until)}
+    if user.deactivation_reason is not None:
+        item["deactivation_reason"] = {"S": user.deactivation_reason}
+
+
+def _put_counts_and_flags(item: Item, user: User) -> None:
+    if user.credential_version:
+        item["credential_version"] = {"N": str(user.credential_version)}
+    if user.session_epoch:
+        item["session_epoch"] = {"N": str(user.session_epoch)}
+    if user.failed_logins:
+        item["failed_logins"] = {"N": str(user.failed_logins)}
+    if user.lock_count:
+        item["lock_count"] = {"N": str(user.lock_count)}
+    if user.email_verified:
+        item["email_verified"] = {"BOOL": True}
+    if user.deactivated:
+        item["deactivated"] = {"BOOL": True}
+    if user.erased:
+        item["erased"] = {"BOOL": True}
+    if user.two_factor_enabled:
+        item["two_factor_enabled"] = {"BOOL": True}
+
+
+def _put_maps(item: Item, user: User) -> None:
+    if user.ban is not None:
+        ban: Item = {"reason": {"S": user.ban.reason}}
+        if user.ban.until is not None:
+            ban["until"] = {"S": render_timestamp(user.ban.until)}
+        item["ban"] = {"M": ban}
+    if user.email_verification is not None:
+        item["email_verification"] = _render_token(user.email_verification)
+    if user.password_reset is not None:
+        item["password_reset"] = _render_token(user.password_reset)
+    if user.email_change is not None:
+        change: Item = {
+            "new_email": {"S": user.email_change.new_email.value},
+            "token": _render_token(user.email_change.token),
+        }
+        item["email_change"] = {"M": change}
+
+
+def _render_token(token: OneTimeToken) -> AttributeValueTypeDef:
+    return {
+        "M": {
+            "token_hash": {"S": token.token_hash},
+            "expires_at": {"S": render_timestamp(token.expires_at)},
+        }
+    }
+
+
+def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
+    """Read a user item.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    read = item_format.read(item)
+    email = read.optional_text("email")
+    return User(
+        user_id=read.text("user_id"),
+        version=read.integer("version"),
+        created_at=read.time("created_at"),
+        updated_at=read.time("updated_at"),
+        email=None if email is None else EmailAddress(email),
+        first_name=read.text("first_name"),
+        last_name=read.text("last_name"),
+        email_verified=read.flag("email_verified"),
+        password_hash=read.optional_text("password_hash"),
+        credential_version=read.integer("credential_version", 0),
+        roles=read.texts("roles"),
+        session_epoch=read.integer("session_epoch", 0),
+        failed_logins=read.integer("failed_logins", 0),
+        lock_count=read.integer("lock_count", 0),
+        locked_until=read.optional_time("locked_until"),
+        ban=_parse_ban(read.nested("ban")),
+        deactivated=read.flag("deactivated"),
+        deactivation_reason=read.optional_text("deactivation_reason"),
+        erased=read.flag("erased"),
+        two_factor_enabled=read.flag("two_factor_enabled"),
+        email_verification=_parse_token(read.nested("email_verification")),
+        email_change=_parse_email_change(read.nested("email_change")),
+        password_reset=_parse_token(read.nested("password_reset")),
+    )
+
+
+def _parse_ban(read: Attributes | None) -> Ban | None:
+    return None if read is None else Ban(read.text("reason"), read.optional_time("until"))
+
+
+def _parse_token(read: Attributes | None) -> OneTimeToken | None:
+    if read is None:
+        return None
+    return OneTimeToken(read.text("token_hash"), read.time("expires_at"))
+
+
+def _parse_email_change(read: Attributes | None) -> EmailChange | None:
+    if read is None:
+        return None
+    token = _parse_token(read.nested("token"))
+    if token is None:
+        raise read.malformed("token", "is missing")
+    return EmailChange(EmailAddress(read.text("new_email")), token)
+
+
+# --- sessions ------------------------------------------------------------------------------
+
+
+def to_epoch(time: datetime) -> str:
+    """Write a time as DynamoDB's TTL wants it: whole seconds, rounded down."""
+    return str(int(time.timestamp()))
+
+
+def render_session(user_id: str, session: Session) -> Item:
+    """Write a session; its `expires_at` keeps whole seconds."""
+    item: Item = {
+        "pk": {"S": table.USER_PREFIX + user_id},
+        "sk": {"S": table.SESSION_PREFIX + session.session_id},
+        SCHEMA: {"N": str(SESSION_FORMAT.number)},
+        "session_id": {"S": session.session_id},
+        table.REFRESH_TOKEN_HASH: {"S": session.refresh_token_hash},
+        table.TTL_ATTRIBUTE: {"N": to_epoch(session.expires_at)},
+        "revision": {"N": str(session.revision)},
+    }
+    if session.session_epoch:
+        item["session_epoch"] = {"N": str(session.session_epoch)}
+    if session.used_token_hashes:
+        item["used_token_hashes"] = {"S": " ".join(session.used_token_hashes)}
+    return item
+
+
+def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Session:
+    """Read a session item.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    read = item_format.read(item)
+    return Session(
+        session_id=read.text("session_id"),
+        refresh_token_hash=read.text(table.REFRESH_TOKEN_HASH),
+        used_token_hashes=read.words("used_token_hashes"),
+        session_epoch=read.integer("session_epoch", 0),
+        expires_at=read.epoch(table.TTL_ATTRIBUTE),
+        revision=read.integer("revision"),
+    )
+
+
+# --- second factors ------------------------------------------------------------------------
+
+
+def render_two_factor(user_id: str, two_factor: TwoFactor) -> Item:
+    """Write a second factor."""
+    item: Item = {
+        "pk": {"S": table.USER_PREFIX + user_id},
+        "sk": {"S": table.TWO_FACTOR},
+        SCHEMA: {"N": str(TWO_FACTOR_FORMAT.number)},
+        "secret_ciphertext": {"S": two_factor.secret_ciphertext},
+        "revision": {"N": str(two_factor.revision)},
+    }
+    if two_factor.recovery_code_hashes:
+        item["recovery_code_hashes"] = {"S": " ".join(two_factor.recovery_code_hashes)}
+    return item
+
+
+def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) -> TwoFactor:
+    """Read a second factor's item.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    read = item_format.read(item)
+    return TwoFactor(
+        secret_ciphertext=read.text("secret_ciphertext"),
+        recovery_code_hashes=read.words("recovery_code_hashes"),
+        revision=read.integer("revision"),
+    )
+
+
+# --- addresses -----------------------------------------------------------------------------
+
+
+def render_address(address: EmailAddress, user_id: str) -> Item:
+    """Write who has an address."""
+    return {
+        "pk": {"S": table.EMAIL_PREFIX + address.key},
+        "sk": {"S": table.EMAIL},
+        SCHEMA: {"N": str(ADDRESS_FORMAT.number)},
+        "user_id": {"S": user_id},
+    }
+
+
+def parse_address(item: Item, item_format: ItemFormat = ADDRESS_FORMAT) -> str:
+    """Read the user id of an address's owner.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    return item_format.read(item).text("user_id")

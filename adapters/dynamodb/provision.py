@@ -1,0 +1,109 @@
+"""Making the table for development, as its production template has it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.dynamodb import table
+from adapters.dynamodb.calls import error_code
+from adapters.errors import ResourceMismatchError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+
+WAIT_SECONDS: Final = 60
+POLL_SECONDS: Final = 1
+KEYS: Final = [
+    {"AttributeName": table.PARTITION_KEY, "KeyType": "HASH"},
+    {"AttributeName": table.SORT_KEY, "KeyType": "RANGE"},
+]
+INDEX: Final = {
+    "IndexName": table.REFRESH_TOKEN_INDEX,
+    "KeySchema": [{"AttributeName": table.REFRESH_TOKEN_HASH, "KeyType": "HASH"}],
+    "Projection": {"ProjectionType": "KEYS_ONLY"},
+}
+ATTRIBUTES: Final = [
+    {"AttributeName": name, "AttributeType": "S"}
+    for name in (table.PARTITION_KEY, table.SORT_KEY, table.REFRESH_TOKEN_HASH)
+]
+ON_DEMAND: Final = "PAY_PER_REQUEST"
+
+
+def provision_table(client: DynamoDBClient, name: str, *, protected: bool = False) -> str:
+    """Make the table if it is missing, wait until it can be used, and give its ARN.
+
+    Raises:
+        ResourceMismatchError: it is there with another key, index, billing mode or TTL.
+    """
+    definition: Any = {
+        "TableName": name,
+        "BillingMode": ON_DEMAND,
+        "KeySchema": KEYS,
+        "AttributeDefinitions": ATTRIBUTES,
+        "GlobalSecondaryIndexes": [INDEX],
+    }
+    try:
+        client.create_table(**definition)
+    except ClientError as error:
+        if error_code(error) != "ResourceInUseException":
+            raise
+    client.get_waiter("table_exists").wait(
+        TableName=name,
+        WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": WAIT_SECONDS // POLL_SECONDS},
+    )
+    description = client.describe_table(TableName=name)["Table"]
+    _check(name, description)
+    _provision_ttl(client, name)
+    if protected:
+        _protect(client, name)
+    return description["TableArn"]
+
+
+def _check(name: str, description: TableDescriptionTypeDef) -> None:
+    if _sorted_keys(description.get("KeySchema")) != _sorted_keys(KEYS):
+        raise ResourceMismatchError("table", name, "primary key")
+    types = {a["AttributeName"]: a["AttributeType"] for a in description["AttributeDefinitions"]}
+    if any(types.get(a["AttributeName"]) != a["AttributeType"] for a in ATTRIBUTES):
+        raise ResourceMismatchError("table", name, "type of a key")
+    if description.get("BillingModeSummary", {}).get("BillingMode") != ON_DEMAND:
+        raise ResourceMismatchError("table", name, "billing mode")
+    indexes = {
+        index.get("IndexName"): (
+            _sorted_keys(index.get("KeySchema")),
+            index.get("Projection", {}).get("ProjectionType"),
+        )
+        for index in description.get("GlobalSecondaryIndexes", [])
+    }
+    if indexes.get(table.REFRESH_TOKEN_INDEX) != (_sorted_keys(INDEX["KeySchema"]), "KEYS_ONLY"):
+        raise ResourceMismatchError("table", name, f"index {table.REFRESH_TOKEN_INDEX}")
+
+
+def _sorted_keys(schema: Any) -> list[tuple[str, str]]:
+    return sorted((key["AttributeName"], key["KeyType"]) for key in schema or ())
+
+
+def _provision_ttl(client: DynamoDBClient, name: str) -> None:
+    answer = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    if answer.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
+        if answer.get("AttributeName") != table.TTL_ATTRIBUTE:
+            raise ResourceMismatchError("table", name, "time to live")
+        return
+    client.update_time_to_live(
+        TableName=name,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": table.TTL_ATTRIBUTE},
+    )
+
+
+def _protect(client: DynamoDBClient, name: str) -> None:
+    """Do what can be done: emulators lack some of it."""
+    with suppress(ClientError, BotoCoreError):
+        client.update_continuous_backups(
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+    with suppress(ClientError, BotoCoreError):
+        client.update_table(TableName=name, DeletionProtectionEnabled=True)

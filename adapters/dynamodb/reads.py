@@ -1,0 +1,101 @@
+"""Consistent reads in as few calls as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from adapters.dynamodb import table
+from adapters.dynamodb.calls import Backoff, calling
+from domain.ports import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from adapters.dynamodb.table import Item
+
+BATCH_GET_LIMIT: Final = 100
+"""Keys a BatchGetItem call."""
+
+
+class Key(NamedTuple):
+    """A primary key."""
+
+    partition: str
+    sort: str
+
+
+class TableReads:
+    """Reads of one table."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
+        """Read `table_name` through `client`; `backoff` is for what DynamoDB leaves unread."""
+        self._client = client
+        self._table = table_name
+        self._backoff = backoff
+
+    def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
+        """Read items consistently, each once, 100 a call; what does not exist is absent.
+
+        Raises:
+            StoreUnavailableError: not all could be read.
+        """
+        found: dict[Key, Item] = {}
+        distinct = list(dict.fromkeys(keys))
+        for start in range(0, len(distinct), BATCH_GET_LIMIT):
+            self._get_batch(distinct[start : start + BATCH_GET_LIMIT], found)
+        return found
+
+    def _get_batch(self, keys: Sequence[Key], found: dict[Key, Item]) -> None:
+        wanted: Any = [{"pk": {"S": key.partition}, "sk": {"S": key.sort}} for key in keys]
+        for tried in range(1, self._backoff.tries + 1):
+            request: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
+            with calling("BatchGetItem"):
+                response = self._client.batch_get_item(RequestItems=request)
+                for item in response["Responses"].get(self._table, ()):
+                    found[key_of(item)] = item
+                left = response.get("UnprocessedKeys", {}).get(self._table)
+            if not left:
+                return
+            wanted = left["Keys"]
+            if tried < self._backoff.tries:
+                self._backoff.pause(tried)
+        raise StoreUnavailableError("DynamoDB BatchGetItem: keys stay unprocessed")
+
+    def query(self, operation: str, **parameters: Any) -> Iterator[list[Item]]:
+        """Read the pages of a Query; `operation` says in errors what it was for.
+
+        Raises:
+            StoreUnavailableError: a page could not be read.
+        """
+        while True:
+            with calling(f"Query of {operation}"):
+                page = self._client.query(TableName=self._table, **parameters)
+                items = page["Items"]
+                last = page.get("LastEvaluatedKey")
+            yield items
+            if not last:
+                return
+            parameters["ExclusiveStartKey"] = last
+
+    def partition(
+        self, operation: str, partition: str, sort_prefix: str | None = None, **parameters: Any
+    ) -> Iterator[list[Item]]:
+        """Read the items of a partition page by page, consistently, by sort key."""
+        condition = "pk = :pk"
+        values = {":pk": {"S": partition}}
+        if sort_prefix is not None:
+            condition += " AND begins_with(sk, :sk)"
+            values[":sk"] = {"S": sort_prefix}
+        return self.query(
+            operation,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+            **parameters,
+        )
+
+
+def key_of(item: Item) -> Key:
+    """Give an item's primary key."""
+    return Key(item[table.PARTITION_KEY]["S"], item[table.SORT_KEY]["S"])

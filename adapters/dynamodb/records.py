@@ -1,0 +1,232 @@
+"""Outcomes and outbox pointers as items, and back.
+
+An outcome's events are one compact JSON string, and a pointer's commands are one string: each
+attribute costs the client's processor time and DynamoDB's bytes, and nobody else reads these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from adapters.dynamodb import table
+from adapters.dynamodb.attributes import Attributes, render_timestamp
+from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, ItemFormat
+from adapters.dynamodb.mapper import to_epoch
+from domain.errors import RejectionCode
+from domain.events import PERSONAL_FIELDS, RecordedEvent
+from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
+from domain.values import render_time
+
+if TYPE_CHECKING:
+    from adapters.dynamodb.table import Item
+
+
+# --- outcomes ------------------------------------------------------------------------------
+
+
+def render_outcome(outcome: Outcome) -> Item:
+    """Write an outcome under its user, or under its command alone where there is no user."""
+    item = _render_decision(outcome, outcome.user_id)
+    item["events"] = {"S": render_events(outcome.events)}
+    if outcome.by_email:
+        item["by_email"] = {"BOOL": True}
+    if outcome.correlation_id is not None:
+        item["correlation_id"] = {"S": outcome.correlation_id}
+    if outcome.traceparent is not None:
+        item["traceparent"] = {"S": outcome.traceparent}
+    if outcome.tracestate is not None:
+        item["tracestate"] = {"S": outcome.tracestate}
+    return item
+
+
+def render_reference(outcome: Outcome) -> Item:
+    """Write, under its command alone, whom a command by e-mail address was about.
+
+    It is what a redelivery is recognised by when the address has changed hands; the events are
+    with the user's record only.
+    """
+    item = _render_decision(outcome, None)
+    item["by_email"] = {"BOOL": True}
+    if outcome.user_id is not None:
+        item["user_id"] = {"S": outcome.user_id}
+    return item
+
+
+def _render_decision(outcome: Outcome, under: str | None) -> Item:
+    item = table.outcome_key(under, outcome.command_id)
+    item[SCHEMA] = {"N": str(OUTCOME_FORMAT.number)}
+    item["command_type"] = {"S": outcome.command_type}
+    item["fingerprint"] = {"S": outcome.fingerprint}
+    item["status"] = {"S": outcome.status.value}
+    item["version"] = {"N": str(outcome.version)}
+    item["recorded_at"] = {"S": render_timestamp(outcome.recorded_at)}
+    item[table.TTL_ATTRIBUTE] = {"N": to_epoch(outcome.expires_at)}
+    item["source"] = {"S": outcome.source}
+    if outcome.code is not None:
+        item["code"] = {"S": outcome.code.value}
+    return item
+
+
+def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outcome:
+    """Read an outcome; one under its command alone that has a user is a reference: no events.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    read = item_format.read(item)
+    partition = read.text(table.PARTITION_KEY)
+    under_user = partition.startswith(table.USER_PREFIX)
+    code = read.optional_text("code")
+    events = read.optional_text("events")
+    return Outcome(
+        command_id=read.text(table.SORT_KEY).removeprefix(table.COMMAND_PREFIX),
+        command_type=read.text("command_type"),
+        user_id=(
+            partition.removeprefix(table.USER_PREFIX)
+            if under_user
+            else read.optional_text("user_id")
+        ),
+        by_email=read.flag("by_email"),
+        fingerprint=read.text("fingerprint"),
+        status=_parse_status(read),
+        code=None if code is None else _parse_code(read, code),
+        events=() if events is None else parse_events(read, events),
+        version=read.integer("version"),
+        recorded_at=read.time("recorded_at"),
+        expires_at=read.epoch(table.TTL_ATTRIBUTE),
+        source=read.text("source"),
+        correlation_id=read.optional_text("correlation_id"),
+        traceparent=read.optional_text("traceparent"),
+        tracestate=read.optional_text("tracestate"),
+    )
+
+
+def outcome_key_of(item: Item) -> CommandKey:
+    """Give the key that an outcome's item is found by; the keys of a stored item are strings."""
+    partition = item[table.PARTITION_KEY]["S"]
+    command_id = item[table.SORT_KEY]["S"].removeprefix(table.COMMAND_PREFIX)
+    if partition.startswith(table.USER_PREFIX):
+        return CommandKey(partition.removeprefix(table.USER_PREFIX), command_id)
+    return CommandKey(None, command_id)
+
+
+def _parse_status(read: Attributes) -> Status:
+    try:
+        return Status(read.text("status"))
+    except ValueError:
+        raise read.malformed("status", "is none that this worker knows") from None
+
+
+def _parse_code(read: Attributes, code: str) -> RejectionCode:
+    try:
+        return RejectionCode(code)
+    except ValueError:
+        raise read.malformed("code", "is none that this worker knows") from None
+
+
+# --- events --------------------------------------------------------------------------------
+
+
+def render_events(events: Iterable[RecordedEvent]) -> str:
+    """Write events as a JSON list of [type, category, sequence, data]."""
+    rows = [(event.type, event.category, event.sequence, event.data) for event in events]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def parse_events(read: Attributes, text: str) -> tuple[RecordedEvent, ...]:
+    """Read what `render_events` wrote.
+
+    Raises:
+        MalformedItemError: it is no such list.
+    """
+    try:
+        rows = json.loads(text)
+    except ValueError:
+        rows = None
+    if not isinstance(rows, list):
+        raise read.malformed("events", "must be a JSON list")
+    return tuple(_parse_event(read, row) for row in rows)
+
+
+def _parse_event(read: Attributes, row: object) -> RecordedEvent:
+    match row:
+        case [str(kind), str(category), None | int() as sequence, dict(data)]:
+            return RecordedEvent(kind, category, sequence, data)
+    raise read.malformed("events", "must hold [type, category, sequence, data]")
+
+
+def without_personal_data(event: RecordedEvent) -> RecordedEvent:
+    """Empty the fields that name a person."""
+    data = {name: None if name in PERSONAL_FIELDS else value for name, value in event.data.items()}
+    return RecordedEvent(event.type, event.category, event.sequence, data)
+
+
+# --- outbox pointers -----------------------------------------------------------------------
+
+
+def render_pointer(pointer: Pointer) -> Item:
+    """Write an outbox pointer."""
+    item = table.key(pointer.partition, pointer.sort_key)
+    item[SCHEMA] = {"N": str(POINTER_FORMAT.number)}
+    item["kind"] = {"S": pointer.kind.value}
+    item["commands"] = {"S": " ".join(render_command_key(key) for key in pointer.commands)}
+    if pointer.parked_because is not None:
+        item["parked_because"] = {"S": pointer.parked_because}
+    return item
+
+
+def render_command_key(key: CommandKey) -> str:
+    """Write a command's key compactly: `<user id>/<command id>`, or `/<command id>`."""
+    return f"{key.user_id or ''}/{key.command_id}"
+
+
+def render_sort_key(recorded_at: datetime, unique: str) -> str:
+    """Write the sort key of a pointer: the older, the smaller."""
+    return f"{render_time(recorded_at)}#{unique}"
+
+
+def parse_pointer(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> Pointer:
+    """Read an outbox pointer.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    read = item_format.read(item)
+    try:
+        kind = JobKind(read.text("kind"))
+    except ValueError:
+        raise read.malformed("kind", "is none that this worker knows") from None
+    return Pointer(
+        partition=read.text(table.PARTITION_KEY),
+        sort_key=read.text(table.SORT_KEY),
+        kind=kind,
+        commands=tuple(_parse_command_key(read, word) for word in read.words("commands")),
+        recorded_at=pointer_time(item),
+        parked_because=read.optional_text("parked_because"),
+    )
+
+
+def _parse_command_key(read: Attributes, word: str) -> CommandKey:
+    user_id, slash, command_id = word.partition("/")
+    if not slash or not command_id:
+        raise read.malformed("commands", "must hold <user id>/<command id>")
+    return CommandKey(user_id or None, command_id)
+
+
+def pointer_time(item: Item) -> datetime:
+    """Read when a pointer was recorded, from its key alone.
+
+    Raises:
+        MalformedItemError: the sort key does not start with a time.
+    """
+    read = Attributes(POINTER_FORMAT.kind, item)
+    try:
+        time = datetime.fromisoformat(read.text(table.SORT_KEY).partition("#")[0])
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise read.malformed(table.SORT_KEY, "must start with a time with offset")
+    return time

@@ -1,0 +1,156 @@
+"""The users in DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from adapters.dynamodb import mapper, records, table
+from adapters.dynamodb.calls import Backoff
+from adapters.dynamodb.commit import TransactionWriter
+from adapters.dynamodb.reads import Key, TableReads, key_of
+from domain.model import User
+from domain.ports import (
+    CommandKey,
+    CommitReport,
+    LoadRequest,
+    Outcome,
+    Snapshot,
+    UserChange,
+    UserRepository,
+)
+from domain.values import EmailAddress
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from adapters.dynamodb.table import Item
+
+DEFAULT_BACKOFF: Final = Backoff()
+
+
+class DynamoDBUserRepository(UserRepository):
+    """Users, addresses and outcomes in one table."""
+
+    def __init__(
+        self, client: DynamoDBClient, table_name: str, backoff: Backoff = DEFAULT_BACKOFF
+    ) -> None:
+        """Keep them in `table_name`; the client is thread-safe and may be shared."""
+        self._reads = TableReads(client, table_name, backoff)
+        self._writer = TransactionWriter(client, table_name, backoff)
+
+    def get(self, user_id: str) -> User | None:
+        """See the port."""
+        return self.load(LoadRequest(users={user_id})).users.get(user_id)
+
+    def get_many(self, user_ids: Sequence[str]) -> dict[str, User]:
+        """See the port."""
+        return self.load(LoadRequest(users=set(user_ids))).users
+
+    def get_by_email(self, email: EmailAddress) -> User | None:
+        """See the port. Two reads; the second sees what the user is by then."""
+        owner = self.load(LoadRequest(addresses={email.key})).addresses.get(email.key)
+        user = None if owner is None else self.get(owner)
+        if user is None or user.email is None or user.email.key != email.key:
+            return None  # the address changed hands in between
+        return user
+
+    def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
+        """See the port."""
+        pages = self._reads.query(
+            "the refresh token index",
+            IndexName=table.REFRESH_TOKEN_INDEX,
+            KeyConditionExpression=f"{table.REFRESH_TOKEN_HASH} = :h",
+            ExpressionAttributeValues={":h": {"S": refresh_token_hash}},
+        )
+        named = {_session_named_by(key_of(item)) for page in pages for item in page}
+        for user in self.load(LoadRequest(sessions=named)).users.values():
+            for session in user.sessions.values():
+                if session.refresh_token_hash == refresh_token_hash:
+                    user.sessions = {session.session_id: session}
+                    return user
+        return None
+
+    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
+        """See the port. Reads them all: outcomes are keyed by command, not by time."""
+        pages = self._reads.partition(
+            "a user's outcomes", table.USER_PREFIX + user_id, table.COMMAND_PREFIX
+        )
+        outcomes = [records.parse_outcome(item) for page in pages for item in page]
+        outcomes.sort(key=lambda o: (o.recorded_at, o.version, o.command_id), reverse=True)
+        return outcomes[:limit]
+
+    def outcome(self, key: CommandKey) -> Outcome | None:
+        """See the port."""
+        return self.load(LoadRequest(outcomes={key})).outcomes.get(key)
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """See the port. One BatchGetItem for every 100 items.
+
+        The users of the sessions and second factors asked for are read too: these are parts.
+
+        Raises:
+            MalformedItemError: an item is not what this worker writes.
+        """
+        return _snapshot(self._reads.get(_keys(request)))
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """See the port."""
+        return self._writer.commit(changes, now)
+
+
+def _session_named_by(key: Key) -> tuple[str, str]:
+    return (
+        key.partition.removeprefix(table.USER_PREFIX),
+        key.sort.removeprefix(table.SESSION_PREFIX),
+    )
+
+
+def _keys(request: LoadRequest) -> list[Key]:
+    owners = {user_id for user_id, _ in request.sessions}
+    keys = [Key(table.USER_PREFIX + u, table.USER) for u in request.users | owners]
+    keys += [Key(table.USER_PREFIX + u, table.USER) for u in request.two_factors]
+    keys += [
+        Key(table.USER_PREFIX + user_id, table.SESSION_PREFIX + session_id)
+        for user_id, session_id in request.sessions
+    ]
+    keys += [Key(table.USER_PREFIX + u, table.TWO_FACTOR) for u in request.two_factors]
+    keys += [Key(table.EMAIL_PREFIX + address, table.EMAIL) for address in request.addresses]
+    keys += [outcome_read_key(key) for key in request.outcomes]
+    return keys
+
+
+def outcome_read_key(key: CommandKey) -> Key:
+    """Give the primary key that an outcome is stored under."""
+    sort = table.COMMAND_PREFIX + key.command_id
+    return Key(sort if key.user_id is None else table.USER_PREFIX + key.user_id, sort)
+
+
+def _snapshot(items: dict[Key, Item]) -> Snapshot:
+    snapshot = Snapshot()
+    parts: list[tuple[Key, Item]] = []
+    for key, item in items.items():
+        if key.sort == table.USER:
+            user = mapper.parse_user(item)
+            snapshot.users[user.user_id] = user
+        elif key.sort == table.EMAIL:
+            address = key.partition.removeprefix(table.EMAIL_PREFIX)
+            snapshot.addresses[address] = mapper.parse_address(item)
+        elif key.sort.startswith(table.COMMAND_PREFIX):
+            snapshot.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
+        else:
+            parts.append((key, item))
+    for key, item in parts:
+        user_or_none = snapshot.users.get(key.partition.removeprefix(table.USER_PREFIX))
+        if user_or_none is not None:
+            _add_part(user_or_none, key, item)
+    return snapshot
+
+
+def _add_part(user: User, key: Key, item: Item) -> None:
+    if key.sort == table.TWO_FACTOR:
+        user.two_factor = mapper.parse_two_factor(item)
+    else:
+        session = mapper.parse_session(item)
+        user.sessions[session.session_id] = session

@@ -1,0 +1,66 @@
+"""The one table: its keys, its index, its time to live; shared by the adapter and provisioning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+    Item: TypeAlias = dict[str, AttributeValueTypeDef]
+    """An item, or its key, in DynamoDB's own JSON."""
+
+PARTITION_KEY: Final = "pk"
+SORT_KEY: Final = "sk"
+TTL_ATTRIBUTE: Final = "expires_at"
+"""Epoch seconds; on outcomes and sessions, and nowhere else."""
+REFRESH_TOKEN_INDEX: Final = "RefreshTokenIndex"  # noqa: S105 - the name of an index
+REFRESH_TOKEN_HASH: Final = "refresh_token_hash"  # noqa: S105 - the name of an attribute
+
+USER: Final = "USER"
+USER_PREFIX: Final = "USER#"
+SESSION_PREFIX: Final = "SESSION#"
+TWO_FACTOR: Final = "TWO_FACTOR"
+COMMAND_PREFIX: Final = "COMMAND#"
+EMAIL: Final = "EMAIL"
+EMAIL_PREFIX: Final = "EMAIL#"
+OUTBOX_PREFIX: Final = "OUTBOX#"
+OUTBOX_SHARDS: Final = 8
+"""A partition takes 1,000 write units a second: eight take a pointer for 2,000 transactions."""
+PARKED_PARTITION: Final = "OUTBOX#PARKED"
+
+
+def key(partition: str, sort: str) -> Item:
+    """Give the primary key of an item."""
+    return {PARTITION_KEY: {"S": partition}, SORT_KEY: {"S": sort}}
+
+
+def user_key(user_id: str) -> Item:
+    """Give the key of a user item."""
+    return key(USER_PREFIX + user_id, USER)
+
+
+def session_key(user_id: str, session_id: str) -> Item:
+    """Give the key of a session item."""
+    return key(USER_PREFIX + user_id, SESSION_PREFIX + session_id)
+
+
+def two_factor_key(user_id: str) -> Item:
+    """Give the key of a second factor's item."""
+    return key(USER_PREFIX + user_id, TWO_FACTOR)
+
+
+def address_key(address: str) -> Item:
+    """Give the key of an address item, by `EmailAddress.key`."""
+    return key(EMAIL_PREFIX + address, EMAIL)
+
+
+def outcome_key(user_id: str | None, command_id: str) -> Item:
+    """Give the key of an outcome: under its user, or under its command alone."""
+    sort = COMMAND_PREFIX + command_id
+    return key(sort if user_id is None else USER_PREFIX + user_id, sort)
+
+
+def outbox_partition(shard: int) -> str:
+    """Give the partition key of one of the outbox's shards."""
+    return f"{OUTBOX_PREFIX}{shard}"

@@ -1,0 +1,54 @@
+"""Deleting items, alone or in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.dynamodb import table
+from adapters.dynamodb.calls import Backoff, calling
+from adapters.dynamodb.reads import Key
+from domain.ports import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BATCH_WRITE_LIMIT: Final = 25
+"""Requests a BatchWriteItem call."""
+
+
+class TableDeletes:
+    """Unconditional deletes in one table; deleting what is not there is harmless."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
+        """Delete in `table_name`; `backoff` is for what DynamoDB leaves unprocessed."""
+        self._client = client
+        self._table = table_name
+        self._backoff = backoff
+
+    def delete(self, keys: Sequence[Key]) -> None:
+        """Delete items in as few calls as possible.
+
+        Raises:
+            StoreUnavailableError: some may still be there.
+        """
+        if len(keys) == 1:
+            with calling("DeleteItem"):
+                self._client.delete_item(TableName=self._table, Key=table.key(*keys[0]))
+            return
+        distinct = list(dict.fromkeys(keys))
+        for start in range(0, len(distinct), BATCH_WRITE_LIMIT):
+            self._delete_batch(distinct[start : start + BATCH_WRITE_LIMIT])
+
+    def _delete_batch(self, keys: Sequence[Key]) -> None:
+        requests: Any = [{"DeleteRequest": {"Key": table.key(*key)}} for key in keys]
+        for tried in range(1, self._backoff.tries + 1):
+            with calling("BatchWriteItem"):
+                response = self._client.batch_write_item(RequestItems={self._table: requests})
+                left = response.get("UnprocessedItems", {}).get(self._table)
+            if not left:
+                return
+            requests = left
+            if tried < self._backoff.tries:
+                self._backoff.pause(tried)
+        raise StoreUnavailableError("DynamoDB BatchWriteItem: items stay unprocessed")

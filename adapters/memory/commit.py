@@ -1,0 +1,158 @@
+"""Committing to memory, on DynamoDB's conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from adapters.memory.store import MemoryStore, copy_outcome, random_shard
+from domain.model import Session
+from domain.ports import (
+    CommandKey,
+    CommitReport,
+    Conflict,
+    JobKind,
+    Outcome,
+    Pointer,
+    UserChange,
+)
+from domain.values import EmailAddress, render_time
+
+
+def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+    """Commit what can be: see the port. One call is one transaction with one pointer."""
+    conflicts: dict[int, Conflict] = {}
+    commands: list[CommandKey] = []
+    pointers: tuple[Pointer, ...] = ()
+    with store.lock:
+        for index, change in enumerate(changes):
+            conflict = _conflict(store, change)
+            if conflict is not None:
+                conflicts[index] = conflict
+                continue
+            _apply(store, change, now)
+            commands += _command_keys(change)
+        if len(conflicts) < len(changes):
+            pointers = (_add_pointer(store, JobKind.PUBLISH, commands, now),)
+    return CommitReport(pointers, conflicts)
+
+
+# --- conditions ----------------------------------------------------------------------------
+
+
+def _conflict(store: MemoryStore, change: UserChange) -> Conflict | None:
+    """Say what keeps a change from being committed; a duplicate counts before all else."""
+    if any(key in store.outcomes for o in change.outcomes for key in _keys_of(o)):
+        return Conflict.DUPLICATE
+    if change.user_id is None:
+        return None
+    if _stale(store, change.user_id, change):
+        return Conflict.STALE
+    claimed, released = _moved_addresses(change)
+    if claimed is not None and claimed.key in store.addresses:
+        return Conflict.ADDRESS_TAKEN
+    if released is not None and store.addresses.get(released.key) != change.user_id:
+        return Conflict.ADDRESS_TAKEN
+    return None
+
+
+def _stale(store: MemoryStore, user_id: str, change: UserChange) -> bool:
+    stored = store.users.get(user_id)
+    if change.user is not None and change.read_version != (stored.version if stored else 0):
+        return True
+    for session in (*change.saved_sessions, *_stored(change.removed_sessions)):
+        kept = store.sessions.get((user_id, session.session_id))
+        if session.revision != (kept.revision if kept else 0):
+            return True
+    two_factor = change.saved_two_factor or change.removed_two_factor
+    if two_factor is None or (change.saved_two_factor is None and not two_factor.revision):
+        return False
+    factor = store.two_factors.get(user_id)
+    return two_factor.revision != (factor.revision if factor else 0)
+
+
+def _stored(sessions: Iterable[Session]) -> list[Session]:
+    return [session for session in sessions if session.revision]
+
+
+def _moved_addresses(change: UserChange) -> tuple[EmailAddress | None, EmailAddress | None]:
+    claimed, released = change.claimed, change.released
+    if claimed is not None and released is not None and claimed.key == released.key:
+        return None, None  # another spelling of the same address
+    return claimed, released
+
+
+# --- effects -------------------------------------------------------------------------------
+
+
+def _apply(store: MemoryStore, change: UserChange, now: datetime) -> None:
+    for outcome in change.outcomes:
+        _add_outcome(store, outcome)
+    if change.user_id is None:
+        return
+    if change.user is not None:
+        store.users[change.user_id] = replace(change.user, sessions={}, two_factor=None)
+    _apply_sessions(store, change.user_id, change)
+    _apply_two_factor(store, change.user_id, change)
+    claimed, released = _moved_addresses(change)
+    if released is not None:
+        del store.addresses[released.key]
+    if claimed is not None:
+        store.addresses[claimed.key] = change.user_id
+    if change.scrub:
+        _add_pointer(store, JobKind.SCRUB, _command_keys(change)[-1:], now)
+
+
+def _apply_sessions(store: MemoryStore, user_id: str, change: UserChange) -> None:
+    for session in change.saved_sessions:
+        store.sessions[user_id, session.session_id] = replace(
+            session,
+            revision=session.revision + 1,
+            expires_at=session.expires_at.replace(microsecond=0),  # as DynamoDB's TTL has it
+        )
+    for session in _stored(change.removed_sessions):
+        del store.sessions[user_id, session.session_id]
+
+
+def _apply_two_factor(store: MemoryStore, user_id: str, change: UserChange) -> None:
+    saved = change.saved_two_factor
+    if saved is not None:
+        store.two_factors[user_id] = replace(saved, revision=saved.revision + 1)
+    elif change.removed_two_factor is not None:
+        store.two_factors.pop(user_id, None)
+
+
+def _add_outcome(store: MemoryStore, outcome: Outcome) -> None:
+    kept = replace(copy_outcome(outcome), expires_at=outcome.expires_at.replace(microsecond=0))
+    store.outcomes[CommandKey(outcome.user_id, outcome.command_id)] = kept
+    if outcome.by_email and outcome.user_id is not None:
+        store.outcomes[CommandKey(None, outcome.command_id)] = replace(
+            kept, events=(), correlation_id=None, traceparent=None, tracestate=None
+        )
+
+
+def _keys_of(outcome: Outcome) -> list[CommandKey]:
+    keys = [CommandKey(outcome.user_id, outcome.command_id)]
+    if outcome.by_email and outcome.user_id is not None:
+        keys.append(CommandKey(None, outcome.command_id))
+    return keys
+
+
+def _command_keys(change: UserChange) -> list[CommandKey]:
+    return [CommandKey(outcome.user_id, outcome.command_id) for outcome in change.outcomes]
+
+
+def _add_pointer(
+    store: MemoryStore, kind: JobKind, commands: Sequence[CommandKey], now: datetime
+) -> Pointer:
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    pointer = Pointer(
+        partition=str(random_shard()),
+        sort_key=f"{render_time(now)}#{store.serial():012}",
+        kind=kind,
+        commands=tuple(commands),
+        recorded_at=now,
+    )
+    store.pointers[pointer.partition, pointer.sort_key] = pointer
+    return pointer

@@ -1,0 +1,75 @@
+"""The outbox in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from adapters.memory.store import PARKED, MemoryStore, copy_outcome, random_shard
+from domain.events import PERSONAL_FIELDS, RecordedEvent
+from domain.ports import CommandKey, Outbox, OutboxStatus, Outcome, Pointer
+from domain.values import render_time
+
+
+class MemoryOutbox(Outbox):
+    """The outbox in memory."""
+
+    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int] = random_shard) -> None:
+        """Share `store` with the repository that fills it."""
+        self._store = store
+        self._choose_shard = choose_shard
+
+    def pending(self, before: datetime, limit: int = 10) -> list[Pointer]:
+        """See the port."""
+        shard = str(self._choose_shard())
+        until = render_time(before)
+        with self._store.lock:
+            keys = sorted(k for k in self._store.pointers if k[0] == shard and k[1] < until)
+            return [self._store.pointers[key] for key in keys[:limit]]
+
+    def outcomes(self, pointers: Sequence[Pointer]) -> dict[CommandKey, Outcome]:
+        """See the port."""
+        named = {command for pointer in pointers for command in pointer.commands}
+        with self._store.lock:
+            stored = self._store.outcomes
+            return {key: copy_outcome(stored[key]) for key in named if key in stored}
+
+    def close(self, pointers: Sequence[Pointer]) -> None:
+        """See the port."""
+        with self._store.lock:
+            for pointer in pointers:
+                self._store.pointers.pop((pointer.partition, pointer.sort_key), None)
+
+    def park(self, pointer: Pointer, reason: str) -> None:
+        """See the port. One that somebody closed meanwhile is not parked."""
+        parked = replace(pointer, partition=PARKED, parked_because=reason)
+        with self._store.lock:
+            if self._store.pointers.pop((pointer.partition, pointer.sort_key), None):
+                self._store.pointers[PARKED, parked.sort_key] = parked
+
+    def scrub(self, user_id: str) -> None:
+        """See the port."""
+        with self._store.lock:
+            for owner, session_id in list(self._store.sessions):
+                if owner == user_id:
+                    del self._store.sessions[owner, session_id]
+            self._store.two_factors.pop(user_id, None)
+            for key, outcome in list(self._store.outcomes.items()):
+                if outcome.user_id == user_id:
+                    events = tuple(_without_personal_data(event) for event in outcome.events)
+                    self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
+
+    def status(self) -> OutboxStatus:
+        """See the port."""
+        with self._store.lock:
+            pointers = self._store.pointers.values()
+            parked = [p for p in pointers if p.partition == PARKED]
+            times = [p.recorded_at for p in pointers if p.partition != PARKED]
+        parked.sort(key=lambda pointer: pointer.sort_key)
+        return OutboxStatus(len(times), min(times, default=None), tuple(parked))
+
+
+def _without_personal_data(event: RecordedEvent) -> RecordedEvent:
+    data = {name: None if name in PERSONAL_FIELDS else value for name, value in event.data.items()}
+    return replace(event, data=data)

@@ -1,0 +1,88 @@
+"""The users in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from adapters.memory.commit import commit
+from adapters.memory.store import MemoryStore, copy_outcome
+from domain.model import User
+from domain.ports import (
+    CommandKey,
+    CommitReport,
+    LoadRequest,
+    Outcome,
+    Snapshot,
+    UserChange,
+    UserRepository,
+)
+from domain.values import EmailAddress
+
+
+class MemoryUserRepository(UserRepository):
+    """Users, addresses and outcomes in memory."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        """Keep them in `store`."""
+        self._store = store
+
+    def get(self, user_id: str) -> User | None:
+        """See the port."""
+        return self.load(LoadRequest(users={user_id})).users.get(user_id)
+
+    def get_many(self, user_ids: Sequence[str]) -> dict[str, User]:
+        """See the port."""
+        return self.load(LoadRequest(users=set(user_ids))).users
+
+    def get_by_email(self, email: EmailAddress) -> User | None:
+        """See the port."""
+        with self._store.lock:
+            owner = self._store.addresses.get(email.key)
+            return None if owner is None else self.get(owner)
+
+    def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
+        """See the port."""
+        with self._store.lock:
+            for (user_id, session_id), session in self._store.sessions.items():
+                if session.refresh_token_hash == refresh_token_hash:
+                    request = LoadRequest(sessions={(user_id, session_id)})
+                    return self.load(request).users.get(user_id)
+        return None
+
+    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
+        """See the port."""
+        with self._store.lock:
+            found = [o for key, o in self._store.outcomes.items() if key.user_id == user_id]
+            found.sort(key=lambda o: (o.recorded_at, o.version, o.command_id), reverse=True)
+            return [copy_outcome(outcome) for outcome in found[:limit]]
+
+    def outcome(self, key: CommandKey) -> Outcome | None:
+        """See the port."""
+        return self.load(LoadRequest(outcomes={key})).outcomes.get(key)
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """See the port. The users of the sessions and second factors asked for are read too."""
+        snapshot = Snapshot()
+        store = self._store
+        owners = {user_id for user_id, _ in request.sessions}
+        with store.lock:
+            for user_id in request.users | owners | request.two_factors:
+                if user_id in store.users:
+                    snapshot.users[user_id] = replace(store.users[user_id], sessions={})
+            for user_id, session_id in request.sessions:
+                session = store.sessions.get((user_id, session_id))
+                if session is not None and user_id in snapshot.users:
+                    snapshot.users[user_id].sessions[session_id] = session
+            for user_id in request.two_factors & snapshot.users.keys():
+                snapshot.users[user_id].two_factor = store.two_factors.get(user_id)
+            for address in request.addresses & store.addresses.keys():
+                snapshot.addresses[address] = store.addresses[address]
+            for key in request.outcomes & store.outcomes.keys():
+                snapshot.outcomes[key] = copy_outcome(store.outcomes[key])
+        return snapshot
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """See the port."""
+        return commit(self._store, changes, now)

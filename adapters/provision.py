@@ -1,0 +1,146 @@
+"""Making table, queues and topic for development; production has its own templates.
+
+Idempotent: what is there as it should be is left alone, what is missing is made, and what is
+there with other attributes is an error, never changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from adapters.dynamodb.provision import provision_table
+from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+FIFO_SUFFIX: Final = ".fifo"
+RETENTION: Final = 14 * 86_400
+"""Seconds; the longest that SQS keeps a message."""
+PRODUCTION: Final = "prod"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What is to be there, by name."""
+
+    env: str
+    table: str
+    command_queues: tuple[str, ...]
+    dead_letter_queue: str
+    events_topic: str
+    visibility_timeout: int
+    """Seconds."""
+    max_receives: int
+    """Receives after which the redrive policy moves a message to the dead-letter queue."""
+    protected: bool = False
+    """Whether to ask for point-in-time recovery and deletion protection, where they exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What is there now."""
+
+    table_arn: str
+    queue_urls: Mapping[str, str]
+    """By name, the dead-letter queue's too."""
+    topic_arn: str
+
+
+def provision(
+    resources: Resources, dynamodb: DynamoDBClient, sqs: SQSClient, sns: SNSClient
+) -> Provisioned:
+    """Make what is missing; wait until the table can be used.
+
+    Raises:
+        ProvisioningRefusedError: in production.
+        ResourceMismatchError: something is there with other attributes.
+    """
+    if resources.env == PRODUCTION:
+        raise ProvisioningRefusedError(
+            "resources are not made by the worker in production: deploy them by its template"
+        )
+    table_arn = provision_table(dynamodb, resources.table, protected=resources.protected)
+    urls = _provision_queues(sqs, resources)
+    return Provisioned(table_arn, urls, _provision_topic(sns, resources.events_topic))
+
+
+# --- queues --------------------------------------------------------------------------------
+
+
+def _provision_queues(sqs: SQSClient, resources: Resources) -> dict[str, str]:
+    name = resources.dead_letter_queue
+    lifetime = {"MessageRetentionPeriod": str(RETENTION)}
+    urls = {name: _provision_queue(sqs, name, lifetime)}
+    answer = sqs.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])
+    attributes = lifetime | {
+        "VisibilityTimeout": str(resources.visibility_timeout),
+        "RedrivePolicy": json.dumps(
+            {
+                "deadLetterTargetArn": answer["Attributes"]["QueueArn"],
+                "maxReceiveCount": resources.max_receives,
+            }
+        ),
+    }
+    for name in resources.command_queues:
+        urls[name] = _provision_queue(sqs, name, attributes)
+    return urls
+
+
+def _provision_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -> str:
+    wanted = dict(attributes)
+    if name.endswith(FIFO_SUFFIX):
+        wanted["FifoQueue"] = "true"
+    try:
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except ClientError as error:
+        if "NonExistentQueue" not in _code(error) and _code(error) != "QueueDoesNotExist":
+            raise
+        url = _create_queue(sqs, name, wanted)
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    stored: dict[str, str] = dict(answer["Attributes"].items())
+    for attribute, value in wanted.items():
+        if _comparable(attribute, stored.get(attribute)) != _comparable(attribute, value):
+            raise ResourceMismatchError("queue", name, attribute)
+    return url
+
+
+def _create_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -> str:
+    try:
+        return sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]  # type: ignore[arg-type]  # the names are SQS's
+    except ClientError as error:
+        if "QueueAlreadyExists" in _code(error) or "QueueNameExists" in _code(error):
+            raise ResourceMismatchError("queue", name, "its attributes") from error
+        raise
+
+
+def _comparable(attribute: str, value: str | None) -> object:
+    if attribute == "RedrivePolicy" and value:
+        policy = json.loads(value)
+        return policy.get("deadLetterTargetArn"), int(policy.get("maxReceiveCount", 0))
+    return value
+
+
+# --- topic ---------------------------------------------------------------------------------
+
+
+def _provision_topic(sns: SNSClient, name: str) -> str:
+    fifo = name.endswith(FIFO_SUFFIX)
+    try:
+        arn = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"} if fifo else {})
+    except ClientError as error:
+        if _code(error) == "InvalidParameter":
+            raise ResourceMismatchError("topic", name, "its attributes") from error
+        raise
+    return arn["TopicArn"]
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
