@@ -39,6 +39,10 @@ _MOMENT = re.compile(r"Throttl|TooManyRequests|RequestLimit|Internal|Unavailable
 _CONTENT = re.compile(r"Invalid|Validation|TooLong|TooLarge|EmptyBatch|Malformed|InvalidBatch")
 
 
+class TopicMissingError(LookupError):
+    """The topic does not exist; it may be made yet."""
+
+
 class _Entry(NamedTuple):
     event_id: str
     size: int
@@ -60,18 +64,20 @@ class SnsPublisher(EventPublisher):
     def __init__(
         self,
         client: SNSClient,
-        topic_arn: str,
+        topic: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Publish through `client` to the topic of `topic_arn`.
+        """Publish through `client` to the topic of this name or ARN.
 
+        A name is looked up at the first publication, so that a worker can start without SNS.
         `sleep` waits some seconds and `jitter` gives a factor from 0 to 1; tests replace them.
         """
         self._client = client
-        self._topic_arn = topic_arn
-        self._fifo = topic_arn.endswith(_FIFO)
+        self._topic = topic
+        self._arn: str | None = None
+        self._fifo = topic.endswith(_FIFO)
         self._sleep = sleep
         self._jitter = jitter
 
@@ -149,8 +155,9 @@ class SnsPublisher(EventPublisher):
         return {entry.event_id: verdict for entry in chunk}
 
     def _call(self, chunk: Sequence[_Entry]) -> dict[str, _Verdict]:
+        self._arn = self._arn or topic_arn(self._client, self._topic)
         answer: Any = self._client.publish_batch(
-            TopicArn=self._topic_arn,
+            TopicArn=self._arn,
             PublishBatchRequestEntries=[
                 {"Id": str(index), **entry.fields}  # type: ignore[typeddict-item]
                 for index, entry in enumerate(chunk)
@@ -171,7 +178,7 @@ def topic_arn(client: SNSClient, name: str) -> str:
     Needs `sns:ListTopics`, and no permission to create.
 
     Raises:
-        LookupError: there is no topic of that name in the account and region.
+        TopicMissingError: there is none of that name in the account and region.
     """
     if name.startswith("arn:"):
         return name
@@ -180,7 +187,7 @@ def topic_arn(client: SNSClient, name: str) -> str:
             arn = topic.get("TopicArn", "")
             if arn.rpartition(":")[2] == name:
                 return arn
-    raise LookupError(f"there is no topic {name}")
+    raise TopicMissingError(f"there is no topic {name}")
 
 
 def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:

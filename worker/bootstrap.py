@@ -1,0 +1,97 @@
+"""The composition root: the one place that knows which adapter stands behind which port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from adapters import aws
+from adapters.clock import SystemClock
+from adapters.dynamodb.outbox import DynamoDBOutbox
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from adapters.memory.outbox import MemoryOutbox
+from adapters.memory.repository import MemoryUserRepository
+from adapters.memory.store import MemoryStore
+from adapters.sns import SnsPublisher
+from adapters.sqs import SqsCommandQueue
+from worker.batch import BatchHandler, BatchPolicy, Ports
+from worker.messages import MessageParser
+from worker.relay import Relay, RelayPolicy
+from worker.settings import Settings, load_settings
+from worker.settlement import ReceivedMessage, Settlements
+
+COMMAND_AGE_MARGIN = timedelta(days=30)
+"""A command must be this much younger than its outcome's lifetime: so long may it be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker's parts, put together."""
+
+    settings: Settings
+    ports: Ports
+    batch: BatchHandler
+    relay: Relay
+
+
+_workers: dict[int, Worker] = {}
+"""By process: a forked child must not use its parent's connections."""
+
+
+def worker() -> Worker:
+    """Give this process's worker, building it at the first call.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    pid = os.getpid()
+    if pid not in _workers:
+        _workers.clear()
+        _workers[pid] = build(load_settings())
+    return _workers[pid]
+
+
+def handle_batch(messages: Sequence[ReceivedMessage]) -> Settlements:
+    """Handle one receive's messages; give one settlement each."""
+    return worker().batch.handle(messages)
+
+
+def build(settings: Settings) -> Worker:
+    """Put a worker together."""
+    ports = build_ports(settings)
+    lifetime = timedelta(days=settings.outcome_days)
+    policy = BatchPolicy(
+        max_receives=settings.max_receives,
+        outcome_lifetime=lifetime,
+        command_lifetime=lifetime - COMMAND_AGE_MARGIN,
+        registration_grace=timedelta(seconds=settings.registration_grace),
+    )
+    relay_policy = RelayPolicy(settings.relay_interval, timedelta(seconds=settings.relay_age))
+    return Worker(
+        settings=settings,
+        ports=ports,
+        batch=BatchHandler(ports, MessageParser(settings.roles), policy),
+        relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
+    )
+
+
+def build_ports(settings: Settings) -> Ports:
+    """Choose the adapters; clients are made here, and nothing is called yet."""
+    publisher = SnsPublisher(aws.client("sns"), settings.events_topic)
+    if settings.repository == "memory":
+        store = MemoryStore()
+        return Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, SystemClock())
+    client = aws.client("dynamodb")
+    return Ports(
+        repository=DynamoDBUserRepository(client, settings.table),
+        outbox=DynamoDBOutbox(client, settings.table),
+        publisher=publisher,
+        clock=SystemClock(),
+    )
+
+
+def command_queue_factory(name: str) -> SqsCommandQueue:
+    """Make the queue of a name for the transport, with its dead-letter queue."""
+    return SqsCommandQueue(name, load_settings().dead_letter_queue)
