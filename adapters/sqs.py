@@ -1,0 +1,288 @@
+"""The command queue and its dead-letter queue over boto3; keeps `worker.transport.CommandQueue`.
+
+Failures are reported an entry, as SQS does; a call that failed as a whole raises `SqsError`,
+whose text names the operation, the queue and the service's code, and nothing of a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+FIFO_SUFFIX = ".fifo"
+MAX_ENTRIES = 10
+MAX_CALL_BYTES = 262_144
+"""Bytes of a SendMessageBatch in all: 1 MiB at AWS by now, 256 KiB on queues made before."""
+MAX_DETAIL = 1_000
+"""Characters of the `error_detail` attribute."""
+CONNECT_TIMEOUT = 3
+READ_TIMEOUT = 10
+"""Seconds on top of the longest poll."""
+ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
+MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+_INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class SqsError(Exception):
+    """A call failed as a whole; the text is one line without personal data."""
+
+
+class QueueMissingError(SqsError, LookupError):
+    """The queue, or its dead-letter queue, does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqsMessage:
+    """One received message. Times are seconds since the epoch."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int
+    sent_at: float
+    received_at: float
+    group_id: str | None
+
+
+class Letter(Protocol):
+    """What `dead_letter` needs to know of a message."""
+
+    @property
+    def message(self) -> Any:
+        """The message as received."""
+        ...
+
+    @property
+    def code(self) -> str:
+        """Why, in a word."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """Which field and which rule, never a value."""
+        ...
+
+    @property
+    def body(self) -> str | None:
+        """Replaces the message's body when not `None`."""
+        ...
+
+
+def make_client(wait_seconds: int = 20) -> Any:
+    """Make a client whose every call ends: connecting 3 s, reading 10 s beyond the long poll.
+
+    One attempt, as the transport tries again itself and knows better when.
+    """
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=wait_seconds + READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        tcp_keepalive=True,
+    )
+    return boto3.session.Session().client("sqs", config=config)
+
+
+class SqsCommandQueue:
+    """One queue and its dead-letter queue, by name; safe to share between threads."""
+
+    def __init__(
+        self, name: str, dead_letter_queue: str, client_factory: Callable[[], Any] = make_client
+    ) -> None:
+        self._name = name
+        self._dead_letter_queue = dead_letter_queue
+        self._client = client_factory()
+        self._urls: dict[str, str] = {}
+
+    def check(self) -> None:
+        """See that both queues exist.
+
+        Raises:
+            QueueMissingError: one does not.
+            SqsError: the service did not say.
+        """
+        for name in (self._name, self._dead_letter_queue):
+            self._url(name)
+
+    def receive(self, max_messages: int, wait_seconds: int) -> Sequence[SqsMessage]:
+        """Wait up to `wait_seconds` (0-20) for messages and give up to `max_messages` (1-10)."""
+        answer = self._call(
+            "receive_message",
+            self._name,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=wait_seconds,
+            MessageSystemAttributeNames=ATTRIBUTES,
+        )
+        now = time()
+        return [
+            _message(row, now) for row in answer.get("Messages") or () if row.get("ReceiptHandle")
+        ]
+
+    def delete(self, receipts: Sequence[str]) -> Mapping[str, str]:
+        """Delete messages; give the receipts that failed with their codes."""
+        entries = [{"ReceiptHandle": receipt} for receipt in receipts]
+        return self._in_batches("delete_message_batch", self._name, receipts, entries)
+
+    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Mapping[str, str]:
+        """Make messages visible in so many seconds; give the receipts that failed."""
+        receipts = [receipt for receipt, _ in changes]
+        entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": s} for receipt, s in changes]
+        return self._in_batches("change_message_visibility_batch", self._name, receipts, entries)
+
+    def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
+        """Send messages to the dead-letter queue with the reason; give the receipts that failed."""
+        receipts = [letter.message.receipt for letter in letters]
+        entries = [
+            _entry(letter, fifo=self._dead_letter_queue.endswith(FIFO_SUFFIX)) for letter in letters
+        ]
+        return self._in_batches("send_message_batch", self._dead_letter_queue, receipts, entries)
+
+    def _in_batches(
+        self, operation: str, queue: str, keys: Sequence[str], entries: Sequence[dict[str, Any]]
+    ) -> Mapping[str, str]:
+        """Call once for each batch that fits; give the keys of the entries that failed.
+
+        A call that fails as a whole raises if it is the only one, and otherwise fails its
+        entries only, since others may have succeeded.
+        """
+        for place, entry in enumerate(entries):
+            entry["Id"] = str(place)
+        parts = list(_parts(entries))
+        failures: dict[str, str] = {}
+        for part in parts:
+            try:
+                answer = self._call(operation, queue, Entries=part)
+            except SqsError as error:
+                if len(parts) == 1:
+                    raise
+                failures |= {keys[int(entry["Id"])]: str(error) for entry in part}
+            else:
+                failures |= _failures(answer, part, keys)
+        return failures
+
+    def _call(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
+        url = self._url(queue)
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(QueueUrl=url, **arguments)
+        except (ClientError, BotoCoreError) as error:
+            missing = _code(error) in MISSING
+            if missing:
+                self._urls.pop(queue, None)  # made again, it may have another
+            raise _translated(error, operation, queue) from error
+        return answer
+
+    def _url(self, queue: str) -> str:
+        if queue not in self._urls:
+            try:
+                self._urls[queue] = self._client.get_queue_url(QueueName=queue)["QueueUrl"]
+            except (ClientError, BotoCoreError) as error:
+                raise _translated(error, "get_queue_url", queue) from error
+        return self._urls[queue]
+
+
+def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
+    attributes = row.get("Attributes") or {}
+    return SqsMessage(
+        message_id=row.get("MessageId", ""),
+        receipt=row["ReceiptHandle"],
+        body=row.get("Body", ""),
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=int(attributes.get("SentTimestamp", now * 1000)) / 1000,
+        received_at=now,
+        group_id=attributes.get("MessageGroupId"),
+    )
+
+
+def _entry(letter: Letter, *, fifo: bool) -> dict[str, Any]:
+    message = letter.message
+    reason = {
+        "error_code": letter.code,
+        "error_detail": letter.detail[:MAX_DETAIL],
+        "original_message_id": message.message_id,
+        "received_at": datetime.fromtimestamp(message.received_at, UTC).isoformat(),
+    }
+    body = message.body if letter.body is None else letter.body
+    entry: dict[str, Any] = {
+        "MessageBody": _valid(body) or "-",
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": _valid(value) or "-"}
+            for name, value in reason.items()
+        },
+    }
+    if fifo:
+        entry["MessageGroupId"] = message.group_id or message.message_id
+        entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
+    return entry
+
+
+def _valid(text: str) -> str:
+    """Replace the characters that SQS refuses."""
+    return _INVALID.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _size(entry: Mapping[str, Any]) -> int:
+    """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
+    attributes = entry.get("MessageAttributes", {})
+    texts = [entry.get("MessageBody", "")]
+    for name, value in attributes.items():
+        texts += [name, value["DataType"], value["StringValue"]]
+    return sum(len(text.encode()) for text in texts)
+
+
+def _parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone.
+
+    One that its attributes make too long for the queue goes without them: the message
+    matters more than the reason, which the log has too.
+    """
+    part: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        extra = _size(entry)
+        if _outgrown_by_attributes(entry, extra):
+            entry.pop("MessageAttributes")
+        if part and (len(part) == MAX_ENTRIES or size + extra > MAX_CALL_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += extra
+    if part:
+        yield part
+
+
+def _outgrown_by_attributes(entry: Mapping[str, Any], size: int) -> bool:
+    body = len(entry.get("MessageBody", "").encode())
+    return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))
+
+
+def _failures(
+    answer: Mapping[str, Any], part: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> dict[str, str]:
+    """Give the entries that the answer does not call successful."""
+    succeeded = {row.get("Id") for row in answer.get("Successful") or ()}
+    codes = {row.get("Id"): row.get("Code", "Unknown") for row in answer.get("Failed") or ()}
+    return {
+        keys[int(entry["Id"])]: codes.get(entry["Id"], "NoAnswer")
+        for entry in part
+        if entry["Id"] not in succeeded
+    }
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__
+
+
+def _translated(error: Exception, operation: str, queue: str) -> SqsError:
+    code = _code(error)
+    if code in MISSING:
+        return QueueMissingError(f"queue {queue} does not exist")
+    return SqsError(f"{operation} on {queue}: {code}")

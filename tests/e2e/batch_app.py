@@ -1,0 +1,80 @@
+"""A Celery application on the real transport with a handler made for tests.
+
+What the handler shall do with a message is in the message's body, a JSON object:
+`do` (done, later, dead, raise, hang, exit), `seconds` to take before, `delay`, `code`, `detail`.
+Each batch is written as a line to `RECORD_FILE` when it starts and when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from adapters.sqs import SqsCommandQueue, make_client
+from worker.app import make_app
+from worker.request import BatchTask
+from worker.settings import load_settings
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from worker.transport.channel import TASK
+
+
+def command_queue(name: str) -> SqsCommandQueue:
+    """Make the queue of a name, with the dead-letter queue of the settings."""
+    wait = int(os.environ.get("WAIT_SECONDS", "1"))
+    return SqsCommandQueue(name, load_settings().dead_letter_queue, partial(make_client, wait))
+
+
+app = make_app(load_settings())
+app.conf.include = []
+app.conf.broker_transport_options |= {
+    "command_queue_factory": command_queue,
+    "wait_seconds": int(os.environ.get("WAIT_SECONDS", "1")),
+}
+
+
+@app.task(base=BatchTask, name=TASK)
+def handle_batch(messages: list[ReceivedMessage]) -> Settlements:
+    """Do as the bodies say."""
+    orders = [_order(message) for message in messages]
+    _record("start", messages)
+    time.sleep(max((order.get("seconds", 0) for order in orders), default=0))
+    settlements = tuple(_settle(order) for order in orders)
+    _record("end", messages)
+    return Settlements(settlements)
+
+
+def _order(message: ReceivedMessage) -> dict[str, Any]:
+    try:
+        order = json.loads(message["body"])
+    except ValueError:
+        order = None
+    return order if isinstance(order, dict) else {"do": "dead", "detail": "not JSON"}
+
+
+def _settle(order: dict[str, Any]) -> Settlement:
+    match order.get("do", "done"):
+        case "later":
+            return Later(order["delay"])
+        case "dead":
+            return Dead(order.get("code", "Malformed"), order.get("detail", "-"), order.get("body"))
+        case "raise":
+            raise RuntimeError("as told")
+        case "exit":
+            os._exit(3)
+        case _:
+            return Done()
+
+
+def _record(event: str, messages: list[ReceivedMessage]) -> None:
+    line = {
+        "event": event,
+        "pid": os.getpid(),
+        "at": time.time(),
+        "messages": [{**message, "body": message["body"][:200]} for message in messages],
+    }
+    with Path(os.environ["RECORD_FILE"]).open("a") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,98 @@
+"""The Celery application: `celery -A worker.app worker`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from functools import partial
+from typing import Any
+
+import structlog
+from billiard.process import current_process
+from celery import Celery
+from celery.signals import setup_logging, worker_init, worker_process_init
+from celery.utils.log import mlevel
+from kombu.entity import Queue
+
+from worker import logs
+from worker.settings import Settings, SettingsError, load_settings
+from worker.transport import ALIAS, Options
+from worker.transport.port import one_line
+
+logger = structlog.get_logger(__name__)
+
+COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
+
+
+def make_app(settings: Settings) -> Celery:
+    """Make the application; it creates no client and calls no service."""
+    app = Celery("user-worker", include=["worker.tasks"])
+    app.conf.update(_configuration(settings))
+    setup_logging.connect(partial(_set_up_logging, settings), weak=False, dispatch_uid=__name__)
+    return app
+
+
+def _set_up_logging(settings: Settings, *, loglevel: int | str, **_: Any) -> None:
+    """Set up logging in Celery's stead; of its `--loglevel` and ours the more talkative counts."""
+    chosen = min(mlevel(loglevel), mlevel(settings.log_level))
+    logs.configure(settings.log_format, logging.getLevelName(chosen))
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": f"{ALIAS}://",
+        "broker_transport_options": {
+            "command_queue_factory": COMMAND_QUEUE_FACTORY,
+            "visibility_timeout": settings.visibility_timeout,
+            "queues": settings.queues,
+        },
+        "broker_connection_retry_on_startup": True,
+        "task_queues": [Queue(name, no_declare=True) for name in settings.queues],
+        "task_default_queue": settings.command_queue,
+        "task_create_missing_queues": False,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "worker_prefetch_multiplier": 1,  # what waits, waits in the transport
+        "worker_enable_remote_control": False,
+        "worker_disable_rate_limits": True,
+        "worker_detect_quorum_queues": False,
+        "worker_proc_alive_timeout": 30.0,  # a child that imports on a busy machine is no dead one
+    }
+
+
+@worker_init.connect
+def check_queues(sender: Any, **_: Any) -> None:
+    """End the program with one line when a queue is missing; other troubles may pass."""
+    options = Options.read(sender.app.conf.broker_transport_options)
+    for name in sender.app.amqp.queues.consume_from:
+        try:
+            options.queue(name).check()
+        except LookupError as error:
+            raise SystemExit(f"user-worker: {error}") from None
+        except Exception as error:  # noqa: BLE001  # the transport survives what may pass
+            logger.warning("queue_unchecked", queue=name, reason=one_line(error))
+
+
+@worker_process_init.connect
+def ignore_sigterm_in_children(**_: Any) -> None:
+    """Let a child finish its batch when SIGTERM is sent to the whole process group.
+
+    The parent stops its children through their pipes; what must end at once it ends with
+    SIGKILL. With the solo pool this process is the parent, which has to hear SIGTERM.
+    """
+    if current_process().name != "MainProcess":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+# The outbox relay starts on `worker_ready` and stops on `worker_shutdown`, in this process.
+
+
+def _app_from_environment() -> Celery:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"user-worker: {error}") from None
+    return make_app(settings)
+
+
+app = _app_from_environment()

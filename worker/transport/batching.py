@@ -1,0 +1,91 @@
+"""Which messages run together: pure decisions about one receive."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from worker.retry import delay
+from worker.settlement import ReceivedMessage
+from worker.transport.port import RawMessage
+
+ALONE_FROM = 3
+"""The receive from which a message runs alone: a poisonous one takes no batch along."""
+
+_numbers = count(1)
+
+
+class Messages(list[ReceivedMessage]):
+    """The task's argument: a list whose `repr` shows no body, since Celery logs its arguments."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} messages>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Messages of one receive that become one task."""
+
+    number: int
+    queue: str
+    messages: tuple[RawMessage, ...]
+
+    @property
+    def receipts(self) -> list[str]:
+        """The receipts, in order."""
+        return [message.receipt for message in self.messages]
+
+    def __repr__(self) -> str:
+        return f"<batch {self.number} of {len(self.messages)} from {self.queue}>"
+
+
+def into_batches(queue: str, messages: Sequence[RawMessage], *, fifo: bool) -> list[Batch]:
+    """Split one receive into batches, keeping its order within each.
+
+    A message at its third receive or later runs alone; on a FIFO queue its group's
+    messages go with it, since the later ones must wait for it.
+    """
+    suspects = {_unit(message, fifo=fifo) for message in messages if message.receives >= ALONE_FROM}
+    together: list[RawMessage] = []
+    alone: dict[str, list[RawMessage]] = {unit: [] for unit in suspects}
+    for message in messages:
+        alone.get(_unit(message, fifo=fifo), together).append(message)
+    parts = [part for part in (together, *alone.values()) if part]
+    return [Batch(next(_numbers), queue, tuple(part)) for part in parts]
+
+
+def _unit(message: RawMessage, *, fifo: bool) -> str:
+    """Name what must not be torn apart: the group on a FIFO queue, else the message itself."""
+    if fifo and message.group_id is not None:
+        return f"group {message.group_id}"
+    return f"message {message.receipt}"
+
+
+def as_task_argument(batch: Batch, *, fifo: bool) -> Messages:
+    """Render a batch for the task, without receipts."""
+    return Messages(
+        ReceivedMessage(
+            message_id=message.message_id,
+            body=message.body,
+            receives=message.receives,
+            sent_at=message.sent_at,
+            group_id=message.group_id,
+            fifo=fifo,
+        )
+        for message in batch.messages
+    )
+
+
+def return_delay(batch: Batch) -> int:
+    """Say in how many seconds a batch without a result comes back; one delay for all of it.
+
+    At once at first, as a lost child is nobody's fault; from the third receive on with
+    growing, jittered delays, or a batch that kills its process would spend all its receives
+    within seconds.
+    """
+    receives = max(message.receives for message in batch.messages)
+    if receives < ALONE_FROM:
+        return 0
+    return delay(receives, random.uniform)

@@ -1,0 +1,66 @@
+"""The small bounded buffer between a receive thread and the main thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Condition
+
+from worker.transport.batching import Batch
+
+
+class Buffer:
+    """Batches received and not yet started; any thread may call any method.
+
+    It is full from `limit()` batches on, and a full one stops the receiving: one receive may
+    overshoot by the batches it is split into. Closed once and for all, it takes nothing more.
+    """
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._batches: deque[Batch] = deque()
+        self._closed = False
+        self._changed = Condition()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def wait_for_room(self) -> bool:
+        """Block until there is room; `False` when the buffer was closed instead."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._batches) < self._limit())
+            return not self._closed
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Block until the buffer is closed, at most `seconds`; say whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, seconds)
+
+    def put(self, batch: Batch) -> bool:
+        """Add a batch; `False`, adding nothing, when the buffer was closed."""
+        with self._changed:
+            if not self._closed:
+                self._batches.append(batch)
+            return not self._closed
+
+    def take(self) -> Batch | None:
+        """Give the oldest batch, if any, without waiting."""
+        with self._changed:
+            if not self._batches:
+                return None
+            self._changed.notify_all()
+            return self._batches.popleft()
+
+    def close(self) -> list[Batch]:
+        """Take nothing more and give what was waiting."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            waiting = list(self._batches)
+            self._batches.clear()
+            return waiting

@@ -1,0 +1,258 @@
+"""The channel that Celery's consumer reads from: batches in, results out.
+
+Everything here runs on the worker's main thread, but for `settle`, which a thread of the pool
+may call, and `_shutting_down`, which runs in a signal handler on the main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
+from amqp.protocol import queue_declare_ok_t
+from celery.signals import worker_shutting_down
+from kombu.message import Message
+from kombu.transport.base import StdChannel
+
+from worker.settlement import Later, Settlements
+from worker.transport.batching import Batch, as_task_argument, return_delay
+from worker.transport.intake import Intake
+from worker.transport.options import Options
+
+if TYPE_CHECKING:
+    from worker.transport.kombu_transport import Transport
+
+logger = structlog.get_logger(__name__)
+
+TASK = "worker.tasks.handle_batch"
+DEFAULT_PREFETCH = 4
+"""Batches handed to Celery at a time when it sets no limit of its own."""
+URGENT_IN_A_ROW = 4
+"""Batches of an urgent queue that may go before a waiting one of a less urgent queue."""
+CLOSE_SECONDS = 3.0
+"""Time for the last settlements, on top of the poll that may be under way."""
+
+
+class BatchMessage(Message):
+    """The kombu message of one batch: its payload is ready made, its body empty.
+
+    The empty body keeps commands out of whatever Celery dumps of a message it does not like.
+    """
+
+    def __init__(self, batch: Batch, channel: Channel, *, fifo: bool) -> None:
+        super().__init__(
+            body=b"",
+            channel=channel,
+            delivery_tag=batch.number,
+            content_type="application/x-python",
+            content_encoding="binary",
+            delivery_info={"exchange": "", "routing_key": batch.queue},
+            headers=_headers(batch),
+        )
+        self._batch = batch
+        self._channel = channel
+        self._payload = {"args": [as_task_argument(batch, fifo=fifo)], "kwargs": {}}
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What Celery takes for a decoded task message."""
+        return self._payload
+
+    def give_result(self, text: str) -> None:
+        """Hand in the task's result, before the acknowledgement; on any thread."""
+        self._channel.settle(self._batch, text)
+
+
+def _headers(batch: Batch) -> dict[str, Any]:
+    return {
+        "task": TASK,
+        "id": str(uuid4()),
+        "lang": "py",
+        "argsrepr": repr(batch),
+        "kwargsrepr": "{}",
+        "ignore_result": True,
+    }
+
+
+class Channel(StdChannel):
+    """Gives Celery one batch for one task, and never more than its prefetch count.
+
+    It owns no receipt (the settlers do) and re-sends nothing: whatever is not settled becomes
+    visible again by itself or by a settler.
+    """
+
+    def __init__(self, transport: Transport, options: Options) -> None:
+        self.connection = transport
+        self.channel_id = 1
+        self.closed = False
+        self._options = options
+        self._intakes: dict[str, Intake] = {}
+        self._consumers: dict[str, str] = {}
+        self._callback: Callable[[BatchMessage], None] | None = None
+        self._prefetch = DEFAULT_PREFETCH
+        self._delivered: dict[int, Batch] = {}
+        self._settled: set[int] = set()
+        self._urgent_in_a_row = 0
+        self._shut = False
+
+    # --- consuming -------------------------------------------------------------------------
+
+    def basic_qos(self, _size: int = 0, prefetch_count: int = 0, *_: Any, **__: Any) -> None:
+        """Set how many batches may be with Celery at a time; 0 sets the default."""
+        self._prefetch = prefetch_count or DEFAULT_PREFETCH
+        self.deliver()
+
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool,  # noqa: ARG002, FBT001  # kombu's signature
+        callback: Callable[[BatchMessage], None],
+        consumer_tag: str,
+        **_: Any,
+    ) -> None:
+        """Start receiving from a queue."""
+        if not self._intakes:
+            worker_shutting_down.connect(self._shutting_down)
+        self._callback = callback
+        self._consumers[consumer_tag] = queue
+        intake = Intake(
+            queue,
+            self._options.queue(queue),
+            self.connection.bell.ring,
+            buffered=lambda: self._prefetch,
+            visibility_timeout=self._options.visibility_timeout,
+            wait_seconds=self._options.wait_seconds,
+            receivers=self._options.receivers,
+        )
+        self._intakes[queue] = intake
+        order = self._options.queue_order
+        self._intakes = dict(
+            sorted(self._intakes.items(), key=lambda item: order.get(item[0], len(order)))
+        )
+        intake.start()
+
+    def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
+        """Stop receiving from a queue and let go what has not started."""
+        intake = self._intakes.get(self._consumers.pop(consumer_tag, ""))
+        if intake is not None:
+            intake.shut()
+
+    def deliver(self) -> None:
+        """Hand over waiting batches while Celery has room for them."""
+        while self._may_deliver() and self._callback is not None:
+            taken = self._take()
+            if taken is None:
+                return
+            intake, batch = taken
+            if not self._may_deliver():  # the signal came in between
+                intake.settler.release(batch.receipts)
+                return
+            self._delivered[batch.number] = batch
+            self._callback(BatchMessage(batch, self, fifo=intake.fifo))
+
+    def _may_deliver(self) -> bool:
+        return not self._shut and len(self._delivered) < self._prefetch
+
+    def _take(self) -> tuple[Intake, Batch] | None:
+        """Take from the most urgent queue, but now and then from the least, or it starves."""
+        intakes = list(self._intakes.values())
+        if self._urgent_in_a_row >= URGENT_IN_A_ROW:
+            intakes.reverse()
+        for intake in intakes:
+            batch = intake.take()
+            if batch is not None:
+                urgent = intake.name == next(iter(self._intakes))
+                self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
+                return intake, batch
+        return None
+
+    # --- settling --------------------------------------------------------------------------
+
+    def settle(self, batch: Batch, text: str) -> None:
+        """Carry out a task's result; any thread. What it does not say stays unsettled."""
+        try:
+            items = Settlements.parse(text).items
+        except ValueError:
+            items = ()
+        if len(items) != len(batch.messages):
+            logger.error("result_unreadable", queue=batch.queue, messages=len(batch.messages))
+            return
+        self._settled.add(batch.number)
+        self._intakes[batch.queue].settler.settle(zip(batch.receipts, items, strict=True))
+
+    def basic_ack(self, delivery_tag: int, **_: Any) -> None:
+        """Take a batch back from Celery; without a result it becomes visible again."""
+        batch = self._delivered.pop(delivery_tag, None)
+        if batch is None:
+            return
+        if delivery_tag in self._settled:
+            self._settled.discard(delivery_tag)
+        else:
+            delay = return_delay(batch)
+            logger.warning(
+                "batch_unsettled", queue=batch.queue, messages=len(batch.messages), delay=delay
+            )
+            settler = self._intakes[batch.queue].settler
+            settler.settle([(receipt, Later(delay)) for receipt in batch.receipts])
+        self.deliver()
+
+    def basic_reject(self, delivery_tag: int, **_: Any) -> None:
+        """As an acknowledgement; nothing is ever sent anew."""
+        self.basic_ack(delivery_tag)
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def _shutting_down(self, **_: Any) -> None:
+        """Start nothing more, and let go at once what has not started. In a signal handler."""
+        self._shut = True
+        for intake in self._intakes.values():
+            intake.shut()
+        self.connection.bell.ring()  # the event loop may be asleep for seconds
+
+    def close(self) -> None:
+        """Stop receiving, release what is unsettled, wait for the last calls."""
+        if self.closed:
+            return
+        self.closed = self._shut = True
+        worker_shutting_down.disconnect(self._shutting_down)
+        for intake in self._intakes.values():
+            intake.shut()
+        deadline = monotonic() + self._options.wait_seconds + CLOSE_SECONDS
+        for intake in self._intakes.values():
+            if not intake.finish(max(0.0, deadline - monotonic())):
+                logger.warning("closed_unsettled", queue=intake.name)
+        self._intakes.clear()
+        self.connection.close_channel(self)
+
+    # --- what AMQP has and SQS has not -------------------------------------------------------
+
+    def queue_declare(self, queue: str = "", **_: Any) -> queue_declare_ok_t:
+        """Declare nothing: queues are provisioned, not made by their reader."""
+        return queue_declare_ok_t(queue, 0, 0)
+
+    def queue_bind(self, *_: Any, **__: Any) -> None:
+        """Do nothing: there are no exchanges."""
+
+    exchange_declare = queue_bind
+
+    def queue_unbind(self, *_: Any, **__: Any) -> None:
+        """Do nothing: there are no exchanges."""
+
+    def basic_get(self, *_: Any, **__: Any) -> None:
+        """Give nothing: messages come by `basic_consume` only."""
+
+    def prepare_message(self, body: Any, *_: Any, **__: Any) -> Any:
+        """Give what `basic_publish` takes."""
+        return body
+
+    def basic_publish(self, _message: Any, exchange: str = "", **_: Any) -> None:
+        """Drop the worker's monitoring events, which have no exchange here; refuse the rest.
+
+        Raises:
+            NotImplementedError: commands are sent with the SDK or kombu's own SQS transport.
+        """
+        if not exchange.startswith("celeryev"):
+            raise NotImplementedError("this transport only receives: send with boto3 or kombu's")

@@ -1,0 +1,76 @@
+"""One queue with all that serves it: receivers, buffer, settler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from worker.transport.batching import Batch
+from worker.transport.buffer import Buffer
+from worker.transport.in_flight import InFlight
+from worker.transport.port import CommandQueue
+from worker.transport.receiver import Receiver
+from worker.transport.settler import Settler
+
+FIFO_SUFFIX = ".fifo"
+
+
+class Intake:
+    """Serves one queue. Made, started and finished on the main thread."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: CommandQueue,
+        on_received: Callable[[], None],
+        *,
+        buffered: Callable[[], int],
+        visibility_timeout: int,
+        wait_seconds: int,
+        receivers: int,
+    ) -> None:
+        self.name = name
+        self.fifo = name.endswith(FIFO_SUFFIX)
+        self.buffer = Buffer(buffered)
+        self.settler = Settler(name, queue, InFlight(visibility_timeout, self.fifo))
+        self._receivers = [
+            Receiver(
+                name,
+                queue,
+                self.buffer,
+                self.settler,
+                on_received,
+                fifo=self.fifo,
+                wait_seconds=wait_seconds,
+            )
+            for _ in range(receivers)
+        ]
+
+    def start(self) -> None:
+        """Start every thread."""
+        self.settler.start()
+        for receiver in self._receivers:
+            receiver.start()
+
+    def take(self) -> Batch | None:
+        """Give the next batch to run, if any; one that is no longer all ours is let go."""
+        while (batch := self.buffer.take()) is not None:
+            if self.settler.still_held(batch.receipts):
+                return batch
+            self.settler.release(batch.receipts)
+        return None
+
+    def shut(self) -> None:
+        """Receive no more and let go what has not started. Safe in a signal handler."""
+        self.settler.post(self._empty_buffer)
+
+    def finish(self, seconds: float) -> bool:
+        """Wait for the last poll and the last settlements; say whether all was done in time."""
+        self.shut()
+        deadline = monotonic() + seconds
+        ended = [receiver.join(max(0.0, deadline - monotonic())) for receiver in self._receivers]
+        return self.settler.finish(max(1.0, deadline - monotonic())) and all(ended)
+
+    def _empty_buffer(self) -> None:  # on the settler's thread
+        for batch in self.buffer.close():
+            self.settler.release(batch.receipts)

@@ -1,0 +1,90 @@
+"""The kombu transport: how Celery's worker gets its channel and its event loop the bell."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import base
+
+from worker.transport.channel import Channel
+from worker.transport.doorbell import Doorbell
+from worker.transport.options import Options
+
+if TYPE_CHECKING:
+    from kombu.asynchronous import Hub
+    from kombu.connection import Connection
+
+
+class Transport(base.Transport):
+    """Serves every pool on the asynchronous loop.
+
+    With a synchronous transport the children of a prefork pool share one pipe and its lock,
+    and the death of the one that holds it wedges all; and tasks still start after SIGTERM.
+    """
+
+    driver_type = "sqs"
+    driver_name = "user-worker"
+    can_parse_url = True
+    connection_errors: Any = ()
+    channel_errors: Any = ()
+    implements = base.Transport.implements.extend(
+        asynchronous=True, heartbeats=False, exchange_type=frozenset({"direct", "topic"})
+    )
+
+    def __init__(self, client: Connection, **_: Any) -> None:
+        super().__init__(client)
+        self._options: dict[str, Any] = client.transport_options or {}
+        self._channels: list[Channel] = []
+        self._hub: Hub | None = None
+        self.bell = Doorbell()
+
+    def as_uri(self, uri: str, *_: Any, **__: Any) -> str:
+        """Give the broker's name for Celery's banner."""
+        return uri
+
+    def establish_connection(self) -> Transport:
+        """Connect to nothing yet: each queue's client connects by itself, and again."""
+        return self
+
+    def create_channel(self, connection: Any) -> Channel:  # noqa: ARG002  # kombu's signature
+        """Give a new channel; it calls no service until something consumes from it."""
+        channel = Channel(self, Options.read(self._options))
+        self._channels.append(channel)
+        return channel
+
+    def close_channel(self, connection: Channel) -> None:
+        """Forget a channel that has closed."""
+        with contextlib.suppress(ValueError):
+            self._channels.remove(connection)
+
+    def close_connection(self, connection: Any) -> None:  # noqa: ARG002  # kombu's signature
+        """Close every channel, which waits for the last settlements."""
+        for channel in list(self._channels):
+            channel.close()
+        if self._hub is not None:
+            self._hub.remove_reader(self.bell)
+            self._hub = None
+        self.bell.close()
+
+    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ARG002  # kombu's signature
+        """Have the event loop deliver when a receive thread rings."""
+        self._hub = loop
+        loop.add_reader(self.bell, self._answer)
+
+    def drain_events(self, connection: Any, **kwargs: Any) -> None:  # noqa: ARG002  # kombu's signature
+        """Deliver what has come, waiting at most `timeout` seconds.
+
+        For green pools, which have no event loop.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        if not self.bell.wait(kwargs.get("timeout")):
+            raise TimeoutError
+        self._answer()
+
+    def _answer(self) -> None:
+        self.bell.hush()
+        for channel in list(self._channels):
+            channel.deliver()

@@ -1,0 +1,49 @@
+"""The transport's options: Celery's `broker_transport_options`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.utils.imports import symbol_by_name
+
+from worker.transport.port import CommandQueue, CommandQueueFactory
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the transport can be told."""
+
+    command_queue_factory: CommandQueueFactory | str
+    """A callable, or the dotted name `module:function` of one."""
+    visibility_timeout: int
+    """Seconds; that of the queues."""
+    wait_seconds: int = 5
+    """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one
+    stays invisible for a visibility timeout; so shutdown waits for it, and it is short."""
+    receivers: int = 1
+    """Receive threads a queue."""
+    queues: tuple[str, ...] = ()
+    """Names of the queues, the more urgent first."""
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> Options:
+        """Read Celery's `broker_transport_options`.
+
+        Raises:
+            TypeError: one is unknown or missing.
+        """
+        known = {name: value for name, value in options.items() if name in cls.__slots__}
+        return cls(**{**known, "queues": tuple(known.get("queues", ()))})
+
+    @property
+    def queue_order(self) -> dict[str, int]:
+        """The place of each queue, the most urgent first."""
+        return {name: place for place, name in enumerate(self.queues)}
+
+    def queue(self, name: str) -> CommandQueue:
+        """Make the `CommandQueue` of a name."""
+        factory: Any = symbol_by_name(self.command_queue_factory)
+        queue: CommandQueue = factory(name)
+        return queue

@@ -1,0 +1,94 @@
+"""The thread that receives: long polls that survive whatever the service answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from threading import Thread
+from time import monotonic
+
+import structlog
+
+from worker.transport.batching import into_batches
+from worker.transport.buffer import Buffer
+from worker.transport.port import MAX_BATCH, CommandQueue, one_line
+from worker.transport.settler import Settler
+
+logger = structlog.get_logger(__name__)
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+"""Seconds between tries while receiving fails, doubling, jittered."""
+
+
+class Receiver:
+    """Receives from one queue into its buffer until the buffer is closed. Its thread is its own."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: CommandQueue,
+        buffer: Buffer,
+        settler: Settler,
+        on_received: Callable[[], None],
+        *,
+        fifo: bool,
+        wait_seconds: int,
+    ) -> None:
+        self._name = name
+        self._queue = queue
+        self._buffer = buffer
+        self._settler = settler
+        self._on_received = on_received
+        self._fifo = fifo
+        self._wait_seconds = wait_seconds
+        self._failing_since: float | None = None
+        self._failures = 0
+        self._thread = Thread(target=self._run, name=f"receiver {name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the poll under way to end, once the buffer is closed; say whether it did."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while self._buffer.wait_for_room():
+            try:
+                self._receive()
+            except Exception as error:  # noqa: BLE001  # the thread must outlive whatever happens
+                self._failed(error)
+                self._buffer.wait_closed(self._pause())
+            else:
+                self._succeeded()
+
+    def _receive(self) -> None:
+        messages = self._queue.receive(MAX_BATCH, self._wait_seconds)
+        if not messages:
+            return
+        self._settler.hold(messages)
+        for batch in into_batches(self._name, messages, fifo=self._fifo):
+            if not self._buffer.put(batch):  # shutdown began during the poll
+                self._settler.release(batch.receipts)
+        self._on_received()
+
+    def _pause(self) -> float:
+        longest: float = min(FIRST_PAUSE * 2 ** min(self._failures, 20), LONGEST_PAUSE)
+        return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter
+
+    def _failed(self, error: Exception) -> None:
+        """Log one line an episode, not one a try."""
+        self._failures += 1
+        if self._failing_since is None:
+            self._failing_since = monotonic()
+            logger.error("receiving_failed", queue=self._name, reason=one_line(error))
+
+    def _succeeded(self) -> None:
+        if self._failing_since is not None:
+            seconds = round(monotonic() - self._failing_since, 1)
+            logger.warning("receiving_again", queue=self._name, seconds=seconds)
+        self._failing_since = None
+        self._failures = 0

@@ -1,0 +1,156 @@
+"""The thread that owns every receipt of one queue, and the lanes that make its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import assert_never
+
+import structlog
+
+from worker.settlement import Dead, Later, Settlement
+from worker.transport.in_flight import Call, InFlight
+from worker.transport.port import CommandQueue, DeadLetter, Failures, RawMessage, one_line
+
+logger = structlog.get_logger(__name__)
+
+LANES = 4
+"""Calls at a time. While all lanes are busy, settlements gather into fuller calls."""
+
+
+class Settler:
+    """Renews what is in flight and settles what is finished, over all tasks of one queue.
+
+    Every public method may be called from any thread, and from a signal handler, and returns
+    at once: it only leaves a note in the inbox (`SimpleQueue.put` is reentrant). The `InFlight`
+    is touched by the settler's own thread alone, but for `still_held`, which only looks.
+    """
+
+    def __init__(self, name: str, queue: CommandQueue, in_flight: InFlight) -> None:
+        self._name = name
+        self._queue = queue
+        self._in_flight = in_flight
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._busy_lanes = 0
+        self._finishing = False
+        self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
+        self._lanes = [
+            Thread(target=self._lane, name=f"settler {name} lane {number}", daemon=True)
+            for number in range(LANES)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in (self._thread, *self._lanes):
+            thread.start()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have the settler's thread run something."""
+        self._inbox.put(action)
+
+    def hold(self, messages: Sequence[RawMessage]) -> None:
+        """Take charge of messages just received."""
+        self.post(partial(self._in_flight.hold, messages, monotonic()))
+
+    def settle(self, orders: Iterable[tuple[str, Settlement]]) -> None:
+        """Carry out the settlements of receipts."""
+        self.post(partial(self._in_flight.settle, list(orders), monotonic()))
+
+    def release(self, receipts: Collection[str]) -> None:
+        """Make messages that no task has seen visible at once; whole FIFO groups only."""
+        self.post(partial(self._in_flight.release, frozenset(receipts), monotonic()))
+
+    def still_held(self, receipts: Iterable[str]) -> bool:
+        """Say whether all are ours still, as far as the last renewal knows."""
+        return self._in_flight.lost.isdisjoint(receipts)
+
+    def finish(self, seconds: float) -> bool:
+        """Release what nobody settled and wait for the last calls; say whether all were made."""
+        self.post(self._begin_finishing)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # --- on the settler's thread -----------------------------------------------------------
+
+    def _run(self) -> None:
+        while not (self._finishing and self._busy_lanes == 0 and not self._in_flight.settling):
+            try:
+                self._read_inbox()
+                for call in self._in_flight.due(monotonic(), LANES - self._busy_lanes):
+                    self._busy_lanes += 1
+                    self._calls.put(call)
+            except Exception:  # the thread must outlive whatever happens
+                logger.exception("settler_stumbled", queue=self._name)
+        for _ in self._lanes:
+            self._calls.put(None)
+
+    def _read_inbox(self) -> None:
+        timeout = None
+        if self._busy_lanes < LANES:
+            next_due = self._in_flight.next_due()
+            timeout = None if next_due == float("inf") else max(0.0, next_due - monotonic())
+        try:
+            self._inbox.get(timeout=timeout)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            pass
+
+    def _begin_finishing(self) -> None:
+        self._finishing = self._in_flight.finishing = True
+        self._in_flight.release_all(monotonic())
+
+    def _finished(self, call: Call, failures: Failures) -> None:
+        self._busy_lanes -= 1
+        self._in_flight.finish(call, failures, monotonic())
+
+    # --- on a lane -------------------------------------------------------------------------
+
+    def _lane(self) -> None:
+        while (call := self._calls.get()) is not None:
+            failures = self._make(call)
+            self.post(partial(self._finished, call, failures))
+
+    def _make(self, call: Call) -> Failures:
+        try:
+            return self._send(call)
+        except Exception as error:  # noqa: BLE001  # a call that failed is tried again
+            logger.warning(
+                "settling_failed",
+                queue=self._name,
+                call=call.kind,
+                messages=len(call.held),
+                reason=one_line(error),
+            )
+            return {held.message.receipt: type(error).__name__ for held in call.held}
+
+    def _send(self, call: Call) -> Failures:
+        match call.kind:
+            case "delete":
+                return self._queue.delete([held.message.receipt for held in call.held])
+            case "renew":
+                seconds = self._in_flight.visibility_timeout
+                return self._queue.change_visibility(
+                    [(held.message.receipt, seconds) for held in call.held]
+                )
+            case "postpone":
+                return self._queue.change_visibility(
+                    [
+                        (held.message.receipt, held.order.delay)
+                        for held in call.held
+                        if isinstance(held.order, Later)
+                    ]
+                )
+            case "bury":
+                return self._queue.dead_letter(
+                    [
+                        DeadLetter(held.message, order.code, order.detail, order.body)
+                        for held in call.held
+                        if isinstance(order := held.order, Dead)
+                    ]
+                )
+        assert_never(call.kind)
