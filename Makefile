@@ -12,8 +12,6 @@ WORKERS ?= 2
 ARGS ?=
 LOCALSTACK_URL := http://127.0.0.1:4566
 
-# the caller's own AWS settings must not reach tests: they bring theirs
-UNSET_AWS := env -u AWS_PROFILE -u AWS_ENDPOINT_URL
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # --- the two commands ----------------------------------------------------------------------
@@ -24,13 +22,13 @@ run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, liv
 
 .PHONY: test
 test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytest)
-	@$(UNSET_AWS) $(PYTEST) $(ARGS)
+	@env -u AWS_ENDPOINT_URL $(PYTEST) $(ARGS)
 
 # --- more checks ---------------------------------------------------------------------------
 
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" env -u AWS_PROFILE $(PYTEST) -m aws $(ARGS)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -m aws $(ARGS)
 
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test
