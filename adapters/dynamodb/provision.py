@@ -60,13 +60,15 @@ def provision_table(client: DynamoDBClient, name: str, *, protected: bool = Fals
     _provision_ttl(client, name)
     if protected:
         _protect(client, name)
-    return description["TableArn"]
+    return description.get("TableArn", "")
 
 
 def _check(name: str, description: TableDescriptionTypeDef) -> None:
     if _sorted_keys(description.get("KeySchema")) != _sorted_keys(KEYS):
         raise ResourceMismatchError("table", name, "primary key")
-    types = {a["AttributeName"]: a["AttributeType"] for a in description["AttributeDefinitions"]}
+    types = {
+        a["AttributeName"]: a["AttributeType"] for a in description.get("AttributeDefinitions", [])
+    }
     if any(types.get(a["AttributeName"]) != a["AttributeType"] for a in ATTRIBUTES):
         raise ResourceMismatchError("table", name, "type of a key")
     if description.get("BillingModeSummary", {}).get("BillingMode") != ON_DEMAND:

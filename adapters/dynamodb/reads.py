@@ -98,4 +98,4 @@ class TableReads:
 
 def key_of(item: Item) -> Key:
     """Give an item's primary key."""
-    return Key(item[table.PARTITION_KEY]["S"], item[table.SORT_KEY]["S"])
+    return Key(item[table.PARTITION_KEY].get("S", ""), item[table.SORT_KEY].get("S", ""))

@@ -15,6 +15,7 @@ from adapters.dynamodb import table
 from adapters.dynamodb.attributes import Attributes, render_timestamp
 from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, ItemFormat
 from adapters.dynamodb.mapper import to_epoch
+from adapters.dynamodb.reads import key_of
 from domain.errors import RejectionCode
 from domain.events import PERSONAL_FIELDS, RecordedEvent
 from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
@@ -105,9 +106,9 @@ def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outco
 
 
 def outcome_key_of(item: Item) -> CommandKey:
-    """Give the key that an outcome's item is found by; the keys of a stored item are strings."""
-    partition = item[table.PARTITION_KEY]["S"]
-    command_id = item[table.SORT_KEY]["S"].removeprefix(table.COMMAND_PREFIX)
+    """Give the key that an outcome's item is found by."""
+    partition, sort = key_of(item)
+    command_id = sort.removeprefix(table.COMMAND_PREFIX)
     if partition.startswith(table.USER_PREFIX):
         return CommandKey(partition.removeprefix(table.USER_PREFIX), command_id)
     return CommandKey(None, command_id)
