@@ -28,26 +28,26 @@ class Settings(BaseSettings):
 
     env: Literal["dev", "test", "prod"] = "dev"
     repository: Literal["dynamodb", "memory"] = "dynamodb"
-    table: str = Field("users", pattern=r"^[A-Za-z0-9_.-]{3,255}$")
-    command_queue: str = Field("user-commands", pattern=RESOURCE_NAME)
-    priority_queue: str | None = Field(None, pattern=RESOURCE_NAME)
-    dead_letter_queue: str = Field("user-commands-dlq", pattern=RESOURCE_NAME)
-    events_topic: str = Field("user-events", pattern=TOPIC)
+    table: str = Field(default="users", pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+    command_queue: str = Field(default="user-commands", pattern=RESOURCE_NAME)
+    priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME)
+    dead_letter_queue: str = Field(default="user-commands-dlq", pattern=RESOURCE_NAME)
+    events_topic: str = Field(default="user-events", pattern=TOPIC)
     """A name of the account and region, or an ARN."""
-    visibility_timeout: int = Field(60, ge=1, le=43_200)
+    visibility_timeout: int = Field(default=60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, renewal follows half of it."""
-    max_receives: int = Field(12, ge=1, le=1_000)
+    max_receives: int = Field(default=12, ge=1, le=1_000)
     """The queue's redrive policy; on the last receive the worker dead-letters itself."""
-    outcome_days: int = Field(90, ge=60, le=3_650)
+    outcome_days: int = Field(default=90, ge=60, le=3_650)
     """How long outcomes are kept: SQS retention (14 days), the DLQ's (14), and the 30 by which a
     command has to be younger, with some room."""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
     """In the environment, separated by commas."""
-    relay_interval: float = Field(5.0, gt=0, le=300)
+    relay_interval: float = Field(default=5.0, gt=0, le=300)
     """Seconds between two looks of the relay at the outbox, before jitter."""
-    relay_age: float = Field(30.0, ge=0, le=3_600)
+    relay_age: float = Field(default=30.0, ge=0, le=3_600)
     """Seconds after which an outbox pointer is taken to be left behind."""
-    registration_grace: float = Field(60.0, ge=0, le=900)
+    registration_grace: float = Field(default=60.0, ge=0, le=900)
     """Seconds after sending during which an unknown user may still be on its way."""
     create_resources: bool = None  # type: ignore[assignment]  # filled in below from `env`
     log_format: Literal["console", "json"] = None  # type: ignore[assignment]  # as above
