@@ -1,0 +1,313 @@
+"""What holds after any commands in any order."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import event as note
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain import commands as c
+from domain.errors import RejectionCode as Code
+from domain.events import PERSONAL_FIELDS
+from domain.handlers import Context, Decision, handle
+from domain.model import (
+    MAX_USED_REFRESH_TOKENS,
+    Ban,
+    EmailChange,
+    OneTimeToken,
+    Session,
+    TwoFactor,
+    User,
+)
+from domain.values import EmailAddress, TokenHash
+from tests.unit.domain.given import NOW, OTHER_ID, USER_ID, envelope, password, token
+
+LONG_AGO = NOW - timedelta(days=60)
+TOKENS = [token(str(number)) for number in range(3)]
+CODES = [token(f"code {number}") for number in range(16)]
+PASSWORDS = [password("first"), password("second")]
+EMAILS = [EmailAddress.parse(f"{name}@mail.example") for name in ("ada", "ADA", "grace", "edsger")]
+NAMES = ["Ada-the-name", "Grace-the-name"]
+REASONS = ["some-reason", "other-reason"]
+CIPHERTEXT = "some-ciphertext"
+SECRETS = [
+    CIPHERTEXT,
+    *(hashed.value for hashed in PASSWORDS),
+    *(hashed.value[:16] for hashed in TOKENS + CODES),
+    *(hashed.stored[:16] for hashed in TOKENS + CODES),
+]
+PRIVATE = [*NAMES, *REASONS]
+
+a_token = st.sampled_from(TOKENS)
+a_code = st.sampled_from(CODES)
+an_id = st.sampled_from([str(UUID(int=number)) for number in range(1, 3)])
+a_time = st.integers(-2, 48).map(lambda hours: NOW + timedelta(hours=hours))
+a_name = st.sampled_from(NAMES)
+a_reason = st.sampled_from(REASONS)
+a_role = st.sampled_from(["customer", "admin"])
+an_email = st.sampled_from(EMAILS)
+
+# the values of a command's field, by the field's name
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "email": an_email,
+    "new_email": an_email,
+    "first_name": a_name,
+    "last_name": a_name,
+    "password_hash": st.sampled_from(PASSWORDS),
+    "credential_version": st.integers(0, 2),
+    "roles": st.lists(a_role, max_size=3).map(tuple),
+    "role": a_role,
+    "token_id": an_id,
+    "session_id": an_id,
+    "token_hash": a_token,
+    "refresh_token_hash": a_token,
+    "next_refresh_token_hash": a_token,
+    "code_hash": a_code,
+    "recovery_code_hashes": st.lists(a_code, min_size=8, max_size=16).map(tuple),
+    "secret_ciphertext": st.just(CIPHERTEXT),
+    "expires_at": a_time,
+    "reason": a_reason,
+    "until": st.none() | a_time,
+}
+
+
+def commands_of(kind: type[c.Command]) -> st.SearchStrategy[c.Command]:
+    """Draw commands of one kind, from few values, so that they meet."""
+    return st.builds(kind, **{field.name: FIELDS[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+# erasure ends the story: it comes once in a while, and everything else more often
+A_COMMAND = st.sampled_from(
+    [kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2 + [c.EraseUser]
+).flatmap(commands_of)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, and the facts around it."""
+
+    command: c.Command
+    by_email: bool
+    minutes_later: int
+    expected_version: int | None
+    lifetime: int | None
+    owned: frozenset[str]
+
+
+def step_of(command: c.Command) -> Step:
+    """Send a command with nothing around it."""
+    return Step(command, False, 0, None, None, frozenset())
+
+
+A_STEP = A_COMMAND.map(step_of) | st.builds(
+    Step,
+    A_COMMAND,
+    st.booleans(),
+    st.integers(0, 90),
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(0, 10),
+    st.frozensets(st.sampled_from([email.key for email in EMAILS]), max_size=1),
+)
+
+A_TOKEN_OUT = st.builds(OneTimeToken.of, a_token, a_time)
+A_SESSION = st.builds(
+    Session,
+    an_id,
+    a_token.map(lambda hashed: hashed.stored),
+    st.lists(a_token.map(lambda hashed: hashed.stored[:16]), max_size=20, unique=True).map(tuple),
+    st.integers(0, 2),
+    a_time,
+    st.integers(1, 3),
+)
+
+
+@st.composite
+def users(draw: st.DrawFn) -> User:
+    """Draw a user in any state that is not erased."""
+    codes = draw(st.none() | st.frozensets(a_code, max_size=16))
+    sessions = draw(st.lists(A_SESSION, max_size=2))
+    reason = draw(st.none() | a_reason)
+    return User(
+        USER_ID,
+        draw(st.integers(1, 9)),
+        NOW,
+        NOW,
+        draw(an_email),
+        draw(a_name),
+        draw(a_name),
+        email_verified=draw(st.booleans()),
+        password_hash=draw(st.sampled_from(PASSWORDS)).value,
+        credential_version=draw(st.integers(1, 2)),
+        roles=tuple(draw(st.frozensets(a_role))),
+        session_epoch=draw(st.integers(0, 2)),
+        failed_logins=draw(st.integers(0, 4)),
+        lock_count=draw(st.integers(0, 12)),
+        locked_until=draw(st.none() | a_time),
+        ban=draw(st.none() | st.builds(Ban, a_reason, st.none() | a_time)),
+        deactivated=reason is not None,
+        deactivation_reason=reason,
+        two_factor_enabled=codes is not None,
+        email_verification=draw(st.none() | A_TOKEN_OUT),
+        email_change=draw(st.none() | st.builds(EmailChange, an_email, A_TOKEN_OUT)),
+        password_reset=draw(st.none() | A_TOKEN_OUT),
+        sessions={session.session_id: session for session in sessions},
+        two_factor=None
+        if codes is None
+        else TwoFactor(CIPHERTEXT, tuple(code.stored for code in codes)),
+    )
+
+
+@dataclass(frozen=True)
+class Story:
+    """A user, or nobody yet, and what is sent to them."""
+
+    start: User | None
+    steps: list[Step]
+
+
+STORIES = st.builds(Story, st.none() | users() | users(), st.lists(A_STEP, max_size=20))
+
+
+def play(story: Story) -> list[tuple[User | None, Decision]]:
+    """Decide the steps one after the other; give each decision with a copy of the user before."""
+    played: list[tuple[User | None, Decision]] = []
+    user, now = copy.deepcopy(story.start), NOW
+    for step in story.steps:
+        now += timedelta(minutes=step.minutes_later)
+        before = copy.deepcopy(user)
+        decision = decide_step(step, user, now)
+        note(f"{type(step.command).__name__}: {decision.code or decision.changed}")
+        played.append((before, copy.deepcopy(decision)))
+        user = decision.user
+    return played
+
+
+def decide_step(step: Step, user: User | None, now: datetime) -> Decision:
+    """Decide one step at a time, with the addresses that are owned then."""
+    named_by_email = step.by_email and isinstance(
+        step.command, c.RequestPasswordReset | c.ResetPassword
+    )
+    message = envelope(
+        step.command,
+        user_id=None if named_by_email else USER_ID,
+        sent_at=now,
+        expected_version=step.expected_version,
+        expires_at=None if step.lifetime is None else now + timedelta(minutes=step.lifetime),
+    )
+    addresses = dict.fromkeys(step.owned, OTHER_ID)
+    if user is not None and user.email is not None:
+        addresses[user.email.key] = USER_ID
+    return handle(message, user, Context(now, addresses, LONG_AGO))
+
+
+@given(STORIES)
+def test_versions_count_the_events_without_gaps(story: Story) -> None:
+    """From 1, over the whole life of a user; events about commands have no number."""
+    played = play(story)
+
+    recorded = [event for _, decision in played for event in decision.events]
+    numbers = [event.sequence for event in recorded if event.category != "command"]
+    first = story.start.version if story.start else 0
+    last = played[-1][1].user if played else story.start
+    assert numbers == list(range(first + 1, first + len(numbers) + 1))
+    assert (last.version if last else 0) == first + len(numbers)
+    assert all(event.sequence is None for event in recorded if event.category == "command")
+
+
+@given(STORIES)
+def test_a_command_that_is_refused_or_has_no_effect_changes_nothing(story: Story) -> None:
+    """With one exception, a used refresh token; and what changes has numbered events."""
+    for before, decision in play(story):
+        about_command = [event for event in decision.events if event.category == "command"]
+        if decision.changed:
+            assert decision.user != before
+            assert decision.code in (None, Code.REFRESH_TOKEN_REUSED)
+            assert len(about_command) == (decision.code is not None)
+            assert len(decision.events) > len(about_command)
+        else:
+            assert decision.user == before
+            assert decision.events == tuple(about_command)
+            assert len(about_command) == 1
+
+
+@given(STORIES)
+def test_no_event_holds_a_secret_or_what_only_the_user_may_know(story: Story) -> None:
+    """No hash, ciphertext, name or reason; an address in the fields that an erasure empties."""
+    for _, decision in play(story):
+        for event in decision.events:
+            text = json.dumps(event.data)
+            assert not any(secret in text for secret in SECRETS)
+            assert not any(private in text for private in PRIVATE)
+            rest = {key: value for key, value in event.data.items() if key not in PERSONAL_FIELDS}
+            assert "@" not in json.dumps(rest)
+
+
+@given(STORIES)
+def test_an_erased_user_holds_nothing_of_the_person_and_stays_as_it_is(story: Story) -> None:
+    """The tombstone has the id, times and counters; every later command is refused."""
+    erase = step_of(c.EraseUser())
+
+    for before, decision in play(Story(story.start, [*story.steps, erase, *story.steps])):
+        if before is not None and before.erased:
+            assert decision.code is not None
+        user = decision.user
+        if user is not None and user.erased:
+            kept = User(user.user_id, user.version, user.created_at, user.updated_at, None, "", "")
+            kept.erased = True
+            kept.session_epoch = user.session_epoch
+            kept.credential_version = user.credential_version
+            assert user == kept
+
+
+@given(STORIES)
+def test_nothing_grows_without_bound(story: Story) -> None:
+    """Used tokens, recovery codes, roles and failures all have a most."""
+    for _, decision in play(story):
+        if decision.user is None:
+            continue
+        assert decision.user.failed_logins < 5
+        assert len(decision.user.roles) == len(set(decision.user.roles)) <= 2
+        for session in decision.user.sessions.values():
+            assert len(session.used_token_hashes) <= MAX_USED_REFRESH_TOKENS
+        if decision.user.two_factor is not None:
+            assert len(decision.user.two_factor.recovery_code_hashes) <= 16
+
+
+@given(STORIES)
+def test_nothing_that_was_ended_comes_back(story: Story) -> None:
+    """Version, epoch and credential version never go down."""
+    for before, decision in play(story):
+        if before is None or decision.user is None:
+            continue
+        assert decision.user.version >= before.version
+        assert decision.user.session_epoch >= before.session_epoch
+        assert decision.user.credential_version >= before.credential_version
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60))
+@settings(max_examples=50)
+def test_a_refresh_token_is_exchanged_once_at_most(pairs: list[tuple[int, int]]) -> None:
+    """Whatever is tried with whichever tokens, no token gives a next one twice."""
+    session_id = str(UUID(int=1))
+    hashes: list[TokenHash] = [token(str(number)) for number in range(31)]
+    later = NOW + timedelta(days=1)
+    context = Context(NOW, {}, LONG_AGO)
+    email, names = EMAILS[0], (NAMES[0], NAMES[1])
+    user, _ = User.register(USER_ID, email, names, PASSWORDS[0], NOW)
+    handle(envelope(c.StartSession(session_id, hashes[0], later)), user, context)
+
+    exchanged: list[int] = []
+    for current, following in [(0, 1), *pairs]:
+        command = c.RotateRefreshToken(session_id, hashes[current], hashes[following], later)
+        if handle(envelope(command), user, context).code is None:
+            exchanged.append(current)
+
+    recent = exchanged[-MAX_USED_REFRESH_TOKENS:]
+    assert len(recent) == len(set(recent))

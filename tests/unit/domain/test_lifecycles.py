@@ -1,0 +1,215 @@
+"""Rules that show over several commands of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from domain import commands as c
+from domain.errors import RejectionCode as Code
+from domain.handlers import Decision
+from domain.model import MAX_USED_REFRESH_TOKENS, User
+from domain.policy import LONGEST_LOCK, lock_duration
+from tests.unit.domain.given import (
+    NEW,
+    NOW,
+    SESSION_ID,
+    SOON,
+    TOKEN_ID,
+    ada,
+    decide,
+    out,
+    password,
+    second_factor,
+    session,
+    token,
+    with_session,
+)
+
+FAILURE = c.RecordLoginFailure()
+START = c.StartSession(SESSION_ID, token("current"), SOON)
+RESET = c.ResetPassword(token("reset"), password("second"))
+
+
+def after(user: User, *commands: c.Command, now: datetime = NOW) -> Decision:
+    """Decide commands one after the other, and give the last decision."""
+    decision = None
+    for command in commands:
+        decision = decide(command, user, now=now)
+    assert decision is not None
+    return decision
+
+
+def rotation(current: str, following: str) -> c.RotateRefreshToken:
+    """Exchange one token for another."""
+    return c.RotateRefreshToken(SESSION_ID, token(current), token(following), SOON)
+
+
+def fail_until_locked(user: User, now: datetime) -> timedelta:
+    """Record five failures, and give the lock's duration."""
+    after(user, *[FAILURE] * 5, now=now)
+    assert user.locked_until is not None
+    return user.locked_until - now
+
+
+def test_locks_double_up_to_a_day() -> None:
+    """Five minutes, ten, twenty ... and never more than 24 hours."""
+    user, now, minutes = ada(), NOW, []
+    for _ in range(11):
+        lock = fail_until_locked(user, now)
+        minutes.append(lock // timedelta(minutes=1))
+        now += lock
+
+    assert minutes == [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]
+
+
+def test_no_number_of_locks_is_too_many() -> None:
+    """A count that no user reaches still gives a day."""
+    assert lock_duration(10**9) == LONGEST_LOCK
+
+
+@pytest.mark.parametrize("command", [START, c.UnlockUser(), RESET], ids=lambda c: type(c).__name__)
+def test_the_next_lock_is_short_again_after(command: c.Command) -> None:
+    """A login, an unlock and a reset forget the locks before."""
+    user = ada(lock_count=6, locked_until=NOW, password_reset=out("reset"))
+
+    after(user, command)
+
+    assert fail_until_locked(user, NOW) == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        c.BanUser("spam"),
+        c.DeactivateUser(),
+        c.ChangePassword(password("second"), 1),
+        RESET,
+        c.RevokeAllSessions(),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_every_session_is_over_after(command: c.Command) -> None:
+    """Its tokens are good for nothing, also after the ban is lifted or the account woken."""
+    user = ada(sessions=with_session(session()), password_reset=out("reset"))
+
+    decision = after(user, command, c.UnbanUser(), c.ReactivateUser(), rotation("current", "next"))
+
+    assert decision.code is Code.SESSION_EXPIRED
+
+
+def test_a_session_that_starts_after_all_were_revoked_lives() -> None:
+    """Its epoch is the new one."""
+    decision = after(ada(), c.RevokeAllSessions(), START, rotation("current", "next"))
+
+    assert decision.code is None
+
+
+def test_a_session_id_is_free_again_once_revoked() -> None:
+    """Revocation removes the session."""
+    assert after(ada(), START, c.RevokeSession(SESSION_ID), START).code is None
+
+
+def test_a_session_is_gone_after_a_used_token_came_back() -> None:
+    """Whoever holds the current token, thief or owner, has to log in again."""
+    user = ada()
+
+    stolen = after(user, START, rotation("current", "next"), rotation("current", "other"))
+
+    assert stolen.code is Code.REFRESH_TOKEN_REUSED
+    assert after(user, rotation("next", "more")).code is Code.SESSION_NOT_FOUND
+
+
+def test_a_session_keeps_its_latest_used_tokens_only() -> None:
+    """The stored item stays small: beyond the bound the oldest are forgotten, not the session."""
+    user = ada()
+    count = MAX_USED_REFRESH_TOKENS + 5
+    rotations = [rotation(f"token {n}", f"token {n + 1}") for n in range(count)]
+
+    decision = after(user, c.StartSession(SESSION_ID, token("token 0"), SOON), *rotations)
+
+    used = user.sessions[SESSION_ID].used_token_hashes
+    assert decision.code is None
+    assert used == tuple(
+        token(f"token {n}").stored[:16] for n in range(count - MAX_USED_REFRESH_TOKENS, count)
+    )
+    assert after(user, rotation("token 4", "x")).code is Code.SESSION_NOT_FOUND
+    assert after(user, rotation("token 5", "x")).code is Code.REFRESH_TOKEN_REUSED
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (RESET, Code.TOKEN_INVALID),
+        (c.ConfirmEmailChange(token("change")), Code.TOKEN_INVALID),
+        (c.UseRecoveryCode(token("code")), Code.CODE_INVALID),
+    ],
+    ids=["ResetPassword", "ConfirmEmailChange", "UseRecoveryCode"],
+)
+def test_a_token_works_once(command: c.Command, code: Code) -> None:
+    """The second time it is as if it had never been."""
+    user = ada(
+        password_reset=out("reset"), two_factor_enabled=True, two_factor=second_factor("code")
+    )
+    after(user, c.RequestEmailChange(NEW, TOKEN_ID, token("change"), SOON))
+
+    assert after(user, command).code is None
+    assert after(user, command).code is code
+
+
+@pytest.mark.parametrize(
+    ("request_with", "use_of"),
+    [
+        (
+            lambda name: c.RequestEmailVerification(TOKEN_ID, token(name), SOON),
+            lambda name: c.VerifyEmail(token(name)),
+        ),
+        (
+            lambda name: c.RequestEmailChange(NEW, TOKEN_ID, token(name), SOON),
+            lambda name: c.ConfirmEmailChange(token(name)),
+        ),
+        (
+            lambda name: c.RequestPasswordReset(TOKEN_ID, token(name), SOON),
+            lambda name: c.ResetPassword(token(name), password("second")),
+        ),
+    ],
+    ids=["verification", "change", "reset"],
+)
+def test_only_the_latest_of_several_tokens_works(
+    request_with: Callable[[str], c.Command], use_of: Callable[[str], c.Command]
+) -> None:
+    """A new mail makes the earlier one void."""
+    user = ada()
+
+    after(user, request_with("earlier"), request_with("latest"))
+
+    assert after(user, use_of("earlier")).code is Code.TOKEN_INVALID
+    assert after(user, use_of("latest")).code is None
+
+
+def test_a_reset_mailed_to_the_old_address_is_void_after_the_change() -> None:
+    """Whoever reads the old mailbox cannot take the account back."""
+    user = ada()
+
+    decision = after(
+        user,
+        c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON),
+        c.RequestEmailChange(NEW, TOKEN_ID, token("change"), SOON),
+        c.ConfirmEmailChange(token("change")),
+        RESET,
+    )
+
+    assert decision.code is Code.TOKEN_INVALID
+
+
+def test_a_created_user_gets_a_first_password_by_reset() -> None:
+    """Credential versions count from there, and a change on the old one is stale."""
+    user = ada(password_hash=None, credential_version=0)
+
+    after(user, c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON), RESET)
+
+    assert user.credential_version == 1
+    assert after(user, c.ChangePassword(password("third"), 0)).code is Code.CREDENTIAL_STALE
+    assert after(user, c.ChangePassword(password("third"), 1)).code is None
