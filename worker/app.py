@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-from functools import partial
 from typing import Any
 
 import structlog
 from billiard.process import current_process
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init
-from celery.utils.log import mlevel
+from celery.signals import worker_init, worker_process_init
 from kombu.entity import Queue
 
-from worker import logs
+from worker import lifecycle  # noqa: F401 - connects its signals, before those below
 from worker.settings import Settings, SettingsError, load_settings
 from worker.transport import ALIAS, Options
 from worker.transport.port import one_line
@@ -28,14 +25,7 @@ def make_app(settings: Settings) -> Celery:
     """Make the application; it creates no client and calls no service."""
     app = Celery("user-worker", include=["worker.tasks"])
     app.conf.update(_configuration(settings))
-    setup_logging.connect(partial(_set_up_logging, settings), weak=False, dispatch_uid=__name__)
     return app
-
-
-def _set_up_logging(settings: Settings, *, loglevel: int | str, **_: Any) -> None:
-    """Set up logging in Celery's stead; of its `--loglevel` and ours the more talkative counts."""
-    chosen = min(mlevel(loglevel), mlevel(settings.log_level))
-    logs.configure(settings.log_format, logging.getLevelName(chosen))
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -82,9 +72,6 @@ def ignore_sigterm_in_children(**_: Any) -> None:
     """
     if current_process().name != "MainProcess":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-# The outbox relay starts on `worker_ready` and stops on `worker_shutdown`, in this process.
 
 
 def _app_from_environment() -> Celery:

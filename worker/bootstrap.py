@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from adapters import aws
+from adapters.aws import AwsConfigurationError
 from adapters.clock import SystemClock
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
+from adapters.errors import ResourceMismatchError
 from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
+from adapters.provision import Resources, provision
 from adapters.sns import SnsPublisher
 from adapters.sqs import SqsCommandQueue
 from worker.batch import BatchHandler, BatchPolicy, Ports
@@ -22,8 +27,13 @@ from worker.relay import Relay, RelayPolicy
 from worker.settings import Settings, load_settings
 from worker.settlement import ReceivedMessage, Settlements
 
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS")
 COMMAND_AGE_MARGIN = timedelta(days=30)
 """A command must be this much younger than its outcome's lifetime: so long may it be repeated."""
+
+
+class NotReadyError(Exception):
+    """What the worker needs is not there; the message is one line for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,37 @@ def build_ports(settings: Settings) -> Ports:
         outbox=DynamoDBOutbox(client, settings.table),
         publisher=publisher,
         clock=SystemClock(),
+    )
+
+
+def provision_for_development(settings: Settings) -> None:
+    """Make table, queues and topic where the settings ask for it, on an emulator only.
+
+    Without an endpoint of its own the SDK would talk to a real account, and nobody wants a table
+    there because a worker was started: `user-worker provision` is for that.
+
+    Raises:
+        NotReadyError: they cannot be made; the message is one line for a person.
+    """
+    if not settings.create_resources or not any(map(os.environ.get, ENDPOINTS)):
+        return
+    try:
+        clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
+        provision(resources(settings), *clients)
+    except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
+        raise NotReadyError(str(error)) from error
+
+
+def resources(settings: Settings) -> Resources:
+    """Name what the worker needs to be there."""
+    return Resources(
+        env=settings.env,
+        table=settings.table,
+        command_queues=settings.queues,
+        dead_letter_queue=settings.dead_letter_queue,
+        events_topic=settings.events_topic,
+        visibility_timeout=settings.visibility_timeout,
+        max_receives=settings.max_receives,
     )
 
 

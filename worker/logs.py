@@ -12,8 +12,10 @@ import structlog
 _FRAMES = 8
 
 
-def configure(log_format: Literal["console", "json"], level: str) -> None:
-    """Send structlog's and the standard library's lines to standard error in one format."""
+def configure(
+    log_format: Literal["console", "json"], level: str | int, file: str | None = None
+) -> None:
+    """Send structlog's and the standard library's lines to a file, or to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -31,7 +33,7 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[

@@ -1,0 +1,65 @@
+"""What happens around the tasks in a worker's life: logs, resources, the relay."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import structlog
+from celery.concurrency import get_implementation
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+
+from worker import logs
+from worker.settings import load_settings
+
+CELERYS_DEFAULT_LEVEL = logging.WARNING
+"""What Celery passes on when nobody asked for a level; then the setting holds."""
+SINGLE_PROCESS_POOLS = frozenset({"celery.concurrency.solo", "celery.concurrency.thread"})
+
+logger = structlog.get_logger(__name__)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
+    """Give Celery's lines and ours one format, at the level of `-l` or of the settings."""
+    settings = load_settings()
+    asked_for = loglevel if loglevel != CELERYS_DEFAULT_LEVEL else None
+    logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def prepare(sender: Any, **_: Any) -> None:
+    """Make what development needs, and refuse a pool that cannot share what is in memory."""
+    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+
+    settings = load_settings()
+    pool = get_implementation(sender.pool_cls).__module__
+    if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
+        raise SystemExit(
+            "user-worker: USER_WORKER_REPOSITORY=memory needs a pool of one process: "
+            "add --pool threads (or solo)"
+        )
+    try:
+        bootstrap.provision_for_development(settings)
+    except bootstrap.NotReadyError as error:
+        raise SystemExit(f"user-worker: {error}") from None
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def start_relay(**_: Any) -> None:
+    """Start the relay, in the parent process: one a worker, however many children it has."""
+    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+
+    worker = bootstrap.worker()
+    worker.relay.start()
+    logger.info(
+        "worker_ready", queues=worker.settings.queues, repository=worker.settings.repository
+    )
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def stop_relay(**_: Any) -> None:
+    """Stop the relay; what it leaves, another one finds."""
+    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+
+    bootstrap.worker().relay.stop()
