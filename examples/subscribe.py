@@ -1,0 +1,43 @@
+"""Keeps an address book from the events: a queue of one's own, subscribed with a filter."""
+
+import json
+
+import boto3
+
+sns, sqs = boto3.client("sns"), boto3.client("sqs")
+topic = sns.create_topic(Name="user-events")["TopicArn"]  # gives the ARN of the one that exists
+queue_url = sqs.create_queue(QueueName="address-book")["QueueUrl"]
+queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"][
+    "QueueArn"
+]
+let_the_topic_send = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue_arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    },
+}
+sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(let_the_topic_send)})
+names = ("UserRegistered", "UserCreated", "EmailChanged", "UserErased")
+wanted = {"type": [f"biome.user.{name}.v1" for name in names]}
+sns.subscribe(
+    TopicArn=topic,
+    Protocol="sqs",
+    Endpoint=queue_arn,
+    Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps(wanted)},
+)
+
+latest: dict[str, str] = {}  # in earnest it is in your database, beside what you keep
+while True:
+    for message in sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=20).get("Messages", []):
+        event = json.loads(message["Body"])
+        user, sequence = event["subject"], event["sequence"]
+        if sequence > latest.get(user, ""):  # else a repetition, or overtaken by a newer one
+            latest[user] = sequence
+            data = event["data"]
+            address = data.get("new_email") or data.get("email")  # neither, once erased
+            print(user, address or "has gone", flush=True)
+        sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
