@@ -19,7 +19,7 @@ SINGLE_PROCESS_POOLS = frozenset({"celery.concurrency.solo", "celery.concurrency
 logger = structlog.get_logger(__name__)
 
 
-@setup_logging.connect  # type: ignore[untyped-decorator]
+@setup_logging.connect
 def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
     """Give Celery's lines and ours one format, at the level of `-l` or of the settings."""
     settings = load_settings()
@@ -27,7 +27,7 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
     logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
+@worker_init.connect
 def prepare(sender: Any, **_: Any) -> None:
     """Make what development needs, and refuse a pool that cannot share what is in memory."""
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
@@ -45,7 +45,7 @@ def prepare(sender: Any, **_: Any) -> None:
         raise SystemExit(f"user-worker: {error}") from None
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def start_relay(**_: Any) -> None:
     """Start the relay, in the parent process: one a worker, however many children it has."""
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
@@ -57,7 +57,7 @@ def start_relay(**_: Any) -> None:
     )
 
 
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
+@worker_shutdown.connect
 def stop_relay(**_: Any) -> None:
     """Stop the relay; what it leaves, another one finds."""
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
