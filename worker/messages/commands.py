@@ -189,7 +189,7 @@ def _plain(value: Any) -> Any:
         case EmailAddress() | PasswordHash() | TokenHash():
             return value.value
         case datetime():
-            return value.isoformat()
+            return render_time(value)
         case tuple():
             return [_plain(item) for item in value]
         case _:
