@@ -32,12 +32,15 @@ UNREADABLE = compact(
 _WORDS = r"passw|passphrase|pwd|secret|token|hash|cipher|credential|private.?key|api.?key|otp"
 _NAME = re.compile(
     r"passw|passphrase|pwd|secret|token|hash|cipher|credentials?$|privatekey|apikey|otp$"
-    r"|recoverycode|^code$|subscribeurl"
+    r"|recoverycode|^code$|^subscribeurl$"
 )
 _NOT_LETTERS = re.compile(r"[^a-z0-9]")
 # In a text that cannot be parsed: a tell-tale word, an escape that could hide one, or a run
 # of base64 that could hide anything.
 _SUSPECT = re.compile(rf"{_WORDS}|\\u|%[0-9a-f]{{2}}|[a-z0-9+/=_]{{24}}", re.IGNORECASE)
+_SPELT_OUT = re.compile(rf"""['"][^'"]*({_WORDS})[^'"]*['"]\s*[:=]""", re.IGNORECASE)
+"""A secret field in the text of a dict, as a log line or a `repr` has it."""
+_REPRESENTATIONS = ("argsrepr", "kwargsrepr")
 _CONTAINERS = frozenset({"message", "body", "data", "database64"})
 """Fields whose text is itself a message."""
 _MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
@@ -87,21 +90,46 @@ def _clean(value: Any, wrappings: int) -> Any:
             return [[REDACTED] * len(args), _clean(kwargs, wrappings), embedded]
         case list():
             return _unless_same(value, [_clean(item, wrappings) for item in value])
-        case str() if value.lstrip()[:1] in ("{", "[") and _decode(value)[0] is not None:
-            return _redact_text(value, REDACTED, wrappings - 1) or value
+        case str():
+            return _clean_text(value, wrappings)
     return value
 
 
+def _clean_text(value: str, wrappings: int) -> str:
+    """Clean a text that is itself a message; redact one that spells out a secret field."""
+    if isinstance(_decode(value)[0], dict | list):
+        return _redact_text(value, REDACTED, wrappings - 1) or value
+    return REDACTED if _SPELT_OUT.search(value) else value
+
+
 def _clean_object(value: dict[str, Any], wrappings: int) -> dict[str, Any]:
-    clean = {name: _clean_field(name, item, wrappings) for name, item in value.items()}
+    headers = value.get("headers")
+    celery = isinstance(headers, dict)  # which repeats the arguments there as text
+    clean = {
+        name: item if celery and name == "headers" else _clean_field(name, item, wrappings)
+        for name, item in value.items()
+    }
     changed = any(clean[name] is not item for name, item in value.items())
-    headers = clean.get("headers")
-    if isinstance(headers, dict) and (changed or _decode(str(value.get("body")))[0] is None):
-        # Celery repeats the arguments there as text, which only the body can vouch for
-        texts = {name: REDACTED for name in ("argsrepr", "kwargsrepr") if headers.get(name)}
-        if texts:
-            return clean | {"headers": headers | texts}
+    if isinstance(headers, dict):
+        vouched = not changed and _is_readable(value.get("body"))
+        clean["headers"] = _clean_headers(headers, wrappings, vouched=vouched)
+        changed = changed or clean["headers"] is not headers
     return clean if changed else value
+
+
+def _clean_headers(headers: dict[str, Any], wrappings: int, *, vouched: bool) -> dict[str, Any]:
+    """Clean headers, but for the representations that a body without secrets vouches for."""
+    texts = {name: headers[name] for name in _REPRESENTATIONS if headers.get(name)}
+    rest = {name: value for name, value in headers.items() if name not in texts}
+    clean = _clean_object(rest, wrappings)
+    if not vouched and any(text != REDACTED for text in texts.values()):
+        return clean | dict.fromkeys(texts, REDACTED)
+    return headers if clean is rest else clean | texts
+
+
+def _is_readable(body: object) -> bool:
+    """Tell whether a Celery body can be read; whether it holds secrets is seen elsewhere."""
+    return isinstance(body, str) and isinstance(_decode(body)[0], dict | list)
 
 
 def _clean_field(name: str, value: Any, wrappings: int) -> Any:

@@ -91,7 +91,11 @@ SECRETIVE = [
 
 
 @pytest.mark.parametrize("name", SECRETIVE)
-@pytest.mark.parametrize("wrap", [str, lambda value: [value], lambda value: {"v": [value]}])
+@pytest.mark.parametrize(
+    "wrap",
+    [str, lambda value: [value], lambda value: {"v": [value]}],
+    ids=["alone", "listed", "nested"],
+)
 def test_a_secret_is_taken_out_and_the_rest_stays(name: str, wrap: Callable[[str], Any]) -> None:
     """The field reads [redacted], at any depth; everything else is as it was."""
     event = cloud_event(data={"email": "ada@example.com", "more": [{name: wrap(SECRET)}]})
@@ -248,6 +252,15 @@ def test_no_secret_stays_in_a_damaged_body(body: str, data: st.DataObject) -> No
     place = data.draw(st.integers(0, len(body)))
     character = data.draw(st.sampled_from('"{}[],:\\\0 x=\n'))
     assert not reveals(kept(body[:place] + character + body[place:]))
+
+
+def test_headers_within_headers_cost_no_more_than_other_fields() -> None:
+    """The work grows with the body's size and not with its nesting."""
+    headers: dict[str, Any] = {"password": SECRET, "kwargsrepr": SECRET}
+    for _ in range(30):
+        headers = {"headers": headers, "argsrepr": SECRET, "body": "e30="}
+
+    assert not reveals(kept(json.dumps(headers)))
 
 
 def test_what_cannot_be_read_and_holds_nothing_stays() -> None:
