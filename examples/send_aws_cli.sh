@@ -8,6 +8,7 @@ sqs() { # version 1 of the AWS CLI does not heed AWS_ENDPOINT_URL for SQS: tell 
 
 id=$(python3 -c 'import uuid; print(uuid.uuid4())')
 queue_url=$(sqs get-queue-url --queue-name user-commands --query QueueUrl)
+# shellcheck disable=SC2016 # the $ signs of the hash stay as they are
 sqs send-message --queue-url "$queue_url" --query MessageId --message-body '{
   "specversion": "1.0",
   "id": "'"$id"'",
