@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 
 from worker.embedded import EmbeddedAws
@@ -24,6 +25,15 @@ REGION: Final = "us-east-1"
 GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")
 UNIT: Final = Path(__file__).parent / "unit"
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost", ""})
+
+# how long an example takes says more of the machine's other work than of the code
+hypothesis.settings.register_profile(
+    "shared-machine",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared-machine")
 
 
 @dataclass(frozen=True, slots=True)
