@@ -70,11 +70,14 @@ def message(
 
 
 def works(
-    *pairs: tuple[c.Command, str | None], group: str | None = None, age: float = 3600
+    *pairs: tuple[c.Command, str | None],
+    group: str | None = None,
+    age: float = 3600,
+    name: str = "command",
 ) -> list[Work]:
     """Make the works of commands for users named shortly."""
     return [
-        Work.of(index, message(group=group, age=age), envelope(command, user, f"command {index}"))
+        Work.of(index, message(group=group, age=age), envelope(command, user, f"{name} {index}"))
         for index, (command, user) in enumerate(pairs)
     ]
 

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from domain.ports import (
+    Clock,
+    CommandKey,
+    CommitReport,
+    Conflict,
+    EventMessage,
+    LoadRequest,
+    Pointer,
+    PublishFailure,
+    Snapshot,
+    StoreUnavailableError,
+    UserChange,
+)
+from tests.builders import NOW, PASSWORD, message, uid
+from worker.batch import MAX_ATTEMPTS, BatchHandler, BatchPolicy, Ports
+from worker.messages import MessageParser, render_command
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement
+
+
+class FixedClock(Clock):
+    """A clock that stands."""
+
+    def now(self) -> datetime:
+        """Give the one time."""
+        return NOW
+
+
+class Repository(MemoryUserRepository):
+    """Users in memory, whose calls are counted and can be made to fail."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        """Start with nothing failing."""
+        super().__init__(store)
+        self.loads: list[LoadRequest] = []
+        self.commits: list[Sequence[UserChange]] = []
+        self.load_errors: list[Exception] = []
+        self.before_commit: list[Callable[[], object]] = []
+        self.commit_reports: list[CommitReport] = []
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """Fail as told, or read."""
+        self.loads.append(request)
+        if self.load_errors:
+            raise self.load_errors.pop(0)
+        return super().load(request)
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """Answer as told, or write."""
+        self.commits.append(changes)
+        if self.before_commit:
+            self.before_commit.pop(0)()
+        if self.commit_reports:
+            return self.commit_reports.pop(0)
+        return super().commit(changes, now)
+
+
+class Publisher(MemoryEventPublisher):
+    """A topic that can be down."""
+
+    down = False
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Refuse everything while down."""
+        if self.down:
+            return {m.event_id: PublishFailure("Throttled", permanent=False) for m in messages}
+        return super().publish(messages)
+
+
+@dataclass
+class World:
+    """A handler and all that it touches."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Put it together."""
+        self.repository = Repository(self.store)
+        self.outbox = MemoryOutbox(self.store)
+        self.publisher = Publisher()
+        policy = BatchPolicy(
+            max_receives=12,
+            outcome_lifetime=timedelta(days=90),
+            command_lifetime=timedelta(days=60),
+            registration_grace=timedelta(seconds=60),
+            draw=lambda _low, high: high,
+            sleep=self.slept.append,
+        )
+        ports = Ports(self.repository, self.outbox, self.publisher, FixedClock())
+        self.handler = BatchHandler(ports, MessageParser(["customer"]), policy)
+
+    def handle(self, *messages: ReceivedMessage) -> list[Settlement]:
+        """Handle one batch."""
+        return list(self.handler.handle(messages).items)
+
+    def published(self) -> list[str]:
+        """Give the short types of what was published, in order."""
+        return [event.type.split(".")[2] for event in self.publisher.published]
+
+    def pointers(self) -> list[Pointer]:
+        """Give what is left in the outbox."""
+        return list(self.store.pointers.values())
+
+
+@pytest.fixture
+def world() -> World:
+    """A world with nobody in it."""
+    return World()
+
+
+def command(
+    name: str,
+    user: str | None,
+    data: dict[str, object] | None = None,
+    *,
+    id: str | None = None,  # noqa: A002 - CloudEvents' word
+    receives: int = 1,
+    group: str | None = None,
+    age: float = 3600,
+) -> ReceivedMessage:
+    """Make the message of a command."""
+    body = render_command(
+        name,
+        data or {},
+        command_id=uid(id or f"{name} {user} {data}"),
+        user_id=uid(user) if user else None,
+        source="/test",
+        time=NOW,
+    )
+    return message(body, receives=receives, group=group, age=age)
+
+
+def registration(user: str, address: str | None = None, **more: str) -> ReceivedMessage:
+    """Make the message of a registration."""
+    data: dict[str, object] = {
+        "email": f"{address or user}@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "password_hash": PASSWORD.value,
+    }
+    return command("RegisterUser", user, data, id=more.get("id"), group=more.get("group"))
+
+
+def test_a_batch_of_ten_users_is_one_load_one_commit_one_publication(world: World) -> None:
+    """Fewer, fuller calls are the lever."""
+    assert world.handle(*(registration(f"u{n}") for n in range(10))) == [Done()] * 10
+    assert (len(world.repository.loads), len(world.repository.commits)) == (1, 1)
+    assert world.published() == ["UserRegistered"] * 10
+    assert world.pointers() == []
+
+
+def test_a_redelivered_command_changes_and_publishes_nothing(world: World) -> None:
+    """It was done; its events are the relay's business if they are not out."""
+    world.handle(registration("ada"))
+    assert world.handle(registration("ada")) == [Done()]
+    assert len(world.published()) == 1
+    assert len(world.repository.commits) == 1
+
+
+def test_a_command_id_seen_twice_in_a_batch_counts_once(world: World) -> None:
+    """Both messages go, one outcome stays."""
+    assert world.handle(registration("ada"), registration("ada")) == [Done(), Done()]
+    assert world.published() == ["UserRegistered"]
+
+
+def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
+    """In the same batch and in a later one: the first command stands."""
+    first = registration("ada", id="c")
+    other = command("UnlockUser", "ada", id="c")
+    dead = Dead("CommandIdReused", "id: was used for another command")
+    assert world.handle(first, other) == [Done(), dead]
+    assert world.handle(other) == [dead]
+    assert world.published() == ["UserRegistered"]
+
+
+def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
+    """With the field named, and the secret gone."""
+    plain = registration("eve")
+    plain["body"] = plain["body"].replace(PASSWORD.value, "correct horse")
+    dead, done = world.handle(plain, registration("ada"))
+    assert isinstance(dead, Dead)
+    assert (dead.code, dead.detail.split(":")[0]) == ("InvalidField", "data.password_hash")
+    assert dead.body is not None
+    assert "correct horse" not in dead.body
+    assert done == Done()
+
+
+def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: World) -> None:
+    """A producer may be deployed before us; its secrets are nobody's all the same."""
+    body = json.loads(command("UnlockUser", "ada")["body"])
+    body |= {"type": "biome.user.HugUser.v1", "data": {"password": "correct horse"}}
+    assert world.handle(message(json.dumps(body), receives=3)) == [Later(8)]
+    [dead] = world.handle(message(json.dumps(body), receives=12))
+    assert isinstance(dead, Dead)
+    assert dead.code == "UnknownType"
+    assert "correct horse" not in str(dead.body)
+
+
+def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(
+    world: World,
+) -> None:
+    """And is rejected for good afterwards."""
+    assert world.handle(command("UnlockUser", "ada", age=5)) == [Later(2)]
+    assert world.published() == []
+    assert world.handle(command("UnlockUser", "ada", age=90)) == [Done()]
+    assert world.published() == ["CommandRejected"]
+
+
+def test_fifty_registrations_of_one_address_take_two_rounds(world: World) -> None:
+    """One wins; forty-nine are refused together."""
+    settled = world.handle(*(registration(f"u{n}", "Ada" if n % 2 else "ada") for n in range(50)))
+    assert settled == [Done()] * 50
+    assert len(world.repository.commits) == 2
+    assert sorted(world.published()) == ["CommandRejected"] * 49 + ["UserRegistered"]
+
+
+def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
+    """The address is read first, then whose it is; the outcome is kept under the id too."""
+    world.handle(registration("ada"))
+    reset = command(
+        "RequestPasswordReset",
+        None,
+        {
+            "email": "Ada@example.com",
+            "token_id": uid("t"),
+            "token_hash": "a" * 64,
+            "expires_at": "2026-11-23T00:00:00Z",
+        },
+        id="reset",
+    )
+    assert world.handle(reset) == [Done()]
+    assert len(world.repository.loads) == 3
+    assert CommandKey(None, uid("reset")) in world.store.outcomes
+    assert CommandKey(uid("ada"), uid("reset")) in world.store.outcomes
+    assert world.handle(reset) == [Done()]
+    assert world.published() == ["UserRegistered", "PasswordResetRequested"]
+
+
+def test_a_reset_for_nobody_has_no_effect_and_is_recorded(world: World) -> None:
+    """The answer must not tell whether an address is known."""
+    data: dict[str, object] = {
+        "email": "nobody@example.com",
+        "token_id": uid("t"),
+        "token_hash": "a" * 64,
+        "expires_at": "2026-11-23T00:00:00Z",
+    }
+    assert world.handle(command("RequestPasswordReset", None, data, id="reset")) == [Done()]
+    assert world.published() == ["CommandHadNoEffect"]
+    assert list(world.store.outcomes) == [CommandKey(None, uid("reset"))]
+
+
+def test_a_stale_user_is_read_and_decided_again(world: World) -> None:
+    """Another worker was faster; nothing of its work is lost."""
+    world.handle(registration("ada"))
+    rival = World(world.store)
+    rename = command("UpdateProfile", "ada", {"first_name": "Augusta"}, id="rival")
+    world.repository.before_commit = [lambda: rival.handle(rename)]
+    assert world.handle(command("UpdateProfile", "ada", {"last_name": "King"})) == [Done()]
+    ada = world.store.users[uid("ada")]
+    assert (ada.first_name, ada.last_name, ada.version) == ("Augusta", "King", 3)
+    assert len(world.slept) == 1
+
+
+def test_a_lasting_conflict_comes_back_later(world: World) -> None:
+    """After three attempts; the others of the batch are done."""
+    lost = CommitReport((), {0: Conflict.STALE})
+    world.repository.commit_reports = [lost] * MAX_ATTEMPTS
+    assert world.handle(registration("ada")) == [Later(2)]
+    assert len(world.repository.commits) == MAX_ATTEMPTS
+    assert world.published() == []
+
+
+def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> None:
+    """What is committed is done and published at once."""
+    rival = World(world.store)
+    world.repository.before_commit = [lambda: rival.handle(registration("x", "ada"))]
+    assert world.handle(registration("ada"), registration("eve")) == [Done(), Done()]
+    assert sorted(world.published()) == ["CommandRejected", "UserRegistered"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("down"), KeyError("a bug")])
+def test_a_store_that_cannot_be_read_sends_the_batch_back(world: World, error: Exception) -> None:
+    """Throttled, down or a bug of ours: nothing is lost."""
+    world.repository.load_errors = [error]
+    assert world.handle(registration("ada"), registration("eve")) == [Later(2), Later(2)]
+    assert world.handle(registration("ada")) == [Done()]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), ValueError("refused")])
+def test_a_change_that_fails_to_commit_comes_back_alone(world: World, error: Exception) -> None:
+    """The other changes of the round are committed."""
+    pointer = Pointer("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
+    world.repository.commit_reports = [CommitReport((pointer,), {}, {0: error})]
+    assert world.handle(registration("ada"), registration("eve", id="e")) == [Later(2), Done()]
+    assert world.published() == ["UserRegistered"]
+
+
+def test_what_fails_on_the_last_receive_is_dead_with_the_reason(world: World) -> None:
+    """The queue would give it up without one."""
+    world.repository.load_errors = [StoreUnavailableError("down")]
+    last = command("UnlockUser", "ada", receives=12)
+    assert world.handle(last) == [Dead("Unavailable", "the store did not answer")]
+
+
+def test_a_command_is_done_whatever_the_topic_says(world: World) -> None:
+    """The pointer stays, for the relay."""
+    world.publisher.down = True
+    assert world.handle(registration("ada")) == [Done()]
+    [pointer] = world.pointers()
+    assert [key.user_id for key in pointer.commands] == [uid("ada")]
+
+
+def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None:
+    """With one delay, so that its order stays; other groups go on."""
+    world.repository.load_errors = [StoreUnavailableError("down")]
+    old = registration("ada", group="a")
+    old["receives"] = 2
+    assert world.handle(old, registration("bob", group="b"), registration("eve", group="a")) == [
+        Later(4),
+        Later(2),
+        Later(4),
+    ]
+
+
+def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> None:
+    """What is not understood yet keeps what follows it; what is dead does not."""
+    unknown = json.loads(command("UnlockUser", "ada")["body"]) | {"type": "biome.user.HugUser.v1"}
+    waiting = message(json.dumps(unknown), group="a")
+    assert world.handle(waiting, registration("ada", group="a")) == [Later(2), Later(2)]
+    nonsense = message("nonsense", group="b")
+    dead, done = world.handle(nonsense, registration("bob", group="b"))
+    assert isinstance(dead, Dead)
+    assert done == Done()
+
+
+def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> None:
+    """One user a round."""
+    names = ["ada", "eve", "ada"]
+    settled = world.handle(
+        *(registration(n, id=f"{n} {i}", group="g") for i, n in enumerate(names))
+    )
+    assert settled == [Done()] * 3
+    assert [[c.user_id for c in changes] for changes in world.repository.commits] == [
+        [uid("ada")],
+        [uid("eve")],
+        [uid("ada")],
+    ]
+
+
+def test_an_empty_batch_is_no_work(world: World) -> None:
+    """Nothing is read or written."""
+    assert world.handle() == []
+    assert world.repository.loads == []
