@@ -1,0 +1,149 @@
+"""The command line's composition root: its clients, and the ports behind them, made when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from adapters.aws import client
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from worker.cli.errors import CliError, UsageError, missing
+from worker.settings import PREFIX, Settings, load_settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+    from domain.ports import Outbox, UserRepository
+
+READ_TIMEOUT = 30.0
+"""Seconds: more than the longest poll."""
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What one run of the command line talks to; nothing is called before it is used."""
+
+    settings: Settings
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """The client for queues."""
+        return client("sqs", read_timeout=READ_TIMEOUT)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        """The client for topics."""
+        return client("sns", read_timeout=READ_TIMEOUT)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        """The client for tables."""
+        return client("dynamodb", read_timeout=READ_TIMEOUT)
+
+    @cached_property
+    def repository(self) -> UserRepository:
+        """The store of users and outcomes.
+
+        Raises:
+            CliError: it is in another process's memory, or its table is missing.
+        """
+        self._require_shared_store()
+        return DynamoDBUserRepository(self.dynamodb, self.settings.table)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The outbox; errors as `repository`."""
+        self._require_shared_store()
+        return DynamoDBOutbox(self.dynamodb, self.settings.table)
+
+    def _require_shared_store(self) -> None:
+        if self.settings.repository == "memory":
+            raise CliError(
+                f"with {PREFIX}REPOSITORY=memory only the worker itself knows users and outcomes",
+                "follow the events instead, or use the dynamodb repository",
+            )
+        self.require_table()
+
+    @cached_property
+    def command_queue_url(self) -> str:
+        """Where commands go.
+
+        Raises:
+            CliError: the queue does not exist.
+        """
+        return self.queue_url(self.settings.command_queue)
+
+    @cached_property
+    def dead_letter_queue_url(self) -> str:
+        """Where dead letters lie; errors as `command_queue_url`."""
+        return self.queue_url(self.settings.dead_letter_queue)
+
+    def queue_url(self, name: str) -> str:
+        """Find a queue; errors as `command_queue_url`."""
+        try:
+            return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        except self.sqs.exceptions.QueueDoesNotExist as error:
+            is_dead = name == self.settings.dead_letter_queue
+            variable = "DEAD_LETTER_QUEUE" if is_dead else "COMMAND_QUEUE"
+            raise missing(f"queue {name}", PREFIX + variable) from error
+
+    @cached_property
+    def topic_arn(self) -> str:
+        """The topic of events: it is in the account and region of the command queue.
+
+        Raises:
+            CliError: the topic, or the command queue, does not exist.
+        """
+        name = self.settings.events_topic
+        queue_arn = self.sqs.get_queue_attributes(
+            QueueUrl=self.command_queue_url, AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        partition, _, region, account = queue_arn.split(":")[1:5]
+        arn = f"arn:{partition}:sns:{region}:{account}:{name}"
+        try:
+            self.sns.get_topic_attributes(TopicArn=arn)
+        except self.sns.exceptions.NotFoundException as error:
+            raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
+        return arn
+
+    def require_table(self) -> None:
+        """See that the table is there.
+
+        Raises:
+            CliError: it is not.
+        """
+        try:
+            self.dynamodb.describe_table(TableName=self.settings.table)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+                raise missing(f"table {self.settings.table}", f"{PREFIX}TABLE") from error
+            if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
+                return  # a reader needs no right to describe it
+            raise
+
+
+def aws(**overrides: object) -> Aws:
+    """Put together what the environment asks for.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    return Aws(load_settings(**overrides))
+
+
+def require_development(settings: Settings, what: str) -> None:
+    """Refuse in production.
+
+    Raises:
+        UsageError: the environment is production.
+    """
+    if settings.env == "prod":
+        raise UsageError(
+            f"{what} is for development, and {PREFIX}ENV is prod",
+            "deploy the resources of production with `deploy/`",
+        )

@@ -1,0 +1,73 @@
+"""An event as it came out of the topic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from domain.events import EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """A CloudEvent from the topic; what it lacks is empty, since anyone may publish there."""
+
+    id: str
+    type: str
+    user_id: str | None
+    sequence: int | None
+    command_id: str | None
+    time: datetime
+    """When it was committed; when it was received, if it does not say."""
+    received_at: float
+    """Seconds of the monotonic clock."""
+    data: dict[str, Any]
+    attributes: dict[str, Any]
+    """The whole of it."""
+
+    @classmethod
+    def parse(cls, body: str, received_at: float) -> Self:
+        """Read a body delivered raw.
+
+        Raises:
+            ValueError: it is not a CloudEvent in JSON.
+        """
+        event = json.loads(body)
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            raise ValueError("not a CloudEvent in JSON")
+        data = event.get("data")
+        sequence = str(event.get("sequence") or "")
+        return cls(
+            id=str(event.get("id") or ""),
+            type=event["type"],
+            user_id=_text(event.get("subject")),
+            sequence=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
+            command_id=_text(event.get("causationid")),
+            time=_time(event.get("time")),
+            received_at=received_at,
+            data=data if isinstance(data, dict) else {},
+            attributes=event,
+        )
+
+    @property
+    def name(self) -> str:
+        """The event's class name, or the whole type of one that is not known."""
+        return EVENTS[self.type].__name__ if self.type in EVENTS else self.type
+
+    @property
+    def category(self) -> str:
+        """The event's category, empty if it is not known."""
+        return EVENTS[self.type].category if self.type in EVENTS else ""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _time(value: object) -> datetime:
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.now(UTC)
