@@ -16,7 +16,8 @@ from worker.messages.fields import UUID_PATTERN, data_adapter
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _STRING = {"type": "string"}
 _UUID = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
-_EXTENSIONS = {"^[a-z0-9]+$": {"type": ["string", "integer", "boolean", "null"]}}
+_EXTENSION = {"type": ["string", "integer", "boolean", "null"]}
+_EXTENSION_NAME = {"pattern": "^[a-z0-9]{1,64}$"}
 
 
 def command_schema(kind: str) -> dict[str, Any]:
@@ -83,8 +84,8 @@ def _envelope(
         "properties": {"specversion": {"const": SPEC_VERSION}, "type": {"const": kind}}
         | properties,
         "required": required,
-        "patternProperties": _EXTENSIONS | {"^data$": {}},
-        "additionalProperties": False,
+        "propertyNames": _EXTENSION_NAME,
+        "additionalProperties": _EXTENSION,
     }
 
 
