@@ -128,7 +128,7 @@ class Access(UserState):
 
     def use_recovery_code(self, presented: TokenHash) -> Events:
         """Spend one recovery code."""
-        if not self.two_factor_enabled or self.two_factor is None:
+        if self.two_factor is None:
             raise RejectedError(RejectionCode.TWO_FACTOR_NOT_ENABLED)
         codes = self.two_factor.recovery_code_hashes
         left = tuple(code for code in codes if not same_hash(code, presented))

@@ -26,7 +26,7 @@ from tests.unit.domain.given import (
 LATER = SOON + timedelta(days=1)
 _START = c.StartSession(SESSION_ID, token("current"), SOON)
 _STARTED = {
-    "sessions": with_session(Session(SESSION_ID, token("current").stored, (), 3, SOON)),
+    "sessions": with_session(Session(SESSION_ID, token("current").stored, (), 3, SOON, revision=0)),
     "failed_logins": 0,
     "lock_count": 0,
     "locked_until": None,
@@ -229,13 +229,19 @@ TWO_FACTOR = [
         "a second factor is kept, its codes hashed once more",
         _ENABLE,
         events=(e.TwoFactorEnabled(),),
-        after={"two_factor_enabled": True, "two_factor": TwoFactor("ciphertext", _AT_REST)},
+        after={
+            "two_factor_enabled": True,
+            "two_factor": TwoFactor("ciphertext", _AT_REST, revision=0),
+        },
     ),
     Case(
         "a code that is listed twice works once",
         c.EnableTwoFactor("ciphertext", (token("code 0"), *map(token, _CODES))),
         events=(e.TwoFactorEnabled(),),
-        after={"two_factor_enabled": True, "two_factor": TwoFactor("ciphertext", _AT_REST)},
+        after={
+            "two_factor_enabled": True,
+            "two_factor": TwoFactor("ciphertext", _AT_REST, revision=0),
+        },
     ),
     Case(
         "a second factor is not replaced",

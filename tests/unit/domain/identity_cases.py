@@ -18,6 +18,7 @@ from tests.unit.domain.given import (
     USER_ID,
     Case,
     ada,
+    erased,
     out,
     password,
     token,
@@ -242,6 +243,12 @@ PASSWORD = [
     Case(
         "a reset for an address that is no longer the user's has no effect",
         c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON, NEW),
+        around={"user_id": None},
+    ),
+    Case(
+        "a reset for an address whose owner was erased has no effect",
+        c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON, ADA),
+        erased(),
         around={"user_id": None},
     ),
     Case(
