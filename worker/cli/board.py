@@ -142,8 +142,8 @@ class Board:
 
 
 def event_list(events: Iterable[ReceivedEvent]) -> str:
-    """List events by name."""
-    return ", ".join(event.name for event in events)
+    """List events by name, a line each."""
+    return "\n".join(event.name for event in events)
 
 
 def _name(outcome: Outcome) -> str:

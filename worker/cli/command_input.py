@@ -250,6 +250,7 @@ def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
 
 def _in_options(detail: str) -> str:
     """Name the option beside the attribute that it sets."""
+    detail = detail.removesuffix(" (user_id in a Celery task)")
     for attribute, option in {
         "subject:": "--user",
         "id:": "--id",
@@ -259,4 +260,4 @@ def _in_options(detail: str) -> str:
     }.items():
         if detail.startswith(attribute):
             return f"{detail} (option {option})"
-    return detail.removesuffix(" (user_id in a Celery task)")
+    return detail

@@ -83,12 +83,11 @@ def dev(
     Uses the AWS of AWS_ENDPOINT_URL if that is set, such as LocalStack, and else one embedded
     in this program that forgets everything when it ends. Ctrl-C ends it all.
 
-    [bold]Examples[/bold]
-
     \b
-      user-worker dev                        then `user-worker send ...` in another terminal
-      user-worker dev --samples              watch every kind of outcome, then go on
-      user-worker dev --samples --once       the same as a check, with an exit code
+    [bold]Examples[/bold]
+      user-worker dev                   then `user-worker send` elsewhere
+      user-worker dev --samples         watch every kind of outcome, go on
+      user-worker dev --samples --once  the same as a check, then end
     """
     from worker.cli.dev import DevOptions, develop
 
@@ -111,9 +110,8 @@ def provision(as_json: Json = False) -> int:
 
     Refused when USER_WORKER_ENV is prod.
 
-    [bold]Examples[/bold]
-
     \b
+    [bold]Examples[/bold]
       AWS_ENDPOINT_URL=http://127.0.0.1:4566 user-worker provision
     """
     from worker.cli.provision import provision_resources
@@ -137,11 +135,10 @@ def run(
 ) -> int:
     """Run a worker: `celery -A worker.app worker` with good defaults.
 
-    [bold]Examples[/bold]
-
     \b
+    [bold]Examples[/bold]
       user-worker run
-      user-worker run --concurrency 4 -- --loglevel DEBUG --max-tasks-per-child 1000
+      user-worker run --concurrency 4 -- --max-tasks-per-child 1000
     """
     from worker.cli.run import run_worker
 
@@ -187,15 +184,16 @@ def send(
 
     Prints their ids, a line each, or with --wait how they ended.
 
-    [bold]Examples[/bold]
-
     \b
-      user-worker send RegisterUser email=ada@example.com first_name=Ada last_name=Lovelace
-      'password_hash=$argon2id$v=19$m=19456,t=2,p=1$...' --wait 10
-      user-worker send AssignRole role=admin --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77
-      user-worker send BanUser --user UUID --data '{"reason": "fraud", "until": null}'
+    [bold]Examples[/bold]
+      user-worker send CreateUser email=ada@example.com first_name=Ada
+            last_name=Lovelace roles=customer,admin --wait 10
+      user-worker send AssignRole role=admin --user UUID
+      user-worker send BanUser --user UUID --data '{"reason": "fraud"}'
       user-worker send --file commands.jsonl
-      echo '{"type":"UnbanUser","user_id":"UUID","data":{}}' | user-worker send -
+      echo '{"type": "UnbanUser", "user_id": "UUID"}' | user-worker send -
+
+    A line of such a file is {"type", "data", "id"?, "user_id"?} or a whole CloudEvent.
     """
     from worker.cli.send import SendOptions, send_commands
 
@@ -234,9 +232,8 @@ def events(
 
     It subscribes a queue of its own, and removes it at the end.
 
-    [bold]Examples[/bold]
-
     \b
+    [bold]Examples[/bold]
       user-worker events
       user-worker events --category command --json | jq .data.code
     """
@@ -257,10 +254,9 @@ def outcome(
     Without --user it finds those that named no user: a registration, or a password reset by
     e-mail address.
 
-    [bold]Examples[/bold]
-
     \b
-      user-worker outcome 0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11 --user UUID --wait 10
+    [bold]Examples[/bold]
+      user-worker outcome COMMAND_ID --user USER_ID --wait 10
     """
     from worker.cli.show import show_outcome
 
@@ -277,9 +273,8 @@ def user(
 ) -> int:
     """Show a user as stored; of secrets only whether they are set.
 
-    [bold]Examples[/bold]
-
     \b
+    [bold]Examples[/bold]
       user-worker user ada@example.com --history
     """
     from worker.cli.show import show_user
@@ -291,9 +286,8 @@ def user(
 def status(as_json: Json = False) -> int:
     """Show queues, dead letters, outbox, table and topic; 3 if something is missing.
 
-    [bold]Examples[/bold]
-
     \b
+    [bold]Examples[/bold]
       user-worker status --json | jq .dead_letters
     """
     from worker.cli.status import show_status

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 
 from adapters.aws import client
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
-from worker.cli.errors import CliError, UsageError, missing
+from worker.cli.errors import CliError, UsageError, missing, no_region
 from worker.settings import PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
     from domain.ports import Outbox, UserRepository
+
+C = TypeVar("C", bound="BaseClient")
 
 READ_TIMEOUT = 30.0
 """Seconds: more than the longest poll."""
@@ -33,17 +36,17 @@ class Aws:
     @cached_property
     def sqs(self) -> SQSClient:
         """The client for queues."""
-        return client("sqs", read_timeout=READ_TIMEOUT)
+        return _in_a_region(client("sqs", read_timeout=READ_TIMEOUT))
 
     @cached_property
     def sns(self) -> SNSClient:
         """The client for topics."""
-        return client("sns", read_timeout=READ_TIMEOUT)
+        return _in_a_region(client("sns", read_timeout=READ_TIMEOUT))
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
         """The client for tables."""
-        return client("dynamodb", read_timeout=READ_TIMEOUT)
+        return _in_a_region(client("dynamodb", read_timeout=READ_TIMEOUT))
 
     @cached_property
     def repository(self) -> UserRepository:
@@ -125,6 +128,13 @@ class Aws:
             if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
                 return  # a reader needs no right to describe it
             raise
+
+
+def _in_a_region(made: C) -> C:
+    """Give a client back that knows its region; with an endpoint set, boto3 lets one do without."""
+    if not made.meta.region_name:
+        raise no_region()
+    return made
 
 
 def aws(**overrides: object) -> Aws:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.text import Text
 
@@ -32,7 +33,8 @@ POLL = 2
 PAUSE = 5.0
 """Seconds between two streams of samples with --keep-going."""
 _LOG_LINES = 12
-_EMBEDDED = {
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_EMULATOR = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -59,9 +61,9 @@ def develop(options: DevOptions) -> int:
     _check(options, settings.repository)
     try:
         with stop_on_signals(), contextlib.ExitStack() as stack:
+            stack.callback(output.stderr().print, "stopped; nothing is left running", style="dim")
             _develop(options, stack)
     except KeyboardInterrupt:
-        output.stderr().print("\nstopped; nothing is left running", style="dim")
         return ExitCode.INTERRUPTED if options.once else ExitCode.OK
     return ExitCode.OK
 
@@ -86,14 +88,14 @@ def _given_endpoint() -> str | None:
 
 def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     given = _given_endpoint()
-    if given is None:
-        stack.enter_context(_embedded_aws(options.port))
+    stack.enter_context(_embedded_aws(options.port) if given is None else _given_aws(given))
     aws = composition.aws()
     make_resources(aws)
     log = stack.enter_context(_log_file())
     tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
     arguments = celery_arguments(aws.settings, options.pool, options.concurrency)
     worker = stack.enter_context(WorkerProcess(arguments, log))
+    stack.callback(output.stderr().print, "\nstopping the worker ...", style="dim")
     _introduce(aws, worker, options, given)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
@@ -154,18 +156,34 @@ def _ended(worker: WorkerProcess, what: str) -> CliError:
 @contextlib.contextmanager
 def _embedded_aws(port: int | None) -> Iterator[None]:
     """Run an AWS of our own; meanwhile the environment names it and nothing else."""
-    before = dict(os.environ)
     output.stderr().print("starting an embedded AWS ...", style="dim")
-    with EmbeddedAws(port) as embedded:
-        for name in before:
+    with EmbeddedAws(port) as embedded, _environment():
+        for name in list(os.environ):
             if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN")):
                 del os.environ[name]
-        os.environ.update(_EMBEDDED, AWS_ENDPOINT_URL=embedded.endpoint_url)
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        os.environ.update(_EMULATOR, AWS_ENDPOINT_URL=embedded.endpoint_url)
+        yield
+
+
+@contextlib.contextmanager
+def _given_aws(endpoint: str) -> Iterator[None]:
+    """Use the AWS that the environment names; an emulator on this machine takes any credentials."""
+    with _environment():
+        if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
+            for name, value in _EMULATOR.items():
+                os.environ.setdefault(name, value)
+        yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Put the environment back at the end."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -209,7 +227,7 @@ def _say_what_next(given: str | None) -> None:
     console = output.stdout()
     console.print()
     console.print("Following the events; Ctrl-C ends everything. In another terminal:")
-    names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMBEDDED]
+    names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
     console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
     for line in (
         "user-worker send CreateUser email=alan@example.com first_name=Alan last_name=Turing "

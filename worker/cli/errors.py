@@ -52,6 +52,9 @@ _ADVICE_CREDENTIALS = (
 _ADVICE_ENDPOINT = (
     "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
 )
+_ADVICE_NETWORK = (
+    "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
+)
 _ADVICE_PROVISION = "create it with `user-worker provision`, or correct {variable} or the region"
 _MISSING = {
     "AWS.SimpleQueueService.NonExistentQueue": ("a queue", "USER_WORKER_COMMAND_QUEUE"),
@@ -86,6 +89,11 @@ def missing(what: str, variable: str) -> CliError:
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
         place += f" at {endpoint}"
     return CliError(f"no {what} in {place}", _ADVICE_PROVISION.format(variable=variable))
+
+
+def no_region() -> CliError:
+    """Say that the region is not known."""
+    return CliError("no AWS region", "set AWS_DEFAULT_REGION, such as us-east-1")
 
 
 def explain(error: BaseException) -> CliError | None:
@@ -130,6 +138,8 @@ def _explain_own(error: BaseException) -> CliError | None:
 def _explain_configuration(error: Exception) -> CliError:
     """Say what the SDK lacks, with our own advice where the SDK's error is known."""
     text, _, advice = str(error).partition(": ")
+    if "region" in text:
+        return no_region()
     if "credentials" in text:
         return CliError(text, _ADVICE_CREDENTIALS)
     cause = error.__cause__
@@ -147,12 +157,14 @@ def _explain_sdk(error: BaseException) -> CliError | None:
         case sdk.ProfileNotFound():
             return CliError("AWS_PROFILE names no profile of the AWS configuration", "correct it")
         case sdk.NoRegionError():
-            return CliError("no AWS region", "set AWS_DEFAULT_REGION, such as us-east-1")
+            return no_region()
         case sdk.InvalidRegionError():
             return CliError("AWS_DEFAULT_REGION is not the name of a region", "correct it")
-        case sdk.HTTPClientError():
+        case sdk.ConnectionError() | sdk.HTTPClientError():
             endpoint = error.kwargs.get("endpoint_url") or "AWS"
-            return CliError(f"nothing answers at {_origin(endpoint)}", _ADVICE_ENDPOINT)
+            here = "amazonaws.com" not in endpoint
+            advice = _ADVICE_ENDPOINT if here else _ADVICE_NETWORK
+            return CliError(f"nothing answers at {_origin(endpoint)}", advice)
         case sdk.ClientError():
             return _explain_answer(error)
         case sdk.BotoCoreError():

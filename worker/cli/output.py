@@ -58,7 +58,7 @@ def data_text(data: Mapping[str, object]) -> str:
 
 def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
     """Write an event on one line: time, type, sequence, user, data."""
-    line = Text(f"{clock(event.time)}  ", style="dim")
+    line = Text.assemble((f"{clock(event.time)}  ", "dim"))
     line.append("<- ", style="green")
     line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
     line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
@@ -145,9 +145,9 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
 # --- the rest ---
 
 
-def plain_table(*columns: str) -> Table:
+def plain_table(*columns: str, gap: int = 2) -> Table:
     """Make a table that reads well on a terminal and in a pipe alike."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

@@ -123,7 +123,7 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
     plain = {**eve.registration, "password_hash": PLAINTEXT}
     first = ada.command("RegisterUser", "signs up", ada.registration)
     again = replace(
-        first, about="Ada: the same message again", expected=DUPLICATE, repeats=True
+        first, about="Ada, the message again", expected=DUPLICATE, repeats=True
     )
     return [
         [
@@ -137,17 +137,17 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
                 "RegisterUser", "wants ADA@...", taken, rejected("EmailTaken")
             ),
             eve.command(
-                "RegisterUser", "sends a password in clear", plain, dead("InvalidField")
+                "RegisterUser", "sends a plain password", plain, dead("InvalidField")
             ),
             ada.login("logs in"),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
             ada.rotation(0, "takes the next token"),
-            mallory.login("logs in, though banned", rejected("UserBanned")),
-            grace.command("UnbanUser", "is unbanned for nothing", None, NO_EFFECT),
+            mallory.login("logs in, banned", rejected("UserBanned")),
+            grace.command("UnbanUser", "is unbanned in vain", None, NO_EFFECT),
         ],
-        [ada.rotation(0, "shows the used token", rejected("RefreshTokenReused"))],
+        [ada.rotation(0, "reuses the old token", rejected("RefreshTokenReused"))],
     ]
 
 

@@ -75,10 +75,9 @@ class SampleStream:
         message_ids = send_bodies(self._aws.sqs, self._aws.command_queue_url, messages)
         board.sent(samples, message_ids, sent_at)
         for sample in samples:
-            line = Text(f"{output.clock(datetime.now(UTC))}  ", style="dim")
-            line.append("-> ", style="cyan")
-            line.append(f"{sample.name:<31} ", style="cyan")
-            console.print(line.append(sample.about))
+            time_of_day = f"{output.clock(datetime.now(UTC))}  "
+            name = f"-> {sample.name:<31} "
+            console.print(Text.assemble((time_of_day, "dim"), (name, "cyan"), sample.about))
 
     def _observe(self, board: Board) -> None:
         board.events(self._look(0))
@@ -139,14 +138,14 @@ class SampleStream:
 
 def result_table(entries: Sequence[Entry], *, wide: bool) -> Table:
     """Lay out what became of each sample: a line each, or two on narrow terminals."""
-    table = output.plain_table("command", "", "outcome", "events", "took")
+    table = output.plain_table("command", "", "outcome", "events", "took", gap=2 if wide else 1)
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     table.columns[1].header = "sample" if wide else ""
     table.columns[-1].justify = "right"
     for entry in entries:
-        name, about = Text(entry.sample.name, style="cyan"), Text(entry.sample.about)
+        name, about = Text.assemble((entry.sample.name, "cyan")), Text(entry.sample.about)
         took = f"{entry.milliseconds:.0f} ms" if entry.outcome else ""
-        detail = output.printable(entry.detail).replace(", ", ",\n")
+        detail = "\n".join(output.printable(line) for line in entry.detail.split("\n"))
         if not wide:
             name, about = name.append(f"\n  {about}", style="dim"), Text()
         table.add_row(name, about, _outcome_text(entry, wide=wide), detail, took)
@@ -160,9 +159,9 @@ def _outcome_text(entry: Entry, *, wide: bool) -> Text:
     kind = "dead letter" if word == "dead" else word
     code = rest.removeprefix("letter ")
     style = _STYLES.get(word.rstrip(","), "bold red")
-    text = Text(kind, style=style)
+    text = Text.assemble((kind, style))
     if code:
-        text.append(f" {code}" if wide else f"\n{code}")
+        text.append(f" {code}" if wide else f"\n{code}", style=style)
     if entry.outcome and not entry.as_expected:
         text.append(f"\nshould be {entry.sample.expected}", style="bold red")
     return text
