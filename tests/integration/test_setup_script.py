@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "setup-localstack.sh"
+SCRIPT_FOR_WINDOWS = SCRIPT.with_name("Setup-LocalStack.ps1")
 NOTES_ITS_CALLS = """#!/bin/sh
 echo "$*" >> "$CALLS"
 case "$*" in "$REFUSES"*) exit 1 ;; esac
@@ -91,3 +93,10 @@ def test_it_stops_at_the_step_that_fails(docker: Path, refuses: str, says: str) 
     assert calls[-1].startswith(refuses)
     assert says in result.stderr
     assert "Next:" not in result.stdout
+
+
+def test_the_script_for_windows_takes_the_same_steps(docker: Path) -> None:
+    """PowerShell is not here to run it, but what it asks of docker, in which order, can be read."""
+    _, calls = run(docker)
+    asked = re.findall(r"Invoke-Docker @\(([^)]*)\)", SCRIPT_FOR_WINDOWS.read_text())
+    assert [" ".join(re.findall("'([^']*)'", words)) for words in asked] == calls
