@@ -1,0 +1,362 @@
+"""A proxy before the AWS endpoint, on 127.0.0.1, that can go wrong in chosen ways.
+
+    with FaultyProxy(aws_endpoint) as proxy:
+        fault = proxy.inject(Unavailable(), "ReceiveMessage", seconds=3)
+        ...                             # AWS_ENDPOINT_URL=proxy.url for whoever shall suffer
+        assert fault.hits and proxy.calls["DeleteMessageBatch"] == 1
+
+Operations are named as AWS names them (`TransactWriteItems`, `PublishBatch`, ...); `*` is any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol, Self
+from urllib.parse import parse_qs, urlsplit
+
+ANY = "*"
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered, or would have."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Exchange(Protocol):
+    """One request, as a fault may treat it."""
+
+    def forward(self) -> Answer:
+        """Have the real service do it."""
+        ...
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the client."""
+        ...
+
+    def answer_half(self, answer: Answer) -> None:
+        """Answer the client half, and hang up."""
+        ...
+
+    def reset(self) -> None:
+        """Hang up by a TCP reset."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let the client wait, unless the proxy closes."""
+        ...
+
+    @property
+    def query_protocol(self) -> bool:
+        """Whether errors are told in XML, as to SNS's clients."""
+        ...
+
+
+class Fault(Protocol):
+    """A way of going wrong."""
+
+    def strike(self, exchange: Exchange) -> None:
+        """Treat one request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service refuses, and does nothing."""
+
+    status: int
+    code: str
+
+    def strike(self, exchange: Exchange) -> None:
+        """Answer with the error in the protocol that the client speaks."""
+        if exchange.query_protocol:
+            headers = {"Content-Type": "text/xml"}
+            body = (
+                "<ErrorResponse><Error><Type>Sender</Type>"
+                f"<Code>{self.code}</Code><Message>injected</Message></Error>"
+                "<RequestId>injected</RequestId></ErrorResponse>"
+            ).encode()
+        else:
+            headers = {"Content-Type": "application/x-amz-json-1.0"}
+            body = json.dumps({"__type": f"injected#{self.code}", "message": "injected"}).encode()
+        exchange.answer(Answer(self.status, headers, body))
+
+
+class Unavailable(Refused):
+    """HTTP 503."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "ServiceUnavailable")
+
+
+class Throttled(Refused):
+    """HTTP 400 with the code of a throttled call."""
+
+    def __init__(self, code: str = "ThrottlingException") -> None:
+        super().__init__(400, code)
+
+
+class Denied(Refused):
+    """HTTP 403: no permission."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "AccessDenied")
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The connection is reset before anything is done."""
+
+    def strike(self, exchange: Exchange) -> None:
+        """Reset."""
+        exchange.reset()
+
+
+@dataclass(frozen=True, slots=True)
+class LostAnswer:
+    """The service does it, but the connection is reset before the answer."""
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward, then reset."""
+        exchange.forward()
+        exchange.reset()
+
+
+@dataclass(frozen=True, slots=True)
+class HalfAnswer:
+    """The service does it, but half of the answer is lost."""
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward, then send half."""
+        exchange.answer_half(exchange.forward())
+
+
+@dataclass(frozen=True, slots=True)
+class Junk:
+    """Something answers 200 that is not AWS."""
+
+    body: bytes = b"<html>welcome to the hotel</html>"
+
+    def strike(self, exchange: Exchange) -> None:
+        """Answer with something else."""
+        exchange.answer(Answer(200, {"Content-Type": "text/html"}, self.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing is done and nothing answered, until the client's patience ends."""
+
+    seconds: float = 120
+
+    def strike(self, exchange: Exchange) -> None:
+        """Wait, then reset."""
+        exchange.wait(self.seconds)
+        exchange.reset()
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """The answer is right, but late."""
+
+    seconds: float
+
+    def strike(self, exchange: Exchange) -> None:
+        """Wait, then forward."""
+        exchange.wait(self.seconds)
+        exchange.answer(exchange.forward())
+
+
+@dataclass(slots=True)
+class Injection:
+    """A fault with its limits, and how often it struck."""
+
+    fault: Fault
+    operation: str
+    times: int | None
+    until: float
+    hits: int = 0
+
+    def takes(self, operation: str, now: float) -> bool:
+        """Say whether it strikes this request, counting it if so."""
+        spent = self.times is not None and self.hits >= self.times
+        if spent or now >= self.until or self.operation not in (operation, ANY):
+            return False
+        self.hits += 1
+        return True
+
+
+@dataclass(slots=True)
+class FaultyProxy:
+    """Forwards to `target`, a URL, unless an injected fault strikes. Use it as a `with` block."""
+
+    target: str
+    calls: Counter[str] = field(default_factory=Counter)
+    """Requests so far by operation, struck or not."""
+    _injections: list[Injection] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: threading.Event = field(default_factory=threading.Event)
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> Self:
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def inject(
+        self,
+        fault: Fault,
+        operation: str = ANY,
+        *,
+        times: int | None = None,
+        seconds: float | None = None,
+    ) -> Injection:
+        """Let a fault strike an operation so many times, or so many seconds from now, or both.
+
+        Of several that apply, the first one injected strikes.
+        """
+        until = float("inf") if seconds is None else time.monotonic() + seconds
+        injection = Injection(fault, operation, times, until)
+        with self._lock:
+            self._injections.append(injection)
+        return injection
+
+    def clear(self) -> None:
+        """Take all faults back."""
+        with self._lock:
+            self._injections.clear()
+
+    def fault_for(self, operation: str) -> Fault | None:
+        """Count a request and choose what strikes it."""
+        with self._lock:
+            self.calls[operation] += 1
+            now = time.monotonic()
+            return next((i.fault for i in self._injections if i.takes(operation, now)), None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, unless the proxy closes."""
+        self._closed.wait(seconds)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that hang up are what is wanted here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One client connection; a thread of its own."""
+
+    proxy: FaultyProxy
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    _upstream: http.client.HTTPConnection | None = None
+    _body = b""
+
+    def do_POST(self) -> None:  # the base class finds it by name
+        """Forward one request, or let a fault have it."""
+        self._body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.proxy.fault_for(self._operation())
+        try:
+            if fault is None:
+                self.answer(self.forward())
+            else:
+                fault.strike(self)
+        except OSError:  # the client, or the service, hung up
+            self.close_connection = True
+
+    do_GET = do_POST  # noqa: N815
+
+    def _operation(self) -> str:
+        target = self.headers.get("X-Amz-Target")
+        if target:
+            return target.rpartition(".")[2]
+        return parse_qs(self._body.decode("latin-1")).get("Action", ["?"])[0]
+
+    @property
+    def query_protocol(self) -> bool:
+        """See `Exchange`, as for the rest."""
+        return "X-Amz-Target" not in self.headers
+
+    def forward(self) -> Answer:
+        """Have the real service do it."""
+        parts = urlsplit(self.proxy.target)
+        if self._upstream is None:
+            self._upstream = http.client.HTTPConnection(
+                parts.hostname or "", parts.port, timeout=60
+            )
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+        self._upstream.request(self.command, self.path, self._body, headers)
+        response = self._upstream.getresponse()
+        kept = {k: v for k, v in response.getheaders() if k.lower() not in _HOP_BY_HOP}
+        return Answer(response.status, kept, response.read())
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the client."""
+        self._send(answer, answer.body)
+
+    def answer_half(self, answer: Answer) -> None:
+        """Send half of the body that the header promises, and hang up."""
+        self._send(answer, answer.body[: len(answer.body) // 2])
+        self.wfile.flush()
+        self.close_connection = True
+
+    def _send(self, answer: Answer, body: bytes) -> None:
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def reset(self) -> None:
+        """Hang up by a TCP reset."""
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        # both files over the socket must go before the descriptor does, and the reset with it
+        with contextlib.suppress(OSError):
+            self.rfile.close()
+            self.wfile.close()
+        self.connection.close()
+
+    def wait(self, seconds: float) -> None:
+        """Let the client wait."""
+        self.proxy.wait(seconds)
+
+    def finish(self) -> None:
+        """Hang up on the service with the client."""
+        if self._upstream is not None:
+            self._upstream.close()
+        if not self.wfile.closed:
+            super().finish()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Log nothing."""

@@ -1,0 +1,194 @@
+"""A real `celery worker` process on the test application, and the queues it works on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3.session
+
+from tests.conftest import ResourceNames
+
+ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+    """Look until what is seen is true; give it.
+
+    Raises:
+        AssertionError: it is not, in so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or look} (saw {seen!r})"
+        time.sleep(0.02)
+    return seen
+
+
+@dataclass(slots=True)
+class Queues:
+    """A command queue and its dead-letter queue, made for one test."""
+
+    names: ResourceNames
+    sqs: Any
+    url: str = ""
+    dead_letter_url: str = ""
+
+    @classmethod
+    def create(cls, names: ResourceNames, endpoint: str, visibility_timeout: int) -> Queues:
+        """Make both; FIFO if their names say so."""
+        sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
+        queues = cls(names, sqs)
+        fifo = {"FifoQueue": "true"} if names.command_queue.endswith(".fifo") else {}
+        attributes = {"VisibilityTimeout": str(visibility_timeout), **fifo}
+        queues.url = sqs.create_queue(QueueName=names.command_queue, Attributes=attributes)[
+            "QueueUrl"
+        ]
+        queues.dead_letter_url = sqs.create_queue(
+            QueueName=names.dead_letter_queue, Attributes=fifo
+        )["QueueUrl"]
+        return queues
+
+    def delete(self) -> None:
+        """Delete both."""
+        for url in (self.url, self.dead_letter_url):
+            self.sqs.delete_queue(QueueUrl=url)
+
+    def send(self, *bodies: str | dict[str, Any], group: str | None = None) -> list[str]:
+        """Send bodies in order, ten a call; give the message ids."""
+        texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
+        ids: list[str] = []
+        for start in range(0, len(texts), 10):
+            entries = [
+                {"Id": str(i), "MessageBody": text, **self._fifo(group, start + i)}
+                for i, text in enumerate(texts[start : start + 10])
+            ]
+            answer = self.sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
+            assert not answer.get("Failed")
+            ids += [row["MessageId"] for row in answer["Successful"]]
+        return ids
+
+    @staticmethod
+    def _fifo(group: str | None, number: int) -> dict[str, str]:
+        if group is None:
+            return {}
+        unique = f"{group}-{number}-{time.monotonic_ns()}"
+        return {"MessageGroupId": group, "MessageDeduplicationId": unique}
+
+    def depth(self) -> tuple[int, int]:
+        """Count the visible and the invisible messages."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
+        visible, invisible = (int(answer["Attributes"][name]) for name in names)
+        return visible, invisible
+
+    def empty(self) -> bool:
+        """Say whether nothing is left."""
+        return self.depth() == (0, 0)
+
+    def dead_letters(self, count: int, seconds: float = 10.0) -> list[dict[str, Any]]:
+        """Take so many messages from the dead-letter queue."""
+        letters: list[dict[str, Any]] = []
+        deadline = time.monotonic() + seconds
+        while len(letters) < count and time.monotonic() < deadline:
+            letters += self.sqs.receive_message(
+                QueueUrl=self.dead_letter_url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=1,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            ).get("Messages", [])
+        return letters
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One running worker, in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    record_file: Path
+    log_file: Path
+    stopped_after: float = field(default=0.0)
+
+    @property
+    def log(self) -> str:
+        """All that it wrote so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def records(self, event: str | None = None) -> list[dict[str, Any]]:
+        """What the handler recorded: a line when a batch starts and one when it ends."""
+        if not self.record_file.exists():
+            return []
+        lines = self.record_file.read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [row for row in rows if event in (None, row["event"])]
+
+    def handled(self, event: str = "end") -> list[str]:
+        """Ids of the messages that ended (or started), in order."""
+        return [m["message_id"] for row in self.records(event) for m in row["messages"]]
+
+    def ready(self) -> WorkerProcess:
+        """Wait until it takes messages."""
+        eventually(lambda: "ready." in self.log or self.process.poll() is not None, 30, "ready")
+        assert self.process.poll() is None, self.log
+        return self
+
+    def send_signal(self, number: int, *, group: bool = False) -> None:
+        """Send a signal to the parent, or to the whole process group."""
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+    def stop(
+        self, number: int = signal.SIGTERM, *, group: bool = False, seconds: float = 15
+    ) -> int:
+        """Have it stop and wait for that; give the exit code."""
+        began = time.monotonic()
+        self.send_signal(number, group=group)
+        code = self.process.wait(15)
+        self.stopped_after = time.monotonic() - began
+        return code
+
+
+@contextlib.contextmanager
+def worker(
+    names: ResourceNames,
+    endpoint: str,
+    folder: Path,
+    options: Sequence[str] = ("-P", "solo"),
+    *,
+    app: str = "tests.e2e.batch_app",
+    **environment: str,
+) -> Iterator[WorkerProcess]:
+    """Run a worker while the block runs; whatever is left of it is killed after."""
+    mark = f"{len(list(folder.iterdir()))}"
+    record_file, log_file = folder / f"record-{mark}", folder / f"log-{mark}"
+    env = os.environ | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "USER_WORKER_COMMAND_QUEUE": names.command_queue,
+        "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
+        "RECORD_FILE": str(record_file),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "USER_WORKER_CREATE_RESOURCES": "false",
+        **environment,
+    }
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", *options]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            command, env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield WorkerProcess(process, record_file, log_file)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
