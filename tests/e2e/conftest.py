@@ -1,0 +1,67 @@
+"""Systems for end-to-end tests: one for each test, and one with two workers that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import PREFORK, THREADS, Message, System, decided
+from tests.e2e.worker_process import WorkerProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two running worker processes, of different pools, on one system."""
+
+    system: System
+    workers: tuple[WorkerProcess, WorkerProcess]
+
+    def told(self, sent: Message) -> list[str]:
+        """Give what the workers logged of a command, delivery by delivery."""
+        lines = [line for worker in self.workers for line in decided(worker)]
+        return [line["outcome"] for line in lines if line["command_id"] == sent.command_id]
+
+    def share(self, scene: Callable[[], None]) -> None:
+        """Play a scene until both workers had a part in it; each time must go well.
+
+        Which of two workers a queue gives its messages to is its own affair.
+        """
+        for _ in range(10):
+            before = [len(decided(worker)) for worker in self.workers]
+            scene()
+            after = [len(decided(worker)) for worker in self.workers]
+            if all(n > m for n, m in zip(after, before, strict=True)):
+                return
+        pytest.fail("one worker got everything, ten times")
+
+
+@pytest.fixture
+def system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
+    """A system for this test alone, without a worker."""
+    system = System.create(aws_endpoint, tmp_path)
+    yield system
+    system.delete()
+
+
+@pytest.fixture
+def fifo_system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
+    """As `system`, with FIFO queues and a FIFO topic."""
+    system = System.create(aws_endpoint, tmp_path, fifo=True)
+    yield system
+    system.delete()
+
+
+@pytest.fixture(scope="session")
+def pair(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two workers on one system, for all tests that ask for them.
+
+    Starting a worker costs seconds. Such tests are of one xdist group, use users and addresses
+    of their own, and leave both workers running.
+    """
+    system = System.create(aws_endpoint, tmp_path_factory.mktemp("pair"))
+    with system.worker(PREFORK) as first, system.worker(THREADS) as second:
+        yield Pair(system, (first.ready(), second.ready()))
+    system.delete()

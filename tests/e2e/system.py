@@ -1,0 +1,251 @@
+"""All that a real worker works with: table, queues, topic, and a subscriber that listens in.
+
+A test sends commands, has real `celery -A worker.app worker` processes work on them, and then
+looks at what is left: outcomes in the table, events at the subscriber, messages in the queues.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+
+from adapters.dynamodb.outbox import DynamoDBOutbox
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from adapters.provision import provision
+from domain.commands import Command
+from domain.model import User
+from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot
+from tests.builders import register
+from tests.conftest import ResourceNames
+from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
+from worker.bootstrap import resources
+from worker.messages import render_command, render_events
+from worker.messages.commands import command_data
+from worker.settings import Settings, load_settings
+
+THREADS = ("-P", "threads", "-c", "2")
+PREFORK = ("-P", "prefork", "-c", "2")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A command as its producer sends it; equal bodies are the same command sent again."""
+
+    command_id: str
+    user_id: str | None
+    body: str
+
+    @property
+    def key(self) -> CommandKey:
+        """Where its outcome is."""
+        return CommandKey(self.user_id, self.command_id)
+
+
+def message(command: Command, user_id: str | None, **extensions: str | int | None) -> Message:
+    """Make a new message of a command; without a user, it names one by e-mail."""
+    command_id = str(uuid4())
+    body = render_command(
+        command.type,
+        command_data(command),
+        command_id=command_id,
+        source="/test",
+        user_id=user_id,
+        **extensions,
+    )
+    return Message(command_id, user_id, body)
+
+
+def event_ids(outcomes: Iterable[Outcome]) -> set[str]:
+    """Give the ids of the events that outcomes have to show on the topic."""
+    return {event.event_id for outcome in outcomes for event in render_events(outcome)}
+
+
+def log_lines(worker: WorkerProcess, event: str | None = None) -> list[dict[str, Any]]:
+    """Give what a worker logged in JSON; its banner and a line half written are left out."""
+    rows: list[dict[str, Any]] = []
+    for line in worker.log.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and event in (None, row.get("event")):
+            rows.append(row)
+    return rows
+
+
+def decided(worker: WorkerProcess) -> list[dict[str, Any]]:
+    """Give a worker's line of each command that it settled."""
+    return log_lines(worker, "command")
+
+
+@dataclass(slots=True)
+class System:
+    """One table, queue with its dead-letter queue, topic and subscription, and who looks at them.
+
+    What the test itself does goes to AWS directly, whatever endpoint its workers are given.
+    """
+
+    names: ResourceNames
+    endpoint: str
+    folder: Path
+    queues: Queues
+    repository: DynamoDBUserRepository
+    outbox: DynamoDBOutbox
+    events_url: str
+    _events: list[dict[str, Any]] = field(default_factory=list)
+
+    _topic_arn: str = ""
+
+    @classmethod
+    def create(cls, endpoint: str, folder: Path, *, fifo: bool = False, **settings: Any) -> System:
+        """Make everything, under names that nobody else has."""
+        names = ResourceNames.unique(fifo=fifo)
+        chosen = load_settings(**(asdict(names) | {"env": "test"} | settings))
+        dynamodb, sqs, sns = (
+            boto3.client(service, endpoint_url=endpoint)  # type: ignore[call-overload]
+            for service in ("dynamodb", "sqs", "sns")
+        )
+        made = provision(resources(chosen), dynamodb, sqs, sns)
+        urls = made.queue_urls
+        queues = Queues(names, sqs, urls[names.command_queue], urls[names.dead_letter_queue])
+        return cls(
+            names,
+            endpoint,
+            folder,
+            queues,
+            DynamoDBUserRepository(dynamodb, names.table),
+            DynamoDBOutbox(dynamodb, names.table),
+            _subscribe(sqs, sns, made.topic_arn, chosen),
+            _topic_arn=made.topic_arn,
+        )
+
+    def delete(self) -> None:
+        """Delete everything."""
+        boto3.client("dynamodb", endpoint_url=self.endpoint).delete_table(
+            TableName=self.names.table
+        )
+        boto3.client("sns", endpoint_url=self.endpoint).delete_topic(TopicArn=self._topic_arn)
+        self.queues.delete()
+        self.queues.sqs.delete_queue(QueueUrl=self.events_url)
+
+    def worker(
+        self,
+        options: Sequence[str] = THREADS,
+        *,
+        endpoint: str | None = None,
+        **environment: str,
+    ) -> AbstractContextManager[WorkerProcess]:
+        """Run a worker on it; `environment` are settings without their prefix, upper case."""
+        return worker(
+            self.names,
+            endpoint or self.endpoint,
+            self.folder,
+            options,
+            app="worker.app",
+            USER_WORKER_ENV="test",
+            USER_WORKER_TABLE=self.names.table,
+            USER_WORKER_EVENTS_TOPIC=self.names.events_topic,
+            **{f"USER_WORKER_{name}": value for name, value in environment.items()},
+        )
+
+    def quiet(self, seconds: float = 20) -> None:
+        """Wait until all that was sent is settled, and all that was published has come out.
+
+        What has come out is known by a last command of a user of its own, whose event is behind
+        all others.
+        """
+        eventually(self.queues.empty, seconds, "an empty queue")
+        last = message(register(f"last-{uuid4().hex}"), str(uuid4()))
+        self.published(self.do(last, seconds=seconds), seconds)
+        eventually(self.queues.empty, seconds, "an empty queue")
+
+    # --- in --------------------------------------------------------------------------------
+
+    def send(self, *messages: Message, group: str | None = None) -> None:
+        """Put messages on the queue, in order."""
+        self.queues.send(*[message.body for message in messages], group=group)
+
+    def do(self, *messages: Message, seconds: float = 20) -> list[Outcome]:
+        """Send messages and wait for their outcomes, one a message, in their order."""
+        self.send(*messages)
+        return self.outcomes(messages, seconds)
+
+    # --- out -------------------------------------------------------------------------------
+
+    def outcomes(self, messages: Sequence[Message], seconds: float = 20) -> list[Outcome]:
+        """Wait until every message has its outcome; give them, one a message, in their order."""
+        found: dict[CommandKey, Outcome] = {}
+
+        def complete() -> bool:
+            missing = {message.key for message in messages} - found.keys()
+            found.update(self.load(outcomes=missing).outcomes)
+            return len(missing - found.keys()) == 0
+
+        eventually(complete, seconds, f"an outcome for each of {len(messages)} messages")
+        return [found[message.key] for message in messages]
+
+    def load(self, **wanted: Any) -> Snapshot:
+        """Read from the table; the arguments are those of `LoadRequest`."""
+        return self.repository.load(LoadRequest(**wanted))
+
+    def user(self, user_id: str) -> User:
+        """Read a user who is there."""
+        user = self.repository.get(user_id)
+        assert user is not None
+        return user
+
+    def events(self) -> list[dict[str, Any]]:
+        """Take what came out of the topic; give all events so far, doubles too, as they came."""
+        while True:
+            answer = self.queues.sqs.receive_message(
+                QueueUrl=self.events_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            )
+            rows = answer.get("Messages", [])
+            if not rows:
+                return self._events
+            self._events += [json.loads(row["Body"]) for row in rows]
+            entries = [
+                {"Id": str(i), "ReceiptHandle": row["ReceiptHandle"]} for i, row in enumerate(rows)
+            ]
+            self.queues.sqs.delete_message_batch(QueueUrl=self.events_url, Entries=entries)
+
+    def published(self, outcomes: Iterable[Outcome], seconds: float = 20) -> list[dict[str, Any]]:
+        """Wait until all events of the outcomes came out; give them, deduplicated, as they came."""
+        wanted = event_ids(outcomes)
+
+        def all_out() -> bool:
+            return wanted <= {event["id"] for event in self.events()}
+
+        eventually(all_out, seconds, f"{len(wanted)} events on the topic")
+        return list({e["id"]: e for e in self._events if e["id"] in wanted}.values())
+
+    def caused_by(self, message: Message) -> set[str]:
+        """Give the ids of the events so far that a command caused."""
+        return {e["id"] for e in self.events() if e["causationid"] == message.command_id}
+
+    def publications(self) -> Counter[str]:
+        """Count how often each event came out so far."""
+        return Counter(event["id"] for event in self.events())
+
+
+def _subscribe(sqs: Any, sns: Any, topic_arn: str, settings: Settings) -> str:
+    """Subscribe a queue to the topic; give its URL."""
+    fifo = {"FifoQueue": "true"} if settings.fifo else {}
+    name = f"heard-{settings.events_topic}"
+    url: str = sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    sns.subscribe(
+        TopicArn=topic_arn,
+        Protocol="sqs",
+        Endpoint=arn["Attributes"]["QueueArn"],
+        Attributes={"RawMessageDelivery": "true"},
+    )
+    return url
