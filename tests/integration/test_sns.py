@@ -60,8 +60,8 @@ class Topic:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             )
-            for message in answer.get("Messages", ()):
-                messages.append(dict(message))
+            for message in map(dict[str, Any], answer.get("Messages", ())):
+                messages.append(message)
                 self.sqs.delete_message(
                     QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )

@@ -28,6 +28,7 @@ class ScriptedSns:
         self.calls: list[Entries] = []
 
     def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Entries) -> Any:  # noqa: N803
+        """Answer as scripted."""
         self.calls.append(PublishBatchRequestEntries)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return answer(PublishBatchRequestEntries)
@@ -39,6 +40,7 @@ class ScriptedSns:
 
 
 def success(entries: Entries) -> dict[str, Any]:
+    """Publish all."""
     return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
 
 
@@ -58,6 +60,7 @@ def failing(bodies: str, code: str, *, fault: bool = False) -> Answer:
 
 
 def error(code: str, status: int = 400) -> ClientError:
+    """Give what botocore raises for a call that SNS refuses."""
     return ClientError(
         {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
         "PublishBatch",
@@ -65,6 +68,8 @@ def error(code: str, status: int = 400) -> ClientError:
 
 
 def raising(problem: Exception) -> Answer:
+    """Fail the whole call."""
+
     def answer(_: Entries) -> Any:
         raise problem
 
@@ -72,6 +77,7 @@ def raising(problem: Exception) -> Answer:
 
 
 def event(body: str, **changes: Any) -> EventMessage:
+    """Give an event with a body."""
     fields: dict[str, Any] = {
         "event_id": f"id-{body[:20]}",
         "user_id": "user-1",
@@ -83,6 +89,7 @@ def event(body: str, **changes: Any) -> EventMessage:
 
 
 def events(bodies: str) -> list[EventMessage]:
+    """Give an event for each letter."""
     return [event(body) for body in bodies]
 
 
@@ -330,10 +337,12 @@ class ListingSns:
     """Has topics on two pages."""
 
     def get_paginator(self, name: str) -> ListingSns:
+        """Give itself, for the one list there is."""
         assert name == "list_topics"
         return self
 
     def paginate(self) -> list[dict[str, Any]]:
+        """Give two pages."""
         arn = "arn:aws:sns:us-east-1:1:"
         return [
             {"Topics": [{"TopicArn": arn + "old-user-events"}, {"TopicArn": arn + "x"}]},

@@ -108,7 +108,7 @@ def message(body: str) -> ReceivedMessage:
     )
 
 
-def cloud_event(name: str = "RegisterUser", **changes: Any) -> dict[str, Any]:
+def cloud_event(name: str = "RegisterUser", /, **changes: Any) -> dict[str, Any]:
     """Give the example of a command as a CloudEvent; a change to `...` leaves the attribute out."""
     text = render_command(
         name, EXAMPLES[name], command_id=COMMAND_ID, user_id=USER_ID, source="/signup"
@@ -117,7 +117,7 @@ def cloud_event(name: str = "RegisterUser", **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in event.items() if value is not ...}
 
 
-def with_data(name: str = "RegisterUser", **changes: Any) -> str:
+def with_data(name: str = "RegisterUser", /, **changes: Any) -> str:
     """Give the example of a command with other data; a change to `...` leaves the field out."""
     data = {**EXAMPLES[name], **changes}
     data = {key: value for key, value in data.items() if value is not ...}

@@ -65,6 +65,7 @@ def task(data: dict[str, Any], *, args: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def in_base64(text: str) -> str:
+    """Give a text as base64."""
     return base64.b64encode(text.encode()).decode()
 
 
