@@ -102,23 +102,28 @@ def outcome_text(outcome: Outcome) -> Text:
     return Text("accepted", style="green")
 
 
-def event_names(outcome: Outcome) -> str:
+def event_names(outcome: Outcome, separator: str) -> str:
     """List an outcome's events, those of category command left out."""
-    return ", ".join(name_of(e.type) for e in outcome.events if e.category != "command") or "-"
+    names = [name_of(e.type) for e in outcome.events if e.category != "command"]
+    return separator.join(names) or "-"
 
 
 def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
-    """Lay out outcomes, a row each."""
-    table = plain_table("command id", "command", "outcome", "events", "version", "recorded")
+    """Lay out outcomes: a line each, or two on narrow terminals."""
+    columns = ("command id", "command", "outcome", "events", "version", "recorded")
+    table = plain_table(*columns) if wide else plain_table(*columns[1:4], gap=1)
     for outcome in outcomes:
-        table.add_row(
-            outcome.command_id,
-            name_of(outcome.command_type),
-            outcome_text(outcome),
-            event_names(outcome),
-            str(outcome.version),
-            render_time(outcome.recorded_at) if wide else clock(outcome.recorded_at),
-        )
+        command, result = name_of(outcome.command_type), outcome_text(outcome)
+        if wide:
+            recorded = render_time(outcome.recorded_at)
+            version = str(outcome.version)
+            table.add_row(
+                outcome.command_id, command, result, event_names(outcome, ", "), version, recorded
+            )
+        else:
+            command = f"{command}\n{outcome.command_id}"
+            result = Text(result.plain.replace(" ", "\n"), style=result.style)
+            table.add_row(command, result, event_names(outcome, "\n"))
     return table
 
 
