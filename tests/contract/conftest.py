@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from moto import mock_aws
@@ -13,6 +14,9 @@ from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
 from tests.persistence import Store, shards
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 QUICK = Backoff(base=0.005, cap=0.1, tries=8)
 
@@ -24,29 +28,44 @@ def memory() -> Store:
     return Store(MemoryUserRepository(kept), MemoryOutbox(kept, shards().__next__))
 
 
-def dynamodb_store() -> Iterator[Store]:
-    """Make a table of its own for a test."""
+@pytest.fixture(scope="session")
+def moto_client() -> Iterator[DynamoDBClient]:
+    """A client that moto answers, while it mocks AWS; making one takes half a second."""
     client = aws.client("dynamodb")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def aws_client(aws_endpoint: str) -> Iterator[DynamoDBClient]:
+    """A client of the endpoint: the embedded AWS, or LocalStack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
+        client = aws.client("dynamodb")
+    yield client
+    client.close()
+
+
+def dynamodb_store(client: DynamoDBClient) -> Iterator[Store]:
+    """Make a table of its own for a test."""
     table = f"users-{uuid.uuid4().hex[:12]}"
     provision_table(client, table)
     outbox = DynamoDBOutbox(client, table, QUICK, page_size=3, choose_shard=shards().__next__)
     yield Store(DynamoDBUserRepository(client, table, QUICK), outbox)
     client.delete_table(TableName=table)
-    client.close()
 
 
 @pytest.fixture
-def moto() -> Iterator[Store]:
+def moto(moto_client: DynamoDBClient) -> Iterator[Store]:
     """A table in moto, in this process."""
     with mock_aws():
-        yield from dynamodb_store()
+        yield from dynamodb_store(moto_client)
 
 
 @pytest.fixture
-def on_aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A table at the endpoint: the embedded AWS, or LocalStack."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)  # for those who ask for it by a parameter
-    yield from dynamodb_store()
+def on_aws(aws_client: DynamoDBClient) -> Iterator[Store]:
+    """A table at the endpoint."""
+    yield from dynamodb_store(aws_client)
 
 
 REAL = pytest.param("on_aws", marks=pytest.mark.aws)

@@ -210,13 +210,13 @@ def test_a_conflict_does_not_stop_the_others(store: Store) -> None:
 
 def test_many_changes_commit_whole_with_every_command_named_once(store: Store) -> None:
     """More than one transaction takes is divided, and nothing lost in between."""
-    changes = [registered(f"user{n}") for n in range(70)]  # 3 items each: more than 100
+    changes = [registered(f"user{n}") for n in range(35)]  # 3 items each: more than 100
     report = must_commit(store, *changes)
     named = [key for pointer in report.pointers for key in pointer.commands]
-    assert len(named) == 70
+    assert len(named) == 35
     assert set(named) == keys_of(*changes)
-    users = store.repository.get_many([uid(f"user{n}") for n in range(70)])
-    assert len(users) == 70
+    users = store.repository.get_many([uid(f"user{n}") for n in range(35)])
+    assert len(users) == 35
 
 
 def test_nothing_to_commit_leaves_no_pointer(store: Store) -> None:

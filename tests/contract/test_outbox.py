@@ -1,0 +1,195 @@
+"""What the outbox promises, of every store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from domain import events as e
+from domain.ports import CommandKey, JobKind, UserChange
+from tests.builders import NOW, email, uid
+from tests.persistence import (
+    LATER,
+    Store,
+    committed,
+    keys_of,
+    load_user,
+    must_commit,
+    outcome,
+    pending,
+    registered,
+    renamed,
+    session,
+    two_factor,
+)
+
+
+def test_a_pointer_is_pending_from_its_commit_until_it_is_closed(store: Store) -> None:
+    """And closing it twice is harmless."""
+    report = must_commit(store, registered("ada"))
+    assert pending(store) == list(report.pointers)
+    for _ in range(2):
+        store.outbox.close(report.pointers)
+        assert pending(store) == []
+    store.outbox.close([])
+
+
+def test_several_pointers_are_closed_together(store: Store) -> None:
+    """More than one call of a store takes."""
+    pointers = [must_commit(store, registered(f"user{n}")).pointers[0] for n in range(3)]
+    gone = [replace(pointers[0], sort_key=f"{pointers[0].sort_key}{n}") for n in range(26)]
+    store.outbox.close([pointers[0], *gone, pointers[1]])
+    assert pending(store) == [pointers[2]]
+
+
+def test_pending_gives_what_was_recorded_before_a_time(store: Store) -> None:
+    """What may still be in work is left alone."""
+    must_commit(store, registered("ada"))
+    assert not any(store.outbox.pending(NOW) for _ in range(8))
+    store.repository.commit([registered("grace")], LATER)
+    assert len(pending(store)) == 1
+    soon = LATER + timedelta(milliseconds=1)
+    assert sum(len(store.outbox.pending(soon)) for _ in range(8)) == 2
+
+
+def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
+    """The one that has waited longest is worked off first."""
+    for n in range(16):
+        store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
+    for _ in range(8):
+        page = store.outbox.pending(LATER, limit=2)
+        assert len(page) <= 2
+        times = [pointer.recorded_at for pointer in page]
+        assert times == sorted(times)
+    assert len(pending(store, limit=16)) == 16
+
+
+def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
+    """Of users and of nobody; a missing one is absent."""
+    change = registered("ada")
+    alone = UserChange(None, (outcome("reset", None, version=0, by_email=True),))
+    report = must_commit(store, change, alone)
+    missing = CommandKey(uid("ada"), uid("never recorded"))
+    pointer = replace(report.pointers[0], commands=(*report.pointers[0].commands, missing))
+    outcomes = store.outbox.outcomes([pointer])
+    assert outcomes.keys() == keys_of(change, alone)
+    assert [outcomes[key] for each in (change, alone) for key in keys_of(each)] == [
+        *change.outcomes,
+        *alone.outcomes,
+    ]
+
+
+def test_a_parked_pointer_is_set_apart_with_its_reason(store: Store) -> None:
+    """It is pending no more, for a person to see, and parking it twice is harmless."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    for _ in range(2):
+        store.outbox.park(pointer, "an outcome is missing")
+    assert pending(store) == []
+    status = store.outbox.status()
+    assert (status.pending, status.oldest) == (0, None)
+    (parked,) = status.parked
+    assert parked == replace(
+        pointer, partition=parked.partition, parked_because="an outcome is missing"
+    )
+
+
+def test_a_parked_pointer_can_be_closed(store: Store) -> None:
+    """When a person has seen to it."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    store.outbox.park(pointer, "refused")
+    store.outbox.close(store.outbox.status().parked)
+    assert store.outbox.status().parked == ()
+
+
+def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
+    """Another relay finished its work: there is nothing to see to."""
+    report = must_commit(store, registered("ada"))
+    store.outbox.close(report.pointers)
+    store.outbox.park(report.pointers[0], "too late")
+    assert store.outbox.status().parked == ()
+
+
+def test_status_counts_all_shards_and_finds_the_oldest(store: Store) -> None:
+    """However many there are."""
+    assert (store.outbox.status().pending, store.outbox.status().oldest) == (0, None)
+    for n in range(12):
+        store.repository.commit([registered(f"user{n}")], LATER - timedelta(milliseconds=n))
+    status = store.outbox.status()
+    assert (status.pending, status.parked) == (12, ())
+    assert status.oldest == LATER - timedelta(milliseconds=11)
+
+
+# --- scrubbing -----------------------------------------------------------------------------
+
+
+def fill(store: Store) -> list[UserChange]:
+    """Give Ada a long past; leave Grace beside her."""
+    grace = registered("grace")
+    must_commit(store, registered("ada"), grace)
+    changes = []
+    for n in range(7):  # more than a page, in the stores that have pages
+        ada = load_user(store, "ada")
+        change = renamed(ada, command=f"command {n}")
+        moved = e.EmailChanged("ada@example.com", f"ada{n}@example.com")
+        event = e.RecordedEvent.of(moved, ada.version + 1)
+        decided = replace(change.outcomes[0], events=(event,), by_email=n == 3)
+        change = replace(
+            change,
+            outcomes=(decided,),
+            saved_sessions=(session(f"phone {n}"),),
+            saved_two_factor=two_factor() if n == 0 else None,
+        )
+        must_commit(store, change)
+        changes.append(change)
+    return [grace, *changes]
+
+
+def test_scrubbing_takes_out_personal_data_and_sessions(store: Store) -> None:
+    """Events keep their place and all else; fingerprints are empty; others keep theirs."""
+    grace, *changes = fill(store)
+    for _ in range(2):  # once more changes nothing
+        store.outbox.scrub(uid("ada"))
+        history = store.repository.history(uid("ada"))
+        assert len(history) == 8
+        for decided in history:
+            assert decided.fingerprint == ""
+            assert "ada" not in str([event.data for event in decided.events])
+        for change in changes:
+            (before,) = change.outcomes
+            after = store.repository.outcome(CommandKey(uid("ada"), before.command_id))
+            data: dict[str, e.JsonValue] = {"old_email": None, "new_email": None}
+            event = replace(before.events[0], data=data)
+            assert after == replace(before, fingerprint="", events=(event,))
+        names = [f"phone {n}" for n in range(7)]
+        ada = load_user(store, "ada", *names)
+        assert (ada.sessions, ada.two_factor) == ({}, None)
+    assert store.repository.history(uid("grace")) == list(grace.outcomes)
+    assert store.repository.get_by_email(email("grace")) is not None
+
+
+def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store) -> None:
+    """The reference of a command by address is about the same person."""
+    fill(store)
+    reference = store.repository.outcome(CommandKey(None, uid("command 3")))
+    assert reference is not None
+    assert reference.fingerprint
+    store.outbox.scrub(uid("ada"))
+    reference = store.repository.outcome(CommandKey(None, uid("command 3")))
+    assert reference is not None
+    assert reference.fingerprint == ""
+
+
+def test_scrubbing_nobody_is_harmless(store: Store) -> None:
+    """A job may outlive all that it is about."""
+    store.outbox.scrub(uid("nobody"))
+    assert store.repository.history(uid("nobody")) == []
+
+
+def test_a_scrub_job_is_worked_off_as_any_pointer(store: Store) -> None:
+    """It is pending until it is closed."""
+    ada = committed(store, "ada")
+    must_commit(store, replace(renamed(ada), scrub=True))
+    (job,) = [pointer for pointer in pending(store) if pointer.kind is JobKind.SCRUB]
+    assert job.commands[0].user_id == uid("ada")
+    store.outbox.close([job])
+    assert all(pointer.kind is JobKind.PUBLISH for pointer in pending(store))

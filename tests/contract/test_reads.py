@@ -1,0 +1,145 @@
+"""What reading promises, of every store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.ports import CommandKey, LoadRequest, UserChange
+from tests.builders import NOW, email, uid
+from tests.persistence import (
+    Store,
+    committed,
+    keys_of,
+    load_user,
+    moved,
+    must_commit,
+    outcome,
+    registered,
+    renamed,
+    session,
+    two_factor,
+)
+
+
+def test_what_is_not_stored_is_absent(store: Store) -> None:
+    """Nothing is made up for what nobody stored."""
+    nobody = uid("nobody")
+    request = LoadRequest(
+        users={nobody},
+        sessions={(nobody, uid("session"))},
+        two_factors={nobody},
+        addresses={"nobody@example.com"},
+        outcomes={CommandKey(nobody, uid("command")), CommandKey(None, uid("command"))},
+    )
+    snapshot = store.repository.load(request)
+    assert (snapshot.users, snapshot.addresses, snapshot.outcomes) == ({}, {}, {})
+    assert store.repository.get(nobody) is None
+    assert store.repository.get_many([nobody]) == {}
+    assert store.repository.get_by_email(email("nobody")) is None
+    assert store.repository.get_by_refresh_token("0" * 64) is None
+    assert store.repository.history(nobody) == []
+    assert store.repository.outcome(CommandKey(nobody, uid("command"))) is None
+
+
+def test_an_empty_request_loads_nothing(store: Store) -> None:
+    """A round may need to know nothing."""
+    assert store.repository.load(LoadRequest()).users == {}
+
+
+def test_get_many_gives_those_that_exist(store: Store) -> None:
+    """By id, each once, however often it is asked for."""
+    ada, grace = committed(store, "ada"), committed(store, "grace")
+    found = store.repository.get_many([uid("ada"), uid("grace"), uid("nobody"), uid("ada")])
+    assert found == {uid("ada"): ada, uid("grace"): grace}
+
+
+def test_more_than_a_hundred_items_are_loaded(store: Store) -> None:
+    """What one call of a store takes is no limit of a request."""
+    changes = [registered(f"user{n}") for n in range(35)]
+    must_commit(store, *changes)
+    request = LoadRequest(
+        users={uid(f"user{n}") for n in range(35)},
+        addresses={f"user{n}@example.com" for n in range(35)},
+        outcomes=keys_of(*changes),
+    )
+    snapshot = store.repository.load(request)
+    assert snapshot.users.keys() == request.users
+    assert snapshot.addresses.keys() == request.addresses
+    assert snapshot.outcomes.keys() == request.outcomes
+
+
+def test_what_is_read_is_the_readers_own(store: Store) -> None:
+    """Changing it changes nothing stored, nor what was handed in."""
+    change = registered("ada")
+    must_commit(store, change)
+    assert change.user is not None
+    change.user.first_name = "changed afterwards"
+    read = load_user(store, "ada")
+    read.last_name = "changed"
+    read.sessions[uid("session phone")] = session("phone")
+    stored = store.repository.outcome(next(iter(keys_of(change))))
+    assert stored is not None
+    stored.events[0].data["email"] = "changed"
+    again = load_user(store, "ada", "phone")
+    assert (again.first_name, again.last_name, again.sessions) == ("Ada", "Lovelace", {})
+    assert store.repository.outcome(next(iter(keys_of(change)))) == change.outcomes[0]
+
+
+def test_only_the_parts_asked_for_are_loaded(store: Store) -> None:
+    """A session or second factor that no command names costs no read."""
+    ada = committed(store, "ada")
+    saved = (session("phone"), session("tablet"))
+    must_commit(store, replace(renamed(ada), saved_sessions=saved, saved_two_factor=two_factor()))
+    with_phone = store.repository.load(
+        LoadRequest(sessions={(uid("ada"), uid("session phone"))})
+    ).users[uid("ada")]
+    assert with_phone.sessions.keys() == {uid("session phone")}
+    assert with_phone.two_factor is None
+    with_factor = store.repository.load(LoadRequest(two_factors={uid("ada")})).users[uid("ada")]
+    assert with_factor.sessions == {}
+    assert with_factor.two_factor == two_factor(revision=1)
+
+
+def test_an_address_finds_its_present_owner(store: Store) -> None:
+    """In whatever letters it is asked for, and at once after a change."""
+    ada = committed(store, "ada")
+    assert store.repository.get_by_email(email("ADA")) == ada
+    must_commit(store, moved(ada, "countess"), registered("grace", "ada"))
+    found = store.repository.get_by_email(email("ada"))
+    assert found is not None
+    assert found.user_id == uid("grace")
+
+
+def test_a_refresh_token_finds_its_user_and_session(store: Store) -> None:
+    """The current token does; the one before it does not."""
+    ada = committed(store, "ada")
+    saved = (session("phone"), session("tablet"))
+    must_commit(store, replace(renamed(ada), saved_sessions=saved))
+    old = session("phone").refresh_token_hash
+    found = store.repository.get_by_refresh_token(old)
+    assert found is not None
+    assert found.user_id == uid("ada")
+    assert found.sessions == {uid("session phone"): session("phone", revision=1)}
+    rotated = session("phone", revision=1, used=1)
+    must_commit(store, replace(renamed(load_user(store, "ada")), saved_sessions=(rotated,)))
+    assert store.repository.get_by_refresh_token(old) is None
+    found = store.repository.get_by_refresh_token(rotated.refresh_token_hash)
+    assert found is not None
+    assert found.sessions[uid("session phone")].used_token_hashes == rotated.used_token_hashes
+
+
+def test_history_is_latest_first_and_of_one_user(store: Store) -> None:
+    """Whatever order the ids of the commands have; no more than asked for."""
+    must_commit(store, registered("ada"), registered("grace"))
+    decided = [
+        replace(outcome(f"command {n}", "ada"), recorded_at=NOW + timedelta(seconds=n))
+        for n in range(1, 8)
+    ]
+    for each in (decided[3], decided[6], *decided[:3], *decided[4:6]):
+        must_commit(store, UserChange(uid("ada"), (each,)))
+    history = store.repository.history(uid("ada"))
+    assert history[:7] == decided[::-1]
+    assert history[7].command_id == uid("register ada")
+    assert len(history) == 8
+    assert store.repository.history(uid("ada"), limit=2) == decided[:-3:-1]

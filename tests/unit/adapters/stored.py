@@ -1,0 +1,121 @@
+"""Hypothesis strategies for what is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from domain.errors import RejectionCode
+from domain.events import RecordedEvent
+from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
+from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
+from domain.values import EmailAddress
+
+ids = st.uuids().map(str)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=100)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+short_hashes = st.text("0123456789abcdef", min_size=16, max_size=16)
+counts = st.integers(0, 10**12)
+times = st.datetimes(
+    datetime(1970, 1, 1),  # noqa: DTZ001 - Hypothesis takes the zone apart
+    datetime(9999, 12, 30),  # noqa: DTZ001 - as above
+    timezones=st.just(UTC),
+)
+seconds = times.map(lambda time: time.replace(microsecond=0))
+emails = st.builds(lambda local: EmailAddress(f"{local}@example.com"), st.text("abcÄß", min_size=1))
+tokens = st.builds(OneTimeToken, hashes, times)
+
+users = st.builds(
+    User,
+    user_id=ids,
+    version=counts,
+    created_at=times,
+    updated_at=times,
+    email=st.none() | emails,
+    first_name=texts,
+    last_name=texts,
+    email_verified=st.booleans(),
+    password_hash=st.none() | texts,
+    credential_version=counts,
+    roles=st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
+    session_epoch=counts,
+    failed_logins=counts,
+    lock_count=counts,
+    locked_until=st.none() | times,
+    ban=st.none() | st.builds(Ban, texts, st.none() | times),
+    deactivated=st.booleans(),
+    deactivation_reason=st.none() | texts,
+    erased=st.booleans(),
+    two_factor_enabled=st.booleans(),
+    email_verification=st.none() | tokens,
+    email_change=st.none() | st.builds(EmailChange, emails, tokens),
+    password_reset=st.none() | tokens,
+)
+
+sessions = st.builds(
+    Session,
+    session_id=ids,
+    refresh_token_hash=hashes,
+    used_token_hashes=st.lists(short_hashes, max_size=20).map(tuple),
+    session_epoch=counts,
+    expires_at=seconds,
+    revision=counts,
+)
+
+two_factors = st.builds(
+    TwoFactor,
+    secret_ciphertext=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1),
+    recovery_code_hashes=st.lists(hashes, max_size=16).map(tuple),
+    revision=counts,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | counts | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+events = st.builds(
+    RecordedEvent,
+    type=texts,
+    category=texts,
+    sequence=st.none() | counts,
+    data=st.dictionaries(texts, json_values, max_size=4),
+)
+
+outcomes = st.builds(
+    Outcome,
+    command_id=ids,
+    command_type=texts,
+    user_id=st.none() | ids,
+    by_email=st.booleans(),
+    fingerprint=texts,
+    status=st.sampled_from(Status),
+    code=st.none() | st.sampled_from(RejectionCode),
+    events=st.lists(events, max_size=3).map(tuple),
+    version=counts,
+    recorded_at=times,
+    expires_at=seconds,
+    source=texts,
+    correlation_id=st.none() | texts,
+    traceparent=st.none() | texts,
+    tracestate=st.none() | texts,
+)
+
+command_keys = st.builds(CommandKey, st.none() | ids, ids)
+
+
+@st.composite
+def pointers(draw: st.DrawFn) -> Pointer:
+    """Give a pointer whose sort key starts with its time."""
+    time = draw(times)
+    time = time.replace(microsecond=time.microsecond // 1000 * 1000)
+    stamp = time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Pointer(
+        partition=f"OUTBOX#{draw(st.integers(0, 7))}",
+        sort_key=f"{stamp}#{draw(ids)}",
+        kind=draw(st.sampled_from(JobKind)),
+        commands=tuple(draw(st.lists(command_keys, max_size=20))),
+        recorded_at=time,
+        parked_because=draw(st.none() | texts),
+    )
