@@ -30,25 +30,41 @@ class AwsConfigurationError(Exception):
 
 @overload
 def client(
-    service: Literal["dynamodb"], *, read_timeout: float = ..., connections: int = ...
+    service: Literal["dynamodb"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
 ) -> DynamoDBClient: ...
 @overload
 def client(
-    service: Literal["sns"], *, read_timeout: float = ..., connections: int = ...
+    service: Literal["sns"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
 ) -> SNSClient: ...
 @overload
 def client(
-    service: Literal["sqs"], *, read_timeout: float = ..., connections: int = ...
+    service: Literal["sqs"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
 ) -> SQSClient: ...
 
 
 def client(
-    service: Service, *, read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS
+    service: Service,
+    *,
+    read_timeout: float = READ_TIMEOUT,
+    connections: int = CONNECTIONS,
+    attempts: int = ATTEMPTS,
 ) -> Any:
     """Make a client from the SDK's own environment variables and files.
 
-    Takes the seconds to wait for an answer (a long poll needs more than its 20 s) and the most
-    connections to keep; a client is thread-safe. To be called after a fork, not before.
+    Takes the seconds to wait for an answer (a long poll needs more than its 20 s), the most
+    connections to keep and how often to try a call; a client is thread-safe. To be called after a fork, not before.
 
     Raises:
         AwsConfigurationError: no region or no credentials, or a profile that does not exist.
@@ -59,7 +75,7 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        return session.client(service, config=config(read_timeout, connections))
+        return session.client(service, config=config(read_timeout, connections, attempts))
     except NoRegionError:
         raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
@@ -74,7 +90,9 @@ def region() -> str | None:
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
 
-def config(read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS) -> Config:
+def config(
+    read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS, attempts: int = ATTEMPTS
+) -> Config:
     """Give the configuration of every client.
 
     Finite timeouts, since a pool of threads has no time limit of its own. What the worker sends
@@ -83,7 +101,7 @@ def config(read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS) -
     return Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=read_timeout,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
         tcp_keepalive=True,
         parameter_validation=False,

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters import aws
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 FIFO_SUFFIX = ".fifo"
 MAX_ENTRIES = 10
@@ -23,9 +26,9 @@ MAX_CALL_BYTES = 262_144
 """Bytes of a SendMessageBatch in all: 1 MiB at AWS by now, 256 KiB on queues made before."""
 MAX_DETAIL = 1_000
 """Characters of the `error_detail` attribute."""
-CONNECT_TIMEOUT = 3
-READ_TIMEOUT = 10
-"""Seconds on top of the longest poll."""
+REASON = "MessageAttributes"
+"""The field of an entry that carries why it is dead."""
+TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
 ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -76,18 +79,12 @@ class Letter(Protocol):
         ...
 
 
-def make_client(wait_seconds: int = 20) -> Any:
-    """Make a client whose every call ends: connecting 3 s, reading 10 s beyond the long poll.
+def make_client(wait_seconds: int = 20) -> SQSClient:
+    """Make a client whose every call ends, 10 s after the long poll at the latest.
 
     One attempt, as the transport tries again itself and knows better when.
     """
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=wait_seconds + READ_TIMEOUT,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        tcp_keepalive=True,
-    )
-    return boto3.session.Session().client("sqs", config=config)
+    return aws.client("sqs", read_timeout=wait_seconds + aws.READ_TIMEOUT, attempts=1)
 
 
 class SqsCommandQueue:
@@ -138,11 +135,32 @@ class SqsCommandQueue:
 
     def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
         """Send messages to the dead-letter queue with the reason; give the receipts that failed."""
-        receipts = [letter.message.receipt for letter in letters]
-        entries = [
-            _entry(letter, fifo=self._dead_letter_queue.endswith(FIFO_SUFFIX)) for letter in letters
-        ]
-        return self._in_batches("send_message_batch", self._dead_letter_queue, receipts, entries)
+        fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
+        entries = {letter.message.receipt: _entry(letter, fifo=fifo) for letter in letters}
+        failures: dict[str, str] = {}
+        for receipt in [key for key, entry in entries.items() if _outgrown_by_attributes(entry)]:
+            failures.update(self._bury_big(receipt, entries.pop(receipt)))
+        return {**failures, **self._bury(entries)}
+
+    def _bury_big(self, receipt: str, entry: dict[str, Any]) -> Mapping[str, str]:
+        """Send what only some queues take, and where it is too long, send it without the reason.
+
+        The message matters more than the reason, which the log has too.
+        """
+        try:
+            failures = self._bury({receipt: entry})
+            if not failures.get(receipt, "").endswith(TOO_LONG):
+                return failures
+        except SqsError as error:
+            if not str(error).endswith(TOO_LONG):
+                return {receipt: str(error)}
+        del entry[REASON]
+        return self._bury({receipt: entry})
+
+    def _bury(self, entries: dict[str, dict[str, Any]]) -> Mapping[str, str]:
+        """Send entries to the dead-letter queue; give the receipts that failed."""
+        receipts, bodies = [*entries], [*entries.values()]
+        return self._in_batches("send_message_batch", self._dead_letter_queue, receipts, bodies)
 
     def _in_batches(
         self, operation: str, queue: str, keys: Sequence[str], entries: Sequence[dict[str, Any]]
@@ -211,7 +229,7 @@ def _entry(letter: Letter, *, fifo: bool) -> dict[str, Any]:
     body = message.body if letter.body is None else letter.body
     entry: dict[str, Any] = {
         "MessageBody": _valid(body) or "-",
-        "MessageAttributes": {
+        REASON: {
             name: {"DataType": "String", "StringValue": _valid(value) or "-"}
             for name, value in reason.items()
         },
@@ -229,7 +247,7 @@ def _valid(text: str) -> str:
 
 def _size(entry: Mapping[str, Any]) -> int:
     """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
-    attributes = entry.get("MessageAttributes", {})
+    attributes = entry.get(REASON, {})
     texts = [entry.get("MessageBody", "")]
     for name, value in attributes.items():
         texts += [name, value["DataType"], value["StringValue"]]
@@ -237,17 +255,11 @@ def _size(entry: Mapping[str, Any]) -> int:
 
 
 def _parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone.
-
-    One that its attributes make too long for the queue goes without them: the message
-    matters more than the reason, which the log has too.
-    """
+    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone."""
     part: list[dict[str, Any]] = []
     size = 0
     for entry in entries:
         extra = _size(entry)
-        if _outgrown_by_attributes(entry, extra):
-            entry.pop("MessageAttributes")
         if part and (len(part) == MAX_ENTRIES or size + extra > MAX_CALL_BYTES):
             yield part
             part, size = [], 0
@@ -257,8 +269,9 @@ def _parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield part
 
 
-def _outgrown_by_attributes(entry: Mapping[str, Any], size: int) -> bool:
-    body = len(entry.get("MessageBody", "").encode())
+def _outgrown_by_attributes(entry: Mapping[str, Any]) -> bool:
+    """Say whether the reason may make a message too long that was not: queues have two limits."""
+    body, size = len(entry["MessageBody"].encode()), _size(entry)
     return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))
 
 

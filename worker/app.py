@@ -12,6 +12,7 @@ from celery.signals import worker_init, worker_process_init
 from kombu.entity import Queue
 
 from worker import lifecycle  # noqa: F401 - connects its signals, before those below
+from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
 from worker.transport import ALIAS, Options
 from worker.transport.port import one_line
@@ -25,6 +26,8 @@ def make_app(settings: Settings) -> Celery:
     """Make the application; it creates no client and calls no service."""
     app = Celery("user-worker", include=["worker.tasks"])
     app.conf.update(_configuration(settings))
+    steps: dict[str, set[type]] = app.steps
+    steps["worker"].add(PoolWatch)
     return app
 
 
@@ -56,7 +59,11 @@ def check_queues(sender: Any, **_: Any) -> None:
     options = Options.read(sender.app.conf.broker_transport_options)
     for name in sender.app.amqp.queues.consume_from:
         try:
-            options.queue(name).check()
+            queue = options.queue(name)
+        except Exception as error:  # it calls no network, so it would fail again
+            raise SystemExit(f"user-worker: {one_line(error)}") from error
+        try:
+            queue.check()
         except LookupError as error:
             raise SystemExit(f"user-worker: {error}") from None
         except Exception as error:  # noqa: BLE001  # the transport survives what may pass

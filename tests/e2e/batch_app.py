@@ -14,7 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from celery.signals import worker_init, worker_ready, worker_shutdown
+
 from adapters.sqs import SqsCommandQueue, make_client
+from worker import lifecycle
 from worker.app import make_app
 from worker.request import BatchTask
 from worker.settings import load_settings
@@ -27,6 +30,11 @@ def command_queue(name: str) -> SqsCommandQueue:
     wait = int(os.environ.get("WAIT_SECONDS", "1"))
     return SqsCommandQueue(name, load_settings().dead_letter_queue, partial(make_client, wait))
 
+
+# Only the transport is tried here: no table, no topic, no relay.
+worker_init.disconnect(lifecycle.prepare)
+worker_ready.disconnect(lifecycle.start_relay)
+worker_shutdown.disconnect(lifecycle.stop_relay)
 
 app = make_app(load_settings())
 app.conf.include = []

@@ -217,9 +217,10 @@ FAULTS: list[Fault] = [
 
 
 def test_whatever_receive_answers_the_worker_stays(
-    queues: Queues, aws_endpoint: str, tmp_path: Path
+    resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """4xx, 5xx, throttling, resets, half answers, junk: a log line an episode, and on it goes."""
+    queues = Queues.create(resource_names, aws_endpoint, 2)  # what a lost answer held is back soon
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(queues.names, proxy.url, tmp_path, POOLS["prefork"]) as running,
@@ -338,7 +339,8 @@ def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
             [m["message_id"] for m in record["messages"] if m["message_id"] in put_off]
             for record in running.records("start")
         ]
-        assert [d for d in deliveries if d] == [put_off] * len([d for d in deliveries if d])
+        in_hand = [ids for ids in deliveries if ids]  # a receive may cut a group after ten
+        assert all(ids == put_off[: len(ids)] for ids in in_hand)
         alone = [r for r in running.records("start") if r["messages"][0]["receives"] >= 3]
         assert all({m["group_id"] for m in record["messages"]} == {"c"} for record in alone)
 
