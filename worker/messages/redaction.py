@@ -38,8 +38,11 @@ _NOT_LETTERS = re.compile(r"[^a-z0-9]")
 # In a text that cannot be parsed: a tell-tale word, an escape that could hide one, or a run
 # of base64 that could hide anything.
 _SUSPECT = re.compile(rf"{_WORDS}|\\u|%[0-9a-f]{{2}}|[a-z0-9+/=_]{{24}}", re.IGNORECASE)
-_SPELT_OUT = re.compile(rf"""['"][^'"]*({_WORDS})[^'"]*['"]\s*[:=]""", re.IGNORECASE)
-"""A secret field in the text of a dict, as a log line or a `repr` has it."""
+_QUOTED_NAME = re.compile(r"""['"]([^'"]{1,200})['"]\s{0,20}[:=]""")
+"""A field in the text of a dict, as a log line or a `repr` has it; bounded, so that the search
+takes time in proportion to the text."""
+_WORD = re.compile(_WORDS, re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
 _REPRESENTATIONS = ("argsrepr", "kwargsrepr")
 _CONTAINERS = frozenset({"message", "body", "data", "database64"})
 """Fields whose text is itself a message."""
@@ -67,14 +70,15 @@ def _redact_text(text: str, unreadable: str, wrappings: int) -> str | None:
 
 def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
     """Read JSON, or base64 of JSON; `None` for what is neither."""
+    in_base64 = _BASE64.fullmatch(text) is not None
     try:
-        return decode_json(text), str
+        if in_base64:
+            return decode_json(decode_base64(text)), encode_base64
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            return decode_json(text), str
     except MalformedMessageError:
         pass
-    try:
-        return decode_json(decode_base64(text)), encode_base64
-    except MalformedMessageError:
-        return None, str
+    return None, str
 
 
 def _clean(value: Any, wrappings: int) -> Any:
@@ -99,7 +103,8 @@ def _clean_text(value: str, wrappings: int) -> str:
     """Clean a text that is itself a message; redact one that spells out a secret field."""
     if isinstance(_decode(value)[0], dict | list):
         return _redact_text(value, REDACTED, wrappings - 1) or value
-    return REDACTED if _SPELT_OUT.search(value) else value
+    spelt_out = any(_WORD.search(match[1]) for match in _QUOTED_NAME.finditer(value))
+    return REDACTED if spelt_out else value
 
 
 def _clean_object(value: dict[str, Any], wrappings: int) -> dict[str, Any]:
