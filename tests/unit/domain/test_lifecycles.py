@@ -10,7 +10,7 @@ import pytest
 from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.handlers import Decision
-from domain.model import MAX_USED_REFRESH_TOKENS, User
+from domain.model import User
 from domain.policy import LONGEST_LOCK, lock_duration
 from tests.unit.domain.given import (
     NEW,
@@ -123,18 +123,16 @@ def test_a_session_is_gone_after_a_used_token_came_back() -> None:
 
 
 def test_a_session_keeps_its_latest_used_tokens_only() -> None:
-    """The stored item stays small: beyond the bound the oldest are forgotten, not the session."""
+    """The stored item stays small: beyond twenty the oldest are forgotten, not the session."""
     user = ada()
-    count = MAX_USED_REFRESH_TOKENS + 5
+    count = 25
     rotations = [rotation(f"token {n}", f"token {n + 1}") for n in range(count)]
 
     decision = after(user, c.StartSession(SESSION_ID, token("token 0"), SOON), *rotations)
 
     used = user.sessions[SESSION_ID].used_token_hashes
     assert decision.code is None
-    assert used == tuple(
-        token(f"token {n}").stored[:16] for n in range(count - MAX_USED_REFRESH_TOKENS, count)
-    )
+    assert used == tuple(token(f"token {n}").stored[:16] for n in range(5, count))
     assert after(user, rotation("token 4", "x")).code is Code.SESSION_NOT_FOUND
     assert after(user, rotation("token 5", "x")).code is Code.REFRESH_TOKEN_REUSED
 
