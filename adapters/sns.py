@@ -30,7 +30,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 # Errors that someone has to mend elsewhere; the event itself is fine and waits.
 _SET_UP = re.compile(
-    r"AuthorizationError|AccessDenied|NotFound|KMS|InvalidClientTokenId|SignatureDoesNotMatch"
+    r"AuthorizationError|AccessDenied|NotFound|TopicMissing|KMS|InvalidClientTokenId|SignatureDoesNotMatch"
     r"|ExpiredToken|UnrecognizedClient|MissingAuthenticationToken|InvalidSecurity|OptInRequired"
 )
 # Errors of the moment, whoever's fault SNS takes them to be.
@@ -228,7 +228,10 @@ def _of_result(result: dict[str, Any] | None) -> _Verdict:
 def _of_exception(error: Exception) -> _Verdict:
     """Judge a call that failed as a whole."""
     if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code"))
+        problem = error.response.get("Error", {})
+        code = str(problem.get("Code"))
+        if "TopicArn" in str(problem.get("Message")):  # the set-up, not an event, is wrong
+            return _Verdict(PublishFailure(code, permanent=False), again=False)
         return _verdict(code, content=_CONTENT.search(code) is not None)
     return _verdict(type(error).__name__, content=isinstance(error, ParamValidationError))
 

@@ -59,10 +59,10 @@ def failing(bodies: str, code: str, *, fault: bool = False) -> Answer:
     return answer
 
 
-def error(code: str, status: int = 400) -> ClientError:
+def error(code: str, status: int = 400, text: str = "no") -> ClientError:
     """Give what botocore raises for a call that SNS refuses."""
     return ClientError(
-        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
         "PublishBatch",
     )
 
@@ -232,6 +232,17 @@ def test_a_wrong_set_up_is_not_the_events_fault(code: str) -> None:
     assert len(call_failed.calls) == 1
 
 
+def test_a_wrong_arn_in_the_settings_is_not_the_events_fault() -> None:
+    """SNS calls it an invalid parameter, as it calls a wrong event."""
+    refusal = error("InvalidParameter", text="Invalid parameter: TopicArn Reason: no")
+    client = ScriptedSns(raising(refusal))
+
+    failures, _ = publish(client, events("ab"))
+
+    assert not any(failure.permanent for failure in failures.values())
+    assert len(client.calls) == 1
+
+
 def test_throttling_is_tried_again_whosever_fault_it_is_called() -> None:
     """SNS may blame the sender for it."""
     client = ScriptedSns(failing("a", "ThrottledException", fault=True), success)
@@ -333,8 +344,12 @@ def test_a_reason_holds_nothing_of_the_event() -> None:
 # --- the topic's ARN -----------------------------------------------------------------------
 
 
-class ListingSns:
+class ListingSns(ScriptedSns):
     """Has topics on two pages."""
+
+    def __init__(self) -> None:
+        super().__init__(success)
+        self.listings = 0
 
     def get_paginator(self, name: str) -> ListingSns:
         """Give itself, for the one list there is."""
@@ -343,6 +358,7 @@ class ListingSns:
 
     def paginate(self) -> list[dict[str, Any]]:
         """Give two pages."""
+        self.listings += 1
         arn = "arn:aws:sns:us-east-1:1:"
         return [
             {"Topics": [{"TopicArn": arn + "old-user-events"}, {"TopicArn": arn + "x"}]},
@@ -358,3 +374,31 @@ def test_a_topic_is_found_by_its_whole_name() -> None:
     assert topic_arn(client, TOPIC) == TOPIC
     with pytest.raises(LookupError, match="no topic events"):
         topic_arn(client, "events")
+
+
+def test_a_topic_is_looked_up_at_the_first_publication_and_once() -> None:
+    """A worker starts without SNS, and does not list topics with every batch."""
+    client = ListingSns()
+    publisher = SnsPublisher(client, "user-events")  # type: ignore[arg-type]
+    assert client.listings == 0
+
+    assert publisher.publish(events("a")) == {}
+    assert publisher.publish(events("b")) == {}
+
+    assert client.listings == 1
+    assert client.published == ["a", "b"]
+
+
+def test_events_wait_for_a_topic_that_is_not_there_yet() -> None:
+    """Neither raised nor given up; the next publication looks again."""
+    client = ListingSns()
+    waits: list[float] = []
+    publisher = SnsPublisher(client, "of-nobody", sleep=waits.append)  # type: ignore[arg-type]
+
+    for number in (1, 2):
+        failures = publisher.publish(events("ab"))
+        assert failures.keys() == {"id-a", "id-b"}
+        assert not any(failure.permanent for failure in failures.values())
+        assert client.listings == number
+    assert waits == []
+    assert client.calls == []
