@@ -49,7 +49,7 @@ class Message:
         return CommandKey(self.user_id, self.command_id)
 
 
-def message(command: Command, user_id: str | None, **extensions: str | int | None) -> Message:
+def message(command: Command, user_id: str | None, **extensions: Any) -> Message:
     """Make a new message of a command; without a user, it names one by e-mail."""
     command_id = str(uuid4())
     body = render_command(
@@ -109,10 +109,9 @@ class System:
         """Make everything, under names that nobody else has."""
         names = ResourceNames.unique(fifo=fifo)
         chosen = load_settings(**(asdict(names) | {"env": "test"} | settings))
-        dynamodb, sqs, sns = (
-            boto3.client(service, endpoint_url=endpoint)  # type: ignore[call-overload]
-            for service in ("dynamodb", "sqs", "sns")
-        )
+        dynamodb = boto3.client("dynamodb", endpoint_url=endpoint)
+        sqs = boto3.client("sqs", endpoint_url=endpoint)
+        sns = boto3.client("sns", endpoint_url=endpoint)
         made = provision(resources(chosen), dynamodb, sqs, sns)
         urls = made.queue_urls
         queues = Queues(names, sqs, urls[names.command_queue], urls[names.dead_letter_queue])

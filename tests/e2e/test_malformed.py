@@ -1,0 +1,244 @@
+"""A real worker and bodies that nobody should send: each ends with its reason, none in its way."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain import commands as c
+from domain.ports import Status
+from tests.builders import register
+from tests.e2e.system import Message, System, log_lines, message
+from tests.e2e.worker_process import WorkerProcess, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("malformed")]
+
+SECRET = "correct horse battery staple"
+PERSONAL = "Zaphod.Beeblebrox"
+"""Stands in every body; no reason and no log line may repeat it."""
+MAX_RECEIVES = 3
+HASH = register("x").password_hash.value
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """Make a registration as a CloudEvent, with changed attributes; `data` adds to its data."""
+    data = {
+        "email": f"{PERSONAL}@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "password_hash": HASH,
+    }
+    return {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "source": "/test",
+        "type": "biome.user.RegisterUser.v1",
+        "subject": str(uuid4()),
+        **changes,
+        "data": data | changes.get("data", {}),
+    }
+
+
+def celery(body: bytes) -> dict[str, Any]:
+    """Make a Celery message as kombu's SQS transport sends it, with a body of its own."""
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"task": "biome.user.RegisterUser.v1", "id": str(uuid4()), "lang": "py"},
+        "properties": {"body_encoding": "base64", "delivery_tag": str(uuid4())},
+    }
+
+
+def nested(size: int) -> str:
+    """Make JSON of brackets within brackets, of so many bytes."""
+    return "[" * (size // 2) + "]" * (size // 2)
+
+
+MALFORMED: dict[str, tuple[str, str, str]] = {
+    "not JSON": (f"{{{PERSONAL}", "NotJson", "not JSON"),
+    "no JSON at all": (f"register {PERSONAL}!", "NotJson", "not JSON"),
+    "a JSON list": (json.dumps([PERSONAL]), "NotACommand", "must be one JSON object"),
+    "JSON without an envelope": (
+        json.dumps({"email": PERSONAL}),
+        "NotACommand",
+        "specversion: is missing",
+    ),
+    "a properties key": (
+        json.dumps({"properties": {"delivery_info": PERSONAL}, "email": PERSONAL}),
+        "NotACommand",
+        "specversion: is missing",
+    ),
+    "properties that are no object": (
+        json.dumps({"properties": PERSONAL, "headers": {}, "body": PERSONAL}),
+        "NotACommand",
+        "headers.task: is missing",
+    ),
+    "an unknown field": (
+        json.dumps(event(data={"nickname": PERSONAL})),
+        "UnknownField",
+        "data.nickname: is no field of this command",
+    ),
+    "wrong types": (
+        json.dumps(event(data={"first_name": 42, "last_name": [PERSONAL]})),
+        "InvalidField",
+        "data.first_name: must be a string; data.last_name: must be a string",
+    ),
+    "256 KiB of nesting": (nested(256 * 1024), "TooDeep", "nested more than 32 levels"),
+    "nesting in a field": (
+        json.dumps(event(data={"first_name": "?"})).replace('"?"', nested(200 * 1024)),
+        "TooDeep",
+        "nested more than 32 levels",
+    ),
+    "invalid UTF-8 in base64": (
+        base64.b64encode(b'{"specversion": "\xff\xfe"}').decode(),
+        "InvalidEncoding",
+        "not base64 of UTF-8",
+    ),
+    "invalid UTF-8 in a Celery body": (
+        json.dumps(celery(b'[[], {"email": "\xff\xfe"}, {}]')),
+        "InvalidEncoding",
+        "not base64 of UTF-8",
+    ),
+    "an address of 255 characters": (
+        json.dumps(event(data={"email": f"{PERSONAL}@{('a' * 56 + '.') * 4}{'b' * 6}.com"})),
+        "InvalidField",
+        "data.email: ",
+    ),
+    "a plaintext password where a hash belongs": (
+        json.dumps(event(data={"password_hash": SECRET})),
+        "InvalidField",
+        "data.password_hash: ",
+    ),
+    "a plaintext password in a field of its own": (
+        json.dumps(event(data={"password": SECRET})),
+        "UnknownField",
+        "data.password: is no field of this command",
+    ),
+    "a plaintext password in a Celery task": (
+        json.dumps(celery(json.dumps([[], event(data={"password": SECRET})["data"], {}]).encode())),
+        "UnknownField",
+        "data.password: is no field of this command",
+    ),
+}
+
+REDACTED = frozenset(
+    {
+        "nesting in a field",
+        "invalid UTF-8 in base64",
+        "invalid UTF-8 in a Celery body",
+        "a plaintext password where a hash belongs",
+        "a plaintext password in a field of its own",
+        "a plaintext password in a Celery task",
+    }
+)
+"""Whose body holds a secret, or cannot be read and might; all others are as they were sent."""
+
+
+@pytest.fixture(scope="module")
+def running(
+    aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[System, WorkerProcess]]:
+    """A system and a worker on it, which gives a message up at its third receive."""
+    folder = tmp_path_factory.mktemp("malformed")
+    system = System.create(aws_endpoint, folder, max_receives=MAX_RECEIVES)
+    with system.worker(MAX_RECEIVES=str(MAX_RECEIVES)) as worker:
+        yield system, worker.ready()
+    system.delete()
+
+
+def attributes_of(letter: dict[str, Any]) -> dict[str, str]:
+    """Give a dead letter's attributes as plain texts."""
+    return {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+
+
+def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
+    running: tuple[System, WorkerProcess],
+) -> None:
+    """The reason names the field and the rule; no value and no secret is in it, or in the log."""
+    system, worker = running
+    ids = [system.queues.send(body)[0] for body, _, _ in MALFORMED.values()]
+    user = str(uuid4())
+    [good] = system.do(message(register(user), user))
+    assert good.status is Status.ACCEPTED
+
+    letters = system.queues.dead_letters(len(MALFORMED))
+    found = {attributes_of(letter)["original_message_id"]: letter for letter in letters}
+    assert found.keys() == set(ids)
+    for (what, (body, code, detail)), sent in zip(MALFORMED.items(), ids, strict=True):
+        attributes = attributes_of(found[sent])
+        assert attributes["error_code"] == code, what
+        assert detail in attributes["error_detail"], what
+        assert "received_at" in attributes, what
+        assert PERSONAL not in attributes["error_detail"], what
+        assert (found[sent]["Body"] == body) is (what not in REDACTED), what
+    assert worker.process.poll() is None
+    assert len(log_lines(worker, "message_not_understood")) == len(MALFORMED)
+    assert PERSONAL not in worker.log
+    assert system.queues.empty()
+
+
+def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, WorkerProcess]) -> None:
+    """Not in the dead letter, not in the log, not in base64; the rest of the body is as it was."""
+    system, worker = running
+    bodies = [body for what, (body, _, _) in MALFORMED.items() if "password" in what]
+    system.queues.send(*bodies)
+    letters = system.queues.dead_letters(len(bodies))
+    assert len(letters) == len(bodies)
+    for letter in letters:
+        decoded = letter["Body"]
+        if "body_encoding" in decoded:
+            inner = base64.b64decode(json.loads(decoded)["body"]).decode()
+            assert SECRET not in decoded
+            decoded = inner
+        assert "[redacted]" in decoded
+        assert PERSONAL in decoded
+        assert SECRET not in decoded
+        assert SECRET not in json.dumps(letter)
+    for form in (SECRET, base64.b64encode(SECRET.encode()).decode()[:-4]):
+        assert form not in worker.log
+
+
+def test_an_unknown_type_comes_back_later_and_is_dead_at_its_last_receive(
+    running: tuple[System, WorkerProcess],
+) -> None:
+    """A producer may be deployed before its worker: the message waits, and is not lost after."""
+    system, worker = running
+    new = event(type="biome.user.FreezeUser.v1", data={"password": SECRET})
+    [sent] = system.queues.send(new)
+    [letter] = system.queues.dead_letters(1, seconds=30)
+
+    told = [row for row in log_lines(worker) if row.get("message_id") == sent]
+    assert [(row["receives"], row["outcome"]) for row in told] == [
+        (1, "later"),
+        (2, "later"),
+        (3, "dead"),
+    ]
+    attributes = attributes_of(letter)
+    assert attributes["error_code"] == "UnknownType"
+    assert attributes["error_detail"] == (
+        "type: biome.user.FreezeUser.v1 is not known to this version"
+    )
+    assert json.loads(letter["Body"])["data"]["password"] == "[redacted]"
+    assert eventually(system.queues.empty)
+
+
+def test_a_command_id_used_for_another_command_is_dead(
+    running: tuple[System, WorkerProcess],
+) -> None:
+    """Its outcome stays that of the first; the sender learns from the dead letter."""
+    system, _ = running
+    user = str(uuid4())
+    first = message(register(user), user)
+    [outcome] = system.do(first)
+    other = json.loads(message(c.BanUser("fraud"), user).body) | {"id": first.command_id}
+    system.send(Message(first.command_id, user, json.dumps(other)))
+    [letter] = system.queues.dead_letters(1)
+    assert attributes_of(letter)["error_code"] == "CommandIdReused"
+    assert system.repository.outcome(first.key) == outcome
+    assert system.user(user).ban is None
