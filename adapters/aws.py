@@ -64,7 +64,8 @@ def client(
     """Make a client from the SDK's own environment variables and files.
 
     Takes the seconds to wait for an answer (a long poll needs more than its 20 s), the most
-    connections to keep and how often to try a call; a client is thread-safe. To be called after a fork, not before.
+    connections to keep and how often to try a call; a client is thread-safe. To be called after
+    a fork, not before.
 
     Raises:
         AwsConfigurationError: no region or no credentials, or a profile that does not exist.

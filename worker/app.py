@@ -26,7 +26,7 @@ def make_app(settings: Settings) -> Celery:
     """Make the application; it creates no client and calls no service."""
     app = Celery("user-worker", include=["worker.tasks"])
     app.conf.update(_configuration(settings))
-    steps: dict[str, set[type]] = app.steps
+    steps: Any = app.steps
     steps["worker"].add(PoolWatch)
     return app
 

@@ -7,7 +7,7 @@ back-off, and it needs no lock, as one thread (the settler's) owns this object.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -37,7 +37,7 @@ GONE = frozenset(
 """Codes that say that the message is no longer ours: deleted, or visible again."""
 
 Kind: TypeAlias = Literal["renew", "delete", "postpone", "bury"]
-_KINDS: Mapping[type[Settlement], Kind] = {Done: "delete", Later: "postpone", Dead: "bury"}
+KINDS: tuple[Kind, ...] = ("renew", "delete", "postpone", "bury")
 
 
 @dataclass(slots=True, eq=False)
@@ -128,13 +128,15 @@ class InFlight:
 
     def due(self, now: float, limit: int) -> list[Call]:
         """Give at most `limit` calls to make now; their messages are busy until `finish`."""
-        chunks = [("renew", chunk) for chunk in _chunks(self._due_renewals(now))]
-        for settlement, kind in _KINDS.items():
-            chunks += [(kind, chunk) for chunk in _chunks(self._due_orders(settlement, now))]
-        calls = [Call(kind, chunk) for kind, chunk in chunks[:limit]]  # type: ignore[arg-type]
-        for call in calls:
-            for held in call.held:
-                held.busy = True
+        calls: list[Call] = []
+        for kind in KINDS:
+            waiting = self._due_renewals(now) if kind == "renew" else self._due_orders(kind, now)
+            for start in range(0, len(waiting), MAX_BATCH):
+                if len(calls) == limit:
+                    return calls
+                calls.append(Call(kind, waiting[start : start + MAX_BATCH]))
+                for held in calls[-1].held:
+                    held.busy = True
         return calls
 
     def next_due(self) -> float:
@@ -161,11 +163,11 @@ class InFlight:
     def _linger(self) -> float:
         return 0.0 if self.fifo or self.finishing else LINGER
 
-    def _due_orders(self, settlement: type[Settlement], now: float) -> list[Held]:
+    def _due_orders(self, kind: Kind, now: float) -> list[Held]:
         waiting = [
             held
             for held in self._ordered.values()
-            if not held.busy and type(held.order) is settlement and held.act_at <= now + LINGER
+            if not held.busy and _kind(held.order) == kind and held.act_at <= now + LINGER
         ]
         if len(waiting) < MAX_BATCH and not any(held.act_at <= now for held in waiting):
             return []
@@ -174,20 +176,24 @@ class InFlight:
     def _due_renewals(self, now: float) -> list[Held]:
         if now < self._next_renewal:
             return []
-        soon = now + self.visibility_timeout / 10  # so that neighbours share a call
         candidates = [held for held in self._held.values() if self._renewable(held, now)]
-        due = [held for held in candidates if not held.busy and held.renew_at <= soon]
         # What is due but busy, or finds no free lane, is looked at again shortly.
         again = now + min(0.5, self.visibility_timeout / 10)
         self._next_renewal = min(
             (max(held.renew_at, again) for held in candidates), default=float("inf")
         )
-        return due
+        free = [held for held in candidates if not held.busy]
+        if not any(held.renew_at <= now for held in free):
+            return []
+        soon = now + self.visibility_timeout / 10  # so that neighbours share the call
+        return [held for held in free if held.renew_at <= soon]
 
     def _renewable(self, held: Held, now: float) -> bool:
-        if type(held.order) is Later:
+        if now + self.visibility_timeout > held.renew_until:
             return False
-        return now + self.visibility_timeout <= held.renew_until
+        if held.order is None:
+            return True
+        return _kind(held.order) != "postpone" and held.act_at > now + LINGER
 
     def _succeeded(self, kind: Kind, held: Held, now: float) -> None:
         match kind:
@@ -223,5 +229,13 @@ class InFlight:
         self._ordered.pop(held.message.receipt, None)
 
 
-def _chunks(held: list[Held]) -> list[list[Held]]:
-    return [held[start : start + MAX_BATCH] for start in range(0, len(held), MAX_BATCH)]
+def _kind(order: Settlement | None) -> Kind:
+    match order:
+        case Done():
+            return "delete"
+        case Later():
+            return "postpone"
+        case Dead():
+            return "bury"
+        case None:
+            return "renew"

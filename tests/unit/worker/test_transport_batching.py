@@ -1,0 +1,56 @@
+"""Which messages run together."""
+
+from __future__ import annotations
+
+import pickle
+
+from worker.transport.batching import Batch, as_task_argument, into_batches, return_delay
+
+from .test_transport_in_flight import Raw
+
+
+def _split(*messages: Raw, fifo: bool = False) -> list[list[str]]:
+    batches = into_batches("q", messages, fifo=fifo)
+    return [batch.receipts for batch in batches]
+
+
+def test_one_receive_is_one_batch_in_its_order() -> None:
+    """Ten messages, one task."""
+    assert _split(*[Raw(str(n)) for n in range(10)]) == [[str(n) for n in range(10)]]
+    assert _split() == []
+
+
+def test_from_the_third_receive_on_a_message_runs_alone() -> None:
+    """The others keep together."""
+    raws = [Raw("a"), Raw("b", receives=3), Raw("c", receives=2), Raw("d", receives=7)]
+    assert _split(*raws) == [["a", "c"], ["b"], ["d"]]
+
+
+def test_a_suspects_fifo_group_runs_alone_in_order() -> None:
+    """What is behind it in its group must wait for it; other groups need not."""
+    raws = [Raw("a1", "a", 3), Raw("b1", "b"), Raw("a2", "a"), Raw("b2", "b")]
+    assert _split(*raws, fifo=True) == [["b1", "b2"], ["a1", "a2"]]
+
+
+def test_a_group_id_means_nothing_on_a_standard_queue() -> None:
+    """Fair queues have group ids too."""
+    assert _split(Raw("a1", "a", 3), Raw("a2", "a")) == [["a2"], ["a1"]]
+
+
+def test_a_batch_without_a_result_comes_back_at_once_at_first_then_later() -> None:
+    """One delay for all of it."""
+    assert return_delay(Batch(1, "q", (Raw("a"), Raw("b", receives=2)))) == 0
+    delays = {return_delay(Batch(1, "q", (Raw("a", receives=12),))) for _ in range(50)}
+    assert min(delays) >= 1
+    assert max(delays) <= 900
+    assert len(delays) > 10
+
+
+def test_no_repr_shows_a_body_or_a_receipt() -> None:
+    """Neither of what the task gets nor of the batch; pickled for a child it is the same."""
+    batch = Batch(1, "q", (Raw("the-receipt", body="the-body"),))
+    argument = as_task_argument(batch, fifo=False)
+    assert argument[0]["body"] == "the-body"
+    assert pickle.loads(pickle.dumps(argument)) == argument
+    for text in (repr(argument), repr(pickle.loads(pickle.dumps(argument))), repr(batch)):
+        assert "the-" not in text

@@ -1,0 +1,227 @@
+"""The state machine that owns the receipts: what is due, and when; time is a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.settlement import Dead, Done, Later, Settlement
+from worker.transport.in_flight import LINGER, Call, InFlight
+
+T0 = 1000.0
+
+
+@dataclass(frozen=True)
+class Raw:
+    receipt: str
+    group_id: str | None = None
+    receives: int = 1
+    body: str = "{}"
+    sent_at: float = 0.0
+    received_at: float = 0.0
+
+    @property
+    def message_id(self) -> str:
+        """See `RawMessage`."""
+        return f"id of {self.receipt}"
+
+
+def _in_flight(count: int = 1, *, timeout: int = 60, fifo: bool = False) -> InFlight:
+    flight = InFlight(timeout, fifo)
+    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], T0)
+    return flight
+
+
+def _settle(flight: InFlight, order: Settlement, *receipts: str, now: float = T0) -> None:
+    flight.settle([(receipt, order) for receipt in receipts], now)
+
+
+def _receipts(call: Call) -> list[str]:
+    return [held.message.receipt for held in call.held]
+
+
+def _due(flight: InFlight, now: float, limit: int = 4) -> list[tuple[str, list[str]]]:
+    return [(call.kind, _receipts(call)) for call in flight.due(now, limit)]
+
+
+def _succeed(flight: InFlight, calls: list[Call], now: float) -> None:
+    for call in calls:
+        flight.finish(call, {}, now)
+
+
+def test_messages_are_renewed_at_half_their_timeout_in_one_call() -> None:
+    """Not before; and again half a timeout later."""
+    flight = _in_flight(10)
+    assert _due(flight, T0 + 29) == []
+    assert flight.next_due() == T0 + 30
+    calls = flight.due(T0 + 30, 4)
+    assert [call.kind for call in calls] == ["renew"]
+    assert len(calls[0].held) == 10
+    _succeed(flight, calls, T0 + 30)
+    assert _due(flight, T0 + 59) == []
+    assert [kind for kind, _ in _due(flight, T0 + 60)] == ["renew"]
+
+
+def test_renewal_ends_after_ten_timeouts_but_a_late_result_still_counts() -> None:
+    """A stuck task's message comes back; should it end after all, its result is carried out."""
+    flight = _in_flight(timeout=10)
+    now, renewals = T0, 0
+    while now < T0 + 300:
+        calls = flight.due(now, 4)
+        renewals += len(calls)
+        _succeed(flight, calls, now)
+        now += 1
+    assert renewals == 20
+    _settle(flight, Done(), "0", now=now)
+    assert _due(flight, now + 1) == [("delete", ["0"])]
+
+
+def test_nothing_is_held_longer_than_sqs_allows() -> None:
+    """Twelve hours in all, or SQS refuses the renewal."""
+    flight = _in_flight(timeout=30_000)
+    assert _due(flight, T0 + 15_000) == []
+
+
+def test_settlements_gather_for_a_moment_and_go_at_once_when_ten() -> None:
+    """One call for those of several tasks."""
+    flight = _in_flight(12)
+    _settle(flight, Done(), "0")
+    assert _due(flight, T0) == []
+    _settle(flight, Done(), "1", now=T0 + LINGER / 2)
+    assert _due(flight, T0 + LINGER) == [("delete", ["0", "1"])]
+    _settle(flight, Done(), *[str(n) for n in range(2, 12)])
+    assert [len(r) for _, r in _due(flight, T0)] == [10]
+
+
+def test_a_fifo_queues_settlements_do_not_wait() -> None:
+    """The group's next messages do."""
+    flight = _in_flight(1, fifo=True)
+    _settle(flight, Done(), "0")
+    assert _due(flight, T0) == [("delete", ["0"])]
+
+
+def test_a_renewal_cannot_overwrite_a_back_off() -> None:
+    """Ordered during its renewal, a message is put off after it; put off, it is not renewed."""
+    flight = _in_flight()
+    [renewal] = flight.due(T0 + 30, 4)
+    _settle(flight, Later(7), "0", now=T0 + 30)
+    assert _due(flight, T0 + 40) == []
+    flight.finish(renewal, {}, T0 + 40)
+    [change] = flight.due(T0 + 61, 4)
+    assert change.kind == "postpone"
+    flight.finish(change, {"0": "InternalError"}, T0 + 61)
+    assert "renew" not in [kind for kind, _ in _due(flight, T0 + 200)]
+
+
+def test_a_message_that_lapsed_is_not_settled() -> None:
+    """Its renewal says that it is gone; the result that comes later asks for no call."""
+    flight = _in_flight(2)
+    [renewal] = flight.due(T0 + 30, 4)
+    flight.finish(renewal, {"0": "ReceiptHandleIsInvalid"}, T0 + 30)
+    assert flight.lost == {"0"}
+    _settle(flight, Done(), "0", "1", now=T0 + 31)
+    assert _due(flight, T0 + 32) == [("delete", ["1"])]
+    assert flight.lost == set()
+
+
+def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
+    """First the dead-letter queue, then the delete."""
+    flight = _in_flight()
+    _settle(flight, Dead("Malformed", "-"), "0")
+    [burial] = flight.due(T0 + 1, 4)
+    assert burial.kind == "bury"
+    flight.finish(burial, {}, T0 + 1)
+    assert _due(flight, T0 + 1) == [("delete", ["0"])]
+
+
+def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
+    """After three tries the message is put off, and never deleted."""
+    flight, now, kinds = _in_flight(), T0, []
+    _settle(flight, Dead("Malformed", "-"), "0")
+    while flight.settling:
+        now += 1
+        for call in flight.due(now, 4):
+            kinds.append(call.kind)
+            flight.finish(call, {"0": "AccessDenied"} if call.kind == "bury" else {}, now)
+    assert kinds == ["bury", "bury", "bury", "postpone"]
+
+
+def test_failed_entries_are_tried_again_and_the_others_are_not() -> None:
+    """Partial failures: each entry has its own fate."""
+    flight = _in_flight(3)
+    _settle(flight, Done(), "0", "1", "2")
+    [call] = flight.due(T0 + 1, 4)
+    flight.finish(call, {"1": "InternalError"}, T0 + 1)
+    assert _due(flight, T0 + 2) == [("delete", ["1"])]
+
+
+def test_what_finds_no_free_lane_stays_due() -> None:
+    """`due` gives no more calls than it may, and forgets none."""
+    flight = _in_flight(25)
+    _settle(flight, Done(), *[str(n) for n in range(25)])
+    first = _due(flight, T0 + 1, 1)
+    rest = _due(flight, T0 + 1, 4)
+    assert sorted(r for _, call in first + rest for r in call) == sorted(str(n) for n in range(25))
+
+
+def test_release_makes_visible_at_once() -> None:
+    """What no task has seen goes back with a timeout of 0, without lingering."""
+    flight = _in_flight(2)
+    flight.release(["0", "1"], T0)
+    [call] = flight.due(T0, 4)
+    assert call.kind == "postpone"
+    assert [held.order for held in call.held] == [Later(0), Later(0)]
+
+
+def test_a_fifo_group_is_released_whole_or_not() -> None:
+    """Nothing goes back before an earlier message of its group that a task still has."""
+    flight = InFlight(60, fifo=True)
+    flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0)
+    flight.release(["a2", "b1"], T0)
+    assert _due(flight, T0) == [("postpone", ["b1"])]
+
+
+@pytest.mark.parametrize("order", [Done(), Later(3), Dead("Malformed", "-")])
+def test_the_first_settlement_stands(order: Settlement) -> None:
+    """A release at the end does not undo a result."""
+    flight = _in_flight()
+    _settle(flight, order, "0")
+    flight.release_all(T0)
+    [call] = flight.due(T0 + 1, 4)
+    assert call.held[0].order == order
+
+
+orders: st.SearchStrategy[Settlement] = st.sampled_from([Done(), Later(5), Dead("Malformed", "-")])
+codes = st.sampled_from([None, None, "InternalError", "ReceiptHandleIsInvalid"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_receipt_is_in_at_most_one_call_and_every_order_ends(data: st.DataObject) -> None:
+    """Whatever fails, in whatever order calls end."""
+    flight, now = _in_flight(15, timeout=10), T0
+    open_calls: list[Call] = []
+    settled: set[str] = set()
+    for _ in range(data.draw(st.integers(5, 40))):
+        now += data.draw(st.sampled_from([0.0, 0.1, 3.0]))
+        receipt = str(data.draw(st.integers(0, 14)))
+        _settle(flight, data.draw(orders), receipt, now=now)
+        open_calls += flight.due(now, 4)
+        busy = [r for call in open_calls for r in _receipts(call)]
+        assert len(busy) == len(set(busy))
+        ends = data.draw(st.integers(-1, 3))
+        if 0 <= ends < len(open_calls):
+            call = open_calls.pop(ends)
+            results = {r: data.draw(codes) for r in _receipts(call)}
+            flight.finish(call, {r: code for r, code in results.items() if code}, now)
+        settled.add(receipt)
+    for call in open_calls:
+        flight.finish(call, {}, now)
+    for _ in range(20):
+        now += 1
+        _succeed(flight, flight.due(now, 4), now)
+    assert not flight.settling
+    assert len(flight) <= 15 - len(settled)
