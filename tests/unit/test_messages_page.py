@@ -23,9 +23,7 @@ def table(first: str) -> list[list[str]]:
     """Give the rows of the page's table whose first column is headed so."""
     found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert found, f"no table headed {first!r}"
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()
-    ]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
 
 
 def words(cell: str) -> list[str]:

@@ -22,9 +22,7 @@ def rows(page: str, first: str) -> list[list[str]]:
     """Give the rows of a page's table whose first column is headed so."""
     found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert found, f"no table headed {first!r}"
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()
-    ]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
 
 
 def rendered(value: object) -> str:
@@ -46,7 +44,9 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
         "CREATE_RESOURCES": "`true`, in prod `false`",
         "LOG_FORMAT": "in dev `console`, else `json`",
     }
-    settings = {name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()}
+    settings = {
+        name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()
+    }
 
     listed = {name.strip("`"): default for name, default, _ in rows(README, "setting")}
 
@@ -57,7 +57,11 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
 def test_the_defaults_by_environment_are_as_listed() -> None:
     """Those two depend on where it runs."""
     dev, test, prod = (Settings(env=env) for env in ("dev", "test", "prod"))
-    assert (dev.create_resources, test.create_resources, prod.create_resources) == (True, True, False)
+    assert (dev.create_resources, test.create_resources, prod.create_resources) == (
+        True,
+        True,
+        False,
+    )
     assert (dev.log_format, test.log_format, prod.log_format) == ("console", "json", "json")
 
 

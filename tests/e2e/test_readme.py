@@ -1,0 +1,341 @@
+"""The README's examples, run as they stand against a worker that the command line started.
+
+They name the default queue, table and topic. So that they meet nobody else's, they run in an
+account of their own: both emulators take a twelve-digit access key for the account's number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from celery import Celery
+
+from tests.e2e.worker_process import eventually
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+BIN = Path(sys.executable).parent
+NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
+DATA = {
+    "email": "Mary@Example.com",
+    "first_name": "Mary",
+    "last_name": "Somerville",
+    "password_hash": "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43,
+}
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("readme")]
+
+
+# --- the examples and the page -------------------------------------------------------------
+
+
+def blocks() -> dict[str, str]:
+    """Give the README's blocks that are a file of examples/, by its path."""
+    found = re.findall(
+        r"^<!-- (examples/\S+) -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+    )
+    return dict(found)
+
+
+def test_the_readme_shows_each_example_as_it_is() -> None:
+    """What is run here is what the page says."""
+    shown = blocks()
+    programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}
+    ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
+    assert shown.keys() == ours
+    for path, text in shown.items():
+        assert text == (ROOT / path).read_text(), path
+
+
+def command_lines(page: str, start: str) -> str:
+    """Give the page's shell block that starts so, for this environment's programs."""
+    found = re.search(rf"^```sh\n({re.escape(start)}.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no block that starts with {start}"
+    return found[1].replace(".venv/bin/", f"{BIN}/")
+
+
+# --- a worker, as the pages start it -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An account with the default resources, a worker, and `user-worker events` listening."""
+
+    environment: dict[str, str]
+    folder: Path
+    heard: Path
+    sqs: Any
+
+    def run(self, *command: str | Path, cwd: Path = ROOT) -> str:
+        """Run a program to its end; give its standard output."""
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=45,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def events(self, **attributes: object) -> list[dict[str, Any]]:
+        """Give the events so far with these attributes."""
+        lines = self.heard.read_text().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for event in events if event.items() >= attributes.items()]
+
+    def answer(self, command_id: str) -> dict[str, Any]:
+        """Wait for the event that a command causes."""
+        found = eventually(lambda: self.events(causationid=command_id), 20, "an event")
+        assert len(found) == 1
+        return found[0]
+
+    def queue_url(self, name: str = "user-commands") -> str:
+        """Find a queue."""
+        url: str = self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        return url
+
+    def depths(self, name: str) -> tuple[int, int]:
+        """Count a queue's visible and invisible messages."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url(name), AttributeNames=names)
+        visible, invisible = (int(answer["Attributes"][name]) for name in names)
+        return visible, invisible
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], environment: dict[str, str], output: Path, sign: str
+) -> Iterator[None]:
+    """Run a program in the background, once its output shows a sign that it is ready."""
+    talk = output.with_suffix(".talk")
+    with output.open("wb") as out, talk.open("wb") as err:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
+        )
+
+    def ready() -> bool:
+        said = output.read_text() + talk.read_text()
+        assert process.poll() is None, said
+        return sign in said
+
+    try:
+        eventually(ready, 40, f"{sign!r} from {command}")
+        yield
+    finally:
+        process.send_signal(signal.SIGINT if sign.startswith("following") else signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+def client(service: Any, environment: dict[str, str]) -> Any:
+    """Make a client for the account of an environment."""
+    return boto3.client(
+        service,
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+@pytest.fixture(scope="module")
+def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Start what docs/operations.md says, in an account of its own."""
+    account = str(random.randrange(10**11, 10**12))
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": aws_endpoint,
+        "AWS_ACCESS_KEY_ID": account,
+        "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    folder = tmp_path_factory.mktemp("readme")
+    made = World(environment, folder, folder / "heard", client("sqs", environment))
+    made.run(BIN / "user-worker", "provision")
+    start = command_lines(OPERATIONS, ".venv/bin/user-worker run --pool").split()
+    listen = [str(BIN / "user-worker"), "events", "--json"]
+    with (
+        running(start, environment, folder / "worker", "worker_ready"),
+        running(listen, environment, made.heard, "following user-events"),
+    ):
+        yield made
+    clear(environment)
+
+
+def clear(environment: dict[str, str]) -> None:
+    """Leave nothing in the account: an emulator may go on for days."""
+    sqs, sns, dynamodb = (client(name, environment) for name in ("sqs", "sns", "dynamodb"))
+    for url in sqs.list_queues().get("QueueUrls", []):
+        sqs.delete_queue(QueueUrl=url)
+    for topic in sns.list_topics()["Topics"]:
+        sns.delete_topic(**topic)
+    for name in dynamodb.list_tables()["TableNames"]:
+        dynamodb.delete_table(TableName=name)
+
+
+# --- sending -------------------------------------------------------------------------------
+
+
+def node(world: World) -> list[str | Path]:
+    """Install the Node example's packages in a copy of its folder; give how it is run."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if program is None or npm is None:
+        pytest.skip("Node is not installed")
+    folder = world.folder / "node"
+    shutil.copytree(
+        ROOT / "examples" / "node", folder, ignore=shutil.ignore_patterns("node_modules")
+    )
+    done = subprocess.run(
+        [npm, "ci", "--no-audit", "--no-fund"],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    if NPM_OFFLINE.search(done.stderr):
+        pytest.skip("npm reaches no registry")
+    assert done.returncode == 0, done.stderr
+    return [program, folder / "send.mjs"]
+
+
+PRODUCERS: dict[str, tuple[Callable[[World], list[str | Path]], str]] = {
+    "boto3": (lambda _: [sys.executable, "examples/send_boto3.py"], "Ada@example.com"),
+    "Celery": (lambda _: [sys.executable, "examples/send_celery.py"], "grace@example.com"),
+    "Node": (node, "katherine@example.com"),
+    "AWS CLI": (lambda _: ["sh", "examples/send_aws_cli.sh"], "margaret@example.com"),
+}
+
+
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_an_example_registers_its_person(world: World, producer: str) -> None:
+    """It prints the command's id, and its event comes out of the topic."""
+    command, email = PRODUCERS[producer]
+
+    command_id = world.run(*command(world)).strip()
+
+    event = world.answer(command_id)
+    assert (event["type"], event["data"]) == ("biome.user.UserRegistered.v1", {"email": email})
+    assert event["sequence"] == f"{1:020d}"
+
+
+def test_the_command_line_example_creates_a_user_and_shows_them(world: World) -> None:
+    """`send --wait` says how it ended, and `user --history` what is stored."""
+    output = world.run("bash", "-euc", command_lines(README, ".venv/bin/user-worker send Create"))
+
+    assert "accepted" in output
+    assert "alan@example.com" in output
+    assert "CreateUser" in output.split("alan@example.com", 1)[1]
+
+
+def test_a_command_by_json_and_by_celery_gives_the_same_event(world: World) -> None:
+    """A stock Celery application and plain boto3 say the same thing."""
+    first = world.answer(send_json(world, str(uuid.uuid4()), str(uuid.uuid4())))
+    erase(world, first["subject"])
+    second = world.answer(send_celery(world, str(uuid.uuid4()), str(uuid.uuid4())))
+
+    assert first["type"] == second["type"] == "biome.user.UserRegistered.v1"
+    assert first["data"] == second["data"] == {"email": "Mary@example.com"}
+    assert first.keys() == second.keys()
+    erase(world, second["subject"])
+
+
+def test_a_command_by_json_and_again_by_celery_is_one_command(world: World) -> None:
+    """Under the same id they are recognised as the same, and nothing is published anew."""
+    command_id, user_id = str(uuid.uuid4()), str(uuid.uuid4())
+    letters = world.depths("user-commands-dlq")
+    world.answer(send_json(world, command_id, user_id))
+
+    send_celery(world, command_id, user_id)
+    eventually(lambda: world.depths("user-commands") == (0, 0), 20, "an empty queue")
+    erase(world, user_id)  # whose event comes after whatever the second one would have caused
+
+    assert len(world.events(causationid=command_id)) == 1
+    assert world.depths("user-commands-dlq") == letters
+
+
+def send_json(
+    world: World,
+    command_id: str,
+    user_id: str,
+    name: str = "RegisterUser",
+    data: dict[str, str] = DATA,
+) -> str:
+    """Send a command, Mary's registration, as the README does with boto3; give its id."""
+    event = {
+        "specversion": "1.0",
+        "id": command_id,
+        "source": "/signup",
+        "type": f"biome.user.{name}.v1",
+        "subject": user_id,
+        "data": data,
+    }
+    world.sqs.send_message(QueueUrl=world.queue_url(), MessageBody=json.dumps(event))
+    return command_id
+
+
+def send_celery(world: World, command_id: str, user_id: str) -> str:
+    """Send Mary's registration as the README does with Celery; give the command's id."""
+    app = Celery(broker="sqs://", set_as_current=False)
+    app.conf.task_default_queue = "user-commands"
+    credentials = {"access_key_id": world.environment["AWS_ACCESS_KEY_ID"]}
+    queue = {"url": world.queue_url(), "secret_access_key": "test", **credentials}
+    app.conf.broker_transport_options = {"predefined_queues": {"user-commands": queue}}
+    app.send_task(
+        "biome.user.RegisterUser.v1",
+        task_id=command_id,
+        kwargs={"user_id": user_id, **DATA},
+        headers={"source": "/signup"},
+    )
+    app.close()
+    return command_id
+
+
+def erase(world: World, user_id: str) -> None:
+    """Erase a user, so that the address is free again, and wait until it came out."""
+    event = world.answer(send_json(world, str(uuid.uuid4()), user_id, "EraseUser", {}))
+    assert event["type"] == "biome.user.UserErased.v1"
+
+
+# --- subscribing ---------------------------------------------------------------------------
+
+
+def test_the_subscriber_example_keeps_an_address_book(world: World) -> None:
+    """It hears of a registration and an erasure, and of nothing that it did not ask for."""
+    output, user_id = world.folder / "book", str(uuid.uuid4())
+    command = [sys.executable, "examples/subscribe.py"]
+    with running(command, world.environment, output, ""):
+        eventually(lambda: subscribed(world), 20, "a subscription")
+        world.answer(send_json(world, str(uuid.uuid4()), user_id))
+        eventually(lambda: f"{user_id} Mary@example.com\n" in output.read_text(), 20, "a line")
+        erase(world, user_id)
+        eventually(lambda: f"{user_id} has gone\n" in output.read_text(), 20, "a line")
+        assert len(output.read_text().splitlines()) == 2
+
+
+def subscribed(world: World) -> bool:
+    """Tell whether the address book's queue gets events."""
+    subscriptions = client("sns", world.environment).list_subscriptions()["Subscriptions"]
+    return any(each["Endpoint"].endswith(":address-book") for each in subscriptions)
