@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -39,6 +40,19 @@ def unavailable(operation: str, error: Exception) -> StoreUnavailableError:
 def error_code(error: ClientError) -> str:
     """Give the code of an answer that is an error."""
     return str(error.response.get("Error", {}).get("Code", "no code"))
+
+
+def require_answer(response: Mapping[str, Any]) -> None:
+    """Check that DynamoDB itself answered a write.
+
+    To botocore whatever comes with status 200 is a success, a proxy's page too, and a write
+    taken for done that was not is a lost command.
+
+    Raises:
+        StoreUnavailableError: the answer has no request id of AWS's.
+    """
+    if not response.get("ResponseMetadata", {}).get("RequestId"):
+        raise StoreUnavailableError("DynamoDB: the answer is not its own")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from adapters.dynamodb.calls import Backoff, error_code, unavailable
+from adapters.dynamodb.calls import Backoff, error_code, require_answer, unavailable
 from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
 from adapters.dynamodb.errors import ItemRefusedError
 from adapters.dynamodb.reads import Key
@@ -132,9 +132,10 @@ class _Run:
     def _send(self, transaction: Transaction) -> None:
         actions = transaction.actions(self._table)
         try:
-            self._client.transact_write_items(
+            answer = self._client.transact_write_items(
                 TransactItems=actions, ClientRequestToken=transaction.token
             )
+            require_answer(answer)
         except ClientError as error:
             self._answered(transaction, error)
         except ParamValidationError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from adapters.dynamodb import records, table
-from adapters.dynamodb.calls import Backoff, error_code, unavailable
+from adapters.dynamodb.calls import Backoff, error_code, require_answer, unavailable
 from adapters.dynamodb.reads import Key, TableReads
 from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, Scrubber
@@ -91,9 +91,10 @@ class DynamoDBOutbox(Outbox):
         }
         put = {"TableName": self._table, "Item": records.render_pointer(parked)}
         try:
-            self._client.transact_write_items(
+            answer = self._client.transact_write_items(
                 TransactItems=[{"Delete": delete}, {"Put": put}]  # type: ignore[typeddict-item]
             )
+            require_answer(answer)
         except ClientError as error:
             codes = reason_codes(dict(error.response), 2) or [error_code(error)]
             if codes[0] != CONDITION_FAILED:

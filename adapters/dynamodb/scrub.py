@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from adapters.dynamodb import records, table
-from adapters.dynamodb.calls import error_code, unavailable
+from adapters.dynamodb.calls import error_code, require_answer, unavailable
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
 
@@ -66,13 +66,14 @@ class Scrubber:
 
     def _update(self, key: Key, expression: str, values: Item) -> None:
         try:
-            self._client.update_item(
+            answer = self._client.update_item(
                 TableName=self._table,
                 Key=table.key(*key),
                 UpdateExpression=expression,
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeValues={":empty": {"S": ""}, **values},
             )
+            require_answer(answer)
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":  # else: past its time
                 raise unavailable("UpdateItem", error) from error

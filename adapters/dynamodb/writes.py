@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Backoff, calling
+from adapters.dynamodb.calls import Backoff, calling, require_answer
 from adapters.dynamodb.reads import Key
 from domain.ports import StoreUnavailableError
 
@@ -34,7 +34,8 @@ class TableDeletes:
         """
         if len(keys) == 1:
             with calling("DeleteItem"):
-                self._client.delete_item(TableName=self._table, Key=table.key(*keys[0]))
+                answer = self._client.delete_item(TableName=self._table, Key=table.key(*keys[0]))
+                require_answer(answer)
             return
         distinct = list(dict.fromkeys(keys))
         for start in range(0, len(distinct), BATCH_WRITE_LIMIT):
@@ -45,6 +46,7 @@ class TableDeletes:
         for tried in range(1, self._backoff.tries + 1):
             with calling("BatchWriteItem"):
                 response = self._client.batch_write_item(RequestItems={self._table: requests})
+                require_answer(response)
                 left = response.get("UnprocessedItems", {}).get(self._table)
             if not left:
                 return

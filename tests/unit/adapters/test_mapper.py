@@ -11,7 +11,7 @@ from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
 from domain.model import Session, TwoFactor, User
-from domain.ports import Outcome, Pointer
+from domain.ports import JobKind, Outcome, Pointer
 from domain.values import EmailAddress
 from tests.builders import uid
 from tests.persistence import new_user, outcome, session, two_factor
@@ -130,7 +130,7 @@ def test_only_outcomes_and_sessions_expire() -> None:
         assert records.render_reference(decided)["expires_at"].keys() == {"N"}
 
 
-_POINTER_REST = (records.JobKind.PUBLISH, (), new_user("ada").created_at)
+_POINTER_REST = (JobKind.PUBLISH, (), new_user("ada").created_at)
 
 
 # --- malformed items -----------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_an_older_item_is_upcast_step_by_step() -> None:
     )
     user = new_user("ada")
     item = mapper.render_user(user)
-    oldest = {**item, "schema": {"N": "0"}, "mail": item["email"]}
+    oldest: Any = {**item, "schema": {"N": "0"}, "mail": item["email"]}
     del oldest["email"]
     kept = deepcopy(oldest)
     assert mapper.parse_user(oldest, present) == user

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters import aws
+
+
+def test_the_region_of_either_variable_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_DEFAULT_REGION is the SDK's own and goes first; AWS_REGION is what others set."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert aws.client("sqs").meta.region_name == "eu-central-1"
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert aws.client("sqs").meta.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
+    assert aws.client("sqs").meta.region_name == "eu-west-1"
+
+
+def test_no_region_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the variable to set."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(aws.AwsConfigurationError, match="AWS_DEFAULT_REGION"):
+        aws.client("dynamodb")
+
+
+def test_no_credentials_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not at the first call."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(aws.AwsConfigurationError, match="AWS_ACCESS_KEY_ID"):
+        aws.client("dynamodb")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", "no url"), ("AWS_DEFAULT_REGION", "!!")],
+)
+def test_a_wrong_setting_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """Botocore's own errors are of many classes."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(aws.AwsConfigurationError) as caught:
+        aws.client("dynamodb")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_client_gives_up_in_finite_time() -> None:
+    """A thread without a time limit must not wait for ever."""
+    config: Any = aws.client("sns", read_timeout=25).meta.config
+    assert (config.connect_timeout, config.read_timeout) == (aws.CONNECT_TIMEOUT, 25)
+    assert config.retries["total_max_attempts"] == aws.ATTEMPTS
+
+
+def test_the_client_says_whose_it_is() -> None:
+    """In AWS's own logs."""
+    config: Any = aws.client("dynamodb").meta.config
+    assert "user-worker" in config.user_agent_extra

@@ -1,0 +1,205 @@
+"""Reads and the outbox's calls: how many, and what is made of partial answers and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository, mapper, records
+from adapters.dynamodb.change import new_pointer
+from domain.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
+from tests.builders import NOW, uid
+from tests.persistence import new_user, outcome, session
+from tests.unit.adapters.wire import Wire, answer, error, page
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+POINTER = new_pointer(JobKind.PUBLISH, (CommandKey(uid("ada"), uid("c")),), NOW)
+IMPATIENT = Backoff(tries=3, sleep=lambda _: None)
+
+
+def repository(wire: Wire, backoff: Backoff = IMPATIENT) -> DynamoDBUserRepository:
+    """Read through a wire."""
+    return DynamoDBUserRepository(wire.client, "users", backoff)
+
+
+def outbox(wire: Wire, backoff: Backoff = IMPATIENT) -> DynamoDBOutbox:
+    """Work off through a wire."""
+    return DynamoDBOutbox(wire.client, "users", backoff)
+
+
+def everything(wire: Wire) -> Any:
+    """Answer a BatchGetItem with nothing found."""
+    return answer({"Responses": {"users": []}, "UnprocessedKeys": {}})
+
+
+# --- loading -------------------------------------------------------------------------------
+
+
+def test_ten_users_and_their_outcomes_are_one_consistent_call() -> None:
+    """With addresses, sessions and second factors too."""
+    wire = Wire(rest=lambda: everything(wire))
+    users = {uid(f"user{n}") for n in range(10)}
+    request = LoadRequest(
+        users=users,
+        sessions={(user, uid("session")) for user in users},
+        two_factors=users,
+        addresses={f"{n}@example.com" for n in range(10)},
+        outcomes={CommandKey(user, uid("command")) for user in users},
+    )
+    repository(wire).load(request)
+    (sent,) = wire.requests
+    assert sent["RequestItems"]["users"]["ConsistentRead"] is True
+    assert len(sent["RequestItems"]["users"]["Keys"]) == 50
+
+
+def test_a_hundred_keys_fit_a_call() -> None:
+    """And the rest go into further ones; each key once."""
+    wire = Wire(rest=lambda: everything(wire))
+    repository(wire).load(LoadRequest(addresses={f"{n}@example.com" for n in range(201)}))
+    keys = [request["RequestItems"]["users"]["Keys"] for request in wire.requests]
+    assert [len(each) for each in keys] == [100, 100, 1]
+
+
+def test_nothing_to_load_is_no_call() -> None:
+    """An empty BatchGetItem would be an error."""
+    wire = Wire()
+    repository(wire).load(LoadRequest())
+    assert wire.requests == []
+
+
+def test_unprocessed_keys_are_asked_for_again_after_a_pause() -> None:
+    """And what both answers gave is put together."""
+    ada, grace = (mapper.render_user(new_user(name)) for name in ("ada", "grace"))
+    left = {"users": {"Keys": [{"pk": grace["pk"], "sk": grace["sk"]}], "ConsistentRead": True}}
+    wire = Wire(
+        answer({"Responses": {"users": [ada]}, "UnprocessedKeys": left}),
+        answer({"Responses": {"users": [grace]}, "UnprocessedKeys": {}}),
+    )
+    pauses: list[float] = []
+    reader = repository(wire, Backoff(base=1, cap=1, tries=3, sleep=pauses.append))
+    found = reader.get_many([uid("ada"), uid("grace")])
+    assert found.keys() == {uid("ada"), uid("grace")}
+    assert wire.requests[1]["RequestItems"]["users"] == left["users"]
+    assert len(pauses) == 1
+    assert 0 <= pauses[0] <= 1
+
+
+def test_keys_that_stay_unprocessed_end_the_load() -> None:
+    """After a bounded number of tries; half a snapshot would be taken for the whole."""
+    left = {"users": {"Keys": [{"pk": {"S": "a"}, "sk": {"S": "b"}}], "ConsistentRead": True}}
+    wire = Wire(rest=lambda: answer({"Responses": {"users": []}, "UnprocessedKeys": left}))
+    with pytest.raises(StoreUnavailableError):
+        repository(wire).get(uid("ada"))
+    assert len(wire.requests) == 3
+
+
+READS: dict[str, Callable[[Wire], object]] = {
+    "load": lambda wire: repository(wire).get(uid("ada")),
+    "history": lambda wire: repository(wire).history(uid("ada")),
+    "token": lambda wire: repository(wire).get_by_refresh_token("0" * 64),
+    "pending": lambda wire: outbox(wire).pending(NOW),
+    "outcomes": lambda wire: outbox(wire).outcomes([POINTER]),
+    "status": lambda wire: outbox(wire).status(),
+    "scrub": lambda wire: outbox(wire).scrub(uid("ada")),
+    "close": lambda wire: outbox(wire).close([POINTER]),
+    "close several": lambda wire: outbox(wire).close([POINTER, _other(POINTER)]),
+    "park": lambda wire: outbox(wire).park(POINTER, "reason"),
+}
+
+
+def _other(pointer: Pointer) -> Pointer:
+    return new_pointer(pointer.kind, pointer.commands, NOW)
+
+
+FAILURES: dict[str, Callable[[], Any]] = {
+    "503": lambda: page(b"<html>", 503),
+    "throttled": lambda: error("ProvisionedThroughputExceededException"),
+    "no table": lambda: error("ResourceNotFoundException"),
+    "a page": lambda: page(b"<html>", 200),
+    "reset": lambda: ConnectionResetError(104, "reset"),
+    "unforeseen": lambda: RuntimeError("from deep inside"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("call", READS)
+def test_whatever_comes_in_place_of_an_answer_means_unavailable(call: str, failure: str) -> None:
+    """Never an empty result, and never botocore's own error."""
+    wire = Wire(rest=FAILURES[failure])
+    with pytest.raises(StoreUnavailableError):
+        READS[call](wire)
+
+
+def test_a_session_that_lost_its_token_meanwhile_is_not_found() -> None:
+    """The index lags: what it names is confirmed by a consistent read."""
+    rotated = mapper.render_session(uid("ada"), session("phone", revision=2, used=1))
+    named = {"pk": rotated["pk"], "sk": rotated["sk"]}
+    user = mapper.render_user(new_user("ada"))
+    wire = Wire(
+        answer({"Items": [named], "Count": 1}),
+        answer({"Responses": {"users": [rotated, user]}, "UnprocessedKeys": {}}),
+    )
+    assert repository(wire).get_by_refresh_token(session("phone").refresh_token_hash) is None
+    assert wire.requests[1]["RequestItems"]["users"]["ConsistentRead"] is True
+
+
+# --- the outbox ----------------------------------------------------------------------------
+
+
+def test_closing_one_pointer_is_one_small_call() -> None:
+    """It happens after every batch."""
+    wire = Wire()
+    outbox(wire).close([POINTER])
+    assert wire.operations == ["DeleteItem"]
+
+
+def test_closing_nothing_is_no_call() -> None:
+    """A commit may have failed whole."""
+    wire = Wire()
+    outbox(wire).close([])
+    assert wire.requests == []
+
+
+def test_several_pointers_are_closed_twenty_five_a_call() -> None:
+    """And what was left unprocessed is tried again."""
+    pointers = [_other(POINTER) for _ in range(26)]
+    key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    left = {"users": [{"DeleteRequest": {"Key": key}}]}
+    wire = Wire(answer({"UnprocessedItems": left}))
+    outbox(wire).close(pointers)
+    sent = [request["RequestItems"]["users"] for request in wire.requests]
+    assert [len(each) for each in sent] == [25, 1, 1]
+    assert sent[1] == left["users"]
+
+
+def test_items_that_stay_unprocessed_are_an_error() -> None:
+    """A pointer that is still there is not closed."""
+    key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    left = {"users": [{"DeleteRequest": {"Key": key}}]}
+    wire = Wire(rest=lambda: answer({"UnprocessedItems": left}))
+    with pytest.raises(StoreUnavailableError):
+        outbox(wire).close([POINTER, _other(POINTER)])
+    assert len(wire.requests) == 3
+
+
+def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
+    """What is scrubbed already is not written again."""
+    done = records.render_outcome(outcome("done", "ada"))
+    done["fingerprint"] = {"S": ""}
+    open_item = records.render_outcome(outcome("open", "ada"))
+    items = answer({"Items": [done, open_item], "Count": 2})
+    wire = Wire(items)
+    outbox(wire).scrub(uid("ada"))
+    assert wire.operations == ["Query", "UpdateItem"]
+    assert wire.requests[1]["Key"]["sk"] == open_item["sk"]
+
+
+def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
+    """TTL deletes in its own time: the write has a condition, and its failure is no error."""
+    item = records.render_outcome(outcome("c", "ada"))
+    wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"))
+    outbox(wire).scrub(uid("ada"))
+    assert wire.requests[1]["ConditionExpression"] == "attribute_exists(pk)"

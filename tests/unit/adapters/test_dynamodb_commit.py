@@ -1,0 +1,324 @@
+"""What commit makes of each answer that DynamoDB can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from adapters import aws
+from adapters.dynamodb import Backoff, DynamoDBUserRepository, ItemRefusedError
+from adapters.dynamodb.change import Write, render_change
+from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, pack
+from adapters.dynamodb.verdict import verdict
+from domain.ports import CommitReport, Conflict, StoreUnavailableError, UserChange
+from tests.builders import NOW
+from tests.persistence import moved, new_user, registered, renamed, session
+from tests.unit.adapters.wire import Answer, Wire, answer, cancelled, error, page
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+OK = "None"
+FAILED = "ConditionalCheckFailed"
+CONTENDED = "TransactionConflict"
+ADA = (OK, OK, OK)
+"""The outcome, user and address of a registration."""
+
+
+def commit(wire: Wire, *changes: UserChange, pauses: list[float] | None = None) -> CommitReport:
+    """Commit through a wire, without waiting."""
+    slept: list[float] = [] if pauses is None else pauses
+    backoff = Backoff(tries=4, sleep=slept.append)
+    return DynamoDBUserRepository(wire.client, "users", backoff).commit(changes, NOW)
+
+
+def names(*users: str) -> list[UserChange]:
+    """Register users: three actions each."""
+    return [registered(user) for user in users]
+
+
+def sizes(wire: Wire) -> list[int]:
+    """Give the number of actions in each request."""
+    return [len(request["TransactItems"]) for request in wire.requests]
+
+
+# --- cancellation reasons ------------------------------------------------------------------
+
+FOUR = (Conflict.DUPLICATE, Conflict.STALE, Conflict.ADDRESS_TAKEN, Conflict.STALE)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ((OK, OK, OK, OK), None),
+        ((FAILED, OK, OK, OK), Conflict.DUPLICATE),
+        ((OK, FAILED, OK, OK), Conflict.STALE),
+        ((OK, OK, FAILED, OK), Conflict.ADDRESS_TAKEN),
+        ((OK, OK, OK, CONTENDED), Conflict.CONTENTION),
+        ((FAILED, FAILED, FAILED, CONTENDED), Conflict.DUPLICATE),
+        ((OK, FAILED, FAILED, OK), Conflict.STALE),
+        ((OK, CONTENDED, FAILED, OK), Conflict.ADDRESS_TAKEN),
+        ((OK, "ThrottlingError", OK, FAILED), Conflict.STALE),
+        ((OK, "ThrottlingError", OK, OK), StoreUnavailableError),
+        ((OK, "ProvisionedThroughputExceeded", CONTENDED, OK), StoreUnavailableError),
+        ((OK, "SomethingNew", OK, OK), StoreUnavailableError),
+        ((OK, "ItemCollectionSizeLimitExceeded", OK, OK), ItemRefusedError),
+        ((OK, "ValidationError", "ThrottlingError", OK), ItemRefusedError),
+    ],
+)
+def test_the_weightiest_reason_counts(
+    codes: tuple[str, ...], expected: Conflict | type[Exception] | None
+) -> None:
+    """A duplicate before all; a decision on old state before what else is wrong."""
+    found = verdict(FOUR, codes)
+    if isinstance(expected, type):
+        assert isinstance(found, expected)
+    else:
+        assert found is expected
+
+
+def test_changes_without_a_reason_are_tried_again_at_once_without_the_others() -> None:
+    """In the same commit, with a pointer that names them alone, and a token of its own."""
+    wire = Wire(cancelled(*ADA, FAILED, OK, OK, OK, OK, FAILED, *ADA, OK))
+    pauses: list[float] = []
+    report = commit(wire, *names("a", "b", "c", "d"), pauses=pauses)
+    assert report.conflicts == {1: Conflict.DUPLICATE, 2: Conflict.ADDRESS_TAKEN}
+    assert not report.failures
+    assert sizes(wire) == [13, 7]
+    assert pauses == []
+    (pointer,) = report.pointers
+    kept = [registered(name).outcomes[0].command_id for name in ("a", "d")]
+    assert [key.command_id for key in pointer.commands] == kept
+    tokens = [request["ClientRequestToken"] for request in wire.requests]
+    assert len(set(tokens)) == 2
+
+
+def test_a_passing_conflict_of_transactions_is_tried_again_after_a_pause() -> None:
+    """Those that were not in its way do not wait for it."""
+    wire = Wire(cancelled(*ADA, OK, CONTENDED, OK, OK))
+    pauses: list[float] = []
+    report = commit(wire, *names("a", "b"), pauses=pauses)
+    assert not report.conflicts
+    assert not report.failures
+    assert sizes(wire) == [7, 4, 4]
+    assert len(pauses) == 1
+    assert 0 <= pauses[0] <= 0.05
+
+
+def test_a_lasting_conflict_of_transactions_is_contention() -> None:
+    """After a few tries the caller decides again."""
+    wire = Wire(rest=lambda: cancelled(OK, CONTENDED, OK, OK))
+    pauses: list[float] = []
+    report = commit(wire, *names("a"), pauses=pauses)
+    assert report.conflicts == {0: Conflict.CONTENTION}
+    assert (report.pointers, len(wire.requests), len(pauses)) == ((), 4, 3)
+
+
+def test_a_transaction_still_in_progress_is_asked_for_by_the_same_token() -> None:
+    """The first try's answer was lost: a new token would commit twice, or fail as a duplicate."""
+    wire = Wire(error("TransactionInProgressException"))
+    report = commit(wire, *names("a"))
+    assert len(report.pointers) == 1
+    first, second = wire.requests
+    assert first == second
+
+
+def test_a_transaction_that_stays_in_progress_is_contention() -> None:
+    """Reading again shows whether it committed."""
+    wire = Wire(rest=lambda: error("TransactionInProgressException"))
+    assert commit(wire, *names("a")).conflicts == {0: Conflict.CONTENTION}
+    assert all(request == wire.requests[0] for request in wire.requests)
+    assert len(wire.requests) == 4 * aws.ATTEMPTS  # botocore tries this error again by itself
+
+
+def test_one_throttled_item_fails_its_change_alone() -> None:
+    """The others commit."""
+    wire = Wire(cancelled(*ADA, OK, "ThrottlingError", OK, OK))
+    report = commit(wire, *names("a", "b"))
+    assert isinstance(report.failures[1], StoreUnavailableError)
+    assert report.failures.keys() == {1}
+    assert len(report.pointers) == 1
+
+
+@pytest.mark.parametrize(
+    "cancellation",
+    [
+        cancelled(*ADA, "ThrottlingError"),  # the pointer's shard
+        cancelled(*ADA, OK),
+        cancelled(),
+        error("TransactionCanceledException"),
+    ],
+    ids=["of the pointer", "for no reason", "without reasons", "without the list"],
+)
+def test_a_cancellation_that_blames_no_change_fails_all(cancellation: Answer) -> None:
+    """And is not tried for ever."""
+    wire = Wire(cancellation)
+    report = commit(wire, *names("a"))
+    assert isinstance(report.failures[0], StoreUnavailableError)
+    assert len(wire.requests) == 1
+
+
+# --- answers that name nobody --------------------------------------------------------------
+
+
+def poisoned(request: dict[str, Any]) -> bool:
+    """Whether a request has the user whom DynamoDB refuses."""
+    return "poison@example.com" in str(request)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        lambda: error("ValidationException"),
+        lambda: error("SerializationException"),
+        lambda: page(b"", 413),
+    ],
+    ids=["validation", "serialization", "too large"],
+)
+def test_a_refusal_that_names_nobody_is_bisected_to_the_culprit(
+    refusal: Callable[[], Answer],
+) -> None:
+    """The others commit; only the culprit is refused for good."""
+    wire = Wire(rest=lambda: refusal() if poisoned(wire.requests[-1]) else answer())
+    report = commit(wire, *names("a", "b", "c", "poison", "d", "e", "f", "g"))
+    assert report.failures.keys() == {3}
+    assert isinstance(report.failures[3], ItemRefusedError)
+    assert not report.conflicts
+    assert sum(len(pointer.commands) for pointer in report.pointers) == 7
+    assert len(wire.requests) <= 7
+
+
+def junk() -> Iterator[tuple[str, Callable[[], Answer]]]:
+    """Give all that can come in place of an answer."""
+    url = "https://dynamodb"
+    yield "503", lambda: page(b"<html>down</html>", 503)
+    yield "500", lambda: error("InternalServerError", 500)
+    yield "throttled", lambda: error("ThrottlingException")
+    yield "throughput", lambda: error("ProvisionedThroughputExceededException")
+    yield "limit", lambda: error("RequestLimitExceeded")
+    yield "no table", lambda: error("ResourceNotFoundException")
+    yield "denied", lambda: error("AccessDeniedException")
+    yield "mismatch", lambda: error("IdempotentParameterMismatchException")
+    yield "not json", lambda: page(b"<html>a proxy's page</html>", 200)
+    yield "empty", lambda: page(b"", 200)
+    yield "no json in an error", lambda: page(b"<html>no</html>", 403)
+    yield "another json", lambda: page(b"[1, 2]", 400)
+    yield "no endpoint", lambda: EndpointConnectionError(endpoint_url=url)
+    yield "connect timeout", lambda: ConnectTimeoutError(endpoint_url=url)
+    yield "read timeout", lambda: ReadTimeoutError(endpoint_url=url)
+    yield "closed", lambda: ConnectionClosedError(endpoint_url=url)
+    yield "reset", lambda: ConnectionResetError(104, "reset")
+    yield "unforeseen", lambda: RuntimeError("from deep inside")
+
+
+JUNK = dict(junk())
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_whatever_comes_in_place_of_an_answer_is_a_failure_for_later(kind: str) -> None:
+    """Commit never raises; the cause is kept for the log."""
+    wire = Wire(rest=JUNK[kind])
+    report = commit(wire, *names("a", "b"))
+    assert report.failures.keys() == {0, 1}
+    for failure in report.failures.values():
+        assert isinstance(failure, StoreUnavailableError)
+        assert failure.__cause__ is not None
+    assert report.pointers == ()
+
+
+@pytest.mark.parametrize("kind", ["503", "throttled", "closed", "read timeout", "no endpoint"])
+def test_a_passing_failure_is_tried_again_with_the_same_token(kind: str) -> None:
+    """So that a try whose answer was lost is not made twice."""
+    wire = Wire(JUNK[kind]())
+    report = commit(wire, *names("a"))
+    assert not report.failures
+    first, second = wire.requests
+    assert first == second
+    assert first["ClientRequestToken"]
+
+
+def test_one_transactions_failure_leaves_the_others_committed() -> None:
+    """Each transaction is on its own."""
+    changes = names(*(f"user{n}" for n in range(35)))  # 33 fit one transaction
+    wire = Wire(answer(), error("AccessDeniedException"))
+    report = commit(wire, *changes)
+    assert report.failures.keys() == {33, 34}
+    assert [len(pointer.commands) for pointer in report.pointers] == [33]
+
+
+# --- packing -------------------------------------------------------------------------------
+
+
+def write(index: int, change: UserChange) -> Write:
+    """Render a change."""
+    return render_change("users", index, change, NOW)
+
+
+def test_ten_updates_are_one_call_of_twenty_one_actions() -> None:
+    """A user and an outcome each, and one pointer."""
+    wire = Wire()
+    report = commit(wire, *(renamed(new_user(f"user{n}")) for n in range(10)))
+    assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [21])
+    assert len(report.pointers) == 1
+
+
+def test_a_transaction_has_at_most_a_hundred_actions() -> None:
+    """The pointer's among them, and no change is split."""
+    packs = pack([write(n, registered(f"user{n}")) for n in range(100)])
+    assert [len(each) for each in packs] == [33, 33, 33, 1]
+    assert all(sum(len(w.actions) for w in each) < MAX_ACTIONS for each in packs)
+
+
+def test_a_transaction_has_at_most_four_megabytes() -> None:
+    """By the estimated size."""
+    writes = [write(n, registered(f"user{n}")) for n in range(4)]
+    for each in writes:
+        each.size = MAX_BYTES // 2 - 10_000
+    assert [len(each) for each in pack(writes)] == [1, 1, 1, 1] or len(pack(writes)) == 2
+    writes[0].size = MAX_BYTES * 2
+    assert len(pack(writes)[0]) == 1
+
+
+def test_two_writes_to_one_item_never_share_a_transaction() -> None:
+    """DynamoDB would refuse both, and all others with them."""
+    ada = new_user("ada")
+    for second in (renamed(ada, command="other"), registered("grace", "ada")):
+        assert len(pack([write(0, moved(ada, "countess")), write(1, second)])) == 2
+
+
+def test_an_action_for_each_item_with_its_condition() -> None:
+    """A change with everything: no item is named twice."""
+    change = moved(new_user("ada"), "countess")
+    change = replace(
+        change,
+        saved_sessions=(session("new"), session("old", revision=4)),
+        removed_sessions=(session("gone", revision=2),),
+        scrub=True,
+    )
+    rendered = write(0, change)
+    found = []
+    for action in rendered.actions:
+        (body,) = action.values()
+        part: Any = body
+        item = part.get("Item") or part["Key"]
+        kind = item["sk"]["S"].partition("#")[0]
+        found.append((next(iter(action)), kind, part["ConditionExpression"]))
+    assert found == [
+        ("Put", "COMMAND", "attribute_not_exists(pk)"),
+        ("Put", "USER", "version = :v"),
+        ("Put", "SESSION", "attribute_not_exists(pk)"),
+        ("Put", "SESSION", "revision = :r"),
+        ("Delete", "SESSION", "revision = :r"),
+        ("Put", "EMAIL", "attribute_not_exists(pk)"),
+        ("Delete", "EMAIL", "user_id = :u"),
+        ("Put", "2026-11-22T10:00:00.000Z", "attribute_not_exists(pk)"),
+    ]
+    assert len(rendered.keys) == len(rendered.actions)
