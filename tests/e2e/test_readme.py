@@ -1,36 +1,29 @@
 """The README's examples, run as they stand against a worker that the command line started.
 
-They name the default queue, table and topic. So that they meet nobody else's, they run in an
-account of their own: both emulators take a twelve-digit access key for the account's number.
+They name the default queue, table and topic, so they run in an account of their own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from celery import Celery
 
+from tests.e2e.account import BIN, ROOT, World, clear, client, running
 from tests.e2e.worker_process import eventually
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-BIN = Path(sys.executable).parent
 NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 DATA = {
     "email": "Mary@Example.com",
@@ -73,92 +66,6 @@ def command_lines(page: str, start: str) -> str:
 # --- a worker, as the pages start it -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """An account with the default resources, a worker, and `user-worker events` listening."""
-
-    environment: dict[str, str]
-    folder: Path
-    heard: Path
-    sqs: Any
-
-    def run(self, *command: str | Path, cwd: Path = ROOT) -> str:
-        """Run a program to its end; give its standard output."""
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=cwd,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=45,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def events(self, **attributes: object) -> list[dict[str, Any]]:
-        """Give the events so far with these attributes."""
-        lines = self.heard.read_text().splitlines(keepends=True)
-        events = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event for event in events if event.items() >= attributes.items()]
-
-    def answer(self, command_id: str) -> dict[str, Any]:
-        """Wait for the event that a command causes."""
-        found = eventually(lambda: self.events(causationid=command_id), 20, "an event")
-        assert len(found) == 1
-        return found[0]
-
-    def queue_url(self, name: str = "user-commands") -> str:
-        """Find a queue."""
-        url: str = self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return url
-
-    def depths(self, name: str) -> tuple[int, int]:
-        """Count a queue's visible and invisible messages."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url(name), AttributeNames=names)
-        visible, invisible = (int(answer["Attributes"][name]) for name in names)
-        return visible, invisible
-
-
-@contextlib.contextmanager
-def running(
-    command: list[str], environment: dict[str, str], output: Path, sign: str
-) -> Iterator[None]:
-    """Run a program in the background, once its output shows a sign that it is ready."""
-    talk = output.with_suffix(".talk")
-    with output.open("wb") as out, talk.open("wb") as err:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
-        )
-
-    def ready() -> bool:
-        said = output.read_text() + talk.read_text()
-        assert process.poll() is None, said
-        return sign in said
-
-    try:
-        eventually(ready, 40, f"{sign!r} from {command}")
-        yield
-    finally:
-        process.send_signal(signal.SIGINT if sign.startswith("following") else signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
-
-
-def client(service: Any, environment: dict[str, str]) -> Any:
-    """Make a client for the account of an environment."""
-    return boto3.client(
-        service,
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
 @pytest.fixture(scope="module")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Start what docs/operations.md says, in an account of its own."""
@@ -182,17 +89,6 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ):
         yield made
     clear(environment)
-
-
-def clear(environment: dict[str, str]) -> None:
-    """Leave nothing in the account: an emulator may go on for days."""
-    sqs, sns, dynamodb = (client(name, environment) for name in ("sqs", "sns", "dynamodb"))
-    for url in sqs.list_queues().get("QueueUrls", []):
-        sqs.delete_queue(QueueUrl=url)
-    for topic in sns.list_topics()["Topics"]:
-        sns.delete_topic(**topic)
-    for name in dynamodb.list_tables()["TableNames"]:
-        dynamodb.delete_table(TableName=name)
 
 
 # --- sending -------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from domain.commands import COMMANDS
-from domain.errors import RejectionCode
+from domain.errors import RejectionCode as Code
 from domain.events import EVENTS
 from domain.values import MAX_ADDRESS, MAX_CIPHERTEXT, MAX_LOCAL_PART, MAX_NAME, MAX_REASON
+from tests.unit.domain import access_cases, identity_cases
 from worker.messages import MessageParser
 from worker.settlement import ReceivedMessage
 
@@ -56,14 +57,23 @@ def test_the_page_lists_every_event_with_its_category_and_fields() -> None:
 def test_the_page_explains_every_rejection_once() -> None:
     """No code comes back that the page does not know."""
     explained = [code for codes, _ in table("code") for code in words(codes)]
-    assert sorted(explained) == sorted(RejectionCode)
+    assert sorted(explained) == sorted(Code)
 
 
-def test_the_commands_table_names_no_rejection_that_there_is_not() -> None:
-    """Each of its codes is one, and those of any command are in its introduction."""
-    everywhere = {"UserNotFound", "UserErased", "VersionConflict", "CommandExpired"}
-    named = {code for _, _, codes in table("Command") for code in words(codes)}
-    assert named | everywhere == set(RejectionCode)
+def test_the_page_lists_the_rejections_of_each_command() -> None:
+    """They are those that the domain's own cases expect, and those of any command."""
+    of_any = {Code.USER_NOT_FOUND, Code.USER_ERASED, Code.VERSION_CONFLICT, Code.COMMAND_EXPIRED}
+    expected: dict[str, set[str]] = {command.__name__: set() for command in COMMANDS.values()}
+    for case in identity_cases.CASES + access_cases.CASES:
+        expected[type(case.command).__name__] |= {case.code} - of_any if case.code else set()
+    for creating in ("RegisterUser", "CreateUser"):  # whose cases are not in those tables
+        expected[creating] = {Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN}
+
+    listed = {name: set(words(codes)) for name, _, codes in table("Command")}
+
+    assert listed == expected
+    introduction = PAGE.split("## The commands")[1].split("| Command |")[0]
+    assert all(code in introduction for code in of_any)
 
 
 def test_the_limits_on_the_page_are_those_of_the_values() -> None:
