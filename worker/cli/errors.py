@@ -57,11 +57,11 @@ _ADVICE_NETWORK = (
 )
 _ADVICE_PROVISION = "create it with `user-worker provision`, or correct {variable} or the region"
 _MISSING = {
-    "AWS.SimpleQueueService.NonExistentQueue": ("a queue", "USER_WORKER_COMMAND_QUEUE"),
-    "QueueDoesNotExist": ("a queue", "USER_WORKER_COMMAND_QUEUE"),
-    "ResourceNotFoundException": ("the table", "USER_WORKER_TABLE"),
-    "NotFound": ("the topic", "USER_WORKER_EVENTS_TOPIC"),
-    "NotFoundException": ("the topic", "USER_WORKER_EVENTS_TOPIC"),
+    "AWS.SimpleQueueService.NonExistentQueue": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
+    "QueueDoesNotExist": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
+    "ResourceNotFoundException": ("such table", "USER_WORKER_TABLE"),
+    "NotFound": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
+    "NotFoundException": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
 }
 _BAD_CREDENTIALS = frozenset(
     {

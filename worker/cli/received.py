@@ -34,7 +34,10 @@ class ReceivedEvent:
         Raises:
             ValueError: it is not a CloudEvent in JSON.
         """
-        event = json.loads(body)
+        try:
+            event = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ValueError("not a CloudEvent in JSON") from error
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise ValueError("not a CloudEvent in JSON")
         data = event.get("data")

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import boto3.session
+import pytest
+
+from tests.builders import PASSWORD, uid
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine, Done
+from tests.e2e.worker_process import eventually
+
+pytestmark = pytest.mark.e2e
+
+PERSON = ("first_name=Ada", "last_name=Lovelace", f"password_hash={PASSWORD.value}")
+
+
+@pytest.fixture
+def cli(aws_endpoint: str, resource_names: ResourceNames) -> CommandLine:
+    """The command line on resources that are not there yet."""
+    return CommandLine.on(resource_names)
+
+
+@pytest.fixture
+def ready(cli: CommandLine) -> CommandLine:
+    """The command line on resources that are there."""
+    done = cli.run("provision")
+    assert done.code == 0, done.err
+    return cli
+
+
+@pytest.fixture
+def worker(ready: CommandLine) -> Iterator[subprocess.Popen[str]]:
+    """A worker, started by `run`, that is stopped by SIGTERM at the end."""
+    with ready.running("run", "--pool", "threads", "-c", "2") as process:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+
+
+def complaint(done: Done) -> str:
+    """Give the one line that says what went wrong."""
+    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.err
+    return lines[0]
+
+
+def tails(endpoint: str) -> set[str]:
+    """Give the queues that `events` has made and not removed."""
+    sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
+    return set(sqs.list_queues(QueueNamePrefix="user-worker-tail").get("QueueUrls", []))
+
+
+# --- resources ---
+
+
+def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: CommandLine) -> None:
+    first = json.loads(cli.run("provision", "--json").out)
+    second = json.loads(cli.run("provision", "--json").out)
+    assert set(first.values()) == {"made"}
+    assert set(second.values()) == {"found"}
+    assert first.keys() == second.keys()
+    assert len(first) == 4
+
+
+def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
+    before = cli.run("status")
+    assert before.code == 3
+    for name in cli.environment.values():
+        assert name in before.out
+    assert "user-worker provision" in complaint(before)
+    cli.run("provision")
+    after = cli.run("status", "--json")
+    assert after.code == 0
+    facts = json.loads(after.out)
+    assert facts["missing"] == []
+    assert facts["command_queue"] == {"visible": 0, "in_flight": 0, "delayed": 0}
+    assert (facts["outbox"]["pending"], facts["outbox"]["parked"]) == (0, [])
+
+
+def test_what_waits_is_counted(ready: CommandLine) -> None:
+    for _ in range(2):
+        ready.run("send", "UnbanUser", "--user", uid("ada"))
+    assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "events"]
+)
+def test_without_the_queue_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+    done = cli.run(*line.split())
+    assert done.code == 3
+    assert f"no queue {cli.environment['USER_WORKER_COMMAND_QUEUE']}" in complaint(done)
+    assert "user-worker provision" in complaint(done)
+
+
+@pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
+def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+    done = cli.run(*line.split())
+    assert done.code == 3
+    assert f"no table {cli.environment['USER_WORKER_TABLE']}" in complaint(done)
+
+
+def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: CommandLine) -> None:
+    done = ready.run("send", "UnbanUser", "--user", uid("ada"), AWS_DEFAULT_REGION="eu-west-1")
+    assert done.code == 3
+    assert "region eu-west-1" in complaint(done)
+
+
+def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        done = cli.run("status", AWS_ENDPOINT_URL=url)
+    assert done.code == 3
+    assert f"nothing answers at {url}" in complaint(done)
+    assert "make up" in complaint(done)
+
+
+def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
+    done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert done.code == 3
+    assert "no AWS credentials" in complaint(done)
+
+
+# --- commands and outcomes ---
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_command_goes_in_and_its_outcome_comes_back(ready: CommandLine) -> None:
+    sent = ready.run(
+        "send", "RegisterUser", "email=Ada@Example.com", *PERSON, "--wait", "30", "--json"
+    )
+    assert sent.code == 0, sent.err
+    outcome = json.loads(sent.out)
+    assert (outcome["status"], outcome["version"]) == ("accepted", 1)
+    assert [event["type"] for event in outcome["events"]] == ["biome.user.UserRegistered.v1"]
+
+    taken = ready.run("send", "RegisterUser", "email=ADA@example.com", *PERSON, "--wait", "30")
+    assert taken.code == 1
+    assert "EmailTaken" in taken.out
+
+    again = ready.run("outcome", outcome["command_id"], "--json")
+    assert json.loads(again.out) == outcome
+
+    shown = ready.run("user", "ada@example.com", "--history", "--json")
+    user = json.loads(shown.out)
+    assert user["user_id"] == outcome["user_id"]
+    assert user["password_hash"] == "set"
+    assert [o["command_id"] for o in user["history"]] == [outcome["command_id"]]
+    plain = ready.run("user", outcome["user_id"], "--history")
+    assert PASSWORD.value not in shown.out + plain.out
+
+
+@pytest.mark.usefixtures("worker")
+def test_many_commands_by_standard_input_all_end(ready: CommandLine) -> None:
+    lines = [
+        {
+            "type": "CreateUser",
+            "id": uid(f"command {number}"),
+            "data": {
+                "email": f"user{number}@example.com",
+                "first_name": "A",
+                "last_name": "B",
+                "roles": [],
+            },
+        }
+        for number in range(25)
+    ]
+    text = "\n".join(json.dumps(line) for line in lines)
+    done = ready.run("send", "-", "--wait", "30", "--json", text=text)
+    assert done.code == 0, done.err
+    outcomes = [json.loads(line) for line in done.out.splitlines()]
+    assert [o["command_id"] for o in outcomes] == [line["id"] for line in lines]
+
+
+def test_ids_go_to_standard_output_and_talk_does_not(ready: CommandLine) -> None:
+    text = f'{{"type":"UnbanUser","user_id":"{uid("a")}","id":"{uid("1")}"}}\n' * 1
+    done = ready.run("send", "--file", "-", text=text)
+    assert (done.code, done.out) == (0, f"{uid('1')}\n")
+
+
+def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
+    good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
+    done = ready.run("send", "-", text=f"{good}\n{good}\n" + '{"type": "UnbanUser"}')
+    assert done.code == 2
+    assert "line 3: subject" in complaint(done)
+    assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 0
+
+
+def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
+    done = ready.run("send", "UnbanUser", "--user", uid("ada"), "--wait", "0.2")
+    assert done.code == 4
+    assert "is a worker running" in complaint(done)
+    later = ready.run("outcome", uid("command"), "--user", uid("ada"), "--wait", "0.1")
+    assert later.code == 4
+
+
+def test_who_is_not_there_is_an_answer_and_no_failure(ready: CommandLine) -> None:
+    assert ready.run("user", "nobody@example.com").code == 1
+    assert ready.run("user", uid("nobody")).code == 1
+    assert ready.run("outcome", uid("never")).code == 1
+
+
+def test_fifo_queues_and_topics_work_alike(
+    aws_endpoint: str, fifo_resource_names: ResourceNames
+) -> None:
+    cli = CommandLine.on(fifo_resource_names)
+    assert cli.run("provision").code == 0
+    with cli.running("run", "--pool", "threads"):
+        words = ("send", "RegisterUser", "email=ada@example.com", *PERSON)
+        done = cli.run(*words, "--group", "own", "--wait", "30")
+    assert done.code == 0, done.err
+
+
+# --- events ---
+
+
+@pytest.mark.usefixtures("worker")
+def test_events_are_followed_until_the_limit_and_nothing_is_left(
+    ready: CommandLine, aws_endpoint: str
+) -> None:
+    before = tails(aws_endpoint)
+    with ready.running("events", "--category", "command", "--json", "--limit", "1") as process:
+        assert process.stderr is not None
+        assert "following" in process.stderr.readline()
+        ready.run("send", "RegisterUser", "email=ada@example.com", *PERSON, "--wait", "30")
+        ready.run("send", "RegisterUser", "email=ada@example.com", *PERSON, "--wait", "30")
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    (event,) = [json.loads(line) for line in out.splitlines()]
+    assert event["type"] == "biome.user.CommandRejected.v1"
+    assert event["data"]["code"] == "EmailTaken"
+    assert tails(aws_endpoint) <= before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_followed_topic_is_left_as_it_was(
+    ready: CommandLine, aws_endpoint: str, number: signal.Signals
+) -> None:
+    before = tails(aws_endpoint)
+    with ready.running("events") as process:
+        assert process.stderr is not None
+        assert "following" in process.stderr.readline()
+        own = tails(aws_endpoint) - before
+        assert own
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    eventually(lambda: not own & tails(aws_endpoint), what="the queue is removed")
+
+
+# --- run ---
+
+
+def test_what_celery_refuses_is_the_exit_code_of_run(ready: CommandLine) -> None:
+    done = ready.run("run", "--", "--no-such-option")
+    assert done.code == 2
+    assert "no-such-option" in done.err
+
+
+def test_run_without_its_queue_ends_with_a_line(cli: CommandLine) -> None:
+    done = cli.run("run", USER_WORKER_CREATE_RESOURCES="false")
+    assert done.code != 0
+    assert cli.environment["USER_WORKER_COMMAND_QUEUE"] in done.err
+
+
+def test_users_in_memory_are_worked_on_by_threads(ready: CommandLine) -> None:
+    with ready.running("run", USER_WORKER_REPOSITORY="memory") as process:
+        assert process.stderr is not None
+        assert "memory" in process.stderr.readline()
+        assert "--pool=threads" in process.stderr.readline()

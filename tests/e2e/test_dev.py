@@ -1,0 +1,199 @@
+"""`user-worker dev`: what a newcomer sees first, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import GIVEN_ENDPOINT, ResourceNames
+from tests.e2e.command_line import CommandLine
+from tests.e2e.worker_process import eventually
+
+pytestmark = pytest.mark.e2e
+
+OWN_AWS = {"AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+"""Nothing of AWS is set: `dev` brings its own."""
+ENDED = re.compile(r"^(\w+) .*? (accepted(?:, no effect)?|rejected \w+|duplicate|dead letter \w+) ")
+
+
+def started_by(pid: int) -> set[int]:
+    """Give the processes that a process started, and those that they started."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents[int(entry.parent.name)] = int(fields[1])
+    found: set[int] = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Give those that still run."""
+    left = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            left.add(pid)
+    return left
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read standard output up to a line with `text`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it ended without saying {text!r}")
+
+
+def endings(out: str) -> list[tuple[str, str]]:
+    """Give command and outcome of each line of the table."""
+    return [match.groups() for line in out.splitlines() if (match := ENDED.match(line))]  # type: ignore[misc]
+
+
+ALL_ENDINGS = Counter(
+    {
+        ("RegisterUser", "accepted"): 3,
+        ("RegisterUser", "duplicate"): 1,
+        ("RegisterUser", "rejected EmailTaken"): 1,
+        ("RegisterUser", "dead letter InvalidField"): 1,
+        ("StartSession", "accepted"): 1,
+        ("StartSession", "rejected UserBanned"): 1,
+        ("BanUser", "accepted"): 1,
+        ("RotateRefreshToken", "accepted"): 1,
+        ("RotateRefreshToken", "rejected RefreshTokenReused"): 1,
+        ("UnbanUser", "accepted, no effect"): 1,
+    }
+)
+
+
+def test_once_shows_every_kind_of_outcome_and_ends_well(tmp_path: Path) -> None:
+    """With no AWS and no settings at all: what `make run ARGS=--once` does."""
+    done = CommandLine().run("dev", "--samples", "--once", TMPDIR=str(tmp_path), **OWN_AWS)
+    assert done.code == 0, done.out + done.err
+    assert Counter(endings(done.out)) == ALL_ENDINGS
+    assert "data.password_hash: must be an argon2id hash" in done.out
+    assert "correct horse" not in done.out + done.err
+    assert "-> RegisterUser" in done.out
+    assert "<- UserRegistered" in done.out
+    assert list(tmp_path.iterdir()) == []  # no log, no emulator's files
+
+
+def test_on_a_given_aws_the_samples_end_alike_and_can_be_sent_again(
+    aws_endpoint: str, resource_names: ResourceNames
+) -> None:
+    cli = CommandLine.on(resource_names)
+    for _ in range(2):
+        done = cli.run("dev", "--samples", "--once", "--pool", "prefork")
+        assert done.code == 0, done.out + done.err
+        assert Counter(endings(done.out)) == ALL_ENDINGS
+        assert aws_endpoint in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_and_leaves_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    pool = "prefork" if number == signal.SIGTERM else "threads"
+    with CommandLine().running("dev", "--pool", pool, TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        wait_for_line(process, "Following the events")
+        children = started_by(process.pid)
+        assert len(children) >= 2  # worker and AWS
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "nothing is left running" in err
+    assert alive(children) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_it_takes_everything_with_it(tmp_path: Path) -> None:
+    with CommandLine().running("dev", "--pool", "prefork", TMPDIR=str(tmp_path), **OWN_AWS) as dev:
+        wait_for_line(dev, "Following the events")
+        children = started_by(dev.pid)
+        dev.kill()
+        dev.wait(10)
+        eventually(lambda: not alive(children), seconds=15, what="the children end")
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_still_ends_well(tmp_path: Path) -> None:
+    with CommandLine().running("dev", "--samples", TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        wait_for_line(process, "<- UserRegistered")
+        children = started_by(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert alive(children) == set()
+
+
+def test_once_interrupted_is_no_success(tmp_path: Path) -> None:
+    with CommandLine().running("dev", "--once", TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        wait_for_line(process, "-> RegisterUser")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> None:
+    with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        assert process.stdout is not None
+        pid = 0
+        for line in process.stdout:
+            if found := re.search(r"process (\d+)", line):
+                pid = int(found[1])
+            if "Following" in line:
+                break
+        os.kill(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    log = re.search(r"error: the worker ended .*; its log is (\S+)", err)
+    assert log, err
+    assert Path(log[1]).is_file()
+
+
+def test_a_port_in_use_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = CommandLine().run("dev", "--port", str(taken.getsockname()[1]), **OWN_AWS)
+    assert done.code == 3
+    assert "in use" in done.err
+    assert "--port" in done.err
+
+
+def test_a_given_aws_that_does_not_answer_is_said() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        done = CommandLine().run("dev", AWS_ENDPOINT_URL=url)
+    assert done.code == 3
+    assert f"nothing answers at {url}" in done.err
+
+
+def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:
+    """The queue is FIFO by name and the topic is not there for it: simply too little time."""
+    done = CommandLine().run(
+        "dev", "--once", "--timeout", "1", TMPDIR=str(tmp_path), **OWN_AWS
+    )
+    assert done.code in {3, 4}
+    assert "error: " in done.err
+    assert list(tmp_path.glob("user-worker-dev-*/worker.log"))
+
+
+if GIVEN_ENDPOINT is not None:  # these bring their own AWS: once is enough, and not here
+    pytestmark = [pytestmark]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from worker.cli import composition
+from worker.cli.app import run
+from worker.cli.errors import ExitCode
+
+COMMANDS = ("dev", "provision", "run", "send", "events", "outcome", "user", "status")
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """Give the one line on standard error."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("snd", "Did you mean 'send'?"),
+        ("send --waitt 3", "--wait"),
+        ("send --wait soon UnbanUser", "--wait"),
+        ("send", "nothing to send"),
+        ("send RegisterUsr", "did you mean RegisterUser"),
+        ("send UnbanUser --file x", "exclude each other"),
+        ("send --file x --id 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "--id goes with one command"),
+        ("send --file /nowhere/at/all", "cannot read /nowhere/at/all"),
+        ("events --category emails", "email"),
+        ("outcome 5", "UUID"),
+        ("user 5", "UUID"),
+        ("user a@b", "host name"),
+        ("dev --port 99999", "--port"),
+        ("dev --once --keep-going", "exclude each other"),
+        ("run --pool fibres", "--pool"),
+        ("status extra", "extra"),
+    ],
+)
+def test_what_is_mistyped_is_one_line_and_exit_code_2(
+    line: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == ExitCode.USAGE
+    assert says in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line", "says"),
+    [
+        ("USER_WORKER_ENV", "production", "status", "USER_WORKER_ENV"),
+        ("USER_WORKER_VISIBILITY_TIMEOUT", "soon", "run", "USER_WORKER_VISIBILITY_TIMEOUT"),
+        ("USER_WORKER_REPOSITORY", "memory", "user a@example.com", "REPOSITORY=memory"),
+        ("USER_WORKER_REPOSITORY", "postgres", "dev", "USER_WORKER_REPOSITORY"),
+        ("AWS_ENDPOINT_URL", "nonsense", "status", "AWS_ENDPOINT_URL"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_3(  # noqa: PLR0917
+    variable: str,
+    value: str,
+    line: str,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert run(line.split()) == ExitCode.ENVIRONMENT
+    assert says in complaint(capsys)
+
+
+@pytest.mark.parametrize("line", ["provision", "dev"])
+def test_what_is_for_development_is_refused_in_production(
+    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    assert run([line]) == ExitCode.USAGE
+    assert "prod" in complaint(capsys)
+
+
+def test_a_region_or_credentials_that_are_not_there_are_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert run(["status"]) == ExitCode.ENVIRONMENT
+    assert "no AWS credentials" in complaint(capsys)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert run(["status"]) == ExitCode.ENVIRONMENT
+    assert "no AWS region" in complaint(capsys)
+
+
+def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(composition, "aws", fail)
+    assert run(["status"]) == ExitCode.UNFORESEEN
+    line = complaint(capsys)
+    assert "RuntimeError" in line
+    assert "--debug" in line
+    assert "a secret" not in line
+    monkeypatch.setenv("USER_WORKER_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        run(["status"])
+
+
+def test_ctrl_c_has_its_exit_code_and_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(composition, "aws", interrupt)
+    assert run(["status"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert all(command in captured.out + captured.err for command in COMMANDS)
+    assert "error" not in captured.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert f"user-worker {command}" in shown
+    assert "Examples" in shown
+    assert "xit code" in shown
+
+
+def test_help_and_mistakes_come_without_loading_what_is_slow() -> None:
+    """Neither the SDK nor Celery is imported before a command needs it."""
+    script = (
+        "import sys\n"
+        "from worker.cli.app import run\n"
+        "assert run(['--help']) == 0 and run(['snd']) == 2\n"
+        "slow = {'boto3', 'botocore', 'celery', 'kombu', 'ministack'}\n"
+        "sys.exit(', '.join(slow & sys.modules.keys()) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.errors import RejectionCode
+from domain.events import CommandHadNoEffect, CommandRejected, Event, RecordedEvent, UserRegistered
+from domain.ports import CommandKey, Outcome, Status
+from tests.builders import NOW, uid
+from worker.cli.board import Board, DeadLetter
+from worker.cli.received import ReceivedEvent
+from worker.cli.samples import Sample
+from worker.messages import render_events
+
+SAMPLE = Sample("RegisterUser", "Ada", uid("command"), uid("ada"), "{}", "accepted")
+REPEAT = replace(SAMPLE, expected="duplicate", repeats=True)
+KEY = CommandKey(SAMPLE.user_id, SAMPLE.command_id)
+
+
+def outcome(*events: Event, code: RejectionCode | None = None) -> Outcome:
+    """Make the record of the sample's command."""
+    return Outcome(
+        command_id=SAMPLE.command_id,
+        command_type="biome.user.RegisterUser.v1",
+        user_id=SAMPLE.user_id,
+        by_email=False,
+        fingerprint="f",
+        status=Status.REJECTED if code else Status.ACCEPTED,
+        code=code,
+        events=tuple(RecordedEvent.of(event, 1) for event in events),
+        version=1,
+        recorded_at=NOW,
+        expires_at=NOW + timedelta(days=90),
+        source="/test",
+    )
+
+
+REGISTERED = outcome(UserRegistered("ada@example.com"))
+
+
+class Store:
+    """Records that can be looked up, and how often they were."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = {CommandKey(o.user_id, o.command_id): o for o in outcomes}
+        self.looks = 0
+
+    def __call__(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
+        self.looks += 1
+        return {key: self.outcomes[key] for key in keys if key in self.outcomes}
+
+
+def published(*outcomes: Outcome) -> list[ReceivedEvent]:
+    """Give the events of outcomes as the topic would."""
+    return [ReceivedEvent.parse(e.body, 11.5) for o in outcomes for e in render_events(o)]
+
+
+def board(sample: Sample = SAMPLE) -> Board:
+    """Make a board that has one sample sent."""
+    made = Board()
+    made.sent([sample], ["m1"], 10.0)
+    return made
+
+
+def test_a_command_ended_when_record_and_events_are_there() -> None:
+    it = board()
+    it.look_up(Store(REGISTERED))
+    assert it.open  # the topic said nothing yet
+    it.events(published(REGISTERED))
+    it.look_up(Store())
+    assert it.open  # there is no record
+    it.look_up(Store(REGISTERED))
+    (entry,) = it.entries
+    assert (entry.outcome, entry.as_expected) == ("accepted", True)
+    assert entry.milliseconds == 1500
+
+
+def test_a_command_is_open_while_one_of_its_events_is_missing() -> None:
+    both = outcome(
+        UserRegistered("ada@example.com"),
+        CommandHadNoEffect(SAMPLE.command_id, "biome.user.RegisterUser.v1"),
+    )
+    first, second = published(both)
+    it = board()
+    it.events([first])
+    it.look_up(Store(both))
+    assert it.open
+    it.events([second])
+    it.look_up(Store(both))
+    assert not it.open
+
+
+def test_events_of_other_commands_say_nothing() -> None:
+    other = published(replace(REGISTERED, command_id=uid("other")))
+    it, store = board(), Store(REGISTERED)
+    it.events(other)
+    it.look_up(store)
+    assert it.open
+    assert store.looks == 0
+
+
+def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
+    kind = "biome.user.RegisterUser.v1"
+    taken = outcome(
+        CommandRejected(SAMPLE.command_id, kind, "EmailTaken"), code=RejectionCode.EMAIL_TAKEN
+    )
+    nothing = outcome(CommandHadNoEffect(SAMPLE.command_id, kind))
+    for record, name in ((taken, "rejected EmailTaken"), (nothing, "accepted, no effect")):
+        it = board()
+        it.events(published(record))
+        it.look_up(Store(record))
+        assert it.entries[0].outcome == name
+        assert not it.entries[0].as_expected
+
+
+def test_a_dead_letter_ends_the_message_that_it_was_and_no_other() -> None:
+    it = board()
+    it.dead_letters([DeadLetter("m2", "InvalidField", "data.x", "", 11.0)])
+    assert it.open
+    it.dead_letters([DeadLetter("m1", "InvalidField", "data.x", "", 11.0)])
+    assert it.entries[0].outcome == "dead letter InvalidField"
+
+
+def repeated(store: Store) -> Board:
+    """Make a board whose sample ended, and was sent once more."""
+    it = board()
+    it.events(published(REGISTERED))
+    it.look_up(store)
+    it.sent([REPEAT], ["m2"], 20.0)
+    return it
+
+
+def test_a_repeated_message_waits_for_the_queue_to_be_empty() -> None:
+    store = Store(REGISTERED)
+    it = repeated(store)
+    it.look_up(store)
+    assert it.awaits_emptiness
+    it.queue_is_empty(store)
+    assert (it.entries[1].outcome, it.entries[1].as_expected) == ("duplicate", True)
+
+
+def test_a_repeated_message_that_was_done_again_is_no_duplicate() -> None:
+    """Neither a record of a later time nor an event with another id goes unnoticed."""
+    again = Store(replace(REGISTERED, recorded_at=NOW + timedelta(seconds=1)))
+    it = repeated(Store(REGISTERED))
+    it.queue_is_empty(again)
+    assert it.entries[1].outcome == "done twice"
+
+    it = repeated(Store(REGISTERED))
+    attributes = {**published(REGISTERED)[0].attributes, "id": uid("new")}
+    it.events([ReceivedEvent.parse(json.dumps(attributes), 12.0)])
+    it.queue_is_empty(Store(REGISTERED))
+    assert it.entries[1].outcome == "done twice"
+
+
+def test_emptiness_is_of_no_interest_while_other_samples_are_open() -> None:
+    it = repeated(Store(REGISTERED))
+    it.sent([replace(SAMPLE, command_id=uid("third"))], ["m3"], 20.0)
+    assert not it.awaits_emptiness

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions as sdk
+
+from adapters.aws import AwsConfigurationError
+from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from domain.ports import StoreUnavailableError
+from worker.cli.errors import CliError, ExitCode, UsageError, explain, missing
+from worker.embedded import EmbeddedAwsError
+from worker.settings import SettingsError
+
+
+def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:
+    """Make an error that AWS answered with."""
+    return sdk.ClientError({"Error": {"Code": code, "Message": "secret text"}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("error", "wrong", "do"),
+    [
+        (sdk.NoCredentialsError(), "no AWS credentials", "AWS_ACCESS_KEY_ID"),
+        (sdk.NoRegionError(), "no AWS region", "AWS_DEFAULT_REGION"),
+        (sdk.ProfileNotFound(profile="x"), "AWS_PROFILE", "correct"),
+        (
+            sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:4566/"),
+            "nothing answers at http://127.0.0.1:4566;",
+            "make up",
+        ),
+        (
+            sdk.ConnectTimeoutError(endpoint_url="https://sqs.eu-west-1.amazonaws.com/"),
+            "https://sqs.eu-west-1.amazonaws.com",
+            "region and network",
+        ),
+        (sdk.ReadTimeoutError(endpoint_url="http://127.0.0.1:1/x?sig=1"), ":1;", "LocalStack"),
+        (ValueError("Invalid endpoint: nonsense"), "AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+        (answer("QueueDoesNotExist"), "no such queue", "user-worker provision"),
+        (answer("ResourceNotFoundException"), "no such table", "USER_WORKER_TABLE"),
+        (answer("NotFound", "Subscribe"), "no such topic", "USER_WORKER_EVENTS_TOPIC"),
+        (answer("InvalidClientTokenId"), "InvalidClientTokenId", "sign in"),
+        (answer("AccessDeniedException", "Query"), "does not allow Query", "role"),
+        (answer("InternalError", "Query"), "answered Query with InternalError", "try again"),
+        (SettingsError("USER_WORKER_ENV: wrong"), "USER_WORKER_ENV", "environment variable"),
+        (EmbeddedAwsError("port 80 of 127.0.0.1 is in use"), "port 80", "--port"),
+        (AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION"), "no AWS region", "set"),
+        (AwsConfigurationError("no AWS credentials: set X"), "credentials", "LocalStack"),
+        (ResourceMismatchError("queue", "c", "FifoQueue"), "another FifoQueue", "delete it"),
+        (ProvisioningRefusedError("not in production: deploy"), "production", "deploy"),
+        (StoreUnavailableError("reads: throttled"), "throttled", "make up"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_can_go_wrong_is_said_in_one_line_with_what_to_do(
+    error: Exception, wrong: str, do: str
+) -> None:
+    known = explain(error)
+    assert known is not None
+    assert known.code == ExitCode.ENVIRONMENT
+    assert "\n" not in str(known)
+    assert wrong in str(known)
+    assert do in str(known)
+
+
+def test_what_aws_says_in_its_own_words_is_not_repeated() -> None:
+    """An error's message may quote what was sent; its code does not."""
+    assert "secret text" not in str(explain(answer("InternalError")))
+
+
+def test_a_signed_url_loses_its_query() -> None:
+    error = sdk.EndpointConnectionError(endpoint_url="http://host:1/?X-Amz-Signature=abc")
+    assert "abc" not in str(explain(error))
+
+
+def test_the_cause_is_found_behind_what_an_adapter_made_of_it() -> None:
+    error = StoreUnavailableError("unavailable")
+    error.__cause__ = sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:4566/")
+    assert "nothing answers" in str(explain(error))
+
+
+def test_a_circle_of_causes_comes_to_an_end() -> None:
+    one, two = RuntimeError(), RuntimeError()
+    one.__cause__, two.__cause__ = two, one
+    assert explain(one) is None
+
+
+def test_what_nobody_foresaw_is_not_explained_away() -> None:
+    assert explain(KeyError("x")) is None
+
+
+def test_an_error_of_our_own_stays_as_it_is() -> None:
+    own = UsageError("wrong", "do this")
+    assert explain(own) is own
+    assert (str(own), own.code) == ("wrong; do this", ExitCode.USAGE)
+
+
+def test_a_missing_resource_is_named_with_where_it_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    error: CliError = missing("queue c", "USER_WORKER_COMMAND_QUEUE")
+    assert "no queue c in region us-east-1 at http://127.0.0.1:4566" in str(error)

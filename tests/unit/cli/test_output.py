@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from domain.handlers import Context, handle
+from tests.builders import NOW, PASSWORD, RULES, envelope, register, token, uid
+from worker.cli import output
+from worker.cli.received import ReceivedEvent
+from worker.cli.show import user_facts
+
+EVENT = {
+    "specversion": "1.0",
+    "id": uid("event"),
+    "type": "biome.user.UserRegistered.v1",
+    "subject": uid("ada"),
+    "time": "2026-11-22T10:00:00.123Z",
+    "sequence": "00000000000000000001",
+    "causationid": uid("command"),
+    "data": {"email": "ada@example.com"},
+}
+
+
+def event(**changes: object) -> ReceivedEvent:
+    """Make an event as received."""
+    return ReceivedEvent.parse(json.dumps({**EVENT, **changes}), 1.0)
+
+
+def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
+    line = output.event_line(event(), wide=True).plain
+    for part in ("UserRegistered", "#1", uid("ada"), "email=ada@example.com"):
+        assert part in line
+    assert "\n" not in line
+
+
+def test_a_narrow_terminal_gets_short_ids() -> None:
+    line = output.event_line(event(), wide=False).plain
+    assert uid("ada")[:8] in line
+    assert uid("ada") not in line
+
+
+def test_a_rejection_names_the_command_and_the_code() -> None:
+    rejected = event(
+        type="biome.user.CommandRejected.v1",
+        sequence=None,
+        data={"command_id": "x", "command_type": "biome.user.BanUser.v1", "code": "UserErased"},
+    )
+    assert "command=BanUser code=UserErased" in output.event_line(rejected, wide=True).plain
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
+def test_nothing_that_a_user_typed_can_steer_the_terminal(evil: str) -> None:
+    line = output.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
+    assert not set(line) & {"\x1b", "\x9b", "\r", "\n", "\u202e", "\x00"}
+    assert not set(output.json_line({"email": evil})) & {"\x1b", "\x9b", "\r", "\n", "\u202e"}
+
+
+def test_markup_in_data_is_shown_and_not_obeyed() -> None:
+    sink = io.StringIO()
+    console = Console(file=sink, force_terminal=True, width=200)
+    console.print(output.event_line(event(data={"email": "[red]x[/red]"}), wide=True))
+    console.print(output.pairs({"name": "[red]y[/red]"}))
+    assert "[red]x[/red]" in sink.getvalue()
+    assert "[red]y[/red]" in sink.getvalue()
+
+
+def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert output.stdout().is_terminal is False  # pytest's capture is none
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.stdout().no_color
+    assert output.stderr().no_color
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "null", '{"type": 1}', "not json", '{"data": {}}', '"text"', "[" * 100_000],
+    ids=lambda body: body[:10],
+)
+def test_what_is_no_event_is_refused(body: str) -> None:
+    with pytest.raises(ValueError, match="not a CloudEvent"):
+        ReceivedEvent.parse(body, 0.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sequence": "x"},
+        {"sequence": -1},
+        {"time": "yesterday"},
+        {"time": None},
+        {"data": None},
+        {"data": []},
+        {"subject": 7},
+        {"type": "com.example.Other"},
+    ],
+)
+def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str, object]) -> None:
+    received = event(**changes)
+    assert received.time <= datetime.now(UTC)
+    assert output.event_line(received, wide=True).plain
+
+
+def test_of_secrets_only_that_they_are_set_is_shown() -> None:
+    user = handle(
+        envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)
+    ).user
+    assert user is not None
+    user.start_session("s", token("refresh"), NOW, NOW)
+    shown = json.dumps(user_facts(user))
+    assert user_facts(user)["password_hash"] == "set"
+    for secret in (PASSWORD.value, "argon2", token("refresh").value, token("refresh").stored):
+        assert secret not in shown

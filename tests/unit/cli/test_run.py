@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from worker.cli.app import run
+from worker.cli.errors import UsageError
+from worker.cli.run import celery_arguments
+from worker.cli.stopping import stop_on_signals
+from worker.settings import Settings
+
+MEMORY = Settings(repository="memory")
+
+
+def test_by_default_it_is_celerys_own_worker_with_prefork() -> None:
+    arguments = celery_arguments(Settings(), None, None)
+    assert arguments[:3] == ["-A", "worker.app", "worker"]
+    assert "--pool=prefork" in arguments
+    assert not [a for a in arguments if a.startswith("--concurrency")]  # Celery's: the cores
+
+
+def test_users_in_memory_mean_threads_and_never_processes() -> None:
+    assert "--pool=threads" in celery_arguments(MEMORY, None, None)
+    assert "--pool=solo" in celery_arguments(MEMORY, "solo", None)
+    with pytest.raises(UsageError, match="--pool threads"):
+        celery_arguments(MEMORY, "prefork", None)
+
+
+def test_what_is_asked_for_goes_to_celery_and_what_follows_comes_last() -> None:
+    arguments = celery_arguments(Settings(), "threads", 3, ["-n", "one@%h"])
+    assert {"--pool=threads", "--concurrency=3"} <= set(arguments)
+    assert arguments[-2:] == ["-n", "one@%h"]
+
+
+def test_run_becomes_celery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process stands between the caller and Celery: signals and exit codes are Celery's."""
+    called: list[list[str]] = []
+
+    def execv(path: str, arguments: list[str]) -> None:
+        called.append([path, *arguments])
+        raise SystemExit(7)
+
+    monkeypatch.setattr(os, "execv", execv)
+    with pytest.raises(SystemExit) as ended:
+        run(["run", "-c", "2", "--", "--max-tasks-per-child", "5"])
+    assert ended.value.code == 7
+    assert called[0][:4] == [sys.executable, sys.executable, "-m", "celery"]
+    assert called[0][-2:] == ["--max-tasks-per-child", "5"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_work_once_and_lets_the_clean_up_be(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    cleaned = False
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        try:
+            os.kill(os.getpid(), number)
+            signal.sigtimedwait([], 5)
+        finally:
+            os.kill(os.getpid(), number)  # a second one, in the clean-up
+            cleaned = True
+    assert cleaned
+    assert signal.getsignal(number) == before

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from domain.values import PasswordHash
+from tests.builders import message
+from worker.cli.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
+from worker.messages import MalformedMessageError, MessageParser
+from worker.settings import Settings
+
+PARSER = MessageParser(Settings().roles)
+
+
+def samples(mark: str = "") -> list[Sample]:
+    return [sample for stage in sample_stages(mark) for sample in stage]
+
+
+def test_a_newcomer_sees_each_kind_of_outcome() -> None:
+    kinds = Counter(sample.expected.split(" ")[0] for sample in samples())
+    assert set(kinds) == {"accepted", "accepted,", "rejected", "duplicate", "dead"}
+
+
+def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
+    for sample in samples():
+        if sample.expected.startswith("dead"):
+            with pytest.raises(MalformedMessageError, match="data.password_hash") as error:
+                PARSER.parse(message(sample.body))
+            assert PLAINTEXT not in (error.value.body or "")
+        else:
+            envelope = PARSER.parse(message(sample.body))
+            assert (envelope.command_id, envelope.user_id) == (sample.command_id, sample.user_id)
+            assert type(envelope.command).__name__ == sample.name
+
+
+@pytest.mark.parametrize("text", PASSWORD_HASHES)
+def test_the_password_hashes_are_real_ones(text: str) -> None:
+    assert PasswordHash.parse(text).value == text
+
+
+def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
+    stages = sample_stages()
+    for number, stage in enumerate(stages):
+        for sample in stage:
+            if sample.repeats:
+                earlier = [each for before in stages[:number] for each in before]
+                assert sample.body in [each.body for each in earlier]
+
+
+def test_two_streams_share_no_id_and_with_a_mark_no_address() -> None:
+    one, two = samples(), samples("-x")
+    assert not {s.command_id for s in one} & {s.command_id for s in two}
+    assert not {s.user_id for s in one} & {s.user_id for s in two}
+    assert "ada-x@example.com" in two[0].body

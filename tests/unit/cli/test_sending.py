@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.builders import uid
+from worker.cli.command_input import Options, check, from_arguments
+from worker.cli.errors import CliError, UsageError
+from worker.cli.sending import MAX_BYTES, send, send_bodies
+from worker.messages import MessageParser
+
+URL = "http://sqs/commands"
+FIFO_URL = f"{URL}.fifo"
+
+
+class Sqs:
+    """An SQS that takes what it is given, but for the entries at the places in `refuses`."""
+
+    def __init__(self, refuses: set[int] | None = None) -> None:
+        self.calls: list[list[dict[str, Any]]] = []
+        self._refuses = refuses or set()
+        self._taken = 0
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.calls.append(Entries)
+        good, bad = [], []
+        for entry in Entries:
+            if self._taken in self._refuses:
+                bad.append({"Id": entry["Id"], "Code": "Throttled"})
+            else:
+                good.append({"Id": entry["Id"], "MessageId": f"m{self._taken}"})
+            self._taken += 1
+        return {"Successful": list(reversed(good)), "Failed": bad}
+
+
+def sent(messages: list[tuple[str, str]], url: str = URL, *, grouped: bool = False) -> Sqs:
+    sqs = Sqs()
+    send_bodies(sqs, url, messages, grouped=grouped)  # type: ignore[arg-type]
+    return sqs
+
+
+def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
+    sqs = Sqs()
+    ids = send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
+    assert [len(call) for call in sqs.calls] == [10, 10, 5]
+    assert ids == [f"m{i}" for i in range(25)]
+
+
+def test_a_call_never_carries_more_than_sqs_takes() -> None:
+    big = "ä" * (MAX_BYTES // 5)  # of two bytes each
+    sqs = sent([(big, "g")] * 5)
+    assert [len(call) for call in sqs.calls] == [2, 2, 1]
+
+
+def test_what_is_too_large_for_any_call_is_refused() -> None:
+    with pytest.raises(UsageError, match="256 KiB"):
+        sent([("x" * (MAX_BYTES + 1), "g")])
+
+
+def test_on_a_fifo_queue_each_has_its_group_and_a_fresh_deduplication_id() -> None:
+    (call,) = sent([("same", "a"), ("same", "b")], FIFO_URL).calls
+    assert [entry["MessageGroupId"] for entry in call] == ["a", "b"]
+    assert len({entry["MessageDeduplicationId"] for entry in call}) == 2
+
+
+def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None:
+    assert "MessageGroupId" not in sent([("x", "g")]).calls[0][0]
+    (entry,) = sent([("x", "g")], grouped=True).calls[0]
+    assert entry["MessageGroupId"] == "g"
+    assert "MessageDeduplicationId" not in entry
+
+
+def test_a_refused_command_is_told_with_how_many_went() -> None:
+    sqs = Sqs(refuses={11})
+    with pytest.raises(CliError, match="refused 1 commands with Throttled, after 19 were sent"):
+        send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
+    assert len(sqs.calls) == 2  # and no more was tried
+
+
+def test_a_group_that_is_given_replaces_the_users() -> None:
+    event = from_arguments("UnbanUser", [], None, Options(user_id=uid("ada")))
+    outgoing = check(event, "here", MessageParser(("admin",)))
+    sqs = Sqs()
+    send(sqs, FIFO_URL, [outgoing], None)  # type: ignore[arg-type]
+    send(sqs, FIFO_URL, [outgoing], "own")  # type: ignore[arg-type]
+    assert [call[0]["MessageGroupId"] for call in sqs.calls] == [uid("ada"), "own"]
