@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,7 +85,24 @@ def make_client(wait_seconds: int = 20) -> SQSClient:
 
     One attempt, as the transport tries again itself and knows better when.
     """
-    return aws.client("sqs", read_timeout=wait_seconds + aws.READ_TIMEOUT, attempts=1)
+    client = aws.client("sqs", read_timeout=wait_seconds + aws.READ_TIMEOUT, attempts=1)
+    client.meta.events.register("after-call.sqs", _refuse_junk)
+    return client
+
+
+class UnreadableAnswerError(BotoCoreError):
+    """Something answered 200 that is not SQS, or is not all of its answer."""
+
+    fmt = "not an answer of SQS"
+
+
+def _refuse_junk(http_response: Any, **_: Any) -> None:
+    """Raise for what botocore reads as an empty answer: a successful receive of nothing."""
+    content: bytes = http_response.content
+    length = http_response.headers.get("Content-Length", len(content))
+    whole = int(length) == len(content) and content.startswith(b"{") and content.endswith(b"}")
+    if http_response.status_code == HTTPStatus.OK and not whole:
+        raise UnreadableAnswerError
 
 
 class SqsCommandQueue:

@@ -20,6 +20,9 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 """Seconds between tries while receiving fails, doubling, jittered."""
 
+SHORTEST_POLL = 0.1
+"""Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
+
 
 class Receiver:
     """Receives from one queue into its buffer until the buffer is closed. Its thread is its own."""
@@ -66,8 +69,11 @@ class Receiver:
                 self._succeeded()
 
     def _receive(self) -> None:
+        began = monotonic()
         messages = self._queue.receive(MAX_BATCH, self._wait_seconds)
         if not messages:
+            if monotonic() - began < SHORTEST_POLL:
+                self._buffer.wait_closed(SHORTEST_POLL)
             return
         self._settler.hold(messages)
         for batch in into_batches(self._name, messages, fifo=self._fifo):
