@@ -2,7 +2,8 @@
 
 A round holds, per user, as many commands as can be decided on stored facts. A command that
 touches an address which another one of the round writes waits for the next round, and so do its
-user's later commands; on a FIFO queue, so does the rest of its group.
+user's later commands, and others' that touch its address; on a FIFO queue, so does the rest of
+its group.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ class _Decider:
         self._context = Context(rules.now, snapshot.addresses, rules.oldest)
         self._round = Round()
         self._drafts: dict[str, Draft] = {}
-        self._written: set[str] = set()
+        self._disputed: set[str] = set()
+        """Addresses that the round writes, or that a waiting command touches."""
         self._waiting_users: set[str] = set()
         self._waiting_groups: set[str] = set()
         self._group_users: dict[str, str | None] = {}
@@ -193,13 +195,14 @@ class _Decider:
         if work.group and self._group_users.setdefault(work.group, work.user_id) != work.user_id:
             return True
         user = self._draft(work).user
-        return not self._written.isdisjoint(touched_addresses(work.envelope, user))
+        return not self._disputed.isdisjoint(touched_addresses(work.envelope, user))
 
     def _wait(self, work: Work) -> None:
         if work.user_id:
             self._waiting_users.add(work.user_id)
         if work.group:
             self._waiting_groups.add(work.group)
+        self._disputed |= touched_addresses(work.envelope, self._draft(work).user)
         self._round.deferred.append(work)
 
     def _draft(self, work: Work) -> Draft:
@@ -225,7 +228,7 @@ class _Decider:
         self._record(draft, work, decision)
         after = decision.user.email if decision.user else None
         if decision.changed and email != after:
-            self._written |= {address.key for address in (email, after) if address}
+            self._disputed |= {address.key for address in (email, after) if address}
 
     def _is_torn(self, work: Work, draft: Draft) -> bool:
         """Whether the user has an address and is not there: they came between the two reads."""

@@ -122,6 +122,20 @@ def test_a_change_back_to_the_old_address_waits_for_the_change_away_from_it() ->
     assert indexes(decided.deferred) == [1, 2]
 
 
+def test_nothing_overtakes_a_waiting_command_on_its_way_to_an_address() -> None:
+    """Eve gives up her address in the next round; Ada asked for it after her, and gets it then."""
+    ada, eve = awaiting(registered("ada"), "third"), registered("eve")
+    steps: list[tuple[c.Command, str]] = [
+        (c.ConfirmEmailChange(token("third")), "ada"),
+        (request_change("ada"), "eve"),
+        (c.ConfirmEmailChange(token("ada")), "eve"),
+        (request_change("eve"), "ada"),
+    ]
+    decided = decide_round(works(*steps), snapshot(ada, eve), RULES)
+    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert indexes(decided.deferred) == [1, 2, 3]
+
+
 def test_an_address_in_other_letters_is_neither_claimed_nor_released() -> None:
     """It is the same address item."""
     ada = awaiting(registered("ada"), "ADA")

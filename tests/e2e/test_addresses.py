@@ -1,0 +1,284 @@
+"""Addresses and tokens change hands: each has one owner, whoever asks and whoever works on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from domain import commands as c
+from domain.errors import RejectionCode
+from domain.ports import CommandKey, Outcome, Status
+from domain.values import EmailAddress
+from tests.builders import email, register, token
+from tests.builders import message as received
+from tests.e2e.conftest import Pair
+from tests.e2e.system import Message, System, event_ids, message
+from worker import bootstrap
+from worker.settings import load_settings
+from worker.settlement import Done
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two workers")]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Addresses that no other test uses, by short names."""
+
+    mark: str
+
+    def __call__(self, name: str) -> str:
+        """Give the local part of an address."""
+        return f"{name}-{self.mark}"
+
+    def key(self, name: str) -> str:
+        """Give an address as it is looked up."""
+        return email(self(name)).key
+
+
+@pytest.fixture
+def names() -> Names:
+    """Addresses of this test alone."""
+    return Names(uuid4().hex)
+
+
+def in_an_hour() -> datetime:
+    """Give a time at which tokens may expire."""
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def change(user: str, address: str) -> list[Message]:
+    """Make the request for an address and its confirmation."""
+    secret = token(f"{user} {address}")
+    request = c.RequestEmailChange(email(address), str(uuid4()), secret, in_an_hour())
+    return [message(request, user), message(c.ConfirmEmailChange(secret), user)]
+
+
+def statuses(outcomes: Sequence[Outcome]) -> list[str | None]:
+    """Say how commands ended: a rejection's code, `None` for an accepted one."""
+    return [None if outcome.code is None else str(outcome.code) for outcome in outcomes]
+
+
+def assert_one_owner_each(
+    system: System, names: Names, users: Sequence[str], addresses: Sequence[str]
+) -> dict[str, str]:
+    """Check that users and address items agree; give the owner of each address that has one."""
+    stored = system.load(users=set(users), addresses={names.key(name) for name in addresses})
+    held = {user.email.key: user.user_id for user in stored.users.values() if user.email}
+    assert held == stored.addresses
+    assert len(held) == len(users)
+    return {name: held[names.key(name)] for name in addresses if names.key(name) in held}
+
+
+# --- in one batch --------------------------------------------------------------------------
+
+
+def in_one_batch(
+    system: System, monkeypatch: pytest.MonkeyPatch, *messages: Message
+) -> list[Outcome]:
+    """Have one batch handled, put together as in a worker; give the outcomes."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", system.endpoint)
+    settings = load_settings(
+        env="test", table=system.names.table, events_topic=system.names.events_topic
+    )
+    settlements = bootstrap.build(settings).batch.handle([received(sent.body) for sent in messages])
+    assert settlements.items == (Done(),) * len(messages)
+    return system.outcomes(messages)
+
+
+def test_two_users_swap_addresses_in_one_batch(
+    pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By way of a third address, in order: each step is decided on what the one before left."""
+    system, ada, bob = pair.system, str(uuid4()), str(uuid4())
+    outcomes = in_one_batch(
+        system,
+        monkeypatch,
+        message(register(names("a")), ada),
+        message(register(names("b")), bob),
+        *change(ada, names("c")),
+        *change(bob, names("a")),
+        *change(ada, names("b")),
+    )
+    assert statuses(outcomes) == [None] * 8
+    assert assert_one_owner_each(system, names, [ada, bob], "abc") == {"a": bob, "b": ada}
+    assert len(system.published(outcomes)) == 8
+
+
+def test_a_direct_swap_in_one_batch_leaves_both_where_they_were(
+    pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither address is free when it is asked for, so both requests are refused."""
+    system, ada, bob = pair.system, str(uuid4()), str(uuid4())
+    outcomes = in_one_batch(
+        system,
+        monkeypatch,
+        message(register(names("a")), ada),
+        message(register(names("b")), bob),
+        *change(ada, names("b")),
+        *change(bob, names("a")),
+    )
+    assert statuses(outcomes) == [None, None, *["EmailTaken", "TokenInvalid"] * 2]
+    assert assert_one_owner_each(system, names, [ada, bob], "ab") == {"a": ada, "b": bob}
+
+
+def test_one_user_goes_to_another_address_and_back_in_one_batch(
+    pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A to B to A: the first address is free again for nobody else, and the second for all."""
+    system, ada, bob = pair.system, str(uuid4()), str(uuid4())
+    outcomes = in_one_batch(
+        system,
+        monkeypatch,
+        message(register(names("a")), ada),
+        *change(ada, names("b")),
+        *change(ada, names("a")),
+        message(register(names("b")), bob),
+    )
+    assert statuses(outcomes) == [None] * 6
+    assert assert_one_owner_each(system, names, [ada, bob], "ab") == {"a": ada, "b": bob}
+    assert [outcome.version for outcome in outcomes] == [1, 2, 3, 4, 5, 1]
+
+
+# --- over two workers ----------------------------------------------------------------------
+
+
+def test_addresses_handed_around_over_two_workers_have_one_owner_each(
+    pair: Pair, names: Names
+) -> None:
+    """Swaps and returns of ten users at once, in whatever order: no address is doubled or lost."""
+    system = pair.system
+
+    def scene() -> None:
+        here = Names(uuid4().hex)
+        users = [str(uuid4()) for _ in range(10)]
+        registered = [message(register(here(f"home{i}")), user) for i, user in enumerate(users)]
+        system.do(*registered)
+        moves: list[Message] = []
+        for i, user in enumerate(users):
+            neighbour = i + 1 if i % 2 == 0 else i - 1
+            moves += change(user, here(f"spare{i // 2}"))  # fought for by both
+            moves += change(user, here(f"home{neighbour}"))  # free only if the other has moved
+            moves += change(user, here(f"home{i}"))  # and back
+        system.send(*moves[::2], *moves[1::2])
+        outcomes = system.outcomes(moves, seconds=30)
+
+        known = [f"home{i}" for i in range(10)] + [f"spare{i}" for i in range(5)]
+        owners = assert_one_owner_each(system, here, users, known)
+        assert sorted(owners.values()) == sorted(users)
+        for i, user in enumerate(users):
+            versions = [o.version for o in outcomes if o.user_id == user and o.code is None]
+            events = sum(
+                len([e for e in o.events if e.sequence]) for o in outcomes if o.user_id == user
+            )
+            assert system.user(user).version == 1 + events, versions
+            assert len(system.repository.history(user)) == 7, i
+        system.published(outcomes)
+
+    pair.share(scene)
+
+
+def test_an_address_that_moves_on_between_two_workers_takes_only_its_first_taker(
+    pair: Pair, names: Names
+) -> None:
+    """One gives an address up while ten want it: whoever comes first has it, no two do."""
+    system, owner = pair.system, str(uuid4())
+    takers = [str(uuid4()) for _ in range(10)]
+    system.do(message(register(names("a")), owner))
+    moving = change(owner, names("b"))
+    system.do(moving[0])
+    takes = [message(register(names("a")), taker) for taker in takers]
+    system.send(*takes[:5], moving[1], *takes[5:])
+    outcomes = system.outcomes([moving[1], *takes])
+    assert outcomes[0].status is Status.ACCEPTED
+    winners = [o.user_id for o in outcomes[1:] if o.status is Status.ACCEPTED]
+    assert len(winners) <= 1
+    left = system.load(addresses={names.key("a"), names.key("b")}).addresses
+    assert left == {names.key("b"): owner} | {names.key("a"): user for user in winners}
+    assert Counter(statuses(outcomes[1:]))["EmailTaken"] == 10 - len(winners)
+
+
+# --- redelivered ---------------------------------------------------------------------------
+
+
+def test_a_reset_redelivered_after_its_address_changed_hands_does_not_reach_the_new_owner(
+    pair: Pair, names: Names
+) -> None:
+    """By e-mail, a command is about whom it found at first: one outcome, nobody else's event."""
+    system, old, new = pair.system, str(uuid4()), str(uuid4())
+    address = EmailAddress.parse(f"{names('a')}@example.com")
+    system.do(message(register(names("a")), old))
+    reset = message(
+        c.RequestPasswordReset(str(uuid4()), token(f"reset {old}"), in_an_hour(), address), None
+    )
+    [named] = system.do(reset)
+    first = system.repository.outcome(CommandKey(old, reset.command_id))
+    assert first is not None
+    assert named == replace(first, events=())
+    request, confirm = change(old, names("b"))
+    system.do(request)
+    system.do(confirm)
+    system.do(message(register(names("a")), new))
+
+    system.send(reset, reset)
+    system.quiet()
+    assert [outcome.command_type.split(".")[2] for outcome in system.repository.history(new)] == [
+        "RegisterUser"
+    ]
+    assert system.user(new).password_reset is None
+    assert system.outcomes([reset]) == [named]
+    assert system.repository.outcome(CommandKey(old, reset.command_id)) == first
+    assert system.caused_by(reset) == event_ids([first])
+    assert {e["subject"] for e in system.events() if e["causationid"] == reset.command_id} == {old}
+
+
+def test_a_reset_for_an_address_that_nobody_has_stays_without_effect_when_it_is_redelivered(
+    pair: Pair, names: Names
+) -> None:
+    """What it was decided to be, it stays, though somebody registers the address meanwhile."""
+    system, late = pair.system, str(uuid4())
+    address = EmailAddress.parse(f"{names('a')}@example.com")
+    command = c.RequestPasswordReset(str(uuid4()), token("reset"), in_an_hour(), address)
+    reset = message(command, None)
+    [first] = system.do(reset)
+    assert (first.status, first.user_id) == (Status.ACCEPTED, None)
+    system.do(message(register(names("a")), late))
+    system.send(reset)
+    system.quiet()
+    assert system.user(late).password_reset is None
+    assert system.caused_by(reset) == event_ids([first])
+
+
+def rotation(session: str, old: str, new: str) -> c.RotateRefreshToken:
+    """Make the exchange of one refresh token for the next."""
+    return c.RotateRefreshToken(session, token(old), token(new), in_an_hour())
+
+
+def test_a_redelivered_rotation_is_no_theft_and_a_stolen_token_is(pair: Pair, names: Names) -> None:
+    """The same command again changes nothing; the old token in a new one ends the session."""
+    system, user, session = pair.system, str(uuid4()), str(uuid4())
+    system.do(message(register(names("a")), user))
+    started = c.StartSession(session, token("first"), in_an_hour())
+    rotated = message(rotation(session, "first", "second"), user)
+    system.do(message(started, user))
+    [outcome] = system.do(rotated)
+    system.send(*[rotated] * 10)
+    system.quiet()
+    assert system.caused_by(rotated) == event_ids([outcome])
+    assert system.user(user).version == 3
+    assert system.load(sessions={(user, session)}).users[user].sessions.keys() == {session}
+
+    stolen = message(rotation(session, "first", "third"), user)
+    [refused] = system.do(stolen)
+    assert refused.code is RejectionCode.REFRESH_TOKEN_REUSED
+    assert [event["type"] for event in system.published([refused])] == [
+        "biome.user.RefreshTokenReuseDetected.v1",
+        "biome.user.CommandRejected.v1",
+    ]
+    assert system.load(sessions={(user, session)}).users[user].sessions == {}
+    [owner] = system.do(message(rotation(session, "second", "fourth"), user))
+    assert owner.code is RejectionCode.SESSION_NOT_FOUND
