@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 DEFAULT_BACKOFF: Final = Backoff()
+OWNER_READS: Final = 3
+"""Tries to read an address and its owner as they were at one time: it may change hands between."""
 
 
 class DynamoDBUserRepository(UserRepository):
@@ -49,12 +51,15 @@ class DynamoDBUserRepository(UserRepository):
         return self.load(LoadRequest(users=set(user_ids))).users
 
     def get_by_email(self, email: EmailAddress) -> User | None:
-        """See the port. Two reads; the second sees what the user is by then."""
-        owner = self.load(LoadRequest(addresses={email.key})).addresses.get(email.key)
-        user = None if owner is None else self.get(owner)
-        if user is None or user.email is None or user.email.key != email.key:
-            return None  # the address changed hands in between
-        return user
+        """See the port. Reads the address, then its owner, who has to have it still."""
+        for _ in range(OWNER_READS):
+            owner = self.load(LoadRequest(addresses={email.key})).addresses.get(email.key)
+            if owner is None:
+                return None
+            user = self.get(owner)
+            if user is not None and user.email is not None and user.email.key == email.key:
+                return user
+        return None
 
     def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
         """See the port."""

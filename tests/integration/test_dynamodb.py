@@ -48,7 +48,8 @@ class Wiretap:
         self.sent: list[str] = []
         self._client: Any = client
         self._lose: set[str] = set()
-        self._client.meta.events.register("before-send.dynamodb", self._before_send)
+        events: Any = client.meta.events
+        events.register("before-send.dynamodb", self._before_send)
 
     def lose_answer_to(self, operation: str) -> None:
         """Let the next request of an operation have its effect, and its answer be lost."""

@@ -110,10 +110,8 @@ def test_names_that_end_in_fifo_make_fifo_queues_and_topic(
 def test_provisioning_again_changes_nothing(here: Aws, *, fifo: bool) -> None:
     """It runs at every start; also after it was broken off in the middle."""
     wanted = resources(ResourceNames.unique(fifo=fifo))
-    here.sqs.create_queue(
-        QueueName=wanted.dead_letter_queue,
-        Attributes={"MessageRetentionPeriod": "1209600"} | ({"FifoQueue": "true"} if fifo else {}),
-    )
+    left: Any = {"MessageRetentionPeriod": "1209600"} | ({"FifoQueue": "true"} if fifo else {})
+    here.sqs.create_queue(QueueName=wanted.dead_letter_queue, Attributes=left)
     first = here.provision(wanted)
     assert here.provision(wanted) == first
     assert first.queue_urls.keys() == {wanted.dead_letter_queue, *wanted.command_queues}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository, mapper, records
 from adapters.dynamodb.change import new_pointer
 from domain.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
-from tests.builders import NOW, uid
+from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error, page
 
@@ -144,6 +145,19 @@ def test_a_session_that_lost_its_token_meanwhile_is_not_found() -> None:
     )
     assert repository(wire).get_by_refresh_token(session("phone").refresh_token_hash) is None
     assert wire.requests[1]["RequestItems"]["users"]["ConsistentRead"] is True
+
+
+def test_an_address_that_changes_hands_between_two_reads_finds_the_new_owner() -> None:
+    """The first owner, read after the change, has another address."""
+    address, grace = email("countess"), replace(new_user("grace"), email=email("countess"))
+    found = [
+        mapper.render_address(address, uid("ada")),
+        mapper.render_user(new_user("ada")),
+        mapper.render_address(address, uid("grace")),
+        mapper.render_user(grace),
+    ]
+    wire = Wire(*(answer({"Responses": {"users": [item]}}) for item in found))
+    assert repository(wire).get_by_email(address) == grace
 
 
 # --- the outbox ----------------------------------------------------------------------------
