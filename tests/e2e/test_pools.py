@@ -196,7 +196,7 @@ def test_children_are_replaced_after_their_tasks(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """`--max-tasks-per-child` works as in any Celery worker, and nothing is lost."""
-    ids = queues.send(*[{"n": n} for n in range(60)])
+    ids = queues.send(*[{"n": n} for n in range(40)])
     options = (*POOLS["prefork"], "--max-tasks-per-child", "1")
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
         eventually(queues.empty, what="all settled")
