@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 
@@ -9,5 +11,5 @@ import pytest
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Give the seconds that botocore would have slept, in order."""
     slept: list[float] = []
-    monkeypatch.setattr("botocore.endpoint.time.sleep", slept.append)
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=slept.append))
     return slept
