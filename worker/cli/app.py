@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.cli.errors import CliError, ExitCode, explain
+from worker.cli.errors import CliError, ExitCode
 
 PROGRAM = "user-worker"
 DEBUG_VARIABLE = "USER_WORKER_DEBUG"
@@ -35,6 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        from worker.cli.explaining import explain
+
         known = explain(error) or CliError(
             f"unforeseen {type(error).__name__}",
             f"run it again with --debug before the command, or {DEBUG_VARIABLE}=1, to see where",

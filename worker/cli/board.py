@@ -80,7 +80,7 @@ class Board:
         for sample, message_id in zip(samples, message_ids, strict=True):
             key = CommandKey(sample.user_id, sample.command_id)
             known = self._recorded.get(key)
-            self.entries.append(Entry(sample, message_id, at, known and known.recorded_at))
+            self.entries.append(Entry(sample, message_id, at, known.recorded_at if known else None))
 
     @property
     def open(self) -> list[Entry]:

@@ -156,9 +156,9 @@ def _object(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"{where} is not JSON", "write it as '{\"field\": \"value\"}'") from error
+        raise UsageError(f"{where} is not JSON", 'write it as \'{"field": "value"}\'') from error
     if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a JSON object", "write it as '{\"field\": \"value\"}'")
+        raise UsageError(f"{where} must be a JSON object", 'write it as \'{"field": "value"}\'')
     return value
 
 

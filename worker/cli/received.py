@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,12 +35,7 @@ class ReceivedEvent:
         Raises:
             ValueError: it is not a CloudEvent in JSON.
         """
-        try:
-            event = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise ValueError("not a CloudEvent in JSON") from error
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise ValueError("not a CloudEvent in JSON")
+        event = _attributes(body)
         data = event.get("data")
         sequence = str(event.get("sequence") or "")
         return cls(
@@ -63,6 +59,15 @@ class ReceivedEvent:
     def category(self) -> str:
         """The event's category, empty if it is not known."""
         return EVENTS[self.type].category if self.type in EVENTS else ""
+
+
+def _attributes(body: str) -> dict[str, Any]:
+    event: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        event = json.loads(body)
+    if isinstance(event, dict) and isinstance(event.get("type"), str):
+        return event
+    raise ValueError("not a CloudEvent in JSON")
 
 
 def _text(value: object) -> str | None:

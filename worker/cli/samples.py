@@ -15,8 +15,8 @@ from worker.messages import render_command
 SOURCE = "/user-worker/samples"
 SESSION_LIFETIME = timedelta(days=30)
 
-# Made once, each of a random password that nobody kept, with argon2-cffi:
-# PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(secrets.token_urlsafe(32))
+# Made once, each of a random password that nobody kept, by argon2-cffi's `PasswordHasher` with
+# time_cost=2, memory_cost=19456, parallelism=1 and `hash` of `secrets.token_urlsafe(32)`.
 PASSWORD_HASHES = (
     "$argon2id$v=19$m=19456,t=2,p=1$SozvRNUKuA7HTe2K2fhYRg$wXhzswWI2gwDWkqoBvLAETSkgeCqsph2//w99esuMQE",
     "$argon2id$v=19$m=19456,t=2,p=1$SunPEctUbxopjN6nk0UbQQ$2WmWiCsrUyDBy48xWirGYh5augz8Soes+o9K+d8I5Zk",
@@ -122,9 +122,7 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
     taken = {**eve.registration, "email": ada.registration["email"].upper()}
     plain = {**eve.registration, "password_hash": PLAINTEXT}
     first = ada.command("RegisterUser", "signs up", ada.registration)
-    again = replace(
-        first, about="Ada, the message again", expected=DUPLICATE, repeats=True
-    )
+    again = replace(first, about="Ada, the message again", expected=DUPLICATE, repeats=True)
     return [
         [
             first,
@@ -133,12 +131,8 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
         ],
         [
             again,
-            eve.command(
-                "RegisterUser", "wants ADA@...", taken, rejected("EmailTaken")
-            ),
-            eve.command(
-                "RegisterUser", "sends a plain password", plain, dead("InvalidField")
-            ),
+            eve.command("RegisterUser", "wants ADA@...", taken, rejected("EmailTaken")),
+            eve.command("RegisterUser", "sends a plain password", plain, dead("InvalidField")),
             ada.login("logs in"),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],

@@ -40,11 +40,11 @@ def send_commands(options: SendOptions) -> int:
     aws = composition.aws()
     parser = MessageParser(aws.settings.roles)
     outgoing = [check(event, place, parser) for place, event in _events(options)]
-    if options.wait is not None:
-        repository = aws.repository  # before anything is sent: it may not be there
+    # before anything is sent: it may not be there
+    repository = None if options.wait is None else aws.repository
     message_ids = send(aws.sqs, aws.command_queue_url, outgoing, options.group)
     _tell(outgoing, aws.settings.command_queue)
-    if options.wait is None:
+    if options.wait is None or repository is None:
         _print_sent(outgoing, message_ids, as_json=options.as_json)
         return ExitCode.OK
     outcomes = await_outcomes(repository, [each.key for each in outgoing], options.wait)
@@ -101,9 +101,7 @@ def _tell(outgoing: Sequence[Outgoing], queue: str) -> None:
         console.print(f"sent {len(outgoing)} commands to {queue}", style="dim")
 
 
-def _print_sent(
-    outgoing: Sequence[Outgoing], message_ids: Sequence[str], *, as_json: bool
-) -> None:
+def _print_sent(outgoing: Sequence[Outgoing], message_ids: Sequence[str], *, as_json: bool) -> None:
     for each, message_id in zip(outgoing, message_ids, strict=True):
         envelope = each.envelope
         line = envelope.command_id

@@ -112,7 +112,9 @@ def _id(text: str, what: str) -> str:
     try:
         return parse_id(text)
     except InvalidValueError as error:
-        raise UsageError(f"{what} {error}", "such as 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77") from None
+        raise UsageError(
+            f"{what} {error}", "such as 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
+        ) from None
 
 
 def _address(text: str) -> EmailAddress:

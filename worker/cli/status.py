@@ -65,7 +65,8 @@ def gather(aws: composition.Aws) -> dict[str, Any]:
 
 def depths(aws: composition.Aws, url: str) -> dict[str, int]:
     """Count a queue's messages: to be received, being worked on, and waiting for their time."""
-    attributes = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    attributes: dict[str, str] = dict(answer["Attributes"].items())
     return {name: int(attributes.get(key, 0)) for name, key in DEPTHS.items()}
 
 
@@ -83,7 +84,8 @@ def _topic(aws: composition.Aws) -> dict[str, int]:
 
 def _table(aws: composition.Aws) -> str:
     aws.require_table()
-    return aws.dynamodb.describe_table(TableName=aws.settings.table)["Table"]["TableStatus"]
+    table = aws.dynamodb.describe_table(TableName=aws.settings.table)["Table"]
+    return table.get("TableStatus", "unknown")
 
 
 def _outbox(status: OutboxStatus) -> dict[str, Any]:

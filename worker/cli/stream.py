@@ -39,7 +39,7 @@ class SampleStream:
         look: Callable[[int], Sequence[ReceivedEvent]],
         log: Path,
     ) -> None:
-        """Take the AWS, what gives (and shows) new events within some seconds, and a log to name."""
+        """Take the AWS, what shows and gives new events within some seconds, and a log to name."""
         self._aws = aws
         self._look = look
         self._log = log
@@ -116,7 +116,7 @@ class SampleStream:
                     message_id=attributes.get("original_message_id", ""),
                     code=attributes.get("error_code", ""),
                     detail=attributes.get("error_detail", ""),
-                    body=message["Body"],
+                    body=message.get("Body", ""),
                     seen_at=now,
                 )
             )

@@ -6,7 +6,10 @@ import contextlib
 import json
 import time
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.cli.received import ReceivedEvent
 from worker.settings import FIFO_SUFFIX
@@ -14,6 +17,7 @@ from worker.settings import FIFO_SUFFIX
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 RETENTION = 3_600
 """Seconds; should this program be killed, what nobody reads is at least not kept for days."""
@@ -50,7 +54,7 @@ class EventTail:
     def _create(self, undo: contextlib.ExitStack) -> None:
         fifo = self._topic_arn.endswith(FIFO_SUFFIX)
         name = f"user-worker-tail-{uuid.uuid4().hex[:12]}{FIFO_SUFFIX if fifo else ''}"
-        attributes = {"MessageRetentionPeriod": str(RETENTION)}
+        attributes: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(RETENTION)}
         if fifo:
             attributes["FifoQueue"] = "true"
         self._queue_url = self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
@@ -95,22 +99,20 @@ class EventTail:
             self._sqs.delete_message_batch(
                 QueueUrl=self._queue_url,
                 Entries=[
-                    {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]}
+                    {"Id": str(index), "ReceiptHandle": message.get("ReceiptHandle", "")}
                     for index, message in enumerate(messages)
                 ],
             )
         events = []
         for message in messages:
             with contextlib.suppress(ValueError):  # others may publish to the topic, too
-                event = ReceivedEvent.parse(message["Body"], now)
+                event = ReceivedEvent.parse(message.get("Body", ""), now)
                 if event.id not in self.seen:
                     self.seen.add(event.id)
                     events.append(event)
         return events
 
 
-def _quietly(remove: object) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def _quietly(remove: Callable[[], object]) -> None:
     with contextlib.suppress(BotoCoreError, ClientError):
-        remove()  # type: ignore[operator]
+        remove()

@@ -147,5 +147,7 @@ def test_help_and_mistakes_come_without_loading_what_is_slow() -> None:
         "slow = {'boto3', 'botocore', 'celery', 'kombu', 'ministack'}\n"
         "sys.exit(', '.join(slow & sys.modules.keys()) or 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -137,7 +137,7 @@ def test_options_go_into_the_envelope() -> None:
         ("AssignRole", ("role=admin",), {}, "subject: is missing .option --user."),
         ("AssignRole", ("role=king",), {"user_id": USER}, "data.role"),
         ("AssignRole", (), {"user_id": USER}, "data.role: is missing"),
-        ("UnbanUser", (), {"user_id": "abc"}, "subject: must be a UUID .option --user."),
+        ("UnbanUser", (), {"user_id": "abc"}, "subject: must be a UUID .*option --user."),
         ("UnbanUser", (), {"user_id": USER, "command_id": "7"}, "option --id"),
         ("AssignRole", (), {"data": "{"}, "--data is not JSON"),
         ("AssignRole", (), {"data": "[1]"}, "--data must be a JSON object"),
@@ -152,7 +152,7 @@ def test_a_mistake_is_named_by_field_and_option(
 
 
 def test_a_password_typed_where_its_hash_belongs_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UsageError, match="data.password_hash") as error:
+    with pytest.raises(UsageError, match=r"data\.password_hash") as error:
         typed(
             "RegisterUser",
             "email=a@example.com",

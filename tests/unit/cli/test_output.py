@@ -107,9 +107,7 @@ def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str,
 
 
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:
-    user = handle(
-        envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)
-    ).user
+    user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)).user
     assert user is not None
     user.start_session("s", token("refresh"), NOW, NOW)
     shown = json.dumps(user_facts(user))

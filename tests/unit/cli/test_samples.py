@@ -25,7 +25,7 @@ def test_a_newcomer_sees_each_kind_of_outcome() -> None:
 def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
     for sample in samples():
         if sample.expected.startswith("dead"):
-            with pytest.raises(MalformedMessageError, match="data.password_hash") as error:
+            with pytest.raises(MalformedMessageError, match=r"data\.password_hash") as error:
                 PARSER.parse(message(sample.body))
             assert PLAINTEXT not in (error.value.body or "")
         else:
