@@ -6,7 +6,7 @@ may call, and `_shutting_down`, which runs in a signal handler on the main threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ from celery.signals import worker_shutting_down
 from kombu.message import Message
 from kombu.transport.base import StdChannel
 
-from worker.settlement import Later, Settlements
+from worker.settlement import Later, Settlement, Settlements
 from worker.transport.batching import Batch, as_task_argument, return_delay
 from worker.transport.intake import Intake
 from worker.transport.options import Options
@@ -181,7 +181,7 @@ class Channel(StdChannel):
             logger.error("result_unreadable", queue=batch.queue, messages=len(batch.messages))
             return
         self._settled.add(batch.number)
-        self._intakes[batch.queue].settler.settle(zip(batch.receipts, items, strict=True))
+        self._order(batch, items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:
         """Take a batch back from Celery; without a result it becomes visible again."""
@@ -195,9 +195,13 @@ class Channel(StdChannel):
             logger.warning(
                 "batch_unsettled", queue=batch.queue, messages=len(batch.messages), delay=delay
             )
-            settler = self._intakes[batch.queue].settler
-            settler.settle([(receipt, Later(delay)) for receipt in batch.receipts])
+            self._order(batch, [Later(delay)] * len(batch.messages))
         self.deliver()
+
+    def _order(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
+        intake = self._intakes.get(batch.queue)
+        if intake is not None:  # after a cold shutdown a thread may still come with a result
+            intake.settler.settle(zip(batch.receipts, settlements, strict=True))
 
     def basic_reject(self, delivery_tag: int, **_: Any) -> None:
         """As an acknowledgement; nothing is ever sent anew."""

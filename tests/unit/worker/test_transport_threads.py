@@ -1,0 +1,192 @@
+"""The transport's threads against a queue made for tests: they outlive whatever it does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+
+from worker.settlement import Dead, Done, Later, Settlement
+from worker.transport.batching import Batch
+from worker.transport.intake import Intake
+from worker.transport.port import DeadLetter, Failures
+
+from .test_transport_in_flight import Raw
+
+
+@dataclass
+class FakeQueue:
+    """Gives prepared answers to `receive`, then nothing; notes every settlement."""
+
+    answers: list[Sequence[Raw] | BaseException] = field(default_factory=list)
+    troubles: list[BaseException] = field(default_factory=list)
+    """Raised by the next settling calls."""
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    polling: threading.Event = field(default_factory=threading.Event)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    polls: int = 0
+    calls: int = 0
+    """Settling calls that did not raise."""
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
+
+    def check(self) -> None:
+        """See `CommandQueue`, as for the rest."""
+
+    def receive(self, max_messages: int, wait_seconds: int) -> Sequence[Raw]:
+        """Give the next answer."""
+        self.polls += 1
+        self.polling.set()
+        self.may_answer.wait(10)
+        answer = self.answers.pop(0) if self.answers else []
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def delete(self, receipts: Sequence[str]) -> Failures:
+        """Note it."""
+        return self._note((receipt, "deleted") for receipt in receipts)
+
+    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
+        """Note it."""
+        return self._note((receipt, f"visible in {seconds}") for receipt, seconds in changes)
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Failures:
+        """Note it."""
+        return self._note((letter.message.receipt, "dead-lettered") for letter in letters)
+
+    def _note(self, rows: Iterator[tuple[str, str]]) -> Failures:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.settled += rows
+        self.calls += 1
+        return {}
+
+
+def _intake(queue: FakeQueue, *, buffered: int = 2) -> Intake:
+    return Intake(
+        "q",
+        queue,
+        lambda: None,
+        buffered=lambda: buffered,
+        visibility_timeout=60,
+        wait_seconds=1,
+        receivers=1,
+    )
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Intake]]:
+    """Start intakes, and finish them after the test."""
+    intakes: list[Intake] = []
+
+    def start(queue: FakeQueue, **options: int) -> Intake:
+        intakes.append(_intake(queue, **options))
+        intakes[-1].start()
+        return intakes[-1]
+
+    yield start
+    for intake in intakes:
+        assert intake.finish(5)
+
+
+def _until(look: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def _taken(intake: Intake) -> Batch:
+    deadline = time.monotonic() + 10
+    while (batch := intake.take()) is None:
+        assert time.monotonic() < deadline, "a batch"
+        time.sleep(0.005)
+    return batch
+
+
+def test_receiving_survives_everything_and_tells_once(started: Callable[..., Intake]) -> None:
+    """Exceptions of any kind; one line when it begins and one when it ends."""
+    errors = [OSError("reset"), KeyError("junk"), ValueError("a\nb"), RuntimeError()]
+    with capture_logs() as logs:
+        intake = started(FakeQueue([*errors, [Raw("a")]]))
+        assert _taken(intake).receipts == ["a"]
+        _until(lambda: len(logs) == 2, "both lines")
+    assert [line["event"] for line in logs] == ["receiving_failed", "receiving_again"]
+    assert logs[0]["reason"] == "OSError: reset"
+
+
+def test_a_full_buffer_stops_the_receiving(started: Callable[..., Intake]) -> None:
+    """Back-pressure: no poll until somebody takes a batch."""
+    queue = FakeQueue([[Raw(str(n))] for n in range(4)])
+    intake = started(queue, buffered=2)
+    _until(lambda: len(intake.buffer) == 2, "two batches")
+    assert queue.polls == 2
+    _taken(intake)
+    _until(lambda: queue.polls == 3, "the next poll")
+
+
+def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
+    """Waiting batches at once, late ones when they come; in-flight ones only at the end."""
+    queue = FakeQueue([[Raw("running")], [Raw("waiting")], [Raw("late")]])
+    intake = _intake(queue, buffered=2)
+    intake.start()
+    assert _taken(intake).receipts == ["running"]
+    _until(lambda: len(intake.buffer) == 1, "the waiting batch")
+    queue.polling.clear()
+    queue.may_answer.clear()
+    queue.polling.wait(5)
+    intake.shut()
+    _until(lambda: ("waiting", "visible in 0") in queue.settled, "the release")
+    assert intake.take() is None
+    queue.may_answer.set()
+    _until(lambda: len(queue.settled) == 2, "the late one's release")
+    assert intake.finish(5)
+    released = [f"{receipt} {fate}" for receipt, fate in queue.settled]
+    assert sorted(released) == sorted(
+        ["waiting visible in 0", "late visible in 0", "running visible in 0"]
+    )
+
+
+def test_settling_outlives_failing_calls(started: Callable[..., Intake]) -> None:
+    """Each call that raises is made again; dead letters are sent before they are deleted."""
+    queue = FakeQueue([[Raw("a"), Raw("b"), Raw("c")]], [OSError(), TimeoutError(), ValueError()])
+    intake = started(queue)
+    batch = _taken(intake)
+    fates: list[Settlement] = [Done(), Later(9), Dead("Malformed", "-")]
+    intake.settler.settle(zip(batch.receipts, fates, strict=True))
+    _until(lambda: len(queue.settled) == 4, "all settled")
+    assert sorted(queue.settled) == [
+        ("a", "deleted"),
+        ("b", "visible in 9"),
+        ("c", "dead-lettered"),
+        ("c", "deleted"),
+    ]
+    assert queue.settled.index(("c", "dead-lettered")) < queue.settled.index(("c", "deleted"))
+
+
+def test_the_settler_outlives_an_error_of_its_own(started: Callable[..., Intake]) -> None:
+    """Whatever is posted to it."""
+    queue = FakeQueue([[Raw("a")]])
+    intake = started(queue)
+    with capture_logs() as logs:
+        intake.settler.post(lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
+        intake.settler.settle([(_taken(intake).receipts[0], Done())])
+        _until(lambda: queue.settled == [("a", "deleted")], "the delete")
+    assert [line["event"] for line in logs] == ["settler_stumbled"]
+
+
+def test_settlements_of_several_batches_share_a_call(started: Callable[..., Intake]) -> None:
+    """Those that come together are deleted together."""
+    queue = FakeQueue([[Raw(str(n))] for n in range(5)])
+    intake = started(queue, buffered=5)
+    receipts = [_taken(intake).receipts[0] for _ in range(5)]
+    for receipt in receipts:
+        intake.settler.settle([(receipt, Done())])
+    _until(lambda: len(queue.settled) == 5, "all deleted")
+    assert queue.calls < 5
