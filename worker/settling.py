@@ -26,7 +26,8 @@ class Settling:
         self._max_receives = max_receives
         self._draw = draw
         self._settlements: dict[int, Settlement] = {}
-        self._held_groups: dict[str, Settlement] = {}
+        self._held_groups: dict[str, tuple[int, Later]] = {}
+        """By FIFO group: the first message that comes back later, and when the group does."""
         self._started = time.perf_counter()
 
     def committed(self, work: Work, outcome: Outcome) -> None:
@@ -64,8 +65,8 @@ class Settling:
         message = self._messages[index]
         settlement = settle(failure, message["receives"], self._max_receives, self._draw)
         self._settlements[index] = settlement
-        if message["fifo"] and message["group_id"] and isinstance(settlement, Later):
-            self._held_groups[message["group_id"]] = settlement
+        if isinstance(settlement, Later):
+            self._hold_group(index, settlement)
         if tell:
             logger.warning(
                 "message_not_understood",
@@ -79,16 +80,32 @@ class Settling:
 
     def held_back(self, index: int) -> bool:
         """Say whether an earlier message of the FIFO group comes back later; then so does this."""
-        message = self._messages[index]
-        group = message["group_id"] if message["fifo"] else None
-        if group is None or group not in self._held_groups:
+        first, settlement = self._held_groups.get(self._group(index) or "", (index, None))
+        if settlement is None or index <= first:
             return False
-        self._settlements.setdefault(index, self._held_groups[group])
+        self._settlements.setdefault(index, settlement)
         return True
 
     def result(self) -> Settlements:
-        """Give the settlements, in the order of the messages."""
-        return Settlements(tuple(self._settlements[i] for i in range(len(self._messages))))
+        """Give the settlements, in the order of the messages; a FIFO group has one delay."""
+        return Settlements(tuple(self._final(index) for index in range(len(self._messages))))
+
+    def _final(self, index: int) -> Settlement:
+        settlement = self._settlements[index]
+        group = self._group(index)
+        if group is None or not isinstance(settlement, Later):
+            return settlement
+        return self._held_groups.get(group, (index, settlement))[1]
+
+    def _group(self, index: int) -> str | None:
+        message = self._messages[index]
+        return message["group_id"] if message["fifo"] else None
+
+    def _hold_group(self, index: int, settlement: Later) -> None:
+        """Let what comes after this message in its FIFO group wait for it, and nothing before."""
+        group = self._group(index)
+        if group is not None and index < self._held_groups.get(group, (index + 1,))[0]:
+            self._held_groups[group] = (index, settlement)
 
     def _tell_failure(self, work: Work, settlement: Settlement, failure: Failure) -> None:
         delay = settlement.delay if isinstance(settlement, Later) else None

@@ -337,6 +337,12 @@ def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> N
     unknown = json.loads(command("UnlockUser", "ada")["body"]) | {"type": "biome.user.HugUser.v1"}
     waiting = message(json.dumps(unknown), group="a")
     assert world.handle(waiting, registration("ada", group="a")) == [Later(2), Later(2)]
+    before = registration("eve", group="a")
+    assert world.handle(before, waiting, registration("ada", group="a")) == [
+        Done(),  # it was before, and waits for nothing
+        Later(2),
+        Later(2),
+    ]
     nonsense = message("nonsense", group="b")
     dead, done = world.handle(nonsense, registration("bob", group="b"))
     assert isinstance(dead, Dead)
