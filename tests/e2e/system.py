@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ import boto3
 
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from adapters.provision import provision
+from adapters.provision import Provisioned, provision
 from domain.commands import Command
 from domain.model import User
 from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot
@@ -29,7 +29,7 @@ from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
 from worker.bootstrap import resources
 from worker.messages import render_command, render_events
 from worker.messages.commands import command_data
-from worker.settings import Settings, load_settings
+from worker.settings import load_settings
 
 THREADS = ("-P", "threads", "-c", "2")
 PREFORK = ("-P", "prefork", "-c", "2")
@@ -100,38 +100,49 @@ class System:
     repository: DynamoDBUserRepository
     outbox: DynamoDBOutbox
     events_url: str
+    topic_arn: str
     _events: list[dict[str, Any]] = field(default_factory=list)
-
-    _topic_arn: str = ""
 
     @classmethod
     def create(cls, endpoint: str, folder: Path, *, fifo: bool = False, **settings: Any) -> System:
         """Make everything, under names that nobody else has."""
         names = ResourceNames.unique(fifo=fifo)
-        chosen = load_settings(**(asdict(names) | {"env": "test"} | settings))
+        made = _provision(names, endpoint, **settings)
         dynamodb = boto3.client("dynamodb", endpoint_url=endpoint)
         sqs = boto3.client("sqs", endpoint_url=endpoint)
-        sns = boto3.client("sns", endpoint_url=endpoint)
-        made = provision(resources(chosen), dynamodb, sqs, sns)
-        urls = made.queue_urls
-        queues = Queues(names, sqs, urls[names.command_queue], urls[names.dead_letter_queue])
         return cls(
             names,
             endpoint,
             folder,
-            queues,
+            Queues(names, sqs, *_urls(made, names)),
             DynamoDBUserRepository(dynamodb, names.table),
             DynamoDBOutbox(dynamodb, names.table),
-            _subscribe(sqs, sns, made.topic_arn, chosen),
-            _topic_arn=made.topic_arn,
+            _subscribe(sqs, endpoint, made.topic_arn),
+            made.topic_arn,
         )
+
+    def renew_queues(self) -> None:
+        """Take the queues away with all that is in them, and go on with new ones.
+
+        Table and topic stay. A worker that was killed may have left a poll behind, which would
+        take from the old queue what nobody works on then.
+        """
+        self.queues.delete()
+        fresh = ResourceNames.unique()
+        self.names = replace(
+            self.names,
+            command_queue=fresh.command_queue,
+            dead_letter_queue=fresh.dead_letter_queue,
+        )
+        made = _provision(self.names, self.endpoint)
+        self.queues = Queues(self.names, self.queues.sqs, *_urls(made, self.names))
 
     def delete(self) -> None:
         """Delete everything."""
         boto3.client("dynamodb", endpoint_url=self.endpoint).delete_table(
             TableName=self.names.table
         )
-        boto3.client("sns", endpoint_url=self.endpoint).delete_topic(TopicArn=self._topic_arn)
+        boto3.client("sns", endpoint_url=self.endpoint).delete_topic(TopicArn=self.topic_arn)
         self.queues.delete()
         self.queues.sqs.delete_queue(QueueUrl=self.events_url)
 
@@ -235,13 +246,29 @@ class System:
         return Counter(event["id"] for event in self.events())
 
 
-def _subscribe(sqs: Any, sns: Any, topic_arn: str, settings: Settings) -> str:
-    """Subscribe a queue to the topic; give its URL."""
-    fifo = {"FifoQueue": "true"} if settings.fifo else {}
-    name = f"heard-{settings.events_topic}"
-    url: str = sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]
+def _urls(made: Provisioned, names: ResourceNames) -> tuple[str, str]:
+    urls = made.queue_urls
+    return urls[names.command_queue], urls[names.dead_letter_queue]
+
+
+def _provision(names: ResourceNames, endpoint: str, **settings: Any) -> Provisioned:
+    """Make what is missing, as a worker would."""
+    chosen = load_settings(**(asdict(names) | {"env": "test"} | settings))
+    return provision(
+        resources(chosen),
+        boto3.client("dynamodb", endpoint_url=endpoint),
+        boto3.client("sqs", endpoint_url=endpoint),
+        boto3.client("sns", endpoint_url=endpoint),
+    )
+
+
+def _subscribe(sqs: Any, endpoint: str, topic_arn: str) -> str:
+    """Subscribe a new queue to the topic; give its URL."""
+    topic = topic_arn.rpartition(":")[2]
+    fifo = {"FifoQueue": "true"} if topic.endswith(".fifo") else {}
+    url: str = sqs.create_queue(QueueName=f"heard-{topic}", Attributes=fifo)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    sns.subscribe(
+    boto3.client("sns", endpoint_url=endpoint).subscribe(
         TopicArn=topic_arn,
         Protocol="sqs",
         Endpoint=arn["Attributes"]["QueueArn"],
