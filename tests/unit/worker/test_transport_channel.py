@@ -1,0 +1,185 @@
+"""The channel, as Celery's consumer uses it: kombu's own `Connection`, a queue made for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from celery.signals import worker_shutting_down
+from kombu.connection import Connection
+from structlog.testing import capture_logs
+
+from worker.settlement import Dead, Done, Settlements
+from worker.transport import ALIAS
+from worker.transport.channel import BatchMessage, Channel
+
+from .test_transport_in_flight import Raw
+from .test_transport_threads import FakeQueue
+
+
+@dataclass
+class Consumer:
+    """A consumer of some queues that keeps what it is given."""
+
+    connection: Connection
+    channel: Channel
+    queues: dict[str, FakeQueue]
+    messages: list[BatchMessage] = field(default_factory=list)
+
+    def consume(self, prefetch: int) -> None:
+        """Start."""
+        self.channel.basic_qos(0, prefetch)
+        for number, name in enumerate(self.queues):
+            self.channel.basic_consume(name, False, self._keep, f"{number}")
+
+    def _keep(self, message: BatchMessage) -> None:
+        self.messages.append(message)
+
+    def until(self, look: Callable[[], object]) -> None:
+        """Drain events until something is seen."""
+        deadline = time.monotonic() + 10
+        while not look():
+            assert time.monotonic() < deadline
+            try:
+                self.connection.drain_events(timeout=0.05)
+            except TimeoutError:
+                continue
+
+    def order(self) -> str:
+        """The receipts of what it was given, in order."""
+        return " ".join(m.payload["args"][0][0]["message_id"][-2:] for m in self.messages)
+
+
+@pytest.fixture
+def consumers() -> Iterator[Callable[..., Consumer]]:
+    """Make consumers, and close them after the test."""
+    made: list[Consumer] = []
+
+    def make(**queues: FakeQueue) -> Consumer:
+        options = {
+            "command_queue_factory": queues.__getitem__,
+            "visibility_timeout": 60,
+            "wait_seconds": 1,
+            "queues": tuple(queues),
+        }
+        connection = Connection(f"{ALIAS}://", transport_options=options)
+        channel: Any = connection.default_channel
+        made.append(Consumer(connection, channel, queues))
+        return made[-1]
+
+    yield make
+    for consumer in made:
+        consumer.connection.release()
+
+
+def test_celery_never_holds_more_batches_than_it_asked_for(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """The rest waits in the transport, where a shutdown can let it go."""
+    consumer = consumers(q=FakeQueue([[Raw(f"{n}")] for n in range(6)]))
+    consumer.consume(prefetch=2)
+    consumer.until(lambda: len(consumer.messages) == 2)
+    consumer.until(lambda: len(consumer.channel._intakes["q"].buffer) == 2)
+    assert len(consumer.messages) == 2
+    consumer.messages[0].ack()
+    assert len(consumer.messages) == 3
+
+
+def test_the_urgent_queue_goes_first_without_starving_the_other(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """After four urgent batches in a row, one of the others."""
+    urgent, normal = (FakeQueue([[Raw(f"{mark}{n}")] for n in range(9)]) for mark in "un")
+    consumer = consumers(urgent=urgent, normal=normal)
+    consumer.channel._shut = True
+    consumer.consume(prefetch=9)
+    consumer.until(lambda: all(len(i.buffer) == 9 for i in consumer.channel._intakes.values()))
+    consumer.channel._shut = False
+    consumer.channel.deliver()
+    assert consumer.order() == "u0 u1 u2 u3 n0 u4 u5 u6 u7"
+
+
+def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Consumer]) -> None:
+    """One settlement a message."""
+    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    consumer = consumers(q=queue)
+    consumer.consume(prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    consumer.messages[0].give_result(repr(Settlements((Done(), Dead("Malformed", "-")))))
+    consumer.messages[0].ack()
+    consumer.until(lambda: len(queue.settled) == 3)
+    assert sorted(queue.settled) == [("a", "deleted"), ("b", "dead-lettered"), ("b", "deleted")]
+
+
+@pytest.mark.parametrize(
+    "result", [None, "", "junk", "[]", "{}", '[["done"],["done"]]', '[["done"]', '[["gone"]]']
+)
+def test_without_a_readable_result_the_batch_is_visible_again(
+    result: str | None, consumers: Callable[..., Consumer]
+) -> None:
+    """No result, too many, cut off, unknown: nothing is deleted, and nothing is sent anew."""
+    queue = FakeQueue([[Raw("a")]])
+    consumer = consumers(q=queue)
+    consumer.consume(prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    with capture_logs() as logs:
+        if result is not None:
+            consumer.messages[0].give_result(result)
+        consumer.messages[0].ack()
+    consumer.until(lambda: queue.settled)
+    assert queue.settled == [("a", "visible in 0")]
+    assert logs[-1]["event"] == "batch_unsettled"
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_rejected_batch_is_visible_again(
+    requeue: bool, consumers: Callable[..., Consumer]
+) -> None:
+    """Kombu's own virtual transports would send it anew, or drop it."""
+    queue = FakeQueue([[Raw("a")]])
+    consumer = consumers(q=queue)
+    consumer.consume(prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    consumer.messages[0].reject(requeue=requeue)
+    consumer.until(lambda: queue.settled)
+    assert queue.settled == [("a", "visible in 0")]
+
+
+def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> None:
+    """Not even what was waiting when a place becomes free."""
+    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    consumer = consumers(q=queue)
+    consumer.consume(prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    consumer.until(lambda: len(consumer.channel._intakes["q"].buffer) == 1)
+    worker_shutting_down.send(sender="test", sig="SIGTERM", how="Warm", exitcode=0)
+    consumer.messages[0].give_result(repr(Settlements((Done(),))))
+    consumer.messages[0].ack()
+    consumer.until(lambda: len(queue.settled) == 2)
+    assert sorted(queue.settled) == [("a", "deleted"), ("b", "visible in 0")]
+    assert len(consumer.messages) == 1
+
+
+def test_it_sends_nothing(consumers: Callable[..., Consumer]) -> None:
+    """Monitoring events have nowhere to go; a task sent through it is an error, not a loss."""
+    channel = consumers(q=FakeQueue()).channel
+    channel.basic_publish({}, exchange="celeryev", routing_key="worker.heartbeat")
+    with pytest.raises(NotImplementedError, match="only receives"):
+        channel.basic_publish({}, exchange="", routing_key="q")
+
+
+def test_what_celery_might_print_of_a_message_shows_no_body(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """Its body is empty, its headers and its payload's `repr` name counts."""
+    consumer = consumers(q=FakeQueue([[Raw("a", body="the-body")]]))
+    consumer.consume(prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    [message] = consumer.messages
+    assert message.payload["args"][0][0]["body"] == "the-body"
+    for text in (repr(message), repr(message.body), repr(message.headers), repr(message.payload)):
+        assert "the-body" not in text
+    message.ack()
