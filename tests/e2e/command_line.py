@@ -88,5 +88,6 @@ class CommandLine:
             process.communicate()
 
     def _env(self, variables: Mapping[str, str]) -> dict[str, str]:
-        merged = {**os.environ, **self.environment, **variables}
+        # the width of the terminal that the tests were started in is none of theirs
+        merged = {**os.environ, "COLUMNS": "", **self.environment, **variables}
         return {name: value for name, value in merged.items() if value}

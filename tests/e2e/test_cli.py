@@ -71,6 +71,7 @@ def tails(endpoint: str) -> set[str]:
 
 
 def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: CommandLine) -> None:
+    """Provisioning twice changes nothing, and tells made from found."""
     first = json.loads(cli.run("provision", "--json").out)
     second = json.loads(cli.run("provision", "--json").out)
     assert set(first.values()) == {"made"}
@@ -80,6 +81,7 @@ def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: Command
 
 
 def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
+    """A missing resource is an exit code of its own, with its name and the remedy."""
     before = cli.run("status")
     assert before.code == 3
     assert all(name in before.out for name in cli.environment.values())
@@ -94,6 +96,7 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
 
 
 def test_what_waits_is_counted(ready: CommandLine) -> None:
+    """Commands that nobody has taken yet are visible in `status`."""
     for _ in range(2):
         ready.run("send", "UnbanUser", "--user", uid("ada"))
     assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
@@ -103,6 +106,7 @@ def test_what_waits_is_counted(ready: CommandLine) -> None:
     "line", ["send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "events"]
 )
 def test_without_the_queue_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+    """A queue that is not there is one line with its name."""
     done = cli.run(*line.split())
     assert done.code == 3
     assert f"no queue {cli.environment['USER_WORKER_COMMAND_QUEUE']}" in complaint(done)
@@ -111,18 +115,21 @@ def test_without_the_queue_it_is_said_how_to_make_it(cli: CommandLine, line: str
 
 @pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
 def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+    """A table that is not there is one line with its name."""
     done = cli.run(*line.split())
     assert done.code == 3
     assert f"no table {cli.environment['USER_WORKER_TABLE']}" in complaint(done)
 
 
 def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: CommandLine) -> None:
+    """Whoever looks in the wrong region is told which one it was."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), AWS_DEFAULT_REGION="eu-west-1")
     assert done.code == 3
     assert "region eu-west-1" in complaint(done)
 
 
 def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
+    """A refused connection names the address and how to start something there."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -133,6 +140,7 @@ def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None
 
 
 def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
+    """No credentials are a line, not a traceback."""
     done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.code == 3
     assert "no AWS credentials" in complaint(done)
@@ -143,6 +151,7 @@ def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
 
 @with_worker
 def test_a_command_goes_in_and_its_outcome_comes_back(busy: CommandLine) -> None:
+    """Exit code 0 for accepted, 1 for rejected; outcome and user can be read later, secrets not."""
     email = address("ada")
     sent = busy.run("send", "RegisterUser", email, *PERSON, "--wait", "30", "--json")
     assert sent.code == 0, sent.err
@@ -168,6 +177,7 @@ def test_a_command_goes_in_and_its_outcome_comes_back(busy: CommandLine) -> None
 
 @with_worker
 def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
+    """JSON lines of more than two batches each have an outcome, in their order."""
     lines = [
         {
             "type": "CreateUser",
@@ -189,12 +199,14 @@ def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
 
 
 def test_ids_go_to_standard_output_and_talk_does_not(ready: CommandLine) -> None:
+    """What a script reads is the ids and nothing else."""
     text = f'{{"type":"UnbanUser","user_id":"{uid("a")}","id":"{uid("1")}"}}\n' * 1
     done = ready.run("send", "--file", "-", text=text)
     assert (done.code, done.out) == (0, f"{uid('1')}\n")
 
 
 def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
+    """A mistake in the third line keeps the first two from leaving."""
     good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
     done = ready.run("send", "-", text=f"{good}\n{good}\n" + '{"type": "UnbanUser"}')
     assert done.code == 2
@@ -203,6 +215,7 @@ def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
 
 
 def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
+    """No answer has an exit code of its own."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), "--wait", "0.2")
     assert done.code == 4
     assert "is a worker running" in complaint(done)
@@ -211,20 +224,34 @@ def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
 
 
 def test_who_is_not_there_is_an_answer_and_no_failure(ready: CommandLine) -> None:
+    """An unknown user or command is exit code 1, not 3."""
     assert ready.run("user", "nobody@example.com").code == 1
     assert ready.run("user", uid("nobody")).code == 1
     assert ready.run("outcome", uid("never")).code == 1
 
 
-def test_fifo_queues_and_topics_work_alike(
+def test_a_fifo_queue_takes_commands_and_a_fifo_topic_is_followed(
     aws_endpoint: str, fifo_resource_names: ResourceNames
 ) -> None:
+    """FIFO names are all that it takes to use FIFO resources."""
     cli = CommandLine.on(fifo_resource_names, aws_endpoint)
     assert cli.run("provision").code == 0
-    with cli.running("run", "--pool", "threads"):
-        words = ("send", "RegisterUser", "email=ada@example.com", *PERSON)
-        done = cli.run(*words, "--group", "own", "--wait", "30")
-    assert done.code == 0, done.err
+    assert cli.run("send", "UnbanUser", "--user", uid("ada"), "--group", "own").code == 0
+    assert json.loads(cli.run("status", "--json").out)["command_queue"]["visible"] == 1
+    sns: Any = boto3.session.Session().client("sns", endpoint_url=aws_endpoint)
+    with cli.running("events", "--json", "--limit", "1") as process:
+        assert process.stderr is not None
+        assert "following" in process.stderr.readline()
+        sns.publish(
+            TopicArn=sns.create_topic(
+                Name=fifo_resource_names.events_topic, Attributes={"FifoTopic": "true"}
+            )["TopicArn"],
+            Message='{"type": "biome.user.UserUnbanned.v1", "id": "1"}',
+            MessageGroupId="g",
+            MessageDeduplicationId="d",
+        )
+        out, _ = process.communicate(timeout=30)
+    assert json.loads(out)["type"] == "biome.user.UserUnbanned.v1"
 
 
 # --- events ---
@@ -232,6 +259,7 @@ def test_fifo_queues_and_topics_work_alike(
 
 @with_worker
 def test_events_are_followed_until_the_limit(busy: CommandLine) -> None:
+    """A filtered tail gives only its category, and ends by itself."""
     email = address("grace")
     with busy.running("events", "--category", "command", "--json", "--limit", "1") as process:
         assert process.stderr is not None
@@ -249,6 +277,7 @@ def test_events_are_followed_until_the_limit(busy: CommandLine) -> None:
 def test_a_followed_topic_is_left_as_it_was(
     ready: CommandLine, aws_endpoint: str, number: signal.Signals
 ) -> None:
+    """Ctrl-C and SIGTERM remove the temporary queue."""
     before = tails(aws_endpoint)
     with ready.running("events") as process:
         assert process.stderr is not None
@@ -265,18 +294,21 @@ def test_a_followed_topic_is_left_as_it_was(
 
 
 def test_what_celery_refuses_is_the_exit_code_of_run(ready: CommandLine) -> None:
+    """What follows `--` is Celery's to judge."""
     done = ready.start("run", "--", "--no-such-option")
     assert done.code == 2
     assert "no-such-option" in done.err
 
 
 def test_run_without_its_queue_ends_with_a_line(cli: CommandLine) -> None:
+    """A worker with nothing to serve does not start."""
     done = cli.start("run", USER_WORKER_CREATE_RESOURCES="false")
     assert done.code != 0
     assert cli.environment["USER_WORKER_COMMAND_QUEUE"] in done.err
 
 
 def test_users_in_memory_are_worked_on_by_threads(ready: CommandLine) -> None:
+    """The pool is chosen, and that it was is said."""
     with ready.running("run", USER_WORKER_REPOSITORY="memory") as process:
         assert process.stderr is not None
         assert "memory" in process.stderr.readline()

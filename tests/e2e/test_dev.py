@@ -94,9 +94,11 @@ def test_once_shows_every_kind_of_outcome_and_ends_well(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # no log, no emulator's files
 
 
+@pytest.mark.localstack  # on the embedded AWS it would show what the test above does
 def test_on_a_given_aws_the_samples_end_alike(
     aws_endpoint: str, resource_names: ResourceNames
 ) -> None:
+    """AWS_ENDPOINT_URL is used when it is set, here with processes for a pool."""
     cli = CommandLine.on(resource_names, aws_endpoint)
     done = cli.start("dev", "--samples", "--once", "--pool", "prefork")
     assert done.code == 0, done.out + done.err
@@ -105,6 +107,7 @@ def test_on_a_given_aws_the_samples_end_alike(
 
 
 def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
+    """No child, no file and no failure is left by the ordinary end."""
     with CommandLine().running(
         "dev", "--pool", "prefork", TMPDIR=str(tmp_path), **OWN_AWS
     ) as process:
@@ -120,6 +123,7 @@ def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_killed_it_takes_everything_with_it(tmp_path: Path) -> None:
+    """Even without a chance to clean up, worker and AWS end by themselves."""
     with CommandLine().running("dev", "--pool", "prefork", TMPDIR=str(tmp_path), **OWN_AWS) as dev:
         wait_for_line(dev, "Following the events")
         children = started_by(dev.pid)
@@ -140,6 +144,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_nothing_stays(tmp_path
 
 
 def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> None:
+    """A dead worker ends the program, with the place of its log."""
     with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
         assert process.stdout is not None
         pid = 0
@@ -157,6 +162,7 @@ def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> 
 
 
 def test_a_port_in_use_is_said() -> None:
+    """Somebody else's port is one line with the remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -167,6 +173,7 @@ def test_a_port_in_use_is_said() -> None:
 
 
 def test_a_given_aws_that_does_not_answer_is_said() -> None:
+    """No embedded AWS steps in for one that was named."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -176,6 +183,7 @@ def test_a_given_aws_that_does_not_answer_is_said() -> None:
 
 
 def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:
+    """Too little time is a failure, and the log stays to see why."""
     done = CommandLine().start("dev", "--once", "--timeout", "1", TMPDIR=str(tmp_path), **OWN_AWS)
     assert done.code in {3, 4}
     assert "error: " in done.err

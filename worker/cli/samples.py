@@ -132,14 +132,14 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
         [
             again,
             eve.command("RegisterUser", "wants ADA@...", taken, rejected("EmailTaken")),
-            eve.command("RegisterUser", "sends a plain password", plain, dead("InvalidField")),
+            eve.command("RegisterUser", "sends a password", plain, dead("InvalidField")),
             ada.login("logs in"),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
             ada.rotation(0, "takes the next token"),
             mallory.login("logs in, banned", rejected("UserBanned")),
-            grace.command("UnbanUser", "is unbanned in vain", None, NO_EFFECT),
+            grace.command("UnbanUser", "is unbanned anyway", None, NO_EFFECT),
         ],
         [ada.rotation(0, "reuses the old token", rejected("RefreshTokenReused"))],
     ]

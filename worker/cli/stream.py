@@ -67,6 +67,8 @@ class SampleStream:
         console.print()
         console.print(result_table(board.entries, wide=console.width >= WIDE))
         self._judge(board, timeout)
+        count = len(board.entries)
+        console.print(f"\nall {count} ended as they should", style="green")
 
     def _send(self, samples: Sequence[Sample], board: Board) -> None:
         console = output.stdout()
@@ -82,10 +84,14 @@ class SampleStream:
     def _observe(self, board: Board) -> None:
         board.events(self._look(0))
         board.look_up(self._outcomes)
+        before = board.open
         board.dead_letters(self._peek())
         if board.awaits_emptiness and self._queue_stays_empty():
             board.events(self._look(0))  # whatever was published is there by now
             board.queue_is_empty(self._outcomes)
+        for entry in before:
+            if entry.outcome:
+                _show_silent_end(entry)
         time.sleep(PAUSE)
 
     def _outcomes(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
@@ -136,9 +142,26 @@ class SampleStream:
             )
 
 
+def _show_silent_end(entry: Entry) -> None:
+    """Show an end of which the topic says nothing."""
+    time_of_day = f"{output.clock(datetime.now(UTC))}  "
+    kind = "dead letter" if (entry.outcome or "").startswith("dead") else entry.outcome or ""
+    detail = output.printable(entry.detail)
+    output.stdout().print(
+        Text.assemble((time_of_day, "dim"), (f"-- {kind:<31} ", _style(entry)), detail)
+    )
+
+
+def _style(entry: Entry) -> str:
+    word = (entry.outcome or "").partition(" ")[0]
+    return _STYLES.get(word.rstrip(","), "bold red")
+
+
 def result_table(entries: Sequence[Entry], *, wide: bool) -> Table:
     """Lay out what became of each sample: a line each, or two on narrow terminals."""
-    table = output.plain_table("command", "", "outcome", "events", "took", gap=2 if wide else 1)
+    table = output.plain_table(
+        "command", "", "outcome", "events, or why none", "took", gap=2 if wide else 1
+    )
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     table.columns[1].header = "sample" if wide else ""
     table.columns[-1].justify = "right"
@@ -158,7 +181,7 @@ def _outcome_text(entry: Entry, *, wide: bool) -> Text:
     word, _, rest = (entry.outcome or "not seen").partition(" ")
     kind = "dead letter" if word == "dead" else word
     code = rest.removeprefix("letter ")
-    style = _STYLES.get(word.rstrip(","), "bold red")
+    style = _style(entry)
     text = Text.assemble((kind, style))
     if code:
         text.append(f" {code}" if wide else f"\n{code}", style=style)

@@ -45,6 +45,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 def test_what_is_mistyped_is_one_line_and_exit_code_2(
     line: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A mistake on the command line says what is wrong and what was meant."""
     assert run(line.split()) == ExitCode.USAGE
     assert says in complaint(capsys)
 
@@ -67,6 +68,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_3(  # noqa: PLR0917
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A mistake in the environment names the variable."""
     monkeypatch.setenv(variable, value)
     assert run(line.split()) == ExitCode.ENVIRONMENT
     assert says in complaint(capsys)
@@ -76,6 +78,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_3(  # noqa: PLR0917
 def test_what_is_for_development_is_refused_in_production(
     line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No table is made, and nothing emulated, where users are real."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     assert run([line]) == ExitCode.USAGE
     assert "prod" in complaint(capsys)
@@ -84,6 +87,7 @@ def test_what_is_for_development_is_refused_in_production(
 def test_a_region_or_credentials_that_are_not_there_are_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also with an endpoint set, where the SDK itself would do without a region."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     assert run(["status"]) == ExitCode.ENVIRONMENT
     assert "no AWS credentials" in complaint(capsys)
@@ -97,6 +101,8 @@ def test_a_region_or_credentials_that_are_not_there_are_asked_for(
 def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An error's text may hold anything, so it is shown only when asked for."""
+
     def fail() -> None:
         raise RuntimeError("a secret")
 
@@ -114,6 +120,8 @@ def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
 def test_ctrl_c_has_its_exit_code_and_says_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever pressed it knows."""
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -123,6 +131,7 @@ def test_ctrl_c_has_its_exit_code_and_says_nothing(
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first thing that anybody types is `user-worker`."""
     assert run([]) == ExitCode.USAGE
     captured = capsys.readouterr()
     assert all(command in captured.out + captured.err for command in COMMANDS)
@@ -131,6 +140,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help has an example and says what its exit code means."""
     assert run([command, "--help"]) == ExitCode.OK
     shown = capsys.readouterr().out
     assert f"user-worker {command}" in shown

@@ -48,6 +48,7 @@ class Store:
         self.looks = 0
 
     def __call__(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
+        """Give what is known of the keys."""
         self.looks += 1
         return {key: self.outcomes[key] for key in keys if key in self.outcomes}
 
@@ -65,6 +66,7 @@ def board(sample: Sample = SAMPLE) -> Board:
 
 
 def test_a_command_ended_when_record_and_events_are_there() -> None:
+    """Neither the record nor the topic alone is believed."""
     it = board()
     it.look_up(Store(REGISTERED))
     assert it.open  # the topic said nothing yet
@@ -78,6 +80,7 @@ def test_a_command_ended_when_record_and_events_are_there() -> None:
 
 
 def test_a_command_is_open_while_one_of_its_events_is_missing() -> None:
+    """Each event that the record names must have come out of the topic."""
     both = outcome(
         UserRegistered("ada@example.com"),
         CommandHadNoEffect(SAMPLE.command_id, "biome.user.RegisterUser.v1"),
@@ -93,6 +96,7 @@ def test_a_command_is_open_while_one_of_its_events_is_missing() -> None:
 
 
 def test_events_of_other_commands_say_nothing() -> None:
+    """Only the events that a command caused count, and no look-up is wasted."""
     other = published(replace(REGISTERED, command_id=uid("other")))
     it, store = board(), Store(REGISTERED)
     it.events(other)
@@ -102,6 +106,7 @@ def test_events_of_other_commands_say_nothing() -> None:
 
 
 def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
+    """The outcome shown is the recorded one, whatever was expected."""
     kind = "biome.user.RegisterUser.v1"
     taken = outcome(
         CommandRejected(SAMPLE.command_id, kind, "EmailTaken"), code=RejectionCode.EMAIL_TAKEN
@@ -116,6 +121,7 @@ def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
 
 
 def test_a_dead_letter_ends_the_message_that_it_was_and_no_other() -> None:
+    """A dead letter is known by the id that it had on the command queue."""
     it = board()
     it.dead_letters([DeadLetter("m2", "InvalidField", "data.x", "", 11.0)])
     assert it.open
@@ -133,6 +139,7 @@ def repeated(store: Store) -> Board:
 
 
 def test_a_repeated_message_waits_for_the_queue_to_be_empty() -> None:
+    """Nothing speaks of a duplicate, so its end is that nothing is left."""
     store = Store(REGISTERED)
     it = repeated(store)
     it.look_up(store)
@@ -156,6 +163,7 @@ def test_a_repeated_message_that_was_done_again_is_no_duplicate() -> None:
 
 
 def test_emptiness_is_of_no_interest_while_other_samples_are_open() -> None:
+    """The queue cannot be empty before they have ended."""
     it = repeated(Store(REGISTERED))
     it.sent([replace(SAMPLE, command_id=uid("third"))], ["m3"], 20.0)
     assert not it.awaits_emptiness

@@ -42,6 +42,7 @@ def read(text: str, **options: object) -> list[Outgoing]:
 
 @pytest.mark.parametrize("name", ["AssignRole", "biome.user.AssignRole.v1"])
 def test_a_command_is_known_by_its_class_name_and_by_its_type(name: str) -> None:
+    """Both names mean the same command."""
     assert command_class(name) is c.AssignRole
 
 
@@ -56,6 +57,7 @@ def test_a_command_is_known_by_its_class_name_and_by_its_type(name: str) -> None
     ],
 )
 def test_a_mistyped_name_suggests_the_one_that_was_meant(mistyped: str, meant: str) -> None:
+    """The nearest names come with the refusal."""
     with pytest.raises(UsageError, match=meant) as error:
         command_class(mistyped)
     assert error.value.code == ExitCode.USAGE
@@ -65,6 +67,7 @@ def test_a_mistyped_name_suggests_the_one_that_was_meant(mistyped: str, meant: s
 
 
 def test_words_become_the_fields_of_the_command() -> None:
+    """Only the first `=` separates; the id is made up."""
     outgoing = typed(
         "RegisterUser",
         "email=Ada@Example.com",
@@ -88,6 +91,7 @@ def test_words_become_the_fields_of_the_command() -> None:
     ],
 )
 def test_a_list_is_words_with_commas_or_json(word: str, roles: tuple[str, ...]) -> None:
+    """A list needs no quoting in a shell, and may have it."""
     outgoing = typed("CreateUser", "email=a@example.com", "first_name=A", "last_name=B", word)
     command = outgoing.envelope.command
     assert isinstance(command, c.CreateUser)
@@ -95,6 +99,7 @@ def test_a_list_is_words_with_commas_or_json(word: str, roles: tuple[str, ...]) 
 
 
 def test_a_number_is_a_number_and_a_string_of_digits_stays_a_string() -> None:
+    """The field's type decides, not the look of the value."""
     change = typed(
         "ChangePassword", f"password_hash={PASSWORD.value}", "credential_version=3", user_id=USER
     ).envelope.command
@@ -105,16 +110,19 @@ def test_a_number_is_a_number_and_a_string_of_digits_stays_a_string() -> None:
 
 
 def test_a_word_wins_over_the_same_field_of_the_data() -> None:
+    """The more specific wins."""
     outgoing = typed("AssignRole", "role=admin", data='{"role": "customer"}', user_id=USER)
     assert outgoing.envelope.command == c.AssignRole("admin")
 
 
 def test_null_empties_a_field_that_may_be_empty() -> None:
+    """A ban without end can be said."""
     outgoing = typed("BanUser", "reason=fraud", "until=null", user_id=USER)
     assert outgoing.envelope.command == c.BanUser("fraud", None)
 
 
 def test_options_go_into_the_envelope() -> None:
+    """Each option sets its attribute."""
     outgoing = typed(
         "UnbanUser",
         user_id=USER,
@@ -147,11 +155,13 @@ def test_options_go_into_the_envelope() -> None:
 def test_a_mistake_is_named_by_field_and_option(
     name: str, pairs: tuple[str, ...], options: dict[str, str], says: str
 ) -> None:
+    """The refusal says which word to correct."""
     with pytest.raises(UsageError, match=says):
         typed(name, *pairs, **options)
 
 
 def test_a_password_typed_where_its_hash_belongs_is_refused_and_not_repeated() -> None:
+    """No secret reaches a queue, or a terminal's scrollback twice."""
     with pytest.raises(UsageError, match=r"data\.password_hash") as error:
         typed(
             "RegisterUser",
@@ -177,10 +187,12 @@ def test_any_word_is_either_sent_as_it_is_or_refused_in_one_line(text: str) -> N
 
 
 def line(**fields: object) -> str:
+    """Make a line of a file."""
     return json.dumps({"type": "UnbanUser", "user_id": USER, **fields})
 
 
 def test_a_file_is_one_object_an_array_or_lines() -> None:
+    """The three forms mean the same, with either line end."""
     one, two = line(id=uid("1")), line(id=uid("2"))
     ids = [uid("1"), uid("2")]
     assert [o.envelope.command_id for o in read(one)] == ids[:1]
@@ -190,6 +202,7 @@ def test_a_file_is_one_object_an_array_or_lines() -> None:
 
 
 def test_a_whole_cloudevent_goes_out_as_it_is() -> None:
+    """Nothing is filled in or changed."""
     whole = json.loads(typed("UnbanUser", user_id=USER, command_id=uid("1")).body)
     whole |= {"source": "/elsewhere", "time": "2026-11-22T10:00:00Z"}
     (outgoing,) = read(json.dumps(whole), source="/ignored")
@@ -197,6 +210,7 @@ def test_a_whole_cloudevent_goes_out_as_it_is() -> None:
 
 
 def test_what_a_line_leaves_out_comes_from_the_options() -> None:
+    """One option serves all lines."""
     (outgoing,) = read('{"type": "UnbanUser"}', user_id=USER, extensions={"correlationid": "c"})
     assert (outgoing.envelope.user_id, outgoing.envelope.correlation_id) == (USER, "c")
 
@@ -217,6 +231,7 @@ def test_what_a_line_leaves_out_comes_from_the_options() -> None:
     ],
 )
 def test_a_mistake_in_a_file_is_named_by_its_place(text: str, says: str) -> None:
+    """The line or item to correct is named."""
     with pytest.raises(UsageError, match=says):
         read(text)
 
@@ -225,6 +240,7 @@ def test_a_mistake_in_a_file_is_named_by_its_place(text: str, says: str) -> None
 
 
 def test_commands_of_one_user_share_a_group_and_no_group_holds_an_address() -> None:
+    """Order per user, also where the user is named by address in any case of letters."""
     reset = {"token_id": uid("t"), "token_hash": "0" * 64, "expires_at": "2099-01-01T00:00:00Z"}
     asks = [
         typed("RequestPasswordReset", data=json.dumps({**reset, "email": address}))

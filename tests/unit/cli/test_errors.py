@@ -54,6 +54,7 @@ def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:
 def test_what_can_go_wrong_is_said_in_one_line_with_what_to_do(
     error: Exception, wrong: str, do: str
 ) -> None:
+    """Every known error has its line and its remedy."""
     known = explain(error)
     assert known is not None
     assert known.code == ExitCode.ENVIRONMENT
@@ -68,27 +69,32 @@ def test_what_aws_says_in_its_own_words_is_not_repeated() -> None:
 
 
 def test_a_signed_url_loses_its_query() -> None:
+    """A signature is a secret."""
     error = sdk.EndpointConnectionError(endpoint_url="http://host:1/?X-Amz-Signature=abc")
     assert "abc" not in str(explain(error))
 
 
 def test_the_cause_is_found_behind_what_an_adapter_made_of_it() -> None:
+    """The error that a person can mend is the one that is said."""
     error = StoreUnavailableError("unavailable")
     error.__cause__ = sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:4566/")
     assert "nothing answers" in str(explain(error))
 
 
 def test_a_circle_of_causes_comes_to_an_end() -> None:
+    """Python allows one."""
     one, two = RuntimeError(), RuntimeError()
     one.__cause__, two.__cause__ = two, one
     assert explain(one) is None
 
 
 def test_what_nobody_foresaw_is_not_explained_away() -> None:
+    """A mistake of the program is not blamed on the environment."""
     assert explain(KeyError("x")) is None
 
 
 def test_an_error_of_our_own_stays_as_it_is() -> None:
+    """It is a line already."""
     own = UsageError("wrong", "do this")
     assert explain(own) is own
     assert (str(own), own.code) == ("wrong; do this", ExitCode.USAGE)
@@ -97,6 +103,7 @@ def test_an_error_of_our_own_stays_as_it_is() -> None:
 def test_a_missing_resource_is_named_with_where_it_was_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Region and endpoint are the usual reasons."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     error: CliError = missing("queue c", "USER_WORKER_COMMAND_QUEUE")
     assert "no queue c in region us-east-1 at http://127.0.0.1:4566" in str(error)

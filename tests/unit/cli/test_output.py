@@ -31,6 +31,7 @@ def event(**changes: object) -> ReceivedEvent:
 
 
 def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
+    """What matters of an event fits on a line."""
     line = output.event_line(event(), wide=True).plain
     for part in ("UserRegistered", "#1", uid("ada"), "email=ada@example.com"):
         assert part in line
@@ -38,12 +39,14 @@ def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
 
 
 def test_a_narrow_terminal_gets_short_ids() -> None:
+    """An id must not push the data out of sight."""
     line = output.event_line(event(), wide=False).plain
     assert uid("ada")[:8] in line
     assert uid("ada") not in line
 
 
 def test_a_rejection_names_the_command_and_the_code() -> None:
+    """Its own ids, which are known from elsewhere, are left out."""
     rejected = event(
         type="biome.user.CommandRejected.v1",
         sequence=None,
@@ -54,12 +57,14 @@ def test_a_rejection_names_the_command_and_the_code() -> None:
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
 def test_nothing_that_a_user_typed_can_steer_the_terminal(evil: str) -> None:
+    """Names and addresses are other people's; an escape sequence must not work."""
     line = output.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
     assert not set(line) & {"\x1b", "\x9b", "\r", "\n", "\u202e", "\x00"}
     assert not set(output.json_line({"email": evil})) & {"\x1b", "\x9b", "\r", "\n", "\u202e"}
 
 
 def test_markup_in_data_is_shown_and_not_obeyed() -> None:
+    """Square brackets are text."""
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=True, width=200)
     console.print(output.event_line(event(data={"email": "[red]x[/red]"}), wide=True))
@@ -69,6 +74,7 @@ def test_markup_in_data_is_shown_and_not_obeyed() -> None:
 
 
 def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a pipe nor NO_COLOR gets any."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     assert output.stdout().is_terminal is False  # pytest's capture is none
@@ -83,6 +89,7 @@ def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPa
     ids=lambda body: body[:10],
 )
 def test_what_is_no_event_is_refused(body: str) -> None:
+    """Anybody may publish anything to a topic."""
     with pytest.raises(ValueError, match="not a CloudEvent"):
         ReceivedEvent.parse(body, 0.0)
 
@@ -101,12 +108,14 @@ def test_what_is_no_event_is_refused(body: str) -> None:
     ],
 )
 def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str, object]) -> None:
+    """What is missing or odd does not end the tail."""
     received = event(**changes)
     assert received.time <= datetime.now(UTC)
     assert output.event_line(received, wide=True).plain
 
 
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:
+    """No hash is shown, in whichever form."""
     user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)).user
     assert user is not None
     user.start_session("s", token("refresh"), NOW, NOW)

@@ -16,6 +16,7 @@ MEMORY = Settings(repository="memory")
 
 
 def test_by_default_it_is_celerys_own_worker_with_prefork() -> None:
+    """As many processes as Celery would take."""
     arguments = celery_arguments(Settings(), None, None)
     assert arguments[:3] == ["-A", "worker.app", "worker"]
     assert "--pool=prefork" in arguments
@@ -23,6 +24,7 @@ def test_by_default_it_is_celerys_own_worker_with_prefork() -> None:
 
 
 def test_users_in_memory_mean_threads_and_never_processes() -> None:
+    """Two processes would each have half of the users."""
     assert "--pool=threads" in celery_arguments(MEMORY, None, None)
     assert "--pool=solo" in celery_arguments(MEMORY, "solo", None)
     with pytest.raises(UsageError, match="--pool threads"):
@@ -30,6 +32,7 @@ def test_users_in_memory_mean_threads_and_never_processes() -> None:
 
 
 def test_what_is_asked_for_goes_to_celery_and_what_follows_comes_last() -> None:
+    """The last one wins with Celery."""
     arguments = celery_arguments(Settings(), "threads", 3, ["-n", "one@%h"])
     assert {"--pool=threads", "--concurrency=3"} <= set(arguments)
     assert arguments[-2:] == ["-n", "one@%h"]
@@ -53,6 +56,7 @@ def test_run_becomes_celery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_work_once_and_lets_the_clean_up_be(number: signal.Signals) -> None:
+    """A second Ctrl-C does not cut the clean-up short; the handlers are put back."""
     before = signal.getsignal(number)
     cleaned = False
 

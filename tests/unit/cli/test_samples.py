@@ -14,15 +14,18 @@ PARSER = MessageParser(Settings().roles)
 
 
 def samples(mark: str = "") -> list[Sample]:
+    """Give the samples of all stages."""
     return [sample for stage in sample_stages(mark) for sample in stage]
 
 
 def test_a_newcomer_sees_each_kind_of_outcome() -> None:
+    """Accepted, without effect, rejected, duplicate and dead."""
     kinds = Counter(sample.expected.split(" ")[0] for sample in samples())
     assert set(kinds) == {"accepted", "accepted,", "rejected", "duplicate", "dead"}
 
 
 def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
+    """And of that one the password is redacted."""
     for sample in samples():
         if sample.expected.startswith("dead"):
             with pytest.raises(MalformedMessageError, match=r"data\.password_hash") as error:
@@ -36,10 +39,12 @@ def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
 
 @pytest.mark.parametrize("text", PASSWORD_HASHES)
 def test_the_password_hashes_are_real_ones(text: str) -> None:
+    """They keep the rules that they are to show."""
     assert PasswordHash.parse(text).value == text
 
 
 def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
+    """Else it would not be known which of the two was first."""
     stages = sample_stages()
     for number, stage in enumerate(stages):
         for sample in stage:
@@ -49,6 +54,7 @@ def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
 
 
 def test_two_streams_share_no_id_and_with_a_mark_no_address() -> None:
+    """They can be sent again to the same table."""
     one, two = samples(), samples("-x")
     assert not {s.command_id for s in one} & {s.command_id for s in two}
     assert not {s.user_id for s in one} & {s.user_id for s in two}

@@ -23,6 +23,7 @@ class Sqs:
         self._taken = 0
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        """Take the entries; answer out of order, as SQS may."""
         self.calls.append(Entries)
         good, bad = [], []
         for entry in Entries:
@@ -35,12 +36,14 @@ class Sqs:
 
 
 def sent(messages: list[tuple[str, str]], url: str = URL, *, grouped: bool = False) -> Sqs:
+    """Send and give the SQS that was sent to."""
     sqs = Sqs()
     send_bodies(sqs, url, messages, grouped=grouped)  # type: ignore[arg-type]
     return sqs
 
 
 def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
+    """Whatever the order of the answer."""
     sqs = Sqs()
     ids = send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
     assert [len(call) for call in sqs.calls] == [10, 10, 5]
@@ -48,23 +51,27 @@ def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
 
 
 def test_a_call_never_carries_more_than_sqs_takes() -> None:
+    """Bytes are counted, not characters."""
     big = "ä" * (MAX_BYTES // 5)  # of two bytes each
     sqs = sent([(big, "g")] * 5)
     assert [len(call) for call in sqs.calls] == [2, 2, 1]
 
 
 def test_what_is_too_large_for_any_call_is_refused() -> None:
+    """Before anything is sent with it."""
     with pytest.raises(UsageError, match="256 KiB"):
         sent([("x" * (MAX_BYTES + 1), "g")])
 
 
 def test_on_a_fifo_queue_each_has_its_group_and_a_fresh_deduplication_id() -> None:
+    """SQS must not swallow a repetition: the worker answers it."""
     (call,) = sent([("same", "a"), ("same", "b")], FIFO_URL).calls
     assert [entry["MessageGroupId"] for entry in call] == ["a", "b"]
     assert len({entry["MessageDeduplicationId"] for entry in call}) == 2
 
 
 def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None:
+    """A group makes it a fair queue, and no deduplication id is allowed."""
     assert "MessageGroupId" not in sent([("x", "g")]).calls[0][0]
     (entry,) = sent([("x", "g")], grouped=True).calls[0]
     assert entry["MessageGroupId"] == "g"
@@ -72,6 +79,7 @@ def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None
 
 
 def test_a_refused_command_is_told_with_how_many_went() -> None:
+    """A part that went is not called a failure of all."""
     sqs = Sqs(refuses={11})
     with pytest.raises(CliError, match="refused 1 commands with Throttled, after 19 were sent"):
         send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
@@ -79,6 +87,7 @@ def test_a_refused_command_is_told_with_how_many_went() -> None:
 
 
 def test_a_group_that_is_given_replaces_the_users() -> None:
+    """The default is the user."""
     event = from_arguments("UnbanUser", [], None, Options(user_id=uid("ada")))
     outgoing = check(event, "here", MessageParser(("admin",)))
     sqs = Sqs()

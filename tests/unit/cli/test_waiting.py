@@ -21,6 +21,7 @@ class Sleeper:
         self._nth = nth
 
     def __call__(self, seconds: float) -> None:
+        """Note the pause."""
         self.pauses.append(seconds)
         if len(self.pauses) == self._nth:
             record(self._repository, REGISTERED)
@@ -34,6 +35,7 @@ def record(repository: MemoryUserRepository, outcome: Outcome) -> None:
 
 
 def test_an_outcome_is_given_as_soon_as_it_is_recorded() -> None:
+    """Not at the end of the time."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=3)
     found = await_outcomes(repository, [KEY], 60, sleep=sleep)
@@ -42,6 +44,7 @@ def test_an_outcome_is_given_as_soon_as_it_is_recorded() -> None:
 
 
 def test_the_pauses_grow_up_to_a_limit() -> None:
+    """Quick at first, and cheap later."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=10)
     await_outcomes(repository, [KEY], 60, sleep=sleep)
@@ -50,6 +53,7 @@ def test_the_pauses_grow_up_to_a_limit() -> None:
 
 
 def test_with_no_time_it_looks_once() -> None:
+    """Asking without waiting is one read."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=99)
     assert await_outcomes(repository, [KEY], 0, sleep=sleep) == {}
@@ -57,6 +61,7 @@ def test_with_no_time_it_looks_once() -> None:
 
 
 def test_one_of_several_keys_is_enough_if_that_is_said() -> None:
+    """A command may be kept under one of two keys."""
     repository = MemoryUserRepository(MemoryStore())
     record(repository, REGISTERED)
     sleep = Sleeper(repository, nth=99)
