@@ -1,0 +1,199 @@
+"""What a full batch costs: AWS calls, counted by botocore, and write units, by DynamoDB's rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from adapters import aws
+from adapters.dynamodb import table
+from adapters.dynamodb.capacity import WRITE_UNIT, item_size, transaction_units, write_units
+from adapters.sqs import SqsCommandQueue, make_client
+from domain import commands as c
+from domain.ports import Status
+from tests.builders import register, token
+from tests.e2e.proxy import FaultyProxy
+from tests.e2e.system import Message, System, message
+from tests.e2e.worker_process import eventually
+from worker import bootstrap
+from worker.settings import load_settings
+from worker.settlement import Done, ReceivedMessage
+
+pytestmark = pytest.mark.aws
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts the calls of the clients that it is attached to, and keeps what they write."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    transactions: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    def attach(self, client: Any) -> Any:
+        """Count a client's calls from now on; give the client."""
+        register = partial(client.meta.events.register, unique_id_uses_count=False)
+        register("before-call", self._called, unique_id="calls")  # once, however often attached
+        register(
+            "provide-client-params.dynamodb.TransactWriteItems", self._writing, unique_id="writes"
+        )
+        return client
+
+    def _called(self, model: Any, **_: Any) -> None:
+        self.calls[model.name] += 1
+
+    def _writing(self, params: dict[str, Any], **_: Any) -> None:
+        self.transactions.append(params["TransactItems"])
+
+    def clear(self) -> None:
+        """Start anew."""
+        self.calls.clear()
+        self.transactions.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A batch handler and a queue as a worker has them, all of their clients metered."""
+
+    system: System
+    meter: Meter
+    queue: SqsCommandQueue
+    handle: Callable[[Sequence[ReceivedMessage]], Any]
+
+    def run(self, messages: Sequence[Message]) -> Counter[str]:
+        """Have ten messages received, handled and deleted, as one batch; give the calls made."""
+        self.system.send(*messages)
+        self.meter.clear()
+        received = self.queue.receive(10, 5)
+        assert len(received) == len(messages)
+        settlements = self.handle(
+            [
+                ReceivedMessage(
+                    message_id=one.message_id,
+                    body=one.body,
+                    receives=one.receives,
+                    sent_at=one.sent_at,
+                    group_id=None,
+                    fifo=False,
+                )
+                for one in received
+            ]
+        )
+        assert settlements.items == (Done(),) * len(messages)
+        assert self.queue.delete([one.receipt for one in received]) == {}
+        calls = self.meter.calls.copy()
+        assert {o.status for o in self.system.outcomes(messages)} == {Status.ACCEPTED}
+        return calls
+
+    def units_a_command(self, commands: int) -> float:
+        """Give the write units of the transactions so far, their pointers' deletion included."""
+        units = 0
+        for actions in self.meter.transactions:
+            items = [action["Put"]["Item"] for action in actions]
+            assert all(item_size(item) <= WRITE_UNIT for item in items)
+            units += transaction_units(item_size(item) for item in items)
+            units += sum(_index_units(item) for item in items)
+            units += write_units(item_size(items[-1]))
+        return units / commands
+
+
+def _index_units(item: dict[str, Any]) -> int:
+    """Give the units of a session's new entry in the index, and of taking away its old one."""
+    if table.REFRESH_TOKEN_HASH not in item:
+        return 0
+    entry = write_units(item_size({"pk": item["pk"], "sk": item["sk"]}))
+    return entry if item["revision"] == {"N": "1"} else 2 * entry
+
+
+@pytest.fixture
+def system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
+    """A system for this test alone."""
+    system = System.create(aws_endpoint, tmp_path)
+    yield system
+    system.delete()
+
+
+@pytest.fixture
+def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench that has made its first calls: names are looked up, connections are open."""
+    meter = Meter()
+    real = aws.client
+    monkeypatch.setattr(aws, "client", lambda *a, **k: meter.attach(real(*a, **k)))
+    names = system.names
+    settings = load_settings(env="test", table=names.table, events_topic=names.events_topic)
+    queue = SqsCommandQueue(
+        names.command_queue, names.dead_letter_queue, lambda: meter.attach(make_client(5))
+    )
+    bench = Bench(system, meter, queue, bootstrap.build(settings).batch.handle)
+    bench.run(registrations(1)[1])
+    return bench
+
+
+def registrations(count: int) -> tuple[list[str], list[Message]]:
+    """Make the registrations of new users."""
+    users = [str(uuid4()) for _ in range(count)]
+    return users, [message(register(user), user) for user in users]
+
+
+SIX_CALLS = {
+    "ReceiveMessage": 1,
+    "BatchGetItem": 1,
+    "TransactWriteItems": 1,
+    "PublishBatch": 1,
+    "DeleteItem": 1,
+    "DeleteMessageBatch": 1,
+}
+
+
+def test_ten_commands_for_ten_users_make_six_calls(bench: Bench) -> None:
+    """Receive, get, transact, publish, delete the pointer, delete the messages: 0.6 a command."""
+    users, signing_up = registrations(10)
+    assert bench.run(signing_up) == SIX_CALLS
+    assert bench.units_a_command(10) == pytest.approx(6.3)  # user, address, outcome
+
+    assert bench.run([message(c.UpdateProfile("Grace"), user) for user in users]) == SIX_CALLS
+    assert bench.units_a_command(10) == pytest.approx(4.3)  # user, outcome
+
+
+def test_ten_rotations_make_six_calls_and_8_3_write_units_each(bench: Bench) -> None:
+    """User, session and outcome, and an index entry out and another in."""
+    users, signing_up = registrations(10)
+    sessions = [str(uuid4()) for _ in users]
+    expiry = datetime.now(UTC) + timedelta(days=30)
+    bench.run(signing_up)
+    for old, new in (("", "a"), ("a", "b"), ("b", "c"), ("c", "d")):
+        commands = [
+            c.RotateRefreshToken(id_, token(old + id_), token(new + id_), expiry)
+            if old
+            else c.StartSession(id_, token(new + id_), expiry)
+            for id_ in sessions
+        ]
+        calls = bench.run([message(x, user) for x, user in zip(commands, users, strict=True)])
+        assert calls == SIX_CALLS
+        expected = 8.3 if old else 7.3
+        assert bench.units_a_command(10) == pytest.approx(expected)
+
+
+def test_a_worker_makes_no_other_calls(system: System) -> None:
+    """A whole process, counted at a proxy: what it looks up once and its polls apart, five."""
+    _, messages = registrations(10)
+    system.send(*messages)
+    quiet = {"CREATE_RESOURCES": "false", "RELAY_INTERVAL": "300"}
+    with (
+        FaultyProxy(system.endpoint) as proxy,
+        system.worker(endpoint=proxy.url, **quiet) as worker,
+    ):
+        worker.ready()
+        system.outcomes(messages)
+        eventually(system.queues.empty)
+        others = {"ReceiveMessage", "GetQueueUrl", "ListTopics"}
+        assert {name: count for name, count in proxy.calls.items() if name not in others} == {
+            name: count for name, count in SIX_CALLS.items() if name not in others
+        }
