@@ -47,9 +47,9 @@ def into_batches(queue: str, messages: Sequence[RawMessage], *, fifo: bool) -> l
     A message at its third receive or later runs alone; on a FIFO queue its group's
     messages go with it, since the later ones must wait for it.
     """
-    suspects = {_unit(message, fifo=fifo) for message in messages if message.receives >= ALONE_FROM}
+    suspects = [message for message in messages if message.receives >= ALONE_FROM]
+    alone: dict[str, list[RawMessage]] = {_unit(message, fifo=fifo): [] for message in suspects}
     together: list[RawMessage] = []
-    alone: dict[str, list[RawMessage]] = {unit: [] for unit in suspects}
     for message in messages:
         alone.get(_unit(message, fifo=fifo), together).append(message)
     parts = [part for part in (together, *alone.values()) if part]

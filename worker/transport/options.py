@@ -29,10 +29,10 @@ class Options:
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Options:
-        """Read Celery's `broker_transport_options`.
+        """Read Celery's `broker_transport_options`; those of other transports are ignored.
 
         Raises:
-            TypeError: one is unknown or missing.
+            TypeError: one is missing.
         """
         known = {name: value for name, value in options.items() if name in cls.__slots__}
         return cls(**{**known, "queues": tuple(known.get("queues", ()))})

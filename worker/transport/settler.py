@@ -37,6 +37,7 @@ class Settler:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._busy_lanes = 0
         self._finishing = False
+        self._failing = False
         self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
         self._lanes = [
             Thread(target=self._lane, name=f"settler {name} lane {number}", daemon=True)
@@ -117,16 +118,15 @@ class Settler:
 
     def _make(self, call: Call) -> Failures:
         try:
-            return self._send(call)
-        except Exception as error:  # noqa: BLE001  # a call that failed is tried again
-            logger.warning(
-                "settling_failed",
-                queue=self._name,
-                call=call.kind,
-                messages=len(call.held),
-                reason=one_line(error),
-            )
+            failures = self._send(call)
+        except Exception as error:  # noqa: BLE001  # a call that failed is made again
+            if not self._failing:  # one line an episode; two lanes at once may make it two
+                self._failing = True
+                reason = one_line(error)
+                logger.warning("settling_failed", queue=self._name, call=call.kind, reason=reason)
             return {held.message.receipt: type(error).__name__ for held in call.held}
+        self._failing = False
+        return failures
 
     def _send(self, call: Call) -> Failures:
         match call.kind:
