@@ -39,6 +39,4 @@ def show(event: ReceivedEvent, *, as_json: bool) -> None:
         sys.stdout.write(output.json_line(event.attributes) + "\n")
         sys.stdout.flush()
     else:
-        console = output.stdout()
-        wide = not console.is_terminal or console.width >= output.WIDE
-        console.print(output.event_line(event, wide=wide))
+        output.print_event(event)

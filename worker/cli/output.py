@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,9 +19,12 @@ from domain.values import render_time
 from worker.cli.received import ReceivedEvent
 
 WIDE = 110
-"""Columns from which ids are shown whole."""
+"""Columns from which outcomes take a line each."""
+WIDE_EVENTS = 170
+"""Columns from which ids in events are shown whole: a type, two ids and a time fit."""
 PIPE_WIDTH = 130
 _SHORT_ID = 8
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TYPE_WIDTH = 26  # EmailVerificationRequested
 
 
@@ -51,9 +55,12 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def data_text(data: Mapping[str, object]) -> str:
+def data_text(data: Mapping[str, object], *, wide: bool) -> str:
     """Write an event's fields on one line; those that are null are left out."""
-    return " ".join(f"{k}={printable(v)}" for k, v in data.items() if v is not None)
+    texts = {name: printable(value) for name, value in data.items() if value is not None}
+    if not wide:
+        texts = {k: v[:_SHORT_ID] if _ID.fullmatch(v) else v for k, v in texts.items()}
+    return " ".join(f"{name}={text}" for name, text in texts.items())
 
 
 def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
@@ -63,8 +70,18 @@ def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
     line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
     line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
     line.append(f" {short_id(event.user_id, wide=wide)}", style="dim")
-    line.append(f"  {data_text(_telling(event))}")
+    line.append(f"  {data_text(_telling(event), wide=wide)}")
     return line
+
+
+def print_event(event: ReceivedEvent) -> None:
+    """Print an event: on a terminal one line of it, elsewhere the whole."""
+    console = stdout()
+    if not console.is_terminal:
+        console.print(event_line(event, wide=True))
+        return
+    line = event_line(event, wide=console.width >= WIDE_EVENTS)
+    console.print(line, soft_wrap=False, no_wrap=True, overflow="ellipsis")
 
 
 def _telling(event: ReceivedEvent) -> Mapping[str, object]:
@@ -72,7 +89,7 @@ def _telling(event: ReceivedEvent) -> Mapping[str, object]:
     if event.category != "command":
         return event.data
     code = event.data.get("code")
-    return {"command": name_of(str(event.data.get("command_type"))), "code": code}
+    return {"code": code, "command": name_of(str(event.data.get("command_type")))}
 
 
 def _event_style(event: ReceivedEvent) -> str:

@@ -146,7 +146,7 @@ def _show_silent_end(entry: Entry) -> None:
     """Show an end of which the topic says nothing."""
     time_of_day = f"{output.clock(datetime.now(UTC))}  "
     kind = "dead letter" if (entry.outcome or "").startswith("dead") else entry.outcome or ""
-    detail = output.printable(entry.detail)
+    detail = f"{entry.sample.about}: {output.printable(entry.detail)}"
     output.stdout().print(
         Text.assemble((time_of_day, "dim"), (f"-- {kind:<31} ", _style(entry)), detail)
     )

@@ -40,7 +40,9 @@ def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
 
 def test_a_narrow_terminal_gets_short_ids() -> None:
     """An id must not push the data out of sight."""
-    line = output.event_line(event(), wide=False).plain
+    line = output.event_line(event(data={"session_id": uid("session")}), wide=False).plain
+    assert f"session_id={uid('session')[:8]}" in line
+    assert uid("session") not in line
     assert uid("ada")[:8] in line
     assert uid("ada") not in line
 
@@ -52,7 +54,7 @@ def test_a_rejection_names_the_command_and_the_code() -> None:
         sequence=None,
         data={"command_id": "x", "command_type": "biome.user.BanUser.v1", "code": "UserErased"},
     )
-    assert "command=BanUser code=UserErased" in output.event_line(rejected, wide=True).plain
+    assert "code=UserErased command=BanUser" in output.event_line(rejected, wide=True).plain
 
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
