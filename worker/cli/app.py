@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
         text = error.format_message().rstrip(".")
         return _complain(_with_advice(text, error), ExitCode.USAGE) if text else ExitCode.USAGE
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
+        if os.environ.get(DEBUG_VARIABLE, "0").lower() not in {"", "0", "false", "no", "off"}:
             raise
         from worker.cli.explaining import explain
 
