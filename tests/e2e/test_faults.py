@@ -1,0 +1,199 @@
+"""Each AWS operation out of order for ten seconds: the worker stays, and every command ends.
+
+One worker an operation, all at once, each with resources of its own behind a proxy of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from domain import commands as c
+from tests.builders import register
+from tests.e2e.proxy import (
+    Exchange,
+    Fault,
+    FaultyProxy,
+    HalfAnswer,
+    LostAnswer,
+    Refused,
+    Reset,
+    Silence,
+    Throttled,
+    Unavailable,
+)
+from tests.e2e.system import PREFORK, THREADS, Message, System, event_ids, message
+from tests.e2e.worker_process import WorkerProcess, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+
+OUTAGE = 10.0
+"""Seconds."""
+PACE = 0.5
+"""Seconds between two sendings, so that every operation is asked for all along."""
+SILENCE = Silence(12)
+"""Longer than the SDK waits for an answer of DynamoDB or SNS."""
+
+SQS_FAULTS: list[Fault] = [
+    Unavailable(),
+    Throttled("RequestThrottled"),
+    Reset(),
+    LostAnswer(),
+    HalfAnswer(),
+    SILENCE,
+]
+"""One after the other: the transport's client tries once."""
+
+
+def _persistent(throttled: str) -> list[Fault]:
+    """Make each fault outlast a call: the SDK tries three times."""
+    faults: list[Fault] = [
+        Unavailable(),
+        Throttled(throttled),
+        Refused(500, "InternalFailure"),
+        Reset(),
+        LostAnswer(),
+        HalfAnswer(),
+    ]
+    return [fault for fault in faults for _ in range(3)] + [SILENCE]
+
+
+DYNAMODB_FAULTS = _persistent("ProvisionedThroughputExceededException")
+FAULTS: dict[str, Sequence[Fault]] = {
+    "ReceiveMessage": SQS_FAULTS,
+    "DeleteMessageBatch": SQS_FAULTS,
+    "ChangeMessageVisibilityBatch": SQS_FAULTS,
+    "BatchGetItem": DYNAMODB_FAULTS,
+    "TransactWriteItems": DYNAMODB_FAULTS,
+    "DeleteItem": DYNAMODB_FAULTS,
+    "PublishBatch": _persistent("Throttling"),
+}
+PREFORKED = frozenset({"TransactWriteItems"})
+RELAYED = frozenset({"DeleteItem", "PublishBatch"})
+"""Where the relay has to finish what the batch could not."""
+
+
+@dataclass(slots=True)
+class Outage:
+    """One fault after the other, over and over, for ten seconds and until each has struck."""
+
+    faults: Sequence[Fault]
+    until: float = float("inf")
+    struck: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> None:
+        """Let the ten seconds begin."""
+        self.until = time.monotonic() + OUTAGE
+
+    @property
+    def over(self) -> bool:
+        """Whether all is well again."""
+        return time.monotonic() >= self.until and self.struck >= len(self.faults)
+
+    def strike(self, exchange: Exchange) -> None:
+        """Treat one request by the fault whose turn it is."""
+        with self._lock:
+            over, turn = self.over, self.struck % len(self.faults)
+            self.struck += not over
+        if over:
+            exchange.answer(exchange.forward())
+        else:
+            self.faults[turn].strike(exchange)
+
+
+@dataclass(slots=True)
+class Scene:
+    """One operation that fails, and the worker that has to bear it."""
+
+    operation: str
+    system: System
+    outage: Outage
+    worker: WorkerProcess
+    sent: list[Message] = field(default_factory=list)
+
+    def send(self) -> None:
+        """Send a registration, and before it what has to wait for it."""
+        user = str(uuid4())
+        messages = [message(c.AssignRole("admin"), user), message(register(user), user)]
+        self.system.send(*messages)
+        self.sent += messages
+
+    def ends_well(self, deadline: float) -> None:
+        """Check that every command has its outcome and its events, and that nothing is left."""
+
+        def left() -> float:
+            return max(1.0, deadline - time.monotonic())
+
+        eventually(lambda: self.outage.over, left(), f"the end of the {self.operation} outage")
+        outcomes = self.system.outcomes(self.sent, left())
+        versions = Counter(outcome.version for outcome in outcomes)
+        assert versions == Counter({1: len(self.sent) // 2, 2: len(self.sent) // 2})
+        told = self.system.published(outcomes, left())
+        eventually(self.system.queues.empty, left(), f"an empty queue after {self.operation}")
+        eventually(
+            lambda: self.system.outbox.status().pending == 0, left(), f"after {self.operation}"
+        )
+        assert {event["id"] for event in told} == event_ids(outcomes)
+        assert {event["id"] for event in self.system.events()} == event_ids(outcomes)
+        assert self.system.outbox.status().parked == ()
+        assert self.system.queues.dead_letters(1, seconds=0) == []
+        assert self.worker.process.poll() is None, self.worker.log
+
+
+@contextmanager
+def scene(operation: str, endpoint: str, folder: Path) -> Iterator[Scene]:
+    """Set the scene of an operation; its outage has not begun."""
+    folder.mkdir()
+    system = System.create(endpoint, folder, visibility_timeout=8)
+    outage = Outage(FAULTS[operation])
+    settings = {
+        "VISIBILITY_TIMEOUT": "8",
+        "RELAY_AGE": "1",
+        "RELAY_INTERVAL": "0.2" if operation in RELAYED else "3",
+    }
+    options = PREFORK if operation in PREFORKED else THREADS
+    with (
+        FaultyProxy(endpoint) as proxy,
+        system.worker(options, endpoint=proxy.url, **settings) as worker,
+    ):
+        proxy.inject(outage, operation)
+        yield Scene(operation, system, outage, worker)
+    system.delete()
+
+
+@pytest.mark.timeout(240)
+def test_ten_seconds_without_an_operation_cost_time_and_nothing_else(
+    aws_endpoint: str, tmp_path: Path
+) -> None:
+    """Each operation: 503, throttling, resets, lost and half answers, silence.
+
+    The worker lives on, and in the end every command has one outcome, its events are out, the
+    queue, the outbox and the dead-letter queue are empty.
+    """
+    with ExitStack() as stack:
+        scenes = [
+            stack.enter_context(scene(operation, aws_endpoint, tmp_path / operation))
+            for operation in FAULTS
+        ]
+        for each in scenes:
+            each.worker.ready()
+        for each in scenes:
+            each.outage.begin()
+        ending = time.monotonic() + OUTAGE
+        pacer = threading.Event()
+        while time.monotonic() < ending:
+            for each in scenes:
+                each.send()
+            pacer.wait(PACE)
+        deadline = time.monotonic() + 90
+        for each in scenes:
+            each.ends_well(deadline)
