@@ -127,7 +127,7 @@ def resources(settings: Settings) -> Resources:
         table=settings.table,
         command_queues=settings.queues,
         dead_letter_queue=settings.dead_letter_queue,
-        events_topic=settings.events_topic,
+        events_topic=settings.events_topic.rpartition(":")[2],  # the name, of an ARN too
         visibility_timeout=settings.visibility_timeout,
         max_receives=settings.max_receives,
     )

@@ -97,22 +97,25 @@ class Aws:
 
     @cached_property
     def topic_arn(self) -> str:
-        """The topic of events: it is in the account and region of the command queue.
+        """The topic of events; a name is one in the account and region of the command queue.
 
         Raises:
             CliError: the topic, or the command queue, does not exist.
         """
         name = self.settings.events_topic
-        queue_arn = self.sqs.get_queue_attributes(
-            QueueUrl=self.command_queue_url, AttributeNames=["QueueArn"]
-        )["Attributes"]["QueueArn"]
-        partition, _, region, account = queue_arn.split(":")[1:5]
-        arn = f"arn:{partition}:sns:{region}:{account}:{name}"
+        arn = name if name.startswith("arn:") else self._topic_beside_the_queue(name)
         try:
             self.sns.get_topic_attributes(TopicArn=arn)
         except self.sns.exceptions.NotFoundException as error:
             raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
         return arn
+
+    def _topic_beside_the_queue(self, name: str) -> str:
+        queue_arn = self.sqs.get_queue_attributes(
+            QueueUrl=self.command_queue_url, AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        partition, _, region, account = queue_arn.split(":")[1:5]
+        return f"arn:{partition}:sns:{region}:{account}:{name}"
 
     def require_table(self) -> None:
         """See that the table is there.
