@@ -180,7 +180,7 @@ def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
     assert worker.process.poll() is None
     assert len(log_lines(worker, "message_not_understood")) == len(MALFORMED)
     assert PERSONAL not in worker.log
-    assert system.queues.empty()
+    assert eventually(system.queues.empty)
 
 
 def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, WorkerProcess]) -> None:

@@ -76,6 +76,7 @@ def test_one_that_fails_holds_its_group_back_and_no_other(fifo_system: System) -
         worker.ready()
         assert_in_order(system, others)
         [last] = system.outcomes([after], seconds=40)
+        eventually(lambda: after.command_id in _ends_of(worker), what="the last one's log line")
         ends = [end for end in _ends_of(worker) if end not in {sent.command_id for sent in others}]
         assert ends == [before.command_id, "UnknownType", after.command_id]
         assert len(log_lines(worker, "message_not_understood")) == 3
