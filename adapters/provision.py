@@ -117,7 +117,7 @@ def _create_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -> s
         return sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]  # type: ignore[arg-type]  # the names are SQS's
     except ClientError as error:
         if "QueueAlreadyExists" in _code(error) or "QueueNameExists" in _code(error):
-            raise ResourceMismatchError("queue", name, "its attributes") from error
+            raise ResourceMismatchError("queue", name, "set of attributes") from error
         raise
 
 
@@ -137,7 +137,7 @@ def _provision_topic(sns: SNSClient, name: str) -> str:
         arn = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"} if fifo else {})
     except ClientError as error:
         if _code(error) == "InvalidParameter":
-            raise ResourceMismatchError("topic", name, "its attributes") from error
+            raise ResourceMismatchError("topic", name, "set of attributes") from error
         raise
     return arn["TopicArn"]
 

@@ -79,9 +79,10 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}CREATE_RESOURCES must not be true when {PREFIX}ENV is prod")
         if self.env == "prod" and self.repository == "memory":
             raise ValueError(f"{PREFIX}REPOSITORY must not be memory when {PREFIX}ENV is prod")
-        if self.fifo != self.dead_letter_queue.endswith(FIFO_SUFFIX):
+        if len({name.endswith(FIFO_SUFFIX) for name in (*self.queues, self.dead_letter_queue)}) > 1:
             raise ValueError(
-                f"{PREFIX}COMMAND_QUEUE and {PREFIX}DEAD_LETTER_QUEUE must both be FIFO or neither"
+                f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE and {PREFIX}DEAD_LETTER_QUEUE "
+                "must all be FIFO or none"
             )
         return self
 

@@ -158,5 +158,5 @@ def require_development(settings: Settings, what: str) -> None:
     if settings.env == "prod":
         raise UsageError(
             f"{what} is for development, and {PREFIX}ENV is prod",
-            "deploy the resources of production with `deploy/`",
+            "make the resources of production by your own templates",
         )
