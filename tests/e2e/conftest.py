@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided
 from tests.e2e.worker_process import WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two running worker processes, of different pools, on one system."""
+    """Two running worker processes, of different pools, on one system, behind one proxy."""
 
     system: System
     workers: tuple[WorkerProcess, WorkerProcess]
+    proxy: FaultyProxy
+
+    @contextmanager
+    def racing(self) -> Iterator[None]:
+        """Keep all commits waiting between load and commit, so that batches surely overlap."""
+        self.proxy.inject(Slow(0.3), "TransactWriteItems")
+        yield
+        self.proxy.clear()
 
     def told(self, sent: Message) -> list[str]:
         """Give what the workers logged of a command, delivery by delivery."""
@@ -62,6 +72,10 @@ def pair(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     of their own, and leave both workers running.
     """
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("pair"))
-    with system.worker(PREFORK) as first, system.worker(THREADS) as second:
-        yield Pair(system, (first.ready(), second.ready()))
+    with (
+        FaultyProxy(aws_endpoint) as proxy,
+        system.worker(PREFORK, endpoint=proxy.url) as first,
+        system.worker(THREADS, endpoint=proxy.url) as second,
+    ):
+        yield Pair(system, (first.ready(), second.ready()), proxy)
     system.delete()

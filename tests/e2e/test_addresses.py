@@ -164,8 +164,9 @@ def test_addresses_handed_around_over_two_workers_have_one_owner_each(
             moves += change(user, here(f"spare{i // 2}"))  # fought for by both
             moves += change(user, here(f"home{neighbour}"))  # free only if the other has moved
             moves += change(user, here(f"home{i}"))  # and back
-        system.send(*moves[::2], *moves[1::2])
-        outcomes = system.outcomes(moves, seconds=30)
+        with pair.racing():
+            system.send(*moves[::2], *moves[1::2])
+            outcomes = system.outcomes(moves, seconds=40)
 
         known = [f"home{i}" for i in range(10)] + [f"spare{i}" for i in range(5)]
         owners = assert_one_owner_each(system, here, users, known)
@@ -192,8 +193,9 @@ def test_an_address_that_moves_on_between_two_workers_takes_only_its_first_taker
     moving = change(owner, names("b"))
     system.do(moving[0])
     takes = [message(register(names("a")), taker) for taker in takers]
-    system.send(*takes[:5], moving[1], *takes[5:])
-    outcomes = system.outcomes([moving[1], *takes])
+    with pair.racing():
+        system.send(*takes[:5], moving[1], *takes[5:])
+        outcomes = system.outcomes([moving[1], *takes])
     assert outcomes[0].status is Status.ACCEPTED
     winners = [o.user_id for o in outcomes[1:] if o.status is Status.ACCEPTED]
     assert len(winners) <= 1
