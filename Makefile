@@ -47,6 +47,10 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: bench
+bench: $(INSTALLED) ## Compare it with others, in ten minutes (ARGS=--quick: two); see docs/benchmark.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 # --- LocalStack in Docker ------------------------------------------------------------------
 
 .PHONY: up

@@ -1,0 +1,79 @@
+"""The floor: bare boto3 that replays this worker's exact calls with payloads made beforehand.
+
+Nothing is parsed, decided or rendered, and nobody but a thread takes part: what is left is what
+botocore and the network cost. `floor.py PREPARED THREADS`, with the same clients as the worker's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from adapters import aws
+from adapters.sqs import ATTRIBUTES, make_client
+from benchmarks.contestants.replay import Batch
+from benchmarks.workload import REPEATED, command_id_of
+
+QUEUE_URL, TABLE, TOPIC = (os.environ[f"BENCH_{name}"] for name in ("QUEUE_URL", "TABLE", "TOPIC"))
+
+
+class Floor:
+    """Makes the six calls of each batch."""
+
+    def __init__(self, prepared: dict[str, Any]) -> None:
+        self._prepared = prepared
+        self._sqs = make_client()
+        self._dynamodb = aws.client("dynamodb")
+        self._sns = aws.client("sns")
+
+    def run(self) -> None:
+        """Work for ever."""
+        while True:
+            answer = self._sqs.receive_message(
+                QueueUrl=QUEUE_URL,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=5,
+                MessageSystemAttributeNames=ATTRIBUTES,  # type: ignore[arg-type]  # their names
+            )
+            if messages := answer.get("Messages"):
+                bodies = [message["Body"] for message in messages]
+                self._commit([self._prepared[command_id_of(b)] for b in bodies if b[0] != REPEATED])
+                entries = [
+                    {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
+                    for place, message in enumerate(messages)
+                ]
+                self._sqs.delete_message_batch(QueueUrl=QUEUE_URL, Entries=entries)  # type: ignore[arg-type]  # as above
+
+    def _commit(self, commands: list[dict[str, Any]]) -> None:
+        if commands:
+            batch = Batch.of(commands, TABLE, TOPIC)
+            batch.load(self._dynamodb)
+            batch.commit(self._dynamodb)
+            batch.publish(self._sns)
+            batch.close(self._dynamodb)
+
+
+def stop(_signal: int, _frame: FrameType | None) -> None:
+    """End at once, whatever the threads do."""
+    os._exit(0)
+
+
+def main() -> None:
+    """Load what is prepared and run the threads."""
+    signal.signal(signal.SIGTERM, stop)
+    floor = Floor(json.loads(Path(sys.argv[1]).read_text()))
+    threads = [threading.Thread(target=floor.run) for _ in range(int(sys.argv[2]))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

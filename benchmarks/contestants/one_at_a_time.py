@@ -1,0 +1,43 @@
+"""A plain boto3 loop with this worker's guarantees, one command at a time: no Celery, no batch.
+
+It runs this worker's own handler on one message a receive, so it makes six calls a command.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from worker import bootstrap, logs
+from worker.settings import load_settings
+from worker.settlement import Done, ReceivedMessage
+
+
+def stop(_signal: int, _frame: FrameType | None) -> None:
+    """End at once: what is in hand is redelivered to nobody here."""
+    sys.exit(0)
+
+
+def main() -> None:
+    """Receive one, handle it, delete it, for ever."""
+    signal.signal(signal.SIGTERM, stop)
+    settings = load_settings()
+    logs.configure(settings.log_format, settings.log_level)
+    queue = bootstrap.command_queue_factory(settings.command_queue)
+    while True:
+        for message in queue.receive(1, 5):
+            received = ReceivedMessage(
+                message_id=message.message_id,
+                body=message.body,
+                receives=message.receives,
+                sent_at=message.sent_at,
+                group_id=message.group_id,
+                fifo=False,
+            )
+            if bootstrap.handle_batch([received]).items == (Done(),):
+                queue.delete([message.receipt])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The AWS that the contestants talk to: AWS's own DynamoDB Local, and SQS and SNS in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.processes import ProcessGroup
+from benchmarks.wire import HOST
+from worker.embedded import EmbeddedAws
+
+DYNAMODB_LOCAL = Path("/usr/lib/localstack/dynamodb-local/2")
+"""Where LocalStack, and what starts it here without Docker, puts AWS's DynamoDB Local."""
+JAR = "DynamoDBLocal.jar"
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """What runs, and how the driver speaks to it."""
+
+    url: str
+    dynamodb_url: str
+    """Of the gateway, which counts and delays."""
+    direct_url: str
+    """Of DynamoDB itself, for what is not to be measured; '' where there is none."""
+    dynamodb: str
+    """What stands for DynamoDB, in words."""
+    servers: list[ProcessGroup]
+    delay: tuple[float, float] = (0.0, 0.0)
+    _connection: http.client.HTTPConnection | None = None
+
+    def tell(self, what: str, **request: Any) -> dict[str, Any]:
+        """Tell the server something, or ask it."""
+        if self._connection is None:
+            address = urlsplit(self.url)
+            self._connection = http.client.HTTPConnection(HOST, address.port or 0, timeout=60)
+        self._connection.request("POST", f"/_bench/{what}", json.dumps(request))
+        answer: dict[str, Any] = json.load(self._connection.getresponse())
+        return answer
+
+    def reset(self) -> None:
+        """Forget what was counted; the queues stay."""
+        self.tell("reset", delay=self.delay)
+
+    def cpu_seconds(self) -> float:
+        """Give the processor time that the servers used."""
+        return sum(server.cpu_seconds() for server in self.servers)
+
+
+def find_dynamodb_local() -> Path | None:
+    """Give the folder of DynamoDB Local, if it and Java are here."""
+    folder = Path(os.environ.get("DYNAMODB_LOCAL_HOME", DYNAMODB_LOCAL))
+    return folder if (folder / JAR).exists() and shutil.which("java") else None
+
+
+@contextlib.contextmanager
+def endpoints(
+    folder: Path, *, empty_table: bool = False, delay: tuple[float, float] = (0.0, 0.0)
+) -> Iterator[Endpoints]:
+    """Run the servers while the block runs; their logs go to `folder`.
+
+    DynamoDB is, in this order: an answer for an empty table, if asked for; what
+    AWS_ENDPOINT_URL_DYNAMODB names; DynamoDB Local; MiniStack.
+    """
+    with contextlib.ExitStack() as stack:
+        servers: list[ProcessGroup] = []
+
+        def start(name: str, *command: str) -> None:
+            server = ProcessGroup([command], {**os.environ}, folder / f"{name}.log")
+            servers.append(server)
+            stack.callback(server.stop)
+
+        dynamodb, port = "answers of an empty table", 0
+        if not empty_table:
+            dynamodb, port = _dynamodb(start, stack)
+        own, gateway = _free_port(), _free_port()
+        start(
+            "fake-aws", sys.executable, "-m", "benchmarks.fake_aws", *map(str, (own, gateway, port))
+        )
+        for waited_for in {own, gateway, port} - {0}:
+            _wait_for(waited_for)
+        direct = f"http://{HOST}:{port}" if port else ""
+        found = Endpoints(
+            f"http://{HOST}:{own}", f"http://{HOST}:{gateway}", direct, dynamodb, servers, delay
+        )
+        found.reset()
+        yield found
+
+
+def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
+    """Give what stands for DynamoDB, in words, and its port on this machine."""
+    given = urlsplit(os.environ.get("AWS_ENDPOINT_URL_DYNAMODB", ""))
+    if given.hostname in {HOST, "localhost"} and given.port:
+        return f"AWS_ENDPOINT_URL_DYNAMODB, port {given.port}", given.port
+    folder = find_dynamodb_local()
+    if folder is None:
+        print(f"bench: no DynamoDB Local (java, and {JAR} in {DYNAMODB_LOCAL} or")
+        print("bench: $DYNAMODB_LOCAL_HOME): MiniStack takes its place, slow and growing slower")
+        embedded = stack.enter_context(EmbeddedAws())
+        return "MiniStack", urlsplit(embedded.endpoint_url).port or 0
+    port = _free_port()
+    # It cannot be told which address to listen on. It holds made-up users, for minutes.
+    start(
+        "dynamodb-local",
+        *("java", "-Xmx3g", f"-Djava.library.path={folder}/DynamoDBLocal_lib"),
+        *("-jar", f"{folder}/{JAR}", "-inMemory", "-sharedDb", "-disableTelemetry"),
+        *("-port", str(port)),
+    )
+    return "DynamoDB Local in memory", port
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(POLL_SECONDS)
+    raise SystemExit(f"bench: nothing answers on port {port} after {START_SECONDS:g} s")

@@ -1,0 +1,107 @@
+"""What stands before DynamoDB in the benchmark: it counts calls, and can delay them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+
+from benchmarks.wire import HOST, Answer, operation
+
+JSON = "application/x-amz-json-1.0"
+_EMPTY = {
+    "BatchGetItem": b'{"Responses":{},"UnprocessedKeys":{}}',
+    "Query": b'{"Items":[],"Count":0,"ScannedCount":0}',
+}
+
+
+class CallRecord(Protocol):
+    """Where calls are counted, and who says how late they are to be answered."""
+
+    calls: Counter[str]
+
+    def late(self) -> float:
+        """Draw the delay of one answer in seconds."""
+        ...
+
+
+def answer_as_empty_table(name: str, answer: Answer) -> None:
+    """Answer as a table does that has nothing and takes everything: right for new users."""
+    answer(_EMPTY.get(name, b"{}"), JSON)
+
+
+class Gateway(asyncio.Protocol):
+    """Passes one client's connection on to DynamoDB, byte by byte.
+
+    HTTP clients wait for an answer before they send the next request, so a request begins with
+    the first bytes after an answer.
+    """
+
+    def __init__(self, port: int, record: CallRecord) -> None:
+        self._port = port
+        self._record = record
+        self._client: asyncio.Transport | None = None
+        self._upstream: asyncio.Transport | None = None
+        self._waiting: list[bytes] = []
+        self._held = False
+        self._answered = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connect to DynamoDB for this client."""
+        assert isinstance(transport, asyncio.Transport)
+        self._client = transport
+        self._connecting = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: _Upstream(self), HOST, self._port)
+        self._upstream = transport
+        self._pass_on()
+
+    def data_received(self, data: bytes) -> None:
+        """Count a request, and pass it on at once or late."""
+        if self._answered:
+            self._answered = False
+            self._record.calls[f"DynamoDB {operation(data)}"] += 1
+            if late := self._record.late():
+                self._held = True
+                asyncio.get_running_loop().call_later(late, self._let_go)
+        self._waiting.append(data)
+        self._pass_on()
+
+    def _let_go(self) -> None:
+        self._held = False
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._upstream is not None and not self._held:
+            self._upstream.write(b"".join(self._waiting))
+            self._waiting.clear()
+
+    def answer(self, data: bytes) -> None:
+        """Pass on what DynamoDB answers."""
+        self._answered = True
+        if self._client is not None:
+            self._client.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Close the other side."""
+        self._client = None
+        if self._upstream is not None:
+            self._upstream.close()
+
+    def upstream_lost(self) -> None:
+        """Close the client's side."""
+        if self._client is not None:
+            self._client.close()
+
+
+class _Upstream(asyncio.Protocol):
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def data_received(self, data: bytes) -> None:
+        self._gateway.answer(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._gateway.upstream_lost()

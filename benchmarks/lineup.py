@@ -1,0 +1,154 @@
+"""Who takes part, how each is started, and how much it is given."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+HERE = Path(__file__).parent
+CONTESTANTS = "benchmarks.contestants"
+PREPARED = "{prepared}"
+"""In a command: the file with what was made beforehand for the floor or the ceiling."""
+STOCK_FLAGS = ("--loglevel=INFO",)
+OUR_FLAGS = (*STOCK_FLAGS, "--without-gossip", "--without-mingle", "--without-heartbeat")
+
+Messages = Literal["cloud event", "celery"]
+Table = Literal["users", "naive"]
+Preparation = Literal["payloads", "bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One program in one configuration."""
+
+    key: str
+    title: str
+    commands: tuple[tuple[str, ...], ...]
+    """What to start: a command line a process."""
+    pace: int
+    """Commands that it does in about a second, so that nobody is waited for too long."""
+    receivers: int
+    """How many receives wait when it is idle, all told: then it is ready."""
+    messages: Messages = "cloud event"
+    table: Table = "users"
+    preparation: Preparation | None = None
+    tuned: bool = True
+    """Whether kombu's SQS transport is told to poll as often as it helps."""
+
+
+def worker_prefork(processes: int) -> Contestant:
+    """Give this worker with so many child processes."""
+    return Contestant(
+        key=f"worker-prefork-{processes}",
+        title=f"this worker, prefork, {_count(processes)}",
+        commands=(_celery("worker.app", "--pool=prefork", processes, OUR_FLAGS),),
+        pace=300 * processes,
+        receivers=1,
+    )
+
+
+def worker_threads(threads: int = 8) -> Contestant:
+    """Give this worker with one process of so many threads."""
+    return Contestant(
+        key=f"worker-threads-{threads}",
+        title=f"this worker, {threads} threads, 1 process",
+        commands=(_celery("worker.app", "--pool=threads", threads, OUR_FLAGS),),
+        pace=500,
+        receivers=1,
+    )
+
+
+def plain_celery(processes: int) -> Contestant:
+    """Give the plain Celery worker on kombu's SQS transport, with settings that help it most."""
+    application = f"{CONTESTANTS}.naive_celery"
+    return Contestant(
+        key=f"celery-{processes}",
+        title=f"plain Celery on kombu's SQS, tuned, {_count(processes)}",
+        commands=(_celery(application, "--pool=prefork", processes, STOCK_FLAGS),),
+        pace=60 * processes,
+        receivers=1,
+        messages="celery",
+        table="naive",
+    )
+
+
+def stock_celery(processes: int) -> Contestant:
+    """Give the same with kombu's and Celery's default settings.
+
+    When it has as many messages in hand as its prefetch allows, kombu polls again after a second.
+    """
+    return replace(
+        plain_celery(processes),
+        key=f"celery-stock-{processes}",
+        title=f"plain Celery on kombu's SQS, stock, {_count(processes)}",
+        pace=4 * processes,
+        tuned=False,
+    )
+
+
+def one_at_a_time(processes: int) -> Contestant:
+    """Give the boto3 loop with this worker's guarantees, one command at a time."""
+    command = (sys.executable, "-m", f"{CONTESTANTS}.one_at_a_time")
+    return Contestant(
+        key=f"loop-{processes}",
+        title=f"boto3 loop, same guarantees, one at a time, {_count(processes)}",
+        commands=(command,) * processes,
+        pace=50 * processes,
+        receivers=processes,
+    )
+
+
+def floor(processes: int, threads: int = 2) -> Contestant:
+    """Give the bare replay of this worker's calls."""
+    command = (sys.executable, "-m", f"{CONTESTANTS}.floor", PREPARED, str(threads))
+    return Contestant(
+        key=f"floor-{processes}",
+        title=f"floor: bare replay of the same calls, {_count(processes)} of {threads} threads",
+        commands=(command,) * processes,
+        pace=400 * processes,
+        receivers=processes * threads,
+        preparation="payloads",
+    )
+
+
+def ceiling(threads: int = 4) -> Contestant:
+    """Give the emulators' own ceiling: the same requests as bytes, over bare sockets."""
+    command = (sys.executable, "-m", f"{CONTESTANTS}.ceiling", PREPARED, str(threads))
+    return Contestant(
+        key="ceiling",
+        title=f"emulators' ceiling: the same calls as ready bytes, {threads} sockets",
+        commands=(command,),
+        pace=800,
+        receivers=threads,
+        preparation="bytes",
+    )
+
+
+def node(processes: int) -> Contestant | None:
+    """Give bbc/sqs-consumer, if Node and its packages are installed."""
+    program = HERE / "node" / "consumer.mjs"
+    runtime = shutil.which("node")
+    if runtime is None or not (program.parent / "node_modules").exists():
+        return None
+    return Contestant(
+        key=f"node-{processes}",
+        title=f"bbc/sqs-consumer on Node, {_count(processes)}",
+        commands=((runtime, str(program)),) * processes,
+        pace=200 * processes,
+        receivers=processes,
+        table="naive",
+    )
+
+
+def _celery(app: str, pool: str, concurrency: int, flags: tuple[str, ...]) -> tuple[str, ...]:
+    return (
+        *(sys.executable, "-m", "celery", "-A", app, "worker"),
+        *(pool, f"--concurrency={concurrency}", *flags),
+    )
+
+
+def _count(processes: int) -> str:
+    return f"{processes} process{'es' if processes > 1 else ''}"

@@ -1,0 +1,310 @@
+"""One contestant at work: started, warmed up, given its workloads, measured, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import boto3
+
+from adapters.dynamodb.capacity import item_size, write_units
+from adapters.dynamodb.provision import provision_table
+from benchmarks.endpoints import Endpoints
+from benchmarks.lineup import PREPARED, Contestant
+from benchmarks.prepared import Recorder, units_a_command
+from benchmarks.processes import ProcessGroup
+from benchmarks.raw_requests import raw_batches
+from benchmarks.workload import REGISTER, CelerySender, Command, Workload, as_cloud_event
+
+TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"
+REGION = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
+POLL_SECONDS = 0.02
+READY_SECONDS = 40.0
+RUN_SECONDS = 90.0
+LIGHT_INTERVAL = 0.05
+"""Seconds between two commands at light load."""
+
+
+class BenchmarkError(Exception):
+    """A contestant did not do its work; the message says which, and ends with its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a contestant is given in one go."""
+
+    warm_up: tuple[Command, ...]
+    workloads: tuple[Workload, ...]
+    light: tuple[Command, ...] = ()
+
+    @property
+    def all(self) -> list[Command]:
+        """Every command, in the order sent."""
+        workloads = [command for workload in self.workloads for command in workload.commands]
+        return [*self.warm_up, *workloads, *self.light]
+
+
+@dataclass(slots=True)
+class Result:
+    """What one contestant did with one workload in one round."""
+
+    contestant: str
+    title: str
+    round: int
+    workload: str
+    commands: int
+    seconds: float
+    per_second: float
+    cpu_ms: float
+    """Processor time a command: user and system, of all its processes."""
+    servers_cpu_ms: float
+    """The same of the emulators."""
+    busy: float
+    """The share of all cores' time that both used."""
+    calls: float
+    """AWS calls a command; receives that brought nothing are left out."""
+    operations: dict[str, int]
+    batch: float
+    """Messages a receive."""
+    write_units: float
+    memory_mb: float
+    start_seconds: float
+    start_cpu_seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+
+
+class Session:
+    """A contestant from start to stop. Use as a context manager."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        contestant: Contestant,
+        plan: Plan,
+        folder: Path,
+        table: str | None = None,
+    ) -> None:
+        """Give the endpoints and the plan; an existing `table` of this worker's can be named."""
+        self._endpoints = endpoints
+        self._contestant = contestant
+        self._plan = plan
+        self._folder = folder
+        mark = uuid4().hex[:8]
+        self._own_table = table is None
+        self._table = table or f"users-{mark}"
+        self._queue = f"commands-{mark}"
+        self._render: Callable[[Command], str] = as_cloud_event
+        if contestant.messages == "celery":
+            self._render = CelerySender(self._queue)
+        self._processes: ProcessGroup | None = None
+        self._start_seconds = self._start_cpu = 0.0
+
+    def __enter__(self) -> Self:
+        """Make the table, start the contestant and wait until it receives; warm it up."""
+        self._make_table()
+        self._prepare()
+        self._start()
+        self._work(self._plan.warm_up)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it and drop its table."""
+        if self._processes is not None:
+            self._processes.stop()
+        if self._own_table and self._endpoints.direct_url:
+            direct_client(self._endpoints).delete_table(TableName=self._table)
+
+    def measure(self, workload: Workload, number: int) -> Result:
+        """Have a workload done."""
+        assert self._processes is not None
+        bodies = [self._render(command) for command in workload.commands]
+        cpu, servers = self._processes.cpu_seconds(), self._endpoints.cpu_seconds()
+        record, began = self._load_and_wait(bodies, workload.answers)
+        cpu = self._processes.cpu_seconds() - cpu
+        servers = self._endpoints.cpu_seconds() - servers
+        count = len(workload.commands)
+        seconds = max(record["last_deleted"], record["last_published"]) - began
+        calls: dict[str, int] = record["calls"]
+        receives = calls.get("SQS ReceiveMessage", 0)
+        served = max(1, receives - record["empty_receives"])
+        made = sum(calls.values()) - receives + served
+        return Result(
+            contestant=self._contestant.key,
+            title=self._contestant.title,
+            round=number,
+            workload=workload.name,
+            commands=count,
+            seconds=seconds,
+            per_second=count / seconds,
+            cpu_ms=cpu * 1000 / count,
+            servers_cpu_ms=servers * 1000 / count,
+            busy=(cpu + servers) / seconds / (os.cpu_count() or 1),
+            calls=made / count,
+            operations=calls,
+            batch=count / served,
+            write_units=self._write_units(workload, count / served),
+            memory_mb=self._processes.memory_mb(),
+            start_seconds=self._start_seconds,
+            start_cpu_seconds=self._start_cpu,
+        )
+
+    def latencies_ms(self, commands: Sequence[Command]) -> list[float]:
+        """Send commands one by one, well apart; give the time from enqueued to event published."""
+        self._endpoints.reset()
+        sent: dict[str, float] = {}
+        for command in commands:
+            answer = self._load([self._render(command)])
+            sent[command.command_id] = answer["sent_at"]
+            time.sleep(LIGHT_INTERVAL)
+        self._wait(len(commands), len(commands))
+        published = self._endpoints.tell("record")["published"]
+        return [(published[command_id] - at) * 1000 for command_id, at in sent.items()]
+
+    # --- before ------------------------------------------------------------------------------
+
+    def _make_table(self) -> None:
+        if not self._endpoints.direct_url or not self._own_table:
+            return
+        if self._contestant.table == "users":
+            provision_table(direct_client(self._endpoints), self._table)
+        else:
+            _make_naive_table(direct_client(self._endpoints), self._table)
+
+    def _prepare(self) -> None:
+        """Record what this worker sends, for those that replay it."""
+        if self._contestant.preparation is None:
+            return
+        prepared: Any = Recorder(self._table, TOPIC).record(self._plan.all)
+        if self._contestant.preparation == "bytes":
+            commands = list(prepared.values())
+            prepared = list(raw_batches(commands, self._table, TOPIC, self._endpoints.url))
+        self._file.write_text(json.dumps(prepared))
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / f"{self._queue}.json"
+
+    def _start(self) -> None:
+        began = time.monotonic()
+        commands = [
+            [part.replace(PREPARED, str(self._file)) for part in command]
+            for command in self._contestant.commands
+        ]
+        log = self._folder / f"{self._contestant.key}.log"
+        self._processes = ProcessGroup(commands, self._environment(), log)
+        deadline = began + READY_SECONDS
+        while self._progress()["polls"] < self._contestant.receivers:
+            if not self._processes.alive() or time.monotonic() > deadline:
+                raise self._failed("did not start")
+            time.sleep(POLL_SECONDS)
+        self._start_seconds = time.monotonic() - began
+        self._start_cpu = self._processes.cpu_seconds()
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "USER_WORKER_"))
+        }
+        return inherited | {
+            **REGION,
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": self._endpoints.url,
+            "AWS_ENDPOINT_URL_DYNAMODB": self._endpoints.dynamodb_url,
+            "USER_WORKER_ENV": "prod",
+            "USER_WORKER_TABLE": self._table,
+            "USER_WORKER_COMMAND_QUEUE": self._queue,
+            "USER_WORKER_DEAD_LETTER_QUEUE": f"{self._queue}-dlq",
+            "BENCH_QUEUE": self._queue,
+            "BENCH_QUEUE_URL": f"{self._endpoints.url}/000000000000/{self._queue}",
+            "BENCH_TABLE": self._table,
+            "BENCH_TOPIC": TOPIC,
+            "BENCH_TUNED": str(int(self._contestant.tuned)),
+        }
+
+    # --- at work -----------------------------------------------------------------------------
+
+    def _work(self, commands: Sequence[Command]) -> None:
+        self._load_and_wait([self._render(command) for command in commands], len(commands))
+
+    def _load_and_wait(self, bodies: list[str], answers: int) -> tuple[dict[str, Any], float]:
+        self._endpoints.reset()
+        began: float = self._load(bodies)["sent_at"]
+        self._wait(len(bodies), answers)
+        return self._endpoints.tell("record"), began
+
+    def _load(self, bodies: list[str]) -> dict[str, Any]:
+        return self._endpoints.tell("load", queue=self._queue, bodies=bodies)
+
+    def _progress(self) -> dict[str, Any]:
+        return self._endpoints.tell("progress", queue=self._queue)
+
+    def _wait(self, deleted: int, published: int) -> None:
+        assert self._processes is not None
+        deadline = time.monotonic() + RUN_SECONDS
+        while True:
+            progress = self._progress()
+            if progress["deleted"] >= deleted and progress["published"] >= published:
+                return
+            if not self._processes.alive() or time.monotonic() > deadline:
+                raise self._failed(f"did not finish: {progress}, not {deleted} and {published}")
+            time.sleep(POLL_SECONDS)
+
+    def _failed(self, what: str) -> BenchmarkError:
+        log = self._folder / f"{self._contestant.key}.log"
+        lines = log.read_text(errors="replace").splitlines()[-20:]
+        return BenchmarkError("\n".join([f"{self._contestant.title} {what}", *lines]))
+
+    def _write_units(self, workload: Workload, batch: float) -> float:
+        if self._contestant.table == "naive":
+            return _naive_units(workload)
+        return units_a_command(workload.name, batch)
+
+
+def direct_client(endpoints: Endpoints) -> Any:
+    """Give a client of DynamoDB that goes past the gateway, for what is not measured."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=endpoints.direct_url,
+        region_name=REGION["AWS_REGION"],
+        aws_access_key_id="benchmark",
+        aws_secret_access_key="benchmark",  # noqa: S106 - DynamoDB Local takes any
+    )
+
+
+def _make_naive_table(client: Any, name: str) -> None:
+    """Make the table of a naive design: users by id, and an index by e-mail address."""
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "user_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": attribute, "AttributeType": "S"} for attribute in ("user_id", "email")
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "email-index",
+                "KeySchema": [{"AttributeName": "email", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+
+
+def _naive_units(workload: Workload) -> float:
+    """Give the write units a command of a put in the table and the same in its index."""
+    units = 0
+    for command in workload.commands:
+        if command.repeated:
+            continue  # finds its own address taken
+        fields = command.data if command.type == REGISTER else {"password_hash": "-" * 400}
+        size = item_size({name: {"S": value} for name, value in fields.items()}) + 150
+        units += 2 * write_units(size)
+    return units / len(workload.commands)

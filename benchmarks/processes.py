@@ -1,0 +1,88 @@
+"""Processes that the benchmark starts: what they use, by /proc, and that none is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STOP_SECONDS = 1.0
+"""Time to end by itself; there is nothing left to save, and how it ends is not measured."""
+_STAT_SESSION, _STAT_CPU = 3, slice(11, 15)
+"""Fields of /proc/PID/stat after the name: session; user, system and reaped children's ticks."""
+
+
+class ProcessGroup:
+    """Processes of one contestant or server, each a session of its own with what it starts."""
+
+    def __init__(self, commands: Sequence[Sequence[str]], env: dict[str, str], log: Path) -> None:
+        """Start them; their output goes to a file."""
+        with log.open("ab") as output:
+            self._processes = [
+                subprocess.Popen(  # noqa: S603 - the benchmark's own commands
+                    command,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                for command in commands
+            ]
+        self.log = log
+
+    def alive(self) -> bool:
+        """Say whether all that was started runs."""
+        return all(process.poll() is None for process in self._processes)
+
+    def cpu_seconds(self) -> float:
+        """Give the processor time, user's and system's, that all used since they started."""
+        total = 0
+        for pid, fields in self._members():
+            ticks = [int(field) for field in fields[_STAT_CPU]]
+            # those of reaped children count where the parent is the one that was started
+            total += sum(ticks if pid in self._pids() else ticks[:2])
+        return total / _TICKS
+
+    def memory_mb(self) -> float:
+        """Give the resident memory of all, shared pages counted once (PSS), in MB."""
+        kilobytes = 0
+        for pid, _ in self._members():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        kilobytes += int(line.split()[1])
+        return kilobytes / 1024
+
+    def stop(self) -> None:
+        """Ask them to end, and end what does not within a grace."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+        for pid, _ in self._members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+
+    def _pids(self) -> set[int]:
+        return {process.pid for process in self._processes}
+
+    def _members(self) -> list[tuple[int, list[str]]]:
+        """Give the pid and the stat fields of each process of these sessions."""
+        members = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[_STAT_SESSION]) in self._pids():
+                    members.append((int(path.parent.name), fields))
+        return members

@@ -1,0 +1,208 @@
+"""The comparisons of one run: who meets whom, on what, over how many rounds."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adapters.dynamodb.provision import provision_table
+from benchmarks import lineup
+from benchmarks.endpoints import Endpoints, endpoints
+from benchmarks.lineup import Contestant
+from benchmarks.measuring import BenchmarkError, Plan, Result, Session, direct_client
+from benchmarks.population import populate
+from benchmarks.workload import MIX, REGISTERING, UPDATING, Command, Workload, mix, register, update
+
+AWS_DELAY = (0.005, 0.015)
+"""Seconds: about what SQS, SNS and DynamoDB take within a region."""
+LIGHT = "light load"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is done."""
+
+    rounds: int
+    seconds: float
+    """How long, about, a contestant works on a workload."""
+    light: int
+    """Commands at light load, a round."""
+    processes: tuple[int, ...]
+    users: tuple[int, ...]
+
+
+QUICK = Size(rounds=1, seconds=1.0, light=20, processes=(1, 2), users=(1_000,))
+DEFAULT = Size(rounds=3, seconds=2.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
+FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One comparison and its results."""
+
+    key: str
+    title: str
+    dynamodb: str
+    results: list[Result]
+
+
+def run_all(size: Size, folder: Path) -> Iterator[Section]:
+    """Run every comparison."""
+    yield _side_by_side(size, folder)
+    yield _without_emulator(size, folder)
+    yield _scaling(size, folder)
+    if len(size.users) > 1:
+        yield _users(size, folder)
+
+
+def _side_by_side(size: Size, folder: Path) -> Section:
+    """Compare all on DynamoDB Local with all workloads."""
+    contestants = [
+        lineup.worker_prefork(2),
+        lineup.worker_threads(),
+        lineup.plain_celery(2),
+        lineup.stock_celery(2),
+        lineup.one_at_a_time(2),
+        lineup.floor(2),
+        lineup.node(2),
+        lineup.ceiling(),
+    ]
+    with endpoints(folder) as aws:
+        _say(f"side by side on {aws.dynamodb}")
+        _warm_up(aws, folder)
+        results = _alternate(aws, [c for c in contestants if c], size, folder)
+        return Section("side-by-side", "Side by side", aws.dynamodb, results)
+
+
+def _without_emulator(size: Size, folder: Path) -> Section:
+    """Compare those that differ most with a DynamoDB that costs nothing: registrations only."""
+    contestants = [
+        lineup.worker_prefork(2),
+        lineup.worker_threads(),
+        lineup.plain_celery(2),
+        lineup.floor(2),
+    ]
+    with endpoints(folder, empty_table=True) as aws:
+        _say("with a DynamoDB that costs nothing")
+        results = _alternate(aws, contestants, size, folder, workloads=(REGISTERING,))
+        return Section("without-emulator", "No emulator in the way", aws.dynamodb, results)
+
+
+def _scaling(size: Size, folder: Path) -> Section:
+    """Compare 1, 2, 4 processes at AWS's latency: registrations only."""
+    families = (lineup.worker_prefork, lineup.plain_celery, lineup.floor)
+    contestants = [family(count) for family in families for count in size.processes]
+    slower = replace(size, rounds=min(2, size.rounds))
+    with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
+        _say("with 5 to 15 ms a call")
+        results = _alternate(aws, contestants, slower, folder, workloads=(REGISTERING, LIGHT))
+        return Section("scaling", "Scaling at AWS's latency", aws.dynamodb, results)
+
+
+def _users(size: Size, folder: Path) -> Section:
+    """Compare this worker's cost on tables of different sizes."""
+    results = []
+    contestant = lineup.worker_prefork(2)
+    with endpoints(folder) as aws:
+        users = {count: _populated(aws, count) for count in size.users}
+        _warm_up(aws, folder)
+        for number in range(1, size.rounds + 1):
+            for count, known in users.items():
+                amount = int(contestant.pace * size.seconds)
+                updated = random.sample(known, min(amount, len(known)))
+                workloads = (
+                    Workload(REGISTERING, tuple(register(amount))),
+                    Workload(UPDATING, tuple(update(updated))),
+                )
+                plan = Plan(tuple(register(contestant.pace // 2)), workloads)
+                label = f"{count:,} users"
+                titled = replace(contestant, key=f"users-{count}", title=label)
+                with Session(aws, titled, plan, folder, table=f"users-{count}") as session:
+                    for workload in workloads:
+                        results.append(session.measure(workload, number))
+                        _tell(results[-1])
+        return Section("users", "Users in the table", aws.dynamodb, results)
+
+
+def _populated(aws: Endpoints, count: int) -> list[Command]:
+    began = time.monotonic()
+    provision_table(direct_client(aws), f"users-{count}")
+    users = populate(aws.direct_url, f"users-{count}", count)
+    _say(f"a table of {count:,} users (filled in {time.monotonic() - began:.0f} s)")
+    return users
+
+
+# --- rounds --------------------------------------------------------------------------------
+
+
+def _alternate(
+    aws: Endpoints,
+    contestants: Sequence[Contestant],
+    size: Size,
+    folder: Path,
+    workloads: tuple[str, ...] = (REGISTERING, UPDATING, MIX, LIGHT),
+) -> list[Result]:
+    """Let each contestant do every workload, then all again: A B C, A B C."""
+    results = []
+    for number in range(1, size.rounds + 1):
+        for contestant in contestants:
+            for result in _take_turn(aws, contestant, size, folder, workloads, number=number):
+                results.append(result)
+                _tell(result)
+    return results
+
+
+def _take_turn(
+    aws: Endpoints,
+    contestant: Contestant,
+    size: Size,
+    folder: Path,
+    names: tuple[str, ...],
+    *,
+    number: int,
+) -> list[Result]:
+    if contestant.preparation == "bytes":  # cannot tell duplicates, and has no light load
+        names = tuple(name for name in names if name in {REGISTERING, UPDATING})
+    plan = _plan(contestant, size, names)
+    results = []
+    with Session(aws, contestant, plan, folder) as session:
+        results += [session.measure(workload, number) for workload in plan.workloads]
+        if plan.light:
+            results[0].latencies_ms = session.latencies_ms(plan.light)
+    return results
+
+
+def _plan(contestant: Contestant, size: Size, names: tuple[str, ...]) -> Plan:
+    count = max(20, int(contestant.pace * size.seconds) // 10 * 10)
+    users = register(count)
+    commands = {REGISTERING: users, UPDATING: update(users), MIX: mix(users, count)}
+    workloads = [Workload(name, tuple(commands[name])) for name in names if name in commands]
+    warm_up = register(max(20, contestant.pace // 20 * 10))
+    light = register(size.light) if LIGHT in names else []
+    return Plan(tuple(warm_up), tuple(workloads), tuple(light))
+
+
+def _warm_up(aws: Endpoints, folder: Path) -> None:
+    """Let Java compile what the contestants use, which takes it some thousand calls."""
+    with suppress(BenchmarkError):
+        for contestant in (lineup.floor(2), lineup.node(2) or lineup.plain_celery(2)):
+            plan = _plan(contestant, replace(QUICK, seconds=3.0), (REGISTERING, UPDATING))
+            with Session(aws, contestant, plan, folder) as session:
+                for workload in plan.workloads:
+                    session.measure(workload, 0)
+
+
+def _tell(result: Result) -> None:
+    print(
+        f"  round {result.round}  {result.title:66} {result.workload:13} "
+        f"{result.per_second:7.0f}/s  {result.cpu_ms:6.2f} ms CPU  {result.calls:5.2f} calls",
+        flush=True,
+    )
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
