@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,12 +21,13 @@ from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
 from adapters.provision import Resources, provision
 from adapters.sns import SnsPublisher
-from adapters.sqs import SqsCommandQueue
+from adapters.sqs import SqsCommandQueue, make_client
 from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser
 from worker.relay import Relay, RelayPolicy
 from worker.settings import Settings, load_settings
 from worker.settlement import ReceivedMessage, Settlements
+from worker.transport.options import WAIT_SECONDS
 
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS")
 COMMAND_AGE_MARGIN = timedelta(days=30)
@@ -135,4 +137,5 @@ def resources(settings: Settings) -> Resources:
 
 def command_queue_factory(name: str) -> SqsCommandQueue:
     """Make the queue of a name for the transport, with its dead-letter queue."""
-    return SqsCommandQueue(name, load_settings().dead_letter_queue)
+    dead_letter_queue = load_settings().dead_letter_queue
+    return SqsCommandQueue(name, dead_letter_queue, partial(make_client, WAIT_SECONDS))

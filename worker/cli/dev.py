@@ -230,8 +230,8 @@ def _say_what_next(given: str | None) -> None:
     names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
     console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
     console.print(
-        "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan last_name=Turing "
-        "roles=customer --wait 10"
+        "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "
+        "last_name=Turing roles=customer --wait 10"
     )
     console.print("  .venv/bin/user-worker user alan@example.com --history")
     console.print()

@@ -10,6 +10,10 @@ from kombu.utils.imports import symbol_by_name
 
 from worker.transport.port import CommandQueue, CommandQueueFactory
 
+WAIT_SECONDS = 5
+"""Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays
+invisible for a visibility timeout; so shutdown waits for it, and it is short."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -19,9 +23,7 @@ class Options:
     """A callable, or the dotted name `module:function` of one."""
     visibility_timeout: int
     """Seconds; that of the queues."""
-    wait_seconds: int = 5
-    """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one
-    stays invisible for a visibility timeout; so shutdown waits for it, and it is short."""
+    wait_seconds: int = WAIT_SECONDS
     receivers: int = 1
     """Receive threads a queue."""
     queues: tuple[str, ...] = ()
