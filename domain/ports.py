@@ -84,6 +84,10 @@ class Snapshot:
     addresses: dict[str, str] = field(default_factory=dict)
     """Owner's user id by address key."""
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    """Ids of users (and of commands that name theirs by address) and keys of addresses of which
+    something is stored that cannot be read: damaged, or of a later format. Only commands that
+    need them have to come back."""
 
 
 @dataclass(frozen=True, slots=True)
