@@ -75,6 +75,18 @@ def plain_celery(processes: int) -> Contestant:
     )
 
 
+def celery_threads(threads: int = 8) -> Contestant:
+    """Give the plain Celery worker with one process of so many threads, tuned."""
+    application = f"{CONTESTANTS}.naive_celery"
+    return replace(
+        plain_celery(1),
+        key=f"celery-threads-{threads}",
+        title=f"plain Celery on kombu's SQS, tuned, {threads} threads, 1 process",
+        commands=(_celery(application, "--pool=threads", threads, STOCK_FLAGS),),
+        pace=100,
+    )
+
+
 def stock_celery(processes: int) -> Contestant:
     """Give the same with kombu's and Celery's default settings.
 

@@ -35,7 +35,7 @@ class Size:
     users: tuple[int, ...]
 
 
-QUICK = Size(rounds=1, seconds=1.0, light=20, processes=(1, 2), users=(1_000,))
+QUICK = Size(rounds=1, seconds=0.8, light=20, processes=(1, 2), users=(1_000,))
 DEFAULT = Size(rounds=3, seconds=2.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
 FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
 
@@ -53,8 +53,9 @@ class Section:
 def run_all(size: Size, folder: Path) -> Iterator[Section]:
     """Run every comparison."""
     yield _side_by_side(size, folder)
-    yield _without_emulator(size, folder)
     yield _scaling(size, folder)
+    if size.rounds > 1:
+        yield _without_emulator(size, folder)
     if len(size.users) > 1:
         yield _users(size, folder)
 
@@ -96,6 +97,7 @@ def _scaling(size: Size, folder: Path) -> Section:
     """Compare 1, 2, 4 processes at AWS's latency: registrations only."""
     families = (lineup.worker_prefork, lineup.plain_celery, lineup.floor)
     contestants = [family(count) for family in families for count in size.processes]
+    contestants += [lineup.worker_threads(), lineup.celery_threads()]
     slower = replace(size, rounds=min(2, size.rounds))
     with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
         _say("with 5 to 15 ms a call")
