@@ -307,3 +307,8 @@ class RecordedEvent:
     def of(cls, event: Event, sequence: int | None) -> RecordedEvent:
         """Record an event."""
         return cls(event.type, event.category, sequence, event.data())
+
+    def without_personal_data(self) -> RecordedEvent:
+        """Give it with the fields emptied that name a person, and everything else as it is."""
+        data = {k: None if k in PERSONAL_FIELDS else value for k, value in self.data.items()}
+        return RecordedEvent(self.type, self.category, self.sequence, data)

@@ -17,7 +17,7 @@ from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, It
 from adapters.dynamodb.mapper import to_epoch
 from adapters.dynamodb.reads import key_of
 from domain.errors import RejectionCode
-from domain.events import PERSONAL_FIELDS, RecordedEvent
+from domain.events import RecordedEvent
 from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.values import render_time
 
@@ -157,12 +157,6 @@ def _parse_event(read: Attributes, row: object) -> RecordedEvent:
         case [str(kind), str(category), None | int() as sequence, dict(data)]:
             return RecordedEvent(kind, category, sequence, data)
     raise read.malformed("events", "must hold [type, category, sequence, data]")
-
-
-def without_personal_data(event: RecordedEvent) -> RecordedEvent:
-    """Empty the fields that name a person."""
-    data = {name: None if name in PERSONAL_FIELDS else value for name, value in event.data.items()}
-    return RecordedEvent(event.type, event.category, event.sequence, data)
 
 
 # --- outbox pointers -----------------------------------------------------------------------

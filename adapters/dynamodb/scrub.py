@@ -59,7 +59,7 @@ class Scrubber:
         if outcome.by_email:  # first: the user's own record says whether both are done
             reference = table.COMMAND_PREFIX + outcome.command_id
             self._update(Key(reference, reference), "SET fingerprint = :empty", {})
-        events = records.render_events(map(records.without_personal_data, outcome.events))
+        events = records.render_events(e.without_personal_data() for e in outcome.events)
         self._update(
             key_of(item), "SET fingerprint = :empty, events = :events", {":events": {"S": events}}
         )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from adapters.memory.store import PARKED, MemoryStore, copy_outcome, random_shard
-from domain.events import PERSONAL_FIELDS, RecordedEvent
 from domain.ports import CommandKey, Outbox, OutboxStatus, Outcome, Pointer
 from domain.values import render_time
 
@@ -57,7 +56,7 @@ class MemoryOutbox(Outbox):
             self._store.two_factors.pop(user_id, None)
             for key, outcome in list(self._store.outcomes.items()):
                 if outcome.user_id == user_id:
-                    events = tuple(_without_personal_data(event) for event in outcome.events)
+                    events = tuple(event.without_personal_data() for event in outcome.events)
                     self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
 
     def status(self) -> OutboxStatus:
@@ -68,8 +67,3 @@ class MemoryOutbox(Outbox):
             times = [p.recorded_at for p in pointers if p.partition != PARKED]
         parked.sort(key=lambda pointer: pointer.sort_key)
         return OutboxStatus(len(times), min(times, default=None), tuple(parked))
-
-
-def _without_personal_data(event: RecordedEvent) -> RecordedEvent:
-    data = {name: None if name in PERSONAL_FIELDS else value for name, value in event.data.items()}
-    return replace(event, data=data)
