@@ -8,8 +8,9 @@ from uuid import UUID, uuid5
 
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
-from worker.rounds import RoundRules, Work
+from worker.rounds import RoundRules
 from worker.settlement import ReceivedMessage
+from worker.work import Work
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 PASSWORD = PasswordHash.parse(
@@ -87,4 +88,5 @@ RULES = RoundRules(
     outcome_lifetime=timedelta(days=90),
     oldest=NOW - timedelta(days=60),
     registration_grace=timedelta(seconds=60),
+    max_receives=12,
 )

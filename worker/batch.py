@@ -28,11 +28,14 @@ from domain.ports import (
     UserRepository,
 )
 from domain.reads import pending_address, reads_of
+from worker.draft import Draft
+from worker.messages import UNREADABLE as UNREADABLE_BODY
 from worker.messages import MalformedMessageError, MessageParser, UnknownTypeError, render_events
 from worker.retry import Draw, Failure
-from worker.rounds import Draft, Round, RoundRules, Work, decide_round
+from worker.rounds import Round, RoundRules, decide_round
 from worker.settlement import ReceivedMessage, Settlements
 from worker.settling import Settling
+from worker.work import Work
 
 logger = structlog.get_logger(__name__)
 
@@ -42,6 +45,8 @@ MAX_ATTEMPTS = 3
 UNAVAILABLE = Failure("Unavailable", "the store did not answer")
 CONTENDED = Failure("Contended", "the user was changed by others at the same time")
 UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
+UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
+UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
 UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
 
 
@@ -135,6 +140,9 @@ class _Batch:
             except UnknownTypeError as error:
                 body = self._parser.redact(message["body"])
                 self._settling.unreadable(index, Failure("UnknownType", error.detail, body=body))
+            except Exception:  # a bug of ours must not cost the others, nor show what it met
+                logger.exception("parse_failed", message_id=message["message_id"])
+                self._settling.unreadable(index, UNFORESEEN_BODY)
             else:
                 work = Work.of(index, message, envelope)
                 address = envelope.by_email.key if envelope.by_email else None
@@ -153,11 +161,13 @@ class _Batch:
             outcome_lifetime=self._policy.outcome_lifetime,
             oldest=now - self._policy.command_lifetime,
             registration_grace=self._policy.registration_grace,
+            max_receives=self._policy.max_receives,
         )
         decided = decide_round(works, self._load(works), rules)
         for work, outcome in decided.duplicates:
             self._settling.duplicate(work, outcome.fingerprint)
         self._settling.failed(decided.unknown, UNKNOWN_USER)
+        self._settling.failed(decided.unreadable, UNREADABLE)
         again = [*self._commit(decided), *decided.torn]
         self._pending = sorted([*decided.deferred, *self._retriable(again)], key=lambda w: w.index)
 
@@ -172,6 +182,7 @@ class _Batch:
             snapshot.users.update(more.users)
             snapshot.addresses.update(more.addresses)
             snapshot.outcomes.update(more.outcomes)
+            snapshot.unreadable.update(more.unreadable)
         return snapshot
 
     def _commit(self, decided: Round) -> list[Work]:

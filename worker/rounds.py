@@ -8,56 +8,17 @@ its group.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
-
-from domain.commands import CommandEnvelope
 from domain.errors import RejectionCode
 from domain.handlers import Context, Decision, handle
-from domain.model import Session, TwoFactor, User
-from domain.ports import CommandKey, Outcome, Snapshot, Status, UserChange
-from domain.reads import touched_addresses
-from domain.values import EmailAddress
-from worker.settlement import ReceivedMessage
-
-logger = structlog.get_logger("worker.command")
-
-
-@dataclass(eq=False, slots=True)
-class Work:
-    """A message whose command is still to be decided and committed."""
-
-    index: int
-    message: ReceivedMessage
-    envelope: CommandEnvelope
-    user_id: str | None
-    """The user it is about; for a command by e-mail address, found when it is read."""
-    log: structlog.typing.FilteringBoundLogger
-    attempts: int = 0
-    """Commits that failed because something had changed since it was read."""
-
-    @classmethod
-    def of(cls, index: int, message: ReceivedMessage, envelope: CommandEnvelope) -> Work:
-        """Start on a command, with its ids bound to every line about it."""
-        log = logger.bind(
-            command_id=envelope.command_id,
-            user_id=envelope.user_id,
-            correlation_id=envelope.correlation_id,
-        )
-        return cls(index, message, envelope, envelope.user_id, log)
-
-    @property
-    def key(self) -> CommandKey:
-        """Under what its outcome is looked for."""
-        return CommandKey(self.envelope.user_id, self.envelope.command_id)
-
-    @property
-    def group(self) -> str | None:
-        """Its FIFO group, `None` on a standard queue."""
-        return self.message["group_id"] if self.message["fifo"] else None
+from domain.model import User
+from domain.ports import CommandKey, Outcome, Snapshot, Status
+from domain.reads import reads_of, touched_addresses
+from worker.draft import Draft
+from worker.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,76 +31,8 @@ class RoundRules:
     """Commands sent before are too old to be told from their repetition."""
     registration_grace: timedelta
     """While a message is younger, an unknown user may still be on its way."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """What one user's commands of the round amount to."""
-
-    user_id: str | None
-    user: User | None
-    works: list[Work] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    changed: bool = False
-    read_version: int = 0
-    read_email: EmailAddress | None = None
-    read_sessions: dict[str, Session] = field(default_factory=dict)
-    read_two_factor: TwoFactor | None = None
-
-    @classmethod
-    def of(cls, user_id: str | None, user: User | None) -> Draft:
-        """Start from what was read."""
-        if user is None:
-            return cls(user_id, None)
-        return cls(
-            user_id,
-            user,
-            read_version=user.version,
-            read_email=user.email,
-            read_sessions=dict(user.sessions),
-            read_two_factor=user.two_factor,
-        )
-
-    def change(self) -> UserChange:
-        """Give what has to be written, by comparing what is with what was read."""
-        outcomes = tuple(self.outcomes)
-        if not self.changed or self.user is None:
-            return UserChange(self.user_id, outcomes, self.read_version)
-        claimed, released = self._addresses(self.user)
-        two_factor, was = self.user.two_factor, self.read_two_factor
-        return UserChange(
-            self.user_id,
-            outcomes,
-            self.read_version,
-            self.user,
-            saved_sessions=tuple(self._saved_sessions(self.user)),
-            removed_sessions=tuple(
-                session
-                for key, session in self.read_sessions.items()
-                if key not in self.user.sessions
-            ),
-            saved_two_factor=_at_revision(two_factor, was) if two_factor is not was else None,
-            removed_two_factor=was if two_factor is None else None,
-            claimed=claimed,
-            released=released,
-            scrub=self.user.erased,
-        )
-
-    def _addresses(self, user: User) -> tuple[EmailAddress | None, EmailAddress | None]:
-        old, new = self.read_email, user.email
-        if (old and old.key) == (new and new.key):
-            return None, None
-        return new, old
-
-    def _saved_sessions(self, user: User) -> Iterable[Session]:
-        for key, session in user.sessions.items():
-            was = self.read_sessions.get(key)
-            if session is not was:
-                yield replace(session, revision=was.revision if was else 0)
-
-
-def _at_revision(new: TwoFactor | None, was: TwoFactor | None) -> TwoFactor | None:
-    return replace(new, revision=was.revision if was else 0) if new else None
+    max_receives: int
+    """On the last receive nothing is waited for any more: the command gets its outcome."""
 
 
 @dataclass(slots=True)
@@ -152,6 +45,8 @@ class Round:
     """Decided earlier."""
     unknown: list[Work] = field(default_factory=list)
     """Their user may still be on its way: later."""
+    unreadable: list[Work] = field(default_factory=list)
+    """Something stored that they need cannot be read: later."""
     torn: list[Work] = field(default_factory=list)
     """What was read contradicts itself, because it changed in between: read again."""
     deferred: list[Work] = field(default_factory=list)
@@ -184,7 +79,7 @@ class _Decider:
             if outcome is not None:
                 self._round.duplicates.append((work, outcome))
             elif self._must_wait(work):
-                self._wait(work)
+                self._put_off(work, self._round.deferred)
             else:
                 self._decide(work)
         return self._round
@@ -192,18 +87,21 @@ class _Decider:
     def _must_wait(self, work: Work) -> bool:
         if work.user_id in self._waiting_users or work.group in self._waiting_groups:
             return True
+        if any(o.command_id == work.envelope.command_id for o in self._draft(work).outcomes):
+            return True  # the same id, once with the user's id and once with their address
         if work.group and self._group_users.setdefault(work.group, work.user_id) != work.user_id:
             return True
         user = self._draft(work).user
         return not self._disputed.isdisjoint(touched_addresses(work.envelope, user))
 
-    def _wait(self, work: Work) -> None:
+    def _put_off(self, work: Work, among: list[Work]) -> None:
+        """Leave a command for another time, and let nothing overtake it that must not."""
+        among.append(work)
         if work.user_id:
             self._waiting_users.add(work.user_id)
         if work.group:
             self._waiting_groups.add(work.group)
         self._disputed |= touched_addresses(work.envelope, self._draft(work).user)
-        self._round.deferred.append(work)
 
     def _draft(self, work: Work) -> Draft:
         if work.user_id is None:
@@ -215,33 +113,48 @@ class _Decider:
 
     def _decide(self, work: Work) -> None:
         draft = self._draft(work)
-        if self._is_torn(work, draft):
-            self._round.torn.append(work)
-            self._hold_group(work)
+        if self._is_unreadable(work, draft.user):
+            self._put_off(work, self._round.unreadable)
+            return
+        if self._is_torn(work, draft.user):
+            self._put_off(work, self._round.torn)
             return
         email = draft.user.email if draft.user else None
         decision = handle(work.envelope, draft.user, self._context)
         if decision.code is RejectionCode.USER_NOT_FOUND and self._may_be_on_its_way(work):
             self._round.unknown.append(work)
-            self._hold_group(work)
+            if work.group:  # its user's later commands may be the registration: they go on
+                self._waiting_groups.add(work.group)
             return
         self._record(draft, work, decision)
         after = decision.user.email if decision.user else None
         if decision.changed and email != after:
             self._disputed |= {address.key for address in (email, after) if address}
 
-    def _is_torn(self, work: Work, draft: Draft) -> bool:
-        """Whether the user has an address and is not there: they came between the two reads."""
-        if draft.user is not None or work.user_id is None:
-            return False
-        owners = map(self._snapshot.addresses.get, touched_addresses(work.envelope, None))
-        return work.user_id in owners
+    def _is_unreadable(self, work: Work, user: User | None) -> bool:
+        needed = touched_addresses(work.envelope, user) | {work.envelope.command_id}
+        if work.user_id is not None:
+            needed.add(work.user_id)
+        return not self._snapshot.unreadable.isdisjoint(needed)
 
-    def _hold_group(self, work: Work) -> None:
-        if work.group:
-            self._waiting_groups.add(work.group)
+    def _is_torn(self, work: Work, user: User | None) -> bool:
+        """Say whether what was read item by item contradicts itself: it changed in between.
+
+        What is refused or without effect is committed on no condition, so a torn read would
+        give a false answer for good.
+        """
+        reads = reads_of(work.envelope)
+        if user is None:
+            owners = map(self._snapshot.addresses.get, touched_addresses(work.envelope, None))
+            return work.user_id is not None and work.user_id in owners
+        if reads.two_factor and user.two_factor_enabled != (user.two_factor is not None):
+            return True
+        session = user.sessions.get(reads.session_id or "")
+        return session is not None and session.session_epoch > user.session_epoch
 
     def _may_be_on_its_way(self, work: Work) -> bool:
+        if work.message["receives"] >= self._rules.max_receives:
+            return False
         age = self._rules.now.timestamp() - work.message["sent_at"]
         return age < self._rules.registration_grace.total_seconds()
 

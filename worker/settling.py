@@ -9,8 +9,8 @@ import structlog
 
 from domain.ports import Outcome
 from worker.retry import Draw, Failure, settle
-from worker.rounds import Work
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from worker.work import Work
 
 logger = structlog.get_logger(__name__)
 
@@ -57,25 +57,28 @@ class Settling:
         """Commands could not be done; those that are settled already stay so."""
         for work in works:
             if work.index not in self._settlements and not self.held_back(work.index):
-                settlement = self.unreadable(work.index, failure, tell=False)
+                settlement = self._settle(work.index, failure)
                 self._tell_failure(work, settlement, failure)
 
-    def unreadable(self, index: int, failure: Failure, *, tell: bool = True) -> Settlement:
-        """Settle a message that could not be done; on FIFO a later one holds its group back."""
+    def unreadable(self, index: int, failure: Failure) -> None:
+        """A message could not be understood: dead, or later where that may change."""
         message = self._messages[index]
-        settlement = settle(failure, message["receives"], self._max_receives, self._draw)
+        settlement = self._settle(index, failure)
+        logger.warning(
+            "message_not_understood",
+            outcome="dead" if isinstance(settlement, Dead) else "later",
+            code=failure.code,
+            detail=failure.detail,
+            message_id=message["message_id"],
+            receives=message["receives"],
+        )
+
+    def _settle(self, index: int, failure: Failure) -> Settlement:
+        receives = self._messages[index]["receives"]
+        settlement = settle(failure, receives, self._max_receives, self._draw)
         self._settlements[index] = settlement
         if isinstance(settlement, Later):
             self._hold_group(index, settlement)
-        if tell:
-            logger.warning(
-                "message_not_understood",
-                outcome="dead" if isinstance(settlement, Dead) else "later",
-                code=failure.code,
-                detail=failure.detail,
-                message_id=message["message_id"],
-                receives=message["receives"],
-            )
         return settlement
 
     def held_back(self, index: int) -> bool:

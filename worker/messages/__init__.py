@@ -7,10 +7,11 @@ Schemas here are derived from those definitions.
 from worker.messages.commands import MessageParser, render_command
 from worker.messages.errors import MalformedCode, MalformedMessageError, UnknownTypeError
 from worker.messages.events import render_events
-from worker.messages.redaction import redact
+from worker.messages.redaction import UNREADABLE, redact
 from worker.messages.schema import command_schema, event_schema
 
 __all__ = [
+    "UNREADABLE",
     "MalformedCode",
     "MalformedMessageError",
     "MessageParser",

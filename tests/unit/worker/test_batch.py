@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from domain.commands import CommandEnvelope
 from domain.ports import (
     Clock,
     CommandKey,
@@ -204,6 +205,39 @@ def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: Worl
     assert isinstance(dead, Dead)
     assert dead.code == "UnknownType"
     assert "correct horse" not in str(dead.body)
+
+
+def test_a_bug_in_reading_a_message_costs_neither_the_others_nor_a_secret(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message comes back, and at last is dead without its body."""
+    bad = message("a body")
+    parse = MessageParser.parse
+
+    def stumble(self: MessageParser, received: ReceivedMessage) -> CommandEnvelope:
+        if received["body"] == "a body":
+            raise KeyError(received["body"])
+        return parse(self, received)
+
+    monkeypatch.setattr(MessageParser, "parse", stumble)
+    assert world.handle(bad, registration("ada")) == [Later(2), Done()]
+    bad["receives"] = 12
+    [dead] = world.handle(bad)
+    assert isinstance(dead, Dead)
+    assert (dead.code, "a body" in str(dead.body)) == ("Unforeseen", False)
+
+
+def test_what_is_stored_and_cannot_be_read_sends_its_command_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of the batch go on."""
+    load = MemoryUserRepository.load
+
+    def partly(self: MemoryUserRepository, request: LoadRequest) -> Snapshot:
+        return replace(load(self, request), unreadable={uid("ada")})
+
+    monkeypatch.setattr(MemoryUserRepository, "load", partly)
+    assert world.handle(registration("ada"), registration("eve")) == [Later(2), Done()]
 
 
 def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(

@@ -3,13 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from domain import commands as c
 from domain.handlers import Context, handle
-from domain.model import User
+from domain.model import Session, User
 from domain.ports import CommandKey, Outcome, Snapshot, Status
 from domain.state import TwoFactor
 from tests.builders import NOW, RULES, email, envelope, register, request_change, token, uid, works
-from worker.rounds import Work, decide_round
+from worker.rounds import decide_round
+from worker.work import Work
 
 
 def registered(name: str, address: str | None = None) -> User:
@@ -185,6 +188,64 @@ def test_facts_that_contradict_each_other_are_read_again() -> None:
     facts = Snapshot(addresses={email("ada").key: uid("ada")})
     decided = decide_round(works((register("ada"), "ada")), facts, RULES)
     assert (indexes(decided.torn), decided.drafts) == ([0], [])
+
+
+def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
+    """Read before it was stored, it would stay behind, and its codes would go on to work."""
+    ada = registered("ada")
+    ada.two_factor_enabled = True
+    decided = decide_round(
+        works((c.DisableTwoFactor(), "ada"), (c.UnlockUser(), "ada")), snapshot(ada), RULES
+    )
+    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+    assert indexes(decided.deferred) == [1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        c.RevokeSession(uid("s")),
+        c.RotateRefreshToken(uid("s"), token("r"), token("n"), NOW + timedelta(days=1)),
+    ],
+)
+def test_a_session_of_a_later_epoch_than_its_users_is_read_again(command: c.Command) -> None:
+    """It is live; taken for one that is over, the answer would be wrong for good."""
+    ada = registered("ada")
+    session = Session(uid("s"), token("r").stored, (), 1, NOW + timedelta(days=1), 1)
+    ada.sessions[uid("s")] = session
+    decided = decide_round(works((command, "ada")), snapshot(ada), RULES)
+    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+
+
+def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:
+    """The second waits, and finds the first one's outcome."""
+    reset = c.RequestPasswordReset(uid("t"), token("t"), NOW + timedelta(hours=1), email("ada"))
+    by_id, by_address = works((c.UnlockUser(), "ada"), (reset, None))
+    by_address.envelope = replace(by_address.envelope, command_id=by_id.envelope.command_id)
+    by_address.user_id = uid("ada")
+    decided = decide_round([by_id, by_address], snapshot(registered("ada")), RULES)
+    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert indexes(decided.deferred) == [1]
+
+
+def test_what_cannot_be_read_stops_its_own_users_commands_only() -> None:
+    """An item of a later format: a newer worker will do."""
+    facts = replace(snapshot(registered("eve")), unreadable={uid("ada"), email("x").key})
+    decided = decide_round(
+        works((c.UnlockUser(), "ada"), (register("x"), "bob"), (c.UnlockUser(), "eve")),
+        facts,
+        RULES,
+    )
+    assert indexes(decided.unreadable) == [0, 1]
+    assert [draft.user_id for draft in decided.drafts] == [uid("eve")]
+
+
+def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
+    """The command gets its outcome, rather than a dead letter without one."""
+    [work] = works((c.UnlockUser(), "ada"), age=1)
+    work.message["receives"] = RULES.max_receives
+    decided = decide_round([work], Snapshot(), RULES)
+    assert decided.drafts[0].outcomes[0].code == "UserNotFound"
 
 
 def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
