@@ -23,6 +23,8 @@ MAX_BYTES = 262_144
 """Of one PublishBatch, bodies and attributes together, and so of one message."""
 MAX_ATTEMPTS = 4
 BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
+PATIENCE = 2.0
+"""Seconds after which a batch is not tried again: the topic hangs; the outbox has the events."""
 
 _FIFO = ".fifo"
 # What XML 1.0 does not allow, and so no SNS text: https://www.w3.org/TR/xml/#charsets
@@ -131,8 +133,11 @@ class SnsPublisher(EventPublisher):
     def _publish_chunk(self, chunk: Sequence[_Entry]) -> dict[str, PublishFailure]:
         """Publish one batch, trying again what may go through; give the failures."""
         failures: dict[str, PublishFailure] = {}
+        deadline = time.monotonic() + PATIENCE
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
+                if time.monotonic() > deadline:
+                    break
                 self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
             verdicts = self._attempt(chunk)
             for entry in chunk:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,7 +30,8 @@ from worker.settings import Settings, load_settings
 from worker.settlement import ReceivedMessage, Settlements
 from worker.transport.options import WAIT_SECONDS
 
-ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS")
+PUBLISH_TIMEOUT = 5.0
+"""Seconds to wait for the topic's answer; what it does not take then is the relay's."""
 COMMAND_AGE_MARGIN = timedelta(days=30)
 """A command must be this much younger than its outcome's lifetime: so long may it be repeated."""
 
@@ -91,7 +93,9 @@ def build(settings: Settings) -> Worker:
 
 def build_ports(settings: Settings) -> Ports:
     """Choose the adapters; clients are made here, and nothing is called yet."""
-    publisher = SnsPublisher(aws.client("sns"), settings.events_topic)
+    # The publisher tries again by itself, and a topic that hangs must not hold up what is done.
+    sns = aws.client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1)
+    publisher = SnsPublisher(sns, settings.events_topic)
     if settings.repository == "memory":
         store = MemoryStore()
         return Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, SystemClock())
@@ -107,19 +111,25 @@ def build_ports(settings: Settings) -> Ports:
 def provision_for_development(settings: Settings) -> None:
     """Make table, queues and topic where the settings ask for it, on an emulator only.
 
-    Without an endpoint of its own the SDK would talk to a real account, and nobody wants a table
-    there because a worker was started: `user-worker provision` is for that.
+    Nobody wants a table in a real account because a worker was started: as soon as one of the
+    services is Amazon's, nothing is made. `user-worker provision` is for that.
 
     Raises:
         NotReadyError: they cannot be made; the message is one line for a person.
     """
-    if not settings.create_resources or not any(map(os.environ.get, ENDPOINTS)):
+    if not settings.create_resources:
         return
     try:
         clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
-        provision(resources(settings), *clients)
+        if not any(_is_amazons(client.meta.endpoint_url) for client in clients):
+            provision(resources(settings), *clients)
     except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
         raise NotReadyError(str(error)) from error
+
+
+def _is_amazons(endpoint_url: str) -> bool:
+    host = urlsplit(endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def resources(settings: Settings) -> Resources:

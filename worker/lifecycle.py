@@ -52,14 +52,8 @@ def start_relay(**_: Any) -> None:
 
     worker = bootstrap.worker()
     worker.relay.start()
+    # Connected here, so that a worker that never was ready has nothing to stop.
+    worker_shutdown.connect(lambda **_: worker.relay.stop(), weak=False, dispatch_uid="relay")
     logger.info(
         "worker_ready", queues=worker.settings.queues, repository=worker.settings.repository
     )
-
-
-@worker_shutdown.connect
-def stop_relay(**_: Any) -> None:
-    """Stop the relay; what it leaves, another one finds."""
-    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
-
-    bootstrap.worker().relay.stop()

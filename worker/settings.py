@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.values import parse_role
+
 PREFIX = "USER_WORKER_"
 FIFO_SUFFIX = ".fifo"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
@@ -69,9 +71,9 @@ class Settings(BaseSettings):
     @field_validator("roles")
     @classmethod
     def _roles_are_names(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
-        if not roles or not all(role.isidentifier() and role.islower() for role in roles):
-            raise ValueError("must be lower-case names, one at least")
-        return roles
+        if not roles:
+            raise ValueError("must name one role at least")
+        return tuple(map(parse_role, roles))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

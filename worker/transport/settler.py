@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import assert_never
 
 import structlog
@@ -86,6 +86,7 @@ class Settler:
                     self._calls.put(call)
             except Exception:  # the thread must outlive whatever happens
                 logger.exception("settler_stumbled", queue=self._name)
+                sleep(1)  # what failed may fail again at once
         for _ in self._lanes:
             self._calls.put(None)
 

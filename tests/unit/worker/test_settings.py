@@ -40,6 +40,7 @@ def test_other_environments_differ_only_where_they_must(
         ("OUTCOME_DAYS", "7", "USER_WORKER_OUTCOME_DAYS"),
         ("ROLES", "customer,Admin!", "USER_WORKER_ROLES"),
         ("ROLES", "", "USER_WORKER_ROLES"),
+        ("ROLES", "b\u00e9", "USER_WORKER_ROLES"),
         ("EVENTS_TOPIC", "arn:aws:sns:user-events", "USER_WORKER_EVENTS_TOPIC"),
         ("LOG_FORMAT", "xml", "USER_WORKER_LOG_FORMAT"),
     ],

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from celery.concurrency.prefork import TaskPool as Prefork
+from celery.concurrency.solo import TaskPool as Solo
+from celery.concurrency.thread import TaskPool as Threads
+
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from adapters.errors import ResourceMismatchError
+from adapters.memory import MemoryUserRepository
+from worker import bootstrap, lifecycle
+from worker.settings import Settings
+
+LOCAL = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was asked to be made; nothing is."""
+    asked: list[object] = []
+    monkeypatch.setattr(bootstrap, "provision", lambda resources, *_: asked.append(resources))
+    return asked
+
+
+def test_development_makes_its_resources_on_an_emulator(
+    made: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newcomer need not."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", LOCAL)
+    bootstrap.provision_for_development(Settings())
+    assert made == [bootstrap.resources(Settings())]
+
+
+@pytest.mark.parametrize("variable", [None, "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_DYNAMODB"])
+def test_nothing_is_made_as_soon_as_one_service_is_amazons(
+    made: list[object], monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    """A worker that was started by mistake must leave no table in a real account."""
+    if variable:
+        monkeypatch.setenv(variable, LOCAL)
+    bootstrap.provision_for_development(Settings())
+    assert made == []
+
+
+def test_nothing_is_made_where_the_settings_say_so(
+    made: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Production never does, and development need not."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", LOCAL)
+    bootstrap.provision_for_development(Settings(create_resources=False))
+    bootstrap.provision_for_development(Settings(env="prod", create_resources=False))
+    assert made == []
+
+
+def test_what_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has a queue of an older shape learns which."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", LOCAL)
+
+    def refuse(*_: object) -> None:
+        raise ResourceMismatchError("queue", "user-commands", "VisibilityTimeout")
+
+    monkeypatch.setattr(bootstrap, "provision", refuse)
+    with pytest.raises(bootstrap.NotReadyError, match=r"queue user-commands .* VisibilityTimeout"):
+        bootstrap.provision_for_development(Settings())
+
+
+def test_the_repository_is_chosen_by_the_settings() -> None:
+    """And making it calls nothing."""
+    dynamodb = bootstrap.build_ports(Settings())
+    memory = bootstrap.build_ports(Settings(repository="memory"))
+    assert isinstance(dynamodb.repository, DynamoDBUserRepository)
+    assert isinstance(memory.repository, MemoryUserRepository)
+
+
+def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked child must not use its parent's connections."""
+    parents = bootstrap.worker()
+    assert bootstrap.worker() is parents
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert bootstrap.worker() is not parents
+    bootstrap._workers.clear()
+
+
+@pytest.mark.parametrize(
+    ("pool", "fits"),
+    [(Solo, True), (Threads, True), (Prefork, False)],
+    ids=["solo", "threads", "prefork"],
+)
+def test_memory_needs_a_pool_of_one_process(
+    monkeypatch: pytest.MonkeyPatch, pool: type, *, fits: bool
+) -> None:
+    """Each child would have users of its own."""
+    monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
+    monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
+    worker = SimpleNamespace(pool_cls=pool)
+    if fits:
+        lifecycle.prepare(worker)
+    else:
+        with pytest.raises(SystemExit, match="--pool threads"):
+            lifecycle.prepare(worker)
