@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,6 +22,8 @@ READ_TIMEOUT: Final = 10.0
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
+FIFO_SUFFIX: Final = ".fifo"
+"""What the name of a FIFO queue or topic ends in."""
 
 
 class AwsConfigurationError(Exception):
@@ -109,3 +111,10 @@ def config(
         parameter_validation=False,
         user_agent_extra=USER_AGENT,
     )
+
+
+def error_code(error: Exception) -> str:
+    """Give the service's code of an answer that is an error; of any other error, its class."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__

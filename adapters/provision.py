@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
+from adapters.aws import FIFO_SUFFIX, error_code
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-FIFO_SUFFIX: Final = ".fifo"
 RETENTION: Final = 14 * 86_400
 """Seconds; the longest that SQS keeps a message."""
 PRODUCTION: Final = "prod"
@@ -101,7 +101,7 @@ def _provision_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as error:
-        if "NonExistentQueue" not in _code(error) and _code(error) != "QueueDoesNotExist":
+        if "NonExistentQueue" not in error_code(error) and error_code(error) != "QueueDoesNotExist":
             raise
         url = _create_queue(sqs, name, wanted)
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
@@ -116,7 +116,7 @@ def _create_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -> s
     try:
         return sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]  # type: ignore[arg-type]  # the names are SQS's
     except ClientError as error:
-        if "QueueAlreadyExists" in _code(error) or "QueueNameExists" in _code(error):
+        if "QueueAlreadyExists" in error_code(error) or "QueueNameExists" in error_code(error):
             raise ResourceMismatchError("queue", name, "set of attributes") from error
         raise
 
@@ -136,11 +136,7 @@ def _provision_topic(sns: SNSClient, name: str) -> str:
     try:
         arn = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"} if fifo else {})
     except ClientError as error:
-        if _code(error) == "InvalidParameter":
+        if error_code(error) == "InvalidParameter":
             raise ResourceMismatchError("topic", name, "set of attributes") from error
         raise
     return arn["TopicArn"]
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

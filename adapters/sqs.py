@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
+from adapters.aws import FIFO_SUFFIX, error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-FIFO_SUFFIX = ".fifo"
 MAX_ENTRIES = 10
 MAX_CALL_BYTES = 262_144
 """Bytes of a SendMessageBatch in all: 1 MiB at AWS by now, 256 KiB on queues made before."""
@@ -208,7 +208,7 @@ class SqsCommandQueue:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(QueueUrl=url, **arguments)
         except (ClientError, BotoCoreError) as error:
-            missing = _code(error) in MISSING
+            missing = error_code(error) in MISSING
             if missing:
                 self._urls.pop(queue, None)  # made again, it may have another
             raise _translated(error, operation, queue) from error
@@ -306,14 +306,8 @@ def _failures(
     }
 
 
-def _code(error: Exception) -> str:
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "Unknown"))
-    return type(error).__name__
-
-
 def _translated(error: Exception, operation: str, queue: str) -> SqsError:
-    code = _code(error)
+    code = error_code(error)
     if code in MISSING:
         return QueueMissingError(f"queue {queue} does not exist")
     return SqsError(f"{operation} on {queue}: {code}")

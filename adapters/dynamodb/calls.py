@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from adapters.aws import error_code
 from domain.ports import StoreUnavailableError
 
 
@@ -31,15 +30,9 @@ class Backoff:
 
 def unavailable(operation: str, error: Exception) -> StoreUnavailableError:
     """Say in the port's words that a call failed; the cause is attached."""
-    reason = error_code(error) if isinstance(error, ClientError) else type(error).__name__
-    translated = StoreUnavailableError(f"DynamoDB {operation}: {reason}")
+    translated = StoreUnavailableError(f"DynamoDB {operation}: {error_code(error)}")
     translated.__cause__ = error
     return translated
-
-
-def error_code(error: ClientError) -> str:
-    """Give the code of an answer that is an error."""
-    return str(error.response.get("Error", {}).get("Code", "no code"))
 
 
 def require_answer(response: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from adapters.dynamodb.calls import Backoff, error_code, require_answer, unavailable
+from adapters.aws import error_code
+from adapters.dynamodb.calls import Backoff, require_answer, unavailable
 from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
 from adapters.dynamodb.errors import ItemRefusedError
 from adapters.dynamodb.reads import Key
@@ -208,7 +209,7 @@ class _Run:
     def _bisect(self, transaction: Transaction, error: Exception) -> None:
         writes = transaction.writes
         if len(writes) == 1:
-            refused = ItemRefusedError(f"DynamoDB {OPERATION}: {_name(error)}")
+            refused = ItemRefusedError(f"DynamoDB {OPERATION}: {error_code(error)}")
             refused.__cause__ = error
             self.failures[writes[0].index] = refused
             return
@@ -218,7 +219,3 @@ class _Run:
 
     def _failed(self, transaction: Transaction, error: Exception) -> None:
         self.failures.update((write.index, error) for write in transaction.writes)
-
-
-def _name(error: Exception) -> str:
-    return error_code(error) if isinstance(error, ClientError) else type(error).__name__

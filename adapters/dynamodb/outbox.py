@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
+from adapters.aws import error_code
 from adapters.dynamodb import records, table
-from adapters.dynamodb.calls import Backoff, error_code, require_answer, unavailable
+from adapters.dynamodb.calls import Backoff, require_answer, unavailable
 from adapters.dynamodb.reads import Key, TableReads
 from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, Scrubber

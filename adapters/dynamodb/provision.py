@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adapters.aws import error_code
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import error_code
 from adapters.errors import ResourceMismatchError
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
+from adapters.aws import error_code
 from adapters.dynamodb import records, table
-from adapters.dynamodb.calls import error_code, require_answer, unavailable
+from adapters.dynamodb.calls import require_answer, unavailable
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
 
