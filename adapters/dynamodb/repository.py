@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 from adapters.dynamodb import mapper, records, table
@@ -78,13 +79,16 @@ class DynamoDBUserRepository(UserRepository):
         return None
 
     def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
-        """See the port. Reads them all: outcomes are keyed by command, not by time."""
+        """See the port. Reads them all, since outcomes are keyed by command, not by time.
+
+        So its cost in read units and time grows with the user's past; its memory does not: of
+        what was read no more than `limit` is kept.
+        """
         pages = self._reads.partition(
             "a user's outcomes", table.USER_PREFIX + user_id, table.COMMAND_PREFIX
         )
-        outcomes = [records.parse_outcome(item) for page in pages for item in page]
-        outcomes.sort(key=lambda o: (o.recorded_at, o.version, o.command_id), reverse=True)
-        return outcomes[:limit]
+        outcomes = (records.parse_outcome(item) for page in pages for item in page)
+        return nlargest(limit, outcomes, key=lambda o: (o.recorded_at, o.version, o.command_id))
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""

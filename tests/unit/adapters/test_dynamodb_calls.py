@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -158,6 +159,21 @@ def test_an_address_that_changes_hands_between_two_reads_finds_the_new_owner() -
     ]
     wire = Wire(*(answer({"Responses": {"users": [item]}}) for item in found))
     assert repository(wire).get_by_email(address) == grace
+
+
+def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> None:
+    """Pages come by command id; what was asked for are the latest of all."""
+    decided = [
+        replace(outcome(f"command {n}", "ada"), recorded_at=NOW + timedelta(seconds=n))
+        for n in (5, 1, 4, 0, 3, 2)
+    ]
+    items = [records.render_outcome(each) for each in decided]
+    last = {"pk": items[2]["pk"], "sk": items[2]["sk"]}
+    wire = Wire(
+        answer({"Items": items[:3], "LastEvaluatedKey": last}), answer({"Items": items[3:]})
+    )
+    found = repository(wire).history(uid("ada"), limit=3)
+    assert found == [decided[0], decided[2], decided[4]]
 
 
 # --- the outbox ----------------------------------------------------------------------------
