@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from adapters.dynamodb.errors import MalformedItemError
+
+_NATURAL: Final = re.compile("[0-9]+")
+_WHOLE: Final = re.compile("-?[0-9]+")
 
 
 def render_timestamp(time: datetime) -> str:
@@ -45,15 +49,9 @@ class Attributes:
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Read a whole number, not below 0."""
-        value = self._values.get(name)
-        if value is None:
-            if default is None:
-                raise self.malformed(name, "is missing")
+        if default is not None and name not in self._values:
             return default
-        number = value.get("N")
-        if not isinstance(number, str) or not (number.isascii() and number.isdigit()):
-            raise self.malformed(name, "must be a whole number (N), not below 0")
-        return int(number)
+        return self._number(name, _NATURAL, "must be a whole number (N), not below 0")
 
     def flag(self, name: str) -> bool:
         """Read a truth value; absent means false."""
@@ -86,12 +84,21 @@ class Attributes:
         return time.astimezone(UTC)
 
     def epoch(self, name: str) -> datetime:
-        """Read a time in epoch seconds."""
-        seconds = self.integer(name)
+        """Read a time in epoch seconds, which before 1970 are below 0."""
+        seconds = self._number(name, _WHOLE, "must be a whole number (N)")
         try:
             return datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             raise self.malformed(name, "must be a time in epoch seconds") from None
+
+    def _number(self, name: str, form: re.Pattern[str], rule: str) -> int:
+        value = self._values.get(name)
+        if value is None:
+            raise self.malformed(name, "is missing")
+        number = value.get("N")
+        if not isinstance(number, str) or not form.fullmatch(number):
+            raise self.malformed(name, rule)
+        return int(number)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Read a list of strings; absent means empty."""

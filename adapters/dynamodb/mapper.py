@@ -169,8 +169,11 @@ def _parse_email_change(read: Attributes | None) -> EmailChange | None:
 
 
 def to_epoch(time: datetime) -> str:
-    """Write a time as DynamoDB's TTL wants it: whole seconds, rounded down."""
-    return str(int(time.timestamp()))
+    """Write a time as DynamoDB's TTL wants it: whole seconds, rounded down, from 1970 on.
+
+    What was over before is over all the same, and a TTL below 0 means nothing to DynamoDB.
+    """
+    return str(max(0, int(time.timestamp())))
 
 
 def render_session(user_id: str, session: Session) -> Item:

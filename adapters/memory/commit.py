@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from adapters.memory.store import MemoryStore, copy_outcome, random_shard
 from domain.model import Session
@@ -18,6 +19,8 @@ from domain.ports import (
     UserChange,
 )
 from domain.values import EmailAddress, render_time
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> CommitReport:
@@ -109,7 +112,7 @@ def _apply_sessions(store: MemoryStore, user_id: str, change: UserChange) -> Non
         store.sessions[user_id, session.session_id] = replace(
             session,
             revision=session.revision + 1,
-            expires_at=session.expires_at.replace(microsecond=0),  # as DynamoDB's TTL has it
+            expires_at=_as_ttl(session.expires_at),
         )
     for session in _stored(change.removed_sessions):
         del store.sessions[user_id, session.session_id]
@@ -124,12 +127,17 @@ def _apply_two_factor(store: MemoryStore, user_id: str, change: UserChange) -> N
 
 
 def _add_outcome(store: MemoryStore, outcome: Outcome) -> None:
-    kept = replace(copy_outcome(outcome), expires_at=outcome.expires_at.replace(microsecond=0))
+    kept = replace(copy_outcome(outcome), expires_at=_as_ttl(outcome.expires_at))
     store.outcomes[CommandKey(outcome.user_id, outcome.command_id)] = kept
     if outcome.by_email and outcome.user_id is not None:
         store.outcomes[CommandKey(None, outcome.command_id)] = replace(
             kept, events=(), correlation_id=None, traceparent=None, tracestate=None
         )
+
+
+def _as_ttl(time: datetime) -> datetime:
+    """Give a time as DynamoDB's TTL keeps it: whole seconds, and none before 1970."""
+    return max(time.replace(microsecond=0), EPOCH)
 
 
 def _keys_of(outcome: Outcome) -> list[CommandKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -25,6 +26,8 @@ from tests.persistence import (
     session,
     two_factor,
 )
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_state_outcome_address_and_pointer_commit_together(store: Store) -> None:
@@ -283,6 +286,20 @@ def test_a_second_factor_is_saved_changed_and_removed_by_its_revision(store: Sto
     assert commit(store, stale).conflicts == {0: Conflict.STALE}
     must_commit(store, replace(renamed(ada), removed_two_factor=two_factor(revision=2)))
     assert load_user(store, "ada").two_factor is None
+
+
+@pytest.mark.parametrize(
+    "expires_at", [datetime.min.replace(tzinfo=UTC), EPOCH - timedelta(days=1), EPOCH]
+)
+def test_a_session_that_ended_long_ago_can_be_read_again(
+    store: Store, expires_at: datetime
+) -> None:
+    """A producer may name any time; one before 1970 is kept as 1970, and is over all the same."""
+    ada = committed(store, "ada")
+    ended = replace(session("phone"), expires_at=expires_at)
+    must_commit(store, replace(renamed(ada), saved_sessions=(ended,)))
+    stored = load_user(store, "ada", "phone")
+    assert stored.sessions[uid("session phone")].expires_at == EPOCH
 
 
 # --- scrub jobs ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,6 +131,13 @@ def test_only_outcomes_and_sessions_expire() -> None:
         assert records.render_reference(decided)["expires_at"].keys() == {"N"}
 
 
+def test_a_session_written_with_an_end_before_1970_is_read() -> None:
+    """Workers wrote such items once, and their users must not be stuck."""
+    item = mapper.render_session(USER_ID, session("phone"))
+    item["expires_at"] = {"N": "-86400"}
+    assert mapper.parse_session(item).expires_at == datetime(1969, 12, 31, tzinfo=UTC)
+
+
 _POINTER_REST = (JobKind.PUBLISH, (), new_user("ada").created_at)
 
 
@@ -178,6 +186,7 @@ WRONG: list[tuple[str, str, Any]] = [
     ("user", "locked_until", SECRET),
     ("session", "expires_at", SECRET),
     ("session", "expires_at", {"N": "99999999999999999"}),
+    ("session", "expires_at", {"N": "--1"}),
     ("session", "refresh_token_hash", None),
     ("two factor", "secret_ciphertext", None),
     ("two factor", "revision", SECRET),
