@@ -60,6 +60,14 @@ class Outcome:
     traceparent: str | None = None
     tracestate: str | None = None
 
+    @property
+    def lasting_fingerprint(self) -> str:
+        """The fingerprint to store: none of a command to a user who is erased already.
+
+        It is of personal data, some could be guessed from it, and no scrub job comes after it.
+        """
+        return "" if self.code is RejectionCode.USER_ERASED else self.fingerprint
+
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:

@@ -60,7 +60,7 @@ def _render_decision(outcome: Outcome, under: str | None) -> Item:
     item = table.outcome_key(under, outcome.command_id)
     item[SCHEMA] = {"N": str(OUTCOME_FORMAT.number)}
     item["command_type"] = {"S": outcome.command_type}
-    item["fingerprint"] = {"S": outcome.fingerprint}
+    item["fingerprint"] = {"S": outcome.lasting_fingerprint}
     item["status"] = {"S": outcome.status.value}
     item["version"] = {"N": str(outcome.version)}
     item["recorded_at"] = {"S": render_timestamp(outcome.recorded_at)}

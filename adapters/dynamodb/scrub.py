@@ -56,7 +56,7 @@ class Scrubber:
     def _scrub_outcome(self, item: Item) -> None:
         outcome = records.parse_outcome(item)
         if not outcome.fingerprint:
-            return  # done before
+            return  # done before, or decided after the erasure: then nothing personal is in it
         if outcome.by_email:  # first: the user's own record says whether both are done
             reference = table.COMMAND_PREFIX + outcome.command_id
             self._update(Key(reference, reference), "SET fingerprint = :empty", {})

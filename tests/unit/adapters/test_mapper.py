@@ -56,6 +56,7 @@ def test_an_address_reads_back_its_owner(address: EmailAddress) -> None:
 @given(stored.outcomes)
 def test_an_outcome_reads_back_equal(value: Outcome) -> None:
     """Its events too, whatever JSON their data are."""
+    value = replace(value, fingerprint=value.lasting_fingerprint)
     item = records.render_outcome(value)
     assert records.parse_outcome(item) == value
     assert records.outcome_key_of(item) == (value.user_id, value.command_id)
@@ -64,6 +65,7 @@ def test_an_outcome_reads_back_equal(value: Outcome) -> None:
 @given(stored.outcomes)
 def test_a_reference_reads_back_as_the_outcome_without_its_events(value: Outcome) -> None:
     """It is enough to know a redelivery by."""
+    value = replace(value, fingerprint=value.lasting_fingerprint)
     read = records.parse_outcome(records.render_reference(value))
     expected = replace(
         value, by_email=True, events=(), correlation_id=None, traceparent=None, tracestate=None
