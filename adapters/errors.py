@@ -1,4 +1,4 @@
-"""Errors of making resources."""
+"""What adapters raise or report, whatever they adapt."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ class ResourceMismatchError(Exception):
         self.kind = kind
         self.name = name
         self.attribute = attribute
+
+
+class ItemRefusedError(Exception):
+    """The store will never take this change (its size, its form): trying again is useless."""

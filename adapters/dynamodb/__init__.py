@@ -1,7 +1,7 @@
 """Users and outbox in one DynamoDB table."""
 
 from adapters.dynamodb.calls import Backoff
-from adapters.dynamodb.errors import ItemRefusedError, MalformedItemError
+from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
 
@@ -9,6 +9,5 @@ __all__ = [
     "Backoff",
     "DynamoDBOutbox",
     "DynamoDBUserRepository",
-    "ItemRefusedError",
     "MalformedItemError",
 ]

@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError, ParamValidationError
 from adapters.aws import error_code
 from adapters.dynamodb.calls import Backoff, require_answer, unavailable
 from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
-from adapters.dynamodb.errors import ItemRefusedError
 from adapters.dynamodb.reads import Key
 from adapters.dynamodb.records import render_pointer
 from adapters.dynamodb.verdict import reason_codes, verdict
+from adapters.errors import ItemRefusedError
 from domain.ports import CommitReport, Conflict, JobKind, Pointer, UserChange
 
 if TYPE_CHECKING:

@@ -11,7 +11,3 @@ class MalformedItemError(Exception):
         super().__init__(f"{kind} item, attribute {attribute}: {rule}")
         self.kind = kind
         self.attribute = attribute
-
-
-class ItemRefusedError(Exception):
-    """DynamoDB will never take this change (its size, its form): trying again is useless."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from adapters.dynamodb.errors import ItemRefusedError
+from adapters.errors import ItemRefusedError
 from domain.ports import Conflict, StoreUnavailableError
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from adapters.errors import ItemRefusedError
 from adapters.memory.store import MemoryStore, copy_outcome, random_shard
 from domain.model import Session
 from domain.ports import (
@@ -26,19 +27,31 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> CommitReport:
     """Commit what can be: see the port. One call is one transaction with one pointer."""
     conflicts: dict[int, Conflict] = {}
+    failures: dict[int, Exception] = {}
     commands: list[CommandKey] = []
     pointers: tuple[Pointer, ...] = ()
     with store.lock:
         for index, change in enumerate(changes):
+            if _writes_twice(change):
+                failures[index] = ItemRefusedError("memory: a change writes one item twice")
+                continue
             conflict = _conflict(store, change)
             if conflict is not None:
                 conflicts[index] = conflict
                 continue
             _apply(store, change, now)
             commands += _command_keys(change)
-        if len(conflicts) < len(changes):
+        if len(conflicts) + len(failures) < len(changes):
             pointers = (_add_pointer(store, JobKind.PUBLISH, commands, now),)
-    return CommitReport(pointers, conflicts)
+    return CommitReport(pointers, conflicts, failures)
+
+
+def _writes_twice(change: UserChange) -> bool:
+    """Say whether a change names an item twice, which DynamoDB takes in no transaction."""
+    outcomes = [key for outcome in change.outcomes for key in _keys_of(outcome)]
+    sessions = (*change.saved_sessions, *_stored(change.removed_sessions))
+    ids = [session.session_id for session in sessions]
+    return len({*outcomes}) < len(outcomes) or len({*ids}) < len(ids)
 
 
 # --- conditions ----------------------------------------------------------------------------
@@ -127,7 +140,11 @@ def _apply_two_factor(store: MemoryStore, user_id: str, change: UserChange) -> N
 
 
 def _add_outcome(store: MemoryStore, outcome: Outcome) -> None:
-    kept = replace(copy_outcome(outcome), expires_at=_as_ttl(outcome.expires_at))
+    kept = replace(
+        copy_outcome(outcome),
+        fingerprint=outcome.lasting_fingerprint,
+        expires_at=_as_ttl(outcome.expires_at),
+    )
     store.outcomes[CommandKey(outcome.user_id, outcome.command_id)] = kept
     if outcome.by_email and outcome.user_id is not None:
         store.outcomes[CommandKey(None, outcome.command_id)] = replace(

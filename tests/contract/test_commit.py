@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from adapters.errors import ItemRefusedError
 from domain.errors import RejectionCode
 from domain.ports import CommandKey, Conflict, JobKind, LoadRequest, UserChange
 from tests.builders import NOW, email, uid
@@ -222,6 +223,24 @@ def test_many_changes_commit_whole_with_every_command_named_once(store: Store) -
     assert len(users) == 35
 
 
+@pytest.mark.parametrize("what", ["outcome", "session"])
+def test_a_change_that_writes_an_item_twice_is_refused_whole(store: Store, what: str) -> None:
+    """It can only be a mistake, and which of the two would stand is anybody's guess."""
+    grace = registered("grace")
+    twice = registered("ada")
+    if what == "outcome":
+        twice = replace(twice, outcomes=twice.outcomes * 2)
+    else:
+        twice = replace(twice, saved_sessions=(session("phone"), session("phone", used=1)))
+    report = commit(store, twice, grace)
+    assert isinstance(report.failures[0], ItemRefusedError)
+    assert (report.conflicts, report.failures.keys()) == ({}, {0})
+    assert store.repository.get(uid("ada")) is None
+    assert store.repository.outcome(next(iter(keys_of(twice)))) is None
+    assert store.repository.get(uid("grace")) == grace.user
+    assert {key for p in pending(store) for key in p.commands} == keys_of(grace)
+
+
 def test_nothing_to_commit_leaves_no_pointer(store: Store) -> None:
     """An empty commit is one."""
     assert commit(store).pointers == ()
@@ -300,6 +319,21 @@ def test_a_session_that_ended_long_ago_can_be_read_again(
     must_commit(store, replace(renamed(ada), saved_sessions=(ended,)))
     stored = load_user(store, "ada", "phone")
     assert stored.sessions[uid("session phone")].expires_at == EPOCH
+
+
+# --- erased users --------------------------------------------------------------------------
+
+
+def test_a_command_to_an_erased_user_leaves_no_fingerprint(store: Store) -> None:
+    """It is of personal data and could be guessed; the scrub job may be done by then."""
+    late = outcome("late", "ada", version=2, by_email=True, code=RejectionCode.USER_ERASED)
+    must_commit(store, UserChange(uid("ada"), (late,)))
+    for key in (CommandKey(uid("ada"), uid("late")), CommandKey(None, uid("late"))):
+        stored = store.repository.outcome(key)
+        assert stored is not None
+        assert stored.fingerprint == ""
+    again = UserChange(uid("ada"), (replace(late, code=None),))
+    assert commit(store, again).conflicts == {0: Conflict.DUPLICATE}
 
 
 # --- scrub jobs ----------------------------------------------------------------------------

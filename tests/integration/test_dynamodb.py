@@ -16,11 +16,11 @@ from adapters.dynamodb import (
     Backoff,
     DynamoDBOutbox,
     DynamoDBUserRepository,
-    ItemRefusedError,
 )
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size
 from adapters.dynamodb.mapper import render_user
 from adapters.dynamodb.provision import provision_table
+from adapters.errors import ItemRefusedError
 from domain.ports import CommandKey, LoadRequest, StoreUnavailableError
 from tests.builders import NOW, uid
 from tests.persistence import (

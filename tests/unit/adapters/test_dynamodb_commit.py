@@ -15,10 +15,11 @@ from botocore.exceptions import (
 )
 
 from adapters import aws
-from adapters.dynamodb import Backoff, DynamoDBUserRepository, ItemRefusedError
+from adapters.dynamodb import Backoff, DynamoDBUserRepository
 from adapters.dynamodb.change import Write, render_change
 from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, pack
 from adapters.dynamodb.verdict import verdict
+from adapters.errors import ItemRefusedError
 from domain.ports import CommitReport, Conflict, StoreUnavailableError, UserChange
 from tests.builders import NOW
 from tests.persistence import moved, new_user, registered, renamed, session
