@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery.signals import worker_init, worker_ready, worker_shutdown
+from celery.signals import worker_init, worker_ready
 
 from adapters.sqs import SqsCommandQueue, make_client
 from worker import lifecycle
@@ -34,7 +34,6 @@ def command_queue(name: str) -> SqsCommandQueue:
 # Only the transport is tried here: no table, no topic, no relay.
 worker_init.disconnect(lifecycle.prepare)
 worker_ready.disconnect(lifecycle.start_relay)
-worker_shutdown.disconnect(lifecycle.stop_relay)
 
 app = make_app(load_settings())
 app.conf.include = []
