@@ -7,10 +7,11 @@ from datetime import datetime
 from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
-from adapters.dynamodb import mapper, records, table
+from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import Backoff
 from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
+from adapters.dynamodb.snapshot import SnapshotReader
 from domain.model import User
 from domain.ports import (
     CommandKey,
@@ -26,7 +27,6 @@ from domain.values import EmailAddress
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from adapters.dynamodb.table import Item
 
 DEFAULT_BACKOFF: Final = Backoff()
 OWNER_READS: Final = 3
@@ -45,16 +45,16 @@ class DynamoDBUserRepository(UserRepository):
 
     def get(self, user_id: str) -> User | None:
         """See the port."""
-        return self.load(LoadRequest(users={user_id})).users.get(user_id)
+        return self._require(LoadRequest(users={user_id})).users.get(user_id)
 
     def get_many(self, user_ids: Sequence[str]) -> dict[str, User]:
         """See the port."""
-        return self.load(LoadRequest(users=set(user_ids))).users
+        return self._require(LoadRequest(users=set(user_ids))).users
 
     def get_by_email(self, email: EmailAddress) -> User | None:
         """See the port. Reads the address, then its owner, who has to have it still."""
         for _ in range(OWNER_READS):
-            owner = self.load(LoadRequest(addresses={email.key})).addresses.get(email.key)
+            owner = self._require(LoadRequest(addresses={email.key})).addresses.get(email.key)
             if owner is None:
                 return None
             user = self.get(owner)
@@ -71,7 +71,7 @@ class DynamoDBUserRepository(UserRepository):
             ExpressionAttributeValues={":h": {"S": refresh_token_hash}},
         )
         named = {_session_named_by(key_of(item)) for page in pages for item in page}
-        for user in self.load(LoadRequest(sessions=named)).users.values():
+        for user in self._require(LoadRequest(sessions=named)).users.values():
             for session in user.sessions.values():
                 if session.refresh_token_hash == refresh_token_hash:
                     user.sessions = {session.session_id: session}
@@ -92,17 +92,30 @@ class DynamoDBUserRepository(UserRepository):
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""
-        return self.load(LoadRequest(outcomes={key})).outcomes.get(key)
+        return self._require(LoadRequest(outcomes={key})).outcomes.get(key)
 
     def load(self, request: LoadRequest) -> Snapshot:
         """See the port. One BatchGetItem for every 100 items.
 
         The users of the sessions and second factors asked for are read too: these are parts.
+        """
+        return self._read(request).snapshot
+
+    def _require(self, request: LoadRequest) -> Snapshot:
+        """Load for a caller who has no use for half of it.
 
         Raises:
             MalformedItemError: an item is not what this worker writes.
         """
-        return _snapshot(self._reads.get(_keys(request)))
+        reader = self._read(request)
+        if reader.errors:
+            raise reader.errors[0]
+        return reader.snapshot
+
+    def _read(self, request: LoadRequest) -> SnapshotReader:
+        reader = SnapshotReader()
+        reader.read(self._reads.get(_keys(request)))
+        return reader
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
         """See the port."""
@@ -134,32 +147,3 @@ def outcome_read_key(key: CommandKey) -> Key:
     """Give the primary key that an outcome is stored under."""
     sort = table.COMMAND_PREFIX + key.command_id
     return Key(sort if key.user_id is None else table.USER_PREFIX + key.user_id, sort)
-
-
-def _snapshot(items: dict[Key, Item]) -> Snapshot:
-    snapshot = Snapshot()
-    parts: list[tuple[Key, Item]] = []
-    for key, item in items.items():
-        if key.sort == table.USER:
-            user = mapper.parse_user(item)
-            snapshot.users[user.user_id] = user
-        elif key.sort == table.EMAIL:
-            address = key.partition.removeprefix(table.EMAIL_PREFIX)
-            snapshot.addresses[address] = mapper.parse_address(item)
-        elif key.sort.startswith(table.COMMAND_PREFIX):
-            snapshot.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
-        else:
-            parts.append((key, item))
-    for key, item in parts:
-        user_or_none = snapshot.users.get(key.partition.removeprefix(table.USER_PREFIX))
-        if user_or_none is not None:
-            _add_part(user_or_none, key, item)
-    return snapshot
-
-
-def _add_part(user: User, key: Key, item: Item) -> None:
-    if key.sort == table.TWO_FACTOR:
-        user.two_factor = mapper.parse_two_factor(item)
-    else:
-        session = mapper.parse_session(item)
-        user.sessions[session.session_id] = session
