@@ -7,8 +7,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# more than the machine's cores buys nothing: each test process brings its own AWS
-WORKERS ?= 2
+# twice the cores: much of the end-to-end tests is waiting; each test process has its own AWS
+WORKERS ?= 4
 ARGS ?=
 LOCALSTACK_URL := http://127.0.0.1:4566
 
