@@ -82,9 +82,9 @@ def test_every_code_of_a_dead_letter_is_listed() -> None:
     """The attribute `error_code` can be looked up."""
     failures = (
         settling.REUSED_ID,
-        batch.UNKNOWN_USER,
         batch.UNAVAILABLE,
         batch.CONTENDED,
+        batch.UNREADABLE,
         batch.UNFORESEEN,
     )
     listed = [code for code, _ in rows(OPERATIONS, "error_code")]
