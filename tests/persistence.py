@@ -170,4 +170,4 @@ def keys_of(*changes: UserChange) -> set[CommandKey]:
 
 def pending(store: Store, limit: int = 10) -> list[Pointer]:
     """Read the pending pointers of all shards."""
-    return [pointer for _ in range(8) for pointer in store.outbox.pending(LATER, limit)]
+    return [pointer for _ in range(8) for pointer in store.outbox.pending(LATER, limit).pointers]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 
 import structlog
 
 from domain.ports import (
     Clock,
-    CommandKey,
     EventPublisher,
     JobKind,
     Outbox,
-    Outcome,
     Pointer,
     StoreUnavailableError,
 )
@@ -30,7 +30,9 @@ from worker.retry import Draw
 logger = structlog.get_logger(__name__)
 
 PAGE = 10
-"""Pointers worked off at a time."""
+"""Pointers read at a time."""
+MAX_PAGES = 100
+"""Pages a look: what a shard holds beyond is for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,17 @@ class RelayPolicy:
     interval: float
     age: timedelta
     draw: Draw = random.uniform
+
+
+class _Ending(Enum):
+    """What became of a pointer."""
+
+    DONE = auto()
+    """Closed, or parked for a person."""
+    LEFT = auto()
+    """For another look: the topic or the store cannot take it now."""
+    UNREADABLE = auto()
+    """For a person or, if the format is a later one, for a newer worker."""
 
 
 class Relay:
@@ -62,27 +75,32 @@ class Relay:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End the thread, after the page in hand; wait for it `timeout` seconds at most."""
+        """End the thread, after the pointer in hand; wait for it `timeout` seconds at most."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def run_once(self) -> int:
-        """Work off one random shard; give how many pointers it held.
+        """Go through one random shard; give how many pointers were worked off.
+
+        What cannot be done now is left, and what is behind it is done all the same.
 
         Raises:
             StoreUnavailableError: the outbox cannot be read now.
         """
         before = self._clock.now() - self._policy.age
-        done = 0
-        while not self._stopping.is_set():
-            pointers = self._outbox.pending(before, PAGE)
-            left = self._work_off(pointers)
-            done += len(pointers) - left
-            # A page that did not empty would only be read again: leave it to the next look.
-            if len(pointers) < PAGE or left:
+        endings: Counter[_Ending] = Counter()
+        after = None
+        for _ in range(MAX_PAGES):
+            page = self._outbox.pending(before, PAGE, after)
+            endings[_Ending.UNREADABLE] += len(page.unreadable)
+            endings.update(self._work_off(page.pointers))
+            after = page.last
+            if after is None or self._stopping.is_set():
                 break
-        return done
+        if endings[_Ending.UNREADABLE]:
+            logger.warning("outbox_unreadable", pointers=endings[_Ending.UNREADABLE])
+        return endings[_Ending.DONE]
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._policy.interval * self._policy.draw(0.5, 1.5)):
@@ -93,24 +111,35 @@ class Relay:
             except Exception:  # the relay must outlive whatever it meets
                 logger.exception("relay_failed")
 
-    def _work_off(self, pointers: Sequence[Pointer]) -> int:
-        """Do what the pointers ask for; give how many are left."""
-        if not pointers:
-            return 0
-        to_publish = [pointer for pointer in pointers if pointer.kind is JobKind.PUBLISH]
-        outcomes = self._outbox.outcomes(to_publish) if to_publish else {}
-        left = sum(not self._publish(pointer, outcomes) for pointer in to_publish)
+    def _work_off(self, pointers: Sequence[Pointer]) -> Iterator[_Ending]:
         for pointer in pointers:
-            if pointer.kind is JobKind.SCRUB:
-                self._scrub(pointer)
-        return left
+            if self._stopping.is_set():
+                return
+            yield self._do(pointer)
 
-    def _publish(self, pointer: Pointer, outcomes: dict[CommandKey, Outcome]) -> bool:
-        missing = [key for key in pointer.commands if key not in outcomes]
+    def _do(self, pointer: Pointer) -> _Ending:
+        """Do what a pointer asks for; whatever stands in the way concerns this one alone."""
+        try:
+            match pointer.kind:
+                case JobKind.PUBLISH:
+                    return self._publish(pointer)
+                case JobKind.SCRUB:
+                    return self._scrub(pointer)
+        except StoreUnavailableError as error:
+            logger.warning("outbox_pointer_left", pointer=pointer.sort_key, reason=str(error))
+        except Exception:  # a bug that one pointer brings out is no reason to leave the others
+            logger.exception("outbox_pointer_failed", pointer=pointer.sort_key)
+        return _Ending.LEFT
+
+    def _publish(self, pointer: Pointer) -> _Ending:
+        outcomes = self._outbox.outcomes([pointer])
+        if outcomes.unreadable:
+            return _Ending.UNREADABLE
+        missing = [key for key in pointer.commands if key not in outcomes.found]
         if missing:
             self._park(pointer, f"{len(missing)} of its outcomes are missing")
-            return True
-        messages = [e for key in pointer.commands for e in render_events(outcomes[key])]
+            return _Ending.DONE
+        messages = [e for key in pointer.commands for e in render_events(outcomes.found[key])]
         failures = self._publisher.publish(messages)
         refused = sorted({failure.reason for failure in failures.values() if failure.permanent})
         if refused:
@@ -118,15 +147,17 @@ class Relay:
         elif not failures:
             self._outbox.close([pointer])
             logger.info("relayed", events=len(messages), commands=len(pointer.commands))
-        return bool(refused) or not failures
+        return _Ending.DONE if refused or not failures else _Ending.LEFT
 
     def _park(self, pointer: Pointer, reason: str) -> None:
         self._outbox.park(pointer, reason)
         logger.error("outbox_pointer_parked", reason=reason, pointer=pointer.sort_key)
 
-    def _scrub(self, pointer: Pointer) -> None:
-        for key in pointer.commands:
-            if key.user_id is not None:
-                self._outbox.scrub(key.user_id)
-                logger.info("scrubbed", user_id=key.user_id)
+    def _scrub(self, pointer: Pointer) -> _Ending:
+        users = {key.user_id for key in pointer.commands if key.user_id is not None}
+        if sum(self._outbox.scrub(user_id) for user_id in users):
+            return _Ending.UNREADABLE
         self._outbox.close([pointer])
+        for user_id in users:
+            logger.info("scrubbed", user_id=user_id)
+        return _Ending.DONE

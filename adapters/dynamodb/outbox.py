@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import randrange
@@ -13,12 +13,22 @@ from botocore.exceptions import ClientError
 from adapters.aws import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import Backoff, require_answer, unavailable
-from adapters.dynamodb.reads import Key, TableReads
+from adapters.dynamodb.errors import MalformedItemError
+from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, Scrubber
 from adapters.dynamodb.verdict import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.writes import TableDeletes
-from domain.ports import CommandKey, Outbox, OutboxStatus, Outcome, Pointer
+from domain.ports import (
+    CommandKey,
+    Outbox,
+    OutboxPage,
+    OutboxPosition,
+    OutboxStatus,
+    Outcome,
+    PointedOutcomes,
+    Pointer,
+)
 from domain.values import render_time
 
 if TYPE_CHECKING:
@@ -54,25 +64,37 @@ class DynamoDBOutbox(Outbox):
         self._scrubber = Scrubber(client, table_name, self._reads, self._deletes, page_size)
         self._choose_shard = choose_shard
 
-    def pending(self, before: datetime, limit: int = 10) -> list[Pointer]:
+    def pending(
+        self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
+    ) -> OutboxPage:
         """See the port."""
-        pages = self._reads.query(
+        partition = after.partition if after else SHARDS[self._choose_shard()]
+        start = {"ExclusiveStartKey": table.key(*after)} if after else {}
+        items, last = self._reads.page(
             "the outbox",
             KeyConditionExpression="pk = :pk AND sk < :before",
             ExpressionAttributeValues={
-                ":pk": {"S": SHARDS[self._choose_shard()]},
+                ":pk": {"S": partition},
                 ":before": {"S": render_time(before)},
             },
             ConsistentRead=True,
             Limit=limit,
+            **start,
         )
-        return [records.parse_pointer(item) for item in next(pages)]
+        pointers, unreadable = _parse_pointers(items)
+        return OutboxPage(pointers, unreadable, _position(last) if last else None)
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> dict[CommandKey, Outcome]:
+    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
         """See the port. One BatchGetItem for every 100 commands."""
         keys = [outcome_read_key(command) for p in pointers for command in p.commands]
-        items = self._reads.get(keys).values()
-        return {records.outcome_key_of(item): records.parse_outcome(item) for item in items}
+        found: dict[CommandKey, Outcome] = {}
+        unreadable: set[CommandKey] = set()
+        for item in self._reads.get(keys).values():
+            try:
+                found[records.outcome_key_of(item)] = records.parse_outcome(item)
+            except MalformedItemError:
+                unreadable.add(records.outcome_key_of(item))
+        return PointedOutcomes(found, unreadable)
 
     def close(self, pointers: Sequence[Pointer]) -> None:
         """See the port. One call for one pointer, and for every 25."""
@@ -103,25 +125,48 @@ class DynamoDBOutbox(Outbox):
         except Exception as error:
             raise unavailable("TransactWriteItems", error) from error
 
-    def scrub(self, user_id: str) -> None:
+    def scrub(self, user_id: str) -> int:
         """See the port.
 
         Raises:
             StoreUnavailableError: some may be left; scrubbing again goes on.
         """
-        self._scrubber.scrub(user_id)
+        return self._scrubber.scrub(user_id)
 
     def status(self) -> OutboxStatus:
         """See the port. One query or more a shard: for a person, not for a loop."""
-        pending, oldest = 0, None
+        pending, unreadable = 0, 0
+        oldest: datetime | None = None
         for shard in SHARDS:
             for item in self._items(shard, ProjectionExpression="pk, sk"):
-                pending += 1
-                time = records.pointer_time(item)
-                oldest = time if oldest is None else min(oldest, time)
-        parked = tuple(records.parse_pointer(item) for item in self._items(table.PARKED_PARTITION))
-        return OutboxStatus(pending, oldest, parked)
+                try:
+                    time = records.pointer_time(item)
+                except MalformedItemError:
+                    unreadable += 1
+                else:
+                    pending += 1
+                    oldest = time if oldest is None else min(oldest, time)
+        parked, odd = _parse_pointers(self._items(table.PARKED_PARTITION))
+        return OutboxStatus(pending, oldest, parked, unreadable + len(odd))
 
     def _items(self, partition: str, **parameters: str) -> Iterator[Item]:
         for page in self._reads.partition("the outbox", partition, **parameters):
             yield from page
+
+
+def _parse_pointers(
+    items: Iterable[Item],
+) -> tuple[tuple[Pointer, ...], tuple[OutboxPosition, ...]]:
+    """Read pointers one by one; give those that can be read, and where the others are."""
+    pointers: list[Pointer] = []
+    unreadable: list[OutboxPosition] = []
+    for item in items:
+        try:
+            pointers.append(records.parse_pointer(item))
+        except MalformedItemError:
+            unreadable.append(_position(item))
+    return tuple(pointers), tuple(unreadable)
+
+
+def _position(item: Item) -> OutboxPosition:
+    return OutboxPosition(*key_of(item))

@@ -69,14 +69,21 @@ class TableReads:
             StoreUnavailableError: a page could not be read.
         """
         while True:
-            with calling(f"Query of {operation}"):
-                page = self._client.query(TableName=self._table, **parameters)
-                items = page["Items"]
-                last = page.get("LastEvaluatedKey")
+            items, last = self.page(operation, **parameters)
             yield items
             if not last:
                 return
             parameters["ExclusiveStartKey"] = last
+
+    def page(self, operation: str, **parameters: Any) -> tuple[list[Item], Item | None]:
+        """Read one page of a Query, and the key to start the next one after, if there is one.
+
+        Raises:
+            StoreUnavailableError: it could not be read.
+        """
+        with calling(f"Query of {operation}"):
+            page = self._client.query(TableName=self._table, **parameters)
+            return page["Items"], page.get("LastEvaluatedKey")
 
     def partition(
         self, operation: str, partition: str, sort_prefix: str | None = None, **parameters: Any

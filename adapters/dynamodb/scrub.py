@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from adapters.aws import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import require_answer, unavailable
+from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
 
@@ -39,11 +40,13 @@ class Scrubber:
         self._deletes = deletes
         self._page_size = page_size
 
-    def scrub(self, user_id: str) -> None:
+    def scrub(self, user_id: str) -> int:
         """Delete sessions and second factor; empty personal fields and fingerprints of outcomes.
 
-        A fingerprint is of personal data, and some could be guessed from it.
+        A fingerprint is of personal data, and some could be guessed from it. Gives how many
+        outcomes could not be read, and are as they were.
         """
+        unreadable = 0
         partition = table.USER_PREFIX + user_id
         for page in self._reads.partition("a user's items", partition, Limit=self._page_size):
             doomed = [key_of(item) for item in page if _is_login_state(key_of(item))]
@@ -51,12 +54,16 @@ class Scrubber:
                 self._deletes.delete(doomed)
             for item in page:
                 if key_of(item).sort.startswith(table.COMMAND_PREFIX):
-                    self._scrub_outcome(item)
+                    unreadable += not self._scrub_outcome(item)
+        return unreadable
 
-    def _scrub_outcome(self, item: Item) -> None:
-        outcome = records.parse_outcome(item)
+    def _scrub_outcome(self, item: Item) -> bool:
+        try:
+            outcome = records.parse_outcome(item)
+        except MalformedItemError:
+            return False
         if not outcome.fingerprint:
-            return  # done before, or decided after the erasure: then nothing personal is in it
+            return True  # done before, or decided after the erasure: then nothing personal is in it
         if outcome.by_email:  # first: the user's own record says whether both are done
             reference = table.COMMAND_PREFIX + outcome.command_id
             self._update(Key(reference, reference), "SET fingerprint = :empty", {})
@@ -64,6 +71,7 @@ class Scrubber:
         self._update(
             key_of(item), "SET fingerprint = :empty, events = :events", {":events": {"S": events}}
         )
+        return True
 
     def _update(self, key: Key, expression: str, values: Item) -> None:
         try:

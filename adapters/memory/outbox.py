@@ -7,7 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from adapters.memory.store import PARKED, MemoryStore, copy_outcome, random_shard
-from domain.ports import CommandKey, Outbox, OutboxStatus, Outcome, Pointer
+from domain.ports import (
+    Outbox,
+    OutboxPage,
+    OutboxPosition,
+    OutboxStatus,
+    PointedOutcomes,
+    Pointer,
+)
 from domain.values import render_time
 
 
@@ -19,20 +26,24 @@ class MemoryOutbox(Outbox):
         self._store = store
         self._choose_shard = choose_shard
 
-    def pending(self, before: datetime, limit: int = 10) -> list[Pointer]:
-        """See the port."""
-        shard = str(self._choose_shard())
-        until = render_time(before)
+    def pending(
+        self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
+    ) -> OutboxPage:
+        """See the port. Nothing here is unreadable."""
+        start = after or OutboxPosition(str(self._choose_shard()), "")
+        end = OutboxPosition(start.partition, render_time(before))
         with self._store.lock:
-            keys = sorted(k for k in self._store.pointers if k[0] == shard and k[1] < until)
-            return [self._store.pointers[key] for key in keys[:limit]]
+            keys = sorted(key for key in self._store.pointers if start < key < end)
+            pointers = tuple(self._store.pointers[key] for key in keys[:limit])
+        last = OutboxPosition(*keys[limit - 1]) if len(keys) > limit else None
+        return OutboxPage(pointers, last=last)
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> dict[CommandKey, Outcome]:
-        """See the port."""
+    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+        """See the port. Nothing here is unreadable."""
         named = {command for pointer in pointers for command in pointer.commands}
         with self._store.lock:
             stored = self._store.outcomes
-            return {key: copy_outcome(stored[key]) for key in named if key in stored}
+            return PointedOutcomes({k: copy_outcome(stored[k]) for k in named if k in stored})
 
     def close(self, pointers: Sequence[Pointer]) -> None:
         """See the port."""
@@ -47,7 +58,7 @@ class MemoryOutbox(Outbox):
             if self._store.pointers.pop((pointer.partition, pointer.sort_key), None):
                 self._store.pointers[PARKED, parked.sort_key] = parked
 
-    def scrub(self, user_id: str) -> None:
+    def scrub(self, user_id: str) -> int:
         """See the port."""
         with self._store.lock:
             for owner, session_id in list(self._store.sessions):
@@ -58,6 +69,7 @@ class MemoryOutbox(Outbox):
                 if outcome.user_id == user_id:
                     events = tuple(event.without_personal_data() for event in outcome.events)
                     self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
+        return 0
 
     def status(self) -> OutboxStatus:
         """See the port."""

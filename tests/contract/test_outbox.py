@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from domain import events as e
-from domain.ports import CommandKey, JobKind, UserChange
+from domain.ports import CommandKey, JobKind, Pointer, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     LATER,
@@ -45,11 +47,11 @@ def test_several_pointers_are_closed_together(store: Store) -> None:
 def test_pending_gives_what_was_recorded_before_a_time(store: Store) -> None:
     """What may still be in work is left alone."""
     must_commit(store, registered("ada"))
-    assert not any(store.outbox.pending(NOW) for _ in range(8))
+    assert not any(store.outbox.pending(NOW).pointers for _ in range(8))
     store.repository.commit([registered("grace")], LATER)
     assert len(pending(store)) == 1
     soon = LATER + timedelta(milliseconds=1)
-    assert sum(len(store.outbox.pending(soon)) for _ in range(8)) == 2
+    assert sum(len(store.outbox.pending(soon).pointers) for _ in range(8)) == 2
 
 
 def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
@@ -57,11 +59,35 @@ def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> Non
     for n in range(16):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
     for _ in range(8):
-        page = store.outbox.pending(LATER, limit=2)
+        page = store.outbox.pending(LATER, limit=2).pointers
         assert len(page) <= 2
         times = [pointer.recorded_at for pointer in page]
         assert times == sorted(times)
     assert len(pending(store, limit=16)) == 16
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_pages_go_through_a_shard_whole(store: Store, closing: bool) -> None:
+    """Each pointer once and in order, whether those before it are left where they are or not."""
+    for n in range(40):
+        store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
+    seen: list[Pointer] = []
+    for _ in range(8):
+        of_shard: list[Pointer] = []
+        page = store.outbox.pending(LATER, limit=2)
+        while True:
+            of_shard += page.pointers
+            if closing:
+                store.outbox.close(page.pointers)
+            if page.last is None:
+                break
+            page = store.outbox.pending(LATER, 2, page.last)
+        assert len({pointer.partition for pointer in of_shard}) <= 1
+        assert of_shard == sorted(of_shard, key=lambda pointer: pointer.recorded_at)
+        seen += of_shard
+    assert len(seen) == 40
+    assert len({pointer.sort_key for pointer in seen}) == 40
+    assert store.outbox.status().pending == (0 if closing else 40)
 
 
 def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
@@ -72,8 +98,9 @@ def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
     missing = CommandKey(uid("ada"), uid("never recorded"))
     pointer = replace(report.pointers[0], commands=(*report.pointers[0].commands, missing))
     outcomes = store.outbox.outcomes([pointer])
-    assert outcomes.keys() == keys_of(change, alone)
-    assert [outcomes[key] for each in (change, alone) for key in keys_of(each)] == [
+    assert outcomes.found.keys() == keys_of(change, alone)
+    assert outcomes.unreadable == set()
+    assert [outcomes.found[key] for each in (change, alone) for key in keys_of(each)] == [
         *change.outcomes,
         *alone.outcomes,
     ]

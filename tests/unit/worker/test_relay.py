@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.commands import EraseUser
 from domain.ports import (
     Clock,
     EventMessage,
+    JobKind,
+    OutboxPage,
+    OutboxPosition,
     Outcome,
+    PointedOutcomes,
     Pointer,
     PublishFailure,
     Snapshot,
@@ -19,6 +24,7 @@ from domain.ports import (
     UserChange,
 )
 from tests.builders import NOW, RULES, register, uid, works
+from tests.persistence import shards
 from worker.relay import PAGE, Relay, RelayPolicy
 from worker.rounds import decide_round
 
@@ -39,23 +45,69 @@ class Topic(MemoryEventPublisher):
     """A topic that can refuse."""
 
     refusal: PublishFailure | None = None
+    on_publish: Callable[[], None] = staticmethod(lambda: None)
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
         """Refuse everything when told to."""
+        self.on_publish()
         if self.refusal:
             return dict.fromkeys((m.event_id for m in messages), self.refusal)
         return super().publish(messages)
 
 
+class DamagedOutbox(MemoryOutbox):
+    """An outbox some of which cannot be read, as a later format could not."""
+
+    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int]) -> None:
+        """Start undamaged."""
+        super().__init__(store, choose_shard)
+        self.unreadable_pointers: set[str] = set()
+        """By sort key."""
+        self.unreadable_users: set[str] = set()
+        """By user id: all their outcomes."""
+        self.errors: dict[str, Exception] = {}
+        """What is raised instead of reading a user's outcomes or scrubbing them, by user id."""
+
+    def pending(
+        self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
+    ) -> OutboxPage:
+        """Say of some pointers only where they are."""
+        page = super().pending(before, limit, after)
+        bad = [p for p in page.pointers if p.sort_key in self.unreadable_pointers]
+        return OutboxPage(
+            tuple(pointer for pointer in page.pointers if pointer not in bad),
+            tuple(OutboxPosition(pointer.partition, pointer.sort_key) for pointer in bad),
+            page.last,
+        )
+
+    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+        """Give some outcomes for unreadable, and fail at others."""
+        found = dict(super().outcomes(pointers).found)
+        for key in found:
+            self._fail(key.user_id)
+        bad = {key for key in found if key.user_id in self.unreadable_users}
+        return PointedOutcomes({k: o for k, o in found.items() if k not in bad}, bad)
+
+    def scrub(self, user_id: str) -> int:
+        """Leave some as they are, and fail at others."""
+        self._fail(user_id)
+        return 1 if user_id in self.unreadable_users else super().scrub(user_id)
+
+    def _fail(self, user_id: str | None) -> None:
+        if user_id in self.errors:
+            raise self.errors[user_id]
+
+
 class World:
-    """A relay and what it works on; the memory outbox has one shard here."""
+    """A relay and what it works on; each look is at the next shard."""
 
     def __init__(self) -> None:
         """Start with an empty outbox."""
+        self.shards = shards()
         self.store = MemoryStore()
         self.clock = MovingClock()
         self.topic = Topic()
-        self.outbox = MemoryOutbox(self.store)
+        self.outbox = DamagedOutbox(self.store, self.shards.__next__)
         self.relay = Relay(self.outbox, self.topic, self.clock, RelayPolicy(0.01, AGE))
 
     def commit(self, *names: str) -> list[Outcome]:
@@ -67,9 +119,17 @@ class World:
         return [outcome for change in changes for outcome in change.outcomes]
 
     def look_everywhere(self) -> None:
-        """Look at random shards until every one was surely looked at."""
-        for _ in range(200):
+        """Look at every shard once."""
+        for _ in range(8):
             self.relay.run_once()
+
+    def erase(self, name: str) -> None:
+        """Commit an erasure, and publish nothing."""
+        user = MemoryUserRepository(self.store).get(uid(name))
+        assert user is not None
+        erasure = works((EraseUser(), name), name=f"erasure of {name}")
+        [draft] = decide_round(erasure, Snapshot(users={uid(name): user}), RULES).drafts
+        MemoryUserRepository(self.store).commit([draft.change()], NOW)
 
 
 @pytest.fixture
@@ -136,16 +196,107 @@ def test_a_pointer_whose_outcome_is_missing_is_parked_never_deleted(world: World
 def test_an_erased_users_data_are_scrubbed_and_the_job_is_closed(world: World) -> None:
     """Also from the events that were stored before."""
     world.commit("ada")
-    erasure = works((EraseUser(), "ada"), name="erasure")
-    ada = MemoryUserRepository(world.store).get(uid("ada"))
-    assert ada is not None
-    [draft] = decide_round(erasure, Snapshot(users={uid("ada"): ada}), RULES).drafts
-    MemoryUserRepository(world.store).commit([draft.change()], NOW)
+    world.erase("ada")
     world.clock.time = NOW + timedelta(minutes=5)
     world.look_everywhere()
     assert world.store.pointers == {}
     stored = [event.data for outcome in world.store.outcomes.values() for event in outcome.events]
     assert stored == [{"email": None}, {}]
+
+
+@pytest.fixture
+def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pointer goes to the same shard."""
+    monkeypatch.setattr("adapters.memory.commit.random_shard", lambda: 0)
+
+
+def published_to(world: World) -> set[str]:
+    """Give whom events were published about."""
+    return {event.user_id for event in world.topic.published}
+
+
+STUCK = [f"stuck{n}" for n in range(PAGE * 2 + 3)]
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize(
+    "what", ["pointer", "outcome", "scrub job", "bug", "bug in a scrub job", "outage"]
+)
+def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None:
+    """In one look, past more than a page of it; and it stays, to be done when it can be."""
+    for name in STUCK:
+        world.commit(name)
+    if "scrub job" in what:
+        world.outbox.close([*world.store.pointers.values()])
+        for name in STUCK:
+            world.erase(name)
+        jobs = [p for p in world.store.pointers.values() if p.kind is JobKind.SCRUB]
+        world.outbox.close([p for p in world.store.pointers.values() if p not in jobs])
+    stuck = set(world.store.pointers)
+    ids = {uid(name) for name in STUCK}
+    if what == "pointer":
+        world.outbox.unreadable_pointers = {sort_key for _, sort_key in stuck}
+    elif what in {"outcome", "scrub job"}:
+        world.outbox.unreadable_users = ids
+    else:
+        error = StoreUnavailableError("down") if what == "outage" else KeyError("a bug")
+        world.outbox.errors = dict.fromkeys(ids, error)
+    world.commit("healthy")
+    world.clock.time = NOW + timedelta(minutes=5)
+    with capture_logs() as logs:
+        assert world.relay.run_once() == 1
+    assert published_to(world) == {uid("healthy")}
+    assert set(world.store.pointers) == stuck
+    unreadable = [line["pointers"] for line in logs if line["event"] == "outbox_unreadable"]
+    told = [line["pointer"] for line in logs if line["event"].startswith("outbox_pointer_")]
+    if what in {"pointer", "outcome", "scrub job"}:
+        assert (unreadable, told) == ([len(STUCK)], [])
+    else:
+        assert (unreadable, len(told)) == ([], len(STUCK))
+    world.outbox.unreadable_pointers = world.outbox.unreadable_users = set()
+    world.outbox.errors = {}
+    world.look_everywhere()
+    assert world.store.pointers == {}
+    assert published_to(world) >= (set() if "scrub job" in what else ids)
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_an_outcome_that_is_missing_beside_one_that_cannot_be_read_is_not_parked(
+    world: World,
+) -> None:
+    """The worker that can read the one decides about both."""
+    world.commit("ada", "eve")
+    world.outbox.unreadable_users = {uid("ada")}
+    for key in [key for key in world.store.outcomes if key.user_id == uid("eve")]:
+        del world.store.outcomes[key]
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.look_everywhere()
+    assert world.outbox.status().parked == ()
+    world.outbox.unreadable_users = set()
+    world.look_everywhere()
+    [parked] = world.outbox.status().parked
+    assert "missing" in str(parked.parked_because)
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_look_ends_between_two_pointers_when_the_relay_is_stopped(world: World) -> None:
+    """However much the shard holds."""
+    for name in STUCK:
+        world.commit(name)
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.on_publish = world.relay.stop
+    assert world.relay.run_once() == 1
+    assert len(world.store.pointers) == len(STUCK) - 1
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_look_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a shard that never ends is for the next look."""
+    monkeypatch.setattr("worker.relay.MAX_PAGES", 2)
+    for name in STUCK:
+        world.commit(name)
+    world.clock.time = NOW + timedelta(minutes=5)
+    assert [world.relay.run_once() for _ in range(9)] == [PAGE * 2, *[0] * 7, 3]
 
 
 def test_the_thread_outlives_what_it_meets_and_stops_when_told(
