@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError, ParamValidationError
 
+from adapters.aws import FIFO_SUFFIX, error_code
 from domain.ports import EventMessage, EventPublisher, PublishFailure
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
 PATIENCE = 2.0
 """Seconds after which a batch is not tried again: the topic hangs; the outbox has the events."""
 
-_FIFO = ".fifo"
 # What XML 1.0 does not allow, and so no SNS text: https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -79,7 +79,7 @@ class SnsPublisher(EventPublisher):
         self._client = client
         self._topic = topic
         self._arn: str | None = None
-        self._fifo = topic.endswith(_FIFO)
+        self._fifo = topic.endswith(FIFO_SUFFIX)
         self._sleep = sleep
         self._jitter = jitter
 
@@ -232,13 +232,13 @@ def _of_result(result: dict[str, Any] | None) -> _Verdict:
 
 def _of_exception(error: Exception) -> _Verdict:
     """Judge a call that failed as a whole."""
+    code = error_code(error)
     if isinstance(error, ClientError):
         problem = error.response.get("Error", {})
-        code = str(problem.get("Code"))
         if "TopicArn" in str(problem.get("Message")):  # the set-up, not an event, is wrong
             return _Verdict(PublishFailure(code, permanent=False), again=False)
         return _verdict(code, content=_CONTENT.search(code) is not None)
-    return _verdict(type(error).__name__, content=isinstance(error, ParamValidationError))
+    return _verdict(code, content=isinstance(error, ParamValidationError))
 
 
 def _verdict(code: str, *, content: bool) -> _Verdict:
