@@ -99,6 +99,7 @@ def _outbox(status: OutboxStatus) -> dict[str, Any]:
             {"recorded_at": render_time(p.recorded_at), "reason": p.parked_because}
             for p in status.parked
         ],
+        "unreadable": status.unreadable,
     }
 
 
@@ -134,4 +135,6 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     if outbox["parked"]:
         reasons = sorted({output.printable(pointer["reason"]) for pointer in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"
-    return Text(text, style="yellow" if outbox["parked"] else "")
+    if outbox["unreadable"]:
+        text += f", {outbox['unreadable']} that cannot be read"
+    return Text(text, style="yellow" if outbox["parked"] or outbox["unreadable"] else "")
