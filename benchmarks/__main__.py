@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ def main() -> None:
     size = QUICK if options.quick else FULL if options.million else DEFAULT
     # a quick run is for a look, and does not take the place of a whole one
     results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))  # and stop all
     os.environ.update(REGION | CREDENTIALS)  # no account of anybody's
     logs.configure("json", "ERROR")
     _install_node_packages()

@@ -28,6 +28,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "bench
 POLL_SECONDS = 0.02
 READY_SECONDS = 40.0
 RUN_SECONDS = 90.0
+LAST_LINES = 10
 LIGHT_INTERVAL = 0.05
 """Seconds between two commands at light load."""
 
@@ -108,10 +109,14 @@ class Session:
 
     def __enter__(self) -> Self:
         """Make the table, start the contestant and wait until it receives; warm it up."""
-        self._make_table()
-        self._prepare()
-        self._start()
-        self._work(self._plan.warm_up)
+        try:
+            self._make_table()
+            self._prepare()
+            self._start()
+            self._work(self._plan.warm_up)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -259,7 +264,7 @@ class Session:
 
     def _failed(self, what: str) -> BenchmarkError:
         log = self._folder / f"{self._contestant.key}.log"
-        lines = log.read_text(errors="replace").splitlines()[-20:]
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         return BenchmarkError("\n".join([f"{self._contestant.title} {what}", *lines]))
 
     def _write_units(self, workload: Workload, batch: float) -> float:
