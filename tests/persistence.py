@@ -9,11 +9,11 @@ from itertools import cycle
 from domain import events as e
 from domain.errors import RejectionCode
 from domain.model import Session, TwoFactor, User
+from domain.outbox import Outbox
 from domain.ports import (
     CommandKey,
     CommitReport,
     LoadRequest,
-    Outbox,
     Outcome,
     Pointer,
     Status,

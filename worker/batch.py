@@ -14,13 +14,13 @@ from datetime import timedelta
 
 import structlog
 
+from domain.outbox import Outbox
 from domain.ports import (
     Clock,
     CommandKey,
     CommitReport,
     EventPublisher,
     LoadRequest,
-    Outbox,
     Outcome,
     Pointer,
     Snapshot,

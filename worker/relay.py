@@ -16,11 +16,11 @@ from enum import Enum, auto
 
 import structlog
 
+from domain.outbox import Outbox
 from domain.ports import (
     Clock,
     EventPublisher,
     JobKind,
-    Outbox,
     Pointer,
     StoreUnavailableError,
 )

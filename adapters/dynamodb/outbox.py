@@ -19,14 +19,10 @@ from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, Scrubber
 from adapters.dynamodb.verdict import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.writes import TableDeletes
+from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
 from domain.ports import (
     CommandKey,
-    Outbox,
-    OutboxPage,
-    OutboxPosition,
-    OutboxStatus,
     Outcome,
-    PointedOutcomes,
     Pointer,
 )
 from domain.values import render_time

@@ -7,12 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from adapters.memory.store import PARKED, MemoryStore, copy_outcome, random_shard
+from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
 from domain.ports import (
-    Outbox,
-    OutboxPage,
-    OutboxPosition,
-    OutboxStatus,
-    PointedOutcomes,
     Pointer,
 )
 from domain.values import render_time

@@ -13,7 +13,8 @@ from adapters import aws
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, MalformedItemError
 from adapters.dynamodb.provision import provision_table
 from domain import events as e
-from domain.ports import CommandKey, JobKind, LoadRequest, OutboxPosition, Pointer
+from domain.outbox import OutboxPosition
+from domain.ports import CommandKey, JobKind, LoadRequest, Pointer
 from tests.builders import NOW, uid
 from tests.persistence import (
     LATER,

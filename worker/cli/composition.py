@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-    from domain.ports import Outbox, UserRepository
+    from domain.outbox import Outbox
+    from domain.ports import UserRepository
 
 C = TypeVar("C", bound="BaseClient")
 

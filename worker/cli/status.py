@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from domain.ports import OutboxStatus
+from domain.outbox import OutboxStatus
 from domain.values import render_time
 from worker.cli import composition, output
 from worker.cli.errors import CliError, ExitCode

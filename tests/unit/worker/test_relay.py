@@ -9,14 +9,12 @@ from structlog.testing import capture_logs
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.commands import EraseUser
+from domain.outbox import OutboxPage, OutboxPosition, PointedOutcomes
 from domain.ports import (
     Clock,
     EventMessage,
     JobKind,
-    OutboxPage,
-    OutboxPosition,
     Outcome,
-    PointedOutcomes,
     Pointer,
     PublishFailure,
     Snapshot,
