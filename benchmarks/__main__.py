@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ def main() -> None:
     sizes.add_argument("--quick", action="store_true", help="one short round, under two minutes")
     sizes.add_argument("--million", action="store_true", help="a table of a million users too")
     parser.add_argument("--results", type=Path, help="where to write (default: benchmarks/results)")
+    parser.add_argument("--rounds", type=int, help="how often each takes its turn (default: 3)")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL if options.million else DEFAULT
+    size = replace(size, rounds=options.rounds or size.rounds)
     # a quick run is for a look, and does not take the place of a whole one
     results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))  # and stop all

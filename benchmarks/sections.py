@@ -36,7 +36,7 @@ class Size:
 
 
 QUICK = Size(rounds=1, seconds=0.8, light=20, processes=(1, 2), users=(1_000,))
-DEFAULT = Size(rounds=3, seconds=2.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
+DEFAULT = Size(rounds=3, seconds=1.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
 FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
 
 
@@ -54,9 +54,8 @@ def run_all(size: Size, folder: Path) -> Iterator[Section]:
     """Run every comparison."""
     yield _side_by_side(size, folder)
     yield _scaling(size, folder)
-    if size.rounds > 1:
+    if len(size.users) > 1:  # not for a quick look
         yield _without_emulator(size, folder)
-    if len(size.users) > 1:
         yield _users(size, folder)
 
 
