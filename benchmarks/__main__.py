@@ -24,6 +24,7 @@ from benchmarks.sections import DEFAULT, FULL, QUICK, Section, run_all
 from worker import logs
 
 RESULTS = HERE / "results"
+TABLE = "results.md"
 
 
 def main() -> None:
@@ -44,23 +45,24 @@ def main() -> None:
     logs.configure("json", "ERROR")
     _install_node_packages()
     about, began = _about(), time.monotonic()
+    sections: list[Section] = []
     with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
         try:
-            sections = list(run_all(size, Path(folder)))
+            for section in run_all(size, Path(folder)):
+                sections.append(section)
+                about["minutes"] = round((time.monotonic() - began) / 60, 1)
+                _write(results, about, sections)  # what there is, should the rest fail
         except BenchmarkError as error:
             raise SystemExit(f"bench: {error}") from None
-    about["minutes"] = round((time.monotonic() - began) / 60, 1)
-    _write(results, about, sections)
+    print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
 
 
 def _write(folder: Path, about: dict[str, Any], sections: list[Section]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     raw = {"about": about, "sections": [asdict(section) for section in sections]}
-    table = report.render(about, sections)
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    (folder / "results.md").write_text(table)
+    (folder / TABLE).write_text(report.render(about, sections))
     (folder / "throughput.svg").write_text(plot.render(sections))
-    print(f"\n{table}\nwritten to {folder}/results.json, results.md, throughput.svg")
 
 
 def _about() -> dict[str, Any]:
@@ -85,7 +87,6 @@ def _about() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": processor,
         "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
     }
 
 

@@ -18,13 +18,14 @@ from adapters.dynamodb.provision import provision_table
 from benchmarks.endpoints import Endpoints
 from benchmarks.lineup import PREPARED, Contestant
 from benchmarks.prepared import Recorder, units_a_command
-from benchmarks.processes import ProcessGroup
+from benchmarks.processes import ProcessGroup, machine_cpu_seconds
 from benchmarks.raw_requests import raw_batches
 from benchmarks.workload import REGISTER, CelerySender, Command, Workload, as_cloud_event
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"
 REGION = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
+CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.02
 READY_SECONDS = 40.0
 RUN_SECONDS = 90.0
@@ -69,6 +70,8 @@ class Result:
     """The same of the emulators."""
     busy: float
     """The share of all cores' time that both used."""
+    others: float
+    """The share that everything else on the machine used, the benchmark's driver too."""
     calls: float
     """AWS calls a command; receives that brought nothing are left out."""
     operations: dict[str, int]
@@ -131,9 +134,11 @@ class Session:
         assert self._processes is not None
         bodies = [self._render(command) for command in workload.commands]
         cpu, servers = self._processes.cpu_seconds(), self._endpoints.cpu_seconds()
+        machine = machine_cpu_seconds()
         record, began = self._load_and_wait(bodies, workload.answers)
         cpu = self._processes.cpu_seconds() - cpu
         servers = self._endpoints.cpu_seconds() - servers
+        machine = machine_cpu_seconds() - machine
         count = len(workload.commands)
         seconds = max(record["last_deleted"], record["last_published"]) - began
         calls: dict[str, int] = record["calls"]
@@ -150,7 +155,8 @@ class Session:
             per_second=count / seconds,
             cpu_ms=cpu * 1000 / count,
             servers_cpu_ms=servers * 1000 / count,
-            busy=(cpu + servers) / seconds / (os.cpu_count() or 1),
+            busy=(cpu + servers) / seconds / CORES,
+            others=max(0.0, machine - cpu - servers) / seconds / CORES,
             calls=made / count,
             operations=calls,
             batch=count / served,

@@ -17,6 +17,14 @@ _STAT_SESSION, _STAT_CPU = 3, slice(11, 15)
 """Fields of /proc/PID/stat after the name: session; user, system and reaped children's ticks."""
 
 
+def machine_cpu_seconds() -> float:
+    """Give the processor time that everything on this machine used, and what was stolen from it."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (
+        int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
 class ProcessGroup:
     """Processes of one contestant or server, each a session of its own with what it starts."""
 

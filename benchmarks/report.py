@@ -48,19 +48,21 @@ WHO: Column = ("contestant", lambda row: row.results[0].title)
 RATE: Column = ("commands/s", lambda row: row.spread("per_second"))
 CPU: Column = ("CPU ms a command", lambda row: row.spread("cpu_ms", 2))
 SERVERS: Column = ("emulators' CPU ms", lambda row: f"{row.median('servers_cpu_ms'):.2f}")
+OTHERS: Column = ("by others", lambda row: f"{PERCENT * row.median('others'):.0f}%")
 BUSY: Column = ("cores busy", lambda row: f"{PERCENT * row.median('busy'):.0f}%")
 CALLS: Column = ("AWS calls a command", lambda row: f"{row.median('calls'):.2f}")
 UNITS: Column = ("write units a command", lambda row: f"{row.median('write_units'):.1f}")
 LATENCY: Column = ("p50 / p99 ms, light load", lambda row: f"{row.latency(50)} / {row.latency(99)}")
 MEMORY: Column = ("memory MB", lambda row: f"{row.median('memory_mb'):.0f}")
 START: Column = ("start s", lambda row: f"{row.median('start_seconds'):.1f}")
-WORK = (WHO, RATE, CPU, CALLS, UNITS, SERVERS, BUSY)
+WORK = (WHO, RATE, CPU, CALLS, UNITS, SERVERS, BUSY, OTHERS)
 
 
 def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
     """Write everything as Markdown."""
     found = {section.key: section for section in sections}
-    parts = [_heading(about)]
+    others = median(result.others for section in sections for result in section.results)
+    parts = [_heading(about, others)]
     side = found["side-by-side"]
     parts.append(f"## Side by side, on {side.dynamodb}")
     for workload in (REGISTERING, UPDATING, MIX):
@@ -72,13 +74,14 @@ def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
         rows = rows_of(section, REGISTERING)
         parts.append(
             f"## No emulator in the way: registrations, DynamoDB stands for {section.dynamodb}\n\n"
-            + _table((WHO, RATE, CPU, CALLS, SERVERS, BUSY), rows.values())
+            + _table((WHO, RATE, CPU, CALLS, SERVERS, BUSY, OTHERS), rows.values())
         )
     if section := found.get("scaling"):
         rows = rows_of(section, REGISTERING)
         parts.append(
             "## Scaling: registrations, 5 to 15 ms a call, DynamoDB stands for "
-            f"{section.dynamodb}\n\n" + _table((WHO, RATE, CPU, BUSY, LATENCY), rows.values())
+            f"{section.dynamodb}\n\n"
+            + _table((WHO, RATE, CPU, BUSY, OTHERS, LATENCY), rows.values())
         )
     if section := found.get("users"):
         for workload in (REGISTERING, UPDATING):
@@ -88,11 +91,12 @@ def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _heading(about: dict[str, Any]) -> str:
+def _heading(about: dict[str, Any], others: float) -> str:
     return (
         f"# Benchmark results\n\n`{about['command']}`, {about['date']}, "
         f"{about['minutes']} minutes, commit {about['commit']}, Python {about['python']}, "
-        f"{about['cores']} cores of {about['processor']}, load before {about['load_before']}.\n"
+        f"{about['cores']} cores of {about['processor']}; everything else on the machine used "
+        f"{PERCENT * others:.0f}% of them meanwhile.\n"
         "Medians over the rounds (least-most). How to read it: docs/benchmark.md."
     )
 

@@ -191,7 +191,7 @@ def _warm_up(aws: Endpoints, folder: Path) -> None:
     """Let Java compile what the contestants use, which takes it some thousand calls."""
     with suppress(BenchmarkError):
         for contestant in (lineup.floor(2), lineup.node(2) or lineup.plain_celery(2)):
-            plan = _plan(contestant, replace(QUICK, seconds=3.0), (REGISTERING, UPDATING))
+            plan = _plan(contestant, replace(QUICK, seconds=1.5), (REGISTERING, UPDATING))
             with Session(aws, contestant, plan, folder) as session:
                 for workload in plan.workloads:
                     session.measure(workload, 0)
