@@ -79,9 +79,7 @@ def _about() -> dict[str, Any]:
         if line.startswith("model name"):
             processor = line.partition(":")[2].strip()
     return {
-        "command": " ".join(
-            ["make bench", *([f"ARGS={' '.join(sys.argv[1:])}"] * bool(sys.argv[1:]))]
-        ),
+        "command": "make bench" + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "python": platform.python_version(),

@@ -38,6 +38,7 @@ _EMULATOR = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",  # the name that JavaScript's SDK reads
 }
 
 

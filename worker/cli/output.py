@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from domain.events import CommandHadNoEffect
 from domain.ports import Outcome
 from domain.values import render_time
 from worker.cli.received import ReceivedEvent
@@ -116,6 +117,8 @@ def outcome_text(outcome: Outcome) -> Text:
     """Write how a command ended, in a word or two."""
     if outcome.code is not None:
         return Text(f"rejected {outcome.code}", style="red")
+    if any(event.type == CommandHadNoEffect.type for event in outcome.events):
+        return Text("accepted, no effect", style="green")
     return Text("accepted", style="green")
 
 

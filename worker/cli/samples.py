@@ -63,7 +63,7 @@ class _Person:
         self.session_id = str(uuid4())
         self.tokens = [_token_hash() for _ in range(3)]
         self.registration = {
-            "email": f"{first_name.lower()}{mark}@example.com",
+            "email": f"{first_name.lower()}{mark}@example.org",
             "first_name": first_name,
             "last_name": last_name,
             "password_hash": password_hash,

@@ -130,7 +130,8 @@ def report(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
         missing = len(outcomes) - len(known)
         output.stderr().print(
             f"error: no outcome of {missing} of {len(outcomes)} commands in time; "
-            "is a worker running? see `user-worker status`"
+            "is a worker running? see `user-worker status`; "
+            "to a user who is unknown, the answer takes a minute"
         )
         return ExitCode.TIMEOUT
     rejected = any(outcome.status is Status.REJECTED for outcome in known)

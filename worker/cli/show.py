@@ -39,7 +39,7 @@ def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as
 def show_user(who: str, *, history: bool, as_json: bool) -> int:
     """Print a user; give the exit code."""
     email = _address(who) if "@" in who else None
-    user_id = None if email else _id(who, "USER_ID")
+    user_id = None if email else _id(who, "a user who is not named by an e-mail address")
     repository = composition.aws().repository
     user = repository.get_by_email(email) if email else repository.get(user_id or "")
     if user is None:
@@ -113,7 +113,7 @@ def _id(text: str, what: str) -> str:
         return parse_id(text)
     except InvalidValueError as error:
         raise UsageError(
-            f"{what} {error}", "such as 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
+            f"{what} {error}", "write it like 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
         ) from None
 
 

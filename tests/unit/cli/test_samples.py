@@ -58,4 +58,4 @@ def test_two_streams_share_no_id_and_with_a_mark_no_address() -> None:
     one, two = samples(), samples("-x")
     assert not {s.command_id for s in one} & {s.command_id for s in two}
     assert not {s.user_id for s in one} & {s.user_id for s in two}
-    assert "ada-x@example.com" in two[0].body
+    assert "ada-x@example.org" in two[0].body
