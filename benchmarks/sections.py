@@ -35,7 +35,7 @@ class Size:
     users: tuple[int, ...]
 
 
-QUICK = Size(rounds=1, seconds=0.8, light=20, processes=(1, 2), users=(1_000,))
+QUICK = Size(rounds=1, seconds=0.6, light=15, processes=(1, 2), users=(1_000,))
 DEFAULT = Size(rounds=3, seconds=1.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
 FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
 
