@@ -30,8 +30,9 @@ def test_an_arn_is_the_topic_that_its_name_is(by_name: Settings) -> None:
     provision_for_development(by_arn)
 
     assert Aws(by_arn).topic_arn == arn
-    topics = boto3.client("sns").list_topics()["Topics"]
-    assert [t["TopicArn"] for t in topics if t["TopicArn"].endswith(by_name.events_topic)] == [arn]
+    pages = boto3.client("sns").get_paginator("list_topics").paginate()
+    topics = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
+    assert [topic for topic in topics if topic.endswith(by_name.events_topic)] == [arn]
 
 
 def test_an_arn_of_no_topic_is_missing(by_name: Settings) -> None:
