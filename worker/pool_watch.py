@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.bootsteps import StartStopStep
+from celery.worker import state
 from kombu.asynchronous import Hub
 
 INTERVAL = 0.25
@@ -24,4 +25,10 @@ class PoolWatch(StartStopStep):
 
     def register_with_event_loop(self, worker: Any, hub: Hub) -> None:
         """Look from now on; pools without processes have nothing to look after."""
-        hub.call_repeatedly(INTERVAL, worker.pool.maintain_pool)
+        hub.call_repeatedly(INTERVAL, _look, worker.pool)
+
+
+def _look(pool: Any) -> None:
+    # A cold shutdown has killed the children: new ones would only have to be waited for.
+    if state.should_terminate in (None, False):
+        pool.maintain_pool()
