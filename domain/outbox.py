@@ -57,8 +57,8 @@ class Outbox(Protocol):
     ) -> OutboxPage:
         """Read pointers of one shard recorded before a time, oldest first, `limit` at most.
 
-        The shard is a random one or, to go on, that of `after`, whether or not the pointer that
-        was there still is.
+        The shard is the next of a shuffled round or, to go on, that of `after`, whether or not
+        the pointer that was there still is.
         """
         ...
 

@@ -81,7 +81,7 @@ class Relay:
             self._thread.join(timeout)
 
     def run_once(self) -> int:
-        """Go through one random shard; give how many pointers were worked off.
+        """Go through one shard; give how many pointers were worked off.
 
         What cannot be done now is left, and what is behind it is done all the same.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from random import randrange
+from itertools import cycle
+from random import sample
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
 SHARDS: Final = tuple(table.outbox_partition(shard) for shard in range(table.OUTBOX_SHARDS))
 
 
-def random_shard() -> int:
-    """Choose the shard to look at, so that several relays seldom meet."""
-    return randrange(table.OUTBOX_SHARDS)  # noqa: S311 - no secret
+def shuffled_shards() -> Callable[[], int]:
+    """Give the shards to look at, one a call, over and over.
+
+    In an order of each relay's own, so that several seldom meet; and every shard in its turn, since
+    by chance alone there would be no bound to how long one waits.
+    """
+    return cycle(sample(range(table.OUTBOX_SHARDS), table.OUTBOX_SHARDS)).__next__
 
 
 class DynamoDBOutbox(Outbox):
@@ -50,7 +55,7 @@ class DynamoDBOutbox(Outbox):
         backoff: Backoff = DEFAULT_BACKOFF,
         *,
         page_size: int = PAGE_SIZE,
-        choose_shard: Callable[[], int] = random_shard,
+        choose_shard: Callable[[], int] | None = None,
     ) -> None:
         """Work in `table_name`; `page_size` items at a time are scrubbed."""
         self._client = client
@@ -58,7 +63,7 @@ class DynamoDBOutbox(Outbox):
         self._reads = TableReads(client, table_name, backoff)
         self._deletes = TableDeletes(client, table_name, backoff)
         self._scrubber = Scrubber(client, table_name, self._reads, self._deletes, page_size)
-        self._choose_shard = choose_shard
+        self._choose_shard = choose_shard or shuffled_shards()
 
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from adapters.memory.store import PARKED, MemoryStore, copy_outcome, random_shard
+from adapters.memory.store import PARKED, MemoryStore, copy_outcome, shuffled_shards
 from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
 from domain.ports import (
     Pointer,
@@ -17,10 +17,10 @@ from domain.values import render_time
 class MemoryOutbox(Outbox):
     """The outbox in memory."""
 
-    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int] = random_shard) -> None:
+    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int] | None = None) -> None:
         """Share `store` with the repository that fills it."""
         self._store = store
-        self._choose_shard = choose_shard
+        self._choose_shard = choose_shard or shuffled_shards()
 
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None

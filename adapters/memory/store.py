@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import count
-from random import randrange
+from itertools import count, cycle
+from random import randrange, sample
 from threading import RLock
 from typing import Final
 
@@ -38,5 +38,10 @@ def copy_outcome(outcome: Outcome) -> Outcome:
 
 
 def random_shard() -> int:
-    """Choose a shard."""
+    """Choose the shard of a new pointer."""
     return randrange(SHARDS)  # noqa: S311 - no secret
+
+
+def shuffled_shards() -> Callable[[], int]:
+    """Give the shards to look at, each in its turn, over and over."""
+    return cycle(sample(range(SHARDS), SHARDS)).__next__

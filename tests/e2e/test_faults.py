@@ -158,7 +158,7 @@ def scene(operation: str, endpoint: str, folder: Path) -> Iterator[Scene]:
     settings = {
         "VISIBILITY_TIMEOUT": "8",
         "RELAY_AGE": "1",
-        "RELAY_INTERVAL": "0.2" if operation in RELAYED else "0.5",
+        "RELAY_INTERVAL": "0.2" if operation in RELAYED else "3",
     }
     options = PREFORK if operation in PREFORKED else THREADS
     with (
