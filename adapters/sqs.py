@@ -126,13 +126,20 @@ class SqsCommandQueue:
         for name in (self._name, self._dead_letter_queue):
             self._url(name)
 
-    def receive(self, max_messages: int, wait_seconds: int) -> Sequence[SqsMessage]:
-        """Wait up to `wait_seconds` (0-20) for messages and give up to `max_messages` (1-10)."""
+    def receive(
+        self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
+    ) -> Sequence[SqsMessage]:
+        """Wait up to `wait_seconds` (0-20) for messages and give up to `max_messages` (1-10).
+
+        They stay invisible to others for `visibility_timeout` seconds, or as the queue has it.
+        """
+        visibility = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
         answer = self._call(
             "receive_message",
             self._name,
             MaxNumberOfMessages=max_messages,
             WaitTimeSeconds=wait_seconds,
+            **visibility,
             MessageSystemAttributeNames=ATTRIBUTES,
         )
         now = time()

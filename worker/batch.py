@@ -42,11 +42,13 @@ logger = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 """Commits of one command in one delivery, before it comes back later."""
 
-UNAVAILABLE = Failure("Unavailable", "the store did not answer")
+UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
 CONTENDED = Failure("Contended", "the user was changed by others at the same time")
-UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
+UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log", store=True)
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
+PROBE_ID = "00000000-0000-0000-0000-000000000000"
+"""A command's id that none has."""
 UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
 
 
@@ -85,9 +87,20 @@ class BatchHandler:
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
         """Handle the messages of one receive; give one settlement each, in their order.
 
+        Without messages, only ask the store for a key, to see whether it answers.
         Raises nothing that a message or AWS can cause: such failures are settlements.
         """
+        if not messages:
+            return self._probe()
         return _Batch(messages, self._ports, self._parser, self._policy).run()
+
+    def _probe(self) -> Settlements:
+        try:
+            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, PROBE_ID)}))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the store is no use
+            logger.warning("store_unavailable", reason=str(error))
+            return Settlements((), trouble="store")
+        return Settlements(())
 
 
 class _Batch:
@@ -243,6 +256,8 @@ class _Batch:
             ]
             failures = self._ports.publisher.publish([m for each in messages for m in each])
             if failures:
+                permanent = any(failure.permanent for failure in failures.values())
+                self._settling.deferred = len(failures) == sum(map(len, messages)) and not permanent
                 reasons = sorted({failure.reason for failure in failures.values()})
                 logger.warning("publish_deferred", events=len(failures), reasons=reasons)
             published = [
@@ -252,7 +267,7 @@ class _Batch:
             ]
             if published:
                 self._ports.outbox.close(published)
-        except Exception:  # the pointers stay, and the relay finds them
+        except Exception:  # whatever it is, the pointers stay, and the relay finds them
             logger.exception("publish_deferred")
 
 

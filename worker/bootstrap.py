@@ -28,7 +28,7 @@ from worker.messages import MessageParser
 from worker.relay import Relay, RelayPolicy
 from worker.settings import Settings, load_settings
 from worker.settlement import ReceivedMessage, Settlements
-from worker.transport.options import WAIT_SECONDS
+from worker.transport.options import IDLE_WAIT_SECONDS
 
 PUBLISH_TIMEOUT = 5.0
 """Seconds to wait for the topic's answer; what it does not take then is the relay's."""
@@ -148,4 +148,4 @@ def resources(settings: Settings) -> Resources:
 def command_queue_factory(name: str) -> SqsCommandQueue:
     """Make the queue of a name for the transport, with its dead-letter queue."""
     dead_letter_queue = load_settings().dead_letter_queue
-    return SqsCommandQueue(name, dead_letter_queue, partial(make_client, WAIT_SECONDS))
+    return SqsCommandQueue(name, dead_letter_queue, partial(make_client, IDLE_WAIT_SECONDS))

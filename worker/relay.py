@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 import structlog
@@ -33,6 +33,8 @@ PAGE = 10
 """Pointers read at a time."""
 MAX_PAGES = 100
 """Pages a look: what a shard holds beyond is for the next one."""
+HOPELESS = 3
+"""Pointers in a row of which the topic takes no event; then the look ends, as it is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class _Ending(Enum):
     """Closed, or parked for a person."""
     LEFT = auto()
     """For another look: the topic or the store cannot take it now."""
+    AWAY = auto()
+    """For another look too: the topic took nothing of it."""
     UNREADABLE = auto()
     """For a person or, if the format is a later one, for a newer worker."""
 
@@ -83,20 +87,20 @@ class Relay:
     def run_once(self) -> int:
         """Go through one shard; give how many pointers were worked off.
 
-        What cannot be done now is left, and what is behind it is done all the same.
+        What cannot be done now is left, and what is behind it is done all the same, unless the
+        topic is away.
 
         Raises:
             StoreUnavailableError: the outbox cannot be read now.
         """
         before = self._clock.now() - self._policy.age
         endings: Counter[_Ending] = Counter()
-        after = None
-        for _ in range(MAX_PAGES):
-            page = self._outbox.pending(before, PAGE, after)
-            endings[_Ending.UNREADABLE] += len(page.unreadable)
-            endings.update(self._work_off(page.pointers))
-            after = page.last
-            if after is None or self._stopping.is_set():
+        in_vain = 0
+        for pointer in self._pointers(before, endings):
+            ending = self._do(pointer)
+            endings[ending] += 1
+            in_vain = in_vain + 1 if ending is _Ending.AWAY else 0
+            if in_vain == HOPELESS or self._stopping.is_set():
                 break
         if endings[_Ending.UNREADABLE]:
             logger.warning("outbox_unreadable", pointers=endings[_Ending.UNREADABLE])
@@ -111,11 +115,16 @@ class Relay:
             except Exception:  # the relay must outlive whatever it meets
                 logger.exception("relay_failed")
 
-    def _work_off(self, pointers: Sequence[Pointer]) -> Iterator[_Ending]:
-        for pointer in pointers:
-            if self._stopping.is_set():
+    def _pointers(self, before: datetime, endings: Counter[_Ending]) -> Iterator[Pointer]:
+        """Read one shard, page by page."""
+        after = None
+        for _ in range(MAX_PAGES):
+            page = self._outbox.pending(before, PAGE, after)
+            endings[_Ending.UNREADABLE] += len(page.unreadable)
+            yield from page.pointers
+            after = page.last
+            if after is None:
                 return
-            yield self._do(pointer)
 
     def _do(self, pointer: Pointer) -> _Ending:
         """Do what a pointer asks for; whatever stands in the way concerns this one alone."""
@@ -144,10 +153,12 @@ class Relay:
         refused = sorted({failure.reason for failure in failures.values() if failure.permanent})
         if refused:
             self._park(pointer, f"the topic refuses an event: {', '.join(refused)}")
-        elif not failures:
+        elif failures:
+            return _Ending.AWAY if len(failures) == len(messages) else _Ending.LEFT
+        else:
             self._outbox.close([pointer])
             logger.info("relayed", events=len(messages), commands=len(pointer.commands))
-        return _Ending.DONE if refused or not failures else _Ending.LEFT
+        return _Ending.DONE
 
     def _park(self, pointer: Pointer, reason: str) -> None:
         self._outbox.park(pointer, reason)

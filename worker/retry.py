@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from worker.settlement import Dead, Later, Settlement
 
 MAX_DELAY = 900
-"""Seconds; a quarter of an hour, so that an outage does not use up the receives."""
+"""Seconds; a quarter of an hour. Eleven delays are 23 minutes at least and 47 at most, so that an
+outage of ten minutes does not use up twelve receives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Failure:
     permanent: bool = False
     body: str | None = None
     """What a dead letter carries instead of the body, where that held a secret."""
+    store: bool = False
+    """Whether it is the store that failed, or may be."""
 
 
 Draw = Callable[[float, float], float]
@@ -44,6 +47,10 @@ def settle(failure: Failure, receives: int, max_receives: int, draw: Draw) -> Se
 
 
 def delay(receives: int, draw: Draw) -> int:
-    """Give the seconds until the next try: full jitter below min(2^receives, 900), 1 at least."""
+    """Give the seconds until the next try: min(2^receives, 900), up to half of it taken off.
+
+    Jitter over the whole, from nothing, would let one message in fifty spend twelve receives
+    within ten minutes.
+    """
     ceiling = min(2 ** min(receives, 10), MAX_DELAY)
-    return max(1, round(draw(0, ceiling)))
+    return max(1, round(draw(ceiling / 2, ceiling)))

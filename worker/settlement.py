@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 
 class ReceivedMessage(TypedDict):
@@ -52,32 +52,38 @@ class Dead:
 
 Settlement: TypeAlias = Done | Later | Dead
 
+Trouble: TypeAlias = Literal["store", "topic"]
+"""What was away: the store, so that no command of the batch got anywhere, or the topic, so that
+what was committed is left to the relay."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settlements:
-    """The settlements of one batch, in the order of its messages.
+    """The settlements of one batch, in the order of its messages, and the trouble it met.
 
     Celery gives the parent process the `repr` of a task's result and nothing else, so the
     `repr` is the wire format. (Not a tuple: Celery would look inside one for its `repr`.)
     """
 
     items: tuple[Settlement, ...]
+    trouble: Trouble | None = None
 
     def __repr__(self) -> str:
-        """Give the settlements as JSON."""
-        return json.dumps([_render(item) for item in self.items], separators=(",", ":"))
+        """Give the trouble and the settlements as JSON."""
+        rows = [_render(item) for item in self.items]
+        return json.dumps([self.trouble, rows], separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Settlements:
         """Read back what `repr` wrote.
 
         Raises:
-            ValueError: the text is not such a list.
+            ValueError: the text is not that.
         """
         match json.loads(text):
-            case list(rows):
-                return cls(tuple(_parse(row) for row in rows))
-        raise ValueError("settlements are a JSON list")
+            case [None | "store" | "topic" as trouble, list(rows)]:
+                return cls(tuple(_parse(row) for row in rows), trouble)
+        raise ValueError("settlements are a JSON list: the trouble, and a list")
 
 
 def _render(settlement: Settlement) -> list[str | int | None]:

@@ -9,7 +9,7 @@ import structlog
 
 from domain.ports import Outcome
 from worker.retry import Draw, Failure, settle
-from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements, Trouble
 from worker.work import Work
 
 logger = structlog.get_logger(__name__)
@@ -28,16 +28,21 @@ class Settling:
         self._settlements: dict[int, Settlement] = {}
         self._held_groups: dict[str, tuple[int, Later]] = {}
         """By FIFO group: the first message that comes back later, and when the group does."""
+        self.deferred = False
+        """Whether none of the events that were committed could be published."""
+        self._answered = self._store_failed = False
         self._started = time.perf_counter()
 
     def committed(self, work: Work, outcome: Outcome) -> None:
         """A command was decided, and its outcome is stored."""
+        self._answered = True
         events = [event.type.split(".")[2] for event in outcome.events]
         self._settlements[work.index] = Done()
         self._tell(work, outcome.status, code=outcome.code, events=events, version=outcome.version)
 
     def duplicate(self, work: Work, fingerprint: str) -> None:
         """A command was decided earlier, with this fingerprint; an erased user keeps none."""
+        self._answered = True
         if fingerprint in ("", work.envelope.fingerprint):
             self._settlements[work.index] = Done()
             self._tell(work, "duplicate")
@@ -74,6 +79,7 @@ class Settling:
         )
 
     def _settle(self, index: int, failure: Failure) -> Settlement:
+        self._store_failed |= failure.store
         receives = self._messages[index]["receives"]
         settlement = settle(failure, receives, self._max_receives, self._draw)
         self._settlements[index] = settlement
@@ -91,7 +97,13 @@ class Settling:
 
     def result(self) -> Settlements:
         """Give the settlements, in the order of the messages; a FIFO group has one delay."""
-        return Settlements(tuple(self._final(index) for index in range(len(self._messages))))
+        items = tuple(self._final(index) for index in range(len(self._messages)))
+        return Settlements(items, self._trouble())
+
+    def _trouble(self) -> Trouble | None:
+        if self._store_failed and not self._answered:
+            return "store"
+        return "topic" if self.deferred else None
 
     def _final(self, index: int) -> Settlement:
         settlement = self._settlements[index]

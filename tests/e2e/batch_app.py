@@ -23,12 +23,13 @@ from worker.request import BatchTask
 from worker.settings import load_settings
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 from worker.transport.channel import TASK
+from worker.transport.options import IDLE_WAIT_SECONDS
 
 
 def command_queue(name: str) -> SqsCommandQueue:
     """Make the queue of a name, with the dead-letter queue of the settings."""
-    wait = int(os.environ.get("WAIT_SECONDS", "1"))
-    return SqsCommandQueue(name, load_settings().dead_letter_queue, partial(make_client, wait))
+    client = partial(make_client, IDLE_WAIT_SECONDS)
+    return SqsCommandQueue(name, load_settings().dead_letter_queue, client)
 
 
 # Only the transport is tried here: no table, no topic, no relay.

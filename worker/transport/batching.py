@@ -26,7 +26,7 @@ class Messages(list[ReceivedMessage]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Messages of one receive that become one task."""
+    """Messages of one receive that become one task; or none, see `probe`."""
 
     number: int
     queue: str
@@ -54,6 +54,11 @@ def into_batches(queue: str, messages: Sequence[RawMessage], *, fifo: bool) -> l
         alone.get(_unit(message, fifo=fifo), together).append(message)
     parts = [part for part in (together, *alone.values()) if part]
     return [Batch(next(_numbers), queue, tuple(part)) for part in parts]
+
+
+def probe(queue: str) -> Batch:
+    """Give a batch without messages, which only asks the store whether it answers."""
+    return Batch(next(_numbers), queue, ())
 
 
 def _unit(message: RawMessage, *, fifo: bool) -> str:
@@ -85,7 +90,7 @@ def return_delay(batch: Batch) -> int:
     growing, jittered delays, or a batch that kills its process would spend all its receives
     within seconds.
     """
-    receives = max(message.receives for message in batch.messages)
+    receives = max((message.receives for message in batch.messages), default=0)
     if receives < ALONE_FROM:
         return 0
     return delay(receives, random.uniform)

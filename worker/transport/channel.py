@@ -6,7 +6,7 @@ may call, and `_shutting_down`, which runs in a signal handler on the main threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,10 +17,11 @@ from celery.signals import worker_shutting_down
 from kombu.message import Message
 from kombu.transport.base import StdChannel
 
-from worker.settlement import Later, Settlement, Settlements
+from worker.settlement import Later, Settlements
 from worker.transport.batching import Batch, as_task_argument, return_delay
 from worker.transport.intake import Intake
 from worker.transport.options import Options
+from worker.transport.receiver import Polling
 
 if TYPE_CHECKING:
     from worker.transport.kombu_transport import Transport
@@ -123,8 +124,11 @@ class Channel(StdChannel):
             self._options.queue(queue),
             self.connection.bell.ring,
             buffered=lambda: self._prefetch,
-            visibility_timeout=self._options.visibility_timeout,
-            wait_seconds=self._options.wait_seconds,
+            polling=Polling(
+                wait_seconds=self._options.wait_seconds,
+                visibility_timeout=self._options.visibility_timeout,
+                idle_after=self._options.idle_after,
+            ),
             receivers=self._options.receivers,
         )
         self._intakes[queue] = intake
@@ -174,14 +178,17 @@ class Channel(StdChannel):
     def settle(self, batch: Batch, text: str) -> None:
         """Carry out a task's result; any thread. What it does not say stays unsettled."""
         try:
-            items = Settlements.parse(text).items
+            result = Settlements.parse(text)
         except ValueError:
-            items = ()
-        if len(items) != len(batch.messages):
+            result = None
+        if result is None or len(result.items) != len(batch.messages):
             logger.error("result_unreadable", queue=batch.queue, messages=len(batch.messages))
             return
         self._settled.add(batch.number)
-        self._order(batch, items)
+        intake = self._intakes.get(batch.queue)
+        if intake is not None:  # after a cold shutdown a thread may still come with a result
+            intake.breaker.report(result.trouble)
+            intake.settle(batch, result.items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:
         """Take a batch back from Celery; without a result it becomes visible again."""
@@ -195,13 +202,10 @@ class Channel(StdChannel):
             logger.warning(
                 "batch_unsettled", queue=batch.queue, messages=len(batch.messages), delay=delay
             )
-            self._order(batch, [Later(delay)] * len(batch.messages))
+            intake = self._intakes.get(batch.queue)
+            if intake is not None:
+                intake.settle(batch, [Later(delay)] * len(batch.messages))
         self.deliver()
-
-    def _order(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
-        intake = self._intakes.get(batch.queue)
-        if intake is not None:  # after a cold shutdown a thread may still come with a result
-            intake.settler.settle(zip(batch.receipts, settlements, strict=True))
 
     def basic_reject(self, delivery_tag: int, **_: Any) -> None:
         """As an acknowledgement; nothing is ever sent anew."""

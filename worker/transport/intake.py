@@ -1,15 +1,17 @@
-"""One queue with all that serves it: receivers, buffer, settler."""
+"""One queue with all that serves it: receivers, breaker, buffer, settler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
+from worker.settlement import Settlement
 from worker.transport.batching import Batch
+from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
 from worker.transport.in_flight import InFlight
 from worker.transport.port import CommandQueue
-from worker.transport.receiver import Receiver
+from worker.transport.receiver import Polling, Receiver
 from worker.transport.settler import Settler
 
 FIFO_SUFFIX = ".fifo"
@@ -25,23 +27,24 @@ class Intake:
         on_received: Callable[[], None],
         *,
         buffered: Callable[[], int],
-        visibility_timeout: int,
-        wait_seconds: int,
+        polling: Polling,
         receivers: int,
     ) -> None:
         self.name = name
         self.fifo = name.endswith(FIFO_SUFFIX)
         self.buffer = Buffer(buffered)
-        self.settler = Settler(name, queue, InFlight(visibility_timeout, self.fifo))
+        self.breaker = Breaker(name)
+        self.settler = Settler(name, queue, InFlight(polling.visibility_timeout, self.fifo))
         self._receivers = [
             Receiver(
                 name,
                 queue,
-                self.buffer,
-                self.settler,
                 on_received,
+                buffer=self.buffer,
+                settler=self.settler,
+                breaker=self.breaker,
+                polling=polling,
                 fifo=self.fifo,
-                wait_seconds=wait_seconds,
             )
             for _ in range(receivers)
         ]
@@ -59,6 +62,10 @@ class Intake:
                 return batch
             self.settler.release(batch.receipts)
         return None
+
+    def settle(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
+        """Carry out what became of a batch's messages, in their order. Any thread."""
+        self.settler.settle(zip(batch.receipts, settlements, strict=True))
 
     def shut(self) -> None:
         """Receive no more and let go what has not started. Safe in a signal handler."""

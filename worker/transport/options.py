@@ -13,6 +13,13 @@ from worker.transport.port import CommandQueue, CommandQueueFactory
 WAIT_SECONDS = 5
 """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays
 invisible for a visibility timeout; so shutdown waits for it, and it is short."""
+IDLE_AFTER = 20
+"""Seconds without a message after which a queue is idle."""
+IDLE_WAIT_SECONDS = 20
+"""Length of a long poll of an idle queue: SQS's longest. Shutdown does not wait for it."""
+IDLE_VISIBILITY_TIMEOUT = 10
+"""Seconds for which what such a poll brings is invisible, until the first renewal: so long is a
+message late, at most, that comes just when a shutdown has abandoned the poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,7 @@ class Options:
     visibility_timeout: int
     """Seconds; that of the queues."""
     wait_seconds: int = WAIT_SECONDS
+    idle_after: float = IDLE_AFTER
     receivers: int = 1
     """Receive threads a queue."""
     queues: tuple[str, ...] = ()

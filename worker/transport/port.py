@@ -74,8 +74,13 @@ class CommandQueue(Protocol):
     def check(self) -> None:
         """Raise `LookupError`, naming the queue, when it or its dead-letter queue is missing."""
 
-    def receive(self, max_messages: int, wait_seconds: int) -> Sequence[RawMessage]:
-        """Wait up to `wait_seconds` for messages; give up to `max_messages` of them."""
+    def receive(
+        self, max_messages: int, wait_seconds: int, visibility_timeout: int
+    ) -> Sequence[RawMessage]:
+        """Wait up to `wait_seconds` for messages; give up to `max_messages` of them.
+
+        They stay invisible to others for `visibility_timeout` seconds.
+        """
         ...
 
     def delete(self, receipts: Sequence[str]) -> Failures:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Thread
 from time import monotonic
 
 import structlog
 
-from worker.transport.batching import into_batches
+from worker.transport.batching import into_batches, probe
+from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
-from worker.transport.port import MAX_BATCH, CommandQueue, one_line
+from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
+from worker.transport.port import CommandQueue, one_line
 from worker.transport.settler import Settler
 
 logger = structlog.get_logger(__name__)
@@ -24,6 +27,15 @@ SHORTEST_POLL = 0.1
 """Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
 
 
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How to poll; all in seconds."""
+
+    wait_seconds: int
+    visibility_timeout: int
+    idle_after: float
+
+
 class Receiver:
     """Receives from one queue into its buffer until the buffer is closed. Its thread is its own."""
 
@@ -31,20 +43,24 @@ class Receiver:
         self,
         name: str,
         queue: CommandQueue,
-        buffer: Buffer,
-        settler: Settler,
         on_received: Callable[[], None],
         *,
+        buffer: Buffer,
+        settler: Settler,
+        breaker: Breaker,
+        polling: Polling,
         fifo: bool,
-        wait_seconds: int,
     ) -> None:
         self._name = name
         self._queue = queue
         self._buffer = buffer
         self._settler = settler
+        self._breaker = breaker
         self._on_received = on_received
+        self._polling = polling
         self._fifo = fifo
-        self._wait_seconds = wait_seconds
+        self._idle_since = monotonic()
+        self._abandonable = False
         self._failing_since: float | None = None
         self._failures = 0
         self._thread = Thread(target=self._run, name=f"receiver {name}", daemon=True)
@@ -54,32 +70,56 @@ class Receiver:
         self._thread.start()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the poll under way to end, once the buffer is closed; say whether it did."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Wait for the poll under way to end, once the buffer is closed; say whether it did.
+
+        The long poll of an idle queue is not waited for.
+        """
+        self._thread.join(0 if self._abandonable else seconds)
+        return self._abandonable or not self._thread.is_alive()
 
     def _run(self) -> None:
         while self._buffer.wait_for_room():
-            try:
-                self._receive()
-            except Exception as error:  # noqa: BLE001  # the thread must outlive whatever happens
-                self._failed(error)
-                self._buffer.wait_closed(self._pause())
-            else:
-                self._succeeded()
+            match self._breaker.ask():
+                case Wait(seconds):
+                    self._buffer.wait_closed(seconds)
+                case Probe():
+                    self._buffer.put(probe(self._name))
+                    self._on_received()
+                case Receive(messages):
+                    self._receive(messages)
 
-    def _receive(self) -> None:
+    def _receive(self, most: int) -> None:
+        try:
+            received = self._poll(most)
+        except Exception as error:  # noqa: BLE001  # the thread must outlive whatever happens
+            received = False
+            self._failed(error)
+            self._buffer.wait_closed(self._pause())
+        else:
+            self._succeeded()
+        if not received:
+            self._breaker.received_nothing()
+
+    def _poll(self, most: int) -> bool:
+        """Poll once; say whether it brought anything."""
         began = monotonic()
-        messages = self._queue.receive(MAX_BATCH, self._wait_seconds)
+        wait, visibility = self._polling.wait_seconds, self._polling.visibility_timeout
+        self._abandonable = began - self._idle_since >= self._polling.idle_after
+        if self._abandonable:
+            wait, visibility = IDLE_WAIT_SECONDS, min(visibility, IDLE_VISIBILITY_TIMEOUT)
+        messages = self._queue.receive(most, wait, visibility)
+        self._abandonable = False
         if not messages:
             if monotonic() - began < SHORTEST_POLL:
                 self._buffer.wait_closed(SHORTEST_POLL)
-            return
-        self._settler.hold(messages)
+            return False
+        self._idle_since = monotonic()
+        self._settler.hold(messages, visibility)
         for batch in into_batches(self._name, messages, fifo=self._fifo):
             if not self._buffer.put(batch):  # shutdown began during the poll
                 self._settler.release(batch.receipts)
         self._on_received()
+        return True
 
     def _pause(self) -> float:
         longest: float = min(FIRST_PAUSE * 2 ** min(self._failures, 20), LONGEST_PAUSE)

@@ -53,9 +53,9 @@ class Settler:
         """Have the settler's thread run something."""
         self._inbox.put(action)
 
-    def hold(self, messages: Sequence[RawMessage]) -> None:
-        """Take charge of messages just received."""
-        self.post(partial(self._in_flight.hold, messages, monotonic()))
+    def hold(self, messages: Sequence[RawMessage], visibility_timeout: int) -> None:
+        """Take charge of messages just received, invisible for so many seconds."""
+        self.post(partial(self._in_flight.hold, messages, monotonic(), visibility_timeout))
 
     def settle(self, orders: Iterable[tuple[str, Settlement]]) -> None:
         """Carry out the settlements of receipts."""

@@ -23,9 +23,9 @@ from domain.ports import (
     UserChange,
 )
 from tests.builders import NOW, PASSWORD, message, uid
-from worker.batch import MAX_ATTEMPTS, BatchHandler, BatchPolicy, Ports
+from worker.batch import MAX_ATTEMPTS, PROBE_ID, BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser, render_command
-from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 
 
 class FixedClock(Clock):
@@ -397,7 +397,44 @@ def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> Non
     ]
 
 
-def test_an_empty_batch_is_no_work(world: World) -> None:
-    """Nothing is read or written."""
-    assert world.handle() == []
-    assert world.repository.loads == []
+def test_an_empty_batch_asks_whether_the_store_answers(world: World) -> None:
+    """It is how an outage's end is found out without receiving anything."""
+    assert world.handler.handle([]) == Settlements(())
+    [request] = world.repository.loads
+    assert [*request.outcomes] == [CommandKey(None, PROBE_ID)]
+    for error in (StoreUnavailableError("down"), KeyError("a bug")):
+        world.repository.load_errors = [error]
+        assert world.handler.handle([]) == Settlements((), trouble="store")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("down"), KeyError("a bug")])
+def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(
+    world: World, error: Exception
+) -> None:
+    """Read or write, all at once or one by one."""
+    world.repository.load_errors = [error]
+    assert world.handler.handle([registration("ada")]).trouble == "store"
+    world.repository.commit_reports = [CommitReport((), {}, {0: error, 1: error})]
+    both = [registration("ada"), registration("eve")]
+    assert world.handler.handle(both).trouble == "store"
+
+
+def test_a_batch_of_which_something_got_through_reports_no_trouble(world: World) -> None:
+    """One user's throttled partition is no outage; nor is what was known before, or junk."""
+    error = StoreUnavailableError("throttled")
+    pointer = Pointer("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
+    world.repository.commit_reports = [CommitReport((pointer,), {}, {0: error})]
+    both = [registration("ada"), registration("eve", id="e")]
+    assert world.handler.handle(both).trouble is None
+    done = registration("bob")
+    assert world.handler.handle([done]).trouble is None
+    assert world.handler.handle([done]).trouble is None
+    assert world.handler.handle([message("nonsense")]).trouble is None
+
+
+def test_a_batch_of_which_nothing_was_published_reports_the_topic(world: World) -> None:
+    """Then what comes is committed and left to the relay, so it had better come slowly."""
+    world.publisher.down = True
+    assert world.handler.handle([registration("ada")]).trouble == "topic"
+    world.publisher.down = False
+    assert world.handler.handle([registration("eve")]).trouble is None

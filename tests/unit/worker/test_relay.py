@@ -23,7 +23,7 @@ from domain.ports import (
 )
 from tests.builders import NOW, RULES, register, uid, works
 from tests.persistence import shards
-from worker.relay import PAGE, Relay, RelayPolicy
+from worker.relay import HOPELESS, PAGE, Relay, RelayPolicy
 from worker.rounds import decide_round
 
 AGE = timedelta(seconds=30)
@@ -315,3 +315,19 @@ def test_the_thread_outlives_what_it_meets_and_stops_when_told(
     assert enough.wait(5)
     world.relay.stop()
     assert not any(thread.name == "relay" for thread in threading.enumerate())
+
+
+def test_a_look_ends_when_the_topic_takes_nothing(world: World) -> None:
+    """Otherwise an outage's backlog would be tried pointer by pointer, each with its patience."""
+    names = [f"user-{number}" for number in range(10 * 8 * HOPELESS)]
+    for name in names:
+        world.commit(name)
+    world.clock.time = NOW + timedelta(minutes=5)
+    tries: list[None] = []
+    world.topic.on_publish = lambda: tries.append(None)
+    world.topic.refusal = PublishFailure("Unavailable", permanent=False)
+    world.look_everywhere()
+    assert 0 < len(tries) <= 8 * HOPELESS
+    world.topic.refusal = None
+    world.look_everywhere()
+    assert len(world.topic.published) == len(names)

@@ -41,7 +41,12 @@ def test_a_failure_is_dead_when_permanent_or_on_the_last_receive_and_else_later(
 
 
 @pytest.mark.parametrize("receives", [1, 5, 12, 1_000_000])
-def test_the_delay_has_full_jitter_but_is_never_zero(receives: int) -> None:
+def test_the_delay_is_jittered_by_half_and_never_zero(receives: int) -> None:
     """A delay of nothing would make a tight loop; a huge count must not overflow."""
-    assert delay(receives, lowest) == 1
-    assert 1 <= delay(receives, highest) <= MAX_DELAY
+    assert 1 <= delay(receives, lowest) <= delay(receives, highest) <= MAX_DELAY
+    assert delay(receives, lowest) == delay(receives, highest) // 2
+
+
+def test_ten_minutes_of_failures_do_not_use_up_the_receives_even_with_the_worst_luck() -> None:
+    """Eleven delays lie before the twelfth receive, after which a message is dead."""
+    assert sum(delay(receives, lowest) for receives in range(1, 12)) > 600

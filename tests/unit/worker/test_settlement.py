@@ -5,7 +5,7 @@ from celery.utils.saferepr import saferepr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.settlement import Dead, Done, Later, Settlement, Settlements
+from worker.settlement import Dead, Done, Later, Settlement, Settlements, Trouble
 
 settlements: st.SearchStrategy[Settlement] = st.one_of(
     st.just(Done()),
@@ -14,18 +14,31 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
 )
 
 
-@given(st.lists(settlements, max_size=30))
+@given(st.lists(settlements, max_size=30), st.sampled_from([None, "store", "topic"]))
 def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
-    items: list[Settlement],
+    items: list[Settlement], trouble: Trouble | None
 ) -> None:
     """Celery cuts and quotes what it knows; an object's own repr it leaves alone."""
-    given_back = saferepr(Settlements(tuple(items)), 10_000_000)
-    assert Settlements.parse(given_back) == Settlements(tuple(items))
+    result = Settlements(tuple(items), trouble)
+    assert Settlements.parse(saferepr(result, 10_000_000)) == result
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", '"done"', "[[]]", '[["done", 1]]', '[["later"]]', '[["later", "1"]]', '[["dead"]]'],
+    [
+        "",
+        "{}",
+        '"done"',
+        "[]",
+        "[[]]",
+        "[null]",
+        "[null, {}]",
+        '["x", []]',
+        '[null, [["done", 1]]]',
+        '[null, [["later"]]]',
+        '[null, [["later", "1"]]]',
+        '[null, [["dead"]]]',
+    ],
 )
 def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:
     """A result cut short must not be taken for another one."""

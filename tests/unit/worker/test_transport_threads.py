@@ -14,6 +14,7 @@ from worker.settlement import Dead, Done, Later, Settlement
 from worker.transport.batching import Batch
 from worker.transport.intake import Intake
 from worker.transport.port import DeadLetter, Failures
+from worker.transport.receiver import Polling
 
 from .test_transport_in_flight import Raw
 
@@ -28,7 +29,8 @@ class FakeQueue:
     settled: list[tuple[str, str]] = field(default_factory=list)
     polling: threading.Event = field(default_factory=threading.Event)
     may_answer: threading.Event = field(default_factory=threading.Event)
-    polls: int = 0
+    polled: list[tuple[int, int, int]] = field(default_factory=list)
+    """What each poll asked for: messages, seconds to wait, seconds of invisibility."""
     calls: int = 0
     """Settling calls that did not raise."""
 
@@ -38,9 +40,11 @@ class FakeQueue:
     def check(self) -> None:
         """See `CommandQueue`, as for the rest."""
 
-    def receive(self, max_messages: int, wait_seconds: int) -> Sequence[Raw]:
+    def receive(
+        self, max_messages: int, wait_seconds: int, visibility_timeout: int
+    ) -> Sequence[Raw]:
         """Give the next answer."""
-        self.polls += 1
+        self.polled.append((max_messages, wait_seconds, visibility_timeout))
         self.polling.set()
         self.may_answer.wait(10)
         answer = self.answers.pop(0) if self.answers else []
@@ -68,14 +72,13 @@ class FakeQueue:
         return {}
 
 
-def _intake(queue: FakeQueue, *, buffered: int = 2) -> Intake:
+def _intake(queue: FakeQueue, *, buffered: int = 2, idle_after: float = 60) -> Intake:
     return Intake(
         "q",
         queue,
         lambda: None,
         buffered=lambda: buffered,
-        visibility_timeout=60,
-        wait_seconds=1,
+        polling=Polling(wait_seconds=1, visibility_timeout=60, idle_after=idle_after),
         receivers=1,
     )
 
@@ -126,9 +129,9 @@ def test_a_full_buffer_stops_the_receiving(started: Callable[..., Intake]) -> No
     queue = FakeQueue([[Raw(str(n))] for n in range(4)])
     intake = started(queue, buffered=2)
     _until(lambda: len(intake.buffer) == 2, "two batches")
-    assert queue.polls == 2
+    assert len(queue.polled) == 2
     _taken(intake)
-    _until(lambda: queue.polls == 3, "the next poll")
+    _until(lambda: len(queue.polled) == 3, "the next poll")
 
 
 def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
@@ -190,3 +193,53 @@ def test_settlements_of_several_batches_share_a_call(started: Callable[..., Inta
         intake.settler.settle([(receipt, Done())])
     _until(lambda: len(queue.settled) == 5, "all deleted")
     assert queue.calls < 5
+
+
+def test_an_idle_queue_is_polled_as_seldom_as_sqs_allows(started: Callable[..., Intake]) -> None:
+    """And what such a poll brings is not hidden for long, should nobody wait for its end."""
+    queue = FakeQueue([[Raw("a")]])
+    started(queue, idle_after=0.3)
+    _until(lambda: len(queue.polled) > 1 and queue.polled[-1][1] == 20, "the idle poll")
+    assert queue.polled[0] == (10, 1, 60)
+    assert queue.polled[-1] == (10, 20, 10)
+
+
+def test_a_message_ends_the_idleness(started: Callable[..., Intake]) -> None:
+    """From then on the queue is polled in a way that a shutdown can wait for."""
+    queue = FakeQueue()
+    intake = started(queue, idle_after=0.2)
+    _until(lambda: queue.polled and queue.polled[-1][1] == 20, "the idle poll")
+    polls = len(queue.polled)
+    queue.answers.append([Raw("a")])
+    _taken(intake)
+    _until(lambda: (10, 1, 60) in queue.polled[polls:], "a short poll again")
+
+
+def test_the_end_does_not_wait_for_an_idle_poll() -> None:
+    """Twenty seconds are too long for a person, and for most orchestrators."""
+    queue = FakeQueue()
+    intake = _intake(queue, idle_after=0)
+    queue.may_answer.clear()
+    intake.start()
+    assert queue.polling.wait(5)
+    began = time.monotonic()
+    assert intake.finish(8)
+    assert time.monotonic() - began < 4
+    queue.may_answer.set()
+
+
+def test_nothing_is_received_while_the_store_is_away(started: Callable[..., Intake]) -> None:
+    """A batch without messages asks for it; when it gets an answer, one message is tried."""
+    queue = FakeQueue()
+    intake = started(queue)
+    for _ in range(3):
+        intake.breaker.report("store")
+    _until(queue.polling.is_set, "the poll under way")
+    probe = _taken(intake)
+    assert probe.messages == ()
+    polls = len(queue.polled)
+    time.sleep(0.3)
+    assert len(queue.polled) == polls
+    intake.breaker.report(None)
+    _until(lambda: len(queue.polled) > polls, "the trial")
+    assert queue.polled[polls][0] == 1

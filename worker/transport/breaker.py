@@ -1,0 +1,146 @@
+"""The circuit breaker: how much of a queue may be received while AWS is in trouble.
+
+Every receive counts towards the dead-letter queue, so in an outage the worker must not receive
+what it cannot do. Batches report what they met, and the breaker of their queue goes by that:
+
+- **closed**: receive all there is.
+- **open**, since the store did nothing for a few batches in a row: receive nothing. From time to
+  time a *probe*, a batch without messages, asks the store for a key; it costs no receive.
+- **half-open**, since a probe got an answer: receive one message, and then twice as many each time
+  while that goes well; a trial that fails opens it again.
+
+A topic that is away is another matter: what is committed is safe, and the relay publishes it. So
+receiving goes on, at a pace at which the outbox does not grow by more than the relay works off.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+from typing import TypeAlias
+
+import structlog
+
+from worker.settlement import Trouble
+from worker.transport.port import MAX_BATCH
+
+logger = structlog.get_logger(__name__)
+
+TOLERATED = 2
+"""Batches in a row that may report trouble before anything is slowed."""
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+"""Seconds between probes, doubling, jittered."""
+PACE = 1.0
+"""Seconds between receives while the topic is away."""
+REPORT_WITHIN = 60.0
+"""Seconds after which a probe or trial that has not reported counts as failed."""
+LOOK_AGAIN = 0.05
+"""Seconds between looks for the report of a probe or trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Receive at most so many messages."""
+
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Have a batch without messages run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for so many seconds, then ask again."""
+
+    seconds: float
+
+
+Advice: TypeAlias = Receive | Probe | Wait
+
+
+class Breaker:
+    """Tells the receivers of one queue what to do next; any thread may call any method."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._lock = Lock()
+        self._messages = MAX_BATCH
+        """To receive at a time: ten when closed, fewer when half-open, none when open."""
+        self._paced = False
+        self._in_a_row = 0
+        self._pause = FIRST_PAUSE
+        self._not_before = 0.0
+        self._report_by: float | None = None
+        """Until when the report of a probe or trial is waited for."""
+
+    def ask(self) -> Advice:
+        """Say what a receiver shall do now, and ask again after."""
+        with self._lock:
+            now = self._clock()
+            if self._report_by is not None:
+                if now < self._report_by:
+                    return Wait(LOOK_AGAIN)
+                self._open(now)
+            if now < self._not_before:
+                return Wait(self._not_before - now)
+            if self._messages < MAX_BATCH:
+                self._report_by = now + REPORT_WITHIN
+            elif self._paced:
+                self._not_before = now + PACE
+            return Receive(self._messages) if self._messages else Probe()
+
+    def received_nothing(self) -> None:
+        """Take in that a receive brought no message: no report will come of it."""
+        with self._lock:
+            self._report_by = None
+
+    def report(self, trouble: Trouble | None) -> None:
+        """Take in what a batch met."""
+        with self._lock:
+            if self._messages == MAX_BATCH:
+                self._report_while_closed(trouble)
+            elif self._report_by is not None:  # else it is of a batch from before
+                self._report_of_trial(trouble)
+
+    def _report_while_closed(self, trouble: Trouble | None) -> None:
+        if trouble is None:
+            self._in_a_row, self._pause = 0, FIRST_PAUSE
+            if self._paced:
+                self._paced, self._not_before = False, 0.0
+                self._tell_end()
+            return
+        self._in_a_row += 1
+        if self._in_a_row <= TOLERATED:
+            return
+        if trouble == "store":
+            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
+            self._paced = False
+            self._open(self._clock())
+        elif not self._paced:
+            logger.warning("receiving_slowed", queue=self._name, reason="the topic is away")
+            self._paced = True
+
+    def _report_of_trial(self, trouble: Trouble | None) -> None:
+        if trouble == "store":
+            self._open(self._clock())
+            return
+        self._report_by = None
+        self._messages = min(max(1, 2 * self._messages), MAX_BATCH)
+        if self._messages == MAX_BATCH:
+            self._in_a_row = 0
+            self._tell_end()
+
+    def _open(self, now: float) -> None:
+        self._messages, self._report_by = 0, None
+        self._not_before = now + self._pause * random.uniform(0.5, 1)  # noqa: S311  # jitter
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def _tell_end(self) -> None:
+        logger.warning("receiving_at_full_speed", queue=self._name)
