@@ -65,6 +65,11 @@ class Exchange(Protocol):
         """Whether errors are told in XML, as to SNS's clients."""
         ...
 
+    @property
+    def asked(self) -> bytes:
+        """The body of the request."""
+        ...
+
 
 class Fault(Protocol):
     """A way of going wrong."""
@@ -246,6 +251,11 @@ class FaultyProxy:
             self._injections.append(injection)
         return injection
 
+    def withdraw(self, injection: Injection) -> None:
+        """Take one fault back."""
+        with self._lock:
+            self._injections.remove(injection)
+
     def clear(self) -> None:
         """Take all faults back."""
         with self._lock:
@@ -304,6 +314,11 @@ class _Handler(BaseHTTPRequestHandler):
     def query_protocol(self) -> bool:
         """See `Exchange`, as for the rest."""
         return "X-Amz-Target" not in self.headers
+
+    @property
+    def asked(self) -> bytes:
+        """See `Exchange`."""
+        return self._body
 
     def forward(self) -> Answer:
         """Have the real service do it."""

@@ -1,18 +1,27 @@
-"""FIFO queue and FIFO topic: commands of one group apply in the order they were sent."""
+"""Commands of one group apply in the order they were sent, and groups run in parallel.
+
+What queues themselves promise of it is in `tests/integration/test_fifo_delays.py`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from domain import commands as c
 from tests.builders import register
-from tests.e2e.proxy import FaultyProxy, Unavailable
-from tests.e2e.system import Message, System, decided, log_lines, message
-from tests.e2e.worker_process import WorkerProcess, eventually
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine
+from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
+from tests.e2e.system import PREFORK, THREADS, Message, System, decided, log_lines, message
+from tests.e2e.witness import About, Turned, Witness
+from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -84,3 +93,150 @@ def test_one_that_fails_holds_its_group_back_and_no_other(fifo_system: System) -
         [letter] = system.queues.dead_letters(1)
     assert letter["MessageAttributes"]["error_code"]["StringValue"] == "UnknownType"
     assert letter["Attributes"]["MessageGroupId"] == ada
+
+
+# --- two worker processes on one queue ---------------------------------------------------------
+
+
+@pytest.fixture
+def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
+    """A FIFO command queue and its dead-letter queue, without table and topic."""
+    queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
+    yield queues
+    queues.delete()
+
+
+def runs(workers: Sequence[WorkerProcess], group: str) -> list[tuple[float, float, list[str]]]:
+    """Give when batches with messages of a group began and ended, and with which of them."""
+    found: list[tuple[float, float, list[str]]] = []
+    for each in workers:
+        started: dict[str, float] = {}
+        for row in each.records():
+            ids = [m["message_id"] for m in row["messages"] if m["group_id"] == group]
+            if ids and row["event"] == "start":
+                started[ids[0]] = row["at"]
+            elif ids:
+                found.append((started[ids[0]], row["at"], ids))
+    return sorted(found)
+
+
+def overlap(one: tuple[float, float, Any], other: tuple[float, float, Any]) -> bool:
+    """Say whether two runs were under way at the same time."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def test_two_workers_share_a_fifo_queue_without_overtaking(
+    fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
+) -> None:
+    """A group is in one worker's hands at a time, and in order; different groups run at once."""
+    names = fifo_queues.names
+    with (
+        worker(names, aws_endpoint, tmp_path, PREFORK) as first,
+        worker(names, aws_endpoint, tmp_path, THREADS) as second,
+    ):
+        workers = (first.ready(), second.ready())
+        bodies: list[str | dict[str, Any]] = [{"seconds": 0.3} for _ in range(23)]
+        sent = {group: fifo_queues.send(*bodies, group=group) for group in "abcdef"}
+        eventually(fifo_queues.empty, 30, "all settled")
+        by_group = {group: runs(workers, group) for group in sent}
+    for group, ids in sent.items():
+        batches = by_group[group]
+        assert [i for _, _, batch in batches for i in batch] == ids
+        assert all(not overlap(*pair) for pair in pairwise(batches))
+    others = [run for group in "bcdef" for run in by_group[group]]
+    assert any(overlap(one, other) for one in by_group["a"] for other in others)
+    assert all(each.handled() for each in workers), "both workers had a part"
+
+
+def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system: System) -> None:
+    """Versions and events of every user are in the order of the sending, whoever did them."""
+    system = fifo_system
+    users = [str(uuid4()) for _ in range(5)]
+    sent = {user: [message(register(user), user), *renamings(user, 22)] for user in users}
+    with FaultyProxy(system.endpoint) as proxy:
+        proxy.inject(Slow(0.1), "TransactWriteItems")  # or one worker may be done with it all
+        with (
+            system.worker(PREFORK, endpoint=proxy.url) as first,
+            system.worker(THREADS, endpoint=proxy.url) as second,
+        ):
+            workers = (first.ready(), second.ready())
+            for user, messages in sent.items():
+                system.send(*messages, group=user)
+            for user, messages in sent.items():
+                assert_in_order(system, messages)
+                assert system.user(user).first_name == "21"
+            eventually(system.queues.empty)
+            assert all(decided(each) for each in workers), "both workers had a part"
+
+
+# --- a group that fails ------------------------------------------------------------------------
+
+
+def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
+    fifo_system: System,
+) -> None:
+    """The store fails for one user: all ten in hand get the same delay, in one call."""
+    system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
+    failing = [message(register(ada), ada), *renamings(ada, 9)]
+    others = [message(register(bob), bob), *renamings(bob, 9)]
+    delays = Witness()
+    with FaultyProxy(system.endpoint) as proxy:
+        fault = proxy.inject(About(ada, Unavailable()), "BatchGetItem")
+        proxy.inject(delays, "ChangeMessageVisibilityBatch")
+        with system.worker(endpoint=proxy.url) as worker:
+            worker.ready()
+            system.send(*failing, group=ada)
+            system.send(*others, group=bob)
+            eventually(lambda: len(delays.calls) >= 2, 20, "two deliveries that failed")
+            assert_in_order(system, others)
+            assert system.load(outcomes={failing[0].key}).outcomes == {}
+            proxy.withdraw(fault)
+            assert_in_order(system, failing)
+            eventually(system.queues.empty)
+    for entries in delays.changes():
+        assert len(entries) == 10
+        assert len({delay for _, delay in entries}) == 1
+
+
+# --- standard queues ---------------------------------------------------------------------------
+
+
+def test_commands_of_one_user_in_a_batch_apply_in_the_order_received(system: System) -> None:
+    """A standard queue may give them in any order; the one it gives them in stands."""
+    user = str(uuid4())
+    messages = [message(register(user), user), *renamings(user, 9)]
+    backwards = Turned(lambda rows: sorted(rows, key=_number, reverse=True))
+    system.send(*messages)  # before the worker is there: one receive has them all
+    with FaultyProxy(system.endpoint) as proxy:
+        proxy.inject(backwards, "ReceiveMessage")
+        with system.worker(endpoint=proxy.url):
+            outcomes = system.outcomes(messages)
+    versions = {sent.body: o.version for sent, o in zip(messages, outcomes, strict=True)}
+    assert backwards.given == [sent.body for sent in (messages[0], *messages[:0:-1])]
+    assert [versions[body] for body in backwards.given] == list(range(1, 11))
+    assert system.user(user).first_name == "0"
+
+
+def _number(row: dict[str, Any]) -> int:
+    """Give the number in a renaming as SQS hands it out, and for a registration the highest."""
+    name: str = json.loads(row["Body"])["data"]["first_name"]
+    return int(name) if name.isdecimal() else 1_000
+
+
+def test_send_passes_a_group_to_a_standard_queue_too(system: System) -> None:
+    """A fair queue: SQS gets the group that was typed, and the worker takes no notice of it."""
+    cli = CommandLine.on(system.names, system.endpoint)
+    users = [str(uuid4()) for _ in range(2)]
+    typed = ("UnlockUser", "--group", "support", "--user")
+    assert cli.run("send", *typed, users[0]).code == 0
+    [row] = system.queues.sqs.receive_message(
+        QueueUrl=system.queues.url,
+        WaitTimeSeconds=5,
+        VisibilityTimeout=0,
+        MessageSystemAttributeNames=["MessageGroupId"],
+    )["Messages"]
+    assert row["Attributes"]["MessageGroupId"] == "support"
+    with system.worker():
+        system.do(*[message(register(user), user) for user in users])
+        done = cli.run("send", *typed, users[1], "--wait", "20", "--json")
+        assert done.code == 0, done.err

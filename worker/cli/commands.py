@@ -175,7 +175,12 @@ def send(
         str, typer.Option("--source", help="Where it comes from (a URI reference).")
     ] = "/user-worker/cli",
     group: Annotated[
-        str | None, typer.Option("--group", help="The message group (default on FIFO: the user).")
+        str | None,
+        typer.Option(
+            "--group",
+            help="The message group. FIFO: what keeps its order (default: the user). "
+            "Standard: who shares the queue fairly (default: none).",
+        ),
     ] = None,
     wait: Wait = None,
     as_json: Json = False,
