@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plot, report
+from benchmarks import plot, report, summary
 from benchmarks.lineup import HERE
-from benchmarks.measuring import CREDENTIALS, REGION, BenchmarkError
+from benchmarks.measuring import CREDENTIALS, BenchmarkError
 from benchmarks.sections import DEFAULT, FULL, QUICK, Section, run_all
+from benchmarks.tables import REGION
 from worker import logs
 
 RESULTS = HERE / "results"
@@ -62,6 +63,7 @@ def _write(folder: Path, about: dict[str, Any], sections: list[Section]) -> None
     raw = {"about": about, "sections": [asdict(section) for section in sections]}
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     (folder / TABLE).write_text(report.render(about, sections))
+    (folder / "summary.md").write_text(summary.render(about, sections))
     (folder / "throughput.svg").write_text(plot.render(sections))
 
 

@@ -45,6 +45,8 @@ class Record:
     """By the command that caused it: when its first event came out."""
     last_published: float = 0.0
     empty_receives: int = 0
+    receives: Counter[str] = field(default_factory=Counter)
+    """Receives by queue, empty ones too."""
     delay: tuple[float, float] = (0.0, 0.0)
     """The least and the most seconds by which every answer is late."""
 
@@ -84,8 +86,7 @@ class FakeAws:
     # --- SQS -------------------------------------------------------------------------------
 
     def _queue(self, name_or_url: str) -> Queue:
-        name = name_or_url.rpartition("/")[2]
-        return self._queues.setdefault(name, Queue())
+        return self._queues.setdefault(_name(name_or_url), Queue())
 
     def _sqs(self, name: str, request: dict[str, Any], answer: Answer) -> None:
         def done(result: dict[str, Any] | None = None) -> None:
@@ -95,6 +96,7 @@ class FakeAws:
         entries: list[dict[str, Any]] = request.get("Entries", [request])
         match name.removesuffix("Batch"):
             case "ReceiveMessage":
+                self.record.receives[_name(request["QueueUrl"])] += 1
                 self._receive(queue, request, done)
                 return
             case "DeleteMessage":
@@ -180,7 +182,7 @@ class FakeAws:
                 result = {"deleted": record.deleted, "published": published, **depth}
             case "record":
                 names = ("calls", "deleted", "last_deleted", "first_received", "published")
-                more = ("last_published", "empty_receives", "sent_at")
+                more = ("last_published", "empty_receives", "receives", "sent_at")
                 result = {name: getattr(record, name) for name in names + more}
         answer(json.dumps(result).encode(), JSON)
 
@@ -188,6 +190,10 @@ class FakeAws:
         for name, value in ((f, getattr(Record(), f)) for f in Record.__slots__):
             setattr(self.record, name, value)
         self.record.delay = delay
+
+
+def _name(name_or_url: str) -> str:
+    return name_or_url.rpartition("/")[2]
 
 
 def _received(message: Message) -> dict[str, Any]:

@@ -13,6 +13,8 @@ CONTESTANTS = "benchmarks.contestants"
 PREPARED = "{prepared}"
 """In a command: the file with what was made beforehand for the floor or the ceiling."""
 STOCK_FLAGS = ("--loglevel=INFO",)
+MOST_AT_ONCE = 900
+"""The most that this worker is given a second: on a few cores more children do not do more."""
 OUR_FLAGS = (*STOCK_FLAGS, "--without-gossip", "--without-mingle", "--without-heartbeat")
 
 Messages = Literal["cloud event", "celery"]
@@ -45,7 +47,18 @@ def worker_prefork(processes: int) -> Contestant:
         key=f"worker-prefork-{processes}",
         title=f"this worker, prefork, {_count(processes)}",
         commands=(_celery("worker.app", "--pool=prefork", processes, OUR_FLAGS),),
-        pace=300 * processes,
+        pace=min(300 * processes, MOST_AT_ONCE),
+        receivers=1,
+    )
+
+
+def worker_solo() -> Contestant:
+    """Give this worker with the solo pool: a batch at a time, in the only process."""
+    return Contestant(
+        key="worker-solo",
+        title="this worker, solo, 1 process",
+        commands=(_celery("worker.app", "--pool=solo", 1, OUR_FLAGS),),
+        pace=300,
         receivers=1,
     )
 
@@ -56,7 +69,7 @@ def worker_threads(threads: int = 8) -> Contestant:
         key=f"worker-threads-{threads}",
         title=f"this worker, {threads} threads, 1 process",
         commands=(_celery("worker.app", "--pool=threads", threads, OUR_FLAGS),),
-        pace=500,
+        pace=500 if threads <= 8 else MOST_AT_ONCE,  # noqa: PLR2004 - measured
         receivers=1,
     )
 

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-import boto3
-
-from adapters.dynamodb.capacity import item_size, write_units
 from adapters.dynamodb.provision import provision_table
 from benchmarks.endpoints import Endpoints
 from benchmarks.lineup import PREPARED, Contestant
 from benchmarks.prepared import Recorder, units_a_command
 from benchmarks.processes import ProcessGroup, machine_cpu_seconds
 from benchmarks.raw_requests import raw_batches
-from benchmarks.workload import REGISTER, CelerySender, Command, Workload, as_cloud_event
+from benchmarks.tables import REGION, direct_client, make_naive_table, naive_units
+from benchmarks.workload import CelerySender, Command, Workload, as_cloud_event
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"
-REGION = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.02
@@ -82,6 +79,21 @@ class Result:
     start_seconds: float
     start_cpu_seconds: float
     latencies_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What one contestant did while there was nothing to do."""
+
+    contestant: str
+    title: str
+    seconds: float
+    processes: int
+    receives: float
+    """ReceiveMessage calls in 20 s, of all its processes."""
+    cpu_percent: float
+    """Of one core."""
+    memory_mb: float
 
 
 class Session:
@@ -160,10 +172,29 @@ class Session:
             calls=made / count,
             operations=calls,
             batch=count / served,
-            write_units=self._write_units(workload, count / served),
+            write_units=self._write_units(workload, calls),
             memory_mb=self._processes.memory_mb(),
             start_seconds=self._start_seconds,
             start_cpu_seconds=self._start_cpu,
+        )
+
+    def cpu_seconds(self) -> float:
+        """Give the processor time of all its processes so far."""
+        assert self._processes is not None
+        return self._processes.cpu_seconds()
+
+    def idle_since(self, cpu_seconds: float, seconds: float) -> Idle:
+        """Say what it did in the seconds since the last reset, when it had used so much."""
+        assert self._processes is not None
+        receives: dict[str, int] = self._endpoints.tell("record")["receives"]
+        return Idle(
+            contestant=self._contestant.key,
+            title=self._contestant.title,
+            seconds=seconds,
+            processes=self._processes.count(),
+            receives=receives.get(self._queue, 0) * 20 / seconds,
+            cpu_percent=100 * (self._processes.cpu_seconds() - cpu_seconds) / seconds,
+            memory_mb=self._processes.memory_mb(),
         )
 
     def latencies_ms(self, commands: Sequence[Command]) -> list[float]:
@@ -186,7 +217,7 @@ class Session:
         if self._contestant.table == "users":
             provision_table(direct_client(self._endpoints), self._table)
         else:
-            _make_naive_table(direct_client(self._endpoints), self._table)
+            make_naive_table(direct_client(self._endpoints), self._table)
 
     def _prepare(self) -> None:
         """Record what this worker sends, for those that replay it."""
@@ -273,49 +304,8 @@ class Session:
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         return BenchmarkError("\n".join([f"{self._contestant.title} {what}", *lines]))
 
-    def _write_units(self, workload: Workload, batch: float) -> float:
+    def _write_units(self, workload: Workload, calls: dict[str, int]) -> float:
         if self._contestant.table == "naive":
-            return _naive_units(workload)
-        return units_a_command(workload.name, batch)
-
-
-def direct_client(endpoints: Endpoints) -> Any:
-    """Give a client of DynamoDB that goes past the gateway, for what is not measured."""
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=endpoints.direct_url,
-        region_name=REGION["AWS_REGION"],
-        aws_access_key_id="benchmark",
-        aws_secret_access_key="benchmark",  # noqa: S106 - DynamoDB Local takes any
-    )
-
-
-def _make_naive_table(client: Any, name: str) -> None:
-    """Make the table of a naive design: users by id, and an index by e-mail address."""
-    client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "user_id", "KeyType": "HASH"}],
-        AttributeDefinitions=[
-            {"AttributeName": attribute, "AttributeType": "S"} for attribute in ("user_id", "email")
-        ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "email-index",
-                "KeySchema": [{"AttributeName": "email", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
-    )
-
-
-def _naive_units(workload: Workload) -> float:
-    """Give the write units a command of a put in the table and the same in its index."""
-    units = 0
-    for command in workload.commands:
-        if command.repeated:
-            continue  # finds its own address taken
-        fields = command.data if command.type == REGISTER else {"password_hash": "-" * 400}
-        size = item_size({name: {"S": value} for name, value in fields.items()}) + 150
-        units += 2 * write_units(size)
-    return units / len(workload.commands)
+            return naive_units(workload)
+        transactions = max(1, calls.get("DynamoDB TransactWriteItems", 0))
+        return units_a_command(workload.name, len(workload.commands) / transactions)

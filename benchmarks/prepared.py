@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from adapters.clock import SystemClock
 from adapters.dynamodb.capacity import item_size, transaction_units, write_units
+from adapters.dynamodb.change import new_pointer
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.reads import Key, key_of
-from adapters.dynamodb.records import render_command_key
+from adapters.dynamodb.records import render_command_key, render_pointer
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns import SnsPublisher
 from benchmarks.workload import (
@@ -25,7 +27,7 @@ from benchmarks.workload import (
     register,
     update,
 )
-from domain.ports import CommandKey
+from domain.ports import CommandKey, JobKind
 from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser
 from worker.settings import Settings
@@ -138,6 +140,13 @@ def units_a_command(workload: str, batch: float) -> float:
     """Give the write units a command, in transactions of so many commands.
 
     Besides the commands' own items that is the pointer, written in the transaction and deleted
-    after it; for ten commands it stays under 1 KB.
+    after it: the more commands it names, the larger it is.
     """
-    return own_units(workload) + (transaction_units([1]) + write_units(1)) / batch
+    return own_units(workload) + _pointer_units(max(1, round(batch))) / batch
+
+
+def _pointer_units(commands: int) -> int:
+    keys = tuple(CommandKey(str(uuid4()), str(uuid4())) for _ in range(commands))
+    pointer = new_pointer(JobKind.PUBLISH, keys, SystemClock().now())
+    size = item_size(render_pointer(pointer))
+    return transaction_units([size]) + write_units(size)

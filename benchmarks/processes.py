@@ -57,6 +57,10 @@ class ProcessGroup:
             total += sum(ticks if pid in self._pids() else ticks[:2])
         return total / _TICKS
 
+    def count(self) -> int:
+        """Count the processes, with what they started."""
+        return len(self._members())
+
     def memory_mb(self) -> float:
         """Give the resident memory of all, shared pages counted once (PSS), in MB."""
         kilobytes = 0

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapters.dynamodb.provision import provision_table
 from benchmarks import lineup
 from benchmarks.endpoints import Endpoints, endpoints
 from benchmarks.lineup import Contestant
-from benchmarks.measuring import BenchmarkError, Plan, Result, Session, direct_client
+from benchmarks.measuring import BenchmarkError, Idle, Plan, Result, Session
 from benchmarks.population import populate
+from benchmarks.tables import direct_client
 from benchmarks.workload import MIX, REGISTERING, UPDATING, Command, Workload, mix, register, update
 
 AWS_DELAY = (0.005, 0.015)
@@ -32,11 +33,34 @@ class Size:
     light: int
     """Commands at light load, a round."""
     processes: tuple[int, ...]
+    children: tuple[int, ...]
+    threads: tuple[int, ...]
+    """How many of each this worker is given at AWS's latency."""
     users: tuple[int, ...]
+    idle: tuple[float, float]
+    """Seconds to come to rest, and seconds that are then looked at."""
 
 
-QUICK = Size(rounds=1, seconds=0.6, light=15, processes=(1, 2), users=(1_000,))
-DEFAULT = Size(rounds=3, seconds=1.5, light=40, processes=(1, 2, 4), users=(1_000, 100_000))
+QUICK = Size(
+    rounds=1,
+    seconds=0.6,
+    light=15,
+    processes=(1, 2),
+    children=(1, 2),
+    threads=(8,),
+    users=(1_000,),
+    idle=(2, 20),
+)
+DEFAULT = Size(
+    rounds=3,
+    seconds=1.5,
+    light=40,
+    processes=(1, 2, 4),
+    children=(1, 2, 4, 8),
+    threads=(8, 16, 32),
+    users=(1_000, 100_000),
+    idle=(30, 60),
+)
 FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
 
 
@@ -48,12 +72,14 @@ class Section:
     title: str
     dynamodb: str
     results: list[Result]
+    idle: list[Idle] = field(default_factory=list)
 
 
 def run_all(size: Size, folder: Path) -> Iterator[Section]:
     """Run every comparison."""
     yield _side_by_side(size, folder)
-    yield _scaling(size, folder)
+    yield _at_aws_latency(size, folder)
+    yield _idle(size, folder)
     if len(size.users) > 1:  # not for a quick look
         yield _without_emulator(size, folder)
         yield _users(size, folder)
@@ -92,16 +118,47 @@ def _without_emulator(size: Size, folder: Path) -> Section:
         return Section("without-emulator", "No emulator in the way", aws.dynamodb, results)
 
 
-def _scaling(size: Size, folder: Path) -> Section:
-    """Compare 1, 2, 4 processes at AWS's latency: registrations only."""
-    families = (lineup.worker_prefork, lineup.plain_celery, lineup.floor)
-    contestants = [family(count) for family in families for count in size.processes]
-    contestants += [lineup.worker_threads(), lineup.celery_threads()]
-    slower = replace(size, rounds=min(2, size.rounds))
+def _at_aws_latency(size: Size, folder: Path) -> Section:
+    """Compare pools and concurrencies, and 1, 2, 4 processes, at AWS's latency: registrations."""
+    contestants = [
+        *map(lineup.worker_prefork, size.children),
+        *map(lineup.worker_threads, size.threads),
+        lineup.worker_solo(),
+        *map(lineup.plain_celery, size.processes),
+        lineup.celery_threads(),
+        *map(lineup.floor, size.processes),
+    ]
+    fewer = replace(size, rounds=min(2, size.rounds))
     with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
         _say("with 5 to 15 ms a call")
-        results = _alternate(aws, contestants, slower, folder, workloads=(REGISTERING, LIGHT))
-        return Section("scaling", "Scaling at AWS's latency", aws.dynamodb, results)
+        results = _alternate(aws, contestants, fewer, folder, workloads=(REGISTERING, LIGHT))
+        return Section("aws-latency", "At AWS's latency", aws.dynamodb, results)
+
+
+def _idle(size: Size, folder: Path) -> Section:
+    """See what those do that have nothing to do: all at the same time, for they do little."""
+    contestants = [
+        lineup.worker_prefork(2),
+        lineup.worker_threads(),
+        lineup.worker_solo(),
+        lineup.plain_celery(2),
+        lineup.stock_celery(2),
+    ]
+    rest, looked_at = size.idle
+    with ExitStack() as stack:
+        aws = stack.enter_context(endpoints(folder, empty_table=True))
+        _say(f"idle for {looked_at:g} s, after {rest:g} s of rest")
+        plan = Plan(tuple(register(20)), ())
+        sessions = [stack.enter_context(Session(aws, c, plan, folder)) for c in contestants]
+        time.sleep(rest)
+        aws.reset()
+        before = [session.cpu_seconds() for session in sessions]
+        time.sleep(looked_at)
+        idle = [
+            session.idle_since(seconds, looked_at)
+            for session, seconds in zip(sessions, before, strict=True)
+        ]
+        return Section("idle", "Idle", aws.dynamodb, [], idle)
 
 
 def _users(size: Size, folder: Path) -> Section:

@@ -1,7 +1,7 @@
 """The floor: bare boto3 that replays this worker's exact calls with payloads made beforehand.
 
 Nothing is parsed, decided or rendered, and nobody but a thread takes part: what is left is what
-botocore and the network cost. `floor.py PREPARED THREADS`, with the same clients as the worker's.
+botocore and the network cost. `floor.py PREPARED THREADS`, with boto3's plain clients.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from adapters import aws
-from adapters.sqs import ATTRIBUTES, make_client
+import boto3
+from botocore.config import Config
+
+from adapters.sqs import ATTRIBUTES
 from benchmarks.contestants.replay import Batch
 from benchmarks.workload import REPEATED, command_id_of
 
 QUEUE_URL, TABLE, TOPIC = (os.environ[f"BENCH_{name}"] for name in ("QUEUE_URL", "TABLE", "TOPIC"))
+CONFIG = Config(connect_timeout=3, read_timeout=10, max_pool_connections=32)
+"""What anybody would set: finite timeouts, and a connection for each thread."""
 
 
 class Floor:
@@ -28,9 +32,9 @@ class Floor:
 
     def __init__(self, prepared: dict[str, Any]) -> None:
         self._prepared = prepared
-        self._sqs = make_client()
-        self._dynamodb = aws.client("dynamodb")
-        self._sns = aws.client("sns")
+        self._sqs = boto3.client("sqs", config=CONFIG)
+        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+        self._sns = boto3.client("sns", config=CONFIG)
 
     def run(self) -> None:
         """Work for ever."""

@@ -84,6 +84,7 @@ def test_what_the_transport_does_is_answered_and_counted(server: Server) -> None
     record = server.tell("record")
     assert record["deleted"] == 2
     assert record["calls"]["SQS ReceiveMessage"] == 2
+    assert record["receives"] == {"commands": 2}
     assert record["calls"]["SQS DeleteMessageBatch"] == 1
     assert server.tell("progress", queue="commands")["invisible"] == 1
 
