@@ -39,6 +39,11 @@ class Draft:
             read_two_factor=user.two_factor,
         )
 
+    def owns(self, address: EmailAddress) -> bool:
+        """Say whether the address is the user's, after the commands so far."""
+        email = self.user.email if self.user else None
+        return email is not None and email.key == address.key
+
     def change(self) -> UserChange:
         """Give what has to be written, by comparing what is with what was read."""
         outcomes = tuple(self.outcomes)

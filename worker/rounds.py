@@ -101,6 +101,9 @@ class _Decider:
             self._waiting_users.add(work.user_id)
         if work.group:
             self._waiting_groups.add(work.group)
+        if (named := work.envelope.by_email) is not None:  # who took it over in this round
+            owners = (draft.user_id for draft in self._drafts.values() if draft.owns(named))
+            self._waiting_users.update(owner for owner in owners if owner is not None)
         self._disputed |= touched_addresses(work.envelope, self._draft(work).user)
 
     def _draft(self, work: Work) -> Draft:

@@ -1,0 +1,180 @@
+"""DynamoDB as far as the worker uses it, in this process: a call takes microseconds.
+
+It has the methods of a boto3 client, and what matters to a crash: conditions, transactions that
+go in whole or not at all, client request tokens, and batch reads that are consistent item by item
+and not among each other. The contract suite of the stores holds it to AWS's own behaviour. What
+the worker does not use is not here, and asking for it ends the test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from botocore.exceptions import ClientError
+
+Item: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, str]
+MAX_ACTIONS = 100
+ANSWERED = {"ResponseMetadata": {"RequestId": "in-process", "HTTPStatusCode": 200}}
+CONDITION_FAILED = "ConditionalCheckFailed"
+
+
+class NotModelledError(BaseException):
+    """The worker asks for something that this DynamoDB does not know: teach it."""
+
+
+class InProcessDynamoDB:
+    """One table, whatever it is called."""
+
+    def __init__(self) -> None:
+        """Start with nothing stored."""
+        self.items: dict[Key, Item] = {}
+        self.between_reads: Callable[[], object] = lambda: None
+        """Called between two items of a batch read: what others write then is seen in part."""
+        self._done: dict[str, object] = {}
+
+    # --- the client's methods --------------------------------------------------------------
+
+    def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
+        """Read items one after the other."""
+        ((table, request),) = RequestItems.items()
+        found = []
+        for number, key in enumerate(request["Keys"]):
+            if number:
+                self.between_reads()
+            if (item := self.items.get(_key(key))) is not None:
+                found.append(item)
+        return {"Responses": {table: found}, "UnprocessedKeys": {}, **ANSWERED}
+
+    def transact_write_items(
+        self,
+        *,
+        TransactItems: list[dict[str, Any]],  # noqa: N803
+        ClientRequestToken: str | None = None,  # noqa: N803
+    ) -> dict[str, Any]:
+        """Do all actions if all conditions hold, and nothing otherwise."""
+        if ClientRequestToken is not None and ClientRequestToken in self._done:
+            if self._done[ClientRequestToken] != TransactItems:
+                raise _error("TransactWriteItems", "IdempotentParameterMismatchException")
+            return dict(ANSWERED)
+        actions = [next(iter(action.items())) for action in TransactItems]
+        keys = [_key(body.get("Item") or body["Key"]) for _, body in actions]
+        if len(keys) > MAX_ACTIONS or len(set(keys)) < len(keys):
+            raise _error("TransactWriteItems", "ValidationException")
+        holds = [self._holds(key, body) for key, (_, body) in zip(keys, actions, strict=True)]
+        if not all(holds):
+            raise cancelled(["None" if hold else CONDITION_FAILED for hold in holds])
+        for key, (name, body) in zip(keys, actions, strict=True):
+            if name == "Put":
+                self.items[key] = body["Item"]
+            elif name == "Delete":
+                self.items.pop(key, None)
+            else:
+                raise NotModelledError(name)
+        if ClientRequestToken is not None:
+            self._done[ClientRequestToken] = TransactItems
+        return dict(ANSWERED)
+
+    def delete_item(self, *, TableName: str, Key: Item) -> dict[str, Any]:  # noqa: N803
+        """Delete one item, if it is there."""
+        self.items.pop(_key(Key), None)
+        return dict(ANSWERED)
+
+    def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
+        """Delete several items."""
+        ((_, requests),) = RequestItems.items()
+        for request in requests:
+            self.items.pop(_key(request["DeleteRequest"]["Key"]), None)
+        return {"UnprocessedItems": {}, **ANSWERED}
+
+    def update_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        Key: Item,  # noqa: N803
+        UpdateExpression: str,  # noqa: N803
+        ExpressionAttributeValues: Item,  # noqa: N803
+        ConditionExpression: str | None = None,  # noqa: N803
+    ) -> dict[str, Any]:
+        """Set attributes of one item."""
+        key = _key(Key)
+        if not _condition_holds(ConditionExpression, self.items.get(key), {}):
+            raise _error("UpdateItem", "ConditionalCheckFailedException")
+        changed = dict(self.items.get(key, Key))
+        for part in UpdateExpression.removeprefix("SET ").split(", "):
+            name, value = part.split(" = ")
+            changed[name] = ExpressionAttributeValues[value]
+        self.items[key] = changed
+        return dict(ANSWERED)
+
+    def query(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        KeyConditionExpression: str,  # noqa: N803
+        ExpressionAttributeValues: Item,  # noqa: N803
+        Limit: int = 1_000_000,  # noqa: N803
+        ExclusiveStartKey: Item | None = None,  # noqa: N803
+        **_: Any,
+    ) -> dict[str, Any]:
+        """Read a page of items in the order of their keys."""
+        after = ("", "") if ExclusiveStartKey is None else _key(ExclusiveStartKey)
+        conditions = KeyConditionExpression.split(" AND ")
+        page: list[Item] = []
+        for key in sorted(key for key in self.items if key > after):
+            item = self.items[key]
+            if all(_key_matches(each, item, ExpressionAttributeValues) for each in conditions):
+                page.append(item)
+            if len(page) == Limit:
+                return {"Items": page, "LastEvaluatedKey": _bare(item), **ANSWERED}
+        return {"Items": page, **ANSWERED}
+
+    # --- conditions ------------------------------------------------------------------------
+
+    def _holds(self, key: Key, action: Mapping[str, Any]) -> bool:
+        condition = action.get("ConditionExpression")
+        values = action.get("ExpressionAttributeValues", {})
+        return _condition_holds(condition, self.items.get(key), values)
+
+
+def _condition_holds(condition: str | None, item: Item | None, values: Item) -> bool:
+    if condition is None:
+        return True
+    if match := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", condition):
+        return ((item or {}).get(match[2]) is None) == bool(match[1])
+    if match := re.fullmatch(r"(\w+) = (:\w+)", condition):
+        return bool((item or {}).get(match[1]) == values[match[2]])
+    raise NotModelledError(condition)
+
+
+def _key_matches(condition: str, item: Item, values: Item) -> bool:
+    if match := re.fullmatch(r"(\w+) = (:\w+)", condition):
+        return bool(item.get(match[1]) == values[match[2]])
+    if match := re.fullmatch(r"(\w+) < (:\w+)", condition):
+        return bool(item[match[1]]["S"] < values[match[2]]["S"])
+    if match := re.fullmatch(r"begins_with\((\w+), (:\w+)\)", condition):
+        return bool(item[match[1]]["S"].startswith(values[match[2]]["S"]))
+    raise NotModelledError(condition)
+
+
+def cancelled(codes: list[str]) -> ClientError:
+    """Make the error of a cancelled transaction, with a reason for each action."""
+    error = _error("TransactWriteItems", "TransactionCanceledException")
+    error.response["CancellationReasons"] = [{"Code": code} for code in codes]
+    return error
+
+
+def _error(operation: str, code: str) -> ClientError:
+    metadata = {"RequestId": "in-process", "HTTPStatusCode": 400}
+    answer: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": metadata}
+    return ClientError(answer, operation)
+
+
+def _key(item: Item) -> Key:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _bare(item: Item) -> Item:
+    return {"pk": item["pk"], "sk": item["sk"]}

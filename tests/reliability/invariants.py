@@ -1,0 +1,150 @@
+"""What has to hold whenever the workers have come to rest, whatever happened on the way."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.dynamodb import mapper, records, table
+from domain.events import PERSONAL_FIELDS
+from domain.model import Session, TwoFactor, User
+from domain.ports import CommandKey, Outcome
+from tests.reliability.world import World
+from worker.messages import render_events
+
+
+@dataclass(slots=True)
+class Stored:
+    """The table, read item by item."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
+    two_factors: dict[str, TwoFactor] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
+    pointers: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
+        """Read every item by the worker's own mappers."""
+        stored = cls()
+        for item in items:
+            stored._add(item, item["pk"]["S"].partition("#")[2], item["sk"]["S"])
+        return stored
+
+    def _add(self, item: dict[str, Any], owner: str, sort: str) -> None:
+        if item["pk"]["S"].startswith(table.OUTBOX_PREFIX):
+            self.pointers.append(f"{item['pk']['S']} {item['commands']['S']}")
+        elif sort.startswith(table.COMMAND_PREFIX):
+            self.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
+        elif sort.startswith(table.SESSION_PREFIX):
+            session = mapper.parse_session(item)
+            self.sessions[owner, session.session_id] = session
+        elif sort == table.TWO_FACTOR:
+            self.two_factors[owner] = mapper.parse_two_factor(item)
+        elif sort == table.EMAIL:
+            self.owners[owner] = mapper.parse_address(item)
+        else:
+            assert sort == table.USER, sort
+            self.users[owner] = mapper.parse_user(item)
+
+    @property
+    def decided(self) -> list[Outcome]:
+        """The outcomes, each once: of a command by address, the user's own record if there is."""
+        return [o for key, o in self.outcomes.items() if key.user_id == o.user_id]
+
+
+def check(world: World) -> Stored:
+    """Check all of it; give what is stored."""
+    stored = Stored.read(world.items())
+    nothing_is_left_over(world, stored)
+    every_command_has_one_outcome(world, stored)
+    versions_have_no_gaps(stored)
+    events_are_published_as_decided(world, stored)
+    addresses_and_users_match(stored)
+    parts_belong_to_users(stored)
+    erased_users_leave_nothing_personal(stored)
+    return stored
+
+
+def nothing_is_left_over(world: World, stored: Stored) -> None:
+    """No message and no pointer; in the dead-letter queue what belongs there, and all of it."""
+    assert world.waiting() == 0
+    assert stored.pointers == []
+    assert set(world.dead_letters()) == {message.body for message in world.sent if message.dead}
+
+
+def every_command_has_one_outcome(world: World, stored: Stored) -> None:
+    """Each command that was sent has been decided, once, and nothing else has been."""
+    sent = {(m.user_id, m.command_id) for m in world.sent if m.command and not m.dead}
+    decided = [(None if o.by_email else o.user_id, o.command_id) for o in stored.decided]
+    assert Counter(decided) == Counter(sent)
+    for key, outcome in stored.outcomes.items():
+        if outcome.by_email and key.user_id is None and outcome.user_id is not None:
+            own = stored.outcomes[CommandKey(outcome.user_id, outcome.command_id)]
+            assert (own.status, own.code, own.version) == (
+                outcome.status,
+                outcome.code,
+                outcome.version,
+            )
+
+
+def versions_have_no_gaps(stored: Stored) -> None:
+    """The numbered events of a user are 1, 2, 3 ... up to the user's version."""
+    numbers = defaultdict[str | None, list[int]](list)
+    for outcome in stored.decided:
+        assert outcome.events, "a command is answered"
+        numbers[outcome.user_id] += [e.sequence for e in outcome.events if e.sequence is not None]
+    for user_id, user in stored.users.items():
+        assert sorted(numbers.pop(user_id)) == list(range(1, user.version + 1))
+    assert not any(numbers.values()), "events of nobody"
+
+
+def events_are_published_as_decided(world: World, stored: Stored) -> None:
+    """A subscriber who drops doubles by id has exactly the outcomes' events, in every field."""
+    expected = {m.event_id: m.body for o in stored.decided for m in render_events(o)}
+    seen: dict[str, dict[str, Any]] = {}
+    for event in world.published(expected):
+        first = seen.setdefault(event["id"], event)
+        assert _impersonal(event) == _impersonal(first), "one id, two events"
+    assert seen.keys() == expected.keys()
+    by_user = defaultdict[str, list[tuple[str, str]]](list)
+    for event in seen.values():
+        if "sequence" in event:
+            by_user[event["subject"]].append((event["sequence"], event["type"]))
+    for user_id in stored.users:
+        events = [e for o in stored.decided if o.user_id == user_id for e in o.events]
+        numbered = [(f"{e.sequence:020}", e.type) for e in events if e.sequence is not None]
+        assert sorted(by_user[user_id]) == sorted(numbered)
+
+
+def _impersonal(event: dict[str, Any]) -> dict[str, Any]:
+    """Give an event as it is after an erasure, which may come between two publications."""
+    data = {k: None if k in PERSONAL_FIELDS else v for k, v in event["data"].items()}
+    return {**event, "data": data}
+
+
+def addresses_and_users_match(stored: Stored) -> None:
+    """One user an address, and one address a user; an erased one has none."""
+    owned = {user.email.key: id_ for id_, user in stored.users.items() if user.email is not None}
+    assert stored.owners == owned
+    assert len(owned) == sum(not user.erased for user in stored.users.values())
+
+
+def parts_belong_to_users(stored: Stored) -> None:
+    """No session and no second factor without its user; a second factor if the user says so."""
+    assert {user_id for user_id, _ in stored.sessions} <= stored.users.keys()
+    enabled = {id_ for id_, user in stored.users.items() if user.two_factor_enabled}
+    assert stored.two_factors.keys() == enabled
+
+
+def erased_users_leave_nothing_personal(stored: Stored) -> None:
+    """Once the scrub job is done: no login state, no fingerprint, no personal field."""
+    for user_id in (id_ for id_, user in stored.users.items() if user.erased):
+        assert not any(owner == user_id for owner, _ in stored.sessions)
+        for outcome in stored.outcomes.values():
+            if outcome.user_id == user_id:
+                assert outcome.fingerprint == ""
+                assert all(event == event.without_personal_data() for event in outcome.events)

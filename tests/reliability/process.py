@@ -1,0 +1,136 @@
+"""A worker process: the real batch handler, adapters, settlement and relay, on a wire.
+
+What Celery's process does between them is done here by hand, and on one thread: receive, cut into
+batches, handle, settle. When it crashes, nothing of it is left, and `run_to_rest` starts another,
+as a supervisor would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from itertools import cycle
+from typing import Any
+
+from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb.table import OUTBOX_PREFIX
+from adapters.sns import SnsPublisher
+from adapters.sqs import SqsCommandQueue, SqsError
+from domain.ports import StoreUnavailableError
+from tests.reliability import wire
+from tests.reliability.world import World
+from worker.batch import BatchHandler, BatchPolicy, Ports
+from worker.messages import MessageParser
+from worker.relay import Relay, RelayPolicy
+from worker.transport.batching import as_task_argument, into_batches
+from worker.transport.in_flight import InFlight
+from worker.transport.settler import Settler
+
+PARSER = MessageParser(["customer", "admin"])
+VISIBILITY_TIMEOUT = 60
+SHARDS = 8
+MAX_ROUNDS = 40
+"""Receives and looks at the outbox before a run that comes to no rest is given up: a message has
+12 receives."""
+
+
+class Process(wire.Process):
+    """One worker process."""
+
+    def __init__(
+        self,
+        world: World,
+        on: wire.Wire,
+        *,
+        sleep: Callable[[float], None] = lambda _: None,
+        draw: Callable[[float, float], float] = lambda _low, high: high,
+    ) -> None:
+        """Start up; nothing is called yet. `sleep` and `draw` are its pauses and its chance."""
+        backoff = Backoff(sleep=sleep)
+        dynamodb = on.connect(world.dynamodb, self)
+        outbox = DynamoDBOutbox(
+            dynamodb, world.table, backoff, page_size=3, choose_shard=cycle(range(SHARDS)).__next__
+        )
+        publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
+        repository = DynamoDBUserRepository(dynamodb, world.table, backoff)
+        ports = Ports(repository, outbox, publisher, world.clock)
+        self._handler = BatchHandler(ports, PARSER, _policy(sleep, draw))
+        relay_policy = RelayPolicy(interval=1, age=timedelta(seconds=30))
+        self._relay = Relay(outbox, publisher, world.clock, relay_policy)
+        self._fifo = world.queue.endswith(".fifo")
+        self._queue = SqsCommandQueue(
+            world.queue, world.dead_letter_queue, lambda: on.connect(world.sqs, self)
+        )
+
+    def poll(self, most: int = 10) -> bool:
+        """Receive once, and work off what came; say whether anything did."""
+        try:
+            received = self._queue.receive(most, 0, VISIBILITY_TIMEOUT)
+        except SqsError:
+            return False
+        in_flight = InFlight(VISIBILITY_TIMEOUT, self._fifo)
+        in_flight.hold(received, 0.0)
+        for batch in into_batches("commands", received, fifo=self._fifo):
+            settlements = self._handler.handle(as_task_argument(batch, fifo=self._fifo))
+            in_flight.settle(zip(batch.receipts, settlements.items, strict=True), 0.0)
+            self._settle(in_flight)
+        return bool(received)
+
+    def relay(self) -> None:
+        """Look at every shard of the outbox once."""
+        for _ in range(SHARDS):
+            with suppress(StoreUnavailableError):  # the relay's thread logs it and goes on
+                self._relay.run_once()
+
+    def _settle(self, in_flight: InFlight) -> None:
+        """Carry out the settlements as the transport does, one call at a time."""
+        settler = Settler("commands", self._queue, in_flight)  # its threads are not started
+        now = 0.0
+        while in_flight.settling:
+            now += 6  # more than any pause before another try
+            for call in in_flight.due(now, 1):
+                in_flight.finish(call, settler._make(call), now)
+
+
+def _policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]) -> BatchPolicy:
+    return BatchPolicy(
+        max_receives=12,
+        outcome_lifetime=timedelta(days=90),
+        command_lifetime=timedelta(days=60),
+        registration_grace=timedelta(seconds=60),
+        draw=draw,
+        sleep=sleep,
+    )
+
+
+class RestlessError(AssertionError):
+    """Work is left over, however long one waits."""
+
+
+def run_to_rest(world: World, on: wire.Wire, **options: Any) -> int:
+    """Let workers work, a new one after each crash, until nothing is left; give how many lived."""
+    lives, process = 1, Process(world, on, **options)
+    for _ in range(MAX_ROUNDS):
+        try:
+            while process.poll():
+                pass
+            process.relay()
+        except wire.ProcessCrash:
+            lives, process = lives + 1, Process(world, on, **options)
+        if at_rest(world):
+            on.arrive(all_of_them=True)
+            if at_rest(world):
+                return lives
+        world.let_time_pass()
+    raise RestlessError("work is left over")
+
+
+def at_rest(world: World) -> bool:
+    """Say whether nothing is left to do: no message, and no pointer but a parked one."""
+    return not world.waiting() and not any(_is_pointer(item) for item in world.items())
+
+
+def _is_pointer(item: dict[str, Any]) -> bool:
+    partition: str = item["pk"]["S"]
+    return partition.startswith(OUTBOX_PREFIX) and partition != "OUTBOX#PARKED"

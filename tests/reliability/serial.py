@@ -1,0 +1,125 @@
+"""Is what the workers did what one worker would have done, taking the commands one by one?
+
+`explain` looks for an order of the commands in which the model gives every outcome that was
+recorded, and ends in the state that is stored. Where the workers promise an order (one batch that
+comes back whole, a FIFO group) only such orders count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from domain.commands import Command
+from domain.ports import Outcome
+from tests.reliability.invariants import Stored
+from tests.reliability.model import Answer, Model
+from tests.reliability.world import Sent
+
+MOST_TRIES = 20_000
+"""Commands tried before the search is given up as too long."""
+
+
+class Order(Enum):
+    """Which orders count."""
+
+    AS_SENT = auto()
+    AS_SENT_BY_GROUP = auto()
+    ANY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A command with the outcome that was recorded of it."""
+
+    user_id: str | None
+    command: Command
+    group: Hashable
+    answer: Answer
+    version: int
+    at: datetime
+
+
+class UnexplainedError(AssertionError):
+    """No order of the commands gives what happened."""
+
+
+def explain(
+    sent: Sequence[Sent], stored: Stored, order: Order, start: Model | None = None
+) -> list[Decided]:
+    """Find such an order, from `start` on; what was sent twice counts once.
+
+    Raises:
+        UnexplainedError: there is none.
+    """
+    outcomes = {outcome.command_id: outcome for outcome in stored.decided}
+    distinct = {m.command_id: m for m in sent if m.command and not m.dead}
+    decided = [_decided(m, outcomes[m.command_id], order) for m in distinct.values()]
+    search = _Search(decided, stored)
+    if search.run(start or Model(), frozenset(), []):
+        return search.found
+    tried = "\n".join(f"{d.user_id} {d.command!r}: {d.answer} v{d.version}" for d in decided)
+    raise UnexplainedError(f"{search.why}\nin no order:\n{tried}")
+
+
+def _decided(message: Sent, outcome: Outcome, order: Order) -> Decided:
+    assert message.command is not None
+    groups: Mapping[Order, Hashable] = {
+        Order.AS_SENT: "all",
+        Order.AS_SENT_BY_GROUP: message.group,
+        Order.ANY: message.command_id,
+    }
+    names = tuple(event.type.split(".")[2] for event in outcome.events)
+    code = None if outcome.code is None else str(outcome.code)
+    return Decided(
+        message.user_id,
+        message.command,
+        groups[order],
+        (code, names),
+        outcome.version,
+        outcome.recorded_at,
+    )
+
+
+class _Search:
+    """Depth first, in the order sent where that will do."""
+
+    def __init__(self, decided: Sequence[Decided], stored: Stored) -> None:
+        self._decided = decided
+        self._stored = stored
+        self._tries = 0
+        self.found: list[Decided] = []
+        self.why = ""
+
+    def run(self, model: Model, done: frozenset[int], path: list[Decided]) -> bool:
+        if len(done) == len(self._decided):
+            differences = model.differences(self._stored)
+            self.why = self.why or f"another state: {differences}"
+            self.found = path
+            return not differences
+        groups = set[Hashable]()
+        for index, each in enumerate(self._decided):
+            if index in done or each.group in groups:
+                continue
+            groups.add(each.group)
+            after = self._after(model, each)
+            if after is not None and self.run(after, done | {index}, [*path, each]):
+                return True
+        return False
+
+    def _after(self, model: Model, each: Decided) -> Model | None:
+        self._tries += 1
+        assert self._tries <= MOST_TRIES, "too many orders to search: send less at a time"
+        after = model.copy()
+        answer = after.decide(each.user_id, each.command, each.at)
+        if answer == each.answer and self._version(after, each) == each.version:
+            return after
+        self.why = f"the model says {answer} to {each.command!r} of {each.user_id}"
+        return None
+
+    def _version(self, model: Model, each: Decided) -> int:
+        user_id = each.user_id or model.owner(each.command.email)  # type: ignore[attr-defined]
+        person = model.people.get(user_id or "")
+        return person.events if person else 0

@@ -1,0 +1,174 @@
+"""What outlives every worker: AWS, the time, and what producers have sent.
+
+`World` is AWS as the workers see it plus what a test has to look at afterwards. Here it is in
+this process; `endpoint.py` has the one at a real endpoint. Its clock stands until the test lets
+time pass, so a run of minutes takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from domain.commands import Command
+from domain.ports import Clock
+from tests.builders import NOW, uid
+from tests.reliability.in_process_dynamodb import InProcessDynamoDB
+from tests.reliability.in_process_sns import InProcessSns
+from tests.reliability.in_process_sqs import InProcessSqs
+from worker.messages import render_command
+from worker.messages.commands import command_data
+
+A_WHILE = timedelta(seconds=31)
+"""More than the age at which the relay takes a pointer."""
+
+
+class StandingClock(Clock):
+    """A clock that a test sets."""
+
+    def __init__(self, start: datetime) -> None:
+        """Start at a time."""
+        self.time = start
+
+    def now(self) -> datetime:
+        """Give the time at which it stands."""
+        return self.time
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message as its producer sent it."""
+
+    command_id: str
+    user_id: str | None
+    command: Command | None
+    """`None`: a body that is no command, and has to end in the dead-letter queue."""
+    body: str
+    group: str | None = None
+    dead: bool = False
+    """Whether the dead-letter queue is where it belongs."""
+
+
+def sent(
+    command: Command,
+    user: str | None,
+    name: str = "",
+    *,
+    group: str | None = None,
+    dead: bool = False,
+) -> Sent:
+    """Make the message of a command; equal names of equal commands are one command."""
+    command_id = uid(f"{name} {command.type} {command_data(command)} {user}")
+    body = render_command(
+        command.type,
+        command_data(command),
+        command_id=command_id,
+        user_id=uid(user) if user else None,
+        source="/test",
+        time=NOW,
+    )
+    return Sent(command_id, uid(user) if user else None, command, body, group, dead)
+
+
+def malformed(body: str, group: str | None = None) -> Sent:
+    """Make a message that is no command."""
+    return Sent(uid(body), None, None, body, group, dead=True)
+
+
+class World(Protocol):
+    """AWS, the time, and what was sent."""
+
+    clock: StandingClock
+    dynamodb: Any
+    sns: Any
+    sqs: Any
+    table: str
+    queue: str
+    dead_letter_queue: str
+    topic_arn: str
+    sent: list[Sent]
+
+    def send(self, *messages: Sent) -> None:
+        """Put messages on the queue, in order."""
+        ...
+
+    def let_time_pass(self) -> None:
+        """Let whatever is invisible come back, and pointers come of the relay's age."""
+        ...
+
+    def items(self) -> Sequence[dict[str, Any]]:
+        """Give all that is stored."""
+        ...
+
+    def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """Give all events that a subscriber got, doubles too; those `expected` may take a while."""
+        ...
+
+    def waiting(self) -> int:
+        """Count the messages on the queue, invisible ones too."""
+        ...
+
+    def dead_letters(self) -> Sequence[str]:
+        """Give the bodies in the dead-letter queue."""
+        ...
+
+
+class InProcessWorld(World):
+    """AWS in this process."""
+
+    def __init__(self, *, fifo: bool = False) -> None:
+        """Make an empty table, queue and topic."""
+        suffix = ".fifo" if fifo else ""
+        self.clock = StandingClock(NOW)
+        self.table = "users"
+        self.queue, self.dead_letter_queue = f"commands{suffix}", f"commands-dlq{suffix}"
+        self.topic_arn = f"arn:aws:sns:us-east-1:000000000000:events{suffix}"
+        self.dynamodb = InProcessDynamoDB()
+        self.sns = InProcessSns()
+        self.sqs = InProcessSqs(
+            lambda: self.clock.now().timestamp(), {self.queue: self.dead_letter_queue}
+        )
+        self.sent: list[Sent] = []
+
+    def copy(self) -> InProcessWorld:
+        """Give a world in the same state that goes its own way."""
+        other = InProcessWorld(fifo=self.queue.endswith(".fifo"))
+        other.clock.time = self.clock.time
+        other.dynamodb.items = dict(self.dynamodb.items)  # items are replaced, never changed
+        other.sns.published = list(self.sns.published)
+        other.sqs.queues = copy.deepcopy(self.sqs.queues)
+        other.sent = list(self.sent)
+        return other
+
+    def send(self, *messages: Sent) -> None:
+        """See the protocol. Sent an hour ago, so that nobody waits for unknown users."""
+        an_hour_ago = self.clock.time.timestamp() - 3600
+        for message in messages:
+            self.sqs.send(self.queue, message.body, message.group, an_hour_ago)
+        self.sent += messages
+
+    def let_time_pass(self) -> None:
+        """See the protocol."""
+        due = [stored.visible_at for stored in self.sqs.queues[self.queue]]
+        then = max(due, default=0.0) - self.clock.time.timestamp()
+        self.clock.time += max(A_WHILE, timedelta(seconds=then + 1))
+
+    def items(self) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        return list(self.dynamodb.items.values())
+
+    def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        return self.sns.published
+
+    def waiting(self) -> int:
+        """See the protocol."""
+        return len(self.sqs.queues[self.queue])
+
+    def dead_letters(self) -> Sequence[str]:
+        """See the protocol."""
+        bodies = [stored.body for stored in self.sqs.queues[self.dead_letter_queue]]
+        return bodies + [f"without a reason: {stored.body}" for stored in self.sqs.given_up]
