@@ -30,6 +30,7 @@ MAX_DETAIL = 1_000
 REASON = "MessageAttributes"
 """The field of an entry that carries why it is dead."""
 TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
+LONGEST_WAIT = 20  # seconds of a long poll
 ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -80,7 +81,7 @@ class Letter(Protocol):
         ...
 
 
-def make_client(wait_seconds: int = 20) -> SQSClient:
+def make_client(wait_seconds: int) -> SQSClient:
     """Make a client whose every call ends, 10 s after the long poll at the latest.
 
     One attempt, as the transport tries again itself and knows better when.
@@ -109,11 +110,17 @@ class SqsCommandQueue:
     """One queue and its dead-letter queue, by name; safe to share between threads."""
 
     def __init__(
-        self, name: str, dead_letter_queue: str, client_factory: Callable[[], Any] = make_client
+        self, name: str, dead_letter_queue: str, client_factory: Callable[[int], Any] = make_client
     ) -> None:
+        """Use one client for polls and one for the rest, each made for the longest wait it has.
+
+        A call that gets no answer must fail while there is time to make it again: a renewal that
+        waited as long as a poll would come too late.
+        """
         self._name = name
         self._dead_letter_queue = dead_letter_queue
-        self._client = client_factory()
+        self._poller = client_factory(LONGEST_WAIT)
+        self._client = client_factory(0)
         self._urls: dict[str, str] = {}
 
     def check(self) -> None:
@@ -212,8 +219,9 @@ class SqsCommandQueue:
 
     def _call(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
         url = self._url(queue)
+        client = self._poller if operation == "receive_message" else self._client
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(QueueUrl=url, **arguments)
+            answer: dict[str, Any] = getattr(client, operation)(QueueUrl=url, **arguments)
         except (ClientError, BotoCoreError) as error:
             missing = error_code(error) in MISSING
             if missing:

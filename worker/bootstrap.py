@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,13 +21,12 @@ from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
 from adapters.provision import Resources, provision
 from adapters.sns import SnsPublisher
-from adapters.sqs import SqsCommandQueue, make_client
+from adapters.sqs import SqsCommandQueue
 from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser
 from worker.relay import Relay, RelayPolicy
 from worker.settings import Settings, load_settings
 from worker.settlement import ReceivedMessage, Settlements
-from worker.transport.options import IDLE_WAIT_SECONDS
 
 PUBLISH_TIMEOUT = 5.0
 """Seconds to wait for the topic's answer; what it does not take then is the relay's."""
@@ -147,5 +145,4 @@ def resources(settings: Settings) -> Resources:
 
 def command_queue_factory(name: str) -> SqsCommandQueue:
     """Make the queue of a name for the transport, with its dead-letter queue."""
-    dead_letter_queue = load_settings().dead_letter_queue
-    return SqsCommandQueue(name, dead_letter_queue, partial(make_client, IDLE_WAIT_SECONDS))
+    return SqsCommandQueue(name, load_settings().dead_letter_queue)

@@ -10,26 +10,23 @@ from __future__ import annotations
 import json
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from celery.signals import worker_init, worker_ready
 
-from adapters.sqs import SqsCommandQueue, make_client
+from adapters.sqs import SqsCommandQueue
 from worker import lifecycle
 from worker.app import make_app
 from worker.request import BatchTask
 from worker.settings import load_settings
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 from worker.transport.channel import TASK
-from worker.transport.options import IDLE_WAIT_SECONDS
 
 
 def command_queue(name: str) -> SqsCommandQueue:
     """Make the queue of a name, with the dead-letter queue of the settings."""
-    client = partial(make_client, IDLE_WAIT_SECONDS)
-    return SqsCommandQueue(name, load_settings().dead_letter_queue, client)
+    return SqsCommandQueue(name, load_settings().dead_letter_queue)
 
 
 # Only the transport is tried here: no table, no topic, no relay.

@@ -220,10 +220,11 @@ def test_whatever_receive_answers_the_worker_stays(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """4xx, 5xx, throttling, resets, half answers, junk: a log line an episode, and on it goes."""
-    queues = Queues.create(resource_names, aws_endpoint, 2)  # what a lost answer held is back soon
+    queues = Queues.create(resource_names, aws_endpoint, 2)
+    soon = {"USER_WORKER_VISIBILITY_TIMEOUT": "2"}  # is what a lost answer held back
     with (
         FaultyProxy(aws_endpoint) as proxy,
-        worker(queues.names, proxy.url, tmp_path, POOLS["prefork"]) as running,
+        worker(queues.names, proxy.url, tmp_path, POOLS["prefork"], **soon) as running,
     ):
         running.ready()
         for number, fault in enumerate(FAULTS, 1):

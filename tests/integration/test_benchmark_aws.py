@@ -15,7 +15,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from adapters.sqs import SqsCommandQueue, make_client
+from adapters.sqs import SqsCommandQueue
 from benchmarks.fake_aws import FakeAws
 from benchmarks.fake_queue import Message, Poll, Queue
 from benchmarks.wire import HOST, HttpConnection
@@ -101,7 +101,7 @@ def test_an_old_receipt_deletes_nothing(server: Server) -> None:
 
 def test_a_waiting_receive_gets_what_is_sent(server: Server) -> None:
     """A long poll ends with the message, not with its time."""
-    commands = SqsCommandQueue("commands", "dead", lambda: make_client(20))
+    commands = SqsCommandQueue("commands", "dead")
     received: list[Any] = []
     thread = threading.Thread(target=lambda: received.extend(commands.receive(10, 20)))
     thread.start()

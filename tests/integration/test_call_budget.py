@@ -129,7 +129,7 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
     names = system.names
     settings = load_settings(env="test", table=names.table, events_topic=names.events_topic)
     queue = SqsCommandQueue(
-        names.command_queue, names.dead_letter_queue, lambda: meter.attach(make_client(5))
+        names.command_queue, names.dead_letter_queue, lambda wait: meter.attach(make_client(wait))
     )
     bench = Bench(system, meter, queue, bootstrap.build(settings).batch.handle)
     bench.run(registrations(1)[1])
