@@ -9,6 +9,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
+from adapters.direct import make_direct
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
@@ -67,7 +69,8 @@ def client(
 
     Takes the seconds to wait for an answer (a long poll needs more than its 20 s), the most
     connections to keep and how often to try a call; a client is thread-safe. To be called after
-    a fork, not before.
+    a fork, not before. The calls of every batch leave out what botocore does anew for each: see
+    `adapters.direct`.
 
     Raises:
         AwsConfigurationError: no region or no credentials, or a profile that does not exist.
@@ -78,11 +81,13 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        return session.client(service, config=config(read_timeout, connections, attempts))
+        made = session.client(service, config=config(read_timeout, connections, attempts))
     except NoRegionError:
         raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise AwsConfigurationError(f"AWS settings: {error}") from error
+    make_direct(made)
+    return made
 
 
 def region() -> str | None:

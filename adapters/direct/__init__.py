@@ -1,0 +1,8 @@
+"""The calls that every batch makes, without what botocore does anew for each of them.
+
+See docs/adr/0012-hot-calls-learn-from-botocore.md for why, and for the figures.
+"""
+
+from adapters.direct.call import make_direct
+
+__all__ = ["make_direct"]
