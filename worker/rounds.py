@@ -70,6 +70,11 @@ class _Decider:
         self._waiting_users: set[str] = set()
         self._waiting_groups: set[str] = set()
         self._group_users: dict[str, str | None] = {}
+        self._recorded: dict[str | None, int] = {}
+        """By user: the latest version that an outcome in hand, of a duplicate, tells of."""
+        for outcome in snapshot.outcomes.values():
+            known = self._recorded.get(outcome.user_id, 0)
+            self._recorded[outcome.user_id] = max(known, outcome.version)
 
     def run(self, works: Sequence[Work]) -> Round:
         for work in works:
@@ -147,6 +152,11 @@ class _Decider:
         give a false answer for good.
         """
         reads = reads_of(work.envelope)
+        if (user.version if user else 0) < self._recorded.get(work.user_id, 0):
+            return True
+        named = work.envelope.by_email
+        if user is not None and named is not None and not self._draft(work).owns(named):
+            return True  # somebody else may have the address by now
         if user is None:
             owners = map(self._snapshot.addresses.get, touched_addresses(work.envelope, None))
             return work.user_id is not None and work.user_id in owners

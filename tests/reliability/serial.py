@@ -7,7 +7,7 @@ comes back whole, a FIFO group) only such orders count.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -40,6 +40,11 @@ class Decided:
     answer: Answer
     version: int
     at: datetime
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it was refused, or without effect."""
+        return self.answer[1] in {("CommandRejected",), ("CommandHadNoEffect",)}
 
 
 class UnexplainedError(AssertionError):
@@ -99,15 +104,23 @@ class _Search:
             self.why = self.why or f"another state: {differences}"
             self.found = path
             return not differences
+        steps: list[tuple[int, Decided, Model]] = []
+        for index, each in self._next(done):
+            after = self._after(model, each)
+            if after is None:
+                continue
+            if each.changes_nothing:  # so it may as well come now: no other order need be tried
+                return self.run(model, done | {index}, [*path, each])
+            steps.append((index, each, after))
+        return any(self.run(after, done | {index}, [*path, each]) for index, each, after in steps)
+
+    def _next(self, done: frozenset[int]) -> Iterator[tuple[int, Decided]]:
+        """Give the first command of each group that is not done."""
         groups = set[Hashable]()
         for index, each in enumerate(self._decided):
-            if index in done or each.group in groups:
-                continue
-            groups.add(each.group)
-            after = self._after(model, each)
-            if after is not None and self.run(after, done | {index}, [*path, each]):
-                return True
-        return False
+            if index not in done and each.group not in groups:
+                groups.add(each.group)
+                yield index, each
 
     def _after(self, model: Model, each: Decided) -> Model | None:
         self._tries += 1

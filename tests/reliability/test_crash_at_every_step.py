@@ -34,6 +34,8 @@ from tests.reliability.world import InProcessWorld
 
 KINDS = list(every_kind())
 BATCHES = list(mixed_batches())
+TWICE = ("RegisterUser accepted", "EraseUser accepted", "ten users", "one life", "two FIFO groups")
+"""Scenarios in which every pair of crashes is tried: its square of the calls is affordable."""
 
 
 @cache
@@ -76,6 +78,11 @@ def single_faults(wire: Wire, start: int = 0) -> Iterable[tuple[int, Fault]]:
                 yield number, fault
 
 
+def crashes(wire: Wire, start: int = 0) -> Iterable[int]:
+    """Give each call, from a number on, to crash before: that is also after the one before it."""
+    return range(start, len(wire.calls))
+
+
 @pytest.mark.parametrize("scenario", KINDS, ids=str)
 def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """One command: each of its calls, and each thing that can become of it."""
@@ -83,8 +90,20 @@ def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: 
         run(scenario, {number: fault})
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("scenario", BATCHES, ids=str)
 def test_a_fault_at_any_call_of_a_batch_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """Commands that have to do with each other, in one batch."""
     for number, fault in single_faults(run(scenario, {})):
         run(scenario, {number: fault})
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", TWICE)
+def test_a_second_crash_at_any_later_call_loses_and_doubles_nothing(name: str) -> None:
+    """Two crashes: the second in the worker that came after, or in its relay."""
+    (scenario,) = (each for each in KINDS + BATCHES if each.name == name)
+    for number in crashes(run(scenario, {})):
+        crashed = {number: Fault.CRASH_BEFORE}
+        for later in crashes(run(scenario, crashed), number + 1):
+            run(scenario, {**crashed, later: Fault.CRASH_BEFORE})

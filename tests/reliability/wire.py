@@ -63,7 +63,9 @@ def at(faults: Mapping[int, Fault]) -> Plan:
 class Wire:
     """All calls of all processes, in order."""
 
-    def __init__(self, plan: Plan = no_faults, pause: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, plan: Plan = no_faults, pause: Callable[[str], object] = lambda _: None
+    ) -> None:
         """Take the plan, and what to do before each call (others may go on there)."""
         self._plan = plan
         self._pause = pause
@@ -92,7 +94,7 @@ class Wire:
         """Make a call, or what becomes of it."""
         if process.dead:
             raise ProcessCrash
-        self._pause()
+        self._pause(operation)
         self.arrive()
         fault = self._plan(len(self.calls), operation)
         if fault is not None and fault not in applicable(operation):

@@ -1,0 +1,153 @@
+"""Schedules drawn from a seed: commands, faults, and whose turn it is.
+
+One seed gives one run, always the same: `Schedule(seed).run()` replays it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+from domain import commands as c
+from tests.builders import NOW, PASSWORD, email, token, uid
+from tests.reliability.invariants import check
+from tests.reliability.process import Process, run_to_rest
+from tests.reliability.serial import Order, explain
+from tests.reliability.turns import Turns
+from tests.reliability.wire import Fault, ProcessCrash, Wire, applicable
+from tests.reliability.world import InProcessWorld, Sent, malformed, sent
+
+USERS = ("a", "b", "c")
+ADDRESSES = ("x", "X", "y", "z")
+COMMON = (c.RegisterUser, c.RequestEmailChange, c.ConfirmEmailChange, c.EraseUser)
+"""Kinds that are drawn more often: they have to do with more than one user."""
+MOST_COMMANDS = 9
+"""So that all orders of them can be searched."""
+MOST_POLLS = 4
+"""Receives of one worker before the schedule leaves the rest to a last one."""
+
+FIELDS: dict[str, Callable[[random.Random], Any]] = {
+    "email": lambda chance: email(chance.choice(ADDRESSES)),
+    "new_email": lambda chance: email(chance.choice(ADDRESSES)),
+    "first_name": lambda chance: chance.choice(("Ada", "Grace")),
+    "last_name": lambda chance: chance.choice((None, "Lovelace")),
+    "password_hash": lambda _: PASSWORD,
+    "credential_version": lambda chance: chance.randint(1, 2),
+    "roles": lambda chance: tuple(chance.sample(("admin", "customer"), chance.randint(0, 2))),
+    "role": lambda chance: chance.choice(("admin", "customer")),
+    "token_id": lambda _: uid("token"),
+    "token_hash": lambda _: token("mailed"),
+    "session_id": lambda chance: uid(chance.choice(("phone", "laptop"))),
+    "refresh_token_hash": lambda chance: token(chance.choice(("r0", "r1"))),
+    "next_refresh_token_hash": lambda chance: token(chance.choice(("r1", "r2"))),
+    "code_hash": lambda chance: token(f"code {chance.randint(0, 8)}"),
+    "recovery_code_hashes": lambda _: tuple(token(f"code {n}") for n in range(8)),
+    "secret_ciphertext": lambda _: "c2VjcmV0",
+    "expires_at": lambda chance: NOW + timedelta(hours=chance.choice((0, 2, 200, 200))),
+    "reason": lambda _: "Spam",
+    "until": lambda chance: chance.choice((None, NOW + timedelta(hours=1))),
+}
+"""Values of a command's field, few enough that commands have to do with each other."""
+
+
+def draw_command(chance: random.Random) -> c.Command:
+    """Draw a command of any kind."""
+    kinds = [*c.COMMANDS.values(), *COMMON * 3]
+    kind: Any = chance.choice(kinds)
+    values = {field.name: FIELDS[field.name](chance) for field in fields(kind)}
+    if kind is c.RegisterUser:
+        values["last_name"] = "Lovelace"
+    elif kind is c.CreateUser:
+        values["last_name"] = "Hopper"
+    command: c.Command = kind(**values)
+    return command
+
+
+def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
+    """Draw a message: of a command to somebody, and now and then of nothing."""
+    command, user = draw_command(chance), chance.choice(USERS)
+    group = user if fifo else None
+    if chance.random() < 0.05:
+        return malformed(f"{{{name}", group)
+    by_address = isinstance(command, c.RequestPasswordReset | c.ResetPassword)
+    if by_address and chance.random() < 0.5:
+        return sent(command, None, name, group="by address" if fifo else None)
+    if by_address:
+        command = replace(command, email=None)
+    return sent(command, user, name, group=group)
+
+
+class Schedule:
+    """One run of several workers, with faults."""
+
+    def __init__(self, seed: int) -> None:
+        """Draw all that does not depend on how it goes."""
+        self.seed = seed
+        self._chance = random.Random(seed)
+        chance = self._chance
+        self._fifo = chance.random() < 0.3
+        self._rate = chance.choice((0.0, 0.03, 0.1, 0.25))
+        self._workers = chance.choice((1, 2, 2, 3))
+        self.world = InProcessWorld(fifo=self._fifo)
+        self.messages = self._draw_messages(chance.randint(2, MOST_COMMANDS))
+        self._turns = Turns(chance.choice)
+        self.wire = Wire(self._fault, lambda _: self._turns.pause())
+
+    def run(self) -> None:
+        """Run it, let a last worker clear up, and check what it comes to."""
+        chance, world = self._chance, self.world
+        settle_down = chance.randint(1, len(self.messages))
+        for wave in (self.messages[:settle_down], self.messages[settle_down:]):
+            world.send(*wave)
+            world.dynamodb.between_reads = self._turns.pause
+            actors = {f"worker {n}": self._work for n in range(self._workers)}
+            self._turns.run({**actors, "relay": self._relay, "time": self._time})
+        world.dynamodb.between_reads = lambda: None
+        self._rate = 0.0
+        run_to_rest(world, self.wire)
+        order = Order.AS_SENT_BY_GROUP if self._fifo else Order.ANY
+        explain(self.messages, check(world), order)
+
+    def _draw_messages(self, count: int) -> Sequence[Sent]:
+        messages: list[Sent] = []
+        for number in range(count):
+            if messages and self._chance.random() < 0.1:
+                messages.append(self._chance.choice(messages))
+            else:
+                messages.append(draw_message(self._chance, str(number), fifo=self._fifo))
+        return messages
+
+    def _fault(self, _: int, operation: str) -> Fault | None:
+        if self._chance.random() >= self._rate:
+            return None
+        return self._chance.choice(sorted(applicable(operation)))
+
+    def _work(self) -> None:
+        process = self._new_process()
+        for _ in range(MOST_POLLS):
+            try:
+                process.poll(self._chance.choice((1, 3, 10)))
+            except ProcessCrash:
+                process = self._new_process()
+
+    def _relay(self) -> None:
+        with suppress(ProcessCrash):
+            self._new_process().relay()
+
+    def _time(self) -> None:
+        """Now and then, so much time passes that others get what a worker still has."""
+        for _ in range(self._chance.choice((0, 2, 8))):
+            self._turns.pause()
+            self.world.clock.time += timedelta(seconds=self._chance.choice((1, 31, 61)))
+
+    def _new_process(self) -> Process:
+        return Process(
+            self.world,
+            self.wire,
+            sleep=lambda _: self._turns.pause(),
+            draw=self._chance.uniform,
+        )

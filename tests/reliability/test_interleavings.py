@@ -1,0 +1,190 @@
+"""Two workers at the same time: every order of their calls, with few switches between them.
+
+Two workers have a message each, about the same users or addresses. A run is a choice of whose turn
+it is before every read of an item and every transaction. All choices are tried in which a worker
+is interrupted `MOST_SWITCHES` times at most: that few suffice for nearly all races, and the others
+are drawn at random in `test_random_schedules.py`. Whatever the choice, what comes out must be what
+some order of the commands gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from domain import commands as c
+from tests.builders import PASSWORD, register, request_change, token
+from tests.reliability.invariants import check
+from tests.reliability.process import Process, run_to_rest
+from tests.reliability.scenarios import CODES, ENABLE, RESET, RESET_BY_EMAIL, SESSION, START, rotate
+from tests.reliability.seeds import SEEDS, USUAL_SEEDS
+from tests.reliability.serial import Order, explain
+from tests.reliability.turns import Turns
+from tests.reliability.wire import Wire
+from tests.reliability.world import InProcessWorld, Sent, sent
+
+MOST_SWITCHES = 2 if SEEDS <= USUAL_SEEDS else 3
+RACING = frozenset({"batch_get_item", "transact_write_items"})
+"""Calls that see or change what the other worker is about."""
+
+ADA = sent(register("ada"), "ada")
+CONFIRM_X = c.ConfirmEmailChange(token("x"))
+Race = tuple[tuple[Sent, ...], tuple[Sent, ...], tuple[Sent, ...]]
+
+
+def _race(history: Sequence[tuple[c.Command, str]], *rivals: Sequence[Sent]) -> Race:
+    past = tuple(sent(command, user, f"past {n}") for n, (command, user) in enumerate(history))
+    first, second = rivals
+    return past, tuple(first), tuple(second)
+
+
+RACES: dict[str, Race] = {
+    "one command, delivered twice": _race([], [ADA], [ADA]),
+    "one address, two users": _race([], [ADA], [sent(register("ada"), "eve")]),
+    "one user, two addresses": _race([], [ADA], [sent(register("eve"), "ada")]),
+    "a rename and an erasure": _race(
+        [(register("ada"), "ada")],
+        [sent(c.UpdateProfile("Augusta"), "ada")],
+        [sent(c.EraseUser(), "ada")],
+    ),
+    "an erasure and a claim of the address": _race(
+        [(register("ada"), "ada")],
+        [sent(c.EraseUser(), "ada")],
+        [sent(register("ada"), "eve"), sent(c.EraseUser(), "eve")],
+    ),
+    "two users confirm one address": _race(
+        [(register("a"), "a"), (register("b"), "b"), (request_change("x"), "a"),
+         (request_change("x"), "b")],
+        [sent(CONFIRM_X, "a")],
+        [sent(CONFIRM_X, "b")],
+    ),
+    "two users trade addresses": _race(
+        [(register("a"), "a"), (register("b"), "b"), (request_change("x"), "a")],
+        [sent(CONFIRM_X, "a"), sent(register("a"), "eve")],
+        [sent(request_change("a"), "b"), sent(c.ConfirmEmailChange(token("a")), "b")],
+    ),
+    "a reset by address, and the address moves": _race(
+        [(register("ada"), "ada"), (request_change("x"), "ada")],
+        [sent(RESET_BY_EMAIL, None)],
+        [sent(CONFIRM_X, "ada"), sent(register("ada"), "eve")],
+    ),
+    "a token is used twice": _race(
+        [(register("ada"), "ada"), (START, "ada")],
+        [sent(rotate(0), "ada", "app")],
+        [sent(rotate(0), "ada", "thief")],
+    ),
+    "a rotation and the end of all sessions": _race(
+        [(register("ada"), "ada"), (START, "ada")],
+        [sent(rotate(0), "ada")],
+        [sent(c.RevokeAllSessions(), "ada"), sent(START, "ada", "again")],
+    ),
+    "a session starts and ends, and its user is banned": _race(
+        [(register("ada"), "ada")],
+        [sent(START, "ada"), sent(c.RevokeSession(SESSION), "ada")],
+        [sent(c.BanUser("Spam"), "ada")],
+    ),
+    "a recovery code is used twice": _race(
+        [(register("ada"), "ada"), (ENABLE, "ada")],
+        [sent(c.UseRecoveryCode(CODES[0]), "ada", "once")],
+        [sent(c.UseRecoveryCode(CODES[0]), "ada", "twice"), sent(c.DisableTwoFactor(), "ada")],
+    ),
+    "a password is reset and changed": _race(
+        [(register("ada"), "ada"), (RESET, "ada")],
+        [sent(c.ResetPassword(token("p"), PASSWORD), "ada")],
+        [sent(c.ChangePassword(PASSWORD, 1), "ada"), sent(START, "ada")],
+    ),
+    "a batch comes to both, one message in another order": _race(
+        [],
+        [ADA, sent(c.AssignRole("admin"), "ada"), sent(c.EraseUser(), "ada")],
+        [ADA, sent(c.EraseUser(), "ada"), sent(c.AssignRole("admin"), "ada")],
+    ),
+}  # fmt: skip
+
+
+class Choices:
+    """Whose turn it is: as told at first, and after that whoever had the last one."""
+
+    def __init__(self, told: Sequence[str]) -> None:
+        """Take the first turns."""
+        self._told = told
+        self.made: list[str] = []
+        self.could: list[Sequence[str]] = []
+
+    def __call__(self, waiting: Sequence[str]) -> str:
+        """Choose, and remember what else could have been chosen."""
+        number = len(self.made)
+        if number < len(self._told):
+            choice = self._told[number]
+        else:
+            choice = self.made[-1] if self.made and self.made[-1] in waiting else waiting[0]
+        self.made.append(choice)
+        self.could.append(waiting)
+        return choice
+
+    def others(self) -> Iterator[list[str]]:
+        """Give the starts of runs that part from this one, after the turns that were told."""
+        for number in range(len(self._told), len(self.made)):
+            for other in self.could[number]:
+                if other != self.made[number]:
+                    start = [*self.made[:number], other]
+                    if _switches(start, self.could) <= MOST_SWITCHES:
+                        yield start
+
+
+def _switches(made: Sequence[str], could: Sequence[Sequence[str]]) -> int:
+    """Count the turns taken from somebody who could have gone on."""
+    pairs = zip(made, made[1:], could[1:], strict=False)
+    return sum(before != after and before in waiting for before, after, waiting in pairs)
+
+
+def run(race: Race, told: Sequence[str]) -> Choices:
+    """Run a race by these turns, and check what it comes to."""
+    history, *rivals = race
+    world = InProcessWorld()
+    for message in history:
+        world.send(message)
+        run_to_rest(world, Wire())
+    choices = Choices(told)
+    turns = Turns(choices)
+
+    def work(messages: Sequence[Sent]) -> None:
+        mine = _SideDoor(world, messages)
+        Process(mine, wire, sleep=lambda _: turns.pause()).poll()
+
+    def pause_where_it_matters(operation: str) -> None:
+        if operation in RACING:
+            turns.pause()
+
+    wire = Wire(pause=pause_where_it_matters)
+    world.dynamodb.between_reads = turns.pause
+    turns.run({name: lambda m=m: work(m) for name, m in zip("AB", rivals, strict=True)})
+    world.dynamodb.between_reads = lambda: None
+    run_to_rest(world, Wire())
+    try:
+        explain(world.sent, check(world), Order.ANY)
+    except AssertionError as error:
+        error.add_note(f"turns: {''.join(choices.made)}\n{wire}")
+        raise
+    return choices
+
+
+class _SideDoor(InProcessWorld):
+    """The same world, with a queue of one worker's own."""
+
+    def __init__(self, world: InProcessWorld, messages: Sequence[Sent]) -> None:
+        super().__init__()
+        self.dynamodb, self.sns, self.clock = world.dynamodb, world.sns, world.clock
+        self.send(*messages)
+        world.sent += messages
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_two_workers_come_to_what_one_could_have_come_to(name: str) -> None:
+    """Each order of their calls, with few switches."""
+    starts: list[list[str]] = [[]]
+    runs = 0
+    while starts:
+        starts += run(RACES[name], starts.pop()).others()
+        runs += 1
+    assert runs > 10, "the workers did not meet"
