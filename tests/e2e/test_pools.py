@@ -306,22 +306,6 @@ def test_ten_messages_cost_one_receive_and_one_delete(
         assert proxy.calls["DeleteMessage"] == 0
 
 
-@pools
-def test_a_batch_longer_than_the_visibility_timeout_is_handled_once(
-    options: tuple[str, ...], resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
-) -> None:
-    """What runs, and what waits behind it, is renewed before it becomes visible again."""
-    queues = Queues.create(resource_names, aws_endpoint, 2)
-    ids = queues.send(*[{"seconds": 5} for _ in range(10)])
-    with worker(
-        queues.names, aws_endpoint, tmp_path, options, USER_WORKER_VISIBILITY_TIMEOUT="2"
-    ) as running:
-        eventually(lambda: len(running.handled()) >= 10, 30, "the batch's end")
-        eventually(queues.empty, 5, "all settled")
-        assert sorted(running.handled()) == sorted(ids)
-    queues.delete()
-
-
 def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -344,30 +328,6 @@ def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
         assert all(ids == put_off[: len(ids)] for ids in in_hand)
         alone = [r for r in running.records("start") if r["messages"][0]["receives"] >= 3]
         assert all({m["group_id"] for m in record["messages"]} == {"c"} for record in alone)
-
-
-def test_the_urgent_queue_goes_first_and_the_other_does_not_starve(
-    queues: Queues, aws_endpoint: str, tmp_path: Path
-) -> None:
-    """With both full, urgent messages run sooner, and the others run among them."""
-    urgent = Queues.create(ResourceNames.unique(), aws_endpoint, 30)
-    normal_ids = queues.send(*[{"seconds": 0.1} for _ in range(150)])
-    urgent_ids = urgent.send(*[{"seconds": 0.1} for _ in range(150)])
-    with worker(
-        queues.names,
-        aws_endpoint,
-        tmp_path,
-        USER_WORKER_PRIORITY_QUEUE=urgent.names.command_queue,
-    ) as running:
-        eventually(lambda: queues.empty() and urgent.empty(), 30, "both queues empty")
-        order = [record["messages"][0]["message_id"] for record in running.records("start")]
-    places = {False: [], True: []}  # type: dict[bool, list[int]]
-    for place, first in enumerate(order):
-        places[first in urgent_ids].append(place)
-    assert set(running.handled()) == {*normal_ids, *urgent_ids}
-    assert sum(places[True]) / len(places[True]) < sum(places[False]) / len(places[False])
-    assert places[False][0] < places[True][-1]
-    urgent.delete()
 
 
 @pools

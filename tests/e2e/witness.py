@@ -14,7 +14,7 @@ from tests.e2e.proxy import Exchange, Fault
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was answered. Times are of `time.monotonic`, when AWS had answered."""
+    """One call that was answered. `at` is when AWS had answered, in seconds since the epoch."""
 
     asked: Any
     answered: Any
@@ -33,7 +33,7 @@ class Witness:
         answer = exchange.forward()
         with self._lock:
             self.calls.append(
-                Call(json.loads(exchange.asked), json.loads(answer.body or b"{}"), time.monotonic())
+                Call(json.loads(exchange.asked), json.loads(answer.body or b"{}"), time.time())
             )
         exchange.answer(answer)
 
@@ -69,6 +69,19 @@ class About:
             self.fault.strike(exchange)
         else:
             exchange.answer(exchange.forward())
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Lets the client wait so many seconds before a witness forwards the call."""
+
+    seconds: float
+    witness: Witness
+
+    def strike(self, exchange: Exchange) -> None:
+        """Wait, then forward and keep."""
+        exchange.wait(self.seconds)
+        self.witness.strike(exchange)
 
 
 @dataclass(slots=True)
