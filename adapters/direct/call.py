@@ -12,6 +12,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.hooks import first_non_none_response
 from urllib3.response import BaseHTTPResponse
 
 from adapters.direct.operations import OPERATIONS, Operation, Parameters
@@ -40,8 +41,9 @@ RENEWED: Final = frozenset(
 def make_direct(client: Any) -> None:
     """Replace the methods of a boto3 client that every batch calls.
 
-    They take, give and raise what they did. What they leave out are botocore's events before a
-    request is sent, where nobody listens here.
+    They take, give and raise what they did. Of botocore's events they leave out all but
+    `before-send` and `after-call`, and of a request whose answer is not a plain success whoever
+    listens to the former is told twice.
     """
     service: str = client.meta.service_model.service_name
     tap = _Tap(client.meta.events, client.meta.service_model.service_id.hyphenize())
@@ -137,6 +139,7 @@ class _DirectCall:
         self._emit: Callable[..., Any] = client.meta.events.emit
         self._model = client.meta.service_model.operation_model(operation.name)
         service = client.meta.service_model.service_id.hyphenize()
+        self._before_send = f"before-send.{service}.{operation.name}"
         self._after_call = f"after-call.{service}.{operation.name}"
 
     def __call__(self, **parameters: Any) -> Answer:
@@ -151,7 +154,7 @@ class _DirectCall:
         if route is None or request is None:
             return self._learn(target, body, parameters)
         try:
-            http = route.session.send(request)
+            http = self._send(route, request)
             answer = _read(self._operation, http)
         except Exception as error:  # noqa: BLE001 - as botocore does, and hands it to its retries
             return self._hand_over(error, parameters)
@@ -162,6 +165,11 @@ class _DirectCall:
             self._after_call, http_response=http, parsed=answer, model=self._model, context={}
         )
         return answer
+
+    def _send(self, route: _Route, request: Any) -> Any:
+        listeners = self._emit(self._before_send, request=request)
+        answer = first_non_none_response(listeners)
+        return route.session.send(request) if answer is None else answer
 
     def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
         """Let botocore judge what was answered, as if it had sent the request, and try again."""

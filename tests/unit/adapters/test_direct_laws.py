@@ -342,3 +342,29 @@ def test_the_plain_answers_are_read_here() -> None:
     for name, body in PLAIN.items():
         operation, _ = operation_of(name)
         assert _read(operation, reply(body)) is not None
+
+
+def test_who_listens_before_sending_hears_of_direct_calls() -> None:
+    """And may answer in AWS's place, or break the call, which botocore then tries again."""
+    made = direct("DeleteItem")
+    heard: list[str] = []
+    answers: list[Any] = [None, reply(b"{}"), ConnectionResetError(104, "reset"), None]
+
+    def listen(request: Any, **_: object) -> Any:
+        heard.append(request.url)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    _, method, parameters = CALLS["DeleteItem"]
+    with scripted_aws("DeleteItem") as sent:
+        getattr(made, method)(**parameters)
+        made.meta.events.register("before-send", listen)
+        getattr(made, method)(**parameters)
+        assert len(sent.requests) == 2
+        getattr(made, method)(**parameters)
+        assert len(sent.requests) == 2
+        with pytest.raises(ConnectionResetError):
+            getattr(made, method)(**parameters)
+    assert len(heard) == 3
