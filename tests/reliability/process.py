@@ -55,7 +55,7 @@ class Process(wire.Process):
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
         repository = DynamoDBUserRepository(dynamodb, world.table, backoff)
         ports = Ports(repository, outbox, publisher, world.clock)
-        self._handler = BatchHandler(ports, PARSER, _policy(sleep, draw))
+        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw))
         relay_policy = RelayPolicy(interval=1, age=timedelta(seconds=30))
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
@@ -93,7 +93,8 @@ class Process(wire.Process):
                 in_flight.finish(call, settler._make(call), now)
 
 
-def _policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]) -> BatchPolicy:
+def policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]) -> BatchPolicy:
+    """Give the numbers that a worker goes by, with pauses and chance of the test's own."""
     return BatchPolicy(
         max_receives=12,
         outcome_lifetime=timedelta(days=90),

@@ -25,6 +25,12 @@ USERS = ("a", "b", "c")
 ADDRESSES = ("x", "X", "y", "z")
 COMMON = (c.RegisterUser, c.RequestEmailChange, c.ConfirmEmailChange, c.EraseUser)
 """Kinds that are drawn more often: they have to do with more than one user."""
+SERVICES = (
+    {"publish_batch"},
+    {"batch_get_item", "transact_write_items", "query", "delete_item", "batch_write_item"},
+    {"receive_message", "delete_message_batch", "change_message_visibility_batch"},
+)
+"""The operations of each."""
 MOST_COMMANDS = 9
 """So that all orders of them can be searched."""
 MOST_POLLS = 4
@@ -54,9 +60,11 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
 """Values of a command's field, few enough that commands have to do with each other."""
 
 
-def draw_command(chance: random.Random) -> c.Command:
-    """Draw a command of any kind."""
-    kinds = [*c.COMMANDS.values(), *COMMON * 3]
+KINDS = (*c.COMMANDS.values(), *COMMON * 3)
+
+
+def draw_command(chance: random.Random, kinds: Sequence[type[c.Command]] = KINDS) -> c.Command:
+    """Draw a command of one of the kinds."""
     kind: Any = chance.choice(kinds)
     values = {field.name: FIELDS[field.name](chance) for field in fields(kind)}
     if kind is c.RegisterUser:
@@ -77,7 +85,7 @@ def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
     if by_address and chance.random() < 0.5:
         return sent(command, None, name, group="by address" if fifo else None)
     if by_address:
-        command = replace(command, email=None)
+        command = replace(command, email=None)  # type: ignore[type-var]
     return sent(command, user, name, group=group)
 
 
@@ -91,6 +99,10 @@ class Schedule:
         chance = self._chance
         self._fifo = chance.random() < 0.3
         self._rate = chance.choice((0.0, 0.03, 0.1, 0.25))
+        start = chance.randint(0, 40)
+        self._outage = range(start, start + chance.choice((0, 10, 30)))
+        """Numbers of the calls at which a service is away."""
+        self._away = chance.choice(SERVICES)
         self._workers = chance.choice((1, 2, 2, 3))
         self.world = InProcessWorld(fifo=self._fifo)
         self.messages = self._draw_messages(chance.randint(2, MOST_COMMANDS))
@@ -121,7 +133,9 @@ class Schedule:
                 messages.append(draw_message(self._chance, str(number), fifo=self._fifo))
         return messages
 
-    def _fault(self, _: int, operation: str) -> Fault | None:
+    def _fault(self, number: int, operation: str) -> Fault | None:
+        if self._rate and number in self._outage and operation in self._away:
+            return Fault.REFUSED
         if self._chance.random() >= self._rate:
             return None
         return self._chance.choice(sorted(applicable(operation)))

@@ -1,0 +1,162 @@
+"""The harness itself: each promise that the worker broke would be noticed.
+
+A test that cannot fail proves nothing. So the worker is broken here, in one place at a time, in
+the ways in which such workers are usually broken, and the harness has to find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import DynamoDBOutbox, change, mapper
+from adapters.dynamodb.reads import key_of
+from adapters.sns import SnsPublisher
+from domain.policy import FAILURES_BEFORE_LOCK
+from domain.ports import StoreUnavailableError
+from tests.reliability.scenarios import ten_users
+from tests.reliability.schedules import Schedule
+from tests.reliability.test_crash_at_every_step import BATCHES, after_history, run, single_faults
+from tests.reliability.test_interleavings import RACES, every_run
+from worker import batch, rounds
+from worker.messages import events
+from worker.settlement import Done, Settlements
+
+Break = Callable[[pytest.MonkeyPatch], None]
+ENOUGH = 200
+"""Schedules within which every one of these is found."""
+
+
+def _decides_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(change, "_outcomes", _without_condition(change._outcomes))
+
+
+def _without_condition(render: Callable[..., None]) -> Callable[..., None]:
+    def rendered(write: Any, table: str, change: Any) -> None:
+        render(write, table, change)
+        for action in write.actions:
+            action["Put"].pop("ConditionExpression", None)
+
+    return rendered
+
+
+def _ignores_versions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(change, "_user", _without_condition(change._user))
+
+
+def _takes_taken_addresses(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(change, "_addresses", _addresses_without_condition)
+
+
+def _addresses_without_condition(write: Any, table: str, user_id: str, changed: Any) -> None:
+    if changed.claimed is not None:
+        item = mapper.render_address(changed.claimed, user_id)
+        write.actions.append({"Put": {"TableName": table, "Item": item}})
+        write.conflicts.append(None)
+        write.keys.add(key_of(item))
+
+
+def _closes_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
+    publish = batch._Batch._publish
+
+    def closes_first(self: Any) -> None:
+        with suppress(StoreUnavailableError):
+            self._ports.outbox.close([pointer for pointer, _ in self._unpublished])
+        publish(self)
+
+    patch.setattr(batch._Batch, "_publish", closes_first)
+
+
+def _closes_what_failed(patch: pytest.MonkeyPatch) -> None:
+    publish = SnsPublisher.publish
+    patch.setattr(SnsPublisher, "publish", lambda *a: publish(*a) and {})
+
+
+def _makes_new_event_ids(patch: pytest.MonkeyPatch) -> None:
+    ids = iter(range(10**9))
+    patch.setattr(events, "event_id", lambda *_: f"event {next(ids)}")
+
+
+def _settles_what_failed(patch: pytest.MonkeyPatch) -> None:
+    handle = batch.BatchHandler.handle
+
+    def all_done(self: Any, messages: Any) -> Settlements:
+        return Settlements(tuple(Done() for _ in handle(self, messages).items))
+
+    patch.setattr(batch.BatchHandler, "handle", all_done)
+
+
+def _forgets_the_outbox(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("worker.relay.Relay.run_once", lambda _: 0)
+
+
+def _believes_torn_reads(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rounds._Decider, "_is_torn", lambda *_: False)
+
+
+def _lets_commands_overtake(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rounds._Decider, "_must_wait", lambda *_: False)
+
+
+def _skips_the_scrub(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DynamoDBOutbox, "scrub", lambda *_: 0)
+
+
+def _locks_too_late(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("domain.access.FAILURES_BEFORE_LOCK", FAILURES_BEFORE_LOCK - 4)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _decides_twice,
+        _ignores_versions,
+        _takes_taken_addresses,
+        _closes_before_it_publishes,
+        _closes_what_failed,
+        _makes_new_event_ids,
+        _settles_what_failed,
+        _forgets_the_outbox,
+        _believes_torn_reads,
+        _lets_commands_overtake,
+        _skips_the_scrub,
+        _locks_too_late,
+    ],
+    ids=lambda broken: broken.__name__.strip("_").replace("_", " "),
+)
+def test_a_worker_that_does_so_is_found_out(
+    broken: Break, monkeypatch: pytest.MonkeyPatch, alarms: list[Any]
+) -> None:
+    """By an invariant, by the order, by work left over or by an error nobody foresaw."""
+    for scenario in BATCHES:
+        after_history(scenario.name)
+    broken(monkeypatch)
+    if not any(_noticed(attempt) or alarms for attempt in _attempts()):
+        pytest.fail("nobody noticed")
+    alarms.clear()
+
+
+def _attempts() -> Iterator[Callable[[], object]]:
+    """Give what the other tests here do, a part of it, in the order of its cost."""
+    yield from (partial(run, scenario, {}) for scenario in BATCHES)
+    yield from (Schedule(seed).run for seed in range(ENOUGH))
+    yield from (partial(every_run, race) for race in RACES.values())
+
+
+def _noticed(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except AssertionError:
+        return True
+    return False
+
+
+def test_every_fault_takes_place_in_some_run() -> None:
+    """And a crash is followed by another life."""
+    faults = dict(single_faults(run(ten_users(), {})))
+    for number, fault in faults.items():
+        assert fault in {made for _, made in run(ten_users(), {number: fault}).calls}

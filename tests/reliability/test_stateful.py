@@ -1,0 +1,252 @@
+"""Random commands, in random batches, against the worker and against the model.
+
+Hypothesis plays a producer: it sends batches, sends old messages again, lets time pass, and lets
+the relay look. After each step the worker's outcomes and all of its stored state are those of the
+model (`model.py`), which knows nothing of versions, batches and tables. What Hypothesis finds it
+makes small, and prints as a program of a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import cycle
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from moto import mock_aws
+
+from adapters import aws
+from adapters.dynamodb.provision import provision_table
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from domain import commands as c
+from domain.ports import CommandKey
+from tests.builders import NOW, message, register
+from tests.reliability.invariants import Stored, check
+from tests.reliability.model import Model
+from tests.reliability.process import PARSER, SHARDS, Process, policy
+from tests.reliability.schedules import USERS, draw_command
+from tests.reliability.wire import Wire
+from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent
+from worker.batch import BatchHandler, Ports
+from worker.relay import Relay, RelayPolicy
+from worker.settlement import Done
+
+KINDS = [
+    *[kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2,
+    *[c.RecordLoginFailure, c.StartSession, c.RotateRefreshToken] * 2,
+    c.EraseUser,  # it ends the story, so it comes once in a while
+]
+COMMANDS = st.randoms(use_true_random=False).map(lambda chance: draw_command(chance, KINDS))
+BATCHES = st.lists(
+    st.tuples(COMMANDS, st.sampled_from(USERS[:2]), st.booleans()), min_size=1, max_size=10
+)
+
+
+class WorkerAndModel(RuleBasedStateMachine):
+    """What any store of users has to get through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.messages: list[Sent] = []
+        self.answers: dict[str, object] = {}
+        self.clock = StandingClock(NOW)
+
+    def deliver(self, messages: Sequence[Sent]) -> None:
+        """Have the worker handle one batch; it has to be done with all of it."""
+        raise NotImplementedError
+
+    def relay(self) -> None:
+        """Have the relay look at every shard."""
+        raise NotImplementedError
+
+    def stored(self) -> Stored:
+        """Give all that is stored."""
+        raise NotImplementedError
+
+    # --- what may happen -------------------------------------------------------------------
+
+    @initialize(people=st.sets(st.sampled_from(USERS), min_size=1))
+    def sign_up(self, people: set[str]) -> None:
+        """Start with some users, so that something can happen to them."""
+        self.send([(register(name), name, False) for name in sorted(people)])
+
+    @precondition(lambda self: self.model.people)
+    @rule(user=st.sampled_from(USERS), times=st.integers(2, 6))
+    def mistype_the_password(self, user: str, times: int) -> None:
+        """Enough of that locks, and a lock again after a lock lasts longer."""
+        self.send([(c.RecordLoginFailure(), user, False)] * times)
+
+    @rule(batch=BATCHES)
+    def send(self, batch: list[tuple[Any, str, bool]]) -> None:
+        """Send commands; what became of them is what the model says of them one by one."""
+        new: list[Sent] = []
+        for command, user, by_address in batch:
+            named = by_address and getattr(command, "email", None) and not command.creates_user
+            if not named and hasattr(command, "email") and not command.creates_user:
+                command = type(command)(  # noqa: PLW2901 - the same, without the address
+                    **{f: getattr(command, f) for f in command.__slots__ if f != "email"}
+                )
+            name = str(len(self.messages) + len(new))
+            new.append(sent(command, None if named else user, name))
+        self.deliver(new)
+        outcomes = self.stored().outcomes
+        for each in new:
+            assert each.command is not None
+            expected = self.model.decide(each.user_id, each.command, self.clock.time)
+            outcome = outcomes[CommandKey(each.user_id, each.command_id)]
+            code = None if outcome.code is None else str(outcome.code)
+            assert code == expected[0], each.command
+            if each.user_id is not None:  # a record under the command alone has no events
+                names = tuple(event.type.split(".")[2] for event in outcome.events)
+                assert names == expected[1], each.command
+        self.messages += new
+
+    @precondition(lambda self: self.messages)
+    @rule(choice=st.lists(st.integers(0, 10**6), min_size=1, max_size=5))
+    def send_again(self, choice: list[int]) -> None:
+        """Twice equals once: nothing stored changes, and nothing is published."""
+        before, published = self.stored(), self.published()
+        self.deliver([self.messages[number % len(self.messages)] for number in choice])
+        assert self.stored() == before
+        assert self.published() == published
+
+    @rule(minutes=st.sampled_from((1, 4, 6, 61, 130)))
+    def wait(self, minutes: int) -> None:
+        """Let time pass: locks, bans and tokens end."""
+        self.clock.time += timedelta(minutes=minutes)
+
+    @rule()
+    def let_the_relay_look(self) -> None:
+        """It scrubs who was erased; nobody can tell otherwise."""
+        self.clock.time += timedelta(seconds=31)
+        self.relay()
+        assert self.stored().pointers == []
+
+    # --- what holds after each step --------------------------------------------------------
+
+    @invariant()
+    def state_is_the_models(self) -> None:
+        """In every field of every user, session, address and second factor."""
+        stored = self.stored()
+        live = {u for u, user in stored.users.items() if not user.erased}
+        stored.sessions = {k: v for k, v in stored.sessions.items() if k[0] in live}
+        assert self.model.differences(stored) == []
+        owned = {p.email.key: u for u, p in self.model.people.items() if p.email}
+        assert stored.owners == owned
+
+    def published(self) -> list[str]:
+        """Give the ids of all events that were published, in order."""
+        raise NotImplementedError
+
+
+class OverMemory(WorkerAndModel):
+    """The batch handler over the adapters in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._store = MemoryStore()
+        outbox = MemoryOutbox(self._store, cycle(range(SHARDS)).__next__)
+        self._publisher = MemoryEventPublisher()
+        ports = Ports(MemoryUserRepository(self._store), outbox, self._publisher, self.clock)
+        self._handler = BatchHandler(ports, PARSER, policy(lambda _: None, lambda _, high: high))
+        age = RelayPolicy(interval=1, age=timedelta(seconds=30))
+        self._relay = Relay(outbox, self._publisher, self.clock, age)
+
+    def deliver(self, messages: Sequence[Sent]) -> None:
+        """See above."""
+        batch = [message(each.body) for each in messages]
+        assert set(self._handler.handle(batch).items) == {Done()}
+
+    def relay(self) -> None:
+        """See above."""
+        for _ in range(SHARDS):
+            self._relay.run_once()
+
+    def stored(self) -> Stored:
+        """See above."""
+        store = self._store
+        return Stored(
+            dict(store.users), dict(store.sessions), dict(store.two_factors),
+            dict(store.addresses), dict(store.outcomes), [str(key) for key in store.pointers],
+        )  # fmt: skip
+
+    def published(self) -> list[str]:
+        """See above."""
+        return [event.event_id for event in self._publisher.published]
+
+
+class OverDynamoDB(WorkerAndModel):
+    """A worker process over DynamoDB, SNS and SQS in this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = InProcessWorld()
+        self.world.clock = self.clock
+        self._start()
+
+    def _start(self) -> None:
+        self._process = Process(self.world, Wire())
+
+    @rule()
+    def start_another_worker(self) -> None:
+        """It knows nothing, and needs to know nothing."""
+        self._start()
+
+    def deliver(self, messages: Sequence[Sent]) -> None:
+        """See above."""
+        self.world.send(*messages)
+        while self._process.poll():
+            pass
+        assert self.world.waiting() == 0
+
+    def relay(self) -> None:
+        """See above."""
+        self._process.relay()
+
+    def stored(self) -> Stored:
+        """See above."""
+        return Stored.read(self.world.items())
+
+    def published(self) -> list[str]:
+        """See above."""
+        return [event["id"] for event in self.world.sns.published]
+
+    def teardown(self) -> None:
+        """Check what always has to hold, once the scrub jobs are done."""
+        self.let_the_relay_look()
+        check(self.world)
+
+
+class OverMoto(OverDynamoDB):
+    """The same, with boto3's own client and moto's DynamoDB behind it."""
+
+    _client: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mock = mock_aws()
+        self._mock.start()
+        type(self)._client = type(self)._client or aws.client("dynamodb")  # takes half a second
+        provision_table(self._client, self.world.table)
+        self.world.dynamodb = self._client
+        self._start()
+
+    def stored(self) -> Stored:
+        """See above."""
+        return Stored.read(self._client.scan(TableName=self.world.table)["Items"])
+
+    def teardown(self) -> None:
+        """Forget the table."""
+        self._mock.stop()
+
+
+OverMemory.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
+OverDynamoDB.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
+OverMoto.TestCase.settings = settings(max_examples=3, stateful_step_count=8)
+TestOverMemory = OverMemory.TestCase
+TestOverDynamoDB = OverDynamoDB.TestCase
+TestOverMoto = OverMoto.TestCase
