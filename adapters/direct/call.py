@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.hooks import first_non_none_response
 from urllib3.response import BaseHTTPResponse
 
-from adapters.direct.operations import OPERATIONS, Operation, Parameters
+from adapters.direct.operations import OPERATIONS, NotPlainError, Operation, Parameters
 from adapters.direct.signing import DATE_FORMAT, Authorization, Signature
 
 Answer: TypeAlias = dict[str, Any]
@@ -36,6 +36,17 @@ RENEWED: Final = frozenset(
     }
 )
 """Headers, by what is done about them in the next call; one of neither kind is not understood."""
+
+CONTEXT: Final = frozenset(
+    {
+        *("client_region", "client_config", "has_streaming_input", "unsigned_payload"),
+        *("auth_type", "auth_options", "signing", "endpoint_properties", "retries", "timestamp"),
+    }
+)
+"""What botocore keeps of a call that is like the next; not so a time limit of its own, or a URL
+that was discovered and will expire."""
+ODD: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError, NotPlainError)
+"""Errors of reading or rendering what is not as expected; a time limit's is let through."""
 
 
 def make_direct(client: Any) -> None:
@@ -147,7 +158,7 @@ class _DirectCall:
         try:
             target = self._operation.target(parameters)
             body = self._operation.render(parameters)
-        except Exception:  # noqa: BLE001 - whatever is odd about them is botocore's to say
+        except ODD:  # is botocore's to say
             return self._botocore(**parameters)
         route = self._routes.get(target)
         request = route.request(body) if route else None
@@ -190,7 +201,7 @@ class _DirectCall:
             try:
                 agrees = _read(self._operation, heard.http) == _comparable(answer)
                 route = _route(heard, body)
-            except Exception:  # noqa: BLE001 - what is not understood is left to botocore
+            except ODD:  # what is not understood is left to botocore
                 return answer
             if agrees and route:
                 self._routes[target] = route
@@ -208,7 +219,7 @@ def _read(operation: Operation, http: Any) -> Answer | None:
         if "x-amz-crc32" in headers and int(headers["x-amz-crc32"]) != crc32(http.content):
             return None
         answer = operation.read(http.content, metadata)
-    except Exception:  # noqa: BLE001 - junk can be odd in any way
+    except ODD:
         return None
     answer["ResponseMetadata"] = metadata
     return answer
@@ -223,7 +234,7 @@ def _comparable(answer: Answer) -> Answer:
 
 def _route(heard: _Heard, body: bytes) -> _Route | None:
     """Make of what was heard of a call what the next one needs; `None` if anything is unknown."""
-    request, context = heard.request, heard.context
+    request = heard.request
     sent = request.body.encode() if isinstance(request.body, str) else request.body
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     url = urlsplit(request.url)
@@ -235,8 +246,7 @@ def _route(heard: _Heard, body: bytes) -> _Route | None:
         and headers["content-length"] == str(len(body))
         and not url.query
         and isinstance(heard.http.raw, BaseHTTPResponse)  # not a stub's
-        and "read_timeout" not in context
-        and "current_api_call_event" not in context  # client-side monitoring
+        and heard.context.keys() <= CONTEXT
     )
     if not understood:
         return None

@@ -261,6 +261,11 @@ def time_out_sooner(context: Any, **_: object) -> None:
     context["read_timeout"] = 1
 
 
+def discover(context: Any, **_: object) -> None:
+    """Keep something that nobody here knows."""
+    context["discovery"] = {}
+
+
 @pytest.mark.parametrize(
     ("event", "handler"),
     [
@@ -268,6 +273,7 @@ def time_out_sooner(context: Any, **_: object) -> None:
         ("before-call", change_body),
         ("before-call", add_query),
         ("before-call", time_out_sooner),
+        ("before-call", discover),
     ],
 )
 @pytest.mark.parametrize("operation", ["DeleteItem", "PublishBatch"])
