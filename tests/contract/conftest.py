@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from moto import mock_aws
@@ -14,6 +14,7 @@ from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
 from tests.persistence import Store, shards
+from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -63,6 +64,14 @@ def moto(moto_client: DynamoDBClient) -> Iterator[Store]:
 
 
 @pytest.fixture
+def in_process() -> Store:
+    """The DynamoDB of the crash tests, which has to be as good as any other."""
+    client: Any = InProcessDynamoDB()
+    outbox = DynamoDBOutbox(client, "users", QUICK, page_size=3, choose_shard=shards().__next__)
+    return Store(DynamoDBUserRepository(client, "users", QUICK), outbox)
+
+
+@pytest.fixture
 def on_aws(aws_client: DynamoDBClient) -> Iterator[Store]:
     """A table at the endpoint."""
     yield from dynamodb_store(aws_client)
@@ -71,7 +80,7 @@ def on_aws(aws_client: DynamoDBClient) -> Iterator[Store]:
 REAL = pytest.param("on_aws", marks=pytest.mark.aws)
 
 
-@pytest.fixture(params=["memory", "moto", REAL])
+@pytest.fixture(params=["memory", "in_process", "moto", REAL])
 def store(request: pytest.FixtureRequest) -> Store:
     """Each store in turn."""
     found: Store = request.getfixturevalue(request.param)
