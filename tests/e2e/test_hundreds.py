@@ -89,7 +89,7 @@ def test_children_killed_in_the_middle_cost_and_double_no_command(system: System
         worker.ready()
         proxy.inject(Slow(0.05))  # so that there is something to strike at every step
         messages = send_all(system, 12)
-        for kill in range(4):
+        for kill in range(3):
             done = proxy.calls["TransactWriteItems"]
             eventually(
                 lambda n=done + 1 + kill % 3: proxy.calls["TransactWriteItems"] >= n,  # type: ignore[misc]
@@ -109,11 +109,11 @@ def test_the_time_limit_costs_and_doubles_no_command(system: System) -> None:
         system.worker((*PREFORK, "--time-limit", "2"), endpoint=proxy.url, **EAGER) as worker,
     ):
         worker.ready()
-        hanging = proxy.inject(Slow(3), "TransactWriteItems", times=3)
+        hanging = proxy.inject(Slow(3), "TransactWriteItems", times=2)
         messages = send_all(system, 12)
         assert_none_lost_or_doubled(system, messages)
-        assert hanging.hits == 3
-        assert worker.log.count("batch_unsettled") >= 3
+        assert hanging.hits == 2
+        assert worker.log.count("batch_unsettled") >= 2
         assert worker.process.poll() is None, worker.log
 
 
