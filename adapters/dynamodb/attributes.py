@@ -19,6 +19,15 @@ def render_timestamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
+def parse_timestamp(text: str) -> datetime | None:
+    """Read a time with offset, as UTC; `None` for what is none, or is before the year 1 there."""
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 class Attributes:
     """The attributes of an item of a kind; what is absent is `None`, or as a default says."""
 
@@ -75,13 +84,10 @@ class Attributes:
         text = self.optional_text(name)
         if text is None:
             return None
-        try:
-            time = datetime.fromisoformat(text)
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
+        time = parse_timestamp(text)
+        if time is None:
             raise self.malformed(name, "must be an RFC 3339 time with offset")
-        return time.astimezone(UTC)
+        return time
 
     def epoch(self, name: str) -> datetime:
         """Read a time in epoch seconds, which before 1970 are below 0."""

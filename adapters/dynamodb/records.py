@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adapters.dynamodb import table
-from adapters.dynamodb.attributes import Attributes, render_timestamp
+from adapters.dynamodb.attributes import Attributes, parse_timestamp, render_timestamp
 from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, ItemFormat
 from adapters.dynamodb.mapper import to_epoch
 from adapters.dynamodb.reads import key_of
@@ -145,7 +145,7 @@ def parse_events(read: Attributes, text: str) -> tuple[RecordedEvent, ...]:
     """
     try:
         rows = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = None
     if not isinstance(rows, list):
         raise read.malformed("events", "must be a JSON list")
@@ -218,10 +218,7 @@ def pointer_time(item: Item) -> datetime:
         MalformedItemError: the sort key does not start with a time.
     """
     read = Attributes(POINTER_FORMAT.kind, item)
-    try:
-        time = datetime.fromisoformat(read.text(table.SORT_KEY).partition("#")[0])
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
+    time = parse_timestamp(read.text(table.SORT_KEY).partition("#")[0])
+    if time is None:
         raise read.malformed(table.SORT_KEY, "must start with a time with offset")
     return time

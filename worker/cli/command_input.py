@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -23,6 +24,10 @@ from worker.messages import (
 from worker.settlement import ReceivedMessage
 
 DEFAULT_SOURCE = "/user-worker/cli"
+_BLANKS = "quote values with blanks"
+# Repeated in an error; what looks otherwise may be a secret in the wrong place.
+_COMMAND_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
+_FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
 _NAMES = {command.__name__: command for command in COMMANDS.values()}
 _SHORT_FORM = frozenset({"type", "data", "id", "user_id", "subject", "source"})
 _EXTENSIONS = frozenset(
@@ -74,7 +79,8 @@ def command_class(name: str) -> type[Command]:
     """
     command = COMMANDS.get(name) or _NAMES.get(name)
     if command is None:
-        raise UsageError(f"there is no command {name!r}", _did_you_mean(name, _NAMES))
+        named = f"command {name!r}" if _COMMAND_NAME.fullmatch(name) else "such command"
+        raise UsageError(f"there is no {named}", _did_you_mean(name, _NAMES))
     return command
 
 
@@ -104,10 +110,10 @@ def from_arguments(
     values: dict[str, Any] = {}
     if data is not None:
         values = _object(data, "--data")
-    for pair in pairs:
+    for number, pair in enumerate(pairs, 1):
         key, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"{key!r} is not of the form key=value", "quote values with blanks")
+        if not equals:  # which may be half of a secret that a blank tore apart
+            raise UsageError(f"word {number} is not of the form key=value", _BLANKS)
         values[key] = _value(command, key, text)
     return _event(command, values, options)
 
@@ -134,7 +140,8 @@ def _value(command: type[Command], key: str, text: str) -> Any:
         known = ", ".join(names) or "none"
         close = difflib.get_close_matches(key, names, n=1)
         advice = f"did you mean {close[0]}?" if close else f"its fields are: {known}"
-        raise UsageError(f"{command.__name__} has no field {key!r}", advice)
+        named = f"field {key!r}" if _FIELD_NAME.fullmatch(key) else "such field"
+        raise UsageError(f"{command.__name__} has no {named}", advice)
     hint = hints[key]
     if hint is int:
         return _json_or_text(text)
@@ -147,14 +154,26 @@ def _value(command: type[Command], key: str, text: str) -> Any:
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _read_json(text)
     except ValueError:
         return text  # the check of the command names field and rule
 
 
+def _read_json(text: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: it is none, or nested deeper than anybody reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = _read_json(text)
     except ValueError as error:
         raise UsageError(f"{where} is not JSON", 'write it as \'{"field": "value"}\'') from error
     if not isinstance(value, dict):
@@ -183,7 +202,7 @@ def from_text(text: str, where: str, options: Options) -> Iterator[tuple[str, di
 
 def _items(text: str, where: str) -> Iterator[tuple[str, Any]]:
     try:
-        whole = json.loads(text)
+        whole = _read_json(text)
     except ValueError:
         yield from _lines(text, where)
         return
@@ -198,7 +217,7 @@ def _lines(text: str, where: str) -> Iterator[tuple[str, Any]]:
         if line.strip():
             place = f"{where}, line {number}"
             try:
-                yield place, json.loads(line)
+                yield place, _read_json(line)
             except ValueError as error:
                 raise UsageError(f"{place} is not JSON", "give one command a line") from error
 
@@ -241,11 +260,15 @@ def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
         fifo=False,
     )
     try:
-        return Outgoing(body, parser.parse(message))
+        envelope = parser.parse(message)
+        body.encode()
     except UnknownTypeError as error:
         raise UsageError(f"{place}: {error.detail}", _did_you_mean(str(event["type"]), _NAMES))  # noqa: B904
     except MalformedMessageError as error:
         raise UsageError(f"{place}: {_in_options(error.detail)}", "nothing was sent") from None
+    except UnicodeEncodeError:  # half a character in an extension that the worker does not read
+        raise UsageError(f"{place}: must be valid Unicode", "nothing was sent") from None
+    return Outgoing(body, envelope)
 
 
 def _in_options(detail: str) -> str:

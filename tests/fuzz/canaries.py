@@ -1,0 +1,44 @@
+"""Values that must not be emitted, planted so that they are recognised wherever they show up."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+SECRET: Final = "hunter2-canary-Zq8vX1wK"
+"""Stands for a password or a token in clear."""
+TOKEN_HASH: Final = "cafe0ddba11f00dc" * 4
+"""A well-formed hash of a token: good enough to be played to a service."""
+PASSWORD_HASH: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$Y2FuYXJ5c2FsdFpxOA$Y2FuYXJ5Y2hlY2tzdW1jYW5hcnljaGVja3M"
+)
+ADDRESS: Final = "canary.zq8vx1wk@example.com"
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    """Give a text, and what every base64 of a longer text around it holds of it."""
+    inside = []
+    for before in range(3):
+        encoded = base64.b64encode(b" " * before + value.encode()).decode()
+        inside.append(encoded[4 : len(encoded) // 4 * 4 - 4])
+    return (value, *inside)
+
+
+_SECRET_FORMS = _forms(SECRET)
+_HASH_FORMS = (*_forms(TOKEN_HASH[:32]), *_forms(PASSWORD_HASH.rpartition("$")[2]))
+_ADDRESS_FORMS = _forms(ADDRESS.partition("@")[0])
+
+
+def secret_in(text: str) -> bool:
+    """Tell whether a secret in clear is in a text, or in base64 there."""
+    return any(form in text for form in _SECRET_FORMS)
+
+
+def credential_in(text: str) -> bool:
+    """Tell whether a secret, or a hash of one, is in a text."""
+    return secret_in(text) or any(form in text for form in _HASH_FORMS)
+
+
+def personal_in(text: str) -> bool:
+    """Tell whether a secret, a hash of one or the address is in a text."""
+    return credential_in(text) or any(form in text.lower() for form in _ADDRESS_FORMS)

@@ -1,0 +1,108 @@
+"""What fuzzing found, one by one: each of these failed before it was mended."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import MalformedItemError
+from adapters.dynamodb.mapper import parse_user, render_user
+from adapters.dynamodb.records import (
+    parse_outcome,
+    parse_pointer,
+    render_outcome,
+    render_pointer,
+)
+from domain.ports import CommandKey, JobKind, Pointer
+from tests.builders import NOW, message, uid
+from tests.persistence import new_user, outcome
+from tests.unit.messages.examples import OTHER_ID, PARSER, cloud_event
+from worker.cli.command_input import Options, check, from_arguments, from_text
+from worker.cli.errors import UsageError
+from worker.retry import Failure
+from worker.settlement import Dead
+from worker.settling import REUSED_ID, Settling
+
+SECRET = "hunter2-correct-horse"
+
+
+@pytest.mark.parametrize("failure", [REUSED_ID, Failure("Unavailable", "the store did not answer")])
+def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Failure) -> None:
+    """Not in an extension either, which the parser passes over; the rest of the body is kept."""
+    body = json.dumps(cloud_event("UnbanUser", password=SECRET, note="kept"))
+    received = message(body, receives=12)
+    assert PARSER.parse(received)
+
+    settling = Settling([received], 12, lambda _low, high: high)
+    settling.unreadable(0, failure)
+
+    (settled,) = settling.result().items
+    assert isinstance(settled, Dead)
+    assert settled.body is not None
+    assert SECRET not in settled.body
+    assert json.loads(settled.body)["note"] == "kept"
+
+
+def test_half_a_character_in_an_unread_extension_is_a_usage_error() -> None:
+    """It was an unforeseen UnicodeEncodeError (exit code 70) from within the SDK."""
+    event = cloud_event("UnbanUser", note="\ud800")
+    with pytest.raises(UsageError, match="must be valid Unicode"):
+        check(event, "line 1", PARSER)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_what_is_nested_without_end_is_a_usage_error(text: str) -> None:
+    """In a file, in --data and in a value; it was a RecursionError (exit code 70)."""
+    with pytest.raises(UsageError, match="is not JSON"):
+        list(from_text(text, "file", Options()))
+    with pytest.raises(UsageError, match="--data is not JSON"):
+        from_arguments("UnbanUser", [], text, Options())
+    event = from_arguments("ChangePassword", [f"credential_version={text}"], None, Options())
+    assert event["data"]["credential_version"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("RegisterUser", [SECRET]),
+        ("RegisterUser", ["password_hash=$argon2id$", SECRET]),
+        ("RegisterUser", [f"{SECRET}=="]),
+        (f"password={SECRET}", []),
+    ],
+)
+def test_a_secret_in_the_wrong_place_of_a_command_line_is_not_repeated(
+    name: str, pairs: list[str]
+) -> None:
+    """Standard error may be kept by whoever runs the command; it says which word is wrong."""
+    with pytest.raises(UsageError) as caught:
+        from_arguments(name, pairs, None, Options(user_id=OTHER_ID))
+    assert SECRET not in str(caught.value)
+
+
+EARLY = "0001-01-01T00:00:00+23:59"
+"""A time with offset, which has no place in UTC's calendar."""
+
+
+@pytest.mark.parametrize("attribute", ["created_at", "updated_at", "locked_until"])
+def test_a_stored_time_before_all_time_is_a_malformed_item(attribute: str) -> None:
+    """It was an OverflowError, which kept the user's other commands from being told apart."""
+    item: Any = render_user(new_user("ada")) | {attribute: {"S": EARLY}}
+    with pytest.raises(MalformedItemError, match=attribute):
+        parse_user(item)
+
+
+def test_a_pointer_from_before_all_time_is_malformed() -> None:
+    """The relay passes over it, and goes on."""
+    key = CommandKey(uid("ada"), uid("command"))
+    pointer = Pointer("OUTBOX#0", f"{EARLY}#x", JobKind.PUBLISH, (key,), NOW)
+    with pytest.raises(MalformedItemError, match="time with offset"):
+        parse_pointer(render_pointer(pointer))
+
+
+def test_stored_events_nested_without_end_are_a_malformed_item() -> None:
+    """It was a RecursionError, in the relay."""
+    item: Any = render_outcome(outcome("x", "ada")) | {"events": {"S": "[" * 100_000}}
+    with pytest.raises(MalformedItemError, match="events"):
+        parse_outcome(item)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz import canaries
+from tests.fuzz.__main__ import SURFACES as NAMES
+from tests.fuzz.bodies import in_base64, seeds
+from tests.fuzz.surfaces import SURFACES
+
+EXAMPLES = {"batches": 150, "command-line": 60}
+"""As many as take some seconds; `make fuzz` does millions."""
+
+
+@pytest.mark.parametrize("surface", sorted(SURFACES))
+def test_no_input_surprises(surface: str) -> None:
+    """Only the declared errors, a settlement for each message, no secret in what is emitted."""
+
+    @settings(max_examples=EXAMPLES.get(surface, 400), deadline=None)
+    @given(st.binary(max_size=300))
+    @example(b"")
+    @example(bytes(range(256)))
+    def holds(data: bytes) -> None:
+        SURFACES[surface](data)
+
+    holds()
+
+
+@pytest.mark.parametrize("number", range(len(seeds())))
+def test_the_seeds_are_valid_messages(number: int) -> None:
+    """A search that starts from what is refused anyway would not get far."""
+    SURFACES["messages"](seeds()[number])
+
+
+def test_the_fuzzer_knows_every_surface() -> None:
+    """It names them itself, since the code has to be imported under its eyes."""
+    assert set(NAMES) == set(SURFACES)
+
+
+@pytest.mark.parametrize("value", [canaries.SECRET, canaries.TOKEN_HASH, canaries.PASSWORD_HASH])
+@pytest.mark.parametrize("before", ["", " ", "  ", '{"x":"'])
+def test_a_canary_is_heard(value: str, before: str) -> None:
+    """In clear, and in base64 at any offset: else all the above would prove nothing."""
+    assert canaries.credential_in(before + value)
+    assert canaries.credential_in(in_base64(before + value + "}"))
+    assert not canaries.personal_in(before)
+
+
+@pytest.mark.parametrize("address", [canaries.ADDRESS, canaries.ADDRESS.upper()])
+def test_an_address_is_heard(address: str) -> None:
+    """In any letter case."""
+    assert canaries.personal_in(f"user {address} is unknown")
+    assert not canaries.credential_in(address)
