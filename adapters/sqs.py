@@ -6,34 +6,25 @@ whose text names the operation, the queue and the service's code, and nothing of
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from time import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
 from adapters.aws import FIFO_SUFFIX, error_code
+from adapters.dead_letters import REASON, Letter, in_parts, outgrown_by_reason, render_letter
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MAX_ENTRIES = 10
-MAX_CALL_BYTES = 262_144
-"""Bytes of a SendMessageBatch in all: 1 MiB at AWS by now, 256 KiB on queues made before."""
-MAX_DETAIL = 1_000
-"""Characters of the `error_detail` attribute."""
-REASON = "MessageAttributes"
-"""The field of an entry that carries why it is dead."""
 TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
 LONGEST_WAIT = 20  # seconds of a long poll
 ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
-_INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class SqsError(Exception):
@@ -55,30 +46,6 @@ class SqsMessage:
     sent_at: float
     received_at: float
     group_id: str | None
-
-
-class Letter(Protocol):
-    """What `dead_letter` needs to know of a message."""
-
-    @property
-    def message(self) -> Any:
-        """The message as received."""
-        ...
-
-    @property
-    def code(self) -> str:
-        """Why, in a word."""
-        ...
-
-    @property
-    def detail(self) -> str:
-        """Which field and which rule, never a value."""
-        ...
-
-    @property
-    def body(self) -> str | None:
-        """Replaces the message's body when not `None`."""
-        ...
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -168,9 +135,9 @@ class SqsCommandQueue:
     def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
         """Send messages to the dead-letter queue with the reason; give the receipts that failed."""
         fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
-        entries = {letter.message.receipt: _entry(letter, fifo=fifo) for letter in letters}
+        entries = {letter.message.receipt: render_letter(letter, fifo=fifo) for letter in letters}
         failures: dict[str, str] = {}
-        for receipt in [key for key, entry in entries.items() if _outgrown_by_attributes(entry)]:
+        for receipt in [key for key, entry in entries.items() if outgrown_by_reason(entry)]:
             failures.update(self._bury_big(receipt, entries.pop(receipt)))
         return {**failures, **self._bury(entries)}
 
@@ -204,7 +171,7 @@ class SqsCommandQueue:
         """
         for place, entry in enumerate(entries):
             entry["Id"] = str(place)
-        parts = list(_parts(entries))
+        parts = list(in_parts(entries))
         failures: dict[str, str] = {}
         for part in parts:
             try:
@@ -249,63 +216,6 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         received_at=now,
         group_id=attributes.get("MessageGroupId"),
     )
-
-
-def _entry(letter: Letter, *, fifo: bool) -> dict[str, Any]:
-    message = letter.message
-    reason = {
-        "error_code": letter.code,
-        "error_detail": letter.detail[:MAX_DETAIL],
-        "original_message_id": message.message_id,
-        "received_at": datetime.fromtimestamp(message.received_at, UTC).isoformat(),
-    }
-    body = message.body if letter.body is None else letter.body
-    entry: dict[str, Any] = {
-        "MessageBody": _valid(body) or "-",
-        REASON: {
-            name: {"DataType": "String", "StringValue": _valid(value) or "-"}
-            for name, value in reason.items()
-        },
-    }
-    if fifo:
-        entry["MessageGroupId"] = message.group_id or message.message_id
-        entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
-    return entry
-
-
-def _valid(text: str) -> str:
-    """Replace the characters that SQS refuses."""
-    return _INVALID.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _size(entry: Mapping[str, Any]) -> int:
-    """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
-    attributes = entry.get(REASON, {})
-    texts = [entry.get("MessageBody", "")]
-    for name, value in attributes.items():
-        texts += [name, value["DataType"], value["StringValue"]]
-    return sum(len(text.encode()) for text in texts)
-
-
-def _parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone."""
-    part: list[dict[str, Any]] = []
-    size = 0
-    for entry in entries:
-        extra = _size(entry)
-        if part and (len(part) == MAX_ENTRIES or size + extra > MAX_CALL_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += extra
-    if part:
-        yield part
-
-
-def _outgrown_by_attributes(entry: Mapping[str, Any]) -> bool:
-    """Say whether the reason may make a message too long that was not: queues have two limits."""
-    body, size = len(entry["MessageBody"].encode()), _size(entry)
-    return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))
 
 
 def _failures(
