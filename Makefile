@@ -52,6 +52,10 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 bench: $(INSTALLED) ## Compare it with others, in ten minutes (ARGS=--quick: two); see docs/benchmark.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Attack real workers on LocalStack for five minutes, and check what came of it (ARGS='--seconds 60 --seed 1')
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(BIN)/python -m tests.chaos $(ARGS)
+
 # --- LocalStack in Docker ------------------------------------------------------------------
 
 .PHONY: up

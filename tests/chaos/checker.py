@@ -1,0 +1,283 @@
+"""Reads a history, in the manner of Jepsen, and says what should not be in it.
+
+It trusts the workers in nothing: what was sent, what a subscriber got and what the table holds
+have to fit together, whatever was done to them on the way. Each check gives the offending items.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from domain.ports import CommandKey, EventMessage, Outcome
+from tests.chaos import state
+from tests.chaos.history import COMMITTED, History, Sent
+from tests.reliability import invariants
+from tests.reliability.invariants import Stored
+from worker.messages import render_events
+
+Kind = Literal["lost", "doubled", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that should not be."""
+
+    kind: Kind
+    what: str
+
+    def __str__(self) -> str:
+        """Give it in one line."""
+        return f"{self.kind}: {self.what}"
+
+
+class Evidence:
+    """A history, prepared for the checks."""
+
+    def __init__(self, history: History) -> None:
+        """Read the table by the worker's own mappers."""
+        self.history = history
+        self.stored = Stored.read(history.items)
+        self.commands: dict[str, Sent] = {
+            sent.planned.command_id: sent
+            for sent in history.sent
+            if sent.planned.command is not None
+        }
+        self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self.stored.decided:
+            self.outcomes[outcome.command_id].append(outcome)
+        self.expected: dict[str, EventMessage] = {
+            event.event_id: event
+            for outcome in self.stored.decided
+            for event in render_events(outcome)
+        }
+        self.heard: dict[str, dict[str, Any]] = {}
+        for event in history.published:
+            self.heard.setdefault(event["id"], event)
+
+
+Check = Callable[[Evidence], Iterator[Finding]]
+
+
+def check(history: History) -> list[Finding]:
+    """Run every check; give all that was found."""
+    evidence = Evidence(history)
+    return [finding for each in CHECKS for finding in each(evidence)]
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def every_command_has_one_outcome(evidence: Evidence) -> Iterator[Finding]:
+    """Decided under its own key, once."""
+    for command_id, sent in evidence.commands.items():
+        outcomes = evidence.outcomes.get(command_id, [])
+        if not outcomes:
+            yield Finding("lost", f"{_named(sent)} has no outcome")
+        elif len(outcomes) > 1:
+            whose = [outcome.user_id for outcome in outcomes]
+            yield Finding("doubled", f"{_named(sent)} has outcomes of {whose}")
+        elif sent.planned.user_id not in (None, outcomes[0].user_id):
+            yield Finding("wrong", f"{_named(sent)} was decided for {outcomes[0].user_id}")
+
+
+def every_outcome_is_of_a_command(evidence: Evidence) -> Iterator[Finding]:
+    """Nothing was decided that nobody asked for."""
+    for command_id in evidence.outcomes.keys() - evidence.commands.keys():
+        yield Finding("wrong", f"an outcome of {command_id}, which was never sent")
+
+
+def both_records_agree(evidence: Evidence) -> Iterator[Finding]:
+    """A command by e-mail left two records, or one where nobody has the address."""
+    for outcome in evidence.stored.decided:
+        if outcome.by_email:
+            other = evidence.stored.outcomes.get(CommandKey(None, outcome.command_id))
+            if other is None or _essence(other) != _essence(outcome):
+                yield Finding("doubled", f"{outcome.command_id} by e-mail: {other} / {outcome}")
+    for key, outcome in evidence.stored.outcomes.items():
+        own = CommandKey(outcome.user_id, outcome.command_id)
+        if key.user_id is None and own not in evidence.stored.outcomes:
+            yield Finding("lost", f"{key.command_id} by e-mail: the user's own record")
+
+
+def _essence(outcome: Outcome) -> tuple[Any, ...]:
+    return outcome.user_id, outcome.status, outcome.code, outcome.version, outcome.recorded_at
+
+
+def nothing_was_committed_twice(evidence: Evidence) -> Iterator[Finding]:
+    """By the workers' own words: at most one of them says that it committed a command."""
+    lines = evidence.history.commands()
+    told = Counter(r.row["command_id"] for r in lines if r.row["outcome"] in COMMITTED)
+    for command_id, times in told.items():
+        if times > 1:
+            yield Finding("doubled", f"{command_id} was committed {times} times by the logs")
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+def versions_have_no_gaps(evidence: Evidence) -> Iterator[Finding]:
+    """A user's numbered events are 1, 2, 3 ... up to the user's version."""
+    numbers = defaultdict[str | None, list[int]](list)
+    for outcome in evidence.stored.decided:
+        numbers[outcome.user_id] += [e.sequence for e in outcome.events if e.sequence is not None]
+    for user_id, found in numbers.items():
+        user = evidence.stored.users.get(user_id or "")
+        version = user.version if user else 0
+        for number, times in Counter(found).items():
+            if times > 1:
+                yield Finding("doubled", f"{user_id} has {times} events {number}")
+        missing = sorted(set(range(1, version + 1)) - set(found))
+        if missing or max(found, default=0) > version:
+            yield Finding("wrong", f"{user_id} of version {version}: no events {missing}")
+    for user_id in evidence.stored.users.keys() - numbers.keys():
+        yield Finding("wrong", f"{user_id} is stored, and no command is known")
+
+
+def every_event_is_published(evidence: Evidence) -> Iterator[Finding]:
+    """At least once."""
+    for event_id in evidence.expected.keys() - evidence.heard.keys():
+        event = evidence.expected[event_id]
+        yield Finding("lost", f"the event {event_id} ({event.type}) of {event.user_id}")
+
+
+def nothing_else_is_published(evidence: Evidence) -> Iterator[Finding]:
+    """Every event on the topic is one of an outcome's."""
+    for event_id in evidence.heard.keys() - evidence.expected.keys():
+        event = evidence.heard[event_id]
+        command = event.get("causationid")
+        yield Finding("doubled", f"the event {event_id} ({event['type']}) of {command}")
+
+
+def one_id_is_one_event(evidence: Evidence) -> Iterator[Finding]:
+    """Published again, it reads the same, but for what an erasure took from it."""
+    for event in evidence.history.published:
+        first = evidence.heard[event["id"]]
+        if invariants._impersonal(event) != invariants._impersonal(first):
+            yield Finding("wrong", f"{event['id']} reads two ways")
+        stored = evidence.expected.get(event["id"])
+        if stored is not None and state.unlike(event, stored):
+            yield Finding("wrong", f"{event['id']} is published and stored in two ways")
+
+
+# --- what is left ----------------------------------------------------------------------------
+
+
+def nothing_is_left_over(evidence: Evidence) -> Iterator[Finding]:
+    """No message in a queue, no pointer in the outbox."""
+    for queue, count in evidence.history.waiting.items():
+        if count:
+            yield Finding("lost", f"{count} messages are left in the {queue} queue")
+    for pointer in evidence.stored.pointers:
+        yield Finding("lost", f"a pointer is left: {pointer}")
+
+
+def dead_letters_are_what_could_not_be_understood(evidence: Evidence) -> Iterator[Finding]:
+    """Each malformed message at least once with its reason, and no command."""
+    letters = defaultdict[str, set[str]](set)
+    for letter in evidence.history.dead_letters:
+        told = {k: v["StringValue"] for k, v in letter.get("MessageAttributes", {}).items()}
+        if not {"error_code", "original_message_id"} <= told.keys():
+            yield Finding("wrong", f"a dead letter without a reason: {letter['MessageId']}")
+        else:
+            letters[told["original_message_id"]].add(told["error_code"])
+    known: set[str] = set()
+    for sent in evidence.history.sent:
+        if sent.planned.command is None or sent.planned.rival:
+            known |= set(sent.message_ids)
+        if sent.planned.command is None:
+            for message_id in set(sent.message_ids) - letters.keys():
+                yield Finding("lost", f"the malformed message {message_id}: no dead letter")
+    for message_id in letters.keys() - known:
+        yield Finding("lost", f"dead: the command of {message_id}: {letters[message_id]}")
+    yield from _rivals(evidence, letters)
+
+
+def _rivals(evidence: Evidence, letters: dict[str, set[str]]) -> Iterator[Finding]:
+    """Of two commands under one id one was decided, and every copy of the other is dead."""
+    pairs = defaultdict[str, list[Sent]](list)
+    for sent in evidence.history.sent:
+        if sent.planned.rival:
+            pairs[sent.planned.command_id].append(sent)
+    for command_id, pair in pairs.items():
+        dead = [[letters.get(message_id) for message_id in sent.message_ids] for sent in pair]
+        losers = [reasons for reasons in dead if any(reasons)]
+        reused = {"CommandIdReused"}
+        if len(losers) != 1 or any(reasons != reused for reasons in losers[0]):
+            yield Finding("wrong", f"two commands under {command_id}: dead letters {dead}")
+
+
+# --- the users -------------------------------------------------------------------------------
+
+
+def one_user_an_address(evidence: Evidence) -> Iterator[Finding]:
+    """And one address a user; an erased one has none."""
+    stored = evidence.stored
+    holders = defaultdict[str, list[str]](list)
+    for user_id, user in stored.users.items():
+        if user.email is not None:
+            holders[user.email.key].append(user_id)
+        if (user.email is None) != user.erased:
+            yield Finding("wrong", f"{user_id}: erased is {user.erased}, and has an address or not")
+    for address in holders.keys() | stored.owners.keys():
+        owner, users = stored.owners.get(address), holders.get(address, [])
+        if users != [owner]:
+            kind: Kind = "doubled" if len(users) > 1 else "wrong"
+            yield Finding(kind, f"{address} is {owner}'s, and {users} have it")
+
+
+def parts_are_whole(evidence: Evidence) -> Iterator[Finding]:
+    """Sessions and second factors have their users, and the erased leave nothing personal."""
+    for invariant in (
+        invariants.parts_belong_to_users,
+        invariants.erased_users_leave_nothing_personal,
+    ):
+        try:
+            invariant(evidence.stored)
+        except AssertionError as error:
+            doc = (invariant.__doc__ or "").partition("\n")[0]
+            yield Finding("wrong", f"not so: {doc} {error}")
+
+
+def subscribers_know_the_state(evidence: Evidence) -> Iterator[Finding]:
+    """The published events of a user, in the order of `sequence`, lead to what is stored."""
+    events = defaultdict[str, list[dict[str, Any]]](list)
+    for event in evidence.heard.values():
+        if "sequence" in event:
+            events[event["subject"]].append(event)
+    for user_id, user in evidence.stored.users.items():
+        in_order = sorted(events[user_id], key=lambda event: str(event["sequence"]))
+        for difference in state.replayed(user, evidence.stored, in_order):
+            yield Finding("wrong", f"{user_id}, by its events: {difference}")
+
+
+def decisions_follow_the_rules(evidence: Evidence) -> Iterator[Finding]:
+    """A simple model, given each user's commands in the order of versions, decides the same."""
+    for user_id in {outcome.user_id for outcome in evidence.stored.decided}:
+        for difference in state.decided_again(user_id, evidence.stored, evidence.commands):
+            yield Finding("wrong", f"{user_id}, by the rules: {difference}")
+
+
+CHECKS: tuple[Check, ...] = (
+    every_command_has_one_outcome,
+    every_outcome_is_of_a_command,
+    both_records_agree,
+    nothing_was_committed_twice,
+    versions_have_no_gaps,
+    every_event_is_published,
+    nothing_else_is_published,
+    one_id_is_one_event,
+    nothing_is_left_over,
+    dead_letters_are_what_could_not_be_understood,
+    one_user_an_address,
+    parts_are_whole,
+    subscribers_know_the_state,
+    decisions_follow_the_rules,
+)
+
+
+def _named(sent: Sent) -> str:
+    planned = sent.planned
+    return f"{type(planned.command).__name__} {planned.command_id} of {planned.user_id}"

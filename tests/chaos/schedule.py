@@ -1,0 +1,202 @@
+"""When what goes wrong: a seeded schedule of attacks on processes, connections and the queue.
+
+Kinds are dealt from shuffled decks, so that a short run sees nearly all of them. Every attack
+ends before the run does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeVar
+
+from tests.e2e.proxy import (
+    ANY,
+    Fault,
+    HalfAnswer,
+    Junk,
+    LostAnswer,
+    Refused,
+    Reset,
+    Silence,
+    Slow,
+    Throttled,
+    Unavailable,
+)
+
+T = TypeVar("T")
+Blow = Literal["SIGKILL", "SIGKILL to all", "SIGKILL to a child", "SIGSTOP", "SIGTERM"]
+BLOWS: tuple[Blow, ...] = (
+    "SIGKILL",
+    "SIGKILL to all",
+    "SIGKILL to a child",
+    "SIGKILL to a child",
+    "SIGSTOP",
+    "SIGTERM",
+)
+OPERATIONS = (
+    ANY,
+    ANY,
+    "ReceiveMessage",
+    "DeleteMessageBatch",
+    "ChangeMessageVisibilityBatch",
+    "SendMessageBatch",
+    "BatchGetItem",
+    "TransactWriteItems",
+    "TransactWriteItems",
+    "DeleteItem",
+    "PublishBatch",
+)
+TROUBLES = (
+    "503",
+    "500",
+    "throttled",
+    "reset",
+    "lost answer",
+    "lost answer",
+    "half answer",
+    "junk",
+    "silence",
+    "slow",
+)
+VISIBILITY_TIMEOUTS = (1, 2, 3, 4, 6)
+"""Seconds: what the queues' visibility timeout is changed to."""
+EVERYBODY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessAttack:
+    """What is done to one worker's processes. Times are seconds, `at` from the start."""
+
+    at: float
+    worker: int
+    blow: Blow
+    pause: float
+    """How long it is stopped, or before it is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAttack:
+    """What is done to one worker's connections, or to everybody's."""
+
+    at: float
+    worker: int
+    trouble: str
+    operation: str
+    seconds: float
+
+    def fault(self) -> Fault:
+        """Give the proxy's fault."""
+        return fault_of(self.trouble, self.operation)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAttack:
+    """Another visibility timeout of the queues, in seconds."""
+
+    at: float
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All attacks of a run, and which version of the settings each start of a worker takes."""
+
+    processes: tuple[ProcessAttack, ...]
+    network: tuple[NetworkAttack, ...]
+    queue: tuple[QueueAttack, ...]
+    versions: tuple[tuple[int, ...], ...]
+    """By worker, start by start."""
+
+
+def make_schedule(seed: int, seconds: float, workers: int, versions: int) -> Schedule:
+    """Draw a schedule for so many workers and versions of the settings."""
+    chance = random.Random(f"schedule {seed}")
+    processes = [
+        attack for worker in range(workers) for attack in _processes(chance, worker, seconds)
+    ]
+    network = [attack for worker in range(workers) for attack in _network(chance, worker, seconds)]
+    network += _network(chance, EVERYBODY, seconds, pause=(8.0, 20.0))
+    queue = [
+        QueueAttack(at, chance.choice(VISIBILITY_TIMEOUTS))
+        for at in _times(chance, seconds, (4.0, 12.0))
+    ]
+    starts = tuple(_rounds(chance, versions, worker) for worker in range(workers))
+    return Schedule(tuple(processes), tuple(network), tuple(queue), starts)
+
+
+def _rounds(chance: random.Random, versions: int, worker: int) -> tuple[int, ...]:
+    """Give versions for a thousand starts; the workers begin with different ones."""
+    first = worker % versions
+    return (first, *(chance.randrange(versions) for _ in range(999)))
+
+
+def _times(
+    chance: random.Random, seconds: float, pause: tuple[float, float], start: float = 2.0
+) -> Iterator[float]:
+    at = start + chance.uniform(0, pause[0])
+    while at < seconds - 1:
+        yield at
+        at += chance.uniform(*pause)
+
+
+def _processes(chance: random.Random, worker: int, seconds: float) -> Iterator[ProcessAttack]:
+    for at, until, blow in _dealt(chance, BLOWS, seconds, (6.0, 14.0)):
+        longest = min(8.0, until - at)
+        pause = chance.uniform(longest / 2, longest) if blow == "SIGSTOP" else chance.random()
+        yield ProcessAttack(at, worker, blow, pause)
+
+
+def _network(
+    chance: random.Random, worker: int, seconds: float, pause: tuple[float, float] = (1.0, 6.0)
+) -> Iterator[NetworkAttack]:
+    operations = list(_deck(chance, OPERATIONS, 1000))
+    for at, until, trouble in _dealt(chance, TROUBLES, seconds, pause):
+        lasting = min(chance.uniform(1.0, 5.0), until - at)
+        yield NetworkAttack(at, worker, trouble, operations.pop(), lasting)
+
+
+def _dealt(
+    chance: random.Random, kinds: Sequence[T], seconds: float, pause: tuple[float, float]
+) -> Iterator[tuple[float, float, T]]:
+    """Give when each attack begins, until when it has time, and its kind."""
+    times = [*_times(chance, seconds, pause), seconds]
+    for (at, until), kind in zip(pairwise(times), _deck(chance, kinds, len(times)), strict=False):
+        yield at, until, kind
+
+
+def _deck(chance: random.Random, kinds: Sequence[T], count: int) -> Iterator[T]:
+    hand: list[T] = []
+    for _ in range(count):
+        if not hand:
+            hand = chance.sample(kinds, len(kinds))
+        yield hand.pop()
+
+
+def fault_of(trouble: str, operation: str) -> Fault:
+    """Make the fault of a kind of trouble, in the words of the operation's service.
+
+    Raises:
+        KeyError: there is no such trouble.
+    """
+    code = {
+        ANY: "ThrottlingException",
+        "PublishBatch": "Throttling",
+        "BatchGetItem": "ProvisionedThroughputExceededException",
+        "TransactWriteItems": "ProvisionedThroughputExceededException",
+        "DeleteItem": "ProvisionedThroughputExceededException",
+    }.get(operation, "RequestThrottled")
+    faults: dict[str, Fault] = {
+        "503": Unavailable(),
+        "500": Refused(500, "InternalFailure"),
+        "throttled": Throttled(code),
+        "reset": Reset(),
+        "lost answer": LostAnswer(),
+        "half answer": HalfAnswer(),
+        "junk": Junk(),
+        "silence": Silence(6),
+        "slow": Slow(1.5),
+    }
+    return faults[trouble]

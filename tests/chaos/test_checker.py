@@ -1,0 +1,263 @@
+"""The checker finds what it is there to find, in a history in which all was well but for that."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from domain.commands import COMMANDS
+from tests.builders import NOW, uid
+from tests.chaos.checker import Finding, check
+from tests.chaos.history import FaultRecord, History, LogLine, Sent
+from tests.chaos.report import longest_pause, recoveries
+from tests.chaos.schedule import EVERYBODY, make_schedule
+from tests.chaos.workload import Planned, Workload
+from tests.reliability.process import run_to_rest
+from tests.reliability.wire import Wire
+from tests.reliability.world import InProcessWorld
+from tests.reliability.world import Sent as InWorld
+
+Rows = list[dict[str, Any]]
+
+
+@cache
+def _in_peace() -> History:
+    """Have a workload done in this process, by workers that nobody disturbs."""
+    world, history = InProcessWorld(), History(seed=1)
+    for number, each in enumerate(Workload(1, NOW).plan(55, 8)):
+        queue = world.sqs.queues[world.queue]
+        world.send(InWorld(each.command_id, each.user_id, each.command, each.body))
+        history.sent.append(Sent(each, (queue[-1].message_id,)))
+        if number % 50 == 0:
+            run_to_rest(world, Wire())
+    run_to_rest(world, Wire())
+    history.items = list(world.dynamodb.items.values())
+    history.published = list(world.sns.published)
+    history.dead_letters = [
+        {"MessageId": letter.message_id, "MessageAttributes": dict(letter.attributes)}
+        for letter in world.sqs.queues[world.dead_letter_queue]
+    ]
+    return history
+
+
+@pytest.fixture
+def history() -> History:
+    """A history of a run in which all went well, to be spoiled."""
+    return copy.deepcopy(_in_peace())
+
+
+def kinds(findings: list[Finding]) -> set[str]:
+    """Give the kinds of what was found."""
+    return {finding.kind for finding in findings}
+
+
+def test_a_run_in_peace_has_nothing_wrong(history: History) -> None:
+    """Nor has the workload: what it sends gets every kind of command accepted."""
+    assert check(history) == []
+    accepted = Counter(
+        row["command_type"]["S"] for row in history.items if row.get("status") == {"S": "accepted"}
+    )
+    assert COMMANDS.keys() - accepted.keys() == set()
+    assert len(history.dead_letters) >= 7
+
+
+# --- one thing spoiled -----------------------------------------------------------------------
+
+
+def _outcome(history: History, *, with_sequence: bool = True) -> dict[str, Any]:
+    """Pick the stored outcome of a command that changed a user, or of one that did not."""
+    return next(
+        item
+        for item in history.items
+        if item["pk"]["S"].startswith("USER#")
+        and item["sk"]["S"].startswith("COMMAND#")
+        and any((row[2] is not None) == with_sequence for row in json.loads(item["events"]["S"]))
+    )
+
+
+def _user(history: History) -> dict[str, Any]:
+    return next(i for i in history.items if i["sk"]["S"] == "USER" and "email" in i)
+
+
+def _lose_an_outcome(history: History) -> None:
+    history.items.remove(_outcome(history, with_sequence=False))
+
+
+def _lose_a_user(history: History) -> None:
+    history.items.remove(_user(history))
+
+
+def _lose_an_event(history: History) -> None:
+    gone = history.published[0]["id"]
+    history.published = [event for event in history.published if event["id"] != gone]
+
+
+def _leave_a_message(history: History) -> None:
+    history.waiting["command"] = 1
+
+
+def _leave_a_pointer(history: History) -> None:
+    history.items.append({"pk": {"S": "OUTBOX#3"}, "sk": {"S": "x"}, "commands": {"S": "x"}})
+
+
+def _forget_a_dead_letter(history: History) -> None:
+    history.dead_letters.pop(0)
+
+
+def _kill_a_command(history: History) -> None:
+    good = next(s for s in history.sent if s.planned.command and not s.planned.rival)
+    told = {"error_code": "Unavailable", "original_message_id": good.message_ids[0]}
+    attributes = {name: {"StringValue": value} for name, value in told.items()}
+    history.dead_letters.append({"MessageId": "x", "MessageAttributes": attributes})
+
+
+def _redrive_a_message(history: History) -> None:
+    history.dead_letters.append({"MessageId": "x"})
+
+
+def _decide_twice(history: History) -> None:
+    item = copy.deepcopy(_outcome(history))
+    item["pk"]["S"] = f"USER#{uid('somebody else')}"
+    history.items.append(item)
+
+
+def _publish_under_another_id(history: History) -> None:
+    history.published.append({**history.published[0], "id": "another"})
+
+
+def _publish_another_text(history: History) -> None:
+    history.published.append({**history.published[0], "time": "2000-01-01T00:00:00Z"})
+
+
+def _commit_twice(history: History) -> None:
+    row = {"event": "command", "outcome": "accepted", "command_id": "x"}
+    history.log += [LogLine(0, 1.0, row), LogLine(1, 2.0, row)]
+
+
+def _number_twice(history: History) -> None:
+    item = _outcome(history)
+    rows = json.loads(item["events"]["S"])
+    item["events"]["S"] = json.dumps([*rows, rows[0]])
+
+
+def _share_an_address(history: History) -> None:
+    one, other = [i for i in history.items if i["sk"]["S"] == "USER" and "email" in i][:2]
+    one["email"] = other["email"]
+
+
+def _lose_an_address(history: History) -> None:
+    history.items.remove(next(i for i in history.items if i["sk"]["S"] == "EMAIL"))
+
+
+def _change(name: str, value: dict[str, Any]) -> Callable[[History], None]:
+    def spoil(history: History) -> None:
+        _user(history)[name] = value
+
+    return spoil
+
+
+def _keep_a_session(history: History) -> None:
+    users = {i["pk"]["S"]: i for i in history.items if i["sk"]["S"] == "USER"}
+    session = next(
+        i
+        for i in history.items
+        if i["sk"]["S"].startswith("SESSION#")
+        and i.get("session_epoch") != users[i["pk"]["S"]].get("session_epoch")
+    )
+    session["session_epoch"] = users[session["pk"]["S"]]["session_epoch"]
+
+
+def _remember_the_erased(history: History) -> None:
+    erased = next(i for i in history.items if i.get("erased"))
+    mine = (i for i in history.items if i["pk"] == erased["pk"] and "fingerprint" in i)
+    next(mine)["fingerprint"] = {"S": "of something personal"}
+
+
+def _decide_otherwise(history: History) -> None:
+    """Say of a command that was refused for its token that it had another reason."""
+    item = next(i for i in history.items if i.get("code") == {"S": "TokenInvalid"})
+    item["code"] = {"S": "TokenExpired"}
+    item["events"]["S"] = item["events"]["S"].replace("TokenInvalid", "TokenExpired")
+    for event in history.published:
+        if event["causationid"] == item["sk"]["S"].removeprefix("COMMAND#"):
+            event["data"]["code"] = "TokenExpired"
+
+
+SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
+    "an outcome is missing": (_lose_an_outcome, "lost"),
+    "a user is missing": (_lose_a_user, "wrong"),
+    "an event was not published": (_lose_an_event, "lost"),
+    "a message is left": (_leave_a_message, "lost"),
+    "a pointer is left": (_leave_a_pointer, "lost"),
+    "a malformed message vanished": (_forget_a_dead_letter, "lost"),
+    "a command is in the dead-letter queue": (_kill_a_command, "lost"),
+    "a dead letter has no reason": (_redrive_a_message, "wrong"),
+    "a command has two outcomes": (_decide_twice, "doubled"),
+    "an event has two ids": (_publish_under_another_id, "doubled"),
+    "an event reads two ways": (_publish_another_text, "wrong"),
+    "two workers committed a command": (_commit_twice, "doubled"),
+    "a version has two events": (_number_twice, "doubled"),
+    "two users have an address": (_share_an_address, "doubled"),
+    "an address has no owner": (_lose_an_address, "wrong"),
+    "a role came from nowhere": (_change("roles", {"L": [{"S": "king"}]}), "wrong"),
+    "a ban came from nowhere": (_change("ban", {"M": {"reason": {"S": "x"}}}), "wrong"),
+    "a password came from nowhere": (_change("credential_version", {"N": "99"}), "wrong"),
+    "a name came from nowhere": (_change("first_name", {"S": "Mallory"}), "wrong"),
+    "a session lives on": (_keep_a_session, "wrong"),
+    "an erased user is remembered": (_remember_the_erased, "wrong"),
+    "a command was decided otherwise": (_decide_otherwise, "wrong"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_the_checker_finds_it(case: str, history: History) -> None:
+    """One thing is spoiled in a history in which all is well: it is found, by its kind."""
+    spoil, kind = SPOILED[case]
+    spoil(history)
+    assert kind in kinds(check(history))
+
+
+# --- what a seed is worth --------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_load_and_the_same_attacks() -> None:
+    """So a failing run can be run again, as far as real time allows."""
+
+    def load(seed: int) -> list[Planned]:
+        return Workload(seed, NOW).plan(30, 10)
+
+    assert load(3) == load(3) != load(4)
+    assert make_schedule(3, 60, 3, 4) == make_schedule(3, 60, 3, 4) != make_schedule(4, 60, 3, 4)
+
+
+def test_a_short_run_has_attacks_of_nearly_every_kind_and_ends_them_in_time() -> None:
+    """All of the schedule lies within its seconds."""
+    schedule = make_schedule(1, 25, 3, 4)
+    assert len({attack.blow for attack in schedule.processes}) >= 4
+    assert len({attack.trouble for attack in schedule.network}) >= 8
+    assert all(0 < attack.at < 25 for attack in schedule.processes)
+    assert all(attack.at + attack.seconds <= 25 for attack in schedule.network)
+
+
+# --- the report's figures --------------------------------------------------------------------
+
+
+def test_recovery_is_from_the_end_of_a_fault_to_the_next_command_of_the_worker_it_struck() -> None:
+    """A fault that struck nothing has none; one that struck all has one for each worker."""
+    row = {"event": "command", "outcome": "accepted"}
+    told = [LogLine(0, 1.0, row), LogLine(1, 4.0, row), LogLine(0, 7.5, row), LogLine(1, 9.0, row)]
+    history = History(seed=1, attacked_until=10.0, log=told)
+    history.faults = [
+        FaultRecord("SIGKILL", 0, 2.0, 3.0),
+        FaultRecord("reset", EVERYBODY, 4.0, 5.0, hits=2),
+        FaultRecord("slow", 0, 1.0, 2.0, hits=0),
+        FaultRecord("503", 1, 8.0, 9.5),
+    ]
+    assert recoveries(history) == [("SIGKILL", 4.5), ("reset", 2.5), ("reset", 4.0), ("503", None)]
+    assert longest_pause(history) == 3.5
