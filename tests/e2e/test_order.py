@@ -198,6 +198,22 @@ def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
         assert len({delay for _, delay in entries}) == 1
 
 
+def test_a_group_goes_back_whole_though_the_call_that_says_so_fails_at_first(
+    fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
+) -> None:
+    """The call is made again for all of the group at once: in parts, they would come in parts."""
+    sent = fifo_queues.send(*[{"do": "later", "delay": 1} for _ in range(10)], group="a")
+    calls = Witness()
+    with FaultyProxy(aws_endpoint) as proxy:
+        fault = proxy.inject(Unavailable(), "ChangeMessageVisibilityBatch", times=2)
+        proxy.inject(calls, "ChangeMessageVisibilityBatch")
+        with worker(fifo_queues.names, proxy.url, tmp_path, PREFORK) as running:
+            eventually(lambda: len(running.handled()) >= 20, what="all of them again")
+            assert fault.hits == 2
+            assert [len(entries) for entries in calls.changes()][:1] == [10]
+            assert running.handled()[10:20] == sent
+
+
 # --- standard queues ---------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import GIVEN_ENDPOINT, ResourceNames
+from tests.conftest import ResourceNames
 from tests.e2e.proxy import FaultyProxy
 from tests.e2e.system import PREFORK, THREADS
 from tests.e2e.witness import Late, Witness
@@ -99,11 +99,6 @@ def test_a_stuck_batch_is_given_up_after_ten_timeouts(
     assert 10 * TIMEOUT - 1 < again["at"] - stuck["at"] < 11 * TIMEOUT + 3
 
 
-@pytest.mark.xfail(
-    GIVEN_ENDPOINT is not None,
-    reason="LocalStack's code, InvalidParameterValueException, is not one that means gone",
-    strict=False,
-)
 def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ GONE = frozenset(
     {
         "ReceiptHandleIsInvalid",
         "InvalidParameterValue",  # "the receipt handle has expired"
+        "InvalidParameterValueException",  # the same, as LocalStack says it
         "MessageNotInflight",
         "AWS.SimpleQueueService.MessageNotInflight",
     }
@@ -136,10 +137,10 @@ class InFlight:
         calls: list[Call] = []
         for kind in KINDS:
             waiting = self._due_renewals(now) if kind == "renew" else self._due_orders(kind, now)
-            for start in range(0, len(waiting), MAX_BATCH):
+            for part in self._parts(kind, waiting):
                 if len(calls) == limit:
                     return calls
-                calls.append(Call(kind, waiting[start : start + MAX_BATCH]))
+                calls.append(Call(kind, part))
                 for held in calls[-1].held:
                     held.busy = True
         return calls
@@ -150,7 +151,8 @@ class InFlight:
         return min(self._next_renewal, *waiting, float("inf"))
 
     def finish(self, call: Call, failures: Failures, now: float) -> None:
-        """Take in what became of a call."""
+        """Take in what became of a call. What failed together is tried again together."""
+        jitter = random.uniform(0.5, 1)  # noqa: S311
         for held in call.held:
             held.busy = False
             code = failures.get(held.message.receipt)
@@ -162,11 +164,31 @@ class InFlight:
                     self.lost.add(held.message.receipt)
                     logger.info("message_lapsed", message_id=held.message.message_id)
             else:
-                self._failed(call.kind, held, code, now)
+                self._failed(call.kind, held, code, now, jitter)
 
     @property
     def _linger(self) -> float:
         return 0.0 if self.fifo or self.finishing else LINGER
+
+    def _parts(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
+        """Cut into calls of ten at most; a FIFO group is put off by one call if it can be.
+
+        Put off by two at the same time, the later ones might come back first.
+        """
+        whole_groups = self.fifo and kind == "postpone"
+        units: dict[str, list[Held]] = {}
+        for held in waiting:
+            group = held.message.group_id if whole_groups else None
+            units.setdefault(group or held.message.receipt, []).append(held)
+        parts: list[list[Held]] = []
+        for unit in units.values():
+            if not parts or len(parts[-1]) + len(unit) > MAX_BATCH:
+                parts.append([])
+            for held in unit:
+                if len(parts[-1]) == MAX_BATCH:
+                    parts.append([])
+                parts[-1].append(held)
+        return parts
 
     def _due_orders(self, kind: Kind, now: float) -> list[Held]:
         waiting = [
@@ -210,8 +232,8 @@ class InFlight:
             case "delete" | "postpone":
                 self._drop(held)
 
-    def _failed(self, kind: Kind, held: Held, code: str, now: float) -> None:
-        pause = min(0.2 * 2**held.tries, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # jitter
+    def _failed(self, kind: Kind, held: Held, code: str, now: float, jitter: float) -> None:
+        pause = min(0.2 * 2**held.tries, 5.0) * jitter
         if kind == "renew":
             held.renew_at = now + min(pause, self.visibility_timeout / 10)
             self._next_renewal = min(self._next_renewal, held.renew_at)

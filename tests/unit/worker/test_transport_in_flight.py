@@ -184,6 +184,29 @@ def test_a_fifo_group_is_released_whole_or_not() -> None:
     assert _due(flight, T0) == [("postpone", ["b1"])]
 
 
+def test_a_fifo_group_is_put_off_by_one_call() -> None:
+    """Two calls at the same time may end in either order, and the group come back in parts."""
+    flight = InFlight(60, fifo=True)
+    messages = [Raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
+    flight.hold(messages, T0)
+    _settle(flight, Later(5), *[message.receipt for message in messages])
+    calls = [receipts for _, receipts in _due(flight, T0)]
+    assert calls == [[f"{group}{n}" for n in range(7)] for group in "abc"]
+
+
+def test_what_failed_together_is_tried_again_together() -> None:
+    """Or a FIFO group, put off at last, would come back in parts."""
+    flight = InFlight(60, fifo=True)
+    flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0)
+    _settle(flight, Later(5), *[f"a{n}" for n in range(10)])
+    now = T0
+    for _ in range(3):
+        [call] = flight.due(now, 4)
+        assert len(call.held) == 10
+        flight.finish(call, dict.fromkeys(_receipts(call), "ServiceUnavailable"), now)
+        now = flight.next_due()
+
+
 @pytest.mark.parametrize("order", [Done(), Later(3), Dead("Malformed", "-")])
 def test_the_first_settlement_stands(order: Settlement) -> None:
     """A release at the end does not undo a result."""
