@@ -42,7 +42,7 @@ def _receive(queue: CommandQueue, count: int) -> list[Any]:
     messages: list[Any] = []
     deadline = time.monotonic() + 10
     while len(messages) < count and time.monotonic() < deadline:
-        messages += queue.receive(10, 1)
+        messages += queue.receive(10, 1, 60)
     assert len(messages) == count
     return messages
 

@@ -60,7 +60,7 @@ def _pause(breaker: Breaker, clock: Clock) -> float:
 def test_all_there_is_may_be_received_while_batches_get_somewhere(breaker: Breaker) -> None:
     """A failed batch now and then is no outage."""
     for trouble in ("store", "store", None, "store", "topic", None):
-        _report(breaker, trouble, 1)  # type: ignore[arg-type]
+        _report(breaker, trouble, 1)
         assert breaker.ask() == Receive(10)
 
 
@@ -89,7 +89,7 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
     """A store that comes back is not met by the whole backlog at once."""
     _report(breaker, "store")
     _pause(breaker, clock)
-    sizes = []
+    sizes: list[int] = []
     while len(sizes) < 6:
         breaker.report(None)
         advice = breaker.ask()
