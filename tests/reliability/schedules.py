@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from domain import commands as c
 from tests.builders import NOW, PASSWORD, email, token, uid
@@ -19,7 +19,7 @@ from tests.reliability.process import Process, run_to_rest
 from tests.reliability.serial import Order, explain
 from tests.reliability.turns import Turns
 from tests.reliability.wire import Fault, ProcessCrash, Wire, applicable
-from tests.reliability.world import InProcessWorld, Sent, malformed, sent
+from tests.reliability.world import InProcessWorld, Sent, World, malformed, sent
 
 USERS = ("a", "b", "c")
 ADDRESSES = ("x", "X", "y", "z")
@@ -83,16 +83,24 @@ def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
         return malformed(f"{{{name}", group)
     by_address = isinstance(command, c.RequestPasswordReset | c.ResetPassword)
     if by_address and chance.random() < 0.5:
-        return sent(command, None, name, group="by address" if fifo else None)
+        return sent(command, None, name, group="by-address" if fifo else None)
     if by_address:
         command = replace(command, email=None)  # type: ignore[type-var]
     return sent(command, user, name, group=group)
 
 
+class MakeWorld(Protocol):
+    """Makes a world, with FIFO queues or without."""
+
+    def __call__(self, *, fifo: bool) -> World:
+        """Make one."""
+        ...
+
+
 class Schedule:
     """One run of several workers, with faults."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, make_world: MakeWorld = InProcessWorld) -> None:
         """Draw all that does not depend on how it goes."""
         self.seed = seed
         self._chance = random.Random(seed)
@@ -104,7 +112,7 @@ class Schedule:
         """Numbers of the calls at which a service is away."""
         self._away = chance.choice(SERVICES)
         self._workers = chance.choice((1, 2, 2, 3))
-        self.world = InProcessWorld(fifo=self._fifo)
+        self.world = make_world(fifo=self._fifo)
         self.messages = self._draw_messages(chance.randint(2, MOST_COMMANDS))
         self._turns = Turns(chance.choice)
         self.wire = Wire(self._fault, lambda _: self._turns.pause())
@@ -115,14 +123,19 @@ class Schedule:
         settle_down = chance.randint(1, len(self.messages))
         for wave in (self.messages[:settle_down], self.messages[settle_down:]):
             world.send(*wave)
-            world.dynamodb.between_reads = self._turns.pause
+            self._between_reads(self._turns.pause)
             actors = {f"worker {n}": self._work for n in range(self._workers)}
             self._turns.run({**actors, "relay": self._relay, "time": self._time})
-        world.dynamodb.between_reads = lambda: None
+        self._between_reads(lambda: None)
         self._rate = 0.0
         run_to_rest(world, self.wire)
         order = Order.AS_SENT_BY_GROUP if self._fifo else Order.ANY
         explain(self.messages, check(world), order)
+
+    def _between_reads(self, pause: Callable[[], object]) -> None:
+        """Have others go on between two items of a batch read, where it is ours to say."""
+        if isinstance(self.world, InProcessWorld):
+            self.world.dynamodb.between_reads = pause
 
     def _draw_messages(self, count: int) -> Sequence[Sent]:
         messages: list[Sent] = []

@@ -99,20 +99,28 @@ class _Search:
         self.why = ""
 
     def run(self, model: Model, done: frozenset[int], path: list[Decided]) -> bool:
-        if len(done) == len(self._decided):
-            differences = model.differences(self._stored)
-            self.why = self.why or f"another state: {differences}"
-            self.found = path
-            return not differences
+        while len(done) < len(self._decided):
+            steps = self._steps(model, done)
+            if len(steps) != 1:
+                return any(self.run(after, done | {i}, [*path, d]) for i, d, after in steps)
+            ((index, each, model),) = steps
+            done, path = done | {index}, [*path, each]
+        differences = model.differences(self._stored)
+        self.why = self.why or f"another state: {differences}"
+        self.found = path
+        return not differences
+
+    def _steps(self, model: Model, done: frozenset[int]) -> list[tuple[int, Decided, Model]]:
+        """Give the commands that can come next, with what each leads to."""
         steps: list[tuple[int, Decided, Model]] = []
         for index, each in self._next(done):
             after = self._after(model, each)
             if after is None:
                 continue
             if each.changes_nothing:  # so it may as well come now: no other order need be tried
-                return self.run(model, done | {index}, [*path, each])
+                return [(index, each, model)]
             steps.append((index, each, after))
-        return any(self.run(after, done | {index}, [*path, each]) for index, each, after in steps)
+        return steps
 
     def _next(self, done: frozenset[int]) -> Iterator[tuple[int, Decided]]:
         """Give the first command of each group that is not done."""

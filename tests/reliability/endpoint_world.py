@@ -1,0 +1,111 @@
+"""AWS at a real endpoint: the embedded one, or LocalStack with AWS's own DynamoDB.
+
+Only time is made up: the workers' clock is the test's, and a visibility timeout ends when the test
+says so, by making visible whatever was received.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from adapters import aws
+from adapters.sqs import make_client
+from tests.e2e.system import System
+from tests.reliability.world import A_WHILE, Sent, StandingClock, World
+
+PATIENCE = 15.0
+"""Seconds for an event to come out of the topic."""
+
+
+class EndpointWorld(World):
+    """A table, queues, a topic and a subscriber of its own."""
+
+    def __init__(self, endpoint: str, folder: Path, *, fifo: bool = False) -> None:
+        """Make them; `delete` takes them away."""
+        self._system = System.create(endpoint, folder, fifo=fifo)
+        # an hour ahead, so that nobody waits for unknown users
+        self.clock = StandingClock(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1))
+        names = self._system.names
+        self.table = names.table
+        self.queue, self.dead_letter_queue = names.command_queue, names.dead_letter_queue
+        self.topic_arn = self._system.topic_arn
+        self.dynamodb = aws.client("dynamodb")
+        self.sns = aws.client("sns", attempts=1)
+        self.sqs = _Remembering(make_client(1))
+        self.sent: list[Sent] = []
+        self._dead: list[str] = []
+
+    def delete(self) -> None:
+        """Delete everything."""
+        self._system.delete()
+        for client in (self.dynamodb, self.sns, self.sqs.client):
+            client.close()
+
+    def send(self, *messages: Sent) -> None:
+        """See the protocol."""
+        for message in messages:
+            self._system.queues.send(message.body, group=message.group)
+        self.sent += messages
+
+    def let_time_pass(self) -> None:
+        """See the protocol."""
+        self.clock.time += A_WHILE
+        self.sqs.lapse(self._system.queues.url)
+
+    def items(self) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        pages = self.dynamodb.get_paginator("scan").paginate(
+            TableName=self.table, ConsistentRead=True
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        wanted, deadline = set(expected), time.monotonic() + PATIENCE
+        while True:
+            events = self._system.events()
+            if wanted <= {event["id"] for event in events} or time.monotonic() > deadline:
+                return events
+
+    def waiting(self) -> int:
+        """See the protocol."""
+        return sum(self._system.queues.depth())
+
+    def dead_letters(self) -> Sequence[str]:
+        """See the protocol."""
+        wanted = {message.body for message in self.sent if message.dead} - set(self._dead)
+        letters = self._system.queues.dead_letters(len(wanted)) if wanted else []
+        self._dead += [letter["Body"] for letter in letters]
+        return self._dead
+
+
+class _Remembering:
+    """An SQS client that remembers what was received and not deleted."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._receipts: list[str] = []
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self.client, operation)
+
+    def receive_message(self, **request: Any) -> Any:
+        answer = self.client.receive_message(**request)
+        self._receipts += [row["ReceiptHandle"] for row in answer.get("Messages", ())]
+        return answer
+
+    def lapse(self, queue_url: str) -> None:
+        """End the visibility timeout of all that is out; of what is gone, nobody minds."""
+        for receipt in self._receipts:
+            with contextlib.suppress(ClientError):
+                self.client.change_message_visibility(
+                    QueueUrl=queue_url, ReceiptHandle=receipt, VisibilityTimeout=0
+                )
+        self._receipts.clear()
