@@ -128,7 +128,8 @@ def _at_aws_latency(size: Size, folder: Path) -> Section:
         lineup.celery_threads(),
         *map(lineup.floor, size.processes),
     ]
-    fewer = replace(size, rounds=min(2, size.rounds))
+    # these are many, and most wait most of the time
+    fewer = replace(size, rounds=min(2, size.rounds), seconds=min(1.0, size.seconds))
     with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
         _say("with 5 to 15 ms a call")
         results = _alternate(aws, contestants, fewer, folder, workloads=(REGISTERING, LIGHT))
