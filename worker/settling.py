@@ -17,6 +17,7 @@ from worker.work import Work
 logger = structlog.get_logger(__name__)
 
 REUSED_ID = Failure("CommandIdReused", "id: was used for another command", permanent=True)
+OTHER_FIRST = Failure("Twin", "another message with this id came first, and could not be done")
 
 
 class Settling:
@@ -52,13 +53,21 @@ class Settling:
             self.failed([work], REUSED_ID)
 
     def twin(self, work: Work, first: Work) -> None:
-        """A message of the batch repeats the id of an earlier one: it shares its settlement."""
+        """A message of the batch repeats the id of an earlier one: it shares its settlement.
+
+        Not its end, though: what killed the other may be the other's alone. Its body may be the
+        one under this id that was not asked for, or it was received once too often.
+        """
         settlement = self._settlements[first.index]
         if isinstance(settlement, Done):
             self.duplicate(work, first.envelope.fingerprint)
-        else:
+        elif isinstance(settlement, Later):
             self._settlements[work.index] = settlement
-            self._tell(work, "later" if isinstance(settlement, Later) else "dead", code="Twin")
+            self._tell(work, "later", code=OTHER_FIRST.code)
+        else:
+            same = work.envelope.fingerprint == first.envelope.fingerprint
+            reused = same and settlement.code == REUSED_ID.code
+            self.failed([work], REUSED_ID if reused else OTHER_FIRST)
 
     def failed(self, works: Iterable[Work], failure: Failure) -> None:
         """Commands could not be done; those that are settled already stay so."""

@@ -184,6 +184,26 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
     assert world.published() == ["UserRegistered"]
 
 
+def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: World) -> None:
+    """Behind such a one in the batch it comes back, and is known then; a second such one dies."""
+    first, other = registration("ada", id="c"), command("UnlockUser", "ada", id="c")
+    dead = Dead("CommandIdReused", "id: was used for another command")
+    assert world.handle(first) == [Done()]
+    assert world.handle(other, first, other) == [dead, Later(2), dead]
+    assert world.handle(first) == [Done()]
+
+
+def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: World) -> None:
+    """A store that is away costs the command the message that was received too often, no more."""
+    world.repository.load_errors = [StoreUnavailableError("down")]
+    last, fresh = registration("ada", id="c"), registration("ada", id="c")
+    last["receives"] = 12
+    dead, later = world.handle(last, fresh)
+    assert isinstance(dead, Dead)
+    assert later == Later(2)
+    assert world.handle(fresh) == [Done()]
+
+
 def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
     """With the field named, and the secret gone."""
     plain = registration("eve")
