@@ -21,6 +21,7 @@ from tests.persistence import new_user, outcome
 from tests.unit.messages.examples import OTHER_ID, PARSER, cloud_event
 from worker.cli.command_input import Options, check, from_arguments, from_text
 from worker.cli.errors import UsageError
+from worker.messages import redact
 from worker.retry import Failure
 from worker.settlement import Dead
 from worker.settling import REUSED_ID, Settling
@@ -43,6 +44,24 @@ def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Fai
     assert settled.body is not None
     assert SECRET not in settled.body
     assert json.loads(settled.body)["note"] == "kept"
+
+
+def test_no_secret_stays_beside_positional_arguments() -> None:
+    """The third part of a Celery body was kept as it was when the first one was not empty."""
+    body = json.dumps([["ada"], {"user_id": OTHER_ID}, {"password": SECRET, "chain": None}])
+    assert json.loads(redact(body) or body) == [
+        ["[redacted]"],
+        {"user_id": OTHER_ID},
+        {"password": "[redacted]", "chain": None},
+    ]
+
+
+@pytest.mark.parametrize("value", [[["ada"], {}, {}], {"args": ["ada"]}])
+def test_redacted_arguments_are_not_redacted_again(value: Any) -> None:
+    """A dead letter that is redriven and dies again carries its own body unchanged."""
+    redacted = redact(json.dumps(value))
+    assert redacted is not None
+    assert redact(redacted) is None
 
 
 def test_half_a_character_in_an_unread_extension_is_a_usage_error() -> None:

@@ -91,7 +91,8 @@ def _clean(value: Any, wrappings: int) -> Any:
             return _clean_object(value, wrappings)
         case [[_, *_] as args, dict(kwargs), dict(embedded)]:
             # Celery's arguments: what stands at which position is not known here
-            return [[REDACTED] * len(args), _clean(kwargs, wrappings), embedded]
+            rest = [_clean(kwargs, wrappings), _clean(embedded, wrappings)]
+            return _unless_same(value, [_hidden(args), *rest])
         case list():
             return _unless_same(value, [_clean(item, wrappings) for item in value])
         case str():
@@ -142,10 +143,15 @@ def _clean_field(name: str, value: Any, wrappings: int) -> Any:
     if _NAME.search(plain):
         return _clean_secret(plain, value)
     if plain == "args" and isinstance(value, list):  # of Celery's protocol 1
-        return [REDACTED] * len(value) or value
+        return _hidden(value)
     if plain in _CONTAINERS and isinstance(value, str):
         return _redact_text(value, REDACTED, wrappings - 1) or value
     return _clean(value, wrappings)
+
+
+def _hidden(values: list[Any]) -> list[Any]:
+    """Redact every value; give the same list when there is none left to redact."""
+    return values if all(value == REDACTED for value in values) else [REDACTED] * len(values)
 
 
 def _unless_same(before: list[Any], after: list[Any]) -> list[Any]:

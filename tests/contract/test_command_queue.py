@@ -1,0 +1,189 @@
+"""What the transport's port promises, of every queue: in process, in moto and at the endpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from adapters.sqs import SqsCommandQueue
+from tests.conftest import ResourceNames
+from tests.reliability.in_process_sqs import InProcessSqs
+from worker.transport import CommandQueue, DeadLetter
+
+SECONDS = 10.0
+TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """A command queue, how to put bodies on it, and what lies in its dead-letter queue."""
+
+    port: CommandQueue
+    send: Callable[..., None]
+    dead: Callable[[], list[Any]]
+
+    def receive(self, count: int, most: int = 10) -> list[Any]:
+        """Receive until there are so many, `most` of them a call."""
+        messages: list[Any] = []
+        deadline = time.monotonic() + SECONDS
+        while len(messages) < count and time.monotonic() < deadline:
+            got = self.port.receive(most, 1, TIMEOUT)
+            assert len(got) <= most
+            messages += got
+        assert len(messages) == count
+        return messages
+
+
+def _in_process(names: ResourceNames) -> Iterator[Queues]:
+    sqs = InProcessSqs(time.time, {names.command_queue: names.dead_letter_queue})
+
+    def send(*bodies: str, group: str | None = None) -> None:
+        for body in bodies:
+            sqs.send(names.command_queue, body, group, time.time())
+
+    yield Queues(
+        SqsCommandQueue(names.command_queue, names.dead_letter_queue, lambda _: sqs),
+        send,
+        lambda: [(row.body, row.attributes) for row in sqs.queues[names.dead_letter_queue]],
+    )
+
+
+def _at_endpoint(names: ResourceNames) -> Iterator[Queues]:
+    sqs: Any = boto3.Session().client("sqs")
+    fifo = {"FifoQueue": "true"} if names.command_queue.endswith(".fifo") else {}
+    url, dead_url = (
+        sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]
+        for name in (names.command_queue, names.dead_letter_queue)
+    )
+
+    def send(*bodies: str, group: str | None = None) -> None:
+        for number, body in enumerate(bodies):
+            unique = f"{number}-{time.monotonic_ns()}"
+            more = {"MessageGroupId": group, "MessageDeduplicationId": unique} if fifo else {}
+            sqs.send_message(QueueUrl=url, MessageBody=body, **more)
+
+    def dead() -> list[Any]:
+        rows = sqs.receive_message(
+            QueueUrl=dead_url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=5,
+            MessageAttributeNames=["All"],
+        )
+        return [(row["Body"], row["MessageAttributes"]) for row in rows.get("Messages", ())]
+
+    yield Queues(SqsCommandQueue(names.command_queue, names.dead_letter_queue), send, dead)
+    sqs.delete_queue(QueueUrl=url)
+    sqs.delete_queue(QueueUrl=dead_url)
+    sqs.close()
+
+
+def _in_moto(names: ResourceNames) -> Iterator[Queues]:
+    with mock_aws():
+        yield from _at_endpoint(names)
+
+
+def _on_aws(names: ResourceNames) -> Iterator[Queues]:
+    yield from _at_endpoint(names)
+
+
+KINDS = {"in_process": _in_process, "moto": _in_moto, "on_aws": _on_aws}
+EACH = ["in_process", "moto", pytest.param("on_aws", marks=pytest.mark.aws)]
+
+
+def _use_endpoint(request: pytest.FixtureRequest) -> None:
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    patch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("aws_endpoint"))
+
+
+def _made(kind: str, names: ResourceNames, request: pytest.FixtureRequest) -> Iterator[Queues]:
+    if kind == "on_aws":
+        _use_endpoint(request)
+    yield from KINDS[kind](names)
+
+
+@pytest.fixture(params=EACH)
+def queues(request: pytest.FixtureRequest, resource_names: ResourceNames) -> Iterator[Queues]:
+    """Each standard queue in turn."""
+    yield from _made(request.param, resource_names, request)
+
+
+@pytest.fixture(params=EACH)
+def fifo(request: pytest.FixtureRequest, fifo_resource_names: ResourceNames) -> Iterator[Queues]:
+    """Each FIFO queue in turn."""
+    yield from _made(request.param, fifo_resource_names, request)
+
+
+def test_a_message_is_received_as_it_was_sent_and_counted(queues: Queues) -> None:
+    """Made visible again, it comes again with its second receive and another receipt."""
+    queues.send('{"name":"Zoë \U0001f43e"}')
+    [first] = queues.receive(1)
+    assert (first.body, first.receives, first.group_id) == ('{"name":"Zoë \U0001f43e"}', 1, None)
+    assert abs(first.sent_at - time.time()) < TIMEOUT
+    assert queues.port.change_visibility([(first.receipt, 0)]) == {}
+    [again] = queues.receive(1)
+    assert (again.message_id, again.receives) == (first.message_id, 2)
+    assert queues.port.delete([again.receipt]) == {}
+
+
+def test_a_receive_gives_no_more_than_asked_for_and_nothing_twice(queues: Queues) -> None:
+    """What is out stays invisible to the next receive."""
+    queues.send(*"abcde")
+    messages = queues.receive(5, most=2)
+    assert sorted(message.body for message in messages) == list("abcde")
+    assert list(queues.port.receive(10, 0, TIMEOUT)) == []
+
+
+def test_what_is_deleted_does_not_come_back_and_the_rest_does(queues: Queues) -> None:
+    """Two of three are deleted; the third one is made visible."""
+    queues.send(*"abc")
+    one, two, three = queues.receive(3)
+    assert queues.port.delete([one.receipt, two.receipt]) == {}
+    assert queues.port.change_visibility([(three.receipt, 0)]) == {}
+    [left] = queues.receive(1)
+    assert left.message_id == three.message_id
+
+
+def test_a_receipt_that_is_none_fails_alone(queues: Queues) -> None:
+    """It is named by itself; the others of the call are done."""
+    queues.send("a")
+    [message] = queues.receive(1)
+    changes = [("junk", 0), (message.receipt, 0)]
+    assert set(queues.port.change_visibility(changes)) == {"junk"}
+    assert [again.message_id for again in queues.receive(1)] == [message.message_id]
+
+
+def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Queues) -> None:
+    """Nothing is lost between sending and deleting: that is two calls, in this order."""
+    queues.send('{"password":"x"}')
+    [message] = queues.receive(1)
+    letter = DeadLetter(message, "NotJson", "the body is not JSON", '{"password":"[redacted]"}')
+    assert queues.port.dead_letter([letter]) == {}
+    [(body, attributes)] = queues.dead()
+    assert body == '{"password":"[redacted]"}'
+    told = {name: value["StringValue"] for name, value in attributes.items()}
+    assert told.pop("received_at").endswith("+00:00")
+    assert told == {
+        "error_code": "NotJson",
+        "error_detail": "the body is not JSON",
+        "original_message_id": message.message_id,
+    }
+    assert queues.port.change_visibility([(message.receipt, 0)]) == {}
+    assert queues.receive(1)[0].message_id == message.message_id
+
+
+def test_a_group_comes_in_order_and_waits_for_what_is_out(fifo: Queues) -> None:
+    """While one of a group is in flight, nothing of it comes; another group does."""
+    fifo.send("a1", "a2", group="a")
+    [first] = fifo.receive(1, most=1)
+    assert (first.body, first.group_id) == ("a1", "a")
+    fifo.send("b1", group="b")
+    [other] = fifo.receive(1)
+    assert other.body == "b1"
+    assert fifo.port.delete([first.receipt]) == {}
+    assert [message.body for message in fifo.receive(1)] == ["a2"]
