@@ -15,6 +15,8 @@ from tests.chaos.fleet import VERSIONS, Worker
 from tests.chaos.history import FaultRecord
 from tests.chaos.schedule import EVERYBODY, NetworkAttack, ProcessAttack, Schedule
 
+ENDED_BY_ITSELF = "ended by itself"
+
 
 @dataclass(slots=True)
 class Attackers:
@@ -60,11 +62,26 @@ class Attackers:
         except BaseException as error:  # noqa: BLE001 - the run reports it
             self.failures.append(error)
 
-    def _due(self, attacks: Sequence[Any]) -> Iterator[Any]:
+    def supervise(self, worker: Worker) -> None:
+        """Start a worker again that ended although nobody asked it to, as any supervisor would.
+
+        Celery ends a worker by itself when a child of its pool dies while the worker starts.
+        """
+        if not worker.alive:
+            began = time.time()
+            worker.sweep()
+            worker.start(self.version(worker))
+            self.faults.append(FaultRecord(ENDED_BY_ITSELF, worker.number, began, time.time()))
+
+    def _due(
+        self, attacks: Sequence[Any], meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[Any]:
         """Give each attack when its time has come, until all are done or the run ends."""
         for attack in attacks:
-            if self.stop.wait(max(0.0, self._began + attack.at - time.monotonic())):
-                return
+            while (left := self._began + attack.at - time.monotonic()) > 0:
+                if self.stop.wait(min(left, 0.5)):
+                    return
+                meanwhile()
             yield attack
 
     def _change_visibility(self) -> None:
@@ -95,7 +112,7 @@ class Attackers:
     def _attack_process(self, worker: Worker) -> None:
         attack: ProcessAttack
         mine = [a for a in self.schedule.processes if a.worker == worker.number]
-        for attack in self._due(mine):
+        for attack in self._due(mine, partial(self.supervise, worker)):
             began = time.time()
             kind = self._strike(worker, attack)
             self.faults.append(FaultRecord(kind, worker.number, began, time.time()))

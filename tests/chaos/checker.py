@@ -18,6 +18,10 @@ from tests.reliability import invariants
 from tests.reliability.invariants import Stored
 from worker.messages import render_events
 
+SURPRISES = frozenset(
+    {"batch_failed", "parse_failed", "relay_failed", "outbox_pointer_failed", "settler_stumbled"}
+)
+"""Lines of a worker's log that say that it met what nobody foresaw: a bug, whatever was done."""
 Kind = Literal["lost", "doubled", "wrong"]
 
 
@@ -113,6 +117,13 @@ def nothing_was_committed_twice(evidence: Evidence) -> Iterator[Finding]:
     for command_id, times in told.items():
         if times > 1:
             yield Finding("doubled", f"{command_id} was committed {times} times by the logs")
+
+
+def no_worker_was_surprised(evidence: Evidence) -> Iterator[Finding]:
+    """Whatever AWS and its network did, the worker knew what it was."""
+    for line in evidence.history.log:
+        if line.row.get("event") in SURPRISES:
+            yield Finding("wrong", f"worker {line.worker} logged {line.row}")
 
 
 # --- events ----------------------------------------------------------------------------------
@@ -260,11 +271,18 @@ def decisions_follow_the_rules(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("wrong", f"{user_id}, by the rules: {difference}")
 
 
+def taken_addresses_were_somebodys(evidence: Evidence) -> Iterator[Finding]:
+    """Who was refused an address as taken, was so for another user who had it once."""
+    for difference in state.taken_by_nobody(evidence.stored, evidence.commands):
+        yield Finding("wrong", difference)
+
+
 CHECKS: tuple[Check, ...] = (
     every_command_has_one_outcome,
     every_outcome_is_of_a_command,
     both_records_agree,
     nothing_was_committed_twice,
+    no_worker_was_surprised,
     versions_have_no_gaps,
     every_event_is_published,
     nothing_else_is_published,
@@ -275,6 +293,7 @@ CHECKS: tuple[Check, ...] = (
     parts_are_whole,
     subscribers_know_the_state,
     decisions_follow_the_rules,
+    taken_addresses_were_somebodys,
 )
 
 

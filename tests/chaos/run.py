@@ -153,9 +153,7 @@ class _Scene:
         self._set_visibility(VISIBILITY_TIMEOUT)
         for worker in self._workers:
             worker.proxy.clear()
-            if not worker.alive:
-                worker.sweep()
-                worker.start(self._attackers.version(worker))
+            self._attackers.supervise(worker)
         # one at least must serve the priority queue, whatever versions chance gave
         if not any(worker.urgent for worker in self._workers):
             self._workers[0].terminate()
@@ -168,6 +166,8 @@ class _Scene:
 
     def _rested(self) -> bool:
         """Say whether nothing was anywhere, for a while."""
+        for worker in self._workers:
+            self._attackers.supervise(worker)
         until = time.monotonic() + RESTED
         while self._empty():
             if time.monotonic() >= until:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from domain import commands as c
 from domain.model import User
 from domain.ports import EventMessage, Outcome
 from domain.values import render_time
@@ -100,3 +102,29 @@ def decided_again(
 def _place(outcome: Outcome) -> tuple[int, bool, datetime]:
     changed = any(event.sequence is not None for event in outcome.events)
     return outcome.version, not changed, outcome.recorded_at
+
+
+def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
+    """Give the refusals for a taken address that no other user ever had."""
+    asked_for: dict[tuple[str | None, str], str] = {}
+    holders = defaultdict[str, set[str | None]](set)
+    refused: list[tuple[str, str | None, str]] = []
+    for outcome in sorted(stored.decided, key=_place):
+        sent = commands.get(outcome.command_id)
+        match sent.planned.command if sent else None:
+            case c.RequestEmailChange(new_email=address, token_hash=secret):
+                asked_for[outcome.user_id, secret.stored] = key = address.key
+                claims = False
+            case c.RegisterUser(email=address) | c.CreateUser(email=address):
+                key, claims = address.key, True
+            case c.ConfirmEmailChange(token_hash=secret):
+                key, claims = asked_for.get((outcome.user_id, secret.stored), ""), True
+            case _:
+                continue
+        if outcome.code is None and claims:
+            holders[key].add(outcome.user_id)
+        elif str(outcome.code) == EMAIL_TAKEN:
+            refused.append((key, outcome.user_id, outcome.command_id))
+    for key, user_id, command_id in refused:
+        if not holders[key] - {user_id}:
+            yield f"{command_id} was refused {key}, which nobody else ever had"

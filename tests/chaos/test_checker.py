@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from domain.commands import COMMANDS
+from domain.commands import COMMANDS, RegisterUser
 from tests.builders import NOW, uid
 from tests.chaos.checker import Finding, check
 from tests.chaos.history import FaultRecord, History, LogLine, Sent
@@ -189,6 +189,22 @@ def _decide_otherwise(history: History) -> None:
             event["data"]["code"] = "TokenExpired"
 
 
+def _be_surprised(history: History) -> None:
+    history.log.append(LogLine(0, 1.0, {"event": "batch_failed"}))
+
+
+def _refuse_for_nobody(history: History) -> None:
+    """Take all owners from history who had the address that somebody was refused."""
+    taken = [i for i in history.items if i.get("code") == {"S": "EmailTaken"}]
+    refused = {i["sk"]["S"].removeprefix("COMMAND#") for i in taken}
+    sent = {s.planned.command_id: s.planned.command for s in history.sent}
+    address = next(c.email for id_ in refused if isinstance(c := sent[id_], RegisterUser))
+    had = {id_ for id_, c in sent.items() if getattr(c, "email", c) == address} - refused
+    asked = {id_ for id_, c in sent.items() if getattr(c, "new_email", c) == address} - refused
+    gone = {f"COMMAND#{id_}" for id_ in had | asked}
+    history.items = [item for item in history.items if item["sk"]["S"] not in gone]
+
+
 SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
     "an outcome is missing": (_lose_an_outcome, "lost"),
     "a user is missing": (_lose_a_user, "wrong"),
@@ -211,6 +227,8 @@ SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
     "a name came from nowhere": (_change("first_name", {"S": "Mallory"}), "wrong"),
     "a session lives on": (_keep_a_session, "wrong"),
     "an erased user is remembered": (_remember_the_erased, "wrong"),
+    "a worker was surprised": (_be_surprised, "wrong"),
+    "an address was refused that nobody had": (_refuse_for_nobody, "wrong"),
     "a command was decided otherwise": (_decide_otherwise, "wrong"),
 }
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from domain import commands as c
 from tests.builders import PASSWORD, email, token, uid
@@ -66,14 +67,14 @@ class Workload:
         for user in self._users:
             planned += self._tell(self._arrival(user), self._random.uniform(0, 3))
         deck: list[Callable[[], Steps]] = []
-        while len(planned) < rate * seconds:
-            at = self._random.uniform(0, seconds)
+        while (at := len(planned) / rate) < seconds:
             if not deck:
                 planned += self._oddities(at)
                 deck = self._stories()
                 self._random.shuffle(deck)
             planned += self._tell(deck.pop()(), at)
-        return sorted(planned, key=lambda each: each.at[0])
+        in_time = (replace(p, at=tuple(min(at, seconds) for at in p.at)) for p in planned)
+        return sorted(in_time, key=lambda each: each.at[0])
 
     # --- one message ---------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Workload:
         for each in (one.body, body):
             yield Planned(self._copies(at), one.command_id, one.user_id, good, each, rival=True)
 
-    def _odd(self, at: float, data: dict[str, object]) -> Planned:
+    def _odd(self, at: float, data: dict[str, Any]) -> Planned:
         command_id, user_id = self._id(), uid(f"odd {self._seed} {self._next()}")
         body = render_command(
             "RegisterUser", data, command_id=command_id, source="/chaos", user_id=user_id
