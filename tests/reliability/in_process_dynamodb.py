@@ -33,18 +33,22 @@ class InProcessDynamoDB:
         self.items: dict[Key, Item] = {}
         self.between_reads: Callable[[], object] = lambda: None
         """Called between two items of a batch read: what others write then is seen in part."""
+        self.in_order: Callable[[list[Key]], object] = lambda keys: None
+        """Puts the keys of a batch read into the order they are read in; they come sorted."""
         self._done: dict[str, object] = {}
 
     # --- the client's methods --------------------------------------------------------------
 
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
-        """Read items one after the other."""
+        """Read items one after the other, in no order that DynamoDB promises."""
         ((table, request),) = RequestItems.items()
         found = []
-        for number, key in enumerate(request["Keys"]):
+        keys = sorted(_key(key) for key in request["Keys"])
+        self.in_order(keys)
+        for number, key in enumerate(keys):
             if number:
                 self.between_reads()
-            if (item := self.items.get(_key(key))) is not None:
+            if (item := self.items.get(key)) is not None:
                 found.append(item)
         return {"Responses": {table: found}, "UnprocessedKeys": {}, **ANSWERED}
 

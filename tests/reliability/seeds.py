@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-USUAL_SEEDS = 1000
+USUAL_SEEDS = 600
 SEEDS = int(os.environ.get("USER_WORKER_CRASH_SEEDS", USUAL_SEEDS))
 """Schedules, of 8 ms of processor time each."""
 _one = os.environ.get("USER_WORKER_CRASH_SEED")

@@ -27,7 +27,7 @@ from worker.messages import events
 from worker.settlement import Done, Settlements
 
 Break = Callable[[pytest.MonkeyPatch], None]
-ENOUGH = 200
+ENOUGH = 60
 """Schedules within which every one of these is found."""
 
 

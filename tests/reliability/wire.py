@@ -196,9 +196,10 @@ def _in_part(request: dict[str, Any], send: Callable[..., Any]) -> Any:
         metadata = {"RequestId": "in part", "HTTPStatusCode": 200}
         undone = {table: rest[half:]} if rest[half:] else {}
         return {"UnprocessedItems": undone, "ResponseMetadata": metadata}
-    half = (len(rest["Keys"]) + 1) // 2
-    answer = send(RequestItems={table: {**rest, "Keys": rest["Keys"][:half]}})
-    left = rest["Keys"][half:]
+    keys = sorted(rest["Keys"], key=lambda key: (key["pk"]["S"], key["sk"]["S"]))
+    half = (len(keys) + 1) // 2
+    answer = send(RequestItems={table: {**rest, "Keys": keys[:half]}})
+    left = keys[half:]
     unread = {table: {**rest, "Keys": left}} if left else {}
     return {**answer, "UnprocessedKeys": unread}
 
