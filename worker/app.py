@@ -37,6 +37,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "command_queue_factory": COMMAND_QUEUE_FACTORY,
             "visibility_timeout": settings.visibility_timeout,
+            "batch_size": settings.batch_size,
             "queues": settings.queues,
         },
         "broker_connection_retry_on_startup": True,

@@ -85,7 +85,7 @@ class BatchHandler:
         self._policy = policy
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
-        """Handle the messages of one receive; give one settlement each, in their order.
+        """Handle the messages of one task; give one settlement each, in their order.
 
         Without messages, only ask the store for a key, to see whether it answers.
         Raises nothing that a message or AWS can cause: such failures are settlements.

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """A name of the account and region, or an ARN."""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, renewal follows half of it."""
+    batch_size: int = Field(default=20, ge=10, le=30)
+    """Commands a task may carry under load; thirty registrations fit one transaction."""
     max_receives: int = Field(default=12, ge=1, le=1_000)
     """The queue's redrive policy; on the last receive the worker dead-letters itself."""
     outcome_days: int = Field(default=90, ge=60, le=3_650)

@@ -1,4 +1,4 @@
-"""The transport between SQS and Celery's worker: one receive is one task.
+"""The transport between SQS and Celery's worker: a receive, or several, is one task.
 
 It owns every receipt: it receives in threads of its own, keeps messages invisible while they
 wait or run, settles what the task decides, and lets go what a shutdown leaves. The task sees

@@ -1,4 +1,4 @@
-"""Which messages run together: pure decisions about one receive."""
+"""Which messages run together: pure decisions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Messages(list[ReceivedMessage]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Messages of one receive that become one task; or none, see `probe`."""
+    """Messages of one queue that become one task; or none, see `probe`."""
 
     number: int
     queue: str
@@ -59,6 +59,22 @@ def into_batches(queue: str, messages: Sequence[RawMessage], *, fifo: bool) -> l
 def probe(queue: str) -> Batch:
     """Give a batch without messages, which only asks the store whether it answers."""
     return Batch(next(_numbers), queue, ())
+
+
+def joined(first: Batch, second: Batch, most: int) -> Batch | None:
+    """Give two neighbours in a buffer as one task of at most so many messages, in their order.
+
+    `None` if they do not fit, or one of them has to run alone: a suspect, a probe.
+    """
+    messages = first.messages + second.messages
+    if len(messages) > most or _runs_alone(first) or _runs_alone(second):
+        return None
+    return Batch(first.number, first.queue, messages)
+
+
+def _runs_alone(batch: Batch) -> bool:
+    suspect = any(message.receives >= ALONE_FROM for message in batch.messages)
+    return suspect or not batch.messages
 
 
 def _unit(message: RawMessage, *, fifo: bool) -> str:

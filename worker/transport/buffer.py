@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Condition
 
-from worker.transport.batching import Batch
+from worker.transport.batching import Batch, joined
 
 
 class Buffer:
@@ -48,13 +48,20 @@ class Buffer:
                 self._batches.append(batch)
             return not self._closed
 
-    def take(self) -> Batch | None:
-        """Give the oldest batch, if any, without waiting."""
+    def take(self, most: int) -> Batch | None:
+        """Give the oldest batch, if any, without waiting.
+
+        Those behind it come along as far as they may and make at most `most` messages.
+        """
         with self._changed:
             if not self._batches:
                 return None
             self._changed.notify_all()
-            return self._batches.popleft()
+            batch = self._batches.popleft()
+            while self._batches and (both := joined(batch, self._batches[0], most)):
+                batch = both
+                self._batches.popleft()
+            return batch
 
     def close(self) -> list[Batch]:
         """Take nothing more and give what was waiting."""

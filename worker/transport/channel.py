@@ -130,6 +130,7 @@ class Channel(StdChannel):
                 idle_after=self._options.idle_after,
             ),
             receivers=self._options.receivers,
+            batch_size=self._options.batch_size,
         )
         self._intakes[queue] = intake
         order = self._options.queue_order

@@ -10,7 +10,7 @@ from worker.transport.batching import Batch
 from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
 from worker.transport.in_flight import InFlight
-from worker.transport.port import CommandQueue
+from worker.transport.port import MAX_BATCH, CommandQueue
 from worker.transport.receiver import Polling, Receiver
 from worker.transport.settler import Settler
 
@@ -29,10 +29,13 @@ class Intake:
         buffered: Callable[[], int],
         polling: Polling,
         receivers: int,
+        batch_size: int,
     ) -> None:
         self.name = name
+        self._batch_size = batch_size
         self.fifo = name.endswith(FIFO_SUFFIX)
-        self.buffer = Buffer(buffered)
+        receives = -(-batch_size // MAX_BATCH)
+        self.buffer = Buffer(lambda: buffered() * receives)
         self.breaker = Breaker(name)
         self.settler = Settler(name, queue, InFlight(polling.visibility_timeout, self.fifo))
         self._receivers = [
@@ -57,7 +60,7 @@ class Intake:
 
     def take(self) -> Batch | None:
         """Give the next batch to run, if any; one that is no longer all ours is let go."""
-        while (batch := self.buffer.take()) is not None:
+        while (batch := self.buffer.take(self._batch_size)) is not None:
             if self.settler.still_held(batch.receipts):
                 return batch
             self.settler.release(batch.receipts)

@@ -34,6 +34,8 @@ class Options:
     idle_after: float = IDLE_AFTER
     receivers: int = 1
     """Receive threads a queue."""
+    batch_size: int = 10
+    """Messages that one task may carry: of several receives, when the buffer holds them."""
     queues: tuple[str, ...] = ()
     """Names of the queues, the more urgent first."""
 

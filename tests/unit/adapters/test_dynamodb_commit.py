@@ -271,6 +271,14 @@ def test_ten_updates_are_one_call_of_twenty_one_actions() -> None:
     assert len(report.pointers) == 1
 
 
+def test_thirty_registrations_are_one_call_of_ninety_one_actions() -> None:
+    """As many as a task may carry."""
+    wire = Wire()
+    report = commit(wire, *(registered(f"user{n}") for n in range(30)))
+    assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [91])
+    assert [len(pointer.commands) for pointer in report.pointers] == [30]
+
+
 def test_a_transaction_has_at_most_a_hundred_actions() -> None:
     """The pointer's among them, and no change is split."""
     packs = pack([write(n, registered(f"user{n}")) for n in range(100)])

@@ -37,6 +37,8 @@ def test_other_environments_differ_only_where_they_must(
         ("PRIORITY_QUEUE", "urgent.fifo", "must all be FIFO or none"),
         ("VISIBILITY_TIMEOUT", "0", "USER_WORKER_VISIBILITY_TIMEOUT"),
         ("VISIBILITY_TIMEOUT", "a minute", "USER_WORKER_VISIBILITY_TIMEOUT"),
+        ("BATCH_SIZE", "9", "USER_WORKER_BATCH_SIZE"),
+        ("BATCH_SIZE", "31", "USER_WORKER_BATCH_SIZE"),
         ("OUTCOME_DAYS", "7", "USER_WORKER_OUTCOME_DAYS"),
         ("ROLES", "customer,Admin!", "USER_WORKER_ROLES"),
         ("ROLES", "", "USER_WORKER_ROLES"),

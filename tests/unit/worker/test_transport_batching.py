@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-from worker.transport.batching import Batch, as_task_argument, into_batches, return_delay
+import pytest
+
+from worker.transport.batching import Batch, as_task_argument, into_batches, joined, return_delay
 
 from .test_transport_in_flight import Raw
 
@@ -35,6 +37,36 @@ def test_a_suspects_fifo_group_runs_alone_in_order() -> None:
 def test_a_group_id_means_nothing_on_a_standard_queue() -> None:
     """Fair queues have group ids too."""
     assert _split(Raw("a1", "a", 3), Raw("a2", "a")) == [["a2"], ["a1"]]
+
+
+def _batch(number: int, *messages: Raw) -> Batch:
+    return Batch(number, "q", messages)
+
+
+def test_neighbours_join_in_the_order_received() -> None:
+    """One task, one order: a FIFO group keeps its own."""
+    both = joined(_batch(1, Raw("a1", "a"), Raw("b1", "b")), _batch(2, Raw("a2", "a")), 3)
+    assert both is not None
+    assert both.receipts == ["a1", "b1", "a2"]
+    assert both.number == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "most"),
+    [
+        ((Raw("a"), Raw("b")), (Raw("c"),), 2),
+        ((Raw("a", receives=3),), (Raw("b"),), 30),
+        ((Raw("a"),), (Raw("b", receives=3),), 30),
+        ((), (Raw("a"),), 30),
+        ((Raw("a"),), (), 30),
+    ],
+    ids=["too many", "suspect first", "suspect second", "probe first", "probe second"],
+)
+def test_what_does_not_fit_or_has_to_run_alone_joins_nothing(
+    first: tuple[Raw, ...], second: tuple[Raw, ...], most: int
+) -> None:
+    """From the third receive on a message runs alone, and so does a probe, under any load."""
+    assert joined(_batch(1, *first), _batch(2, *second), most) is None
 
 
 def test_a_batch_without_a_result_comes_back_at_once_at_first_then_later() -> None:

@@ -63,6 +63,7 @@ def consumers() -> Iterator[Callable[..., Consumer]]:
             "command_queue_factory": queues.__getitem__,
             "visibility_timeout": 60,
             "wait_seconds": 1,
+            "batch_size": 1,
             "queues": tuple(queues),
         }
         connection = Connection(f"{ALIAS}://", transport_options=options)

@@ -72,7 +72,9 @@ class FakeQueue:
         return {}
 
 
-def _intake(queue: FakeQueue, *, buffered: int = 2, idle_after: float = 60) -> Intake:
+def _intake(
+    queue: FakeQueue, *, buffered: int = 2, idle_after: float = 60, batch_size: int = 1
+) -> Intake:
     return Intake(
         "q",
         queue,
@@ -80,6 +82,7 @@ def _intake(queue: FakeQueue, *, buffered: int = 2, idle_after: float = 60) -> I
         buffered=lambda: buffered,
         polling=Polling(wait_seconds=1, visibility_timeout=60, idle_after=idle_after),
         receivers=1,
+        batch_size=batch_size,
     )
 
 
@@ -132,6 +135,26 @@ def test_a_full_buffer_stops_the_receiving(started: Callable[..., Intake]) -> No
     assert len(queue.polled) == 2
     _taken(intake)
     _until(lambda: len(queue.polled) == 3, "the next poll")
+
+
+def test_a_task_takes_what_several_receives_brought(started: Callable[..., Intake]) -> None:
+    """As much as a task may carry is buffered for each that may start, in the order received."""
+    queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(9)])
+    intake = started(queue, buffered=2, batch_size=30)
+    _until(lambda: len(intake.buffer) == 6, "six receives")
+    assert len(queue.polled) == 6
+    expected = [f"{n}{k}" for n in range(3) for k in range(10)]
+    assert _taken(intake).receipts == expected
+
+
+def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., Intake]) -> None:
+    """Whoever has the lapsed message now may be at work on it."""
+    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    intake = started(queue, buffered=2, batch_size=10)
+    _until(lambda: len(intake.buffer) == 2, "both")
+    intake.settler._in_flight.lost.add("b")
+    assert intake.take() is None
+    _until(lambda: len(queue.settled) == 2, "the release")
 
 
 def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
