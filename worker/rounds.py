@@ -83,6 +83,8 @@ class _Decider:
             )
             if outcome is not None:
                 self._round.duplicates.append((work, outcome))
+                if work.group:  # the rest of what was read may be older than this outcome
+                    self._waiting_groups.add(work.group)
             elif self._must_wait(work):
                 self._put_off(work, self._round.deferred)
             else:
