@@ -19,7 +19,14 @@ from tests.reliability.invariants import Stored
 from worker.messages import render_events
 
 SURPRISES = frozenset(
-    {"batch_failed", "parse_failed", "relay_failed", "outbox_pointer_failed", "settler_stumbled"}
+    {
+        "batch_failed",
+        "commit_failed",
+        "outbox_pointer_failed",
+        "parse_failed",
+        "relay_failed",
+        "settler_stumbled",
+    }
 )
 """Lines of a worker's log that say that it met what nobody foresaw: a bug, whatever was done."""
 Kind = Literal["lost", "doubled", "wrong"]

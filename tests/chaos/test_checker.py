@@ -23,7 +23,7 @@ from tests.reliability.wire import Wire
 from tests.reliability.world import InProcessWorld
 from tests.reliability.world import Sent as InWorld
 
-Rows = list[dict[str, Any]]
+pytestmark = pytest.mark.xdist_group("chaos checker")  # one history serves them all
 
 
 @cache
