@@ -20,6 +20,7 @@ class Buffer:
         self._limit = limit
         self._batches: deque[Batch] = deque()
         self._closed = False
+        self._rush = False
         self._changed = Condition()
 
     def __len__(self) -> int:
@@ -30,11 +31,24 @@ class Buffer:
         """Whether `close` was called."""
         return self._closed
 
-    def wait_for_room(self) -> bool:
-        """Block until there is room; `False` when the buffer was closed instead."""
+    def wait_for_room(self, *, in_a_rush: bool = False) -> bool:
+        """Block until there is room; `False` when the buffer was closed instead.
+
+        With `in_a_rush`, block until there is a rush as well.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._batches) < self._limit())
+            self._changed.wait_for(lambda: self._closed or self._may_receive(in_a_rush))
             return not self._closed
+
+    def _may_receive(self, in_a_rush: bool) -> bool:  # noqa: FBT001
+        return (self._rush or not in_a_rush) and len(self._batches) < self._limit()
+
+    def rush(self, is_on: bool) -> None:  # noqa: FBT001
+        """Say whether the last poll brought as much as it could: then there may be more."""
+        with self._changed:
+            if self._rush != is_on:
+                self._rush = is_on
+                self._changed.notify_all()
 
     def wait_closed(self, seconds: float) -> bool:
         """Block until the buffer is closed, at most `seconds`; say whether it is."""

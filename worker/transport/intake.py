@@ -46,10 +46,10 @@ class Intake:
                 buffer=self.buffer,
                 settler=self.settler,
                 breaker=self.breaker,
-                polling=polling,
+                polling=polling.in_a_rush() if spare else polling,
                 fifo=self.fifo,
             )
-            for _ in range(receivers)
+            for spare in range(receivers)
         ]
 
     def start(self) -> None:

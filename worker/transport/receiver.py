@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Thread
 from time import monotonic
 
@@ -27,6 +27,10 @@ SHORTEST_POLL = 0.1
 """Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
 
 
+SPARE_WAIT_SECONDS = 1
+"""Length of a spare receiver's poll: a long one, so that SQS asks all its servers, but short."""
+
+
 @dataclass(frozen=True, slots=True)
 class Polling:
     """How to poll; all in seconds."""
@@ -34,6 +38,12 @@ class Polling:
     wait_seconds: int
     visibility_timeout: int
     idle_after: float
+    spare: bool = False
+    """Whether to poll in a rush only: while polls bring all that they can."""
+
+    def in_a_rush(self) -> Polling:
+        """Give the polling of a spare receiver."""
+        return replace(self, wait_seconds=SPARE_WAIT_SECONDS, idle_after=float("inf"), spare=True)
 
 
 class Receiver:
@@ -78,7 +88,7 @@ class Receiver:
         return self._abandonable or not self._thread.is_alive()
 
     def _run(self) -> None:
-        while self._buffer.wait_for_room():
+        while self._buffer.wait_for_room(in_a_rush=self._polling.spare):
             match self._breaker.ask():
                 case Wait(seconds):
                     self._buffer.wait_closed(seconds)
@@ -109,6 +119,7 @@ class Receiver:
             wait, visibility = IDLE_WAIT_SECONDS, min(visibility, IDLE_VISIBILITY_TIMEOUT)
         messages = self._queue.receive(most, wait, visibility)
         self._abandonable = False
+        self._buffer.rush(len(messages) == most)
         if not messages:
             if monotonic() - began < SHORTEST_POLL:
                 self._buffer.wait_closed(SHORTEST_POLL)

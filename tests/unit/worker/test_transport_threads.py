@@ -31,6 +31,10 @@ class FakeQueue:
     may_answer: threading.Event = field(default_factory=threading.Event)
     polled: list[tuple[int, int, int]] = field(default_factory=list)
     """What each poll asked for: messages, seconds to wait, seconds of invisibility."""
+    latency: float = 0.01
+    at_a_time: int = 0
+    most_at_a_time: int = 0
+    """Polls under way, now and at most."""
     calls: int = 0
     """Settling calls that did not raise."""
 
@@ -45,8 +49,12 @@ class FakeQueue:
     ) -> Sequence[Raw]:
         """Give the next answer."""
         self.polled.append((max_messages, wait_seconds, visibility_timeout))
+        self.at_a_time += 1
+        self.most_at_a_time = max(self.most_at_a_time, self.at_a_time)
         self.polling.set()
         self.may_answer.wait(10)
+        time.sleep(self.latency)
+        self.at_a_time -= 1
         answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, BaseException):
             raise answer
@@ -73,7 +81,12 @@ class FakeQueue:
 
 
 def _intake(
-    queue: FakeQueue, *, buffered: int = 2, idle_after: float = 60, batch_size: int = 1
+    queue: FakeQueue,
+    *,
+    buffered: int = 2,
+    idle_after: float = 60,
+    batch_size: int = 1,
+    receivers: int = 1,
 ) -> Intake:
     return Intake(
         "q",
@@ -81,7 +94,7 @@ def _intake(
         lambda: None,
         buffered=lambda: buffered,
         polling=Polling(wait_seconds=1, visibility_timeout=60, idle_after=idle_after),
-        receivers=1,
+        receivers=receivers,
         batch_size=batch_size,
     )
 
@@ -266,3 +279,24 @@ def test_nothing_is_received_while_the_store_is_away(started: Callable[..., Inta
     intake.breaker.report(None)
     _until(lambda: len(queue.polled) > polls, "the trial")
     assert queue.polled[polls][0] == 1
+
+
+def test_a_second_receiver_polls_only_while_polls_bring_all_that_they_can(
+    started: Callable[..., Intake],
+) -> None:
+    """A flood is received by two at a time, and an idle queue is polled by one."""
+    flood = [[Raw(f"{poll}-{n}") for n in range(10)] for poll in range(6)]
+    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    intake = started(queue, buffered=100, receivers=2)
+    _until(lambda: len(queue.polled) >= 4, "polls of a trickle")
+    assert queue.most_at_a_time == 1
+    queue.polling.clear()
+    queue.may_answer.clear()
+    queue.answers += flood
+    _until(queue.polling.is_set, "a poll under way")
+    queue.may_answer.set()
+    _until(lambda: queue.most_at_a_time == 2, "two polls at a time")
+    _until(lambda: len(intake.buffer) == 8, "the whole flood")
+    polls = len(queue.polled)
+    _until(lambda: len(queue.polled) > polls + 4, "polls after the flood")
+    assert queue.at_a_time <= 1
