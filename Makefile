@@ -56,6 +56,21 @@ bench: $(INSTALLED) ## Compare it with others, in ten minutes (ARGS=--quick: two
 chaos: $(INSTALLED) ## Attack real workers on LocalStack for five minutes, and check what came of it (ARGS='--seconds 60 --seed 1')
 	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(BIN)/python -m tests.chaos $(ARGS)
 
+# --- what comes from outside: input and packages ---------------------------------------------
+
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Fuzz all that reads from outside, a minute each (ARGS="messages --seconds 600 --seed 2"); Linux only
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+.PHONY: audit
+audit: $(INSTALLED) ## Check locks, environment, licences and, where there is a network, known vulnerabilities
+	@$(BIN)/python scripts/supply_chain.py audit $(ARGS)
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write the image's bill of materials, build/sbom.json (CycloneDX)
+	@$(BIN)/python scripts/supply_chain.py sbom $(ARGS)
+
 # --- LocalStack in Docker ------------------------------------------------------------------
 
 .PHONY: up
@@ -96,6 +111,7 @@ lock: $(INSTALLED) ## Renew the locks from pyproject.toml (ARGS=--upgrade for ne
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	$(LOCK) $(ARGS) --group build --constraint requirements-dev.txt --output-file requirements-build.txt
+	$(LOCK) $(ARGS) --group fuzz --output-file requirements-fuzz.txt
 
 .PHONY: clean
 clean: ## Remove .venv and everything generated

@@ -1,0 +1,286 @@
+"""What this project is made of: `make audit` checks it, `make sbom` writes it down.
+
+Everything but the look-up of advisories works without a network: the locks' form, that the
+environment is what the lock says, and the licences. Advisories come from OSV (https://osv.dev),
+which is asked for each name and version of the locks; where it does not answer, that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+ROOT: Final = Path(__file__).parents[1]
+RUNTIME_LOCK: Final = ROOT / "requirements.txt"
+DEV_LOCK: Final = ROOT / "requirements-dev.txt"
+FUZZ_LOCK: Final = ROOT / "requirements-fuzz.txt"
+LOCKS: Final = (
+    RUNTIME_LOCK,
+    DEV_LOCK,
+    ROOT / "requirements-build.txt",
+    FUZZ_LOCK,
+)
+OSV: Final = "https://api.osv.dev/v1/querybatch"
+NOT_LOCKED: Final = frozenset({"user-worker", "pip"})
+"""The project itself, and what came with the virtual environment."""
+PERMISSIVE: Final = re.compile(
+    r"\b(MIT(-0)?|BSD|Apache|ASL 2|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|0BSD"
+    r"|Public Domain)\b",
+    re.IGNORECASE,
+)
+"""MPL 2.0 binds whoever changes its files, which nobody here does."""
+COPYLEFT: Final = re.compile(r"\b(A?GPL|GNU|SSPL|EUPL|CC-BY-NC|Commons Clause)", re.IGNORECASE)
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})(?=\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One line of a lock."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    applies: bool
+    """Whether its marker is true on this machine."""
+
+
+class LockError(Exception):
+    """A lock has a line that pins nothing, or that leads elsewhere."""
+
+
+def read_lock(text: str) -> Iterator[Locked]:
+    """Give the requirements of a lock.
+
+    Raises:
+        LockError: a line is an option, a URL, not pinned, or has no hash.
+    """
+    for line in re.sub(
+        r"\\\n", " ", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    ).splitlines():
+        if line.strip():
+            yield _read_line(line)
+
+
+def _read_line(line: str) -> Locked:
+    hashes = tuple(_HASH.findall(line))
+    wanted = _HASH.sub("", line).strip()
+    try:
+        requirement = Requirement(wanted)
+    except InvalidRequirement as error:
+        raise LockError(f"{wanted[:60]!r} is no requirement") from error
+    pins = [spec.version for spec in requirement.specifier if spec.operator == "=="]
+    if requirement.url or len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
+        raise LockError(f"{requirement.name} is not pinned to one version")
+    if not hashes:
+        raise LockError(f"{requirement.name} has no hash")
+    applies = requirement.marker is None or requirement.marker.evaluate()
+    return Locked(canonicalize_name(requirement.name), pins[0], hashes, applies)
+
+
+# --- checks --------------------------------------------------------------------------------
+
+
+def differences(
+    locked: Iterable[Locked], installed: Mapping[str, str], optional: Iterable[Locked] = ()
+) -> list[str]:
+    """Say where an environment is not what its lock says; what is optional may be there too."""
+    allowed = NOT_LOCKED | {each.name for each in optional}
+    by_name = {each.name: each for each in locked if each.applies}
+    told = [
+        f"{name} {version} is installed, but not locked"
+        for name, version in sorted(installed.items())
+        if name not in by_name and name not in allowed
+    ]
+    for name, each in sorted(by_name.items()):
+        found = installed.get(name)
+        if found != each.version:
+            told.append(f"{name} is locked at {each.version}, and {found or 'not'} installed")
+    return told
+
+
+def disagreements(locks: Mapping[str, Iterable[Locked]]) -> list[str]:
+    """Say what is locked at different versions."""
+    seen: dict[str, tuple[str, str]] = {}
+    told = []
+    for lock, lines in locks.items():
+        for each in lines:
+            first = seen.setdefault(each.name, (lock, each.version))
+            if first[1] != each.version:
+                told.append(f"{each.name} is {first[1]} in {first[0]}, {each.version} in {lock}")
+    return told
+
+
+def installed() -> dict[str, str]:
+    """Give the versions of what is installed here."""
+    return {canonicalize_name(d.name): d.version for d in metadata.distributions()}
+
+
+def licence(name: str) -> str:
+    """Give what a distribution says of its licence, in a line; nothing if it says nothing."""
+    about = metadata.metadata(name)
+    classified = [
+        text.rpartition("::")[2].strip()
+        for text in about.get_all("Classifier") or ()
+        if text.startswith("License ::")
+    ]
+    stated = about.get("License-Expression") or (about.get("License") or "").partition("\n")[0]
+    return "; ".join(part for part in (stated[:60].strip(), *classified) if part)
+
+
+def not_permissive(licences: Mapping[str, str]) -> list[str]:
+    """Say which licences ask for more than to be named; a choice may hold one that does not."""
+    return [
+        f"{name}: {text or 'no licence is stated'}"
+        for name, text in sorted(licences.items())
+        if not PERMISSIVE.search(text) or (COPYLEFT.search(text) and " OR " not in text)
+    ]
+
+
+def advisories(locked: Sequence[Locked], url: str = OSV, timeout: float = 20) -> list[str]:
+    """Ask for the known vulnerabilities of what is locked.
+
+    Raises:
+        OSError: the service was not reached, or answered with nothing that can be read.
+    """
+    asked = [
+        {"package": {"name": each.name, "ecosystem": "PyPI"}, "version": each.version}
+        for each in locked
+    ]
+    body = json.dumps({"queries": asked}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310  # ours, https
+        try:
+            results = json.load(answer)["results"]
+            complete = len(results) == len(asked)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError("the answer is none of OSV's") from error
+    if not complete:
+        raise OSError("the answer is not about all that was asked")
+    return [
+        f"{each.name} {each.version}: {found['id']}"
+        for each, row in zip(locked, results, strict=True)
+        for found in row.get("vulns", ())
+    ]
+
+
+def audit(url: str = OSV, *, require_advisories: bool = False) -> int:
+    """Run every check; give 1 if one found something, 2 if advisories were needed and not had."""
+    locks = {path.name: list(read_lock(path.read_text())) for path in LOCKS if path.exists()}
+    runtime, dev = locks[RUNTIME_LOCK.name], locks[DEV_LOCK.name]
+    here = installed()
+    licences = {each.name: licence(each.name) for each in runtime if each.name in here}
+    everything = sorted({(e.name, e.version): e for lines in locks.values() for e in lines}.items())
+    failed = [
+        _report("locks: pinned, with hashes, and of one mind", disagreements(locks)),
+        _report(
+            "environment: what the lock says", differences(dev, here, locks.get(FUZZ_LOCK.name, ()))
+        ),
+        _report(f"licences: {len(licences)} at run time, permissive", not_permissive(licences)),
+    ]
+    try:
+        known = advisories([each for _, each in everything], url)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        print(
+            f"SKIPPED advisories: OSV was not reached ({reason}); run it where there is a network"
+        )
+        return 2 if require_advisories and not any(failed) else int(any(failed))
+    failed.append(_report(f"advisories: none for {len(everything)} packages", known))
+    return int(any(failed))
+
+
+def _report(promise: str, found: Sequence[str]) -> bool:
+    print(f"{'FAILED' if found else 'ok':7} {promise}")
+    for line in found:
+        print(f"          {line}")
+    return bool(found)
+
+
+# --- the bill of materials -----------------------------------------------------------------
+
+
+def bill_of_materials(lock: str, version: str, licences: Mapping[str, str]) -> dict[str, Any]:
+    """Write a lock as a CycloneDX 1.6 document; the same lock gives the same one.
+
+    https://cyclonedx.org/docs/1.6/json/
+    """
+    locked = list(read_lock(lock))
+    root = f"pkg:pypi/user-worker@{version}"
+    components = [_component(each, licences.get(each.name, "")) for each in locked]
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, root + lock)}",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "application",
+                "bom-ref": root,
+                "name": "user-worker",
+                "version": version,
+                "purl": root,
+            }
+        },
+        "components": components,
+        "dependencies": [{"ref": root, "dependsOn": [each["bom-ref"] for each in components]}],
+    }
+
+
+def _component(each: Locked, stated: str) -> dict[str, Any]:
+    url = f"pkg:pypi/{each.name}@{each.version}"
+    hashes = [{"alg": "SHA-256", "content": value} for value in each.hashes]
+    made: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": url,
+        "name": each.name,
+        "version": each.version,
+        "purl": url,
+        "externalReferences": [{"type": "distribution", "url": url, "hashes": hashes}],
+    }
+    if stated:
+        made["licenses"] = [{"license": {"name": stated}}]
+    return made
+
+
+def write_bill(path: Path) -> None:
+    """Write the bill of what the image installs."""
+    here = installed()
+    lock = RUNTIME_LOCK.read_text()
+    licences = {e.name: licence(e.name) for e in read_lock(lock) if e.name in here}
+    bill = bill_of_materials(lock, here.get("user-worker", "0"), licences)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(bill, indent=2) + "\n")
+    print(f"{path}: {len(bill['components'])} components")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do as told; give the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    auditing = commands.add_parser("audit", help="check locks, environment, licences, advisories")
+    auditing.add_argument("--require-advisories", action="store_true", help="2 if not reached")
+    auditing.add_argument("--osv", default=OSV, metavar="URL", help="another address of OSV")
+    writing = commands.add_parser("sbom", help="write build/sbom.json")
+    writing.add_argument("--output", type=Path, default=ROOT / "build" / "sbom.json")
+    options = parser.parse_args(arguments)
+    if options.command == "audit":
+        return audit(options.osv, require_advisories=options.require_advisories)
+    write_bill(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
