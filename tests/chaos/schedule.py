@@ -114,14 +114,19 @@ class Schedule:
 def make_schedule(seed: int, seconds: float, workers: int, versions: int) -> Schedule:
     """Draw a schedule for so many workers and versions of the settings."""
     chance = random.Random(f"schedule {seed}")
-    processes = [
-        attack for worker in range(workers) for attack in _processes(chance, worker, seconds)
-    ]
-    network = [attack for worker in range(workers) for attack in _network(chance, worker, seconds)]
-    network += _network(chance, EVERYBODY, seconds, pause=(8.0, 20.0))
+    blows, troubles = _deck(chance, BLOWS), _deck(chance, TROUBLES)
+    operations = _deck(chance, OPERATIONS)
+    processes: list[ProcessAttack] = []
+    network: list[NetworkAttack] = []
+    for worker in range(workers):
+        processes += _processes(chance, worker, seconds, blows)
+        times = _windows(chance, seconds, (1.0, 6.0))
+        network += _network(chance, worker, times, zip(troubles, operations, strict=True))
+    times = _windows(chance, seconds, (8.0, 20.0))
+    network += _network(chance, EVERYBODY, times, zip(troubles, operations, strict=True))
     queue = [
         QueueAttack(at, chance.choice(VISIBILITY_TIMEOUTS))
-        for at in _times(chance, seconds, (4.0, 12.0))
+        for at, _ in _windows(chance, seconds, (4.0, 12.0))
     ]
     starts = tuple(_rounds(chance, versions, worker) for worker in range(workers))
     return Schedule(tuple(processes), tuple(network), tuple(queue), starts)
@@ -133,46 +138,43 @@ def _rounds(chance: random.Random, versions: int, worker: int) -> tuple[int, ...
     return (first, *(chance.randrange(versions) for _ in range(999)))
 
 
-def _times(
-    chance: random.Random, seconds: float, pause: tuple[float, float], start: float = 2.0
-) -> Iterator[float]:
-    at = start + chance.uniform(0, pause[0])
-    while at < seconds - 1:
-        yield at
-        at += chance.uniform(*pause)
+def _windows(
+    chance: random.Random, seconds: float, pause: tuple[float, float]
+) -> Iterator[tuple[float, float]]:
+    """Give when each attack begins, and until when it has time."""
+    times = [2.0 + chance.uniform(0, pause[0])]
+    while times[-1] < seconds - 1:
+        times.append(times[-1] + chance.uniform(*pause))
+    times[-1] = seconds
+    yield from pairwise(times)
 
 
-def _processes(chance: random.Random, worker: int, seconds: float) -> Iterator[ProcessAttack]:
-    for at, until, blow in _dealt(chance, BLOWS, seconds, (6.0, 14.0)):
+def _processes(
+    chance: random.Random, worker: int, seconds: float, blows: Iterator[Blow]
+) -> Iterator[ProcessAttack]:
+    for at, until in _windows(chance, seconds, (6.0, 14.0)):
+        blow = next(blows)
         longest = min(8.0, until - at)
         pause = chance.uniform(longest / 2, longest) if blow == "SIGSTOP" else chance.random()
         yield ProcessAttack(at, worker, blow, pause)
 
 
 def _network(
-    chance: random.Random, worker: int, seconds: float, pause: tuple[float, float] = (1.0, 6.0)
+    chance: random.Random,
+    worker: int,
+    windows: Iterator[tuple[float, float]],
+    kinds: Iterator[tuple[str, str]],
 ) -> Iterator[NetworkAttack]:
-    operations = list(_deck(chance, OPERATIONS, 1000))
-    for at, until, trouble in _dealt(chance, TROUBLES, seconds, pause):
+    for at, until in windows:
+        trouble, operation = next(kinds)
         lasting = min(chance.uniform(1.0, 5.0), until - at)
-        yield NetworkAttack(at, worker, trouble, operations.pop(), lasting)
+        yield NetworkAttack(at, worker, trouble, operation, lasting)
 
 
-def _dealt(
-    chance: random.Random, kinds: Sequence[T], seconds: float, pause: tuple[float, float]
-) -> Iterator[tuple[float, float, T]]:
-    """Give when each attack begins, until when it has time, and its kind."""
-    times = [*_times(chance, seconds, pause), seconds]
-    for (at, until), kind in zip(pairwise(times), _deck(chance, kinds, len(times)), strict=False):
-        yield at, until, kind
-
-
-def _deck(chance: random.Random, kinds: Sequence[T], count: int) -> Iterator[T]:
-    hand: list[T] = []
-    for _ in range(count):
-        if not hand:
-            hand = chance.sample(kinds, len(kinds))
-        yield hand.pop()
+def _deck(chance: random.Random, kinds: Sequence[T]) -> Iterator[T]:
+    """Deal kinds without end, each as often as another; one deck serves all workers."""
+    while True:
+        yield from chance.sample(kinds, len(kinds))
 
 
 def fault_of(trouble: str, operation: str) -> Fault:
