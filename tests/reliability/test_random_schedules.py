@@ -3,7 +3,7 @@
 Each seed draws commands (few users and addresses, so that they meet), faults, visibility that
 lapses while a worker is at work, and whose turn it is before every call, and between the items of
 a batch read. `USER_WORKER_CRASH_SEEDS=100000` runs so many; a failure names its seed, and
-`USER_WORKER_CRASH_SEED=<seed>` runs that one alone and prints its calls.
+`USER_WORKER_CRASH_SEED=<seed>` runs that one alone and, with `-s`, prints its calls.
 """
 
 from __future__ import annotations
