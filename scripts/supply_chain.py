@@ -130,7 +130,7 @@ def installed() -> dict[str, str]:
 
 def licence(name: str) -> str:
     """Give what a distribution says of its licence, in a line; nothing if it says nothing."""
-    about = metadata.metadata(name)
+    about: Any = metadata.metadata(name)
     classified = [
         text.rpartition("::")[2].strip()
         for text in about.get_all("Classifier") or ()
