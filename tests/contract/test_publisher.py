@@ -34,9 +34,9 @@ class Topic:
 
 def event(name: str, /, **data: Any) -> EventMessage:
     """Make an event named after its user."""
-    body = {"id": uid(f"event {name}"), "type": "biome.user.EmailVerified.v1", "data": data}
-    text = json.dumps(body, ensure_ascii=False)
-    return EventMessage(body["id"], uid(name), text, body["type"], "email", "/test")
+    event_id, kind = uid(f"event {name}"), "biome.user.EmailVerified.v1"
+    text = json.dumps({"id": event_id, "type": kind, "data": data}, ensure_ascii=False)
+    return EventMessage(event_id, uid(name), text, kind, "email", "/test")
 
 
 @pytest.fixture
