@@ -32,7 +32,7 @@ class Options:
     """Seconds; that of the queues."""
     wait_seconds: int = WAIT_SECONDS
     idle_after: float = IDLE_AFTER
-    receivers: int = 2
+    receivers: int = 3
     """Receive threads a queue: one, and others that poll only while polls bring ten messages."""
     batch_size: int = 10
     """Messages that one task may carry: of several receives, when the buffer holds them."""
