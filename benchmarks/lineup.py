@@ -13,7 +13,7 @@ CONTESTANTS = "benchmarks.contestants"
 PREPARED = "{prepared}"
 """In a command: the file with what was made beforehand for the floor or the ceiling."""
 STOCK_FLAGS = ("--loglevel=INFO",)
-MOST_AT_ONCE = 900
+MOST_AT_ONCE = 1_200
 """The most that this worker is given a second: on a few cores more children do not do more."""
 OUR_FLAGS = (*STOCK_FLAGS, "--without-gossip", "--without-mingle", "--without-heartbeat")
 
@@ -47,7 +47,7 @@ def worker_prefork(processes: int) -> Contestant:
         key=f"worker-prefork-{processes}",
         title=f"this worker, prefork, {_count(processes)}",
         commands=(_celery("worker.app", "--pool=prefork", processes, OUR_FLAGS),),
-        pace=min(300 * processes, MOST_AT_ONCE),
+        pace=min(600 * processes, MOST_AT_ONCE),
         receivers=1,
     )
 
@@ -69,7 +69,7 @@ def worker_threads(threads: int = 8) -> Contestant:
         key=f"worker-threads-{threads}",
         title=f"this worker, {threads} threads, 1 process",
         commands=(_celery("worker.app", "--pool=threads", threads, OUR_FLAGS),),
-        pace=500 if threads <= 8 else MOST_AT_ONCE,  # noqa: PLR2004 - measured
+        pace=800 if threads <= 8 else MOST_AT_ONCE,  # noqa: PLR2004 - measured
         receivers=1,
     )
 
