@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
+from tests.canaries import TOKEN_MARK
 from worker.rounds import RoundRules
 from worker.settlement import ReceivedMessage
 from worker.work import Work
@@ -26,7 +27,7 @@ def uid(name: str) -> str:
 
 def token(name: str) -> TokenHash:
     """Make the hash of a token that a short name stands for."""
-    return TokenHash(hashlib.sha256(name.encode()).hexdigest())
+    return TokenHash(hashlib.sha256(name.encode()).hexdigest()[:52] + TOKEN_MARK)
 
 
 def email(name: str) -> EmailAddress:

@@ -19,6 +19,10 @@ from urllib.parse import urlsplit
 import hypothesis
 import pytest
 
+from tests.emitted import (  # noqa: F401  # pytest finds them here
+    _listening,
+    pytest_runtest_makereport,
+)
 from worker.embedded import EmbeddedAws
 
 REGION: Final = "us-east-1"

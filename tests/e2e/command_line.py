@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.conftest import ResourceNames
+from tests.emitted import check_captured
 from worker.cli.app import run
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,10 @@ class Done:
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        """Nothing that a command line says may be a credential."""
+        check_captured(self.out, self.err)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from domain.commands import COMMANDS
-from tests.fuzz.canaries import ADDRESS, PASSWORD_HASH, SECRET, TOKEN_HASH
+from tests.canaries import ADDRESS, PASSWORD_HASH, SECRET, TOKEN_HASH
 from tests.fuzz.choices import Choices
 from tests.unit.messages.examples import EXAMPLES, OTHER_ID, USER_ID, cloud_event, notification
 

@@ -16,7 +16,7 @@ from unittest import mock
 import typer.main
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from tests.fuzz import canaries
+from tests import canaries
 from tests.fuzz.bodies import NAMES, SECRETIVE, any_body, canary_event, damaged_body
 from tests.fuzz.choices import Choices
 from tests.unit.messages.examples import EXAMPLES, OTHER_ID, PARSER, USER_ID, message

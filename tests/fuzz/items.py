@@ -14,8 +14,8 @@ from domain.events import RecordedEvent
 from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
 from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.values import EmailAddress
+from tests import canaries
 from tests.builders import NOW, uid
-from tests.fuzz import canaries
 from tests.fuzz.choices import Choices
 
 _TOKEN = OneTimeToken(canaries.TOKEN_HASH, NOW)

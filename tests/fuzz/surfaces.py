@@ -1,7 +1,7 @@
 """Where input from outside is read: any bytes are a case; each function raises if it shows a bug.
 
 What is asked of all of them: no exception but the declared ones, exactly one settlement for each
-message, and no secret or address in what is emitted (see `tests.fuzz.canaries`).
+message, and no secret or address in what is emitted (see `tests.canaries`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.ports import Clock
-from tests.fuzz import canaries
+from tests import canaries
 from tests.fuzz.bodies import any_body, cut_body, damaged_body
 from tests.fuzz.choices import Choices
 from tests.fuzz.command_lines import command_line

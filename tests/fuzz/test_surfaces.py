@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import canaries
+from tests import canaries
 from tests.fuzz.__main__ import SURFACES as NAMES
 from tests.fuzz.bodies import in_base64, seeds
 from tests.fuzz.surfaces import SURFACES

@@ -12,6 +12,8 @@ TOKEN_HASH: Final = "cafe0ddba11f00dc" * 4
 PASSWORD_HASH: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$Y2FuYXJ5c2FsdFpxOA$Y2FuYXJ5Y2hlY2tzdW1jYW5hcnljaGVja3M"
 )
+TOKEN_MARK: Final = "5ec2e7c0ffee"
+"""In every hash of a token that `tests.builders` makes."""
 ADDRESS: Final = "canary.zq8vx1wk@example.com"
 
 
