@@ -71,7 +71,7 @@ def test_half_a_character_in_an_unread_extension_is_a_usage_error() -> None:
         check(event, "line 1", PARSER)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000], ids=["arrays", "objects"])
 def test_what_is_nested_without_end_is_a_usage_error(text: str) -> None:
     """In a file, in --data and in a value; it was a RecursionError (exit code 70)."""
     with pytest.raises(UsageError, match="is not JSON"):
