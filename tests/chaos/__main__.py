@@ -35,6 +35,7 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith(("AWS_", "USER_WORKER_"))]:
         del os.environ[name]
     os.environ.update(ENVIRONMENT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(highlight=False, soft_wrap=True)
     again = f"make chaos ARGS='--seed {options.seed} --seconds {options.seconds:g}'"
