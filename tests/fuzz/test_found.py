@@ -16,12 +16,12 @@ from adapters.dynamodb.records import (
     render_pointer,
 )
 from domain.ports import CommandKey, JobKind, Pointer
-from tests.builders import NOW, message, uid
+from tests.builders import NOW, message, token, uid
 from tests.persistence import new_user, outcome
 from tests.unit.messages.examples import OTHER_ID, PARSER, cloud_event
 from worker.cli.command_input import Options, check, from_arguments, from_text
 from worker.cli.errors import UsageError
-from worker.messages import redact
+from worker.messages import MalformedMessageError, UnknownTypeError, redact
 from worker.retry import Failure
 from worker.settlement import Dead
 from worker.settling import REUSED_ID, Settling
@@ -54,6 +54,22 @@ def test_no_secret_stays_beside_positional_arguments() -> None:
         {"user_id": OTHER_ID},
         {"password": "[redacted]", "chain": None},
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": f"biome.user.Do{token('x').value[:50]}.v1"},
+        {"data": {f"a{token('x').value[:63]}": 1}},
+        {f"a{token('x').value[:30]}": {}},
+    ],
+    ids=["type", "field", "attribute"],
+)
+def test_a_hash_in_place_of_a_name_is_not_repeated(change: dict[str, Any]) -> None:
+    """Names are repeated for the sender's sake; none of ours is long, or has digits within."""
+    with pytest.raises((MalformedMessageError, UnknownTypeError)) as caught:
+        PARSER.parse(message(json.dumps(cloud_event() | change)))
+    assert token("x").value[10:30] not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [[["ada"], {}, {}], {"args": ["ada"]}])

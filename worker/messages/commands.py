@@ -38,6 +38,7 @@ USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
 """A user created without a subject has the UUIDv5 of the command's id in this namespace."""
 
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
+_SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
 _FINGERPRINT_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
 _MIN_BASE64 = 8  # characters; less is a mistyped word rather than a broken message
@@ -244,7 +245,8 @@ def _command_type(event: dict[str, Any]) -> str:
     if kind in EVENTS:
         raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, no command")
     if kind not in COMMANDS:
-        raise UnknownTypeError(f"type: {kind} is not known to this version")
+        shown = f"{kind} " if _SHOWN.search(kind) else ""
+        raise UnknownTypeError(f"type: {shown}is not known to this version")
     return kind
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-_SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+# No hash and hardly a token looks like this; nor is any name of ours longer.
+_SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}[0-9]{0,2}")
 
 
 class MalformedCode(StrEnum):
@@ -62,8 +63,8 @@ class UnknownTypeError(Exception):
 def field_path(parts: tuple[str | int, ...]) -> str:
     """Name a field for its sender, e.g. `data.roles[1]`.
 
-    A name that is none (not identifier-like, or over 64 characters) could hold a value that
-    slipped into the wrong place, so it is not repeated.
+    A name that is none (not identifier-like, over 40 characters, or with digits in it) could be
+    a value that slipped into the wrong place, so it is not repeated.
     """
     path = ""
     for part in parts:

@@ -89,12 +89,13 @@ def _clean(value: Any, wrappings: int) -> Any:
     match value:
         case dict():
             return _clean_object(value, wrappings)
-        case [[_, *_] as args, dict(kwargs), dict(embedded)]:
-            # Celery's arguments: what stands at which position is not known here
-            rest = [_clean(kwargs, wrappings), _clean(embedded, wrappings)]
-            return _unless_same(value, [_hidden(args), *rest])
         case list():
-            return _unless_same(value, [_clean(item, wrappings) for item in value])
+            clean = [_clean(item, wrappings) for item in value]
+            match value:
+                case [list(args), dict(), dict()]:
+                    # Celery's arguments: what stands at which position is not known here
+                    clean[0] = _hidden(args)
+            return _unless_same(value, clean)
         case str():
             return _clean_text(value, wrappings)
     return value
