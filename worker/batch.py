@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -20,6 +20,7 @@ from domain.ports import (
     CommandKey,
     CommitReport,
     EventPublisher,
+    JobKind,
     LoadRequest,
     Outcome,
     Pointer,
@@ -44,11 +45,12 @@ MAX_ATTEMPTS = 3
 
 UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
 CONTENDED = Failure("Contended", "the user was changed by others at the same time")
-UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log", store=True)
+UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
-PROBE_ID = "00000000-0000-0000-0000-000000000000"
-"""A command's id that none has."""
+PROBE = "00000000-0000-0000-0000-000000000000"
+"""An id that nothing has."""
+NEVER = datetime.min.replace(tzinfo=UTC)
 UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
 
 
@@ -87,7 +89,7 @@ class BatchHandler:
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
         """Handle the messages of one task; give one settlement each, in their order.
 
-        Without messages, only ask the store for a key, to see whether it answers.
+        Without messages, only see whether the store reads and writes.
         Raises nothing that a message or AWS can cause: such failures are settlements.
         """
         if not messages:
@@ -95,12 +97,14 @@ class BatchHandler:
         return _Batch(messages, self._ports, self._parser, self._policy).run()
 
     def _probe(self) -> Settlements:
+        """Read and delete what is not there: as throttled as a command, and no trace of it."""
         try:
-            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, PROBE_ID)}))
+            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, PROBE)}))
+            self._ports.outbox.close([Pointer(PROBE, PROBE, JobKind.PUBLISH, (), NEVER)])
         except Exception as error:  # noqa: BLE001  # whatever it is, the store is no use
             logger.warning("store_unavailable", reason=str(error))
-            return Settlements((), trouble="store")
-        return Settlements(())
+            return Settlements((), store=False)
+        return Settlements((), store=True)
 
 
 class _Batch:
@@ -255,9 +259,8 @@ class _Batch:
                 for _, outcomes in self._unpublished
             ]
             failures = self._ports.publisher.publish([m for each in messages for m in each])
+            self._settling.published(any_event=len(failures) < sum(map(len, messages)))
             if failures:
-                permanent = any(failure.permanent for failure in failures.values())
-                self._settling.deferred = len(failures) == sum(map(len, messages)) and not permanent
                 reasons = sorted({failure.reason for failure in failures.values()})
                 logger.warning("publish_deferred", events=len(failures), reasons=reasons)
             published = [

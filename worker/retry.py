@@ -28,7 +28,7 @@ class Failure:
     body: str | None = None
     """What a dead letter carries instead of the body, where that held a secret."""
     store: bool = False
-    """Whether it is the store that failed, or may be."""
+    """Whether it was the store that failed."""
 
 
 Draw = Callable[[float, float], float]

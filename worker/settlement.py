@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict
 
 
 class ReceivedMessage(TypedDict):
@@ -52,26 +52,25 @@ class Dead:
 
 Settlement: TypeAlias = Done | Later | Dead
 
-Trouble: TypeAlias = Literal["store", "topic"]
-"""What was away: the store, so that no command of the batch got anywhere, or the topic, so that
-what was committed is left to the relay."""
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settlements:
-    """The settlements of one batch, in the order of its messages, and the trouble it met.
+    """The settlements of one batch, in the order of its messages, and what the batch met.
 
     Celery gives the parent process the `repr` of a task's result and nothing else, so the
     `repr` is the wire format. (Not a tuple: Celery would look inside one for its `repr`.)
     """
 
     items: tuple[Settlement, ...]
-    trouble: Trouble | None = None
+    store: bool | None = None
+    """Whether the store answered for any command; `None` if nothing depended on it."""
+    topic: bool | None = None
+    """Whether the topic took any event; `None` if there was none to publish."""
 
     def __repr__(self) -> str:
-        """Give the trouble and the settlements as JSON."""
+        """Give all of it as JSON."""
         rows = [_render(item) for item in self.items]
-        return json.dumps([self.trouble, rows], separators=(",", ":"))
+        return json.dumps([self.store, self.topic, rows], separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Settlements:
@@ -81,9 +80,9 @@ class Settlements:
             ValueError: the text is not that.
         """
         match json.loads(text):
-            case [None | "store" | "topic" as trouble, list(rows)]:
-                return cls(tuple(_parse(row) for row in rows), trouble)
-        raise ValueError("settlements are a JSON list: the trouble, and a list")
+            case [None | bool() as store, None | bool() as topic, list(rows)]:
+                return cls(tuple(_parse(row) for row in rows), store, topic)
+        raise ValueError("settlements are a JSON list: of store, of topic, and a list")
 
 
 def _render(settlement: Settlement) -> list[str | int | None]:

@@ -11,7 +11,7 @@ import structlog
 from domain.ports import Outcome
 from worker.messages import redact
 from worker.retry import Draw, Failure, settle
-from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements, Trouble
+from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 from worker.work import Work
 
 logger = structlog.get_logger(__name__)
@@ -31,21 +31,20 @@ class Settling:
         self._settlements: dict[int, Settlement] = {}
         self._held_groups: dict[str, tuple[int, Later]] = {}
         """By FIFO group: the first message that comes back later, and when the group does."""
-        self.deferred = False
-        """Whether none of the events that were committed could be published."""
-        self._answered = self._store_failed = False
+        self._store: bool | None = None
+        self._topic: bool | None = None
         self._started = time.perf_counter()
 
     def committed(self, work: Work, outcome: Outcome) -> None:
         """A command was decided, and its outcome is stored."""
-        self._answered = True
+        self._store = True
         events = [event.type.split(".")[2] for event in outcome.events]
         self._settlements[work.index] = Done()
         self._tell(work, outcome.status, code=outcome.code, events=events, version=outcome.version)
 
     def duplicate(self, work: Work, fingerprint: str) -> None:
         """A command was decided earlier, with this fingerprint; an erased user keeps none."""
-        self._answered = True
+        self._store = True
         if fingerprint in ("", work.envelope.fingerprint):
             self._settlements[work.index] = Done()
             self._tell(work, "duplicate")
@@ -90,7 +89,8 @@ class Settling:
         )
 
     def _settle(self, index: int, failure: Failure) -> Settlement:
-        self._store_failed |= failure.store
+        if failure.store and self._store is None:
+            self._store = False
         message = self._messages[index]
         settlement = settle(failure, message["receives"], self._max_receives, self._draw)
         if isinstance(settlement, Dead) and settlement.body is None:
@@ -112,12 +112,11 @@ class Settling:
     def result(self) -> Settlements:
         """Give the settlements, in the order of the messages; a FIFO group has one delay."""
         items = tuple(self._final(index) for index in range(len(self._messages)))
-        return Settlements(items, self._trouble())
+        return Settlements(items, self._store, self._topic)
 
-    def _trouble(self) -> Trouble | None:
-        if self._store_failed and not self._answered:
-            return "store"
-        return "topic" if self.deferred else None
+    def published(self, *, any_event: bool) -> None:
+        """Note whether the topic took any of the events that were committed."""
+        self._topic = any_event
 
     def _final(self, index: int) -> Settlement:
         settlement = self._settlements[index]

@@ -196,17 +196,25 @@ class _DirectCall:
         heard = self._tap.heard
         heard.request = heard.signer = heard.session = heard.http = heard.context = None
         answer = self._botocore(**parameters)
-        if self._lessons < LESSONS:
-            self._lessons += 1
-            try:
-                agrees = _read(self._operation, heard.http) == _comparable(answer)
-                route = _route(heard, body)
-            except ODD:  # what is not understood is left to botocore
-                return answer
-            if agrees and route:
+        if self._lessons < LESSONS and answer["ResponseMetadata"].get("RetryAttempts") == 0:
+            route = self._understood(answer, body)
+            if route is not None:
                 self._routes[target] = route
                 self._lessons = 0
         return answer
+
+    def _understood(self, answer: Answer, body: bytes) -> _Route | None:
+        """Compare what was heard; one answer that is not the plain success teaches nothing."""
+        heard = self._tap.heard
+        try:
+            read = _read(self._operation, heard.http)
+            if read is None:
+                return None
+            route = _route(heard, body) if read == _comparable(answer) else None
+        except ODD:  # what is not understood is left to botocore
+            route = None
+        self._lessons += route is None
+        return route
 
 
 def _read(operation: Operation, http: Any) -> Answer | None:

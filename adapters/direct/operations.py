@@ -8,6 +8,7 @@ ValueError for any other, and botocore reads that.
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ _QUOTED: Final = (
 _PLAIN_MESSAGE: Final = frozenset(
     {"MessageId", "ReceiptHandle", "MD5OfBody", "MD5OfMessageAttributes", "Body", "Attributes"}
 )
-# null members are absent to botocore, and binary ones decoded: so rare that it may have them
-_NOT_PLAIN: Final = (b"null", b'"B"', b'"BS"')
+# null members are absent to botocore, and binary ones decoded: so rare that it may have them.
+# The quote that ends a name has an even number of backslashes before it; within a text, odd.
+_NULL_MEMBER: Final = re.compile(rb'(?<!\\)(?:\\\\)*":\s*null')
+_NULL_GIVEN: Final = re.compile(_NULL_MEMBER.pattern + rb"|, null|\[null")
+_BINARY: Final = (b'"B"', b'"BS"')
 
 
 class NotPlainError(Exception):
@@ -60,7 +64,7 @@ def render_json(parameters: Parameters) -> bytes:
         NotPlainError: it may hold a null, which botocore would leave out.
     """
     body = json.dumps(parameters).encode()
-    _require(b"null" not in body)
+    _require(b"null" not in body or _NULL_GIVEN.search(body) is None)
     return body
 
 
@@ -119,8 +123,8 @@ def _identify(metadata: dict[str, Any]) -> None:
         metadata["RequestId"] = metadata["HTTPHeaders"]["x-amzn-requestid"]
 
 
-def _load(content: bytes, members: frozenset[str], not_plain: Sequence[bytes]) -> dict[str, Any]:
-    _require(not any(mark in content for mark in not_plain))
+def _load(content: bytes, members: frozenset[str]) -> dict[str, Any]:
+    _require(b"null" not in content or _NULL_MEMBER.search(content) is None)
     answer: dict[str, Any] = json.loads(content.decode())
     _require(type(answer) is dict and answer.keys() <= members)
     return answer
@@ -143,7 +147,8 @@ def read_nothing(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 def read_items(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
     """Read the answer of a BatchGetItem; what was left unread is botocore's to read."""
     _identify(metadata)
-    answer = _load(content, _ITEMS, _NOT_PLAIN)
+    _require(not any(mark in content for mark in _BINARY))
+    answer = _load(content, _ITEMS)
     tables: Any = answer.get("Responses")
     _require(type(tables) is dict and answer.get("UnprocessedKeys", {}) == {})
     for items in tables.values():
@@ -155,7 +160,7 @@ def read_items(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 def read_messages(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
     """Read the answer of a ReceiveMessage."""
     _identify(metadata)
-    answer = _load(content, _MESSAGES, (b"null",))
+    answer = _load(content, _MESSAGES)
     for row in _objects(answer.get("Messages", [])):
         _require(row.keys() <= _PLAIN_MESSAGE and type(row.get("Attributes", {})) is dict)
     return answer
@@ -164,7 +169,7 @@ def read_messages(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 def read_deleted(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
     """Read the answer of a DeleteMessageBatch in which nothing failed."""
     _identify(metadata)
-    answer = _load(content, _RESULTS, (b"null",))
+    answer = _load(content, _RESULTS)
     rows = _objects(answer.get("Successful"))
     _require(all(row.keys() == {"Id"} for row in rows) and answer.get("Failed", []) == [])
     return answer

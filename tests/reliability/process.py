@@ -70,7 +70,7 @@ class Process(wire.Process):
         except SqsError:
             return False
         in_flight = InFlight(VISIBILITY_TIMEOUT, self._fifo)
-        in_flight.hold(received, 0.0)
+        in_flight.hold(received, 0.0, VISIBILITY_TIMEOUT)
         for batch in into_batches("commands", received, fifo=self._fifo):
             settlements = self._handler.handle(as_task_argument(batch, fifo=self._fifo))
             in_flight.settle(zip(batch.receipts, settlements.items, strict=True), 0.0)

@@ -82,6 +82,7 @@ def test_every_code_of_a_dead_letter_is_listed() -> None:
     """The attribute `error_code` can be looked up."""
     failures = (
         settling.REUSED_ID,
+        settling.OTHER_FIRST,
         batch.UNAVAILABLE,
         batch.CONTENDED,
         batch.UNREADABLE,

@@ -5,7 +5,7 @@ what it cannot do. Batches report what they met, and the breaker of their queue 
 
 - **closed**: receive all there is.
 - **open**, since the store did nothing for a few batches in a row: receive nothing. From time to
-  time a *probe*, a batch without messages, asks the store for a key; it costs no receive.
+  time a *probe*, a batch without messages, has the store read and write; it costs no receive.
 - **half-open**, since a probe got an answer: receive one message, and then twice as many each time
   while that goes well; a trial that fails opens it again.
 
@@ -24,13 +24,12 @@ from typing import TypeAlias
 
 import structlog
 
-from worker.settlement import Trouble
 from worker.transport.port import MAX_BATCH
 
 logger = structlog.get_logger(__name__)
 
 TOLERATED = 2
-"""Batches in a row that may report trouble before anything is slowed."""
+"""Batches in a row that may fail of the same cause before anything is slowed."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds between probes, doubling, jittered."""
@@ -73,12 +72,17 @@ class Breaker:
         self._lock = Lock()
         self._messages = MAX_BATCH
         """To receive at a time: ten when closed, fewer when half-open, none when open."""
-        self._paced = False
-        self._in_a_row = 0
+        self._store_failures = 0
+        self._topic_failures = 0
+        """Batches in a row that met them."""
         self._pause = FIRST_PAUSE
         self._not_before = 0.0
         self._report_by: float | None = None
         """Until when the report of a probe or trial is waited for."""
+
+    @property
+    def _paced(self) -> bool:
+        return self._topic_failures > TOLERATED
 
     def ask(self) -> Advice:
         """Say what a receiver shall do now, and ask again after."""
@@ -96,45 +100,51 @@ class Breaker:
                 self._not_before = now + PACE
             return Receive(self._messages) if self._messages else Probe()
 
-    def received_nothing(self) -> None:
-        """Take in that a receive brought no message: no report will come of it."""
+    def trial_received_nothing(self) -> None:
+        """Take in that a trial brought no message: no report will come of it."""
         with self._lock:
             self._report_by = None
 
-    def report(self, trouble: Trouble | None) -> None:
-        """Take in what a batch met."""
+    def report(self, *, store: bool | None, topic: bool | None) -> None:
+        """Take in what a batch met; see `Settlements`."""
         with self._lock:
             if self._messages == MAX_BATCH:
-                self._report_while_closed(trouble)
+                self._report_of_topic(took=topic)
+                self._report_of_store(answered=store)
             elif self._report_by is not None:  # else it is of a batch from before
-                self._report_of_trial(trouble)
+                self._report_of_trial(answered=store)
 
-    def _report_while_closed(self, trouble: Trouble | None) -> None:
-        if trouble is None:
-            self._in_a_row, self._pause = 0, FIRST_PAUSE
-            if self._paced:
-                self._paced, self._not_before = False, 0.0
-                self._tell_end()
+    def _report_of_topic(self, *, took: bool | None) -> None:
+        if took is None:
             return
-        self._in_a_row += 1
-        if self._in_a_row <= TOLERATED:
-            return
-        if trouble == "store":
-            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
-            self._paced = False
-            self._open(self._clock())
-        elif not self._paced:
+        was_paced = self._paced
+        self._topic_failures = 0 if took else self._topic_failures + 1
+        if self._paced and not was_paced:
             logger.warning("receiving_slowed", queue=self._name, reason="the topic is away")
-            self._paced = True
+        elif was_paced and not self._paced:
+            self._not_before = 0.0
+            self._tell_end()
 
-    def _report_of_trial(self, trouble: Trouble | None) -> None:
-        if trouble == "store":
+    def _report_of_store(self, *, answered: bool | None) -> None:
+        if answered is None:
+            return
+        self._store_failures = 0 if answered else self._store_failures + 1
+        if answered:
+            self._pause = FIRST_PAUSE
+        elif self._store_failures > TOLERATED:
+            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
+            self._open(self._clock())
+
+    def _report_of_trial(self, *, answered: bool | None) -> None:
+        if answered is False:
             self._open(self._clock())
             return
         self._report_by = None
+        if answered is None:  # a message that the store had nothing to do with proves nothing
+            return
         self._messages = min(max(1, 2 * self._messages), MAX_BATCH)
         if self._messages == MAX_BATCH:
-            self._in_a_row = 0
+            self._store_failures = 0
             self._tell_end()
 
     def _open(self, now: float) -> None:

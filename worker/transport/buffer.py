@@ -1,4 +1,4 @@
-"""The small bounded buffer between a receive thread and the main thread."""
+"""The small bounded buffer between the receive threads and the main thread."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from worker.transport.batching import Batch, joined
 class Buffer:
     """Batches received and not yet started; any thread may call any method.
 
-    It is full from `limit()` batches on, and a full one stops the receiving: one receive may
-    overshoot by the batches it is split into. Closed once and for all, it takes nothing more.
+    It is full from `limit()` batches on, and a full one stops the receiving: each receive under
+    way may overshoot by the batches it is split into. Closed once and for all, it takes nothing
+    more.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -62,17 +63,17 @@ class Buffer:
                 self._batches.append(batch)
             return not self._closed
 
-    def take(self, most: int) -> Batch | None:
+    def take(self, join_up_to: int) -> Batch | None:
         """Give the oldest batch, if any, without waiting.
 
-        Those behind it come along as far as they may and make at most `most` messages.
+        Those behind it come along as far as they may and make at most `join_up_to` messages.
         """
         with self._changed:
             if not self._batches:
                 return None
             self._changed.notify_all()
             batch = self._batches.popleft()
-            while self._batches and (both := joined(batch, self._batches[0], most)):
+            while self._batches and (both := joined(batch, self._batches[0], join_up_to)):
                 batch = both
                 self._batches.popleft()
             return batch

@@ -166,8 +166,9 @@ class Channel(StdChannel):
         intakes = list(self._intakes.values())
         if self._urgent_in_a_row >= URGENT_IN_A_ROW:
             intakes.reverse()
+        free = self._prefetch - len(self._delivered)
         for intake in intakes:
-            batch = intake.take()
+            batch = intake.take(free)
             if batch is not None:
                 urgent = intake.name == next(iter(self._intakes))
                 self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
@@ -188,7 +189,7 @@ class Channel(StdChannel):
         self._settled.add(batch.number)
         intake = self._intakes.get(batch.queue)
         if intake is not None:  # after a cold shutdown a thread may still come with a result
-            intake.breaker.report(result.trouble)
+            intake.breaker.report(store=result.store, topic=result.topic)
             intake.settle(batch, result.items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:

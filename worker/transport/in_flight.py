@@ -85,14 +85,12 @@ class InFlight:
         """Whether a message waits for, or is in, a call that settles it."""
         return bool(self._ordered)
 
-    def hold(
-        self, messages: Iterable[RawMessage], now: float, visibility_timeout: int | None = None
-    ) -> None:
+    def hold(self, messages: Iterable[RawMessage], now: float, visibility_timeout: int) -> None:
         """Take charge of messages just received: renew them until they are settled.
 
-        `visibility_timeout` is that of the receive, where it was not the queue's.
+        They are invisible for `visibility_timeout` seconds, as the receive asked for.
         """
-        renew_at = now + (visibility_timeout or self.visibility_timeout) / 2
+        renew_at = now + visibility_timeout / 2
         longest = min((MAX_RENEWED_TIMEOUTS + 1) * self.visibility_timeout, MAX_HELD_SECONDS)
         for message in messages:
             self._held[message.receipt] = Held(message, renew_at, now + longest)

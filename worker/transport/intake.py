@@ -58,9 +58,13 @@ class Intake:
         for receiver in self._receivers:
             receiver.start()
 
-    def take(self) -> Batch | None:
-        """Give the next batch to run, if any; one that is no longer all ours is let go."""
-        while (batch := self.buffer.take(self._batch_size)) is not None:
+    def take(self, free: int) -> Batch | None:
+        """Give the next batch to run, if any; one that is no longer all ours is let go.
+
+        Receives are joined only when more of them wait than `free`, the tasks that may start.
+        """
+        join_up_to = self._batch_size if len(self.buffer) > free else 0
+        while (batch := self.buffer.take(join_up_to)) is not None:
             if self.settler.still_held(batch.receipts):
                 return batch
             self.settler.release(batch.receipts)

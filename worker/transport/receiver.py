@@ -14,7 +14,7 @@ from worker.transport.batching import into_batches, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
 from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
-from worker.transport.port import CommandQueue, one_line
+from worker.transport.port import MAX_BATCH, CommandQueue, one_line
 from worker.transport.settler import Settler
 
 logger = structlog.get_logger(__name__)
@@ -107,8 +107,8 @@ class Receiver:
             self._buffer.wait_closed(self._pause())
         else:
             self._succeeded()
-        if not received:
-            self._breaker.received_nothing()
+        if not received and most < MAX_BATCH:
+            self._breaker.trial_received_nothing()
 
     def _poll(self, most: int) -> bool:
         """Poll once; say whether it brought anything."""

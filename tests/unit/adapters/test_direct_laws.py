@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from adapters import aws
 from adapters.direct import make_direct
 from adapters.direct.call import LESSONS, _read
-from adapters.direct.operations import OPERATIONS, Operation, quote
+from adapters.direct.operations import OPERATIONS, NotPlainError, Operation, quote
 from tests.unit.adapters.scripted_aws import CALLS, PLAIN, published, reply, scripted_aws
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text(
@@ -171,6 +171,58 @@ def test_a_body_is_rendered_as_botocore_does(name: str, data: st.DataObject) -> 
         assert b"null" in expected
     else:
         assert body == expected
+
+
+NULLS_IN_TEXT = [
+    '["command",null,{"code":null}]',  # a stored event without a sequence
+    '{"until": null}',
+    "null",
+    'a\\": null',
+    'a\\\\": null',
+    '": null, "x": null',
+    "\\",
+]
+"""None of these is a null, and botocore sends and reads each as it stands."""
+
+
+@pytest.mark.parametrize("text", NULLS_IN_TEXT)
+def test_a_null_in_a_text_is_no_null(text: str) -> None:
+    """Every outcome without a sequence has one, and such transactions are not left to botocore."""
+    operation, model = operation_of("DeleteItem")
+    parameters = {"TableName": "t", "Key": {"pk": {"S": text}, "sk": {"S": text}}}
+    serializer = create_serializer(
+        model.service_model.metadata["protocol"], include_validation=False
+    )
+    assert (
+        operation.render(parameters) == serializer.serialize_to_request(parameters, model)["body"]
+    )
+    for separators in ((",", ":"), (", ", ": ")):
+        item = {"pk": {"S": text}, "sk": {"S": "x"}}
+        answer = json.dumps({"Responses": {"t": [item, item]}}, separators=separators).encode()
+        ours, theirs = parsed("BatchGetItem", answer)
+        assert ours == theirs
+        assert ours is not None
+        messages = {"Messages": [{"MessageId": "1", "ReceiptHandle": "r", "Body": text}] * 2}
+        ours, theirs = parsed(
+            "ReceiveMessage", json.dumps(messages, separators=separators).encode()
+        )
+        assert ours == theirs
+        assert ours is not None
+
+
+@pytest.mark.parametrize("name", [r"a", "a\\", 'a"', 'a\\"'])
+def test_a_null_that_is_one_is_left_to_botocore(name: str) -> None:
+    """Whatever its name ends in."""
+    operation, _ = operation_of("DeleteItem")
+    with pytest.raises(NotPlainError):
+        operation.render({"TableName": "t", "Key": {name: None}})
+    with pytest.raises(NotPlainError):
+        operation.render({"TableName": "t", "Key": {"x": {"L": [{"S": "a"}, None]}}})
+    for separators in ((",", ":"), (", ", ": ")):
+        answer = json.dumps(
+            {"Responses": {"t": [{name: {"M": {name: None}}}]}}, separators=separators
+        )
+        assert parsed("BatchGetItem", answer.encode())[0] is None
 
 
 def parsed(name: str, body: bytes) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from adapters.errors import ItemRefusedError
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.commands import CommandEnvelope
 from domain.ports import (
@@ -23,7 +24,7 @@ from domain.ports import (
     UserChange,
 )
 from tests.builders import NOW, PASSWORD, message, uid
-from worker.batch import MAX_ATTEMPTS, PROBE_ID, BatchHandler, BatchPolicy, Ports
+from worker.batch import MAX_ATTEMPTS, PROBE, BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser, render_command
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 
@@ -417,44 +418,56 @@ def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> Non
     ]
 
 
-def test_an_empty_batch_asks_whether_the_store_answers(world: World) -> None:
+def test_an_empty_batch_sees_whether_the_store_reads_and_writes(world: World) -> None:
     """It is how an outage's end is found out without receiving anything."""
-    assert world.handler.handle([]) == Settlements(())
+    assert world.handler.handle([]) == Settlements((), store=True)
     [request] = world.repository.loads
-    assert [*request.outcomes] == [CommandKey(None, PROBE_ID)]
-    for error in (StoreUnavailableError("down"), KeyError("a bug")):
-        world.repository.load_errors = [error]
-        assert world.handler.handle([]) == Settlements((), trouble="store")
+    assert [*request.outcomes] == [CommandKey(None, PROBE)]
+    world.repository.load_errors = [StoreUnavailableError("down")]
+    assert world.handler.handle([]) == Settlements((), store=False)
+    world.outbox.close = _throttled  # type: ignore[method-assign, assignment]
+    assert world.handler.handle([]) == Settlements((), store=False)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailableError("down"), KeyError("a bug")])
-def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(
-    world: World, error: Exception
-) -> None:
+def _throttled(_pointers: Sequence[Pointer]) -> None:
+    raise StoreUnavailableError("throttled")
+
+
+def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(world: World) -> None:
     """Read or write, all at once or one by one."""
+    error = StoreUnavailableError("down")
     world.repository.load_errors = [error]
-    assert world.handler.handle([registration("ada")]).trouble == "store"
+    assert world.handler.handle([registration("ada")]).store is False
     world.repository.commit_reports = [CommitReport((), {}, {0: error, 1: error})]
     both = [registration("ada"), registration("eve")]
-    assert world.handler.handle(both).trouble == "store"
+    assert world.handler.handle(both).store is False
 
 
-def test_a_batch_of_which_something_got_through_reports_no_trouble(world: World) -> None:
-    """One user's throttled partition is no outage; nor is what was known before, or junk."""
+def test_a_bug_or_a_refused_item_is_no_outage(world: World) -> None:
+    """A poisonous message runs alone, so it alone would speak for the store."""
+    world.repository.load_errors = [KeyError("a bug")]
+    assert world.handler.handle([registration("ada")]).store is None
+    world.repository.commit_reports = [CommitReport((), {}, {0: ItemRefusedError("too big")})]
+    assert world.handler.handle([registration("ada")]).store is None
+
+
+def test_a_batch_of_which_something_got_through_reports_no_outage(world: World) -> None:
+    """One user's throttled partition is none; nor is what was known before, or junk."""
     error = StoreUnavailableError("throttled")
     pointer = Pointer("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
     world.repository.commit_reports = [CommitReport((pointer,), {}, {0: error})]
     both = [registration("ada"), registration("eve", id="e")]
-    assert world.handler.handle(both).trouble is None
+    assert world.handler.handle(both).store is True
     done = registration("bob")
-    assert world.handler.handle([done]).trouble is None
-    assert world.handler.handle([done]).trouble is None
-    assert world.handler.handle([message("nonsense")]).trouble is None
+    assert world.handler.handle([done]).store is True
+    assert world.handler.handle([done]).store is True
+    assert world.handler.handle([message("nonsense")]).store is None
 
 
-def test_a_batch_of_which_nothing_was_published_reports_the_topic(world: World) -> None:
-    """Then what comes is committed and left to the relay, so it had better come slowly."""
+def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
+    """If not, what comes is committed and left to the relay, so it had better come slowly."""
     world.publisher.down = True
-    assert world.handler.handle([registration("ada")]).trouble == "topic"
+    assert world.handler.handle([registration("ada")]).topic is False
+    assert world.handler.handle([registration("ada")]).topic is None
     world.publisher.down = False
-    assert world.handler.handle([registration("eve")]).trouble is None
+    assert world.handler.handle([registration("eve")]).topic is True

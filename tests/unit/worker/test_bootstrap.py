@@ -8,11 +8,14 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.concurrency.solo import TaskPool as Solo
 from celery.concurrency.thread import TaskPool as Threads
 
+from adapters.aws import AwsConfigurationError
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryUserRepository
+from tests.builders import message
 from worker import bootstrap, lifecycle
 from worker.settings import Settings
+from worker.settlement import Later, Settlements
 
 LOCAL = "http://127.0.0.1:1"
 
@@ -82,6 +85,24 @@ def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert bootstrap.worker() is not parents
     bootstrap._workers.clear()
+
+
+def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its messages come back, with one delay as groups have to, and the breaker hears of it."""
+
+    def without_credentials() -> bootstrap.Worker:
+        raise AwsConfigurationError("no AWS credentials")
+
+    monkeypatch.setattr(bootstrap, "worker", without_credentials)
+    settled = bootstrap.handle_batch([message("a"), message("b", receives=4)])
+    assert len(settled.items) == 2
+    assert len(set(settled.items)) == 1
+    assert isinstance(settled.items[0], Later)
+    assert settled.items[0].delay >= 8
+    assert settled.store is False
+    assert bootstrap.handle_batch([]) == Settlements((), store=False)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from celery.utils.saferepr import saferepr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.settlement import Dead, Done, Later, Settlement, Settlements, Trouble
+from worker.settlement import Dead, Done, Later, Settlement, Settlements
 
 settlements: st.SearchStrategy[Settlement] = st.one_of(
     st.just(Done()),
@@ -14,12 +14,15 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
 )
 
 
-@given(st.lists(settlements, max_size=30), st.sampled_from([None, "store", "topic"]))
+maybe: st.SearchStrategy[bool | None] = st.sampled_from([None, True, False])
+
+
+@given(st.lists(settlements, max_size=30), maybe, maybe)
 def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
-    items: list[Settlement], trouble: Trouble | None
+    items: list[Settlement], store: bool | None, topic: bool | None
 ) -> None:
     """Celery cuts and quotes what it knows; an object's own repr it leaves alone."""
-    result = Settlements(tuple(items), trouble)
+    result = Settlements(tuple(items), store, topic)
     assert Settlements.parse(saferepr(result, 10_000_000)) == result
 
 
@@ -32,12 +35,14 @@ def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
         "[]",
         "[[]]",
         "[null]",
-        "[null, {}]",
-        '["x", []]',
-        '[null, [["done", 1]]]',
-        '[null, [["later"]]]',
-        '[null, [["later", "1"]]]',
-        '[null, [["dead"]]]',
+        "[null, null]",
+        "[null, null, {}]",
+        '["x", null, []]',
+        "[null, 1, []]",
+        '[null, null, [["done", 1]]]',
+        '[null, null, [["later"]]]',
+        '[null, null, [["later", "1"]]]',
+        '[null, null, [["dead"]]]',
     ],
 )
 def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import pytest
 from structlog.testing import capture_logs
 
-from worker.settlement import Trouble
 from worker.transport.breaker import (
     LONGEST_PAUSE,
     PACE,
@@ -18,6 +18,13 @@ from worker.transport.breaker import (
     Receive,
     Wait,
 )
+
+
+class Met(TypedDict):
+    """What a batch met."""
+
+    store: bool | None
+    topic: bool | None
 
 
 @dataclass
@@ -43,9 +50,18 @@ def breaker(clock: Clock) -> Breaker:
     return Breaker("q", clock)
 
 
-def _report(breaker: Breaker, trouble: Trouble | None, times: int = TOLERATED + 1) -> None:
+AWAY: Met = {"store": False, "topic": None}
+TOPIC_AWAY: Met = {"store": True, "topic": False}
+STORED: Met = {"store": True, "topic": None}
+"""As a batch of duplicates, or a probe that gets its answer."""
+WELL: Met = {"store": True, "topic": True}
+NOTHING: Met = {"store": None, "topic": None}
+"""As a batch of junk: it proves nothing."""
+
+
+def _report(breaker: Breaker, met: Met, times: int = TOLERATED + 1) -> None:
     for _ in range(times):
-        breaker.report(trouble)
+        breaker.report(**met)
 
 
 def _pause(breaker: Breaker, clock: Clock) -> float:
@@ -59,26 +75,26 @@ def _pause(breaker: Breaker, clock: Clock) -> float:
 
 def test_all_there_is_may_be_received_while_batches_get_somewhere(breaker: Breaker) -> None:
     """A failed batch now and then is no outage."""
-    for trouble in ("store", "store", None, "store", "topic", None):
-        _report(breaker, trouble, 1)
+    for met in (AWAY, AWAY, WELL, AWAY, AWAY, TOPIC_AWAY, TOPIC_AWAY, AWAY, WELL):
+        breaker.report(**met)
         assert breaker.ask() == Receive(10)
 
 
 def test_nothing_is_received_while_the_store_is_away(breaker: Breaker, clock: Clock) -> None:
     """Ten minutes of outage are some dozens of probes, and no receive."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     end, probes, longest = clock.now + 600, 0, 0.0
     while clock.now < end:
         longest = max(longest, _pause(breaker, clock))
         probes += 1
-        breaker.report("store")
+        breaker.report(**AWAY)
     assert 20 <= probes <= 60
     assert LONGEST_PAUSE / 2 <= longest <= LONGEST_PAUSE
 
 
 def test_one_probe_at_a_time(breaker: Breaker, clock: Clock) -> None:
     """Several receivers of a queue ask the same breaker."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     _pause(breaker, clock)
     assert isinstance(breaker.ask(), Wait)
 
@@ -87,11 +103,11 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
     breaker: Breaker, clock: Clock
 ) -> None:
     """A store that comes back is not met by the whole backlog at once."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     _pause(breaker, clock)
     sizes: list[int] = []
     while len(sizes) < 6:
-        breaker.report(None)
+        breaker.report(**STORED)
         advice = breaker.ask()
         assert isinstance(advice, Receive)
         sizes.append(advice.messages)
@@ -100,27 +116,27 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
 
 def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock: Clock) -> None:
     """One probe too early must not start everything from the beginning."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     first = _pause(breaker, clock)
-    breaker.report(None)
+    breaker.report(**STORED)
     assert breaker.ask() == Receive(1)
-    breaker.report("store")
+    breaker.report(**AWAY)
     assert _pause(breaker, clock) >= first
 
 
 def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock) -> None:
     """An empty queue says nothing about the store."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     _pause(breaker, clock)
-    breaker.report(None)
+    breaker.report(**STORED)
     for _ in range(3):
         assert breaker.ask() == Receive(1)
-        breaker.received_nothing()
+        breaker.trial_received_nothing()
 
 
 def test_a_probe_that_never_reports_counts_as_failed(breaker: Breaker, clock: Clock) -> None:
     """Its child may have been killed, or the store may hang."""
-    _report(breaker, "store")
+    _report(breaker, AWAY)
     _pause(breaker, clock)
     clock.now += REPORT_WITHIN
     assert isinstance(breaker.ask(), Wait)
@@ -131,16 +147,16 @@ def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
     breaker: Breaker, clock: Clock
 ) -> None:
     """All that was in flight when the store went away fails one after the other."""
-    _report(breaker, "store", 50)
+    _report(breaker, AWAY, 50)
     assert _pause(breaker, clock) <= 1
-    breaker.report("store")
-    _report(breaker, None, 5)
+    breaker.report(**AWAY)
+    _report(breaker, WELL, 5)
     assert isinstance(breaker.ask(), Wait)
 
 
 def test_the_receiving_is_paced_while_the_topic_is_away(breaker: Breaker, clock: Clock) -> None:
     """Commands are committed all the same; the outbox must not outgrow the relay."""
-    _report(breaker, "topic")
+    _report(breaker, TOPIC_AWAY)
     received = 0
     end = clock.now + 60
     while clock.now < end:
@@ -150,35 +166,62 @@ def test_the_receiving_is_paced_while_the_topic_is_away(breaker: Breaker, clock:
         else:
             assert advice == Receive(10)
             received += 1
-            breaker.report("topic")
+            breaker.report(**TOPIC_AWAY)
     assert 55 <= received <= 60 / PACE + 1
 
 
 def test_the_first_batch_that_is_published_ends_the_pacing(breaker: Breaker) -> None:
-    """Nothing is in doubt then: the topic takes events again."""
-    _report(breaker, "topic")
+    """Nothing is in doubt then: the topic takes events again. A duplicate proves nothing."""
+    _report(breaker, TOPIC_AWAY)
     assert breaker.ask() == Receive(10)
-    breaker.report(None)
+    _report(breaker, STORED)
+    assert isinstance(breaker.ask(), Wait)
+    breaker.report(**WELL)
     assert [breaker.ask(), breaker.ask()] == [Receive(10), Receive(10)]
 
 
 def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None:
     """One when it begins and one when it ends, however long it lasts."""
     with capture_logs() as logs:
-        _report(breaker, "store", 20)
+        _report(breaker, AWAY, 20)
         for _ in range(5):
             _pause(breaker, clock)
-            breaker.report("store")
+            breaker.report(**AWAY)
         _pause(breaker, clock)
         for _ in range(5):
-            breaker.report(None)
+            breaker.report(**STORED)
             breaker.ask()
-        breaker.report(None)
-        _report(breaker, "topic", 20)
-        breaker.report(None)
+        breaker.report(**STORED)
+        _report(breaker, TOPIC_AWAY, 20)
+        breaker.report(**WELL)
     assert [line["event"] for line in logs] == [
         "receiving_stopped",
         "receiving_at_full_speed",
         "receiving_slowed",
         "receiving_at_full_speed",
     ]
+
+
+def test_junk_neither_ends_a_trial_nor_proves_the_store(breaker: Breaker, clock: Clock) -> None:
+    """The store had nothing to do with it, so the same is tried again."""
+    _report(breaker, AWAY)
+    _pause(breaker, clock)
+    breaker.report(**STORED)
+    for _ in range(3):
+        assert breaker.ask() == Receive(1)
+        breaker.report(**NOTHING)
+
+
+def test_junk_between_failures_does_not_hide_an_outage(breaker: Breaker) -> None:
+    """Only what depended on the store counts, for it or against it."""
+    for _ in range(TOLERATED + 1):
+        breaker.report(**AWAY)
+        breaker.report(**NOTHING)
+    assert isinstance(breaker.ask(), Wait)
+
+
+def test_failures_of_the_topic_do_not_count_against_the_store(breaker: Breaker) -> None:
+    """One batch that the store fails is no outage, however long the topic has been away."""
+    _report(breaker, TOPIC_AWAY, 20)
+    breaker.report(**AWAY)
+    assert breaker.ask() == Receive(10)

@@ -31,7 +31,7 @@ class Raw:
 
 def _in_flight(count: int = 1, *, timeout: int = 60, fifo: bool = False) -> InFlight:
     flight = InFlight(timeout, fifo)
-    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], T0)
+    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], T0, timeout)
     return flight
 
 
@@ -179,7 +179,7 @@ def test_release_makes_visible_at_once() -> None:
 def test_a_fifo_group_is_released_whole_or_not() -> None:
     """Nothing goes back before an earlier message of its group that a task still has."""
     flight = InFlight(60, fifo=True)
-    flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0)
+    flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0, 60)
     flight.release(["a2", "b1"], T0)
     assert _due(flight, T0) == [("postpone", ["b1"])]
 
@@ -188,7 +188,7 @@ def test_a_fifo_group_is_put_off_by_one_call() -> None:
     """Two calls at the same time may end in either order, and the group come back in parts."""
     flight = InFlight(60, fifo=True)
     messages = [Raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
-    flight.hold(messages, T0)
+    flight.hold(messages, T0, 60)
     _settle(flight, Later(5), *[message.receipt for message in messages])
     calls = [receipts for _, receipts in _due(flight, T0)]
     assert calls == [[f"{group}{n}" for n in range(7)] for group in "abc"]
@@ -197,7 +197,7 @@ def test_a_fifo_group_is_put_off_by_one_call() -> None:
 def test_what_failed_together_is_tried_again_together() -> None:
     """Or a FIFO group, put off at last, would come back in parts."""
     flight = InFlight(60, fifo=True)
-    flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0)
+    flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0, 60)
     _settle(flight, Later(5), *[f"a{n}" for n in range(10)])
     now = T0
     for _ in range(3):

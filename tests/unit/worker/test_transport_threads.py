@@ -123,7 +123,7 @@ def _until(look: Callable[[], object], what: str) -> None:
 
 def _taken(intake: Intake) -> Batch:
     deadline = time.monotonic() + 10
-    while (batch := intake.take()) is None:
+    while (batch := intake.take(1)) is None:
         assert time.monotonic() < deadline, "a batch"
         time.sleep(0.005)
     return batch
@@ -160,13 +160,24 @@ def test_a_task_takes_what_several_receives_brought(started: Callable[..., Intak
     assert _taken(intake).receipts == expected
 
 
+def test_receives_are_not_joined_while_as_many_tasks_may_start(
+    started: Callable[..., Intake],
+) -> None:
+    """Nobody waits in a long task for what another child could do at the same time."""
+    queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(2)])
+    intake = started(queue, buffered=2, batch_size=20)
+    _until(lambda: len(intake.buffer) == 2, "two receives")
+    sizes = [len(batch.messages) for batch in (intake.take(2), intake.take(1)) if batch]
+    assert sizes == [10, 10]
+
+
 def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., Intake]) -> None:
     """Whoever has the lapsed message now may be at work on it."""
     queue = FakeQueue([[Raw("a")], [Raw("b")]])
     intake = started(queue, buffered=2, batch_size=10)
     _until(lambda: len(intake.buffer) == 2, "both")
     intake.settler._in_flight.lost.add("b")
-    assert intake.take() is None
+    assert intake.take(1) is None
     _until(lambda: len(queue.settled) == 2, "the release")
 
 
@@ -182,7 +193,7 @@ def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
     queue.polling.wait(5)
     intake.shut()
     _until(lambda: ("waiting", "visible in 0") in queue.settled, "the release")
-    assert intake.take() is None
+    assert intake.take(1) is None
     queue.may_answer.set()
     _until(lambda: len(queue.settled) == 2, "the late one's release")
     assert intake.finish(5)
@@ -269,14 +280,14 @@ def test_nothing_is_received_while_the_store_is_away(started: Callable[..., Inta
     queue = FakeQueue()
     intake = started(queue)
     for _ in range(3):
-        intake.breaker.report("store")
+        intake.breaker.report(store=False, topic=None)
     _until(queue.polling.is_set, "the poll under way")
     probe = _taken(intake)
     assert probe.messages == ()
     polls = len(queue.polled)
     time.sleep(0.3)
     assert len(queue.polled) == polls
-    intake.breaker.report(None)
+    intake.breaker.report(store=True, topic=None)
     _until(lambda: len(queue.polled) > polls, "the trial")
     assert queue.polled[polls][0] == 1
 
