@@ -45,6 +45,7 @@ def worker_on_both(
         folder,
         SOLO,
         USER_WORKER_PRIORITY_QUEUE=urgent.names.command_queue,
+        USER_WORKER_BATCH_SIZE="10",
     ) as running:
         yield running
 
@@ -104,9 +105,10 @@ def test_a_few_urgent_messages_pass_a_flood_of_normal_ones(
 def test_what_is_in_flight_is_bounded_when_work_does_not_keep_up(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Two batches run, two wait, and a receive may be under way: the rest stays on the queue."""
+    """Two batches run, two wait, and three may be on their way: the rest stays on the queue."""
     queues.send(*[{"seconds": 1} for _ in range(FLOOD)])
-    with worker(queues.names, aws_endpoint, tmp_path, PREFORK) as running:
+    ten = {"USER_WORKER_BATCH_SIZE": "10"}
+    with worker(queues.names, aws_endpoint, tmp_path, PREFORK, **ten) as running:
         in_flight: list[int] = []
 
         def worked_off_some() -> bool:
@@ -114,5 +116,5 @@ def test_what_is_in_flight_is_bounded_when_work_does_not_keep_up(
             return len(running.records("end")) >= 6
 
         eventually(worked_off_some, what="six batches")
-    assert max(in_flight) <= 50
+    assert max(in_flight) <= 70
     assert len(running.handled("start")) < FLOOD / 2, "else it shows nothing"
