@@ -119,7 +119,9 @@ def test_the_time_limit_costs_and_doubles_no_command(system: System) -> None:
 
 def test_replaced_children_cost_and_double_no_command(system: System) -> None:
     """`worker_max_tasks_per_child`, three batches each."""
-    with system.worker((*PREFORK, "--max-tasks-per-child", "3"), BATCH_SIZE="10", **EAGER) as worker:
+    with system.worker(
+        (*PREFORK, "--max-tasks-per-child", "3"), BATCH_SIZE="10", **EAGER
+    ) as worker:
         worker.ready()
         seen: set[int] = set(children(worker))
         messages = send_all(system, 12)
