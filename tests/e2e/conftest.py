@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ResourceNames
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided
-from tests.e2e.worker_process import WorkerProcess
+from tests.e2e.worker_process import Queues, WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,14 @@ class Pair:
             if all(n > m for n, m in zip(after, before, strict=True)):
                 return
         pytest.fail("one worker got everything, ten times")
+
+
+@pytest.fixture
+def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
+    """A command queue with a visibility timeout of 30 s, and its dead-letter queue."""
+    queues = Queues.create(resource_names, aws_endpoint, 30)
+    yield queues
+    queues.delete()
 
 
 @pytest.fixture

@@ -36,14 +36,6 @@ pools = pytest.mark.parametrize("options", POOLS.values(), ids=POOLS.keys())
 
 
 @pytest.fixture
-def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
-    """A command queue with a visibility timeout of 30 s, and its dead-letter queue."""
-    queues = Queues.create(resource_names, aws_endpoint, 30)
-    yield queues
-    queues.delete()
-
-
-@pytest.fixture
 def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
     """As `queues`, but FIFO."""
     queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
@@ -284,6 +276,7 @@ def test_a_silent_service_does_not_hold_up_the_end(
         worker(queues.names, proxy.url, tmp_path, POOLS["prefork"]) as running,
     ):
         running.ready()
+        eventually(lambda: proxy.calls["ReceiveMessage"], what="the first poll")
         poll = proxy.inject(Silence(), "ReceiveMessage")
         proxy.inject(Silence())
         eventually(lambda: poll.hits, what="a poll under way")

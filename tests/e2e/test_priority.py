@@ -19,14 +19,6 @@ FLOOD = 300
 
 
 @pytest.fixture
-def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
-    """The main queue, and its dead-letter queue."""
-    queues = Queues.create(resource_names, aws_endpoint, 30)
-    yield queues
-    queues.delete()
-
-
-@pytest.fixture
 def urgent(aws_endpoint: str) -> Iterator[Queues]:
     """The queue that goes first."""
     queues = Queues.create(ResourceNames.unique(), aws_endpoint, 30)
