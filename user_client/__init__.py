@@ -1,0 +1,1 @@
+"""What other services import: send commands, learn their outcomes, read users."""

@@ -1,0 +1,56 @@
+"""The application that all commands are added to, and what they share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="user-worker",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="[bold]Start here:[/bold]  user-worker dev --samples",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, a line each, for programs.")]
+User = Annotated[str | None, typer.Option("--user", help="The user's id (UUID).")]
+Wait = Annotated[
+    float | None,
+    typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="Wait for the outcome."),
+]
+EXIT_CODES = (
+    "[bold]Exit codes:[/bold] 0 done; 1 the answer is no (rejected, not found); "
+    "2 mistyped, nothing sent; 3 a setting, a resource or AWS is missing; 4 no answer in time."
+)
+
+
+class Pool(StrEnum):
+    """Celery's pools that the worker knows."""
+
+    PREFORK = "prefork"
+    THREADS = "threads"
+    SOLO = "solo"
+
+
+@app.callback()
+def main(
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="USER_WORKER_DEBUG", help="Show where an error comes from."),
+    ] = False,
+) -> None:
+    """Keep users: commands in by SQS, events out by SNS.
+
+    AWS is found by the SDK's own variables (AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE,
+    ...), the worker's settings are USER_WORKER_...; `user-worker COMMAND --help` has examples.
+    """
+    if debug:
+        import os
+
+        os.environ["USER_WORKER_DEBUG"] = "1"
