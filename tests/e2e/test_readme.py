@@ -23,6 +23,7 @@ from tests.e2e.account import BIN, ROOT, World, clear, client, running
 from tests.e2e.worker_process import eventually
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 DATA = {
@@ -38,21 +39,19 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("readme
 # --- the examples and the page -------------------------------------------------------------
 
 
-def blocks() -> dict[str, str]:
-    """Give the README's blocks that are a file of examples/, by its path."""
-    found = re.findall(
-        r"^<!-- (examples/\S+) -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
-    )
-    return dict(found)
+def blocks() -> list[tuple[str, str]]:
+    """Give the pages' blocks that are a file of examples/, each with its path."""
+    block = re.compile(r"^<!-- (examples/\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [found for page in PAGES for found in block.findall(page.read_text())]
 
 
-def test_the_readme_shows_each_example_as_it_is() -> None:
-    """What is run here is what the page says."""
+def test_the_pages_show_each_example_as_it_is() -> None:
+    """What is run here is what the README, or a page of docs/, says."""
     shown = blocks()
     programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}
     ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
-    assert shown.keys() == ours
-    for path, text in shown.items():
+    assert {path for path, _ in shown} == ours
+    for path, text in shown:
         assert text == (ROOT / path).read_text(), path
 
 
