@@ -6,6 +6,7 @@ and the JSON Schema from them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, TypeAlias
@@ -28,18 +29,23 @@ RecoveryCodes: TypeAlias = Annotated[tuple[TokenHash, ...], "recovery_codes"]
 Roles: TypeAlias = Annotated[tuple[RoleName, ...], "roles"]
 
 
+def message_type(class_name: str) -> str:
+    """Give the type of a message by its class: `BanUser` is version 1, `BanUserV2` version 2."""
+    name, version = re.fullmatch(r"(.+?)(?:V([1-9][0-9]*))?", class_name, re.ASCII).groups()  # type: ignore[union-attr]  # any name matches
+    return f"{TYPE_PREFIX}{name}.v{version or 1}"
+
+
 class Command:
     """Base of all commands."""
 
     __slots__ = ()
-    version: ClassVar[int] = 1
     type: ClassVar[str]
     creates_user: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Derive the message type from the class's name."""
         super().__init_subclass__()
-        cls.type = f"{TYPE_PREFIX}{cls.__name__}.v{cls.version}"
+        cls.type = message_type(cls.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +296,13 @@ class CommandEnvelope:
     actor: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    sent_as: str | None = None
+    """The message type of an older version that `command` was made of."""
+
+    @property
+    def type(self) -> str:
+        """The message type that the producer sent and knows."""
+        return self.sent_as or self.command.type
 
     @property
     def by_email(self) -> EmailAddress | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
-from domain.commands import TYPE_PREFIX
+from domain.commands import message_type
 from domain.values import render_time
 
 JsonValue: TypeAlias = "str | int | bool | list[JsonValue] | dict[str, JsonValue] | None"
@@ -22,14 +22,13 @@ class Event:
     """Base of all events."""
 
     __slots__ = ()
-    version: ClassVar[int] = 1
     type: ClassVar[str]
     category: ClassVar[str]
 
     def __init_subclass__(cls, category: str | None = None) -> None:
         """Derive the message type from the class's name."""
         super().__init_subclass__()
-        cls.type = f"{TYPE_PREFIX}{cls.__name__}.v{cls.version}"
+        cls.type = message_type(cls.__name__)
         if category is not None:  # a slotted dataclass is made twice, the second time without
             cls.category = category
 

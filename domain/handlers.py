@@ -126,11 +126,11 @@ def _code_of(events: Events) -> RejectionCode | None:
 
 
 def _refusal(envelope: c.CommandEnvelope, code: RejectionCode) -> RecordedEvent:
-    return _unnumbered(CommandRejected(envelope.command_id, envelope.command.type, code.value))
+    return _unnumbered(CommandRejected(envelope.command_id, envelope.type, code.value))
 
 
 def _no_effect(envelope: c.CommandEnvelope) -> RecordedEvent:
-    return _unnumbered(CommandHadNoEffect(envelope.command_id, envelope.command.type))
+    return _unnumbered(CommandHadNoEffect(envelope.command_id, envelope.type))
 
 
 def _unnumbered(event: Event) -> RecordedEvent:

@@ -186,7 +186,7 @@ def _outcome(work: Work, decision: Decision, rules: RoundRules) -> Outcome:
     envelope = work.envelope
     return Outcome(
         command_id=envelope.command_id,
-        command_type=envelope.command.type,
+        command_type=envelope.type,
         user_id=work.user_id,
         by_email=envelope.user_id is None,
         fingerprint=envelope.fingerprint,

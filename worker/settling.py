@@ -144,7 +144,7 @@ class Settling:
         work.log.info(
             "command",
             outcome=outcome,
-            type=work.envelope.command.type,
+            type=work.envelope.type,
             receives=work.message["receives"],
             duration_ms=round((time.perf_counter() - self._started) * 1000, 1),
             **{name: value for name, value in fields.items() if value is not None},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
@@ -32,6 +33,7 @@ from worker.messages.errors import (
 )
 from worker.messages.fields import data_adapter
 from worker.messages.sns import looks_like_notification, read_notification
+from worker.messages.upcasting import FORMER_COMMANDS, FormerCommand, bring_up
 from worker.settlement import ReceivedMessage
 
 USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
@@ -63,15 +65,24 @@ _RULES: dict[str, tuple[MalformedCode, str]] = {
 class MessageParser:
     """Reads commands; built once, since building the validation takes tens of milliseconds."""
 
-    def __init__(self, roles: Collection[str]) -> None:
+    def __init__(
+        self,
+        roles: Collection[str],
+        commands: Mapping[str, type[Command]] = COMMANDS,
+        former: Mapping[str, FormerCommand] = FORMER_COMMANDS,
+    ) -> None:
         """Prepare the validation of every command.
 
         Args:
             roles: the roles that may be assigned.
+            commands: the newest version of each, by message type.
+            former: the versions before them that are still taken.
         """
         self._attributes = attributes_adapter().validator.validate_python
+        self._former = former
+        self._commands = {**commands, **{kind: old.definition for kind, old in former.items()}}
         self._data: dict[str, Callable[[Any], dict[str, Any]]] = {}
-        for name, command in COMMANDS.items():
+        for name, command in self._commands.items():
             adapter: TypeAdapter[dict[str, Any]] = data_adapter(command, roles)
             self._data[name] = adapter.validator.validate_python
 
@@ -95,20 +106,21 @@ class MessageParser:
 
     def _envelope(self, event: dict[str, Any], sent_at: float) -> CommandEnvelope:
         event = {name: value for name, value in event.items() if value is not None}
-        kind = _command_type(event)
+        kind = _command_type(event, self._commands)
         check_extensions(event)
         try:
             attributes = self._attributes(event)
         except ValidationError as error:
             raise _malformed(error, ()) from None
-        command = self._command(kind, event.get("data", {}))
-        user_id = _user_id(command, attributes)
+        sent = self._command(kind, event.get("data", {}))
+        user_id = _user_id(sent, attributes)
+        command = bring_up(sent, self._former)
         time = attributes.get("time")
         return CommandEnvelope(
             command_id=attributes["id"],
             user_id=user_id,
             command=command,
-            fingerprint=_fingerprint(command, user_id, attributes.get("expectedversion")),
+            fingerprint=_fingerprint(sent, user_id, attributes.get("expectedversion")),
             source=attributes["source"],
             sent_at=datetime.fromtimestamp(sent_at, UTC) if time is None else time,
             expected_version=attributes.get("expectedversion"),
@@ -117,6 +129,7 @@ class MessageParser:
             actor=attributes.get("actor"),
             traceparent=attributes.get("traceparent"),
             tracestate=attributes.get("tracestate"),
+            sent_as=None if sent is command else kind,
         )
 
     def _command(self, kind: str, data: object) -> Command:
@@ -124,7 +137,7 @@ class MessageParser:
             values = self._data[kind](data)
         except ValidationError as error:
             raise _malformed(error, ("data",)) from None
-        command = COMMANDS[kind](**values)
+        command = self._commands[kind](**values)
         if isinstance(command, UpdateProfile) and command == UpdateProfile():
             raise MalformedMessageError(
                 MalformedCode.MISSING_FIELD, "data: needs first_name or last_name, or both"
@@ -145,7 +158,7 @@ def render_command(
     """Write a command as a CloudEvent in JSON, as a producer does.
 
     Args:
-        name_or_type: `RegisterUser` or `biome.user.RegisterUser.v1`.
+        name_or_type: `RegisterUser`, the newest version, or `biome.user.RegisterUser.v1`.
         data: the command's fields, as JSON values; not validated here.
         command_id: UUID, the idempotency key together with the user's.
         source: URI reference of the sender.
@@ -156,8 +169,8 @@ def render_command(
     Raises:
         ValueError: there is no such command.
     """
-    kind = name_or_type if name_or_type in COMMANDS else f"{TYPE_PREFIX}{name_or_type}.v1"
-    if kind not in COMMANDS:
+    kind = name_or_type if name_or_type in _SENDABLE else _NEWEST.get(name_or_type)
+    if kind is None:
         raise ValueError("there is no such command")
     event = {
         "specversion": SPEC_VERSION,
@@ -175,14 +188,17 @@ def render_command(
 
 def command_data(command: Command) -> dict[str, Any]:
     """Give a command's fields as JSON values; those that are `None` are left out."""
-    values = ((field, getattr(command, field)) for field in _FIELDS[type(command)])
+    values = ((field, getattr(command, field)) for field in _fields(type(command)))
     return {name: _plain(value) for name, value in values if value is not None}
 
 
-_FIELDS = {
-    command: tuple(field.name for field in dataclasses.fields(command))  # type: ignore[arg-type]
-    for command in COMMANDS.values()
-}
+@cache
+def _fields(command: type[Command]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(command))  # type: ignore[arg-type]
+
+
+_SENDABLE = COMMANDS.keys() | FORMER_COMMANDS.keys()
+_NEWEST = {kind.split(".")[2]: kind for kind in COMMANDS}
 
 
 def _plain(value: Any) -> Any:
@@ -227,7 +243,7 @@ def _decode_base64_json(body: str) -> Any:
     return decode_json(decode_base64(body))
 
 
-def _command_type(event: dict[str, Any]) -> str:
+def _command_type(event: dict[str, Any], known: Container[str]) -> str:
     version = event.get("specversion")
     if version is None:
         raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "specversion: is missing")
@@ -244,7 +260,7 @@ def _command_type(event: dict[str, Any]) -> str:
         )
     if kind in EVENTS:
         raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, no command")
-    if kind not in COMMANDS:
+    if kind not in known:
         shown = f"{kind} " if _SHOWN.search(kind) else ""
         raise UnknownTypeError(f"type: {shown}is not known to this version")
     return kind
@@ -267,7 +283,7 @@ def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
 
 
 def _may_name_by_email(command: Command) -> bool:
-    return not command.creates_user and "email" in _FIELDS[type(command)]
+    return not command.creates_user and "email" in _fields(type(command))
 
 
 def _fingerprint(command: Command, user_id: str | None, expected_version: int | None) -> str:
