@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
-from domain.commands import COMMANDS, Command, CommandEnvelope
-from domain.ports import CommandKey
+from domain.commands import COMMANDS, Command
 from worker.cli.errors import UsageError
 from worker.messages import (
     MalformedMessageError,
@@ -21,7 +19,7 @@ from worker.messages import (
     UnknownTypeError,
     render_command,
 )
-from worker.settlement import ReceivedMessage
+from worker.messages.outgoing import Outgoing, check_outgoing
 
 DEFAULT_SOURCE = "/user-worker/cli"
 _BLANKS = "quote values with blanks"
@@ -33,32 +31,6 @@ _SHORT_FORM = frozenset({"type", "data", "id", "user_id", "subject", "source"})
 _EXTENSIONS = frozenset(
     {"actor", "correlationid", "expectedversion", "expirytime", "traceparent", "tracestate"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A command that is ready to be sent."""
-
-    body: str
-    envelope: CommandEnvelope
-
-    @property
-    def key(self) -> CommandKey:
-        """Under what its outcome will be found."""
-        return CommandKey(self.envelope.user_id, self.envelope.command_id)
-
-    @property
-    def group(self) -> str:
-        """What is done in order on a FIFO queue: all that is about one user, as far as known."""
-        by_email = self.envelope.by_email
-        if by_email is not None:  # hashed: a group is no place for personal data
-            return hashlib.sha256(by_email.key.encode()).hexdigest()
-        return self.envelope.user_id or self.envelope.command_id
-
-    @property
-    def name(self) -> str:
-        """The command's class name."""
-        return type(self.envelope.command).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,24 +223,12 @@ def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
         UsageError: naming the field and the rule, never the value.
     """
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    message = ReceivedMessage(
-        message_id="",
-        body=body,
-        receives=1,
-        sent_at=datetime.now(UTC).timestamp(),
-        group_id=None,
-        fifo=False,
-    )
     try:
-        envelope = parser.parse(message)
-        body.encode()
+        return check_outgoing(body, parser)
     except UnknownTypeError as error:
         raise UsageError(f"{place}: {error.detail}", _did_you_mean(str(event["type"]), _NAMES))  # noqa: B904
     except MalformedMessageError as error:
         raise UsageError(f"{place}: {_in_options(error.detail)}", "nothing was sent") from None
-    except UnicodeEncodeError:  # half a character in an extension that the worker does not read
-        raise UsageError(f"{place}: must be valid Unicode", "nothing was sent") from None
-    return Outgoing(body, envelope)
 
 
 def _in_options(detail: str) -> str:

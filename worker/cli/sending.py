@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from worker.cli.command_input import Outgoing
+from adapters.dead_letters import MAX_CALL_BYTES
+from adapters.sending import BatchSender, QueueMessage
 from worker.cli.errors import CliError, UsageError
+from worker.messages.outgoing import Outgoing
 from worker.settings import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
-
-MAX_ENTRIES = 10
-MAX_BYTES = 262_144
-"""Of one SendMessageBatch in all, which every queue takes."""
 
 
 def send(
@@ -40,42 +36,22 @@ def send_bodies(
     deduplication id is fresh: a repeated command is for the worker to recognise.
 
     Raises:
+        UsageError: one is larger than SQS takes; nothing was sent.
         CliError: SQS took some and refused others; says how many.
+        ClientError: the first call failed as a whole (or a BotoCoreError).
     """
-    fifo = queue_url.endswith(FIFO_SUFFIX)
-    message_ids: list[str] = []
-    for chunk in _chunks(messages):
-        entries: list[SendMessageBatchRequestEntryTypeDef] = []
-        for index, (body, group) in enumerate(chunk):
-            entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(index), "MessageBody": body}
-            if fifo or grouped:
-                entry["MessageGroupId"] = group
-            if fifo:
-                entry["MessageDeduplicationId"] = str(uuid4())
-            entries.append(entry)
-        answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-        taken = {row["Id"]: row["MessageId"] for row in answer.get("Successful", [])}
-        message_ids += [taken[entry["Id"]] for entry in entries if entry["Id"] in taken]
-        if failed := answer.get("Failed"):
-            raise CliError(
-                f"SQS refused {len(failed)} commands with {failed[0].get('Code')}, "
-                f"after {len(message_ids)} were sent",
-                "send them again with the same ids: none is done twice",
-            )
-    return message_ids
-
-
-def _chunks(messages: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    chunk: list[tuple[str, str]] = []
-    size = 0
-    for message in messages:
-        length = len(message[0].encode())
-        if length > MAX_BYTES:
-            raise UsageError("a command is larger than 256 KiB", "shorten its data")
-        if chunk and (len(chunk) == MAX_ENTRIES or size + length > MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(message)
-        size += length
-    if chunk:
-        yield chunk
+    if any(len(body.encode()) > MAX_CALL_BYTES for body, _ in messages):
+        raise UsageError("a command is larger than 256 KiB", "shorten its data")
+    grouped = grouped or queue_url.endswith(FIFO_SUFFIX)
+    report = BatchSender(client, queue_url).send(
+        [QueueMessage(body, group if grouped else None) for body, group in messages]
+    )
+    if report.error is not None and not report.message_ids:
+        raise report.error
+    if report.code is not None:
+        raise CliError(
+            f"SQS refused commands with {report.code}, after {len(report.message_ids)} of "
+            f"{len(messages)} were sent",
+            "send them again with the same ids: none is done twice",
+        ) from report.error
+    return [report.message_ids[place] for place in range(len(messages))]

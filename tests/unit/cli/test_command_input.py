@@ -11,7 +11,6 @@ from domain import commands as c
 from tests.builders import PASSWORD, uid
 from worker.cli.command_input import (
     Options,
-    Outgoing,
     check,
     command_class,
     from_arguments,
@@ -19,6 +18,7 @@ from worker.cli.command_input import (
 )
 from worker.cli.errors import ExitCode, UsageError
 from worker.messages import MessageParser
+from worker.messages.outgoing import Outgoing
 
 PARSER = MessageParser(("customer", "admin"))
 USER = uid("ada")

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from adapters.dead_letters import MAX_CALL_BYTES
 from tests.builders import uid
 from worker.cli.command_input import Options, check, from_arguments
 from worker.cli.errors import CliError, UsageError
-from worker.cli.sending import MAX_BYTES, send, send_bodies
+from worker.cli.sending import send, send_bodies
 from worker.messages import MessageParser
 
 URL = "http://sqs/commands"
@@ -15,9 +16,9 @@ FIFO_URL = f"{URL}.fifo"
 
 
 class Sqs:
-    """An SQS that takes what it is given, but for the entries at the places in `refuses`."""
+    """An SQS that takes what it is given, but for the bodies in `refuses`."""
 
-    def __init__(self, refuses: set[int] | None = None) -> None:
+    def __init__(self, refuses: set[str] | None = None) -> None:
         self.calls: list[list[dict[str, Any]]] = []
         self._refuses = refuses or set()
         self._taken = 0
@@ -27,8 +28,8 @@ class Sqs:
         self.calls.append(Entries)
         good, bad = [], []
         for entry in Entries:
-            if self._taken in self._refuses:
-                bad.append({"Id": entry["Id"], "Code": "Throttled"})
+            if entry["MessageBody"] in self._refuses:
+                bad.append({"Id": entry["Id"], "Code": "InvalidAddress", "SenderFault": True})
             else:
                 good.append({"Id": entry["Id"], "MessageId": f"m{self._taken}"})
             self._taken += 1
@@ -52,15 +53,18 @@ def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
 
 def test_a_call_never_carries_more_than_sqs_takes() -> None:
     """Bytes are counted, not characters."""
-    big = "ä" * (MAX_BYTES // 5)  # of two bytes each
+    big = "ä" * (MAX_CALL_BYTES // 5)  # of two bytes each
     sqs = sent([(big, "g")] * 5)
     assert [len(call) for call in sqs.calls] == [2, 2, 1]
 
 
 def test_what_is_too_large_for_any_call_is_refused() -> None:
-    """Before anything is sent with it."""
+    """Before anything is sent with it, or before it."""
+    sqs = Sqs()
+    messages = [*[("x", "g")] * 10, ("x" * (MAX_CALL_BYTES + 1), "g")]
     with pytest.raises(UsageError, match="256 KiB"):
-        sent([("x" * (MAX_BYTES + 1), "g")])
+        send_bodies(sqs, URL, messages)  # type: ignore[arg-type]
+    assert sqs.calls == []
 
 
 def test_on_a_fifo_queue_each_has_its_group_and_a_fresh_deduplication_id() -> None:
@@ -80,8 +84,8 @@ def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None
 
 def test_a_refused_command_is_told_with_how_many_went() -> None:
     """A part that went is not called a failure of all."""
-    sqs = Sqs(refuses={11})
-    with pytest.raises(CliError, match="refused 1 commands with Throttled, after 19 were sent"):
+    sqs = Sqs(refuses={"11"})
+    with pytest.raises(CliError, match="refused commands with InvalidAddress, after 19 of 25"):
         send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
     assert len(sqs.calls) == 2  # and no more was tried
 

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from adapters.sending import (
+    BASE_DELAY,
+    MAX_ATTEMPTS,
+    NO_ANSWER,
+    BatchSender,
+    QueueMessage,
+    SendReport,
+)
+
+URL = "http://sqs/commands"
+FIFO_URL = f"{URL}.fifo"
+MESSAGES = [QueueMessage(str(i), f"g{i}") for i in range(3)]
+
+
+class Sqs:
+    """An SQS that refuses some bodies some times, and answers the nth call with an error."""
+
+    def __init__(
+        self, refusals: dict[str, int] | None = None, *, fault: bool = False, breaks_at: int = 0
+    ) -> None:
+        self.calls: list[list[dict[str, Any]]] = []
+        self._refusals = refusals or {}
+        self._fault = fault
+        self._breaks_at = breaks_at
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        """Answer out of order, as SQS may."""
+        self.calls.append(Entries)
+        if len(self.calls) == self._breaks_at:
+            raise ConnectTimeoutError(endpoint_url=QueueUrl)
+        good, bad = [], []
+        for entry in Entries:
+            left = self._refusals.get(entry["MessageBody"], 0)
+            self._refusals[entry["MessageBody"]] = left - 1
+            if left > 0:
+                row = {"Id": entry["Id"], "Code": "InternalError", "SenderFault": self._fault}
+                bad.append(row)
+            else:
+                good.append({"Id": entry["Id"], "MessageId": f"m{entry['MessageBody']}"})
+        return {"Successful": good[::-1], "Failed": bad}
+
+    @property
+    def bodies(self) -> list[list[str]]:
+        """What each call carried."""
+        return [[entry["MessageBody"] for entry in call] for call in self.calls]
+
+
+def send(sqs: Any, messages: Sequence[QueueMessage], url: str = URL) -> tuple[SendReport, list]:  # type: ignore[type-arg]
+    """Send; give the report and the pauses."""
+    pauses: list[float] = []
+    sender = BatchSender(sqs, url, sleep=pauses.append, jitter=lambda: 1.0)
+    return sender.send(messages), pauses
+
+
+def test_only_what_was_refused_is_sent_again() -> None:
+    """After pauses that grow; in the end all have their ids, by place."""
+    sqs = Sqs({"1": 2})
+    report, pauses = send(sqs, MESSAGES)
+    assert sqs.bodies == [["0", "1", "2"], ["1"], ["1"]]
+    assert (report.message_ids, report.code) == ({0: "m0", 1: "m1", 2: "m2"}, None)
+    assert pauses == [BASE_DELAY, 2 * BASE_DELAY]
+
+
+def test_what_is_refused_again_and_again_is_given_up() -> None:
+    """The report names the code, and knows what went all the same."""
+    sqs = Sqs({"1": 99})
+    report, _ = send(sqs, MESSAGES)
+    assert len(sqs.calls) == MAX_ATTEMPTS
+    assert (report.message_ids.keys(), report.code) == ({0, 2}, "InternalError")
+
+
+def test_what_is_the_senders_fault_is_not_tried_again() -> None:
+    """It would be refused for ever."""
+    sqs = Sqs({"1": 99}, fault=True)
+    report, pauses = send(sqs, MESSAGES)
+    assert (len(sqs.calls), pauses, report.code) == (1, [], "InternalError")
+
+
+def test_after_a_failure_nothing_more_is_sent() -> None:
+    """So that what was not sent is one known rest, and the order of a group holds."""
+    sqs = Sqs(breaks_at=2)
+    report, _ = send(sqs, [QueueMessage(str(i)) for i in range(25)])
+    assert len(sqs.calls) == 2
+    assert (len(report.message_ids), report.code) == (10, "ConnectTimeoutError")
+    assert isinstance(report.error, ConnectTimeoutError)
+
+
+def test_an_answer_that_says_nothing_of_a_message_is_no_success() -> None:
+    """Such a message is sent again, and given up in the end."""
+
+    class Silent:
+        def send_message_batch(self, **_: object) -> dict[str, Any]:
+            """Answer nothing."""
+            return {}
+
+    report, pauses = send(Silent(), MESSAGES)
+    assert (report.message_ids, report.code) == ({}, NO_ANSWER)
+    assert len(pauses) == MAX_ATTEMPTS - 1
+
+
+def test_on_a_fifo_queue_no_call_carries_two_of_one_group() -> None:
+    """SQS may refuse the first and take the second; then they would apply in the wrong order."""
+    sqs = Sqs({"0": 1})
+    messages = [QueueMessage(str(i), group) for i, group in enumerate("aabbc")]
+    report, _ = send(sqs, messages, FIFO_URL)
+    assert sqs.bodies == [["0"], ["0"], ["1", "2"], ["3", "4"]]
+    assert report.message_ids.keys() == set(range(5))
+
+
+def test_a_deduplication_id_stays_when_a_message_is_sent_again() -> None:
+    """SQS may have taken what it called refused; two messages have never the same."""
+    sqs = Sqs({"0": 1})
+    send(sqs, MESSAGES, FIFO_URL)
+    first, again = sqs.calls
+    assert again[0]["MessageDeduplicationId"] == first[0]["MessageDeduplicationId"]
+    assert len({entry["MessageDeduplicationId"] for entry in first}) == 3
+
+
+@pytest.mark.parametrize("group", [None, "tenant"])
+def test_on_a_standard_queue_a_group_is_optional_and_nothing_deduplicates(
+    group: str | None,
+) -> None:
+    """A standard queue refuses deduplication ids."""
+    sqs = Sqs()
+    send(sqs, [QueueMessage("0", group), QueueMessage("1", group)])
+    ((entry, _),) = sqs.calls
+    assert entry.get("MessageGroupId") == group
+    assert "MessageDeduplicationId" not in entry
