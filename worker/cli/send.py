@@ -9,11 +9,12 @@ from pathlib import Path
 
 from domain.ports import Outcome, Status
 from worker.cli import composition, output
-from worker.cli.command_input import Options, Outgoing, check, from_arguments, from_text
+from worker.cli.command_input import Options, check, from_arguments, from_text
 from worker.cli.errors import ExitCode, UsageError
 from worker.cli.sending import send
 from worker.cli.waiting import await_outcomes
 from worker.messages import MessageParser
+from worker.messages.outgoing import Outgoing
 
 STANDARD_INPUT = "-"
 
@@ -109,7 +110,7 @@ def _print_sent(outgoing: Sequence[Outgoing], message_ids: Sequence[str], *, as_
             line = output.json_line(
                 {
                     "command_id": envelope.command_id,
-                    "command_type": envelope.command.type,
+                    "command_type": envelope.type,
                     "user_id": envelope.user_id,
                     "message_id": message_id,
                 }
