@@ -64,8 +64,8 @@ UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 ID = text(parse_id, format="uuid", pattern=UUID_PATTERN)
 TIME = text(parse_time, format="date-time")
 TOKEN_HASH = text(TokenHash.parse, pattern="^[0-9a-fA-F]{64}$")
-_ROLE_PATTERN = "^[a-z][a-z0-9_]{0,49}$"
-ANY_ROLE = text(parse_role, pattern=_ROLE_PATTERN)
+ROLE_PATTERN = "^[a-z][a-z0-9_]{0,49}$"
+ANY_ROLE = text(parse_role, pattern=ROLE_PATTERN)
 INTEGER = Annotated[int, Strict(), Field(ge=0, le=MAX_INTEGER)]
 
 
@@ -149,7 +149,7 @@ def _role_rules(roles: Collection[str] | None) -> dict[str, Any]:
         role = ANY_ROLE
     else:
         known = frozenset(roles)
-        role = text(lambda name: _known_role(name, known), pattern=_ROLE_PATTERN)
+        role = text(lambda name: _known_role(name, known), pattern=ROLE_PATTERN)
     distinct = Field(max_length=MAX_ROLES, json_schema_extra={"uniqueItems": True})
     roles_type = Annotated[list[role], Strict(), distinct, AfterValidator(_distinct_roles)]  # type: ignore[valid-type]
     return {"role": role, "roles": roles_type}

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import datetime
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from domain.commands import COMMANDS, Command, UpdateProfile
-from domain.events import EVENTS, Event
-from worker.messages.attributes import JSON_TYPE, SPEC_VERSION, attributes_adapter
+from domain.commands import Command, UpdateProfile
+from domain.events import EVENTS, PERSONAL_FIELDS, Event
+from domain.values import MAX_ADDRESS
+from worker.messages import descriptions
+from worker.messages.attributes import ATTRIBUTES, JSON_TYPE, SPEC_VERSION, attributes_adapter
 from worker.messages.events import SEQUENCE_DIGITS, SOURCE
-from worker.messages.fields import UUID_PATTERN, data_adapter
+from worker.messages.fields import MAX_INTEGER, ROLE_PATTERN, UUID_PATTERN, data_adapter
+from worker.messages.samples import (
+    command_definition,
+    command_examples,
+    event_example,
+    field_names,
+    names_by_email,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _STRING = {"type": "string"}
 _UUID = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
+_TIME = {"type": "string", "format": "date-time"}
+_EMAIL = {"type": "string", "format": "email", "maxLength": MAX_ADDRESS}
+_ROLE = {"type": "string", "pattern": ROLE_PATTERN}
+_EVENT_TEXTS = {
+    **dict.fromkeys(PERSONAL_FIELDS, _EMAIL),
+    "role": _ROLE,
+    "roles": _ROLE,
+    "changed": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,49}$"},
+    "command_type": {
+        "type": "string",
+        "pattern": r"^biome\.user\.[A-Z][A-Za-z0-9]*\.v[1-9][0-9]*$",
+    },
+    "code": {"type": "string", "pattern": "^[A-Z][A-Za-z]*$"},
+}
 _EXTENSION = {"type": ["string", "integer", "boolean", "null"]}
 _EXTENSION_NAME = {"pattern": "^[a-z0-9]{1,64}$"}
 
@@ -26,22 +48,23 @@ def command_schema(kind: str) -> dict[str, Any]:
     Which roles exist is a setting, so a role is described by its form.
 
     Args:
-        kind: the message type, e.g. `biome.user.RegisterUser.v1`.
+        kind: the message type, e.g. `biome.user.RegisterUser.v1`; former versions have one too.
 
     Raises:
         KeyError: there is no such command.
     """
-    command = COMMANDS[kind]
-    attributes = attributes_adapter().json_schema()
-    data = data_adapter(command).json_schema()
-    data.pop("title", None)
-    if command is UpdateProfile:
-        data["minProperties"] = 1
+    command = command_definition(kind)
+    attributes = _command_attributes() | {"data": _command_data(command, kind)}
     required = ["specversion", "id", "source", "type"]
-    if data.get("required") or command is UpdateProfile:
+    if attributes["data"].get("required") or command is UpdateProfile:
         required.append("data")
-    schema = _envelope(kind, command.__doc__, attributes["properties"] | {"data": data}, required)
-    return schema | _who(command)
+    described = {
+        name: descriptions.command_attribute(name).annotate(schema)
+        for name, schema in attributes.items()
+    }
+    described["data"].pop("examples")
+    schema = _envelope(kind, command.__doc__, described, required) | _who(command)
+    return schema | {"examples": command_examples(kind)}
 
 
 def event_schema(kind: str) -> dict[str, Any]:
@@ -53,40 +76,69 @@ def event_schema(kind: str) -> dict[str, Any]:
         KeyError: there is no such event.
     """
     event = EVENTS[kind]
+    commands = _command_attributes()
     properties: dict[str, Any] = {
         "id": _UUID,
         "source": {"const": SOURCE},
         "subject": _UUID,
-        "time": {"type": "string", "format": "date-time"},
+        "time": _TIME,
         "datacontenttype": {"const": JSON_TYPE},
         "sequence": {"type": "string", "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$"},
         "causationid": _UUID,
-        "correlationid": _STRING,
-        "traceparent": _STRING,
-        "tracestate": _STRING,
-        "data": _event_data(event),
+        **{name: commands[name] for name in ("correlationid", "traceparent", "tracestate")},
+        "data": _event_data(event, kind),
     }
     required = ["specversion", "id", "source", "type", "time", "causationid", "data"]
     if event.category != "command":
         required += ["subject", "sequence"]
-    return _envelope(kind, event.__doc__, properties, required)
+    described = {
+        name: descriptions.event_attribute(name).annotate(schema)
+        for name, schema in properties.items()
+    }
+    described["data"].pop("examples")
+    schema = _envelope(kind, event.__doc__, described, required)
+    return schema | {"examples": [event_example(kind)]}
 
 
 def _envelope(
     kind: str, description: str | None, properties: dict[str, Any], required: list[str]
 ) -> dict[str, Any]:
+    own = {"specversion": {"const": SPEC_VERSION}, "type": {"const": kind}}
+    described = {
+        name: {"description": descriptions.command_attribute(name).text, **schema}
+        for name, schema in own.items()
+    }
     return {
         "$schema": DIALECT,
         "$id": f"urn:biome:user-worker:schema:{kind}",
         "title": kind,
         "description": description,
         "type": "object",
-        "properties": {"specversion": {"const": SPEC_VERSION}, "type": {"const": kind}}
-        | properties,
+        "properties": described | properties,
         "required": required,
         "propertyNames": _EXTENSION_NAME,
         "additionalProperties": _EXTENSION,
     }
+
+
+def _command_attributes() -> dict[str, Any]:
+    properties = attributes_adapter().json_schema()["properties"]
+    return {name: _untitled(properties[name]) for name in ATTRIBUTES}
+
+
+def _command_data(command: type[Command], kind: str) -> dict[str, Any]:
+    data: dict[str, Any] = _untitled(data_adapter(command).json_schema())
+    name = kind.split(".")[2]
+    for field, schema in data["properties"].items():
+        data["properties"][field] = descriptions.field(name, field).annotate(_untitled(schema))
+    if command is UpdateProfile:
+        data["minProperties"] = 1
+    return data
+
+
+def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the title, which pydantic makes of the name."""
+    return {key: value for key, value in schema.items() if key != "title"}
 
 
 def _who(command: type[Command]) -> dict[str, Any]:
@@ -94,30 +146,29 @@ def _who(command: type[Command]) -> dict[str, Any]:
     if command.creates_user:
         return {}
     by_subject = {"required": ["subject"]}
-    if "email" not in (field.name for field in dataclasses.fields(command)):  # type: ignore[arg-type]
+    if not names_by_email(command):
         return {"allOf": [by_subject]}
     by_email = {"properties": {"data": {"required": ["email"]}}, "required": ["data"]}
     return {"oneOf": [by_subject, by_email]}
 
 
-def _event_data(event: type[Event]) -> dict[str, Any]:
-    hints = get_type_hints(event)
-    names = [field.name for field in dataclasses.fields(event)]  # type: ignore[arg-type]
-    return {
-        "type": "object",
-        "properties": {name: _event_field(name, hints[name]) for name in names},
-        "required": names,
-    }
+def _event_data(event: type[Event], kind: str) -> dict[str, Any]:
+    hints, names = get_type_hints(event), field_names(event)
+    properties = {}
+    for name in names:
+        words = descriptions.event_field(kind.split(".")[2], name, personal=name in PERSONAL_FIELDS)
+        properties[name] = words.annotate(_event_field(name, hints[name]))
+    return {"type": "object", "properties": properties, "required": names}
 
 
 def _event_field(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) is tuple:
-        return {"type": "array", "items": _event_field("", get_args(hint)[0])}
+        return {"type": "array", "items": _event_field(name, get_args(hint)[0])}
     if NoneType in get_args(hint):
         inner = next(part for part in get_args(hint) if part is not NoneType)
         return {"anyOf": [_event_field(name, inner), {"type": "null"}]}
     if hint is datetime:
-        return {"type": "string", "format": "date-time"}
+        return _TIME
     if hint is int:
-        return {"type": "integer"}
-    return _UUID if name.endswith("_id") else _STRING
+        return {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
+    return _UUID if name.endswith("_id") else _EVENT_TEXTS.get(name, _STRING)
