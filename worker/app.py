@@ -8,12 +8,14 @@ from typing import Any
 import structlog
 from billiard.process import current_process
 from celery import Celery
-from celery.signals import worker_init, worker_process_init
+from celery.signals import celeryd_init, worker_init, worker_process_init
 from kombu.entity import Queue
 
 from worker import lifecycle  # noqa: F401 - connects its signals, before those below
+from worker.cli.errors import UsageError
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
+from worker.startup import chosen_queues, refuse, will_last
 from worker.transport import ALIAS, Options
 from worker.transport.port import one_line
 
@@ -54,20 +56,40 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
+@celeryd_init.connect
+def check_options(conf: Any, options: Any, **_: Any) -> None:
+    """End the program with one line when -Q or -X name a queue that the settings do not."""
+    known = [queue.name for queue in conf.task_queues]
+    for option, name in (("-Q", "queues"), ("-X", "exclude_queues")):
+        for queue in chosen_queues(options.get(name)):
+            if queue not in known:
+                refuse(
+                    UsageError(
+                        f"{option} names a queue that the settings do not",
+                        f"they name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
+                    )
+                )
+
+
 @worker_init.connect
 def check_queues(sender: Any, **_: Any) -> None:
-    """End the program with one line when a queue is missing; other troubles may pass."""
+    """End the program with one line when a queue is missing, or AWS refuses us.
+
+    Other troubles may pass, and the worker starts. But a person who has just typed the command
+    would wait for nothing, so in development they end it too.
+    """
     options = Options.read(sender.app.conf.broker_transport_options)
+    development = load_settings().env == "dev"
     for name in sender.app.amqp.queues.consume_from:
         try:
             queue = options.queue(name)
-        except Exception as error:  # it calls no network, so it would fail again
-            raise SystemExit(f"user-worker: {one_line(error)}") from error
+        except Exception as error:  # noqa: BLE001  # it calls no network, so it would fail again
+            refuse(error)
         try:
             queue.check()
-        except LookupError as error:
-            raise SystemExit(f"user-worker: {error}") from None
         except Exception as error:  # noqa: BLE001  # the transport survives what may pass
+            if development or isinstance(error, LookupError) or will_last(error):
+                refuse(error)
             logger.warning("queue_unchecked", queue=name, reason=one_line(error))
 
 
@@ -86,7 +108,7 @@ def _app_from_environment() -> Celery:
     try:
         settings = load_settings()
     except SettingsError as error:
-        raise SystemExit(f"user-worker: {error}") from None
+        refuse(error)
     return make_app(settings)
 
 

@@ -10,7 +10,9 @@ from celery.concurrency import get_implementation
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
 from worker import logs
+from worker.cli.errors import memory_needs_one_process
 from worker.settings import load_settings
+from worker.startup import refuse
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """What Celery passes on when nobody asked for a level; then the setting holds."""
@@ -35,14 +37,11 @@ def prepare(sender: Any, **_: Any) -> None:
     settings = load_settings()
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
-        raise SystemExit(
-            "user-worker: USER_WORKER_REPOSITORY=memory needs a pool of one process: "
-            "add --pool threads (or solo)"
-        )
+        refuse(memory_needs_one_process())
     try:
         bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:
-        raise SystemExit(f"user-worker: {error}") from None
+        refuse(error)
 
 
 @worker_ready.connect

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import os
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.values import parse_role
+from worker.settings_errors import in_one_line, unknown_variables
 
 PREFIX = "USER_WORKER_"
 FIFO_SUFFIX = ".fifo"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
 TOPIC = r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:)?[A-Za-z0-9_-]{1,250}(\.fifo)?$"
+A_TABLE = "3 to 255 letters, digits, dots, - or _"
+A_QUEUE = "1 to 75 letters, digits, - or _, and .fifo after them for a FIFO queue"
+A_TOPIC = (
+    "1 to 250 letters, digits, - or _, and .fifo after them for a FIFO topic; "
+    "or such a name in an ARN, arn:aws:sns:REGION:ACCOUNT:NAME"
+)
+NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
+"""What else begins like a setting: that of the command line, and those of the tests."""
 
 
 class SettingsError(Exception):
@@ -30,11 +40,13 @@ class Settings(BaseSettings):
 
     env: Literal["dev", "test", "prod"] = "dev"
     repository: Literal["dynamodb", "memory"] = "dynamodb"
-    table: str = Field(default="users", pattern=r"^[A-Za-z0-9_.-]{3,255}$")
-    command_queue: str = Field(default="user-commands", pattern=RESOURCE_NAME)
-    priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME)
-    dead_letter_queue: str = Field(default="user-commands-dlq", pattern=RESOURCE_NAME)
-    events_topic: str = Field(default="user-events", pattern=TOPIC)
+    table: str = Field(default="users", pattern=r"^[A-Za-z0-9_.-]{3,255}$", description=A_TABLE)
+    command_queue: str = Field(default="user-commands", pattern=RESOURCE_NAME, description=A_QUEUE)
+    priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME, description=A_QUEUE)
+    dead_letter_queue: str = Field(
+        default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
+    )
+    events_topic: str = Field(default="user-events", pattern=TOPIC, description=A_TOPIC)
     """A name of the account and region, or an ARN."""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, renewal follows half of it."""
@@ -86,7 +98,7 @@ class Settings(BaseSettings):
         if len({name.endswith(FIFO_SUFFIX) for name in (*self.queues, self.dead_letter_queue)}) > 1:
             raise ValueError(
                 f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE and {PREFIX}DEAD_LETTER_QUEUE "
-                "must all be FIFO or none"
+                "must all be FIFO or none: end all of them in .fifo, or none"
             )
         return self
 
@@ -105,18 +117,22 @@ def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: with one line that names the variable and the rule.
+        SettingsError: with one line that names the variable and the rule, or the setting that
+            a mistyped variable was meant for.
     """
+    for variable, meant in unknown_settings().items():
+        if meant is not None:
+            raise SettingsError(f"{variable} is no setting; did you mean {meant}?")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        raise SettingsError(_one_line(error)) from error
+        raise SettingsError(in_one_line(error, PREFIX, Settings.model_fields)) from error
 
 
-def _one_line(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors(include_input=False, include_url=False):
-        name = PREFIX + "_".join(str(part) for part in problem["loc"][:1]).upper()
-        reason = problem["msg"].removeprefix("Value error, ")
-        problems.append(f"{name}: {reason}" if problem["loc"] else reason)
-    return "; ".join(problems)
+def unknown_settings() -> dict[str, str | None]:
+    """Give the variables that begin as settings do and are none.
+
+    Each with the setting that it is like, or `None`: those may be meant for others, as Kubernetes
+    sets some for a service named user-worker.
+    """
+    return unknown_variables(os.environ, PREFIX, (*Settings.model_fields, *NOT_SETTINGS))

@@ -345,7 +345,7 @@ def test_a_missing_queue_ends_the_program_with_one_line(
     """Exit code not 0, and the queue is named."""
     with worker(resource_names, aws_endpoint, tmp_path) as running:
         assert running.process.wait(20) != 0
-        assert f"queue {resource_names.command_queue} does not exist" in running.log
+        assert f"no queue {resource_names.command_queue}" in running.log
         assert "Traceback" not in running.log
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.cli.errors import CliError, ExitCode
+from worker.cli.errors import CliError, ExitCode, say
 
 PROGRAM = "user-worker"
 DEBUG_VARIABLE = "USER_WORKER_DEBUG"
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    say(text, sys.stderr)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import IntEnum
+from typing import TextIO
 
 
 class ExitCode(IntEnum):
@@ -41,12 +42,18 @@ class UsageError(CliError):
         super().__init__(problem, advice, ExitCode.USAGE)
 
 
+def say(error: CliError | str, stream: TextIO) -> None:
+    """Write what is wrong, on one line."""
+    stream.write(f"error: {' '.join(str(error).split())}\n")
+    stream.flush()
+
+
 def region() -> str:
     """Give the region that is asked for, as the environment names it."""
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "the default"
 
 
-def missing(what: str, variable: str) -> CliError:
+def missing(what: str, variable: str = "the setting that names it") -> CliError:
     """Say that a resource does not exist, and how to make it."""
     place = f"region {region()}"
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
@@ -58,3 +65,11 @@ def missing(what: str, variable: str) -> CliError:
 def no_region() -> CliError:
     """Say that the region is not known."""
     return CliError("no AWS region", "set AWS_DEFAULT_REGION, such as us-east-1")
+
+
+def memory_needs_one_process() -> UsageError:
+    """Say that users in memory cannot be shared."""
+    return UsageError(
+        "with USER_WORKER_REPOSITORY=memory each process has users of its own",
+        "use --pool threads",
+    )

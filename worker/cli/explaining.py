@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
 
 from adapters.aws import AwsConfigurationError
+from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from adapters.sqs import QueueMissingError
 from domain.ports import StoreUnavailableError
 from worker.cli.errors import CliError, missing, no_region
 from worker.embedded import EmbeddedAwsError
@@ -39,10 +43,12 @@ _MISSING = {
     "NotFound": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
     "NotFoundException": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
 }
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_SKEWED = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+_SKEW_TEXTS = ("Signature expired", "Signature not yet current")
+"""How the services begin to say, of a signature, that the clocks differ."""
 _BAD_CREDENTIALS = frozenset(
     {
-        "ExpiredToken",
-        "ExpiredTokenException",
         "IncompleteSignature",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
@@ -51,7 +57,29 @@ _BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "KMSAccessDeniedException",
+        "KmsAccessDenied",
+    }
+)
+_REFUSALS = _EXPIRED | _SKEWED | _BAD_CREDENTIALS | _DENIED
+_ANSWERS = (
+    (_SKEWED, "this machine's clock differs from AWS's by minutes", "set it right"),
+    (_EXPIRED, "the AWS credentials have expired", "sign in again, as you did before"),
+    (_BAD_CREDENTIALS, "AWS does not accept the credentials ({code})", _CREDENTIALS),
+    (_DENIED, "AWS does not allow {operation}", "use a role that may do it"),
+    (
+        frozenset({"ValidationException"}),
+        "the table does not take {operation}",
+        "`user-worker doctor` tells whether it has the right keys",
+    ),
+)
+_NO_AWS = CliError("what answers is no AWS", "correct AWS_ENDPOINT_URL, its port above all")
 
 
 def explain(error: BaseException) -> CliError | None:
@@ -59,11 +87,16 @@ def explain(error: BaseException) -> CliError | None:
     for each in _causes(error):
         if isinstance(each, CliError):
             return each
-        if known := _explain_own(each) or _explain_sdk(each):
+        if known := _explain_first(each):
             return known
     if isinstance(error, StoreUnavailableError):
         return CliError(f"the store does not answer: {_one_line(error)}", _EMULATOR)
     return None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether AWS refused who asks: it will do so again."""
+    return any(isinstance(e, sdk.ClientError) and _code(e) in _REFUSALS for e in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -76,10 +109,18 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
+def _explain_first(error: BaseException) -> CliError | None:
+    for explanation in (_explain_own, _explain_found, _explain_lack, _explain_sdk):
+        if known := explanation(error):
+            return known
+    return None
+
+
 def _explain_own(error: BaseException) -> CliError | None:
     match error:
         case SettingsError():
-            return CliError(str(error), "correct the environment variable")
+            text = str(error)
+            return CliError(text, "" if text.endswith("?") else "correct the environment variable")
         case ProvisioningRefusedError() | ResourceMismatchError():
             return CliError(str(error))
         case EmbeddedAwsError():
@@ -90,6 +131,19 @@ def _explain_own(error: BaseException) -> CliError | None:
     return None
 
 
+def _explain_found(error: BaseException) -> CliError | None:
+    """Say what was looked for and is not there, or is there and cannot be read."""
+    match error:
+        case QueueMissingError():
+            return missing(str(error).removesuffix(" does not exist"))
+        case MalformedItemError():
+            return CliError(
+                f"the table holds what this version cannot read: {_one_line(error)}",
+                "a newer worker may have written it: install its version",
+            )
+    return None
+
+
 def _explain_configuration(error: AwsConfigurationError) -> CliError:
     """Say what the SDK lacks, with our own advice where its own error is known."""
     text, _, advice = str(error).partition(": ")
@@ -97,19 +151,26 @@ def _explain_configuration(error: AwsConfigurationError) -> CliError:
         return no_region()
     if "credentials" in text:
         return CliError(text, _CREDENTIALS)
-    known = None if error.__cause__ is None else _explain_sdk(error.__cause__)
+    cause = error.__cause__
+    known = None if cause is None else _explain_lack(cause) or _explain_sdk(cause)
     return known or CliError(text, advice)
 
 
-def _explain_sdk(error: BaseException) -> CliError | None:
+def _explain_lack(error: BaseException) -> CliError | None:
     for kinds, problem, advice in _LACKING:
         if isinstance(error, kinds):
             return CliError(problem, advice)
+    return None
+
+
+def _explain_sdk(error: BaseException) -> CliError | None:
     match error:
         case sdk.ConnectionError() | sdk.HTTPClientError():
             return _explain_silence(error)
         case sdk.ClientError():
             return _explain_answer(error)
+        case ResponseParserError():
+            return _NO_AWS
         case sdk.BotoCoreError():
             return CliError(f"the AWS SDK refuses: {_one_line(error)}", "see --debug")
         case ValueError() if "Invalid endpoint" in str(error):
@@ -121,20 +182,47 @@ def _explain_silence(error: sdk.BotoCoreError) -> CliError:
     endpoint = str(error.kwargs.get("endpoint_url") or "AWS")
     # scheme, host and port alone: a query could hold a signature
     origin = "/".join(endpoint.partition("?")[0].split("/", 3)[:3])
-    advice = _NETWORK if "amazonaws.com" in origin else _EMULATOR
-    return CliError(f"nothing answers at {origin}", advice)
+    ours = "amazonaws.com" not in origin
+    if isinstance(error, sdk.SSLError):
+        return _explain_tls(error, origin)
+    if any(isinstance(each, socket.gaierror) for each in _causes(error)):
+        advice = "correct AWS_ENDPOINT_URL" if ours else "check AWS_DEFAULT_REGION and the network"
+        return CliError(f"there is no host as in {origin}", advice)
+    if isinstance(error, sdk.ConnectionClosedError):
+        advice = "is it http or https? correct AWS_ENDPOINT_URL, or try again"
+        return CliError(f"what listens at {origin} hangs up", advice)
+    return CliError(f"nothing answers at {origin}", _EMULATOR if ours else _NETWORK)
+
+
+def _explain_tls(error: sdk.BotoCoreError, origin: str) -> CliError:
+    """Tell a server that does not speak TLS from one that is not trusted."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        advice = "write http:// for an emulator, or name its authority's file in AWS_CA_BUNDLE"
+        return CliError(f"the certificate of {origin} is not trusted", advice)
+    plain = origin.replace("https://", "http://", 1)
+    return CliError(f"no TLS at {origin}", f"an emulator speaks http: AWS_ENDPOINT_URL={plain}")
 
 
 def _explain_answer(error: sdk.ClientError) -> CliError:
     """Repeat the code alone: an error's text may quote what was sent."""
-    code = error.response.get("Error", {}).get("Code", "")
+    code, operation = _code(error), error.operation_name
     if code in _MISSING:
         return missing(*_MISSING[code])
-    if code in _BAD_CREDENTIALS:
-        return CliError(f"AWS does not accept the credentials ({code})", _CREDENTIALS)
-    if code in _DENIED:
-        return CliError(f"AWS does not allow {error.operation_name}", "use a role that may do it")
-    return CliError(f"AWS answered {error.operation_name} with {code}", "try again, or see --debug")
+    text = str(error.response.get("Error", {}).get("Message", ""))
+    if code in _REFUSALS and text.startswith(_SKEW_TEXTS):
+        code = "RequestExpired"
+    for codes, problem, advice in _ANSWERS:
+        if code in codes:
+            return CliError(problem.format(code=code, operation=operation), advice)
+    if not code or code.isdigit():  # an HTTP status, where a service would have named its error
+        return _NO_AWS
+    return CliError(
+        f"AWS answered {operation} with {code}", "try again, or see `user-worker doctor`"
+    )
+
+
+def _code(error: sdk.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _one_line(error: BaseException) -> str:

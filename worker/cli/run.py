@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from worker.cli import output
-from worker.cli.errors import UsageError
-from worker.settings import PREFIX, Settings, load_settings
+from worker.cli.errors import memory_needs_one_process
+from worker.settings import Settings, load_settings
 
 THREADS = 8
 """Batches at a time with threads: they wait for AWS most of the time."""
@@ -32,10 +32,7 @@ def celery_arguments(
     """
     if settings.repository == "memory":
         if pool == "prefork":
-            raise UsageError(
-                f"with {PREFIX}REPOSITORY=memory each process has users of its own",
-                "use --pool threads",
-            )
+            raise memory_needs_one_process()
         if pool is None:
             output.stderr().print("users are kept in memory: using threads", style="dim")
     pool = pool or ("threads" if settings.repository == "memory" else "prefork")

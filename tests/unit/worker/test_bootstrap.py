@@ -14,6 +14,7 @@ from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryUserRepository
 from tests.builders import message
 from worker import bootstrap, lifecycle
+from worker.cli.errors import ExitCode
 from worker.settings import Settings
 from worker.settlement import Later, Settlements
 
@@ -111,14 +112,16 @@ def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away
     ids=["solo", "threads", "prefork"],
 )
 def test_memory_needs_a_pool_of_one_process(
-    monkeypatch: pytest.MonkeyPatch, pool: type, *, fits: bool
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], pool: type, *, fits: bool
 ) -> None:
-    """Each child would have users of its own."""
+    """Each child would have users of its own; it is said as by `user-worker run`."""
     monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
     monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
     worker = SimpleNamespace(pool_cls=pool)
     if fits:
         lifecycle.prepare(worker)
     else:
-        with pytest.raises(SystemExit, match="--pool threads"):
+        with pytest.raises(SystemExit) as ended:
             lifecycle.prepare(worker)
+        assert ended.value.code == ExitCode.USAGE
+        assert "use --pool threads" in capfd.readouterr().err
