@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import cache
 from typing import Any
 from urllib.parse import quote_plus
@@ -330,12 +331,19 @@ def discover(context: Any, **_: object) -> None:
 )
 @pytest.mark.parametrize("operation", ["DeleteItem", "PublishBatch"])
 def test_what_is_not_understood_is_left_to_botocore(
-    operation: str, event: str, handler: Any
+    operation: str, event: str, handler: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another botocore, or somebody's hook, changes how a call is made: it stays theirs."""
+    """Another botocore, or somebody's hook, changes how a call is made: it stays theirs.
+
+    A line of the log says so, once, since nothing else would but the bill for processors.
+    """
+    caplog.set_level(logging.INFO, "adapters.direct")
     made = direct(operation)
     made.meta.events.register(event, handler)
-    assert requests_of_botocore(operation, made, LESSONS + 3) == LESSONS + 3
+    assert requests_of_botocore(operation, made, LESSONS - 1) == LESSONS - 1
+    assert caplog.messages == []
+    assert requests_of_botocore(operation, made, 4) == 4
+    assert caplog.messages == [f"direct_calls_given_up operation={operation}"]
 
 
 def test_an_answer_read_otherwise_by_botocore_is_left_to_it() -> None:
