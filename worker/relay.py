@@ -150,11 +150,12 @@ class Relay:
             return _Ending.DONE
         messages = [e for key in pointer.commands for e in render_events(outcomes.found[key])]
         failures = self._publisher.publish(messages)
-        refused = sorted({failure.reason for failure in failures.values() if failure.permanent})
-        if refused:
-            self._park(pointer, f"the topic refuses an event: {', '.join(refused)}")
-        elif failures:
+        if not all(failure.permanent for failure in failures.values()):
+            # also beside one that is refused: nobody would publish the others once it is parked
             return _Ending.AWAY if len(failures) == len(messages) else _Ending.LEFT
+        if failures:
+            refused = ", ".join(sorted({failure.reason for failure in failures.values()}))
+            self._park(pointer, f"the topic refuses an event: {refused}")
         else:
             self._outbox.close([pointer])
             logger.info("relayed", events=len(messages), commands=len(pointer.commands))

@@ -43,14 +43,24 @@ class Topic(MemoryEventPublisher):
     """A topic that can refuse."""
 
     refusal: PublishFailure | None = None
+    refusal_of: dict[str, PublishFailure]
+    """By user id: what is said of this one's events alone."""
     on_publish: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self) -> None:
+        """Take everything."""
+        super().__init__()
+        self.refusal_of = {}
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
         """Refuse everything when told to."""
         self.on_publish()
         if self.refusal:
             return dict.fromkeys((m.event_id for m in messages), self.refusal)
-        return super().publish(messages)
+        super().publish([m for m in messages if m.user_id not in self.refusal_of])
+        return {
+            m.event_id: self.refusal_of[m.user_id] for m in messages if m.user_id in self.refusal_of
+        }
 
 
 class DamagedOutbox(MemoryOutbox):
@@ -176,6 +186,24 @@ def test_what_the_topic_refuses_for_its_content_is_parked(world: World) -> None:
     world.clock.time = NOW + timedelta(minutes=5)
     world.topic.refusal = PublishFailure("InvalidParameter", permanent=True)
     world.look_everywhere()
+    [parked] = world.outbox.status().parked
+    assert "InvalidParameter" in str(parked.parked_because)
+
+
+def test_what_the_topic_refuses_does_not_keep_its_transactions_other_events(world: World) -> None:
+    """They go out before the pointer is parked, which is where the relay's work on it ends."""
+    world.commit("ada", "eve", "bob")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.refusal_of = {
+        uid("ada"): PublishFailure("InvalidParameter", permanent=True),
+        uid("eve"): PublishFailure("Throttled", permanent=False),
+    }
+    world.look_everywhere()
+    assert world.outbox.status().parked == ()
+    assert len(world.store.pointers) == 1
+    del world.topic.refusal_of[uid("eve")]
+    world.look_everywhere()
+    assert {event.user_id for event in world.topic.published} == {uid("bob"), uid("eve")}
     [parked] = world.outbox.status().parked
     assert "InvalidParameter" in str(parked.parked_because)
 
