@@ -270,8 +270,10 @@ class _Batch:
             ]
             if published:
                 self._ports.outbox.close(published)
+        except StoreUnavailableError as error:  # the events are out; the relay sends them again
+            logger.warning("outbox_pointer_left", reason=str(error))
         except Exception:  # whatever it is, the pointers stay, and the relay finds them
-            logger.exception("publish_deferred")
+            logger.exception("publish_failed")
 
 
 def _named_by(works: Sequence[Work]) -> LoadRequest:

@@ -24,6 +24,7 @@ SURPRISES = frozenset(
         "commit_failed",
         "outbox_pointer_failed",
         "parse_failed",
+        "publish_failed",
         "relay_failed",
         "settler_stumbled",
     }

@@ -10,7 +10,10 @@ import pytest
 import structlog
 
 ALARMS = frozenset(
-    {"batch_failed", "parse_failed", "relay_failed", "outbox_pointer_failed", "settler_stumbled"}
+    {
+        *("batch_failed", "parse_failed", "publish_failed"),
+        *("relay_failed", "outbox_pointer_failed", "settler_stumbled"),
+    }
 )
 """Events that say that the worker met what nobody foresaw: a bug, whatever else went wrong."""
 

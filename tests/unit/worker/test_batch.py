@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.errors import ItemRefusedError
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
@@ -431,6 +432,17 @@ def test_an_empty_batch_sees_whether_the_store_reads_and_writes(world: World) ->
 
 def _throttled(_pointers: Sequence[Pointer]) -> None:
     raise StoreUnavailableError("throttled")
+
+
+def test_a_pointer_that_the_store_does_not_delete_now_is_the_relays(world: World) -> None:
+    """Its events are out all the same: that is no failure to publish, and no surprise."""
+    world.outbox.close = _throttled  # type: ignore[method-assign, assignment]
+    with capture_logs() as logs:
+        settled = world.handler.handle([registration("ada")])
+    assert settled == Settlements((Done(),), store=True, topic=True)
+    assert len(world.publisher.published) == 1
+    [left] = [line for line in logs if line["log_level"] != "info"]
+    assert (left["event"], left["log_level"]) == ("outbox_pointer_left", "warning")
 
 
 def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(world: World) -> None:
