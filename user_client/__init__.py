@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from user_client.answers import Answer, AnswerKind
     from user_client.commands import CommandRequest, UserCommands
     from user_client.errors import (
         InvalidCommandError,
@@ -17,23 +18,55 @@ if TYPE_CHECKING:
         NotSentError,
         UserClientError,
     )
+    from user_client.outcomes import OutcomeListener
+    from user_client.read_cache import CacheStatistics, ReadCache
+    from user_client.read_models import (
+        LoginRefusal,
+        SessionCheck,
+        SessionRefusal,
+        UnreadableError,
+        UserView,
+    )
+    from user_client.reader import UserReader
 
 _MODULES = {
+    "Answer": "answers",
+    "AnswerKind": "answers",
+    "CacheStatistics": "read_cache",
     "CommandRequest": "commands",
     "InvalidCommandError": "errors",
+    "LoginRefusal": "read_models",
     "NoAnswerError": "errors",
     "NotSentError": "errors",
+    "OutcomeListener": "outcomes",
+    "ReadCache": "read_cache",
+    "SessionCheck": "read_models",
+    "SessionRefusal": "read_models",
+    "UnreadableError": "read_models",
     "UserClientError": "errors",
     "UserCommands": "commands",
+    "UserReader": "reader",
+    "UserView": "read_models",
 }
 
 __all__ = [
+    "Answer",
+    "AnswerKind",
+    "CacheStatistics",
     "CommandRequest",
     "InvalidCommandError",
+    "LoginRefusal",
     "NoAnswerError",
     "NotSentError",
+    "OutcomeListener",
+    "ReadCache",
+    "SessionCheck",
+    "SessionRefusal",
+    "UnreadableError",
     "UserClientError",
     "UserCommands",
+    "UserReader",
+    "UserView",
 ]
 
 

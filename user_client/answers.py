@@ -1,0 +1,137 @@
+"""Answers to commands, matched with those who wait for them, in a bounded amount of memory."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from threading import Lock
+from typing import Any, Final
+
+from domain.errors import RejectionCode
+from domain.events import CommandHadNoEffect, CommandRejected, RefreshTokenReuseDetected
+from user_client.errors import UserClientError
+
+DEFAULT_LIMIT: Final = 10_000
+
+
+class AnswerKind(StrEnum):
+    """How a command ended."""
+
+    ACCEPTED = "accepted"
+    NO_EFFECT = "no effect"
+    """Accepted, but it was so already."""
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one command ended, as the first of its events says."""
+
+    command_id: str
+    kind: AnswerKind
+    code: str | None
+    """Why it was rejected; `None` if it was not."""
+    user_id: str | None
+    """`None` where it named an address that nobody has."""
+    sequence: int | None
+    """The user's version after it; `None` if that is no other."""
+    event: Mapping[str, Any] = field(repr=False)
+    """The whole CloudEvent."""
+
+    @classmethod
+    def read(cls, body: str) -> Answer | None:
+        """Read a message of the topic, raw or in an SNS notification; `None` if it is no answer."""
+        event = _event(body)
+        command_id, kind = event.get("causationid"), event.get("type")
+        if not isinstance(command_id, str) or not isinstance(kind, str):
+            return None
+        data = event.get("data")
+        ending, code = _ending(kind, data if isinstance(data, dict) else {})
+        user_id, sequence = event.get("subject"), str(event.get("sequence") or "")
+        return cls(
+            command_id=command_id.lower(),
+            kind=ending,
+            code=code,
+            user_id=user_id if isinstance(user_id, str) else None,
+            sequence=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
+            event=event,
+        )
+
+
+def _ending(kind: str, data: Mapping[str, object]) -> tuple[AnswerKind, str | None]:
+    if kind == CommandRejected.type:
+        return AnswerKind.REJECTED, str(data.get("code"))
+    if kind == RefreshTokenReuseDetected.type:  # goes with a rejection, and may come before it
+        return AnswerKind.REJECTED, RejectionCode.REFRESH_TOKEN_REUSED.value
+    no_effect = kind == CommandHadNoEffect.type
+    return AnswerKind.NO_EFFECT if no_effect else AnswerKind.ACCEPTED, None
+
+
+def _event(body: str) -> dict[str, Any]:
+    try:
+        event = json.loads(body)
+        if isinstance(event, dict) and "TopicArn" in event:
+            event = json.loads(event.get("Message", ""))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+class AnswerBook:
+    """Holds answers until they are asked for, and questions until they are answered.
+
+    Safe to share between threads. A command that is answered twice (SNS may repeat an event, and
+    one command may cause several) keeps its first answer.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        """Keep the last `limit` answers, and let so many commands be waited for at once."""
+        self._limit = limit
+        self._lock = Lock()
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._waiting: dict[str, list[Future[Answer]]] = {}
+
+    def tell(self, answer: Answer) -> None:
+        """Note an answer, and give it to those who wait for it."""
+        with self._lock:
+            if answer.command_id in self._answers:
+                return
+            self._answers[answer.command_id] = answer
+            if len(self._answers) > self._limit:
+                self._answers.popitem(last=False)
+            waiting = self._waiting.pop(answer.command_id, [])
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_result(answer)
+
+    def ask(self, command_id: str) -> Future[Answer]:
+        """Give the future answer of a command; it is done at once if the answer is there.
+
+        Raises:
+            UserClientError: more commands than `limit` are waited for.
+        """
+        command_id = command_id.lower()
+        future: Future[Answer] = Future()
+        with self._lock:
+            answer = self._answers.get(command_id)
+            if answer is None:
+                if len(self._waiting) >= self._limit and command_id not in self._waiting:
+                    raise UserClientError(f"more than {self._limit} commands are waited for")
+                self._waiting.setdefault(command_id, []).append(future)
+        if answer is not None:
+            future.set_result(answer)
+        return future
+
+    def forget(self, command_id: str, future: Future[Answer]) -> None:
+        """Wait no longer."""
+        command_id = command_id.lower()
+        with self._lock:
+            waiting = self._waiting.get(command_id, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(command_id, None)
