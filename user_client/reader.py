@@ -1,0 +1,237 @@
+"""Reads users for other services: who has this address, may this session go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from adapters import aws
+from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
+from domain.model import Session, User
+from domain.ports import LoadRequest, UserRepository
+from domain.tokens import same_hash
+from domain.values import EmailAddress, TokenHash, parse_id
+from user_client.read_cache import ReadCache
+from user_client.read_models import SessionCheck, SessionRefusal, UnreadableError, UserView
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+DEFAULT_TABLE: Final = "users"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UserReader:
+    """Reads the table of users, and never writes; may be shared between threads.
+
+    Every read is consistent, and of the moment, unless the caller says `cached=True`. All methods
+    raise `StoreUnavailableError` when the table does not answer (try again), `UnreadableError`
+    when what is stored cannot be read, and `InvalidValueError`, a ValueError, for an argument
+    that is no id, address or hash. See docs/reading.md.
+
+    Args:
+        table: the table's name.
+        client: of DynamoDB; by default one is made of the SDK's own settings, which raises
+            `AwsConfigurationError` when there is no region, or there are no credentials.
+        cache: where `cached=True` looks first; without one it means nothing.
+        repository: in place of table and client, as in tests: users in memory.
+        clock: gives the present time, with offset.
+    """
+
+    def __init__(
+        self,
+        table: str = DEFAULT_TABLE,
+        *,
+        client: DynamoDBClient | None = None,
+        cache: ReadCache | None = None,
+        repository: UserRepository | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._users: UserRepository = repository or DynamoDBUserRepository(
+            client or aws.client("dynamodb"), table
+        )
+        self._cache = cache
+        self._clock = clock
+
+    # --- users -----------------------------------------------------------------------------
+
+    def get(self, user_id: str, *, cached: bool = False) -> UserView | None:
+        """Read a user by id; `None`: there is none (one who was erased is there, as `erased`)."""
+        return self.get_many([user_id], cached=cached).get(parse_id(user_id))
+
+    def get_many(self, user_ids: Iterable[str], *, cached: bool = False) -> dict[str, UserView]:
+        """Read users by their ids, 100 a call; who does not exist is absent.
+
+        One who cannot be read makes it raise for all: ask for fewer to find out who.
+        """
+        wanted = list(dict.fromkeys(parse_id(each) for each in user_ids))
+        found = self._find_users(wanted) if cached else {}
+        missing = [each for each in wanted if each not in found]
+        if missing:
+            with self._reading() as read_at:
+                read = self._users.get_many(missing)
+            for user_id, user in read.items():
+                found[user_id] = UserView.of(user)
+                self._keep(user_id, found[user_id], read_at)
+        return {user_id: found[user_id] for user_id in wanted if user_id in found}
+
+    def by_email(self, email: str) -> UserView | None:
+        """Read the user who has an address, in whatever letters; never from the cache."""
+        address = EmailAddress.parse(email)
+        with self._reading() as read_at:
+            user = self._users.get_by_email(address)
+        return None if user is None else self._view(user, read_at)
+
+    # --- sessions --------------------------------------------------------------------------
+
+    def by_refresh_token(self, refresh_token_hash: str) -> SessionCheck | None:
+        """Check the session of a token, for who holds nothing but the token.
+
+        Takes the hash as commands carry it: SHA-256, 64 hexadecimal digits. `None`: no session
+        has it as its current token; the index that is asked first may lag behind the table, so
+        that of a token which is a moment old it may be that it is not found yet.
+        """
+        token = TokenHash.parse(refresh_token_hash)
+        with self._reading() as read_at:
+            user = self._users.get_by_refresh_token(token.stored)
+        if user is None:
+            return None
+        (session,) = user.sessions.values()
+        return self._check(
+            user.user_id, session.session_id, self._view(user, read_at), session, token
+        )
+
+    def check_session(
+        self,
+        user_id: str,
+        session_id: str,
+        refresh_token_hash: str | None = None,
+        *,
+        cached: bool = False,
+    ) -> SessionCheck:
+        """Say whether a session may go on, and if not, why.
+
+        With a hash (as commands carry it), the session's current token has to have it too; that
+        is never decided on what is cached.
+
+        Raises:
+            ValueError: a hash and `cached`.
+        """
+        user_id, session_id = parse_id(user_id), parse_id(session_id)
+        token = None if refresh_token_hash is None else TokenHash.parse(refresh_token_hash)
+        if cached and token is not None:
+            raise ValueError("a refresh token is not checked against what is cached")
+        if cached and (check := self._check_in_cache(user_id, session_id)):
+            return check
+        with self._reading() as read_at:
+            snapshot = self._users.load(LoadRequest(sessions={(user_id, session_id)}))
+        if snapshot.unreadable:
+            raise UnreadableError("the user's item, or the session's, cannot be read")
+        user = snapshot.users.get(user_id)
+        session = None if user is None else user.sessions.get(session_id)
+        view = None if user is None else self._view(user, read_at)
+        if view is not None and session is not None:
+            self._keep((user_id, session_id), (view.version, session), read_at)
+        return self._check(user_id, session_id, view, session, token)
+
+    def session_is_good(self, user_id: str, session_id: str, *, cached: bool = False) -> bool:
+        """Tell whether a session may go on."""
+        return self.check_session(user_id, session_id, cached=cached).good
+
+    def _check(
+        self,
+        user_id: str,
+        session_id: str,
+        user: UserView | None,
+        session: Session | None,
+        token: TokenHash | None,
+    ) -> SessionCheck:
+        refusal = why_not(user, session, token, self._clock())
+        expires_at = None if session is None else session.expires_at
+        return SessionCheck(refusal, user_id, session_id, expires_at, user)
+
+    # --- the cache -------------------------------------------------------------------------
+
+    def forget(self, user_id: str) -> None:
+        """Let the cache answer nothing more of a user, nor of the user's sessions.
+
+        For a subscriber to the events: a ban, a logout is then known as soon as its event is.
+        """
+        if self._cache is not None:
+            self._cache.forget(parse_id(user_id))
+
+    def _find_users(self, user_ids: Iterable[str]) -> dict[str, UserView]:
+        if self._cache is None:
+            return {}
+        asked = {user_id: self._cache.find(user_id) for user_id in user_ids}
+        found = {user_id: view for user_id, view in asked.items() if view is not None}
+        self._cache.count(hits=len(found), misses=len(asked) - len(found))
+        return found
+
+    def _check_in_cache(self, user_id: str, session_id: str) -> SessionCheck | None:
+        """Check on what is cached; give the check only if it is good.
+
+        A no is always read anew: else a session could not go on that has just begun.
+        """
+        if self._cache is None:
+            return None
+        user = self._cache.find(user_id)
+        version, session = self._cache.find((user_id, session_id)) or (None, None)
+        # whatever happens to a session is a version of its user, so with the user's version
+        # the same, the session is as it was
+        known = user is not None and user.version == version
+        check = self._check(user_id, session_id, user, session, None) if known else None
+        self._cache.count(hits=1 if check else 0, misses=0 if check else 1)
+        return check
+
+    def _view(self, user: User, read_at: float) -> UserView:
+        view = UserView.of(user)
+        self._keep(view.user_id, view, read_at)
+        return view
+
+    def _keep(self, key: object, value: object, read_at: float) -> None:
+        if self._cache is not None:
+            self._cache.keep(key, value, read_at)
+
+    @contextmanager
+    def _reading(self) -> Iterator[float]:
+        """Translate what a read raises; gives the cache's time at its start."""
+        try:
+            yield 0.0 if self._cache is None else self._cache.now()
+        except MalformedItemError as error:
+            raise UnreadableError(str(error)) from error
+
+
+def why_not(
+    user: UserView | None, session: Session | None, token: TokenHash | None, now: datetime
+) -> SessionRefusal | None:
+    """Say why a session may not go on; `None`: it may."""
+    if user is None:
+        return SessionRefusal.USER_NOT_FOUND
+    shut_out = (
+        (user.erased, SessionRefusal.USER_ERASED),
+        (user.is_banned(now), SessionRefusal.USER_BANNED),
+        (user.deactivated, SessionRefusal.USER_DEACTIVATED),
+    )
+    for applies, refusal in shut_out:
+        if applies:
+            return refusal
+    if session is None:
+        return SessionRefusal.SESSION_NOT_FOUND
+    if session.is_over(user.session_epoch, now):
+        expired = session.expires_at <= now
+        return SessionRefusal.SESSION_EXPIRED if expired else SessionRefusal.SESSION_ENDED
+    return None if token is None else _why_not_token(session, token)
+
+
+def _why_not_token(session: Session, token: TokenHash) -> SessionRefusal | None:
+    if same_hash(session.refresh_token_hash, token):
+        return None
+    if session.has_used(token):
+        return SessionRefusal.REFRESH_TOKEN_REUSED
+    return SessionRefusal.REFRESH_TOKEN_UNKNOWN
