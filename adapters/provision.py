@@ -75,29 +75,41 @@ def provision(
 # --- queues --------------------------------------------------------------------------------
 
 
+def queue_attributes(
+    resources: Resources, name: str, dead_letter_arn: str | None
+) -> dict[str, str]:
+    """Give what a queue's attributes should be; those of the dead-letter queue without an ARN."""
+    wanted = {"MessageRetentionPeriod": str(RETENTION)}
+    if dead_letter_arn is not None:
+        wanted["VisibilityTimeout"] = str(resources.visibility_timeout)
+        wanted["RedrivePolicy"] = json.dumps(
+            {"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": resources.max_receives}
+        )
+    if name.endswith(FIFO_SUFFIX):
+        wanted["FifoQueue"] = "true"
+    return wanted
+
+
+def queue_differences(stored: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Name the attributes that are otherwise than they should be."""
+    return [
+        attribute
+        for attribute, value in wanted.items()
+        if _comparable(attribute, stored.get(attribute)) != _comparable(attribute, value)
+    ]
+
+
 def _provision_queues(sqs: SQSClient, resources: Resources) -> dict[str, str]:
     name = resources.dead_letter_queue
-    lifetime = {"MessageRetentionPeriod": str(RETENTION)}
-    urls = {name: _provision_queue(sqs, name, lifetime)}
+    urls = {name: _provision_queue(sqs, name, queue_attributes(resources, name, None))}
     answer = sqs.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])
-    attributes = lifetime | {
-        "VisibilityTimeout": str(resources.visibility_timeout),
-        "RedrivePolicy": json.dumps(
-            {
-                "deadLetterTargetArn": answer["Attributes"]["QueueArn"],
-                "maxReceiveCount": resources.max_receives,
-            }
-        ),
-    }
+    arn = answer["Attributes"]["QueueArn"]
     for name in resources.command_queues:
-        urls[name] = _provision_queue(sqs, name, attributes)
+        urls[name] = _provision_queue(sqs, name, queue_attributes(resources, name, arn))
     return urls
 
 
-def _provision_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -> str:
-    wanted = dict(attributes)
-    if name.endswith(FIFO_SUFFIX):
-        wanted["FifoQueue"] = "true"
+def _provision_queue(sqs: SQSClient, name: str, wanted: Mapping[str, str]) -> str:
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as error:
@@ -106,9 +118,8 @@ def _provision_queue(sqs: SQSClient, name: str, attributes: Mapping[str, str]) -
         url = _create_queue(sqs, name, wanted)
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     stored: dict[str, str] = dict(answer["Attributes"].items())
-    for attribute, value in wanted.items():
-        if _comparable(attribute, stored.get(attribute)) != _comparable(attribute, value):
-            raise ResourceMismatchError("queue", name, attribute)
+    for difference in queue_differences(stored, wanted):
+        raise ResourceMismatchError("queue", name, difference)
     return url
 
 

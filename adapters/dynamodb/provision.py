@@ -13,7 +13,10 @@ from adapters.errors import ResourceMismatchError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+    from mypy_boto3_dynamodb.type_defs import (
+        TableDescriptionTypeDef,
+        TimeToLiveDescriptionTypeDef,
+    )
 
 WAIT_SECONDS: Final = 60
 POLL_SECONDS: Final = 1
@@ -56,23 +59,19 @@ def provision_table(client: DynamoDBClient, name: str, *, protected: bool = Fals
         WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": WAIT_SECONDS // POLL_SECONDS},
     )
     description = client.describe_table(TableName=name)["Table"]
-    _check(name, description)
+    for difference in table_differences(description):
+        raise ResourceMismatchError("table", name, difference)
     _provision_ttl(client, name)
     if protected:
         _protect(client, name)
     return description.get("TableArn", "")
 
 
-def _check(name: str, description: TableDescriptionTypeDef) -> None:
-    if _sorted_keys(description.get("KeySchema")) != _sorted_keys(KEYS):
-        raise ResourceMismatchError("table", name, "primary key")
+def table_differences(description: TableDescriptionTypeDef) -> list[str]:
+    """Name what is otherwise in a table's description than this worker needs it."""
     types = {
         a["AttributeName"]: a["AttributeType"] for a in description.get("AttributeDefinitions", [])
     }
-    if any(types.get(a["AttributeName"]) != a["AttributeType"] for a in ATTRIBUTES):
-        raise ResourceMismatchError("table", name, "type of a key")
-    if description.get("BillingModeSummary", {}).get("BillingMode") != ON_DEMAND:
-        raise ResourceMismatchError("table", name, "billing mode")
     indexes = {
         index.get("IndexName"): (
             _sorted_keys(index.get("KeySchema")),
@@ -80,8 +79,23 @@ def _check(name: str, description: TableDescriptionTypeDef) -> None:
         )
         for index in description.get("GlobalSecondaryIndexes", [])
     }
-    if indexes.get(table.REFRESH_TOKEN_INDEX) != (_sorted_keys(INDEX["KeySchema"]), "KEYS_ONLY"):
-        raise ResourceMismatchError("table", name, f"index {table.REFRESH_TOKEN_INDEX}")
+    as_needed = {
+        "primary key": _sorted_keys(description.get("KeySchema")) == _sorted_keys(KEYS),
+        "type of a key": all(
+            types.get(a["AttributeName"]) == a["AttributeType"] for a in ATTRIBUTES
+        ),
+        "billing mode": description.get("BillingModeSummary", {}).get("BillingMode") == ON_DEMAND,
+        f"index {table.REFRESH_TOKEN_INDEX}": indexes.get(table.REFRESH_TOKEN_INDEX)
+        == (_sorted_keys(INDEX["KeySchema"]), "KEYS_ONLY"),
+    }
+    return [name for name, fits in as_needed.items() if not fits]
+
+
+def expires_by(description: TimeToLiveDescriptionTypeDef) -> str | None:
+    """Give the attribute that a table's items expire by; `None` if they do not."""
+    if description.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
+        return description.get("AttributeName")
+    return None
 
 
 def _sorted_keys(schema: Any) -> list[tuple[str, str]]:
@@ -90,8 +104,9 @@ def _sorted_keys(schema: Any) -> list[tuple[str, str]]:
 
 def _provision_ttl(client: DynamoDBClient, name: str) -> None:
     answer = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-    if answer.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
-        if answer.get("AttributeName") != table.TTL_ATTRIBUTE:
+    attribute = expires_by(answer)
+    if attribute is not None:
+        if attribute != table.TTL_ATTRIBUTE:
             raise ResourceMismatchError("table", name, "time to live")
         return
     client.update_time_to_live(

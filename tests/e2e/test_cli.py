@@ -84,7 +84,9 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
     """A missing resource is an exit code of its own, with its name and the remedy."""
     before = cli.run("status")
     assert before.code == 3
-    assert all(name in before.out for name in cli.environment.values())
+    names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
+    assert len(names) == 4
+    assert all(name in before.out and name in complaint(before) for name in names)
     assert "user-worker provision" in complaint(before)
     cli.run("provision")
     after = cli.run("status", "--json")
@@ -103,13 +105,20 @@ def test_what_waits_is_counted(ready: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "events"]
+    ("line", "variable"),
+    [
+        ("send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "COMMAND_QUEUE"),
+        ("events", "EVENTS_TOPIC"),
+    ],
 )
-def test_without_the_queue_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
-    """A queue that is not there is one line with its name."""
+def test_without_queue_or_topic_it_is_said_how_to_make_it(
+    cli: CommandLine, line: str, variable: str
+) -> None:
+    """What is not there is one line with its name and its setting."""
     done = cli.run(*line.split())
     assert done.code == 3
-    assert f"no queue {cli.environment['USER_WORKER_COMMAND_QUEUE']}" in complaint(done)
+    assert f" {cli.environment[f'USER_WORKER_{variable}']} in region" in complaint(done)
+    assert f"USER_WORKER_{variable}" in complaint(done)
     assert "user-worker provision" in complaint(done)
 
 

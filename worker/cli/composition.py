@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import client
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from adapters.sns import TopicMissingError, topic_arn
 from worker.cli.errors import CliError, UsageError, missing, no_region
 from worker.settings import PREFIX, Settings, load_settings
 
@@ -101,20 +102,23 @@ class Aws:
         """The topic of events; a name is one in the account and region of the command queue.
 
         Raises:
-            CliError: the topic, or the command queue, does not exist.
+            CliError: the topic does not exist.
         """
         name = self.settings.events_topic
-        arn = name if name.startswith("arn:") else self._topic_beside_the_queue(name)
         try:
+            arn = name if name.startswith("arn:") else self._topic_beside_the_queue(name)
             self.sns.get_topic_attributes(TopicArn=arn)
-        except self.sns.exceptions.NotFoundException as error:
+        except (self.sns.exceptions.NotFoundException, TopicMissingError) as error:
             raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
         return arn
 
     def _topic_beside_the_queue(self, name: str) -> str:
-        queue_arn = self.sqs.get_queue_attributes(
-            QueueUrl=self.command_queue_url, AttributeNames=["QueueArn"]
-        )["Attributes"]["QueueArn"]
+        try:
+            url = self.command_queue_url
+        except CliError:  # there is no queue to learn the account from
+            return topic_arn(self.sns, name)
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        queue_arn = answer["Attributes"]["QueueArn"]
         partition, _, region, account = queue_arn.split(":")[1:5]
         return f"arn:{partition}:sns:{region}:{account}:{name}"
 

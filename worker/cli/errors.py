@@ -32,6 +32,8 @@ class CliError(Exception):
         self, problem: str, advice: str = "", code: ExitCode = ExitCode.ENVIRONMENT
     ) -> None:
         super().__init__(f"{problem}; {advice}" if advice else problem)
+        self.problem = problem
+        self.advice = advice
         self.code = code
 
 

@@ -55,8 +55,6 @@ def gather(aws: composition.Aws) -> dict[str, Any]:
         "table": f"table {settings.table}",
     }
     found["missing"] = [name for key, name in names.items() if found[key] is None]
-    if found["topic"] is None and found["command_queue"] is None:
-        found["missing"].remove(names["topic"])  # it is looked for where the queue is
     if found["table"] is not None and not in_memory:
         found["outbox"] = _outbox(aws.outbox.status())
     found["names"] = names

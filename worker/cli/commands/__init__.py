@@ -1,6 +1,6 @@
 """What can be typed: names, options and help. The work is elsewhere, and imported when done.
 
-The order of the imports is that of the help.
+The order of the imports is that of the help, in which each module has a panel.
 """
 
 # ruff: noqa: I001
@@ -11,3 +11,8 @@ from worker.cli.commands.base import app as app
 from worker.cli.commands import running as running
 from worker.cli.commands import messages as messages
 from worker.cli.commands import operating as operating
+from worker.cli.commands import contracts as contracts
+
+PANELS = {running.__name__: "Run", messages.__name__: "Send and see"}
+for _command in app.registered_commands:
+    _command.rich_help_panel = PANELS.get(getattr(_command.callback, "__module__", ""), "Operate")

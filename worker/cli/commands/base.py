@@ -9,17 +9,17 @@ import typer
 
 app = typer.Typer(
     name="user-worker",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="[bold]Start here:[/bold]  user-worker dev --samples",
+    epilog="[bold]Start here:[/bold]  user-worker dev --samples   "
+    "[bold]Stuck:[/bold]  user-worker doctor",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, a line each, for programs.")]
-User = Annotated[str | None, typer.Option("--user", help="The user's id (UUID).")]
+User = Annotated[str | None, typer.Option("--user", metavar="UUID", help="The user's id.")]
 Wait = Annotated[
     float | None,
     typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="Wait for the outcome."),
@@ -38,8 +38,27 @@ class Pool(StrEnum):
     SOLO = "solo"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import platform
+        from importlib.metadata import version
+
+        celery = version("celery")
+        typer.echo(
+            f"user-worker {version('user-worker')} "
+            f"(Python {platform.python_version()}, Celery {celery})"
+        )
+        raise typer.Exit
+
+
 @app.callback()
 def main(
+    version: Annotated[  # noqa: ARG001 - its callback has done it
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and end."
+        ),
+    ] = False,
     debug: Annotated[
         bool,
         typer.Option("--debug", envvar="USER_WORKER_DEBUG", help="Show where an error comes from."),
@@ -47,8 +66,10 @@ def main(
 ) -> None:
     """Keep users: commands in by SQS, events out by SNS.
 
-    AWS is found by the SDK's own variables (AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_PROFILE,
-    ...), the worker's settings are USER_WORKER_...; `user-worker COMMAND --help` has examples.
+    \b
+    AWS is found by the SDK's own variables: AWS_DEFAULT_REGION, AWS_PROFILE,
+    AWS_ENDPOINT_URL, ... The worker's settings are USER_WORKER_...
+    `user-worker COMMAND --help` has examples.
     """
     if debug:
         import os

@@ -7,41 +7,60 @@ from typing import Annotated
 import typer
 
 from worker.cli.commands.base import EXIT_CODES, Json, User, Wait, app
+from worker.cli.completing import categories, command_names
 
 
 @app.command(epilog=EXIT_CODES)
 def send(
     command: Annotated[
         str | None,
-        typer.Argument(help="RegisterUser, or biome.user.RegisterUser.v1; - reads standard input."),
+        typer.Argument(
+            metavar="COMMAND|-",
+            help="RegisterUser, or biome.user.RegisterUser.v1; - reads standard input.",
+            autocompletion=command_names,
+        ),
     ] = None,
     pairs: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The command's fields.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The command's fields.")
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="The fields as a JSON object.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="JSON", help="The fields as a JSON object.")
+    ] = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", "-f", help="JSON, a JSON array or JSON lines; - is standard input."),
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="PATH",
+            help="JSON, a JSON array or JSON lines; - is standard input.",
+        ),
     ] = None,
     user: User = None,
     command_id: Annotated[
-        str | None, typer.Option("--id", help="The command's id (UUID); a new one if left out.")
+        str | None,
+        typer.Option("--id", metavar="UUID", help="The command's id; a new one if left out."),
     ] = None,
     correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", help="Goes into the command's events.")
+        str | None,
+        typer.Option("--correlation-id", metavar="TEXT", help="Goes into the command's events."),
     ] = None,
     expected_version: Annotated[
         int | None,
-        typer.Option("--expected-version", min=0, help="Reject if the user's version differs."),
+        typer.Option(
+            "--expected-version", min=0, metavar="N", help="Reject if the user's version differs."
+        ),
     ] = None,
-    actor: Annotated[str | None, typer.Option("--actor", help="Who asks for it.")] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="TEXT", help="Who asks for it.")
+    ] = None,
     source: Annotated[
-        str, typer.Option("--source", help="Where it comes from (a URI reference).")
+        str, typer.Option("--source", metavar="URI", help="Where it comes from (a URI reference).")
     ] = "/user-worker/cli",
     group: Annotated[
         str | None,
         typer.Option(
             "--group",
+            metavar="TEXT",
             help="The message group. FIFO: what keeps its order (default: the user). "
             "Standard: who shares the queue fairly (default: none).",
         ),
@@ -49,7 +68,7 @@ def send(
     wait: Wait = None,
     as_json: Json = False,
 ) -> int:
-    """Send commands to the queue, checked before the first one leaves.
+    """Send commands to the queue, checked before the first leaves.
 
     Prints their ids, a line each, or with --wait how they ended.
 
@@ -62,7 +81,9 @@ def send(
       user-worker send --file commands.jsonl
       echo '{"type": "UnbanUser", "user_id": "UUID"}' | user-worker send -
 
-    A line of such a file is {"type", "data", "id"?, "user_id"?} or a whole CloudEvent.
+    \b
+    A line of such a file is {"type", "data", "id"?, "user_id"?}
+    or a whole CloudEvent.
     """
     from worker.cli.send import SendOptions, send_commands
 
@@ -92,9 +113,15 @@ def send(
 def events(
     category: Annotated[
         str | None,
-        typer.Option(help="Only this category: registration, profile, email, ..., command."),
+        typer.Option(
+            metavar="NAME",
+            help="Only this category: registration, profile, email, ..., command.",
+            autocompletion=categories,
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after so many events.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Follow what comes out of the topic, until Ctrl-C.
@@ -120,8 +147,8 @@ def outcome(
 ) -> int:
     """Show how a command ended.
 
-    Without --user it finds those that named no user: a registration, or a password reset by
-    e-mail address.
+    Without --user it finds those that named no user: a registration, or a
+    password reset by e-mail address.
 
     \b
     [bold]Examples[/bold]

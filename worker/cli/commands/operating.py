@@ -7,7 +7,9 @@ from worker.cli.commands.base import EXIT_CODES, Json, app
 
 @app.command(epilog=EXIT_CODES)
 def status(as_json: Json = False) -> int:
-    """Show queues, dead letters, outbox, table and topic; 3 if something is missing.
+    """Show what waits, what is dead, and whether all is there.
+
+    The exit code is 3 if something is missing; `user-worker doctor` looks closer.
 
     \b
     [bold]Examples[/bold]

@@ -23,18 +23,23 @@ def dev(
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port of the embedded AWS (default: a free one)."),
+        typer.Option(
+            min=1, max=65535, metavar="PORT", help="Port of the embedded AWS (default: a free one)."
+        ),
     ] = None,
     pool: Annotated[Pool, typer.Option(help="Celery's pool.")] = Pool.THREADS,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Batches at a time.")] = 2,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Batches at a time.")
+    ] = 2,
     timeout: Annotated[
-        float, typer.Option(min=1, max=600, help="Seconds that --once may take.")
+        float, typer.Option(min=1, max=600, metavar="SECONDS", help="Seconds that --once may take.")
     ] = 60.0,
 ) -> int:
-    """Run everything here: an AWS, its resources, a worker, and a live view of the events.
+    """Run it all here: an AWS, its resources, a worker, live events.
 
-    Uses the AWS of AWS_ENDPOINT_URL if that is set, such as LocalStack, and else one embedded
-    in this program that forgets everything when it ends. Ctrl-C ends it all.
+    Uses the AWS of AWS_ENDPOINT_URL if that is set, such as LocalStack, and
+    else one embedded in this program that forgets everything when it ends.
+    Ctrl-C ends it all.
 
     \b
     [bold]Examples[/bold]
@@ -59,9 +64,9 @@ def dev(
 
 @app.command(epilog=EXIT_CODES)
 def provision(as_json: Json = False) -> int:
-    """Make the table, the queues and the topic for development; what is there already stays.
+    """Make table, queues and topic for development.
 
-    Refused when USER_WORKER_ENV is prod.
+    What is there already stays. Refused when USER_WORKER_ENV is prod.
 
     \b
     [bold]Examples[/bold]
@@ -72,14 +77,17 @@ def provision(as_json: Json = False) -> int:
     return provision_resources(as_json=as_json)
 
 
-@app.command(epilog="The exit code is Celery's.")
+@app.command(
+    epilog="[bold]Exit codes:[/bold] Celery's; 2 or 3, as of the others, if it cannot start."
+)
 def run(
     celery_args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- CELERY ARGS...]", help="Go to `celery worker` as they are."),
+        typer.Argument(metavar="-- CELERY ARGS", help="Go to `celery worker` as they are."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, help="Batches at a time.")
+        int | None,
+        typer.Option("--concurrency", "-c", min=1, metavar="N", help="Batches at a time."),
     ] = None,
     pool: Annotated[
         Pool | None,
