@@ -17,6 +17,7 @@ from typing import Any, Final
 import pytest
 from botocore.client import BaseClient
 
+from adapters.direct.call import _DirectCall
 from domain.events import EVENTS
 from tests import canaries
 
@@ -152,6 +153,7 @@ def check_event(body: str) -> None:
 def _listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Listen to captured outputs and AWS calls of all tests, and to workers' logs at the end."""
     read, call = pytest.CaptureFixture.readouterr, BaseClient._make_api_call  # type: ignore[attr-defined]
+    direct = _DirectCall.__call__  # which goes past the former
 
     def heard_read(self: pytest.CaptureFixture[str]) -> Any:
         captured = read(self)
@@ -164,7 +166,13 @@ def _listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         check_call(operation_name, api_params, answer)
         return answer
 
+    def heard_direct(self: Any, **parameters: Any) -> Any:
+        answer = direct(self, **parameters)
+        check_call(self._operation.name, parameters, answer)
+        return answer
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_DirectCall, "__call__", heard_direct)
         patch.setattr(pytest.CaptureFixture, "readouterr", heard_read)
         patch.setattr(BaseClient, "_make_api_call", heard_call)
         yield

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from adapters import aws
 from tests import canaries
 from tests.builders import PASSWORD, email, token
 from tests.emitted import (
@@ -23,6 +24,7 @@ from tests.emitted import (
     nothing_personal,
     pytest_runtest_makereport,
 )
+from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
 
 ADDRESS = email("ada").value
 CREDENTIALS = [
@@ -129,6 +131,20 @@ def test_every_call_of_an_sdk_client_is_heard() -> None:
         with pytest.raises(LeakError):
             client.receive_message(QueueUrl="http://127.0.0.1:9/q")
     client.close()
+
+
+def test_a_call_that_botocore_does_not_make_is_heard_too() -> None:
+    """The worker's clients make most of theirs without it."""
+    client: Any = aws.client("sns")
+    _, _, clean = CALLS["PublishBatch"]
+    entry = {"Id": "0", "Message": event("LoginFailed", email=ADDRESS)}
+    with scripted_aws("PublishBatch") as sent:
+        client.publish_batch(**clean)
+        client.publish_batch(**clean)
+        client.meta.events.register("before-sign", lambda **_: pytest.fail("botocore made it"))
+        with pytest.raises(LeakError):
+            client.publish_batch(**{**clean, "PublishBatchRequestEntries": [entry]})
+    assert len(sent.requests) == 3
 
 
 @pytest.mark.parametrize(
