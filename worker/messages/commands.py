@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
@@ -193,8 +193,12 @@ def command_data(command: Command) -> dict[str, Any]:
 
 
 @cache
-def _fields(command: type[Command]) -> tuple[str, ...]:
+def _fields_of(command: Hashable) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(command))  # type: ignore[arg-type]
+
+
+def _fields(command: type[Command]) -> tuple[str, ...]:
+    return _fields_of(command)  # type: ignore[arg-type]  # mypy looks at the instances' hash
 
 
 _SENDABLE = COMMANDS.keys() | FORMER_COMMANDS.keys()

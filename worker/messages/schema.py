@@ -27,7 +27,7 @@ _UUID = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
 _TIME = {"type": "string", "format": "date-time"}
 _EMAIL = {"type": "string", "format": "email", "maxLength": MAX_ADDRESS}
 _ROLE = {"type": "string", "pattern": ROLE_PATTERN}
-_EVENT_TEXTS = {
+_EVENT_TEXTS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(PERSONAL_FIELDS, _EMAIL),
     "role": _ROLE,
     "roles": _ROLE,
