@@ -1,0 +1,1 @@
+"""Many users at once: `user-worker import`; and all of one user: `user-worker export`."""

@@ -1,0 +1,218 @@
+"""`user-worker import`: a file of commands to the queue, all of it checked first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.sending import QueueMessage
+from worker.cli import composition, output
+from worker.cli.bulk.checking import Checked, check_rows
+from worker.cli.bulk.columns import Columns
+from worker.cli.bulk.dispatch import Dispatcher, Parcel
+from worker.cli.bulk.journal import Journal, Plan
+from worker.cli.bulk.records import FileFormat, format_of, parse_delimiter, sniffed_delimiter
+from worker.cli.bulk.rows import Identity, RowReader
+from worker.cli.bulk.source import SourceFile
+from worker.cli.bulk.telling import complaints, progress
+from worker.cli.command_input import command_class
+from worker.cli.errors import CliError, ExitCode, UsageError
+from worker.cli.explaining import explain
+from worker.cli.stopping import stop_on_signals
+from worker.messages import MessageParser
+from worker.messages.encoding import canonical
+
+JOURNAL_SUFFIX = ".progress.jsonl"
+_MAX_ID = 128  # characters, of a correlation id
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What was typed."""
+
+    file: str
+    command: str
+    mapping: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+    defaults: Sequence[str] = ()
+    file_format: str | None = None
+    delimiter: str | None = None
+    import_id: str | None = None
+    source: str = "/user-worker/import"
+    group: str | None = None
+    journal: str | None = None
+    errors: str | None = None
+    rate: float | None = None
+    dry_run: bool = False
+    skip_bad: bool = False
+    as_json: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many rows there are, and what became of them."""
+
+    import_id: str
+    rows: int = 0
+    bad: int = 0
+    sent_before: int = 0
+    sent: int = 0
+
+    @property
+    def to_send(self) -> int:
+        """How many may be sent at all."""
+        return self.rows - self.bad
+
+
+def import_file(options: ImportOptions) -> int:
+    """Check the file, send it, and tell; give the exit code."""
+    aws = composition.aws()
+    with closing(SourceFile(options.file)) as source:
+        reader, identity = _reader(options, source, MessageParser(aws.settings.roles))
+        tally = Tally(identity.correlation_id)
+        if options.dry_run:
+            _check(options, reader, tally)
+            return _report(options, tally, "checked")
+        plan = Plan(source.digest(), _digest_of(options), aws.command_queue_url)
+        journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
+        journal.load()  # before the work of the check: it may be another's
+        checked = _check(options, reader, tally)
+        source.require_unchanged()
+        dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
+        with closing(journal), stop_on_signals():
+            journal.open()
+            _send(options, _Sending(reader, checked, journal, dispatcher), tally)
+        return _report(options, tally, f"sent to {aws.settings.command_queue}")
+
+
+# --- the file and its columns ---
+
+
+def _reader(
+    options: ImportOptions, source: SourceFile, parser: MessageParser
+) -> tuple[RowReader, Identity]:
+    file_format = FileFormat(options.file_format or format_of(source))
+    if options.delimiter is not None:
+        delimiter = parse_delimiter(options.delimiter)
+    else:
+        delimiter = sniffed_delimiter(source) if file_format is FileFormat.CSV else ","
+    mapping: dict[str, str | None] = dict(_pairs(options.mapping, "--map COLUMN=FIELD"))
+    columns = Columns(
+        command_class(options.command),
+        {name: field or None for name, field in mapping.items()} | dict.fromkeys(options.ignored),
+        dict(_pairs(options.defaults, "--set FIELD=VALUE")),
+    )
+    identity = _identity(options, source)
+    return RowReader(source, file_format, delimiter, columns, identity, parser), identity
+
+
+def _identity(options: ImportOptions, source: SourceFile) -> Identity:
+    if options.import_id is None:
+        return Identity(source.digest(), named=False, source=options.source)
+    if not 1 <= len(options.import_id) <= _MAX_ID or not options.import_id.isprintable():
+        raise UsageError(f"--import-id must have 1 to {_MAX_ID} printable characters")
+    return Identity(options.import_id, named=True, source=options.source)
+
+
+def _pairs(words: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"write it as {form}", "quote what has blanks")
+        yield name, value.strip()
+
+
+def _digest_of(options: ImportOptions) -> str:
+    """Hash the options that decide what a row asks for: a journal is of one such choice."""
+    chosen = asdict(options)
+    names = ("command", "mapping", "ignored", "defaults", "file_format", "delimiter", "import_id")
+    return sha256(canonical([chosen[name] for name in names]).encode()).hexdigest()
+
+
+# --- the two passes ---
+
+
+def _check(options: ImportOptions, reader: RowReader, tally: Tally) -> Checked:
+    """Check all rows.
+
+    Raises:
+        UsageError: there are bad ones, and they are not to be left out.
+    """
+    with stop_on_signals(), complaints(options.file, options.errors) as tell:
+        checked = check_rows(reader, tell)
+    tally.rows, tally.bad = checked.rows, checked.bad
+    if not checked.rows:
+        raise UsageError(f"{options.file} holds no row", "write one a line, below the header")
+    if checked.bad and not options.skip_bad:
+        raise UsageError(
+            f"{checked.bad} of {checked.rows} rows are bad; nothing was sent",
+            "correct them, or leave them out with --skip-bad",
+        )
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """What the second pass works with."""
+
+    reader: RowReader
+    checked: Checked
+    journal: Journal
+    dispatcher: Dispatcher
+
+
+def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
+    tally.sent_before = sum(work.journal.sent)
+
+    def parcels() -> Iterator[Parcel]:
+        for row in work.reader:
+            if row.outgoing is None or not work.checked.may_be_sent(row.number):
+                continue
+            if not work.journal.has(row.number):
+                own = row.outgoing.group if work.dispatcher.fifo else None
+                yield Parcel(row.number, QueueMessage(row.outgoing.body, options.group or own))
+
+    with progress("sent", tally.to_send) as advance:
+        advance(tally.sent_before)
+
+        def acknowledge(rows: list[int]) -> None:
+            tally.sent += len(rows)
+            advance(len(rows))
+            work.journal.record(rows)
+
+        try:
+            work.dispatcher.send(parcels(), acknowledge)
+        except KeyboardInterrupt:
+            output.stderr().print(f"stopped: {_so_far(tally)}", markup=False)
+            raise
+        except (CliError, ClientError, BotoCoreError) as error:
+            known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
+            raise CliError(f"{known}; {_so_far(tally)}", code=known.code) from error
+
+
+def _so_far(tally: Tally) -> str:
+    done = tally.sent_before + tally.sent
+    return f"{done} of {tally.to_send} rows are sent; run the same command again to go on"
+
+
+def _report(options: ImportOptions, tally: Tally, done: str) -> int:
+    if options.as_json:
+        sys.stdout.write(output.json_line(asdict(tally)) + "\n")
+        return ExitCode.OK
+    parts = [f"{tally.to_send if options.dry_run else tally.sent} rows {done}"]
+    if tally.sent_before:
+        parts.append(f"{tally.sent_before} were sent before")
+    if tally.bad:
+        parts.append(f"{tally.bad} bad ones left out")
+    sys.stdout.write(", ".join(parts) + "\n")
+    if not options.dry_run:
+        output.stderr().print(
+            f"their events have correlationid {tally.import_id}", style="dim", markup=False
+        )
+    return ExitCode.OK

@@ -1,0 +1,126 @@
+"""What an import tells while it works: bad rows, and how far it has come."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from worker.cli import output
+from worker.cli.bulk.records import Problem
+from worker.cli.errors import CliError, UsageError
+
+SHOWN = 20
+"""Problems that the terminal shows; a file gets them all."""
+LINE_EVERY = 10.0
+"""Seconds between two lines of progress, where there is no terminal for a bar."""
+
+
+class Complaints:
+    """Shows the first problems, counts the others, and writes all to a file if there is one."""
+
+    def __init__(self, file: str, errors: TextIO | None, *, as_csv: bool) -> None:
+        """Tell of `file`; `errors` takes a line for each problem, in CSV or JSON."""
+        self._file = file
+        self._errors = errors
+        self._rows = csv.writer(errors) if errors is not None and as_csv else None
+        self._console = output.stderr()
+        self._count = 0
+        if self._rows is not None:
+            self._rows.writerow(("line", "field", "rule"))
+
+    def __call__(self, problem: Problem) -> None:
+        """Take one."""
+        self._count += 1
+        if self._count <= SHOWN:
+            field = f"{problem.field}: " if problem.field else ""
+            text = f"{self._file}, line {problem.line}: {field}{problem.rule}"
+            self._console.print(output.printable(text), markup=False)
+        facts = {"line": problem.line, "field": problem.field or None, "rule": problem.rule}
+        if self._rows is not None:
+            self._rows.writerow((problem.line, problem.field, problem.rule))
+        elif self._errors is not None:
+            self._errors.write(output.json_line(facts) + "\n")
+
+    def end(self, name: str | None) -> None:
+        """Say how many were not shown, and where they are."""
+        if self._count > SHOWN:
+            where = f"all are in {name}" if name else "--errors FILE writes all to a file"
+            self._console.print(f"and {self._count - SHOWN} problems more; {where}", markup=False)
+
+
+@contextmanager
+def complaints(file: str, errors: str | None) -> Iterator[Complaints]:
+    """Take problems with `file`, and write all to the file named `errors`: CSV or JSON lines.
+
+    Raises:
+        UsageError: it is the imported file itself.
+        CliError: it cannot be written.
+    """
+    if errors is None:
+        teller = Complaints(file, None, as_csv=False)
+        yield teller
+        teller.end(None)
+        return
+    path = Path(errors)
+    if path.exists() and path.samefile(file):
+        raise UsageError("--errors is the file that is imported", "give another")
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            teller = Complaints(file, stream, as_csv=path.suffix.lower() == ".csv")
+            yield teller
+            teller.end(errors)
+    except OSError as error:
+        raise CliError(f"cannot write {errors}: {error.strerror}", "give another place") from error
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show how much of `total` is done: a bar on a terminal, a line now and then elsewhere.
+
+    Gives what is to be told how many more are done.
+    """
+    console = output.stderr()
+    if not console.is_terminal:
+        yield _lines(console, what, total)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.update(task, advance=more)
+
+
+def _lines(
+    console: Console, what: str, total: int, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int], object]:
+    done, told = 0, clock()
+
+    def tell(more: int) -> None:
+        nonlocal done, told
+        done += more
+        if clock() - told >= LINE_EVERY:
+            told = clock()
+            console.print(f"{what}: {done} of {total}")
+
+    return tell
