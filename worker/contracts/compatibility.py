@@ -211,7 +211,7 @@ def _properties(old: Schema, new: Schema, path: str) -> Iterator[Change]:
             yield from compare(schema, after[name], _join(path, name))
         else:  # refused where fields are closed, and missed by whoever reads it
             yield Change(_join(path, name), Effect.EITHER, "is gone")
-    for name in after.keys() - before.keys():
+    for name in sorted(after.keys() - before.keys()):
         yield Change(_join(path, name), Effect.WIDER, "is new", is_new_field=True)
 
 
