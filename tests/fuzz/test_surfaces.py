@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests import canaries
+from tests.fuzz.__main__ import ROOT
 from tests.fuzz.__main__ import SURFACES as NAMES
 from tests.fuzz.bodies import in_base64, seeds
 from tests.fuzz.surfaces import SURFACES
@@ -36,6 +39,14 @@ def test_the_seeds_are_valid_messages(number: int) -> None:
 def test_the_fuzzer_knows_every_surface() -> None:
     """It names them itself, since the code has to be imported under its eyes."""
     assert set(NAMES) == set(SURFACES)
+
+
+def test_the_page_names_every_surface_as_the_fuzzer_does() -> None:
+    """Who copies a name from there must not be told that it does not exist."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    [named] = re.findall(r'^make fuzz ARGS="([\w-]+) .*# or (.*)$', page, re.MULTILINE)
+    first, others = named
+    assert [first, *others.split(", ")] == list(NAMES)
 
 
 @pytest.mark.parametrize("value", [canaries.SECRET, canaries.TOKEN_HASH, canaries.PASSWORD_HASH])
