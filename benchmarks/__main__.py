@@ -32,7 +32,7 @@ def main() -> None:
     """Run the benchmark and write what it found."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", action="store_true", help="one short round, about two minutes")
+    sizes.add_argument("--quick", action="store_true", help="one short round, about three minutes")
     sizes.add_argument("--million", action="store_true", help="a table of a million users too")
     parser.add_argument("--results", type=Path, help="where to write (default: benchmarks/results)")
     parser.add_argument("--rounds", type=int, help="how often each takes its turn (default: 3)")

@@ -12,8 +12,6 @@ from benchmarks.workload import REGISTERING, UPDATING
 
 WORKER, CELERY, FLOOR = "worker-prefork-2", "celery-2", "floor-2"
 WORKER_4 = "worker-prefork-4"
-ROUNDING = 0.005
-"""A figure is met as it is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +25,11 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is kept."""
+        """Whether it is kept, as it is printed."""
+        here = float(printed(self.here))
         if self.least is not None:
-            return self.here >= self.least - ROUNDING
-        return self.most is None or self.here <= self.most + ROUNDING
+            return here >= float(printed(self.least))
+        return self.most is None or here <= float(printed(self.most))
 
     @property
     def bound(self) -> str:
@@ -38,10 +37,15 @@ class Target:
         return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:.3g}"
 
 
+def printed(figure: float) -> str:
+    """Write a figure with three digits that count."""
+    return f"{figure:#.3g}"
+
+
 def render(found: Mapping[str, Section]) -> str:
     """Write the targets as a Markdown table."""
     rows = (
-        (target.name, target.bound, f"{target.here:.2f}", "met" if target.met else "missed")
+        (target.name, target.bound, printed(target.here), "met" if target.met else "missed")
         for target in targets_of(found)
     )
     return markdown(("", "target", "here", ""), rows)

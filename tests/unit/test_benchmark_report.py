@@ -75,10 +75,13 @@ def test_the_targets_are_of_medians_and_say_whether_they_are_met(sections: list[
         (Target("t", 10, least=10), True),
         (Target("t", 6.304, most=6.3), True),
         (Target("t", 6.31, most=6.3), False),
+        (Target("t", 0.167, most=1 / 6), True),
+        (Target("t", 0.1684, most=1 / 6), False),
+        (Target("t", 0.846, least=0.85), False),
     ],
 )
 def test_a_target_is_met_as_it_is_printed(target: Target, met: bool) -> None:
-    """To two digits."""
+    """To three digits that count, whatever its size."""
     assert target.met is met
 
 
