@@ -35,11 +35,6 @@ def key(partition: str, sort: str) -> Item:
     return {PARTITION_KEY: {"S": partition}, SORT_KEY: {"S": sort}}
 
 
-def user_key(user_id: str) -> Item:
-    """Give the key of a user item."""
-    return key(USER_PREFIX + user_id, USER)
-
-
 def session_key(user_id: str, session_id: str) -> Item:
     """Give the key of a session item."""
     return key(USER_PREFIX + user_id, SESSION_PREFIX + session_id)
