@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from adapters import aws
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
@@ -60,16 +61,18 @@ class UserReader:
 
     # --- users -----------------------------------------------------------------------------
 
-    def get(self, user_id: str, *, cached: bool = False) -> UserView | None:
+    def get(self, user_id: str | UUID, *, cached: bool = False) -> UserView | None:
         """Read a user by id; `None`: there is none (one who was erased is there, as `erased`)."""
-        return self.get_many([user_id], cached=cached).get(parse_id(user_id))
+        return self.get_many([user_id], cached=cached).get(_parse_id(user_id))
 
-    def get_many(self, user_ids: Iterable[str], *, cached: bool = False) -> dict[str, UserView]:
+    def get_many(
+        self, user_ids: Iterable[str | UUID], *, cached: bool = False
+    ) -> dict[str, UserView]:
         """Read users by their ids, 100 a call; who does not exist is absent.
 
         One who cannot be read makes it raise for all: ask for fewer to find out who.
         """
-        wanted = list(dict.fromkeys(parse_id(each) for each in user_ids))
+        wanted = list(dict.fromkeys(_parse_id(each) for each in user_ids))
         found = self._find_users(wanted) if cached else {}
         missing = [each for each in wanted if each not in found]
         if missing:
@@ -108,8 +111,8 @@ class UserReader:
 
     def check_session(
         self,
-        user_id: str,
-        session_id: str,
+        user_id: str | UUID,
+        session_id: str | UUID,
         refresh_token_hash: str | None = None,
         *,
         cached: bool = False,
@@ -122,7 +125,7 @@ class UserReader:
         Raises:
             ValueError: a hash and `cached`.
         """
-        user_id, session_id = parse_id(user_id), parse_id(session_id)
+        user_id, session_id = _parse_id(user_id), _parse_id(session_id)
         token = None if refresh_token_hash is None else TokenHash.parse(refresh_token_hash)
         if cached and token is not None:
             raise ValueError("a refresh token is not checked against what is cached")
@@ -139,7 +142,9 @@ class UserReader:
             self._keep((user_id, session_id), (view.version, session), read_at)
         return self._check(user_id, session_id, view, session, token)
 
-    def session_is_good(self, user_id: str, session_id: str, *, cached: bool = False) -> bool:
+    def session_is_good(
+        self, user_id: str | UUID, session_id: str | UUID, *, cached: bool = False
+    ) -> bool:
         """Tell whether a session may go on."""
         return self.check_session(user_id, session_id, cached=cached).good
 
@@ -157,13 +162,13 @@ class UserReader:
 
     # --- the cache -------------------------------------------------------------------------
 
-    def forget(self, user_id: str) -> None:
+    def forget(self, user_id: str | UUID) -> None:
         """Let the cache answer nothing more of a user, nor of the user's sessions.
 
         For a subscriber to the events: a ban, a logout is then known as soon as its event is.
         """
         if self._cache is not None:
-            self._cache.forget(parse_id(user_id))
+            self._cache.forget(_parse_id(user_id))
 
     def _find_users(self, user_ids: Iterable[str]) -> dict[str, UserView]:
         if self._cache is None:
@@ -205,6 +210,10 @@ class UserReader:
             yield 0.0 if self._cache is None else self._cache.now()
         except MalformedItemError as error:
             raise UnreadableError(str(error)) from error
+
+
+def _parse_id(given: str | UUID) -> str:
+    return parse_id(str(given))
 
 
 def why_not(

@@ -1,0 +1,159 @@
+"""What the reader of other services promises, on every store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.model import Session, User
+from domain.values import TokenHash
+from tests.builders import NOW, PASSWORD, token, uid
+from tests.persistence import (
+    Store,
+    committed,
+    load_user,
+    moved,
+    must_commit,
+    registered,
+    renamed,
+    session,
+)
+from user_client.read_models import SessionRefusal
+from user_client.reader import UserReader
+
+NOBODY = uid("nobody")
+
+
+@pytest.fixture
+def reader(store: Store) -> UserReader:
+    """Read what the store holds, at NOW."""
+    return UserReader(repository=store.repository, clock=lambda: NOW)
+
+
+def saved(store: Store, user: User, *sessions: Session) -> User:
+    """Store a user, by one version more, with sessions; give the user as it is then."""
+    change = renamed(user)
+    assert change.user is not None
+    must_commit(store, replace(change, saved_sessions=sessions))
+    return change.user
+
+
+def with_phone(store: Store) -> None:
+    """Register Ada, with epoch 1 and a session on her phone that has used one token."""
+    ada = committed(store, "ada")
+    saved(store, replace(ada, session_epoch=1), session("phone", used=1))
+
+
+def test_nobody_is_none_and_no_session(store: Store, reader: UserReader) -> None:
+    """Nothing is made up, and a check of nothing is a no."""
+    assert reader.get(NOBODY) is None
+    assert reader.get_many([NOBODY]) == {}
+    assert reader.get_many([]) == {}
+    assert reader.by_email("nobody@example.com") is None
+    assert reader.by_refresh_token("0" * 64) is None
+    check = reader.check_session(NOBODY, uid("session phone"))
+    assert (check.refusal, check.user, check.expires_at) == (
+        SessionRefusal.USER_NOT_FOUND,
+        None,
+        None,
+    )
+    assert not check
+
+
+def test_a_user_is_shown_as_stored(store: Store, reader: UserReader) -> None:
+    """With all that a login decides on, by id in either case and by address in any letters."""
+    until = NOW + timedelta(hours=1)
+    ada = replace(committed(store, "ada"), locked_until=until, two_factor_enabled=True)
+    saved(store, ada)
+    view = reader.get(uid("ada").upper())
+    assert view is not None
+    assert (view.user_id, view.version, view.email) == (uid("ada"), 2, "ada@example.com")
+    assert (view.password_hash, view.credential_version) == (PASSWORD.value, 1)
+    assert (view.locked_until, view.two_factor_enabled) == (until, True)
+    assert (view.banned, view.deactivated, view.erased) == (False, False, False)
+    assert reader.by_email(" ADA@Example.com ") == view
+
+
+def test_many_are_read_by_id(store: Store, reader: UserReader) -> None:
+    """More than a call takes; in the order asked for, each once, without those who are not."""
+    must_commit(store, *(registered(f"user{n}") for n in range(105)))
+    wanted = [uid(f"user{n}") for n in range(105)]
+    found = reader.get_many([*reversed(wanted), NOBODY, wanted[0]])
+    assert list(found) == wanted[::-1]
+    assert all(user_id == view.user_id for user_id, view in found.items())
+
+
+def test_an_address_is_its_present_owners(store: Store, reader: UserReader) -> None:
+    """At once after it changed hands."""
+    ada = committed(store, "ada")
+    must_commit(store, moved(ada, "countess"), registered("grace", "ada"))
+    owners = [reader.by_email(f"{name}@example.com") for name in ("ada", "countess")]
+    assert [owner and owner.user_id for owner in owners] == [uid("grace"), uid("ada")]
+
+
+def test_a_session_is_good_until_it_expires(store: Store, reader: UserReader) -> None:
+    """It says when that will be, and whose it is."""
+    with_phone(store)
+    check = reader.check_session(uid("ada"), uid("session phone"))
+    assert check.good
+    assert check.expires_at == NOW + timedelta(days=30)
+    assert check.user == reader.get(uid("ada"))
+    assert reader.session_is_good(uid("ada"), uid("session phone"))
+    late = UserReader(repository=store.repository, clock=lambda: NOW + timedelta(days=30))
+    refusal = late.check_session(uid("ada"), uid("session phone")).refusal
+    assert refusal is SessionRefusal.SESSION_EXPIRED
+
+
+def test_no_session_and_another_users_session_are_not_good(
+    store: Store, reader: UserReader
+) -> None:
+    """A session id alone opens nothing."""
+    with_phone(store)
+    committed(store, "grace")
+    for user, name in (("ada", "tablet"), ("grace", "phone")):
+        refusal = reader.check_session(uid(user), uid(f"session {name}")).refusal
+        assert refusal is SessionRefusal.SESSION_NOT_FOUND
+
+
+def test_a_moved_epoch_ends_a_session(store: Store, reader: UserReader) -> None:
+    """Though its item is as it was."""
+    with_phone(store)
+    saved(store, replace(load_user(store, "ada"), session_epoch=2))
+    refusal = reader.check_session(uid("ada"), uid("session phone")).refusal
+    assert refusal is SessionRefusal.SESSION_ENDED
+
+
+@pytest.mark.parametrize(
+    ("presented", "refusal"),
+    [
+        (token("phone 1"), None),
+        (TokenHash(token("phone 1").value.upper()), None),
+        (token("phone 0"), SessionRefusal.REFRESH_TOKEN_REUSED),
+        (token("phone 2"), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
+        (TokenHash(token("phone 1").stored), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
+    ],
+    ids=["current", "in capitals", "used", "unknown", "as at rest"],
+)
+def test_a_token_has_to_be_the_sessions_current_one(
+    store: Store, reader: UserReader, presented: TokenHash, refusal: SessionRefusal | None
+) -> None:
+    """One that leaked from the table opens nothing."""
+    with_phone(store)
+    check = reader.check_session(uid("ada"), uid("session phone"), presented.value)
+    assert check.refusal is refusal
+
+
+def test_a_token_alone_finds_its_session(store: Store, reader: UserReader) -> None:
+    """The current one does; one that was exchanged, or the hash at rest, finds nothing."""
+    with_phone(store)
+    check = reader.by_refresh_token(token("phone 1").value)
+    assert check
+    assert (check.user_id, check.session_id) == (uid("ada"), uid("session phone"))
+    assert reader.by_refresh_token(token("phone 0").value) is None
+    assert reader.by_refresh_token(token("phone 1").stored) is None
+    saved(store, replace(load_user(store, "ada"), session_epoch=2))
+    ended = reader.by_refresh_token(token("phone 1").value)
+    assert ended is not None
+    assert ended.refusal is SessionRefusal.SESSION_ENDED
