@@ -12,7 +12,7 @@ from worker.cli import composition, output
 from worker.cli.command_input import Options, check, from_arguments, from_text
 from worker.cli.errors import ExitCode, UsageError
 from worker.cli.sending import send
-from worker.cli.waiting import await_outcomes
+from worker.cli.waiting import await_outcomes, listener
 from worker.messages import MessageParser
 from worker.messages.outgoing import Outgoing
 
@@ -48,7 +48,9 @@ def send_commands(options: SendOptions) -> int:
     if options.wait is None or repository is None:
         _print_sent(outgoing, message_ids, as_json=options.as_json)
         return ExitCode.OK
-    outcomes = await_outcomes(repository, [each.key for each in outgoing], options.wait)
+    keys = [each.key for each in outgoing]
+    listen = listener(aws, {key.command_id for key in keys})
+    outcomes = await_outcomes(repository, keys, options.wait, listen=listen)
     return report([outcomes.get(each.key) for each in outgoing], as_json=options.as_json)
 
 

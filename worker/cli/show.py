@@ -13,7 +13,7 @@ from domain.values import EmailAddress, parse_id, render_time
 from worker.cli import composition, output
 from worker.cli.errors import CliError, ExitCode, UsageError
 from worker.cli.send import report
-from worker.cli.waiting import await_outcomes
+from worker.cli.waiting import await_outcomes, listener
 from worker.messages.commands import USER_NAMESPACE
 
 _NO = ExitCode.NEGATIVE
@@ -28,7 +28,9 @@ def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as
         # where those are kept that name no user: registrations, and resets by e-mail address
         derived = str(uuid5(USER_NAMESPACE, command_id))
         keys = [CommandKey(None, command_id), CommandKey(derived, command_id)]
-    found = await_outcomes(composition.aws().repository, keys, wait or 0, enough=1)
+    aws = composition.aws()
+    listen = listener(aws, [command_id])
+    found = await_outcomes(aws.repository, keys, wait or 0, enough=1, listen=listen)
     if not found:
         advice = "" if user_id else "if it named a user, give --user; "
         code = _NO if wait is None else ExitCode.TIMEOUT

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
 from adapters.memory import MemoryStore, MemoryUserRepository
-from domain.ports import CommandKey, Outcome, UserChange
+from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot, UserChange
 from tests.unit.cli.test_board import REGISTERED
-from worker.cli.waiting import LONGEST_PAUSE, await_outcomes
+from worker.cli import waiting
+from worker.cli.composition import Aws
+from worker.cli.waiting import LONGEST_PAUSE, await_outcomes, listener
+from worker.settings import Settings
 
 KEY = CommandKey(REGISTERED.user_id, REGISTERED.command_id)
 NEVER = CommandKey(REGISTERED.user_id, "00000000-0000-4000-8000-000000000009")
@@ -67,3 +76,145 @@ def test_one_of_several_keys_is_enough_if_that_is_said() -> None:
     sleep = Sleeper(repository, nth=99)
     found = await_outcomes(repository, [NEVER, KEY], 60, enough=1, sleep=sleep)
     assert list(found) == [KEY]
+
+
+# --- listening -----------------------------------------------------------------------------
+
+
+class Topic:
+    """Listening whose silences end with what comes next: an event, an error, or nothing."""
+
+    def __init__(self, *coming: str | Exception | None) -> None:
+        self.coming = list(coming)
+        self.waits: list[int] = []
+        self.wanted: object = None
+        self.open = False
+        self.silence: Callable[[float], None] = lambda _: None
+
+    @contextmanager
+    def subscription(self, *_: object, wanted: object, **__: object) -> Iterator[Topic]:
+        """Stand in for `temporary_subscription`."""
+        if self.coming and isinstance(self.coming[0], ClientError):
+            raise self.coming[0]
+        self.wanted, self.open = wanted, True
+        yield self
+        self.open = False
+
+    def poll(self, wait: int) -> list[str]:
+        """Give what comes next, at once; a silence lasts as long as it may."""
+        assert self.open
+        self.waits.append(wait)
+        body = self.coming.pop(0) if self.coming else None
+        if isinstance(body, Exception):
+            raise body
+        if body is None:
+            self.silence(wait)
+            return []
+        return [body]
+
+
+ANSWER = json.dumps({"type": "biome.user.UserRegistered.v1", "causationid": KEY.command_id})
+OTHER = json.dumps({"type": "biome.user.UserRegistered.v1", "causationid": NEVER.command_id})
+
+
+@pytest.fixture
+def time_flies(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A clock that only waiting advances."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("worker.cli.waiting.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.cli.waiting.time.sleep", sleep)
+    return sleep
+
+
+def listened(
+    monkeypatch: pytest.MonkeyPatch,
+    topic: Topic,
+    sleep: Callable[[float], None],
+    reads: int,
+    seconds: float = 600,
+) -> int:
+    """Wait for an outcome that the nth read finds; give how many reads there were."""
+    known = MemoryUserRepository(MemoryStore())
+    record(known, REGISTERED)
+    count = 0
+
+    class Repository:
+        def load(self, request: LoadRequest) -> Snapshot:
+            """Know it from the nth read on."""
+            nonlocal count
+            count += 1
+            return known.load(request) if count >= reads else Snapshot()
+
+    topic.silence = sleep
+    monkeypatch.setattr(waiting, "temporary_subscription", topic.subscription)
+    listen = listener(Aws(Settings()), [KEY.command_id])
+    await_outcomes(Repository(), [KEY], seconds, sleep=sleep, listen=listen)  # type: ignore[arg-type]
+    return count
+
+
+def test_what_is_there_in_a_moment_is_not_listened_for(
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+) -> None:
+    """A queue and a subscription cost more than some reads."""
+    topic = Topic()
+    listened(monkeypatch, topic, time_flies, reads=6)
+    assert topic.wanted is None
+
+
+def test_it_reads_once_more_when_it_has_begun_to_listen(
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+) -> None:
+    """Or it would miss what was published in between."""
+    topic = Topic()
+    listened(monkeypatch, topic, time_flies, reads=8)
+    assert topic.wanted == {"causationid": [KEY.command_id]}
+    assert topic.waits == []
+    assert not topic.open
+
+
+def test_an_answer_ends_the_silence_and_anothers_does_not(
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+) -> None:
+    """An emulator may not filter, and anyone may publish."""
+    topic = Topic(OTHER, "junk", None, None, ANSWER)
+    reads = listened(monkeypatch, topic, time_flies, reads=11)
+    assert (reads, topic.coming, topic.waits) == (11, [], [1, 1, 1, 2, 4])
+
+
+def test_in_silence_it_reads_ever_less(
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+) -> None:
+    """But it does read: a repetition has no answer on the topic. Ten minutes are forty reads."""
+    topic = Topic()
+    reads = listened(monkeypatch, topic, time_flies, reads=10_000)
+    assert topic.waits[:6] == [1, 2, 4, 8, 16, 20]
+    assert reads < 45
+
+
+def test_without_the_right_to_listen_it_reads_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+    time_flies: Callable[[float], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And says so."""
+    topic = Topic(ClientError({"Error": {"Code": "AuthorizationError"}}, "Subscribe"))
+    reads = listened(monkeypatch, topic, time_flies, reads=10_000, seconds=30)
+    assert 30 <= reads <= 40
+    assert "cannot listen to the topic (AuthorizationError)" in capsys.readouterr().err
+
+
+def test_a_poll_that_fails_is_a_silence(
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+) -> None:
+    """The reads go on."""
+    topic = Topic(None, EndpointConnectionError(endpoint_url="http://sqs"), None)
+    assert listened(monkeypatch, topic, time_flies, reads=12) == 12
+
+
+def test_too_many_commands_for_a_filter_are_not_listened_for() -> None:
+    """SNS would refuse the policy."""
+    assert listener(Aws(Settings()), [str(i) for i in range(101)]) is None
