@@ -71,6 +71,19 @@ audit: $(INSTALLED) ## Check locks, environment, licences and, where there is a 
 sbom: $(INSTALLED) ## Write the image's bill of materials, build/sbom.json (CycloneDX)
 	@$(BIN)/python scripts/supply_chain.py sbom $(ARGS)
 
+# --- the pages as a site ---------------------------------------------------------------------
+
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+.PHONY: docs
+docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken link fails
+	@$(BIN)/python scripts/docs_site.py build/docs
+	@$(SITE) build --quiet --strict --config-file build/docs/mkdocs.yml
+
+.PHONY: docs-serve
+docs-serve: docs ## Show the site at http://127.0.0.1:8000; `make docs` elsewhere renews it
+	@$(SITE) serve --quiet --dev-addr 127.0.0.1:8000 --config-file build/docs/mkdocs.yml $(ARGS)
+
 # --- LocalStack in Docker ------------------------------------------------------------------
 
 .PHONY: up

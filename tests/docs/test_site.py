@@ -1,0 +1,140 @@
+"""The site of the pages, built as `make docs` builds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from scripts import docs_site
+
+ROOT = Path(__file__).parents[2]
+ATTRIBUTES = {("link", "href"), ("img", "src"), ("script", "src"), ("iframe", "src")}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it strictly: a broken link or anchor, or a page outside the navigation, fails."""
+    folder = tmp_path_factory.mktemp("docs")
+    docs_site.build(ROOT, folder / "docs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"],
+        cwd=folder / "docs",
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "site"
+
+
+class Loaded(HTMLParser):
+    """Collects what a browser loads to show a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the address, unless the element only names one."""
+        for name, value in attrs:
+            if (tag, name) in ATTRIBUTES and value and ("rel", "canonical") not in attrs:
+                self.addresses.append(value)
+
+
+def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
+    """Nothing that is written is left out, and the README is where one starts."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        built = docs_site.place(str(page.relative_to(ROOT))).removesuffix(".md")
+        assert (site / f"{built}.html").exists(), page
+    title = re.search(r"^# (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert title
+    assert f'id="{title[1].lower().replace(" ", "-")}"' in (site / "index.html").read_text()
+
+
+def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
+    """It reads the same without a network, and tells nobody who reads it."""
+    pages = list(site.rglob("*.html"))
+    assert pages
+    for page in pages:
+        loaded = Loaded()
+        loaded.feed(page.read_text())
+        assert loaded.addresses
+        for address in loaded.addresses:
+            assert not re.match(r"(\w+:)?//", address), f"{page.name}: {address}"
+            if page.name != "404.html":  # which is shown at any depth
+                assert (page.parent / address.split("?")[0]).exists(), f"{page.name}: {address}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import\s*)[\"']?(\w+:)?//", style.read_text()), style
+
+
+def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
+    """Its index is a script beside the pages; what shows a file is not in it."""
+    script = (site / "search" / "search_index.js").read_text()
+    index = json.loads(script.removeprefix("var __index = "))
+    found = [each["location"] for each in index["docs"] if "tombstone" in each["text"]]
+    assert any(place.startswith("table.html") for place in found)
+    assert not [each for each in index["docs"] if each["location"].startswith("source/")]
+
+
+# --- how pages are laid out ----------------------------------------------------------------
+
+
+def laid_out(tmp_path: Path, files: dict[str, str], *pages: str) -> Path:
+    """Lay out pages of a repository of these files; give the folder."""
+    for name, text in files.items():
+        file = tmp_path / "repository" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    target = tmp_path / "pages"
+    docs_site.Site(tmp_path / "repository", target).stage(list(pages))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "led"),
+    [
+        ("README.md", "docs/a.md#b", "a.md#b"),
+        ("README.md", "#here", "#here"),
+        ("README.md", "https://example.com/a.md", "https://example.com/a.md"),
+        ("README.md", "examples", "examples.md"),
+        ("README.md", "worker/b.py", "source/worker/b.py.md"),
+        ("README.md", "worker", "source/worker.md"),
+        ("docs/a.md", "../README.md#x", "index.md#x"),
+        ("docs/a.md", "../worker/b.py", "source/worker/b.py.md"),
+        ("docs/adr/README.md", "../a.md", "../a.md"),
+        ("docs/adr/README.md", "../../README.md", "../index.md"),
+    ],
+)
+def test_a_link_is_led_to_where_its_target_lies(
+    tmp_path: Path, page: str, link: str, led: str
+) -> None:
+    """The same link works in the repository and on the site."""
+    files = {"README.md": "", "docs/a.md": "", "examples/README.md": "", "worker/b.py": "B = 1\n"}
+    target = laid_out(tmp_path, {**files, page: f"see [it `x`]({link}).\n"}, page)
+
+    assert (target / docs_site.place(page)).read_text() == f"see [it `x`]({led}).\n"
+    if "://" not in led and not led.startswith("#"):
+        assert ((target / docs_site.place(page)).parent / led.partition("#")[0]).exists()
+
+
+def test_code_is_left_as_it_is(tmp_path: Path) -> None:
+    """What looks like a link between fences is none."""
+    text = "```python\nnames[0](argument)\n```\n\n  ~~~\n[a](b)\n  ~~~\n"
+    target = laid_out(tmp_path, {"README.md": text}, "README.md")
+    assert (target / "index.md").read_text() == text
+
+
+@pytest.mark.parametrize("link", ["nothing.md", "../outside", "docs/nothing.md#a"])
+def test_a_link_to_nothing_is_an_error(tmp_path: Path, link: str) -> None:
+    """It names the page and the link."""
+    with pytest.raises(docs_site.BrokenLinkError, match=f"README.md: there is no {link[:8]}"):
+        laid_out(tmp_path, {"README.md": f"[a]({link})"}, "README.md")
