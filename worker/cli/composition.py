@@ -57,16 +57,17 @@ class Aws:
         Raises:
             CliError: it is in another process's memory, or its table is missing.
         """
-        self._require_shared_store()
+        self.require_shared_store()
         return DynamoDBUserRepository(self.dynamodb, self.settings.table)
 
     @cached_property
     def outbox(self) -> Outbox:
         """The outbox; errors as `repository`."""
-        self._require_shared_store()
+        self.require_shared_store()
         return DynamoDBOutbox(self.dynamodb, self.settings.table)
 
-    def _require_shared_store(self) -> None:
+    def require_shared_store(self) -> None:
+        """See that users are kept where this process can see them; errors as `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
                 f"with {PREFIX}REPOSITORY=memory only the worker itself knows users and outcomes",

@@ -14,6 +14,7 @@ from worker.cli.errors import UsageError
 MAX_LINE = 1_048_576
 """Bytes of one line: no command is longer, and no file shall fill the memory."""
 _BLOCK = 1 << 20
+_LOOK_EVERY = 256  # lines
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _AS_UTF_8 = "save it as UTF-8 (spreadsheets call it CSV UTF-8)"
 
@@ -80,6 +81,8 @@ class SourceFile:
                     f"{self.name}, line {number} is longer than {MAX_LINE} bytes",
                     "is it CSV or JSON lines at all?",
                 )
+            if number % _LOOK_EVERY == 0:
+                self.require_unchanged()
             yield self._decoded(raw, number)
         self.require_unchanged()
 
