@@ -6,6 +6,7 @@ holds fake credentials and a region, and none of the caller's own settings.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import sys
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 
 from tests.emitted import (  # noqa: F401  # pytest finds them here
     _listening,
@@ -90,6 +92,29 @@ def _no_aws_of_the_callers() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_models_once() -> Iterator[None]:
+    """Let all sessions share what botocore reads from its own files, which do not change.
+
+    For its first client a session reads a megabyte of JSON and looks into 400 folders; a run of
+    all tests makes some thousand sessions.
+    """
+    files, list_services = JSONFileLoader(), Loader.list_available_services
+    read = functools.cache(files.load_file)
+    services: dict[tuple[str, ...], list[str]] = {}
+
+    def listed(loader: Loader, type_name: str) -> list[str]:
+        key = (type_name, *loader.search_paths)
+        if key not in services:
+            services[key] = list_services(loader, type_name)
+        return services[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        patch.setattr(Loader, "list_available_services", listed)
         yield
 
 
