@@ -170,6 +170,7 @@ def test_a_port_in_use_is_said() -> None:
     assert done.code == 3
     assert "in use" in done.err
     assert "--port" in done.err
+    assert "stopped" not in done.err  # nothing was started
 
 
 def test_a_given_aws_that_does_not_answer_is_said() -> None:
@@ -180,6 +181,7 @@ def test_a_given_aws_that_does_not_answer_is_said() -> None:
         done = CommandLine().start("dev", AWS_ENDPOINT_URL=url)
     assert done.code == 3
     assert f"nothing answers at {url}" in done.err
+    assert "stopped" not in done.err
 
 
 def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:

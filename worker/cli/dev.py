@@ -62,11 +62,17 @@ def develop(options: DevOptions) -> int:
     _check(options, settings.repository)
     try:
         with stop_on_signals(), contextlib.ExitStack() as stack:
-            stack.callback(output.stderr().print, "stopped; nothing is left running", style="dim")
-            _develop(options, stack)
+            started: list[str] = []
+            stack.callback(_say_stopped, started)
+            _develop(options, stack, started)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED if options.once else ExitCode.OK
     return ExitCode.OK
+
+
+def _say_stopped(started: list[str]) -> None:
+    if started:
+        output.stderr().print("stopped; nothing is left running", style="dim")
 
 
 def _check(options: DevOptions, repository: str) -> None:
@@ -87,15 +93,20 @@ def _given_endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL") or None
 
 
-def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
+def _develop(options: DevOptions, stack: contextlib.ExitStack, started: list[str]) -> None:
     given = _given_endpoint()
-    stack.enter_context(_embedded_aws(options.port) if given is None else _given_aws(given))
+    if given is None:
+        stack.enter_context(_embedded_aws(options.port))
+        started.append("AWS")
+    else:
+        stack.enter_context(_given_aws(given))
     aws = composition.aws()
     make_resources(aws)
     log = stack.enter_context(_log_file())
     tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
     arguments = celery_arguments(aws.settings, options.pool, options.concurrency)
     worker = stack.enter_context(WorkerProcess(arguments, log))
+    started.append("worker")
     stack.callback(output.stderr().print, "\nstopping the worker ...", style="dim")
     _introduce(aws, worker, options, given)
     if not worker.wait_until_ready(options.timeout):

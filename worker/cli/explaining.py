@@ -94,6 +94,11 @@ def explain(error: BaseException) -> CliError | None:
     return None
 
 
+def is_denial(error: BaseException) -> bool:
+    """Tell whether AWS knows who asks, and does not allow it."""
+    return any(isinstance(e, sdk.ClientError) and _code(e) in _DENIED for e in _causes(error))
+
+
 def is_refusal(error: BaseException) -> bool:
     """Tell whether AWS refused who asks: it will do so again."""
     return any(isinstance(e, sdk.ClientError) and _code(e) in _REFUSALS for e in _causes(error))

@@ -23,6 +23,9 @@ PAUSE = 0.03
 """Seconds between two looks while samples are open."""
 LOOKS_AT_EMPTY = 2
 """SQS counts approximately: the queue must look empty so many times in a row."""
+QUIET = 5.0
+"""Seconds without anything new after which a repeated message is taken for done, on a queue that
+does not get empty because others use it too."""
 PEEK = 2
 """Seconds for which a dead letter is hidden from others after we have read it."""
 WIDE = 116
@@ -44,6 +47,7 @@ class SampleStream:
         self._look = look
         self._log = log
         self._empty_looks = 0
+        self._awaiting_since: float | None = None
 
     def run(self, mark: str, timeout: float) -> None:
         """Send the samples, wait until each has ended, print what became of them.
@@ -86,7 +90,7 @@ class SampleStream:
         board.look_up(self._outcomes)
         before = board.open
         board.dead_letters(self._peek())
-        if board.awaits_emptiness and self._queue_stays_empty():
+        if self._nothing_more_comes(board):
             board.events(self._look(0))  # whatever was published is there by now
             board.queue_is_empty(self._outcomes)
         for entry in before:
@@ -96,6 +100,15 @@ class SampleStream:
 
     def _outcomes(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
         return self._aws.repository.load(LoadRequest(outcomes=set(keys))).outcomes
+
+    def _nothing_more_comes(self, board: Board) -> bool:
+        """Tell whether what is left to be seen is that nothing new has come, and that is so."""
+        if not board.awaits_emptiness:
+            self._awaiting_since = None
+            return False
+        if self._awaiting_since is None:
+            self._awaiting_since = time.monotonic()
+        return self._queue_stays_empty() or time.monotonic() - self._awaiting_since >= QUIET
 
     def _queue_stays_empty(self) -> bool:
         empty = not any(depths(self._aws, self._aws.command_queue_url).values())

@@ -8,7 +8,7 @@ string, no boolean for a number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
@@ -148,16 +148,16 @@ def _role_rules(roles: Collection[str] | None) -> dict[str, Any]:
     if roles is None:
         role = ANY_ROLE
     else:
-        known = frozenset(roles)
+        known = tuple(roles)
         role = text(lambda name: _known_role(name, known), pattern=ROLE_PATTERN)
     distinct = Field(max_length=MAX_ROLES, json_schema_extra={"uniqueItems": True})
     roles_type = Annotated[list[role], Strict(), distinct, AfterValidator(_distinct_roles)]  # type: ignore[valid-type]
     return {"role": role, "roles": roles_type}
 
 
-def _known_role(name: str, known: frozenset[str]) -> str:
+def _known_role(name: str, known: Sequence[str]) -> str:
     if parse_role(name) not in known:
-        raise InvalidValueError("must be one of the roles in the settings")
+        raise InvalidValueError(f"must be one of {', '.join(known)}")
     return name
 
 

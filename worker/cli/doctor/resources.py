@@ -1,0 +1,176 @@
+"""Whether queues, topic and table are there, as `provision` would have made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws import FIFO_SUFFIX
+from adapters.dynamodb.provision import expires_by, table_differences
+from adapters.dynamodb.table import TTL_ATTRIBUTE
+from adapters.provision import queue_attributes, queue_differences
+from adapters.subscription import RETENTION
+from domain.ports import StoreUnavailableError
+from worker.bootstrap import resources
+from worker.cli.composition import Aws
+from worker.cli.doctor.finding import Finding, fail, ok, trouble, warn
+from worker.cli.errors import CliError
+from worker.cli.tail import PREFIX as TAIL
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import DescribeTableOutputTypeDef
+
+T = TypeVar("T")
+Checks = Generator[Finding, None, T | None]
+"""Findings, and what was looked for."""
+
+_SETTINGS = {
+    "VisibilityTimeout": "USER_WORKER_VISIBILITY_TIMEOUT",
+    "RedrivePolicy": "USER_WORKER_MAX_RECEIVES and USER_WORKER_DEAD_LETTER_QUEUE",
+    "MessageRetentionPeriod": "14 days",
+    "FifoQueue": "the name",
+}
+"""What each attribute of a queue should agree with."""
+_MOST_TAILS = 20
+
+
+def look(check: str, action: Callable[[], T]) -> Checks[T]:
+    """Do something, and say what went wrong if it did."""
+    try:
+        return action()
+    except (CliError, ClientError, BotoCoreError, StoreUnavailableError) as error:
+        yield trouble(check, error)
+        return None
+
+
+def queues(aws: Aws) -> Iterator[Finding]:
+    """Look at the dead-letter queue and at each command queue."""
+    dead = aws.settings.dead_letter_queue
+    stored = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
+    arn = None
+    if stored is not None:
+        arn = stored["QueueArn"]
+        yield _queue(aws, dead, stored, None)
+    for name in aws.settings.queues:
+        stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
+        if stored is not None:
+            yield _queue(aws, name, stored, arn)
+
+
+def attributes(aws: Aws, name: str) -> dict[str, str]:
+    """Read a queue's attributes."""
+    answer = aws.sqs.get_queue_attributes(QueueUrl=aws.queue_url(name), AttributeNames=["All"])
+    return dict(answer["Attributes"].items())
+
+
+def _queue(aws: Aws, name: str, stored: dict[str, str], dead_arn: str | None) -> Finding:
+    check = f"queue {name}"
+    is_dead = name == aws.settings.dead_letter_queue
+    wanted = queue_attributes(resources(aws.settings), name, None if is_dead else dead_arn or "")
+    different = queue_differences(stored, wanted)
+    if different:
+        says = "; ".join(f"its {each} is not that of {_SETTINGS[each]}" for each in different)
+        advice = "correct the queue, or the setting; on an emulator delete it and provision again"
+        return fail(check, says, advice)
+    waiting = stored.get("ApproximateNumberOfMessages", "0")
+    if is_dead and waiting != "0":
+        return warn(check, f"{waiting} dead letters", "see docs/operations.md, Dead letters")
+    kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
+    return ok(check, f"{kind}, {waiting} waiting")
+
+
+def topic(aws: Aws) -> Iterator[Finding]:
+    """Look at the topic."""
+    check = f"topic {aws.settings.events_topic}"
+    arn = yield from look(check, lambda: aws.topic_arn)
+    if arn is not None:
+        yield ok(check, "FIFO" if arn.endswith(FIFO_SUFFIX) else "standard")
+
+
+def table(aws: Aws) -> Iterator[Finding]:
+    """Look at the table: its keys and index, and what protects it."""
+    name = aws.settings.table
+    check = f"table {name}"
+    if aws.settings.repository == "memory":
+        yield ok(check, "none: users are kept in the worker's memory")
+        return
+    found = yield from look(check, lambda: _described(aws))
+    if found is None:
+        return
+    different = table_differences(found["Table"])
+    if different:
+        says = f"made for something else, or by an older version: another {', '.join(different)}"
+        yield fail(
+            check, says, "delete it and provision again, or name another in USER_WORKER_TABLE"
+        )
+        return
+    yield ok(check, f"{found['Table'].get('TableStatus')}, keys and index as needed")
+    yield from _expiry(aws, check)
+    if aws.settings.env == "prod":
+        yield from _protection(
+            aws, check, protected=found["Table"].get("DeletionProtectionEnabled")
+        )
+    yield from _outbox(aws)
+
+
+def _described(aws: Aws) -> DescribeTableOutputTypeDef:
+    aws.require_table()
+    return aws.dynamodb.describe_table(TableName=aws.settings.table)
+
+
+def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
+    answer = yield from look(
+        check, lambda: aws.dynamodb.describe_time_to_live(TableName=aws.settings.table)
+    )
+    if answer is not None and expires_by(answer["TimeToLiveDescription"]) != TTL_ATTRIBUTE:
+        says = f"its items do not expire by {TTL_ATTRIBUTE}"
+        yield warn(check, says, "turn time to live on, or the table grows for ever")
+
+
+def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Finding]:
+    if not protected:
+        yield warn(check, "can be deleted by mistake", "turn deletion protection on")
+    backups = yield from look(
+        check, lambda: aws.dynamodb.describe_continuous_backups(TableName=aws.settings.table)
+    )
+    if backups is None:
+        return
+    recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+    if recovery.get("PointInTimeRecoveryStatus") != "ENABLED":
+        yield warn(check, "no point-in-time recovery", "turn it on")
+
+
+def _outbox(aws: Aws) -> Iterator[Finding]:
+    status = yield from look("outbox", aws.outbox.status)
+    if status is None:
+        return
+    if status.parked or status.unreadable:
+        says = f"{len(status.parked)} parked, {status.unreadable} that cannot be read"
+        yield warn("outbox", says, "a person is needed: see `user-worker status`")
+    else:
+        yield ok("outbox", f"{status.pending} pending")
+
+
+def leftovers(aws: Aws) -> Iterator[Finding]:
+    """Look for queues of `user-worker events` that was killed."""
+    answer = yield from look("leftovers", lambda: aws.sqs.list_queues(QueueNamePrefix=TAIL))
+    urls = [] if answer is None else answer.get("QueueUrls", [])
+    old = [url for url in urls[:_MOST_TAILS] if _is_old(aws, url)]
+    if old:
+        names = ", ".join(url.rpartition("/")[2] for url in old)
+        says = f"queues of `user-worker events` or `dev` that were killed, or run for long: {names}"
+        yield warn("leftovers", says, "aws sqs delete-queue, if none runs")
+
+
+def _is_old(aws: Aws, url: str) -> bool:
+    try:
+        answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["CreatedTimestamp"])
+    except ClientError:
+        return False  # it has just gone
+    age = datetime.now(UTC) - datetime.fromtimestamp(
+        int(answer["Attributes"]["CreatedTimestamp"]), UTC
+    )
+    return age.total_seconds() > RETENTION
