@@ -32,6 +32,8 @@ class Settling:
         self._held_groups: dict[str, tuple[int, Later]] = {}
         """By FIFO group: the first message that comes back later, and when the group does."""
         self._store: bool | None = None
+        self._known_before = False
+        """Whether the store was read, at least: a write may fail all the same."""
         self._topic: bool | None = None
         self._started = time.perf_counter()
 
@@ -44,7 +46,7 @@ class Settling:
 
     def duplicate(self, work: Work, fingerprint: str) -> None:
         """A command was decided earlier, with this fingerprint; an erased user keeps none."""
-        self._store = True
+        self._known_before = True
         if fingerprint in ("", work.envelope.fingerprint):
             self._settlements[work.index] = Done()
             self._tell(work, "duplicate")
@@ -112,7 +114,8 @@ class Settling:
     def result(self) -> Settlements:
         """Give the settlements, in the order of the messages; a FIFO group has one delay."""
         items = tuple(self._final(index) for index in range(len(self._messages)))
-        return Settlements(items, self._store, self._topic)
+        store = (self._known_before or None) if self._store is None else self._store
+        return Settlements(items, store, self._topic)
 
     def published(self, *, any_event: bool) -> None:
         """Note whether the topic took any of the events that were committed."""

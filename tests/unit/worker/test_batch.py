@@ -476,6 +476,18 @@ def test_a_batch_of_which_something_got_through_reports_no_outage(world: World) 
     assert world.handler.handle([message("nonsense")]).store is None
 
 
+@pytest.mark.parametrize("names", [("bob", "ada"), ("ada", "bob")])
+def test_what_was_known_before_does_not_hide_that_nothing_is_written(
+    world: World, names: Sequence[str]
+) -> None:
+    """A duplicate is only read: while writes fail, it would keep the breaker from opening."""
+    world.handle(registration("bob"))
+    world.repository.commit_reports = [CommitReport((), {}, {0: StoreUnavailableError("down")})]
+    settled = world.handler.handle([registration(name) for name in names])
+    assert Done() in settled.items
+    assert settled.store is False
+
+
 def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
     """If not, what comes is committed and left to the relay, so it had better come slowly."""
     world.publisher.down = True
