@@ -8,6 +8,8 @@ the worker does not use is not here, and asking for it ends the test.
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -125,14 +127,22 @@ class InProcessDynamoDB:
     ) -> dict[str, Any]:
         """Read a page of items in the order of their keys."""
         after = ("", "") if ExclusiveStartKey is None else _key(ExclusiveStartKey)
-        conditions = KeyConditionExpression.split(" AND ")
-        page: list[Item] = []
-        for key in sorted(key for key in self.items if key > after):
-            item = self.items[key]
-            if all(_key_matches(each, item, ExpressionAttributeValues) for each in conditions):
-                page.append(item)
-            if len(page) == Limit:
-                return {"Items": page, "LastEvaluatedKey": _bare(item), **ANSWERED}
+        conditions = [
+            (attribute, test, ExpressionAttributeValues[value]["S"])
+            for attribute, test, value in _key_conditions(KeyConditionExpression)
+        ]
+        found = sorted(
+            key
+            for key, item in self.items.items()
+            if key > after
+            and all(
+                attribute in item and test(item[attribute]["S"], value)
+                for attribute, test, value in conditions
+            )
+        )
+        page = [self.items[key] for key in found[:Limit]]
+        if len(page) == Limit:
+            return {"Items": page, "LastEvaluatedKey": _bare(page[-1]), **ANSWERED}
         return {"Items": page, **ANSWERED}
 
     # --- conditions ------------------------------------------------------------------------
@@ -153,13 +163,23 @@ def _condition_holds(condition: str | None, item: Item | None, values: Item) -> 
     raise NotModelledError(condition)
 
 
-def _key_matches(condition: str, item: Item, values: Item) -> bool:
-    if match := re.fullmatch(r"(\w+) = (:\w+)", condition):
-        return bool(item.get(match[1]) == values[match[2]])
-    if match := re.fullmatch(r"(\w+) < (:\w+)", condition):
-        return bool(item[match[1]]["S"] < values[match[2]]["S"])
-    if match := re.fullmatch(r"begins_with\((\w+), (:\w+)\)", condition):
-        return bool(item[match[1]]["S"].startswith(values[match[2]]["S"]))
+KEY_CONDITIONS: Mapping[str, Callable[[str, str], bool]] = {
+    r"(\w+) = (:\w+)": operator.eq,
+    r"(\w+) < (:\w+)": operator.lt,
+    r"begins_with\((\w+), (:\w+)\)": str.startswith,
+}
+
+
+@functools.cache
+def _key_conditions(expression: str) -> list[tuple[str, Callable[[str, str], bool], str]]:
+    """Give each condition's attribute, test, and the name of its value; all are of strings."""
+    return [_key_condition(each) for each in expression.split(" AND ")]
+
+
+def _key_condition(condition: str) -> tuple[str, Callable[[str, str], bool], str]:
+    for pattern, test in KEY_CONDITIONS.items():
+        if match := re.fullmatch(pattern, condition):
+            return match[1], test, match[2]
     raise NotModelledError(condition)
 
 

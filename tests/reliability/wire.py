@@ -114,6 +114,8 @@ class Wire:
         request: Any,
         part: Callable[..., Any],
     ) -> Any:
+        if fault is None:
+            return send()
         match fault:
             case Fault.CRASH_BEFORE:
                 raise ProcessCrash
@@ -136,7 +138,6 @@ class Wire:
             case Fault.CONTENDED:
                 codes = ["TransactionConflict"] + ["None"] * (len(request["TransactItems"]) - 1)
                 raise cancelled(codes)
-        return send()
 
 
 class Process:
