@@ -1,10 +1,14 @@
 """Sends a registration with a stock Celery application and kombu's own SQS transport."""
 
+import secrets
 import uuid
 
 import boto3
+from argon2 import PasswordHasher
 from celery import Celery
 
+password = secrets.token_urlsafe(12)  # what the person typed
+hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)  # argon2id, 64 MiB
 sqs = boto3.client("sqs")
 queue_url = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
 app = Celery(broker="sqs://")
@@ -21,8 +25,7 @@ result = app.send_task(
         "email": "grace@example.com",
         "first_name": "Grace",
         "last_name": "Hopper",
-        "password_hash": "$argon2id$v=19$m=65536,t=3,p=4"
-        "$okk3ysaF0czpbsQEYF5nYw$CrVLZXCyyQb+fs4cz030fvkHoDwwJVoQ9pcp4eeWnL4",
+        "password_hash": hasher.hash(password),
     },
     headers={"source": "/signup"},  # and correlationid, expectedversion, ... if you like
 )

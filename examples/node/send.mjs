@@ -1,6 +1,18 @@
 // Sends a registration with the AWS SDK for JavaScript, version 3.
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { GetQueueUrlCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { argon2id } from "hash-wasm";
+
+const password = randomBytes(9).toString("base64url"); // what the person typed
+const password_hash = await argon2id({
+  password,
+  salt: randomBytes(16),
+  memorySize: 65_536, // KiB
+  iterations: 3,
+  parallelism: 4,
+  hashLength: 32,
+  outputType: "encoded", // the PHC string, $argon2id$v=19$m=65536,t=3,p=4$...
+});
 
 const command = {
   specversion: "1.0",
@@ -13,9 +25,7 @@ const command = {
     email: "katherine@example.com",
     first_name: "Katherine",
     last_name: "Johnson",
-    password_hash:
-      "$argon2id$v=19$m=65536,t=3,p=4" +
-      "$okk3ysaF0czpbsQEYF5nYw$CrVLZXCyyQb+fs4cz030fvkHoDwwJVoQ9pcp4eeWnL4",
+    password_hash,
   },
 };
 // the endpoint is what AWS_ENDPOINT_URL says, if anything, and not what is in the queue's URL

@@ -1,0 +1,114 @@
+// A forgotten password, from the question to the new one: node password_reset.mjs ada@example.com
+//
+// It plays the edge, the mailer and the person, as password_reset.py does. The token is in the
+// mail and nowhere else: edge and mailer each derive it from its id, with a key that both know.
+import { createHash, createHmac, randomBytes, randomUUID } from "node:crypto";
+import { CreateTopicCommand, SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
+import {
+  CreateQueueCommand,
+  DeleteMessageCommand,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  SetQueueAttributesCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
+import { argon2id } from "hash-wasm";
+
+const key = process.env.TOKEN_KEY ?? "a key for development";
+const sns = new SNSClient({});
+const sqs = new SQSClient({ useQueueUrlAsEndpoint: false });
+const commands = await sqs.send(new GetQueueUrlCommand({ QueueName: "user-commands" }));
+
+// In production: KMS, GenerateMac, under a key that never leaves it.
+const deriveToken = (tokenId) => createHmac("sha256", key).update(tokenId).digest("hex");
+const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+
+async function send(name, data) {
+  const id = randomUUID();
+  const command = {
+    specversion: "1.0",
+    id,
+    source: "/login",
+    type: `biome.user.${name}.v1`,
+    time: new Date().toISOString(),
+    data,
+  };
+  const MessageBody = JSON.stringify(command);
+  await sqs.send(new SendMessageCommand({ QueueUrl: commands.QueueUrl, MessageBody }));
+  return id;
+}
+
+async function edgeAsksForAReset(email) {
+  const token_id = randomUUID();
+  return send("RequestPasswordReset", {
+    email,
+    token_id,
+    token_hash: sha256(deriveToken(token_id)),
+    expires_at: new Date(Date.now() + 3_600_000).toISOString(),
+  });
+}
+
+const mailerWrites = ({ data }) => ({ to: data.email, token: deriveToken(data.token_id) });
+
+async function edgeSetsThePassword(email, token, password) {
+  const password_hash = await argon2id({
+    password,
+    salt: randomBytes(16),
+    memorySize: 65_536, // KiB
+    iterations: 3,
+    parallelism: 4,
+    hashLength: 32,
+    outputType: "encoded",
+  });
+  return send("ResetPassword", { email, token_hash: sha256(token), password_hash });
+}
+
+async function subscribe() {
+  const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: "user-events" }));
+  const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName: "password-mailer-js" }));
+  const asked = { QueueUrl, AttributeNames: ["QueueArn"] };
+  const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
+  const letTheTopicSend = {
+    Version: "2012-10-17",
+    Statement: {
+      Effect: "Allow",
+      Principal: { Service: "sns.amazonaws.com" },
+      Action: "sqs:SendMessage",
+      Resource: QueueArn,
+      Condition: { ArnEquals: { "aws:SourceArn": TopicArn } },
+    },
+  };
+  const Policy = JSON.stringify(letTheTopicSend);
+  await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { Policy } }));
+  const FilterPolicy = JSON.stringify({ category: ["password", "command"] });
+  const Attributes = { RawMessageDelivery: "true", FilterPolicy };
+  await sns.send(
+    new SubscribeCommand({ TopicArn, Protocol: "sqs", Endpoint: QueueArn, Attributes }),
+  );
+  return QueueUrl;
+}
+
+const QueueUrl = await subscribe();
+const asked = await edgeAsksForAReset(process.argv[2]);
+let reset;
+for (let done = false; !done; ) {
+  const { Messages = [] } = await sqs.send(
+    new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }),
+  );
+  for (const { Body, ReceiptHandle } of Messages) {
+    const event = JSON.parse(Body);
+    const kind = event.type.split(".")[2];
+    const cause = event.causationid;
+    if (cause === asked && kind === "PasswordResetRequested" && !reset) {
+      const mail = mailerWrites(event);
+      console.log("mail to", mail.to);
+      reset = await edgeSetsThePassword(mail.to, mail.token, randomBytes(9).toString("base64url"));
+    } else if (cause === reset || (cause === asked && !reset)) {
+      console.log(kind, cause); // PasswordReset; or CommandHadNoEffect, for an unknown address
+      done = true;
+    }
+    await sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
+  }
+}
