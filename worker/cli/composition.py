@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 
-from adapters.aws import client
+from adapters.aws import client, error_code
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
 from adapters.sns import TopicMissingError, topic_arn
+from adapters.sqs import MISSING
 from worker.cli.errors import CliError, UsageError, missing, no_region
 from worker.settings import PREFIX, Settings, load_settings
 
@@ -93,10 +94,15 @@ class Aws:
         """Find a queue; errors as `command_queue_url`."""
         try:
             return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        except self.sqs.exceptions.QueueDoesNotExist as error:
-            is_dead = name == self.settings.dead_letter_queue
-            variable = "DEAD_LETTER_QUEUE" if is_dead else "COMMAND_QUEUE"
-            raise missing(f"queue {name}", PREFIX + variable) from error
+        except ClientError as error:
+            if error_code(error) not in MISSING:
+                raise
+            variables = {
+                self.settings.priority_queue: "PRIORITY_QUEUE",
+                self.settings.dead_letter_queue: "DEAD_LETTER_QUEUE",
+            }
+            variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
+            raise missing(f"queue {name}", variable) from error
 
     @cached_property
     def topic_arn(self) -> str:

@@ -124,8 +124,9 @@ def _explain_first(error: BaseException) -> CliError | None:
 def _explain_own(error: BaseException) -> CliError | None:
     match error:
         case SettingsError():
-            text = str(error)
-            return CliError(text, "" if text.endswith("?") else "correct the environment variable")
+            problem, _, guess = str(error).partition("; did you mean ")
+            advice = f"did you mean {guess}" if guess else "correct the environment variable"
+            return CliError(problem, advice)
         case ProvisioningRefusedError() | ResourceMismatchError():
             return CliError(str(error))
         case EmbeddedAwsError():

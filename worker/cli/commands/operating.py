@@ -18,3 +18,20 @@ def status(as_json: Json = False) -> int:
     from worker.cli.status import show_status
 
     return show_status(as_json=as_json)
+
+
+@app.command(epilog="[bold]Exit codes:[/bold] 0 it works, warnings or not; 3 something fails.")
+def doctor(as_json: Json = False) -> int:
+    """Look for what is wrong here, and say what to do.
+
+    Looks at the installation, the settings, credentials, the clock, queues,
+    topic, table and permissions; changes nothing. One line a check.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker doctor
+      user-worker doctor --json | jq 'select(.level != "ok")'
+    """
+    from worker.cli.doctor import show_examination
+
+    return show_examination(as_json=as_json)
