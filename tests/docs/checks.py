@@ -1,0 +1,170 @@
+"""Holds a block of code to what it says it is."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from domain.events import EVENTS
+from tests.docs.pages import ROOT, Block
+from tests.docs.programs import check_all, operations
+from tests.docs.python import World
+from tests.docs.shell import syntax
+from worker.cli.samples import sample_stages
+from worker.messages import MessageParser
+from worker.settlement import ReceivedMessage
+
+SHELLS = ("sh", "bash", "shell")
+UNCLASSIFIED = (
+    "is held to nothing: name its language, or say on the line before it what it is "
+    "(`<!-- output of COMMAND -->`, ...: the ways are in tests/docs/pages.py)"
+)
+
+
+class UnclassifiedError(Exception):
+    """A block is checked in no way."""
+
+
+def check(block: Block, folder: Path, world: World) -> None:
+    """Hold a block to what it says it is.
+
+    Raises:
+        UnclassifiedError: it does not say it.
+    """
+    kind, _, what = block.mark.partition(" ")
+    if "/" in kind or (ROOT / kind).is_file():
+        assert block.text == (ROOT / kind).read_text(), f"not {kind} as it stands"
+    elif block.mark.startswith("part of "):
+        part(block.text, (ROOT / what.removeprefix("of ")).read_text())
+    elif block.mark.startswith("output of "):
+        output(block, what.removeprefix("of ").strip("`"), folder)
+    elif kind == "layout":
+        layout(block.text)
+    elif kind == "drawing":
+        assert not re.search(r"^(make|user-worker|aws) ", block.text, re.MULTILINE)
+    elif block.language == "python":
+        world.check(block)
+    elif block.language in SHELLS:
+        syntax(block.text)
+        assert check_all(block.text, folder), "no command in it"
+    elif block.language in DATA:
+        DATA[block.language](block.text)
+    else:
+        raise UnclassifiedError(f"{block.where} {UNCLASSIFIED}")
+
+
+# --- files and what is printed -------------------------------------------------------------
+
+
+def part(text: str, whole: str) -> None:
+    """Check that lines stand in a file one after the other, however far indented."""
+    wanted = [line.strip() for line in text.strip().splitlines()]
+    lines = [line.strip() for line in whole.splitlines()]
+    starts = range(len(lines) - len(wanted) + 1)
+    assert any(lines[at : at + len(wanted)] == wanted for at in starts), "not in that file"
+
+
+def output(block: Block, command: str, folder: Path) -> None:
+    """Check that the command is there and, of `make run`, that its samples are as shown."""
+    assert block.text.strip()
+    assert check_all(command, folder, whole=False), "no command"
+    if command != "make run":
+        return
+    known = {(each.name, each.about, each.expected) for stage in sample_stages() for each in stage}
+    shown = block.text.partition("\ncommand  ")[2].splitlines()[1:]
+    assert shown
+    for line in shown:
+        assert tuple(re.split(r"\s{2,}", line)[:3]) in known, line
+
+
+def layout(text: str) -> None:
+    """Check that every file and folder of the tree is there."""
+    folder = Path()
+    assert text.strip()
+    for line in text.splitlines():
+        if line[0] != " ":
+            folder = Path(line.split()[0])
+            assert (ROOT / folder).is_dir(), folder
+        for file in re.findall(r"[a-z_]+\.py\b", line):
+            assert (ROOT / folder / file).is_file(), f"{folder}/{file}"
+        for inner in re.findall(r"^  ([a-z_]+/)|\s{2,}([a-z_]+/)\s", line):
+            inner_name = "".join(inner)
+            assert any((base / inner_name).is_dir() for base in (ROOT, ROOT / folder)), inner_name
+
+
+# --- data ----------------------------------------------------------------------------------
+
+
+def data(value: Any) -> None:
+    """Check a message or a policy by what it is; other data has been parsed, which is all."""
+    if isinstance(value, list):
+        for each in value:
+            data(each)
+    elif isinstance(value, dict) and "specversion" in value:
+        message(value)
+    elif isinstance(value, dict) and "Statement" in value:
+        policy(value)
+
+
+def message(value: dict[str, Any]) -> None:
+    """Check a command by the worker's own parser, an event by its definition."""
+    if value["type"] in EVENTS:
+        fields = [each.name for each in dataclasses.fields(EVENTS[value["type"]])]  # type: ignore[arg-type]  # all are dataclasses
+        assert list(value["data"]) == fields, "not its fields"
+        return
+    received = ReceivedMessage(
+        message_id="m",
+        body=json.dumps(value),
+        receives=1,
+        sent_at=0.0,
+        group_id=None,
+        fifo=False,
+    )
+    parser = MessageParser(["customer", "lab_assistant", "admin"])
+    assert parser.parse(received).command_id == value["id"]
+
+
+def policy(value: dict[str, Any]) -> None:
+    """Check the shape of an IAM policy, and that no more is allowed than is named."""
+    assert value["Version"] == "2012-10-17"
+    statements = value["Statement"]
+    for statement in statements if isinstance(statements, list) else [statements]:
+        assert statement["Effect"] in {"Allow", "Deny"}
+        assert {"Action", "NotAction"} & statement.keys()
+        for action in named(statement.get("Action", [])):
+            service, _, operation = action.partition(":")
+            assert operation, action
+            assert "*" not in operation, action
+            if service != "kms":
+                assert operation in operations(service), action
+        assert "*" not in named(statement.get("Resource", [])), "every resource"
+
+
+def named(value: Any) -> list[str]:
+    """Give what a policy names, be it one or many."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def rows(text: str) -> None:
+    """Check that each row has as many cells as the header."""
+    header, *others = csv.reader(io.StringIO(text))
+    assert others
+    assert {len(row) for row in others} == {len(header)}, "not as many cells as the header"
+
+
+DATA: dict[str, Callable[[str], None]] = {
+    "json": lambda text: data(json.loads(text)),
+    "jsonl": lambda text: data([json.loads(line) for line in text.splitlines()]),
+    "yaml": lambda text: data(yaml.safe_load(text)),
+    "toml": lambda text: data(tomllib.loads(text)),
+    "csv": rows,
+}

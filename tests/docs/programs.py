@@ -1,0 +1,251 @@
+"""Tells whether the commands in lines of shell exist.
+
+Each program that the pages name has a check here: of `user-worker` by its own parser, of `make`
+by the Makefile, of `aws` by the SDK's models of the services. A program without one is an error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import botocore.session
+import yaml
+from botocore import xform_name
+from botocore.exceptions import UnknownServiceError
+from typer.exceptions import Exit, TyperException
+from typer.main import get_command
+
+from tests.docs.pages import ROOT
+from tests.docs.shell import CommandError, commands
+from worker.cli.commands import app
+
+_OTHERS = """
+    . : [ awk base64 cat cd chmod command cp curl cut date diff echo exit export false git
+    grep head jq kill ls mkdir mv openssl printf pwd read rm sed set sha256sum sleep sort
+    source tail tee test tr trap true uname uniq uuidgen wait wc xxd
+"""
+OTHERS: Final = frozenset(_OTHERS.split())
+"""Everybody's programs, which are not checked."""
+OURS: Final = re.compile(
+    r"^(?:\.venv/bin/)?(?:user-worker|make|docker compose|celery|python)(?: |$)"
+)
+"""How a command of ours starts that a sentence names."""
+_FILE = re.compile(r"^[\w-]+(?:\.\w+)+$")
+_MAKEFILE: Final = (ROOT / "Makefile").read_text()
+_ARGUMENTS_OF: Final = {
+    "bench": "benchmarks/__main__.py",
+    "chaos": "tests/chaos/__main__.py",
+    "fuzz": "tests/fuzz/__main__.py",
+    "audit": "scripts/supply_chain.py",
+    "sbom": "scripts/supply_chain.py",
+}
+"""Where the options are defined that a target's ARGS may name."""
+_AWS = """
+    --cli-input-json --endpoint-url --no-cli-pager --output --profile --query --region
+"""
+_AWS_OPTIONS: Final = frozenset(_AWS.split())
+
+
+def check_all(text: str, folder: Path, *, whole: bool = True) -> int:
+    """Check each command in the text; give how many there are.
+
+    Args:
+        text: lines of shell.
+        folder: an empty one, where files that commands name are made.
+        whole: whether what has to be given is given; a sentence may name a command alone.
+
+    Raises:
+        CommandError: a program, command, option, target, operation or file is not there.
+    """
+    count = 0
+    for words in commands(text):
+        check_words(words, folder, whole=whole)
+        count += 1
+    return count
+
+
+def check_words(words: list[str], folder: Path, *, whole: bool) -> None:
+    """Check one command; see `check_all`."""
+    program, *arguments = words
+    program = program.removeprefix(".venv/bin/")
+    if program in OTHERS:
+        return
+    if program == "user-worker":
+        _user_worker(arguments, folder, whole=whole)
+    elif program in _PROGRAMS:
+        _PROGRAMS[program](arguments, folder)
+    elif "/" in program and (ROOT / program).is_file():
+        return
+    else:
+        raise CommandError(
+            f"{program}: not a program that tests/docs/programs.py knows; add a check"
+        )
+
+
+# --- our own -------------------------------------------------------------------------------
+
+
+def _user_worker(arguments: list[str], folder: Path, *, whole: bool) -> None:
+    for each in arguments:
+        if _FILE.match(each):
+            (folder / each).touch()
+    group: Any = get_command(app)
+    first = next(iter(arguments), "--help")
+    if first.endswith("-completion"):  # is done as soon as it is read
+        if not any(first in each.opts for each in group.params):
+            raise CommandError(f"user-worker {first}: no such option")
+        return
+    try:
+        context = group.make_context("user-worker", list(arguments))
+        found = group.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, rest = found
+        command.make_context(name, rest, parent=context)
+    except Exit:  # --help
+        return
+    except TyperException as error:
+        unknown = type(error).__name__ == "NoSuchOption" or "No such command" in str(error)
+        if (whole and not _has_variable(arguments)) or unknown:
+            raise CommandError(f"user-worker {shlex.join(arguments)}: {error}") from error
+
+
+def _has_variable(arguments: list[str]) -> bool:
+    return any("$" in each for each in arguments)
+
+
+def _make(arguments: list[str], folder: Path) -> None:
+    names = [each for each in arguments if "=" not in each]
+    targets = set(re.findall(r"^([a-z-]+):", _MAKEFILE, re.MULTILINE))
+    for name in names:
+        if name not in targets:
+            raise CommandError(f"make {name}: no such target")
+    for variable, _, value in (each.partition("=") for each in arguments if "=" in each):
+        if f"$({variable})" not in _MAKEFILE:
+            raise CommandError(f"make: the Makefile takes no {variable}")
+        if variable == "ARGS":
+            _make_arguments(names[0], shlex.split(value), folder)
+
+
+def _make_arguments(target: str, arguments: list[str], folder: Path) -> None:
+    """Check what a target hands on."""
+    if target == "run":
+        _user_worker(["dev", "--samples", *arguments], folder, whole=True)
+    elif target in {"test", "test-localstack"}:
+        _pytest(arguments, folder)
+    elif target in _ARGUMENTS_OF:
+        source = (ROOT / _ARGUMENTS_OF[target]).read_text()
+        for option in arguments:
+            if option.startswith("--") and f'"{option}"' not in source:
+                raise CommandError(f"make {target}: {option} is no option of it")
+    elif not (target == "lock" and arguments == ["--upgrade"]):
+        raise CommandError(f"make {target}: what it takes is not known to tests/docs/programs.py")
+
+
+def _pytest(arguments: list[str], _: Path) -> None:
+    for each in arguments:
+        if "/" in each and not (ROOT / each.partition("::")[0]).exists():
+            raise CommandError(f"pytest: there is no {each}")
+
+
+def _python(arguments: list[str], folder: Path) -> None:
+    match arguments:
+        case ["-m", "pytest", *rest]:
+            _pytest(rest, folder)
+        case ["-m", module, *_]:
+            _module(module)
+        case ["-c", program, *_]:
+            compile(program, "-c", "exec")
+        case [script, *_] if script.endswith(".py"):
+            _script([script], folder)
+
+
+def _module(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise CommandError(f"python: there is no module {name}")
+
+
+def _script(arguments: list[str], _: Path) -> None:
+    for folder in (ROOT, ROOT / "examples", ROOT / "examples" / "node"):
+        if (folder / arguments[0]).is_file():
+            return
+    raise CommandError(f"there is no {arguments[0]}")
+
+
+def _celery(arguments: list[str], _: Path) -> None:
+    match arguments:
+        case ["-A", module, "worker", *_]:
+            _module(module)
+        case _:
+            raise CommandError("celery: not the form that the worker knows")
+
+
+# --- others' -------------------------------------------------------------------------------
+
+
+def _docker(arguments: list[str], _: Path) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    match arguments:
+        case ["compose", ("up" | "down" | "logs" | "ps" | "build" | "exec" | "run"), *rest]:
+            for each in rest:
+                if not each.startswith("-") and each not in services:
+                    raise CommandError(f"docker compose: there is no service {each}")
+        case ["build" | "run", *_]:
+            return
+        case _:
+            raise CommandError(
+                f"docker {shlex.join(arguments)}: not known to tests/docs/programs.py"
+            )
+
+
+def operations(service: str) -> frozenset[str]:
+    """Give the operations of a service, by its name in policies and on the command line."""
+    return frozenset(_service(service).operation_names)
+
+
+@cache
+def _service(name: str) -> Any:
+    return botocore.session.Session().get_service_model(name)
+
+
+def _aws(arguments: list[str], _: Path) -> None:
+    plain = [each for each in arguments if not each.startswith("$")]
+    if len(plain) < 2:
+        return  # a function that hands its arguments on
+    service, name, *options = plain
+    try:
+        model = _service(service)
+    except UnknownServiceError as error:
+        raise CommandError(f"aws {service}: no such service") from error
+    operations = {xform_name(each, "-"): each for each in model.operation_names}
+    if name not in operations:
+        raise CommandError(f"aws {service} {name}: no such operation")
+    shape = model.operation_model(operations[name]).input_shape
+    known = {f"--{xform_name(each, '-')}" for each in (shape.members if shape else ())}
+    for option in options:
+        if option.startswith("--") and option.partition("=")[0] not in known | _AWS_OPTIONS:
+            raise CommandError(f"aws {service} {name}: no option {option}")
+
+
+def _any(_: list[str], __: Path) -> None:
+    """Take it as it is: it installs what others publish."""
+
+
+_PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {
+    "aws": _aws,
+    "celery": _celery,
+    "docker": _docker,
+    "make": _make,
+    "node": _script,
+    "npm": _any,
+    "pip": _any,
+    "pytest": _pytest,
+    "python": _python,
+    "python3": _python,
+    "sh": _script,
+    "sqs": lambda arguments, folder: _aws(["sqs", *arguments], folder),  # an example's function
+}

@@ -1,0 +1,57 @@
+"""Every block of code on the pages is held to the truth, in one of the ways of `pages.py`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.checks import check
+from tests.docs.pages import ROOT, Mention, blocks, mentions
+from tests.docs.programs import OURS, check_all
+from tests.docs.python import World
+from tests.docs.shell import CommandError
+
+BLOCKS = blocks()
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
+def test_the_blocks_of_a_page_are_what_they_say(
+    page: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reader copies from a page, from the top down, works as far as can be told here."""
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    for block in BLOCKS:
+        if block.page == page:
+            try:
+                check(block, tmp_path, world)
+            except Exception as error:  # noqa: BLE001  # whatever a block raises is what is wrong
+                wrong.append(f"{block.where}: {type(error).__name__}: {str(error)[:500]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_fence_is_found() -> None:
+    """No block is passed over because it is written in another way."""
+    for page in {block.page for block in BLOCKS}:
+        fences = re.findall(r"^[ \t]*(?:```|~~~)", (ROOT / page).read_text(), re.MULTILINE)
+        assert len(fences) == 2 * len([block for block in BLOCKS if block.page == page]), page
+
+
+def typed() -> list[Mention]:
+    """Give the commands of ours within sentences."""
+    return [each for each in mentions() if OURS.match(each.text)]
+
+
+def test_commands_within_sentences_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is named has this name, and the options that are named with it."""
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    assert len(typed()) > 40
+    for mention in typed():
+        try:
+            check_all(re.sub(r"<[\w -]+>", "X", mention.text), tmp_path, whole=False)
+        except CommandError as error:
+            wrong.append(f"{mention.where}: {error}")
+    assert not wrong, "\n".join(wrong)
