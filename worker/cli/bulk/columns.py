@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from domain.commands import Command
 from worker.cli.errors import UsageError
@@ -59,6 +59,9 @@ class Columns:
             field.name: hints[field.name]
             for field in dataclasses.fields(command)  # type: ignore[arg-type]  # all are dataclasses
         }
+        self._whole = {name for name, hint in self._hints.items() if hint is int}
+        self._whole.add("expected_version")
+        self._lists = {name for name, hint in self._hints.items() if get_origin(hint) is tuple}
         self._mapping = {_folded(name): field for name, field in (mapping or {}).items()}
         for field in [*self._mapping.values(), *(defaults or {})]:
             if field is not None and field not in self._hints.keys() | ENVELOPE.keys():
@@ -187,10 +190,9 @@ class Columns:
 
     def _value(self, field: str, text: str) -> Any:
         """Read a cell as its field's type asks; what is not of the type is for the check to say."""
-        hint = self._hints.get(field, int if field == "expected_version" else str)
-        if hint is int or int in get_args(hint):
+        if field in self._whole:
             return int(text) if _WHOLE.fullmatch(text) else text
-        if get_origin(hint) is tuple:
+        if field in self._lists:
             return [word for part in _SEPARATORS.split(text) if (word := part.strip())]
         return text
 

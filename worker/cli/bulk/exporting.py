@@ -103,9 +103,9 @@ def _with_events(item: Mapping[str, Any]) -> dict[str, Any]:
     try:
         rows = json.loads(item["events"])
         names = ("type", "category", "sequence", "data")
-        events: object = [dict(zip(names, row, strict=True)) for row in rows]
+        events = [dict(zip(names, row, strict=True)) for row in rows]
     except (KeyError, ValueError, TypeError, RecursionError):
-        events = item.get("events")
+        return dict(item)
     return {**item, "events": events}
 
 

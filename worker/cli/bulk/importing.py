@@ -170,11 +170,12 @@ class _Sending:
 def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
     tally.sent_before = sum(work.journal.sent)
 
+    def wanted(number: int) -> bool:
+        return work.checked.may_be_sent(number) and not work.journal.has(number)
+
     def parcels() -> Iterator[Parcel]:
-        for row in work.reader:
-            if row.outgoing is None or not work.checked.may_be_sent(row.number):
-                continue
-            if not work.journal.has(row.number):
+        for row in work.reader.read(wanted):
+            if row.outgoing is not None:
                 own = row.outgoing.group if work.dispatcher.fifo else None
                 yield Parcel(row.number, QueueMessage(row.outgoing.body, options.group or own))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -94,14 +94,19 @@ class RowReader:
         self._parser = parser
 
     def __iter__(self) -> Iterator[Row]:
-        """Give the rows in order.
+        """Give all rows; errors as `read`."""
+        return self.read(lambda _number: True)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
+        """Give the rows whose number is wanted, in order.
 
         Raises:
             UsageError: the file cannot be read on, or its header is none.
         """
-        return self._csv_rows() if self._format is FileFormat.CSV else self._json_rows()
+        rows = self._csv_rows if self._format is FileFormat.CSV else self._json_rows
+        return rows(wanted)
 
-    def _csv_rows(self) -> Iterator[Row]:
+    def _csv_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
         records = read_csv(self._source, self._delimiter)
         header = next(records, None)
         if header is None:
@@ -110,7 +115,8 @@ class RowReader:
             )
         fields = self._columns.of_header(header.cells, self._source.name)
         for number, record in enumerate(records, 1):
-            yield self._csv_row(number, record, fields)
+            if wanted(number):
+                yield self._csv_row(number, record, fields)
 
     def _csv_row(self, number: int, record: CsvRow, fields: list[str | None]) -> Row:
         if len(record.cells) != len(fields):
@@ -118,9 +124,10 @@ class RowReader:
             return Row(number, record.line, None, (Problem(record.line, "", rule),))
         return self._row_of(number, record.line, self._columns.of_cells(fields, record.cells))
 
-    def _json_rows(self) -> Iterator[Row]:
+    def _json_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
         for number, record in enumerate(read_json_lines(self._source), 1):
-            yield self._json_row(number, record)
+            if wanted(number):
+                yield self._json_row(number, record)
 
     def _json_row(self, number: int, record: JsonRow) -> Row:
         line, item = record.line, record.value

@@ -10,9 +10,14 @@ from __future__ import annotations
 from worker.cli.commands.base import app as app
 from worker.cli.commands import running as running
 from worker.cli.commands import messages as messages
+from worker.cli.commands import bulk as bulk
 from worker.cli.commands import operating as operating
 from worker.cli.commands import contracts as contracts
 
-PANELS = {running.__name__: "Run", messages.__name__: "Send and see"}
+PANELS = {
+    running.__name__: "Run",
+    messages.__name__: "Send and see",
+    bulk.__name__: "Many at once, and all of one",
+}
 for _command in app.registered_commands:
     _command.rich_help_panel = PANELS.get(getattr(_command.callback, "__module__", ""), "Operate")

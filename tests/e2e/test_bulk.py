@@ -1,0 +1,136 @@
+"""Import and export with the real programs: stopped, killed, resumed, and counted by the effect."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from domain.ports import Status
+from tests.e2e.command_line import CommandLine
+from tests.e2e.system import THREADS, System, decided
+from tests.e2e.worker_process import WorkerProcess, eventually
+from worker.cli.bulk.dispatch import LANES
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bulk")]
+
+ROWS = 300
+ADDRESS = "export@example.com"
+NAMES = ("first_name=Ex", "last_name=Port", "roles=customer")
+RATE = ("--rate", "100")
+"""Slow enough to be stopped on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A system with a worker, and the command line on it."""
+
+    system: System
+    worker: WorkerProcess
+    cli: CommandLine
+
+
+@pytest.fixture(scope="module")
+def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One for both tests: starting a worker costs seconds."""
+    system = System.create(aws_endpoint, tmp_path_factory.mktemp("bulk"))
+    with system.worker(THREADS) as worker:
+        yield World(system, worker.ready(), CommandLine.on(system.names, aws_endpoint))
+    system.delete()
+
+
+def addresses() -> list[str]:
+    """Give everybody's."""
+    return [f"person{number}@example.com" for number in range(ROWS)]
+
+
+def written(folder: Path) -> Path:
+    """Write the file that is imported."""
+    rows = [f"{address},Ada,Lovelace,customer\n" for address in addresses()]
+    file = folder / "people.csv"
+    file.write_text("email,first_name,last_name,roles\n" + "".join(rows))
+    return file
+
+
+def batches(journal: Path) -> int:
+    """Count the batches that a journal has noted."""
+    return max(0, journal.read_text().count("\n") - 1) if journal.exists() else 0
+
+
+def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[int, str]:
+    """Start an import and stop it when five batches more have gone; give its exit code and talk."""
+    journal = file.with_name(file.name + ".progress.jsonl")
+    before = batches(journal)
+    with world.cli.running("import", str(file), *RATE) as process:
+        eventually(lambda: batches(journal) >= before + 5, 30, "five batches")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    return process.returncode, err
+
+
+def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
+    world: World, tmp_path: Path
+) -> None:
+    """Counted by users, outcomes, messages and events; only what was in flight came twice."""
+    file = written(tmp_path)
+    code, said = stop_on_the_way(world, file, signal.SIGINT)
+    assert code == 130
+    assert f"of {ROWS} rows are sent; run the same command again" in said
+    assert stop_on_the_way(world, file, signal.SIGKILL)[0] == -signal.SIGKILL
+    done = world.cli.run("import", str(file), "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["rows"] == told["sent"] + told["sent_before"] == ROWS
+    assert told["sent_before"] >= 100
+
+    def owners() -> dict[str, str]:
+        return world.system.load(addresses=set(addresses())).addresses
+
+    found = eventually(lambda: len(o := owners()) == ROWS and o, 40, "a user for every row")
+    assert found
+    users = set(found.values())
+    assert len(users) == ROWS
+    outcomes = [each for user in users for each in world.system.repository.history(user)]
+    assert len(outcomes) == ROWS
+    assert {(each.status, each.version) for each in outcomes} == {(Status.ACCEPTED, 1)}
+    world.system.quiet(40)
+    mine = {each.command_id for each in outcomes}
+    messages = Counter(
+        line["outcome"] for line in decided(world.worker) if line["command_id"] in mine
+    )
+    assert messages["accepted"] == ROWS
+    assert messages.keys() <= {"accepted", "duplicate"}
+    assert messages["duplicate"] <= LANES * 10
+    events = world.system.published(outcomes)
+    assert len(events) == ROWS
+    assert {event["correlationid"] for event in events} == {told["import_id"]}
+
+
+def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -> None:
+    """The same; into a file that only its owner reads and nothing overwrites."""
+    sent = world.cli.run("send", "CreateUser", f"email={ADDRESS}", *NAMES, "--wait", "30", "--json")
+    assert sent.code == 0, sent.err
+    outcome = json.loads(sent.out)
+    by_email = world.cli.run("export", ADDRESS)
+    assert by_email.code == 0, by_email.err
+    first = json.loads(by_email.out)
+    assert first["user_id"] == outcome["user_id"]
+    assert first["user"]["email"] == ADDRESS
+    assert first["address"]["user_id"] == outcome["user_id"]
+    assert [item["sk"] for item in first["outcomes"]] == [f"COMMAND#{outcome['command_id']}"]
+    file = tmp_path / "export.json"
+    words = ("export", outcome["user_id"], "--output", str(file))
+    assert world.cli.run(*words).code == 0
+    assert json.loads(file.read_text())["user"] == first["user"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = world.cli.run(*words)
+    assert again.code == 2
+    assert "is there already" in again.err
+    nobody = world.cli.run("export", "nobody@example.com")
+    assert nobody.code == 1
+    assert "nothing is stored" in nobody.err
