@@ -139,7 +139,7 @@ def test_a_stale_table_and_what_production_lacks_are_named(
 @pytest.mark.usefixtures("provisioned")
 def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing permission shows before the first command meets it."""
-    call = botocore.client.BaseClient._make_api_call
+    call = vars(botocore.client.BaseClient)["_make_api_call"]
     denied = {"PutItem": "AccessDeniedException", "ChangeMessageVisibility": "AccessDenied"}
 
     def deny(client: Any, operation: str, parameters: Any) -> Any:

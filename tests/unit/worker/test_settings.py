@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.settings import Settings, SettingsError, load_settings
+from worker.settings import Settings, SettingsError, load_settings, unknown_settings
 
 
 def test_the_defaults_are_those_of_development() -> None:
@@ -56,6 +56,41 @@ def test_a_wrong_setting_is_one_line_that_names_it(
         load_settings()
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
+    for raw in ("Input should", "String should", "Value error", "^["):
+        assert raw not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("TABEL", "USER_WORKER_TABLE"),
+        ("ROLE", "USER_WORKER_ROLES"),
+        ("COMMANDS_QUEUE", "USER_WORKER_COMMAND_QUEUE"),
+        ("visibilty_timeout", "USER_WORKER_VISIBILITY_TIMEOUT"),
+        ("SERVICE_HOST", None),
+        ("PORT", None),
+    ],
+)
+def test_a_mistyped_name_is_said_and_a_strangers_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str | None
+) -> None:
+    """A setting that has no effect is worse than one that ends the program."""
+    monkeypatch.setenv(f"USER_WORKER_{variable}", "x")
+    assert unknown_settings() == {f"USER_WORKER_{variable}": meant}
+    if meant is None:
+        load_settings()
+    else:
+        with pytest.raises(SettingsError, match=f"did you mean {meant}"):
+            load_settings()
+
+
+def test_the_variables_of_the_command_line_and_of_tests_are_no_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As are all settings, however they are written."""
+    for name in ("USER_WORKER_DEBUG", "USER_WORKER_CRASH_SEED", "user_worker_table"):
+        monkeypatch.setenv(name, "users")
+    assert unknown_settings() == {}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ def contracts(
         ),
     ] = None,
 ) -> int:
-    """Write the JSON Schemas of all messages, and the AsyncAPI document, from their definitions.
+    """Write the messages' JSON Schemas and the AsyncAPI document.
+
+    They come from the definitions of the messages themselves.
 
     \b
     [bold]Examples[/bold]

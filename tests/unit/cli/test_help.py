@@ -1,0 +1,159 @@
+"""The help teaches, fits a terminal of 80 columns, and the shell can complete what is typed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+from typer.main import get_command
+
+from worker.cli.app import run
+from worker.cli.commands import app
+from worker.cli.commands.base import EXIT_CODES
+from worker.cli.completing import categories, command_names
+from worker.cli.errors import ExitCode
+
+NAMES = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
+WIDTH = 80
+PROGRAM = [sys.executable, "-m", "worker.cli"]
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read it on a terminal of the smallest usual width."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+
+
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """Give the lines of a help."""
+    assert run([*words, "--help"]) == ExitCode.OK
+    return capsys.readouterr().out.splitlines()
+
+
+def test_each_command_has_a_line_in_the_help_and_a_panel(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All of it is seen at a glance, by what one wants to do."""
+    lines = helped(capsys)
+    for name in NAMES:
+        (place,) = [at for at, line in enumerate(lines) if re.match(rf"│ {name} +\S", line)]
+        assert re.match(r"│ \S|╰", lines[place + 1]), f"{name}: its line is too long"
+    titles = [line for line in lines if line.startswith("╭─ ")]
+    assert [t.split(" ─")[0][3:] for t in titles][:3] == ["Options", "Run", "Send and see"]
+    assert not any(title.startswith("╭─ Commands") for title in titles)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_help_fits_and_shows_how(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An example, the exit codes, and no line of its text torn in the middle."""
+    lines = helped(capsys, name)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= WIDTH
+    assert "Examples" in text
+    assert f"user-worker {name}" in text.partition("Examples")[2]
+    assert "xit code" in text
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]  # a group
+    for line in (command.help or "").replace("\b", "").splitlines():
+        plain = re.sub(r"\[/?bold\]", "", line)
+        assert len(plain) <= WIDTH - 2, f"wraps: {plain}"
+
+
+def test_the_exit_codes_of_the_help_are_those_there_are() -> None:
+    """All that a script has to tell apart; the rest is on the page."""
+    listed = [int(code) for code in re.findall(r"(?<=[\s;])(\d) ", EXIT_CODES)]
+    assert listed == [code for code in ExitCode if code < ExitCode.UNFORESEEN]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command, and without a setting."""
+    assert run(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith(f"user-worker {version('user-worker')} (Python 3.")
+
+
+# --- completion ---
+
+
+def completed(words: str) -> list[str]:
+    """Press Tab in bash after these words; give what is offered."""
+    environment = {
+        **os.environ,
+        "_USER_WORKER_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "USER_WORKER_ENV": "mistyped",  # which must not matter
+    }
+    done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_the_names_of_user_commands() -> None:
+    """With wrong settings too, and without AWS."""
+    assert completed("user-worker ") == NAMES
+    assert completed("user-worker send Reg") == ["RegisterUser"]
+    assert completed("user-worker run --po") == ["--pool"]
+
+
+def test_what_is_offered_does_not_depend_on_the_case() -> None:
+    """Whoever does not know the spelling needs it most."""
+    assert command_names("reg") == ["RegisterUser"]
+    assert len(command_names("")) > 20
+    assert categories("pr") == ["privacy", "profile"]
+
+
+def test_bash_takes_the_script_that_is_shown() -> None:
+    """`source <(user-worker --show-completion bash)` defines the completion."""
+    script = subprocess.run(
+        PROGRAM,
+        env={**os.environ, "_USER_WORKER_COMPLETE": "source_bash"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"{script}\ncomplete -p user-worker"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "user-worker" in done.stdout
+
+
+# --- colours ---
+
+
+def on_a_terminal(**variables: str) -> str:
+    """Give what is written to a terminal."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", **variables}
+    with subprocess.Popen([*PROGRAM, "--help"], stdout=follower, env=environment) as process:
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # the other end is closed, on Linux
+                break
+            if not part:
+                break
+            text += part
+        assert process.wait(30) == 0
+    os.close(leader)
+    return text.decode()
+
+
+def test_colours_are_for_terminals_and_for_those_who_want_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None in a pipe or with NO_COLOR (no-color.org)."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    assert COLOUR.search(on_a_terminal())
+    assert not COLOUR.search(on_a_terminal(NO_COLOR="1"))
+    assert "\x1b" not in "".join(helped(capsys))
