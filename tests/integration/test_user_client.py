@@ -1,0 +1,123 @@
+"""What other services import, on queues and topics as AWS has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from domain import commands as c
+from tests.builders import register, uid
+from tests.conftest import ResourceNames
+from tests.e2e.worker_process import eventually
+from user_client import CommandRequest, NotSentError, OutcomeListener, UserCommands
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+USERS = [uid(name) for name in ("ada", "grace", "mary")]
+
+
+@pytest.fixture
+def sqs(aws_endpoint: str) -> SQSClient:
+    """A client of queues."""
+    return boto3.client("sqs")
+
+
+@pytest.fixture(params=["standard", "fifo"])
+def queue(
+    request: pytest.FixtureRequest, sqs: SQSClient, resource_names: ResourceNames
+) -> Iterator[str]:
+    """The name of a command queue of either kind."""
+    name = resource_names.command_queue
+    if request.param == "fifo":
+        name += ".fifo"
+        url = sqs.create_queue(QueueName=name, Attributes={"FifoQueue": "true"})["QueueUrl"]
+    else:
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    yield name
+    sqs.delete_queue(QueueUrl=url)
+
+
+def received(sqs: SQSClient, queue: str, count: int) -> list[dict[str, Any]]:
+    """Take so many messages from a queue."""
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    messages: list[dict[str, Any]] = []
+
+    def all_there() -> bool:
+        answer = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        for message in answer.get("Messages", []):
+            messages.append(dict(message))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return len(messages) >= count
+
+    eventually(all_there, 30, f"{count} messages")
+    return messages
+
+
+def test_commands_arrive_each_once_and_a_users_in_order(sqs: SQSClient, queue: str) -> None:
+    """On a FIFO queue, where a user is a group; on a standard one by what is given."""
+    users = UserCommands(queue, source="/test", fair_group="tests")
+    requests = [CommandRequest(c.UnbanUser(), user_id=USERS[i % 3]) for i in range(25)]
+    ids = users.send_many(requests)
+
+    messages = received(sqs, queue, 25)
+    events = [json.loads(message["Body"]) for message in messages]
+    assert sorted(event["id"] for event in events) == sorted(ids)
+    groups = [message["Attributes"].get("MessageGroupId") for message in messages]
+    if queue.endswith(".fifo"):
+        assert groups == [event["subject"] for event in events]
+        for number, user in enumerate(USERS):
+            assert [e["id"] for e in events if e["subject"] == user] == ids[number::3]
+
+
+def test_a_repetition_reaches_the_worker_on_either_queue(sqs: SQSClient, queue: str) -> None:
+    """SQS must not swallow it: the worker knows it by its id, and for longer."""
+    users, command_id = UserCommands(queue, source="/test"), uuid4()
+    for _ in range(2):
+        users.send(register("ada"), command_id=command_id)
+
+    bodies = [json.loads(message["Body"]) for message in received(sqs, queue, 2)]
+    assert [body["id"] for body in bodies] == [str(command_id)] * 2
+
+
+def test_a_queue_that_is_not_there_is_told_with_what_was_not_sent(aws_endpoint: str) -> None:
+    """As every other failure to send."""
+    users = UserCommands(f"never-{uuid4()}", source="/test")
+    with pytest.raises(NotSentError, match=r"1 of 1 commands not sent: .*NonExistentQueue"):
+        users.send(register("ada"))
+
+
+def test_a_listener_hears_its_own_source_and_leaves_nothing(
+    sqs: SQSClient, resource_names: ResourceNames
+) -> None:
+    """Of all that the topic says, the answers to its own commands."""
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]
+    mine, other = str(uuid4()), str(uuid4())
+
+    def publish(command_id: str, source: str) -> None:
+        event = {"type": "biome.user.UserBanned.v1", "causationid": command_id, "subject": USERS[0]}
+        sns.publish(
+            TopicArn=topic,
+            Message=json.dumps(event),
+            MessageAttributes={"command_source": {"DataType": "String", "StringValue": source}},
+        )
+
+    with OutcomeListener(source="/test/1", topic=resource_names.events_topic) as outcomes:
+        anothers = outcomes.expect(other)
+        publish(other, "/test/2")
+        publish(mine, "/test/1")
+        assert outcomes.answer(mine, 30).user_id == USERS[0]
+        assert not anothers.done()
+        (subscription,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+        sqs.get_queue_url(QueueName=subscription["Endpoint"].rpartition(":")[2])
+    sns.delete_topic(TopicArn=topic)
