@@ -20,6 +20,9 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, live events (ARGS=--once to end when all are answered)
 	@$(BIN)/user-worker dev --samples $(ARGS)
 
+# a test run starts a hundred Python processes: let them find what was compiled once
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test
 test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytest)
 	@env -u AWS_ENDPOINT_URL $(PYTEST) $(ARGS)

@@ -81,5 +81,5 @@ def _record(event: str, messages: list[ReceivedMessage]) -> None:
         "at": time.time(),
         "messages": [{**message, "body": message["body"][:200]} for message in messages],
     }
-    with Path(os.environ["RECORD_FILE"]).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with Path(os.environ["RECORD_FILE"]).open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")  # in one piece: other children write too

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ResourceNames
+from tests.e2e.account import World, default_world, install_node_examples
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided
-from tests.e2e.worker_process import Queues, WorkerProcess
+from tests.e2e.worker_process import Queues, WorkerProcess, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,12 @@ class Pair:
         return [line["outcome"] for line in lines if line["command_id"] == sent.command_id]
 
     def share(self, scene: Callable[[], None]) -> None:
-        """Play a scene until both workers had a part in it; each time must go well.
+        """Play a scene until both workers had a part in it; each time must go well."""
+        share([partial(_count, worker) for worker in self.workers], scene)
 
-        Which of two workers a queue gives its messages to is its own affair.
-        """
-        for _ in range(10):
-            before = [len(decided(worker)) for worker in self.workers]
-            scene()
-            after = [len(decided(worker)) for worker in self.workers]
-            if all(n > m for n, m in zip(after, before, strict=True)):
-                return
-        pytest.fail("one worker got everything, ten times")
+
+def _count(worker: WorkerProcess) -> int:
+    return len(decided(worker))
 
 
 @pytest.fixture
@@ -88,3 +85,19 @@ def pair(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ):
         yield Pair(system, (first.ready(), second.ready()), proxy)
     system.delete()
+
+
+@pytest.fixture(scope="session")
+def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An account with everything under its default name, a worker and a listener.
+
+    For all tests of the xdist group `readme`, which run in one process.
+    """
+    with default_world(aws_endpoint, tmp_path_factory.mktemp("readme")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def node(world: World) -> Path:
+    """A copy of the Node examples, with their packages; skips where there are none to get."""
+    return install_node_examples(world.folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.e2e.command_line import CommandLine
 from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, log_lines, message
 from tests.e2e.witness import About, Turned, Witness
-from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
+from tests.e2e.worker_process import Queues, WorkerProcess, eventually, share, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -136,23 +137,40 @@ def test_two_workers_share_a_fifo_queue_without_overtaking(
     ):
         workers = (first.ready(), second.ready())
         bodies: list[str | dict[str, Any]] = [{"seconds": 0.3} for _ in range(23)]
-        sent = {group: fifo_queues.send(*bodies, group=group) for group in "abcdef"}
-        eventually(fifo_queues.empty, 30, "all settled")
-        by_group = {group: runs(workers, group) for group in sent}
-    for group, ids in sent.items():
-        batches = by_group[group]
-        assert [i for _, _, batch in batches for i in batch] == ids
-        assert all(not overlap(*pair) for pair in pairwise(batches))
-    others = [run for group in "bcdef" for run in by_group[group]]
-    assert any(overlap(one, other) for one in by_group["a"] for other in others)
-    assert all(each.handled() for each in workers), "both workers had a part"
+
+        def scene() -> None:
+            groups = [f"{uuid4()}" for _ in range(6)]
+            sent = {group: fifo_queues.send(*bodies, group=group) for group in groups}
+            eventually(fifo_queues.empty, what="all settled")
+            by_group = {group: runs(workers, group) for group in sent}
+            for group, ids in sent.items():
+                batches = by_group[group]
+                assert [i for _, _, batch in batches for i in batch] == ids
+                assert all(not overlap(*pair) for pair in pairwise(batches))
+            others = [run for group in groups[1:] for run in by_group[group]]
+            assert any(overlap(one, other) for one in by_group[groups[0]] for other in others)
+
+        share([partial(_count, each) for each in workers], scene)
+
+
+def _count(worker: WorkerProcess) -> int:
+    return len(worker.handled())
 
 
 def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system: System) -> None:
     """Versions and events of every user are in the order of the sending, whoever did them."""
     system = fifo_system
-    users = [str(uuid4()) for _ in range(5)]
-    sent = {user: [message(register(user), user), *renamings(user, 22)] for user in users}
+
+    def scene() -> None:
+        users = [str(uuid4()) for _ in range(5)]
+        sent = {user: [message(register(user), user), *renamings(user, 22)] for user in users}
+        for user, messages in sent.items():
+            system.send(*messages, group=user)
+        for user, messages in sent.items():
+            assert_in_order(system, messages)
+            assert system.user(user).first_name == "21"
+        eventually(system.queues.empty)
+
     with FaultyProxy(system.endpoint) as proxy:
         proxy.inject(Slow(0.1), "TransactWriteItems")  # or one worker may be done with it all
         with (
@@ -160,13 +178,7 @@ def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system:
             system.worker(THREADS, endpoint=proxy.url) as second,
         ):
             workers = (first.ready(), second.ready())
-            for user, messages in sent.items():
-                system.send(*messages, group=user)
-            for user, messages in sent.items():
-                assert_in_order(system, messages)
-                assert system.user(user).first_name == "21"
-            eventually(system.queues.empty)
-            assert all(decided(each) for each in workers), "both workers had a part"
+            share([lambda each=each: len(decided(each)) for each in workers], scene)  # type: ignore[misc]
 
 
 # --- a group that fails ------------------------------------------------------------------------

@@ -118,12 +118,15 @@ def test_sigterm_is_heard_in_the_middle_of_a_long_poll(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """An idle worker ends when the poll under way does, and what that poll brings is let go."""
-    with worker(queues.names, aws_endpoint, tmp_path, options, WAIT_SECONDS="4") as running:
-        running.ready()
+    with (
+        FaultyProxy(aws_endpoint) as proxy,
+        worker(queues.names, proxy.url, tmp_path, options, WAIT_SECONDS="4") as running,
+    ):
+        eventually(lambda: proxy.calls["ReceiveMessage"], what="a poll under way")
         running.send_signal(signal.SIGTERM)
-        eventually(lambda: "shutdown" in running.log, 2, "the signal")
+        eventually(lambda: "shutdown" in running.log, what="the signal")
         queues.send({"n": 1})
-        assert running.process.wait(8) == 0, running.log
+        assert running.process.wait(15) == 0, running.log
     assert running.records() == []
     assert queues.depth() == (1, 0)
 

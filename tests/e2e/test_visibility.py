@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import FaultyProxy
 from tests.e2e.system import PREFORK, THREADS
-from tests.e2e.witness import Late, Witness
+from tests.e2e.witness import Late, Then, Witness
 from tests.e2e.worker_process import Queues, eventually, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
@@ -60,7 +61,7 @@ def test_a_batch_of_five_timeouts_is_handled_once_by_every_pool(
             scenes.append((queues, running, renewals, sent))
         for queues, running, renewals, sent in scenes:
             eventually(lambda r=running: len(r.handled()) >= 10, 30, "the batch's end")  # type: ignore[misc]
-            eventually(queues.empty, 5, "all settled")
+            eventually(queues.empty, what="all settled")
             assert sorted(running.handled("start")) == sorted(sent)
             assert [len(row["messages"]) for row in running.records("end")] == [10]
             assert {len(entries) for entries in renewals.changes()} == {10}
@@ -77,7 +78,7 @@ def test_what_waits_behind_a_long_batch_is_renewed_with_it(
         queues.names, aws_endpoint, tmp_path, SOLO, USER_WORKER_VISIBILITY_TIMEOUT=str(TIMEOUT)
     ) as running:
         eventually(lambda: len(running.handled()) >= 30, 30, "all batches' end")
-        eventually(queues.empty, 5, "all settled")
+        eventually(queues.empty, what="all settled")
     assert sorted(running.handled("start")) == sorted(sent)
     assert {m["receives"] for row in running.records() for m in row["messages"]} == {1}
 
@@ -103,22 +104,30 @@ def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """Deleted behind the worker's back: said once, and left alone; its neighbours are settled."""
-    sent = queues.send(*[{"seconds": 2.5 * TIMEOUT} for _ in range(10)])
-    received, deletes, renewals = Witness(), Witness(), Witness()
+    sent = queues.send(*[{"seconds": 2 * TIMEOUT} for _ in range(10)])
+    received: dict[str, str] = {}
+    deletes, renewals = Witness(), Witness()
+
+    def delete_one(answer: Any) -> None:
+        """Before the worker has it, so before any renewal."""
+        for row in answer.get("Messages") or ():
+            received[row["ReceiptHandle"]] = row["MessageId"]
+            if row["MessageId"] == sent[3]:
+                queues.sqs.delete_message(QueueUrl=queues.url, ReceiptHandle=row["ReceiptHandle"])
+
     with FaultyProxy(aws_endpoint) as proxy:
-        proxy.inject(received, "ReceiveMessage")
+        proxy.inject(Then(delete_one), "ReceiveMessage")
         proxy.inject(deletes, "DeleteMessageBatch")
         proxy.inject(renewals, "ChangeMessageVisibilityBatch")
         with worker(
             queues.names, proxy.url, tmp_path, USER_WORKER_VISIBILITY_TIMEOUT=str(TIMEOUT)
         ) as running:
-            eventually(running.records, what="the batch's start")
-            [gone] = [r for r, m in received.receipts().items() if m == sent[3]]
-            queues.sqs.delete_message(QueueUrl=queues.url, ReceiptHandle=gone)
-            eventually(queues.empty, 20, "all settled")
+            eventually(lambda: len(running.handled()) == 10, what="the batch's end")
+            eventually(queues.empty, what="all settled")
             assert running.stop() == 0, running.log
+    [gone] = [receipt for receipt, each in received.items() if each == sent[3]]
     deleted = [entry["ReceiptHandle"] for call in deletes.calls for entry in call.asked["Entries"]]
-    assert Counter(deleted) == Counter(received.receipts().keys() - {gone})
+    assert Counter(deleted) == Counter(received.keys() - {gone})
     assert sorted(running.handled()) == sorted(sent)
     assert running.log.count("message_lapsed") == 1
     asked = [[receipt for receipt, _ in entries] for entries in renewals.changes()]
@@ -129,23 +138,26 @@ def test_a_back_off_comes_after_the_renewal_that_is_under_way(
     aws_endpoint: str, resource_names: ResourceNames, tmp_path: Path
 ) -> None:
     """The renewal is slow, and the batch ends meanwhile: the back-off is the last word."""
-    timeout = TIMEOUT + 1
+    timeout = 2 * TIMEOUT  # a second each from the renewal to the batch's end, and on to the lapse
     queues = Queues.create(resource_names, aws_endpoint, timeout)
-    queues.send(*[{"do": "later", "delay": 600, "seconds": timeout / 2 + 0.4} for _ in range(10)])
+    queues.send(*[{"do": "later", "delay": 600, "seconds": timeout / 2 + 1} for _ in range(10)])
     changes = Witness()
-    with FaultyProxy(aws_endpoint) as proxy:
-        slow = proxy.inject(Late(0.8, changes), "ChangeMessageVisibilityBatch", times=1)
-        proxy.inject(changes, "ChangeMessageVisibilityBatch")
-        with worker(
+    with (
+        FaultyProxy(aws_endpoint) as proxy,
+        worker(
             queues.names, proxy.url, tmp_path, USER_WORKER_VISIBILITY_TIMEOUT=str(timeout)
-        ) as running:
-            eventually(lambda: len(changes.calls) >= 2, 15, "the renewal and the back-off")
-            assert slow.hits == 1
-            renewal, back_off = changes.calls
-            assert running.records("end")[0]["at"] < renewal.at < back_off.at
-            # another renewal would be due half a timeout after the first
-            eventually(lambda: time.time() > renewal.at + timeout / 2 + 0.5, what="its time")
-            assert running.stop() == 0, running.log
+        ) as running,
+    ):
+        late = Late(lambda: running.records("end"), changes)
+        slow = proxy.inject(late, "ChangeMessageVisibilityBatch", times=1)
+        proxy.inject(changes, "ChangeMessageVisibilityBatch")
+        eventually(lambda: len(changes.calls) >= 2, what="the renewal and the back-off")
+        assert slow.hits == 1
+        renewal, back_off = changes.calls
+        assert running.records("end")[0]["at"] < renewal.at < back_off.at
+        # another renewal would be due half a timeout after the first
+        eventually(lambda: time.time() > renewal.at + timeout / 2 + 0.5, what="its time")
+        assert running.stop() == 0, running.log
     assert [{s for _, s in entries} for entries in changes.changes()] == [{timeout}, {600}]
     assert queues.depth() == (0, 10)
     assert len(running.handled()) == 10

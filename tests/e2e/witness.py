@@ -47,14 +47,6 @@ class Witness:
             for call in self.calls
         ]
 
-    def receipts(self) -> dict[str, str]:
-        """Give the message id of each receipt that ReceiveMessage handed out."""
-        return {
-            row["ReceiptHandle"]: row["MessageId"]
-            for call in self.calls
-            for row in call.answered.get("Messages") or ()
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -73,15 +65,31 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Lets the client wait so many seconds before a witness forwards the call."""
+    """Lets the client wait until something has happened before a witness forwards the call."""
 
-    seconds: float
+    happened: Callable[[], object]
     witness: Witness
 
     def strike(self, exchange: Exchange) -> None:
-        """Wait, then forward and keep."""
-        exchange.wait(self.seconds)
+        """Wait, 30 s at most, then forward and keep."""
+        deadline = time.monotonic() + 30
+        while not self.happened() and time.monotonic() < deadline:
+            exchange.wait(0.05)
         self.witness.strike(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """Does something between AWS's answer and the client's hearing of it."""
+
+    do: Callable[[Any], object]
+    """Takes the answer."""
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward, do it, answer."""
+        answer = exchange.forward()
+        self.do(json.loads(answer.body or b"{}"))
+        exchange.answer(answer)
 
 
 @dataclass(slots=True)
