@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import Timer
 from typing import Any
 
 import structlog
@@ -17,6 +18,9 @@ from worker.startup import refuse
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """What Celery passes on when nobody asked for a level; then the setting holds."""
 SINGLE_PROCESS_POOLS = frozenset({"celery.concurrency.solo", "celery.concurrency.thread"})
+
+RELAY_RETRY = 10.0
+"""Seconds until another try where the relay could not be made."""
 
 logger = structlog.get_logger(__name__)
 
@@ -46,10 +50,21 @@ def prepare(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def start_relay(**_: Any) -> None:
-    """Start the relay, in the parent process: one a worker, however many children it has."""
+    """Start the relay, in the parent process: one a worker, however many children it has.
+
+    Where it cannot be made now, for want of credentials perhaps, it is tried again: Celery would
+    log the error and go on for ever without one.
+    """
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
 
-    worker = bootstrap.worker()
+    try:
+        worker = bootstrap.worker()
+    except Exception:
+        logger.exception("relay_not_started")
+        again = Timer(RELAY_RETRY, start_relay)
+        again.daemon = True
+        again.start()
+        return
     worker.relay.start()
     # Connected here, so that a worker that never was ready has nothing to stop.
     worker_shutdown.connect(lambda **_: worker.relay.stop(), weak=False, dispatch_uid="relay")

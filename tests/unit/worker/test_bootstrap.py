@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery.concurrency.prefork import TaskPool as Prefork
@@ -125,3 +127,27 @@ def test_memory_needs_a_pool_of_one_process(
             lifecycle.prepare(worker)
         assert ended.value.code == ExitCode.USAGE
         assert "use --pool threads" in capfd.readouterr().err
+
+
+def test_a_relay_that_cannot_be_made_yet_is_started_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Celery swallows what a signal's handler raises: events would wait for another worker."""
+    started, connected = threading.Event(), threading.Event()
+    relay = SimpleNamespace(start=started.set)
+    settings = SimpleNamespace(queues=("q",), repository="memory")
+    failures = [AwsConfigurationError("no AWS credentials"), OSError("of the metadata service")]
+
+    def worker() -> Any:
+        if failures:
+            raise failures.pop()
+        return SimpleNamespace(relay=relay, settings=settings)
+
+    shutdown = SimpleNamespace(connect=lambda *_, **__: connected.set())
+    monkeypatch.setattr(lifecycle, "worker_shutdown", shutdown)
+    monkeypatch.setattr(bootstrap, "worker", worker)
+    monkeypatch.setattr(lifecycle, "RELAY_RETRY", 0.01)
+    lifecycle.start_relay()
+    assert connected.wait(10)
+    assert started.is_set()
+    assert failures == []
