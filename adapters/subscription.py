@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import DeleteMessageBatchRequestEntryTypeDef
 
 RETENTION: Final = 3_600
 """Seconds; should this program be killed, what nobody reads is at least not kept for days."""
@@ -38,6 +39,8 @@ class QueueReader:
     def poll(self, wait: int = LONGEST_POLL) -> list[str]:
         """Wait up to `wait` seconds (0-20) for messages, delete them, and give their bodies.
 
+        One that could not be deleted comes again; so may any other.
+
         Raises:
             ClientError: AWS says no, or nothing (a BotoCoreError).
         """
@@ -46,12 +49,12 @@ class QueueReader:
         )
         messages = answer.get("Messages", [])
         if messages:
-            self._sqs.delete_message_batch(
-                QueueUrl=self.queue_url,
-                Entries=[
-                    {"Id": str(index), "ReceiptHandle": message.get("ReceiptHandle", "")}
-                    for index, message in enumerate(messages)
-                ],
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "ReceiptHandle": message.get("ReceiptHandle", "")}
+                for index, message in enumerate(messages)
+            ]
+            _quietly(
+                lambda: self._sqs.delete_message_batch(QueueUrl=self.queue_url, Entries=entries)
             )
         return [message.get("Body", "") for message in messages]
 

@@ -1,23 +1,33 @@
 """Sends commands with the client of this project, and learns how they ended."""
 
+import secrets
 import uuid
 
-from domain.commands import AssignRole, CreateUser, UpdateProfile
-from domain.values import EmailAddress
+from argon2 import PasswordHasher
+
+from domain.commands import AssignRole, RegisterUser, UpdateProfile
+from domain.values import EmailAddress, PasswordHash
 from user_client import CommandRequest, OutcomeListener, UserCommands
 
-source = f"/admin/{uuid.uuid4()}"  # of this process, so that it hears its own answers only
+source = f"/signup/{uuid.uuid4()}"  # of this process, so that it hears its own answers only
 users = UserCommands("user-commands", source=source)
-user_id = uuid.uuid4()
+hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)  # argon2id, 64 MiB
+password = secrets.token_urlsafe(12)  # what the person typed
 
 with OutcomeListener(source=source, topic="user-events") as outcomes:
-    mary = CreateUser(EmailAddress("mary.jackson@example.com"), "Mary", "Jackson", ("customer",))
+    mary = RegisterUser(
+        EmailAddress("mary.jackson@example.com"),
+        "Mary",
+        "Jackson",
+        PasswordHash(hasher.hash(password)),
+    )
+    user_id = uuid.uuid4()
     answer = outcomes.answer(users.send(mary, user_id=user_id), timeout=30)
     print(answer.kind, answer.code or "")  # accepted
 
     changes = [
         CommandRequest(AssignRole("admin"), user_id=user_id),
-        CommandRequest(AssignRole("customer"), user_id=user_id),
+        CommandRequest(UpdateProfile(first_name="Mary"), user_id=user_id),
         CommandRequest(UpdateProfile(last_name="Winston"), user_id=user_id, expected_version=99),
     ]
     for command_id in users.send_many(changes):

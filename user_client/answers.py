@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from domain.events import CommandHadNoEffect, CommandRejected, RefreshTokenReuse
 from user_client.errors import UserClientError
 
 DEFAULT_LIMIT: Final = 10_000
+_SEQUENCE = re.compile("[0-9]{1,20}")
 
 
 class AnswerKind(StrEnum):
@@ -51,13 +53,13 @@ class Answer:
             return None
         data = event.get("data")
         ending, code = _ending(kind, data if isinstance(data, dict) else {})
-        user_id, sequence = event.get("subject"), str(event.get("sequence") or "")
+        user_id = event.get("subject")
         return cls(
             command_id=command_id.lower(),
             kind=ending,
             code=code,
             user_id=user_id if isinstance(user_id, str) else None,
-            sequence=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
+            sequence=_sequence(event.get("sequence")),
             event=event,
         )
 
@@ -69,6 +71,10 @@ def _ending(kind: str, data: Mapping[str, object]) -> tuple[AnswerKind, str | No
         return AnswerKind.REJECTED, RejectionCode.REFRESH_TOKEN_REUSED.value
     no_effect = kind == CommandHadNoEffect.type
     return AnswerKind.NO_EFFECT if no_effect else AnswerKind.ACCEPTED, None
+
+
+def _sequence(value: object) -> int | None:
+    return int(value) if isinstance(value, str) and _SEQUENCE.fullmatch(value) else None
 
 
 def _event(body: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class OutcomeListener:
     get the answer. So each process has its own queue, and best its own source too, such as
     `/signup/3`, or it hears the answers to the others' commands as well.
 
-    Start it before the first command is sent, with `start` and `close` or as a `with` block.
+    Start it before the first command is sent: with `start` and `close`, `with` or `async with`.
     """
 
     def __init__(
@@ -101,6 +101,15 @@ class OutcomeListener:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+    async def __aenter__(self) -> Self:
+        """Start, in a thread."""
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close, in a thread."""
+        await asyncio.to_thread(self.close)
 
     def expect(self, command_id: str) -> Future[Answer]:
         """Give the future answer of a command, sent or not yet; hand it to `forget` in the end.

@@ -189,7 +189,7 @@ WRONG: dict[str, tuple[CommandRequest, str]] = {
     ),
     "an unknown role": (
         CommandRequest(c.AssignRole(SECRET.replace("-", "_")), user_id=uid("ada")),
-        "data.role: must be one of the roles",
+        "data.role: must be one of ",
     ),
     "no user": (CommandRequest(c.UnbanUser()), "user_id: is missing"),
     "no UUID of a user": (CommandRequest(c.UnbanUser(), user_id=SECRET), "user_id: must be a UUID"),

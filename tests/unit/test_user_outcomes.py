@@ -95,11 +95,27 @@ def test_an_event_in_a_notification_is_read_too() -> None:
         '{"TopicArn": "arn", "Message": 1}',
         '{"TopicArn": "arn", "Message": "junk"}',
         '{"TopicArn": "arn"}',
+        '{"TopicArn": "arn", "Message": "[1]"}',
     ],
 )
 def test_what_is_no_answer_is_passed_over(body: str) -> None:
     """Anyone may publish to the topic."""
     assert Answer.read(body) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("9" * 5_000),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = ("causationid", "type", "subject", "sequence", "data", "TopicArn", "Message")
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON))
+def test_whatever_comes_is_read_without_a_mistake(event: dict[str, Any]) -> None:
+    """A mistake would end the listening for good."""
+    answer = Answer.read(json.dumps(event))
+    assert answer is None or isinstance(event["causationid"], str)
 
 
 def test_an_answer_shows_nothing_personal() -> None:
@@ -281,15 +297,17 @@ def test_without_an_answer_the_wait_ends(listener: OutcomeListener) -> None:
     assert listener._book._waiting == {}
 
 
-def test_coroutines_wait_side_by_side(listener: OutcomeListener, sqs: Sqs) -> None:
+def test_coroutines_wait_side_by_side(sqs: Sqs) -> None:
     """One that gives up does not disturb the other."""
+    listener = OutcomeListener(source="/signup", queue="mine", sqs=sqs)  # type: ignore[arg-type]
 
     async def both() -> list[Any]:
-        waits = [listener.aanswer(uid("never"), 0.01), listener.aanswer(COMMAND, 30)]
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
-        await asyncio.wait(tasks[:1])
-        sqs.coming.put(event())
-        return await asyncio.gather(*tasks, return_exceptions=True)
+        async with listener:
+            waits = [listener.aanswer(uid("never"), 0.01), listener.aanswer(COMMAND, 30)]
+            tasks = [asyncio.ensure_future(wait) for wait in waits]
+            await asyncio.wait(tasks[:1])
+            sqs.coming.put(event())
+            return await asyncio.gather(*tasks, return_exceptions=True)
 
     nothing, something = asyncio.run(both())
     assert isinstance(nothing, NoAnswerError)
