@@ -66,7 +66,8 @@ def missing(what: str, variable: str = "the setting that names it") -> CliError:
 
 def no_region() -> CliError:
     """Say that the region is not known."""
-    return CliError("no AWS region", "set AWS_DEFAULT_REGION, such as us-east-1")
+    advice = "set AWS_DEFAULT_REGION; beside `user-worker dev`, paste the export line it prints"
+    return CliError("no AWS region", advice)
 
 
 def memory_needs_one_process() -> UsageError:

@@ -20,7 +20,6 @@ from worker.settings import SettingsError
 _CREDENTIALS = "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
 _EMULATOR = "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
 _NETWORK = "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
-_REGION = "set AWS_DEFAULT_REGION, such as us-east-1"
 _URL = "write it as http://127.0.0.1:4566"
 
 _LACKING: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
@@ -30,7 +29,6 @@ _LACKING: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         "the AWS sign-in has expired",
         "sign in with `aws sso login`",
     ),
-    ((sdk.NoRegionError,), "no AWS region", _REGION),
     ((sdk.ProfileNotFound,), "AWS_PROFILE names no profile of the AWS configuration", "correct it"),
     ((sdk.InvalidRegionError,), "AWS_DEFAULT_REGION is not the name of a region", "correct it"),
 )
@@ -163,6 +161,8 @@ def _explain_configuration(error: AwsConfigurationError) -> CliError:
 
 
 def _explain_lack(error: BaseException) -> CliError | None:
+    if isinstance(error, sdk.NoRegionError):
+        return no_region()
     for kinds, problem, advice in _LACKING:
         if isinstance(error, kinds):
             return CliError(problem, advice)
