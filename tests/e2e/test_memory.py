@@ -38,4 +38,4 @@ def test_processes_that_could_not_share_the_memory_are_refused(system: System) -
     """With prefork each child would have users of its own: one line says what to do."""
     with system.worker(PREFORK, REPOSITORY="memory") as worker:
         assert worker.process.wait(30) != 0
-        assert "add --pool threads" in worker.log
+        assert "use --pool threads" in worker.log
