@@ -17,7 +17,7 @@ class CacheStatistics:
     hits: int
     misses: int
     evictions: int
-    """Entries that had to go before their time, for want of room."""
+    """Entries that had to go for want of room."""
     entries: int
 
     @property

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from tests.e2e.worker_process import eventually
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +124,54 @@ def running(
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(5)
+
+
+def command_lines(page: str, start: str) -> str:
+    """Give a page's shell block that starts so, for this environment's programs."""
+    found = re.search(rf"^```sh\n({re.escape(start)}.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no block that starts with {start}"
+    return found[1].replace(".venv/bin/", f"{BIN}/")
+
+
+@contextlib.contextmanager
+def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
+    """Start what docs/operations.md says, in an account of its own."""
+    account = str(random.randrange(10**11, 10**12))
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": aws_endpoint,
+        "AWS_ACCESS_KEY_ID": account,
+        "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    made = World(environment, folder, folder / "heard", client("sqs", environment))
+    made.run(BIN / "user-worker", "provision")
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    start = command_lines(operations, ".venv/bin/user-worker run --pool").split()
+    listen = [str(BIN / "user-worker"), "events", "--json"]
+    with (
+        running(start, environment, folder / "worker", "worker_ready"),
+        running(listen, environment, made.heard, "following user-events"),
+    ):
+        yield made
+    clear(environment)
+
+
+def install_node_examples(folder: Path) -> Path:
+    """Install the Node examples' packages in a copy of their folder; give it."""
+    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
+        pytest.skip("Node is not installed")
+    copy = folder / "node"
+    shutil.copytree(ROOT / "examples" / "node", copy, ignore=shutil.ignore_patterns("node_modules"))
+    install = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=10000"]
+    try:
+        done = subprocess.run(
+            install, check=False, cwd=copy, capture_output=True, text=True, timeout=30
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm reaches no registry in time")
+    if NPM_OFFLINE.search(done.stderr):
+        pytest.skip("npm reaches no registry")
+    assert done.returncode == 0, done.stderr
+    return copy

@@ -8,26 +8,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import random
 import re
-import shutil
-import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
-from tests.e2e.account import BIN, ROOT, World, clear, client, running
+from tests.e2e.account import ROOT, World, client, command_lines, running
 from tests.e2e.worker_process import eventually
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 DATA = {
     "email": "Mary@Example.com",
     "first_name": "Mary",
@@ -62,64 +55,7 @@ def test_the_pages_show_each_example_as_it_is() -> None:
         assert text == (ROOT / path).read_text(), path
 
 
-def command_lines(page: str, start: str) -> str:
-    """Give the page's shell block that starts so, for this environment's programs."""
-    found = re.search(rf"^```sh\n({re.escape(start)}.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert found, f"no block that starts with {start}"
-    return found[1].replace(".venv/bin/", f"{BIN}/")
-
-
-# --- a worker, as the pages start it -------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Start what docs/operations.md says, in an account of its own."""
-    account = str(random.randrange(10**11, 10**12))
-    environment = {
-        **os.environ,
-        "AWS_ENDPOINT_URL": aws_endpoint,
-        "AWS_ACCESS_KEY_ID": account,
-        "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONUNBUFFERED": "1",
-    }
-    folder = tmp_path_factory.mktemp("readme")
-    made = World(environment, folder, folder / "heard", client("sqs", environment))
-    made.run(BIN / "user-worker", "provision")
-    start = command_lines(OPERATIONS, ".venv/bin/user-worker run --pool").split()
-    listen = [str(BIN / "user-worker"), "events", "--json"]
-    with (
-        running(start, environment, folder / "worker", "worker_ready"),
-        running(listen, environment, made.heard, "following user-events"),
-    ):
-        yield made
-    clear(environment)
-
-
 # --- sending -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def node(world: World) -> Path:
-    """Install the Node examples' packages in a copy of their folder; give it."""
-    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
-        pytest.skip("Node is not installed")
-    folder = world.folder / "node"
-    shutil.copytree(
-        ROOT / "examples" / "node", folder, ignore=shutil.ignore_patterns("node_modules")
-    )
-    install = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=10000"]
-    try:
-        done = subprocess.run(
-            install, check=False, cwd=folder, capture_output=True, text=True, timeout=30
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm reaches no registry in time")
-    if NPM_OFFLINE.search(done.stderr):
-        pytest.skip("npm reaches no registry")
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 def program(request: pytest.FixtureRequest, path: str) -> list[str | Path]:

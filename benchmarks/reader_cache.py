@@ -1,0 +1,113 @@
+"""Measures the reader's cache: how many checks it answers, and what one costs.
+
+Sessions are asked for as people use things: the n-th most active one 1/n as often as the first
+(Zipf). Time is simulated, so that the hit rate does not depend on the machine. What a read costs
+is measured at an endpoint: that of AWS_ENDPOINT_URL, or the embedded one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from adapters import aws
+from adapters.dynamodb import DynamoDBUserRepository
+from adapters.dynamodb.provision import provision_table
+from adapters.memory import MemoryStore, MemoryUserRepository
+from domain.model import Session, User
+from domain.ports import UserChange, UserRepository
+from domain.values import EmailAddress, TokenHash
+from user_client import ReadCache, UserReader
+from worker.embedded import EmbeddedAws
+
+NOW = datetime.now(UTC)
+USERS = 20_000
+CHECKS = 200_000
+PER_SECOND = 500.0
+ROWS = ((1_000, 5.0), (10_000, 5.0), (40_000, 5.0), (40_000, 10.0), (40_000, 60.0))
+"""Sizes in entries (two a session in use), and seconds."""
+
+
+def store_session(users: UserRepository, number: int) -> tuple[str, str]:
+    """Store a user with a session; give both ids."""
+    user_id, session_id = str(uuid.UUID(int=number)), str(uuid.UUID(int=number + 10**9))
+    email = EmailAddress(f"user{number}@example.com")
+    token = TokenHash(f"{number:064x}").stored
+    user = User(user_id, 1, NOW, NOW, email, "Ada", "Lovelace")
+    session = Session(session_id, token, (), 0, NOW + timedelta(days=30))
+    report = users.commit([UserChange(user_id, (), 0, user, saved_sessions=(session,))], NOW)
+    assert not report.conflicts
+    assert not report.failures
+    return user_id, session_id
+
+
+def measure_hits(
+    size: int, seconds: float, users: UserRepository, known: list[tuple[str, str]]
+) -> str:
+    """Check sessions for some simulated minutes; give a row of the table."""
+    clock = itertools.count()
+    now = [0.0]
+    cache = ReadCache(size, seconds, clock=lambda: now[0])
+    reader = UserReader(repository=users, cache=cache, clock=lambda: NOW)
+    weights = list(itertools.accumulate(1 / n for n in range(1, len(known) + 1)))
+    chance = random.Random(1)
+    for user_id, session_id in chance.choices(known, cum_weights=weights, k=CHECKS):
+        now[0] = next(clock) / PER_SECOND
+        assert reader.session_is_good(user_id, session_id, cached=True)
+    told = cache.statistics
+    return (
+        f"| {size:,} | {seconds:g} | {told.hit_rate:.0%} | {told.misses:,} | {told.evictions:,} |"
+    )
+
+
+def microseconds(check: Callable[[], object], times: int = 500) -> float:
+    """Time a check; give the median."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        check()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e6
+
+
+def measure_costs() -> tuple[float, float]:
+    """Time a check by a read and one from the cache, in microseconds."""
+    with contextlib.ExitStack() as stack:
+        if "AWS_ENDPOINT_URL" not in os.environ:
+            os.environ["AWS_ENDPOINT_URL"] = stack.enter_context(EmbeddedAws()).endpoint_url
+        os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+        os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+        os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+        client, table = aws.client("dynamodb"), f"users-{uuid.uuid4().hex[:12]}"
+        provision_table(client, table)
+        stack.callback(client.delete_table, TableName=table)
+        users = DynamoDBUserRepository(client, table)
+        user_id, session_id = store_session(users, 1)
+        reader = UserReader(table, client=client, cache=ReadCache(seconds=600))
+        fresh = microseconds(lambda: reader.session_is_good(user_id, session_id))
+        cached = microseconds(lambda: reader.session_is_good(user_id, session_id, cached=True))
+        return fresh, cached
+
+
+def main() -> None:
+    """Print the table and the two costs."""
+    users = MemoryUserRepository(MemoryStore())
+    known = [store_session(users, number) for number in range(USERS)]
+    sys.stdout.write("| entries | seconds | hit rate | reads | evictions |\n")
+    sys.stdout.write("| --: | --: | --: | --: | --: |\n")
+    for size, seconds in ROWS:
+        sys.stdout.write(measure_hits(size, seconds, users, known) + "\n")
+    fresh, cached = measure_costs()
+    sys.stdout.write(f"\na check by a read: {fresh:.0f} µs; from the cache: {cached:.0f} µs\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Keeps an address book from the events: once each, in order, without gaps, across restarts."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sqlite3
+import sys
+import time
+from typing import Any
+
+import boto3
+from inbox import Event, Inbox
+
+from domain.ports import StoreUnavailableError
+from user_client import UnreadableError, UserReader
+
+ALL_BUT_ANSWERS = {"category": [{"anything-but": ["command"]}]}
+"""All that has a `sequence`: without gaps. Events of category `command` have none."""
+NO_EVENT = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    sqlite3.ProgrammingError,  # a value of a type that no column takes
+)
+"""What a message raises that is not an event; anything else is not the message's fault."""
+BOOK = "CREATE TABLE IF NOT EXISTS book (user_id TEXT PRIMARY KEY, email TEXT)"
+
+
+def subscribe(sns: Any, sqs: Any, topic_name: str, name: str) -> str:
+    """Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable."""
+    topic = sns.create_topic(Name=topic_name)["TopicArn"]  # the ARN of the one that exists
+
+    def make(queue: str) -> tuple[str, str]:
+        url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+        asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return url, asked["Attributes"]["QueueArn"]
+
+    _, dead_letters = make(f"{name}-dlq")
+    url, arn = make(name)
+    let_the_topic_send = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        },
+    }
+    redrive = {"deadLetterTargetArn": dead_letters, "maxReceiveCount": 5}
+    attributes = {
+        "Policy": json.dumps(let_the_topic_send),
+        "RedrivePolicy": json.dumps(redrive),
+        "MessageRetentionPeriod": str(14 * 86_400),
+    }
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    wanted = {"RawMessageDelivery": "true", "FilterPolicy": json.dumps(ALL_BUT_ANSWERS)}
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=wanted)
+    return url
+
+
+class AddressBook:
+    """The addresses, and the inbox that says which events are due, in one database."""
+
+    def __init__(self, db: sqlite3.Connection, reader: UserReader, patience: float) -> None:
+        self._db = db
+        self._reader = reader
+        db.execute(BOOK)
+        self._inbox = Inbox(db, patience)
+
+    def receive(self, body: str) -> None:
+        """Take a message's body: its effect and its being known are one transaction.
+
+        Raises one of NO_EVENT if it is none, and has then changed nothing.
+        """
+        event = json.loads(body)
+        with self._db:
+            for due in self._inbox.take(event, time.time()):
+                self._apply(due)
+
+    def close_gaps(self) -> None:
+        """Where an event stays away, go on from the user's present state."""
+        for user_id in self._inbox.gaps(time.time()):
+            try:
+                user = self._reader.get(user_id)
+            except (StoreUnavailableError, UnreadableError) as error:
+                print(f"gap stays: {user_id}: {type(error).__name__}", file=sys.stderr)
+                continue
+            with self._db:
+                if user is not None:
+                    self._write(user_id, user.email)  # an erased one has none
+                for due in self._inbox.skip_to(user_id, 0 if user is None else user.version):
+                    self._apply(due)
+        with self._db:
+            self._inbox.prune(time.time())
+
+    def _apply(self, event: Event) -> None:
+        match event["type"]:
+            case "biome.user.UserRegistered.v1" | "biome.user.UserCreated.v1":
+                self._write(event["subject"], event["data"]["email"])
+            case "biome.user.EmailChanged.v1":
+                self._write(event["subject"], event["data"]["new_email"])
+            case "biome.user.UserErased.v1":
+                self._write(event["subject"], None)
+            # any other type, one of tomorrow's too, moves the sequence and changes no address
+
+    def _write(self, user_id: str, email: str | None) -> None:
+        """Write an address; an event's is `null` once its user is erased."""
+        if email is None:
+            self._db.execute("DELETE FROM book WHERE user_id = ?", (user_id,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO book VALUES (?, ?)", (user_id, email))
+
+
+def follow(sqs: Any, url: str, book: AddressBook, wait: int) -> None:
+    """Receive and delete, until interrupted."""
+    while True:
+        answer = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=wait, MaxNumberOfMessages=10)
+        for message in answer.get("Messages", []):
+            try:
+                book.receive(message["Body"])
+            except NO_EVENT as error:
+                # it stays, comes again, and goes to the dead-letter queue after five times
+                print(f"no event: {message['MessageId']}: {type(error).__name__}", file=sys.stderr)
+                continue
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        book.close_gaps()
+
+
+def main() -> None:
+    """Follow the topic until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", default="address-book.sqlite")
+    parser.add_argument("--queue", default="full-address-book")
+    parser.add_argument("--topic", default="user-events")
+    parser.add_argument("--table", default="users")
+    parser.add_argument("--patience", type=float, default=60, help="seconds to wait for an event")
+    options = parser.parse_args()
+    # whenever it strikes: a transaction is whole or undone, and what is not deleted comes again
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sns, sqs = boto3.client("sns"), boto3.client("sqs")
+        url = subscribe(sns, sqs, options.topic, options.queue)
+        with contextlib.closing(sqlite3.connect(options.database)) as db:
+            book = AddressBook(db, UserReader(options.table), options.patience)
+            print("following", options.topic, flush=True)
+            follow(sqs, url, book, max(1, min(20, int(options.patience))))
+    except KeyboardInterrupt:
+        print("stopped")
+
+
+if __name__ == "__main__":
+    main()

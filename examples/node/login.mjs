@@ -1,0 +1,241 @@
+// A login service: reads users, checks passwords, and sends what came of it as commands.
+// POST /login (e-mail and password) gives a refresh token; GET /session and POST /refresh take it.
+import { createHash, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
+import { createServer } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { domainToASCII } from "node:url";
+import { parseArgs } from "node:util";
+import { BatchGetItemCommand, DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
+import { GetQueueUrlCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { argon2id, argon2Verify } from "hash-wasm";
+
+const LIFETIME = 30 * 86_400_000; // ms
+const DECIDED_WITHIN = 10_000; // ms to wait for the worker; a command takes a few dozen
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const WRONG = [401, { error: "WrongEmailOrPassword" }];
+const LATER = [503, { error: "TryAgain" }];
+const table = "users";
+const dynamodb = new DynamoDBClient({});
+const sqs = new SQSClient({ useQueueUrlAsEndpoint: false }); // but AWS_ENDPOINT_URL, if any
+const sha256 = (data) => createHash("sha256").update(data).digest("hex");
+
+// --- reading users ---------------------------------------------------------------------------
+
+const keyOf = (pk, sk) => ({ pk: { S: pk }, sk: { S: sk } });
+
+/** Refuse what this program does not know to read: never take it for a yes, or for nobody. */
+function known(item) {
+  if (item && item.schema?.N !== "1") throw new Error("an item of a later format");
+  return item;
+}
+
+async function read(pk, sk) {
+  const get = { TableName: table, Key: keyOf(pk, sk), ConsistentRead: true };
+  return known((await dynamodb.send(new GetItemCommand(get))).Item);
+}
+
+/** The key of an address: composed, the domain in ASCII, and the whole of it case-folded. */
+function addressKey(email) {
+  const [, local, domain] = /^(.+)@([^@]+)$/.exec(email.normalize("NFC").trim()) ?? [];
+  if (!local) return null;
+  const whole = `${local}@${domainToASCII(domain)}`;
+  // letter by letter this is Unicode's case folding, but for the dotless i and for Cherokee
+  const fold = (c) => (c === "ı" ? c : c.toUpperCase().toLowerCase());
+  return [...whole].map(fold).join("").normalize("NFC");
+}
+
+/** The user who has an address; it may change hands between the two reads: then once more. */
+async function userByEmail(email) {
+  const key = addressKey(email);
+  for (let tries = 0; key && tries < 3; tries++) {
+    const address = await read(`EMAIL#${key}`, "EMAIL");
+    if (!address) return null;
+    const user = await read(`USER#${address.user_id.S}`, "USER");
+    if (user?.email && addressKey(user.email.S) === key) return user;
+  }
+  return null;
+}
+
+/** The user and the session, in one call. */
+async function userAndSession({ userId, sessionId }) {
+  const pk = `USER#${userId}`;
+  const found = {};
+  let request = {
+    [table]: { Keys: [keyOf(pk, "USER"), keyOf(pk, `SESSION#${sessionId}`)], ConsistentRead: true },
+  };
+  for (let tries = 0; request?.[table]; tries++) {
+    if (tries === 5) throw new Error("DynamoDB leaves keys unread");
+    if (tries > 0) await sleep(Math.random() * 50 * 2 ** tries);
+    const answer = await dynamodb.send(new BatchGetItemCommand({ RequestItems: request }));
+    for (const item of answer.Responses[table]) {
+      found[item.sk.S === "USER" ? "user" : "session"] = known(item);
+    }
+    request = answer.UnprocessedKeys;
+  }
+  return found;
+}
+
+const isBanned = ({ ban }) => ban && (!ban.M.until || Date.parse(ban.M.until.S) > Date.now());
+const isLocked = (user) => user.locked_until && Date.parse(user.locked_until.S) > Date.now();
+
+/** Why a token's session may not go on; null: it may. */
+async function whyNot(token) {
+  const { user, session } = await userAndSession(token);
+  if (!user) return "UserNotFound";
+  if (user.erased?.BOOL) return "UserErased";
+  if (isBanned(user)) return "UserBanned";
+  if (user.deactivated?.BOOL) return "UserDeactivated";
+  if (!session) return "SessionNotFound";
+  if (Number(session.expires_at.N) * 1000 <= Date.now()) return "SessionExpired"; // TTL is late
+  if ((session.session_epoch?.N ?? "0") !== (user.session_epoch?.N ?? "0")) return "SessionEnded";
+  const atRest = Buffer.from(sha256(Buffer.from(token.hash, "hex")), "hex");
+  if (timingSafeEqual(Buffer.from(session.refresh_token_hash.S, "hex"), atRest)) return null;
+  const used = session.used_token_hashes?.S.split(" ") ?? [];
+  return used.includes(atRest.toString("hex", 0, 8)) ? "RefreshTokenReused" : "RefreshTokenUnknown";
+}
+
+// --- tokens and commands -----------------------------------------------------------------------
+
+/** A refresh token: opaque to all but this service; the queue sees nothing of it but the hash. */
+function makeToken(userId, sessionId, secret = randomBytes(32).toString("base64url")) {
+  const text = `${userId}.${sessionId}.${secret}`;
+  return { userId, sessionId, text, hash: sha256(text) };
+}
+
+function parseToken(header = "") {
+  const [userId, sessionId, secret, more] = header.replace(/^Bearer /, "").split(".");
+  if (!UUID.test(userId) || !UUID.test(sessionId) || !secret || more !== undefined) {
+    throw new SyntaxError("no token");
+  }
+  return makeToken(userId, sessionId, secret);
+}
+
+let queueUrl;
+
+async function send(name, subject, data, extensions = {}) {
+  queueUrl ??= (await sqs.send(new GetQueueUrlCommand({ QueueName: "user-commands" }))).QueueUrl;
+  const command = {
+    specversion: "1.0",
+    id: randomUUID(),
+    source: "/login",
+    type: `biome.user.${name}.v1`,
+    subject,
+    time: new Date().toISOString(),
+    data,
+    ...extensions,
+  };
+  const message = { QueueUrl: queueUrl, MessageBody: JSON.stringify(command) };
+  await sqs.send(new SendMessageCommand(message));
+}
+
+/** Give a token once the worker has stored its hash; if it refuses, that never comes. */
+async function handOut(token, expires_at) {
+  const deadline = Date.now() + DECIDED_WITHIN;
+  while (Date.now() < deadline) {
+    if ((await whyNot(token)) === null) return [200, { refresh_token: token.text, expires_at }];
+    await sleep(50);
+  }
+  return LATER;
+}
+
+// --- the service -------------------------------------------------------------------------------
+
+// checked for those who are not there, so that the time taken does not tell who is
+const nobody = await argon2id({
+  password: randomBytes(16),
+  salt: randomBytes(16),
+  memorySize: 65_536, // KiB
+  iterations: 3,
+  parallelism: 4,
+  hashLength: 32,
+  outputType: "encoded",
+});
+
+async function login({ email, password }) {
+  if (typeof email !== "string" || typeof password !== "string" || !password) {
+    throw new SyntaxError("no e-mail address or no password");
+  }
+  const user = await userByEmail(email);
+  const matches = await argon2Verify({ password, hash: user?.password_hash?.S ?? nobody });
+  const right = matches && Boolean(user?.password_hash);
+  if (!user || isLocked(user)) return WRONG; // in a lock even the right password tells nothing
+  const userId = user.user_id.S;
+  if (!right) {
+    await send("RecordLoginFailure", userId, {});
+    return WRONG;
+  }
+  // told to who knows the password only
+  if (isBanned(user)) return [403, { error: "UserBanned" }];
+  if (user.deactivated?.BOOL) return [403, { error: "UserDeactivated" }];
+  if (user.two_factor_enabled?.BOOL) return [403, { error: "SecondFactorNeeded" }];
+  const token = makeToken(userId, randomUUID());
+  const expires_at = new Date(Date.now() + LIFETIME).toISOString();
+  const expirytime = new Date(Date.now() + 60_000).toISOString();
+  const data = { session_id: token.sessionId, refresh_token_hash: token.hash, expires_at };
+  await send("StartSession", userId, data, { expirytime });
+  return handOut(token, expires_at);
+}
+
+async function session(token) {
+  const refusal = await whyNot(token);
+  return refusal ? [401, { error: refusal }] : [200, { user_id: token.userId }];
+}
+
+async function refresh(token) {
+  const refusal = await whyNot(token);
+  const following = makeToken(token.userId, token.sessionId);
+  const expires_at = new Date(Date.now() + LIFETIME).toISOString();
+  if (!refusal || refusal === "RefreshTokenReused") {
+    // of a used token the worker makes the end of its session
+    await send("RotateRefreshToken", token.userId, {
+      session_id: token.sessionId,
+      refresh_token_hash: token.hash,
+      next_refresh_token_hash: following.hash,
+      expires_at,
+    });
+  }
+  return refusal ? [401, { error: refusal }] : handOut(following, expires_at);
+}
+
+async function bodyOf(request) {
+  const parts = [];
+  let size = 0;
+  for await (const part of request) {
+    if ((size += part.length) > 4096) throw new SyntaxError("too large");
+    parts.push(part);
+  }
+  return JSON.parse(Buffer.concat(parts)) ?? {};
+}
+
+const routes = {
+  "POST /login": async (request) => login(await bodyOf(request)),
+  "GET /session": (request) => session(parseToken(request.headers.authorization)),
+  "POST /refresh": (request) => refresh(parseToken(request.headers.authorization)),
+};
+
+async function answer(request, response) {
+  let status, body;
+  try {
+    const route = routes[`${request.method} ${request.url}`];
+    [status, body] = route ? await route(request) : [404, { error: "NotFound" }];
+  } catch (error) {
+    // never let in because of an error, and never say more
+    if (!(error instanceof SyntaxError)) console.error(`error: ${error.name}`);
+    [status, body] = error instanceof SyntaxError ? [400, { error: "BadRequest" }] : LATER;
+  }
+  const headers = { "content-type": "application/json", "cache-control": "no-store" };
+  response.writeHead(status, headers).end(JSON.stringify(body));
+}
+
+// behind something that speaks TLS and limits attempts by address
+const { values: options } = parseArgs({ options: { port: { type: "string", default: "8080" } } });
+const server = createServer({ requestTimeout: 10_000 }, answer);
+server.listen(Number(options.port), "127.0.0.1", () => {
+  console.log(`listening on http://127.0.0.1:${server.address().port}`);
+});
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    console.log("stopped");
+    process.exit(0);
+  });
+}

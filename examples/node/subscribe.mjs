@@ -1,0 +1,179 @@
+// Keeps an address book from the events: once each, in order, without gaps, across restarts.
+import { open, readFile, rename } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
+import { CreateTopicCommand, SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
+import {
+  CreateQueueCommand,
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
+  ReceiveMessageCommand,
+  SetQueueAttributesCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
+import { Inbox } from "./inbox.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    state: { type: "string", default: "address-book.json" },
+    queue: { type: "string", default: "node-address-book" },
+    topic: { type: "string", default: "user-events" },
+    table: { type: "string", default: "users" },
+    patience: { type: "string", default: "60" }, // seconds to wait for an event
+  },
+});
+const patience = Number(options.patience);
+const sns = new SNSClient({});
+const sqs = new SQSClient({ useQueueUrlAsEndpoint: false }); // but AWS_ENDPOINT_URL, if any
+const dynamodb = new DynamoDBClient({});
+
+// --- the queue -------------------------------------------------------------------------------
+
+/** Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable. */
+async function subscribe() {
+  const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: options.topic }));
+  const deadLetters = await makeQueue(`${options.queue}-dlq`);
+  const { QueueUrl, QueueArn } = await makeQueue(options.queue);
+  const letTheTopicSend = {
+    Version: "2012-10-17",
+    Statement: {
+      Effect: "Allow",
+      Principal: { Service: "sns.amazonaws.com" },
+      Action: "sqs:SendMessage",
+      Resource: QueueArn,
+      Condition: { ArnEquals: { "aws:SourceArn": TopicArn } },
+    },
+  };
+  const Attributes = {
+    Policy: JSON.stringify(letTheTopicSend),
+    RedrivePolicy: JSON.stringify({
+      deadLetterTargetArn: deadLetters.QueueArn,
+      maxReceiveCount: 5,
+    }),
+    MessageRetentionPeriod: String(14 * 86_400),
+  };
+  await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }));
+  // all that has a `sequence`: without gaps. Events of category `command` have none
+  const FilterPolicy = JSON.stringify({ category: [{ "anything-but": ["command"] }] });
+  await sns.send(
+    new SubscribeCommand({
+      TopicArn,
+      Protocol: "sqs",
+      Endpoint: QueueArn,
+      Attributes: { RawMessageDelivery: "true", FilterPolicy },
+    }),
+  );
+  return QueueUrl;
+}
+
+async function makeQueue(QueueName) {
+  const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName }));
+  const asked = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["QueueArn"] });
+  return { QueueUrl, QueueArn: (await sqs.send(asked)).Attributes.QueueArn };
+}
+
+// --- the book --------------------------------------------------------------------------------
+
+const saved = await load(options.state);
+const book = new Map(Object.entries(saved.book ?? {}));
+const inbox = new Inbox(patience * 1000, saved.inbox);
+
+async function load(path) {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    if (error.code === "ENOENT") return {};
+    throw error;
+  }
+}
+
+/**
+ * Replace the file at once: addresses and inbox are saved together or not at all. It is written
+ * whole each time, which suits some thousands of users; with more of them keep both in a database
+ * that has transactions.
+ */
+async function save() {
+  const content = JSON.stringify({ book: Object.fromEntries(book), inbox: inbox.state() });
+  const file = await open(`${options.state}.new`, "w", 0o600);
+  await file.writeFile(content);
+  await file.sync();
+  await file.close();
+  await rename(`${options.state}.new`, options.state);
+}
+
+function apply({ type, subject, data }) {
+  switch (type) {
+    case "biome.user.UserRegistered.v1":
+    case "biome.user.UserCreated.v1":
+      return write(subject, data.email);
+    case "biome.user.EmailChanged.v1":
+      return write(subject, data.new_email);
+    case "biome.user.UserErased.v1":
+      return write(subject, null);
+    // any other type, one of tomorrow's too, moves the sequence and changes no address
+  }
+}
+
+/** Write an address; an event's is `null` once its user is erased. */
+function write(userId, email) {
+  if (email == null) book.delete(userId);
+  else book.set(userId, email);
+}
+
+/** Where an event stays away, go on from the user's present state; tell whether any did. */
+async function closeGaps() {
+  let closed = false;
+  for (const userId of inbox.gaps(Date.now())) {
+    try {
+      const user = await readUser(userId);
+      if (user) write(userId, user.email?.S); // an erased one has none
+      inbox.skipTo(userId, user ? Number(user.version.N) : 0).forEach(apply);
+      closed = true;
+    } catch (error) {
+      console.error(`gap stays: ${userId}: ${error.name}`); // and is looked at again
+    }
+  }
+  return closed;
+}
+
+async function readUser(userId) {
+  const Key = { pk: { S: `USER#${userId}` }, sk: { S: "USER" } };
+  const read = { TableName: options.table, Key, ConsistentRead: true };
+  const { Item: user } = await dynamodb.send(new GetItemCommand(read));
+  if (user && user.schema?.N !== "1") throw new Error("an item of a later format");
+  return user;
+}
+
+// --- following -------------------------------------------------------------------------------
+
+/** Receive, take over, save, delete: in this order a crash repeats work and loses none. */
+async function follow(QueueUrl, abortSignal) {
+  const WaitTimeSeconds = Math.max(1, Math.min(20, Math.floor(patience)));
+  while (!abortSignal.aborted) {
+    const receive = { QueueUrl, WaitTimeSeconds, MaxNumberOfMessages: 10 };
+    const answer = await sqs.send(new ReceiveMessageCommand(receive), { abortSignal });
+    const Entries = [];
+    for (const { Body, MessageId, ReceiptHandle } of answer.Messages ?? []) {
+      try {
+        inbox.take(JSON.parse(Body), Date.now()).forEach(apply);
+        Entries.push({ Id: String(Entries.length), ReceiptHandle });
+      } catch (error) {
+        // it stays, comes again, and goes to the dead-letter queue after five times
+        console.error(`no event: ${MessageId}: ${error.name}`);
+      }
+    }
+    if ((await closeGaps()) || Entries.length > 0) await save();
+    if (Entries.length > 0) await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
+  }
+}
+
+const stopping = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stopping.abort());
+try {
+  const queueUrl = await subscribe();
+  console.log("following", options.topic);
+  await follow(queueUrl, stopping.signal);
+} catch (error) {
+  if (!stopping.signal.aborted) throw error;
+}
+console.log("stopped");

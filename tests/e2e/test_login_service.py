@@ -1,0 +1,263 @@
+"""The examples of a login service, in Python and in Node, as they stand, against a worker."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from tests.e2e.account import ROOT, World, running
+from tests.e2e.worker_process import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("readme")]
+
+WRONG = (401, {"error": "WrongEmailOrPassword"})
+HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running login service, and the worker behind it."""
+
+    world: World
+    port: int
+    name: str
+    output: Path
+
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = None
+    ) -> tuple[int, dict[str, str]]:
+        """Ask by HTTP; give status and answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        content = body if isinstance(body, str | None) else json.dumps(body)
+        connection.request(method, path, content, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+    def login(self, email: str, password: str) -> tuple[int, dict[str, str]]:
+        """Log in."""
+        return self.ask("POST", "/login", {"email": email, "password": password})
+
+    def token(self, email: str, password: str) -> str:
+        """Log in, which has to go well; give the refresh token."""
+        status, answer = self.login(email, password)
+        assert status == 200, answer
+        return answer["refresh_token"]
+
+    def session(self, token: str) -> tuple[int, dict[str, str]]:
+        """Ask whose session a token is of."""
+        return self.ask("GET", "/session", token=token)
+
+    def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send a command, as another service; give its event."""
+        sent = {
+            "specversion": "1.0",
+            "id": str(uuid.uuid4()),
+            "source": "/test",
+            "type": f"biome.user.{command}.v1",
+            "subject": user_id,
+            "data": data,
+        }
+        url = self.world.queue_url()
+        self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
+        return self.world.answer(sent["id"])
+
+    def register(self, who: str) -> tuple[str, str, str]:
+        """Register somebody; give the user id, the address and the password."""
+        user_id, password = str(uuid.uuid4()), secrets.token_urlsafe(12)
+        email = f"{who}.{self.name}@example.com"
+        data = {"email": email, "first_name": "Ada", "last_name": "Lovelace"}
+        made = self.send(user_id, "RegisterUser", {**data, "password_hash": HASHER.hash(password)})
+        assert made["type"] == "biome.user.UserRegistered.v1"
+        return user_id, email, password
+
+    def events(self, user_id: str, name: str) -> list[dict[str, Any]]:
+        """Give the events of a type that came out so far of a user."""
+        return self.world.events(subject=user_id, type=f"biome.user.{name}.v1")
+
+
+@contextmanager
+def serving(world: World, name: str, command: list[str | Path]) -> Iterator[Service]:
+    """Run a service on a free port."""
+    output = world.folder / f"login-{name}"
+    arguments = [*map(str, command), "--port", "0"]
+    with running(arguments, world.environment, output, "listening on"):
+        port = int(output.read_text().strip().rpartition(":")[2])
+        yield Service(world, port, name, output)
+
+
+@pytest.fixture(scope="module")
+def python_service(world: World) -> Iterator[Service]:
+    """The example in Python."""
+    program = ROOT / "examples" / "login_service.py"
+    with serving(world, "python", [sys.executable, program]) as service:
+        yield service
+    assert_ended_cleanly(service)
+
+
+@pytest.fixture(scope="module")
+def node_service(world: World, node: Path) -> Iterator[Service]:
+    """The example in Node."""
+    with serving(world, "node", ["node", node / "login.mjs"]) as service:
+        yield service
+    assert_ended_cleanly(service)
+
+
+def assert_ended_cleanly(service: Service) -> None:
+    """At SIGTERM it says so in one line, and has complained of nothing all the while."""
+    assert service.output.read_text().splitlines()[1:] == ["stopped"]
+    assert "error: " not in service.output.with_suffix(".talk").read_text()
+
+
+@pytest.fixture(params=["python_service", "node_service"])
+def service(request: pytest.FixtureRequest) -> Service:
+    """Each example in turn."""
+    found: Service = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_good_login_begins_a_session_that_may_be_renewed(service: Service) -> None:
+    """The address counts in any letters; a renewed token is good, and the one before is not."""
+    user_id, email, password = service.register("good")
+    token = service.token(f" {email.upper()}", password)
+    assert service.session(token) == (200, {"user_id": user_id})
+    (started,) = eventually(lambda: service.events(user_id, "SessionStarted"))
+    assert started["data"]["session_id"] in token
+
+    status, answer = service.ask("POST", "/refresh", token=token)
+    assert status == 200
+    assert service.session(answer["refresh_token"]) == (200, {"user_id": user_id})
+    assert service.session(token) == (401, {"error": "RefreshTokenReused"})
+
+
+def test_a_token_that_comes_back_ends_its_session(service: Service) -> None:
+    """Somebody else may have it: nobody keeps the session."""
+    user_id, email, password = service.register("reused")
+    first = service.token(email, password)
+    _, answer = service.ask("POST", "/refresh", token=first)
+
+    assert service.ask("POST", "/refresh", token=first) == (401, {"error": "RefreshTokenReused"})
+    eventually(lambda: service.events(user_id, "RefreshTokenReuseDetected"))
+    assert service.session(answer["refresh_token"]) == (401, {"error": "SessionNotFound"})
+
+
+def test_five_wrong_passwords_lock_and_an_unlock_lets_in(service: Service) -> None:
+    """While the lock lasts the right password gets the same answer as a wrong one."""
+    user_id, email, password = service.register("locked")
+    for failures in range(1, 6):
+        assert service.login(email, "not the password") == WRONG
+        eventually(lambda n=failures: len(service.events(user_id, "LoginFailed")) == n)
+    eventually(lambda: service.events(user_id, "UserLocked"))
+    assert service.login(email, password) == WRONG
+    assert service.login(email, "not the password") == WRONG
+
+    service.send(user_id, "UnlockUser", {})
+    assert service.session(service.token(email, password)) == (200, {"user_id": user_id})
+    assert len(service.events(user_id, "LoginFailed")) == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "code"),
+    [
+        ("BanUser", {"reason": "chargeback fraud"}, "UserBanned"),
+        ("DeactivateUser", {}, "UserDeactivated"),
+    ],
+)
+def test_who_is_shut_out_loses_the_session_and_gets_no_other(
+    service: Service, command: str, data: dict[str, str], code: str
+) -> None:
+    """Why, is told to who knows the password only."""
+    user_id, email, password = service.register(command)
+    token = service.token(email, password)
+    service.send(user_id, command, data)
+    assert service.session(token) == (401, {"error": code})
+    assert service.ask("POST", "/refresh", token=token) == (401, {"error": code})
+    assert service.login(email, password) == (403, {"error": code})
+    assert service.login(email, "not the password") == WRONG
+
+
+def test_a_new_password_ends_the_sessions_of_the_old_one(service: Service) -> None:
+    """And the old one opens nothing more."""
+    user_id, email, password = service.register("changed")
+    token = service.token(email, password)
+    change = {"password_hash": HASHER.hash("another password"), "credential_version": 1}
+    service.send(user_id, "ChangePassword", change)
+    assert service.session(token) == (401, {"error": "SessionEnded"})
+    assert service.ask("POST", "/refresh", token=token) == (401, {"error": "SessionEnded"})
+    assert service.login(email, password) == WRONG
+    assert service.session(service.token(email, "another password"))[0] == 200
+
+
+def test_the_erased_and_the_unknown_get_one_answer(service: Service) -> None:
+    """Nobody learns who is, or was, a user."""
+    user_id, email, password = service.register("erased")
+    token = service.token(email, password)
+    service.send(user_id, "EraseUser", {})
+    assert service.login(email, password) == WRONG
+    assert service.login("nobody@example.com", password) == WRONG
+    assert service.login("no address", password) == WRONG
+    assert service.session(token) == (401, {"error": "UserErased"})
+
+
+def test_a_user_without_a_password_gets_none_by_guessing(service: Service) -> None:
+    """An admin created them; they have to set one first."""
+    user_id, email = str(uuid.uuid4()), f"created.{service.name}@example.com"
+    data = {"email": email, "first_name": "Alan", "last_name": "Turing", "roles": ["customer"]}
+    service.send(user_id, "CreateUser", data)
+    assert service.login(email, "a guess") == WRONG
+
+
+def test_an_address_beyond_ascii_is_found_in_other_letters(service: Service) -> None:
+    """As it is unique by Unicode's case folding."""
+    user_id, email, password = service.register("straße.γιώργος")
+    other = email.replace("straße", "STRASSE").replace("γιώργος", "ΓΙΏΡΓΟΣ")
+    assert service.session(service.token(other, password)) == (200, {"user_id": user_id})
+
+
+Request = Callable[[Service], tuple[int, dict[str, str]]]
+MALFORMED: dict[str, Request] = {
+    "no body": lambda s: s.ask("POST", "/login"),
+    "no JSON": lambda s: s.ask("POST", "/login", "{"),
+    "no object": lambda s: s.ask("POST", "/login", []),
+    "null": lambda s: s.ask("POST", "/login", "null"),
+    "no password": lambda s: s.ask("POST", "/login", {"email": "a@example.com"}),
+    "no text": lambda s: s.ask("POST", "/login", {"email": "a@example.com", "password": 1}),
+    "too large": lambda s: s.ask("POST", "/login", {"email": "a" * 5000, "password": "x"}),
+    "no token": lambda s: s.ask("GET", "/session"),
+    "a short token": lambda s: s.session("token"),
+    "a long token": lambda s: s.session(".".join([str(uuid.uuid4())] * 4)),
+    "no ids": lambda s: s.session("user.session.secret"),
+    "no token to renew": lambda s: s.ask("POST", "/refresh", token="..."),
+}
+
+
+def test_malformed_requests_are_refused(service: Service) -> None:
+    """Each with the same answer, which repeats nothing."""
+    for name, request in MALFORMED.items():
+        assert request(service) == (400, {"error": "BadRequest"}), name
+    assert service.ask("GET", "/admin") == (404, {"error": "NotFound"})
+
+
+def test_a_made_up_token_opens_nothing(service: Service) -> None:
+    """Nor does a good one with another secret."""
+    user_id, email, password = service.register("guessed")
+    guessed = service.token(email, password).rpartition(".")[0] + ".guess"
+    assert service.session(guessed) == (401, {"error": "RefreshTokenUnknown"})
+    assert service.ask("POST", "/refresh", token=guessed)[0] == 401
+    other = f"{user_id}.{uuid.uuid4()}.guess"
+    assert service.session(other) == (401, {"error": "SessionNotFound"})
+    nobody = f"{uuid.uuid4()}.{uuid.uuid4()}.guess"
+    assert service.session(nobody) == (401, {"error": "UserNotFound"})
