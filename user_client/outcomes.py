@@ -39,7 +39,8 @@ class OutcomeListener:
     get the answer. So each process has its own queue, and best its own source too, such as
     `/signup/3`, or it hears the answers to the others' commands as well.
 
-    Start it before the first command is sent: with `start` and `close`, `with` or `async with`.
+    Start it before the first command is sent, and after a fork: with `start` and `close`, `with` or
+    `async with`.
     """
 
     def __init__(
