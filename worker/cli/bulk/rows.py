@@ -20,7 +20,7 @@ from worker.cli.bulk.records import (
     read_json_lines,
 )
 from worker.cli.bulk.source import SourceFile
-from worker.cli.command_input import Options, from_text
+from worker.cli.command_input import Options, command_class, from_text
 from worker.cli.errors import UsageError
 from worker.messages import (
     MalformedMessageError,
@@ -164,6 +164,8 @@ class RowReader:
 
     def _row_of_command(self, number: int, line: int, item: dict[str, Any]) -> Row:
         """Read a command as `send --file` takes it, with an id that stays the same."""
+        if _WHOLE not in item and not _is_command(item[_COMMAND]):
+            return Row(number, line, None, (Problem(line, _COMMAND, "names no command"),))
         if _WHOLE not in item and item.get("id") is None:
             item = {**item, "id": self._identity.command_id(number, item)}
         options = Options(
@@ -187,6 +189,14 @@ class RowReader:
         except MalformedMessageError as error:
             found = tuple(_problem(line, each) for each in error.detail.split("; "))
             return Row(number, line, None, found)
+
+
+def _is_command(name: object) -> bool:
+    try:
+        command_class(str(name))
+    except UsageError:
+        return False
+    return True
 
 
 def _problem(line: int, detail: str) -> Problem:
