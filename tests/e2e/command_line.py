@@ -34,6 +34,13 @@ class Done:
         check_captured(self.out, self.err)
 
 
+def complaint(done: Done) -> str:
+    """Give the one line that says what went wrong."""
+    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.err
+    return lines[0]
+
+
 @dataclass(frozen=True, slots=True)
 class CommandLine:
     """Runs `user-worker` with the variables in `environment` beside the test's own."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,7 +11,7 @@ import pytest
 
 from tests.builders import PASSWORD, uid
 from tests.conftest import ResourceNames
-from tests.e2e.command_line import CommandLine, Done
+from tests.e2e.command_line import CommandLine, complaint
 from tests.e2e.worker_process import eventually
 
 pytestmark = pytest.mark.e2e
@@ -54,105 +53,10 @@ def address(name: str) -> str:
     return f"email={name}-{uuid4().hex[:8]}@example.com"
 
 
-def complaint(done: Done) -> str:
-    """Give the one line that says what went wrong."""
-    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.err
-    return lines[0]
-
-
 def tails(endpoint: str) -> set[str]:
     """Give the queues that `events` has made and not removed."""
     sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
     return set(sqs.list_queues(QueueNamePrefix="user-worker-tail").get("QueueUrls", []))
-
-
-# --- resources ---
-
-
-def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: CommandLine) -> None:
-    """Provisioning twice changes nothing, and tells made from found."""
-    first = json.loads(cli.run("provision", "--json").out)
-    second = json.loads(cli.run("provision", "--json").out)
-    assert set(first.values()) == {"made"}
-    assert set(second.values()) == {"found"}
-    assert first.keys() == second.keys()
-    assert len(first) == 4
-
-
-def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
-    """A missing resource is an exit code of its own, with its name and the remedy."""
-    before = cli.run("status")
-    assert before.code == 3
-    names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
-    assert len(names) == 4
-    assert all(name in before.out and name in complaint(before) for name in names)
-    assert "user-worker provision" in complaint(before)
-    cli.run("provision")
-    after = cli.run("status", "--json")
-    assert after.code == 0
-    facts = json.loads(after.out)
-    assert facts["missing"] == []
-    assert facts["command_queue"] == {"visible": 0, "in_flight": 0, "delayed": 0}
-    assert (facts["outbox"]["pending"], facts["outbox"]["parked"]) == (0, [])
-
-
-def test_what_waits_is_counted(ready: CommandLine) -> None:
-    """Commands that nobody has taken yet are visible in `status`."""
-    for _ in range(2):
-        ready.run("send", "UnbanUser", "--user", uid("ada"))
-    assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
-
-
-@pytest.mark.parametrize(
-    ("line", "variable"),
-    [
-        ("send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "COMMAND_QUEUE"),
-        ("events", "EVENTS_TOPIC"),
-    ],
-)
-def test_without_queue_or_topic_it_is_said_how_to_make_it(
-    cli: CommandLine, line: str, variable: str
-) -> None:
-    """What is not there is one line with its name and its setting."""
-    done = cli.run(*line.split())
-    assert done.code == 3
-    assert f" {cli.environment[f'USER_WORKER_{variable}']} in region" in complaint(done)
-    assert f"USER_WORKER_{variable}" in complaint(done)
-    assert "user-worker provision" in complaint(done)
-
-
-@pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
-def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
-    """A table that is not there is one line with its name."""
-    done = cli.run(*line.split())
-    assert done.code == 3
-    assert f"no table {cli.environment['USER_WORKER_TABLE']}" in complaint(done)
-
-
-def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: CommandLine) -> None:
-    """Whoever looks in the wrong region is told which one it was."""
-    done = ready.run("send", "UnbanUser", "--user", uid("ada"), AWS_DEFAULT_REGION="eu-west-1")
-    assert done.code == 3
-    assert "region eu-west-1" in complaint(done)
-
-
-def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
-    """A refused connection names the address and how to start something there."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        done = cli.run("status", AWS_ENDPOINT_URL=url)
-    assert done.code == 3
-    assert f"nothing answers at {url}" in complaint(done)
-    assert "make up" in complaint(done)
-
-
-def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
-    """No credentials are a line, not a traceback."""
-    done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
-    assert done.code == 3
-    assert "no AWS credentials" in complaint(done)
 
 
 # --- commands and outcomes ---

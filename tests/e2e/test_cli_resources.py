@@ -1,0 +1,130 @@
+"""The command line on resources that are there, are not, or are elsewhere."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from tests.builders import uid
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine, complaint
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def cli(aws_endpoint: str, resource_names: ResourceNames) -> CommandLine:
+    """The command line on resources that are not there yet."""
+    return CommandLine.on(resource_names, aws_endpoint)
+
+
+@pytest.fixture
+def ready(cli: CommandLine) -> CommandLine:
+    """The command line on resources that are there."""
+    done = cli.run("provision")
+    assert done.code == 0, done.err
+    return cli
+
+
+def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: CommandLine) -> None:
+    """Provisioning twice changes nothing, and tells made from found."""
+    first = json.loads(cli.run("provision", "--json").out)
+    second = json.loads(cli.run("provision", "--json").out)
+    assert set(first.values()) == {"made"}
+    assert set(second.values()) == {"found"}
+    assert first.keys() == second.keys()
+    assert len(first) == 4
+
+
+def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
+    """A missing resource is an exit code of its own, with its name and the remedy."""
+    before = cli.run("status")
+    assert before.code == 3
+    names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
+    assert len(names) == 4
+    assert all(name in before.out and name in complaint(before) for name in names)
+    assert "user-worker provision" in complaint(before)
+    cli.run("provision")
+    after = cli.run("status", "--json")
+    assert after.code == 0
+    facts = json.loads(after.out)
+    assert facts["missing"] == []
+    assert facts["command_queue"] == {"visible": 0, "in_flight": 0, "delayed": 0}
+    assert (facts["outbox"]["pending"], facts["outbox"]["parked"]) == (0, [])
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
+    ready: CommandLine, aws_endpoint: str
+) -> None:
+    """On an emulator too: what it tries is refused, or does nothing."""
+    ready.run("send", "UnbanUser", "--user", uid("ada"))
+    done = ready.run("doctor", "--json")
+    findings = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, [f for f in findings if f["level"] == "fail"]) == (0, [])
+    assert findings[-1]["check"] in {"permissions", "leftovers"}
+    assert f"found by env; {aws_endpoint}" == "; ".join(
+        f["says"] for f in findings if f["check"] in {"credentials", "endpoint"}
+    )
+    facts = json.loads(ready.run("status", "--json").out)
+    assert facts["command_queue"] == {"visible": 1, "in_flight": 0, "delayed": 0}
+    assert facts["dead_letters"]["visible"] == 0
+
+
+def test_what_waits_is_counted(ready: CommandLine) -> None:
+    """Commands that nobody has taken yet are visible in `status`."""
+    for _ in range(2):
+        ready.run("send", "UnbanUser", "--user", uid("ada"))
+    assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "variable"),
+    [
+        ("send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "COMMAND_QUEUE"),
+        ("events", "EVENTS_TOPIC"),
+    ],
+)
+def test_without_queue_or_topic_it_is_said_how_to_make_it(
+    cli: CommandLine, line: str, variable: str
+) -> None:
+    """What is not there is one line with its name and its setting."""
+    done = cli.run(*line.split())
+    assert done.code == 3
+    assert f" {cli.environment[f'USER_WORKER_{variable}']} in region" in complaint(done)
+    assert f"USER_WORKER_{variable}" in complaint(done)
+    assert "user-worker provision" in complaint(done)
+
+
+@pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
+def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+    """A table that is not there is one line with its name."""
+    done = cli.run(*line.split())
+    assert done.code == 3
+    assert f"no table {cli.environment['USER_WORKER_TABLE']}" in complaint(done)
+
+
+def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: CommandLine) -> None:
+    """Whoever looks in the wrong region is told which one it was."""
+    done = ready.run("send", "UnbanUser", "--user", uid("ada"), AWS_DEFAULT_REGION="eu-west-1")
+    assert done.code == 3
+    assert "region eu-west-1" in complaint(done)
+
+
+def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
+    """A refused connection names the address and how to start something there."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        done = cli.run("status", AWS_ENDPOINT_URL=url)
+    assert done.code == 3
+    assert f"nothing answers at {url}" in complaint(done)
+    assert "make up" in complaint(done)
+
+
+def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
+    """No credentials are a line, not a traceback."""
+    done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert done.code == 3
+    assert "no AWS credentials" in complaint(done)
