@@ -71,12 +71,18 @@ class Outcomes {
         console.error("outcomes cannot be received:", error.name);
         await new Promise((resolve) => setTimeout(resolve, 1_000 * Math.random()));
       }
-      for (const { Body } of Messages) this.#tell(JSON.parse(Body));
+      for (const { Body } of Messages) this.#tell(Body);
     }
   }
 
-  #tell(event) {
-    const id = event.causationid;
+  #tell(body) {
+    let event;
+    try {
+      event = JSON.parse(body);
+    } catch {
+      return; // anyone may publish to the topic
+    }
+    const id = event?.causationid;
     if (this.#answers.has(id)) return; // SNS may repeat an event; a command may cause several
     this.#answers.set(id, event);
     if (this.#answers.size > MOST_KEPT) this.#answers.delete(this.#answers.keys().next().value);
