@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -18,7 +18,7 @@ from worker.cli.bulk.columns import Columns
 from worker.cli.bulk.dispatch import Dispatcher, Parcel
 from worker.cli.bulk.journal import Journal, Plan
 from worker.cli.bulk.records import FileFormat, format_of, parse_delimiter, sniffed_delimiter
-from worker.cli.bulk.rows import Identity, RowReader
+from worker.cli.bulk.rows import Identity, Row, RowReader
 from worker.cli.bulk.source import SourceFile
 from worker.cli.bulk.telling import complaints, progress
 from worker.cli.command_input import command_class
@@ -29,6 +29,7 @@ from worker.messages import MessageParser
 from worker.messages.encoding import canonical
 
 JOURNAL_SUFFIX = ".progress.jsonl"
+_TELL_EVERY = 256  # rows
 _MAX_ID = 128  # characters, of a correlation id
 
 
@@ -77,12 +78,12 @@ def import_file(options: ImportOptions) -> int:
         reader, identity = _reader(options, source, MessageParser(aws.settings.roles))
         tally = Tally(identity.correlation_id)
         if options.dry_run:
-            _check(options, reader, tally)
+            _check(options, source, reader, tally)
             return _report(options, tally, "checked")
         plan = Plan(source.digest(), _digest_of(options), aws.command_queue_url)
         journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
         journal.load()  # before the work of the check: it may be another's
-        checked = _check(options, reader, tally)
+        checked = _check(options, source, reader, tally)
         source.require_unchanged()
         dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
         with closing(journal), stop_on_signals():
@@ -138,14 +139,18 @@ def _digest_of(options: ImportOptions) -> str:
 # --- the two passes ---
 
 
-def _check(options: ImportOptions, reader: RowReader, tally: Tally) -> Checked:
+def _check(options: ImportOptions, source: SourceFile, reader: RowReader, tally: Tally) -> Checked:
     """Check all rows.
 
     Raises:
         UsageError: there are bad ones, and they are not to be left out.
     """
-    with stop_on_signals(), complaints(options.file, options.errors) as tell:
-        checked = check_rows(reader, tell)
+    with (
+        stop_on_signals(),
+        complaints(options.file, options.errors) as tell,
+        progress("checked", source.size, "bytes") as advance,
+    ):
+        checked = check_rows(_watched(reader, source, advance), tell)
     tally.rows, tally.bad = checked.rows, checked.bad
     if not checked.rows:
         raise UsageError(f"{options.file} holds no row", "write one a line, below the header")
@@ -155,6 +160,18 @@ def _check(options: ImportOptions, reader: RowReader, tally: Tally) -> Checked:
             "correct them, or leave them out with --skip-bad",
         )
     return checked
+
+
+def _watched(
+    rows: Iterable[Row], source: SourceFile, advance: Callable[[int], object]
+) -> Iterator[Row]:
+    """Tell now and then how many bytes more have been read."""
+    told = 0
+    for row in rows:
+        if row.number % _TELL_EVERY == 0:
+            advance(source.position - told)
+            told = source.position
+        yield row
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +196,7 @@ def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
                 own = row.outgoing.group if work.dispatcher.fifo else None
                 yield Parcel(row.number, QueueMessage(row.outgoing.body, options.group or own))
 
-    with progress("sent", tally.to_send) as advance:
+    with progress("sent", tally.to_send, "rows") as advance:
         advance(tally.sent_before)
 
         def acknowledge(rows: list[int]) -> None:

@@ -88,20 +88,21 @@ def complaints(file: str, errors: str | None) -> Iterator[Complaints]:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show how much of `total` is done: a bar on a terminal, a line now and then elsewhere.
+def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """Show how many of `total` are done: a bar on a terminal, a line now and then elsewhere.
 
     Gives what is to be told how many more are done.
     """
     console = output.stderr()
     if not console.is_terminal:
-        yield _lines(console, what, total)
+        yield _lines(console, what, total, unit)
         return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),
+        TextColumn(unit),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -112,7 +113,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
 
 
 def _lines(
-    console: Console, what: str, total: int, clock: Callable[[], float] = time.monotonic
+    console: Console, what: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[int], object]:
     done, told = 0, clock()
 
@@ -121,6 +122,6 @@ def _lines(
         done += more
         if clock() - told >= LINE_EVERY:
             told = clock()
-            console.print(f"{what}: {done} of {total}")
+            console.print(f"{what}: {done} of {total} {unit}")
 
     return tell
