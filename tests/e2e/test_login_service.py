@@ -19,7 +19,12 @@ from argon2 import PasswordHasher
 from tests.e2e.account import ROOT, World, running
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("readme")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.timeout(150),  # the first one in Node waits for a registry
+    pytest.mark.xdist_group("readme"),
+]
 
 WRONG = (401, {"error": "WrongEmailOrPassword"})
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)

@@ -1,0 +1,196 @@
+"""The examples of subscribers, in Python and in Node, as they stand, against a worker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.account import ROOT, World, client
+from tests.e2e.worker_process import eventually
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.timeout(150),  # the first one in Node waits for a registry
+    pytest.mark.xdist_group("readme"),
+]
+
+
+@dataclass(slots=True)
+class Subscriber:
+    """An example that keeps an address book, its state, and the worker it hears of."""
+
+    world: World
+    kind: str
+    command: list[str]
+    state: Path
+
+    @contextmanager
+    def running(self, number: signal.Signals = signal.SIGTERM) -> Iterator[Path]:
+        """Run it until the signal, which has to end it cleanly; give what it says of errors."""
+        errors = self.state.with_suffix(".errors")
+        with errors.open("wb") as err:
+            process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self.world.environment | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=err,
+                start_new_session=True,
+            )
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"following user-events\n", errors.read_text()
+            yield errors
+            process.send_signal(number)
+            rest, _ = process.communicate(timeout=20)
+            assert (rest, process.returncode) == (b"stopped\n", 0), errors.read_text()
+        finally:
+            process.kill()
+            process.wait(5)
+            process.stdout.close()
+
+    def book(self) -> dict[str, str]:
+        """Read the addresses that it has committed."""
+        if self.kind == "node":
+            text = self.state.read_text() if self.state.exists() else '{"book": {}}'
+            found: dict[str, str] = json.loads(text)["book"]
+            return found
+        with closing(sqlite3.connect(self.state)) as db:
+            return dict(db.execute("SELECT user_id, email FROM book"))
+
+    def has(self, user_id: str, email: str | None) -> None:
+        """Wait until the book has this address of a user, or none."""
+        eventually(lambda: self.book().get(user_id) == email, 30, f"{email} in the book")
+
+    @property
+    def queue(self) -> str:
+        """Give the name of its queue."""
+        return self.command[self.command.index("--queue") + 1]
+
+    def give_back_soon(self) -> None:
+        """Let what was handed to a poll that was broken off come again after a second."""
+        url = self.world.queue_url(self.queue)
+        self.world.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+
+    def register(self, name: str) -> tuple[str, str]:
+        """Register somebody, and wait for the event; give id and address."""
+        user_id, email = str(uuid.uuid4()), f"{name}.{self.kind}.{uuid.uuid4().hex[:8]}@example.com"
+        data = {"email": email, "first_name": "Ada", "last_name": "Lovelace"}
+        self.send(user_id, "CreateUser", {**data, "roles": ["customer"]})
+        return user_id, email
+
+    def send(self, user_id: str, command: str, data: dict[str, Any]) -> None:
+        """Send a command, and wait for its event."""
+        sent = {
+            "specversion": "1.0",
+            "id": str(uuid.uuid4()),
+            "source": "/test",
+            "type": f"biome.user.{command}.v1",
+            "subject": user_id,
+            "data": data,
+        }
+        url = self.world.queue_url()
+        self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
+        self.world.answer(sent["id"])
+
+
+@pytest.fixture(params=["python", "node"])
+def subscriber(request: pytest.FixtureRequest, world: World) -> Subscriber:
+    """Each example in turn, with a state and a queue of its own, and little patience."""
+    mark = uuid.uuid4().hex[:8]
+    state = world.folder / f"book-{mark}"
+    if request.param == "node":
+        program = ["node", str(request.getfixturevalue("node") / "subscribe.mjs"), "--state"]
+    else:
+        program = [sys.executable, str(ROOT / "examples" / "address_book.py"), "--database"]
+    rest = [str(state), "--queue", f"book-{mark}", "--patience", "1"]
+    return Subscriber(world, request.param, [*program, *rest], state)
+
+
+def publish(world: World, body: str, name: str = "ProfileUpdated") -> None:
+    """Publish on the topic, as the worker does, or as nobody should."""
+    sns = client("sns", world.environment)
+    (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if "user-events" in str(t)]
+    attributes = {"type": f"biome.user.{name}.v1", "category": "profile", "command_source": "/x"}
+    given = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
+    sns.publish(TopicArn=topic, Message=body, MessageAttributes=given)
+
+
+def event(user_id: str, sequence: int, name: str, data: dict[str, Any]) -> str:
+    """Write an event of a later version: with an attribute and a field that nobody knows."""
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": str(uuid.uuid5(uuid.UUID(user_id), str(sequence))),
+            "source": "urn:biome:user-worker",
+            "type": f"biome.user.{name}.v1",
+            "subject": user_id,
+            "sequence": f"{sequence:020d}",
+            "causationid": str(uuid.uuid4()),
+            "newattribute": "x",
+            "data": {**data, "new_field": {"x": 1}},
+        }
+    )
+
+
+def test_a_subscriber_keeps_the_book_over_gaps_stops_and_erasures(subscriber: Subscriber) -> None:
+    """From the worker's events, and where these were missed, from the table."""
+    early, early_email = subscriber.register("early")  # before there is a subscription
+    with subscriber.running(signal.SIGINT):
+        subscriber.give_back_soon()
+        here, here_email = subscriber.register("here")
+        subscriber.has(here, here_email)
+        assert early not in subscriber.book()
+        subscriber.send(early, "UpdateProfile", {"first_name": "Augusta"})  # sequence 2, not 1
+        subscriber.has(early, early_email)
+        subscriber.send(early, "EraseUser", {})
+        subscriber.has(early, None)
+
+    away, away_email = subscriber.register("away")
+    subscriber.send(here, "EraseUser", {})
+    with subscriber.running():
+        subscriber.has(away, away_email)
+        subscriber.has(here, None)
+        assert subscriber.book() == {away: away_email}
+
+
+def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
+    subscriber: Subscriber,
+) -> None:
+    """The last address counts, however its events come; what is no event stays in the queue."""
+    world, user_id = subscriber.world, str(uuid.uuid4())
+    registered = event(user_id, 1, "UserRegistered", {"email": "first@example.com"})
+    unknown = event(user_id, 2, "UserTeleported", {})
+    changed = event(user_id, 3, "EmailChanged", {"new_email": "last@example.com"})
+    with subscriber.running() as errors:
+        for body in ("no JSON", "[]", '{"id": "x"}', changed, registered, changed, registered):
+            publish(world, body)
+        subscriber.has(user_id, "first@example.com")
+        publish(world, unknown, "UserTeleported")
+        subscriber.has(user_id, "last@example.com")
+        for body in (registered, unknown):
+            publish(world, body)
+        witness, witness_email = subscriber.register("witness")  # which comes after all these
+        subscriber.has(witness, witness_email)
+        eventually(lambda: errors.read_text().count("no event: ") >= 3, 20, "three complaints")
+        assert subscriber.book() == {user_id: "last@example.com", witness: witness_email}
+    queue = subscriber.queue
+    eventually(lambda: sum(world.depths(queue)) == 3, 20, "three messages left")
+    attributes = world.sqs.get_queue_attributes(
+        QueueUrl=world.queue_url(queue), AttributeNames=["RedrivePolicy"]
+    )["Attributes"]
+    redrive = json.loads(attributes["RedrivePolicy"])
+    assert int(redrive["maxReceiveCount"]) == 5
+    assert redrive["deadLetterTargetArn"].endswith(f":{queue}-dlq")
