@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import dataclasses
+import inspect
 import io
 import json
 import re
@@ -14,15 +16,17 @@ from typing import Any
 
 import yaml
 
+import user_client
 from domain.events import EVENTS
 from tests.docs.pages import ROOT, Block
-from tests.docs.programs import check_all, operations
+from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World
 from tests.docs.shell import syntax
 from worker.cli.samples import sample_stages
 from worker.messages import MessageParser
 from worker.settlement import ReceivedMessage
 
+_CALL = re.compile(r"^(\w+)\(.*\)$")
 SHELLS = ("sh", "bash", "shell")
 UNCLASSIFIED = (
     "is held to nothing: name its language, or say on the line before it what it is "
@@ -101,6 +105,26 @@ def layout(text: str) -> None:
             assert any((base / inner_name).is_dir() for base in (ROOT, ROOT / folder)), inner_name
 
 
+# --- within sentences ----------------------------------------------------------------------
+
+
+def check_mention(text: str, folder: Path) -> None:
+    """Check what is named in a sentence: a command of ours, JSON, a call of the client's classes.
+
+    Raises:
+        Exception: it cannot be right.
+    """
+    if OURS.match(text):
+        check_all(re.sub(r"<[\w -]+>", "X", text), folder, whole=False)
+    elif text.startswith('{"') and "..." not in text:
+        data(json.loads(text))
+    elif (called := _CALL.match(text)) and called[1] in user_client.__all__:
+        call = ast.parse(text, mode="eval").body
+        assert isinstance(call, ast.Call)
+        signature = inspect.signature(getattr(user_client, called[1]))
+        signature.bind_partial(*call.args, **{str(each.arg): each for each in call.keywords})
+
+
 # --- data ----------------------------------------------------------------------------------
 
 
@@ -113,6 +137,8 @@ def data(value: Any) -> None:
         message(value)
     elif isinstance(value, dict) and "Statement" in value:
         policy(value)
+    elif isinstance(value, dict) and all(isinstance(each, list) for each in value.values()):
+        filter_policy(value)
 
 
 def message(value: dict[str, Any]) -> None:
@@ -147,6 +173,23 @@ def policy(value: dict[str, Any]) -> None:
             if service != "kms":
                 assert operation in operations(service), action
         assert "*" not in named(statement.get("Resource", [])), "every resource"
+
+
+def filter_policy(value: dict[str, list[Any]]) -> None:
+    """Check that a subscription's filter names attributes and values that there are."""
+    there = {"type": set(EVENTS), "category": {event.category for event in EVENTS.values()}}
+    for attribute, wanted in value.items():
+        if attribute == "command_source":  # as producers call themselves
+            continue
+        known = there[attribute]
+        for each in wanted:
+            match each:
+                case {"prefix": prefix}:
+                    assert any(one.startswith(prefix) for one in known), prefix
+                case {"anything-but": others}:
+                    assert set(named(others)) <= known, others
+                case _:
+                    assert each in known, each
 
 
 def named(value: Any) -> list[str]:
