@@ -114,7 +114,7 @@ def test_with_bad_rows_nothing_is_sent(cli: Cli, sqs: Sqs) -> None:
     lines = [line for line in err.splitlines() if "email: " in line]
     assert len(lines) == 20
     assert lines[0].startswith(f"{file}, line 12: email: must")
-    assert "and 20 problems more; --errors FILE" in err
+    assert "and 20 more; --errors FILE" in err
     assert "no address" not in err
     assert sqs.calls == 0
     assert [path.name for path in cli.folder.iterdir()] == ["users.csv"]
@@ -299,3 +299,23 @@ def test_a_full_disk_is_one_line_with_how_far_it_came(
     assert code == 3
     assert "No space left on device" in complaint(err)
     assert "of 30 rows are sent; run the same command again" in complaint(err)
+
+
+def test_a_file_that_changes_while_it_is_sent_ends_it(
+    cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as mistyped: some rows are sent, and it is said how many."""
+    file = cli.write(people(600))
+    send = Dispatcher.send
+
+    def changing(self: Dispatcher, parcels: Any, acknowledge: Any) -> None:
+        with Path(file).open("a") as more:
+            more.write("x@biome.test,A,B,customer\n")
+        send(self, parcels, acknowledge)
+
+    monkeypatch.setattr(Dispatcher, "send", changing)
+    code, _, err = cli.run(file)
+    assert code == 3
+    assert "changed while it was read" in complaint(err)
+    assert f"{len(sqs.bodies)} of 600 rows are sent" in complaint(err)
+    assert len(sqs.bodies) < 300

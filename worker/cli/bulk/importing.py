@@ -211,7 +211,8 @@ def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
             raise
         except (CliError, ClientError, BotoCoreError) as error:
             known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
-            raise CliError(f"{known}; {_so_far(tally)}", code=known.code) from error
+            # not a mistyped command line, whatever it was: some rows may be on the queue
+            raise CliError(f"{known}; {_so_far(tally)}") from error
 
 
 def _so_far(tally: Tally) -> str:

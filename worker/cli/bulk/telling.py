@@ -59,7 +59,7 @@ class Complaints:
         """Say how many were not shown, and where they are."""
         if self._count > SHOWN:
             where = f"all are in {name}" if name else "--errors FILE writes all to a file"
-            self._console.print(f"and {self._count - SHOWN} problems more; {where}", markup=False)
+            self._console.print(f"and {self._count - SHOWN} more; {where}", markup=False)
 
 
 @contextmanager
