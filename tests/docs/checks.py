@@ -26,6 +26,7 @@ from worker.cli.samples import sample_stages
 from worker.messages import MessageParser
 from worker.settlement import ReceivedMessage
 
+_FILE = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
 _CALL = re.compile(r"^(\w+)\(.*\)$")
 SHELLS = ("sh", "bash", "shell")
 UNCLASSIFIED = (
@@ -109,13 +110,17 @@ def layout(text: str) -> None:
 
 
 def check_mention(text: str, folder: Path) -> None:
-    """Check what is named in a sentence: a command of ours, JSON, a call of the client's classes.
+    """Check what a sentence names: our commands and files, JSON, a call of the client's classes.
 
     Raises:
         Exception: it cannot be right.
     """
     if OURS.match(text):
         check_all(re.sub(r"<[\w -]+>", "X", text), folder, whole=False)
+    elif _FILE.match(text):
+        top = text.partition("/")[0]
+        if (ROOT / top).is_dir() and top != "build":
+            assert (ROOT / text).exists(), f"there is no {text}"
     elif text.startswith('{"') and "..." not in text:
         data(json.loads(text))
     elif (called := _CALL.match(text)) and called[1] in user_client.__all__:

@@ -131,6 +131,7 @@ SAID = [
     '`{"tenant": ["a"]}`',
     '`{"type": }`',
     "`UserCommands(nope=1)`",
+    "`worker/nothing.py`",
 ]
 
 
