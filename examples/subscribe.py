@@ -31,13 +31,17 @@ sns.subscribe(
 )
 
 latest: dict[str, str] = {}  # in earnest it is in your database, beside what you keep
-while True:
-    for message in sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=20).get("Messages", []):
-        event = json.loads(message["Body"])
-        user, sequence = event["subject"], event["sequence"]
-        if sequence > latest.get(user, ""):  # else a repetition, or overtaken by a newer one
-            latest[user] = sequence
-            data = event["data"]
-            address = data.get("new_email") or data.get("email")  # neither, once erased
-            print(user, address or "has gone", flush=True)
-        sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+try:
+    while True:
+        answer = sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=20)
+        for message in answer.get("Messages", []):
+            event = json.loads(message["Body"])
+            user, sequence = event["subject"], event["sequence"]
+            if sequence > latest.get(user, ""):  # else a repetition, or overtaken by a newer one
+                latest[user] = sequence
+                data = event["data"]
+                address = data.get("new_email") or data.get("email")  # neither, once erased
+                print(user, address or "has gone", flush=True)
+            sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+except KeyboardInterrupt:
+    print("stopped")
