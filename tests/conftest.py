@@ -6,12 +6,11 @@ holds fake credentials and a region, and none of the caller's own settings.
 
 from __future__ import annotations
 
-import functools
 import http.client
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
-from botocore.loaders import JSONFileLoader, Loader
+from botocore.loaders import Loader
 
 from tests.emitted import (  # noqa: F401  # pytest finds them here
     _listening,
@@ -100,22 +99,28 @@ def _read_models_once() -> Iterator[None]:
     """Let all sessions share what botocore reads from its own files, which do not change.
 
     For its first client a session reads a megabyte of JSON and looks into 400 folders; a run of
-    all tests makes some thousand sessions.
+    all tests makes some thousand sessions. Moto, which changes what it has read, has a reader of
+    its own class, and that one goes on reading for itself.
     """
-    files, list_services = JSONFileLoader(), Loader.list_available_services
-    read = functools.cache(files.load_file)
-    services: dict[tuple[str, ...], list[str]] = {}
-
-    def listed(loader: Loader, type_name: str) -> list[str]:
-        key = (type_name, *loader.search_paths)
-        if key not in services:
-            services[key] = list_services(loader, type_name)
-        return services[key]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
-        patch.setattr(Loader, "list_available_services", listed)
+        for name in ("load_data_with_path", "list_available_services"):
+            patch.setattr(Loader, name, _shared(getattr(Loader, name)))
         yield
+
+
+def _shared(read: Callable[..., object]) -> Callable[..., object]:
+    """Make a method of readers that remembers for all of them what it gave for a name."""
+    known: dict[tuple[str, ...], object] = {}
+
+    def remembered(loader: Loader, *name: str, **named: str) -> object:
+        if type(loader) is not Loader:
+            return read(loader, *name, **named)
+        key = (*name, *named.values(), *loader.search_paths)
+        if key not in known:
+            known[key] = read(loader, *name, **named)
+        return known[key]
+
+    return remembered
 
 
 @pytest.fixture(scope="session")
