@@ -110,6 +110,11 @@ def _value(command: type[Command], key: str, text: str) -> Any:
     names = [field.name for field in fields(command)]  # type: ignore[arg-type]  # all are dataclasses
     if key not in names:
         known = ", ".join(names) or "none"
+        if key == "password":
+            raise UsageError(
+                "a password never travels in clear",
+                "hash it with argon2id, and send the hash as password_hash (docs/security.md)",
+            )
         close = difflib.get_close_matches(key, names, n=1)
         advice = f"did you mean {close[0]}?" if close else f"its fields are: {known}"
         named = f"field {key!r}" if _FIELD_NAME.fullmatch(key) else "such field"

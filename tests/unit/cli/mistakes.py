@@ -51,7 +51,9 @@ MISTYPED = {
         "customer, lab_assistant, admin",
     ),
     "a plaintext password": Mistake(
-        f"{REGISTER} password={PASSWORD}", "no field 'password'", "did you mean password_hash?"
+        f"{REGISTER} password={PASSWORD}",
+        "never travels in clear",
+        "send the hash as password_hash",
     ),
     "a password for a hash": Mistake(
         f"{REGISTER} password_hash={PASSWORD}", "data.password_hash", "argon2id"
