@@ -22,6 +22,8 @@ from tests.docs.pages import ROOT, Block
 from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World
 from tests.docs.shell import syntax
+from worker.cli.output import event_line
+from worker.cli.received import ReceivedEvent
 from worker.cli.samples import sample_stages
 from worker.messages import MessageParser
 from worker.settlement import ReceivedMessage
@@ -82,10 +84,26 @@ def output(block: Block, command: str, folder: Path) -> None:
     """Check that the command is there and, of `make run`, that its samples are as shown."""
     assert block.text.strip()
     assert check_all(command, folder, whole=False), "no command"
-    if command != "make run":
-        return
+    if command == "make run":
+        events_shown(block.text)
+        samples_shown(block.text)
+
+
+def events_shown(text: str) -> None:
+    """Check that events tell what they tell when they are printed, in that order."""
+    for name, told in re.findall(r"<- (\w+) .*?  (\w+=.*)$", text, re.MULTILINE):
+        values = dict(each.split("=", 1) for each in told.split())
+        if "command" in values:
+            values["command_type"] = f"biome.user.{values.pop('command')}.v1"
+        body = {"type": f"biome.user.{name}.v1", "data": values}
+        line = event_line(ReceivedEvent.parse(json.dumps(body), 0.0), wide=True).plain
+        assert line.endswith(f"  {told}"), line
+
+
+def samples_shown(text: str) -> None:
+    """Check that samples of `make run` are as shown, and end so."""
     known = {(each.name, each.about, each.expected) for stage in sample_stages() for each in stage}
-    shown = block.text.partition("\ncommand  ")[2].splitlines()[1:]
+    shown = text.partition("\ncommand  ")[2].splitlines()[1:]
     assert shown
     for line in shown:
         assert tuple(re.split(r"\s{2,}", line)[:3]) in known, line
