@@ -106,8 +106,8 @@ WRONG = {
         "<!-- output of make run -->\n```\n\ncommand  sample\nBanUser  Eve wins  accepted\n```",
     ),
     "an event that is printed otherwise": (
-        "code=EmailTaken command=BanUser",
-        "<!-- output of make run -->\n```\n<- CommandRejected  1  command=BanUser code=EmailTaken\n```",
+        "code=EmailTaken command=Ban",
+        "<!-- output of make run -->\n```\n<- CommandRejected  1  command=Ban code=EmailTaken\n```",
     ),
     "a layout": ("domain/nothing.py", "<!-- layout -->\n```\ndomain/  nothing.py\n```"),
 }
