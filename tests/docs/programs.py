@@ -91,11 +91,16 @@ def check_words(words: list[str], folder: Path, *, whole: bool) -> None:
 # --- our own -------------------------------------------------------------------------------
 
 
+@cache
+def _group() -> Any:
+    return get_command(app)
+
+
 def _user_worker(arguments: list[str], folder: Path, *, whole: bool) -> None:
     for each in arguments:
         if _FILE.match(each):
             (folder / each).touch()
-    group: Any = get_command(app)
+    group = _group()
     first = next(iter(arguments), "--help")
     if first.endswith("-completion"):  # is done as soon as it is read
         if not any(first in each.opts for each in group.params):
