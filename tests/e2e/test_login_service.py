@@ -68,9 +68,10 @@ class Service:
 
     def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send a command, as another service; give its event."""
+        command_id = str(uuid.uuid4())
         sent = {
             "specversion": "1.0",
-            "id": str(uuid.uuid4()),
+            "id": command_id,
             "source": "/test",
             "type": f"biome.user.{command}.v1",
             "subject": user_id,
@@ -78,7 +79,7 @@ class Service:
         }
         url = self.world.queue_url()
         self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
-        return self.world.answer(sent["id"])
+        return self.world.answer(command_id)
 
     def register(self, who: str) -> tuple[str, str, str]:
         """Register somebody; give the user id, the address and the password."""
@@ -88,6 +89,10 @@ class Service:
         made = self.send(user_id, "RegisterUser", {**data, "password_hash": HASHER.hash(password)})
         assert made["type"] == "biome.user.UserRegistered.v1"
         return user_id, email, password
+
+    def failed(self, user_id: str, times: int) -> None:
+        """Wait until so many failures were recorded."""
+        eventually(lambda: len(self.events(user_id, "LoginFailed")) == times)
 
     def events(self, user_id: str, name: str) -> list[dict[str, Any]]:
         """Give the events of a type that came out so far of a user."""
@@ -164,7 +169,7 @@ def test_five_wrong_passwords_lock_and_an_unlock_lets_in(service: Service) -> No
     user_id, email, password = service.register("locked")
     for failures in range(1, 6):
         assert service.login(email, "not the password") == WRONG
-        eventually(lambda n=failures: len(service.events(user_id, "LoginFailed")) == n)
+        service.failed(user_id, failures)
     eventually(lambda: service.events(user_id, "UserLocked"))
     assert service.login(email, password) == WRONG
     assert service.login(email, "not the password") == WRONG

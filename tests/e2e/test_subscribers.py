@@ -93,9 +93,10 @@ class Subscriber:
 
     def send(self, user_id: str, command: str, data: dict[str, Any]) -> None:
         """Send a command, and wait for its event."""
+        command_id = str(uuid.uuid4())
         sent = {
             "specversion": "1.0",
-            "id": str(uuid.uuid4()),
+            "id": command_id,
             "source": "/test",
             "type": f"biome.user.{command}.v1",
             "subject": user_id,
@@ -103,7 +104,7 @@ class Subscriber:
         }
         url = self.world.queue_url()
         self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
-        self.world.answer(sent["id"])
+        self.world.answer(command_id)
 
 
 @pytest.fixture(params=["python", "node"])
