@@ -11,7 +11,10 @@ from celery import Celery
 from celery.signals import celeryd_init, worker_init, worker_process_init
 from kombu.entity import Queue
 
-from worker import lifecycle  # noqa: F401 - connects its signals, before those below
+from worker import (
+    lifecycle,  # noqa: F401 - connects its signals, before those below
+    logs,
+)
 from worker.cli.errors import UsageError
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
@@ -79,7 +82,7 @@ def check_queues(sender: Any, **_: Any) -> None:
     would wait for nothing, so in development they end it too.
     """
     options = Options.read(sender.app.conf.broker_transport_options)
-    development = load_settings().env == "dev"
+    settings = load_settings()
     for name in sender.app.amqp.queues.consume_from:
         try:
             queue = options.queue(name)
@@ -88,8 +91,9 @@ def check_queues(sender: Any, **_: Any) -> None:
         try:
             queue.check()
         except Exception as error:  # noqa: BLE001  # the transport survives what may pass
-            if development or isinstance(error, LookupError) or will_last(error):
+            if settings.env == "dev" or isinstance(error, LookupError) or will_last(error):
                 refuse(error)
+            logs.configure(settings.log_format, settings.log_level)  # Celery has not, so early
             logger.warning("queue_unchecked", queue=name, reason=one_line(error))
 
 

@@ -11,7 +11,7 @@ import botocore.client
 import pytest
 
 from tests.unit.cli.mistakes import ALL, ANSWERS, ENDPOINT, PASSWORD, Mistake, refused
-from worker import app, lifecycle
+from worker import app, lifecycle, logs
 from worker.cli.app import run
 from worker.cli.errors import ExitCode
 from worker.settings import load_settings
@@ -100,12 +100,15 @@ def test_outside_development_a_worker_starts_without_aws(
 ) -> None:
     """What may pass ends no worker that nobody watches; what lasts does: see above."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    formats: list[str] = []
+    monkeypatch.setattr(logs, "configure", lambda log_format, _: formats.append(log_format))
     answered(ANSWERS[name].answer)
     queues = SimpleNamespace(consume_from=["user-commands"])
     sender = SimpleNamespace(
         app=SimpleNamespace(conf=app.app.conf, amqp=SimpleNamespace(queues=queues))
     )
     app.check_queues(sender)
+    assert formats == ["json"]  # the first line of the log is as the others
     answered(refused("ExpiredToken"))
     with pytest.raises(SystemExit):
         app.check_queues(sender)
