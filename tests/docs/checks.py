@@ -30,6 +30,7 @@ from worker.settlement import ReceivedMessage
 
 _FILE = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
 _CALL = re.compile(r"^(\w+)\(.*\)$")
+GENERATED = {"build", "dist", "node_modules", "user_worker.egg-info"}
 SHELLS = ("sh", "bash", "shell")
 UNCLASSIFIED = (
     "is held to nothing: name its language, or say on the line before it what it is "
@@ -110,9 +111,11 @@ def samples_shown(text: str) -> None:
 
 
 def layout(text: str) -> None:
-    """Check that every file and folder of the tree is there."""
+    """Check that every file and folder of the tree is there, and every folder at its top in it."""
     folder = Path()
-    assert text.strip()
+    for top in sorted(ROOT.iterdir()):
+        if top.is_dir() and top.name[0] not in "._" and top.name not in GENERATED:
+            assert f"{top.name}/ " in text, f"{top.name}/ is left out"
     for line in text.splitlines():
         if line[0] != " ":
             folder = Path(line.split()[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.checks import check, check_mention
-from tests.docs.pages import blocks_of, mentions_of
+from tests.docs.pages import ROOT, blocks_of, mentions_of
 from tests.docs.python import World
 from tests.docs.shell import CommandError
 
@@ -20,6 +20,7 @@ def policy(action: str, resource: str) -> str:
     return f"```json\n{text}\n```"
 
 
+TOP = "/ ".join(each.name for each in ROOT.iterdir() if each.is_dir()) + "/"
 WRONG = {
     "no language": ("is held to nothing", "```\nhello\n```"),
     "a language that nobody checks": ("is held to nothing", "```cobol\nSTOP RUN.\n```"),
@@ -109,7 +110,14 @@ WRONG = {
         "code=EmailTaken command=Ban",
         "<!-- output of make run -->\n```\n<- CommandRejected  1  command=Ban code=EmailTaken\n```",
     ),
-    "a layout": ("domain/nothing.py", "<!-- layout -->\n```\ndomain/  nothing.py\n```"),
+    "a layout without a folder": (
+        "adapters/ is left out",
+        "<!-- layout -->\n```\ndomain/  the business\n```",
+    ),
+    "a layout with too much": (
+        "domain/nothing.py",
+        f"<!-- layout -->\n```\n{TOP} the top\ndomain/  nothing.py\n```",
+    ),
 }
 
 

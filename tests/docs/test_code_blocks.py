@@ -49,3 +49,10 @@ def test_what_sentences_name_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         except Exception as error:  # noqa: BLE001  # whatever is raised is what is wrong
             wrong.append(f"{mention.where}: {type(error).__name__}: {error}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """Who begins there finds all of them, decisions by their list."""
+    readme = (ROOT / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name}" in readme, page.name
