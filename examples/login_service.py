@@ -30,6 +30,8 @@ Answer = tuple[int, dict[str, str]]
 LIFETIME = timedelta(days=30)
 DECIDED_WITHIN = 10.0
 """Seconds to wait for the worker; a command takes a few hundredths."""
+NO_SOONER = 0.3
+"""Seconds until a wrong password is answered: more than hash, reads and message take."""
 MOST_BYTES = 4096
 WRONG: Answer = (401, {"error": "WrongEmailOrPassword"})
 LATER: Answer = (503, {"error": "TryAgain"})
@@ -76,7 +78,17 @@ class LoginService:
         self._hashing = threading.Semaphore(4)  # 64 MiB each
 
     def login(self, email: str, password: str) -> Answer:
-        """Check a password and begin a session."""
+        """Check a password and begin a session; a wrong one is never answered sooner or later.
+
+        One who is there costs a read and a message more than one who is not.
+        """
+        start = time.monotonic()
+        answer = self._login(email, password)
+        if answer == WRONG:
+            time.sleep(max(0.0, start + NO_SOONER - time.monotonic()))
+        return answer
+
+    def _login(self, email: str, password: str) -> Answer:
         now = datetime.now(UTC)
         try:
             user = self._users.by_email(email)

@@ -94,6 +94,7 @@ def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr(MODULE, "NO_SOONER", 0.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
