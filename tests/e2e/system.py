@@ -166,7 +166,7 @@ class System:
             **{f"USER_WORKER_{name}": value for name, value in environment.items()},
         )
 
-    def quiet(self, seconds: float = 20) -> None:
+    def quiet(self, seconds: float = 30) -> None:
         """Wait until all that was sent is settled, and all that was published has come out.
 
         What has come out is known by a last command of a user of its own, whose event is behind
@@ -183,14 +183,14 @@ class System:
         """Put messages on the queue, in order."""
         self.queues.send(*[message.body for message in messages], group=group)
 
-    def do(self, *messages: Message, seconds: float = 20) -> list[Outcome]:
+    def do(self, *messages: Message, seconds: float = 30) -> list[Outcome]:
         """Send messages and wait for their outcomes, one a message, in their order."""
         self.send(*messages)
         return self.outcomes(messages, seconds)
 
     # --- out -------------------------------------------------------------------------------
 
-    def outcomes(self, messages: Sequence[Message], seconds: float = 20) -> list[Outcome]:
+    def outcomes(self, messages: Sequence[Message], seconds: float = 30) -> list[Outcome]:
         """Wait until every message has its outcome; give them, one a message, in their order."""
         found: dict[CommandKey, Outcome] = {}
 
@@ -227,7 +227,7 @@ class System:
             ]
             self.queues.sqs.delete_message_batch(QueueUrl=self.events_url, Entries=entries)
 
-    def published(self, outcomes: Iterable[Outcome], seconds: float = 20) -> list[dict[str, Any]]:
+    def published(self, outcomes: Iterable[Outcome], seconds: float = 30) -> list[dict[str, Any]]:
         """Wait until all events of the outcomes came out; give them, deduplicated, as they came."""
         wanted = event_ids(outcomes)
 

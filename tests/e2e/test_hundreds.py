@@ -58,7 +58,7 @@ def assert_none_lost_or_doubled(system: System, messages: Sequence[Message]) -> 
     assert {event["id"] for event in system.events()} == event_ids(outcomes)
     numbers = sorted((event["subject"], int(event["sequence"])) for event in told)
     assert numbers == sorted((str(user), n) for user in versions for n in in_turn)
-    eventually(lambda: system.outbox.status().pending == 0, 10, "an empty outbox")
+    eventually(lambda: system.outbox.status().pending == 0, what="an empty outbox")
     assert system.queues.dead_letters(1, seconds=0) == []
 
 
@@ -130,6 +130,6 @@ def test_replaced_children_cost_and_double_no_command(system: System) -> None:
             seen.update(children(worker))
             return len(seen) >= 5
 
-        eventually(replaced, 30, "five children, one after the other")
+        eventually(replaced, what="five children, one after the other")
         assert_none_lost_or_doubled(system, messages)
         assert worker.process.poll() is None, worker.log

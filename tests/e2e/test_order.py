@@ -199,7 +199,7 @@ def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
             worker.ready()
             system.send(*failing, group=ada)
             system.send(*others, group=bob)
-            eventually(lambda: len(delays.calls) >= 2, 20, "two deliveries that failed")
+            eventually(lambda: len(delays.calls) >= 2, what="two deliveries that failed")
             assert_in_order(system, others)
             assert system.load(outcomes={failing[0].key}).outcomes == {}
             proxy.withdraw(fault)

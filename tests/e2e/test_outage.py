@@ -72,10 +72,10 @@ def test_an_outage_of_the_store_uses_up_no_receives(
         visible, _ = system.queues.depth()
         assert visible > COMMANDS / 2
         proxy.clear()
-        outcomes = system.outcomes(messages, 30)
+        outcomes = system.outcomes(messages)
         assert {outcome.version for outcome in outcomes} == {1}
         system.published(outcomes)
-        eventually(system.queues.empty, 20, "an empty queue")
+        eventually(system.queues.empty, what="an empty queue")
         assert system.queues.dead_letters(1, seconds=0) == []
         assert max(line["receives"] for line in decided(worker)) <= RECEIVES
         assert len(log_lines(worker, "receiving_at_full_speed")) == 1
@@ -94,11 +94,11 @@ def test_an_outage_of_the_topic_slows_and_stops_nothing(aws_endpoint: str, tmp_p
         proxy.clear()
         later = _registrations(COMMANDS)
         system.send(*later)
-        outcomes += system.outcomes(later, 30)
+        outcomes += system.outcomes(later)
         told = system.published(outcomes, 60)
         assert len(told) == len(outcomes)
-        eventually(lambda: system.outbox.status().pending == 0, 30, "an empty outbox")
-        eventually(system.queues.empty, 20, "an empty queue")
+        eventually(lambda: system.outbox.status().pending == 0, what="an empty outbox")
+        eventually(system.queues.empty, what="an empty queue")
         assert system.queues.dead_letters(1, seconds=0) == []
         assert {line["receives"] for line in decided(worker)} == {1}
         assert log_lines(worker, "receiving_at_full_speed")

@@ -153,10 +153,10 @@ def test_the_pool_goes_on_within_a_second_of_a_childs_death(
         lost = start["messages"][0]["message_id"]
         os.kill(start["pid"], signal.SIGKILL)
         killed = time.time()
-        eventually(lambda: running.handled("start").count(lost) == 2, 5, "the batch again")
+        eventually(lambda: running.handled("start").count(lost) == 2, what="the batch again")
         assert running.records("start")[-1]["at"] - killed < 2
         ids = queues.send(*[{"n": n} for n in range(6)])
-        eventually(lambda: set(ids) <= set(running.handled()), 5, "six more")
+        eventually(lambda: set(ids) <= set(running.handled()), what="six more")
         assert max(r["at"] for r in running.records("end")) - killed < 5
 
 
@@ -182,9 +182,9 @@ def test_a_time_limit_ends_a_batch_and_the_worker_goes_on(
     queues.send({"seconds": 60})
     options = (*POOLS["prefork"], "--time-limit", "1")
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
-        eventually(lambda: len(running.records("start")) >= 2, 10, "the second delivery")
+        eventually(lambda: len(running.records("start")) >= 2, what="the second delivery")
         [quick] = queues.send({"n": 1})
-        eventually(lambda: quick in running.handled(), 10, "another message")
+        eventually(lambda: quick in running.handled(), what="another message")
 
 
 def test_children_are_replaced_after_their_tasks(
@@ -224,7 +224,7 @@ def test_whatever_receive_answers_the_worker_stays(
         running.ready()
         for number, fault in enumerate(FAULTS, 1):
             injection = proxy.inject(fault, "ReceiveMessage", times=2)
-            eventually(lambda i=injection: i.hits == 2, 15, f"two {fault}")  # type: ignore[misc]
+            eventually(lambda i=injection: i.hits == 2, what=f"two {fault}")  # type: ignore[misc]
             [sent] = queues.send({"fault": repr(fault)})
             eventually(lambda s=sent: s in running.handled(), 40, f"a message after {fault}")  # type: ignore[misc]
             assert running.log.count("receiving_failed") <= number
@@ -265,7 +265,7 @@ def test_without_the_dead_letter_queue_a_dead_message_comes_back(
         running.ready()
         proxy.inject(Unavailable(), "SendMessageBatch", times=3)
         [dead] = queues.send({"do": "dead"})
-        eventually(lambda: running.handled().count(dead) == 2, 20, "the second delivery")
+        eventually(lambda: running.handled().count(dead) == 2, what="the second delivery")
         assert len(queues.dead_letters(1)) == 1
         eventually(queues.empty, what="deleted")
 
@@ -347,7 +347,7 @@ def test_a_missing_queue_ends_the_program_with_one_line(
 ) -> None:
     """Exit code not 0, and the queue is named."""
     with worker(resource_names, aws_endpoint, tmp_path) as running:
-        assert running.process.wait(20) != 0
+        assert running.process.wait(30) != 0
         assert f"no queue {resource_names.command_queue}" in running.log
         assert "Traceback" not in running.log
 
@@ -363,7 +363,7 @@ def test_a_wrong_setting_ends_the_program_with_one_line(
         app="worker.app",
         USER_WORKER_VISIBILITY_TIMEOUT="soon",
     ) as running:
-        assert running.process.wait(20) != 0
+        assert running.process.wait(30) != 0
         assert "USER_WORKER_VISIBILITY_TIMEOUT" in running.log
         assert "Traceback" not in running.log
 
@@ -376,9 +376,9 @@ def test_a_queue_that_vanishes_is_reported_once_and_served_when_it_is_back(
     with worker(queues.names, aws_endpoint, tmp_path, POOLS["threads"]) as running:
         running.ready()
         queues.delete()
-        eventually(lambda: "does not exist" in running.log, 20, "the report")
+        eventually(lambda: "does not exist" in running.log, what="the report")
         queues = Queues.create(resource_names, aws_endpoint, 30)
         [sent] = queues.send({"n": 1})
-        eventually(lambda: sent in running.handled(), 20, "the message")
+        eventually(lambda: sent in running.handled(), what="the message")
         assert running.log.count("receiving_failed") == 1
     queues.delete()

@@ -59,7 +59,7 @@ def test_the_urgent_queue_goes_first_and_the_other_does_not_starve(
     """With both full, most batches are urgent, and every fifth is not."""
     normal_ids, urgent_ids = flood(queues), flood(urgent)
     with worker_on_both(queues, urgent, aws_endpoint, tmp_path) as running:
-        eventually(lambda: len(running.records("end")) >= 25, 30, "25 batches")
+        eventually(lambda: len(running.records("end")) >= 25, what="25 batches")
         first = [row["messages"][0]["message_id"] for row in running.records("start")][:25]
     normal = sum(each in normal_ids for each in first)
     assert normal + sum(each in urgent_ids for each in first) == 25

@@ -60,7 +60,7 @@ def test_a_batch_of_five_timeouts_is_handled_once_by_every_pool(
             )
             scenes.append((queues, running, renewals, sent))
         for queues, running, renewals, sent in scenes:
-            eventually(lambda r=running: len(r.handled()) >= 10, 30, "the batch's end")  # type: ignore[misc]
+            eventually(lambda r=running: len(r.handled()) >= 10, what="the batch's end")  # type: ignore[misc]
             eventually(queues.empty, what="all settled")
             assert sorted(running.handled("start")) == sorted(sent)
             assert [len(row["messages"]) for row in running.records("end")] == [10]
@@ -77,7 +77,7 @@ def test_what_waits_behind_a_long_batch_is_renewed_with_it(
     with worker(
         queues.names, aws_endpoint, tmp_path, SOLO, USER_WORKER_VISIBILITY_TIMEOUT=str(TIMEOUT)
     ) as running:
-        eventually(lambda: len(running.handled()) >= 30, 30, "all batches' end")
+        eventually(lambda: len(running.handled()) >= 30, what="all batches' end")
         eventually(queues.empty, what="all settled")
     assert sorted(running.handled("start")) == sorted(sent)
     assert {m["receives"] for row in running.records() for m in row["messages"]} == {1}

@@ -98,19 +98,23 @@ class Queues:
         """Say whether nothing is left."""
         return self.depth() == (0, 0)
 
-    def dead_letters(self, count: int, seconds: float = 10.0) -> list[dict[str, Any]]:
-        """Take so many messages from the dead-letter queue."""
+    def dead_letters(self, count: int, seconds: float = 30.0) -> list[dict[str, Any]]:
+        """Take so many messages from the dead-letter queue, or those that came in the time.
+
+        It looks once at least: in no time, what is there now.
+        """
         letters: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
-        while len(letters) < count and time.monotonic() < deadline:
+        while True:
             letters += self.sqs.receive_message(
                 QueueUrl=self.dead_letter_url,
                 MaxNumberOfMessages=10,
-                WaitTimeSeconds=1,
+                WaitTimeSeconds=min(1, int(seconds)),
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             ).get("Messages", [])
-        return letters
+            if len(letters) >= count or time.monotonic() >= deadline:
+                return letters
 
 
 @dataclass(slots=True)

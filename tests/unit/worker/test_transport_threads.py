@@ -115,14 +115,14 @@ def started() -> Iterator[Callable[..., Intake]]:
 
 
 def _until(look: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
 
 
 def _taken(intake: Intake) -> Batch:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (batch := intake.take(1)) is None:
         assert time.monotonic() < deadline, "a batch"
         time.sleep(0.005)
@@ -236,8 +236,15 @@ def test_settlements_of_several_batches_share_a_call(started: Callable[..., Inta
     queue = FakeQueue([[Raw(str(n))] for n in range(5)])
     intake = started(queue, buffered=5)
     receipts = [_taken(intake).receipts[0] for _ in range(5)]
+    all_there = threading.Event()
+
+    def hold() -> None:
+        all_there.wait(10)
+
+    intake.settler.post(hold)
     for receipt in receipts:
         intake.settler.settle([(receipt, Done())])
+    all_there.set()
     _until(lambda: len(queue.settled) == 5, "all deleted")
     assert queue.calls < 5
 
