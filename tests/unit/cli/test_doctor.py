@@ -252,3 +252,8 @@ def test_a_finding_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: An
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("fail")]
     assert line.split() == ["fail", "table", "t", "no", "table;", "make", "it"]
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which is for people
+    assert run(["doctor"]) == ExitCode.ENVIRONMENT
+    assert "\x1b" in capsys.readouterr().out
+    assert run(["doctor", "--json"]) == ExitCode.ENVIRONMENT
+    assert "\x1b" not in capsys.readouterr().out
