@@ -33,7 +33,8 @@ _OTHERS = """
 OTHERS: Final = frozenset(_OTHERS.split())
 """Everybody's programs, which are not checked."""
 OURS: Final = re.compile(
-    r"^(?:\.venv/bin/)?(?:user-worker|make|docker compose|celery|python)(?: |$)"
+    r"^(?:\w+=\S+ )*(?:\.venv/bin/)?"
+    r"(?:(?:user-worker|make|docker compose|celery)(?: |$)|(?:aws|cd|node|npm|pip|pytest|python) )"
 )
 """How a command of ours starts that a sentence names."""
 _FILE = re.compile(r"^[\w-]+(?:\.\w+)+$")

@@ -144,6 +144,8 @@ SAID = [
     '`{"type": }`',
     "`UserCommands(nope=1)`",
     "`worker/nothing.py`",
+    "`A=1 .venv/bin/python examples/nothing.py --now`",
+    "`cd examples/node && npm ci && node nothing.mjs`",
 ]
 
 
