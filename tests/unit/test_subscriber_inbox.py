@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -96,6 +96,7 @@ arrivals = st.lists(st.sampled_from(HISTORY), max_size=12).flatmap(
 )
 
 
+@settings(max_examples=50)
 @given(arrivals, st.lists(st.sampled_from(["", "crash", "restart"]), min_size=21, max_size=21))
 def test_any_order_with_repetitions_and_crashes_gives_the_history_once_in_order(
     arrived: list[dict[str, Any]], accidents: list[str]
@@ -114,6 +115,7 @@ def test_any_order_with_repetitions_and_crashes_gives_the_history_once_in_order(
     machine.db.close()
 
 
+@settings(max_examples=50)
 @given(arrivals, st.sets(st.integers(0, len(HISTORY) - 1)))
 def test_whatever_is_missing_is_a_gap_and_nothing_is_given_past_it(
     arrived: list[dict[str, Any]], missing: set[int]
@@ -157,6 +159,7 @@ def test_an_older_state_takes_nothing_back(machine: Machine) -> None:
     assert machine.inbox.position("a") == 2
 
 
+@settings(max_examples=50)
 @given(st.permutations([*HISTORY[:4], event("a", 5, "UserErased")]))
 def test_an_erasure_counts_at_once_and_nothing_comes_after_it(
     arrived: list[dict[str, Any]],

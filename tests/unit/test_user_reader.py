@@ -182,6 +182,19 @@ def test_a_table_that_does_not_answer_is_an_error(code: str) -> None:
         reader.check_session(ADA, PHONE)
 
 
+def test_a_hundred_users_are_one_call_and_more_are_more(world: World) -> None:
+    """However often one is named; a cache answers its part."""
+    wanted = [uid(f"user{n}") for n in range(250)]
+    for n in range(250):
+        world.put(mapper.render_user(new_user(f"user{n}")))
+    assert list(world.reader.get_many([*wanted, *wanted])) == wanted
+    assert world.reads == 3
+    assert len(world.reader.get_many(wanted[:100])) == 100
+    assert world.reads == 4
+    world.reader.get_many(wanted[:100], cached=True)
+    assert world.reads == 4
+
+
 # --- what is shown -------------------------------------------------------------------------
 
 
