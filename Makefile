@@ -85,7 +85,7 @@ docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken
 
 .PHONY: docs-serve
 docs-serve: docs ## Show the site at http://127.0.0.1:8000; `make docs` elsewhere renews it
-	@$(SITE) serve --quiet --dev-addr 127.0.0.1:8000 --config-file build/docs/mkdocs.yml $(ARGS)
+	@$(SITE) serve --dev-addr 127.0.0.1:8000 --config-file build/docs/mkdocs.yml $(ARGS)
 
 # --- LocalStack in Docker ------------------------------------------------------------------
 
