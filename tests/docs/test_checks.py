@@ -20,6 +20,7 @@ def policy(action: str, resource: str) -> str:
     return f"```json\n{text}\n```"
 
 
+pytestmark = pytest.mark.xdist_group("pages")  # one process has their AWS
 TOP = "/ ".join(each.name for each in ROOT.iterdir() if each.is_dir()) + "/"
 WRONG = {
     "no language": ("is held to nothing", "```\nhello\n```"),

@@ -13,6 +13,7 @@ from tests.docs.programs import OURS
 from tests.docs.python import World
 
 BLOCKS = blocks()
+pytestmark = pytest.mark.xdist_group("pages")  # one process has their AWS
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))

@@ -15,6 +15,7 @@ import pytest
 from scripts import docs_site
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("site")  # one process builds it
 ATTRIBUTES = {("link", "href"), ("img", "src"), ("script", "src"), ("iframe", "src")}
 
 
