@@ -38,7 +38,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(highlight=False, soft_wrap=True)
-    again = f"make chaos ARGS='--seed {options.seed} --seconds {options.seconds:g}'"
+    fifo = " --fifo" if options.fifo else ""
+    again = f"make chaos ARGS='--seed {options.seed} --seconds {options.seconds:g}{fifo}'"
     console.print(f"seed {options.seed}; history in {options.folder}/; the same again: {again}")
     began = time.monotonic()
     verdict = run(options, lambda text: console.print(f"{time.monotonic() - began:6.1f} s  {text}"))
@@ -59,6 +60,7 @@ def _options() -> Options:
     parser.add_argument("--seed", type=int, default=None, help="what to draw everything from")
     parser.add_argument("--rate", type=float, default=12.0, help="commands a second")
     parser.add_argument("--workers", type=int, default=3, help="worker processes")
+    parser.add_argument("--fifo", action="store_true", help="on FIFO queues, a group a user")
     parser.add_argument("--folder", type=Path, default=None, help="where the history goes")
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     parser.add_argument("--endpoint", default=endpoint, help="LocalStack, on this machine")
@@ -75,6 +77,7 @@ def _options() -> Options:
         seconds=asked.seconds,
         rate=asked.rate,
         workers=asked.workers,
+        fifo=asked.fifo,
     )
 
 

@@ -285,6 +285,13 @@ def taken_addresses_were_somebodys(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("wrong", difference)
 
 
+def groups_keep_their_order(evidence: Evidence) -> Iterator[Finding]:
+    """On FIFO queues: whatever failed or was killed, nothing of a group overtook the rest."""
+    if evidence.history.fifo:
+        for difference in state.overtaken(evidence.stored, evidence.commands):
+            yield Finding("wrong", difference)
+
+
 CHECKS: tuple[Check, ...] = (
     every_command_has_one_outcome,
     every_outcome_is_of_a_command,
@@ -302,6 +309,7 @@ CHECKS: tuple[Check, ...] = (
     subscribers_know_the_state,
     decisions_follow_the_rules,
     taken_addresses_were_somebodys,
+    groups_keep_their_order,
 )
 
 

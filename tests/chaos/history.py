@@ -53,6 +53,8 @@ class History:
     """All that is known of a run, after it."""
 
     seed: int
+    fifo: bool = False
+    """Whether the queues keep the order of a user's commands."""
     began: float = 0.0
     attacked_until: float = 0.0
     quiet_at: float = 0.0

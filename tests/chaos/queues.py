@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
+from uuid import uuid4
 
 import boto3
 
@@ -58,14 +59,19 @@ class Producer:
     def _send(self, queue: str, indexes: Sequence[int]) -> None:
         for start in range(0, len(indexes), BATCH):
             batch = indexes[start : start + BATCH]
-            entries = [
-                {"Id": str(n), "MessageBody": self._planned[index].body}
-                for n, index in enumerate(batch)
-            ]
+            entries = [self._entry(queue, n, index) for n, index in enumerate(batch)]
             answer = self._sqs.send_message_batch(QueueUrl=self._urls[queue], Entries=entries)
             assert not answer.get("Failed"), answer["Failed"]
             for row in answer["Successful"]:
                 self._ids[batch[int(row["Id"])]].append(row["MessageId"])
+
+    def _entry(self, queue: str, number: int, index: int) -> dict[str, str]:
+        planned = self._planned[index]
+        entry = {"Id": str(number), "MessageBody": planned.body}
+        if self._urls[queue].endswith(".fifo"):
+            entry["MessageGroupId"] = planned.user_id or "by-address"
+            entry["MessageDeduplicationId"] = str(uuid4())  # a copy is to arrive as well
+        return entry
 
     def sent(self) -> list[Sent]:
         """Give what went out."""

@@ -30,6 +30,7 @@ from tests.e2e.worker_process import eventually
 
 VISIBILITY_TIMEOUT = 4
 """Seconds, of the queues at first."""
+FIFO = ".fifo"
 RESTED = 3.0
 """Seconds for which nothing may be anywhere, to call it quiet."""
 
@@ -45,6 +46,8 @@ class Options:
     rate: float = 12.0
     """Commands a second."""
     workers: int = 3
+    fifo: bool = False
+    """Whether queues and topic are FIFO, with a group a user."""
     patience: float = 300.0
     """How long to wait for rest, once nothing is attacked any more."""
 
@@ -78,10 +81,11 @@ class _Scene:
     def __init__(self, options: Options, system: System, stack: ExitStack) -> None:
         self._options = options
         self._system = system
-        self._history = History(options.seed)
+        self._history = History(options.seed, options.fifo)
         self._stop = threading.Event()
         self._sqs = boto3.client("sqs", endpoint_url=options.endpoint)
-        priority = system.names.command_queue + "-priority"
+        name, suffix = system.names.command_queue.removesuffix(FIFO), FIFO if options.fifo else ""
+        priority = f"{name}-priority{suffix}"
         self._urls = {"command": system.queues.url, "priority": self._like_it(priority)}
         stack.callback(self._sqs.delete_queue, QueueUrl=self._urls["priority"])
         self._listener = Listener(options.endpoint, system.events_url)
@@ -102,6 +106,7 @@ class _Scene:
     def _like_it(self, name: str) -> str:
         """Make a queue with the attributes of the command queue; give its URL."""
         names: Any = ["VisibilityTimeout", "RedrivePolicy", "MessageRetentionPeriod"]
+        names += ["FifoQueue"] if name.endswith(FIFO) else []
         there = self._sqs.get_queue_attributes(
             QueueUrl=self._system.queues.url, AttributeNames=names
         )
@@ -219,7 +224,12 @@ class _Scene:
 @contextlib.contextmanager
 def _scene(options: Options) -> Iterator[_Scene]:
     """Make everything, and take it away again, whatever happens."""
-    system = System.create(options.endpoint, options.folder, visibility_timeout=VISIBILITY_TIMEOUT)
+    system = System.create(
+        options.endpoint,
+        options.folder,
+        fifo=options.fifo,
+        visibility_timeout=VISIBILITY_TIMEOUT,
+    )
     with ExitStack() as stack:
         stack.callback(system.delete)
         scene = _Scene(options, system, stack)

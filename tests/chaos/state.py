@@ -145,6 +145,24 @@ def _place(outcome: Outcome) -> tuple[int, bool, datetime]:
     return outcome.version, not _changes(outcome), outcome.recorded_at
 
 
+def overtaken(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
+    """Give the commands that changed their user before one of their group that was sent earlier.
+
+    A group is what is sent to one user by one queue; a message that is sent again counts once.
+    """
+    versions = {o.command_id: o.version for o in stored.decided if _changes(o)}
+    latest: dict[tuple[str, bool], int] = {}
+    for sent in sorted(commands.values(), key=lambda sent: sent.planned.at[0]):
+        planned = sent.planned
+        version = versions.get(planned.command_id)
+        if version is None or planned.user_id is None or planned.rival:
+            continue
+        group = planned.user_id, planned.urgent
+        if version < latest.get(group, 0):
+            yield f"{planned.command_id} of {planned.user_id} overtook one that was sent earlier"
+        latest[group] = max(version, latest.get(group, 0))
+
+
 def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
     """Give the refusals for a taken address that no other user ever had."""
     asked_for: dict[tuple[str | None, str], str] = {}
