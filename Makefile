@@ -82,6 +82,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken link fails
 	@$(BIN)/python scripts/docs_site.py build/docs
 	@$(SITE) build --quiet --strict --config-file build/docs/mkdocs.yml
+	@echo build/site/index.html
 
 .PHONY: docs-serve
 docs-serve: docs ## Show the site at http://127.0.0.1:8000; `make docs` elsewhere renews it
