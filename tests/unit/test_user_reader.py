@@ -356,6 +356,16 @@ def test_the_cache_is_bounded_and_drops_what_was_used_longest_ago() -> None:
     assert ReadCache().statistics.hit_rate == 0
 
 
+def test_a_check_counts_once_and_a_no_is_a_miss(world: World) -> None:
+    """So that the hit rate is the share of checks that cost no read."""
+    asked = [PHONE, PHONE, PHONE, uid("session tablet"), uid("session tablet")]
+    for each in asked:
+        world.reader.check_session(ADA, each, cached=True)
+    told = world.cache.statistics
+    assert (told.hits, told.misses) == (2, 3)
+    assert world.reads == told.misses
+
+
 def test_without_a_cache_everything_is_read(world: World) -> None:
     """`cached=True` means then nothing."""
     repository = DynamoDBUserRepository(world, "users", AT_ONCE)  # type: ignore[arg-type]
