@@ -1,0 +1,52 @@
+"""A table in this process, and a reader of it with a cache and clocks by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from adapters.dynamodb import Backoff, DynamoDBUserRepository, mapper
+from tests.builders import NOW, uid
+from tests.persistence import new_user, session
+from tests.reliability.in_process_dynamodb import InProcessDynamoDB
+from user_client import ReadCache, UserReader
+
+ADA, PHONE = uid("ada"), uid("session phone")
+AT_ONCE = Backoff(tries=3, sleep=lambda _: None)
+
+
+class World:
+    """A table in this process with Ada and her phone's session, a cache, and clocks by hand."""
+
+    def __init__(self, size: int = 100, seconds: float = 10.0) -> None:
+        self.table = InProcessDynamoDB()
+        self.reads = 0
+        self.seconds = 0.0
+        self.cache = ReadCache(size, seconds, clock=lambda: self.seconds)
+        client: Any = self
+        self.reader = UserReader(
+            repository=DynamoDBUserRepository(client, "users", AT_ONCE),
+            cache=self.cache,
+            clock=lambda: NOW,
+        )
+        self.user = replace(new_user("ada"), session_epoch=1)
+        self.put(mapper.render_user(self.user))
+        self.put(mapper.render_session(ADA, session("phone")))
+
+    def batch_get_item(self, **request: Any) -> Any:
+        """Count the calls."""
+        self.reads += 1
+        return self.table.batch_get_item(**request)
+
+    def put(self, item: Any) -> None:
+        """Store an item as it is."""
+        self.table.items[item["pk"]["S"], item["sk"]["S"]] = item
+
+    def change(self, **fields: Any) -> None:
+        """Store another version of Ada."""
+        self.user = replace(self.user, version=self.user.version + 1, **fields)
+        self.put(mapper.render_user(self.user))
+
+    def item(self, sort: str) -> Any:
+        """Give one of Ada's items, to be damaged."""
+        return self.table.items[f"USER#{ADA}", sort]
