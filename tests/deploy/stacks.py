@@ -1,0 +1,62 @@
+"""Stacks of this repository's templates, deployed into an account of LocalStack's own making."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.account import client
+from tests.e2e.worker_process import eventually
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that nobody else has; both emulators take a twelve-digit key for its number."""
+
+    number: str
+    environment: dict[str, str]
+
+    @classmethod
+    def fresh(cls, endpoint: str) -> Account:
+        """Make one up."""
+        number = str(random.randrange(10**11, 10**12))
+        named = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": number}
+        return cls(number, {**os.environ, **named, "AWS_REGION": os.environ["AWS_DEFAULT_REGION"]})
+
+    def client(self, service: str) -> Any:
+        """Make a client for it."""
+        return client(service, self.environment)
+
+    def deploy(self, stack: str, template: str, **parameters: str) -> dict[str, str]:
+        """Make a stack of a file in deploy/, and give its outputs.
+
+        Raises:
+            AssertionError: it did not come about; the text says what failed.
+        """
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=stack,
+            TemplateBody=(DEPLOY / template).read_text(),
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+
+        def ended() -> dict[str, Any] | None:
+            found: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+            return None if found["StackStatus"].endswith("IN_PROGRESS") else found
+
+        made = eventually(ended, SECONDS, f"the stack {stack}")
+        assert made is not None
+        events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+        failed = {e["LogicalResourceId"]: e for e in events if "FAILED" in e["ResourceStatus"]}
+        assert made["StackStatus"] == "CREATE_COMPLETE", failed
+        return {each["OutputKey"]: each["OutputValue"] for each in made["Outputs"]}

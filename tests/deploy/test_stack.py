@@ -1,0 +1,222 @@
+"""The templates, deployed: what development's `provision` makes, and a worker works on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb.provision import expires_by, table_differences
+from adapters.dynamodb.table import TTL_ATTRIBUTE
+from adapters.provision import provision, queue_attributes, queue_differences
+from scripts.access_template import ROLES
+from tests.deploy.stacks import DEPLOY, Account
+from tests.e2e.account import BIN, clear, running
+from worker.bootstrap import resources
+from worker.settings import Settings
+
+pytestmark = [pytest.mark.aws, pytest.mark.localstack, pytest.mark.xdist_group("stack")]
+
+PRIORITY_QUEUE = "user-commands-priority"
+ONLY_IN_PRODUCTION = {
+    "KmsMasterKeyId": "a key of one's own",
+    "KmsDataKeyReusePeriodSeconds": "how often it is asked",
+    "Policy": "TLS only",
+    "RedriveAllowPolicy": "whose dead letters a queue takes",
+    "DeduplicationScope": "high throughput",
+    "FifoThroughputLimit": "high throughput",
+    "FifoThroughputScope": "high throughput",
+}
+"""What the template says beyond `provision`, with what for; each takes nothing away."""
+OF_THE_MOMENT = {"CreatedTimestamp", "LastModifiedTimestamp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same names in two accounts: made by the template, and by `provision`."""
+
+    settings: Settings
+    template: Account
+    development: Account
+    outputs: dict[str, str]
+
+    @property
+    def queues(self) -> list[str]:
+        """The names of all queues that the worker uses."""
+        return [*self.settings.queues, self.settings.dead_letter_queue]
+
+
+def settings_of(*, fifo: bool) -> Settings:
+    """Give the settings that fit what the template makes by default."""
+    end = ".fifo" if fifo else ""
+    return Settings(
+        env="test",
+        command_queue=f"user-commands{end}",
+        priority_queue=f"{PRIORITY_QUEUE}{end}",
+        dead_letter_queue=f"user-commands-dlq{end}",
+        events_topic=f"user-events{end}",
+    )
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["standard", "fifo"])
+def pair(request: pytest.FixtureRequest, aws_endpoint: str) -> Iterator[Pair]:
+    """Both deployments, in standard and in FIFO form."""
+    fifo: bool = request.param
+    settings = settings_of(fifo=fifo)
+    template, development = Account.fresh(aws_endpoint), Account.fresh(aws_endpoint)
+    chosen = {"Fifo": "true" if fifo else "false", "DeletionProtection": "false"}
+    outputs = template.deploy("user-worker-resources", "resources.yaml", **chosen)
+    clients = [development.client(name) for name in ("dynamodb", "sqs", "sns")]
+    provision(resources(settings), *clients)
+    yield Pair(settings, template, development, outputs)
+    clear(template.environment)
+    clear(development.environment)
+
+
+def queue(account: Account, name: str) -> dict[str, str]:
+    """Read a queue's attributes."""
+    sqs = account.client("sqs")
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    found: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    return found
+
+
+def topic(account: Account, name: str) -> dict[str, str]:
+    """Read a topic's attributes."""
+    region = account.environment["AWS_DEFAULT_REGION"]
+    arn = f"arn:aws:sns:{region}:{account.number}:{name}"
+    found: dict[str, str] = account.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
+    return found
+
+
+def compare(account: Account, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """Give what two accounts can have in common."""
+    return {
+        name: json.loads(text) if text.startswith("{") else text
+        for name, value in attributes.items()
+        if name not in OF_THE_MOMENT and not name.startswith("Approximate")
+        for text in [value.replace(account.number, "ACCOUNT")]
+    }
+
+
+def different(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
+    """Name the attributes that are not the same in both."""
+    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+
+
+def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
+    """The same attributes, and beyond them only what is named with its reason."""
+    arn = queue(pair.template, pair.settings.dead_letter_queue)["QueueArn"]
+    for name in pair.queues:
+        stored = queue(pair.template, name)
+        dead = name == pair.settings.dead_letter_queue
+        wanted = queue_attributes(resources(pair.settings), name, None if dead else arn)
+        assert queue_differences(stored, wanted) == []
+        ours = compare(pair.template, stored)
+        theirs = compare(pair.development, queue(pair.development, name))
+        assert different(ours, theirs) <= ONLY_IN_PRODUCTION.keys(), name
+
+
+def test_the_template_makes_the_topic_of_development(pair: Pair) -> None:
+    """As for the queues."""
+    ours = compare(pair.template, topic(pair.template, pair.settings.events_topic))
+    theirs = compare(pair.development, topic(pair.development, pair.settings.events_topic))
+    assert different(ours, theirs) <= ONLY_IN_PRODUCTION.keys()
+
+
+def test_the_template_makes_the_table_of_development(pair: Pair) -> None:
+    """Keys, index, billing and expiry."""
+    for account in (pair.template, pair.development):
+        dynamodb = account.client("dynamodb")
+        assert table_differences(dynamodb.describe_table(TableName="users")["Table"]) == []
+        expiry = dynamodb.describe_time_to_live(TableName="users")["TimeToLiveDescription"]
+        assert expires_by(expiry) == TTL_ATTRIBUTE
+
+
+def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
+    """By a key of one's own, which one can take away and whose use one sees."""
+    key = pair.outputs["KeyArn"]
+    undelivered = pair.outputs["UndeliveredQueueName"]
+    for name in (*pair.queues, undelivered):
+        assert queue(pair.template, name)["KmsMasterKeyId"] == key
+    assert topic(pair.template, pair.settings.events_topic)["KmsMasterKeyId"] == key
+    table = pair.template.client("dynamodb").describe_table(TableName="users")["Table"]
+    assert table["SSEDescription"]["KMSMasterKeyArn"] == key
+
+
+def test_queues_let_nobody_in_without_tls(pair: Pair) -> None:
+    """Whoever asks, by whatever permission."""
+    for name in (*pair.queues, pair.outputs["UndeliveredQueueName"]):
+        policy = json.loads(queue(pair.template, name)["Policy"])
+        assert {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": queue(pair.template, name)["QueueArn"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        } in policy["Statement"]
+
+
+def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) -> None:
+    """A command goes in and its event comes out, in production's environment."""
+    environment = pair.template.environment | {
+        "USER_WORKER_ENV": "prod",
+        "USER_WORKER_COMMAND_QUEUE": pair.settings.command_queue,
+        "USER_WORKER_PRIORITY_QUEUE": f"{pair.settings.priority_queue}",
+        "USER_WORKER_DEAD_LETTER_QUEUE": pair.settings.dead_letter_queue,
+        "USER_WORKER_EVENTS_TOPIC": pair.outputs["TopicArn"],
+    }
+    run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "1"]
+    with running(run, environment, tmp_path / "worker", "worker_ready"):
+        person = ["email=ada@example.com", "first_name=Ada", "last_name=L", "roles=customer"]
+        account = replace(pair.template, environment=environment)
+        done = run_command(account, "send", "CreateUser", *person, "--wait", "30")
+    assert "accepted" in done
+
+
+def run_command(account: Account, *words: str) -> str:
+    """Run the command line in an account, and give what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli", *words],
+        check=False,
+        env=account.environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair) -> None:
+    """What the account gets is what deploy/policies says, with its own names in it."""
+    made = pair.template.deploy("user-worker-access", "access.yaml", SubscriberPrefix="crm-")
+    iam = pair.template.client("iam")
+    for role in ROLES:
+        arn = made[f"{role.capitalize()}Policy"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+        text = (DEPLOY / "policies" / f"{role}.json").read_text()
+        places = {
+            "REGION": pair.template.environment["AWS_DEFAULT_REGION"],
+            "ACCOUNT": pair.template.number,
+            "key/KEY": pair.outputs["KeyArn"].rpartition(":")[2],
+            "SUBSCRIBER": "crm-",
+        }
+        if pair.settings.fifo:
+            places |= {
+                f'{name}"': f'{name}.fifo"'
+                for name in (PRIORITY_QUEUE, "user-commands", "user-commands-dlq", "user-events")
+            }
+        for place, real in places.items():
+            text = text.replace(place, real)
+        assert found["PolicyVersion"]["Document"] == json.loads(text), role
