@@ -44,7 +44,8 @@ PLACES: Final = {
     "ACCOUNT": "${AWS::AccountId}",
     "SUBSCRIBER": "${SubscriberPrefix}",
 }
-_NAME = re.compile(r"(?<=[:/])(?:%s)(?=$|/)" % "|".join(sorted(EXPORTED, key=len, reverse=True)))
+_NAMES = "|".join(sorted(EXPORTED, key=len, reverse=True))
+_NAME = re.compile(rf"(?<=[:/])(?:{_NAMES})(?=$|/)")
 HEAD: Final = """\
 # Made by scripts/access_template.py of deploy/policies: change those, and make it again.
 AWSTemplateFormatVersion: "2010-09-09"

@@ -70,6 +70,11 @@ class Exchange(Protocol):
         """The body of the request."""
         ...
 
+    @property
+    def operation(self) -> str:
+        """What is asked for, as AWS names it."""
+        ...
+
 
 class Fault(Protocol):
     """A way of going wrong."""
@@ -293,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # the base class finds it by name
         """Forward one request, or let a fault have it."""
         self._body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.proxy.fault_for(self._operation())
+        fault = self.proxy.fault_for(self.operation)
         try:
             if fault is None:
                 self.answer(self.forward())
@@ -304,7 +309,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST  # noqa: N815
 
-    def _operation(self) -> str:
+    @property
+    def operation(self) -> str:
+        """See `Exchange`, as for the rest."""
         target = self.headers.get("X-Amz-Target")
         if target:
             return target.rpartition(".")[2]
@@ -312,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def query_protocol(self) -> bool:
-        """See `Exchange`, as for the rest."""
+        """See `Exchange`."""
         return "X-Amz-Target" not in self.headers
 
     @property
