@@ -38,13 +38,14 @@ test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (def
 check: lint test ## Run all that must be green before a push: lint and test
 
 .PHONY: lint
-lint: $(INSTALLED) ## Check style, types, layers and shell scripts
+lint: $(INSTALLED) ## Check style, types, layers, shell scripts and templates
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --warnings
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
+	$(BIN)/cfn-lint deploy/*.yaml
 
 .PHONY: fmt
 fmt: $(INSTALLED) ## Format, and mend what ruff can
@@ -125,8 +126,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: lock
 lock: $(INSTALLED) ## Renew the locks from pyproject.toml (ARGS=--upgrade for newer versions)
-	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra telemetry --output-file requirements.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra embedded --extra telemetry --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	$(LOCK) $(ARGS) --group build --constraint requirements-dev.txt --output-file requirements-build.txt
 	$(LOCK) $(ARGS) --group fuzz --output-file requirements-fuzz.txt
 
