@@ -11,3 +11,4 @@ class MalformedItemError(Exception):
         super().__init__(f"{kind} item, attribute {attribute}: {rule}")
         self.kind = kind
         self.attribute = attribute
+        self.rule = rule

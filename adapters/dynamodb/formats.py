@@ -35,7 +35,16 @@ class ItemFormat:
         """Give an item's attributes in the present format.
 
         Raises:
-            MalformedItemError: no number, one of a later worker's, or one without a way up.
+            MalformedItemError: as `bring_up`.
+        """
+        return Attributes(self.kind, self.bring_up(item))
+
+    def bring_up(self, item: Item) -> Item:
+        """Give an item in the present format: itself, if it is in that already.
+
+        Raises:
+            MalformedItemError: no number, one of a later worker's, one without a way up, or the
+                item is not what the upcast from its number takes.
         """
         attributes = Attributes(self.kind, item)
         number = attributes.integer(SCHEMA)
@@ -45,10 +54,15 @@ class ItemFormat:
             upcast = self.upcasts.get(number)
             if upcast is None:
                 raise attributes.malformed(SCHEMA, f"has no upcast to format {self.number}")
-            item = upcast(item)
+            try:
+                item = upcast(item)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                # without its cause: that may tell a value
+                rule = f"is {number}, and the item is not as its upcast needs it"
+                raise attributes.malformed(SCHEMA, rule) from None
             number += 1
-            attributes = Attributes(self.kind, item)
-        return attributes
+            item = {**item, SCHEMA: {"N": str(number)}}
+        return item
 
 
 USER_FORMAT: Final = ItemFormat("user")

@@ -1,0 +1,81 @@
+"""Which kind an item is of, by its key; and how an item of the kind is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from adapters.dynamodb import formats, mapper, records, table
+from adapters.dynamodb.attributes import Attributes
+from adapters.dynamodb.formats import ItemFormat
+from adapters.dynamodb.reads import Key
+
+if TYPE_CHECKING:
+    from adapters.dynamodb.table import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of items."""
+
+    item_format: ItemFormat
+    parse: Callable[[Item, ItemFormat], object]
+    """Reads one; raises MalformedItemError if it is none."""
+
+    def number_of(self, item: Item) -> int:
+        """Give the number of the format that an item is in.
+
+        Raises:
+            MalformedItemError: it has none.
+        """
+        return Attributes(self.item_format.kind, item).integer(formats.SCHEMA)
+
+    def bring_up(self, item: Item) -> tuple[Item, object]:
+        """Give an item in the present format, and what it then reads as.
+
+        Raises:
+            MalformedItemError: it is not of this kind, or not even so.
+        """
+        brought_up = self.item_format.bring_up(item)
+        return brought_up, self.parse(brought_up, self.item_format)
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.item_format.kind: kind
+    for kind in (
+        Kind(formats.USER_FORMAT, mapper.parse_user),
+        Kind(formats.SESSION_FORMAT, mapper.parse_session),
+        Kind(formats.TWO_FACTOR_FORMAT, mapper.parse_two_factor),
+        Kind(formats.ADDRESS_FORMAT, mapper.parse_address),
+        Kind(formats.OUTCOME_FORMAT, records.parse_outcome),
+        Kind(formats.POINTER_FORMAT, records.parse_pointer),
+    )
+}
+"""By name."""
+USER: Final = formats.USER_FORMAT.kind
+SESSION: Final = formats.SESSION_FORMAT.kind
+ADDRESS: Final = formats.ADDRESS_FORMAT.kind
+
+
+def kind_of(key: Key) -> str | None:
+    """Give the name of the kind that a key is of; `None` for what the worker does not write."""
+    partition, sort = key
+    if partition.startswith(table.OUTBOX_PREFIX):
+        return formats.POINTER_FORMAT.kind
+    if sort == table.EMAIL and partition.startswith(table.EMAIL_PREFIX):
+        return ADDRESS
+    if sort.startswith(table.COMMAND_PREFIX) and (
+        partition == sort or partition.startswith(table.USER_PREFIX)
+    ):
+        return formats.OUTCOME_FORMAT.kind
+    if not partition.startswith(table.USER_PREFIX):
+        return None
+    if sort.startswith(table.SESSION_PREFIX):
+        return SESSION
+    return {table.USER: USER, table.TWO_FACTOR: formats.TWO_FACTOR_FORMAT.kind}.get(sort)
+
+
+def target(kinds: Mapping[str, Kind] = KINDS) -> dict[str, int]:
+    """Give the numbers of the formats that a migration ends in, by kind."""
+    return {name: kind.item_format.number for name, kind in kinds.items()}

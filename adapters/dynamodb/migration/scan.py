@@ -1,0 +1,129 @@
+"""Going through the table, segment by segment, from where it was left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from adapters.dynamodb import table
+from adapters.dynamodb.migration.counts import Counts, is_impersonal
+from adapters.dynamodb.migration.metered import MeteredTable
+from adapters.dynamodb.migration.pages import PageMigration
+from adapters.dynamodb.reads import Key, key_of
+
+if TYPE_CHECKING:
+    from adapters.dynamodb.table import Item
+
+PAGE: Final = 200
+"""Items a Scan call: with some KB each, what a segment holds in memory is below a megabyte."""
+
+
+@dataclass(slots=True)
+class SegmentProgress:
+    """How far a segment is."""
+
+    after: Key | None = None
+    """All up to this item is done. Never the key of an address item, which is personal."""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a migration is."""
+
+    segments: list[SegmentProgress]
+    counts: Counts = field(default_factory=Counts)
+
+    @classmethod
+    def start(cls, segments: int) -> Progress:
+        """Begin anew, with so many segments."""
+        return cls([SegmentProgress() for _ in range(segments)])
+
+    @property
+    def done(self) -> int:
+        """How many segments are finished."""
+        return sum(segment.done for segment in self.segments)
+
+
+class Migration:
+    """Migrates a table."""
+
+    def __init__(
+        self,
+        metered: MeteredTable,
+        pages: PageMigration,
+        progress: Progress,
+        stop: threading.Event,
+        page_size: int = PAGE,
+    ) -> None:
+        """Migrate from where `progress` is; it is kept up to date.
+
+        Args:
+            metered: the table to read.
+            pages: what is done with each page.
+            progress: where to start.
+            stop: when set, each segment ends with the page in hand.
+            page_size: items a page.
+        """
+        self._table = metered
+        self._pages = pages
+        self._progress = progress
+        self._stop = stop
+        self._page_size = page_size
+        self._lock = threading.Lock()
+
+    def run(self, note: Callable[[Progress], object], threads: int | None = None) -> None:
+        """Go through all segments that are not done, at the same time.
+
+        Args:
+            note: told of the progress after every page; one call at a time.
+            threads: how many segments at a time; all of them by default.
+
+        Raises:
+            StoreUnavailableError: the table does not answer; the progress is what is done.
+        """
+        left = [n for n, segment in enumerate(self._progress.segments) if not segment.done]
+        if not left:
+            return
+        with ThreadPoolExecutor(threads or len(left), "segment") as pool:
+            futures = [pool.submit(self._segment, number, note) for number in left]
+            try:
+                _raise_first(futures)
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def _segment(self, number: int, note: Callable[[Progress], object]) -> None:
+        segment = self._progress.segments[number]
+        after = None if segment.after is None else table.key(*segment.after)
+        total = len(self._progress.segments)
+        try:
+            while not self._stop.is_set():
+                items, after = self._table.scan(number, total, self._page_size, after)
+                counts = self._pages.migrate(items)
+                with self._lock:
+                    self._progress.counts.add(counts)
+                    segment.after = resume_point(items) or segment.after
+                    segment.done = after is None
+                    note(self._progress)
+                if segment.done:
+                    return
+        except BaseException:
+            self._stop.set()
+            raise
+
+
+def resume_point(items: Sequence[Item]) -> Key | None:
+    """Give the key of the last item of a page that may be written down: of ids alone.
+
+    Going on there repeats what is behind it in the page, which changes nothing.
+    """
+    return next((key for item in reversed(items) if is_impersonal(key := key_of(item))), None)
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        future.result()

@@ -1,0 +1,95 @@
+"""How much of a table's capacity a migration may use, and keeping to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+
+BURST: Final = 1.0
+"""Seconds' worth of units that may be used at once after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Units a second."""
+
+    read: float
+    write: float
+
+    def share(self, part: float) -> Throughput:
+        """Give a part of it: 0.25 for a quarter."""
+        return Throughput(self.read * part, self.write * part)
+
+
+NEW_ON_DEMAND: Final = Throughput(12_000, 4_000)
+"""What a new on-demand table takes at once; AWS, "DynamoDB on-demand capacity mode"."""
+
+
+def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
+    """Give what a table takes a second, by its description.
+
+    Of a provisioned table and its indexes, the least of what is provisioned; of one on demand,
+    its own maximum or else what a new one takes.
+    """
+    described: list[Any] = [description, *description.get("GlobalSecondaryIndexes", [])]
+    provisioned = [_units(each.get("ProvisionedThroughput"), "CapacityUnits") for each in described]
+    if description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST":
+        provisioned = []
+    maximal = [_units(each.get("OnDemandThroughput"), "RequestUnits", "Max") for each in described]
+    limits = [limit for limit in provisioned + maximal if limit is not None]
+    reads = [limit.read for limit in limits if limit.read > 0]  # -1: no maximum
+    writes = [limit.write for limit in limits if limit.write > 0]
+    return Throughput(
+        min(reads, default=NEW_ON_DEMAND.read), min(writes, default=NEW_ON_DEMAND.write)
+    )
+
+
+def _units(described: Any, unit: str, prefix: str = "") -> Throughput | None:
+    if not described:
+        return None
+    return Throughput(
+        described.get(f"{prefix}Read{unit}", -1), described.get(f"{prefix}Write{unit}", -1)
+    )
+
+
+class Bucket:
+    """Holds back calls so that on average no more units are used than so many a second.
+
+    What a call costs is known when it is answered: so a call goes out while the account is not
+    overdrawn, and what it cost is taken off then. Threads may share one.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Allow `rate` units a second; `sleep` may end early, and then the call goes out."""
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._paid_at = clock() - BURST
+        """When all that was used is paid for."""
+        self._lock = threading.Lock()
+        self.spent = 0.0
+
+    def wait(self) -> None:
+        """Wait until a call may go out."""
+        with self._lock:
+            pause = self._paid_at - self._clock()
+        if pause > 0:
+            self._sleep(pause)
+
+    def spend(self, units: float) -> None:
+        """Take off what a call cost."""
+        with self._lock:
+            self.spent += units
+            earliest = self._clock() - BURST
+            self._paid_at = max(self._paid_at, earliest) + units / self._rate
