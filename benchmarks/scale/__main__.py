@@ -1,0 +1,34 @@
+"""`python -m benchmarks.scale`: what it costs and where it bends, computed and simulated.
+
+It prints the tables of docs/scaling.md, in seconds, and calls nobody. `--inputs FILE` takes prices
+and habits from a file like benchmarks/scale/inputs.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.scale.inputs import DEFAULTS, Inputs
+from benchmarks.scale.tables import TABLES
+
+
+def main() -> None:
+    """Print what is asked for, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--inputs", type=Path, default=DEFAULTS, help="prices and habits, JSON")
+    asked = parser.parse_args()
+    if unknown := set(asked.tables) - TABLES.keys():
+        parser.error(f"no such table: {', '.join(sorted(unknown))}")
+    try:
+        inputs = Inputs.read(asked.inputs)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        parser.error(f"{asked.inputs}: {type(error).__name__}: {error}")
+    for name in asked.tables or TABLES:
+        sys.stdout.write(f"<!-- table {name} -->\n{TABLES[name](inputs)}\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What a million commands cost: units, requests and bytes times list prices.
+
+Beside this worker two other layouts, from public sources: that of NServiceBus with its DynamoDB
+persistence and SQS transport, message by message, and a plain Celery task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.scale.inputs import Prices
+from benchmarks.scale.measured import ITEM_OVERHEAD, REGISTRATION, UPDATE, Footprint, footprint
+
+MILLION: Final = 1_000_000
+GB: Final = 1e9
+MONTH_DAYS: Final = 365 / 12
+OUTCOME_UNITS: Final = 2
+"""An outcome is one item of up to 1 KB, in a transaction."""
+CPU_MS: Final = 1.10
+"""Processor time of a command: benchmarks/results/summary.md, "At AWS's latency", prefork 2."""
+CELERY_CPU_MS: Final = 10.00
+"""The same of plain Celery with two processes."""
+BUSY: Final = 0.5
+"""Share of a processor's time that is planned with; the rest is for peaks."""
+GB_A_VCPU: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Dollars for a million commands, by what they are for."""
+
+    writes: float
+    reads: float
+    sqs: float
+    sns: float
+    kept: float
+    """Storage of what has to be remembered of each command, for as long as it is kept."""
+    logs: float
+    processors: float
+
+    @property
+    def total(self) -> float:
+        """Give all of it."""
+        aws = self.writes + self.reads + self.sqs + self.sns
+        return aws + self.kept + self.logs + self.processors
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a command takes in one way of building this."""
+
+    name: str
+    write_units: float
+    read_units: float
+    sqs_requests: float
+    sns_requests: float
+    kept_bytes: float
+    kept_days: float
+    log_bytes: float
+    cpu_ms: float | None
+
+    def bill(self, prices: Prices) -> Bill:
+        """Price a million commands; processors that were not measured cost nothing here."""
+        month_gb = self.kept_bytes * MILLION / GB * self.kept_days / MONTH_DAYS
+        hours = (self.cpu_ms or 0) / 1000 * MILLION / 3600 / BUSY
+        return Bill(
+            self.write_units * prices.write_units_million,
+            self.read_units * prices.read_units_million,
+            self.sqs_requests * prices.sqs_requests_million,
+            self.sns_requests * prices.sns_requests_million,
+            month_gb * (prices.storage_gb_month + prices.recovery_gb_month),
+            self.log_bytes * MILLION / GB * prices.logs_gb,
+            hours * (prices.vcpu_hour + GB_A_VCPU * prices.gb_hour),
+        )
+
+
+def this_worker(kind: str, batch: int, outcome_days: float) -> Layout:
+    """Give this worker's, as measured; producers send one message a call."""
+    taken = footprint(kind, batch)
+    return Layout(
+        f"this worker, batches of {batch}",
+        taken.write_units,
+        taken.read_units,
+        taken.calls["SendMessage"]
+        + taken.calls["ReceiveMessage"]
+        + taken.calls["DeleteMessageBatch"],
+        taken.calls["PublishBatch"],
+        taken.outcome_bytes + ITEM_OVERHEAD,
+        outcome_days,
+        taken.log_bytes,
+        CPU_MS,
+    )
+
+
+def nservicebus(kind: str) -> Layout:
+    """Give that of NServiceBus: each message by itself, its outbox in the same transaction.
+
+    By `OutboxPersister.cs` of NServiceBus.Persistence.DynamoDB: a consistent Query for the
+    message's record; a transaction of the business's items, a metadata item and an item for each
+    outgoing message; then an UpdateItem that marks it dispatched, and a delete for each of those
+    items. Metadata is kept seven days. Taken in its favour: every item fits one unit, and its
+    receives are full. Its user, address and session items are taken to be this worker's.
+    """
+    ours = footprint(kind, 1)
+    business = ours.write_units - ours.pointer_units - OUTCOME_UNITS
+    metadata_and_message = 2 + 2
+    dispatched_and_deleted = 1 + 1
+    return Layout(
+        "NServiceBus's layout",
+        business + metadata_and_message + dispatched_and_deleted,
+        ours.read_units,  # its outbox record instead of this worker's outcome
+        1 + 0.1 + 1,  # sent, received ten at a time, deleted one by one
+        1,
+        300 + ITEM_OVERHEAD,
+        7,
+        ours.log_bytes,
+        None,
+    )
+
+
+def plain_celery(kind: str) -> Layout | None:
+    """Give that of benchmarks/contestants/naive_celery.py, which knows two kinds only."""
+    if kind not in (REGISTRATION, UPDATE):
+        return None
+    return Layout(
+        "plain Celery",
+        2,  # the item and its entry in the index of addresses
+        0.5,  # an eventually consistent Query
+        1 + 0.2 + 1,  # sent, received (measured: 4.20 calls in all), deleted one by one
+        1,
+        0,
+        0,
+        footprint(kind, 1).log_bytes,
+        CELERY_CPU_MS,
+    )
+
+
+def layouts(kind: str, outcome_days: float) -> list[Layout]:
+    """Give all ways of doing a kind of command."""
+    plain = plain_celery(kind)
+    return [
+        *(this_worker(kind, batch, outcome_days) for batch in (20, 10, 1)),
+        nservicebus(kind),
+        *([plain] if plain else []),
+    ]
+
+
+def idle_worker_month(prices: Prices, interval: float = 5.0, poll: float = 20.0) -> float:
+    """Price a month of a worker that has nothing to do, its processors left out.
+
+    It polls its queue once in `poll` seconds and reads a shard of the outbox, one read unit, once
+    in `interval`.
+    """
+    month = MONTH_DAYS * 86400
+    polls = month / poll * prices.sqs_requests_million / MILLION
+    return polls + month / interval * prices.read_units_million / MILLION
+
+
+def bytes_of(taken: Footprint) -> str:
+    """Say how large message, event and outcome are."""
+    return f"{taken.message_bytes:.0f} / {taken.event_bytes:.0f} / {taken.outcome_bytes:.0f}"

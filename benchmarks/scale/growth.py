@@ -1,0 +1,124 @@
+"""From a thousand users to a thousand million: rates, table, partitions, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.dynamodb.table import OUTBOX_SHARDS
+from benchmarks.scale import cost
+from benchmarks.scale.inputs import Habits, Inputs
+from benchmarks.scale.measured import footprint, index_entry_bytes, stored_bytes
+
+PARTITION_BYTES: Final = 10e9
+PARTITION_WRITES: Final = 1000
+PARTITION_READS: Final = 3000
+TABLE_QUOTA: Final = 40_000
+"""Read or write units a second of a table on demand, before it is asked for more."""
+SHARD_LOAD: Final = 0.7
+"""Of what a partition takes, since shards are drawn by lot; see `outbox.py`."""
+MIGRATION_SHARE: Final = 0.1
+"""Of the table's quota."""
+MONTH: Final = cost.MONTH_DAYS * 86400
+BATCHES_FROM: Final = 20
+"""Commands a second from which batches of ten form; below, each command is a batch."""
+TASKS_AT_LEAST: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a number of users comes to."""
+
+    users: int
+    mean: float
+    """Commands a second, as `peak` is."""
+    peak: float
+    peak_writes: float
+    """Write units a second, as `peak_reads` in read units."""
+    peak_reads: float
+    shards: int
+    table_gb: float
+    outcomes_gb: float
+    partitions: int
+    expiries: float
+    """Items a second that time to live deletes."""
+    migration_hours: float
+    bill: dict[str, float]
+    """Dollars a month."""
+
+    @property
+    def month(self) -> float:
+        """Give all dollars a month."""
+        return sum(self.bill.values())
+
+
+def size(users: int, inputs: Inputs) -> Size:
+    """Work out what so many users come to."""
+    habits = inputs.habits
+    mean = users * sum(habits.commands.values()) / MONTH
+    batch = 10 if mean >= BATCHES_FROM else 1
+    writes, reads, pointers = _units(habits, batch)
+    everything, outcomes = _stored(users, habits)
+    peak = mean * habits.peak
+    table_gb = everything / cost.GB
+    return Size(
+        users,
+        mean,
+        peak,
+        peak * writes,
+        peak * reads,
+        max(OUTBOX_SHARDS, math.ceil(peak * pointers / PARTITION_WRITES / SHARD_LOAD)),
+        table_gb,
+        outcomes / cost.GB,
+        _partitions(everything, peak * writes, peak * reads),
+        mean + users * habits.logins / MONTH,
+        max(everything / 8192, users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
+        _month(users, inputs, batch, table_gb),
+    )
+
+
+def _units(habits: Habits, batch: int) -> tuple[float, float, float]:
+    """Give write units, read units and pointers' units of a mean command."""
+    total = sum(habits.commands.values())
+    shares = [(share / total, footprint(kind, batch)) for kind, share in habits.commands.items()]
+    return (
+        sum(share * each.write_units for share, each in shares),
+        sum(share * each.read_units for share, each in shares),
+        sum(share * each.pointer_units for share, each in shares),
+    )
+
+
+def _stored(users: int, habits: Habits) -> tuple[float, float]:
+    """Give the bytes of the table with its index, and those of the outcomes in it."""
+    sizes = stored_bytes()
+    months = habits.outcome_days / cost.MONTH_DAYS
+    outcomes = users * months * sum(habits.commands.values()) * sizes["command"]
+    person = sizes["user"] + sizes["email"]
+    person += habits.sessions * (sizes["session"] + index_entry_bytes())
+    return users * person + outcomes, outcomes
+
+
+def _partitions(everything: float, writes: float, reads: float) -> int:
+    needed = everything / PARTITION_BYTES
+    return math.ceil(max(needed, writes / PARTITION_WRITES + reads / PARTITION_READS, 1))
+
+
+def _month(users: int, inputs: Inputs, batch: int, table_gb: float) -> dict[str, float]:
+    prices, habits = inputs.prices, inputs.habits
+    bills = [
+        (users * often / cost.MILLION, cost.this_worker(kind, batch, 0).bill(prices))
+        for kind, often in habits.commands.items()
+    ]
+    vcpu_hours = max(
+        TASKS_AT_LEAST * MONTH / 3600,
+        users * sum(habits.commands.values()) * cost.CPU_MS / 1000 / 3600 / cost.BUSY,
+    )
+    return {
+        "writes": sum(millions * bill.writes for millions, bill in bills),
+        "reads": sum(millions * bill.reads for millions, bill in bills),
+        "storage": table_gb * (prices.storage_gb_month + prices.recovery_gb_month),
+        "queues and topic": sum(millions * (bill.sqs + bill.sns) for millions, bill in bills),
+        "logs": sum(millions * bill.logs for millions, bill in bills),
+        "processors": vcpu_hours * (prices.vcpu_hour + cost.GB_A_VCPU * prices.gb_hour),
+    }

@@ -1,0 +1,80 @@
+"""What a reader may change: list prices, and what users do in a month. See `inputs.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.scale.measured import LOGIN, REGISTRATION, ROTATION, UPDATE
+
+DEFAULTS: Final = Path(__file__).with_name("inputs.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """US dollars, on demand, without free tiers."""
+
+    write_units_million: float
+    read_units_million: float
+    storage_gb_month: float
+    recovery_gb_month: float
+    """Of point-in-time recovery."""
+    sqs_requests_million: float
+    """Of a standard queue; a request is up to 64 KiB."""
+    sns_requests_million: float
+    """Of a standard topic; a request is up to 64 KiB, and delivery to SQS costs nothing."""
+    vcpu_hour: float
+    """Of Fargate, Linux on x86."""
+    gb_hour: float
+    logs_gb: float
+    """Of CloudWatch Logs, taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What one user does in a month, and how it is spread."""
+
+    registrations: float
+    """The share by which the users grow."""
+    updates: float
+    logins: float
+    rotations: float
+    """A token lives an hour, say, and a person is there twenty hours."""
+    sessions: float
+    """Stored at a time."""
+    peak: float
+    """The busiest second, of the mean."""
+    outcome_days: int
+
+    @property
+    def commands(self) -> dict[str, float]:
+        """Give the commands a month, by kind."""
+        return {
+            REGISTRATION: self.registrations,
+            UPDATE: self.updates,
+            LOGIN: self.logins,
+            ROTATION: self.rotations,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that is not measured."""
+
+    prices: Prices
+    habits: Habits
+
+    @classmethod
+    def read(cls, file: Path = DEFAULTS) -> Inputs:
+        """Read a file like `inputs.json`.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not JSON.
+            TypeError: a name is missing or unknown.
+            KeyError: so is a part.
+        """
+        stored = json.loads(file.read_text())
+        return cls(Prices(**stored["prices"]), Habits(**stored["habits"]))

@@ -1,0 +1,128 @@
+"""The outbox's shards, simulated: when one is full, and how long a pointer waits for the relay.
+
+A shard is one partition key, and its sort keys grow with time, so DynamoDB cannot split it: it
+takes a thousand write units a second, whatever the table takes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.scale.growth import PARTITION_WRITES
+from benchmarks.scale.measured import REGISTRATION, footprint
+from worker.relay import MAX_PAGES, PAGE
+from worker.settings import Settings
+
+SEED: Final = 6
+SECONDS: Final = 600
+POINTER_SECONDS: Final = 0.03
+"""What the relay takes for one pointer: a read, a publication and a deletion, 10 ms each."""
+
+
+def capacity(shards: int, batch: int) -> float:
+    """Give the commands a second at which the shards together are full, evenly filled."""
+    return shards * PARTITION_WRITES / footprint(REGISTRATION, batch).pointer_units
+
+
+def overfull(rate: float, shards: int, batch: int, seed: int = SEED) -> float:
+    """Give the share of seconds and shards in which more is written than a partition takes.
+
+    Each transaction draws its shard, as `new_pointer` does, and its pointer is written and
+    deleted within the second. DynamoDB's burst capacity, a best effort, is left out.
+    """
+    draw = random.Random(seed)
+    units = footprint(REGISTRATION, batch).pointer_units * batch
+    transactions = rate / batch
+    bad = 0
+    for _ in range(SECONDS):
+        # a Poisson number each, by the normal law, which is as good where there are hundreds
+        counts = (
+            draw.gauss(transactions / shards, math.sqrt(transactions / shards))
+            for _ in range(shards)
+        )
+        bad += sum(count * units > PARTITION_WRITES for count in counts)
+    return bad / (SECONDS * shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Seconds from a crash to the publication of what it left, by share of the pointers."""
+
+    median: float
+    p99: float
+    worst: float
+
+
+def looks(workers: int, shards: int, draw: random.Random) -> Iterator[tuple[float, int]]:
+    """Give when which shard is looked at: each worker by itself, as `Relay` and its outbox do."""
+    interval = Settings().relay_interval
+    orders = [draw.sample(range(shards), shards) for _ in range(workers)]
+    turns = [(interval * draw.uniform(0, 1.5), worker, 0) for worker in range(workers)]
+    heapq.heapify(turns)
+    while True:
+        time, worker, turn = heapq.heappop(turns)
+        yield time, orders[worker][turn % shards]
+        heapq.heappush(turns, (time + interval * draw.uniform(0.5, 1.5), worker, turn + 1))
+
+
+def crash_lag(workers: int, shards: int, pointers: int = 20_000, seed: int = SEED) -> Lag:
+    """Simulate pointers left behind at any time, in any shard, a few at a time."""
+    draw = random.Random(seed)
+    age = Settings().relay_age
+    span = 100 * shards * Settings().relay_interval / workers
+    left = sorted((draw.uniform(0, span), draw.randrange(shards)) for _ in range(pointers))
+    waiting: list[list[float]] = [[] for _ in range(shards)]
+    lags: list[float] = []
+    at = 0
+    for time, shard in looks(workers, shards, draw):
+        while at < pointers and left[at][0] + age <= time:
+            waiting[left[at][1]].append(left[at][0])
+            at += 1
+        lags += [time - each for each in waiting[shard]]
+        waiting[shard].clear()
+        if at == pointers and not any(waiting):
+            break
+    lags.sort()
+    return Lag(lags[len(lags) // 2], lags[int(len(lags) * 0.99)], lags[-1])
+
+
+def backlog(outage: float, workers: int) -> int:
+    """Give the pointers that an outage of SNS of so many seconds leaves.
+
+    A worker whose events are not published receives up to ten messages once a second, and each
+    such receive leaves one.
+    """
+    return round(outage * workers)
+
+
+def drained(pointers: int, workers: int, shards: int, seed: int = SEED) -> float:
+    """Give the seconds until the relays have worked off pointers that are all old enough.
+
+    A look works off a shard, a thousand pointers at most; two workers at one shard do the same
+    work twice, which is harmless and lost.
+    """
+    draw = random.Random(seed)
+    left = [pointers // shards + (shard < pointers % shards) for shard in range(shards)]
+    free = [0.0] * workers
+    interval = Settings().relay_interval
+    orders = [draw.sample(range(shards), shards) for _ in range(workers)]
+    turns = [0] * workers
+    end = 0.0
+    busy = [0.0] * shards
+    while any(left):
+        worker = min(range(workers), key=free.__getitem__)
+        shard = orders[worker][turns[worker] % shards]
+        turns[worker] += 1
+        start = free[worker] + interval * draw.uniform(0.5, 1.5)
+        done = 0 if start < busy[shard] else min(left[shard], PAGE * MAX_PAGES)
+        twice = min(left[shard], PAGE * MAX_PAGES) if start < busy[shard] else 0
+        free[worker] = start + (done + twice) * POINTER_SECONDS
+        if done:
+            left[shard] -= done
+            busy[shard] = end = max(end, free[worker])
+    return end
