@@ -1,0 +1,156 @@
+"""Which permissions a call needs, read off the wire, whatever program makes it.
+
+Resources are named as in deploy/policies: `REGION` and `ACCOUNT` stand for the account's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from tests.e2e.proxy import Exchange
+
+POLICIES: Final = Path(__file__).parents[2] / "deploy" / "policies"
+ANYTHING: Final = "*"
+IN_A_TRANSACTION: Final = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+"""A transaction needs the permission of each of its actions, and none of its own."""
+OF_A_QUEUE_MOVE: Final = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+"""What SQS does for whoever starts a move, with their permissions."""
+WITHOUT_RESOURCE: Final = frozenset({"ListQueues", "ListTopics", "Unsubscribe", "ListTables"})
+"""Actions that IAM can allow for everything only."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """One action on one resource."""
+
+    action: str
+    resource: str
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A fault that does no harm: it notes what each call needs, and lets it pass."""
+
+    uses: set[Use] = field(default_factory=set)
+
+    def strike(self, exchange: Exchange) -> None:
+        """Note it."""
+        self.uses |= set(uses(exchange.operation, exchange.asked))
+        exchange.answer(exchange.forward())
+
+
+def uses(operation: str, body: bytes) -> Iterator[Use]:
+    """Give the permissions that a call needs.
+
+    Raises:
+        AssertionError: it is a call that is not known here.
+    """
+    if body.startswith(b"{"):
+        asked = json.loads(body)
+        if "QueueUrl" in asked or "QueueName" in asked or "Queue" in operation:
+            yield from _of_sqs(operation, asked)
+        elif "MessageMoveTask" in operation:
+            yield from _of_a_move(operation, asked)
+        else:
+            yield from _of_dynamodb(operation, asked)
+    else:
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        yield _of_sns(operation, asked)
+
+
+def _of_sqs(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
+    action = f"sqs:{operation.removesuffix('Batch')}"
+    name = asked.get("QueueName") or asked.get("QueueUrl", "").rpartition("/")[2]
+    yield Use(action, _queue(name) if operation not in WITHOUT_RESOURCE else ANYTHING)
+
+
+def _of_a_move(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
+    source = asked.get("SourceArn", "").rpartition(":")[2]
+    yield Use(f"sqs:{operation}", _queue(source))
+    if operation == "StartMessageMoveTask":
+        for action in OF_A_QUEUE_MOVE:
+            yield Use(f"sqs:{action}", _queue(source))
+        if "DestinationArn" in asked:
+            yield Use("sqs:SendMessage", _queue(asked["DestinationArn"].rpartition(":")[2]))
+
+
+def _of_sns(operation: str, asked: dict[str, str]) -> Use:
+    action = f"sns:{operation.removesuffix('Batch')}"
+    name = asked.get("TopicArn", asked.get("Name", "")).rpartition(":")[2]
+    assert name or operation in WITHOUT_RESOURCE, operation
+    return Use(action, f"arn:aws:sns:REGION:ACCOUNT:{name}" if name else ANYTHING)
+
+
+def _of_dynamodb(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
+    if operation == "TransactWriteItems":
+        for item in asked["TransactItems"]:
+            for kind, part in item.items():
+                yield Use(f"dynamodb:{IN_A_TRANSACTION[kind]}", _table(part["TableName"]))
+    elif "RequestItems" in asked:
+        for name in asked["RequestItems"]:
+            yield Use(f"dynamodb:{operation}", _table(name))
+    else:
+        index = f"/index/{asked['IndexName']}" if "IndexName" in asked else ""
+        yield Use(f"dynamodb:{operation}", _table(asked["TableName"]) + index)
+
+
+def _queue(name: str) -> str:
+    assert name
+    return f"arn:aws:sqs:REGION:ACCOUNT:{name}"
+
+
+def _table(name: str) -> str:
+    return f"arn:aws:dynamodb:REGION:ACCOUNT:table/{name.rpartition('/')[2]}"
+
+
+# --- policies ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a role may do: every pair of an action and a resource that its policy allows."""
+
+    grants: frozenset[Use]
+
+    @classmethod
+    def of(cls, role: str, **names: str) -> Policy:
+        """Read a role's; names take the place of words such as SUBSCRIBER."""
+        text = (POLICIES / f"{role}.json").read_text()
+        for word, name in names.items():
+            text = text.replace(word, name)
+        return cls(
+            frozenset(
+                Use(action, resource)
+                for statement in json.loads(text)["Statement"]
+                for action in _listed(statement["Action"])
+                for resource in _listed(statement["Resource"])
+                if not action.startswith("kms:")  # emulators encrypt nothing
+            )
+        )
+
+    def lacks(self, seen: set[Use]) -> list[Use]:
+        """Give what was used and is not allowed."""
+        return sorted(use for use in seen if not any(_covers(g, use) for g in self.grants))
+
+    def idle(self, seen: set[Use]) -> list[Use]:
+        """Give what is allowed and was not used."""
+        return sorted(g for g in self.grants if not any(_covers(g, use) for use in seen))
+
+
+def _covers(grant: Use, use: Use) -> bool:
+    return grant.action == use.action and fnmatchcase(use.resource, grant.resource)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
