@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from time import monotonic
 
 import structlog
 
@@ -26,6 +27,7 @@ from domain.ports import (
 )
 from worker.messages import render_events
 from worker.retry import Draw
+from worker.vital import ENDED, LONGEST_BATCH, Sign
 
 logger = structlog.get_logger(__name__)
 
@@ -72,6 +74,19 @@ class Relay:
         self._policy = policy
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._beat_at = monotonic()
+        self._trouble: str | None = None
+
+    def signs(self) -> Iterator[Sign]:
+        """Say when it last looked or worked a pointer off, if it runs. Any thread."""
+        if self._thread is not None and not self._stopping.is_set():
+            age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
+            yield Sign("the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval)
+
+    def troubles(self) -> Iterator[str]:
+        """Say what kept its last look from the outbox. Any thread."""
+        if self._trouble is not None:
+            yield self._trouble
 
     def start(self) -> None:
         """Look at the outbox from time to time, in a thread."""
@@ -108,11 +123,15 @@ class Relay:
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._policy.interval * self._policy.draw(0.5, 1.5)):
+            self._beat_at = monotonic()
             try:
                 self.run_once()
+                self._trouble = None
             except StoreUnavailableError as error:
+                self._trouble = "the outbox cannot be read: the store is away"
                 logger.warning("outbox_unavailable", reason=str(error))
             except Exception:  # the relay must outlive whatever it meets
+                self._trouble = "the relay has failed: see the log"
                 logger.exception("relay_failed")
 
     def _pointers(self, before: datetime, endings: Counter[_Ending]) -> Iterator[Pointer]:
@@ -128,6 +147,7 @@ class Relay:
 
     def _do(self, pointer: Pointer) -> _Ending:
         """Do what a pointer asks for; whatever stands in the way concerns this one alone."""
+        self._beat_at = monotonic()
         try:
             match pointer.kind:
                 case JobKind.PUBLISH:

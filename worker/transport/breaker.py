@@ -81,6 +81,13 @@ class Breaker:
         """Until when the report of a probe or trial is waited for."""
 
     @property
+    def trouble(self) -> str | None:
+        """Say what is away; a trial after an outage gets commands done, and is no trouble."""
+        if self._messages == 0:
+            return "the store is away"
+        return "the topic is away" if self._paced else None
+
+    @property
     def _paced(self) -> bool:
         return self._topic_failures > TOLERATED
 

@@ -6,7 +6,7 @@ may call, and `_shutting_down`, which runs in a signal handler on the main threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,9 +19,11 @@ from kombu.transport.base import StdChannel
 
 from worker.settlement import Later, Settlements
 from worker.transport.batching import Batch, as_task_argument, return_delay
+from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
 from worker.transport.intake import Intake
 from worker.transport.options import Options
 from worker.transport.receiver import Polling
+from worker.vital import IN_HAND, LONGEST_BATCH, Sign
 
 if TYPE_CHECKING:
     from worker.transport.kombu_transport import Transport
@@ -95,6 +97,7 @@ class Channel(StdChannel):
         self._callback: Callable[[BatchMessage], None] | None = None
         self._prefetch = DEFAULT_PREFETCH
         self._delivered: dict[int, Batch] = {}
+        self._handed_over: dict[int, float] = {}
         self._settled: set[int] = set()
         self._urgent_in_a_row = 0
         self._shut = False
@@ -155,6 +158,7 @@ class Channel(StdChannel):
             if not self._may_deliver():  # the signal came in between
                 intake.settler.release(batch.receipts)
                 return
+            self._handed_over[batch.number] = monotonic()
             self._delivered[batch.number] = batch
             self._callback(BatchMessage(batch, self, fifo=intake.fifo))
 
@@ -194,6 +198,7 @@ class Channel(StdChannel):
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:
         """Take a batch back from Celery; without a result it becomes visible again."""
+        self._handed_over.pop(delivery_tag, None)
         batch = self._delivered.pop(delivery_tag, None)
         if batch is None:
             return
@@ -212,6 +217,22 @@ class Channel(StdChannel):
     def basic_reject(self, delivery_tag: int, **_: Any) -> None:
         """As an acknowledgement; nothing is ever sent anew."""
         self.basic_ack(delivery_tag)
+
+    # --- its health, told to any thread ------------------------------------------------------
+
+    def signs(self) -> Iterator[Sign]:
+        """Give the signs of life of every queue's threads, and of the pool: how long it takes."""
+        for intake in list(self._intakes.values()):
+            yield from intake.signs()
+        started = list(self._handed_over.values())
+        if started:
+            renewed = MAX_RENEWED_TIMEOUTS * self._options.visibility_timeout
+            limit = max(LONGEST_BATCH, min(renewed, MAX_HELD_SECONDS))
+            yield Sign(IN_HAND, monotonic() - min(started), limit)
+
+    def troubles(self) -> Iterator[str]:
+        """Say which queues get nothing done, and why."""
+        yield from filter(None, [intake.trouble() for intake in list(self._intakes.values())])
 
     # --- the end ---------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from worker.settlement import Settlement
@@ -13,6 +13,7 @@ from worker.transport.in_flight import InFlight
 from worker.transport.port import MAX_BATCH, CommandQueue
 from worker.transport.receiver import Polling, Receiver
 from worker.transport.settler import Settler
+from worker.vital import Sign
 
 FIFO_SUFFIX = ".fifo"
 
@@ -73,6 +74,16 @@ class Intake:
     def settle(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
         """Carry out what became of a batch's messages, in their order. Any thread."""
         self.settler.settle(zip(batch.receipts, settlements, strict=True))
+
+    def signs(self) -> Iterator[Sign]:
+        """Give the signs of life of every thread. Any thread."""
+        yield self.settler.sign()
+        yield from (receiver.sign() for receiver in self._receivers)
+
+    def trouble(self) -> str | None:
+        """Say why nothing of this queue gets done now. Any thread."""
+        trouble = self.breaker.trouble or self._receivers[0].trouble()
+        return trouble and f"queue {self.name}: {trouble}"
 
     def shut(self) -> None:
         """Receive no more and let go what has not started. Safe in a signal handler."""

@@ -16,12 +16,16 @@ from worker.transport.buffer import Buffer
 from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
 from worker.transport.port import MAX_BATCH, CommandQueue, one_line
 from worker.transport.settler import Settler
+from worker.vital import ENDED, Sign
 
 logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 """Seconds between tries while receiving fails, doubling, jittered."""
+
+LONGEST_POLL = 120.0
+"""Seconds; a poll ends by its timeouts in a third of it, whatever becomes of the connection."""
 
 SHORTEST_POLL = 0.1
 """Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
@@ -71,6 +75,8 @@ class Receiver:
         self._fifo = fifo
         self._idle_since = monotonic()
         self._abandonable = False
+        self._polling_since: float | None = None
+        self._answered = False
         self._failing_since: float | None = None
         self._failures = 0
         self._thread = Thread(target=self._run, name=f"receiver {name}", daemon=True)
@@ -78,6 +84,18 @@ class Receiver:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def sign(self) -> Sign:
+        """Say how long its poll has taken; waiting for room is no sign of anything. Any thread."""
+        since, alive = self._polling_since, self._thread.is_alive() or self._buffer.closed
+        age = 0.0 if since is None else monotonic() - since
+        return Sign(f"{self._thread.name}, in one poll", age if alive else ENDED, LONGEST_POLL)
+
+    def trouble(self) -> str | None:
+        """Say why it brings nothing; `None` where SQS has answered its last poll. Any thread."""
+        if self._failing_since is not None:
+            return "SQS does not answer"
+        return None if self._answered else "not polled yet"
 
     def join(self, seconds: float) -> bool:
         """Wait for the poll under way to end, once the buffer is closed; say whether it did.
@@ -99,6 +117,7 @@ class Receiver:
                     self._receive(messages)
 
     def _receive(self, most: int) -> None:
+        self._polling_since = monotonic()
         try:
             received = self._poll(most)
         except Exception as error:  # noqa: BLE001  # the thread must outlive whatever happens
@@ -107,6 +126,7 @@ class Receiver:
             self._buffer.wait_closed(self._pause())
         else:
             self._succeeded()
+        self._polling_since = None
         if not received and most < MAX_BATCH:
             self._breaker.trial_received_nothing()
 
@@ -149,3 +169,4 @@ class Receiver:
             logger.warning("receiving_again", queue=self._name, seconds=seconds)
         self._failing_since = None
         self._failures = 0
+        self._answered = True

@@ -14,6 +14,7 @@ import structlog
 from worker.settlement import Dead, Later, Settlement
 from worker.transport.in_flight import Call, InFlight
 from worker.transport.port import CommandQueue, DeadLetter, Failures, RawMessage, one_line
+from worker.vital import ENDED, Sign
 
 logger = structlog.get_logger(__name__)
 
@@ -68,6 +69,11 @@ class Settler:
     def still_held(self, receipts: Iterable[str]) -> bool:
         """Say whether all are ours still, as far as the last renewal knows."""
         return self._in_flight.lost.isdisjoint(receipts)
+
+    def sign(self) -> Sign:
+        """Say whether the threads are there; each of their calls ends by itself. Any thread."""
+        alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._lanes))
+        return Sign(self._thread.name, 0.0 if alive else ENDED, 0.0)
 
     def finish(self, seconds: float) -> bool:
         """Release what nobody settled and wait for the last calls; say whether all were made."""

@@ -1,0 +1,139 @@
+"""The file by which a worker shows other processes that it lives. Standard library only.
+
+One file a worker, in a directory of its user's own within the temporary directory, which may be
+a tmpfs on an otherwise read-only system. A file that is not written anew is a worker that does
+not live; one whose process is gone is nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from worker.health.report import Report
+
+INTERVAL: Final = 2.0
+"""Seconds between two beats."""
+LIMIT: Final = 30.0
+"""Seconds without one after which a worker is taken not to live: stopped, frozen or starved."""
+_SUFFIX: Final = ".json"
+_OWNER_ONLY: Final = 0o700
+
+
+class HeartbeatError(Exception):
+    """The directory cannot be used; the message is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The last that was heard of a worker."""
+
+    pid: int
+    age: float
+    """Seconds since then; negative in a file from before the machine was started."""
+    report: Report
+
+    @property
+    def late(self) -> bool:
+        """Whether the next one should have come."""
+        return not 0 <= self.age <= LIMIT
+
+    @property
+    def health(self) -> Report:
+        """What was reported; or that nothing is any more."""
+        if self.late:
+            return Report((f"no heartbeat for {max(self.age, LIMIT):.0f} s",))
+        return self.report
+
+
+def directory() -> Path:
+    """Give where this user's workers show that they live."""
+    user = os.getuid() if hasattr(os, "getuid") else "all"
+    return Path(tempfile.gettempdir()) / f"user-worker-{user}"
+
+
+class HeartbeatFile:
+    """The file of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the directory if it is missing, and clear away what dead workers have left.
+
+        Raises:
+            HeartbeatError: it cannot be made, or somebody else could write there.
+        """
+        self._pid = os.getpid()
+        self._path = folder / f"{self._pid}{_SUFFIX}"
+        _make(folder)
+        for path, beat in _files(folder):
+            if beat is None or beat.late or _is_gone(beat.pid):
+                path.unlink(missing_ok=True)
+
+    def write(self, report: Report) -> None:
+        """Say how it is now, in one step: a reader sees the last report or this one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        text = json.dumps({"pid": self._pid, "at": time.monotonic(), **asdict(report)})
+        draft = self._path.with_suffix(".new")
+        draft.write_text(text)
+        draft.replace(self._path)
+
+    def remove(self) -> None:
+        """Leave nothing: the worker ends as it should."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def heartbeats(folder: Path) -> list[Heartbeat]:
+    """Give the last heartbeat of each worker here whose process exists."""
+    beats = [beat for _, beat in _files(folder) if beat is not None]
+    return sorted((b for b in beats if not _is_gone(b.pid)), key=lambda beat: beat.pid)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=_OWNER_ONLY, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise HeartbeatError(f"no directory for the heartbeat: {error.strerror}") from error
+    ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    if not stat.S_ISDIR(found.st_mode) or not ours:
+        raise HeartbeatError(f"{folder} is not a directory of this user")
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, Heartbeat | None]]:
+    """Give each file with what it says; `None` where that is nothing."""
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            fields = json.loads(path.read_bytes())
+            beat = Heartbeat(
+                int(fields["pid"]), time.monotonic() - float(fields["at"]), Report.parse(fields)
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            yield path, None
+        else:
+            yield path, beat
+
+
+def _is_gone(pid: int) -> bool:
+    """Tell whether a process has ended. Our own id was another's: we have no heartbeat yet."""
+    if pid == os.getpid():
+        return True
+    if os.name != "posix":
+        return False  # there, asking is ending
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
