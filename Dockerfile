@@ -34,6 +34,8 @@ ENV PATH=/opt/user-worker/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /tmp
+# Fargate gives an empty volume to root, unless the image says whose it is: here, everybody's
+VOLUME ["/tmp"]
 # a number, so that an orchestrator can see that it is not root
 USER 10001:10001
 STOPSIGNAL SIGTERM
