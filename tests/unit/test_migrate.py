@@ -1,0 +1,234 @@
+"""A migration ends in the same table whatever happens on the way, and loses no worker's write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb.migration import Counts
+from tests.builders import email, uid
+from tests.reliability.in_process_dynamodb import InProcessDynamoDB
+from tests.reliability.wire import Fault, Wire, applicable, at
+from tests.unit.migrate_world import (
+    MigratedDynamoDB,
+    change,
+    check,
+    damaged_items,
+    migrate,
+    migrate_over,
+    old_table,
+    stored_user,
+)
+
+DAMAGED = damaged_items()
+SPOILT = {(item["pk"]["S"], item["sk"]["S"]) for item in DAMAGED}
+TAKEN = frozenset({uid("alan")})
+
+
+def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
+    """Formats, the index, addresses; and what a person has to see to is told, without a name."""
+    database = old_table()
+    counts = migrate(database)
+    check(database, DAMAGED, TAKEN)
+    parts = {key: n for key, n in counts.found.items() if key[0] != "address"}
+    assert parts == {
+        ("user", 1): 4,
+        ("session", 1): 1,
+        ("two factor", 1): 1,
+        ("outcome", 1): 1,
+        ("outbox pointer", 1): 1,
+    }
+    assert (counts.changed, counts.indexed, counts.conflicts, counts.gone) == (5, 1, 0, 0)
+    assert (counts.reserved, counts.released) == (2, 3)
+    assert (counts.bad, counts.taken) == (4, 1)
+    told = {(f.kind, f.attribute, f.rule) for f in counts.findings}
+    assert told == {
+        ("user", "schema", "is missing"),
+        ("session", "schema", "is of a later format than 2"),
+        ("session", "schema", "is 1, and the item is not as its upcast needs it"),
+        ("unknown", "pk, sk", "are no key that the worker writes"),
+        ("user", "email", "is an address that another user has too"),
+    }
+    assert not any("@" in finding.key for finding in counts.findings)
+    assert f"USER#{uid('alan')}/USER" in {finding.key for finding in counts.findings}
+
+
+def test_a_second_migration_changes_nothing() -> None:
+    """Twice is once."""
+    database = old_table()
+    migrate(database)
+    before = deepcopy(database.items)
+    counts = migrate(database)
+    assert database.items == before
+    assert (counts.changed, counts.reserved, counts.released) == (0, 0, 0)
+
+
+def test_a_dry_run_counts_what_a_run_would_do_and_writes_nothing() -> None:
+    """Nobody needs to trust a migration before having seen its figures."""
+    database = old_table()
+    before = deepcopy(database.items)
+    dry = migrate(database, dry_run=True)
+    assert database.items == before
+    counts = migrate(database)
+    names = ("changed", "indexed", "reserved", "released", "taken", "bad")
+    assert [getattr(dry, n) for n in names] == [getattr(counts, n) for n in names]
+
+
+@pytest.mark.parametrize("segments", [1, 3, 8])
+def test_the_number_of_segments_changes_nothing(segments: int) -> None:
+    """Each item is in one segment."""
+    database, other = old_table(), old_table()
+    migrate(database, segments=segments)
+    migrate(other)
+    assert database.items == other.items
+
+
+# --- interruptions -------------------------------------------------------------------------
+
+
+def run(faults: dict[int, Fault]) -> Wire:
+    """Migrate with faults at calls of these numbers, and check what it comes to."""
+    database, wire = old_table(), Wire(at(faults))
+    try:
+        migrate_over(wire, database)
+        check(database, DAMAGED, TAKEN)
+        assert database.items == PEACE.items
+    except AssertionError as error:
+        error.add_note(f"run({faults}):\n{wire}")
+        raise
+    return wire
+
+
+PEACE = old_table()
+migrate(PEACE)
+
+
+def test_whatever_becomes_of_any_call_it_ends_the_same() -> None:
+    """Crashes before and after, refusals, lost and late answers, doubled calls, parts."""
+    for number, (operation, _) in enumerate(run({}).calls):
+        for fault in Fault:
+            if fault in applicable(operation):
+                run({number: fault})
+
+
+def test_a_second_crash_anywhere_later_changes_nothing() -> None:
+    """The second run dies too."""
+    for number in range(len(run({}).calls)):
+        crashed = {number: Fault.CRASH_AFTER}
+        for later in range(number + 1, len(run(crashed).calls)):
+            run({**crashed, later: Fault.CRASH_BEFORE})
+
+
+# --- workers at the same time --------------------------------------------------------------
+
+
+def erase(database: InProcessDynamoDB, name: str) -> None:
+    """Leave a tombstone, free the address, drop sessions, scrub the outcome."""
+    change(database, name, email=None, first_name="", last_name="", erased=True)
+    for key in list(database.items):
+        if key[0] == f"USER#{uid(name)}" and key[1].startswith("SESSION#"):
+            del database.items[key]
+        elif key[0] == f"USER#{uid(name)}" and key[1].startswith("COMMAND#"):
+            database.items[key] = {**database.items[key], "fingerprint": {"S": ""}}
+
+
+WORK: dict[str, tuple[Callable[[InProcessDynamoDB], Any], Callable[[InProcessDynamoDB], bool]]] = {
+    "an old worker renames ada": (
+        lambda db: change(db, "ada", first_name="Augusta"),
+        lambda db: getattr(stored_user(db, "ada"), "first_name", None) == "Augusta",
+    ),
+    "a new worker renames ada": (
+        lambda db: change(db, "ada", number=2, first_name="Augusta"),
+        lambda db: getattr(stored_user(db, "ada"), "first_name", None) == "Augusta",
+    ),
+    "grace moves": (
+        lambda db: change(db, "grace", email=email("grace-after")),
+        lambda db: getattr(stored_user(db, "grace"), "email", None) == email("grace-after"),
+    ),
+    "ada is erased": (
+        lambda db: erase(db, "ada"),
+        lambda db: (
+            getattr(stored_user(db, "ada"), "erased", False)
+            and db.items[f"USER#{uid('ada')}", f"COMMAND#{uid('register')}"]["fingerprint"]
+            == {"S": ""}
+            and not any(
+                key[0] == f"USER#{uid('ada')}" and key[1].startswith("SESSION#")
+                for key in db.items
+                if key not in SPOILT
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_worker_between_any_two_calls_loses_nothing_and_leaves_nothing_old(name: str) -> None:
+    """What it wrote stands, in the present format at the end."""
+    work, holds = WORK[name]
+    peaceful = Wire()
+    migrate_over(peaceful, undamaged())
+    for number in range(len(peaceful.calls)):
+        database = undamaged()
+        calls = 0
+
+        def pause(_: str, at: int = number, db: MigratedDynamoDB = database) -> None:
+            nonlocal calls
+            if calls == at:
+                work(db)
+            calls += 1
+
+        counts = migrate_over(Wire(pause=pause), database)
+        assert holds(database), number
+        # whoever was freed of an address while alan was looked at: the next run has it
+        migrate(database)
+        check(database, [], frozenset() if "erased" in name else TAKEN)
+        assert counts.bad == 0
+
+
+def undamaged() -> MigratedDynamoDB:
+    """Make the old table without the damages."""
+    database = old_table()
+    for key in SPOILT:
+        del database.items[key]
+    return database
+
+
+def test_what_a_worker_brought_up_itself_is_counted_as_a_conflict() -> None:
+    """It is no failure: it wrote the newer format."""
+    database = undamaged()
+
+    def pause(operation: str) -> None:
+        if operation == "put_item":
+            for name in ("ada", "grace", "edsger", "alan"):
+                change(database, name, number=2)
+
+    counts = migrate_over(Wire(pause=pause), database)
+    assert counts.conflicts == counts.found["user", 1] > 0
+    assert counts.changed == counts.found["session", 1] == 1
+
+
+def test_what_is_removed_meanwhile_stays_removed() -> None:
+    """A session that was revoked, or that its time to live took, does not come back."""
+    database = undamaged()
+    doomed = next(key for key in database.items if key[1].startswith("SESSION#"))
+
+    def pause(operation: str) -> None:
+        if operation == "put_item":
+            database.items.pop(doomed, None)
+
+    counts = migrate_over(Wire(pause=pause), database)
+    assert doomed not in database.items
+    assert counts.gone == 1
+
+
+def test_counts_add_up() -> None:
+    """Of two pages, say."""
+    one, other = migrate(old_table()), migrate(old_table())
+    both = Counts()
+    both.add(one)
+    both.add(other)
+    assert both.items == 2 * one.items
+    assert both.left == 2 * one.left == len(both.findings)
