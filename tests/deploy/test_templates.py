@@ -14,6 +14,7 @@ from tests.deploy.templates import NAMES, of_type, properties, template
 from tests.docs.programs import check_words
 from tests.e2e.account import ROOT
 from worker.settings import PREFIX, Settings
+from worker.telemetry.instruments import CATALOGUE
 
 MANAGED_POLICY = 6_144
 """Characters without blanks, the most that IAM takes (IAM's quotas)."""
@@ -175,6 +176,17 @@ def test_what_alarms_count_in_the_log_is_logged() -> None:
         )
         for event in re.findall(r'\$\.event = "(\w+)"', each["Properties"]["FilterPattern"]):
             assert f'"{event}"' in code, event
+
+
+def test_the_metrics_that_alarms_query_are_the_workers() -> None:
+    """In the namespace that the collector gives them."""
+    alarms, service = ((DEPLOY / f"{name}.yaml").read_text() for name in ("alarms", "service"))
+    queried = re.findall(r'"(user_worker\.[\w.]+)"\) FROM "([^"]+)"', alarms)
+    assert queried
+    for name, namespace in queried:
+        assert name in {each.name for each in CATALOGUE}
+        assert namespace == "UserWorker/${ServiceStack}"
+    assert "namespace: UserWorker/${AWS::StackName}\n" in service
 
 
 # --- policies ------------------------------------------------------------------------------
