@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from adapters.dynamodb import mapper
+from adapters.dynamodb.table import address_key
 from domain import commands as c
 from tests.builders import email, token, uid
 from tests.deploy.stacks import Account
@@ -249,6 +251,27 @@ def examine(patient: Role, account: Account) -> set[Use]:
     findings = [json.loads(line) for line in done.out.splitlines()]
     assert any(f["check"] == "permissions" and f["level"] == "ok" for f in findings), findings
     return patient.uses
+
+
+def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
+    """It reads all there is, reserves an address that got lost, and frees one of nobody."""
+    grace, nobody = uid("grace of privilege"), uid("nobody of privilege")
+    address = email(grace)
+    with as_role(world.role()):
+        users = UserCommands(QUEUE, source="/test")
+        with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
+            person = c.CreateUser(address, "Grace", "Hopper", ("customer",))
+            outcomes.answer(users.send(person, user_id=grace), timeout=30)
+    table = world.account.client("dynamodb")
+    table.delete_item(TableName="users", Key=address_key(address.key))
+    orphan = mapper.render_address(email(nobody), nobody)
+    table.put_item(TableName="users", Item=orphan)
+    migrator = world.role()
+    cli = CommandLine(migrator.environment)
+    done = cli.run("migrate", "--state", str(tmp_path / "state.json"), "--json")
+    assert done.code == 0, done.err
+    check(Policy.of("migrator"), lambda: migrator.uses)
+    assert "Item" in table.get_item(TableName="users", Key=address_key(address.key))
 
 
 def run_example(somebody: Role, name: str) -> None:
