@@ -17,6 +17,16 @@ MAX_DETAIL = 1_000
 """Characters of the `error_detail` attribute."""
 REASON = "MessageAttributes"
 """The field of an entry that carries why it is dead."""
+ERROR_CODE = "error_code"
+ERROR_DETAIL = "error_detail"
+ORIGINAL_ID = "original_message_id"
+RECEIVED_AT = "received_at"
+ORIGINAL_QUEUE = "original_queue"
+REDRIVES = "redrive_count"
+"""How often it was a dead letter before; a redrive counts on, and the worker hands it on."""
+REASON_ATTRIBUTES = frozenset(
+    {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES}
+)
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -44,15 +54,18 @@ class Letter(Protocol):
         ...
 
 
-def render_letter(letter: Letter, *, fifo: bool) -> dict[str, Any]:
-    """Make the entry that sends a message to the dead-letter queue with its reason."""
+def render_letter(letter: Letter, queue: str, *, fifo: bool) -> dict[str, Any]:
+    """Make the entry that sends a message of `queue` to the dead-letter queue with its reason."""
     message = letter.message
     reason = {
-        "error_code": letter.code,
-        "error_detail": letter.detail[:MAX_DETAIL],
-        "original_message_id": message.message_id,
-        "received_at": datetime.fromtimestamp(message.received_at, UTC).isoformat(),
+        ERROR_CODE: letter.code,
+        ERROR_DETAIL: letter.detail[:MAX_DETAIL],
+        ORIGINAL_ID: message.message_id,
+        RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
+        ORIGINAL_QUEUE: queue,
     }
+    if message.redrives:
+        reason[REDRIVES] = str(message.redrives)
     body = message.body if letter.body is None else letter.body
     entry: dict[str, Any] = {
         "MessageBody": _valid(body) or "-",
@@ -64,6 +77,8 @@ def render_letter(letter: Letter, *, fifo: bool) -> dict[str, Any]:
     if fifo:
         entry["MessageGroupId"] = message.group_id or message.message_id
         entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
+    elif message.group_id:  # of a fair queue: who shares it still does after a redrive
+        entry["MessageGroupId"] = message.group_id
     return entry
 
 
@@ -74,11 +89,15 @@ def _valid(text: str) -> str:
 
 def _size(entry: Mapping[str, Any]) -> int:
     """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
-    attributes = entry.get(REASON, {})
-    texts = [entry.get("MessageBody", "")]
-    for name, value in attributes.items():
-        texts += [name, value["DataType"], value["StringValue"]]
-    return sum(len(text.encode()) for text in texts)
+    return len(entry.get("MessageBody", "").encode()) + attributes_size(entry.get(REASON, {}))
+
+
+def attributes_size(attributes: Mapping[str, Any]) -> int:
+    """Count the bytes of names, types and values."""
+    texts = [text for name, value in attributes.items() for text in (name, value["DataType"])]
+    values = [value.get("StringValue", "") for value in attributes.values()]
+    binary = sum(len(value.get("BinaryValue", b"")) for value in attributes.values())
+    return sum(len(text.encode()) for text in (*texts, *values)) + binary
 
 
 def in_parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX, error_code
-from adapters.dead_letters import MAX_CALL_BYTES, MAX_ENTRIES
+from adapters.dead_letters import MAX_CALL_BYTES, MAX_ENTRIES, attributes_size
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -35,6 +35,8 @@ class QueueMessage(NamedTuple):
     body: str
     group: str | None = None
     """On a FIFO queue what keeps its order; on a standard one who shares the queue fairly."""
+    attributes: Mapping[str, Any] | None = None
+    """Message attributes as SQS has them."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class BatchSender:
         groups: set[str | None] = set()
         size = 0
         for place, message in enumerate(messages):
-            length = len(message.body.encode())
+            length = _size(message)
             full = len(part) == MAX_ENTRIES or size + length > MAX_CALL_BYTES
             if part and (full or (self._fifo and message.group in groups)):
                 yield part
@@ -108,6 +110,8 @@ class BatchSender:
         }
         if message.group is not None:
             entry["MessageGroupId"] = message.group
+        if message.attributes:
+            entry["MessageAttributes"] = message.attributes
         if self._fifo:
             entry["MessageDeduplicationId"] = str(uuid4())
         return entry
@@ -133,3 +137,8 @@ class BatchSender:
                 report.code = codes[0] if codes else NO_ANSWER
                 return
             self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
+
+
+def _size(message: QueueMessage) -> int:
+    """Count a message's bytes as SQS does."""
+    return len(message.body.encode()) + attributes_size(message.attributes or {})

@@ -168,6 +168,7 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
     assert body == '{"password":"[redacted]"}'
     told = {name: value["StringValue"] for name, value in attributes.items()}
     assert told.pop("received_at").endswith("+00:00")
+    assert told.pop("original_queue").startswith("commands-")
     assert told == {
         "error_code": "NotJson",
         "error_detail": "the body is not JSON",

@@ -94,7 +94,7 @@ class MessageParser:
             UnknownTypeError: a command that this version does not know: later.
         """
         try:
-            event = _read(message["body"])
+            event = read_event(message["body"])
             return self._envelope(event, message["sent_at"])
         except MalformedMessageError as error:
             error.body = redaction.redact(message["body"])
@@ -217,8 +217,12 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _read(body: str) -> dict[str, Any]:
-    """Give the CloudEvent's attributes that a body carries, in whichever form."""
+def read_event(body: str) -> dict[str, Any]:
+    """Give the CloudEvent's attributes that a body carries, in whichever form, unchecked.
+
+    Raises:
+        MalformedMessageError: it carries none.
+    """
     message = _decode(body)
     if isinstance(message, dict) and looks_like_notification(message):
         message = read_notification(message)

@@ -1,0 +1,135 @@
+"""A dead letter as it is told of: what it asked for, why it is dead, and nothing secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from adapters.dead_letter_queue import StoredLetter
+from adapters.dead_letters import REASON_ATTRIBUTES
+from domain.errors import InvalidValueError
+from domain.values import parse_id, render_time
+from worker.cli.output import name_of
+from worker.messages import MalformedMessageError, redact
+from worker.messages.commands import read_event
+from worker.messages.redaction import REDACTED
+
+BY_SQS = "BySqs"
+"""The reason of a letter that SQS moved by the redrive policy: no worker has said why."""
+UNREADABLE = "-"
+"""The command of a letter in which none can be read."""
+_TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter, and what can be read in it."""
+
+    stored: StoredLetter
+
+    @property
+    def message_id(self) -> str:
+        """What SQS calls it."""
+        return self.stored.message_id
+
+    @property
+    def reason(self) -> str:
+        """Its `error_code`, or `BY_SQS`."""
+        return self.stored.reason or BY_SQS
+
+    @property
+    def command(self) -> str:
+        """The name of what it asks for."""
+        return name_of(self.command_type) if self.command_type else UNREADABLE
+
+    @property
+    def command_type(self) -> str | None:
+        """The message type, if it looks like one: anything else may be a value in its place."""
+        kind = self._event.get("type")
+        return kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else None
+
+    @property
+    def command_id(self) -> str | None:
+        """The command's id, if there is one."""
+        return _id(self._event.get("id"))
+
+    @property
+    def user_id(self) -> str | None:
+        """The id of the user it names, if it names one."""
+        return _id(self._event.get("subject"))
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All ids that it goes by."""
+        named = (self.message_id, self.stored.original_id, self.command_id)
+        return frozenset(each for each in named if each)
+
+    @cached_property
+    def body(self) -> str:
+        """The body as it may be shown, also of one that SQS moved as it was."""
+        clean = redact(self.stored.body)
+        return self.stored.body if clean is None else clean
+
+    @property
+    def redacted(self) -> bool:
+        """Whether something is missing in the stored body that was in the message."""
+        return REDACTED in self.stored.body
+
+    @cached_property
+    def _event(self) -> Mapping[str, Any]:
+        try:
+            return read_event(self.stored.body)
+        except MalformedMessageError:
+            return {}
+
+    def age(self, now: float) -> float:
+        """Give the seconds since it was sent, at a time in seconds since the epoch."""
+        return max(0.0, now - self.stored.sent_at)
+
+    def facts(self, now: float) -> dict[str, object]:
+        """Give what can be told of it, the body left out."""
+        return {
+            "message_id": self.message_id,
+            "reason": self.reason,
+            "detail": self.stored.detail,
+            "command_type": self.command_type,
+            "command_id": self.command_id,
+            "user_id": self.user_id,
+            "sent_at": time_text(self.stored.sent_at),
+            "age_seconds": round(self.age(now), 1),
+            "redrives": self.stored.redrives,
+            "redacted": self.redacted,
+            "original_message_id": self.stored.original_id,
+            "queue": self.stored.original_queue,
+            "group": self.stored.group_id,
+        }
+
+    def attributes(self) -> dict[str, object]:
+        """Give its message attributes; of those that its producer named, nothing secret."""
+        own: dict[str, object] = {}
+        for name, value in self.stored.attributes.items():
+            text = value.get("StringValue")
+            own[name] = "(binary)" if text is None else text
+        ours = {name: text for name, text in own.items() if name in REASON_ATTRIBUTES}
+        rest = {name: text for name, text in own.items() if name not in ours}
+        clean = redact(json.dumps(rest))
+        return ours | (rest if clean is None else json.loads(clean))
+
+
+def time_text(seconds: float) -> str:
+    """Write a time given in seconds since the epoch."""
+    return render_time(datetime.fromtimestamp(seconds, UTC))
+
+
+def _id(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_id(value)
+    except InvalidValueError:
+        return None

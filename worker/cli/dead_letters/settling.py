@@ -1,0 +1,193 @@
+"""Goes through the dead-letter queue and settles the letters that are meant, ten at a time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from adapters.aws import FIFO_SUFFIX
+from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
+from adapters.redrive import RedriveError
+from worker.cli import composition, output
+from worker.cli.bulk.telling import progress
+from worker.cli.dead_letters.choice import Choice
+from worker.cli.dead_letters.letter import Letter
+from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, opened, say_unseen
+from worker.cli.errors import CliError, ExitCode, UsageError
+
+LEAST_BOUND = 1_000
+"""Letters that are gone through at least, before new ones are taken for a stream without end."""
+
+Settle = Callable[[Sequence[StoredLetter]], Sequence[StoredLetter]]
+"""Settles letters in hand, in order; gives those that it has settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with which letters."""
+
+    choice: Choice
+    doing: str
+    """Said of the work in hand."""
+    rate: float | None = None
+    """Letters a second at most."""
+    only: Collection[str] | None = None
+    """The ids of the letters that somebody agreed to; `None`: all that are meant."""
+    in_order: bool = False
+    """Whether a letter waits for those before it in its FIFO group."""
+    passes_over: Callable[[StoredLetter], bool] = lambda _: False
+    """Says which letters are not meant although they are as asked for."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What was done."""
+
+    settled: int = 0
+    behind: int = 0
+    """Meant, and left because one before them in their group was."""
+    endless: bool = False
+    """Whether letters kept coming."""
+
+
+def work_through(
+    aws: composition.Aws, plan: Plan, make: Callable[[DeadLetterQueue], Settle]
+) -> Result:
+    """Settle the letters that are meant; the others are where they were at the end.
+
+    Args:
+        aws: where.
+        plan: which, and how fast.
+        make: gives what settles letters of a queue.
+
+    Raises:
+        CliError: not all could be settled; says how many were.
+    """
+    result = Result()
+    with opened(aws) as queue:
+        depth = queue.depth()
+        settle = make(queue)
+        total = plan.choice.limit or (len(plan.only) if plan.only else depth.visible)
+        looked_at, bound = 0, max(2 * depth.total, LEAST_BOUND)
+        selection = _Selection(plan, fifo=queue.fifo)
+        with progress(plan.doing, total, "letters") as tell:
+            for batch in queue.letters():
+                looked_at += len(batch)
+                chosen = selection.take(batch, result.settled)
+                done = _settle(settle, chosen, result) if chosen else ()
+                tell(len(done))
+                if plan.rate:
+                    time.sleep(len(done) / plan.rate)
+                if result.settled == plan.choice.limit:
+                    break
+                if looked_at >= bound:
+                    result.endless = True
+                    break
+        result.behind = selection.behind
+    return result
+
+
+def _settle(
+    settle: Settle, chosen: Sequence[StoredLetter], result: Result
+) -> Sequence[StoredLetter]:
+    try:
+        done = settle(chosen)
+    except RedriveError as error:
+        advice = "run it again: no command is done twice"
+        raise CliError(f"{error}; {result.settled} letters before were done", advice) from error
+    result.settled += len(done)
+    return done
+
+
+class _Selection:
+    """Picks the letters that are meant."""
+
+    def __init__(self, plan: Plan, *, fifo: bool) -> None:
+        self._plan = plan
+        self._grouped = fifo and plan.in_order
+        self._waiting: set[str | None] = set()
+        self.behind = 0
+
+    def take(self, batch: Sequence[StoredLetter], settled: int) -> list[StoredLetter]:
+        """Give those of a batch that are meant, in order, when so many are settled."""
+        taken: list[StoredLetter] = []
+        now = time.time()
+        limit = self._plan.choice.limit
+        for letter in batch:
+            room = limit is None or settled + len(taken) < limit
+            meant = self._is_meant(letter, now)
+            waits = self._grouped and letter.group_id in self._waiting
+            self.behind += meant and waits and room
+            if meant and room and not waits:
+                taken.append(letter)
+            else:
+                self._waiting.add(letter.group_id)
+        return taken
+
+    def _is_meant(self, letter: StoredLetter, now: float) -> bool:
+        agreed = self._plan.only is None or letter.message_id in self._plan.only
+        return (
+            agreed
+            and not self._plan.passes_over(letter)
+            and self._plan.choice.includes(Letter(letter), now)
+        )
+
+
+def say_rest(result: Result) -> None:
+    """Say on standard error what was left, and why."""
+    console = output.stderr()
+    if result.behind:
+        text = f"{result.behind} that are meant wait behind others of their FIFO group"
+        console.print(text, style="yellow")
+    if result.endless:
+        text = "letters keep coming: ended after twice as many as there were"
+        console.print(text, style="yellow")
+
+
+def preview(aws: composition.Aws, choice: Choice, fate: str) -> Seen:
+    """Show which letters are meant, and what would become of them.
+
+    Raises:
+        CliError: there is none, though ids were given.
+    """
+    seen = look(aws, choice)
+    console = output.stderr()
+    if seen.letters:
+        console.print(group_table(grouped(seen.letters), seen.now))
+    redacted = sum(letter.redacted for letter in seen.letters)
+    if redacted:
+        text = f"{redacted} have lost a secret, and most likely come back: send new commands"
+        console.print(text, style="yellow")
+    console.print(f"{len(seen.letters)} of {seen.looked_at} dead letters {fate}")
+    if choice.limit is None:
+        say_unseen(aws, seen)
+    require_named(choice, len(seen.letters))
+    return seen
+
+
+def require_named(choice: Choice, count: int) -> None:
+    """See that letters that were named are there.
+
+    Raises:
+        CliError: none of them is.
+    """
+    if choice.ids and not count:
+        advice = "`user-worker dlq list --each` has the ids of those that are"
+        raise CliError("no such dead letter", advice, ExitCode.NEGATIVE)
+
+
+def require_terminal(doing: str) -> None:
+    """See that there is somebody to ask.
+
+    Raises:
+        UsageError: there is not.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is here to agree to {doing}", "say --yes, or --dry-run to see")
+
+
+def is_fifo(url: str) -> bool:
+    """Say whether a queue keeps the order of groups."""
+    return url.endswith(FIFO_SUFFIX)
