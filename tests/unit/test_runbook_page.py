@@ -1,0 +1,69 @@
+"""docs/runbook.md has what an alarm leads to, and each part tells what to do and when to stop."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.templates import of_type
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "runbook.md").read_text()
+ALARMS = {
+    name: re.findall(r"#([\w-]+)", json.dumps(each["Properties"]["AlarmDescription"]))
+    for name, each in of_type("alarms", "AWS::CloudWatch::Alarm").items()
+}
+ANCHORS = {anchor for anchors in ALARMS.values() for anchor in anchors}
+PARTS = {
+    title.lower().replace(" ", "-"): text
+    for title, text in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+}
+
+
+def test_every_alarm_leads_to_its_part() -> None:
+    """The heading that its description names is there, and the list names the alarm for it."""
+    assert len(ALARMS) > 5
+    for name, anchors in ALARMS.items():
+        [anchor] = anchors
+        assert anchor in PARTS, anchor
+        assert re.search(rf"^\| .*`{name}`.* \| \[.*\]\(#{anchor}\) \|$", PAGE, re.MULTILINE), name
+
+
+def test_the_list_names_no_alarm_that_there_is_not() -> None:
+    """One that is taken away or renamed leaves no row behind."""
+    rows = re.findall(r"^\| (`\w+`.*) \| \[.*\]\(#.*\) \|$", PAGE, re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted(ALARMS)
+
+
+@pytest.mark.parametrize("anchor", sorted(ANCHORS))
+def test_an_alarms_part_says_what_it_means_how_to_look_what_to_do_and_when_to_stop(
+    anchor: str,
+) -> None:
+    """In this order, for somebody who was asleep a minute ago."""
+    told = re.findall(r"^\*\*(Means|Look|Do|Stop)\*\*", PARTS[anchor], re.MULTILINE)
+    assert told == ["Means", "Look", "Do", "Stop"]
+
+
+@pytest.mark.parametrize("anchor", sorted(PARTS.keys() - ANCHORS))
+def test_a_procedure_says_when_to_stop(anchor: str) -> None:
+    """Or what must not be done, where there is no end to it."""
+    assert re.search(r"\*\*(Stop|Do not)", PARTS[anchor]), anchor
+
+
+def test_every_procedure_that_was_promised_is_there() -> None:
+    """What an engineer on call looks for first, by these names."""
+    promised = {
+        "restore-the-table",
+        "rotate-keys",
+        "erase-a-person-and-prove-it",
+        "drain-a-queue",
+        "freeze-writes",
+        "a-poisoned-message",
+        "a-bad-deployment",
+        "a-lost-region",
+    }
+    assert promised <= PARTS.keys() - ANCHORS
