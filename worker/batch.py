@@ -31,12 +31,13 @@ from domain.ports import (
 from domain.reads import pending_address, reads_of
 from worker.draft import Draft
 from worker.messages import UNREADABLE as UNREADABLE_BODY
-from worker.messages import MalformedMessageError, MessageParser, UnknownTypeError, render_events
+from worker.messages import MalformedMessageError, UnknownTypeError, render_events
 from worker.retry import Draw, Failure
 from worker.rounds import Round, RoundRules, decide_round
 from worker.settlement import ReceivedMessage, Settlements
 from worker.settling import Settling
-from worker.work import Work
+from worker.telemetry.port import NOBODY, Witness
+from worker.work import Parser, Work
 
 logger = structlog.get_logger(__name__)
 
@@ -80,11 +81,14 @@ class BatchPolicy:
 class BatchHandler:
     """Handles batches; one serves all threads of a process."""
 
-    def __init__(self, ports: Ports, parser: MessageParser, policy: BatchPolicy) -> None:
-        """Take the ports, the parser and the policy."""
+    def __init__(
+        self, ports: Ports, parser: Parser, policy: BatchPolicy, witness: Witness = NOBODY
+    ) -> None:
+        """Take the ports, the parser, the policy, and who is told what becomes of messages."""
         self._ports = ports
         self._parser = parser
         self._policy = policy
+        self._witness = witness
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
         """Handle the messages of one task; give one settlement each, in their order.
@@ -94,7 +98,8 @@ class BatchHandler:
         """
         if not messages:
             return self._probe()
-        return _Batch(messages, self._ports, self._parser, self._policy).run()
+        settling = Settling(messages, self._policy.max_receives, self._policy.draw, self._witness)
+        return _Batch(messages, self._ports, self._parser, self._policy, settling).run()
 
     def _probe(self) -> Settlements:
         """Read and delete what is not there: as throttled as a command, and no trace of it."""
@@ -114,14 +119,15 @@ class _Batch:
         self,
         messages: Sequence[ReceivedMessage],
         ports: Ports,
-        parser: MessageParser,
+        parser: Parser,
         policy: BatchPolicy,
+        settling: Settling,
     ) -> None:
         self._messages = messages
         self._ports = ports
         self._parser = parser
         self._policy = policy
-        self._settling = Settling(messages, policy.max_receives, policy.draw)
+        self._settling = settling
         self._pending: list[Work] = []
         self._twins: list[tuple[Work, Work]] = []
         self._unpublished: list[tuple[Pointer, list[Outcome]]] = []

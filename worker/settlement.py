@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TypeAlias, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
 
 
 class ReceivedMessage(TypedDict):
@@ -23,6 +23,8 @@ class ReceivedMessage(TypedDict):
     """MessageGroupId; on a FIFO queue, messages of one group apply in order."""
     fifo: bool
     """Whether the queue is FIFO (a group id alone does not say: fair queues have one too)."""
+    trace: NotRequired[str]
+    """The `traceparent` of the receive, where that is traced."""
 
 
 @dataclass(frozen=True, slots=True)

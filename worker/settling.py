@@ -12,6 +12,7 @@ from domain.ports import Outcome
 from worker.messages import redact
 from worker.retry import Draw, Failure, settle
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from worker.telemetry.port import NOBODY, Witness
 from worker.work import Work
 
 logger = structlog.get_logger(__name__)
@@ -23,8 +24,15 @@ OTHER_FIRST = Failure("Twin", "another message with this id came first, and coul
 class Settling:
     """The settlements of a batch as they come in; the first one of a message stands."""
 
-    def __init__(self, messages: Sequence[ReceivedMessage], max_receives: int, draw: Draw) -> None:
-        """Start with nothing settled."""
+    def __init__(
+        self,
+        messages: Sequence[ReceivedMessage],
+        max_receives: int,
+        draw: Draw,
+        witness: Witness = NOBODY,
+    ) -> None:
+        """Start with nothing settled; the witness is told of each end."""
+        self._witness = witness
         self._messages = messages
         self._max_receives = max_receives
         self._draw = draw
@@ -81,9 +89,11 @@ class Settling:
         """A message could not be understood: dead, or later where that may change."""
         message = self._messages[index]
         settlement = self._settle(index, failure)
+        outcome = "dead" if isinstance(settlement, Dead) else "later"
+        self._witness.not_understood(outcome, failure.code)
         logger.warning(
             "message_not_understood",
-            outcome="dead" if isinstance(settlement, Dead) else "later",
+            outcome=outcome,
             code=failure.code,
             detail=failure.detail,
             message_id=message["message_id"],
@@ -143,12 +153,14 @@ class Settling:
         outcome = "dead" if isinstance(settlement, Dead) else "later"
         self._tell(work, outcome, code=failure.code, detail=failure.detail, delay=delay)
 
-    def _tell(self, work: Work, outcome: str, **fields: object) -> None:
+    def _tell(self, work: Work, outcome: str, *, code: str | None = None, **fields: object) -> None:
+        seconds = time.perf_counter() - self._started
+        self._witness.settled(work, outcome, code, seconds)
         work.log.info(
             "command",
             outcome=outcome,
             type=work.envelope.type,
             receives=work.message["receives"],
-            duration_ms=round((time.perf_counter() - self._started) * 1000, 1),
-            **{name: value for name, value in fields.items() if value is not None},
+            duration_ms=round(seconds * 1000, 1),
+            **{k: v for k, v in {"code": code, **fields}.items() if v is not None},
         )

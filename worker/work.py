@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -11,6 +12,23 @@ from domain.ports import CommandKey
 from worker.settlement import ReceivedMessage
 
 logger = structlog.get_logger("worker.command")
+
+
+class Parser(Protocol):
+    """What reads commands: `worker.messages.MessageParser`."""
+
+    def parse(self, message: ReceivedMessage) -> CommandEnvelope:
+        """Read a command.
+
+        Raises:
+            MalformedMessageError: it is none.
+            UnknownTypeError: it is one of a later version, perhaps.
+        """
+        ...
+
+    def redact(self, body: str) -> str | None:
+        """Give a body without its secrets; `None` when there is nothing secret in it."""
+        ...
 
 
 @dataclass(eq=False, slots=True)

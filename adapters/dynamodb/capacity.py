@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WRITE_UNIT: Final = 1024
 """Bytes that one write unit takes; an item costs whole ones."""
+READ_UNIT: Final = 4096
+"""Bytes that one unit of consistent reading gives."""
 TRANSACTION_FACTOR: Final = 2
 """In a transaction each item is written twice: prepared, then committed."""
 MAX_ITEM_BYTES: Final = 400 * 1024
@@ -50,6 +52,11 @@ def _value_size(value: AttributeValueTypeDef) -> int:
 def write_units(size: int) -> int:
     """Give the write units of putting or deleting an item of `size` bytes, or a GSI's entry."""
     return max(1, math.ceil(size / WRITE_UNIT))
+
+
+def read_units(size: int) -> int:
+    """Give the read units of reading `size` bytes consistently; what is absent costs one too."""
+    return max(1, math.ceil(size / READ_UNIT))
 
 
 def transaction_units(sizes: Iterable[int]) -> int:

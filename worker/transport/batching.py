@@ -86,17 +86,21 @@ def _unit(message: RawMessage, *, fifo: bool) -> str:
 
 def as_task_argument(batch: Batch, *, fifo: bool) -> Messages:
     """Render a batch for the task, without receipts."""
-    return Messages(
-        ReceivedMessage(
-            message_id=message.message_id,
-            body=message.body,
-            receives=message.receives,
-            sent_at=message.sent_at,
-            group_id=message.group_id,
-            fifo=fifo,
-        )
-        for message in batch.messages
+    return Messages(_received(message, fifo=fifo) for message in batch.messages)
+
+
+def _received(message: RawMessage, *, fifo: bool) -> ReceivedMessage:
+    received = ReceivedMessage(
+        message_id=message.message_id,
+        body=message.body,
+        receives=message.receives,
+        sent_at=message.sent_at,
+        group_id=message.group_id,
+        fifo=fifo,
     )
+    if message.trace is not None:
+        received["trace"] = message.trace
+    return received
 
 
 def return_delay(batch: Batch) -> int:

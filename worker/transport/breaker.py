@@ -88,6 +88,15 @@ class Breaker:
         return "the topic is away" if self._paced else None
 
     @property
+    def state(self) -> int:
+        """Say as a number how much is received: 0 all, 1 slowed, 2 on trial, 3 nothing."""
+        if self._messages == 0:
+            return 3
+        if self._messages < MAX_BATCH:
+            return 2
+        return int(self._paced)
+
+    @property
     def _paced(self) -> bool:
         return self._topic_failures > TOLERATED
 

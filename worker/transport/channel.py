@@ -135,7 +135,7 @@ class Channel(StdChannel):
             receivers=self._options.receivers,
             batch_size=self._options.batch_size,
         )
-        self._intakes[queue] = intake
+        self._intakes[queue] = self._options.watched(intake)
         order = self._options.queue_order
         self._intakes = dict(
             sorted(self._intakes.items(), key=lambda item: order.get(item[0], len(order)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.utils.imports import symbol_by_name
 
 from worker.transport.port import CommandQueue, CommandQueueFactory
+
+if TYPE_CHECKING:
+    from worker.transport.intake import Intake
 
 WAIT_SECONDS = 5
 """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays
@@ -38,6 +41,8 @@ class Options:
     """Messages that one task may carry: of several receives, when the buffer holds them."""
     queues: tuple[str, ...] = ()
     """Names of the queues, the more urgent first."""
+    watch: Callable[[Intake], None] | str | None = None
+    """Is told of what serves each queue; a callable, or its dotted name."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Options:
@@ -53,6 +58,13 @@ class Options:
     def queue_order(self) -> dict[str, int]:
         """The place of each queue, the most urgent first."""
         return {name: place for place, name in enumerate(self.queues)}
+
+    def watched(self, intake: Intake) -> Intake:
+        """Tell the watcher, if there is one, of what serves a queue; give it back."""
+        if self.watch is not None:
+            watch: Any = symbol_by_name(self.watch)
+            watch(intake)
+        return intake
 
     def queue(self, name: str) -> CommandQueue:
         """Make the `CommandQueue` of a name."""

@@ -48,6 +48,11 @@ class RawMessage(Protocol):
         """MessageGroupId."""
         ...
 
+    @property
+    def trace(self) -> str | None:
+        """The `traceparent` of the receive that brought it, where that is traced."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:

@@ -66,6 +66,11 @@ class Settler:
         """Make messages that no task has seen visible at once; whole FIFO groups only."""
         self.post(partial(self._in_flight.release, frozenset(receipts), monotonic()))
 
+    @property
+    def in_hand(self) -> int:
+        """How many messages are received and not settled yet, as it looks now."""
+        return len(self._in_flight)
+
     def still_held(self, receipts: Iterable[str]) -> bool:
         """Say whether all are ours still, as far as the last renewal knows."""
         return self._in_flight.lost.isdisjoint(receipts)

@@ -22,6 +22,7 @@ class Raw:
     body: str = "{}"
     sent_at: float = 0.0
     received_at: float = 0.0
+    trace: str | None = None
 
     @property
     def message_id(self) -> str:

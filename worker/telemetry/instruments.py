@@ -1,0 +1,207 @@
+"""Every metric: its name, unit, labels and buckets.
+
+Names, units and labels of `db.*` and `messaging.*` are those of OpenTelemetry's semantic
+conventions 1.44.0; the others are this worker's own. Labels have few values: types of commands and
+events, outcomes, codes, operations, queues. None is of a user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+_UNITS: Final = {"s": "seconds"}
+
+
+class Kind(Enum):
+    """How a metric's values add up."""
+
+    COUNTER = auto()
+    HISTOGRAM = auto()
+    GAUGE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One metric."""
+
+    name: str
+    kind: Kind
+    unit: str
+    """In UCUM: `s`, or what is counted, in braces."""
+    description: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def prometheus_name(self) -> str:
+        """The name in Prometheus, but for `_total` of a counter and a histogram's endings.
+
+        By the rules that collectors translate by, so that both ways lead to the same name.
+        """
+        unit = _UNITS.get(self.unit)
+        return self.name.replace(".", "_") + (f"_{unit}" if unit else "")
+
+    @property
+    def prometheus_names(self) -> frozenset[str]:
+        """All names under which Prometheus keeps its samples."""
+        endings = {
+            Kind.COUNTER: ("_total",),
+            Kind.HISTOGRAM: ("_bucket", "_count", "_sum"),
+            Kind.GAUGE: ("",),
+        }
+        return frozenset(self.prometheus_name + ending for ending in endings[self.kind])
+
+
+CALL_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+"""A call to AWS takes 5 to 20 ms, and ends after 10 s."""
+HANDLING_SECONDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+CRITICAL_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600)
+"""From one fast batch to what has waited for several redeliveries."""
+BATCH_MESSAGES: Final = (1, 2, 5, 10, 15, 20, 30)
+
+COMMANDS: Final = Instrument(
+    "user_worker.commands",
+    Kind.COUNTER,
+    "{command}",
+    "Deliveries of commands by how they ended",
+    ("command", "outcome", "code"),
+)
+HANDLING_TIME: Final = Instrument(
+    "user_worker.command.handling_time",
+    Kind.HISTOGRAM,
+    "s",
+    "From the start of its batch until a command was settled",
+    ("command", "outcome"),
+    HANDLING_SECONDS,
+)
+CRITICAL_TIME: Final = Instrument(
+    "user_worker.command.critical_time",
+    Kind.HISTOGRAM,
+    "s",
+    "From a command's SentTimestamp until its events were published",
+    ("command",),
+    CRITICAL_SECONDS,
+)
+BATCH_SIZE: Final = Instrument(
+    "user_worker.batch.size",
+    Kind.HISTOGRAM,
+    "{message}",
+    "Messages a batch",
+    (),
+    BATCH_MESSAGES,
+)
+REDELIVERIES: Final = Instrument(
+    "user_worker.redeliveries",
+    Kind.COUNTER,
+    "{message}",
+    "Messages handled that were received before",
+)
+RECEIVED: Final = Instrument(
+    "messaging.client.consumed.messages",
+    Kind.COUNTER,
+    "{message}",
+    "Messages received",
+    ("messaging.system", "messaging.operation.name", "messaging.destination.name"),
+)
+DEAD_LETTERS: Final = Instrument(
+    "user_worker.dead_letters",
+    Kind.COUNTER,
+    "{message}",
+    "Messages that are in the dead-letter queue, by error_code",
+    ("code",),
+)
+EVENTS: Final = Instrument(
+    "user_worker.events",
+    Kind.COUNTER,
+    "{event}",
+    "Events given to the topic; what failed stays in the outbox",
+    ("event", "result"),
+)
+STORE_CALLS: Final = Instrument(
+    "db.client.operation.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Calls to DynamoDB, tries included",
+    ("db.system.name", "db.operation.name", "error.type"),
+    CALL_SECONDS,
+)
+MESSAGING_CALLS: Final = Instrument(
+    "messaging.client.operation.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Calls to SQS and SNS, tries included; long polls too",
+    ("messaging.system", "messaging.operation.name", "error.type"),
+    CALL_SECONDS,
+)
+FAILED_TRIES: Final = Instrument(
+    "user_worker.aws.failed_tries",
+    Kind.COUNTER,
+    "{try}",
+    "Tries of calls to AWS that failed, though another may have succeeded",
+    ("service", "operation", "error.type"),
+)
+THROTTLES: Final = Instrument(
+    "user_worker.aws.throttles",
+    Kind.COUNTER,
+    "{try}",
+    "Tries of calls to AWS that were throttled",
+    ("service", "operation"),
+)
+CAPACITY: Final = Instrument(
+    "user_worker.dynamodb.consumed_capacity",
+    Kind.COUNTER,
+    "{unit}",
+    "Units of the table by formula, from the sizes of items; the index's are left out",
+    ("operation", "unit"),
+)
+OUTBOX_OVERDUE: Final = Instrument(
+    "user_worker.outbox.overdue",
+    Kind.GAUGE,
+    "{pointer}",
+    "Pointers that the relay's last look at each shard found: older than the relay's age",
+)
+OUTBOX_AGE: Final = Instrument(
+    "user_worker.outbox.age",
+    Kind.GAUGE,
+    "s",
+    "Age of the oldest pointer that those looks found; 0 without one",
+)
+OUTBOX_UNREADABLE: Final = Instrument(
+    "user_worker.outbox.unreadable",
+    Kind.GAUGE,
+    "{pointer}",
+    "Pointers that those looks could not read",
+)
+PARKED: Final = Instrument(
+    "user_worker.outbox.parked",
+    Kind.COUNTER,
+    "{pointer}",
+    "Pointers set apart for a person",
+)
+BREAKER: Final = Instrument(
+    "user_worker.breaker.state",
+    Kind.GAUGE,
+    "1",
+    "0 closed, 1 slowed since the topic is away, 2 half-open, 3 open since the store is away",
+    ("queue",),
+)
+BUFFERED: Final = Instrument(
+    "user_worker.batches.buffered",
+    Kind.GAUGE,
+    "{batch}",
+    "Batches received that wait for a free child or thread",
+    ("queue",),
+)
+IN_FLIGHT: Final = Instrument(
+    "user_worker.messages.in_flight",
+    Kind.GAUGE,
+    "{message}",
+    "Messages in hand: received and not yet settled",
+    ("queue",),
+)
+
+CATALOGUE: Final = tuple(each for each in list(globals().values()) if isinstance(each, Instrument))
+"""All of them."""

@@ -1,0 +1,96 @@
+"""What telemetry is asked to watch; asked of nobody, it watches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from worker.work import Parser, Work
+
+if TYPE_CHECKING:
+    from worker.batch import Ports
+    from worker.settlement import ReceivedMessage, Settlements
+    from worker.telemetry.calls import Calls
+    from worker.telemetry.instruments import Instrument
+    from worker.transport.intake import Intake
+    from worker.transport.port import CommandQueue
+
+
+class Witness:
+    """Is told what becomes of each message of a batch, in the thread that handles it. Does nothing.
+
+    What is told holds no personal data, but for the `Work` itself: take its type, no more.
+    """
+
+    def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
+        """Take in that a command ended, so many seconds after its batch began."""
+
+    def not_understood(self, outcome: str, code: str) -> None:
+        """Take in that a message could not be read: `dead`, or `later`."""
+
+
+NOBODY = Witness()
+
+
+class Batches(Protocol):
+    """What handles batches: `worker.batch.BatchHandler`."""
+
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+        """Give one settlement a message, in their order."""
+        ...
+
+
+class Telemetry:
+    """Watches nothing: what is given comes back as it is. The base of what does watch."""
+
+    @property
+    def witness(self) -> Witness:
+        """Who is told what becomes of messages."""
+        return NOBODY
+
+    @property
+    def calls(self) -> Calls | None:
+        """Who is told of calls to AWS, if anybody."""
+        return None
+
+    def batches(self, handler: Batches) -> Batches:
+        """Give what handles batches, watched."""
+        return handler
+
+    def parser(self, parser: Parser) -> Parser:
+        """Give what reads commands, watched: it may continue the producer's trace."""
+        return parser
+
+    def ports(self, ports: Ports) -> Ports:
+        """Give what batches and the relay work with, watched."""
+        return ports
+
+    def queue(self, name: str, queue: CommandQueue) -> CommandQueue:  # noqa: ARG002 - to be used
+        """Give a command queue, watched."""
+        return queue
+
+    def intake(self, intake: Intake) -> None:
+        """Watch what serves a queue, for as long as the process lives."""
+
+    def stop(self) -> None:
+        """Send what is left, in bounded time, and nothing after it."""
+
+
+Reading: TypeAlias = tuple[float, tuple[str, ...]]
+"""A gauge's value, with those of its labels."""
+
+
+class Meter(Protocol):
+    """Takes measurements. Any thread may call any method; none waits for the network."""
+
+    def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
+        """Add to a counter or record in a histogram; the labels' values in their order."""
+        ...
+
+    def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
+        """Read a gauge whenever its value is asked for."""
+        ...
+
+    def stop(self) -> None:
+        """Send what is left."""
+        ...
