@@ -196,6 +196,8 @@ def test_a_subscriber_may_do_what_it_does(world: World) -> None:
         assert listener.answer(sent, timeout=30).kind == "accepted"
         assert book.stdout is not None
         assert "@example.com" in book.stdout.readline()
+        deleted = Use("sqs:DeleteMessage", f"arn:aws:sqs:REGION:ACCOUNT:{BOOK}")
+        eventually(lambda: deleted in subscriber.uses, 30, "the end of a message")
     check(
         Policy.of("subscriber", SUBSCRIBER=BOOK),
         lambda: subscriber.uses,
