@@ -6,6 +6,7 @@ whose text names the operation, the queue and the service's code, and nothing of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,7 +17,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
 from adapters.aws import FIFO_SUFFIX, error_code
-from adapters.dead_letters import REASON, Letter, in_parts, outgrown_by_reason, render_letter
+from adapters.dead_letters import (
+    REASON,
+    REDRIVES,
+    Letter,
+    in_parts,
+    outgrown_by_reason,
+    render_letter,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
 LONGEST_WAIT = 20  # seconds of a long poll
 ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
+_COUNT = re.compile(r"[0-9]{1,4}")
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
 
@@ -48,6 +57,8 @@ class SqsMessage:
     group_id: str | None
     trace: str | None = field(default=None, kw_only=True)
     """The `traceparent` of the receive, where that is traced."""
+    redrives: int = 0
+    """How often it was a dead letter before."""
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -117,6 +128,7 @@ class SqsCommandQueue:
             WaitTimeSeconds=wait_seconds,
             **visibility,
             MessageSystemAttributeNames=ATTRIBUTES,
+            MessageAttributeNames=[REDRIVES],
         )
         now = time()
         return [
@@ -137,7 +149,10 @@ class SqsCommandQueue:
     def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
         """Send messages to the dead-letter queue with the reason; give the receipts that failed."""
         fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
-        entries = {letter.message.receipt: render_letter(letter, fifo=fifo) for letter in letters}
+        entries = {
+            letter.message.receipt: render_letter(letter, self._name, fifo=fifo)
+            for letter in letters
+        }
         failures: dict[str, str] = {}
         for receipt in [key for key, entry in entries.items() if outgrown_by_reason(entry)]:
             failures.update(self._bury_big(receipt, entries.pop(receipt)))
@@ -217,7 +232,14 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         sent_at=int(attributes.get("SentTimestamp", now * 1000)) / 1000,
         received_at=now,
         group_id=attributes.get("MessageGroupId"),
+        redrives=redrives(row.get("MessageAttributes")),
     )
+
+
+def redrives(attributes: Mapping[str, Any] | None) -> int:
+    """Read how often a message was redriven; 0 for what is no number, as anyone may write it."""
+    text = str(((attributes or {}).get(REDRIVES) or {}).get("StringValue", ""))
+    return int(text) if _COUNT.fullmatch(text) else 0
 
 
 def _failures(
