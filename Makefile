@@ -85,6 +85,10 @@ docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken
 	@$(SITE) build --quiet --strict --config-file build/docs/mkdocs.yml
 	@echo build/site/index.html
 
+.PHONY: contracts-html
+contracts-html: $(INSTALLED) ## Check the AsyncAPI document, and write it as a page, build/contracts/index.html; needs Node
+	@cd contracts/node && npm ci --silent --no-audit --no-fund && npm run --silent html
+
 .PHONY: docs-serve
 docs-serve: docs ## Show the site at http://127.0.0.1:8000; `make docs` elsewhere renews it
 	@$(SITE) serve --dev-addr 127.0.0.1:8000 --config-file build/docs/mkdocs.yml $(ARGS)

@@ -32,6 +32,7 @@ PLACES: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples.md",
+    "contracts/README.md": "contracts.md",
 }
 """Where on the site a page lies whose place does not follow from its path."""
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,}).*?^\1\2`*~*[ \t]*$", re.MULTILINE | re.DOTALL)
