@@ -16,6 +16,7 @@ from worker import (
     logs,
 )
 from worker.cli.errors import UsageError
+from worker.health.step import HealthStep
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
 from worker.startup import chosen_queues, refuse, will_last
@@ -32,7 +33,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("user-worker", include=["worker.tasks"])
     app.conf.update(_configuration(settings))
     steps: Any = app.steps
-    steps["worker"].add(PoolWatch)
+    steps["worker"].update({HealthStep, PoolWatch})
     return app
 
 

@@ -121,8 +121,10 @@ def build_ports(settings: Settings) -> Ports:
     )
 
 
-def provision_for_development(settings: Settings) -> None:
+def provision_for_development(settings: Settings) -> bool:
     """Make table, queues and topic where the settings ask for it, on an emulator only.
+
+    Gives whether it did: then what was there is as it has to be.
 
     Nobody wants a table in a real account because a worker was started: as soon as one of the
     services is Amazon's, nothing is made. `user-worker provision` is for that.
@@ -131,13 +133,15 @@ def provision_for_development(settings: Settings) -> None:
         NotReadyError: they cannot be made; the message is one line for a person.
     """
     if not settings.create_resources:
-        return
+        return False
     try:
         clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
-        if not any(_is_amazons(client.meta.endpoint_url) for client in clients):
-            provision(resources(settings), *clients)
+        if any(_is_amazons(client.meta.endpoint_url) for client in clients):
+            return False
+        provision(resources(settings), *clients)
     except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
         raise NotReadyError(str(error)) from error
+    return True
 
 
 def _is_amazons(endpoint_url: str) -> bool:

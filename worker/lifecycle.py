@@ -12,6 +12,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 
 from worker import logs
 from worker.cli.errors import memory_needs_one_process
+from worker.health import step as health
 from worker.settings import load_settings
 from worker.startup import refuse
 
@@ -35,21 +36,28 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
 
 @worker_init.connect
 def prepare(sender: Any, **_: Any) -> None:
-    """Make what development needs, and refuse a pool that cannot share what is in memory."""
+    """Make what development needs, or wait for what is there elsewhere; start the heart before.
+
+    Refuse a pool that cannot share what is in memory.
+    """
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+    from worker.health.start import require_resources  # noqa: PLC0415 - as above
 
     settings = load_settings()
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
         refuse(memory_needs_one_process())
+    vitals = health.begin(sender, settings)
     try:
-        bootstrap.provision_for_development(settings)
+        made = bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:
         refuse(error)
+    if not made:  # else they were compared with what is needed
+        require_resources(settings, vitals)
 
 
 @worker_ready.connect
-def start_relay(**_: Any) -> None:
+def start_relay(sender: Any = None, **_: Any) -> None:
     """Start the relay, in the parent process: one a worker, however many children it has.
 
     Where it cannot be made now, for want of credentials perhaps, it is tried again: Celery would
@@ -61,13 +69,16 @@ def start_relay(**_: Any) -> None:
         worker = bootstrap.worker()
     except Exception:
         logger.exception("relay_not_started")
-        again = Timer(RELAY_RETRY, start_relay)
+        again = Timer(RELAY_RETRY, start_relay, kwargs={"sender": sender})
         again.daemon = True
         again.start()
         return
     worker.relay.start()
     # Connected here, so that a worker that never was ready has nothing to stop.
     worker_shutdown.connect(lambda **_: worker.relay.stop(), weak=False, dispatch_uid="relay")
+    if vitals := health.vitals_of(getattr(sender, "controller", None)):
+        vitals.watch(lambda: worker.relay)
+        vitals.ready()
     logger.info(
         "worker_ready", queues=worker.settings.queues, repository=worker.settings.repository
     )

@@ -21,6 +21,7 @@ A_TOPIC = (
     "1 to 250 letters, digits, - or _, and .fifo after them for a FIFO topic; "
     "or such a name in an ARN, arn:aws:sns:REGION:ACCOUNT:NAME"
 )
+AN_ADDRESS = "an address or name of this machine, such as 127.0.0.1, 0.0.0.0 or ::"
 NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
 """What else begins like a setting: that of the command line, and those of the tests."""
 
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
     """Seconds after which an outbox pointer is taken to be left behind."""
     registration_grace: float = Field(default=60.0, ge=0, le=900)
     """Seconds after sending during which an unknown user may still be on its way."""
+    health_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Where probes are answered over HTTP; nowhere if not given."""
+    health_host: str = Field(
+        default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]{1,253}$", description=AN_ADDRESS
+    )
     create_resources: bool = None  # type: ignore[assignment]  # filled in below from `env`
     log_format: Literal["console", "json"] = None  # type: ignore[assignment]  # as above
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

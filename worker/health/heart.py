@@ -62,7 +62,7 @@ class Heart:
             file.write(self._report())
         except OSError as error:
             if not self._failing:  # one line an episode
-                logger.error("heartbeat_unwritten", reason=error.strerror)
+                logger.warning("heartbeat_unwritten", reason=error.strerror)
             self._failing = True
         else:
             self._failing = False

@@ -17,6 +17,8 @@ from adapters.memory import MemoryUserRepository
 from tests.builders import message
 from worker import bootstrap, lifecycle
 from worker.cli.errors import ExitCode
+from worker.health import start, step
+from worker.health.vitals import Vitals
 from worker.settings import Settings
 from worker.settlement import Later, Settlements
 
@@ -119,6 +121,8 @@ def test_memory_needs_a_pool_of_one_process(
     """Each child would have users of its own; it is said as by `user-worker run`."""
     monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
     monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
+    monkeypatch.setattr(step, "begin", lambda *_: Vitals())
+    monkeypatch.setattr(start, "require_resources", lambda *_: None)
     worker = SimpleNamespace(pool_cls=pool)
     if fits:
         lifecycle.prepare(worker)

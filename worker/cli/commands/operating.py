@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from worker.cli.commands.base import EXIT_CODES, Json, app
 
 
@@ -18,6 +22,30 @@ def status(as_json: Json = False) -> int:
     from worker.cli.status import show_status
 
     return show_status(as_json=as_json)
+
+
+@app.command(
+    epilog="[bold]Exit codes:[/bold] 0 all workers here are well; 1 one is not, or there is none."
+)
+def health(
+    live: Annotated[
+        bool, typer.Option("--live/--ready", help="Whether to ask for life alone.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Ask the workers on this machine how they are; for probes.
+
+    A worker that is not live has to be restarted. One that is not ready waits
+    for AWS, and a restart would not help. Reads a file and calls nothing.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker health          whether commands get done
+      user-worker health --live   for a container's health check
+    """
+    from worker.cli.health import show_health
+
+    return show_health(live_only=live, as_json=as_json)
 
 
 @app.command(epilog="[bold]Exit codes:[/bold] 0 it works, warnings or not; 3 something fails.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,12 +16,17 @@ from adapters.subscription import RETENTION
 from domain.ports import StoreUnavailableError
 from worker.bootstrap import resources
 from worker.cli.composition import Aws
-from worker.cli.doctor.finding import Finding, fail, ok, trouble, warn
+from worker.cli.doctor.finding import Finding, Level, fail, ok, trouble, warn
 from worker.cli.errors import CliError
 from worker.cli.tail import PREFIX as TAIL
+from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import DescribeTableOutputTypeDef
+    from mypy_boto3_dynamodb.type_defs import (
+        DescribeTableOutputTypeDef,
+        TableDescriptionTypeDef,
+        TimeToLiveDescriptionTypeDef,
+    )
 
 T = TypeVar("T")
 Checks = Generator[Finding, None, T | None]
@@ -53,11 +58,11 @@ def queues(aws: Aws) -> Iterator[Finding]:
     arn = None
     if stored is not None:
         arn = stored["QueueArn"]
-        yield _queue(aws, dead, stored, None)
+        yield queue_verdict(aws.settings, dead, stored, None)
     for name in aws.settings.queues:
         stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
         if stored is not None:
-            yield _queue(aws, name, stored, arn)
+            yield queue_verdict(aws.settings, name, stored, arn)
 
 
 def attributes(aws: Aws, name: str) -> dict[str, str]:
@@ -66,10 +71,13 @@ def attributes(aws: Aws, name: str) -> dict[str, str]:
     return dict(answer["Attributes"].items())
 
 
-def _queue(aws: Aws, name: str, stored: dict[str, str], dead_arn: str | None) -> Finding:
+def queue_verdict(
+    settings: Settings, name: str, stored: Mapping[str, str], dead_arn: str | None
+) -> Finding:
+    """Compare a queue's attributes with what `provision` would give it."""
     check = f"queue {name}"
-    is_dead = name == aws.settings.dead_letter_queue
-    wanted = queue_attributes(resources(aws.settings), name, None if is_dead else dead_arn or "")
+    is_dead = name == settings.dead_letter_queue
+    wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
     different = queue_differences(stored, wanted)
     if different:
         says = "; ".join(f"its {each} is not that of {_SETTINGS[each]}" for each in different)
@@ -100,20 +108,27 @@ def table(aws: Aws) -> Iterator[Finding]:
     found = yield from look(check, lambda: _described(aws))
     if found is None:
         return
-    different = table_differences(found["Table"])
-    if different:
-        says = f"made for something else, or by an older version: another {', '.join(different)}"
-        yield fail(
-            check, says, "delete it and provision again, or name another in USER_WORKER_TABLE"
-        )
+    verdict = table_verdict(name, found["Table"])
+    yield verdict
+    if verdict.level is Level.FAIL:
         return
-    yield ok(check, f"{found['Table'].get('TableStatus')}, keys and index as needed")
     yield from _expiry(aws, check)
     if aws.settings.env == "prod":
         yield from _protection(
             aws, check, protected=found["Table"].get("DeletionProtectionEnabled")
         )
     yield from _outbox(aws)
+
+
+def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
+    """Compare a table's keys and index with what `provision` would make."""
+    check = f"table {name}"
+    different = table_differences(description)
+    if different:
+        says = f"made for something else, or by an older version: another {', '.join(different)}"
+        advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
+        return fail(check, says, advice)
+    return ok(check, f"{description.get('TableStatus')}, keys and index as needed")
 
 
 def _described(aws: Aws) -> DescribeTableOutputTypeDef:
@@ -125,7 +140,13 @@ def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
     answer = yield from look(
         check, lambda: aws.dynamodb.describe_time_to_live(TableName=aws.settings.table)
     )
-    if answer is not None and expires_by(answer["TimeToLiveDescription"]) != TTL_ATTRIBUTE:
+    if answer is not None:
+        yield from expiry_verdict(check, answer["TimeToLiveDescription"])
+
+
+def expiry_verdict(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
+    """Say so where a table's items stay for ever."""
+    if expires_by(description) != TTL_ATTRIBUTE:
         says = f"its items do not expire by {TTL_ATTRIBUTE}"
         yield warn(check, says, "turn time to live on, or the table grows for ever")
 

@@ -1,0 +1,128 @@
+"""What a worker looks at before it starts: queues, table and topic, as they are in AWS.
+
+What would make it break a promise ends it: a missing resource, a table with other keys, a command
+queue that gives up no message. What is merely otherwise than the settings say is a warning, or
+a changed attribute would keep all workers down that are started after. `user-worker doctor` judges
+by the same rules, and is stricter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from worker.cli.composition import Aws
+from worker.cli.doctor.finding import Finding, Level, warn
+from worker.cli.doctor.resources import attributes, expiry_verdict, queue_verdict, table_verdict
+from worker.cli.errors import CliError, missing
+from worker.cli.explaining import is_denial, is_refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+
+T = TypeVar("T")
+
+FATAL: Final = ("primary key", "type of a key")
+"""What a table has to have; another index or billing mode can be mended under running workers."""
+NOT_LOOKED_AT: Final = "could not be looked at"
+
+
+def check(aws: Aws) -> list[Finding]:
+    """Look at all that the worker needs; give what is otherwise than the settings say.
+
+    Raises:
+        CliError: the worker cannot keep its promises with what is there.
+        ClientError, BotoCoreError: SQS or DynamoDB did not say. What SNS does not say is a
+            finding: events wait in the outbox, and commands can be done meanwhile.
+    """
+    findings = [*_queues(aws), *_topic(aws)]
+    if aws.settings.repository == "dynamodb":
+        findings += _table(aws)
+    return [finding for finding in findings if finding.level is not Level.OK]
+
+
+def _queues(aws: Aws) -> Iterator[Finding]:
+    dead = aws.settings.dead_letter_queue
+    stored = _allowed(lambda: attributes(aws, dead))
+    if stored is None:
+        yield _denied(f"queue {dead}", "sqs:GetQueueAttributes")
+        return
+    yield from _mild(queue_verdict(aws.settings, dead, stored, None))
+    for name in aws.settings.queues:
+        yield from _command_queue(aws, name, stored["QueueArn"])
+
+
+def _command_queue(aws: Aws, name: str, dead_arn: str) -> Iterator[Finding]:
+    stored = _allowed(lambda: attributes(aws, name))
+    if stored is None:
+        yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
+        return
+    _require_redrive(name, stored)
+    yield from _mild(queue_verdict(aws.settings, name, stored, dead_arn))
+
+
+def _require_redrive(name: str, stored: Mapping[str, str]) -> None:
+    if not stored.get("RedrivePolicy"):
+        raise CliError(
+            f"queue {name} has no redrive policy: a message that kills workers would never end",
+            "give it one, with the dead-letter queue of the settings",
+        )
+
+
+def _mild(finding: Finding) -> Iterator[Finding]:
+    """Make a warning of what the worker can live with; how many wait is nothing to warn of."""
+    if finding.level is Level.FAIL:
+        yield replace(finding, level=Level.WARN)
+
+
+def _table(aws: Aws) -> Iterator[Finding]:
+    name = aws.settings.table
+    found = _allowed(lambda: _described(aws, name))
+    if found is None:
+        yield _denied(f"table {name}", "dynamodb:DescribeTable")
+        return
+    verdict = table_verdict(name, found)
+    if verdict.level is Level.FAIL and any(each in verdict.says for each in FATAL):
+        raise CliError(f"{verdict.check}: {verdict.says}", verdict.advice)
+    yield from _mild(verdict)
+    expiry = _allowed(lambda: aws.dynamodb.describe_time_to_live(TableName=name))
+    if expiry is None:
+        yield _denied(verdict.check, "dynamodb:DescribeTimeToLive")
+    else:
+        yield from expiry_verdict(verdict.check, expiry["TimeToLiveDescription"])
+
+
+def _described(aws: Aws, name: str) -> TableDescriptionTypeDef:
+    try:
+        return aws.dynamodb.describe_table(TableName=name)["Table"]
+    except aws.dynamodb.exceptions.ResourceNotFoundException as error:
+        raise missing(f"table {name}", "USER_WORKER_TABLE") from error
+
+
+def _topic(aws: Aws) -> Iterator[Finding]:
+    """Look at the topic; whether it is FIFO is in its name."""
+    check = f"topic {aws.settings.events_topic}"
+    try:
+        if _allowed(lambda: aws.topic_arn) is None:
+            yield _denied(check, "sns:GetTopicAttributes")
+    except (ClientError, BotoCoreError) as error:
+        if is_refusal(error):
+            raise
+        yield warn(check, f"{NOT_LOOKED_AT}: {type(error).__name__}", "events wait in the outbox")
+
+
+def _allowed(look: Callable[[], T]) -> T | None:
+    """Look; give `None` where that is not allowed, which says nothing of what is there."""
+    try:
+        return look()
+    except ClientError as error:
+        if is_denial(error):
+            return None
+        raise
+
+
+def _denied(check: str, action: str) -> Finding:
+    return warn(check, NOT_LOOKED_AT, f"allow {action}, or look yourself: `user-worker doctor`")

@@ -1,0 +1,87 @@
+"""Waits for AWS before anything is received, and looks whether all is there."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+import structlog
+
+from worker import logs
+from worker.cli.composition import Aws
+from worker.cli.errors import CliError
+from worker.cli.explaining import explain, is_refusal
+from worker.health.requirements import check
+from worker.health.vitals import Vitals
+from worker.settings import Settings
+from worker.startup import refuse
+
+logger = structlog.get_logger(__name__)
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two tries, doubling."""
+
+
+def require_resources(settings: Settings, vitals: Vitals) -> None:
+    """Look at queues, table and topic, as soon as SQS and DynamoDB answer; log what differs.
+
+    While they do not, it waits: an outage must not keep a worker down that is started during it,
+    and ending would only start it again. In development it ends, as a person is waiting.
+
+    Raises:
+        SystemExit: with one line, when something is missing or wrong, or AWS refuses us; with 0
+            when asked to end while it waits.
+    """
+    aws, pause = Aws(settings), FIRST_PAUSE
+    with _hearing_sigterm():
+        while (waiting_for := _look(aws)) is not None:
+            vitals.wait(waiting_for)
+            logger.warning("waiting_for_aws", reason=waiting_for, seconds=pause)
+            threading.Event().wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+    vitals.go_on()
+
+
+def _look(aws: Aws) -> str | None:
+    """Look once; say why that was not possible, if it was not now."""
+    logs.configure(aws.settings.log_format, aws.settings.log_level)  # Celery has not, so early
+    try:
+        for finding in check(aws):
+            logger.warning(
+                "resource_differs", check=finding.check, says=finding.says, advice=finding.advice
+            )
+    except Exception as error:
+        known = explain(error)
+        if known is None:  # a mistake of the check itself is no reason to do no work
+            logger.exception("resources_unchecked")
+            return None
+        if aws.settings.env == "dev" or _will_last(error):
+            refuse(error)
+        return known.problem
+    return None
+
+
+def _will_last(error: Exception) -> bool:
+    """Tell what the worker finds missing or wrong, or how AWS refuses us, from an outage."""
+    return isinstance(error, CliError | LookupError) or is_refusal(error)
+
+
+@contextmanager
+def _hearing_sigterm() -> Iterator[None]:
+    """End on SIGTERM: Celery does not listen yet, and to process 1 it would mean nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(0)

@@ -1,0 +1,93 @@
+"""Ties the heart to Celery's worker."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import structlog
+from celery.bootsteps import StartStopStep
+from celery.concurrency import get_implementation
+from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
+from kombu.asynchronous import Hub
+
+from worker.cli.errors import CliError
+from worker.health.heart import Heart
+from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
+from worker.health.server import HealthServer, PortInUseError
+from worker.health.vitals import Vitals
+from worker.settings import PREFIX, Settings
+from worker.startup import refuse
+from worker.vital import Vital
+
+logger = structlog.get_logger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two turns that the event loop is asked for."""
+SOLO = "celery.concurrency.solo"
+
+
+def vitals_of(worker: Any) -> Vitals | None:
+    """Give the vitals of a worker of Celery's; `None` of one whose start `begin` was no part of."""
+    heart: Heart | None = getattr(worker, "heart", None)
+    return None if heart is None else heart.vitals
+
+
+def begin(worker: Any, settings: Settings) -> Vitals:
+    """Start a worker's heart, which beats until the worker has ended.
+
+    Ends the program where the port for probes cannot be listened on.
+    """
+    vitals = Vitals(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
+    heart = Heart(vitals, _file(), _server(settings, vitals))
+    worker.heart = heart
+    vitals.watch(lambda: _channel(worker))
+    heart.start()
+    worker_shutting_down.connect(lambda **_: vitals.stop(), weak=False)
+    worker_shutdown.connect(lambda **_: heart.stop(), weak=False)
+    return vitals
+
+
+def _channel(worker: Any) -> Vital | None:
+    """Give the channel that the worker consumes from, as soon as it does."""
+    consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
+    return getattr(consumer, "channel", None)
+
+
+def _file() -> HeartbeatFile | None:
+    """Give the file to beat in; a worker without one works all the same."""
+    try:
+        return HeartbeatFile(directory())
+    except HeartbeatError as error:
+        logger.warning("heartbeat_off", reason=str(error))
+        return None
+
+
+def _server(settings: Settings, vitals: Vitals) -> HealthServer | None:
+    if settings.health_port is None:
+        return None
+    try:
+        server = HealthServer(settings.health_host, settings.health_port, vitals.report)
+    except PortInUseError as error:
+        refuse(
+            CliError(str(error), f"choose another in {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST")
+        )
+    parent = os.getpid()
+    worker_process_init.connect(
+        lambda **_: server.forget() if os.getpid() != parent else None, weak=False
+    )
+    server.start()
+    return server
+
+
+class HealthStep(StartStopStep):
+    """A step of Celery's worker by which its event loop shows that it turns."""
+
+    requires = ("celery.worker.components:Hub",)
+
+    def register_with_event_loop(self, worker: Any, hub: Hub) -> None:
+        """Have the loop beat from now on."""
+        vitals = vitals_of(worker)
+        if vitals is not None:
+            vitals.beat()
+            hub.call_repeatedly(INTERVAL, vitals.beat)
