@@ -99,7 +99,8 @@ def _group() -> Any:
 
 def _user_worker(arguments: list[str], folder: Path, *, whole: bool) -> None:
     # a path of the repository stands for itself: what is typed is typed there
-    arguments = [str(ROOT / each) if (ROOT / each).exists() else each for each in arguments]
+    rest = [str(ROOT / each) if (ROOT / each).exists() else each for each in arguments[1:]]
+    arguments = [*arguments[:1], *rest]
     for each in arguments:
         if _FILE.match(each):
             (folder / each).touch()
