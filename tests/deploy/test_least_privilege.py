@@ -133,7 +133,7 @@ def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use]
         return not policy.idle(seen())
 
     try:
-        eventually(all_used, 30)
+        eventually(all_used, 60)
     except AssertionError:
         raise AssertionError(f"allowed in vain: {policy.idle(seen())}") from None
     assert policy.lacks(seen() - set(but_for)) == []
