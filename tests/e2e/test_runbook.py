@@ -1,0 +1,235 @@
+"""Procedures of docs/runbook.md, played through with the commands that stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from adapters.dynamodb.provision import provision_table
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from domain import commands as c
+from domain.model import User
+from domain.ports import LoadRequest, Outcome, Status
+from tests.builders import message as received
+from tests.builders import register
+from tests.e2e.command_line import CommandLine
+from tests.e2e.system import THREADS, Message, System, message
+from tests.e2e.worker_process import eventually
+from worker import bootstrap
+from worker.messages import render_events
+from worker.settings import load_settings
+from worker.settlement import Done
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("runbook")]
+
+PAGE = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+EAGER = {"RELAY_AGE": "0", "RELAY_INTERVAL": "0.05"}
+ADDRESS = "erase.me@example.com"
+
+
+def lines(part: str) -> list[str]:
+    """Give the lines of shell in a part of the page."""
+    [text] = re.findall(rf"^### {re.escape(part)}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+@dataclass(slots=True)
+class World:
+    """A system that nobody works on until it is thawed, and the command line on it."""
+
+    system: System
+    cli: CommandLine
+    workers: contextlib.ExitStack
+    thawed: bool = field(default=False)
+
+    def thaw(self) -> None:
+        """Start a worker, once."""
+        if not self.thawed:
+            self.workers.enter_context(self.system.worker(THREADS, **EAGER)).ready()
+            self.thawed = True
+
+    def run(self, line: str, **variables: str) -> dict[str, Any]:
+        """Run a line of the page, with its variables filled in; give the JSON that it prints."""
+        for name, value in variables.items():
+            line = line.replace(f"${name}", value)
+        program, *words = shlex.split(line)
+        assert program == "user-worker"
+        done = self.cli.run(*words)
+        assert done.code == 0, done.err
+        found: dict[str, Any] = json.loads(done.out) if done.out.startswith("{") else {}
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One for all: a worker takes seconds to start."""
+    system = System.create(aws_endpoint, tmp_path_factory.mktemp("runbook"))
+    with contextlib.ExitStack() as workers:
+        yield World(system, CommandLine.on(system.names, aws_endpoint), workers)
+    system.delete()
+
+
+def within(line: str) -> str:
+    """Give the command that `until COMMAND | jq ...; do ...` runs over and over."""
+    found = re.match(r"until (.*?) \| jq -e '", line)
+    assert found
+    return found[1]
+
+
+def test_a_frozen_queue_keeps_what_is_sent_and_is_drained_when_thawed(world: World) -> None:
+    """Nothing is refused, no answer comes and nothing is stored; thawed, all of it is decided."""
+    user = str(uuid4())
+    sent = message(register("frozen"), user)
+    world.system.send(sent)
+    name = ("first_name=Grace", "--user", user)
+    waiting = world.cli.run("send", "UpdateProfile", *name, "--wait", "1")
+    assert waiting.code == 4, waiting.err
+    [look] = [line for line in lines("Freeze writes") if line.startswith("user-worker status")]
+    depths = world.run(look.partition(" | ")[0])["command_queue"]
+    assert depths == {"visible": 2, "in_flight": 0, "delayed": 0}
+    assert world.system.repository.get(user) is None
+
+    world.thaw()
+    [until, _] = lines("Drain a queue")
+
+    def drained() -> bool:
+        told = world.run(within(until))
+        return not any(told["command_queue"].values()) and not told["outbox"]["pending"]
+
+    eventually(drained, 60, "an empty queue and outbox")
+    assert world.system.user(user).first_name == "Grace"
+    assert [each.status for each in world.system.repository.history(user)] == [
+        Status.ACCEPTED,
+        Status.ACCEPTED,
+    ]
+
+
+def test_a_person_is_erased_and_the_export_proves_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of the page leave nothing of the person in the table but the tombstone."""
+    world.thaw()
+    monkeypatch.chdir(tmp_path)
+    user = str(uuid4())
+    world.system.do(message(register(ADDRESS.partition("@")[0]), user))
+    before = world.cli.run("export", user).out
+    assert ADDRESS in before
+    assert "Lovelace" in before
+
+    _, erase, until, prove = lines("Erase a person and prove it")
+    world.run(erase, user=user)
+    scrubbed = within(until)
+    eventually(lambda: world.run(scrubbed, user=user)["outbox"] == [], 60, "the scrub job's end")
+    world.run(prove, user=user)
+
+    proof = (tmp_path / "proof.json").read_text()
+    told = json.loads(proof)
+    assert ADDRESS not in proof.lower()
+    assert "Ada" not in proof
+    assert "Lovelace" not in proof
+    assert told["user"]["erased"] is True
+    assert (told["user"]["first_name"], told["user"]["last_name"]) == ("", "")
+    assert "email" not in told["user"]
+    assert (told["address"], told["two_factor"], told["sessions"]) == (None, None, [])
+    assert len(told["outcomes"]) == 2
+    assert world.cli.run("export", ADDRESS).code == 1
+
+
+# --- a restored table ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, and this worker's batches on it, publishing to the system's topic."""
+
+    name: str
+    system: System
+
+    def do(self, *messages: Message) -> list[Outcome]:
+        """Have messages handled as one batch; give the outcomes."""
+        topic = self.system.names.events_topic
+        settings = load_settings(env="test", table=self.name, events_topic=topic)
+        handle = bootstrap.build(settings).batch.handle
+        done = handle([received(each.body, age=0) for each in messages])
+        assert done.items == (Done(),) * len(messages)
+        found = self._repository().load(LoadRequest(outcomes={each.key for each in messages}))
+        return [found.outcomes[each.key] for each in messages]
+
+    def user(self, user_id: str) -> User:
+        """Read a user who is there."""
+        user = self._repository().get(user_id)
+        assert user is not None
+        return user
+
+    def _repository(self) -> DynamoDBUserRepository:
+        client = boto3.client("dynamodb", endpoint_url=self.system.endpoint)
+        return DynamoDBUserRepository(client, self.name)
+
+
+def sequences(outcomes: list[Outcome]) -> list[str]:
+    """Give the sequences that the outcomes' events are published with."""
+    bodies = [json.loads(e.body) for outcome in outcomes for e in render_events(outcome)]
+    return [body["sequence"] for body in bodies]
+
+
+def copied(system: System, name: str) -> Table:
+    """Make a table of what is stored now: what point-in-time recovery would restore."""
+    dynamodb: Any = boto3.client("dynamodb", endpoint_url=system.endpoint)
+    provision_table(dynamodb, name)
+    for page in dynamodb.get_paginator("scan").paginate(TableName=system.names.table):
+        for item in page["Items"]:
+            dynamodb.put_item(TableName=name, Item=item)
+    return Table(name, system)
+
+
+def raise_version(dynamodb: Any, table: str, user: str) -> None:
+    """Do what the page's `aws dynamodb update-item` does."""
+    [line] = [line for line in lines("Restore the table") if "update-item" in line]
+    words = shlex.split(line.replace("$user", user))
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    dynamodb.update_item(
+        TableName=table,
+        Key=json.loads(options["--key"]),
+        UpdateExpression=options["--update-expression"],
+        ConditionExpression=options["--condition-expression"],
+        ExpressionAttributeValues=json.loads(options["--expression-attribute-values"]),
+    )
+
+
+def test_after_a_restore_no_sequence_is_published_twice(world: World) -> None:
+    """Without the page's step it would be, with other content, and subscribers would drop it."""
+    system, user, late = world.system, str(uuid4()), str(uuid4())
+    table = Table(system.names.table, system)
+    dynamodb: Any = boto3.client("dynamodb", endpoint_url=system.endpoint)
+    published = table.do(message(register("restored"), user))
+    published += table.do(message(c.UpdateProfile("Then"), user))
+    restored = copied(system, f"{system.names.table}-restored")
+    try:
+        published += table.do(message(c.UpdateProfile("Damage"), user))
+        published += table.do(message(register("afterwards"), late))
+
+        stored = restored.user(user)
+        assert f"{stored.version + 1:020}" in sequences(published)  # what the step is for
+
+        raise_version(dynamodb, restored.name, user)
+        with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+            raise_version(dynamodb, restored.name, late)  # who registered after it is gone
+        again = restored.do(message(c.UpdateProfile("Mended"), user))
+        assert min(sequences(again)) > max(sequences(published))
+        assert sequences(again) == [f"{stored.version + 1000 + 1:020}"]
+        [register_again] = restored.do(message(register("afterwards"), late))
+        assert register_again.status is Status.ACCEPTED
+    finally:
+        dynamodb.delete_table(TableName=restored.name)
