@@ -26,6 +26,7 @@ from worker.transport.port import one_line
 logger = structlog.get_logger(__name__)
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
+WATCH = "worker.bootstrap:watch_intake"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -42,6 +43,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_url": f"{ALIAS}://",
         "broker_transport_options": {
             "command_queue_factory": COMMAND_QUEUE_FACTORY,
+            "watch": WATCH,
             "visibility_timeout": settings.visibility_timeout,
             "batch_size": settings.batch_size,
             "queues": settings.queues,

@@ -21,15 +21,20 @@ from adapters.errors import ResourceMismatchError
 from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
+from adapters.observing import Client, observe
 from adapters.provision import Resources, provision
 from adapters.sns import SnsPublisher
-from adapters.sqs import SqsCommandQueue
+from adapters.sqs import SqsCommandQueue, make_client
+from worker import telemetry
 from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser
 from worker.relay import Relay, RelayPolicy
 from worker.retry import delay
 from worker.settings import Settings, load_settings
 from worker.settlement import Later, ReceivedMessage, Settlements
+from worker.telemetry.port import Batches
+from worker.transport.intake import Intake
+from worker.transport.port import CommandQueue
 
 logger = structlog.get_logger(__name__)
 
@@ -49,7 +54,7 @@ class Worker:
 
     settings: Settings
     ports: Ports
-    batch: BatchHandler
+    batch: Batches
     relay: Relay
 
 
@@ -86,8 +91,10 @@ def handle_batch(messages: Sequence[ReceivedMessage]) -> Settlements:
 
 
 def build(settings: Settings) -> Worker:
-    """Put a worker together."""
-    ports = build_ports(settings)
+    """Put a worker together, watched by this process's telemetry."""
+    watch = telemetry.of_process()
+    ports = watch.ports(build_ports(settings))
+    parser = watch.parser(MessageParser(settings.roles))
     lifetime = timedelta(days=settings.outcome_days)
     policy = BatchPolicy(
         max_receives=settings.max_receives,
@@ -99,7 +106,7 @@ def build(settings: Settings) -> Worker:
     return Worker(
         settings=settings,
         ports=ports,
-        batch=BatchHandler(ports, MessageParser(settings.roles), policy),
+        batch=watch.batches(BatchHandler(ports, parser, policy, watch.witness)),
         relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
     )
 
@@ -107,12 +114,12 @@ def build(settings: Settings) -> Worker:
 def build_ports(settings: Settings) -> Ports:
     """Choose the adapters; clients are made here, and nothing is called yet."""
     # The publisher tries again by itself, and a topic that hangs must not hold up what is done.
-    sns = aws.client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1)
+    sns = _watched(aws.client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
     publisher = SnsPublisher(sns, settings.events_topic)
     if settings.repository == "memory":
         store = MemoryStore()
         return Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, SystemClock())
-    client = aws.client("dynamodb")
+    client = _watched(aws.client("dynamodb"))
     return Ports(
         repository=DynamoDBUserRepository(client, settings.table),
         outbox=DynamoDBOutbox(client, settings.table),
@@ -162,6 +169,18 @@ def resources(settings: Settings) -> Resources:
     )
 
 
-def command_queue_factory(name: str) -> SqsCommandQueue:
+def command_queue_factory(name: str) -> CommandQueue:
     """Make the queue of a name for the transport, with its dead-letter queue."""
-    return SqsCommandQueue(name, load_settings().dead_letter_queue)
+    dead_letters = load_settings().dead_letter_queue
+    queue = SqsCommandQueue(name, dead_letters, lambda wait: _watched(make_client(wait)))
+    return telemetry.of_process().queue(name, queue)
+
+
+def watch_intake(intake: Intake) -> None:
+    """Have this process's telemetry watch what serves a queue."""
+    telemetry.of_process().intake(intake)
+
+
+def _watched(client: Client) -> Client:
+    calls = telemetry.of_process().calls
+    return client if calls is None else observe(client, calls)

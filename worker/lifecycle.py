@@ -8,12 +8,19 @@ from typing import Any
 
 import structlog
 from celery.concurrency import get_implementation
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 
-from worker import logs
+from worker import logs, telemetry
 from worker.cli.errors import memory_needs_one_process
 from worker.health import step as health
-from worker.settings import load_settings
+from worker.settings import SettingsError, load_settings
 from worker.startup import refuse
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
@@ -47,6 +54,10 @@ def prepare(sender: Any, **_: Any) -> None:
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
         refuse(memory_needs_one_process())
+    try:
+        telemetry.prepare()
+    except SettingsError as error:
+        refuse(error)
     vitals = health.begin(sender, settings)
     try:
         made = bootstrap.provision_for_development(settings)
@@ -54,6 +65,19 @@ def prepare(sender: Any, **_: Any) -> None:
         refuse(error)
     if not made:  # else they were compared with what is needed
         require_resources(settings, vitals)
+
+
+@worker_process_init.connect
+def forget_parents_telemetry(**_: Any) -> None:
+    """Let a child start telemetry of its own: an SDK's threads do not live on after a fork."""
+    telemetry.forget_parent()
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def stop_telemetry(**_: Any) -> None:
+    """Send what a process has measured last."""
+    telemetry.stop()
 
 
 @worker_ready.connect

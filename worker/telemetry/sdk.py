@@ -51,7 +51,7 @@ def resource() -> Resource:
     own: dict[str, str | int] = {
         "service.name": SCOPE if name.startswith("unknown_service") else name,
         "service.version": str(given.attributes.get("service.version") or _version()),
-        "service.instance.id": f"{instance}-{os.getpid()}" if instance else str(uuid4()),
+        "service.instance.id": f"{instance or uuid4()}-{os.getpid()}",
         "process.pid": os.getpid(),
     }
     return given.merge(Resource(own, SCHEMA_URL))
