@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +72,20 @@ class Outbox(Protocol):
 
     def park(self, pointer: Pointer, reason: str) -> None:
         """Set a pointer apart that cannot be worked off, for a person to see."""
+        ...
+
+    def unpark(self, pointer: Pointer) -> Pointer | None:
+        """Put a parked pointer back where a relay works it off; give it as it is then.
+
+        `None`: it is not parked any more.
+        """
+        ...
+
+    def pages(self) -> Iterator[OutboxPage]:
+        """Read all there is: every shard, oldest first, then what is parked.
+
+        For a person, not for a loop.
+        """
         ...
 
     def scrub(self, user_id: str) -> int:

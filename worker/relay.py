@@ -48,11 +48,13 @@ class RelayPolicy:
     draw: Draw = random.uniform
 
 
-class _Ending(Enum):
+class Ending(Enum):
     """What became of a pointer."""
 
     DONE = auto()
-    """Closed, or parked for a person."""
+    """Closed: all it asked for is done."""
+    PARKED = auto()
+    """Set apart for a person."""
     LEFT = auto()
     """For another look: the topic or the store cannot take it now."""
     AWAY = auto()
@@ -109,17 +111,17 @@ class Relay:
             StoreUnavailableError: the outbox cannot be read now.
         """
         before = self._clock.now() - self._policy.age
-        endings: Counter[_Ending] = Counter()
+        endings: Counter[Ending] = Counter()
         in_vain = 0
         for pointer in self._pointers(before, endings):
-            ending = self._do(pointer)
+            ending = self.work_off(pointer)
             endings[ending] += 1
-            in_vain = in_vain + 1 if ending is _Ending.AWAY else 0
+            in_vain = in_vain + 1 if ending is Ending.AWAY else 0
             if in_vain == HOPELESS or self._stopping.is_set():
                 break
-        if endings[_Ending.UNREADABLE]:
-            logger.warning("outbox_unreadable", pointers=endings[_Ending.UNREADABLE])
-        return endings[_Ending.DONE]
+        if endings[Ending.UNREADABLE]:
+            logger.warning("outbox_unreadable", pointers=endings[Ending.UNREADABLE])
+        return endings[Ending.DONE] + endings[Ending.PARKED]
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._policy.interval * self._policy.draw(0.5, 1.5)):
@@ -134,18 +136,18 @@ class Relay:
                 self._trouble = "the relay has failed: see the log"
                 logger.exception("relay_failed")
 
-    def _pointers(self, before: datetime, endings: Counter[_Ending]) -> Iterator[Pointer]:
+    def _pointers(self, before: datetime, endings: Counter[Ending]) -> Iterator[Pointer]:
         """Read one shard, page by page."""
         after = None
         for _ in range(MAX_PAGES):
             page = self._outbox.pending(before, PAGE, after)
-            endings[_Ending.UNREADABLE] += len(page.unreadable)
+            endings[Ending.UNREADABLE] += len(page.unreadable)
             yield from page.pointers
             after = page.last
             if after is None:
                 return
 
-    def _do(self, pointer: Pointer) -> _Ending:
+    def work_off(self, pointer: Pointer) -> Ending:
         """Do what a pointer asks for; whatever stands in the way concerns this one alone."""
         self._beat_at = monotonic()
         try:
@@ -158,38 +160,37 @@ class Relay:
             logger.warning("outbox_pointer_left", pointer=pointer.sort_key, reason=str(error))
         except Exception:  # a bug that one pointer brings out is no reason to leave the others
             logger.exception("outbox_pointer_failed", pointer=pointer.sort_key)
-        return _Ending.LEFT
+        return Ending.LEFT
 
-    def _publish(self, pointer: Pointer) -> _Ending:
+    def _publish(self, pointer: Pointer) -> Ending:
         outcomes = self._outbox.outcomes([pointer])
         if outcomes.unreadable:
-            return _Ending.UNREADABLE
+            return Ending.UNREADABLE
         missing = [key for key in pointer.commands if key not in outcomes.found]
         if missing:
-            self._park(pointer, f"{len(missing)} of its outcomes are missing")
-            return _Ending.DONE
+            return self._park(pointer, f"{len(missing)} of its outcomes are missing")
         messages = [e for key in pointer.commands for e in render_events(outcomes.found[key])]
         failures = self._publisher.publish(messages)
         if not all(failure.permanent for failure in failures.values()):
             # also beside one that is refused: nobody would publish the others once it is parked
-            return _Ending.AWAY if len(failures) == len(messages) else _Ending.LEFT
+            return Ending.AWAY if len(failures) == len(messages) else Ending.LEFT
         if failures:
             refused = ", ".join(sorted({failure.reason for failure in failures.values()}))
-            self._park(pointer, f"the topic refuses an event: {refused}")
-        else:
-            self._outbox.close([pointer])
-            logger.info("relayed", events=len(messages), commands=len(pointer.commands))
-        return _Ending.DONE
+            return self._park(pointer, f"the topic refuses an event: {refused}")
+        self._outbox.close([pointer])
+        logger.info("relayed", events=len(messages), commands=len(pointer.commands))
+        return Ending.DONE
 
-    def _park(self, pointer: Pointer, reason: str) -> None:
+    def _park(self, pointer: Pointer, reason: str) -> Ending:
         self._outbox.park(pointer, reason)
         logger.error("outbox_pointer_parked", reason=reason, pointer=pointer.sort_key)
+        return Ending.PARKED
 
-    def _scrub(self, pointer: Pointer) -> _Ending:
+    def _scrub(self, pointer: Pointer) -> Ending:
         users = {key.user_id for key in pointer.commands if key.user_id is not None}
         if sum(self._outbox.scrub(user_id) for user_id in users):
-            return _Ending.UNREADABLE
+            return Ending.UNREADABLE
         self._outbox.close([pointer])
         for user_id in users:
             logger.info("scrubbed", user_id=user_id)
-        return _Ending.DONE
+        return Ending.DONE

@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import cycle
 from random import sample
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
@@ -107,13 +108,28 @@ class DynamoDBOutbox(Outbox):
         Raises:
             StoreUnavailableError: it may still be where it was.
         """
-        parked = replace(pointer, partition=table.PARKED_PARTITION, parked_because=reason)
+        self._move(
+            pointer, replace(pointer, partition=table.PARKED_PARTITION, parked_because=reason)
+        )
+
+    def unpark(self, pointer: Pointer) -> Pointer | None:
+        """See the port. The shard is the same whoever unparks it, and however often.
+
+        Raises:
+            StoreUnavailableError: it may still be where it was.
+        """
+        shard = SHARDS[crc32(pointer.sort_key.encode()) % len(SHARDS)]
+        back = replace(pointer, partition=shard, parked_because=None)
+        return back if self._move(pointer, back) else None
+
+    def _move(self, pointer: Pointer, to: Pointer) -> bool:
+        """Move a pointer in one transaction; say whether it was there."""
         delete = {
             "TableName": self._table,
             "Key": table.key(pointer.partition, pointer.sort_key),
             "ConditionExpression": "attribute_exists(pk)",
         }
-        put = {"TableName": self._table, "Item": records.render_pointer(parked)}
+        put = {"TableName": self._table, "Item": records.render_pointer(to)}
         try:
             answer = self._client.transact_write_items(
                 TransactItems=[{"Delete": delete}, {"Put": put}]  # type: ignore[typeddict-item]
@@ -123,8 +139,16 @@ class DynamoDBOutbox(Outbox):
             codes = reason_codes(dict(error.response), 2) or [error_code(error)]
             if codes[0] != CONDITION_FAILED:
                 raise unavailable("TransactWriteItems", error) from error
+            return False
         except Exception as error:
             raise unavailable("TransactWriteItems", error) from error
+        return True
+
+    def pages(self) -> Iterator[OutboxPage]:
+        """See the port. One query or more a shard."""
+        for partition in (*SHARDS, table.PARKED_PARTITION):
+            for items in self._reads.partition("the outbox", partition):
+                yield OutboxPage(*_parse_pointers(items))
 
     def scrub(self, user_id: str) -> int:
         """See the port.

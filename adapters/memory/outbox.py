@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from adapters.memory.store import PARKED, MemoryStore, copy_outcome, shuffled_shards
+from adapters.memory.store import (
+    PARKED,
+    MemoryStore,
+    copy_outcome,
+    random_shard,
+    shuffled_shards,
+)
 from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
 from domain.ports import (
     Pointer,
@@ -53,6 +59,22 @@ class MemoryOutbox(Outbox):
         with self._store.lock:
             if self._store.pointers.pop((pointer.partition, pointer.sort_key), None):
                 self._store.pointers[PARKED, parked.sort_key] = parked
+
+    def unpark(self, pointer: Pointer) -> Pointer | None:
+        """See the port."""
+        back = replace(pointer, partition=str(random_shard()), parked_because=None)
+        with self._store.lock:
+            if self._store.pointers.pop((pointer.partition, pointer.sort_key), None) is None:
+                return None
+            self._store.pointers[back.partition, back.sort_key] = back
+        return back
+
+    def pages(self) -> Iterator[OutboxPage]:
+        """See the port. One page; nothing here is unreadable."""
+        with self._store.lock:
+            keys = sorted(self._store.pointers, key=lambda key: (key[0] == PARKED, key))
+            pointers = tuple(self._store.pointers[key] for key in keys)
+        yield OutboxPage(pointers)
 
     def scrub(self, user_id: str) -> int:
         """See the port."""

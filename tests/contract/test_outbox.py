@@ -128,6 +128,43 @@ def test_a_parked_pointer_can_be_closed(store: Store) -> None:
     assert store.outbox.status().parked == ()
 
 
+def test_a_parked_pointer_can_be_put_back_once(store: Store) -> None:
+    """As it was, and as old, so that any relay takes it; two people at once make no second one."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    store.outbox.park(pointer, "refused")
+    (parked,) = store.outbox.status().parked
+    back = store.outbox.unpark(parked)
+    assert back == replace(pointer, partition=back.partition if back else "")
+    assert store.outbox.unpark(parked) is None
+    assert pending(store) == [back]
+    assert store.outbox.status().parked == ()
+
+
+def test_a_parked_pointer_that_was_closed_is_not_put_back(store: Store) -> None:
+    """Its work is done."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    store.outbox.park(pointer, "refused")
+    (parked,) = store.outbox.status().parked
+    store.outbox.close([parked])
+    assert store.outbox.unpark(parked) is None
+    assert pending(store) == []
+
+
+def test_pages_give_everything_once_and_what_is_parked_last(store: Store) -> None:
+    """Of every shard, oldest first in each."""
+    assert [pointer for page in store.outbox.pages() for pointer in page.pointers] == []
+    for n in range(20):
+        store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
+    first = pending(store, 20)[0]
+    store.outbox.park(first, "refused")
+    seen = [pointer for page in store.outbox.pages() for pointer in page.pointers]
+    assert len({pointer.sort_key for pointer in seen}) == len(seen) == 20
+    assert [pointer.parked_because for pointer in seen] == [None] * 19 + ["refused"]
+    for shard in {pointer.partition for pointer in seen}:
+        times = [pointer.recorded_at for pointer in seen if pointer.partition == shard]
+        assert times == sorted(times)
+
+
 def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
     """Another relay finished its work: there is nothing to see to."""
     report = must_commit(store, registered("ada"))

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import client, error_code
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
-from adapters.sns import TopicMissingError, topic_arn
+from adapters.sns import SnsPublisher, TopicMissingError, topic_arn
 from adapters.sqs import MISSING
 from worker.cli.errors import CliError, UsageError, missing, no_region
 from worker.settings import PREFIX, Settings, load_settings
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from domain.outbox import Outbox
-    from domain.ports import UserRepository
+    from domain.ports import EventPublisher, UserRepository
 
 C = TypeVar("C", bound="BaseClient")
 
 READ_TIMEOUT = 30.0
 """Seconds: more than the longest poll."""
+PUBLISH_TIMEOUT = 5.0
+"""Seconds for one call of the publisher, which tries again by itself."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class Aws:
         """The outbox; errors as `repository`."""
         self.require_shared_store()
         return DynamoDBOutbox(self.dynamodb, self.settings.table)
+
+    @cached_property
+    def publisher(self) -> EventPublisher:
+        """The topic, as the worker publishes to it; errors as `topic_arn`."""
+        sns = _in_a_region(client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
+        return SnsPublisher(sns, self.topic_arn)
 
     def require_shared_store(self) -> None:
         """See that users are kept where this process can see them; errors as `repository`."""

@@ -21,9 +21,9 @@ _NO = ExitCode.NEGATIVE
 
 def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as_json: bool) -> int:
     """Print how a command ended; give the exit code."""
-    command_id = _id(command_id, "the command's id")
+    command_id = id_of(command_id, "the command's id")
     if user_id is not None:
-        keys = [CommandKey(_id(user_id, "--user"), command_id)]
+        keys = [CommandKey(id_of(user_id, "--user"), command_id)]
     else:
         # where those are kept that name no user: registrations, and resets by e-mail address
         derived = str(uuid5(USER_NAMESPACE, command_id))
@@ -41,7 +41,7 @@ def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as
 def show_user(who: str, *, history: bool, as_json: bool) -> int:
     """Print a user; give the exit code."""
     email = _address(who) if "@" in who else None
-    user_id = None if email else _id(who, "a user who is not named by an e-mail address")
+    user_id = None if email else id_of(who, "a user who is not named by an e-mail address")
     repository = composition.aws().repository
     user = repository.get_by_email(email) if email else repository.get(user_id or "")
     if user is None:
@@ -110,7 +110,12 @@ def _shown(value: object) -> object:
             return value
 
 
-def _id(text: str, what: str) -> str:
+def id_of(text: str, what: str) -> str:
+    """Read an id that was typed.
+
+    Raises:
+        UsageError: it is none; it is named as `what`.
+    """
     try:
         return parse_id(text)
     except InvalidValueError as error:

@@ -1,0 +1,223 @@
+"""`user-worker outbox`, on a store in memory and a topic that can refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from domain.outbox import OutboxPage, OutboxPosition
+from domain.ports import EventMessage, Pointer, PublishFailure
+from tests.builders import uid
+from tests.persistence import Store, must_commit, registered
+from worker.cli import composition
+from worker.cli.app import run
+from worker.cli.errors import ExitCode
+from worker.settings import Settings
+
+
+class Topic(MemoryEventPublisher):
+    """A topic that can refuse."""
+
+    refusal: PublishFailure | None = None
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Refuse everything when told to."""
+        if self.refusal:
+            return dict.fromkeys((message.event_id for message in messages), self.refusal)
+        return super().publish(messages)
+
+
+class Damaged(MemoryOutbox):
+    """An outbox with one entry that cannot be read."""
+
+    def pages(self) -> Iterator[OutboxPage]:
+        """Add it."""
+        yield from super().pages()
+        yield OutboxPage((), (OutboxPosition("OUTBOX#3", "2026-11-22T10:00:00.000Z#odd"),))
+
+
+class World:
+    """What the command line works on."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Begin with nothing."""
+        self._capsys = capsys
+        self.kept = MemoryStore()
+        self.outbox: MemoryOutbox = MemoryOutbox(self.kept)
+        self.publisher = Topic()
+        self.settings = Settings()
+
+    def left_behind(self, name: str, age: float = 3_600.0) -> str:
+        """Commit a registration whose events nobody has published; give the entry's id."""
+        store = Store(MemoryUserRepository(self.kept), self.outbox)
+        (pointer,) = must_commit(store, registered(name)).pointers
+        del self.kept.pointers[pointer.partition, pointer.sort_key]
+        recorded_at = datetime.now(UTC) - timedelta(seconds=age)
+        moved = replace(pointer, recorded_at=recorded_at, sort_key=f"{recorded_at}#{uid(name)}")
+        self.kept.pointers[moved.partition, moved.sort_key] = moved
+        return uid(name)
+
+    def park(self, entry: str, reason: str = "the topic refuses an event: too large") -> None:
+        """Set one apart."""
+        (pointer,) = [p for p in self.kept.pointers.values() if p.sort_key.endswith(entry)]
+        self.outbox.park(pointer, reason)
+
+    def pointers(self) -> list[Pointer]:
+        """Give what is in the outbox."""
+        return [*self.kept.pointers.values()]
+
+    def published(self) -> list[str]:
+        """Give whose events came out."""
+        return [message.user_id for message in self.publisher.published]
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Run `user-worker outbox`; give exit code, output and talk."""
+        self._capsys.readouterr()
+        code = run(["outbox", *words])
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+
+@pytest.fixture
+def world(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world of this test alone."""
+    made = World(capsys)
+    monkeypatch.setattr(composition, "aws", lambda: made)
+    return made
+
+
+def rows(out: str) -> list[dict[str, Any]]:
+    """Read what is for programs."""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: World) -> None:
+    """What is parked is last; nothing changes."""
+    world.left_behind("ada")
+    world.park(world.left_behind("grace", 7_200))
+    before = world.pointers()
+    code, out, _ = world.run("list", "--json")
+    assert code == ExitCode.OK
+    first, last = rows(out)
+    assert (first["id"], first["kind"], first["user_ids"]) == (uid("ada"), "publish", [uid("ada")])
+    assert 3_600 <= first["age_seconds"] < 3_700
+    assert (last["shard"], last["parked_because"]) == (
+        "parked",
+        "the topic refuses an event: too large",
+    )
+    shown = world.run("list")[1]
+    assert uid("grace") in shown
+    assert "2h" in shown
+    assert world.pointers() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--user", uid("ada")], ["ada"]),
+        (["--user", uid("nobody")], []),
+        (["--parked"], ["grace"]),
+        (["--limit", "1"], ["ada"]),
+    ],
+)
+def test_entries_are_listed_by_user_and_place(
+    world: World, words: list[str], expected: list[str]
+) -> None:
+    """No more than asked for."""
+    world.left_behind("ada")
+    world.park(world.left_behind("grace"))
+    code, out, err = world.run("list", "--json", *words)
+    assert (code, [row["id"] for row in rows(out)]) == (ExitCode.OK, [uid(n) for n in expected])
+    assert ("there are more" in err) is ("--limit" in words)
+
+
+def test_what_cannot_be_read_is_listed_all_the_same(world: World) -> None:
+    """By where it is; publishing leaves it."""
+    world.outbox = Damaged(world.kept)
+    code, out, _ = world.run("list", "--json")
+    assert (code, rows(out)[0]["kind"], rows(out)[0]["id"]) == (ExitCode.OK, "unreadable", "odd")
+    assert world.run("list")[0] == ExitCode.OK
+    assert rows(world.run("publish", "--json")[1])[0]["done"] == 0
+
+
+def test_no_id_is_taken_for_another_thing(world: World) -> None:
+    """A mistyped id is said, and one that is not there."""
+    world.left_behind("ada")
+    assert world.run("list", "--user", "ada")[0] == ExitCode.USAGE
+    assert world.run("publish", uid("grace"))[0] == ExitCode.NEGATIVE
+    assert len(world.pointers()) == 1
+
+
+def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
+    """What is young may be in work; what is parked waits for somebody to ask for it."""
+    world.left_behind("ada")
+    world.left_behind("young", 1)
+    world.park(world.left_behind("grace"))
+    code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)) == (
+        ExitCode.OK,
+        [{"done": 1, "parked": 0, "left": 0, "unreadable": 0}],
+    )
+    assert world.published() == [uid("ada")]
+    assert world.run("publish", "--now")[0] == ExitCode.OK
+    assert world.published() == [uid("ada"), uid("young")]
+    assert [pointer.parked_because is None for pointer in world.pointers()] == [False]
+
+
+@pytest.mark.parametrize("words", [["--parked"], [uid("grace")]])
+def test_what_is_parked_is_published_when_the_cause_is_mended(
+    world: World, words: list[str]
+) -> None:
+    """All of it, or one by its id."""
+    world.park(world.left_behind("grace"))
+    assert world.run("publish", *words)[0] == ExitCode.OK
+    assert (world.published(), world.pointers()) == ([uid("grace")], [])
+
+
+def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World) -> None:
+    """Exit code 1; nothing leaves the outbox unpublished."""
+    world.park(world.left_behind("grace"))
+    world.publisher.refusal = PublishFailure("InvalidParameter", permanent=True)
+    code, _, err = world.run("publish", "--parked")
+    assert code == ExitCode.NEGATIVE
+    assert "not all could be published" in err
+    (pointer,) = world.pointers()
+    assert pointer.parked_because == "the topic refuses an event: InvalidParameter"
+
+
+def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
+    """Exit code 3; what was parked is in a shard now, and so not lost either."""
+    for n in range(6):
+        world.left_behind(f"user{n}")
+    world.park(world.left_behind("grace"))
+    world.publisher.refusal = PublishFailure("Unavailable", permanent=False)
+    code, out, err = world.run("publish", "--parked", "--json")
+    assert code == ExitCode.ENVIRONMENT
+    assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0}]
+    assert "7 entries could not be published now" in err
+    assert len(world.pointers()) == 7
+    world.publisher.refusal = None
+    assert world.run("publish", "--parked")[0] == ExitCode.OK
+    assert len(world.published()) == 7
+    assert world.pointers() == []
+
+
+def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
+    """There is nothing to publish, and somebody has to know."""
+    entry = world.left_behind("ada")
+    world.kept.outcomes.clear()
+    assert world.run("publish", entry)[0] == ExitCode.NEGATIVE
+    (pointer,) = world.pointers()
+    assert pointer.parked_because == "1 of its outcomes are missing"
+
+
+def test_nothing_to_publish_is_said(world: World) -> None:
+    """And is no failure."""
+    assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
+    assert world.run("list")[:2] == (ExitCode.OK, "nothing is in the outbox\n")

@@ -1,0 +1,223 @@
+"""`user-worker outbox`: what was committed and not published yet, and publishing it now."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import structlog
+
+from adapters.clock import SystemClock
+from domain.outbox import OutboxPosition
+from domain.ports import Pointer
+from domain.values import render_time
+from worker.cli import composition, output
+from worker.cli.bulk.telling import progress
+from worker.cli.dead_letters.choice import age_text
+from worker.cli.errors import CliError, ExitCode
+from worker.cli.stopping import stop_on_signals
+from worker.relay import HOPELESS, Ending, Relay, RelayPolicy
+
+SHOWN_USERS = 2
+"""Users whose ids a line has room for."""
+_WORDS = {
+    Ending.DONE: "done",
+    Ending.PARKED: "parked",
+    Ending.LEFT: "left",
+    Ending.AWAY: "left",
+    Ending.UNREADABLE: "unreadable",
+}
+
+
+def pointer_id(sort_key: str) -> str:
+    """Give what a pointer goes by on the command line: the part of its key that is its own."""
+    return sort_key.rpartition("#")[2]
+
+
+def _place(partition: str) -> str:
+    return partition.rpartition("#")[2].lower()
+
+
+def _entries(aws: composition.Aws) -> Iterator[Pointer | OutboxPosition]:
+    for page in aws.outbox.pages():
+        yield from page.pointers
+        yield from page.unreadable
+
+
+# --- list ---
+
+
+def list_outbox(*, user_id: str | None, parked: bool, limit: int, as_json: bool) -> int:
+    """Print what lies in the outbox; give the exit code.
+
+    Args:
+        user_id: only what concerns this user.
+        parked: only what is parked.
+        limit: entries at most.
+        as_json: for programs.
+    """
+    aws = composition.aws()
+    now = datetime.now(UTC)
+    meant = (each for each in _entries(aws) if _is_meant(each, user_id, parked=parked))
+    entries = list(islice(meant, limit + 1))
+    rows = [_facts(entry, now) for entry in entries[:limit]]
+    if as_json:
+        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+    elif rows:
+        console = output.stdout()
+        for row in rows:
+            console.print(output.printable(_line(row)), markup=False)
+    else:
+        output.stdout().print("nothing is in the outbox" if not user_id else "nothing of that user")
+    if len(entries) > limit:
+        output.stderr().print("there are more: --limit sets how many", style="yellow")
+    return ExitCode.OK
+
+
+def _is_meant(entry: Pointer | OutboxPosition, user_id: str | None, *, parked: bool) -> bool:
+    if parked and _place(entry.partition) != "parked":
+        return False
+    if user_id is None:
+        return True
+    return isinstance(entry, Pointer) and any(key.user_id == user_id for key in entry.commands)
+
+
+def _facts(entry: Pointer | OutboxPosition, now: datetime) -> dict[str, object]:
+    facts: dict[str, object] = {"id": pointer_id(entry.sort_key), "shard": _place(entry.partition)}
+    if not isinstance(entry, Pointer):
+        return facts | {"kind": "unreadable", "recorded_at": None, "commands": 0, "user_ids": []}
+    return facts | {
+        "kind": entry.kind.value,
+        "recorded_at": render_time(entry.recorded_at),
+        "age_seconds": round((now - entry.recorded_at).total_seconds(), 1),
+        "commands": len(entry.commands),
+        "user_ids": sorted({key.user_id for key in entry.commands if key.user_id}),
+        "parked_because": entry.parked_because,
+    }
+
+
+def _line(row: dict[str, object]) -> str:
+    users = row["user_ids"]
+    names = [str(each) for each in users] if isinstance(users, list) else []
+    more = f" and {len(names) - SHOWN_USERS} more" if len(names) > SHOWN_USERS else ""
+    age = row.get("age_seconds")
+    reason = row.get("parked_because")
+    words = (
+        str(row["id"]),
+        f"{age_text(age) if isinstance(age, float) else '-':>4}",
+        f"{row['kind']} of {row['commands']}",
+        f"users {', '.join(names[:SHOWN_USERS])}{more}" if names else "",
+        f"parked: {reason}" if reason else f"shard {row['shard']}",
+    )
+    return "  ".join(word for word in words if word)
+
+
+# --- publish ---
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What was typed."""
+
+    ids: Collection[str]
+    """Of pointers; all that are old enough if there is none."""
+    parked: bool
+    """Whether what is parked is tried again."""
+    now: bool
+    """Whether also what a worker may be publishing at this moment."""
+    as_json: bool
+
+
+def publish_outbox(options: PublishOptions) -> int:
+    """Do now what the relay does from time to time; give the exit code.
+
+    Nothing leaves the outbox but what was published: what cannot be is left, or parked.
+
+    Raises:
+        CliError: something is left, since topic or store are away, or parked; or there is no such.
+    """
+    aws = composition.aws()
+    age = timedelta(seconds=0 if options.now else aws.settings.relay_age)
+    before = datetime.now(UTC) - age
+    meant = [
+        entry
+        for entry in _entries(aws)
+        if isinstance(entry, Pointer) and _is_due(entry, options, before)
+    ]
+    if options.ids and not meant:
+        advice = "`user-worker outbox list` has those that are"
+        raise CliError("no such entry in the outbox", advice, ExitCode.NEGATIVE)
+    relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, age))
+    with _warnings_on_standard_error(), stop_on_signals():
+        endings = _work_off(aws, relay, meant)
+    return _report(endings, len(meant), as_json=options.as_json)
+
+
+def _is_due(pointer: Pointer, options: PublishOptions, before: datetime) -> bool:
+    if options.ids:
+        return pointer_id(pointer.sort_key) in options.ids or pointer.sort_key in options.ids
+    if pointer.parked_because is not None:
+        return options.parked
+    return pointer.recorded_at < before
+
+
+def _work_off(aws: composition.Aws, relay: Relay, meant: list[Pointer]) -> Counter[str]:
+    endings: Counter[str] = Counter()
+    in_vain = 0
+    with progress("publishing", len(meant), "entries") as tell:
+        for pointer in meant:
+            ending = _finish(aws, relay, pointer)
+            endings[_WORDS[ending]] += 1
+            tell(1)
+            in_vain = in_vain + 1 if ending is Ending.AWAY else 0
+            if in_vain == HOPELESS:
+                endings["left"] = len(meant) - (endings.total() - endings["left"])
+                break
+    return endings
+
+
+def _finish(aws: composition.Aws, relay: Relay, pointer: Pointer) -> Ending:
+    """Work one off; one that is parked goes back to its shard first, where no crash can lose it."""
+    if pointer.parked_because is not None:
+        back = aws.outbox.unpark(pointer)
+        if back is None:  # somebody else is at it
+            return Ending.LEFT
+        pointer = back
+    return relay.work_off(pointer)
+
+
+def _report(endings: Counter[str], meant: int, *, as_json: bool) -> int:
+    counts = {word: endings[word] for word in ("done", "parked", "left", "unreadable")}
+    if as_json:
+        sys.stdout.write(output.json_line(counts) + "\n")
+    else:
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        output.stdout().print(f"of {meant} entries: {told}" if told else "nothing to publish")
+    if counts["left"]:
+        raise CliError(
+            f"{counts['left']} entries could not be published now", "`user-worker doctor` looks why"
+        )
+    if counts["parked"] or counts["unreadable"]:
+        advice = "`user-worker outbox list` has the reasons"
+        raise CliError("not all could be published", advice, ExitCode.NEGATIVE)
+    return ExitCode.OK
+
+
+@contextmanager
+def _warnings_on_standard_error() -> Iterator[None]:
+    """Keep the relay's lines out of what is for programs, and the good news away."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
