@@ -182,7 +182,7 @@ def test_inputs_that_are_none_end_the_program_in_words(text: str, tmp_path: Path
 def test_the_program_names_its_defaults() -> None:
     """The file that the page links is the one that is read."""
     assert str(DEFAULTS.relative_to(ROOT)) in PAGE
-    assert json.loads(DEFAULTS.read_text()).keys() == {"prices", "habits"}
+    assert json.loads(DEFAULTS.read_text()).keys() == {"about", "prices", "habits"}
     assert len(KINDS) == 4
 
 

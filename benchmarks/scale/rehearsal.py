@@ -1,0 +1,189 @@
+"""`python -m benchmarks.scale.rehearsal`: the celebrity of `contention.py` with the real handler.
+
+The worker's own `BatchHandler` in threads, on the store in memory, in real time; calls sleep as
+long as they are simulated to take. It tells whether the simulation is right; a minute or so.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from typing import Final
+from uuid import uuid4
+
+from structlog.testing import capture_logs
+
+from adapters.clock import SystemClock
+from adapters.memory import (
+    MemoryEventPublisher,
+    MemoryOutbox,
+    MemoryStore,
+    MemoryUserRepository,
+)
+from benchmarks.scale.contention import RECEIVE, Contention
+from benchmarks.workload import PASSWORD_HASH
+from domain import commands as c
+from domain.ports import CommitReport, LoadRequest, Snapshot, UserChange
+from domain.values import EmailAddress, PasswordHash
+from worker.batch import BatchHandler, BatchPolicy, Ports
+from worker.messages import MessageParser, render_command
+from worker.messages.commands import command_data
+from worker.settings import Settings
+from worker.settlement import Dead, Later, ReceivedMessage
+from worker.transport.batching import ALONE_FROM
+
+SECONDS: Final = 10
+RATES: Final = (10, 50, 100)
+TASKS: Final = 8
+
+
+def _call(calls: int = 1) -> None:
+    time.sleep(sum(random.uniform(0.005, 0.015) for _ in range(calls)))
+
+
+class SlowRepository(MemoryUserRepository):
+    """The store in memory, as far away as DynamoDB; counts commits and conflicts."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.commits = 0
+        self.conflicts = 0
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """Take a call's time."""
+        _call()
+        return super().load(request)
+
+    def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        """Take a transaction's time, two calls', and judge at its end."""
+        _call(2)
+        report = super().commit(changes, now)
+        self.conflicts += bool(report.conflicts)
+        self.commits += not report.conflicts
+        return report
+
+
+@dataclass(slots=True)
+class Queue:
+    """Messages by the time from which they are visible."""
+
+    waiting: list[tuple[float, int, str]] = field(default_factory=list)
+    receives: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    settled: int = 0
+
+    def send(self, body: str, at: float) -> None:
+        """Make a body visible at a time."""
+        with self.lock:
+            heappush(self.waiting, (at, len(self.receives), body))
+
+    def receive(self) -> list[str]:
+        """Take up to ten that are visible; one at its third receive alone."""
+        taken: list[str] = []
+        with self.lock:
+            while self.waiting and self.waiting[0][0] <= time.monotonic() and len(taken) < RECEIVE:
+                suspect = self.receives.get(self.waiting[0][2], 0) + 1 >= ALONE_FROM
+                if suspect and taken:
+                    break
+                body = heappop(self.waiting)[2]
+                self.receives[body] = self.receives.get(body, 0) + 1
+                taken.append(body)
+                if suspect:
+                    break
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a rehearsal came to."""
+
+    conflicts_a_commit: float
+    mean_receives: float
+    dead: int
+
+
+def rehearse(rate: float, seconds: float = SECONDS, tasks: int = TASKS) -> Told:
+    """Play it in real time."""
+    user, settings = str(uuid4()), Settings()
+    repository = SlowRepository(store := MemoryStore())
+    lifetime = timedelta(days=settings.outcome_days)
+    policy = BatchPolicy(settings.max_receives, lifetime, lifetime, timedelta(seconds=60))
+    ports = Ports(repository, MemoryOutbox(store), MemoryEventPublisher(), SystemClock())
+    handler = BatchHandler(ports, MessageParser(settings.roles), policy)
+    address, secret = EmailAddress.parse("star@example.com"), PasswordHash.parse(PASSWORD_HASH)
+    first = _body(c.RegisterUser(address, "Katherine", "Lovelace", secret), user)
+    handler.handle([_message(first, 1)])
+    repository.commits = 0
+    queue, dead = Queue(), deque[str]()
+    bodies, at = 0, time.monotonic()
+    end = at + seconds
+    while (at := at + random.expovariate(rate)) < end:
+        queue.send(_body(c.UpdateProfile(f"Ada {bodies}"), user), at)
+        bodies += 1
+
+    def work() -> None:
+        while queue.settled < bodies:
+            taken = queue.receive()
+            if not taken:
+                time.sleep(0.002)
+                continue
+            _call()
+            answer = handler.handle([_message(body, queue.receives[body]) for body in taken])
+            for body, settlement in zip(taken, answer.items, strict=True):
+                if isinstance(settlement, Later):
+                    queue.send(body, time.monotonic() + settlement.delay)
+                    continue
+                dead.extend([body] if isinstance(settlement, Dead) else [])
+                with queue.lock:
+                    queue.settled += 1
+            _call(3)
+
+    threads = [threading.Thread(target=work) for _ in range(tasks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    received = sum(queue.receives.values()) / bodies
+    return Told(repository.conflicts / repository.commits, received, len(dead))
+
+
+def _body(command: c.Command, user: str) -> str:
+    data = command_data(command)
+    return render_command(
+        command.type, data, command_id=str(uuid4()), source="/scale", user_id=user
+    )
+
+
+def _message(body: str, receives: int) -> ReceivedMessage:
+    return ReceivedMessage(
+        message_id=str(uuid4()),
+        body=body,
+        receives=receives,
+        sent_at=time.time(),
+        group_id=None,
+        fifo=False,
+    )
+
+
+def main() -> None:
+    """Print both, side by side."""
+    for rate in RATES:
+        with capture_logs():
+            real = rehearse(rate)
+        simulated = Contention(TASKS).play(rate, SECONDS)
+        sys.stdout.write(
+            f"{rate:4} commands/s, {TASKS} tasks: conflicts a commit {real.conflicts_a_commit:.2f} "
+            f"(simulated {simulated.conflicts_a_commit:.2f}), receives {real.mean_receives:.2f} "
+            f"({simulated.mean_receives:.2f}), dead letters {real.dead} ({simulated.dead})\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
