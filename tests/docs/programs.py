@@ -6,6 +6,7 @@ by the Makefile, of `aws` by the SDK's models of the services. A program without
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import shlex
@@ -203,7 +204,7 @@ def _docker(arguments: list[str], _: Path) -> None:
             for each in rest:
                 if not each.startswith("-") and each not in services:
                     raise CommandError(f"docker compose: there is no service {each}")
-        case ["build" | "run", *_]:
+        case ["build" | "login" | "push" | "run", *_]:
             return
         case _:
             raise CommandError(
@@ -226,6 +227,11 @@ def _aws(arguments: list[str], _: Path) -> None:
     if len(plain) < 2:
         return  # a function that hands its arguments on
     service, name, *options = plain
+    if (service, name) == ("cloudformation", "deploy"):
+        _deploy(options)
+        return
+    if (service, name) == ("ecr", "get-login-password"):  # the command line's own
+        return
     try:
         model = _service(service)
     except UnknownServiceError as error:
@@ -240,6 +246,39 @@ def _aws(arguments: list[str], _: Path) -> None:
             raise CommandError(f"aws {service} {name}: no option {option}")
 
 
+def _deploy(options: list[str]) -> None:
+    """Check a stack's deployment: the template is there, and takes these parameters."""
+    asked = argparse.ArgumentParser(exit_on_error=False)
+    asked.add_argument("--stack-name", required=True)
+    asked.add_argument("--template-file", required=True)
+    asked.add_argument("--capabilities", nargs="*", default=[])
+    asked.add_argument("--parameter-overrides", nargs="*", default=[])
+    asked.add_argument("--no-execute-changeset", action="store_true")
+    try:
+        given = asked.parse_args(options)
+    except (argparse.ArgumentError, SystemExit) as error:
+        raise CommandError(f"aws cloudformation deploy: {error}") from error
+    path = ROOT / given.template_file
+    if not path.is_file():
+        raise CommandError(f"aws cloudformation deploy: there is no {given.template_file}")
+    parameters = path.read_text().partition("\nParameters:\n")[2].partition("\n\n")[0]
+    for each in given.parameter_overrides:
+        name = each.partition("=")[0]
+        if not re.search(rf"^  {name}:$", parameters, re.MULTILINE):
+            raise CommandError(f"{given.template_file} has no parameter {name}")
+
+
+def _kubectl(arguments: list[str], _: Path) -> None:
+    match arguments:
+        case ["apply" | "diff", "-k", folder]:
+            if not (ROOT / folder / "kustomization.yaml").is_file():
+                raise CommandError(f"kubectl: there is no kustomization in {folder}")
+        case ["create" | "describe" | "get" | "logs" | "rollout", *_]:
+            return
+        case _:
+            raise CommandError(f"kubectl {shlex.join(arguments)}: not known here")
+
+
 def _any(_: list[str], __: Path) -> None:
     """Take it as it is: it installs what others publish."""
 
@@ -248,6 +287,7 @@ _PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {
     "aws": _aws,
     "celery": _celery,
     "docker": _docker,
+    "kubectl": _kubectl,
     "make": _make,
     "node": _script,
     "npm": _any,

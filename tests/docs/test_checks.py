@@ -76,6 +76,16 @@ WRONG = {
         "no option --queue-urn",
         "```sh\nA=1 aws sqs send-message --queue-urn x\n```",
     ),
+    "a template": (
+        "there is no",
+        "```sh\naws cloudformation deploy --stack-name s --template-file deploy/none.yaml\n```",
+    ),
+    "a template's parameter": (
+        "no parameter Tabel",
+        "```sh\naws cloudformation deploy --stack-name s --template-file deploy/resources.yaml \\\n"
+        "  --parameter-overrides Tabel=users\n```",
+    ),
+    "a kustomization": ("no kustomization", "```sh\nkubectl apply -k deploy/policies\n```"),
     "a service": ("no such service", "```sh\naws sqz send-message\n```"),
     "a compose service": ("no service nothing", "```sh\ndocker compose up -d nothing\n```"),
     "a script": ("there is no", "```sh\npython examples/nothing.py\n```"),

@@ -1,0 +1,99 @@
+"""docs/deploy.md says what the templates say."""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+
+import pytest
+
+from scripts.access_template import ROLES
+from tests.deploy.stacks import DEPLOY
+from tests.deploy.templates import of_type, template
+from tests.e2e.account import ROOT
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+
+
+def section(heading: str) -> str:
+    """Give what is under a heading, up to the next of its level."""
+    found = re.search(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL
+    )
+    assert found, heading
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Give the cells of tables, without their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = {index - 1 for index, row in enumerate(cells) if set(row[0]) == {"-"}}
+    return [row for index, row in enumerate(cells) if index not in heads and set(row[0]) != {"-"}]
+
+
+def code(cell: str) -> list[str]:
+    """Give what a cell names."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def parameters(name: str) -> dict[str, str]:
+    """Give a template's parameters as the page has them, with their defaults."""
+    text = section("Parameters").partition(f"Of `deploy/{name}.yaml`:")[2].partition("\nOf ")[0]
+    return {
+        parameter: default
+        for row in rows(text.partition("\n`deploy/")[0])
+        for parameter, default in zip_longest(code(row[0]), code(row[1]), fillvalue="")
+    }
+
+
+@pytest.mark.parametrize("name", ["resources", "service"])
+def test_the_page_has_every_parameter_and_its_default(name: str) -> None:
+    """None is missing, none has gone, and no default is another by now."""
+    told = parameters(name)
+    real = template(name)["Parameters"]
+    assert told.keys() == real.keys()
+    for parameter, default in told.items():
+        if default:
+            assert default == str(real[parameter]["Default"]), parameter
+
+
+@pytest.mark.parametrize("name", ["alarms", "access"])
+def test_the_page_names_the_parameters_of_the_others(name: str) -> None:
+    """With the numbers that they begin with."""
+    for parameter, each in template(name)["Parameters"].items():
+        assert f"`{parameter}`" in PAGE, parameter
+        if each["Type"] == "Number":
+            assert f"`{parameter}` ({each['Default']})" in PAGE
+
+
+def test_the_page_has_every_file_and_every_role() -> None:
+    """Whoever looks for what there is finds it in a table."""
+    first = PAGE.partition("\n## ")[0]
+    named = {name for row in rows(first) for name in code(row[0])}
+    files = {f"deploy/{path.name}" for path in DEPLOY.glob("*.yaml")}
+    assert named == files | {"deploy/kubernetes"}
+    assert [row[0] for row in rows(section("Who may do what"))] == [*ROLES]
+
+
+def test_the_page_has_every_alarm() -> None:
+    """In the order of the template, each with its heading in the runbook."""
+    listed = [(name, row[2]) for row in rows(section("Alarms")) for name in code(row[0])]
+    alarms = of_type("alarms", "AWS::CloudWatch::Alarm")
+    assert [name for name, _ in listed] == [*alarms]
+    for name, link in listed:
+        anchor = (
+            alarms[name]["Properties"]["AlarmDescription"]["Fn::Sub"].strip().rpartition("#")[2]
+        )
+        assert f"(runbook.md#{anchor})" in link, name
+
+
+def test_what_it_costs_is_added_up_right() -> None:
+    """Each figure is what its formula gives."""
+    checked = 0
+    for _, formula, figure in rows(section("What it costs idle")):
+        sums = re.search(r"(?:^|, )([\d.]+ x [\d.x()+ ]+)(?:$|,)", formula)
+        if sums:
+            assert f"{eval(sums[1].replace('x', '*')):.2f}" == figure, formula  # digits only
+            checked += 1
+    assert checked >= 4
