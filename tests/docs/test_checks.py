@@ -82,8 +82,10 @@ WRONG = {
     ),
     "a template's parameter": (
         "no parameter Tabel",
-        "```sh\naws cloudformation deploy --stack-name s --template-file deploy/resources.yaml \\\n"
-        "  --parameter-overrides Tabel=users\n```",
+        (
+            "```sh\naws cloudformation deploy --stack-name s --template-file deploy/resources.yaml"
+            " --parameter-overrides Tabel=users\n```"
+        ),
     ),
     "a kustomization": ("no kustomization", "```sh\nkubectl apply -k deploy/policies\n```"),
     "a service": ("no such service", "```sh\naws sqz send-message\n```"),
