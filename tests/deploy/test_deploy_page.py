@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import zip_longest
 
@@ -74,6 +75,22 @@ def test_the_page_has_every_file_and_every_role() -> None:
     files = {f"deploy/{path.name}" for path in DEPLOY.glob("*.yaml")}
     assert named == files | {"deploy/kubernetes"}
     assert [row[0] for row in rows(section("Who may do what"))] == [*ROLES]
+
+
+def test_operations_names_the_actions_of_the_workers_policy() -> None:
+    """And the one that a worker needs that knows its topic by name only."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    told = set(
+        re.findall(r"`((?:dynamodb|kms|sns|sqs):\w+)`", page.partition("## In production")[2])
+    )
+    policy = json.loads((DEPLOY / "policies" / "worker.json").read_text())
+    allowed = {
+        action
+        for statement in policy["Statement"]
+        for listed in [statement["Action"]]
+        for action in ([listed] if isinstance(listed, str) else listed)
+    }
+    assert told - {"sns:Subscribe"} == allowed | {"sns:ListTopics"}
 
 
 def test_the_page_has_every_alarm() -> None:
