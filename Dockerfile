@@ -39,7 +39,7 @@ VOLUME ["/tmp"]
 # a number, so that an orchestrator can see that it is not root
 USER 10001:10001
 STOPSIGNAL SIGTERM
-# long intervals: each look is a start of Python and some calls to AWS
-HEALTHCHECK --interval=60s --timeout=20s --start-period=30s --retries=3 CMD ["user-worker", "status"]
+# whether it lives, not whether AWS answers: a restart would not mend that; each look starts Python
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["user-worker", "health", "--live"]
 ENTRYPOINT ["user-worker"]
 CMD ["run"]

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from worker.health.heartbeat import LIMIT
+
 ROOT = Path(__file__).parents[2]
 OURS = ("provision", "worker")
 
@@ -73,11 +75,14 @@ def test_what_the_build_installs_is_locked_by_hash(instructions: list[tuple[str,
 def test_the_image_runs_the_command_line_without_a_shell(
     final_stage: list[tuple[str, str]],
 ) -> None:
-    """SIGTERM reaches the worker, and the health check uses what is in the image."""
+    """SIGTERM reaches the worker; the health check uses what is in the image, and asks for life.
+
+    Whoever restarts what is unhealthy must not do so because AWS is away.
+    """
     stage = dict(final_stage)
     assert stage["ENTRYPOINT"] == '["user-worker"]'
     assert stage["CMD"] == '["run"]'
-    assert stage["HEALTHCHECK"].endswith('CMD ["user-worker", "status"]')
+    assert stage["HEALTHCHECK"].endswith('CMD ["user-worker", "health", "--live"]')
 
 
 def test_no_secret_and_no_test_gets_into_the_build(instructions: list[tuple[str, str]]) -> None:
@@ -92,6 +97,25 @@ def test_no_secret_and_no_test_gets_into_the_build(instructions: list[tuple[str,
     }
     assert "*" in ignored
     assert allowed == copied
+
+
+def test_a_worker_has_time_to_start_and_to_miss_a_heartbeat(
+    final_stage: list[tuple[str, str]],
+) -> None:
+    """No container is given up while its children start, nor for one late look."""
+    check = dict(final_stage)["HEALTHCHECK"]
+    seconds = {name: int(value) for name, value in re.findall(r"--([a-z-]+)=(\d+)", check)}
+    assert seconds["start-period"] >= 60
+    assert seconds["retries"] * seconds["interval"] > LIMIT
+    assert seconds["timeout"] < seconds["interval"]
+
+
+def test_the_worker_of_the_stack_keeps_the_images_health_check(services: dict[str, Any]) -> None:
+    """What runs once and ends has none, and the worker beats in its tmpfs."""
+    assert services["provision"]["healthcheck"] == {"disable": True}
+    assert "healthcheck" not in services["worker"]
+    assert "TMPDIR" not in services["worker"]["environment"]
+    assert "/tmp" in services["worker"]["tmpfs"]  # where a heartbeat goes without TMPDIR
 
 
 def test_localstack_is_pinned_and_can_be_chosen(services: dict[str, Any]) -> None:
