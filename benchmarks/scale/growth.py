@@ -68,7 +68,7 @@ def size(users: int, inputs: Inputs) -> Size:
         peak,
         peak * writes,
         peak * reads,
-        max(OUTBOX_SHARDS, math.ceil(peak * pointers / PARTITION_WRITES / SHARD_LOAD)),
+        shards_for(peak, pointers),
         table_gb,
         outcomes / cost.GB,
         _partitions(everything, peak * writes, peak * reads),
@@ -76,6 +76,11 @@ def size(users: int, inputs: Inputs) -> Size:
         max(everything / 8192, users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
         _month(users, inputs, batch, table_gb),
     )
+
+
+def shards_for(rate: float, pointer_units: float) -> int:
+    """Give the shards that so many commands a second need; eight are there anyway."""
+    return max(OUTBOX_SHARDS, math.ceil(rate * pointer_units / PARTITION_WRITES / SHARD_LOAD))
 
 
 def _units(habits: Habits, batch: int) -> tuple[float, float, float]:

@@ -170,6 +170,25 @@ def shards(_: Inputs) -> str:
     )
 
 
+def needs(_: Inputs) -> str:
+    """What the outbox needs for a rate of commands."""
+    return _table(
+        "commands/s | pointers' units/s, batches of 20 | of 10 | of 1 "
+        "| shards, batches of 10 or 20 | of 1",
+        (
+            (
+                f"{rate:,}",
+                *(number(rate * footprint(REGISTRATION, b).pointer_units) for b in (20, 10, 1)),
+                *(
+                    growth.shards_for(rate, footprint(REGISTRATION, b).pointer_units)
+                    for b in (10, 1)
+                ),
+            )
+            for rate in (100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
+        ),
+    )
+
+
 def lags(_: Inputs) -> str:
     """How long what a crash left waits."""
     return _table(
@@ -252,6 +271,7 @@ TABLES: Final[dict[str, Callable[[Inputs], str]]] = {
         compared,
         sizes,
         months,
+        needs,
         shards,
         lags,
         drains,

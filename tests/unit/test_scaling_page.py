@@ -91,6 +91,10 @@ def in_text() -> dict[str, str]:
         f"and {prices.recovery_gb_month:.2f} for",
         "requests": f"SQS {prices.sqs_requests_million:.2f} and SNS "
         f"{prices.sns_requests_million:.2f} a million requests",
+        "provisioned": f"comes to {0.00065 / 3600 * 1e6:.2f} a million when fully used and "
+        f"{0.00065 / 3600 * 1e6 / 0.6:.2f} at 60%",
+        "FIFO": f"${1.2 * 0.10 + 0.30 + ten.event_bytes / 1000 * 0.017 - 0.05:.2f} a million more: "
+        "1.2 requests",
         "pointer": f"2 and the pointer {ten.pointer_units}",
         "migration": f"{growth.size(10**6, INPUTS).migration_hours * 60:.0f} minutes at a million "
         f"users, {growth.size(10**8, INPUTS).migration_hours:.0f} hours at a hundred",
