@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from domain.ports import Outcome
+from tests.builders import register
+from tests.e2e.collector import Collector
+from tests.e2e.proxy import FaultyProxy, Throttled
+from tests.e2e.system import PREFORK, System, log_lines, message
+from tests.e2e.worker_process import eventually
+from tests.emitted import nothing_personal
+from worker.telemetry.instruments import CATALOGUE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("telemetry")]
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PRODUCER = f"00-{TRACE}-b7ad6b7169203331-01"
+SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+NAME = re.compile(r"\b(?:user_worker|messaging_client|db_client)_[a-z_]+\b")
+
+
+@dataclass
+class Watched:
+    """What a worker with two children did and told, from its start to its end."""
+
+    collector: Collector
+    metrics: str
+    traced: Outcome
+    event: dict[str, Any]
+    stopped_after: float
+    port_taken: tuple[int, str]
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def fetch(port: int) -> str:
+    """Give what Prometheus would get; nothing while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            text: str = answer.read().decode()
+            return text
+    except OSError:
+        return ""
+
+
+def total(text: str, name: str, label: str = "") -> float:
+    """Add up the samples of a name whose labels hold a text."""
+    return sum(float(v) for n, labels, v in SAMPLE.findall(text) if n == name and label in labels)
+
+
+@pytest.fixture(scope="module")
+def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Have a worker do all that is counted, and end it; another finds its port taken."""
+    system = System.create(aws_endpoint, tmp_path_factory.mktemp("telemetry"))
+    port = free_port()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        FaultyProxy(aws_endpoint) as proxy,
+        Collector() as collector,
+    ):
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        patch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
+        patch.setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1")
+        patch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", str(port))
+        fast = {"RELAY_INTERVAL": "0.1", "RELAY_AGE": "3600"}
+        with system.worker(PREFORK, endpoint=proxy.url, **fast) as worker:
+            worker.ready()
+            with system.worker(PREFORK, **fast) as second:
+                code, told = second.process.wait(60), second.log
+            proxy.inject(Throttled(), "BatchGetItem", times=1)
+            users = [str(uuid4()) for _ in range(12)]
+            messages = [message(register(user), user, traceparent=PRODUCER) for user in users]
+            (first, *_) = outcomes = system.do(*messages)
+            event = next(e for e in system.published(outcomes) if e["subject"] == first.user_id)
+            taken = message(register(users[0]), str(uuid4()))
+            system.do(taken)
+            system.send(messages[0])
+            system.queues.send("{no JSON")
+            assert system.queues.dead_letters(1)
+            expected = {"accepted": 12, "rejected": 1, "duplicate": 1, "dead": 1}
+
+            def counted() -> str:
+                text = fetch(port)
+                found = {o: total(text, "user_worker_commands_total", f'"{o}"') for o in expected}
+                return text if found == expected else ""
+
+            metrics = eventually(counted, what="every message in the metrics")
+            metrics = eventually(
+                lambda: "user_worker_outbox_overdue 0" in (t := fetch(port)) and t,
+                what="a look of the relay",
+            )
+            assert worker.stop() == 0, worker.log
+            assert not log_lines(worker, "telemetry_not_sent")
+        yield Watched(collector, metrics, first, event, worker.stopped_after, (code, told))
+    system.delete()
+
+
+def test_one_port_has_the_metrics_of_all_children(watched: Watched) -> None:
+    """Those of the parent too: what it received is what they handled."""
+    received = total(watched.metrics, "messaging_client_consumed_messages_total")
+    assert received == total(watched.metrics, "user_worker_commands_total") == 15
+    assert total(watched.metrics, "user_worker_batch_size_sum") == 15
+    assert total(watched.metrics, "user_worker_dead_letters_total", 'code="NotJson"') == 1
+    assert total(watched.metrics, "user_worker_command_critical_time_seconds_count") == 13
+    assert total(watched.metrics, "user_worker_aws_throttles_total", "BatchGetItem") == 1
+    assert total(watched.metrics, "user_worker_breaker_state") == 0
+
+
+def test_a_port_that_is_taken_ends_the_worker_with_one_line(watched: Watched) -> None:
+    """As a wrong setting does."""
+    code, log = watched.port_taken
+    (line,) = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert "OTEL_EXPORTER_PROMETHEUS_PORT" in line
+    assert code == 3
+    assert "Traceback" not in log
+
+
+def test_spans_lead_from_the_producer_to_the_event(watched: Watched) -> None:
+    """And all of them are sent before the worker ends."""
+    commands = watched.collector.spans("process RegisterUser")
+    assert len(commands) == 14
+    ours = [span for span in commands if span.trace_id.hex() == TRACE]
+    assert len(ours) == 13
+    contexts = {f"00-{TRACE}-{span.span_id.hex()}-01" for span in ours}
+    assert watched.traced.traceparent in contexts
+    assert watched.event["traceparent"] == watched.traced.traceparent
+    batches = watched.collector.spans("handle batch")
+    receives = {span.span_id for span in watched.collector.spans(_receive(watched))}
+    assert batches
+    assert {span.parent_span_id for span in batches} <= receives
+    linked = {link.span_id for span in batches for link in span.links}
+    assert {span.span_id for span in commands} <= linked
+    for step in ("commit", "publish"):
+        parents = {span.parent_span_id for span in watched.collector.spans(step)}
+        assert parents <= {span.span_id for span in batches}
+        assert parents
+
+
+def _receive(watched: Watched) -> str:
+    (name,) = set(re.findall(r'name: "(receive [^"]+)"', watched.collector.everything()))
+    return str(name)
+
+
+def test_calls_to_aws_are_part_of_the_trace(watched: Watched) -> None:
+    """With table and topic by their names."""
+    text = watched.collector.everything()
+    for operation in ("BatchGetItem", "TransactWriteItems", "PublishBatch"):
+        assert re.search(rf'name: "{operation} [\w-]+"', text), operation
+
+
+def test_every_process_is_an_instance(watched: Watched) -> None:
+    """The parent, which receives, and its children, which handle."""
+    assert len(watched.collector.instances()) >= 2
+
+
+def test_nothing_personal_is_sent(watched: Watched) -> None:
+    """Neither to the collector nor to Prometheus."""
+    nothing_personal(watched.collector.everything(), "spans")
+    nothing_personal(watched.metrics, "metrics")
+
+
+def test_telemetry_does_not_hold_up_the_end(watched: Watched) -> None:
+    """A shutdown has 30 s."""
+    assert watched.stopped_after < 20
+
+
+def named_in_dashboard() -> set[str]:
+    """Give the metrics that the dashboard asks for."""
+    dashboard = json.loads((DEPLOY / "grafana" / "user-worker.json").read_text())
+    expressions = [t["expr"] for p in dashboard["panels"] for t in p.get("targets", ())]
+    variables = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["name"] == "job"]
+    assert len(expressions) > 20
+    return {name for text in (*expressions, *variables) for name in NAME.findall(text)}
+
+
+def test_every_metric_of_the_dashboard_is_emitted(watched: Watched) -> None:
+    """By this very worker: a panel that asks for another would be empty for ever."""
+    emitted = {name for name, _, _ in SAMPLE.findall(watched.metrics)}
+    assert named_in_dashboard() <= emitted
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """What is measured and shown nowhere is looked for in vain when it matters."""
+    shown = named_in_dashboard()
+    for each in CATALOGUE:
+        assert each.prometheus_names & shown, each.name
+
+
+def test_every_metric_of_the_alarms_exists() -> None:
+    """Alarms go by what AWS measures itself, and by what this worker emits."""
+    text = (DEPLOY / "alarms.yaml").read_text()
+    names = {each.name for each in CATALOGUE} | {n for e in CATALOGUE for n in e.prometheus_names}
+    ours = {name for name in re.findall(r"\buser_worker[._][a-z_.]+", text) if "/" not in name}
+    assert ours <= names
+    assert yaml.compose(text) is not None
