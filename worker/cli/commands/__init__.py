@@ -13,6 +13,7 @@ from worker.cli.commands import messages as messages
 from worker.cli.commands import bulk as bulk
 from worker.cli.commands import operating as operating
 from worker.cli.commands import contracts as contracts
+from worker.cli.commands import migrating as migrating
 from worker.cli.commands import dead_letters as dead_letters
 from worker.cli.commands import outbox as outbox
 
