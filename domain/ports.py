@@ -61,6 +61,11 @@ class Outcome:
     tracestate: str | None = None
 
     @property
+    def place(self) -> tuple[datetime, int, str]:
+        """Where it stands in its user's history: what is later is greater."""
+        return self.recorded_at, self.version, self.command_id
+
+    @property
     def lasting_fingerprint(self) -> str:
         """The fingerprint to store: none of a command to a user who is erased already.
 
@@ -194,8 +199,10 @@ class UserRepository(Protocol):
         """
         ...
 
-    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
-        """Read the user's outcomes, latest first."""
+    def history(
+        self, user_id: str, limit: int = 100, before: Outcome | None = None
+    ) -> list[Outcome]:
+        """Read the user's outcomes, latest first; to go on, those before one of them."""
         ...
 
     def outcome(self, key: CommandKey) -> Outcome | None:

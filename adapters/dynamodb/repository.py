@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from heapq import nlargest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from adapters.dynamodb import records, table
@@ -78,7 +79,9 @@ class DynamoDBUserRepository(UserRepository):
                     return user
         return None
 
-    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
+    def history(
+        self, user_id: str, limit: int = 100, before: Outcome | None = None
+    ) -> list[Outcome]:
         """See the port. Reads them all, since outcomes are keyed by command, not by time.
 
         So its cost in read units and time grows with the user's past; its memory does not: of
@@ -88,7 +91,8 @@ class DynamoDBUserRepository(UserRepository):
             "a user's outcomes", table.USER_PREFIX + user_id, table.COMMAND_PREFIX
         )
         outcomes = (records.parse_outcome(item) for page in pages for item in page)
-        return nlargest(limit, outcomes, key=lambda o: (o.recorded_at, o.version, o.command_id))
+        meant = (o for o in outcomes if before is None or o.place < before.place)
+        return nlargest(limit, meant, key=attrgetter("place"))
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 
 from adapters.memory.commit import commit
 from adapters.memory.store import MemoryStore, copy_outcome
@@ -51,12 +52,15 @@ class MemoryUserRepository(UserRepository):
                     return self.load(request).users.get(user_id)
         return None
 
-    def history(self, user_id: str, limit: int = 100) -> list[Outcome]:
+    def history(
+        self, user_id: str, limit: int = 100, before: Outcome | None = None
+    ) -> list[Outcome]:
         """See the port."""
         with self._store.lock:
             found = [o for key, o in self._store.outcomes.items() if key.user_id == user_id]
-            found.sort(key=lambda o: (o.recorded_at, o.version, o.command_id), reverse=True)
-            return [copy_outcome(outcome) for outcome in found[:limit]]
+            found.sort(key=attrgetter("place"), reverse=True)
+            meant = [o for o in found if before is None or o.place < before.place]
+            return [copy_outcome(outcome) for outcome in meant[:limit]]
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.ports import CommandKey, LoadRequest, UserChange
+from domain.ports import CommandKey, LoadRequest, Outcome, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     Store,
@@ -143,3 +143,7 @@ def test_history_is_latest_first_and_of_one_user(store: Store) -> None:
     assert history[7].command_id == uid("register ada")
     assert len(history) == 8
     assert store.repository.history(uid("ada"), limit=2) == decided[:-3:-1]
+    pages: list[Outcome] = []
+    while page := store.repository.history(uid("ada"), 3, pages[-1] if pages else None):
+        pages += page
+    assert pages == history

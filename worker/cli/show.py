@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid5
 
 from domain.errors import InvalidValueError
 from domain.model import User
-from domain.ports import CommandKey
+from domain.ports import CommandKey, Outcome, UserRepository
 from domain.values import EmailAddress, parse_id, render_time
 from worker.cli import composition, output
 from worker.cli.errors import CliError, ExitCode, UsageError
@@ -38,27 +40,66 @@ def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as
     return report([*found.values()], as_json=as_json)
 
 
-def show_user(who: str, *, history: bool, as_json: bool) -> int:
-    """Print a user; give the exit code."""
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """How much of a user's past to show."""
+
+    limit: int
+    """Commands at most."""
+    before: str | None = None
+    """The id of the command to go on from."""
+
+
+def show_user(who: str, *, history: HistoryOptions | None, as_json: bool) -> int:
+    """Print a user and, if asked for, how their commands ended, latest first.
+
+    Raises:
+        UsageError: what was typed is no id or address, or they had no command to go on from.
+        CliError: there is no such user.
+    """
     email = _address(who) if "@" in who else None
     user_id = None if email else id_of(who, "a user who is not named by an e-mail address")
     repository = composition.aws().repository
     user = repository.get_by_email(email) if email else repository.get(user_id or "")
     if user is None:
-        raise CliError("there is no such user", "registrations may still be on the queue", _NO)
-    outcomes = repository.history(user.user_id) if history else []
+        of_email = "of who is erased, give the id; " if email else ""
+        advice = f"{of_email}registrations may still be on the queue"
+        raise CliError("there is no such user", advice, _NO)
+    outcomes = None if history is None else _history(repository, user.user_id, history)
     if as_json:
         facts = user_facts(user)
-        if history:
-            facts["history"] = [output.outcome_json(outcome) for outcome in outcomes]
+        if outcomes is not None and history is not None:
+            shown = outcomes[: history.limit]
+            facts["history"] = [output.outcome_json(outcome) for outcome in shown]
+            facts["history_goes_on"] = len(outcomes) > history.limit
         sys.stdout.write(output.json_line(facts) + "\n")
         return ExitCode.OK
     console = output.stdout()
-    console.print(output.pairs({k: _shown(v) for k, v in user_facts(user).items()}))
-    if history:
-        console.print()
-        console.print(output.outcome_table(outcomes, wide=console.width >= output.WIDE))
+    if history is None or history.before is None:
+        console.print(output.pairs({k: _shown(v) for k, v in user_facts(user).items()}))
+    if outcomes is not None and history is not None:
+        _print_history(outcomes, history.limit)
     return ExitCode.OK
+
+
+def _history(repository: UserRepository, user_id: str, wanted: HistoryOptions) -> list[Outcome]:
+    """Read one more than asked for, to know whether there are more."""
+    before = None
+    if wanted.before is not None:
+        before = repository.outcome(CommandKey(user_id, id_of(wanted.before, "--before")))
+        if before is None:
+            raise UsageError("--before is no command of that user", "give one that was listed")
+    return repository.history(user_id, wanted.limit + 1, before)
+
+
+def _print_history(outcomes: Sequence[Outcome], limit: int) -> None:
+    console = output.stdout()
+    console.print()
+    shown = outcomes[:limit]
+    console.print(output.outcome_table(shown, wide=console.width >= output.WIDE))
+    if len(outcomes) > limit:
+        text = f"there are more: --before {shown[-1].command_id}"
+        output.stderr().print(text, style="yellow")
 
 
 def user_facts(user: User) -> dict[str, object]:

@@ -162,9 +162,16 @@ def outcome(
 @app.command(epilog=EXIT_CODES)
 def user(
     user: Annotated[str, typer.Argument(metavar="USER_ID|EMAIL", help="Who.")],
-    history: Annotated[bool, typer.Option("--history", help="Also how their commands ended.")] = (
-        False
-    ),
+    history: Annotated[
+        bool, typer.Option("--history", help="Also how their commands ended, latest first.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="Of the history, at most.")
+    ] = 100,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="COMMAND_ID", help="Only what came before this command."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Show a user as stored; of secrets only whether they are set.
@@ -172,7 +179,9 @@ def user(
     \b
     [bold]Examples[/bold]
       user-worker user ada@example.com --history
+      user-worker user USER_ID --history --limit 20 --before COMMAND_ID
     """
-    from worker.cli.show import show_user
+    from worker.cli.show import HistoryOptions, show_user
 
-    return show_user(user, history=history, as_json=as_json)
+    past = HistoryOptions(limit, before) if history or before else None
+    return show_user(user, history=past, as_json=as_json)

@@ -1,0 +1,115 @@
+"""`user-worker user USER --history`, on a store in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
+from domain.errors import RejectionCode
+from domain.ports import UserChange
+from tests.builders import NOW, uid
+from tests.persistence import Store, committed, must_commit, outcome, registered, renamed
+from worker.cli import composition
+from worker.cli.app import run
+from worker.cli.errors import ExitCode
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Ada, with a registration and four commands after it, the last rejected."""
+    kept = MemoryStore()
+    made = Store(MemoryUserRepository(kept), MemoryOutbox(kept))
+    monkeypatch.setattr(composition, "aws", lambda: SimpleNamespace(repository=made.repository))
+    must_commit(made, registered("ada"))
+    for n in range(1, 5):
+        code = RejectionCode.VERSION_CONFLICT if n == 4 else None
+        decided = outcome(f"command {n}", "ada", code=code)
+        must_commit(made, later(decided, n))
+    return made
+
+
+def later(decided: Any, seconds: int) -> UserChange:
+    """Record an outcome so many seconds after NOW."""
+    return UserChange(uid("ada"), (replace(decided, recorded_at=NOW + timedelta(seconds=seconds)),))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """Run it for programs."""
+    assert run(["user", uid("ada"), *words, "--json"]) == ExitCode.OK
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return facts
+
+
+def ids(*names: str) -> list[str]:
+    """Give the ids of commands."""
+    return [uid(name) for name in names]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_history_can_be_read_page_by_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Latest first, none twice and none left out; it is said when it goes on."""
+    pages: list[dict[str, Any]] = []
+    before: list[str] = []
+    goes_on = True
+    while goes_on:
+        page = shown(capsys, "--history", "--limit", "2", *before)
+        goes_on = page["history_goes_on"]
+        pages += page["history"]
+        before = ["--before", pages[-1]["command_id"]]
+    assert [each["command_id"] for each in pages] == [
+        *ids("command 4", "command 3", "command 2", "command 1"),
+        uid("register ada"),
+    ]
+    assert (pages[0]["status"], pages[0]["code"]) == ("rejected", "VersionConflict")
+    assert [event["type"] for event in pages[-1]["events"]] == ["biome.user.UserRegistered.v1"]
+    assert all(each["recorded_at"] for each in pages)
+
+
+@pytest.mark.usefixtures("store")
+def test_on_a_terminal_a_page_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what to type."""
+    assert run(["user", uid("ada"), "--history", "--limit", "1"]) == ExitCode.OK
+    told = capsys.readouterr()
+    assert "rejected" in told.out
+    assert f"--before {uid('command 4')}" in told.err
+
+
+@pytest.mark.usefixtures("store")
+def test_without_asking_there_is_no_history(capsys: pytest.CaptureFixture[str]) -> None:
+    """It costs reads."""
+    assert "history" not in shown(capsys)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("before", ["nonsense", uid("of nobody")])
+def test_a_command_to_go_on_from_has_to_be_that_users(
+    capsys: pytest.CaptureFixture[str], before: str
+) -> None:
+    """Exit code 2."""
+    assert run(["user", uid("ada"), "--before", before]) == ExitCode.USAGE
+    assert "--before" in capsys.readouterr().err
+
+
+def test_an_erased_persons_history_has_no_personal_data(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What happened stays; who it was does not."""
+    user = committed(store, "grace")
+    change = renamed(user)
+    assert change.user is not None
+    tombstone = replace(change.user, erased=True, email=None, first_name="", last_name="")
+    must_commit(store, replace(change, user=tombstone, released=user.email))
+    store.outbox.scrub(uid("grace"))
+    assert run(["user", uid("grace"), "--history", "--json"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    facts = json.loads(out)
+    assert (facts["erased"], len(facts["history"])) == (True, 2)
+    assert "grace@" not in out
+    assert run(["user", "grace@example.com", "--history"]) == ExitCode.NEGATIVE
+    assert "of who is erased, give the id" in capsys.readouterr().err
