@@ -1,0 +1,357 @@
+"""`user-worker migrate` on a table in this process: what it says, keeps, refuses, and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import migration
+from adapters.dynamodb.migration import Bucket, Counts, Progress, Throughput, throughput_of
+from adapters.dynamodb.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, told
+from adapters.dynamodb.migration.scan import resume_point
+from adapters.dynamodb.reads import Key
+from tests.builders import uid
+from tests.reliability.in_process_dynamodb import _error
+from tests.unit.migrate_world import (
+    NEXT,
+    MigratedDynamoDB,
+    address_item,
+    check,
+    damaged_items,
+    old_table,
+)
+from worker.cli import composition, migrate_state
+from worker.cli import migrate as command
+from worker.cli.app import run
+from worker.cli.errors import CliError, ExitCode, UsageError
+from worker.cli.migrate_state import Plan, StateFile
+from worker.settings import Settings, load_settings
+
+PLAN = Plan("id-1", {"user": 2}, addresses=True)
+
+
+class Table(MigratedDynamoDB):
+    """A table that can be described, and breaks off when told to."""
+
+    table_id = "id-1"
+    scans_left = 1_000_000
+
+    def describe_table(self, *, TableName: str) -> Any:  # noqa: N803
+        """Describe it."""
+        return {"Table": {"TableId": self.table_id, "ItemCount": len(self.items)}}
+
+    def scan(self, **request: Any) -> Any:
+        """Read a page, or be denied."""
+        self.scans_left -= 1
+        if self.scans_left < 0:
+            raise _error("Scan", "AccessDeniedException")
+        return super().scan(**request)
+
+
+@dataclass
+class Aws:
+    """What the command line is given in place of AWS."""
+
+    dynamodb: Table
+    settings: Settings = field(default_factory=load_settings)
+
+    def require_shared_store(self) -> None:
+        """The table is there."""
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Table:
+    """The old table, the next formats, pages of four items, and a folder to stand in."""
+    made = Table()
+    made.items = old_table().items
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(composition, "aws", lambda: Aws(made))
+    monkeypatch.setattr(command, "target", lambda: migration.target(NEXT))
+    monkeypatch.setattr(command, "PageMigration", _next_pages)
+    monkeypatch.setattr(command, "Migration", _small_pages)
+    return made
+
+
+def _next_pages(metered: migration.MeteredTable, **options: Any) -> migration.PageMigration:
+    return migration.PageMigration(metered, NEXT, **options)
+
+
+def _small_pages(
+    metered: migration.MeteredTable, pages: migration.PageMigration, *rest: Any
+) -> migration.Migration:
+    progress, stop = rest
+    return migration.Migration(metered, pages, progress, stop, 4)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> dict[str, Any]:
+    """Run it for programs; give what it printed."""
+    assert run(["migrate", "--json", *arguments]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+# --- the command ---------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_by_kind_and_format(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It writes nothing: to the table, or beside it."""
+    before = deepcopy(table.items)
+    found = printed(capsys, "--dry-run")
+    assert found["dry_run"] is True
+    assert found["found"]["user"] == {"1": 4}
+    assert (found["changed"], found["bad"], found["taken"]) == (5, 4, 1)
+    assert table.items == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A person has to see to it; the state is gone, as there is nothing to go on with."""
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    captured = capsys.readouterr()
+    assert "addresses reserved            2" in captured.out
+    assert captured.err.count("left: ") == 5
+    assert "@" not in captured.out + captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_left_ends_with_zero(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a deployment can go on by itself."""
+    table.items = {}
+    assert printed(capsys, code=0)["items"] == 0
+
+
+def test_addresses_may_be_left_out(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """Formats only."""
+    found = printed(capsys, "--no-addresses")
+    assert (found["changed"], found["reserved"], found["released"], found["taken"]) == (5, 0, 0, 0)
+
+
+def test_it_goes_on_where_it_was_broken_off(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The state holds no address, and only its owner reads it."""
+    table.scans_left = 3
+    assert run(["migrate", "--segments", "2"]) == ExitCode.ENVIRONMENT
+    assert "run the same command again to go on" in capsys.readouterr().err
+    (state,) = tmp_path.iterdir()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o600
+    assert "@" not in state.read_text()
+    saved = json.loads(state.read_text())
+    assert any(segment["after"] or segment["done"] for segment in saved["segments"])
+    table.scans_left = 1_000_000
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    assert "going on where" in capsys.readouterr().err
+    check(table, damaged_items(), frozenset({uid("alan")}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["table", "option"])
+def test_a_state_of_another_migration_is_refused(
+    table: Table, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table made anew under the same name has not been migrated."""
+    table.scans_left = 3
+    assert run(["migrate"]) == ExitCode.ENVIRONMENT
+    table.scans_left = 1_000_000
+    if change == "table":
+        table.table_id = "id-2"
+    before = deepcopy(table.items)
+    options = ["--no-addresses"] if change == "option" else []
+    assert run(["migrate", *options]) == ExitCode.USAGE
+    assert "the state migrate-users.state.json is of" in capsys.readouterr().err
+    assert table.items == before
+
+
+@pytest.mark.parametrize("words", [["--segments", "0"], ["--share", "2"], ["--units", "0"]])
+def test_impossible_options_are_refused(words: list[str]) -> None:
+    """Before anything is called."""
+    assert run(["migrate", *words]) == ExitCode.USAGE
+
+
+# --- the state -----------------------------------------------------------------------------
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    """Segments, counts and findings."""
+    progress = Progress.start(2)
+    progress.segments[0].after = Key(f"USER#{uid('ada')}", "USER")
+    progress.segments[1].done = True
+    progress.counts = Counts(changed=3, bad=1, findings=[Finding("k", "user", "schema", "r")])
+    progress.counts.found["user", 1] = 7
+    state = StateFile(tmp_path / "state", PLAN)
+    assert state.load() is None
+    state.save(progress)
+    assert state.load() == progress
+    state.remove()
+    assert state.load() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "1", "{}", '{"migration":2}', "[" * 100_000, "\udcff"],
+)
+def test_a_damaged_state_is_refused(text: str, tmp_path: Path) -> None:
+    """And is not taken for a beginning."""
+    path = tmp_path / "state"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(CliError):
+        StateFile(path, PLAN).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("segments", []),
+        ("segments", [{"done": 1, "after": None}]),
+        ("segments", [{"done": False, "after": ["USER#"]}]),
+        ("segments", [{"done": False, "after": [1, 2]}]),
+        ("counts", {}),
+        ("target", {"user": 3}),
+        ("table", "id-2"),
+        ("addresses", False),
+    ],
+)
+def test_a_state_with_a_wrong_value_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    """Each field is checked."""
+    state = StateFile(tmp_path / "state", PLAN)
+    state.save(Progress.start(1))
+    stored = json.loads(state.path.read_text())
+    state.path.write_text(json.dumps({**stored, name: value}))
+    with pytest.raises(UsageError):
+        state.load()
+
+
+def test_a_state_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves the one before, and nothing beside it."""
+    state = StateFile(tmp_path / "state", PLAN)
+    state.save(Progress.start(1))
+    before = state.path.read_text()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CliError, match="No space left"):
+        state.save(Progress.start(5))
+    assert state.path.read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_state_is_saved_now_and_then(tmp_path: Path) -> None:
+    """Not at every page."""
+    now = 0.0
+    state = StateFile(tmp_path / "state", PLAN, lambda: now)
+    state.note(Progress.start(1))
+    assert not state.path.exists()
+    now = migrate_state.SAVE_EVERY
+    state.note(Progress.start(1))
+    assert state.path.exists()
+
+
+# --- what may be shown ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (Key(f"USER#{uid('a')}", "USER"), True),
+        (Key(f"USER#{uid('a')}", f"SESSION#{uid('b')}"), True),
+        (Key(f"COMMAND#{uid('a')}", f"COMMAND#{uid('a')}"), True),
+        (Key("OUTBOX#3", f"2026-11-23T10:00:00.000Z#{uid('a')}"), True),
+        (Key("EMAIL#somebody", "EMAIL"), False),
+        (Key("USER#somebody", "USER"), False),
+        (Key(f"USER#{uid('a')}", "SESSION#somebody"), False),
+        (Key("somebody", "NOTE"), False),
+    ],
+)
+def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
+    """Else a hash of it, by which it can be told from others."""
+    assert is_impersonal(key) is shown
+    assert "somebody" not in told(key)
+    assert (told(key) == "/".join(key)) is shown
+    assert told(key) != told(Key(key.partition + "x", key.sort))
+
+
+def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
+    """Address items at its end are looked at again."""
+    user: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": "USER"}}
+    assert resume_point([user, address_item("a", "a")]) == Key(f"USER#{uid('a')}", "USER")
+    assert resume_point([address_item("a", "a")]) is None
+
+
+def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:
+    """All are counted."""
+    counts, finding = Counts(bad=2), Finding("k", "user", "schema", "r")
+    for _ in range(KEPT_FINDINGS + 5):
+        counts.tell(finding)
+    assert len(counts.findings) == KEPT_FINDINGS
+
+
+# --- capacity ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ({"BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"}}, Throughput(12_000, 4_000)),
+        (
+            {
+                "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
+                "ProvisionedThroughput": {"ReadCapacityUnits": 0, "WriteCapacityUnits": 0},
+                "OnDemandThroughput": {"MaxReadRequestUnits": 500, "MaxWriteRequestUnits": -1},
+            },
+            Throughput(500, 4_000),
+        ),
+        (
+            {
+                "ProvisionedThroughput": {"ReadCapacityUnits": 100, "WriteCapacityUnits": 50},
+                "GlobalSecondaryIndexes": [
+                    {"ProvisionedThroughput": {"ReadCapacityUnits": 200, "WriteCapacityUnits": 20}}
+                ],
+            },
+            Throughput(100, 20),
+        ),
+    ],
+)
+def test_the_capacity_is_what_the_table_says(description: Any, expected: Throughput) -> None:
+    """Of its indexes too, which take a part of the writes."""
+    assert throughput_of(description) == expected
+    assert expected.share(0.25).write == expected.write / 4
+
+
+def test_a_bucket_keeps_to_its_rate_whatever_the_calls_cost() -> None:
+    """Over a minute, to what a second may use at once and the last call."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    bucket = Bucket(100.0, lambda: now, sleep)
+    while now < 60:
+        bucket.wait()
+        bucket.spend(37.5)
+    assert 60 * 100 <= bucket.spent <= 61 * 100 + 2 * 37.5
+
+
+def test_a_pause_saves_up_no_more_than_a_second() -> None:
+    """A burst after an hour of nothing would throttle the workers."""
+    now = 0.0
+    waits: list[float] = []
+    bucket = Bucket(10.0, lambda: now, waits.append)
+    now = 3600.0
+    for _ in range(20):
+        bucket.wait()
+        bucket.spend(1.0)
+    assert len([pause for pause in waits if pause > 0]) == 9
