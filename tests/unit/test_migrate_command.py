@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import migration
-from adapters.dynamodb.migration import Bucket, Counts, Progress, Throughput, throughput_of
+from adapters.dynamodb.migration import Bucket, Counts, Throughput, throughput_of
 from adapters.dynamodb.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, told
 from adapters.dynamodb.migration.scan import resume_point
 from adapters.dynamodb.reads import Key
@@ -27,14 +26,11 @@ from tests.unit.migrate_world import (
     damaged_items,
     old_table,
 )
-from worker.cli import composition, migrate_state
+from worker.cli import composition
 from worker.cli import migrate as command
 from worker.cli.app import run
-from worker.cli.errors import CliError, ExitCode, UsageError
-from worker.cli.migrate_state import Plan, StateFile
+from worker.cli.errors import ExitCode
 from worker.settings import Settings, load_settings
-
-PLAN = Plan("id-1", {"user": 2}, addresses=True)
 
 
 class Table(MigratedDynamoDB):
@@ -177,86 +173,6 @@ def test_a_state_of_another_migration_is_refused(
 def test_impossible_options_are_refused(words: list[str]) -> None:
     """Before anything is called."""
     assert run(["migrate", *words]) == ExitCode.USAGE
-
-
-# --- the state -----------------------------------------------------------------------------
-
-
-def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    """Segments, counts and findings."""
-    progress = Progress.start(2)
-    progress.segments[0].after = Key(f"USER#{uid('ada')}", "USER")
-    progress.segments[1].done = True
-    progress.counts = Counts(changed=3, bad=1, findings=[Finding("k", "user", "schema", "r")])
-    progress.counts.found["user", 1] = 7
-    state = StateFile(tmp_path / "state", PLAN)
-    assert state.load() is None
-    state.save(progress)
-    assert state.load() == progress
-    state.remove()
-    assert state.load() is None
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "1", "{}", '{"migration":2}', "[" * 100_000, "\udcff"],
-)
-def test_a_damaged_state_is_refused(text: str, tmp_path: Path) -> None:
-    """And is not taken for a beginning."""
-    path = tmp_path / "state"
-    path.write_text(text, errors="surrogateescape")
-    with pytest.raises(CliError):
-        StateFile(path, PLAN).load()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("segments", []),
-        ("segments", [{"done": 1, "after": None}]),
-        ("segments", [{"done": False, "after": ["USER#"]}]),
-        ("segments", [{"done": False, "after": [1, 2]}]),
-        ("counts", {}),
-        ("target", {"user": 3}),
-        ("table", "id-2"),
-        ("addresses", False),
-    ],
-)
-def test_a_state_with_a_wrong_value_is_refused(name: str, value: object, tmp_path: Path) -> None:
-    """Each field is checked."""
-    state = StateFile(tmp_path / "state", PLAN)
-    state.save(Progress.start(1))
-    stored = json.loads(state.path.read_text())
-    state.path.write_text(json.dumps({**stored, name: value}))
-    with pytest.raises(UsageError):
-        state.load()
-
-
-def test_a_state_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk leaves the one before, and nothing beside it."""
-    state = StateFile(tmp_path / "state", PLAN)
-    state.save(Progress.start(1))
-    before = state.path.read_text()
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CliError, match="No space left"):
-        state.save(Progress.start(5))
-    assert state.path.read_text() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]
-
-
-def test_a_state_is_saved_now_and_then(tmp_path: Path) -> None:
-    """Not at every page."""
-    now = 0.0
-    state = StateFile(tmp_path / "state", PLAN, lambda: now)
-    state.note(Progress.start(1))
-    assert not state.path.exists()
-    now = migrate_state.SAVE_EVERY
-    state.note(Progress.start(1))
-    assert state.path.exists()
 
 
 # --- what may be shown ---------------------------------------------------------------------
