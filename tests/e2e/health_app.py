@@ -1,0 +1,19 @@
+"""The worker's own application with limits of seconds, so that a test can wait for them."""
+
+from __future__ import annotations
+
+from tests.e2e.health_limits import LONGEST_BATCH, LOOP_LIMIT
+from worker.app import app
+from worker.health import heart, vitals
+from worker.transport import channel
+
+LIMITS: tuple[tuple[object, str, float], ...] = (
+    (heart, "INTERVAL", 0.1),
+    (vitals, "LOOP_LIMIT", LOOP_LIMIT),
+    (channel, "LONGEST_BATCH", LONGEST_BATCH),
+    (channel, "MAX_RENEWED_TIMEOUTS", 0),
+)
+for module, name, value in LIMITS:
+    setattr(module, name, value)
+
+__all__ = ["app"]
