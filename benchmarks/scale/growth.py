@@ -20,6 +20,8 @@ SHARD_LOAD: Final = 0.7
 """Of what a partition takes, since shards are drawn by lot; see `outbox.py`."""
 MIGRATION_SHARE: Final = 0.1
 """Of the table's quota."""
+LOOK_MS, CHANGE_MS = 0.2, 1.4
+"""Processor time of `user-worker migrate`, for an item looked at, for one changed, by its page."""
 MONTH: Final = cost.MONTH_DAYS * 86400
 BATCHES_FROM: Final = 20
 """Commands a second from which batches of ten form; below, each command is a batch."""
@@ -44,6 +46,8 @@ class Size:
     expiries: float
     """Items a second that time to live deletes."""
     migration_hours: float
+    """By the units it may take, as `migrating_hours` by what one process can do."""
+    migrating_hours: float
     bill: dict[str, float]
     """Dollars a month."""
 
@@ -74,6 +78,7 @@ def size(users: int, inputs: Inputs) -> Size:
         _partitions(everything, peak * writes, peak * reads),
         mean + users * habits.logins / MONTH,
         max(everything / 8192, users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
+        (_items(users, habits) * LOOK_MS + users * (CHANGE_MS - LOOK_MS)) / 1000 / 3600,
         _month(users, inputs, batch, table_gb),
     )
 
@@ -102,6 +107,12 @@ def _stored(users: int, habits: Habits) -> tuple[float, float]:
     person = sizes["user"] + sizes["email"]
     person += habits.sessions * (sizes["session"] + index_entry_bytes())
     return users * person + outcomes, outcomes
+
+
+def _items(users: int, habits: Habits) -> float:
+    """Count them: user, address, sessions, outcomes."""
+    outcomes = habits.outcome_days / cost.MONTH_DAYS * sum(habits.commands.values())
+    return users * (2 + habits.sessions + outcomes)
 
 
 def _partitions(everything: float, writes: float, reads: float) -> int:

@@ -113,7 +113,8 @@ def sizes(inputs: Inputs) -> str:
     grown = [growth.size(10**power, inputs) for power in range(3, 10)]
     return _table(
         "users | commands/s, mean / peak | write units/s at the peak | table GB "
-        "| of those, outcomes | partitions | shards needed | expiries/s | a migration, h",
+        "| of those, outcomes | partitions | shards needed | expiries/s "
+        "| a migration, h: by units / a core",
         (
             (
                 f"{each.users:,}",
@@ -124,7 +125,7 @@ def sizes(inputs: Inputs) -> str:
                 f"{each.partitions:,}",
                 each.shards,
                 number(each.expiries),
-                number(each.migration_hours),
+                f"{number(each.migration_hours)} / {number(each.migrating_hours)}",
             )
             for each in grown
         ),
