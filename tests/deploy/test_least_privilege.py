@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from adapters.dynamodb import mapper
-from adapters.dynamodb.table import address_key
+from adapters.dynamodb import mapper, records
+from adapters.dynamodb.table import PARKED_PARTITION, address_key
 from domain import commands as c
+from domain.ports import CommandKey, JobKind, Pointer
 from tests.builders import email, token, uid
 from tests.deploy.stacks import Account
 from tests.deploy.uses import Policy, Recorder, Use, uses
@@ -43,6 +44,11 @@ BOOK = "address-book"
 """What the subscribing example calls its queue."""
 IN_PRODUCTION_BY_ARN = {Use("sns:CreateTopic", f"arn:aws:sns:REGION:ACCOUNT:{TOPIC}")}
 """How an example finds the topic's ARN; in production somebody gives it."""
+OF_A_MOVE_UNDER_WAY = {
+    Use(f"sqs:{name}MessageMoveTask{end}", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}")
+    for name, end in (("Cancel", ""), ("List", "s"))
+}
+"""Called once a move has begun, which the embedded AWS does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,25 +231,77 @@ def _subscriptions(world: World) -> int:
 def test_an_operator_may_do_what_they_do(world: World) -> None:
     """All that looks at the system and keeps it going; `doctor` tries what others may do, too."""
     operator, patient = world.role(), world.role()
-    cli = CommandLine(operator.environment)
-    user = uid("ada of privilege")
+    cli = CommandLine(_with_arn(operator.environment, world.account))
+    edith = a_user_to_scrub(world)
+    bury(world)
+    park(world, *edith)
     for words in (
         ["status"],
-        ["user", user, "--history"],
+        ["user", edith[0], "--history"],
         ["user", "nobody@example.com"],
-        ["outcome", str(uuid.uuid4()), "--user", user],
-        ["export", user],
+        ["outcome", str(uuid.uuid4()), "--user", edith[0]],
+        ["export", edith[0]],
+        ["dlq", "list"],
+        ["dlq", "redrive", "--yes"],
+        ["outbox", "list"],
+        ["outbox", "publish", "--parked"],
     ):
         done = cli.run(*words)
         assert done.code in {0, 1}, (words, done.err)
+    cli.run("dlq", "redrive", "--yes", USER_WORKER_PRIORITY_QUEUE="")  # by SQS itself
     tried = examine(patient, world.account)
     others = Policy(Policy.of("worker").grants | Policy.of("reader").grants)
     of_others = tried - set(others.lacks(tried))
     check(
         Policy.of("operator"),
-        lambda: operator.uses | tried,
+        lambda: operator.uses | tried | OF_A_MOVE_UNDER_WAY,
         but_for=of_others - operator.uses,
     )
+
+
+def a_user_to_scrub(world: World) -> tuple[str, str]:
+    """Make a user with all that a scrub works on; give their id, and that of the first command."""
+    user = str(uuid.uuid4())
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    with as_role(world.role()):
+        users = UserCommands(QUEUE, source="/test")
+        with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
+            person = c.CreateUser(email(user), "Edith", "Clarke", ("customer",))
+            first = users.send(person, user_id=user)
+            assert outcomes.answer(first, timeout=30).kind == "accepted"
+            for name in ("phone", "laptop"):
+                session = c.StartSession(uid(f"{user} {name}"), token(f"{user} {name}"), soon)
+                sent = users.send(session, user_id=user)
+                assert outcomes.answer(sent, timeout=30).kind == "accepted"
+            reset = c.RequestPasswordReset(uid(user), token(user), soon, email(user))
+            assert outcomes.answer(users.send(reset), timeout=30).kind == "accepted"
+    return user, str(first)
+
+
+def bury(world: World) -> None:
+    """Lay a dead letter of each queue."""
+    sqs = world.account.client("sqs")
+    url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
+    for queue in (QUEUE, PRIORITY):
+        told = {"error_code": "NotJson", "original_queue": queue}
+        attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
+        sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
+
+
+def park(world: World, user: str, command: str) -> None:
+    """Park a publication and a scrub, of a time to come, so that no relay is quicker."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    for kind in JobKind:
+        pointer = Pointer(
+            PARKED_PARTITION,
+            records.render_sort_key(later, uuid.uuid4().hex),
+            kind,
+            (CommandKey(user, command),),
+            later,
+            "the topic refuses an event",
+        )
+        item = records.render_pointer(pointer)
+        world.account.client("dynamodb").put_item(TableName="users", Item=item)
 
 
 def examine(patient: Role, account: Account) -> set[Use]:

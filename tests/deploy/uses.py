@@ -36,6 +36,8 @@ class Use:
 
     action: str
     resource: str
+    key: str = ""
+    """Of a table: what the partition keys begin with; in a grant, a pattern of it."""
 
 
 @dataclass(slots=True)
@@ -96,13 +98,26 @@ def _of_dynamodb(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
     if operation == "TransactWriteItems":
         for item in asked["TransactItems"]:
             for kind, part in item.items():
-                yield Use(f"dynamodb:{IN_A_TRANSACTION[kind]}", _table(part["TableName"]))
+                yield _at(IN_A_TRANSACTION[kind], part["TableName"], part)
     elif "RequestItems" in asked:
-        for name in asked["RequestItems"]:
-            yield Use(f"dynamodb:{operation}", _table(name))
+        for name, wanted in asked["RequestItems"].items():
+            for part in _parts(wanted):
+                yield _at(operation, name, part)
     else:
         index = f"/index/{asked['IndexName']}" if "IndexName" in asked else ""
-        yield Use(f"dynamodb:{operation}", _table(asked["TableName"]) + index)
+        yield _at(operation, asked["TableName"], asked, index)
+
+
+def _parts(wanted: Any) -> list[dict[str, Any]]:
+    """Give what a BatchGetItem or a BatchWriteItem asks of one table, item by item."""
+    if isinstance(wanted, list):
+        return [request for each in wanted for request in each.values()]
+    return [{"Key": key} for key in wanted.get("Keys", [{}])]
+
+
+def _at(operation: str, name: str, part: dict[str, Any], index: str = "") -> Use:
+    key = (part.get("Item") or part.get("Key") or {}).get("pk", {}).get("S", "")
+    return Use(f"dynamodb:{operation}", _table(name) + index, key and f"{key.partition('#')[0]}#")
 
 
 def _queue(name: str) -> str:
@@ -131,10 +146,11 @@ class Policy:
             text = text.replace(word, name)
         return cls(
             frozenset(
-                Use(action, resource)
+                Use(action, resource, key)
                 for statement in json.loads(text)["Statement"]
                 for action in _listed(statement["Action"])
                 for resource in _listed(statement["Resource"])
+                for key in _leading_keys(statement)
                 if not action.startswith("kms:")  # emulators encrypt nothing
             )
         )
@@ -149,7 +165,17 @@ class Policy:
 
 
 def _covers(grant: Use, use: Use) -> bool:
-    return grant.action == use.action and fnmatchcase(use.resource, grant.resource)
+    return (
+        grant.action == use.action
+        and fnmatchcase(use.resource, grant.resource)
+        and fnmatchcase(use.key, grant.key or ANYTHING)
+    )
+
+
+def _leading_keys(statement: dict[str, Any]) -> list[str]:
+    condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
+    keys: list[str] = condition.get("dynamodb:LeadingKeys", [""])
+    return keys
 
 
 def _listed(value: str | list[str]) -> list[str]:
