@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from adapters.aws import error_code
@@ -13,6 +14,9 @@ THROTTLED: Final = re.compile(
     r"Throttl|ThroughputExceeded|TooManyRequests|RequestLimitExceeded|SlowDown|OverLimit"
 )
 """In the codes by which AWS's services say: too many, later."""
+SAMPLED_CALLS: Final = 10
+"""Every so many calls of an operation one's units are computed, and taken for those of all:
+weighing each item would cost as much as all else that telemetry measures."""
 CANCELLED: Final = "TransactionCanceledException"
 _TARGETS: Final = ("TableName", "QueueUrl", "TopicArn", "QueueName")
 
@@ -60,16 +64,24 @@ def observe(made: Client, observer: CallObserver) -> Client:
 def _observed(
     make: Callable[..., Any], service: str, operation: str, observer: CallObserver
 ) -> Callable[..., Any]:
+    turns = count()
+
+    def units_of(parameters: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
+        if next(turns) % SAMPLED_CALLS:
+            return NO_UNITS
+        read, write = consumed(operation, parameters, answer)
+        return read * SAMPLED_CALLS, write * SAMPLED_CALLS
+
     def call(**parameters: Any) -> Any:
         begun = observer.begin(service, operation, target_of(parameters))
         try:
             answer = make(**parameters)
         except Exception as error:
             code = error_code(error)
-            units = consumed(operation, parameters, {}) if code == CANCELLED else NO_UNITS
+            units = units_of(parameters, {}) if code == CANCELLED else NO_UNITS
             observer.end(begun, code, units)
             raise
-        observer.end(begun, None, consumed(operation, parameters, answer))
+        observer.end(begun, None, units_of(parameters, answer))
         return answer
 
     return call

@@ -101,9 +101,9 @@ def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 found = {o: total(text, "user_worker_commands_total", f'"{o}"') for o in expected}
                 return text if found == expected else ""
 
-            metrics = eventually(counted, what="every message in the metrics")
+            eventually(counted, what="every message in the metrics")
             metrics = eventually(
-                lambda: "user_worker_outbox_overdue 0" in (t := fetch(port)) and t,
+                lambda: text if "user_worker_outbox_overdue 0" in (text := fetch(port)) else "",
                 what="a look of the relay",
             )
             assert worker.stop() == 0, worker.log

@@ -324,6 +324,17 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
     assert not world.spans.get_finished_spans(), "a call outside a batch has no span"
 
 
+def test_capacity_is_estimated_by_every_tenth_call(world: World) -> None:
+    """The first and the eleventh stand for twenty."""
+    service, method, request = CALLS["DeleteItem"]
+    with scripted_aws("DeleteItem"):
+        given: Any = service
+        client: Any = observe(aws.client(given), world.watching.calls)
+        for _ in range(11):
+            getattr(client, method)(**request)
+    assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): 20}
+
+
 @pytest.mark.parametrize(
     ("operation", "request_", "answer", "units"),
     [

@@ -109,23 +109,13 @@ class Tracing:
         spans = self._current.batch
         if spans is None:
             return envelope
-        parent = _parent(envelope)
-        attributes: Attributes = {
-            "messaging.system": SYSTEMS["sqs"],
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.message.id": message["message_id"],
-            "user_worker.command.id": envelope.command_id,
-            "user_worker.receives": message["receives"],
-        }
         span = self._tracer.start_span(
-            f"process {short_name(envelope.type)}",
-            parent,
-            SpanKind.CONSUMER,
-            attributes,
-            [Link(spans.span.get_span_context())],
+            f"process {short_name(envelope.type)}", _parent(envelope), SpanKind.CONSUMER
         )
         own = span.get_span_context()
+        if span.is_recording():
+            span.set_attributes(_process_attributes(message, envelope))
+            span.add_link(spans.span.get_span_context())
         spans.span.add_link(own)
         carried = traceparent(own)
         spans.commands[carried] = span
@@ -186,6 +176,17 @@ class Tracing:
     def stop(self) -> None:
         """Send what is left."""
         self._provider.shutdown()
+
+
+def _process_attributes(message: ReceivedMessage, envelope: CommandEnvelope) -> Attributes:
+    return {
+        "messaging.system": SYSTEMS["sqs"],
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.message.id": message["message_id"],
+        "user_worker.command.id": envelope.command_id,
+        "user_worker.receives": message["receives"],
+    }
 
 
 def traceparent(span: SpanContext) -> str:

@@ -55,10 +55,14 @@ class _NoMeter(Meter):
 
 
 class _Commands(threading.local):
-    """The commands of the batch that a thread handles, decided and not yet published."""
+    """The commands of the batch that a thread handles."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[str, str, str]] = Counter()
+        """How they ended, to be counted together: a measurement costs several microseconds."""
 
     waiting: tuple[tuple[str, float], ...] = ()
-    """Their names, and when they were sent."""
+    """Names of those that are decided and not yet published, and when they were sent."""
 
 
 class Watching(Telemetry, Witness):
@@ -134,12 +138,16 @@ class Watching(Telemetry, Witness):
             self._meter.measure(instruments.REDELIVERIES, again)
         self._commands.waiting = ()
         with self._tracing.batch(messages) if self._tracing else nullcontext():
-            return handler.handle(messages)
+            settlements = handler.handle(messages)
+        ended, self._commands.ended = self._commands.ended, Counter()
+        for labels, count in ended.items():
+            self._meter.measure(instruments.COMMANDS, count, *labels)
+        return settlements
 
     def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
         """See `Witness`."""
         name = short_name(work.envelope.type)
-        self._meter.measure(instruments.COMMANDS, 1, name, outcome, code or "")
+        self._commands.ended[name, outcome, code or ""] += 1
         self._meter.measure(instruments.HANDLING_TIME, seconds, name, outcome)
         if outcome in {"accepted", "rejected"}:
             self._commands.waiting += ((name, work.message["sent_at"]),)
@@ -148,7 +156,7 @@ class Watching(Telemetry, Witness):
 
     def not_understood(self, outcome: str, code: str) -> None:
         """See `Witness`."""
-        self._meter.measure(instruments.COMMANDS, 1, short_name(""), outcome, code)
+        self._commands.ended[short_name(""), outcome, code] += 1
 
     def publish(
         self, publisher: EventPublisher, messages: Sequence[EventMessage]
