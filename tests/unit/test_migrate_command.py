@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import migration
-from adapters.dynamodb.migration import Bucket, Counts, Throughput, throughput_of
+from adapters.dynamodb.migration import Counts, Progress
 from adapters.dynamodb.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, told
 from adapters.dynamodb.migration.scan import resume_point
 from adapters.dynamodb.reads import Key
@@ -30,6 +32,7 @@ from worker.cli import composition
 from worker.cli import migrate as command
 from worker.cli.app import run
 from worker.cli.errors import ExitCode
+from worker.cli.migrate_state import StateFile
 from worker.settings import Settings, load_settings
 
 
@@ -152,6 +155,33 @@ def test_it_goes_on_where_it_was_broken_off(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_ends_it_after_the_pages_in_hand(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is done is written down; another Ctrl-C does not cut that short."""
+    scan, save = table.scan, StateFile.save
+
+    def interrupted(**request: Any) -> Any:
+        if request.get("ExclusiveStartKey"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return scan(**request)
+
+    def impatient(state: StateFile, progress: Progress) -> None:
+        if progress.counts.items:
+            os.kill(os.getpid(), signal.SIGINT)
+        save(state, progress)
+
+    monkeypatch.setattr(table, "scan", interrupted)
+    monkeypatch.setattr(StateFile, "save", impatient)
+    assert run(["migrate", "--segments", "2"]) == ExitCode.INTERRUPTED
+    assert "stopped: " in capsys.readouterr().err
+    monkeypatch.setattr(table, "scan", scan)
+    monkeypatch.setattr(StateFile, "save", save)
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    assert "going on where" in capsys.readouterr().err
+    check(table, damaged_items(), frozenset({uid("alan")}))
+
+
 @pytest.mark.parametrize("change", ["table", "option"])
 def test_a_state_of_another_migration_is_refused(
     table: Table, change: str, capsys: pytest.CaptureFixture[str]
@@ -173,6 +203,28 @@ def test_a_state_of_another_migration_is_refused(
 def test_impossible_options_are_refused(words: list[str]) -> None:
     """Before anything is called."""
     assert run(["migrate", *words]) == ExitCode.USAGE
+
+
+# --- progress ------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments, items and their rate, what was changed, and what is left so far."""
+    now = 0.0
+    monkeypatch.setattr(command, "monotonic", lambda: now)
+    progress = Progress.start(4)
+    with command._told(progress, 900) as tell:
+        progress.counts.found["user", 1] = 300
+        progress.segments[0].done = True
+        progress.counts.changed, progress.counts.bad = 40, 2
+        tell(progress)
+        assert capsys.readouterr().err == ""
+        now = 10.0
+        tell(progress)
+    expected = "302 of about 900 items; segments 1/4, 40 changed, 2 left, 30/s\n"
+    assert capsys.readouterr().err == expected
 
 
 # --- what may be shown ---------------------------------------------------------------------
@@ -212,62 +264,3 @@ def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:
     for _ in range(KEPT_FINDINGS + 5):
         counts.tell(finding)
     assert len(counts.findings) == KEPT_FINDINGS
-
-
-# --- capacity ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("description", "expected"),
-    [
-        ({"BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"}}, Throughput(12_000, 4_000)),
-        (
-            {
-                "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
-                "ProvisionedThroughput": {"ReadCapacityUnits": 0, "WriteCapacityUnits": 0},
-                "OnDemandThroughput": {"MaxReadRequestUnits": 500, "MaxWriteRequestUnits": -1},
-            },
-            Throughput(500, 4_000),
-        ),
-        (
-            {
-                "ProvisionedThroughput": {"ReadCapacityUnits": 100, "WriteCapacityUnits": 50},
-                "GlobalSecondaryIndexes": [
-                    {"ProvisionedThroughput": {"ReadCapacityUnits": 200, "WriteCapacityUnits": 20}}
-                ],
-            },
-            Throughput(100, 20),
-        ),
-    ],
-)
-def test_the_capacity_is_what_the_table_says(description: Any, expected: Throughput) -> None:
-    """Of its indexes too, which take a part of the writes."""
-    assert throughput_of(description) == expected
-    assert expected.share(0.25).write == expected.write / 4
-
-
-def test_a_bucket_keeps_to_its_rate_whatever_the_calls_cost() -> None:
-    """Over a minute, to what a second may use at once and the last call."""
-    now = 0.0
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    bucket = Bucket(100.0, lambda: now, sleep)
-    while now < 60:
-        bucket.wait()
-        bucket.spend(37.5)
-    assert 60 * 100 <= bucket.spent <= 61 * 100 + 2 * 37.5
-
-
-def test_a_pause_saves_up_no_more_than_a_second() -> None:
-    """A burst after an hour of nothing would throttle the workers."""
-    now = 0.0
-    waits: list[float] = []
-    bucket = Bucket(10.0, lambda: now, waits.append)
-    now = 3600.0
-    for _ in range(20):
-        bucket.wait()
-        bucket.spend(1.0)
-    assert len([pause for pause in waits if pause > 0]) == 9

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import (
@@ -128,22 +129,23 @@ def _run(
             migration.run(tell)
         return
     state.save(progress)  # before the work: it may be that nothing can be written there
-    try:
-        with stop_on_signals(), _told(progress, expected) as tell:
+    with stop_on_signals():
+        try:
+            with _told(progress, expected) as tell:
 
-            def note(now: Progress) -> None:
-                tell(now)
-                state.note(now)
+                def note(now: Progress) -> None:
+                    tell(now)
+                    state.note(now)
 
-            migration.run(note)
-    except BaseException as error:
-        state.save(progress)
-        so_far = f"{progress.counts.items} items are done; run the same command again to go on"
-        if isinstance(error, KeyboardInterrupt):
-            output.stderr().print(f"stopped: {so_far}", markup=False)
-        elif isinstance(error, StoreUnavailableError):
-            raise CliError(str(error), so_far) from error
-        raise
+                migration.run(note)
+        except BaseException as error:
+            state.save(progress)
+            so_far = f"{progress.counts.items} items are done; run the same command again to go on"
+            if isinstance(error, KeyboardInterrupt):
+                output.stderr().print(f"stopped: {so_far}", markup=False)
+            elif isinstance(error, StoreUnavailableError):
+                raise CliError(str(error), so_far) from error
+            raise
     state.remove()
 
 
@@ -158,12 +160,12 @@ def _told(progress: Progress, expected: int) -> Iterator[Callable[[Progress], ob
     """
     console = output.stderr()
     if not console.is_terminal:
-        yield _lines(console, expected)
+        yield _lines(console, progress, expected)
         return
     bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
+        TaskProgressColumn(),
         MofNCompleteColumn(),
         TextColumn("items"),
         TimeElapsedColumn(),
@@ -171,30 +173,40 @@ def _told(progress: Progress, expected: int) -> Iterator[Callable[[Progress], ob
         transient=True,
     )
     with bar:
+        rate = _rate(progress)
         task = bar.add_task(_so_far(progress), total=expected or None)
 
         def tell(now: Progress) -> None:
             done = now.counts.items
             total = max(expected, done) if expected else None
-            bar.update(task, completed=done, total=total, description=_so_far(now))
+            bar.update(task, completed=done, total=total, description=_so_far(now) + rate(now))
 
         tell(progress)
         yield tell
 
 
-def _lines(console: Console, expected: int) -> Callable[[Progress], object]:
-    from time import monotonic
-
-    told = monotonic()
+def _lines(console: Console, progress: Progress, expected: int) -> Callable[[Progress], object]:
+    told, rate = monotonic(), _rate(progress)
 
     def tell(now: Progress) -> None:
         nonlocal told
         if monotonic() - told >= LINE_EVERY:
             told = monotonic()
             of = f" of about {expected}" if expected else ""
-            console.print(f"{now.counts.items}{of} items; {_so_far(now)}", markup=False)
+            console.print(f"{now.counts.items}{of} items; {_so_far(now)}{rate(now)}", markup=False)
 
     return tell
+
+
+def _rate(progress: Progress) -> Callable[[Progress], str]:
+    """Give what tells items a second, on average from now on."""
+    began, before = monotonic(), progress.counts.items
+
+    def rate(now: Progress) -> str:
+        took = monotonic() - began
+        return f", {(now.counts.items - before) / took:.0f}/s" if took >= 1 else ""
+
+    return rate
 
 
 def _so_far(now: Progress) -> str:
