@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from domain.ports import Outcome
+from tests import canaries
 from tests.builders import register
 from tests.e2e.collector import Collector
 from tests.e2e.proxy import FaultyProxy, Throttled
-from tests.e2e.system import PREFORK, System, log_lines, message
+from tests.e2e.system import PREFORK, THREADS, System, log_lines, message
 from tests.e2e.worker_process import eventually
 from tests.emitted import nothing_personal
 from worker.telemetry.instruments import CATALOGUE
@@ -179,6 +180,28 @@ def test_nothing_personal_is_sent(watched: Watched) -> None:
 def test_telemetry_does_not_hold_up_the_end(watched: Watched) -> None:
     """A shutdown has 30 s."""
     assert watched.stopped_after < 20
+
+
+def test_a_collector_that_says_nothing_holds_up_nothing(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither commands nor the end; and the log does not show its address's password."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = f"http://someone:{canaries.SECRET}@127.0.0.1:{port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        with system.worker(THREADS) as worker:
+            user = str(uuid4())
+            system.do(message(register(user), user))
+            eventually(lambda: log_lines(worker, "telemetry_not_sent"), what="a line about it")
+            system.do(message(register("later"), str(uuid4())))
+            assert worker.stop() == 0, worker.log
+    assert len(log_lines(worker, "telemetry_not_sent")) <= 2, "one a signal"
+    assert not canaries.secret_in(worker.log)
+    assert "Traceback" not in worker.log
+    assert worker.stopped_after < 20
 
 
 def named_in_dashboard() -> set[str]:
