@@ -16,7 +16,7 @@ from worker import (
     logs,
 )
 from worker.cli.errors import UsageError
-from worker.health.step import HealthStep
+from worker.health.step import HealthStep, vitals_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
 from worker.startup import chosen_queues, refuse, will_last
@@ -82,8 +82,11 @@ def check_queues(sender: Any, **_: Any) -> None:
     """End the program with one line when a queue is missing, or AWS refuses us.
 
     Other troubles may pass, and the worker starts. But a person who has just typed the command
-    would wait for nothing, so in development they end it too.
+    would wait for nothing, so in development they end it too. What has been looked at together
+    with table and topic is not looked at again.
     """
+    if vitals_of(sender) is not None:
+        return
     options = Options.read(sender.app.conf.broker_transport_options)
     settings = load_settings()
     for name in sender.app.amqp.queues.consume_from:

@@ -98,9 +98,9 @@ def look() -> Vitals:
     return vitals
 
 
-def refused(code: str) -> sdk.ClientError:
+def refused(code: str, operation: str = "Operation") -> sdk.ClientError:
     """An answer that is an error."""
-    return sdk.ClientError({"Error": {"Code": code, "Message": "-"}}, "Operation")
+    return sdk.ClientError({"Error": {"Code": code, "Message": "-"}}, operation)
 
 
 def test_what_provision_made_is_found_right_in_few_calls(
@@ -184,7 +184,7 @@ def test_a_role_that_may_not_look_starts_all_the_same(
 
     def deny(called: str) -> None:
         if called == operation:
-            raise refused("AccessDenied")
+            raise refused("AccessDenied", called)
 
     calls[1].append(deny)
     look()
@@ -244,13 +244,13 @@ def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> 
     assert (line["check"], line["event"]) == ("topic user-events", "resource_differs")
 
 
-@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId"])
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "AccessDenied"])
 @pytest.mark.usefixtures("production")
 def test_credentials_that_aws_refuses_end_it(calls: Any, code: str) -> None:
-    """It would be refused again; whoever starts it may have others."""
+    """They would be refused again; whoever starts it may have others, or allow more."""
 
-    def refuse(_: str) -> None:
-        raise refused(code)
+    def refuse(called: str) -> None:
+        raise refused(code, called)
 
     calls[1].append(refuse)
     with pytest.raises(SystemExit) as ended:

@@ -25,6 +25,7 @@ INTERVAL: Final = 2.0
 LIMIT: Final = 30.0
 """Seconds without one after which a worker is taken not to live: stopped, frozen or starved."""
 _SUFFIX: Final = ".json"
+_DRAFT: Final = ".new"
 _OWNER_ONLY: Final = 0o700
 
 
@@ -75,6 +76,7 @@ class HeartbeatFile:
         for path, beat in _files(folder):
             if beat is None or beat.late or _is_gone(beat.pid):
                 path.unlink(missing_ok=True)
+                path.with_suffix(_DRAFT).unlink(missing_ok=True)
 
     def write(self, report: Report) -> None:
         """Say how it is now, in one step: a reader sees the last report or this one.
@@ -83,7 +85,7 @@ class HeartbeatFile:
             OSError: it cannot be written.
         """
         text = json.dumps({"pid": self._pid, "at": time.monotonic(), **asdict(report)})
-        draft = self._path.with_suffix(".new")
+        draft = self._path.with_suffix(_DRAFT)
         draft.write_text(text)
         draft.replace(self._path)
 

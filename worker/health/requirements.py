@@ -27,6 +27,10 @@ T = TypeVar("T")
 
 FATAL: Final = ("primary key", "type of a key")
 """What a table has to have; another index or billing mode can be mended under running workers."""
+LOOKS: Final = frozenset(
+    {"DescribeTable", "DescribeTimeToLive", "GetQueueAttributes", "GetTopicAttributes"}
+)
+"""What is called here alone: a role that may not can do all its work."""
 NOT_LOOKED_AT: Final = "could not be looked at"
 
 
@@ -119,7 +123,7 @@ def _allowed(look: Callable[[], T]) -> T | None:
     try:
         return look()
     except ClientError as error:
-        if is_denial(error):
+        if is_denial(error) and error.operation_name in LOOKS:
             return None
         raise
 

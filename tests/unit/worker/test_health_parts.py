@@ -1,0 +1,171 @@
+"""What the worker's parts tell of themselves: signs of life, and why they get nothing done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from domain.outbox import OutboxPage
+from domain.ports import StoreUnavailableError
+from worker.settlement import Done, Settlements
+from worker.transport import channel, receiver
+from worker.transport.breaker import Breaker
+from worker.transport.intake import Intake
+from worker.vital import ENDED, IN_HAND
+
+from .test_relay import World, world
+from .test_transport_channel import Consumer, consumers
+from .test_transport_in_flight import Raw
+from .test_transport_threads import FakeQueue, _taken, _until, started
+
+__all__ = ["consumers", "started", "world"]  # fixtures
+
+
+def missing(intake: Intake) -> list[str]:
+    """Give the signs of a queue's threads that should have come."""
+    return [str(sign) for sign in intake.signs() if sign.missing]
+
+
+def test_a_queue_is_ready_as_soon_as_sqs_has_answered_a_poll(
+    started: Callable[..., Intake],
+) -> None:
+    """An empty answer is one; before it nobody knows."""
+    queue = FakeQueue()
+    queue.may_answer.clear()
+    intake = started(queue)
+    assert intake.trouble() == "queue q: not polled yet"
+    queue.may_answer.set()
+    _until(lambda: intake.trouble() is None, "readiness")
+    assert missing(intake) == []
+
+
+def test_receiving_that_fails_is_a_trouble_until_it_works_again(
+    started: Callable[..., Intake],
+) -> None:
+    """The thread lives meanwhile."""
+    queue = FakeQueue(answers=[OSError("no route"), OSError("no route")])
+    intake = started(queue)
+    _until(lambda: intake.trouble() == "queue q: SQS does not answer", "the trouble")
+    assert missing(intake) == []
+    _until(lambda: intake.trouble() is None, "the end of it")
+
+
+def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
+    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for room shows nothing; a call without an end is mended by a restart alone."""
+    monkeypatch.setattr(receiver, "LONGEST_POLL", 0.1)
+    busy, stuck = FakeQueue([[Raw("1")]]), FakeQueue()
+    full = started(busy, buffered=1)
+    _until(lambda: len(full.buffer), "a full buffer")
+    stuck.may_answer.clear()
+    hanging = started(stuck)
+    _until(lambda: missing(hanging), "the poll that hangs")
+    assert "receiver q, in one poll for" in missing(hanging)[0]
+    assert missing(full) == []
+    stuck.may_answer.set()
+    _until(lambda: not missing(hanging), "its end")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_is_no_life(
+    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw may end one; its queue would stand still for ever."""
+    intake = started(FakeQueue())
+
+    def stumble(**_: object) -> bool:
+        raise MemoryError
+
+    _until(lambda: intake.trouble() is None, "a poll")
+    monkeypatch.setattr(intake.buffer, "wait_for_room", stumble)
+    _until(lambda: missing(intake), "the end of the thread")
+    assert missing(intake) == ["receiver q, in one poll has ended"]
+    intake.shut()
+    _until(lambda: intake.buffer.closed, "the shutdown")
+    assert missing(intake) == []  # then it is meant to end
+
+
+def trouble(breaker: Breaker) -> str | None:
+    """Say what it says now."""
+    return breaker.trouble
+
+
+def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
+    """On trial commands get done; what keeps them from being done is said."""
+    breaker = Breaker("q")
+    assert trouble(breaker) is None
+    for _ in range(3):
+        breaker.report(store=False, topic=None)
+    assert trouble(breaker) == "the store is away"
+    now = 1e9
+    breaker._clock = lambda: now
+    breaker.ask()
+    breaker.report(store=True, topic=None)
+    assert trouble(breaker) is None
+    topic = Breaker("q")
+    for _ in range(3):
+        topic.report(store=True, topic=False)
+    assert trouble(topic) == "the topic is away"
+    topic.report(store=True, topic=True)
+    assert trouble(topic) is None
+
+
+def test_a_queue_says_which_it_is_and_why(started: Callable[..., Intake]) -> None:
+    """The breaker's word goes first: polls are not made while it is open."""
+    intake = started(FakeQueue())
+    for _ in range(3):
+        intake.breaker.report(store=False, topic=None)
+    assert intake.trouble() == "queue q: the store is away"
+    _taken(intake)
+
+
+def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
+    consumers: Callable[..., Consumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest counts, from when it was handed to the pool."""
+    consumer = consumers(q=FakeQueue([[Raw("1")], [Raw("2")]]))
+    consumer.consume(2)
+    consumer.until(lambda: len(consumer.messages) == 2)
+    signs = [sign for sign in consumer.channel.signs() if sign.what == IN_HAND]
+    assert [(sign.limit, sign.missing) for sign in signs] == [(600, False)]
+    first, second = consumer.messages
+    monkeypatch.setattr(channel, "monotonic", lambda: 1e9)
+    assert [str(s) for s in consumer.channel.signs() if s.missing and s.what == IN_HAND]
+    monkeypatch.undo()
+    for message in (first, second):
+        message.give_result(repr(Settlements((Done(),))))
+        message.ack()
+    assert [sign for sign in consumer.channel.signs() if sign.what == IN_HAND] == []
+    assert list(consumer.channel.troubles()) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an idle worker knows too; one that has not been started says nothing."""
+    assert list(world.relay.signs()) == []
+    away = True
+    ended = threading.Event()
+
+    def pending(*_: object) -> OutboxPage:
+        if ended.is_set():
+            raise SystemExit
+        if away:
+            raise StoreUnavailableError("down")
+        return OutboxPage(())
+
+    monkeypatch.setattr(world.outbox, "pending", pending)
+    world.relay.start()
+    _until(lambda: list(world.relay.troubles()), "the trouble")
+    [sign] = world.relay.signs()
+    assert not sign.missing
+    away = False
+    _until(lambda: not list(world.relay.troubles()), "the end of it")
+    ended.set()
+    _until(lambda: [s for s in world.relay.signs() if s.age == ENDED], "the end of the thread")
+    world.relay.stop()
+    assert list(world.relay.signs()) == []
