@@ -12,34 +12,38 @@ import sys
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from adapters.dynamodb import mapper, records
-from adapters.dynamodb.table import PARKED_PARTITION, address_key
+from adapters.dynamodb import mapper
+from adapters.dynamodb.table import address_key
 from domain import commands as c
-from domain.ports import CommandKey, JobKind, Pointer
 from tests.builders import email, token, uid
+from tests.deploy.roles import (
+    DEAD,
+    PRIORITY,
+    QUEUE,
+    TOPIC,
+    Role,
+    World,
+    a_user_to_scrub,
+    as_role,
+    bury,
+    park,
+    role,
+    with_arn,
+)
 from tests.deploy.stacks import Account
-from tests.deploy.uses import Policy, Recorder, Use, uses
+from tests.deploy.uses import Policy, Use
 from tests.e2e.account import BIN, ROOT, clear, running
 from tests.e2e.command_line import CommandLine
-from tests.e2e.proxy import FaultyProxy
 from tests.e2e.worker_process import eventually
 from user_client import CommandRequest, OutcomeListener, UserCommands
 
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
 
-QUEUE, PRIORITY, DEAD, TOPIC = (
-    "user-commands",
-    "user-commands-priority",
-    "user-commands-dlq",
-    "user-events",
-)
 BOOK = "address-book"
 """What the subscribing example calls its queue."""
 IN_PRODUCTION_BY_ARN = {Use("sns:CreateTopic", f"arn:aws:sns:REGION:ACCOUNT:{TOPIC}")}
@@ -49,49 +53,6 @@ OF_A_MOVE_UNDER_WAY = {
     for name, end in (("Cancel", ""), ("List", "s"))
 }
 """Called once a move has begun, which the embedded AWS does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """One who works with the system, and what they needed for it so far."""
-
-    environment: dict[str, str]
-    recorder: Recorder
-
-    @property
-    def uses(self) -> set[Use]:
-        """What was needed."""
-        return self.recorder.uses
-
-
-@dataclass(slots=True)
-class World:
-    """An account with all that is there in production, and a worker."""
-
-    account: Account
-    folder: Path
-    endpoint: str
-    worker: Role
-    cleanup: ExitStack = field(default_factory=ExitStack)
-
-    def role(self) -> Role:
-        """Let somebody else in."""
-        return self.cleanup.enter_context(role(self.account, self.endpoint))
-
-
-@contextmanager
-def role(account: Account, endpoint: str) -> Iterator[Role]:
-    """Put a recorder between somebody and AWS."""
-    with FaultyProxy(endpoint) as proxy:
-        recorder = Recorder()
-        proxy.inject(recorder)
-        environment = {
-            **account.environment,
-            "AWS_ENDPOINT_URL": proxy.url,
-            "USER_WORKER_PRIORITY_QUEUE": PRIORITY,
-            "PYTHONUNBUFFERED": "1",
-        }
-        yield Role(environment, recorder)
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +67,9 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert made.code == 0, made.err
         cleanup.callback(clear, account.environment)
         worker = cleanup.enter_context(role(account, aws_endpoint))
-        known = _with_arn(worker.environment, account) | eager | {"USER_WORKER_ENV": "prod"}
+        known = with_arn(worker.environment, account) | eager | {"USER_WORKER_ENV": "prod"}
         cleanup.enter_context(running(run, known, folder / "worker", "worker_ready"))
-        yield World(account, folder, aws_endpoint, worker, cleanup)
-
-
-def _with_arn(environment: dict[str, str], account: Account) -> dict[str, str]:
-    """Name the topic as production does: it needs no permission to look for it."""
-    region = environment["AWS_DEFAULT_REGION"]
-    return environment | {
-        "USER_WORKER_EVENTS_TOPIC": f"arn:aws:sns:{region}:{account.number}:{TOPIC}"
-    }
-
-
-@contextmanager
-def as_role(somebody: Role) -> Iterator[None]:
-    """Let this process be somebody."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in somebody.environment.items():
-            patch.setenv(name, value)
-        yield
+        yield World(account, aws_endpoint, worker, cleanup)
 
 
 def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use] = ()) -> None:
@@ -231,7 +175,7 @@ def _subscriptions(world: World) -> int:
 def test_an_operator_may_do_what_they_do(world: World) -> None:
     """All that looks at the system and keeps it going; `doctor` tries what others may do, too."""
     operator, patient = world.role(), world.role()
-    cli = CommandLine(_with_arn(operator.environment, world.account))
+    cli = CommandLine(with_arn(operator.environment, world.account))
     edith = a_user_to_scrub(world)
     bury(world)
     park(world, *edith)
@@ -259,54 +203,9 @@ def test_an_operator_may_do_what_they_do(world: World) -> None:
     )
 
 
-def a_user_to_scrub(world: World) -> tuple[str, str]:
-    """Make a user with all that a scrub works on; give their id, and that of the first command."""
-    user = str(uuid.uuid4())
-    soon = datetime.now(UTC) + timedelta(hours=1)
-    with as_role(world.role()):
-        users = UserCommands(QUEUE, source="/test")
-        with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
-            person = c.CreateUser(email(user), "Edith", "Clarke", ("customer",))
-            first = users.send(person, user_id=user)
-            assert outcomes.answer(first, timeout=30).kind == "accepted"
-            for name in ("phone", "laptop"):
-                session = c.StartSession(uid(f"{user} {name}"), token(f"{user} {name}"), soon)
-                sent = users.send(session, user_id=user)
-                assert outcomes.answer(sent, timeout=30).kind == "accepted"
-            reset = c.RequestPasswordReset(uid(user), token(user), soon, email(user))
-            assert outcomes.answer(users.send(reset), timeout=30).kind == "accepted"
-    return user, str(first)
-
-
-def bury(world: World) -> None:
-    """Lay a dead letter of each queue."""
-    sqs = world.account.client("sqs")
-    url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
-    for queue in (QUEUE, PRIORITY):
-        told = {"error_code": "NotJson", "original_queue": queue}
-        attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
-        sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
-
-
-def park(world: World, user: str, command: str) -> None:
-    """Park a publication and a scrub, of a time to come, so that no relay is quicker."""
-    later = datetime.now(UTC) + timedelta(hours=1)
-    for kind in JobKind:
-        pointer = Pointer(
-            PARKED_PARTITION,
-            records.render_sort_key(later, uuid.uuid4().hex),
-            kind,
-            (CommandKey(user, command),),
-            later,
-            "the topic refuses an event",
-        )
-        item = records.render_pointer(pointer)
-        world.account.client("dynamodb").put_item(TableName="users", Item=item)
-
-
 def examine(patient: Role, account: Account) -> set[Use]:
     """Run `doctor` in production's environment; give what it needed."""
-    environment = _with_arn(patient.environment, account) | {"USER_WORKER_ENV": "prod"}
+    environment = with_arn(patient.environment, account) | {"USER_WORKER_ENV": "prod"}
     done = CommandLine(environment).run("doctor", "--json")
     findings = [json.loads(line) for line in done.out.splitlines()]
     assert any(f["check"] == "permissions" and f["level"] == "ok" for f in findings), findings
@@ -345,63 +244,3 @@ def run_example(somebody: Role, name: str) -> None:
         timeout=50,
     )
     assert done.returncode == 0, done.stderr
-
-
-# --- the recorder --------------------------------------------------------------------------
-
-TABLE = "arn:aws:dynamodb:REGION:ACCOUNT:table/users"
-PUT_AND_CHECK = {
-    "TransactItems": [{"Put": {"TableName": "users"}}, {"ConditionCheck": {"TableName": "users"}}]
-}
-MOVE = {
-    "SourceArn": f"arn:aws:sqs:us-east-1:000000000000:{DEAD}",
-    "DestinationArn": f"arn:aws:sqs:us-east-1:000000000000:{QUEUE}",
-}
-
-
-@pytest.mark.parametrize(
-    ("operation", "asked", "needed"),
-    [
-        (
-            "TransactWriteItems",
-            PUT_AND_CHECK,
-            {("dynamodb:PutItem", TABLE), ("dynamodb:ConditionCheckItem", TABLE)},
-        ),
-        ("BatchGetItem", {"RequestItems": {"users": {}}}, {("dynamodb:BatchGetItem", TABLE)}),
-        (
-            "Query",
-            {"TableName": "users", "IndexName": "I"},
-            {("dynamodb:Query", f"{TABLE}/index/I")},
-        ),
-        (
-            "SendMessageBatch",
-            {"QueueUrl": f"http://x/0/{QUEUE}"},
-            {("sqs:SendMessage", f"arn:aws:sqs:REGION:ACCOUNT:{QUEUE}")},
-        ),
-        ("ListQueues", {}, {("sqs:ListQueues", "*")}),
-        (
-            "StartMessageMoveTask",
-            MOVE,
-            {
-                ("sqs:StartMessageMoveTask", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}"),
-                ("sqs:ReceiveMessage", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}"),
-                ("sqs:DeleteMessage", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}"),
-                ("sqs:GetQueueAttributes", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}"),
-                ("sqs:SendMessage", f"arn:aws:sqs:REGION:ACCOUNT:{QUEUE}"),
-            },
-        ),
-    ],
-)
-def test_a_call_needs_the_permissions_that_iam_names(
-    operation: str, asked: dict[str, Any], needed: set[tuple[str, str]]
-) -> None:
-    """Operations and actions of IAM are not the same."""
-    assert set(uses(operation, json.dumps(asked).encode())) == {Use(*each) for each in needed}
-
-
-def test_a_policy_is_found_too_narrow_and_too_wide() -> None:
-    """Either makes a test of a role fail."""
-    policy = Policy(frozenset({Use("sqs:SendMessage", "q-*"), Use("sqs:PurgeQueue", "q-*")}))
-    assert policy.lacks({Use("sqs:SendMessage", "q-1")}) == []
-    assert policy.lacks({Use("sqs:SendMessage", "other")}) == [Use("sqs:SendMessage", "other")]
-    assert policy.idle({Use("sqs:SendMessage", "q-1")}) == [Use("sqs:PurgeQueue", "q-*")]

@@ -1,0 +1,135 @@
+"""Who works with the system, each behind a recorder; and what they find there to work on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapters.dynamodb import records
+from adapters.dynamodb.table import PARKED_PARTITION
+from domain import commands as c
+from domain.ports import CommandKey, JobKind, Pointer
+from tests.builders import email, token, uid
+from tests.deploy.stacks import Account
+from tests.deploy.uses import Recorder, Use
+from tests.e2e.proxy import FaultyProxy
+from user_client import OutcomeListener, UserCommands
+
+QUEUE, PRIORITY, DEAD, TOPIC = (
+    "user-commands",
+    "user-commands-priority",
+    "user-commands-dlq",
+    "user-events",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One who works with the system, and what they needed for it so far."""
+
+    environment: dict[str, str]
+    recorder: Recorder
+
+    @property
+    def uses(self) -> set[Use]:
+        """What was needed."""
+        return self.recorder.uses
+
+
+@dataclass(slots=True)
+class World:
+    """An account with all that is there in production, and a worker."""
+
+    account: Account
+    endpoint: str
+    worker: Role
+    cleanup: ExitStack = field(default_factory=ExitStack)
+
+    def role(self) -> Role:
+        """Let somebody else in."""
+        return self.cleanup.enter_context(role(self.account, self.endpoint))
+
+
+@contextmanager
+def role(account: Account, endpoint: str) -> Iterator[Role]:
+    """Put a recorder between somebody and AWS."""
+    with FaultyProxy(endpoint) as proxy:
+        recorder = Recorder()
+        proxy.inject(recorder)
+        environment = {
+            **account.environment,
+            "AWS_ENDPOINT_URL": proxy.url,
+            "USER_WORKER_PRIORITY_QUEUE": PRIORITY,
+            "PYTHONUNBUFFERED": "1",
+        }
+        yield Role(environment, recorder)
+
+
+def with_arn(environment: dict[str, str], account: Account) -> dict[str, str]:
+    """Name the topic as production does: it needs no permission to look for it."""
+    region = environment["AWS_DEFAULT_REGION"]
+    return environment | {
+        "USER_WORKER_EVENTS_TOPIC": f"arn:aws:sns:{region}:{account.number}:{TOPIC}"
+    }
+
+
+@contextmanager
+def as_role(somebody: Role) -> Iterator[None]:
+    """Let this process be somebody."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in somebody.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+# --- what they find ---
+
+
+def a_user_to_scrub(world: World) -> tuple[str, str]:
+    """Make a user with all that a scrub works on; give their id, and that of the first command."""
+    user = str(uuid.uuid4())
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    with as_role(world.role()):
+        users = UserCommands(QUEUE, source="/test")
+        with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
+            person = c.CreateUser(email(user), "Edith", "Clarke", ("customer",))
+            first = users.send(person, user_id=user)
+            assert outcomes.answer(first, timeout=30).kind == "accepted"
+            for name in ("phone", "laptop"):
+                session = c.StartSession(uid(f"{user} {name}"), token(f"{user} {name}"), soon)
+                sent = users.send(session, user_id=user)
+                assert outcomes.answer(sent, timeout=30).kind == "accepted"
+            reset = c.RequestPasswordReset(uid(user), token(user), soon, email(user))
+            assert outcomes.answer(users.send(reset), timeout=30).kind == "accepted"
+    return user, str(first)
+
+
+def bury(world: World) -> None:
+    """Lay a dead letter of each queue."""
+    sqs = world.account.client("sqs")
+    url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
+    for queue in (QUEUE, PRIORITY):
+        told = {"error_code": "NotJson", "original_queue": queue}
+        attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
+        sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
+
+
+def park(world: World, user: str, command: str) -> None:
+    """Park a publication and a scrub, of a time to come, so that no relay is quicker."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    for kind in JobKind:
+        pointer = Pointer(
+            PARKED_PARTITION,
+            records.render_sort_key(later, uuid.uuid4().hex),
+            kind,
+            (CommandKey(user, command),),
+            later,
+            "the topic refuses an event",
+        )
+        item = records.render_pointer(pointer)
+        world.account.client("dynamodb").put_item(TableName="users", Item=item)
