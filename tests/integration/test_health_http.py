@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from worker.cli.errors import ExitCode
+from worker.health import step
 from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError
+from worker.health.vitals import Vitals
+from worker.settings import load_settings
 
 SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
 
@@ -92,3 +96,23 @@ def test_a_port_that_cannot_be_had_is_one_line(probe: Probe, host: str) -> None:
     with pytest.raises(PortInUseError) as refused:
         HealthServer(host, probe.server.port, Report)
     assert str(refused.value).startswith(f"cannot listen on port {probe.server.port} of {host}: ")
+
+
+def test_a_worker_whose_port_is_taken_ends_with_one_line(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody would take the other's answers for its own."""
+    port = probe.server.port
+    monkeypatch.setenv("USER_WORKER_HEALTH_PORT", str(port))
+    with pytest.raises(SystemExit) as ended:
+        step._server(load_settings(), Vitals())
+    assert ended.value.code == ExitCode.ENVIRONMENT
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: cannot listen on port {port} of 127.0.0.1: Address already in")
+    assert "USER_WORKER_HEALTH_PORT" in err
+    assert err.count("\n") == 1
+
+
+def test_without_a_port_nobody_listens() -> None:
+    """A worker opens no port unless it is asked to."""
+    assert step._server(load_settings(), Vitals()) is None
