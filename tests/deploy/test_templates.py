@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from scripts import access_template
 from tests.deploy.stacks import DEPLOY
@@ -14,6 +15,7 @@ from tests.deploy.templates import NAMES, of_type, properties, template
 from tests.docs.programs import check_words
 from tests.e2e.account import ROOT
 from worker.settings import PREFIX, Settings
+from worker.telemetry import configuration
 from worker.telemetry.instruments import CATALOGUE
 
 MANAGED_POLICY = 6_144
@@ -86,6 +88,25 @@ def test_the_service_sets_settings_that_there_are() -> None:
     ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
     assert ours <= Settings.model_fields.keys()
     assert {"env", "table", "command_queue", "dead_letter_queue", "events_topic"} <= ours
+
+
+@pytest.mark.parametrize(("telemetry", "metrics"), [(True, "otlp"), (False, "none")])
+def test_the_worker_understands_what_its_collector_needs(*, telemetry: bool, metrics: str) -> None:
+    """Metrics go to the collector beside it, traces nowhere; without one, nothing goes."""
+    given: dict[str, str] = {}
+    for each in worker()["Environment"]:
+        branches = each.get("Fn::If", ["", each, each])
+        chosen = branches[1] if telemetry else branches[2]
+        if "Name" in chosen and chosen["Name"].startswith("OTEL_"):
+            given[chosen["Name"]] = chosen["Value"]
+    found = configuration.read(given)
+    assert (found.metrics, found.traces) == (metrics, "none")
+    text = properties("service", "Task")["ContainerDefinitions"][1]["Fn::If"][1]["Environment"]
+    collector = yaml.safe_load(text[0]["Value"]["Fn::Sub"])
+    assert collector["service"]["pipelines"].keys() == {"metrics"}
+    endpoint = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    if telemetry:
+        assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://{endpoint}"
 
 
 def test_the_service_can_do_no_more_than_it_needs() -> None:
