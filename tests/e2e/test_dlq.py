@@ -1,0 +1,191 @@
+"""Dead letters go back by the command line, and a real worker does each command once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from botocore.exceptions import ClientError
+
+from adapters.dead_letter_queue import DeadLetterQueue
+from domain import commands as c
+from tests.builders import email, token
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine
+from tests.e2e.system import Message, System, decided, message
+from tests.e2e.test_addresses import in_an_hour
+from tests.e2e.worker_process import Queues, WorkerProcess, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("dlq")]
+
+REASONS = ("Unavailable", "Contended", "UnknownType", "Unforeseen", None)
+"""The last are letters that SQS has moved by itself."""
+EACH = 200
+
+
+@pytest.fixture(scope="module")
+def running(
+    aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[System, WorkerProcess]]:
+    """A system and a worker on it."""
+    system = System.create(aws_endpoint, tmp_path_factory.mktemp("dlq"))
+    with system.worker() as worker:
+        yield system, worker.ready()
+    system.delete()
+
+
+def reset() -> Message:
+    """Make a command that is of no effect, and so writes nothing but its outcome."""
+    stranger = email(f"nobody-{uuid4().hex}")
+    return message(
+        c.RequestPasswordReset(str(uuid4()), token(uuid4().hex), in_an_hour(), stranger), None
+    )
+
+
+def bury(queues: Queues, reason: str | None, messages: Sequence[Message], group: str = "") -> None:
+    """Put messages where a worker, or SQS, would have put them."""
+    told = {"error_code": reason} if reason else {}
+    attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
+    for start in range(0, len(messages), 10):
+        entries = [
+            {
+                "Id": str(place),
+                "MessageBody": each.body,
+                "MessageAttributes": attributes,
+                **queues._fifo(group or None, start + place),
+            }
+            for place, each in enumerate(messages[start : start + 10])
+        ]
+        answer = queues.sqs.send_message_batch(QueueUrl=queues.dead_letter_url, Entries=entries)
+        assert not answer.get("Failed")
+
+
+def depth(queues: Queues) -> int:
+    """Count dead letters, also those in somebody's hands."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    url = queues.dead_letter_url
+    answer = queues.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return sum(int(answer["Attributes"][name]) for name in names)
+
+
+def test_a_thousand_letters_go_back_by_reason_and_each_is_done_once(
+    running: tuple[System, WorkerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First those of one reason, with a crash between sending and deleting; then all others."""
+    system, worker = running
+    cli = CommandLine.on(system.names, system.endpoint)
+    buried = {reason: [reset() for _ in range(EACH)] for reason in REASONS}
+    for reason, messages in buried.items():
+        bury(system.queues, reason, messages)
+
+    chosen = ("dlq", "redrive", "--reason", "Unavailable", "--yes", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(DeadLetterQueue, "delete", crash)
+        assert cli.run(*chosen).code == 3
+    done = cli.run(*chosen)
+    assert (done.code, json.loads(done.out)["redriven"]) == (0, EACH), done.err
+    system.outcomes(buried[REASONS[0]])
+    rest = [each for reason in REASONS if reason != "Unavailable" for each in buried[reason]]
+    assert system.load(outcomes={each.key for each in rest}).outcomes == {}
+    assert depth(system.queues) == len(rest)
+
+    done = cli.run("dlq", "redrive", "--type", "RequestPasswordReset", "--yes", "--json")
+    assert (done.code, json.loads(done.out)["redriven"]) == (0, len(rest)), done.err
+    system.outcomes([each for messages in buried.values() for each in messages], seconds=60)
+    eventually(system.queues.empty)
+    assert depth(system.queues) == 0
+    ends = Counter((line["command_id"], line["outcome"]) for line in decided(worker))
+    first = {each.command_id for messages in buried.values() for each in messages}
+    assert {command for command, outcome in ends if outcome != "duplicate"} == first
+    assert all(count == 1 for (_, outcome), count in ends.items() if outcome != "duplicate")
+    assert sum(count for (_, outcome), count in ends.items() if outcome == "duplicate") == 10
+
+
+def crash(*_: object) -> None:
+    """Fail as a connection does."""
+    raise ClientError({"Error": {"Code": "InternalFailure"}}, "DeleteMessageBatch")
+
+
+def test_without_a_filter_sqs_moves_them_itself_where_it_can(
+    running: tuple[System, WorkerProcess],
+) -> None:
+    """Where it cannot, that is said, and they go letter by letter."""
+    system, _ = running
+    buried = [reset() for _ in range(5)]
+    bury(system.queues, "Unavailable", buried)
+    done = CommandLine.on(system.names, system.endpoint).run("dlq", "redrive", "--yes", "--json")
+    lacking = "sending letter by letter" in done.err
+    method = "batches" if lacking else "move_task"
+    assert (done.code, json.loads(done.out)) == (0, {"redriven": 5, "method": method})
+    system.outcomes(buried)
+    assert depth(system.queues) == 0
+
+
+def test_a_letter_that_dies_again_tells_how_often_it_came_back(
+    running: tuple[System, WorkerProcess],
+) -> None:
+    """A worker hands the count on, and says where the message was."""
+    system, _ = running
+    cli = CommandLine.on(system.names, system.endpoint)
+    [sent] = system.queues.send("no command")
+    for redrives in (0, 1, 2):
+        letter = eventually(
+            partial(seen, cli, redrives), what=f"a letter after {redrives} redrives"
+        )
+        assert (letter["reason"], letter["queue"]) == ("NotJson", system.names.command_queue)
+        assert (letter["original_message_id"] == sent) is (redrives == 0)
+        done = cli.run("dlq", "redrive", "--id", letter["message_id"], "--yes", "--json")
+        assert json.loads(done.out)["redriven"] == 1
+    eventually(partial(seen, cli, 3))
+    assert cli.run("dlq", "purge", "--yes").out == "deleted 1 dead letters\n"
+    assert depth(system.queues) == 0
+
+
+def seen(cli: CommandLine, redrives: int) -> dict[str, Any]:
+    """Give the letter, once it is there with this count; empty until then."""
+    out = cli.run("dlq", "list", "--each", "--json").out
+    rows: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
+    return next((row for row in rows if row["redrives"] == redrives), {})
+
+
+def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
+    fifo_resource_names: ResourceNames, aws_endpoint: str
+) -> None:
+    """Twice within the five minutes in which SQS remembers deduplication ids."""
+    queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
+    cli = CommandLine.on(fifo_resource_names, aws_endpoint)
+    sent = {group: [reset() for _ in range(13)] for group in ("a", "b")}
+    for _ in range(2):
+        for group, messages in sent.items():
+            bury(queues, "Unavailable", messages, group)
+        done = cli.run("dlq", "redrive", "--yes", "--json")
+        assert (done.code, json.loads(done.out)) == (0, {"redriven": 26, "method": "batches"})
+        got = received(queues, 26)
+        for group, messages in sent.items():
+            assert got[group] == [each.body for each in messages]
+    assert depth(queues) == 0
+    queues.delete()
+
+
+def received(queues: Queues, count: int) -> dict[str, list[str]]:
+    """Take messages off the command queue; give their bodies by group, in order."""
+    groups: dict[str, list[str]] = {}
+
+    def all_there() -> bool:
+        rows = queues.sqs.receive_message(
+            QueueUrl=queues.url,
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["MessageGroupId"],
+        ).get("Messages", [])
+        for row in rows:
+            groups.setdefault(row["Attributes"]["MessageGroupId"], []).append(row["Body"])
+            queues.sqs.delete_message(QueueUrl=queues.url, ReceiptHandle=row["ReceiptHandle"])
+        return sum(map(len, groups.values())) == count
+
+    eventually(all_there, what=f"{count} messages")
+    return groups
