@@ -216,6 +216,17 @@ def test_what_a_worker_brought_up_itself_is_counted_as_a_conflict() -> None:
     assert counts.changed == counts.found["session", 1] == 1
 
 
+def test_a_put_that_was_sent_twice_is_counted_as_one_change() -> None:
+    """As the SDK does where it hears nothing: the second is refused, for the first was done."""
+    database = undamaged()
+    counts = migrate_over(Wire(lambda _, name, *__: _doubled(name)), database)
+    assert (counts.changed, counts.indexed, counts.conflicts) == (5, 1, 0)
+
+
+def _doubled(operation: str) -> Fault | None:
+    return Fault.REPEATED if operation == "put_item" else None
+
+
 def test_what_is_removed_meanwhile_stays_removed() -> None:
     """A session that was revoked, or that its time to live took, does not come back."""
     database = undamaged()

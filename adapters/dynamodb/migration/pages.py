@@ -93,13 +93,15 @@ class PageMigration:
 
     def _replace(self, kind: Kind, item: Item, new: Item, counts: Counts) -> None:
         """Put the new item in the old one's place, or see that somebody else has."""
-        newly_indexed = table.REFRESH_TOKEN_HASH in new and table.REFRESH_TOKEN_HASH not in item
+        key, name = key_of(item), kind.item_format.kind
+        indexed = table.REFRESH_TOKEN_HASH in new and table.REFRESH_TOKEN_HASH not in item
         for _ in range(MAX_TRIES):
-            if self._dry_run or self._table.replace(kind.item_format.kind, item, new):
+            done = self._dry_run or self._table.replace(name, item, new)
+            stored = None if done else self._table.get([key]).get(key)
+            if done or stored == new:  # the Put was answered late, and sent again
                 counts.changed += 1
-                counts.indexed += newly_indexed
+                counts.indexed += indexed
                 return
-            stored = self._table.get([key_of(item)]).get(key_of(item))
             if stored is None:
                 counts.gone += 1
                 return
