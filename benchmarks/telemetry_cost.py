@@ -1,20 +1,24 @@
 """Processor time a command with telemetry off and on: `python -m benchmarks.telemetry_cost`.
 
-Each row runs in processes of its own, which receive, handle and delete batches of ten
-registrations; a server in another process answers for AWS and for the collector. Rows take turns,
-and a figure is the median of the rounds. `--before TREE` adds a row of another checkout, such as
-that of the commit before there was telemetry.
+One process receives, handles and deletes batches of ten registrations; a server in another one
+answers for AWS and for the collector. The kinds of telemetry take turns batch by batch, so that
+what else the machine does weighs on all alike. `--before TREE` compares off with another checkout,
+in processes that take turns; the least of each counts there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import json
 import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,39 +38,60 @@ KINDS: dict[str, dict[str, str]] = {
 }
 
 
-def measure(batches: int) -> float:
-    """Give the milliseconds of processor time a command, in this process."""
-    from worker import bootstrap, logs  # noqa: PLC0415 - of the checkout that is measured
-    from worker.settings import load_settings  # noqa: PLC0415 - as above
-    from worker.transport.batching import Batch, as_task_argument  # noqa: PLC0415 - as above
+def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
+    """Give the milliseconds of processor time a command of each kind, in this process."""
+    from worker import logs  # noqa: PLC0415 - of the checkout that is measured
 
     logs.configure("json", "INFO", os.devnull)
-    telemetry: Any = getattr(bootstrap, "telemetry", None)
-    if telemetry is not None:
+    parts = {name: compose(kind) for name, kind in kinds.items()}
+    spent = dict.fromkeys(kinds, 0.0)
+    for turn in range(-20, batches):
+        if turn == 0:
+            gc.collect()
+            gc.freeze()
+            spent = dict.fromkeys(kinds, 0.0)
+        for name, (queue, handle, _) in parts.items():
+            began = time.process_time()
+            run(queue, handle)
+            spent[name] += time.process_time() - began
+    for name, (_, _, stop) in parts.items():
+        began = time.process_time()
+        stop()  # what is still to be sent is part of the cost
+        spent[name] += time.process_time() - began
+    return {name: seconds / (batches * 10) * 1000 for name, seconds in spent.items()}
+
+
+def compose(kind: dict[str, str]) -> tuple[Any, Any, Any]:
+    """Put a worker's parts together, with the telemetry that variables ask for."""
+    from worker import bootstrap  # noqa: PLC0415 - of the checkout that is measured
+    from worker.settings import load_settings  # noqa: PLC0415 - as above
+
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        del os.environ[name]
+    os.environ.update({TRACES: "none", **kind, "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
+    stop: Any = lambda: None  # noqa: E731
+    if telemetry := getattr(bootstrap, "telemetry", None):
+        if kind:
+            os.environ[COLLECTOR] = os.environ["AWS_ENDPOINT_URL"]
+        telemetry.process._made.clear()  # noqa: SLF001 - one a process is the rule
         telemetry.prepare()
+        stop = telemetry.of_process().stop
     queue: Any = bootstrap.command_queue_factory("user-commands")
-    # what answers knows no names
-    own: Any = getattr(queue, "_queue", queue)
+    own: Any = getattr(queue, "_queue", queue)  # what answers knows no names
     own._urls["user-commands"] = f"{os.environ['AWS_ENDPOINT_URL']}/0/user-commands"  # noqa: SLF001
-    handle = bootstrap.build(load_settings()).batch.handle
-
-    def run(count: int) -> None:
-        for number in range(count):
-            received = tuple(queue.receive(10, 0, 60))
-            batch = Batch(number, "user-commands", received)
-            settled = handle(as_task_argument(batch, fifo=False))
-            repr(settled)
-            queue.delete(batch.receipts)
-
-    run(20)
-    began = time.process_time()
-    run(batches)
-    if telemetry is not None:
-        telemetry.stop()  # what is still to be sent is part of the cost
-    return (time.process_time() - began) / (batches * 10) * 1000
+    return queue, bootstrap.build(load_settings()).batch.handle, stop
 
 
-def spawn(tree: Path, kind: dict[str, str], url: str, batches: int) -> float:
+def run(queue: Any, handle: Any) -> None:
+    """Take one batch through."""
+    from worker.transport.batching import Batch, as_task_argument  # noqa: PLC0415 - as above
+
+    batch = Batch(1, "user-commands", tuple(queue.receive(10, 0, 60)))
+    repr(handle(as_task_argument(batch, fifo=False)))
+    queue.delete(batch.receipts)
+
+
+def spawn(tree: Path, url: str, batches: int, *, all_kinds: bool) -> dict[str, float]:
     """Measure in a process of its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "USER_"))} | {
         "PYTHONPATH": str(tree),
@@ -76,60 +101,62 @@ def spawn(tree: Path, kind: dict[str, str], url: str, batches: int) -> float:
         "AWS_DEFAULT_REGION": "us-east-1",
         "USER_WORKER_EVENTS_TOPIC": "arn:aws:sns:us-east-1:000000000000:user-events",
         "USER_WORKER_ENV": "test",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
-        **kind,
     }
-    if kind:
-        environment |= {COLLECTOR: url, "OTEL_TRACES_EXPORTER": kind.get(TRACES, "none")}
     command = [sys.executable, __file__, "--measure", str(batches)]
+    command += ["--all-kinds"] if all_kinds else []
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603 - itself
-    return float(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--before", type=Path, help="another checkout, to measure beside this")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--all-kinds", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--before", type=Path, help="another checkout, to measure off beside")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=300)
     given = parser.parse_args()
     if given.measure:
-        sys.stdout.write(str(measure(given.measure)))
+        kinds = KINDS if given.all_kinds else {"off": KINDS["off"]}
+        sys.stdout.write(json.dumps(measure(given.measure, kinds)))
         return
-    rows = {name: (HERE, kind) for name, kind in KINDS.items()}
-    if given.before:
-        rows = {"before there was telemetry": (given.before, {}), **rows}
-    taken = in_turns(rows, given.rounds, given.batches)
-    off = median(taken["off"])
-    print("| telemetry | CPU ms a command | more than off | least to most, ms |")
-    print("|---|--:|--:|--:|")
-    for name, times in taken.items():
-        more = f"{(median(times) / off - 1) * 100:+.1f} %"
-        spread = f"{min(times):.3f} to {max(times):.3f}"
-        print(f"| {name} | {median(times):.3f} | {more} | {spread} |")
+    with serving() as url:
+        rounds = [spawn(HERE, url, given.batches, all_kinds=True) for _ in range(given.rounds)]
+        print("| telemetry | CPU ms a command, median | more than off, median | least to most |")
+        print("|---|--:|--:|--:|")
+        for name in KINDS:
+            more = [(each[name] / each["off"] - 1) * 100 for each in rounds]
+            spread = f"{min(more):+.1f} to {max(more):+.1f} %"
+            taken = median(each[name] for each in rounds)
+            print(f"| {name} | {taken:.3f} | {median(more):+.1f} % | {spread} |", flush=True)
+        if given.before:
+            trees = {"before": given.before, "off": HERE}
+            least = dict.fromkeys(trees, float("inf"))
+            for _ in range(given.rounds):
+                for name, tree in trees.items():
+                    found = spawn(tree, url, given.batches, all_kinds=False)["off"]
+                    least[name] = min(least[name], found)
+            print(f"\nleast ms: before {least['before']:.3f}, off {least['off']:.3f}")
 
 
-def in_turns(rows: dict[str, Any], rounds: int, batches: int) -> dict[str, list[float]]:
-    """Measure every row in each round; give its times."""
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Have a server in another process answer for AWS and the collector; gives its URL."""
     from benchmarks.direct_calls import message, serve  # noqa: PLC0415 - not of the measured
     from benchmarks.wire import HOST  # noqa: PLC0415 - as above
     from benchmarks.workload import as_cloud_event, register  # noqa: PLC0415 - as above
 
     messages = [message(as_cloud_event(command)) for command in register(10)]
     listener = socket.create_server((HOST, 0))
-    url = f"http://{HOST}:{listener.getsockname()[1]}"
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(listener, messages))
     server.start()
-    taken: dict[str, list[float]] = {name: [] for name in rows}
     try:
-        for _ in range(rounds):
-            for name, (tree, kind) in rows.items():
-                taken[name].append(spawn(tree, kind, url, batches))
+        yield f"http://{HOST}:{listener.getsockname()[1]}"
     finally:
         server.terminate()
         server.join()
-    return taken
 
 
 if __name__ == "__main__":
