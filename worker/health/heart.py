@@ -7,9 +7,10 @@ from typing import Protocol
 
 import structlog
 
-from worker.health.heartbeat import INTERVAL, HeartbeatFile
+from worker.health.heartbeat import INTERVAL, HeartbeatError, HeartbeatFile
 from worker.health.report import Report
 from worker.health.vitals import Vitals
+from worker.transport.port import one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -60,9 +61,9 @@ class Heart:
     def _beat(self, file: HeartbeatFile) -> None:
         try:
             file.write(self._report())
-        except OSError as error:
+        except (OSError, HeartbeatError) as error:
             if not self._failing:  # one line an episode
-                logger.warning("heartbeat_unwritten", reason=error.strerror)
+                logger.warning("heartbeat_unwritten", reason=one_line(error))
             self._failing = True
         else:
             self._failing = False

@@ -82,17 +82,22 @@ class HeartbeatFile:
         """Say how it is now, in one step: a reader sees the last report or this one.
 
         Raises:
-            OSError: it cannot be written.
+            OSError, HeartbeatError: it cannot be written.
         """
         text = json.dumps({"pid": self._pid, "at": time.monotonic(), **asdict(report)})
         draft = self._path.with_suffix(_DRAFT)
-        draft.write_text(text)
+        try:
+            draft.write_text(text)
+        except FileNotFoundError:  # another worker has ended, and taken the directory along
+            _make(self._path.parent)
+            draft.write_text(text)
         draft.replace(self._path)
 
     def remove(self) -> None:
         """Leave nothing: the worker ends as it should."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+            self._path.parent.rmdir()  # if it was the last
 
 
 def heartbeats(folder: Path) -> list[Heartbeat]:
