@@ -205,7 +205,7 @@ def test_ten_rotations_make_six_calls_and_8_3_write_units_each(bench: Bench) -> 
 
 
 def test_a_worker_makes_no_other_calls(system: System) -> None:
-    """A whole process, counted at a proxy: its one look at what it needs and its polls apart, five."""
+    """A whole process, counted at a proxy: five, beside its look at the start and its polls."""
     _, messages = registrations(10)
     system.send(*messages)
     quiet = {"CREATE_RESOURCES": "false", "RELAY_INTERVAL": "300"}
