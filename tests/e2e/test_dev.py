@@ -186,7 +186,7 @@ def test_a_given_aws_that_does_not_answer_is_said() -> None:
 
 def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:
     """Too little time is a failure, and the log stays to see why."""
-    done = CommandLine().start("dev", "--once", "--timeout", "1", TMPDIR=str(tmp_path), **OWN_AWS)
+    done = CommandLine().start("dev", "--once", "--timeout", "0.1", TMPDIR=str(tmp_path), **OWN_AWS)
     assert done.code in {3, 4}
     assert "error: " in done.err
     assert list(tmp_path.glob("user-worker-dev-*/worker.log"))

@@ -50,22 +50,24 @@ def check(aws: Aws) -> list[Finding]:
 
 def _queues(aws: Aws) -> Iterator[Finding]:
     dead = aws.settings.dead_letter_queue
-    stored = _allowed(lambda: attributes(aws, dead))
-    if stored is None:
-        yield _denied(f"queue {dead}", "sqs:GetQueueAttributes")
+    # the commands' first: where all are missing, that is the one to name
+    stored = {name: _attributes(aws, name) for name in (*aws.settings.queues, dead)}
+    for name, found in stored.items():
+        if found is None:
+            yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
+        elif name != dead:
+            _require_redrive(name, found)
+    letters = stored[dead]
+    if letters is None:
         return
-    yield from _mild(queue_verdict(aws.settings, dead, stored, None))
-    for name in aws.settings.queues:
-        yield from _command_queue(aws, name, stored["QueueArn"])
+    for name, found in stored.items():
+        if found is not None:
+            arn = None if name == dead else letters["QueueArn"]
+            yield from _mild(queue_verdict(aws.settings, name, found, arn))
 
 
-def _command_queue(aws: Aws, name: str, dead_arn: str) -> Iterator[Finding]:
-    stored = _allowed(lambda: attributes(aws, name))
-    if stored is None:
-        yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
-        return
-    _require_redrive(name, stored)
-    yield from _mild(queue_verdict(aws.settings, name, stored, dead_arn))
+def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
+    return _allowed(lambda: attributes(aws, name))
 
 
 def _require_redrive(name: str, stored: Mapping[str, str]) -> None:

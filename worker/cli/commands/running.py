@@ -32,7 +32,8 @@ def dev(
         int, typer.Option(min=1, max=64, metavar="N", help="Batches at a time.")
     ] = 2,
     timeout: Annotated[
-        float, typer.Option(min=1, max=600, metavar="SECONDS", help="Seconds that --once may take.")
+        float,
+        typer.Option(min=0.1, max=600, metavar="SECONDS", help="Seconds that --once may take."),
     ] = 60.0,
 ) -> int:
     """Run it all here: an AWS, its resources, a worker, live events.
