@@ -154,19 +154,6 @@ def paths(nav: Any) -> Iterator[str]:
                 yield from paths(entry)
 
 
-def written(root: Path, nav: Any) -> Any:
-    """Give the navigation without the pages that nobody has written yet."""
-    match nav:
-        case list():
-            kept = [written(root, entry) for entry in nav]
-            return [entry for entry in kept if entry]
-        case dict():
-            entries = {title: written(root, entry) for title, entry in nav.items()}
-            return {title: entry for title, entry in entries.items() if entry}
-        case _:
-            return nav if (root / nav).exists() else None
-
-
 def placed(nav: Any, decisions: list[str]) -> Any:
     """Give the navigation with places on the site for paths, and with every decision."""
     match nav:
@@ -181,13 +168,19 @@ def placed(nav: Any, decisions: list[str]) -> Any:
 
 
 def build(root: Path, target: Path) -> None:
-    """Lay the site out under a folder: the pages, and the configuration that builds them."""
+    """Lay the site out under a folder: the pages, and the configuration that builds them.
+
+    Raises:
+        BrokenLinkError: the navigation or a page names a file that is not there.
+    """
     with (root / CONFIGURATION).open() as file:
         nav = yaml.load(file, Loader=get_yaml_loader())["nav"]  # noqa: S506  # our own, with tags
-    nav = written(root, nav)
     decisions = [f"{DECISIONS}README.md"]
     decisions += sorted(f"{DECISIONS}{each.name}" for each in (root / DECISIONS).glob("0*.md"))
     named = [path for path in paths(nav) if path != DECISIONS]
+    for path in named:
+        if not (root / path).is_file():
+            raise BrokenLinkError(f"{CONFIGURATION}: there is no {path}")
     pages = [str(page.relative_to(root)) for page in (root / "docs").rglob("*.md")]
     assets = [str(file.relative_to(root)) for file in (root / "docs" / "site").glob("*.*")]
     Site(root, target / "pages").stage([*named, *pages, *assets])

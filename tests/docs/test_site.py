@@ -139,3 +139,11 @@ def test_a_link_to_nothing_is_an_error(tmp_path: Path, link: str) -> None:
     """It names the page and the link."""
     with pytest.raises(docs_site.BrokenLinkError, match=f"README.md: there is no {link[:8]}"):
         laid_out(tmp_path, {"README.md": f"[a]({link})"}, "README.md")
+
+
+def test_a_page_in_the_navigation_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
+    """It is not left out in silence: one that was renamed would be missed by nobody."""
+    (tmp_path / "README.md").write_text("# Start\n")
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - README.md\n  - More:\n      - docs/gone.md\n")
+    with pytest.raises(docs_site.BrokenLinkError, match=r"mkdocs\.yml: there is no docs/gone\.md"):
+        docs_site.build(tmp_path, tmp_path / "out")
