@@ -1,46 +1,65 @@
-"""The numbered formats of items, and how older ones are brought up to date when read."""
+"""The numbered formats of items: how older ones are read, and which one is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from adapters.dynamodb.attributes import Attributes
+from adapters.dynamodb.errors import MalformedItemError
 
 if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
-    Upcast: TypeAlias = Callable[[Item], Item]
-    """Takes an item of one format and gives it in the next; leaves its argument as it is."""
+    Cast: TypeAlias = Callable[[Item], Item]
+    """Takes an item of one format and gives it in a next one; leaves its argument as it is."""
+    Parse: TypeAlias = Callable[[Item, "ItemFormat"], Any]
+    """Reads an item of any format that is known; raises MalformedItemError if it is none."""
 
 SCHEMA: Final = "schema"
 """The attribute with the number of the format."""
+_NOT_AS_NEEDED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a cast raises on an item that lacks what it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFormat:
-    """How items of a kind are written now, and the way there from each older format.
+    """How items of a kind are read and written, and the ways between their formats.
 
-    To change a format: raise `number`, write the new one in the mapper, and add the upcast from
-    the old number. Items are written anew with their next change; `read` serves both meanwhile.
+    A change takes two releases, for the sake of the workers that run beside: the first knows the
+    newer format, and writes it only for what the older cannot say; the second writes it always.
+    For the first, raise `number`, have the mapper read and write the newer format, and add the
+    upcast from the older number and the downcast from the newer; for the second, take the
+    downcast away. See "A stored item gets a new format" in docs/compatibility.md.
     """
 
     kind: str
     number: int = 1
-    upcasts: Mapping[int, Upcast] = field(default_factory=dict)
-    """By the number they start from."""
+    """The newest that is known: what the mapper reads and renders."""
+    upcasts: Mapping[int, Cast] = field(default_factory=dict)
+    """By the number they start from; each ends one higher."""
+    downcasts: Mapping[int, Cast] = field(default_factory=dict)
+    """By the number they start from; each ends one lower."""
+
+    @property
+    def writes(self) -> int:
+        """The number of the format that items are written in, if it can say what is in them."""
+        number = self.number
+        while number in self.downcasts:
+            number -= 1
+        return number
 
     def read(self, item: Item) -> Attributes:
-        """Give an item's attributes in the present format.
+        """Give an item's attributes in the newest format.
 
         Raises:
             MalformedItemError: as `bring_up`.
         """
         return Attributes(self.kind, self.bring_up(item))
 
-    def bring_up(self, item: Item) -> Item:
-        """Give an item in the present format: itself, if it is in that already.
+    def bring_up(self, item: Item, to: int | None = None) -> Item:
+        """Give an item in the newest format, or format `to`: itself, if it is in that or above.
 
         Raises:
             MalformedItemError: no number, one of a later worker's, one without a way up, or the
@@ -50,19 +69,44 @@ class ItemFormat:
         number = attributes.integer(SCHEMA)
         if number > self.number:
             raise attributes.malformed(SCHEMA, f"is of a later format than {self.number}")
-        while number < self.number:
+        goal = self.number if to is None else to
+        while number < goal:
             upcast = self.upcasts.get(number)
             if upcast is None:
-                raise attributes.malformed(SCHEMA, f"has no upcast to format {self.number}")
+                raise attributes.malformed(SCHEMA, f"has no upcast to format {goal}")
             try:
                 item = upcast(item)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            except _NOT_AS_NEEDED:
                 # without its cause: that may tell a value
                 rule = f"is {number}, and the item is not as its upcast needs it"
                 raise attributes.malformed(SCHEMA, rule) from None
             number += 1
-            item = {**item, SCHEMA: {"N": str(number)}}
+            item = _numbered(item, number)
         return item
+
+    def written(self, item: Item, parse: Parse) -> Item:
+        """Give an item of the newest format as it is to be stored.
+
+        That is the oldest format that is still written and loses nothing: what `parse` reads from
+        it has to be what it reads from `item`. So no worker drops what a newer one has stored,
+        and nothing is in the newer format before it needs to be.
+        """
+        if not self.downcasts:
+            return item
+        meant, stored = parse(item, self), item
+        for number in range(self.number, self.writes, -1):
+            try:
+                older = _numbered(self.downcasts[number](stored), number - 1)
+                if parse(older, self) != meant:
+                    break
+            except (*_NOT_AS_NEEDED, MalformedItemError):
+                break
+            stored = older
+        return stored
+
+
+def _numbered(item: Item, number: int) -> Item:
+    return {**item, SCHEMA: {"N": str(number)}}
 
 
 USER_FORMAT: Final = ItemFormat("user")

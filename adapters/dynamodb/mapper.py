@@ -49,7 +49,7 @@ def render_user(user: User) -> Item:
     _put_texts(item, user)
     _put_counts_and_flags(item, user)
     _put_maps(item, user)
-    return item
+    return USER_FORMAT.written(item, parse_user)
 
 
 def _put_texts(item: Item, user: User) -> None:
@@ -191,7 +191,7 @@ def render_session(user_id: str, session: Session) -> Item:
         item["session_epoch"] = {"N": str(session.session_epoch)}
     if session.used_token_hashes:
         item["used_token_hashes"] = {"S": " ".join(session.used_token_hashes)}
-    return item
+    return SESSION_FORMAT.written(item, parse_session)
 
 
 def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Session:
@@ -225,7 +225,7 @@ def render_two_factor(user_id: str, two_factor: TwoFactor) -> Item:
     }
     if two_factor.recovery_code_hashes:
         item["recovery_code_hashes"] = {"S": " ".join(two_factor.recovery_code_hashes)}
-    return item
+    return TWO_FACTOR_FORMAT.written(item, parse_two_factor)
 
 
 def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) -> TwoFactor:
@@ -247,12 +247,13 @@ def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) ->
 
 def render_address(address: EmailAddress, user_id: str) -> Item:
     """Write who has an address."""
-    return {
+    item: Item = {
         "pk": {"S": table.EMAIL_PREFIX + address.key},
         "sk": {"S": table.EMAIL},
         SCHEMA: {"N": str(ADDRESS_FORMAT.number)},
         "user_id": {"S": user_id},
     }
+    return ADDRESS_FORMAT.written(item, parse_address)
 
 
 def parse_address(item: Item, item_format: ItemFormat = ADDRESS_FORMAT) -> str:

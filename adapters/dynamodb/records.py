@@ -40,7 +40,7 @@ def render_outcome(outcome: Outcome) -> Item:
         item["traceparent"] = {"S": outcome.traceparent}
     if outcome.tracestate is not None:
         item["tracestate"] = {"S": outcome.tracestate}
-    return item
+    return OUTCOME_FORMAT.written(item, parse_outcome)
 
 
 def render_reference(outcome: Outcome) -> Item:
@@ -53,7 +53,7 @@ def render_reference(outcome: Outcome) -> Item:
     item["by_email"] = {"BOOL": True}
     if outcome.user_id is not None:
         item["user_id"] = {"S": outcome.user_id}
-    return item
+    return OUTCOME_FORMAT.written(item, parse_outcome)
 
 
 def _render_decision(outcome: Outcome, under: str | None) -> Item:
@@ -170,7 +170,7 @@ def render_pointer(pointer: Pointer) -> Item:
     item["commands"] = {"S": " ".join(render_command_key(key) for key in pointer.commands)}
     if pointer.parked_because is not None:
         item["parked_because"] = {"S": pointer.parked_because}
-    return item
+    return POINTER_FORMAT.written(item, parse_pointer)
 
 
 def render_command_key(key: CommandKey) -> str:

@@ -236,17 +236,29 @@ def change(
 # --- migrations ----------------------------------------------------------------------------
 
 
-def start(client: Any, progress: Progress, *, dry_run: bool = False) -> Migration:
+def start(
+    client: Any,
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    kinds: Mapping[str, Kind] = NEXT,
+) -> Migration:
     """Put a migration together that never waits."""
     metered = MeteredTable(client, "users", Bucket(1e9), Bucket(1e9), FAST)
-    pages = PageMigration(metered, NEXT, dry_run=dry_run)
+    pages = PageMigration(metered, kinds, dry_run=dry_run)
     return Migration(metered, pages, progress, threading.Event(), PAGE)
 
 
-def migrate(database: MigratedDynamoDB, *, dry_run: bool = False, segments: int = 2) -> Counts:
+def migrate(
+    database: MigratedDynamoDB,
+    *,
+    dry_run: bool = False,
+    segments: int = 2,
+    kinds: Mapping[str, Kind] = NEXT,
+) -> Counts:
     """Migrate in peace."""
     progress = Progress.start(segments)
-    start(database, progress, dry_run=dry_run).run(lambda _: None, threads=1)
+    start(database, progress, dry_run=dry_run, kinds=kinds).run(lambda _: None, threads=1)
     return progress.counts
 
 

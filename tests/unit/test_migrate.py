@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapters.dynamodb.migration import Counts
+from adapters.dynamodb import mapper
+from adapters.dynamodb.migration import Counts, target
 from tests.builders import email, uid
+from tests.persistence import new_user
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from tests.reliability.wire import Fault, Wire, applicable, at
 from tests.unit.migrate_world import (
+    NEXT,
     MigratedDynamoDB,
+    address_item,
     change,
     check,
     damaged_items,
     migrate,
     migrate_over,
     old_table,
+    put,
     stored_user,
 )
 
@@ -249,3 +255,23 @@ def test_counts_add_up() -> None:
     both.add(other)
     assert both.items == 2 * one.items
     assert both.left == 2 * one.left == len(both.findings)
+
+
+# --- the release that reads the newer format, and writes the older ---------------------------
+
+
+def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> None:
+    """Workers of the release before may run beside it, and could not read what it would write."""
+    database = MigratedDynamoDB()
+    put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
+    newer = mapper.render_user(new_user("grace")) | {"schema": {"N": "2"}, "locale": {"S": "de"}}
+    put(database, newer, address_item("grace", "grace"))
+    before = deepcopy(database.items)
+    user = NEXT["user"]
+    expanded = replace(user.item_format, downcasts={2: lambda item: item})
+    kinds = {**NEXT, "user": replace(user, item_format=expanded)}
+    counts = migrate(database, kinds=kinds)
+    assert database.items == before
+    assert (counts.found["user", 1], counts.found["user", 2]) == (1, 1)
+    assert (counts.changed, counts.left) == (0, 0)
+    assert (target(kinds)["user"], target(NEXT)["user"]) == (1, 2)

@@ -32,12 +32,12 @@ class Kind:
         return Attributes(self.item_format.kind, item).integer(formats.SCHEMA)
 
     def bring_up(self, item: Item) -> tuple[Item, object]:
-        """Give an item in the present format, and what it then reads as.
+        """Give an item in the format that workers write, or a later one; and what it reads as.
 
         Raises:
             MalformedItemError: it is not of this kind, or not even so.
         """
-        brought_up = self.item_format.bring_up(item)
+        brought_up = self.item_format.bring_up(item, self.item_format.writes)
         return brought_up, self.parse(brought_up, self.item_format)
 
 
@@ -78,4 +78,4 @@ def kind_of(key: Key) -> str | None:
 
 def target(kinds: Mapping[str, Kind] = KINDS) -> dict[str, int]:
     """Give the numbers of the formats that a migration ends in, by kind."""
-    return {name: kind.item_format.number for name, kind in kinds.items()}
+    return {name: kind.item_format.writes for name, kind in kinds.items()}
