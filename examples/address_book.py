@@ -31,9 +31,8 @@ NO_EVENT = (
 BOOK = "CREATE TABLE IF NOT EXISTS book (user_id TEXT PRIMARY KEY, email TEXT)"
 
 
-def subscribe(sns: Any, sqs: Any, topic_name: str, name: str) -> str:
+def subscribe(sns: Any, sqs: Any, topic: str, name: str) -> str:
     """Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable."""
-    topic = sns.create_topic(Name=topic_name)["TopicArn"]  # the ARN of the one that exists
 
     def make(queue: str) -> tuple[str, str]:
         url = sqs.create_queue(QueueName=queue)["QueueUrl"]
@@ -42,6 +41,8 @@ def subscribe(sns: Any, sqs: Any, topic_name: str, name: str) -> str:
 
     _, dead_letters = make(f"{name}-dlq")
     url, arn = make(name)
+    if not topic.startswith("arn:"):  # a name: the topic is in the queue's account and region
+        topic = f"{arn.rpartition(':')[0]}:{topic}".replace(":sqs:", ":sns:")
     let_the_topic_send = {
         "Version": "2012-10-17",
         "Statement": {
@@ -136,8 +137,8 @@ def main() -> None:
     """Follow the topic until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", default="address-book.sqlite")
-    parser.add_argument("--queue", default="full-address-book")
-    parser.add_argument("--topic", default="user-events")
+    parser.add_argument("--queue", default="user-events-to-full-address-book")
+    parser.add_argument("--topic", default="user-events", help="its name, or its ARN")
     parser.add_argument("--table", default="users")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for an event")
     options = parser.parse_args()

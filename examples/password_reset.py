@@ -73,10 +73,10 @@ def edge_sets_the_password(email: str, token: str, password: str) -> str:
 
 def subscribe() -> str:
     """Make a queue for the events of category password; give its URL."""
-    topic = sns.create_topic(Name="user-events")["TopicArn"]  # gives the ARN of the one there is
-    url = sqs.create_queue(QueueName="password-mailer")["QueueUrl"]
+    url = sqs.create_queue(QueueName="user-events-to-password-mailer")["QueueUrl"]
     asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     queue = asked["Attributes"]["QueueArn"]
+    topic = f"{queue.rpartition(':')[0]}:user-events".replace(":sqs:", ":sns:")
     let_the_topic_send = {
         "Version": "2012-10-17",
         "Statement": {

@@ -5,11 +5,11 @@ import json
 import boto3
 
 sns, sqs = boto3.client("sns"), boto3.client("sqs")
-topic = sns.create_topic(Name="user-events")["TopicArn"]  # gives the ARN of the one that exists
-queue_url = sqs.create_queue(QueueName="address-book")["QueueUrl"]
+queue_url = sqs.create_queue(QueueName="user-events-to-address-book")["QueueUrl"]
 queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"][
     "QueueArn"
 ]
+topic = f"{queue_arn.rpartition(':')[0]}:user-events".replace(":sqs:", ":sns:")  # of this account
 let_the_topic_send = {
     "Version": "2012-10-17",
     "Statement": {

@@ -1,11 +1,6 @@
 // Sends a command and waits for its answer, on a queue that no other process reads.
 import { randomUUID } from "node:crypto";
-import {
-  CreateTopicCommand,
-  SNSClient,
-  SubscribeCommand,
-  UnsubscribeCommand,
-} from "@aws-sdk/client-sns";
+import { SNSClient, SubscribeCommand, UnsubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -31,11 +26,12 @@ class Outcomes {
   #stopping = new AbortController();
 
   async start() {
-    const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: "user-events" }));
-    const made = new CreateQueueCommand({ QueueName: `outcomes-${instance}` });
+    const made = new CreateQueueCommand({ QueueName: `user-outcomes-${instance}` });
     this.QueueUrl = (await sqs.send(made)).QueueUrl;
     const asked = { QueueUrl: this.QueueUrl, AttributeNames: ["QueueArn"] };
     const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
+    const [, partition, , region, account] = QueueArn.split(":");
+    const TopicArn = `arn:${partition}:sns:${region}:${account}:user-events`;
     const Policy = JSON.stringify({
       Version: "2012-10-17",
       Statement: {

@@ -3,7 +3,7 @@
 // It plays the edge, the mailer and the person, as password_reset.py does. The token is in the
 // mail and nowhere else: edge and mailer each derive it from its id, with a key that both know.
 import { createHash, createHmac, randomBytes, randomUUID } from "node:crypto";
-import { CreateTopicCommand, SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
+import { SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
   DeleteMessageCommand,
@@ -66,10 +66,12 @@ async function edgeSetsThePassword(email, token, password) {
 }
 
 async function subscribe() {
-  const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: "user-events" }));
-  const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName: "password-mailer-js" }));
+  const made = new CreateQueueCommand({ QueueName: "user-events-to-password-mailer-js" });
+  const { QueueUrl } = await sqs.send(made);
   const asked = { QueueUrl, AttributeNames: ["QueueArn"] };
   const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
+  const [, partition, , region, account] = QueueArn.split(":");
+  const TopicArn = `arn:${partition}:sns:${region}:${account}:user-events`;
   const letTheTopicSend = {
     Version: "2012-10-17",
     Statement: {

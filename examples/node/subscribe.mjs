@@ -2,7 +2,7 @@
 import { open, readFile, rename } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
-import { CreateTopicCommand, SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
+import { SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -16,8 +16,8 @@ import { Inbox } from "./inbox.mjs";
 const { values: options } = parseArgs({
   options: {
     state: { type: "string", default: "address-book.json" },
-    queue: { type: "string", default: "node-address-book" },
-    topic: { type: "string", default: "user-events" },
+    queue: { type: "string", default: "user-events-to-node-address-book" },
+    topic: { type: "string", default: "user-events" }, // its name, or its ARN
     table: { type: "string", default: "users" },
     patience: { type: "string", default: "60" }, // seconds to wait for an event
   },
@@ -31,9 +31,9 @@ const dynamodb = new DynamoDBClient({});
 
 /** Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable. */
 async function subscribe() {
-  const { TopicArn } = await sns.send(new CreateTopicCommand({ Name: options.topic }));
   const deadLetters = await makeQueue(`${options.queue}-dlq`);
   const { QueueUrl, QueueArn } = await makeQueue(options.queue);
+  const TopicArn = topicArn(options.topic, QueueArn);
   const letTheTopicSend = {
     Version: "2012-10-17",
     Statement: {
@@ -64,6 +64,12 @@ async function subscribe() {
     }),
   );
   return QueueUrl;
+}
+
+/** A topic known by its name is in the account and region of the queue. */
+function topicArn(topic, queueArn) {
+  const [, partition, , region, account] = queueArn.split(":");
+  return topic.startsWith("arn:") ? topic : `arn:${partition}:sns:${region}:${account}:${topic}`;
 }
 
 async function makeQueue(QueueName) {

@@ -224,4 +224,4 @@ def test_the_subscriber_example_keeps_an_address_book(world: World) -> None:
 def subscribed(world: World) -> bool:
     """Tell whether the address book's queue gets events."""
     subscriptions = client("sns", world.environment).list_subscriptions()["Subscriptions"]
-    return any(each["Endpoint"].endswith(":address-book") for each in subscriptions)
+    return any(each["Endpoint"].endswith(":user-events-to-address-book") for each in subscriptions)

@@ -1,0 +1,61 @@
+"""The examples do what the roles' policies allow, with the names that these begin with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stacks import DEPLOY
+from tests.deploy.templates import template
+from tests.e2e.account import ROOT
+
+FOLDER = ROOT / "examples"
+PROGRAMS = [p for p in sorted(FOLDER.rglob("*.*")) if p.suffix in {".mjs", ".py", ".sh"}]
+CALL = re.compile(
+    r"\b(?:sns|sqs)\.(?!send\()([a-z_]+)\(|new (\w+)Command\(|\bsqs ([a-z]+(?:-[a-z]+)+)"
+)
+"""In Python, in Node and in a shell."""
+OF_AN_OWN_QUEUE = re.compile(
+    r"""(?:QueueName[=:] ?|"--queue", default=|queue: \{.*default: )["`]([^"`$]+)"""
+)
+QUEUES = {"user-commands", "user-commands-priority"}
+
+
+def action(call: tuple[str, str, str]) -> str:
+    """Give the action of IAM that a call needs, without its service."""
+    name = re.sub("[-_]", " ", call[0] or call[2]).title().replace(" ", "") or call[1]
+    return name.removesuffix("Batch")
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_an_example_calls_what_the_policies_allow(path: Path) -> None:
+    """Whoever takes it to production is not denied."""
+    allowed = "".join(each.read_text() for each in (DEPLOY / "policies").glob("*.json"))
+    called = {action(call) for call in CALL.findall(path.read_text())}
+    assert {each for each in called if f':{each}"' not in allowed} == set()
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_an_example_names_its_queue_as_the_subscribers_policy_wants(path: Path) -> None:
+    """By the prefix that it has unless somebody chose another."""
+    prefix = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
+    for name in set(OF_AN_OWN_QUEUE.findall(path.read_text())) - QUEUES:
+        assert name.startswith((prefix, "user-outcomes-")), name
+
+
+def test_calls_and_names_are_found_in_every_language() -> None:
+    """So the tests before this one can fail."""
+    found = {
+        path.name: (
+            {action(call) for call in CALL.findall(path.read_text())},
+            set(OF_AN_OWN_QUEUE.findall(path.read_text())),
+        )
+        for path in PROGRAMS
+    }
+    assert {"CreateQueue", "Subscribe", "DeleteMessage"} <= found["subscribe.py"][0]
+    assert {"CreateQueue", "Subscribe", "DeleteMessage"} <= found["subscribe.mjs"][0]
+    assert found["send_aws_cli.sh"][0] == {"GetQueueUrl", "SendMessage"}
+    for name in ("subscribe.py", "address_book.py", "subscribe.mjs", "outcome.mjs"):
+        assert found[name][1] - QUEUES, name
