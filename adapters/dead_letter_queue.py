@@ -37,7 +37,7 @@ WAIT = 1
 REPEATS = 3
 """Answers in a row with nothing new after which there is nothing new."""
 LANES = 8
-"""Calls at a time when letters are given back."""
+"""Calls at a time when letters are kept hidden, or given back."""
 _OVER_LIMIT = frozenset({"OverLimit", "AWS.SimpleQueueService.OverLimit"})
 
 
@@ -194,9 +194,7 @@ class DeadLetterQueue:
         held, self._held = self._held, {}
         if not held:
             return 0
-        parts = [[each.receipt for _, each in part] for part in _tens(held.items())]
-        with ThreadPoolExecutor(min(LANES, len(parts))) as pool:
-            return sum(pool.map(lambda receipts: len(self._hide(receipts, 0)), parts))
+        return sum(len(lost) for _, lost in self._hide_all(held.items(), 0))
 
     def _receive(self, count: int) -> Sequence[Any]:
         try:
@@ -226,12 +224,27 @@ class DeadLetterQueue:
         """Keep hidden what would soon be visible: the oldest are first."""
         now = self._clock()
         due = [item for item in self._held.items() if item[1].until - now < HIDDEN / 2]
-        for part in _tens(due):
-            lost = self._hide([each.receipt for _, each in part], HIDDEN)
+        for part, lost in self._hide_all(due, HIDDEN):
             for message_id, each in part:
                 del self._held[message_id]
                 if each.receipt not in lost:
                     self._held[message_id] = _Held(each.receipt, now + HIDDEN)
+
+    def _hide_all(
+        self, items: Iterable[tuple[str, _Held]], seconds: int
+    ) -> Iterator[tuple[list[tuple[str, _Held]], set[str]]]:
+        """Hide ten a call, several calls at a time; give each ten with the receipts that are lost.
+
+        One after the other, to keep 50,000 hidden would take all the time there is.
+        """
+        parts = list(_tens(items))
+        if not parts:
+            return
+        receipts = [[each.receipt for _, each in part] for part in parts]
+        with ThreadPoolExecutor(min(LANES, len(parts))) as pool:
+            yield from zip(
+                parts, pool.map(lambda some: self._hide(some, seconds), receipts), strict=True
+            )
 
     def _hide(self, receipts: Sequence[str], seconds: int) -> set[str]:
         """Make letters visible in so many seconds; give the receipts that SQS knows no more."""

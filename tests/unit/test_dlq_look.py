@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from tests.unit.dlq_world import World, command, mocked
+from worker.cli import composition
+from worker.cli.dead_letters import reading
+from worker.cli.dead_letters.choice import Choice
 from worker.cli.errors import ExitCode
 
 SECRET = "correct horse battery staple"
@@ -140,3 +144,32 @@ def test_an_age_that_is_none_is_refused_before_anything_is_read(world: World, ag
     done = world.dlq("list", "--older-than", age)
     assert done.code == ExitCode.USAGE
     assert "--older-than is no age" in done.err
+
+
+@pytest.mark.parametrize("reason", ["[/x]", "[red]", "[link=file:///]", "a]b["])
+def test_a_reason_is_no_markup(world: World, reason: str) -> None:
+    """Anyone may write one; it is neither a colour nor a mistake of this program."""
+    world.letter(reason)
+    done = world.dlq("list")
+    assert done.code == ExitCode.OK
+    assert reason in done.out
+
+
+def test_what_is_shown_is_what_is_there(world: World) -> None:
+    """Text between colons is no picture: `urn:key:7` is somebody's `source`."""
+    letter = world.letter("NotJson", '["urn:key:7"]', detail="urn:id:7")
+    shown = world.dlq("show", letter["message_id"]).out
+    assert '"urn:key:7"' in shown
+    assert shown.count("urn:id:7") == 2
+    assert "urn:id:7" in world.dlq("list", "--each").out
+
+
+def test_bodies_are_not_kept_of_letters_that_are_counted(world: World) -> None:
+    """Fifty thousand of 1 MiB would be more than a machine has; facts stay."""
+    body = command(password="[redacted]", note="x" * 1000)
+    world.letter("NotJson", body, attributes={"team": "sign-up"})
+    seen = reading.look(composition.aws(), Choice())
+    [letter] = seen.letters
+    assert (letter.stored.body, "team" in letter.stored.attributes) == ("", False)
+    assert (letter.reason, letter.command, letter.redacted) == ("NotJson", "UnbanUser", True)
+    assert letter.user_id == json.loads(body)["subject"]

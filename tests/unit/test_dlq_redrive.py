@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 from adapters.dead_letter_queue import DeadLetterQueue
 from adapters.dead_letters import MAX_ENTRIES
 from tests.unit.dlq_world import World, command, mocked
-from worker.cli.dead_letters import purging, reading, redriving, settling
+from worker.cli.dead_letters import purging, redriving, settling
+from worker.cli.dead_letters.letter import Letter
 from worker.cli.errors import ExitCode
 
 
@@ -126,8 +127,9 @@ def test_on_a_terminal_only_what_was_agreed_to_goes_back(
 
     monkeypatch.setattr(redriving, "require_terminal", lambda _: None)
     monkeypatch.setattr(typer, "confirm", confirm)
-    code = world.dlq("redrive", "--reason", "Unavailable").code
-    assert code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
+    done = world.dlq("redrive", "--reason", "Unavailable")
+    assert done.code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
+    assert ("1 came, or could be seen, only later and were left" in done.err) is agreed
     assert [row["Body"] for row in world.waiting()] == ([before] if agreed else [])
     assert sorted(world.dead()) == sorted(later if agreed else [before, *later])
 
@@ -174,7 +176,7 @@ def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.Mon
     """At once, and not when its visibility timeout ends."""
     bodies = [world.letter()["body"] for _ in range(12)]
     monkeypatch.setattr(settling, "_settle", interrupt)
-    monkeypatch.setattr(reading, "Letter", interrupt)
+    monkeypatch.setattr(Letter, "read", interrupt)
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     assert world.dlq("list").code == ExitCode.INTERRUPTED
     assert sorted(world.dead()) == sorted(bodies)
@@ -211,6 +213,40 @@ class Burying:
         for message_id in report.message_ids.values():
             self._world.letter("NotJson", attributes={"original_message_id": message_id})
         return report
+
+
+@pytest.mark.parametrize(("words", "key"), [(["redrive"], "redriven"), (["purge"], "deleted")])
+def test_it_is_said_when_not_all_could_be_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch, words: list[str], key: str
+) -> None:
+    """SQS lets us hold so many; a script learns by exit code 1 that there may be more."""
+    for _ in range(25):
+        world.letter("Unavailable")
+    defaults = DeadLetterQueue.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(DeadLetterQueue.__init__, "__kwdefaults__", {**defaults, "most_held": 20})
+    done = world.dlq(*words, "--reason", "NotJson", "--yes", "--json")
+    assert (done.code, done.rows[0][key]) == (ExitCode.NEGATIVE, 0)
+    assert "what lies behind them was not looked at" in done.err
+    done = world.dlq(*words, "--reason", "Unavailable", "--yes", "--json")
+    assert (done.code, done.rows[0][key], done.err) == (ExitCode.OK, 25, "")
+
+
+def test_it_is_said_what_others_hold(world: World) -> None:
+    """Also to a script, which has seen no preview."""
+    for _ in range(3):
+        world.letter("Unavailable")
+    world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
+    done = world.dlq("purge", "--reason", "Unavailable", "--yes", "--json")
+    assert (done.code, done.rows) == (ExitCode.OK, [{"deleted": 2}])
+    assert "1 more are in somebody's hands" in done.err
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
+def test_a_rate_that_is_none_is_refused(world: World, rate: str) -> None:
+    """Before anything is read."""
+    world.letter()
+    assert world.dlq("redrive", "--rate", rate, "--yes").code == ExitCode.USAGE
+    assert len(world.dead()) == 1
 
 
 # --- FIFO ---

@@ -31,7 +31,7 @@ _TYPE_WIDTH = 26  # EmailVerificationRequested
 
 def stdout() -> Console:
     """Give the console for results; colours only on a terminal, and not with NO_COLOR."""
-    return Console(highlight=False, soft_wrap=True, width=_width())
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=_width())
 
 
 def _width() -> int | None:
@@ -41,7 +41,7 @@ def _width() -> int | None:
 
 def stderr() -> Console:
     """Give the console for talk."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def name_of(message_type: str) -> str:

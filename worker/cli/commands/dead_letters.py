@@ -102,7 +102,8 @@ def redrive(
     ids: Ids = None,
     limit: Limit = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1, metavar="N", help="Letters a second, at most.")
+        float | None,
+        typer.Option("--rate", min=1, max=10_000, metavar="N", help="Letters a second, at most."),
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any
+from typing import Self
 
 from adapters.dead_letter_queue import StoredLetter
 from adapters.dead_letters import REASON_ATTRIBUTES
@@ -26,11 +24,40 @@ UNREADABLE = "-"
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Letter:
     """A letter, and what can be read in it."""
 
     stored: StoredLetter
+    command_type: str | None
+    """The message type, if it looks like one: anything else may be a value in its place."""
+    command_id: str | None
+    """The command's id, if there is one."""
+    user_id: str | None
+    """The id of the user it names, if it names one."""
+    redacted: bool
+    """Whether something is missing in the stored body that was in the message."""
+
+    @classmethod
+    def read(cls, stored: StoredLetter) -> Self:
+        """Read what can be read."""
+        try:
+            event = read_event(stored.body)
+        except MalformedMessageError:
+            event = {}
+        kind = event.get("type")
+        return cls(
+            stored,
+            kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else None,
+            _id(event.get("id")),
+            _id(event.get("subject")),
+            redacted=REDACTED in stored.body,
+        )
+
+    def without_body(self) -> Self:
+        """Give it for keeping many: a body, or what a producer attached, may be of 1 MiB."""
+        reason = {n: v for n, v in self.stored.attributes.items() if n in REASON_ATTRIBUTES}
+        return replace(self, stored=replace(self.stored, body="", attributes=reason))
 
     @property
     def message_id(self) -> str:
@@ -48,44 +75,16 @@ class Letter:
         return name_of(self.command_type) if self.command_type else UNREADABLE
 
     @property
-    def command_type(self) -> str | None:
-        """The message type, if it looks like one: anything else may be a value in its place."""
-        kind = self._event.get("type")
-        return kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else None
-
-    @property
-    def command_id(self) -> str | None:
-        """The command's id, if there is one."""
-        return _id(self._event.get("id"))
-
-    @property
-    def user_id(self) -> str | None:
-        """The id of the user it names, if it names one."""
-        return _id(self._event.get("subject"))
-
-    @property
     def ids(self) -> frozenset[str]:
         """All ids that it goes by."""
         named = (self.message_id, self.stored.original_id, self.command_id)
         return frozenset(each for each in named if each)
 
-    @cached_property
+    @property
     def body(self) -> str:
         """The body as it may be shown, also of one that SQS moved as it was."""
         clean = redact(self.stored.body)
         return self.stored.body if clean is None else clean
-
-    @property
-    def redacted(self) -> bool:
-        """Whether something is missing in the stored body that was in the message."""
-        return REDACTED in self.stored.body
-
-    @cached_property
-    def _event(self) -> Mapping[str, Any]:
-        try:
-            return read_event(self.stored.body)
-        except MalformedMessageError:
-            return {}
 
     def age(self, now: float) -> float:
         """Give the seconds since it was sent, at a time in seconds since the epoch."""

@@ -57,7 +57,8 @@ def purge_letters(options: PurgeOptions) -> int:
     result = work_through(aws, plan, _deleting)
     say_rest(result)
     require_named(options.choice, result.settled)
-    return _report(result.settled, as_json=options.as_json)
+    _report(result.settled, as_json=options.as_json)
+    return result.code
 
 
 def _ask(count: int) -> None:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from adapters.dead_letter_queue import DeadLetterQueue, Depth
 from worker.cli import composition, output
+from worker.cli.bulk.telling import progress
 from worker.cli.dead_letters.choice import Choice, age_text
 from worker.cli.dead_letters.letter import Letter, time_text
 from worker.cli.stopping import stop_on_signals
@@ -69,7 +71,7 @@ def group_table(groups: Iterable[Group], now: float) -> Table:
     for each in groups:
         ages = [age_text(max(0.0, now - moment)) for moment in (each.oldest, each.newest)]
         back = f"{each.redrives}x" if each.redrives else "-"
-        reason = output.printable(each.reason)
+        reason = Text(output.printable(each.reason))  # no markup: anyone may have written it
         table.add_row(reason, each.command, str(each.count), *ages, back)
     return table
 
@@ -98,19 +100,27 @@ class Seen:
     """When it ended, in seconds since the epoch."""
 
 
-def look(aws: composition.Aws, choice: Choice, most: int | None = None) -> Seen:
-    """Look at letters, `most` of them in all, and leave all of them where they are."""
+def look(
+    aws: composition.Aws, choice: Choice, most: int | None = None, *, bodies: bool = False
+) -> Seen:
+    """Look at letters, `most` of them in all, and leave all of them where they are.
+
+    Their bodies are given only if asked for, since there may be many.
+    """
     found: list[Letter] = []
     looked_at = 0
     with opened(aws) as queue:
         depth = queue.depth()
-        for batch in queue.letters(most):
-            looked_at += len(batch)
-            now = time.time()
-            found += choice.chosen(map(Letter, batch), now)
-            if choice.limit is not None and len(found) >= choice.limit:
-                queue.complete = False
-                break
+        total = depth.visible if most is None else min(most, depth.visible)
+        with progress("looking", total, "letters") as tell:
+            for batch in queue.letters(most):
+                looked_at += len(batch)
+                chosen = choice.chosen(map(Letter.read, batch), time.time())
+                found += chosen if bodies else [letter.without_body() for letter in chosen]
+                tell(len(batch))
+                if choice.limit is not None and len(found) >= choice.limit:
+                    queue.complete = False
+                    break
         complete = queue.complete
     return Seen(found[: choice.limit], looked_at, depth, complete, time.time())
 

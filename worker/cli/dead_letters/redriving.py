@@ -77,7 +77,8 @@ def redrive_letters(options: RedriveOptions) -> int:
     result = _send_back(aws, options, agreed)
     say_rest(result)
     require_named(options.choice, result.settled)
-    return _report(result.settled, "batches", as_json=options.as_json)
+    _report(result.settled, "batches", as_json=options.as_json)
+    return result.code
 
 
 def _report(count: int, method: str, *, as_json: bool, would: int | None = None) -> int:

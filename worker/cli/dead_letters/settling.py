@@ -48,8 +48,19 @@ class Result:
     settled: int = 0
     behind: int = 0
     """Meant, and left because one before them in their group was."""
+    unagreed: int = 0
+    """As asked for, and left because nobody had seen them when it was agreed."""
+    unseen: int = 0
+    """Meant, and not to be had: in somebody's hands, or gone."""
     endless: bool = False
     """Whether letters kept coming."""
+    full: bool = False
+    """Whether it ended with as many letters in hand as can be, none of them meant."""
+
+    @property
+    def code(self) -> ExitCode:
+        """What a script learns: whether all that was meant was looked at."""
+        return ExitCode.NEGATIVE if self.endless or self.full else ExitCode.OK
 
 
 def work_through(
@@ -68,25 +79,48 @@ def work_through(
     result = Result()
     with opened(aws) as queue:
         depth = queue.depth()
-        settle = make(queue)
-        total = plan.choice.limit or (len(plan.only) if plan.only else depth.visible)
-        looked_at, bound = 0, max(2 * depth.total, LEAST_BOUND)
         selection = _Selection(plan, fifo=queue.fifo)
+        total = plan.choice.limit or (len(plan.only) if plan.only else depth.visible)
         with progress(plan.doing, total, "letters") as tell:
-            for batch in queue.letters():
-                looked_at += len(batch)
-                chosen = selection.take(batch, result.settled)
-                done = _settle(settle, chosen, result) if chosen else ()
-                tell(len(done))
-                if plan.rate:
-                    time.sleep(len(done) / plan.rate)
-                if result.settled == plan.choice.limit:
-                    break
-                if looked_at >= bound:
-                    result.endless = True
-                    break
-        result.behind = selection.behind
+            settle = _telling(make(queue), tell)
+            _go_through(queue, plan, selection, settle, result, max(2 * depth.total, LEAST_BOUND))
+    result.behind, result.unagreed = selection.behind, selection.unagreed
+    if plan.choice.limit is None:
+        result.unseen = depth.hidden if plan.only is None else len(plan.only) - selection.met
     return result
+
+
+def _telling(settle: Settle, tell: Callable[[int], object]) -> Settle:
+    def settle_and_tell(letters: Sequence[StoredLetter]) -> Sequence[StoredLetter]:
+        done = settle(letters)
+        tell(len(done))
+        return done
+
+    return settle_and_tell
+
+
+def _go_through(
+    queue: DeadLetterQueue,
+    plan: Plan,
+    selection: _Selection,
+    settle: Settle,
+    result: Result,
+    bound: int,
+) -> None:
+    """Settle until nothing more comes, all that may be is settled, or `bound` were looked at."""
+    looked_at = 0
+    for batch in queue.letters():
+        looked_at += len(batch)
+        chosen = selection.take(batch, result.settled)
+        done = _settle(settle, chosen, result) if chosen else ()
+        if plan.rate:
+            time.sleep(len(done) / plan.rate)
+        if result.settled == plan.choice.limit:
+            return
+        if looked_at >= bound:
+            result.endless = True
+            return
+    result.full = not queue.complete
 
 
 def _settle(
@@ -109,6 +143,9 @@ class _Selection:
         self._grouped = fifo and plan.in_order
         self._waiting: set[str | None] = set()
         self.behind = 0
+        self.unagreed = 0
+        self.met = 0
+        """Those that were agreed to and seen."""
 
     def take(self, batch: Sequence[StoredLetter], settled: int) -> list[StoredLetter]:
         """Give those of a batch that are meant, in order, when so many are settled."""
@@ -127,12 +164,14 @@ class _Selection:
         return taken
 
     def _is_meant(self, letter: StoredLetter, now: float) -> bool:
+        if self._plan.passes_over(letter):
+            return False
+        if not self._plan.choice.includes(Letter.read(letter), now):
+            return False
         agreed = self._plan.only is None or letter.message_id in self._plan.only
-        return (
-            agreed
-            and not self._plan.passes_over(letter)
-            and self._plan.choice.includes(Letter(letter), now)
-        )
+        self.met += agreed
+        self.unagreed += not agreed
+        return agreed
 
 
 def say_rest(result: Result) -> None:
@@ -140,6 +179,15 @@ def say_rest(result: Result) -> None:
     console = output.stderr()
     if result.behind:
         text = f"{result.behind} that are meant wait behind others of their FIFO group"
+        console.print(text, style="yellow")
+    if result.unagreed:
+        text = f"{result.unagreed} came, or could be seen, only later and were left: run it again"
+        console.print(text, style="yellow")
+    if result.unseen:
+        text = f"{result.unseen} more are in somebody's hands, or gone, and were not seen"
+        console.print(text, style="yellow")
+    if result.full:
+        text = "too many letters that are not meant: what lies behind them was not looked at"
         console.print(text, style="yellow")
     if result.endless:
         text = "letters keep coming: ended after twice as many as there were"

@@ -69,10 +69,10 @@ def show_letter(message_id: str, *, as_json: bool) -> int:
         CliError: it is not there.
     """
     aws = composition.aws()
-    seen = look(aws, Choice.of(ids=[message_id], limit=1))
+    seen = look(aws, Choice.of(ids=[message_id], limit=1), bodies=True)
     if not seen.letters:
         if seen.depth.hidden:
-            output.stderr().print(f"{seen.depth.hidden} more are in somebody's hands")
+            say_unseen(aws, seen)
         advice = "`user-worker dlq list --each` has the ids of those that are"
         raise CliError("no such dead letter", advice, ExitCode.NEGATIVE)
     letter = seen.letters[0]
