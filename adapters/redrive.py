@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import error_code
 from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
@@ -18,19 +18,29 @@ if TYPE_CHECKING:
 
 MAX_ATTRIBUTES = 10
 """Of a message, at SQS."""
-_ALREADY_RUNNING = frozenset({"AWS.SimpleQueueService.UnsupportedOperation"})
+_REFUSED = frozenset(
+    {
+        "AWS.SimpleQueueService.UnsupportedOperation",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+    }
+)
+"""What is answered while another task runs, and where SQS sees no dead-letter queue."""
 _ABSENT = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
         "InvalidAction",
         "NotImplemented",
+        "ResourceNotFoundException",
         "UnknownOperationException",
         "UnsupportedOperation",
         "501",
     }
 )
 """What is answered where there are no such tasks, or not for whoever asks."""
+_ENDED = _REFUSED | {"ResourceNotFoundException"}
+"""What is answered to who cancels a task that has ended."""
 
 
 class RedriveError(Exception):
@@ -141,13 +151,20 @@ class MoveTask:
             )
         except ClientError as error:
             code = error_code(error)
-            if code in _ALREADY_RUNNING:
+            if code in _REFUSED and self._is_running():
                 raise RedriveError("a redrive of this queue is running already") from error
-            if code in _ABSENT:
+            if code in _REFUSED | _ABSENT:
                 return code
             raise
         self._handle = answer["TaskHandle"]
         return None
+
+    def _is_running(self) -> bool:
+        """Ask, since what SQS answers to a second task it answers to other mistakes, too."""
+        try:
+            return self.progress().running
+        except (ClientError, BotoCoreError):
+            return False
 
     def progress(self) -> MoveProgress:
         """Look how far it is."""
@@ -161,7 +178,11 @@ class MoveTask:
             )
         return MoveProgress("COMPLETED", 0, 0)
 
-    def cancel(self) -> None:
-        """Have it stop; what it has moved stays moved."""
-        if self._handle:
+    def cancel(self) -> str | None:
+        """Have it stop; what it has moved stays moved. Give why it goes on, if it does."""
+        try:
             self._client.cancel_message_move_task(TaskHandle=self._handle)
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error)
+            return None if code in _ENDED else code
+        return None

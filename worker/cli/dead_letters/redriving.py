@@ -70,14 +70,13 @@ def redrive_letters(options: RedriveOptions) -> int:
         if options.dry_run or not agreed:
             return _report(0, "none", would=len(agreed), as_json=options.as_json)
         typer.confirm(f"Send {len(agreed)} letters back?", abort=True, err=True)
-    if _may_be_moved(aws, options.choice):
-        moved = _move(aws, options.rate)
-        if moved is not None:
-            return _report(moved, "move_task", as_json=options.as_json)
-    result = _send_back(aws, options, agreed)
+    result = _move(aws, options.rate) if _may_be_moved(aws, options.choice) else None
+    method = "move_task" if result else "batches"
+    if result is None:
+        result = _send_back(aws, options, agreed)
     say_rest(result)
     require_named(options.choice, result.settled)
-    _report(result.settled, "batches", as_json=options.as_json)
+    _report(result.settled, method, as_json=options.as_json)
     return result.code
 
 
@@ -138,8 +137,8 @@ def _may_be_moved(aws: composition.Aws, choice: Choice) -> bool:
     return choice.is_everything and one_queue and not is_fifo(aws.dead_letter_queue_url)
 
 
-def _move(aws: composition.Aws, rate: float | None) -> int | None:
-    """Have SQS move everything; give how many, or `None` where it cannot."""
+def _move(aws: composition.Aws, rate: float | None) -> Result | None:
+    """Have SQS move everything; give how that went, or `None` where it cannot."""
     source, destination = _arns(aws, [aws.dead_letter_queue_url, aws.command_queue_url])
     task = MoveTask(aws.sqs, source)
     limit = None if rate is None else max(1, min(MAX_RATE, int(rate)))
@@ -155,7 +154,9 @@ def _move(aws: composition.Aws, rate: float | None) -> int | None:
         try:
             return _follow(task)
         except KeyboardInterrupt:
-            task.cancel()
+            if code := task.cancel():
+                text = f"SQS's own redrive goes on, and could not be cancelled: {code}"
+                output.stderr().print(text, style="yellow")
             raise
 
 
@@ -166,9 +167,9 @@ def _arns(aws: composition.Aws, urls: Sequence[str]) -> list[str]:
     return [answer["Attributes"]["QueueArn"] for answer in answers]
 
 
-def _follow(task: MoveTask) -> int:
+def _follow(task: MoveTask) -> Result:
     """Show how far the task is until it ends; end it when letters come back as fast as they go."""
-    seen = task.progress()
+    seen, endless = task.progress(), False
     with progress("moving", seen.total, "letters") as tell:
         told = 0
         while True:
@@ -177,10 +178,11 @@ def _follow(task: MoveTask) -> int:
             if not seen.running:
                 break
             if seen.total and seen.moved > seen.total and seen.status == "RUNNING":
+                endless = True
                 task.cancel()
             time.sleep(LOOK_EVERY)
             seen = task.progress()
-    return _moved(seen)
+    return Result(_moved(seen), endless=endless)
 
 
 def _moved(seen: MoveProgress) -> int:

@@ -190,7 +190,7 @@ def say_rest(result: Result) -> None:
         text = "too many letters that are not meant: what lies behind them was not looked at"
         console.print(text, style="yellow")
     if result.endless:
-        text = "letters keep coming: ended after twice as many as there were"
+        text = "letters keep coming: ended after more than there were"
         console.print(text, style="yellow")
 
 
