@@ -1,12 +1,15 @@
-"""What a next version of the worker might bring: a second version of a command, and of an item.
+"""What the next releases of the worker might bring: a second version of a command, and of an item.
 
-BanUser.v2 has a `ground`, and users of format 2 have a `locale`: by the hooks that each such change
-goes through, `worker/messages/upcasting.py` and `adapters/dynamodb/formats.py`.
+BanUser.v2 has a `ground`, and so have the bans of users of format 2: by the hooks that each such
+change goes through, `worker/messages/upcasting.py` and `adapters/dynamodb/formats.py`. `EXPANDED`
+is the release that knows all this, and writes format 1 where that can say what is in the item;
+`NEXT`, the one after it, writes format 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -16,9 +19,16 @@ from adapters.dynamodb.formats import ItemFormat
 from adapters.dynamodb.migration import KINDS, Kind
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, Reason
+from domain.state import Ban
 from worker import bootstrap
 from worker.messages import MessageParser
 from worker.messages.upcasting import FormerCommand
+
+OLD: Final = "old"
+EXPANDED: Final = "expanded"
+NEXT: Final = "next"
+NOBODY_SAID: Final = "other"
+"""The ground of a ban of version 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +40,88 @@ class BanUserV2(Command):
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class GroundedBan(Ban):
+    """A ban, and on which ground."""
+
+    ground: str
+
+
 def _ban_from_v1(old: BanUser) -> BanUserV2:
-    return BanUserV2("other", old.reason, old.until)
-
-
-def _with_locale(item: Any) -> Any:
-    return {**item, "locale": {"S": "en"}}
+    return BanUserV2(NOBODY_SAID, old.reason, old.until)
 
 
 COMMANDS_NEXT: Final = {k: v for k, v in COMMANDS.items() if v is not BanUser} | {
     BanUserV2.type: BanUserV2
 }
 FORMER: Final = {BanUser.type: FormerCommand(BanUser, _ban_from_v1)}
-USER_FORMAT_NEXT: Final = ItemFormat("user", 2, {1: _with_locale})
+
+
+# --- the item ------------------------------------------------------------------------------
+
+
+def _with_ground(item: Any) -> Any:
+    item = deepcopy(item)
+    if "ban" in item:
+        item["ban"]["M"]["ground"] = {"S": NOBODY_SAID}
+    return item
+
+
+def _without_ground(item: Any) -> Any:
+    item = deepcopy(item)
+    item.get("ban", {"M": {}})["M"].pop("ground", None)
+    return item
+
+
+NEXT_FORMAT: Final = ItemFormat("user", 2, {1: _with_ground})
+EXPANDED_FORMAT: Final = replace(NEXT_FORMAT, downcasts={2: _without_ground})
+_render, _parse = mapper.render_user, mapper.parse_user
+
+
+def parse_user(item: Any, item_format: ItemFormat = NEXT_FORMAT) -> Any:
+    """Read a user, with the ground of a ban."""
+    item = item_format.bring_up(item)
+    user = _parse(item, item_format)
+    if user.ban is not None:
+        user.ban = GroundedBan(user.ban.reason, user.ban.until, item["ban"]["M"]["ground"]["S"])
+    return user
+
+
+def _render_for(item_format: ItemFormat) -> Any:
+    def render_user(user: Any) -> Any:
+        item: Any = {**_render(user), "schema": {"N": "2"}}
+        if user.ban is not None:
+            item["ban"]["M"]["ground"] = {"S": user.ban.ground}
+        return item_format.written(item, parse_user)
+
+    return render_user
+
+
 KINDS_NEXT: Final[Mapping[str, Kind]] = {
     **KINDS,
-    "user": replace(KINDS["user"], item_format=USER_FORMAT_NEXT),
+    "user": replace(KINDS["user"], item_format=NEXT_FORMAT, parse=parse_user),
 }
 
 
-def become_next() -> None:
-    """Make this process one of the next version."""
-    render = mapper.render_user
-    known: Any = {
-        "USER_FORMAT": USER_FORMAT_NEXT,
-        "render_user": lambda user: _with_locale(render(user)),
-    }
+# --- the release ---------------------------------------------------------------------------
+
+
+def _ban(user: Any, asked: BanUserV2, context: Any) -> Any:
+    events = user.impose_ban(asked.reason, asked.until, context.now)
+    if events:
+        user.ban = GroundedBan(asked.reason, asked.until, asked.ground)
+    return events
+
+
+def become(release: str) -> None:
+    """Make this process one of a release."""
+    if release == OLD:
+        return
+    item_format = {EXPANDED: EXPANDED_FORMAT, NEXT: NEXT_FORMAT}[release]
+    known: Any = {"render_user": _render_for(item_format), "parse_user": parse_user}
     for name, value in known.items():
         setattr(mapper, name, value)
-    mapper.parse_user.__defaults__ = (USER_FORMAT_NEXT,)
     parser: Any = lambda roles: MessageParser(roles, COMMANDS_NEXT, FORMER)  # noqa: E731
     setattr(bootstrap, "MessageParser", parser)  # noqa: B010  # not for mypy to know
     by_type: Any = handlers._HANDLERS
-    by_type[BanUserV2] = lambda user, asked, context: user.impose_ban(
-        asked.reason, asked.until, context.now
-    )
+    by_type[BanUserV2] = _ban

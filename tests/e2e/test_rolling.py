@@ -1,11 +1,13 @@
-"""Two versions of the worker on one queue and one table, while a deployment rolls."""
+"""Three releases of the worker on one queue and table, two at a time, while deployments roll."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -15,126 +17,163 @@ import pytest
 from adapters.dynamodb import Backoff
 from adapters.dynamodb.migration import Bucket, MeteredTable, Migration, PageMigration, Progress
 from domain import commands as c
+from domain.ports import Outcome, Status
 from tests.builders import register
-from tests.e2e.next_version import KINDS_NEXT, BanUserV2
+from tests.e2e.next_version import EXPANDED, KINDS_NEXT, NEXT, OLD, BanUserV2
 from tests.e2e.system import THREADS, Message, System, decided, event_ids, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
-USERS = 10
+USERS = 9
+UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def version(system: System, number: int) -> AbstractContextManager[WorkerProcess]:
-    """Run a worker of today's version, or of the next."""
-    return worker(
-        system.names,
-        system.endpoint,
-        system.folder,
-        THREADS,
-        app="tests.e2e.versioned_app",
-        APP_VERSION=str(number),
-        USER_WORKER_ENV="test",
-        USER_WORKER_TABLE=system.names.table,
-        USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
-        USER_WORKER_BATCH_SIZE="10",
-    )
+@dataclass
+class Deployment:
+    """A system, what was sent to it, and the workers that have been on it."""
+
+    system: System
+    users: Sequence[str]
+    sent: list[Message] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def release(self, name: str) -> AbstractContextManager[WorkerProcess]:
+        """Run a worker of a release; its batches are as small as may be, so that two share."""
+        system = self.system
+        return worker(
+            system.names,
+            system.endpoint,
+            system.folder,
+            THREADS,
+            app="tests.e2e.versioned_app",
+            APP_RELEASE=name,
+            USER_WORKER_ENV="test",
+            USER_WORKER_TABLE=system.names.table,
+            USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
+            USER_WORKER_BATCH_SIZE="10",
+        )
+
+    def send(self, *messages: Message) -> None:
+        """Send commands, the first three of them twice."""
+        self.sent += messages
+        self.system.send(*messages, *messages[:3])
+
+    def do(self, *messages: Message) -> None:
+        """Send commands, and wait for what becomes of them."""
+        self.send(*messages)
+        self.system.outcomes(messages)
+
+    def in_turns(self, one: WorkerProcess, other: WorkerProcess, scene: Callable[[], None]) -> None:
+        """Play a scene until both workers have had a part in it."""
+        self.workers += [one, other]
+        before = [len(decided(each)) for each in (one, other)]
+
+        def both() -> bool:
+            scene()
+            after = [len(decided(each)) for each in (one, other)]
+            return all(n > m for n, m in zip(after, before, strict=True))
+
+        eventually(both, 60, "a part for each worker")
+
+    def rename(self) -> None:
+        """Change each user, whatever else is stored of it: every release knows this command."""
+        names = [c.UpdateProfile(first_name=str(uuid4())) for _ in self.users]
+        self.do(*[message(name, user) for name, user in zip(names, self.users, strict=True)])
+
+    def stop(self, old: WorkerProcess) -> None:
+        """Stop a worker that has commands in hand."""
+        names = [c.UpdateProfile(first_name=str(uuid4())) for _ in self.users]
+        self.send(*[message(name, user) for name, user in zip(names, self.users, strict=True)])
+        assert old.stop() == 0, old.log
+
+    def formats(self) -> list[str]:
+        """Give the numbers of the formats that the users are stored in."""
+        return [item["schema"]["N"] for item in self.user_items()]
+
+    def grounds(self) -> dict[str, str]:
+        """Give the grounds of the bans that have one stored."""
+        bans = {i["user_id"]["S"]: i.get("ban", {"M": {}})["M"] for i in self.user_items()}
+        return {user: ban["ground"]["S"] for user, ban in bans.items() if "ground" in ban}
+
+    def user_items(self) -> list[dict[str, Any]]:
+        """Read all users as they are stored."""
+        client: Any = boto3.client("dynamodb", endpoint_url=self.system.endpoint)
+        items = client.scan(TableName=self.system.names.table, ConsistentRead=True)["Items"]
+        return [item for item in items if item["sk"] == {"S": "USER"}]
+
+    def migrate(self) -> Progress:
+        """Migrate the users to the format of the last release."""
+        client = boto3.client("dynamodb", endpoint_url=self.system.endpoint)
+        metered = MeteredTable(
+            client, self.system.names.table, Bucket(1e6), Bucket(1e6), Backoff(tries=10)
+        )
+        progress = Progress.start(2)
+        pages = PageMigration(metered, KINDS_NEXT)
+        Migration(metered, pages, progress, threading.Event()).run(lambda _: None)
+        return progress
 
 
-def newer_ban(user: str, reason: str) -> Message:
+def newer_ban(user: str, ground: str) -> Message:
     """Make a command of the newer version."""
     command_id = str(uuid4())
     event = {"specversion": "1.0", "id": command_id, "source": "/test", "subject": user}
-    body = json.dumps(
-        {**event, "type": BanUserV2.type, "data": {"ground": "fraud", "reason": reason}}
-    )
-    return Message(command_id, user, body)
+    data = {"ground": ground, "reason": "chargeback"}
+    return Message(command_id, user, json.dumps({**event, "type": BanUserV2.type, "data": data}))
 
 
-def wave(system: System, users: Sequence[str], number: int) -> list[Message]:
-    """Send, of both versions, commands that each change something; some of them twice."""
-    older = [message(c.BanUser(f"older {number}"), user) for user in users]
-    others = renamings(users)
-    newer = [newer_ban(user, f"newer {number}") for user in users]
-    system.send(*older, *others, *newer, *older[:3])
-    return [*older, *others, *newer]
+def test_no_command_waits_or_is_lost_while_a_format_changes_over_three_releases(
+    system: System,
+) -> None:
+    """Old beside expanded, expanded beside next, next alone beside a migration.
 
-
-def renamings(users: Sequence[str]) -> list[Message]:
-    """Make commands that both versions know."""
-    return [message(c.UpdateProfile(first_name=str(uuid4())), user) for user in users]
-
-
-def put_off(old: WorkerProcess) -> set[str]:
-    """Give why commands had to wait for a worker of the newer version."""
-    return {line["code"] for line in log_lines(old) if line.get("outcome") == "later"}
-
-
-def user_items(system: System) -> list[dict[str, Any]]:
-    """Read all users as they are stored."""
-    client: Any = boto3.client("dynamodb", endpoint_url=system.endpoint)
-    items = client.scan(TableName=system.names.table, ConsistentRead=True)["Items"]
-    return [item for item in items if item["sk"] == {"S": "USER"}]
-
-
-def migrate(system: System) -> Progress:
-    """Migrate the users to the next version's format."""
-    client = boto3.client("dynamodb", endpoint_url=system.endpoint)
-    metered = MeteredTable(client, system.names.table, Bucket(1e6), Bucket(1e6), Backoff(tries=10))
-    progress = Progress.start(2)
-    pages = PageMigration(metered, KINDS_NEXT)
-    Migration(metered, pages, progress, threading.Event()).run(lambda _: None)
-    return progress
-
-
-def test_a_rolling_deployment_loses_doubles_and_buries_nothing(system: System) -> None:
-    """Old and new beside each other, then the new alone, then a migration beside it.
-
-    What the old one cannot read, a newer message or a newer item, waits for the new one.
+    Commands of the older version are in flight all the time, and of the newer one once the old
+    workers are gone; what only the newer format can say is kept by whoever writes the user.
     """
     users = [str(uuid4()) for _ in range(USERS)]
-    busy, quiet = users[: USERS // 2], users[USERS // 2 :]
-    sent = [message(register(f"user-{user}"), user) for user in users]
-    with version(system, 1) as old:
-        system.send(*sent)
-        system.outcomes(sent)
-        with version(system, 2) as new:
-            new.ready()
-            while not decided(new):  # then both poll, and what one puts off the other gets soon
-                sent += renamings(busy)
-                system.send(*sent[-len(busy) :])
-                eventually(lambda: system.queues.depth()[0] == 0, what="a look at each")
-            for number in range(20):
-                sent += wave(system, busy, number)
-                eventually(lambda: system.queues.depth()[0] == 0, what="a look at each")
-                if {"UnknownType", "Unreadable"} <= put_off(old):
-                    break
-            assert {"UnknownType", "Unreadable"} <= put_off(old)
-            sent += wave(system, busy, 100)  # in hand while the old one stops
-            assert old.stop() == 0, old.log
-            sent += wave(system, busy, 101)
-            migrated = migrate(system)
-            outcomes = system.outcomes(sent, 60)
-            assert migrated.counts.left == 0
-            assert migrated.counts.changed >= len(quiet)
-            assert {outcome.status.value for outcome in outcomes} == {"accepted"}
-            eventually(system.queues.empty, what="an empty queue")
-    _assert_whole(system, sent, outcomes)
+    fraud, spam, quiet = users[:3], users[3:6], users[6:]
+    rolling = Deployment(system, users)
+    with rolling.release(OLD) as old:
+        rolling.do(*[message(register(f"user-{user}"), user) for user in users])
+        with rolling.release(EXPANDED) as expanded:
+            rolling.in_turns(old, expanded, rolling.rename)
+            rolling.do(*[message(c.BanUser("older", UNTIL), user) for user in spam])
+            rolling.in_turns(old, expanded, rolling.rename)
+            rolling.stop(old)
+            assert set(rolling.formats()) == {"1"}
+            rolling.do(*[newer_ban(user, "fraud") for user in fraud])
+            assert rolling.grounds() == dict.fromkeys(fraud, "fraud")
+            with rolling.release(NEXT) as newest:
+                rolling.in_turns(expanded, newest, rolling.rename)
+                rolling.do(*[message(c.BanUser("older"), user) for user in spam])
+                rolling.in_turns(expanded, newest, rolling.rename)
+                rolling.stop(expanded)
+                migrated = rolling.migrate()
+                outcomes = system.outcomes(rolling.sent, 60)
+                eventually(system.queues.empty, what="an empty queue")
+    assert migrated.counts.left == 0
+    assert set(rolling.formats()) == {"2"}
+    assert rolling.grounds() == dict.fromkeys(fraud, "fraud") | dict.fromkeys(spam, "other")
+    assert len(quiet) == USERS - 6
+    assert not any(put_off(each) & {"UnknownType", "Unreadable"} for each in rolling.workers)
+    _assert_whole(rolling, outcomes)
 
 
-def _assert_whole(system: System, sent: Sequence[Message], outcomes: Sequence[Any]) -> None:
+def put_off(process: WorkerProcess) -> set[str]:
+    """Give why commands had to wait."""
+    return {line["code"] for line in log_lines(process) if line.get("outcome") == "later"}
+
+
+def _assert_whole(rolling: Deployment, outcomes: Sequence[Outcome]) -> None:
     """Check that every command had its one effect, and its event, and nothing is left over."""
     effects: dict[str | None, list[int]] = {}
-    for each, outcome in zip(sent, outcomes, strict=True):
-        assert outcome.command_id == each.command_id
+    for each, outcome in zip(rolling.sent, outcomes, strict=True):
+        assert (outcome.command_id, outcome.status) == (each.command_id, Status.ACCEPTED)
         numbers = [event.sequence for event in outcome.events if event.sequence is not None]
         effects.setdefault(each.user_id, []).extend(numbers)
     assert all(sorted(found) == list(range(1, len(found) + 1)) for found in effects.values())
-    items = {item["user_id"]["S"]: item for item in user_items(system)}
-    assert {item["schema"]["N"] for item in items.values()} == {"2"}
-    assert {user: int(item["version"]["N"]) for user, item in items.items()} == {
-        user: len(found) for user, found in effects.items()
-    }
-    system.published(outcomes)
-    assert {event["id"] for event in system.events()} == event_ids(outcomes)
-    assert system.queues.dead_letters(1, seconds=0) == []
+    versions = {i["user_id"]["S"]: int(i["version"]["N"]) for i in rolling.user_items()}
+    assert versions == {user: len(found) for user, found in effects.items()}
+    rolling.system.published(outcomes)
+    assert {event["id"] for event in rolling.system.events()} == event_ids(outcomes)
+    assert rolling.system.queues.dead_letters(1, seconds=0) == []

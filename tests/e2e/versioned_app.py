@@ -1,14 +1,13 @@
-"""The worker's own application; with `APP_VERSION=2` in the environment, that of a next version."""
+"""The worker's own application, or that of a later release, as `APP_RELEASE` says."""
 
 from __future__ import annotations
 
 import os
 
-from tests.e2e.next_version import become_next
+from tests.e2e.next_version import become
 from worker.app import make_app
 from worker.settings import load_settings
 
-if os.environ["APP_VERSION"] == "2":
-    become_next()
+become(os.environ["APP_RELEASE"])
 
 app = make_app(load_settings())
