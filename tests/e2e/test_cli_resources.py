@@ -79,6 +79,28 @@ def test_what_waits_is_counted(ready: CommandLine) -> None:
     assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
 
 
+def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
+    """An alarm on it alone shows here, and so does one whose name is wrong."""
+    name = f"{ready.environment['USER_WORKER_COMMAND_QUEUE']}-first"
+    first = {"USER_WORKER_PRIORITY_QUEUE": name}
+    missing = ready.run("status", **first)
+    assert (missing.code, f"queue {name}" in complaint(missing)) == (3, True)
+    ready.run("provision", **first)
+    ready.run("send", "UnbanUser", "--user", uid("ada"), USER_WORKER_COMMAND_QUEUE=name)
+    facts = json.loads(ready.run("status", "--json", **first).out)
+    assert (facts["priority_queue"]["visible"], facts["command_queue"]["visible"]) == (1, 0)
+    assert name in ready.run("status", **first).out
+    assert json.loads(ready.run("status", "--json").out)["priority_queue"] is None
+
+
+def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLine) -> None:
+    """`provision` refuses there, so nobody is sent to it."""
+    done = cli.run("status", USER_WORKER_ENV="prod")
+    assert done.code == 3
+    assert "provision" not in complaint(done)
+    assert "user-worker doctor" in complaint(done)
+
+
 @pytest.mark.parametrize(
     ("line", "variable"),
     [

@@ -23,32 +23,40 @@ DEPTHS = {
 
 def show_status(*, as_json: bool) -> int:
     """Print what there is; give the exit code."""
-    facts = gather(composition.aws())
+    aws = composition.aws()
+    facts = gather(aws)
     if as_json:
         sys.stdout.write(output.json_line(facts) + "\n")
     else:
         output.stdout().print(output.pairs(_lines(facts)))
     if facts["missing"]:
-        raise CliError(
-            f"missing: {', '.join(facts['missing'])}", "create them with `user-worker provision`"
-        )
+        advice = "create them with `user-worker provision`, or correct settings or region"
+        if aws.settings.env == "prod":  # where that refuses
+            advice = "correct settings or region; `user-worker doctor` says which"
+        raise CliError(f"missing: {', '.join(facts['missing'])}", advice)
     return ExitCode.OK
 
 
 def gather(aws: composition.Aws) -> dict[str, Any]:
-    """Look at everything; what is missing is null, and named under `missing`."""
+    """Look at everything; what is missing is null, and named under `missing`.
+
+    So is a priority queue where none is set; it has no name then.
+    """
     settings = aws.settings
+    first = settings.priority_queue
     in_memory = settings.repository == "memory"
     found: dict[str, Any] = {
         "region": aws.sqs.meta.region_name,
         "endpoint": aws.sqs.meta.endpoint_url,
+        "priority_queue": _found(lambda: depths(aws, aws.queue_url(first))) if first else None,
         "command_queue": _found(lambda: depths(aws, aws.command_queue_url)),
         "dead_letters": _found(lambda: depths(aws, aws.dead_letter_queue_url)),
         "topic": _found(lambda: _topic(aws)),
         "table": "in the worker's memory" if in_memory else _found(lambda: _table(aws)),
         "outbox": None,
     }
-    names = {
+    names = {"priority_queue": f"queue {first}"} if first else {}
+    names |= {
         "command_queue": f"queue {settings.command_queue}",
         "dead_letters": f"queue {settings.dead_letter_queue}",
         "topic": f"topic {settings.events_topic}",
@@ -104,7 +112,9 @@ def _outbox(status: OutboxStatus) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> dict[str, object]:
     lines: dict[str, object] = {"AWS": f"{facts['endpoint']} ({facts['region']})"}
     names = facts["names"]
-    lines[names["command_queue"]] = _queue_text(facts["command_queue"], worrying=False)
+    for queue in ("priority_queue", "command_queue"):
+        if queue in names:
+            lines[names[queue]] = _queue_text(facts[queue], worrying=False)
     lines[names["dead_letters"]] = _queue_text(facts["dead_letters"], worrying=True)
     topic = facts["topic"]
     lines[names["topic"]] = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
