@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX, error_code
+from adapters.batching import MAX_ENTRIES
 from adapters.dead_letters import (
     ERROR_CODE,
     ERROR_DETAIL,
-    MAX_ENTRIES,
     ORIGINAL_ID,
     ORIGINAL_QUEUE,
 )

@@ -1,18 +1,14 @@
-"""Dead letters as entries of SQS batches: what is in them, how large they are, how many fit.
-
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
-"""
+"""Dead letters as entries of SQS batches: what is in them, and how large they are."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-MAX_ENTRIES = 10
-MAX_CALL_BYTES = 262_144
-"""Bytes of a SendMessageBatch in all: 1 MiB at AWS by now, 256 KiB on queues made before."""
+from adapters.batching import MAX_CALL_BYTES
+
 MAX_DETAIL = 1_000
 """Characters of the `error_detail` attribute."""
 REASON = "MessageAttributes"
@@ -87,7 +83,7 @@ def _valid(text: str) -> str:
     return _INVALID.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _size(entry: Mapping[str, Any]) -> int:
+def entry_size(entry: Mapping[str, Any]) -> int:
     """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
     return len(entry.get("MessageBody", "").encode()) + attributes_size(entry.get(REASON, {}))
 
@@ -100,22 +96,7 @@ def attributes_size(attributes: Mapping[str, Any]) -> int:
     return sum(len(text.encode()) for text in (*texts, *values)) + binary
 
 
-def in_parts(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone."""
-    part: list[dict[str, Any]] = []
-    size = 0
-    for entry in entries:
-        extra = _size(entry)
-        if part and (len(part) == MAX_ENTRIES or size + extra > MAX_CALL_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += extra
-    if part:
-        yield part
-
-
 def outgrown_by_reason(entry: Mapping[str, Any]) -> bool:
     """Say whether the reason may make a message too long that was not: queues have two limits."""
-    body, size = len(entry["MessageBody"].encode()), _size(entry)
+    body, size = len(entry["MessageBody"].encode()), entry_size(entry)
     return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -15,7 +15,8 @@ from uuid import uuid4
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX, error_code
-from adapters.dead_letters import MAX_CALL_BYTES, MAX_ENTRIES, attributes_size
+from adapters.batching import in_calls
+from adapters.dead_letters import attributes_size
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -79,29 +80,12 @@ class BatchSender:
         No error of AWS is raised: it is in the report.
         """
         report = SendReport()
-        for part in self._parts(messages):
-            self._send_part(part, report)
+        apart = _group if self._fifo else None
+        for part in in_calls(enumerate(messages), _size, apart):
+            self._send_part([self._entry(place, message) for place, message in part], report)
             if report.code is not None:
                 break
         return report
-
-    def _parts(
-        self, messages: Sequence[QueueMessage]
-    ) -> Iterator[list[SendMessageBatchRequestEntryTypeDef]]:
-        part: list[SendMessageBatchRequestEntryTypeDef] = []
-        groups: set[str | None] = set()
-        size = 0
-        for place, message in enumerate(messages):
-            length = _size(message)
-            full = len(part) == MAX_ENTRIES or size + length > MAX_CALL_BYTES
-            if part and (full or (self._fifo and message.group in groups)):
-                yield part
-                part, groups, size = [], set(), 0
-            part.append(self._entry(place, message))
-            groups.add(message.group)
-            size += length
-        if part:
-            yield part
 
     def _entry(self, place: int, message: QueueMessage) -> SendMessageBatchRequestEntryTypeDef:
         entry: SendMessageBatchRequestEntryTypeDef = {
@@ -139,6 +123,11 @@ class BatchSender:
             self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
 
 
-def _size(message: QueueMessage) -> int:
+def _group(placed: tuple[int, QueueMessage]) -> str | None:
+    return placed[1].group
+
+
+def _size(placed: tuple[int, QueueMessage]) -> int:
     """Count a message's bytes as SQS does."""
+    message = placed[1]
     return len(message.body.encode()) + attributes_size(message.attributes or {})

@@ -8,20 +8,19 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws import FIFO_SUFFIX, error_code
+from adapters.batching import MAX_CALL_BYTES, in_calls
 from domain.ports import EventMessage, EventPublisher, PublishFailure
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
-MAX_ENTRIES = 10
-MAX_BYTES = 262_144
-"""Of one PublishBatch, bodies and attributes together, and so of one message."""
 MAX_ATTEMPTS = 4
 BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
 PATIENCE = 2.0
@@ -50,6 +49,9 @@ class _Entry(NamedTuple):
     size: int
     fields: dict[str, Any]
     """Of a PublishBatchRequestEntry, but for its id."""
+
+
+_SIZE: Callable[[_Entry], int] = attrgetter("size")
 
 
 class _Verdict(NamedTuple):
@@ -91,7 +93,7 @@ class SnsPublisher(EventPublisher):
         """
         entries, failures = self._entries(messages)
         away: PublishFailure | None = None
-        for chunk in _chunks(entries):
+        for chunk in in_calls(entries, _SIZE):
             if away is not None:
                 failures |= {entry.event_id: away for entry in chunk}
                 continue
@@ -111,8 +113,8 @@ class SnsPublisher(EventPublisher):
             except UnicodeEncodeError:
                 failures[message.event_id] = PublishFailure("not valid Unicode", permanent=True)
                 continue
-            if entry.size > MAX_BYTES:
-                reason = f"more than {MAX_BYTES} bytes"
+            if entry.size > MAX_CALL_BYTES:
+                reason = f"more than {MAX_CALL_BYTES} bytes"
                 failures[message.event_id] = PublishFailure(reason, permanent=True)
             else:
                 entries.append(entry)
@@ -204,19 +206,6 @@ def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:
     }
     texts = ((name, _FORBIDDEN.sub("", value)) for name, value in values.items())
     return {name: {"DataType": "String", "StringValue": text} for name, text in texts if text}
-
-
-def _chunks(entries: Sequence[_Entry]) -> Iterator[list[_Entry]]:
-    chunk: list[_Entry] = []
-    size = 0
-    for entry in entries:
-        if chunk and (len(chunk) == MAX_ENTRIES or size + entry.size > MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(entry)
-        size += entry.size
-    if chunk:
-        yield chunk
 
 
 def _again(verdict: _Verdict | None) -> bool:

@@ -17,11 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
 from adapters.aws import FIFO_SUFFIX, error_code
+from adapters.batching import in_calls
 from adapters.dead_letters import (
     REASON,
     REDRIVES,
     Letter,
-    in_parts,
+    entry_size,
     outgrown_by_reason,
     render_letter,
 )
@@ -188,7 +189,7 @@ class SqsCommandQueue:
         """
         for place, entry in enumerate(entries):
             entry["Id"] = str(place)
-        parts = list(in_parts(entries))
+        parts = list(in_calls(entries, entry_size))
         failures: dict[str, str] = {}
         for part in parts:
             try:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
-from adapters.dead_letters import MAX_CALL_BYTES
+from adapters.batching import MAX_CALL_BYTES
 from adapters.sending import BatchSender, QueueMessage
 from domain.commands import Command
 from user_client.errors import InvalidCommandError, NotSentError

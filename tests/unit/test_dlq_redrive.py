@@ -9,8 +9,8 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 
+from adapters.batching import MAX_ENTRIES
 from adapters.dead_letter_queue import DeadLetterQueue
-from adapters.dead_letters import MAX_ENTRIES
 from tests.unit.dlq_world import World, command, mocked
 from worker.cli.dead_letters import purging, redriving, settling
 from worker.cli.dead_letters.letter import Letter

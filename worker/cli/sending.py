@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adapters.dead_letters import MAX_CALL_BYTES
+from adapters.batching import MAX_CALL_BYTES
 from adapters.sending import BatchSender, QueueMessage
 from worker.cli.errors import CliError, UsageError
 from worker.messages.outgoing import Outgoing

@@ -12,7 +12,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from adapters.sns import MAX_ATTEMPTS, MAX_BYTES, SnsPublisher, topic_arn
+from adapters.batching import MAX_CALL_BYTES
+from adapters.sns import MAX_ATTEMPTS, SnsPublisher, topic_arn
 from domain.ports import EventMessage, PublishFailure
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:user-events"
@@ -132,7 +133,8 @@ def test_a_call_carries_no_more_than_sns_takes() -> None:
     assert [len(call) for call in client.calls] == [2, 2, 1]
     for call in client.calls:
         assert (
-            sum(len(json.dumps(entry, ensure_ascii=False).encode()) for entry in call) < MAX_BYTES
+            sum(len(json.dumps(entry, ensure_ascii=False).encode()) for entry in call)
+            < MAX_CALL_BYTES
         )
 
 
@@ -320,7 +322,7 @@ def test_a_refusal_that_names_nobody_is_narrowed_down(refusal: Exception) -> Non
     assert len(client.calls) < 10
 
 
-@pytest.mark.parametrize("body", ["x" * (MAX_BYTES - 30), "é" * 140_000, "\ud800"])
+@pytest.mark.parametrize("body", ["x" * (MAX_CALL_BYTES - 30), "é" * 140_000, "\ud800"])
 def test_a_message_that_no_call_can_carry_is_refused_alone(body: str) -> None:
     """Too large with its attributes, or no Unicode: the others are published."""
     client = ScriptedSns(success)

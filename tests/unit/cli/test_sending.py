@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.dead_letters import MAX_CALL_BYTES
+from adapters.batching import MAX_CALL_BYTES
 from tests.builders import uid
 from worker.cli.command_input import Options, check, from_arguments
 from worker.cli.errors import CliError, UsageError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX
-from adapters.dead_letters import MAX_ENTRIES
+from adapters.batching import MAX_ENTRIES
 from adapters.sending import BatchSender, QueueMessage
 from worker.cli.errors import CliError
 

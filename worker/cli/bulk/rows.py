@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from adapters.dead_letters import MAX_CALL_BYTES
+from adapters.batching import MAX_CALL_BYTES
 from worker.cli.bulk.columns import ENVELOPE, Asked, Columns
 from worker.cli.bulk.records import (
     CsvRow,
