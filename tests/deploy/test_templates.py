@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import access_template
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import NAMES, of_type, properties, template
 from tests.docs.programs import check_words
@@ -18,12 +17,9 @@ from worker.settings import PREFIX, Settings
 from worker.telemetry import configuration
 from worker.telemetry.instruments import CATALOGUE
 
-MANAGED_POLICY = 6_144
-"""Characters without blanks, the most that IAM takes (IAM's quotas)."""
 TEMPLATE_BODY = 51_200
 """Bytes, the most that CloudFormation takes from a command line (its quotas)."""
-WITHOUT_RESOURCE = {"sns:Unsubscribe", "sqs:ListQueues"}
-"""Actions that IAM allows for all resources or none."""
+ACCOUNT = {"Ref": "AWS::AccountId"}
 
 
 def worker() -> dict[str, Any]:
@@ -51,12 +47,47 @@ def test_users_survive_mistakes() -> None:
     assert recovery == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_nothing_with_data_goes_with_its_stack() -> None:
-    """Whoever deletes a stack by mistake loses no command, no event and no key."""
-    kinds = ("AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::KMS::Key")
-    for kind in kinds:
-        for name, each in of_type("resources", kind).items():
-            assert each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain", name
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("resources", "AWS::SQS::Queue"),
+        ("resources", "AWS::SNS::Topic"),
+        ("resources", "AWS::KMS::Key"),
+        ("service", "AWS::Logs::LogGroup"),
+    ],
+)
+def test_nothing_with_data_goes_with_its_stack(name: str, kind: str) -> None:
+    """Nor with an update; but a creation that failed leaves none of them in the next one's way."""
+    found = of_type(name, kind)
+    assert found
+    for logical, each in found.items():
+        if logical != "Metrics":  # CloudWatch has made metrics of it
+            assert each["DeletionPolicy"] == "RetainExceptOnCreate", logical
+            assert each["UpdateReplacePolicy"] == "Retain", logical
+
+
+def test_the_table_is_made_last() -> None:
+    """It refuses to be deleted: what fails at the first creation has to fail before it."""
+    resources = template("resources")["Resources"]
+    behind: set[str] = set()
+    ahead = ["Table"]
+    while ahead:
+        here = resources[ahead.pop()]
+        text = json.dumps(here["Properties"]) + json.dumps(here.get("DependsOn", []))
+        new = {name for name in resources if f'"{name}"' in text or f'"{name}.' in text} - behind
+        behind |= new
+        ahead += new
+    assert behind == resources.keys() - {"Table"}
+
+
+def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets() -> None:
+    """No service but SNS, and that for this account's topics only."""
+    statements = properties("resources", "Key")["KeyPolicy"]["Statement"]
+    services = {each["Principal"]["Service"]: each for each in statements[1:]}
+    assert services.keys() == {"sns.amazonaws.com"}
+    for each in services.values():
+        assert each["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+        assert each["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
 def test_every_queue_and_the_topic_refuse_what_is_not_encrypted_on_the_way() -> None:
@@ -120,6 +151,58 @@ def test_the_service_can_do_no_more_than_it_needs() -> None:
     assert "Secrets" not in container
     assert "PortMappings" not in container
     assert "SecurityGroupIngress" not in properties("service", "SecurityGroup")
+
+
+@pytest.mark.parametrize("role", of_type("service", "AWS::IAM::Role"))
+def test_a_role_of_the_service_is_for_tasks_of_this_account(role: str) -> None:
+    """ECS cannot be talked into lending it to anybody else's."""
+    (statement,) = properties("service", role)["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
+    source = {"Fn::Sub": "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*"}
+    assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": source}
+
+
+def test_no_role_of_the_service_has_more_than_is_written_here() -> None:
+    """No policy of AWS's own, nothing for everything but what IAM knows for everything only."""
+    for role in of_type("service", "AWS::IAM::Role"):
+        text = json.dumps(properties("service", role))
+        assert ":aws:policy/" not in text
+        (policy,) = [
+            each["PolicyDocument"]
+            for listed in [properties("service", role)["Policies"]]
+            for each in (listed if isinstance(listed, list) else listed["Fn::If"][1])
+        ]
+        for statement in policy["Statement"]:
+            actions = statement["Action"]
+            assert "*" not in json.dumps(actions)
+            if statement["Resource"] == "*":
+                assert actions == "ecr:GetAuthorizationToken"
+
+
+def test_the_collector_cannot_harm_the_worker() -> None:
+    """It ends after it, comes back by itself, and has memory and rights of its own."""
+    collector = properties("service", "Task")["ContainerDefinitions"][1]["Fn::If"][1]
+    assert collector["Essential"] is False
+    assert collector["RestartPolicy"]["Enabled"] is True
+    assert collector["Memory"] <= 256
+    assert collector["LinuxParameters"] == {"Capabilities": {"Drop": ["ALL"]}}
+    assert collector["ReadonlyRootFilesystem"] is True
+    needs = {"ContainerName": collector["Name"], "Condition": "START"}
+    assert worker()["DependsOn"]["Fn::If"][1] == [needs]
+
+
+def test_the_private_ways_are_for_this_account() -> None:
+    """Whoever gets into the subnets carries nothing out by credentials or a bucket of their own."""
+    for name, each in of_type("endpoints", "AWS::EC2::VPCEndpoint").items():
+        if name in {"EcrDocker", "Sts"}:  # their callers show a token, which has no account
+            continue
+        (statement,) = each["Properties"]["PolicyDocument"]["Statement"]
+        if name == "S3":
+            assert statement["Action"] == "s3:GetObject"
+            assert "starport-layer-bucket/*" in json.dumps(statement["Resource"])
+        else:
+            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
 
 
 def test_the_service_may_write_to_tmp() -> None:
@@ -208,41 +291,3 @@ def test_the_metrics_that_alarms_query_are_the_workers() -> None:
         assert name in {each.name for each in CATALOGUE}
         assert namespace == "UserWorker/${ServiceStack}"
     assert "namespace: UserWorker/${AWS::StackName}\n" in service
-
-
-# --- policies ------------------------------------------------------------------------------
-
-
-def test_the_policies_of_the_template_are_those_of_the_folder() -> None:
-    """One source: the template is made of the policies."""
-    assert (DEPLOY / "access.yaml").read_text() == access_template.template()
-    roles = {path.stem for path in (DEPLOY / "policies").glob("*.json")}
-    assert roles == access_template.ROLES.keys()
-
-
-@pytest.mark.parametrize("role", access_template.ROLES)
-def test_a_policy_names_what_it_allows(role: str) -> None:
-    """No action by pattern, no resource but the project's, nothing that IAM refuses for length."""
-    policy = json.loads((DEPLOY / "policies" / f"{role}.json").read_text())
-    assert len(re.sub(r"\s", "", json.dumps(policy))) * 1.5 < MANAGED_POLICY  # names may be longer
-    for statement in policy["Statement"]:
-        actions, resources = (
-            [value] if isinstance(value, str) else value
-            for value in (statement["Action"], statement["Resource"])
-        )
-        assert statement["Effect"] == "Allow"
-        assert all(re.fullmatch(r"(dynamodb|kms|sns|sqs):[A-Za-z]+", each) for each in actions)
-        if resources == ["*"]:
-            assert set(actions) <= WITHOUT_RESOURCE
-        else:
-            assert all(re.match(r"arn:aws:\w+:REGION:ACCOUNT:[\w/-]", each) for each in resources)
-
-
-def test_the_key_serves_by_way_of_services_only() -> None:
-    """Nobody can encrypt or decrypt with it by themselves."""
-    for role in access_template.ROLES:
-        policy = json.loads((DEPLOY / "policies" / f"{role}.json").read_text())
-        for statement in policy["Statement"]:
-            if "kms:" in json.dumps(statement["Action"]):
-                assert "kms:ViaService" in statement["Condition"]["StringEquals"], role
-                assert statement["Resource"] == access_template.KEY

@@ -1,0 +1,87 @@
+"""What the roles' policies promise beyond what is seen of those who work under them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from scripts import access_template
+from tests.deploy.stacks import DEPLOY
+
+MANAGED_POLICY = 6_144
+"""Characters without blanks, the most that IAM takes (IAM's quotas)."""
+WITHOUT_RESOURCE = {"sns:Unsubscribe", "sqs:ListQueues"}
+"""Actions that IAM allows for all resources or none."""
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    """Give those of a role's policy."""
+    policy = json.loads((DEPLOY / "policies" / f"{role}.json").read_text())
+    return list(policy["Statement"])
+
+
+def listed(value: str | list[str]) -> list[str]:
+    """Give a list of what may be one alone."""
+    return [value] if isinstance(value, str) else value
+
+
+def test_the_policies_of_the_template_are_those_of_the_folder() -> None:
+    """One source: the template is made of the policies."""
+    assert (DEPLOY / "access.yaml").read_text() == access_template.template()
+    roles = {path.stem for path in (DEPLOY / "policies").glob("*.json")}
+    assert roles == access_template.ROLES.keys()
+
+
+@pytest.mark.parametrize("role", access_template.ROLES)
+def test_a_policy_names_what_it_allows(role: str) -> None:
+    """No action by pattern, no resource but the project's, nothing that IAM refuses for length."""
+    written = json.dumps(statements(role))
+    assert len(re.sub(r"\s", "", written)) * 1.5 < MANAGED_POLICY  # names may be longer
+    for statement in statements(role):
+        actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+        assert statement["Effect"] == "Allow"
+        assert all(re.fullmatch(r"(dynamodb|kms|sns|sqs):[A-Za-z]+", each) for each in actions)
+        if resources == ["*"]:
+            assert set(actions) <= WITHOUT_RESOURCE
+        else:
+            assert all(re.match(r"arn:aws:\w+:REGION:ACCOUNT:[\w/-]", each) for each in resources)
+
+
+@pytest.mark.parametrize("role", access_template.ROLES)
+def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
+    """By way of the services whose encrypted things it uses; to encrypt only if it sends."""
+    used = {
+        action
+        for each in statements(role)
+        if "SUBSCRIBER" not in json.dumps(each["Resource"])  # queues of its own, as its key
+        for action in listed(each["Action"])
+        if not re.match(r"kms:|\w+:(Describe|List)", action)
+    } - {"sns:Subscribe", "sns:Unsubscribe", "sqs:DeleteQueue"}
+    services = {f"{action.partition(':')[0]}.REGION.amazonaws.com" for action in used}
+    sends = used & {"sns:Publish", "sqs:SendMessage"}
+    for_it = ["kms:Decrypt", *(["kms:GenerateDataKey"] if sends else [])]
+    of_the_key = [each for each in statements(role) if "kms:" in json.dumps(each["Action"])]
+    assert len(of_the_key) == bool(used)
+    for each in of_the_key:
+        assert listed(each["Action"]) == for_it
+        assert each["Resource"] == access_template.KEY
+        assert set(listed(each["Condition"]["StringEquals"]["kms:ViaService"])) == services
+
+
+@pytest.mark.parametrize("role", access_template.ROLES)
+def test_a_policy_is_open_only_where_names_are_made_up(role: str) -> None:
+    """A pattern stands for the rest of a queue's name or of a key: a test cannot see how wide."""
+    for each in statements(role):
+        for resource in set(listed(each["Resource"])) - {"*"}:
+            name = resource.rpartition(":")[2]
+            assert "*" not in name or name in {"SUBSCRIBER*", "user-outcomes-*"}
+        condition = each.get("Condition", {})
+        keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
+        for key in keys:
+            assert re.fullmatch(r"[A-Z]+#\*", key)
+        if keys:  # or who names no key may do it to all of them
+            assert condition["Null"] == {"dynamodb:LeadingKeys": "false"}
+        assert not {"NotAction", "NotResource", "Principal"} & each.keys()
