@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import error_code
 from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
-from adapters.dead_letters import REASON_ATTRIBUTES, REDRIVES
+from adapters.dead_letters import REASON, REASON_ATTRIBUTES, REDRIVES, outgrown_by_reason
 from adapters.sending import BatchSender, QueueMessage
 
 if TYPE_CHECKING:
@@ -102,9 +102,12 @@ def _message(letter: StoredLetter) -> QueueMessage:
         for name, value in letter.attributes.items()
         if name not in REASON_ATTRIBUTES
     }
-    if len(kept) < MAX_ATTRIBUTES:
-        kept[REDRIVES] = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
-    return QueueMessage(letter.body, letter.group_id, kept)
+    count = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
+    counted = {**kept, REDRIVES: count}
+    too_large = outgrown_by_reason({"MessageBody": letter.body, REASON: counted})
+    if len(counted) > MAX_ATTRIBUTES or too_large:  # it goes without: SQS would refuse it for ever
+        counted = kept
+    return QueueMessage(letter.body, letter.group_id, counted)
 
 
 _VALUES = ("DataType", "StringValue", "BinaryValue")

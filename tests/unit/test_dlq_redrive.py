@@ -9,8 +9,9 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 
-from adapters.batching import MAX_ENTRIES
-from adapters.dead_letter_queue import DeadLetterQueue
+from adapters import redrive
+from adapters.batching import MAX_CALL_BYTES, MAX_ENTRIES
+from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
 from tests.unit.dlq_world import World, command, mocked
 from worker.cli.dead_letters import purging, redriving, settling
 from worker.cli.dead_letters.letter import Letter
@@ -67,6 +68,20 @@ def test_a_count_that_is_none_begins_anew(world: World, count: str) -> None:
     world.dlq("redrive", "--limit", "1", "--yes")
     [row] = world.waiting()
     assert row["MessageAttributes"]["redrive_count"]["StringValue"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("size", "attributes", "counted"),
+    [(MAX_CALL_BYTES, 0, False), (MAX_CALL_BYTES - 200, 0, True), (1, 10, False), (1, 9, True)],
+)
+def test_a_letter_without_room_for_its_count_goes_back_without(
+    size: int, attributes: int, counted: bool
+) -> None:
+    """SQS would refuse it, and with it every redrive that comes to it."""
+    own = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(attributes)}
+    message = redrive._message(StoredLetter("m", "x" * size, 0.0, attributes=own))
+    assert ("redrive_count" in (message.attributes or {})) is counted
+    assert own.items() <= dict(message.attributes or {}).items()
 
 
 def test_each_letter_goes_to_the_queue_it_came_from(
