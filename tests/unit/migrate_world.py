@@ -50,6 +50,10 @@ def _with_locale(item: Item) -> Item:
     return {**item, "locale": {"S": "en"}}
 
 
+def _without_locale(item: Item) -> Item:
+    return {name: value for name, value in item.items() if name != "locale"}
+
+
 def _indexed(item: Item) -> Item:
     new = {name: value for name, value in item.items() if name != "token"}
     return {**new, table.REFRESH_TOKEN_HASH: item["token"]}
@@ -66,6 +70,9 @@ NEXT: Final[Mapping[str, Kind]] = {
     "session": _next("session", _indexed),
 }
 """What the migrations of these tests end in."""
+_EXPANDED: Final = ItemFormat("user", 2, {1: _with_locale}, {2: _without_locale})
+EXPANDED: Final = {**NEXT, "user": replace(NEXT["user"], item_format=_EXPANDED)}
+"""The release before: it knows the format of `NEXT`, and writes the older one."""
 
 
 class MigratedDynamoDB(InProcessDynamoDB):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from tests.persistence import new_user
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from tests.reliability.wire import Fault, Wire, applicable, at
 from tests.unit.migrate_world import (
+    EXPANDED,
     NEXT,
     MigratedDynamoDB,
     address_item,
@@ -267,11 +267,8 @@ def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> Non
     newer = mapper.render_user(new_user("grace")) | {"schema": {"N": "2"}, "locale": {"S": "de"}}
     put(database, newer, address_item("grace", "grace"))
     before = deepcopy(database.items)
-    user = NEXT["user"]
-    expanded = replace(user.item_format, downcasts={2: lambda item: item})
-    kinds = {**NEXT, "user": replace(user, item_format=expanded)}
-    counts = migrate(database, kinds=kinds)
+    counts = migrate(database, kinds=EXPANDED)
     assert database.items == before
     assert (counts.found["user", 1], counts.found["user", 2]) == (1, 1)
     assert (counts.changed, counts.left) == (0, 0)
-    assert (target(kinds)["user"], target(NEXT)["user"]) == (1, 2)
+    assert (target(EXPANDED)["user"], target(NEXT)["user"]) == (1, 2)
