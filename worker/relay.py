@@ -78,6 +78,8 @@ class Relay:
         self._thread: threading.Thread | None = None
         self._beat_at = monotonic()
         self._trouble: str | None = None
+        self._deferred: Counter[str] = Counter()
+        """Events that the topic did not take in this look, by its reason."""
 
     def signs(self) -> Iterator[Sign]:
         """Say when it last looked or worked a pointer off, if it runs. Any thread."""
@@ -112,6 +114,7 @@ class Relay:
         """
         before = self._clock.now() - self._policy.age
         endings: Counter[Ending] = Counter()
+        self._deferred.clear()
         in_vain = 0
         for pointer in self._pointers(before, endings):
             ending = self.work_off(pointer)
@@ -121,6 +124,9 @@ class Relay:
                 break
         if endings[Ending.UNREADABLE]:
             logger.warning("outbox_unreadable", pointers=endings[Ending.UNREADABLE])
+        if self._deferred:  # nothing else says why it stays, where no batch publishes
+            reasons = sorted(self._deferred)
+            logger.warning("publish_deferred", events=self._deferred.total(), reasons=reasons)
         return endings[Ending.DONE] + endings[Ending.PARKED]
 
     def _loop(self) -> None:
@@ -173,6 +179,7 @@ class Relay:
         failures = self._publisher.publish(messages)
         if not all(failure.permanent for failure in failures.values()):
             # also beside one that is refused: nobody would publish the others once it is parked
+            self._deferred.update(failure.reason for failure in failures.values())
             return Ending.AWAY if len(failures) == len(messages) else Ending.LEFT
         if failures:
             refused = ", ".join(sorted({failure.reason for failure in failures.values()}))

@@ -180,6 +180,24 @@ def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
     assert world.store.pointers == {}
 
 
+def test_a_look_says_once_why_the_topic_takes_nothing(world: World) -> None:
+    """Where no command comes, no batch says it; and a look in vain is one line, however full."""
+    for n in range(HOPELESS * 8):
+        world.commit(f"u{n}")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.refusal = PublishFailure("AuthorizationError", permanent=False)
+    with capture_logs() as refused:
+        world.look_everywhere()
+    world.topic.refusal = None
+    with capture_logs() as taken:
+        world.look_everywhere()
+    told = [line for line in refused if line["event"] == "publish_deferred"]
+    assert 1 <= len(told) <= 8
+    assert all(line["reasons"] == ["AuthorizationError"] for line in told)
+    assert all(0 < line["events"] <= HOPELESS for line in told)
+    assert "publish_deferred" not in [line["event"] for line in taken]
+
+
 def test_what_the_topic_refuses_for_its_content_is_parked(world: World) -> None:
     """A person sees it, and the shard is not blocked."""
     world.commit("ada")
