@@ -17,7 +17,8 @@ from worker import logs
 from worker.cli.app import run
 from worker.cli.errors import ExitCode
 from worker.health import start
-from worker.health.vitals import Vitals
+from worker.health.report import Report
+from worker.health.vitals import START_LIMIT, Vitals
 from worker.settings import load_settings
 
 Fault = Callable[[str], None]
@@ -229,6 +230,24 @@ def test_it_waits_for_sqs_and_dynamodb(
     with pytest.raises(SystemExit) as ended:
         look()
     assert ended.value.code == ExitCode.ENVIRONMENT
+
+
+@pytest.mark.usefixtures("production")
+def test_calls_that_take_long_are_life(calls: Any) -> None:
+    """Also those of the first look: each runs until its timeout, and AWS decides no restart."""
+    now = 0.0
+    vitals, reports = Vitals(clock=lambda: now), []
+
+    def take_long(_: str) -> None:
+        nonlocal now
+        now += START_LIMIT
+        reports.append(vitals.report())
+
+    calls[1].append(take_long)
+    start.require_resources(load_settings(), vitals)
+    assert set(reports) == {Report((), (f"starting: {start.LOOKING}",))}
+    now += START_LIMIT
+    assert vitals.report() == Report((), ("starting",))
 
 
 def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:

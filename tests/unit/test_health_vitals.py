@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from worker.health.report import Report
 from worker.health.vitals import LOOP_LIMIT, START_LIMIT, Vitals
@@ -128,6 +129,14 @@ def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
     vitals = running(clock)
     vitals.watch(lambda: None)
     assert vitals.report() == Report()
+
+
+def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
+    """Neither for the file nor over HTTP: a restart would not mend it."""
+    vitals = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
+    with structlog.testing.capture_logs() as lines:
+        assert vitals.report() == Report((), ("unknown: see the log",))
+    assert [line["event"] for line in lines] == ["health_unknown"]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"not_live": "x", "not_ready": []}', "3"])

@@ -8,7 +8,6 @@ from typing import Protocol
 import structlog
 
 from worker.health.heartbeat import INTERVAL, HeartbeatError, HeartbeatFile
-from worker.health.report import Report
 from worker.health.vitals import Vitals
 from worker.transport.port import one_line
 
@@ -60,18 +59,10 @@ class Heart:
 
     def _beat(self, file: HeartbeatFile) -> None:
         try:
-            file.write(self._report())
+            file.write(self.vitals.report())
         except (OSError, HeartbeatError) as error:
             if not self._failing:  # one line an episode
                 logger.warning("heartbeat_unwritten", reason=one_line(error))
             self._failing = True
         else:
             self._failing = False
-
-    def _report(self) -> Report:
-        """Report; a mistake in judging must not pass for a heart that has stopped."""
-        try:
-            return self.vitals.report()
-        except Exception:
-            logger.exception("health_unknown")
-            return Report(not_ready=("unknown: see the log",))

@@ -24,6 +24,7 @@ logger = structlog.get_logger(__name__)
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two tries, doubling."""
+LOOKING: Final = "looking at queues, table and topic"
 
 
 def require_resources(settings: Settings, vitals: Vitals) -> None:
@@ -37,6 +38,7 @@ def require_resources(settings: Settings, vitals: Vitals) -> None:
             when asked to end while it waits.
     """
     aws, pause = Aws(settings), FIRST_PAUSE
+    vitals.wait(LOOKING)  # its calls may take longer than a start is given, each until its timeout
     with _hearing_sigterm():
         while (waiting_for := _look(aws)) is not None:
             vitals.wait(waiting_for)

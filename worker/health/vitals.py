@@ -6,8 +6,12 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+import structlog
+
 from worker.health.report import Report
 from worker.vital import IN_HAND, Sign, Vital
+
+logger = structlog.get_logger(__name__)
 
 LOOP_LIMIT: Final = 30.0
 """Seconds that one turn of the event loop may take; it is asked for one a second."""
@@ -56,7 +60,14 @@ class Vitals:
         self._stopping = True
 
     def report(self) -> Report:
-        """Judge what the parts tell now."""
+        """Judge what the parts tell now; a mistake of the judge is no worker's death."""
+        try:
+            return self._judge()
+        except Exception:
+            logger.exception("health_unknown")
+            return Report(not_ready=("unknown: see the log",))
+
+    def _judge(self) -> Report:
         parts = [part for each in self._parts if (part := each()) is not None]
         signs = [sign for part in parts for sign in part.signs()]
         missing = [sign for sign in (*signs, *self._loop(signs)) if sign.missing]
