@@ -24,16 +24,6 @@ from worker.settings import Settings
 pytestmark = [pytest.mark.aws, pytest.mark.localstack, pytest.mark.xdist_group("stack")]
 
 PRIORITY_QUEUE = "user-commands-priority"
-ONLY_IN_PRODUCTION = {
-    "KmsMasterKeyId": "a key of one's own",
-    "KmsDataKeyReusePeriodSeconds": "how often it is asked",
-    "Policy": "TLS only",
-    "RedriveAllowPolicy": "whose dead letters a queue takes",
-    "DeduplicationScope": "high throughput",
-    "FifoThroughputLimit": "high throughput",
-    "FifoThroughputScope": "high throughput",
-}
-"""What the template says beyond `provision`, with what for; each takes nothing away."""
 OF_THE_MOMENT = {"CreatedTimestamp", "LastModifiedTimestamp"}
 
 
@@ -107,13 +97,42 @@ def compare(account: Account, attributes: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def different(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
-    """Name the attributes that are not the same in both."""
-    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
+    """Give what the template says of a queue beyond `provision`; it takes nothing away."""
+    place = f"{pair.template.environment['AWS_DEFAULT_REGION']}:ACCOUNT"
+    more: dict[str, Any] = {
+        "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
+        "KmsDataKeyReusePeriodSeconds": "3600",
+        "Policy": tls_only(f"arn:aws:sqs:{place}:{name}", "sqs:*"),
+    }
+    if pair.settings.fifo:  # high throughput
+        more |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+    if name == pair.settings.dead_letter_queue:
+        queues = (pair.settings.command_queue, pair.settings.priority_queue)
+        sources = [f"arn:aws:sqs:{place}:{each}" for each in queues]
+        more["RedriveAllowPolicy"] = {"redrivePermission": "byQueue", "sourceQueueArns": sources}
+    return more
+
+
+def tls_only(arn: str, actions: str | list[str]) -> dict[str, Any]:
+    """Give the policy of what lets nobody in without TLS."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": actions,
+                "Resource": arn,
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ],
+    }
 
 
 def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
-    """The same attributes, and beyond them only what is named with its reason."""
+    """The same attributes with the same values, and beyond them what `only_in_production` names."""
     arn = queue(pair.template, pair.settings.dead_letter_queue)["QueueArn"]
     for name in pair.queues:
         stored = queue(pair.template, name)
@@ -122,23 +141,52 @@ def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
         assert queue_differences(stored, wanted) == []
         ours = compare(pair.template, stored)
         theirs = compare(pair.development, queue(pair.development, name))
-        assert different(ours, theirs) <= ONLY_IN_PRODUCTION.keys(), name
+        assert ours == theirs | only_in_production(pair, name)
 
 
 def test_the_template_makes_the_topic_of_development(pair: Pair) -> None:
     """As for the queues."""
     ours = compare(pair.template, topic(pair.template, pair.settings.events_topic))
     theirs = compare(pair.development, topic(pair.development, pair.settings.events_topic))
-    assert different(ours, theirs) <= ONLY_IN_PRODUCTION.keys()
+    arn = ours["TopicArn"]
+    more = {
+        "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
+        "Policy": tls_only(arn, ["sns:Publish", "sns:Subscribe"]),
+    }
+    if pair.settings.fifo:  # high throughput
+        more["FifoThroughputScope"] = "MessageGroup"
+    assert ours == theirs | more
 
 
 def test_the_template_makes_the_table_of_development(pair: Pair) -> None:
-    """Keys, index, billing and expiry."""
+    """Keys, indexes, billing and expiry."""
+    shapes = []
     for account in (pair.template, pair.development):
         dynamodb = account.client("dynamodb")
-        assert table_differences(dynamodb.describe_table(TableName="users")["Table"]) == []
+        table = dynamodb.describe_table(TableName="users")["Table"]
+        assert table_differences(table) == []
+        shapes.append(shape(table))
         expiry = dynamodb.describe_time_to_live(TableName="users")["TimeToLiveDescription"]
         assert expires_by(expiry) == TTL_ATTRIBUTE
+    assert shapes[0] == shapes[1]
+
+
+def shape(table: dict[str, Any]) -> dict[str, Any]:
+    """Give what a table is, without what it holds."""
+    return {
+        "billing": table["BillingModeSummary"]["BillingMode"],
+        "keys": table["KeySchema"],
+        "types": {each["AttributeName"]: each for each in table["AttributeDefinitions"]},
+        "indexes": {
+            each["IndexName"]: (each["KeySchema"], each["Projection"])
+            for each in table.get("GlobalSecondaryIndexes", [])
+        },
+        "others": [
+            table.get("LocalSecondaryIndexes"),
+            table.get("StreamSpecification"),
+            table.get("TableClassSummary"),
+        ],
+    }
 
 
 def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
@@ -152,18 +200,20 @@ def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
     assert table["SSEDescription"]["KMSMasterKeyArn"] == key
 
 
-def test_queues_let_nobody_in_without_tls(pair: Pair) -> None:
-    """Whoever asks, by whatever permission."""
-    for name in (*pair.queues, pair.outputs["UndeliveredQueueName"]):
-        policy = json.loads(queue(pair.template, name)["Policy"])
-        assert {
-            "Sid": "TlsOnly",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "sqs:*",
-            "Resource": queue(pair.template, name)["QueueArn"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        } in policy["Statement"]
+def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
+    """Nobody else can send there, by whatever permission but the account's own, and with TLS."""
+    arn = pair.outputs["UndeliveredQueueArn"]
+    policy = json.loads(queue(pair.template, pair.outputs["UndeliveredQueueName"])["Policy"])
+    deny, allow = policy["Statement"]
+    assert deny == tls_only(arn, "sqs:*")["Statement"][0]
+    assert allow == {
+        "Sid": "TheTopicAlone",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs["TopicArn"]}},
+    }
 
 
 def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) -> None:
