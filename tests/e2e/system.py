@@ -25,7 +25,7 @@ from domain.model import User
 from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot
 from tests.builders import register
 from tests.conftest import ResourceNames
-from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
+from tests.e2e.worker_process import FORKED, Queues, WorkerProcess, eventually, worker
 from worker.bootstrap import resources
 from worker.messages import render_command, render_events
 from worker.messages.commands import command_data
@@ -151,15 +151,20 @@ class System:
         options: Sequence[str] = THREADS,
         *,
         endpoint: str | None = None,
+        start: str = FORKED,
         **environment: str,
     ) -> AbstractContextManager[WorkerProcess]:
-        """Run a worker on it; `environment` are settings without their prefix, upper case."""
+        """Run a worker on it; `environment` are settings without their prefix, upper case.
+
+        See `worker` for what `start` is.
+        """
         return worker(
             self.names,
             endpoint or self.endpoint,
             self.folder,
             options,
             app="worker.app",
+            start=start,
             USER_WORKER_ENV="test",
             USER_WORKER_TABLE=self.names.table,
             USER_WORKER_EVENTS_TOPIC=self.names.events_topic,

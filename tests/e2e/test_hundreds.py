@@ -20,7 +20,7 @@ from domain import commands as c
 from tests.builders import register
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, event_ids, message
-from tests.e2e.worker_process import WorkerProcess, eventually
+from tests.e2e.worker_process import FRESH, WorkerProcess, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -73,7 +73,7 @@ def children(worker: WorkerProcess) -> set[int]:
 @pytest.mark.parametrize("pool", [PREFORK, THREADS, SOLO], ids=["prefork", "threads", "solo"])
 def test_a_pool_handles_hundreds_of_commands(pool: Sequence[str], system: System) -> None:
     """Each once, though some came twice."""
-    with system.worker(pool) as worker:
+    with system.worker(pool, start=FRESH) as worker:
         messages = send_all(system, 20)
         assert_none_lost_or_doubled(system, messages)
         told = [line["command_id"] for line in decided(worker) if line["outcome"] == "accepted"]

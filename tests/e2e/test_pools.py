@@ -23,7 +23,7 @@ from tests.e2e.proxy import (
     Throttled,
     Unavailable,
 )
-from tests.e2e.worker_process import Queues, eventually, worker
+from tests.e2e.worker_process import FRESH, Queues, eventually, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -51,7 +51,7 @@ def test_every_message_is_handled_once_and_the_queue_is_left_empty(
     done = queues.send(*[{"n": n} for n in range(35)])
     [dead] = queues.send({"do": "dead", "code": "Malformed", "detail": "data.email: missing"})
     [secret] = queues.send({"do": "dead", "detail": "a\x00b", "body": "[redacted]", "x": "s3cret"})
-    with worker(queues.names, aws_endpoint, tmp_path, options) as running:
+    with worker(queues.names, aws_endpoint, tmp_path, options, start=FRESH) as running:
         eventually(queues.empty, what="everything settled")
         assert running.stop() == 0, running.log
     assert sorted(running.handled()) == sorted([*done, dead, secret])

@@ -9,17 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import boto3.session
 
 from tests.conftest import ResourceNames
+from tests.e2e.forked import POSSIBLE, ForkedProcess, fork_server
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
+FORKED: Final = "forked"
+FRESH: Final = "fresh"
 
 
 def eventually(look: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
@@ -121,7 +124,7 @@ class Queues:
 class WorkerProcess:
     """One running worker, in a process group of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     record_file: Path
     log_file: Path
     stopped_after: float = field(default=0.0)
@@ -184,9 +187,14 @@ def worker(
     options: Sequence[str] = ("-P", "solo"),
     *,
     app: str = "tests.e2e.batch_app",
+    start: str = FORKED,
     **environment: str,
 ) -> Iterator[WorkerProcess]:
-    """Run a worker while the block runs; whatever is left of it is killed after."""
+    """Run a worker while the block runs; whatever is left of it is killed after.
+
+    One that starts `FORKED` is, where that can be, forked of a process that has imported its
+    libraries; a `FRESH` one imports them itself, as a user's does.
+    """
     mark = f"{len(list(folder.iterdir()))}"
     record_file, log_file = folder / f"record-{mark}", folder / f"log-{mark}"
     env = os.environ | {
@@ -199,14 +207,27 @@ def worker(
         "USER_WORKER_CREATE_RESOURCES": "false",
         **environment,
     }
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", *options]
+    arguments = ["-A", app, "worker", "-l", "INFO", *options]
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command, env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = _start(arguments, env, log, start)
     try:
         yield WorkerProcess(process, record_file, log_file)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
+
+
+def _start(
+    arguments: Sequence[str], env: Mapping[str, str], log: IO[bytes], start: str
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    if start == FORKED and POSSIBLE:
+        return fork_server().start("celery", arguments, env, log)
+    return subprocess.Popen(
+        [sys.executable, "-m", "celery", *arguments],
+        env=env,
+        cwd=ROOT,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )

@@ -1,0 +1,109 @@
+"""A program that is forked of a process with its libraries runs as one that is started plainly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.fork_probe import TOLD_BEFORE_THE_END
+from tests.e2e.forked import POSSIBLE, ROOT, ForkedProcess, ForkServer
+from tests.e2e.worker_process import eventually
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not POSSIBLE, reason="only Linux has what it needs"),
+    pytest.mark.xdist_group("forked"),
+]
+PROBE = "tests.e2e.fork_probe"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """A server that has imported little."""
+    made = ForkServer(preloaded=("tempfile", "random", "logging"))
+    yield made
+    made.stop()
+
+
+def environment() -> dict[str, str]:
+    """Give one that is not the server's."""
+    given = {name: value for name, value in os.environ.items() if name != "HOME"}
+    return given | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "TZ": "Pacific/Chatham",
+        "TMPDIR": "/dev/shm",
+        "GRÜSSE": "an alle",
+    }
+
+
+def forked(server: ForkServer, output: Path, end: str) -> ForkedProcess:
+    """Start the probe as a fork."""
+    with output.open("wb") as file:
+        return server.start(PROBE, [end, "-x"], environment(), file)
+
+
+def seen(output: Path) -> dict[str, Any]:
+    """Give what the probe told."""
+    told: dict[str, Any] = json.loads(output.read_text().splitlines()[0])
+    return told
+
+
+@pytest.mark.parametrize("end", ["exit=0", "exit=3", "raise=why", f"signal={int(signal.SIGTERM)}"])
+def test_a_fork_sees_and_ends_as_a_plain_start_does(
+    server: ForkServer, tmp_path: Path, end: str
+) -> None:
+    """Arguments, environment, folder, files, signals, session, exit code, what it wrote last."""
+    plain, fork = tmp_path / "plain", tmp_path / "fork"
+    with plain.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", PROBE, end, "-x"],
+            check=False,
+            env=environment(),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    assert forked(server, fork, end).wait(30) == done.returncode
+    assert seen(fork)["seen"] == seen(plain)["seen"]
+    rest = fork.read_text().splitlines()[1:]
+    assert rest[-1:] == plain.read_text().splitlines()[1:][-1:]
+    assert (rest == [TOLD_BEFORE_THE_END]) == end.startswith("exit")
+
+
+def test_a_fork_lives_until_it_is_killed_and_throws_dice_of_its_own(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    """Two at a time, of which neither hears of the other; a third starts after both."""
+    outputs = [tmp_path / str(n) for n in range(3)]
+    first, second = (forked(server, output, "hang=") for output in outputs[:2])
+    eventually(lambda: all(o.exists() and o.read_text().endswith("\n") for o in outputs[:2]))
+    assert (first.poll(), second.poll()) == (None, None)
+    with pytest.raises(subprocess.TimeoutExpired):
+        first.wait(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    assert first.wait(30) == -signal.SIGKILL == first.poll()
+    assert second.poll() is None
+    os.killpg(second.pid, signal.SIGINT)
+    assert second.wait(30) == -signal.SIGINT
+    assert forked(server, outputs[2], "exit=0").wait(30) == 0
+    assert len({seen(output)["random"] for output in outputs}) == 3
+    assert seen(outputs[1])["seen"]["files"] == seen(outputs[0])["seen"]["files"]
+
+
+def test_a_server_that_cannot_start_says_so(tmp_path: Path) -> None:
+    """A module that is not there must not look like a worker that is slow."""
+    server = ForkServer(preloaded=("tests.e2e.there_is_none",))
+    with pytest.raises(AssertionError, match="has ended"):
+        forked(server, tmp_path / "output", "exit=0")
+    server.stop()
