@@ -49,7 +49,7 @@ _ARGUMENTS_OF: Final = {
 }
 """Where the options are defined that a target's ARGS may name."""
 _AWS = """
-    --cli-input-json --endpoint-url --no-cli-pager --output --profile --query --region
+    --cli-input-json --endpoint-url --max-items --no-cli-pager --output --profile --query --region
 """
 _AWS_OPTIONS: Final = frozenset(_AWS.split())
 
@@ -280,14 +280,16 @@ def _kubectl(arguments: list[str], _: Path) -> None:
 
 
 def _any(_: list[str], __: Path) -> None:
-    """Take it as it is: it installs what others publish."""
+    """Take it as it is: it installs what others publish, or is made on the page."""
 
 
 _PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {
     "aws": _aws,
     "celery": _celery,
     "docker": _docker,
+    "exported": _any,  # the runbook's function
     "kubectl": _kubectl,
+    "logged": _any,  # the runbook's function
     "make": _make,
     "node": _script,
     "npm": _any,
