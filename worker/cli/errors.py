@@ -56,11 +56,15 @@ def region() -> str:
 
 
 def missing(what: str, variable: str = "the setting that names it") -> CliError:
-    """Say that a resource does not exist, and how to make it."""
+    """Say that a resource does not exist, and how to make it where `provision` may."""
     place = f"region {region()}"
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
         place += f" at {endpoint}"
-    advice = f"create it with `user-worker provision`, or correct {variable} or the region"
+    advice = f"correct {variable} or the region"
+    if os.environ.get("USER_WORKER_ENV") == "prod":
+        advice += ", or deploy what makes it"
+    else:
+        advice = f"create it with `user-worker provision`, or {advice}"
     return CliError(f"no {what} in {place}", advice)
 
 

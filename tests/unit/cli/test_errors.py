@@ -17,6 +17,15 @@ def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:
     return sdk.ClientError({"Error": {"Code": code, "Message": "secret text"}}, operation)
 
 
+def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production what is missing is deployed, or the name is wrong."""
+    assert "user-worker provision" in str(missing("queue q", "USER_WORKER_COMMAND_QUEUE"))
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    told = str(missing("queue q", "USER_WORKER_COMMAND_QUEUE"))
+    assert "provision" not in told
+    assert "correct USER_WORKER_COMMAND_QUEUE" in told
+
+
 @pytest.mark.parametrize(
     ("error", "wrong", "do"),
     [
