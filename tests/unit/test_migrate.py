@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import mapper
-from adapters.dynamodb.migration import Counts, target
+from adapters.dynamodb.migration import (
+    Bucket,
+    Counts,
+    MeteredTable,
+    Migration,
+    PageMigration,
+    Progress,
+    target,
+)
 from tests.builders import email, uid
 from tests.persistence import new_user
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
@@ -272,3 +281,22 @@ def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> Non
     assert (counts.found["user", 1], counts.found["user", 2]) == (1, 1)
     assert (counts.changed, counts.left) == (0, 0)
     assert (target(EXPANDED)["user"], target(NEXT)["user"]) == (1, 2)
+
+
+# --- what it costs ---------------------------------------------------------------------------
+
+
+def test_looking_at_a_sound_table_costs_half_a_read_unit_for_each_user_and_address() -> None:
+    """Beside the scan: of each pair the other side is read once, and not consistently."""
+    database, users = MigratedDynamoDB(), 30
+    client: Any = database
+    for number in range(users):
+        name = f"user-{number}"
+        put(database, mapper.render_user(new_user(name)), address_item(name, name))
+    reads = Bucket(1e9)
+    metered = MeteredTable(client, "users", reads, Bucket(1e9))
+    Migration(metered, PageMigration(metered), Progress.start(1), threading.Event(), 7).run(
+        lambda _: None
+    )
+    scanned = 2 * users / 2  # at half a unit an item, in this table
+    assert 0 < reads.spent - scanned <= 2 * users / 2

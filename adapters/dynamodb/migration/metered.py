@@ -79,8 +79,8 @@ class MeteredTable:
             self._reads.spend(_units(answer, sum(map(item_size, items)) / READ_UNIT / 2))
             return items, answer.get("LastEvaluatedKey")
 
-    def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
-        """Read items consistently; what does not exist is absent.
+    def get(self, keys: Iterable[Key], *, consistent: bool = True) -> dict[Key, Item]:
+        """Read items; what does not exist is absent. Not consistently is half the price.
 
         Raises:
             StoreUnavailableError: not all could be read.
@@ -90,7 +90,7 @@ class MeteredTable:
         for start in range(0, len(distinct), BATCH_GET_LIMIT):
             left = [table.key(*key) for key in distinct[start : start + BATCH_GET_LIMIT]]
             for tried in range(1, self._backoff.tries + 1):
-                left = self._get_some(left, found)
+                left = self._get_some(left, found, consistent=consistent)
                 if not left:
                     break
                 self._backoff.pause(tried)
@@ -98,12 +98,14 @@ class MeteredTable:
                 raise StoreUnavailableError("DynamoDB BatchGetItem: keys stay unprocessed")
         return found
 
-    def _get_some(self, keys: Sequence[Item], found: dict[Key, Item]) -> list[Item]:
+    def _get_some(
+        self, keys: Sequence[Item], found: dict[Key, Item], *, consistent: bool
+    ) -> list[Item]:
         """Read what the table gives of some keys; give the others."""
-        wanted = {self._name: {"Keys": keys, "ConsistentRead": True}}
+        wanted = {self._name: {"Keys": keys, "ConsistentRead": consistent}}
         with calling("BatchGetItem"):
             answer = self._send(self._client.batch_get_item, self._reads, RequestItems=wanted)
-            self._reads.spend(_units(answer, len(keys)))
+            self._reads.spend(_units(answer, len(keys) / (1 if consistent else 2)))
             items = answer["Responses"].get(self._name, ())
             found.update({key_of(item): item for item in items})
             left: list[Item] = answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
