@@ -85,7 +85,7 @@ def _next_pages(metered: migration.MeteredTable, **options: Any) -> migration.Pa
 def _small_pages(
     metered: migration.MeteredTable, pages: migration.PageMigration, *rest: Any
 ) -> migration.Migration:
-    progress, stop = rest
+    progress, stop, _ = rest
     return migration.Migration(metered, pages, progress, stop, 4)
 
 
@@ -203,6 +203,25 @@ def test_a_state_of_another_migration_is_refused(
 def test_impossible_options_are_refused(words: list[str]) -> None:
     """Before anything is called."""
     assert run(["migrate", *words]) == ExitCode.USAGE
+
+
+def test_a_table_with_few_units_is_asked_for_few_at_once(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is what may be used in a second: else one call would take those of half a minute."""
+    limits: set[int] = set()
+    scan = table.scan
+
+    def noted(**request: Any) -> Any:
+        limits.add(request["Limit"])
+        return scan(**request)
+
+    monkeypatch.setattr(table, "scan", noted)
+    monkeypatch.setattr(command, "Migration", migration.Migration)
+    table.items = {}
+    for units in ("1", "50", "5000"):
+        assert run(["migrate", "--units", units, "--segments", "1"]) == ExitCode.OK
+    assert limits == {10, 50, 200}
 
 
 # --- progress ------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from adapters.dynamodb.migration import (
     PageMigration,
     Progress,
     Throughput,
+    page_size,
     target,
     throughput_of,
 )
@@ -91,7 +92,7 @@ def migrate(options: MigrateOptions) -> int:
         replace(PATIENCE, sleep=pause),
     )
     pages = PageMigration(metered, dry_run=options.dry_run, addresses=options.addresses)
-    migration = Migration(metered, pages, progress, stop)
+    migration = Migration(metered, pages, progress, stop, page_size(allowed.read))
     _run(options, migration, progress, state, expected=description.get("ItemCount", 0))
     return _report(options, progress.counts)
 

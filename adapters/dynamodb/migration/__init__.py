@@ -4,7 +4,7 @@ from adapters.dynamodb.migration.counts import Counts, Finding
 from adapters.dynamodb.migration.kinds import KINDS, Kind, target
 from adapters.dynamodb.migration.metered import MeteredTable
 from adapters.dynamodb.migration.pages import PageMigration
-from adapters.dynamodb.migration.scan import Migration, Progress, SegmentProgress
+from adapters.dynamodb.migration.scan import Migration, Progress, SegmentProgress, page_size
 from adapters.dynamodb.migration.throughput import Bucket, Throughput, throughput_of
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Progress",
     "SegmentProgress",
     "Throughput",
+    "page_size",
     "target",
     "throughput_of",
 ]

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 PAGE: Final = 200
 """Items a Scan call: with some KB each, what a segment holds in memory is below a megabyte."""
+SMALLEST_PAGE: Final = 10
+
+
+def page_size(reads: float) -> int:
+    """Give how many items a page should have where `reads` units a second may be used.
+
+    To look at an item costs half a unit and a bit, so that a page is a second's worth or less: a
+    table with few units is not asked for those of half a minute at once.
+    """
+    return max(SMALLEST_PAGE, min(PAGE, int(reads)))
 
 
 @dataclass(slots=True)

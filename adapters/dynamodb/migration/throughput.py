@@ -34,27 +34,33 @@ NEW_ON_DEMAND: Final = Throughput(12_000, 4_000)
 def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
     """Give what a table takes a second, by its description.
 
-    Of a provisioned table and its indexes, the least of what is provisioned; of one on demand,
-    its own maximum or else what a new one takes.
+    Of a provisioned table what is provisioned; of one on demand its own maximum, or else what a
+    new one takes. Writes are no more than its indexes take, which take a part in them; reads are
+    the table's alone.
     """
-    described: list[Any] = [description, *description.get("GlobalSecondaryIndexes", [])]
-    provisioned = [_units(each.get("ProvisionedThroughput"), "CapacityUnits") for each in described]
-    if description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST":
-        provisioned = []
-    maximal = [_units(each.get("OnDemandThroughput"), "RequestUnits", "Max") for each in described]
-    limits = [limit for limit in provisioned + maximal if limit is not None]
-    reads = [limit.read for limit in limits if limit.read > 0]  # -1: no maximum
-    writes = [limit.write for limit in limits if limit.write > 0]
+    table, *indexes = [
+        _limit(each, on_demand=_is_on_demand(description))
+        for each in ([description, *description.get("GlobalSecondaryIndexes", [])])
+    ]
+    writes = [limit.write for limit in (table, *indexes) if limit.write > 0]
     return Throughput(
-        min(reads, default=NEW_ON_DEMAND.read), min(writes, default=NEW_ON_DEMAND.write)
+        table.read if table.read > 0 else NEW_ON_DEMAND.read,
+        min(writes, default=NEW_ON_DEMAND.write),
     )
 
 
-def _units(described: Any, unit: str, prefix: str = "") -> Throughput | None:
-    if not described:
-        return None
+def _is_on_demand(description: TableDescriptionTypeDef) -> bool:
+    return description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
+
+
+def _limit(described: Any, *, on_demand: bool) -> Throughput:
+    """Give what a table or index takes; 0 or -1 where there is no limit."""
+    if on_demand:
+        most = described.get("OnDemandThroughput") or {}
+        return Throughput(most.get("MaxReadRequestUnits", -1), most.get("MaxWriteRequestUnits", -1))
+    provisioned = described.get("ProvisionedThroughput") or {}
     return Throughput(
-        described.get(f"{prefix}Read{unit}", -1), described.get(f"{prefix}Write{unit}", -1)
+        provisioned.get("ReadCapacityUnits", -1), provisioned.get("WriteCapacityUnits", -1)
     )
 
 
