@@ -12,6 +12,7 @@ import pytest
 
 from adapters.dynamodb import records
 from adapters.dynamodb.table import PARKED_PARTITION
+from adapters.subscription import PURPOSES
 from domain import commands as c
 from domain.ports import CommandKey, JobKind, Pointer
 from tests.builders import email, token, uid
@@ -117,6 +118,20 @@ def bury(world: World) -> None:
         told = {"error_code": "NotJson", "original_queue": queue}
         attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
         sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
+
+
+def forget(world: World) -> None:
+    """Leave temporary queues of each kind behind, and subscriptions whose queue is gone."""
+    sqs, sns = world.account.client("sqs"), world.account.client("sns")
+    topic = sns.create_topic(Name=TOPIC)["TopicArn"]
+    for prefix in PURPOSES:
+        for killed in (True, False):
+            name = f"{prefix}-{uuid.uuid4().hex[:12]}"
+            url = sqs.create_queue(QueueName=name)["QueueUrl"]
+            arn = f"arn:aws:sqs:{sqs.meta.region_name}:{world.account.number}:{name}"
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+            if not killed:
+                sqs.delete_queue(QueueUrl=url)
 
 
 def park(world: World, user: str, command: str) -> None:

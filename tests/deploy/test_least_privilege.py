@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters import leftovers
 from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from domain import commands as c
@@ -31,6 +32,7 @@ from tests.deploy.roles import (
     a_user_to_scrub,
     as_role,
     bury,
+    forget,
     park,
     role,
     with_arn,
@@ -168,13 +170,15 @@ def _subscriptions(world: World) -> int:
     return len(world.account.client("sns").list_subscriptions()["Subscriptions"])
 
 
-def test_an_operator_may_do_what_they_do(world: World) -> None:
+def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that looks at the system and keeps it going; `doctor` tries what others may do, too."""
     operator, patient = world.role(), world.role()
     cli = CommandLine(with_arn(operator.environment, world.account))
     edith = a_user_to_scrub(world)
     bury(world)
     park(world, *edith)
+    forget(world)
+    monkeypatch.setattr(leftovers, "PATIENCE", 0.0)  # nobody else is in this account
     for words in (
         ["status"],
         ["user", edith[0], "--history"],
@@ -185,6 +189,7 @@ def test_an_operator_may_do_what_they_do(world: World) -> None:
         ["dlq", "redrive", "--yes"],
         ["outbox", "list"],
         ["outbox", "publish", "--parked"],
+        ["leftovers", "--older-than", "0s", "--remove"],
     ):
         done = cli.run(*words)
         assert done.code in {0, 1}, (words, done.err)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb.provision import expires_by, table_differences
-from adapters.dynamodb.table import TTL_ATTRIBUTE
+from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
 from scripts.access_template import ROLES
 from tests.deploy.stacks import DEPLOY, Account
+from tests.deploy.templates import of_type
 from tests.e2e.account import BIN, clear, running
 from worker.bootstrap import resources
 from worker.settings import Settings
@@ -270,3 +271,33 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair) -> None:
         for place, real in places.items():
             text = text.replace(place, real)
         assert found["PolicyVersion"]["Document"] == json.loads(text), role
+
+
+def test_the_alarms_watch_what_the_template_made(pair: Pair) -> None:
+    """Each queue, topic and table that an alarm names is there: a mistyped one never calls."""
+    names = ("ClusterName", "LogGroup", "ServiceName")
+    exports = {
+        name: {"Value": name, "Export": {"Name": f"user-worker-service-{name}"}} for name in names
+    }
+    service = {"Resources": {"Any": {"Type": "AWS::SNS::Topic"}}, "Outputs": exports}
+    pair.template.make("user-worker-service", json.dumps(service))
+    person = pair.outputs["TopicArn"].replace("user-events", "on-call")
+    pair.template.deploy("user-worker-alarms", "alarms.yaml", AlarmTopicArn=person)
+    cloudwatch = pair.template.client("cloudwatch")
+    alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+    cloudwatch.delete_alarms(AlarmNames=[each["AlarmName"] for each in alarms])  # else it watches
+    assert len(alarms) == len(of_type("alarms", "AWS::CloudWatch::Alarm"))
+    watched: dict[str, set[str]] = {}
+    for alarm in alarms:
+        stats = [each.get("MetricStat", {}).get("Metric", {}) for each in alarm.get("Metrics", [])]
+        for each in [alarm, *stats]:
+            for dimension in each.get("Dimensions", []):
+                watched.setdefault(dimension["Name"], set()).add(dimension["Value"])
+    assert watched == {
+        "QueueName": {*pair.queues, pair.outputs["UndeliveredQueueName"]},
+        "TopicName": {pair.settings.events_topic},
+        "TableName": {pair.settings.table},
+        "GlobalSecondaryIndexName": {REFRESH_TOKEN_INDEX},
+        "ClusterName": {"ClusterName"},
+        "ServiceName": {"ServiceName"},
+    }
