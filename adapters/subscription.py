@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 RETENTION: Final = 3_600
 """Seconds; should this program be killed, what nobody reads is at least not kept for days."""
 LONGEST_POLL: Final = 20
+TAIL: Final = "user-worker-tail"
+WAITING: Final = "user-worker-wait"
+OUTCOMES: Final = "user-outcomes"
+PURPOSES: Final = (TAIL, WAITING, OUTCOMES)
+"""What names of temporary queues begin with: `events` and `dev`, `--wait`, `OutcomeListener`."""
 FilterPolicy = Mapping[str, object]
 """https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html"""
 

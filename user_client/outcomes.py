@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters import aws
-from adapters.subscription import LONGEST_POLL, QueueReader, temporary_subscription
+from adapters.subscription import LONGEST_POLL, OUTCOMES, QueueReader, temporary_subscription
 from user_client.answers import DEFAULT_LIMIT, Answer, AnswerBook
 from user_client.errors import NoAnswerError
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-PREFIX: Final = "user-outcomes"
-"""Of the name of a queue that is made here."""
 READ_TIMEOUT: Final = 30.0
 """Seconds: more than the longest poll."""
 LONGEST_PAUSE: Final = 10.0
@@ -158,7 +156,7 @@ class OutcomeListener:
         if self._queue is None:
             sns = self._sns or aws.client("sns")
             wanted = {"command_source": [self._source]}
-            made = temporary_subscription(sqs, sns, self._topic, PREFIX, wanted=wanted)
+            made = temporary_subscription(sqs, sns, self._topic, OUTCOMES, wanted=wanted)
             return self._cleanup.enter_context(made)
         url = self._queue
         if "://" not in url:

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.subscription import OUTCOMES
 from tests.builders import uid
 from user_client import Answer, AnswerKind, NoAnswerError, OutcomeListener, UserClientError
 from user_client.answers import AnswerBook
-from user_client.outcomes import PREFIX
 
 COMMAND = uid("command")
 
@@ -355,7 +355,7 @@ def test_a_queue_of_its_own_hears_its_source_only_and_is_removed(sqs: Sqs) -> No
             "command_source": ["/signup/3"]
         }
         assert sqs.removed == []
-    assert [url.startswith(f"http://sqs/{PREFIX}-") for url in sqs.removed] == [True]
+    assert [url.startswith(f"http://sqs/{OUTCOMES}-") for url in sqs.removed] == [True]
     assert sns.removed == ["subscription"]
 
 

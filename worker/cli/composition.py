@@ -94,6 +94,13 @@ class Aws:
         return self.queue_url(self.settings.command_queue)
 
     @cached_property
+    def command_queue_arn(self) -> str:
+        """Its ARN; errors as `command_queue_url`."""
+        url = self.command_queue_url
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    @cached_property
     def dead_letter_queue_url(self) -> str:
         """Where dead letters lie; errors as `command_queue_url`."""
         return self.queue_url(self.settings.dead_letter_queue)
@@ -129,11 +136,9 @@ class Aws:
 
     def _topic_beside_the_queue(self, name: str) -> str:
         try:
-            url = self.command_queue_url
+            queue_arn = self.command_queue_arn
         except CliError:  # there is no queue to learn the account from
             return topic_arn(self.sns, name)
-        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        queue_arn = answer["Attributes"]["QueueArn"]
         partition, _, region, account = queue_arn.split(":")[1:5]
         return f"arn:{partition}:sns:{region}:{account}:{name}"
 

@@ -6,15 +6,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Self
 
-from adapters.subscription import LONGEST_POLL, QueueReader, temporary_subscription
+from adapters.subscription import LONGEST_POLL, TAIL, QueueReader, temporary_subscription
 from worker.cli.received import ReceivedEvent
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
-
-PREFIX = "user-worker-tail"
-"""Of the queue's name."""
 
 
 class EventTail:
@@ -25,7 +22,7 @@ class EventTail:
     ) -> None:
         """Follow a topic, or one category of its events."""
         wanted = None if category is None else {"category": [category]}
-        self._subscription = temporary_subscription(sqs, sns, topic_arn, PREFIX, wanted=wanted)
+        self._subscription = temporary_subscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
         self._cleanup = contextlib.ExitStack()
         self._reader: QueueReader | None = None
         self.seen: set[str] = set()

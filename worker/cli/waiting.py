@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import error_code
-from adapters.subscription import LONGEST_POLL, QueueReader, temporary_subscription
+from adapters.subscription import LONGEST_POLL, WAITING, QueueReader, temporary_subscription
 from domain.ports import CommandKey, LoadRequest, Outcome, UserRepository
 from worker.cli import output
 from worker.cli.received import ReceivedEvent
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 """Seconds between two looks without listening, doubled from the one to the other."""
-PREFIX = "user-worker-wait"
-"""Of the name of the queue to listen on."""
 MOST_FILTERED = 100
 """Commands in one filter policy; SNS takes 150 values."""
 
@@ -97,7 +95,7 @@ def _listening(aws: Aws, command_ids: frozenset[str]) -> Iterator[Sleep | None]:
                     aws.sqs,
                     aws.sns,
                     aws.settings.events_topic,
-                    PREFIX,
+                    WAITING,
                     wanted={"causationid": sorted(command_ids)},
                     scope="MessageBody",
                 )

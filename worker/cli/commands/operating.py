@@ -63,3 +63,29 @@ def doctor(as_json: Json = False) -> int:
     from worker.cli.doctor import show_examination
 
     return show_examination(as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def leftovers(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Like 90s, 10m, 2h, 3d.")
+    ] = "1h",
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove those that nobody reads.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """List temporary queues, and remove those left behind.
+
+    They are those of `events`, of `--wait` and of services that wait for
+    answers. --remove puts a message into each, takes a minute to see whether
+    somebody reads it, and ends subscriptions without a queue, too.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker leftovers
+      user-worker leftovers --older-than 1d --remove
+    """
+    from worker.cli.leftovers import show_leftovers
+
+    return show_leftovers(older_than=older_than, remove=remove, as_json=as_json)

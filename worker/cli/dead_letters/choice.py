@@ -47,8 +47,8 @@ class Choice:
         return cls(
             _lower(reasons),
             _lower(commands),
-            _age("--older-than", older_than),
-            _age("--newer-than", newer_than),
+            None if older_than is None else seconds_of("--older-than", older_than),
+            None if newer_than is None else seconds_of("--newer-than", newer_than),
             _lower(ids),
             limit,
         )
@@ -79,9 +79,12 @@ def _lower(values: Sequence[str] | None) -> frozenset[str]:
     return frozenset(value.lower() for value in values or ())
 
 
-def _age(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
+def seconds_of(option: str, text: str) -> float:
+    """Read an age that was typed.
+
+    Raises:
+        UsageError: it is none.
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
         raise UsageError(f"{option} is no age", "write it like 90s, 10m, 2h or 3d")

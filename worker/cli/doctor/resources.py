@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,14 +11,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.aws import FIFO_SUFFIX
 from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import TTL_ATTRIBUTE
+from adapters.leftovers import Leftovers
 from adapters.provision import queue_attributes, queue_differences
-from adapters.subscription import RETENTION
+from adapters.subscription import OUTCOMES, RETENTION
 from domain.ports import StoreUnavailableError
 from worker.bootstrap import resources
 from worker.cli.composition import Aws
 from worker.cli.doctor.finding import Finding, Level, fail, ok, trouble, warn
 from worker.cli.errors import CliError
-from worker.cli.tail import PREFIX as TAIL
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ _SETTINGS = {
     "FifoQueue": "the name",
 }
 """What each attribute of a queue should agree with."""
-_MOST_TAILS = 20
+_MOST_TEMPORARY = 100
+"""Queues that are looked at: each is a call."""
 
 
 def look(check: str, action: Callable[[], T]) -> Checks[T]:
@@ -176,22 +177,15 @@ def _outbox(aws: Aws) -> Iterator[Finding]:
 
 
 def leftovers(aws: Aws) -> Iterator[Finding]:
-    """Look for queues of `user-worker events` that was killed."""
-    answer = yield from look("leftovers", lambda: aws.sqs.list_queues(QueueNamePrefix=TAIL))
-    urls = [] if answer is None else answer.get("QueueUrls", [])
-    old = [url for url in urls[:_MOST_TAILS] if _is_old(aws, url)]
-    if old:
-        names = ", ".join(url.rpartition("/")[2] for url in old)
-        says = f"queues of `user-worker events` or `dev` that were killed, or run for long: {names}"
-        yield warn("leftovers", says, "aws sqs delete-queue, if none runs")
-
-
-def _is_old(aws: Aws, url: str) -> bool:
-    try:
-        answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["CreatedTimestamp"])
-    except ClientError:
-        return False  # it has just gone
-    age = datetime.now(UTC) - datetime.fromtimestamp(
-        int(answer["Attributes"]["CreatedTimestamp"]), UTC
-    )
-    return age.total_seconds() > RETENTION
+    """Look for temporary queues that a killed process has left; a service may keep its for long."""
+    found = Leftovers(aws.sqs, aws.sns)
+    queues = yield from look("leftovers", lambda: list(found.queues(_MOST_TEMPORARY)))
+    now = time.time()
+    old = [queue for queue in queues or () if now - queue.made_at > RETENTION]
+    forgotten = [q for q in old if q.waiting or not q.name.startswith(OUTCOMES)]
+    if forgotten:
+        says = f"{len(forgotten)} queues of `events`, `--wait` or OutcomeListener, that most likely"
+        advice = "`user-worker leftovers` lists them; --remove removes those that nobody reads"
+        yield warn("leftovers", f"{says} were killed, such as {forgotten[0].name}", advice)
+    elif old:
+        yield ok("leftovers", f"{len(old)} queues for answers, older than an hour")
