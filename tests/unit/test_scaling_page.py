@@ -65,6 +65,7 @@ def in_text() -> dict[str, str]:
     mean_units = large.peak_writes / month.peak
     in_line = growth.size(10**8, INPUTS).month / 100
     prices = INPUTS.prices
+    burst = autoscaling.respond(1_000_000)
     return {
         "full": f"{OUTBOX_SHARDS} shards, full at {rounded(outbox.capacity(OUTBOX_SHARDS, 10))}",
         "quota": f"40,000 / {most.write_units} = {rounded(40_000 / most.write_units)} token",
@@ -76,7 +77,9 @@ def in_text() -> dict[str, str]:
         "in flight": f"2 x 4 x {Settings().batch_size} = 160, so {120_000 // 160} tasks",
         "idle": f"${cost.idle_worker_month(prices):.2f} a month and worker",
         "partition of a user": f"1,000 / 22 x 10 = {1000 // 2.2:.0f} a second",
-        "task": f"{rounded(autoscaling.TASK_RATE)} commands/s each",
+        "task": f"{rounded(autoscaling.TASK_RATE)} commands/s each, which is half",
+        "vCPU": f"plan with {rounded(autoscaling.TASK_RATE)} commands/s a vCPU",
+        "first task": f"first task comes {(burst.first_task or 0) / 60:.0f} minutes after",
         "cpu": f"{cost.CPU_MS:.2f} ms each",
         "stored": f"user {sizes['user']:.0f} + address {sizes['email']:.0f} + {month.sessions} x "
         f"(session {sizes['session']:.0f} + index entry {index_entry_bytes()}) bytes) and an "
