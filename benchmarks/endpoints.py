@@ -112,14 +112,40 @@ def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
         embedded = stack.enter_context(EmbeddedAws())
         return "MiniStack", urlsplit(embedded.endpoint_url).port or 0
     port = _free_port()
-    # It cannot be told which address to listen on. It holds made-up users, for minutes.
-    start(
-        "dynamodb-local",
+    start("dynamodb-local", *_dynamodb_local(folder, port))
+    return "DynamoDB Local in memory", port
+
+
+def _dynamodb_local(folder: Path, port: int) -> tuple[str, ...]:
+    """Give the command that runs it.
+
+    It cannot be told which address to listen on. It holds made-up users, for minutes.
+    """
+    return (
         *("java", "-Xmx3g", f"-Djava.library.path={folder}/DynamoDBLocal_lib"),
         *("-jar", f"{folder}/{JAR}", "-inMemory", "-sharedDb", "-disableTelemetry"),
         *("-port", str(port)),
     )
-    return "DynamoDB Local in memory", port
+
+
+@contextlib.contextmanager
+def dynamodb_alone(logs: Path) -> Iterator[str]:
+    """Run DynamoDB Local while the block runs; give its URL. Its log goes to the folder `logs`.
+
+    Raises:
+        SystemExit: it, or Java, is not here.
+    """
+    folder = find_dynamodb_local()
+    if folder is None:
+        raise SystemExit(f"needs java, and {JAR} in {DYNAMODB_LOCAL} or $DYNAMODB_LOCAL_HOME")
+    port = _free_port()
+    command = _dynamodb_local(folder, port)
+    server = ProcessGroup([command], {**os.environ}, logs / "dynamodb-local.log")
+    try:
+        _wait_for(port)
+        yield f"http://{HOST}:{port}"
+    finally:
+        server.stop()
 
 
 def _free_port() -> int:

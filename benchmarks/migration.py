@@ -1,8 +1,10 @@
 """How fast a table is migrated, and in how much memory: `python -m benchmarks.migration`.
 
-Fills a table of its own at `AWS_ENDPOINT_URL`, which must be on this machine, with users and their
-addresses; migrates the users to a made-up next format, which some have already (`--old` says how
-many have not); deletes the table. With `--again` it migrates once more, which has nothing to do.
+Runs AWS's DynamoDB Local, or takes what AWS_ENDPOINT_URL names on this machine; fills a table of
+its own with users and their addresses; migrates the users to a made-up next format, which some have
+already (`--old` says which part has not); reads the whole table and checks that each item is as it
+has to be: those that were in the next format have a mark that an upcast would have overwritten.
+With `--again` it migrates once more, which has nothing to do. The table is deleted.
 """
 
 from __future__ import annotations
@@ -10,36 +12,44 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from adapters import aws
-from adapters.dynamodb import mapper
+from adapters.dynamodb import mapper, table
 from adapters.dynamodb.migration import (
     KINDS,
     Bucket,
-    Counts,
     MeteredTable,
     Migration,
     PageMigration,
     Progress,
 )
 from adapters.dynamodb.provision import provision_table
+from benchmarks.endpoints import dynamodb_alone
 from domain.model import User
 from domain.values import EmailAddress
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
-BATCH = 25
-LOADERS = 4
-MIB = 1024  # in the unit of `ru_maxrss`
-FORMAT = KINDS["user"].item_format.number
+NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
+BATCH: Final = 25
+THREADS: Final = 4
+PAGE: Final = 500
+MIB: Final = 1024  # in the unit of `ru_maxrss`
+FORMAT: Final = KINDS["user"].item_format.number
+TOLD_EVERY: Final = 100_000
+ID_BASE: Final = 4 << 76  # the ids are of UUID version 4
+ENOUGH_UNITS: Final = 1e6
+BROUGHT_UP, WRITTEN_SO = "en", "de"
 
 
 def main() -> None:
@@ -47,56 +57,126 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--items", type=int, default=100_000)
     arguments.add_argument("--segments", type=int, default=4)
-    arguments.add_argument("--units", type=float, default=1e6)
+    arguments.add_argument("--units", type=float, default=ENOUGH_UNITS, help="a second")
     arguments.add_argument("--old", type=float, default=1.0, help="part of the users")
     arguments.add_argument("--again", action="store_true")
     given = arguments.parse_args()
-    if urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname not in {"127.0.0.1", "localhost"}:
-        raise SystemExit("set AWS_ENDPOINT_URL to an emulator on this machine")
-    client, name = aws.client("dynamodb"), f"migration-{uuid.uuid4().hex[:12]}"
-    provision_table(client, name)
-    try:
-        _timed("loaded", given.items, lambda: _load(client, name, given))
+    population = Population(given.items // 2, round(given.items // 2 * given.old))
+    with _table() as (client, name):
+        _timed("loaded", given.items, lambda: population.load(client, name))
         for title in ("migrated", "migrated again")[: 1 + given.again]:
-            counts = Counts()
-            _timed(title, given.items, lambda c=counts: _migrate(client, name, given, c))
-            print(f"  {counts.changed} changed, {counts.items} looked at, {counts.left} left")
-            print(f"  found: {dict(counts.found)}")
-    finally:
-        client.delete_table(TableName=name)
+            _timed(title, given.items, lambda: _migrate(client, name, given))
+            _timed("checked", given.items, lambda: population.check(client, name))
+
+
+@contextmanager
+def _table() -> Iterator[tuple[Any, str]]:
+    """Make a table on this machine, and delete it after."""
+    given = os.environ.get("AWS_ENDPOINT_URL", "")
+    if given and urlsplit(given).hostname not in {"127.0.0.1", "localhost"}:
+        raise SystemExit("AWS_ENDPOINT_URL has to be on this machine")
+    with tempfile.TemporaryDirectory() as logs, _endpoint(given, Path(logs)) as endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            os.environ.setdefault(name, "any")
+        os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+        client, name = aws.client("dynamodb", read_timeout=60), f"migration-{uuid.uuid4().hex[:12]}"
+        provision_table(client, name)
+        try:
+            yield client, name
+        finally:
+            client.delete_table(TableName=name)
+
+
+@contextmanager
+def _endpoint(given: str, logs: Path) -> Iterator[str]:
+    if given:
+        yield given
+        return
+    with dynamodb_alone(logs) as url:
+        yield url
 
 
 def _timed(title: str, items: int, work: Any) -> None:
     began, cpu = time.monotonic(), time.process_time()
-    work()
+    told = work()
     took, used = time.monotonic() - began, time.process_time() - cpu
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
     print(
         f"{title}: {items} items in {took:.0f} s, {items / took:.0f} a second, "
-        f"{used / items * 1000:.2f} ms of CPU each, RSS at most {rss:.0f} MiB",
+        f"{used / items * 1000:.2f} ms of CPU each, RSS at most {rss:.0f} MiB; {told}",
         flush=True,
     )
 
 
-def _load(client: Any, name: str, given: argparse.Namespace) -> None:
-    users = given.items // 2
-
-    def write(first: int) -> None:
-        numbers = range(first, min(first + BATCH, users))
-        items = [item for n in numbers for item in _user(n, old=n < users * given.old)]
-        for start in range(0, len(items), BATCH):
-            left = {name: [{"PutRequest": {"Item": i}} for i in items[start : start + BATCH]]}
-            while left:
-                left = client.batch_write_item(RequestItems=left).get("UnprocessedItems")
-
-    with ThreadPoolExecutor(LOADERS) as pool:
-        for _ in pool.map(write, range(0, users, BATCH)):
-            pass
+# --- the users -----------------------------------------------------------------------------
 
 
-def _user(number: int, *, old: bool) -> Iterator[Any]:
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Users by number, of whom the first ones are in the older format."""
+
+    users: int
+    old: int
+
+    def load(self, client: Any, name: str) -> str:
+        """Store them all, and their addresses."""
+
+        def write(first: int) -> None:
+            numbers = range(first, min(first + BATCH, self.users))
+            items = [item for n in numbers for item in self._stored(n)]
+            for start in range(0, len(items), BATCH):
+                left = {name: [{"PutRequest": {"Item": i}} for i in items[start : start + BATCH]]}
+                while left:
+                    left = client.batch_write_item(RequestItems=left).get("UnprocessedItems")
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for _ in pool.map(write, range(0, self.users, BATCH)):
+                pass
+        return f"{self.old} of {self.users} users to be changed"
+
+    def check(self, client: Any, name: str) -> str:
+        """Read the whole table, and compare each item with what it has to be.
+
+        Raises:
+            SystemExit: one is not, or is missing.
+        """
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = sum(pool.map(lambda n: self._check_segment(client, name, n), range(THREADS)))
+        if found != 2 * self.users:
+            raise SystemExit(f"there are {found} items, and have to be {2 * self.users}")
+        return "each is as it has to be"
+
+    def _check_segment(self, client: Any, name: str, segment: int) -> int:
+        pages = client.get_paginator("scan").paginate(
+            TableName=name,
+            Segment=segment,
+            TotalSegments=THREADS,
+            ConsistentRead=True,
+            PaginationConfig={"PageSize": PAGE},
+        )
+        found = 0
+        for page in pages:
+            for item in page["Items"]:
+                user, address = self._migrated(_number_of(item))
+                if item != (user if item["sk"]["S"] == table.USER else address):
+                    raise SystemExit(f"item {item['pk']['S']} is not as it has to be")
+                found += 1
+        return found
+
+    def _stored(self, number: int) -> tuple[Any, Any]:
+        user, address = _rendered(number)
+        return (user if number < self.old else _next(user, WRITTEN_SO)), address
+
+    def _migrated(self, number: int) -> tuple[Any, Any]:
+        user, address = _rendered(number)
+        return _next(user, BROUGHT_UP if number < self.old else WRITTEN_SO), address
+
+
+def _rendered(number: int) -> tuple[Any, Any]:
+    """Make a user's item and its address's, in the present format."""
     user = User(
-        user_id=str(uuid.UUID(int=number + (4 << 76))),
+        user_id=str(uuid.UUID(int=number + ID_BASE)),
         version=1,
         created_at=NOW,
         updated_at=NOW,
@@ -105,27 +185,42 @@ def _user(number: int, *, old: bool) -> Iterator[Any]:
         last_name="Lovelace",
     )
     assert user.email is not None
-    item = mapper.render_user(user)
-    yield item if old else _next_format(item) | {"schema": {"N": str(FORMAT + 1)}}
-    yield mapper.render_address(user.email, user.user_id)
+    return mapper.render_user(user), mapper.render_address(user.email, user.user_id)
 
 
-def _next_format(item: Any) -> Any:
-    return {**item, "locale": {"S": "en"}}
+def _number_of(item: Any) -> int:
+    """Give the number of the user whose item, or address's, it is."""
+    return uuid.UUID(item["user_id"]["S"]).int - ID_BASE
 
 
-def _migrate(client: Any, name: str, given: argparse.Namespace, counts: Counts) -> None:
+def _next(item: Any, locale: str) -> Any:
+    return {**item, "locale": {"S": locale}, "schema": {"N": str(FORMAT + 1)}}
+
+
+# --- the migration -------------------------------------------------------------------------
+
+
+def _migrate(client: Any, name: str, given: argparse.Namespace) -> str:
     now = KINDS["user"]
-    number, upcasts = FORMAT + 1, {FORMAT: _next_format}
-    kinds = {
-        **KINDS,
-        "user": replace(now, item_format=replace(now.item_format, number=number, upcasts=upcasts)),
-    }
-    metered = MeteredTable(client, name, Bucket(given.units), Bucket(given.units))
+    upcasts = {FORMAT: lambda item: _next(item, BROUGHT_UP)}
+    item_format = replace(now.item_format, number=FORMAT + 1, upcasts=upcasts)
+    kinds = {**KINDS, "user": replace(now, item_format=item_format)}
+    reads, writes = Bucket(given.units), Bucket(given.units)
+    metered = MeteredTable(client, name, reads, writes)
     progress = Progress.start(given.segments)
-    progress.counts = counts
-    Migration(metered, PageMigration(metered, kinds), progress, threading.Event()).run(
-        lambda _: None
+    told = 0
+
+    def tell(now: Progress) -> None:
+        nonlocal told
+        if now.counts.items >= told + TOLD_EVERY:
+            told = now.counts.items
+            print(f"  {told} items, {now.counts.changed} changed", flush=True)
+
+    Migration(metered, PageMigration(metered, kinds), progress, threading.Event()).run(tell)
+    counts = progress.counts
+    return (
+        f"{counts.changed} changed, {counts.left} left, "
+        f"{reads.spent:.0f} read units and {writes.spent:.0f} write units"
     )
 
 
