@@ -86,6 +86,8 @@ def in_text() -> dict[str, str]:
         f"outcome of {sizes['command']:.0f} bytes",
         "line": f"some ${in_line:.0f} a month for each million users",
         "expiries": f"a unit an expiry, {large.expiries / mean_units:.0%} more",
+        "standby": "storage again: "
+        f"{(large.bill['writes'] + large.bill['storage']) / large.month:.0%} more at most",
         "habits": f"{month.registrations} registrations (growth), {month.updates} updates, "
         f"{month.logins:.0f} logins, {month.rotations:.0f} token rotations; {month.sessions} "
         "stored sessions",
