@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +33,54 @@ def worker() -> dict[str, Any]:
 def test_a_template_fits_in_one_call(name: str) -> None:
     """It is deployed from a file, without a bucket to lay it in."""
     assert (DEPLOY / f"{name}.yaml").stat().st_size <= TEMPLATE_BODY
+
+
+STACKS = {
+    "ResourcesStack": "resources",
+    "AccessStack": "access",
+    "ServiceStack": "service",
+}
+
+
+def imports(part: Any) -> Iterator[str]:
+    """Give the names of what a template takes from others, as it writes them."""
+    if isinstance(part, dict):
+        if "Fn::ImportValue" in part:
+            yield part["Fn::ImportValue"]["Fn::Sub"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from imports(each)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_stack_takes_from_another_is_there(name: str) -> None:
+    """By the name that the other gives it, and unless said otherwise of the stack of the page."""
+    for taken in set(imports(template(name)["Resources"])):
+        parameter, _, export = taken.removeprefix("${").partition("}-")
+        giver = STACKS[parameter]
+        assert template(name)["Parameters"][parameter]["Default"] == f"user-worker-{giver}"
+        given = [each["Export"]["Name"] for each in template(giver)["Outputs"].values()]
+        assert {"Fn::Sub": f"${{AWS::StackName}}-{export}"} in given, taken
+
+
+def test_a_task_has_memory_that_fargate_has_for_its_processors() -> None:
+    """Each number of processors has its rule, and the defaults keep it."""
+    parameters = template("service")["Parameters"]
+    allowed: dict[str, list[str]] = {}
+    for rule in template("service")["Rules"].values():
+        (assertion,) = rule["Assertions"]
+        found = assertion["Assert"]
+        memory = found["Fn::Contains"][0] if "Fn::Contains" in found else found["Fn::Equals"][1:]
+        allowed[rule["RuleCondition"]["Fn::Equals"][1]] = memory
+    assert [*allowed] == parameters["Cpu"]["AllowedValues"]
+    assert parameters["Memory"]["Default"] in allowed[parameters["Cpu"]["Default"]]
+    for (
+        units,
+        memory,
+    ) in allowed.items():  # from 2 MiB a unit to 8; half a processor begins with 1 GiB
+        fits = [m for m in parameters["Memory"]["AllowedValues"] if 2 <= int(m) / int(units) <= 8]
+        assert memory == fits
 
 
 # --- resources -----------------------------------------------------------------------------
