@@ -74,8 +74,16 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any]:
         if kind:
             os.environ[COLLECTOR] = os.environ["AWS_ENDPOINT_URL"]
         telemetry.process._made.clear()  # noqa: SLF001 - one a process is the rule
+        telemetry.process._metrics = None  # noqa: SLF001 - as above
         telemetry.prepare()
-        stop = telemetry.of_process().stop
+        made, metrics = telemetry.of_process(), telemetry.process._metrics  # noqa: SLF001 - as above
+
+        def stop() -> None:
+            made.stop()
+            if metrics:
+                metrics.outlet.stop()
+                metrics.counts.remove()
+
     queue: Any = bootstrap.command_queue_factory("user-commands")
     own: Any = getattr(queue, "_queue", queue)  # what answers knows no names
     own._urls["user-commands"] = f"{os.environ['AWS_ENDPOINT_URL']}/0/user-commands"  # noqa: SLF001

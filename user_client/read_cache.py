@@ -7,7 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +102,37 @@ class ReadCache:
         """Give the counts so far."""
         with self._lock:
             return CacheStatistics(self._hits, self._misses, self._evictions, len(self._entries))
+
+    def observe(self, meter: Meter) -> None:
+        """Have OpenTelemetry ask for lookups, evictions and entries, as `user_client.cache.*`.
+
+        Args:
+            meter: of the service's own OpenTelemetry, which this library does not bring along.
+        """
+        from opentelemetry.metrics import Observation  # noqa: PLC0415 - whoever has a meter has it
+
+        def lookups(_: object) -> list[Observation]:
+            told = self.statistics
+            return [
+                Observation(told.hits, {"result": "hit"}),
+                Observation(told.misses, {"result": "miss"}),
+            ]
+
+        meter.create_observable_counter(
+            "user_client.cache.lookups",
+            [lookups],
+            "{lookup}",
+            "Questions, by how they were answered",
+        )
+        meter.create_observable_counter(
+            "user_client.cache.evictions",
+            [lambda _: [Observation(self.statistics.evictions)]],
+            "{entry}",
+            "Entries that had to go for want of room",
+        )
+        meter.create_observable_gauge(
+            "user_client.cache.entries",
+            [lambda _: [Observation(self.statistics.entries)]],
+            "{entry}",
+            "Entries kept now",
+        )

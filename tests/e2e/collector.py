@@ -71,6 +71,18 @@ class Collector:
                 if span.name == name
             ]
 
+    def metric(self, name: str) -> Any:
+        """Give a metric as it was sent last."""
+        with self._lock:
+            *_, found = (
+                metric
+                for resource in self._metrics
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+                if metric.name == name
+            )
+            return found
+
     def instances(self) -> set[str]:
         """Give the `service.instance.id` of all who have sent."""
         with self._lock:

@@ -4,14 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from adapters import aws
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
@@ -24,12 +28,16 @@ from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
 from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser, render_command, render_events
+from worker.relay import Relay, RelayPolicy
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlements
 from worker.telemetry import instruments
+from worker.telemetry.configuration import SAMPLERS
+from worker.telemetry.counting import CountingMeter, Counts
 from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 from worker.telemetry.names import short_name
 from worker.telemetry.queue import WatchedQueue
-from worker.telemetry.sdk import SdkMeter
+from worker.telemetry.sampling import Sampling
+from worker.telemetry.sending import Report
 from worker.telemetry.tracing import Tracing
 from worker.telemetry.watching import OUTBOX_SHARDS, Watching
 from worker.transport.port import DeadLetter
@@ -58,15 +66,19 @@ class Topic(MemoryEventPublisher):
         return super().publish(messages)
 
 
+ALL = Sampling()
+
+
 class World:
     """A handler that is watched, and what it tells."""
 
-    def __init__(self, *, traces: bool = True, **provider: Any) -> None:
+    def __init__(self, *, sampling: Sampling | None = ALL) -> None:
         self.spans = InMemorySpanExporter()
-        self.reader = InMemoryMetricReader()
-        made = TracerProvider(shutdown_on_exit=False, **provider)
-        made.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.watching = Watching(SdkMeter(self.reader), Tracing(made) if traces else None)
+        self.counts = Counts()
+        self.tracing = (
+            None if sampling is None else Tracing(sampling, SimpleSpanProcessor(self.spans))
+        )
+        self.watching = Watching(CountingMeter(self.counts), self.tracing)
         self.store = MemoryStore()
         self.topic = Topic()
         self.outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
@@ -79,8 +91,10 @@ class World:
         self.batch = self.watching.batches(handler)
 
     def handle(self, *messages: ReceivedMessage) -> Settlements:
-        """Handle a batch."""
-        return self.batch.handle(messages)
+        """Handle a batch of one receive."""
+        trace = self.tracing.received("commands", len(messages), 1) if self.tracing else None
+        received = messages if trace is None else [_of(trace, each) for each in messages]
+        return self.batch.handle(received)
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Give the finished spans of a name."""
@@ -88,21 +102,22 @@ class World:
 
     def points(self, instrument: Instrument) -> dict[tuple[str, ...], Any]:
         """Give what was measured, by the labels' values: a sum, or a histogram's count."""
-        data = self.reader.get_metrics_data()
-        metrics = [
-            metric
-            for resource in (data.resource_metrics if data else ())
+        points = [
+            point
+            for resource in Report(self.counts).take().resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
+            if metric.name == instrument.name
+            for point in metric.data.data_points
         ]
-        return {
+        found = {
             tuple(str((p.attributes or {}).get(n, "")) for n in instrument.labels): getattr(
                 p, "value", getattr(p, "count", None)
             )
-            for metric in metrics
-            if metric.name == instrument.name
-            for p in metric.data.data_points
+            for p in points
         }
+        nothing = None if instrument.labels or instrument.kind is Kind.GAUGE else 0
+        return {labels: value for labels, value in found.items() if value != nothing}
 
     def outcomes(self) -> list[Outcome]:
         """Give what is stored of commands."""
@@ -110,9 +125,18 @@ class World:
 
     def emitted(self) -> str:
         """Give all that spans and metrics say, as JSON."""
-        data = self.reader.get_metrics_data()
         spans = [span.to_json() for span in self.spans.get_finished_spans()]
-        return "\n".join([*spans, data.to_json() if data else ""])
+        return "\n".join([*spans, Report(self.counts).take().to_json()])
+
+
+def _of(trace: str, message: ReceivedMessage) -> ReceivedMessage:
+    return ReceivedMessage(**{**message, "trace": trace})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have counts in a folder of the test's own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -167,29 +191,88 @@ def test_an_event_that_is_published_again_is_the_same(world: World) -> None:
 
 def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
     """As with telemetry off."""
-    world = World(traces=False)
+    world = World(sampling=None)
     world.handle(registration("ada", traceparent=PRODUCER, tracestate="vendor=1"))
     (outcome,) = world.outcomes()
     assert (outcome.traceparent, outcome.tracestate) == (PRODUCER, "vendor=1")
     assert not world.spans.get_finished_spans()
 
 
-def test_what_is_not_sampled_is_carried_on_as_not_sampled() -> None:
-    """The subscriber is to decide as the producer did."""
-    world = World(sampler=ParentBased(ALWAYS_OFF))
-    world.handle(registration("ada", traceparent=PRODUCER[:-1] + "0"))
+@pytest.mark.parametrize(
+    ("sampling", "producer"),
+    [
+        (Sampling(0), PRODUCER[:-1] + "0"),  # the producer records nothing
+        (Sampling(1), PRODUCER[:-1] + "0"),  # nor do we then, whatever our part is
+        (Sampling(0, parent_based=False), PRODUCER),  # the producer does, and we do not
+        (Sampling(0), None),
+    ],
+)
+def test_what_is_not_sampled_carries_on_the_producers_context(
+    sampling: Sampling, producer: str | None
+) -> None:
+    """As with traces off: nothing is stored that says no more than that there is no span."""
+    world = World(sampling=sampling)
+    world.handle(registration("ada", traceparent=producer))
     (outcome,) = world.outcomes()
-    assert outcome.traceparent is not None
-    assert outcome.traceparent.startswith(f"00-{TRACE}-")
-    assert outcome.traceparent.endswith("-00")
-    assert not world.spans.get_finished_spans()
+    assert outcome.traceparent == producer
+    assert json.loads(world.topic.published[0].body).get("traceparent") == producer
+    assert not world.named("process RegisterUser")
+
+
+def test_a_command_is_sampled_though_its_batch_is_not() -> None:
+    """The producer wants to see it; the batch is a trace of the worker's own."""
+    world = World(sampling=Sampling(0))
+    world.handle(registration("ada", traceparent=PRODUCER), registration("eve"))
+    (span,) = world.spans.get_finished_spans()
+    assert span.name == "process RegisterUser"
+    assert span.links == ()
+    stored = {outcome.user_id: outcome.traceparent for outcome in world.outcomes()}
+    assert span.context is not None
+    assert stored == {
+        uid("ada"): f"00-{TRACE}-{span.context.span_id:016x}-01",
+        uid("eve"): None,
+    }
+
+
+SAMPLERS_BY_NAME = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    "traceidratio": TraceIdRatioBased(0.25),
+    "parentbased_always_on": ParentBased(ALWAYS_ON),
+    "parentbased_always_off": ParentBased(ALWAYS_OFF),
+    "parentbased_traceidratio": ParentBased(TraceIdRatioBased(0.25)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@given(trace_id=st.integers(1, 2**128 - 1), parent=st.sampled_from((None, True, False)))
+def test_a_sampler_decides_as_opentelemetrys_own(
+    name: str, trace_id: int, parent: bool | None
+) -> None:
+    """Another service that samples by ratio takes the same traces."""
+    ours = Sampling.of({"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": "0.25"})
+    context = Context()
+    if parent is not None:
+        remote = SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(parent))
+        context = set_span_in_context(NonRecordingSpan(remote), context)
+    theirs = SAMPLERS_BY_NAME[name].should_sample(context, trace_id, "process")
+    assert ours.takes(trace_id, parent=parent) == theirs.decision.is_sampled()
+
+
+def test_a_trace_that_begins_here_has_the_id_that_was_decided_on() -> None:
+    """Else a subscriber that samples by the same ratio would take others."""
+    half = Sampling(0.5)
+    world = World(sampling=half)
+    for each in range(40):
+        world.handle(registration(f"user {each}"))
+    roots = [span for span in world.spans.get_finished_spans() if span.parent is None]
+    assert 10 < len({span.context.trace_id for span in roots if span.context}) < 70
+    assert all(half.takes(span.context.trace_id) for span in roots if span.context)
 
 
 def test_a_batch_leads_from_the_receive_to_commit_and_publication(world: World) -> None:
     """In one trace of the worker's own, linked with those of the commands, in both directions."""
-    carried = world.watching._tracing.received("commands", 2, 1)  # type: ignore[union-attr]
-    both = registration("ada", traceparent=PRODUCER), registration("eve")
-    world.handle(*[ReceivedMessage(**{**each, "trace": carried}) for each in both])
+    world.handle(registration("ada", traceparent=PRODUCER), registration("eve"))
     (receive,), (batch,) = world.named("receive commands"), world.named("handle batch")
     assert batch.parent is not None
     assert receive.context is not None
@@ -210,10 +293,10 @@ def test_a_batch_leads_from_the_receive_to_commit_and_publication(world: World) 
 
 def test_a_batch_of_several_receives_is_linked_with_the_others(world: World) -> None:
     """One is its parent."""
-    tracing: Any = world.watching._tracing
+    tracing: Any = world.tracing
     traces = [tracing.received("commands", 1, 1) for _ in range(2)]
     both = registration("ada"), registration("eve")
-    world.handle(*[ReceivedMessage(**{**m, "trace": t}) for m, t in zip(both, traces, strict=True)])
+    world.batch.handle([_of(trace, each) for trace, each in zip(traces, both, strict=True)])
     (batch,) = world.named("handle batch")
     second = world.named("receive commands")[1]
     assert second.context is not None
@@ -284,7 +367,7 @@ def test_a_probe_is_no_batch(world: World) -> None:
     """It would drown the sizes of batches in an outage."""
     world.handle()
     assert world.points(instruments.BATCH_SIZE) == {}
-    assert not world.spans.get_finished_spans()
+    assert not world.named("handle batch")
 
 
 def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
@@ -304,6 +387,21 @@ def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
     assert world.points(instruments.OUTBOX_AGE) == {(): 0}
 
 
+def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
+    """From the commit; what a batch publishes at once has critical time, and no delay."""
+    world.topic.away = True
+    world.handle(registration("ada"))
+    world.topic.away = False
+    (pointer,) = world.store.pointers.values()
+    relay = Relay(world.ports.outbox, world.ports.publisher, Clock(), RelayPolicy(1, timedelta()))
+    relay.work_off(pointer)
+    assert len(world.topic.published) == 1
+    assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
+    world.handle(registration("eve"))
+    assert len(world.topic.published) == 2
+    assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
+
+
 # --- calls to AWS --------------------------------------------------------------------------
 
 
@@ -312,8 +410,8 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
     """Those that botocore makes as those that it does not."""
     service, method, request = CALLS[operation]
     with scripted_aws(operation):
-        given: Any = service
-        client: Any = observe(aws.client(given), world.watching.calls)
+        named: Any = service
+        client: Any = observe(aws.client(named), world.watching.calls)
         for _ in range(2):
             getattr(client, method)(**request)
     duration = instruments.STORE_CALLS if service == "dynamodb" else instruments.MESSAGING_CALLS
@@ -328,8 +426,8 @@ def test_capacity_is_estimated_by_every_tenth_call(world: World) -> None:
     """The first and the eleventh stand for twenty."""
     service, method, request = CALLS["DeleteItem"]
     with scripted_aws("DeleteItem"):
-        given: Any = service
-        client: Any = observe(aws.client(given), world.watching.calls)
+        named: Any = service
+        client: Any = observe(aws.client(named), world.watching.calls)
         for _ in range(11):
             getattr(client, method)(**request)
     assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): 20}
@@ -389,8 +487,8 @@ class Queue:
 
 def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
     """What could not be sent is tried again, and counted then."""
-    given: Any = Queue()
-    queue = WatchedQueue("commands", given, world.watching._meter, None)
+    refusing: Any = Queue()
+    queue = WatchedQueue("commands", refusing, world.watching._meter, None)
     raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
     queue.dead_letter([DeadLetter(each, "NotJson", "", None) for each in raw])
     assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}

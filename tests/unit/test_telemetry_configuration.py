@@ -18,7 +18,7 @@ from worker.telemetry.configuration import (
     read,
 )
 from worker.telemetry.port import Telemetry
-from worker.telemetry.sdk import OwnSpans, SdkMeter, metric_reader, resource
+from worker.telemetry.sdk import OwnSpans, resource
 
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
@@ -67,6 +67,8 @@ SECRET_URL = f"ftp://user:{canaries.SECRET}@collector"
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c:port"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_TRACES_SAMPLER_ARG", "a tenth"),
@@ -105,6 +107,7 @@ def test_off_nothing_is_imported_and_nothing_watches() -> None:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process that has made no telemetry yet, and forgets what it made."""
     monkeypatch.setattr(process, "_made", {})
+    monkeypatch.setattr(process, "_metrics", None)
     yield monkeypatch
     process.stop()
 
@@ -114,7 +117,7 @@ def test_a_missing_package_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> Non
     fresh.setenv("OTEL_TRACES_EXPORTER", "otlp")
     fresh.delitem(sys.modules, "worker.telemetry.sdk", raising=False)
     fresh.delattr("worker.telemetry.sdk", raising=False)
-    fresh.setitem(sys.modules, "opentelemetry.sdk.metrics", None)
+    fresh.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(TelemetryError, match=r"pip install 'user-worker\[telemetry\]'"):
         process.prepare()
 
@@ -195,8 +198,9 @@ def test_the_end_is_bounded_where_the_collector_is_away(fresh: pytest.MonkeyPatc
     answered.set()
 
 
-def test_metrics_can_be_made_of_every_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also with the endpoint's default; nothing is sent by making it."""
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "3600000")
-    for exporter in ("otlp", "console"):
-        assert isinstance(SdkMeter(metric_reader(exporter)), SdkMeter)
+def test_without_a_place_for_files_it_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
+    """A container whose file system is read-only, and that has no /tmp."""
+    fresh.setenv("OTEL_METRICS_EXPORTER", "otlp")
+    fresh.setattr("tempfile.tempdir", "/nowhere/at/all")
+    with pytest.raises(TelemetryError, match=r"^TMPDIR must be a folder .* No such file"):
+        process.prepare()

@@ -6,6 +6,8 @@ import threading
 from datetime import timedelta
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from adapters.dynamodb import DynamoDBUserRepository, mapper
 from domain.model import Ban
@@ -113,6 +115,28 @@ def test_the_cache_is_bounded_and_drops_what_was_used_longest_ago() -> None:
     assert (told.hits, told.misses, told.evictions, told.entries) == (2, 4, 2, 2)
     assert told.hit_rate == pytest.approx(1 / 3)
     assert ReadCache().statistics.hit_rate == 0
+
+
+def test_a_service_can_have_the_counts_as_metrics(world: World) -> None:
+    """In its own OpenTelemetry: two checks of one session, the first of which is a read."""
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("login")
+    world.cache.observe(meter)
+    for _ in range(2):
+        world.reader.check_session(ADA, PHONE, cached=True)
+    data = reader.get_metrics_data()
+    assert data is not None
+    told = {
+        (metric.name, *(point.attributes or {}).values()): getattr(point, "value", None)
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    assert told == {
+        ("user_client.cache.lookups", "hit"): 1,
+        ("user_client.cache.lookups", "miss"): 1,
+        ("user_client.cache.evictions",): 0,
+        ("user_client.cache.entries",): world.cache.statistics.entries,
+    }
 
 
 def test_a_check_counts_once_and_a_no_is_a_miss(world: World) -> None:

@@ -24,6 +24,8 @@ SAMPLERS: Final = tuple(
     for prefix in ("", "parentbased_")
     for name in ("always_on", "always_off", "traceidratio")
 )
+TEMPORALITY: Final = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+AGGREGATION: Final = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
 POSITIVE: Final = (
     "OTEL_EXPORTER_OTLP_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
@@ -88,7 +90,8 @@ def _exporter(variable: str, given: Mapping[str, str]) -> str:
 def _one_of(variable: str, given: Mapping[str, str], allowed: tuple[str, ...], default: str) -> str:
     value = given.get(variable, default).lower()
     if value not in allowed:
-        raise TelemetryError(f"{variable} must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+        names = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
+        raise TelemetryError(f"{variable} must be {names}")
     return value
 
 
@@ -103,12 +106,12 @@ def _check(given: Mapping[str, str]) -> None:
     """Check what the SDK would only log, or take for something else."""
     for infix in ("", "TRACES_", "METRICS_"):
         _check_endpoint(f"OTEL_EXPORTER_OTLP_{infix}ENDPOINT", given)
-        _one_of(
-            f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL", given, ("http/protobuf",) * 2, "http/protobuf"
-        )
+        _one_of(f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL", given, ("http/protobuf",), "http/protobuf")
     for variable in POSITIVE:
         if variable in given and not _number(given[variable]) > 0:
             raise TelemetryError(f"{variable} must be a number above 0")
+    _one_of(TEMPORALITY, given, ("cumulative", "delta", "lowmemory"), "cumulative")
+    _one_of(AGGREGATION, given, ("explicit_bucket_histogram",), "explicit_bucket_histogram")
     _one_of("OTEL_TRACES_SAMPLER", given, SAMPLERS, SAMPLERS[0])
     if not 0 <= _number(given.get("OTEL_TRACES_SAMPLER_ARG", "1")) <= 1:
         raise TelemetryError("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")

@@ -45,6 +45,16 @@ class Instrument:
         return self.name.replace(".", "_") + (f"_{unit}" if unit else "")
 
     @property
+    def prometheus_labels(self) -> tuple[str, ...]:
+        """The labels' names in Prometheus."""
+        return tuple(label.replace(".", "_") for label in self.labels)
+
+    def attributes(self, labels: tuple[str, ...]) -> dict[str, str]:
+        """Give labels by name, as OpenTelemetry has them; one without a value is left out."""
+        pairs = zip(self.labels, labels, strict=True)
+        return {name: value for name, value in pairs if value}
+
+    @property
     def prometheus_names(self) -> frozenset[str]:
         """All names under which Prometheus keeps its samples."""
         endings = {
@@ -174,6 +184,14 @@ OUTBOX_UNREADABLE: Final = Instrument(
     Kind.GAUGE,
     "{pointer}",
     "Pointers that those looks could not read",
+)
+OUTBOX_DELAY: Final = Instrument(
+    "user_worker.outbox.delay",
+    Kind.HISTOGRAM,
+    "s",
+    "From a commit until the relay published its events",
+    (),
+    CRITICAL_SECONDS,
 )
 PARKED: Final = Instrument(
     "user_worker.outbox.parked",

@@ -73,7 +73,7 @@ class Telemetry:
         """Watch what serves a queue, for as long as the process lives."""
 
     def stop(self) -> None:
-        """Send what is left, in bounded time, and nothing after it."""
+        """Send what is left of this process, in bounded time, and nothing after it."""
 
 
 Reading: TypeAlias = tuple[float, tuple[str, ...]]
@@ -89,8 +89,4 @@ class Meter(Protocol):
 
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """Read a gauge whenever its value is asked for."""
-        ...
-
-    def stop(self) -> None:
-        """Send what is left."""
         ...

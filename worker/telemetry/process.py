@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from worker.telemetry.configuration import Configuration, TelemetryError, read
 from worker.telemetry.port import Meter, Telemetry
+
+if TYPE_CHECKING:
+    from worker.telemetry.counting import Counts
 
 FLUSH_SECONDS: Final = 3.0
 """How long the end of a process waits for the last spans and metrics to be sent."""
@@ -16,16 +19,39 @@ MISSING: Final = (
     "pip install 'user-worker[telemetry]', or set OTEL_SDK_DISABLED=true"
 )
 
+
+class Outlet(Protocol):
+    """How metrics leave a worker: a port for Prometheus, or what sends them."""
+
+    def leave(self) -> None:
+        """Let go of it in a child just forked."""
+        ...
+
+    def stop(self) -> None:
+        """Send what is left, and nothing after it."""
+        ...
+
+
+class _Metrics(NamedTuple):
+    """What all processes of a worker count, and how it leaves."""
+
+    counts: Counts
+    outlet: Outlet
+
+
 _made: dict[int, Telemetry] = {}
 """By process: an SDK's threads do not outlive a fork."""
+_metrics: _Metrics | None = None
+"""The parent's, which its children inherit."""
 _lock = threading.Lock()
 
 
 def prepare() -> None:
-    """Check what is asked for, and open Prometheus's port; in the parent, before any child.
+    """Check what is asked for, and begin to give metrics; in the parent, before any child.
 
     Raises:
-        TelemetryError: a variable is wrong, a package is missing, or the port is taken.
+        TelemetryError: a variable is wrong, a package is missing, the port is taken, or there is
+            no place for temporary files.
     """
     configuration = read(os.environ)
     if not configuration.on:
@@ -33,13 +59,34 @@ def prepare() -> None:
     try:
         from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
 
-        if configuration.metrics == "prometheus":
-            from worker.telemetry.prometheus import expose  # noqa: PLC0415 - as above
-
-            expose(configuration)
+        sdk.quieten()
+        if configuration.metrics != "none":
+            _begin_metrics(configuration)
     except ImportError as error:
         raise TelemetryError(MISSING) from error
-    sdk.quieten()
+
+
+def _begin_metrics(configuration: Configuration) -> _Metrics:
+    from worker.telemetry.counting import Counts  # noqa: PLC0415 - off, it is not imported
+
+    global _metrics  # noqa: PLW0603 - one a worker
+    counts = Counts()
+    try:
+        _metrics = _Metrics(counts, _outlet(counts, configuration))
+    except BaseException:
+        counts.remove()
+        raise
+    return _metrics
+
+
+def _outlet(counts: Counts, configuration: Configuration) -> Outlet:
+    if configuration.metrics == "prometheus":
+        from worker.telemetry.prometheus import PrometheusPort  # noqa: PLC0415 - as above
+
+        return PrometheusPort(counts, configuration)
+    from worker.telemetry.sending import MetricSender, exporter_of  # noqa: PLC0415 - as above
+
+    return MetricSender(counts, exporter_of(configuration.metrics))
 
 
 def of_process() -> Telemetry:
@@ -60,47 +107,44 @@ def _make(configuration: Configuration) -> Telemetry:
     if not configuration.on:
         return Telemetry()
     from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
+    from worker.telemetry.sampling import Sampling  # noqa: PLC0415 - as above
     from worker.telemetry.tracing import Tracing  # noqa: PLC0415 - as above
     from worker.telemetry.watching import Watching  # noqa: PLC0415 - as above
 
     sdk.quieten()
     tracing = None
     if configuration.traces != "none":
-        tracing = Tracing(sdk.tracer_provider(configuration.traces))
+        tracing = Tracing(Sampling.of(os.environ), sdk.span_sender(configuration.traces))
     return Watching(_meter(configuration), tracing)
 
 
 def _meter(configuration: Configuration) -> Meter | None:
-    if configuration.metrics == "prometheus":
-        from worker.telemetry.prometheus import PrometheusMeter  # noqa: PLC0415 - as above
-
-        return PrometheusMeter()
     if configuration.metrics == "none":
         return None
-    from worker.telemetry import sdk  # noqa: PLC0415 - as above
+    from worker.telemetry.counting import CountingMeter  # noqa: PLC0415 - as above
 
-    return sdk.SdkMeter(sdk.metric_reader(configuration.metrics))
+    return CountingMeter((_metrics or _begin_metrics(configuration)).counts)
 
 
 def forget_parent() -> None:
     """Let go, in a child just forked, what is the parent's."""
     global _lock  # noqa: PLW0603 - the parent may have held it
     _lock = threading.Lock()
-    if read(os.environ).metrics == "prometheus":
-        from worker.telemetry import prometheus  # noqa: PLC0415 - off, it is not imported
-
-        prometheus.leave()
+    if _metrics is not None:
+        _metrics.outlet.leave()
 
 
 def stop() -> None:
-    """Send what is left, in `FLUSH_SECONDS` at most, and close Prometheus's port."""
-    telemetry = _made.pop(os.getpid(), None)
-    if telemetry is None:
-        return
-    last = threading.Thread(target=telemetry.stop, name="telemetry flush", daemon=True)
+    """Send what is left, in `FLUSH_SECONDS` at most; in the parent, give no more metrics."""
+    last = threading.Thread(target=_send_last, name="telemetry flush", daemon=True)
     last.start()
     last.join(FLUSH_SECONDS)
-    if read(os.environ).metrics == "prometheus":
-        from worker.telemetry import prometheus  # noqa: PLC0415 - as above
+    if _metrics is not None:
+        _metrics.counts.remove()
 
-        prometheus.conceal()
+
+def _send_last() -> None:
+    if telemetry := _made.pop(os.getpid(), None):
+        telemetry.stop()
+    if _metrics is not None and _metrics.counts.here:
+        _metrics.outlet.stop()

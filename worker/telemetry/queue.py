@@ -35,7 +35,7 @@ class WatchedQueue(CommandQueue):
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[RawMessage]:
-        """See the port. With traces, the messages carry the context of the receive."""
+        """See the port. Where it is traced, the messages carry its context."""
         began = time.time_ns()
         messages = self._queue.receive(max_messages, wait_seconds, visibility_timeout)
         if not messages:
@@ -45,6 +45,8 @@ class WatchedQueue(CommandQueue):
         if self._tracing is None:
             return messages
         trace = self._tracing.received(self._name, len(messages), began)
+        if trace is None:
+            return messages
         traced: Any = messages
         return [replace(message, trace=trace) for message in traced]
 

@@ -2,27 +2,31 @@
 
 A command's span continues the producer's trace and is what its events carry on as `traceparent`;
 it has to begin before the commit, as the stored outcome keeps it. The batch's span, in a trace of
-the worker's own, is linked with all of them. Names and attributes are those of OpenTelemetry's
-semantic conventions 1.44.0 where they have one, and none is of a person.
+the worker's own, is linked with all of them. What is not sampled makes no span and changes
+nothing: it carries on the context that it came with. Names and attributes are those of
+OpenTelemetry's semantic conventions 1.44.0 where they have one, and none is of a person.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from opentelemetry import context as contexts
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Link,
     Span,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     get_current_span,
     set_span_in_context,
     use_span,
@@ -34,21 +38,25 @@ from domain.commands import CommandEnvelope
 from worker.settlement import ReceivedMessage
 from worker.telemetry.instruments import SCHEMA_URL
 from worker.telemetry.names import short_name
+from worker.telemetry.sampling import ChosenIds, Sampling
+from worker.telemetry.sdk import SCOPE, resource
 from worker.work import Work
 
-SCOPE: Final = "user-worker"
 FAILED: Final = frozenset({"later", "dead"})
 """Outcomes that are failures of the worker or the message; a rejection is an answer."""
 Attributes: TypeAlias = dict[str, AnyValue]
 SYSTEMS: Final = {"sqs": "aws_sqs", "sns": "aws.sns"}
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACE_ID, _FLAGS = slice(3, 35), slice(53, 55)
+"""Where a traceparent has them."""
 
 
 @dataclass(slots=True)
 class _BatchSpans:
     """The spans of the batch that a thread handles."""
 
-    span: Span
+    span: Span | None
+    """None where the batch is not sampled."""
     commands: dict[str, Span] = field(default_factory=dict)
     """By the traceparent that their envelopes carry on."""
 
@@ -60,14 +68,29 @@ class _Current(threading.local):
 class Tracing:
     """Makes the spans of one process."""
 
-    def __init__(self, provider: TracerProvider) -> None:
-        """Make them with `provider`, which this is to shut down."""
-        self._provider = provider
-        self._tracer = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+    def __init__(self, sampling: Sampling, *processors: SpanProcessor) -> None:
+        """Make those that `sampling` takes, and give them to processors."""
+        self._sampling = sampling
+        self._ids = ChosenIds()
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON,  # what is not sampled never comes to it
+            resource=resource(),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+        )
+        for processor in processors:
+            self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         self._current = _Current()
 
-    def received(self, queue: str, messages: int, started: int) -> str:
+    def _begins(self) -> bool:
+        """Say whether a trace that begins here is sampled; its id is that of the next span."""
+        return self._sampling.takes(self._ids.choose())
+
+    def received(self, queue: str, messages: int, started: int) -> str | None:
         """Tell of a receive that began at `started`, in ns since the epoch; give its context."""
+        if not self._begins():
+            return None
         attributes: Attributes = {
             "messaging.system": SYSTEMS["sqs"],
             "messaging.operation.name": "receive",
@@ -83,20 +106,12 @@ class Tracing:
 
     @contextmanager
     def batch(self, messages: Sequence[ReceivedMessage]) -> Iterator[None]:
-        """Have a span about the handling of a batch, after the receives that brought it."""
-        receives = [_remote(trace) for trace in {m["trace"]: 0 for m in messages if "trace" in m}]
-        parent = set_span_in_context(receives[0], contexts.Context()) if receives else None
-        links = [Link(span.get_span_context()) for span in receives[1:]]
-        attributes: Attributes = {
-            "messaging.system": SYSTEMS["sqs"],
-            "messaging.batch.message_count": len(messages),
-        }
-        span = self._tracer.start_span(
-            "handle batch", parent or contexts.Context(), SpanKind.INTERNAL, attributes, links
-        )
+        """Have a span about the handling of a batch, if a receive that brought it has one."""
+        receives = {message["trace"]: 0 for message in messages if "trace" in message}
+        span = self._batch_span([_remote(each) for each in receives], len(messages))
         self._current.batch = spans = _BatchSpans(span)
         try:
-            with use_span(span, end_on_exit=True, record_exception=False):
+            with use_span(span, True, False) if span else nullcontext():  # noqa: FBT003 - hot
                 yield
         finally:
             self._current.batch = None
@@ -104,23 +119,49 @@ class Tracing:
                 left.set_attribute("user_worker.outcome", "later")
                 left.end()
 
+    def _batch_span(self, receives: Sequence[Span], messages: int) -> Span | None:
+        """Begin a batch's span after one receive, linked with the others."""
+        if not receives:
+            return None
+        attributes: Attributes = {
+            "messaging.system": SYSTEMS["sqs"],
+            "messaging.batch.message_count": messages,
+        }
+        return self._tracer.start_span(
+            "handle batch",
+            set_span_in_context(receives[0], contexts.Context()),
+            SpanKind.INTERNAL,
+            attributes,
+            [Link(span.get_span_context()) for span in receives[1:]],
+        )
+
     def command(self, message: ReceivedMessage, envelope: CommandEnvelope) -> CommandEnvelope:
         """Begin the span of a command, and give the envelope with its context to carry on."""
         spans = self._current.batch
-        if spans is None:
+        if spans is None or not self._samples(envelope.traceparent):
             return envelope
+        batch = spans.span
         span = self._tracer.start_span(
-            f"process {short_name(envelope.type)}", _parent(envelope), SpanKind.CONSUMER
+            f"process {short_name(envelope.type)}",
+            _parent(envelope),
+            SpanKind.CONSUMER,
+            _process_attributes(message, envelope),
+            () if batch is None else (Link(batch.get_span_context()),),
         )
         own = span.get_span_context()
-        if span.is_recording():
-            span.set_attributes(_process_attributes(message, envelope))
-            span.add_link(spans.span.get_span_context())
-        spans.span.add_link(own)
+        if batch is not None:
+            batch.add_link(own)
         carried = traceparent(own)
         spans.commands[carried] = span
         state = own.trace_state.to_header() or None
         return replace(envelope, traceparent=carried, tracestate=state)
+
+    def _samples(self, producer: str | None) -> bool:
+        """Decide on a command by its producer's context, which is valid if there is one."""
+        if producer is None:
+            return self._begins()
+        sampled = int(producer[_FLAGS], 16) & TraceFlags.SAMPLED
+        return self._sampling.takes(int(producer[_TRACE_ID], 16), parent=bool(sampled))
 
     def settled(self, work: Work, outcome: str, code: str | None) -> None:
         """End the span of a command."""
@@ -138,7 +179,11 @@ class Tracing:
 
     @contextmanager
     def step(self, name: str, count: str, size: int) -> Iterator[Span]:
-        """Have a span about a step of the batch, with how many it was about."""
+        """Have a span about a step of the batch, or of the relay, with how many it was about."""
+        spans = self._current.batch
+        if not self._begins() if spans is None else spans.span is None:
+            yield INVALID_SPAN
+            return
         with self._tracer.start_as_current_span(
             name, attributes={count: size}, record_exception=False
         ) as span:

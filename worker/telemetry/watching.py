@@ -16,6 +16,7 @@ from domain.ports import (
     CommitReport,
     EventMessage,
     EventPublisher,
+    JobKind,
     Pointer,
     PublishFailure,
     UserChange,
@@ -50,9 +51,6 @@ class _NoMeter(Meter):
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """Do nothing."""
 
-    def stop(self) -> None:
-        """Do nothing."""
-
 
 class _Commands(threading.local):
     """The commands of the batch that a thread handles."""
@@ -61,6 +59,8 @@ class _Commands(threading.local):
         self.ended: Counter[tuple[str, str, str]] = Counter()
         """How they ended, to be counted together: a measurement costs several microseconds."""
 
+    in_batch = False
+    """Else it is the relay that publishes in this thread."""
     waiting: tuple[tuple[str, float], ...] = ()
     """Names of those that are decided and not yet published, and when they were sent."""
 
@@ -103,7 +103,7 @@ class Watching(Telemetry, Witness):
         return replace(
             ports,
             repository=cast("UserRepository", repository),
-            outbox=cast("Outbox", _WatchedOutbox(ports.outbox, self._meter)),
+            outbox=cast("Outbox", _WatchedOutbox(ports.outbox, self._meter, self._relayed)),
             publisher=_WatchedPublisher(ports.publisher, self),
         )
 
@@ -125,7 +125,6 @@ class Watching(Telemetry, Witness):
         """See `Telemetry`."""
         if self._tracing is not None:
             self._tracing.stop()
-        self._meter.stop()
 
     # --- what batches tell -------------------------------------------------------------------
 
@@ -137,8 +136,12 @@ class Watching(Telemetry, Witness):
         if again := sum(message["receives"] > 1 for message in messages):
             self._meter.measure(instruments.REDELIVERIES, again)
         self._commands.waiting = ()
-        with self._tracing.batch(messages) if self._tracing else nullcontext():
-            settlements = handler.handle(messages)
+        self._commands.in_batch = True
+        try:
+            with self._tracing.batch(messages) if self._tracing else nullcontext():
+                settlements = handler.handle(messages)
+        finally:
+            self._commands.in_batch = False
         ended, self._commands.ended = self._commands.ended, Counter()
         for labels, count in ended.items():
             self._meter.measure(instruments.COMMANDS, count, *labels)
@@ -157,6 +160,16 @@ class Watching(Telemetry, Witness):
     def not_understood(self, outcome: str, code: str) -> None:
         """See `Witness`."""
         self._commands.ended[short_name(""), outcome, code] += 1
+
+    def _relayed(self, pointers: Sequence[Pointer]) -> None:
+        """Take the time of pointers that are done, if it was the relay that did them."""
+        if self._commands.in_batch:
+            return
+        now = time.time()
+        for pointer in pointers:
+            if pointer.kind is JobKind.PUBLISH:
+                delay = max(0.0, now - pointer.recorded_at.timestamp())
+                self._meter.measure(instruments.OUTBOX_DELAY, delay)
 
     def publish(
         self, publisher: EventPublisher, messages: Sequence[EventMessage]
@@ -235,9 +248,12 @@ class _TracedRepository(_Delegating):
 class _WatchedOutbox(_Delegating):
     """Remembers what the relay's looks find: that of a look at each shard."""
 
-    def __init__(self, outbox: Outbox, meter: Meter) -> None:
+    def __init__(
+        self, outbox: Outbox, meter: Meter, closed: Callable[[Sequence[Pointer]], None]
+    ) -> None:
         super().__init__(outbox)
         self._meter = meter
+        self._closed = closed
         self._looks: deque[list[OutboxPage]] = deque(maxlen=OUTBOX_SHARDS)
         for instrument, read in (
             (instruments.OUTBOX_OVERDUE, self._overdue),
@@ -254,6 +270,10 @@ class _WatchedOutbox(_Delegating):
             self._looks.append([])
         self._looks[-1].append(page)
         return page
+
+    def close(self, pointers: Sequence[Pointer]) -> None:
+        self._inner.close(pointers)
+        self._closed(pointers)
 
     def park(self, pointer: Pointer, reason: str) -> None:
         self._inner.park(pointer, reason)
