@@ -15,7 +15,7 @@ from worker import (
     lifecycle,  # noqa: F401 - connects its signals, before those below
     logs,
 )
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.health.step import HealthStep, vitals_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings

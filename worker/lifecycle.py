@@ -18,7 +18,7 @@ from celery.signals import (
 )
 
 from worker import logs, telemetry
-from worker.cli.errors import memory_needs_one_process
+from worker.errors import memory_needs_one_process
 from worker.health import step as health
 from worker.settings import SettingsError, load_settings
 from worker.startup import refuse

@@ -19,8 +19,8 @@ def refuse(error: Exception) -> NoReturn:
     Raises:
         SystemExit: always.
     """
-    from worker.cli.errors import CliError, ExitCode, say  # noqa: PLC0415 - only who ends needs it
-    from worker.cli.explaining import explain  # noqa: PLC0415 - as above
+    from worker.errors import CliError, ExitCode, say  # noqa: PLC0415 - only who ends needs it
+    from worker.explaining import explain  # noqa: PLC0415 - as above
 
     known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
     say(known, sys.__stderr__ or sys.stderr)  # Celery may have put its log in place of the other
@@ -29,7 +29,7 @@ def refuse(error: Exception) -> NoReturn:
 
 def will_last(error: Exception) -> bool:
     """Tell whether AWS would answer the same the next time, as to wrong credentials."""
-    from worker.cli.explaining import is_refusal  # noqa: PLC0415 - as above
+    from worker.explaining import is_refusal  # noqa: PLC0415 - as above
 
     return is_refusal(error)
 

@@ -22,7 +22,7 @@ from tests.fuzz.choices import Choices
 from tests.unit.messages.examples import EXAMPLES, OTHER_ID, PARSER, USER_ID, message
 from worker.cli import composition, send
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.settings import load_settings
 
 _OPTIONS = ("--user", "--id", "--source", "--correlation-id", "--expected-version", "--group",

@@ -20,7 +20,7 @@ from tests.builders import NOW, message, token, uid
 from tests.persistence import new_user, outcome
 from tests.unit.messages.examples import OTHER_ID, PARSER, cloud_event
 from worker.cli.command_input import Options, check, from_arguments, from_text
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages import MalformedMessageError, UnknownTypeError, redact
 from worker.retry import Failure
 from worker.settlement import Dead

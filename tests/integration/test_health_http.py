@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health import step
 from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ResourceNames
 from worker.bootstrap import provision_for_development
 from worker.cli.composition import Aws
-from worker.cli.errors import CliError
+from worker.errors import CliError
 from worker.settings import Settings, load_settings
 
 

@@ -12,7 +12,7 @@ from tests.unit.dlq_world import World, command, mocked
 from worker.cli import composition
 from worker.cli.dead_letters import reading
 from worker.cli.dead_letters.choice import Choice
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 SECRET = "correct horse battery staple"
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from adapters.redrive import MoveTask
 from tests.unit.dlq_world import Done, World, mocked
 from worker.cli.dead_letters import redriving
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 RUNNING = {"Status": "RUNNING", "ApproximateNumberOfMessagesToMove": 3}
 DONE = {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 3}

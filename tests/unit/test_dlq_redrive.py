@@ -15,7 +15,7 @@ from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
 from tests.unit.dlq_world import World, command, mocked
 from worker.cli.dead_letters import purging, redriving, settling
 from worker.cli.dead_letters.letter import Letter
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 
 @pytest.fixture(scope="module")

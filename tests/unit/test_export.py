@@ -29,7 +29,7 @@ from tests.persistence import (
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from worker.cli.bulk import exporting
 from worker.cli.bulk.exporting import SET, export_of, without_secrets
-from worker.cli.errors import CliError, UsageError
+from worker.errors import CliError, UsageError
 
 PAGE = 2
 KINDS = ("user", "address", "two_factor", "sessions", "outcomes", "by_email", "outbox", "other")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health.heart import Heart
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory, heartbeats
 from worker.health.report import Report

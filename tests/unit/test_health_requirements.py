@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from worker import logs
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health import start
 from worker.health.report import Report
 from worker.health.vitals import START_LIMIT, Vitals

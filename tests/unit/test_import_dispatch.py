@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapters.sending import QueueMessage
 from worker.cli.bulk.dispatch import ATTEMPTS, LANES, Dispatcher, Parcel
-from worker.cli.errors import CliError
+from worker.errors import CliError
 
 URL = "http://sqs/commands"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli.bulk.journal import SYNC_EVERY, Journal, Plan
-from worker.cli.errors import CliError, ExitCode, UsageError
+from worker.errors import CliError, ExitCode, UsageError
 
 PLAN = Plan("f" * 64, "0" * 64, "http://sqs/commands")
 

@@ -26,7 +26,7 @@ from worker.cli.bulk.records import (
 )
 from worker.cli.bulk.rows import Identity, RowReader
 from worker.cli.bulk.source import SourceFile
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages import MessageParser
 
 PARSER = MessageParser(("customer",))

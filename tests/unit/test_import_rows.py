@@ -23,7 +23,7 @@ from worker.cli.bulk.columns import Columns
 from worker.cli.bulk.records import FileFormat, Problem, format_of, sniffed_delimiter
 from worker.cli.bulk.rows import Identity, Row, RowReader
 from worker.cli.bulk.source import SourceFile
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages import MessageParser
 
 PARSER = MessageParser(("customer", "admin"))

@@ -17,7 +17,7 @@ from worker.cli.bulk.records import (
     sniffed_delimiter,
 )
 from worker.cli.bulk.source import MAX_LINE, SourceFile
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 
 _opened: list[SourceFile] = []
 

@@ -17,8 +17,8 @@ from tests.unit.dlq_world import Done, mocked
 from worker.cli import composition
 from worker.cli.app import run
 from worker.cli.doctor import resources
-from worker.cli.doctor.finding import Level
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
+from worker.inspection.finding import Level
 
 UNREAD = leftovers.Leftovers.unread
 

@@ -31,8 +31,8 @@ from tests.unit.migrate_world import (
 from worker.cli import composition
 from worker.cli import migrate as command
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
 from worker.cli.migrate_state import StateFile
+from worker.errors import ExitCode
 from worker.settings import Settings, load_settings
 
 

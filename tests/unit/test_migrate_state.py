@@ -13,8 +13,8 @@ from adapters.dynamodb.migration.counts import Finding
 from adapters.dynamodb.reads import Key
 from tests.builders import uid
 from worker.cli import migrate_state
-from worker.cli.errors import CliError, UsageError
 from worker.cli.migrate_state import Plan, StateFile
+from worker.errors import CliError, UsageError
 
 PLAN = Plan("id-1", {"user": 2}, addresses=True)
 

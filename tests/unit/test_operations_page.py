@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from worker import batch, settling
 from worker.cli.commands import app
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.messages import MalformedCode
 from worker.settings import PREFIX, Settings
 

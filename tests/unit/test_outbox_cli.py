@@ -17,7 +17,7 @@ from tests.builders import uid
 from tests.persistence import Store, must_commit, registered
 from worker.cli import composition
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.settings import Settings
 
 

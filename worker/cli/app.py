@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.cli.errors import CliError, ExitCode, say
+from worker.errors import CliError, ExitCode, say
 
 PROGRAM = "user-worker"
 DEBUG_VARIABLE = "USER_WORKER_DEBUG"
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "0").lower() not in {"", "0", "false", "no", "off"}:
             raise
-        from worker.cli.explaining import explain
+        from worker.explaining import explain
 
         known = explain(error) or CliError(
             f"unforeseen {type(error).__name__}",

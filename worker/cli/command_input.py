@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
 from domain.commands import COMMANDS, Command
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages import (
     MalformedMessageError,
     MessageParser,

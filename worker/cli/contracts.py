@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli import output
-from worker.cli.errors import ExitCode, UsageError
 from worker.contracts import compatibility, generating
+from worker.errors import ExitCode, UsageError
 
 
 def write(folder: Path) -> int:

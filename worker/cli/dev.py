@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from rich.text import Text
 
 from worker.cli import composition, output
-from worker.cli.errors import CliError, ExitCode, UsageError
 from worker.cli.events import show
 from worker.cli.process import WorkerProcess
 from worker.cli.provision import make_resources
@@ -26,6 +25,7 @@ from worker.cli.stopping import stop_on_signals
 from worker.cli.stream import SampleStream
 from worker.cli.tail import EventTail
 from worker.embedded import EmbeddedAws
+from worker.errors import CliError, ExitCode, UsageError
 from worker.settings import PREFIX, load_settings
 
 POLL = 2

@@ -6,10 +6,10 @@ import sys
 
 from domain.events import EVENTS
 from worker.cli import composition, output
-from worker.cli.errors import ExitCode, UsageError
 from worker.cli.received import ReceivedEvent
 from worker.cli.stopping import stop_on_signals
 from worker.cli.tail import EventTail
+from worker.errors import ExitCode, UsageError
 
 
 def follow(*, category: str | None, limit: int | None, as_json: bool) -> int:

@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health.heartbeat import Heartbeat, directory, heartbeats
 
 NONE = "no worker of this user runs here, or none has started yet"

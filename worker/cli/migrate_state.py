@@ -17,8 +17,8 @@ from typing import Any, Final
 from adapters.dynamodb.migration import Counts, Finding, Progress, SegmentProgress
 from adapters.dynamodb.migration.counts import KEPT_FINDINGS, NUMBERS
 from adapters.dynamodb.reads import Key
-from worker.cli.errors import CliError, UsageError
 from worker.cli.output import json_line
+from worker.errors import CliError, UsageError
 
 SAVE_EVERY: Final = 1.0
 """Seconds. What a power cut takes is done again, which changes nothing."""

@@ -11,7 +11,7 @@ from rich.text import Text
 from adapters.provision import provision
 from worker.bootstrap import resources
 from worker.cli import composition, output
-from worker.cli.errors import CliError, ExitCode
+from worker.errors import CliError, ExitCode
 
 
 def provision_resources(*, as_json: bool) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from worker.cli import output
-from worker.cli.errors import memory_needs_one_process
+from worker.errors import memory_needs_one_process
 from worker.settings import Settings, load_settings
 
 THREADS = 8

@@ -10,9 +10,9 @@ from pathlib import Path
 from domain.ports import Outcome, Status
 from worker.cli import composition, output
 from worker.cli.command_input import Options, check, from_arguments, from_text
-from worker.cli.errors import ExitCode, UsageError
 from worker.cli.sending import send
 from worker.cli.waiting import await_outcomes, listener
+from worker.errors import ExitCode, UsageError
 from worker.messages import MessageParser
 from worker.messages.outgoing import Outgoing
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapters.batching import MAX_CALL_BYTES
 from adapters.sending import BatchSender, QueueMessage
-from worker.cli.errors import CliError, UsageError
+from worker.errors import CliError, UsageError
 from worker.messages.outgoing import Outgoing
 from worker.settings import FIFO_SUFFIX
 

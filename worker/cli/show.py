@@ -13,9 +13,9 @@ from domain.model import User
 from domain.ports import CommandKey, Outcome, UserRepository
 from domain.values import EmailAddress, parse_id, render_time
 from worker.cli import composition, output
-from worker.cli.errors import CliError, ExitCode, UsageError
 from worker.cli.send import report
 from worker.cli.waiting import await_outcomes, listener
+from worker.errors import CliError, ExitCode, UsageError
 from worker.messages.commands import USER_NAMESPACE
 
 _NO = ExitCode.NEGATIVE

@@ -12,7 +12,7 @@ from rich.text import Text
 from domain.outbox import OutboxStatus
 from domain.values import render_time
 from worker.cli import composition, output
-from worker.cli.errors import CliError, ExitCode
+from worker.errors import CliError, ExitCode
 
 DEPTHS = {
     "visible": "ApproximateNumberOfMessages",

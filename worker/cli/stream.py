@@ -13,11 +13,11 @@ from rich.text import Text
 from domain.ports import CommandKey, LoadRequest, Outcome
 from worker.cli import composition, output
 from worker.cli.board import Board, DeadLetter, Entry
-from worker.cli.errors import CliError, ExitCode
 from worker.cli.received import ReceivedEvent
 from worker.cli.samples import Sample, sample_stages
 from worker.cli.sending import send_bodies
 from worker.cli.status import depths
+from worker.errors import CliError, ExitCode
 
 PAUSE = 0.03
 """Seconds between two looks while samples are open."""

@@ -11,7 +11,7 @@ from celery.concurrency import get_implementation
 from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 from kombu.asynchronous import Hub
 
-from worker.cli.errors import CliError
+from worker.errors import CliError
 from worker.health.heart import Heart
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
 from worker.health.server import HealthServer, PortInUseError

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from botocore import exceptions as sdk
 
 from tests.builders import uid
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 ENDPOINT = "http://127.0.0.1:4566"
 UNBAN = f"send UnbanUser --user {uid('ada')}"

@@ -9,7 +9,7 @@ from typer.main import get_command
 from worker.cli import composition
 from worker.cli.app import run
 from worker.cli.commands import app
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
 

@@ -16,7 +16,7 @@ from worker.cli.command_input import (
     from_arguments,
     from_text,
 )
-from worker.cli.errors import ExitCode, UsageError
+from worker.errors import ExitCode, UsageError
 from worker.messages import MessageParser
 from worker.messages.outgoing import Outgoing
 

@@ -17,8 +17,8 @@ from moto import mock_aws
 from worker.cli.app import run
 from worker.cli.doctor import machine, permissions, reach
 from worker.cli.doctor.emulator import lacking
-from worker.cli.doctor.finding import Finding, Level
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
+from worker.inspection.finding import Finding, Level
 
 Findings = dict[str, dict[str, str]]
 

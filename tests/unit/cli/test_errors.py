@@ -6,9 +6,9 @@ from botocore import exceptions as sdk
 from adapters.aws import AwsConfigurationError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from domain.ports import StoreUnavailableError
-from worker.cli.errors import CliError, ExitCode, UsageError, missing
-from worker.cli.explaining import explain
 from worker.embedded import EmbeddedAwsError
+from worker.errors import CliError, ExitCode, UsageError, missing
+from worker.explaining import explain
 from worker.settings import SettingsError
 
 

@@ -16,7 +16,7 @@ from worker.cli.app import run
 from worker.cli.commands import app
 from worker.cli.commands.base import EXIT_CODES
 from worker.cli.completing import categories, command_names
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 NAMES = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
 WIDTH = 80

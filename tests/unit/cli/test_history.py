@@ -17,7 +17,7 @@ from tests.builders import NOW, uid
 from tests.persistence import Store, committed, must_commit, outcome, registered, renamed
 from worker.cli import composition
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.cli.mistakes import ALL, ANSWERS, ENDPOINT, PASSWORD, Mistake, refused
 from worker import app, lifecycle, logs
 from worker.cli.app import run
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health import step
 from worker.health.vitals import Vitals
 from worker.settings import load_settings

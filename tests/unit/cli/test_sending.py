@@ -7,8 +7,8 @@ import pytest
 from adapters.batching import MAX_CALL_BYTES
 from tests.builders import uid
 from worker.cli.command_input import Options, check, from_arguments
-from worker.cli.errors import CliError, UsageError
 from worker.cli.sending import send, send_bodies
+from worker.errors import CliError, UsageError
 from worker.messages import MessageParser
 
 URL = "http://sqs/commands"

@@ -16,7 +16,7 @@ from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryUserRepository
 from tests.builders import message
 from worker import bootstrap, lifecycle
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
 from worker.health import start, step
 from worker.health.vitals import Vitals
 from worker.settings import Settings

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from domain.commands import CreateUser, RegisterUser
 from worker.cli.bulk.records import Problem
 from worker.cli.bulk.rows import Row
-from worker.cli.errors import CliError
+from worker.errors import CliError
 
 _KEY_BYTES = 16
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_origin, get_type_hints
 
 from domain.commands import Command
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 
 ENVELOPE = {
     "user_id": "subject",

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.aws import FIFO_SUFFIX
 from adapters.batching import MAX_ENTRIES
 from adapters.sending import BatchSender, QueueMessage
-from worker.cli.errors import CliError
+from worker.errors import CliError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -16,7 +16,7 @@ from adapters.dynamodb.person import PersonReader, StoredPerson
 from domain.errors import InvalidValueError
 from domain.values import EmailAddress, parse_id, render_time
 from worker.cli import composition, output
-from worker.cli.errors import CliError, ExitCode, UsageError
+from worker.errors import CliError, ExitCode, UsageError
 
 SET = "set"
 """Stands for a secret: a hash, a ciphertext or a token is nobody's to read, its owner's neither."""

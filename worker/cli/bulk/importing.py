@@ -22,9 +22,9 @@ from worker.cli.bulk.rows import Identity, Row, RowReader
 from worker.cli.bulk.source import SourceFile
 from worker.cli.bulk.telling import complaints, progress
 from worker.cli.command_input import command_class
-from worker.cli.errors import CliError, ExitCode, UsageError
-from worker.cli.explaining import explain
 from worker.cli.stopping import stop_on_signals
+from worker.errors import CliError, ExitCode, UsageError
+from worker.explaining import explain
 from worker.messages import MessageParser
 from worker.messages.encoding import canonical
 

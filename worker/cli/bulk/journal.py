@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.cli.errors import CliError, UsageError
 from worker.cli.output import json_line
+from worker.errors import CliError, UsageError
 
 SYNC_EVERY = 1.0
 """Seconds. What a power cut may take is sent again under the same ids, and done once."""

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from worker.cli.bulk.source import SourceFile
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages.encoding import decode_json
 from worker.messages.errors import MalformedMessageError
 

@@ -21,7 +21,7 @@ from worker.cli.bulk.records import (
 )
 from worker.cli.bulk.source import SourceFile
 from worker.cli.command_input import Options, command_class, from_text
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 from worker.messages import (
     MalformedMessageError,
     MessageParser,

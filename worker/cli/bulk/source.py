@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 
 MAX_LINE = 1_048_576
 """Bytes of one line: no command is longer, and no file shall fill the memory."""

@@ -21,7 +21,7 @@ from rich.progress import (
 
 from worker.cli import output
 from worker.cli.bulk.records import Problem
-from worker.cli.errors import CliError, UsageError
+from worker.errors import CliError, UsageError
 
 SHOWN = 20
 """Problems that the terminal shows; a file gets them all."""

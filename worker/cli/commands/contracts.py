@@ -45,7 +45,7 @@ def contracts(
       user-worker contracts --release 0.2.0
     """
     from worker.cli import contracts as work
-    from worker.cli.errors import UsageError
+    from worker.errors import UsageError
 
     if release is not None:
         if check or against is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from worker.cli.dead_letters.letter import Letter
-from worker.cli.errors import UsageError
+from worker.errors import UsageError
 
 _AGE = re.compile(r"([0-9]{1,7})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

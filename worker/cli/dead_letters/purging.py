@@ -20,7 +20,7 @@ from worker.cli.dead_letters.settling import (
     say_rest,
     work_through,
 )
-from worker.cli.errors import CliError, ExitCode
+from worker.errors import CliError, ExitCode
 
 
 @dataclass(frozen=True, slots=True)

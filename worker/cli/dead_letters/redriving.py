@@ -27,8 +27,8 @@ from worker.cli.dead_letters.settling import (
     say_rest,
     work_through,
 )
-from worker.cli.errors import CliError, ExitCode, UsageError
 from worker.cli.stopping import stop_on_signals
+from worker.errors import CliError, ExitCode, UsageError
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at SQS's own task."""

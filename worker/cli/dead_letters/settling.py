@@ -15,7 +15,7 @@ from worker.cli.bulk.telling import progress
 from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.letter import Letter
 from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, opened, say_unseen
-from worker.cli.errors import CliError, ExitCode, UsageError
+from worker.errors import CliError, ExitCode, UsageError
 
 LEAST_BOUND = 1_000
 """Letters that are gone through at least, before new ones are taken for a stream without end."""

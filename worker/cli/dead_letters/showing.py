@@ -9,7 +9,7 @@ from worker.cli import composition, output
 from worker.cli.dead_letters.choice import Choice, age_text
 from worker.cli.dead_letters.letter import Letter
 from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, say_unseen
-from worker.cli.errors import CliError, ExitCode
+from worker.errors import CliError, ExitCode
 
 
 def list_letters(choice: Choice, *, most: int, each: bool, as_json: bool) -> int:

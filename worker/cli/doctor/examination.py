@@ -11,8 +11,8 @@ from rich.text import Text
 from worker.cli import output
 from worker.cli.composition import Aws
 from worker.cli.doctor import machine, permissions, reach, resources
-from worker.cli.doctor.finding import Finding, Level
-from worker.cli.errors import ExitCode
+from worker.errors import ExitCode
+from worker.inspection.finding import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 WIDTH = 24

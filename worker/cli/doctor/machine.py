@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from worker.cli.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
-from worker.cli.doctor.finding import Finding, ok, trouble, warn
+from worker.inspection.finding import Finding, ok, trouble, warn
 from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
 
 SUPPORTED = "5.7."

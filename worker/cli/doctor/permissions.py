@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.aws import client
 from adapters.dynamodb.table import PARTITION_KEY, REFRESH_TOKEN_HASH, REFRESH_TOKEN_INDEX, key
 from worker.cli.composition import Aws
-from worker.cli.doctor.finding import Finding, fail, ok, trouble
-from worker.cli.errors import CliError
-from worker.cli.explaining import is_denial
+from worker.errors import CliError
+from worker.explaining import is_denial
+from worker.inspection.finding import Finding, fail, ok, trouble
 
 NOWHERE = key("DOCTOR#NOBODY", "DOCTOR")
 """The key of an item that nobody writes."""

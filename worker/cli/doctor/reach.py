@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from adapters.aws import AwsConfigurationError, region
 from worker.cli.composition import Aws
 from worker.cli.doctor.emulator import lacking, localstack_health
-from worker.cli.doctor.finding import Finding, fail, ok, trouble, warn
-from worker.cli.errors import CliError
-from worker.cli.explaining import is_denial, is_refusal
+from worker.errors import CliError
+from worker.explaining import is_denial, is_refusal
+from worker.inspection.finding import Finding, fail, ok, trouble, warn
 
 LARGEST_SKEW = 300
 """Seconds by which a signature's time may differ from AWS's: five minutes (Signature Version 4)."""

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX
-from adapters.dynamodb.provision import expires_by, table_differences
-from adapters.dynamodb.table import TTL_ATTRIBUTE
 from adapters.leftovers import Leftovers
-from adapters.provision import queue_attributes, queue_differences
 from adapters.subscription import OUTCOMES, RETENTION
 from domain.ports import StoreUnavailableError
-from worker.bootstrap import resources
 from worker.cli.composition import Aws
-from worker.cli.doctor.finding import Finding, Level, fail, ok, trouble, warn
-from worker.cli.errors import CliError
-from worker.settings import Settings
+from worker.errors import CliError
+from worker.inspection.finding import Finding, Level, ok, trouble, warn
+from worker.inspection.verdicts import attributes, expiry_verdict, queue_verdict, table_verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import (
         DescribeTableOutputTypeDef,
-        TableDescriptionTypeDef,
-        TimeToLiveDescriptionTypeDef,
     )
 
 T = TypeVar("T")
 Checks = Generator[Finding, None, T | None]
 """Findings, and what was looked for."""
 
-_SETTINGS = {
-    "VisibilityTimeout": "USER_WORKER_VISIBILITY_TIMEOUT",
-    "RedrivePolicy": "USER_WORKER_MAX_RECEIVES and USER_WORKER_DEAD_LETTER_QUEUE",
-    "MessageRetentionPeriod": "14 days",
-    "FifoQueue": "the name",
-}
-"""What each attribute of a queue should agree with."""
 _MOST_TEMPORARY = 100
 """Queues that are looked at: each is a call."""
 
@@ -64,31 +51,6 @@ def queues(aws: Aws) -> Iterator[Finding]:
         stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
         if stored is not None:
             yield queue_verdict(aws.settings, name, stored, arn)
-
-
-def attributes(aws: Aws, name: str) -> dict[str, str]:
-    """Read a queue's attributes."""
-    answer = aws.sqs.get_queue_attributes(QueueUrl=aws.queue_url(name), AttributeNames=["All"])
-    return dict(answer["Attributes"].items())
-
-
-def queue_verdict(
-    settings: Settings, name: str, stored: Mapping[str, str], dead_arn: str | None
-) -> Finding:
-    """Compare a queue's attributes with what `provision` would give it."""
-    check = f"queue {name}"
-    is_dead = name == settings.dead_letter_queue
-    wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
-    different = queue_differences(stored, wanted)
-    if different:
-        says = "; ".join(f"its {each} is not that of {_SETTINGS[each]}" for each in different)
-        advice = "correct the queue, or the setting; on an emulator delete it and provision again"
-        return fail(check, says, advice)
-    waiting = stored.get("ApproximateNumberOfMessages", "0")
-    if is_dead and waiting != "0":
-        return warn(check, f"{waiting} dead letters", "see docs/operations.md, Dead letters")
-    kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
-    return ok(check, f"{kind}, {waiting} waiting")
 
 
 def topic(aws: Aws) -> Iterator[Finding]:
@@ -121,17 +83,6 @@ def table(aws: Aws) -> Iterator[Finding]:
     yield from _outbox(aws)
 
 
-def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
-    """Compare a table's keys and index with what `provision` would make."""
-    check = f"table {name}"
-    different = table_differences(description)
-    if different:
-        says = f"made for something else, or by an older version: another {', '.join(different)}"
-        advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
-        return fail(check, says, advice)
-    return ok(check, f"{description.get('TableStatus')}, keys and index as needed")
-
-
 def _described(aws: Aws) -> DescribeTableOutputTypeDef:
     aws.require_table()
     return aws.dynamodb.describe_table(TableName=aws.settings.table)
@@ -143,13 +94,6 @@ def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
     )
     if answer is not None:
         yield from expiry_verdict(check, answer["TimeToLiveDescription"])
-
-
-def expiry_verdict(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
-    """Say so where a table's items stay for ever."""
-    if expires_by(description) != TTL_ATTRIBUTE:
-        says = f"its items do not expire by {TTL_ATTRIBUTE}"
-        yield warn(check, says, "turn time to live on, or the table grows for ever")
 
 
 def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Finding]:

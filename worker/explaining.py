@@ -13,8 +13,8 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs import QueueMissingError
 from domain.ports import StoreUnavailableError
-from worker.cli.errors import CliError, missing, no_region
 from worker.embedded import EmbeddedAwsError
+from worker.errors import CliError, missing, no_region
 from worker.settings import SettingsError
 
 _CREDENTIALS = "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"

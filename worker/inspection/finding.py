@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.cli.errors import CliError
-from worker.cli.explaining import explain
+from worker.errors import CliError
+from worker.explaining import explain
 
 
 class Level(StrEnum):
