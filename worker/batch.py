@@ -36,7 +36,7 @@ from worker.retry import Draw, Failure
 from worker.rounds import Round, RoundRules, decide_round
 from worker.settlement import ReceivedMessage, Settlements
 from worker.settling import Settling
-from worker.telemetry.port import NOBODY, Witness
+from worker.witness import NOBODY, Witness
 from worker.work import Parser, Work
 
 logger = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from domain.ports import Outcome
 from worker.messages import redact
 from worker.retry import Draw, Failure, settle
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
-from worker.telemetry.port import NOBODY, Witness
+from worker.witness import NOBODY, Witness
 from worker.work import Work
 
 logger = structlog.get_logger(__name__)

@@ -5,14 +5,12 @@ puts together. Off, everything comes back as it was given, and costs nothing.
 """
 
 from worker.telemetry.configuration import TelemetryError
-from worker.telemetry.port import NOBODY, Telemetry, Witness
+from worker.telemetry.port import Telemetry
 from worker.telemetry.process import forget_parent, of_process, prepare, stop
 
 __all__ = [
-    "NOBODY",
     "Telemetry",
     "TelemetryError",
-    "Witness",
     "forget_parent",
     "of_process",
     "prepare",

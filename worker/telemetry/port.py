@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from worker.work import Parser, Work
+from worker.witness import NOBODY, Witness
+from worker.work import Parser
 
 if TYPE_CHECKING:
     from worker.batch import Ports
@@ -14,22 +15,6 @@ if TYPE_CHECKING:
     from worker.telemetry.instruments import Instrument
     from worker.transport.intake import Intake
     from worker.transport.port import CommandQueue
-
-
-class Witness:
-    """Is told what becomes of each message of a batch, in the thread that handles it. Does nothing.
-
-    What is told holds no personal data, but for the `Work` itself: take its type, no more.
-    """
-
-    def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
-        """Take in that a command ended, so many seconds after its batch began."""
-
-    def not_understood(self, outcome: str, code: str) -> None:
-        """Take in that a message could not be read: `dead`, or `later`."""
-
-
-NOBODY = Witness()
 
 
 class Batches(Protocol):

@@ -27,8 +27,9 @@ from worker.telemetry import instruments
 from worker.telemetry.calls import Calls
 from worker.telemetry.instruments import Instrument
 from worker.telemetry.names import short_name
-from worker.telemetry.port import Batches, Meter, Reading, Telemetry, Witness
+from worker.telemetry.port import Batches, Meter, Reading, Telemetry
 from worker.telemetry.queue import WatchedQueue
+from worker.witness import Witness
 from worker.work import Parser, Work
 
 if TYPE_CHECKING:
