@@ -105,6 +105,23 @@ def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outco
     )
 
 
+def scrubbed(item: Item) -> Item | None:
+    """Give an outcome's item without what is personal, as it is to be stored now.
+
+    `None` for one that was scrubbed before, or decided after the erasure: then nothing is.
+
+    Raises:
+        MalformedItemError: it is none.
+    """
+    outcome = parse_outcome(item)
+    if not outcome.fingerprint:
+        return None
+    new: Item = {**OUTCOME_FORMAT.bring_up(item), "fingerprint": {"S": ""}}
+    if "events" in new:
+        new["events"] = {"S": render_events(e.without_personal_data() for e in outcome.events)}
+    return OUTCOME_FORMAT.written(new, parse_outcome)
+
+
 def outcome_key_of(item: Item) -> CommandKey:
     """Give the key that an outcome's item is found by."""
     partition, sort = key_of(item)

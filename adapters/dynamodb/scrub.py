@@ -10,8 +10,10 @@ from adapters.aws import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import require_answer, unavailable
 from adapters.dynamodb.errors import MalformedItemError
+from adapters.dynamodb.formats import SCHEMA
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
+from domain.ports import StoreUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 100
 """Items a page: a crash repeats the work of one page at most."""
+TRIES: Final = 3
+"""Of one outcome: a format changes by a migration, once."""
 
 
 class Scrubber:
@@ -58,36 +62,68 @@ class Scrubber:
         return unreadable
 
     def _scrub_outcome(self, item: Item) -> bool:
+        """Scrub a user's outcome, and what is stored of it under its command alone.
+
+        That first: the user's own record says whether both are done. Says whether both were read.
+        """
         try:
             outcome = records.parse_outcome(item)
         except MalformedItemError:
             return False
         if not outcome.fingerprint:
             return True  # done before, or decided after the erasure: then nothing personal is in it
-        if outcome.by_email:  # first: the user's own record says whether both are done
-            reference = table.COMMAND_PREFIX + outcome.command_id
-            self._update(Key(reference, reference), "SET fingerprint = :empty", {})
-        events = records.render_events(e.without_personal_data() for e in outcome.events)
-        self._update(
-            key_of(item), "SET fingerprint = :empty, events = :events", {":events": {"S": events}}
-        )
-        return True
+        if outcome.by_email:
+            sort = table.COMMAND_PREFIX + outcome.command_id
+            for reference in self._reads.get([Key(sort, sort)]).values():
+                if not self._scrub_item(reference):
+                    return False
+        return self._scrub_item(item)
 
-    def _update(self, key: Key, expression: str, values: Item) -> None:
+    def _scrub_item(self, item: Item) -> bool:
+        key = key_of(item)
+        for _ in range(TRIES):
+            try:
+                new = records.scrubbed(item)
+            except MalformedItemError:
+                return False
+            if new is None or self._replace(item, new):
+                return True
+            found = self._reads.get([key]).get(key)
+            if found is None:  # past its time
+                return True
+            item = found
+        raise StoreUnavailableError("an outcome changes its format all the time")
+
+    def _replace(self, old: Item, new: Item) -> bool:
+        """Change what is not the same, unless a migration has changed the format meanwhile."""
+        changed = {name: value for name, value in new.items() if old.get(name) != value}
+        pairs = ", ".join(f"#s{n} = :s{n}" for n in range(len(changed)))
+        dropped = dict(enumerate(old.keys() - new.keys()))
+        remove = " REMOVE " + ", ".join(f"#r{n}" for n in dropped) if dropped else ""
         try:
             answer = self._client.update_item(
                 TableName=self._table,
-                Key=table.key(*key),
-                UpdateExpression=expression,
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={":empty": {"S": ""}, **values},
+                Key=table.key(*key_of(old)),
+                UpdateExpression=f"SET {pairs}{remove}",
+                ConditionExpression="#schema = :schema",
+                ExpressionAttributeNames={
+                    "#schema": SCHEMA,
+                    **{f"#s{n}": name for n, name in enumerate(changed)},
+                    **{f"#r{n}": name for n, name in dropped.items()},
+                },
+                ExpressionAttributeValues={
+                    **{f":s{n}": value for n, value in enumerate(changed.values())},
+                    ":schema": old[SCHEMA],
+                },
             )
             require_answer(answer)
         except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":  # else: past its time
-                raise unavailable("UpdateItem", error) from error
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise unavailable("UpdateItem", error) from error
         except Exception as error:
             raise unavailable("UpdateItem", error) from error
+        return True
 
 
 def _is_login_state(key: Key) -> bool:

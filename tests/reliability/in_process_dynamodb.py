@@ -101,17 +101,24 @@ class InProcessDynamoDB:
         TableName: str,  # noqa: N803
         Key: Item,  # noqa: N803
         UpdateExpression: str,  # noqa: N803
+        ExpressionAttributeNames: dict[str, str],  # noqa: N803
         ExpressionAttributeValues: Item,  # noqa: N803
         ConditionExpression: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
-        """Set attributes of one item."""
-        key = _key(Key)
-        if not _condition_holds(ConditionExpression, self.items.get(key), {}):
+        """Set and remove attributes of one item."""
+        key, values = _key(Key), ExpressionAttributeValues
+        condition = ConditionExpression or None
+        for alias, name in ExpressionAttributeNames.items():
+            condition = condition and condition.replace(alias, name)
+        if not _condition_holds(condition, self.items.get(key), values):
             raise _error("UpdateItem", "ConditionalCheckFailedException")
         changed = dict(self.items.get(key, Key))
-        for part in UpdateExpression.removeprefix("SET ").split(", "):
+        sets, _, removes = UpdateExpression.removeprefix("SET ").partition(" REMOVE ")
+        for part in sets.split(", "):
             name, value = part.split(" = ")
-            changed[name] = ExpressionAttributeValues[value]
+            changed[ExpressionAttributeNames[name]] = values[value]
+        for name in filter(None, removes.split(", ")):
+            changed.pop(ExpressionAttributeNames[name], None)
         self.items[key] = changed
         return dict(ANSWERED)
 

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository, mapper, records
 from adapters.dynamodb.change import new_pointer
+from adapters.dynamodb.formats import ItemFormat
 from domain.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session
@@ -230,6 +231,52 @@ def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
 def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
     """TTL deletes in its own time: the write has a condition, and its failure is no error."""
     item = records.render_outcome(outcome("c", "ada"))
-    wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"))
+    gone = answer({"Responses": {"users": []}})
+    wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), gone)
+    assert outbox(wire).scrub(uid("ada")) == 0
+    assert wire.operations == ["Query", "UpdateItem", "BatchGetItem"]
+    assert wire.requests[1]["ConditionExpression"] == "#schema = :schema"
+
+
+def test_an_outcome_that_is_migrated_during_a_scrub_is_scrubbed_in_its_new_format() -> None:
+    """It is read again: what is written fits the number that stands in `schema`."""
+    item = records.render_outcome(outcome("c", "ada"))
+    migrated = answer({"Responses": {"users": [{**item, "colour": {"S": "red"}}]}})
+    wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), migrated)
+    assert outbox(wire).scrub(uid("ada")) == 0
+    assert wire.operations == ["Query", "UpdateItem", "BatchGetItem", "UpdateItem"]
+
+
+def test_an_outcome_that_changes_its_format_all_the_time_is_left_for_the_next_scrub() -> None:
+    """It ends, and the job stays."""
+    item = records.render_outcome(outcome("c", "ada"))
+    again = answer({"Responses": {"users": [item]}})
+    failed = error("ConditionalCheckFailedException")
+    wire = Wire(answer({"Items": [item]}), *[failed, again] * 3)
+    with pytest.raises(StoreUnavailableError, match="changes its format"):
+        outbox(wire).scrub(uid("ada"))
+
+
+def test_an_outcome_of_an_older_format_is_scrubbed_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number goes up with what is written, and what only the older one had goes away."""
+
+    def renamed(item: Any) -> Any:
+        new = {name: value for name, value in item.items() if name != "origin"}
+        return {**new, "source": item["origin"]}
+
+    newer = ItemFormat("outcome", 2, {1: renamed})
+    monkeypatch.setattr(records, "OUTCOME_FORMAT", newer)
+    monkeypatch.setattr(records.parse_outcome, "__defaults__", (newer,))
+    item: Any = {**records.render_outcome(outcome("c", "ada")), "schema": {"N": "1"}}
+    item["origin"] = item.pop("source")
+    wire = Wire(answer({"Items": [item]}), answer({}))
     outbox(wire).scrub(uid("ada"))
-    assert wire.requests[1]["ConditionExpression"] == "attribute_exists(pk)"
+    request = wire.requests[1]
+    names = request["ExpressionAttributeNames"]
+    sets, _, removes = request["UpdateExpression"].partition(" REMOVE ")
+    written = {names[part.split(" = ")[0]] for part in sets.removeprefix("SET ").split(", ")}
+    assert {"schema", "fingerprint", "source"} <= written
+    assert [names[alias] for alias in removes.split(", ")] == ["origin"]
+    assert request["ExpressionAttributeValues"][":schema"] == {"N": "1"}
