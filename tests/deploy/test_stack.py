@@ -201,6 +201,22 @@ def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
     assert table["SSEDescription"]["KMSMasterKeyArn"] == key
 
 
+def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets(pair: Pair) -> None:
+    """No service but SNS, and that for what this topic could not deliver."""
+    kms = pair.template.client("kms")
+    found = kms.get_key_policy(KeyId=pair.outputs["KeyArn"], PolicyName="default")["Policy"]
+    account, topic_alone = json.loads(found)["Statement"]
+    assert account["Principal"] == {"AWS": f"arn:aws:iam::{pair.template.number}:root"}
+    del topic_alone["Sid"]
+    assert topic_alone == {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",  # in a key's own policy: this key
+        "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs["TopicArn"]}},
+    }
+
+
 def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
     """Nobody else can send there, by whatever permission but the account's own, and with TLS."""
     arn = pair.outputs["UndeliveredQueueArn"]

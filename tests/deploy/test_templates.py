@@ -129,27 +129,6 @@ def test_the_table_is_made_last() -> None:
     assert behind == resources.keys() - {"Table"}
 
 
-def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets() -> None:
-    """No service but SNS, and that for this account's topics only."""
-    statements = properties("resources", "Key")["KeyPolicy"]["Statement"]
-    services = {each["Principal"]["Service"]: each for each in statements[1:]}
-    assert services.keys() == {"sns.amazonaws.com"}
-    for each in services.values():
-        assert each["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
-        assert each["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-
-
-def test_every_queue_and_the_topic_refuse_what_is_not_encrypted_on_the_way() -> None:
-    """One policy for each of them."""
-    queues = of_type("resources", "AWS::SQS::Queue")
-    policies = of_type("resources", "AWS::SQS::QueuePolicy")
-    assert {p["Properties"]["Queues"][0]["Ref"] for p in policies.values()} == queues.keys()
-    for each in (*policies.values(), *of_type("resources", "AWS::SNS::TopicPolicy").values()):
-        statement = each["Properties"]["PolicyDocument"]["Statement"][0]
-        assert (statement["Sid"], statement["Effect"]) == ("TlsOnly", "Deny")
-        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-
-
 @pytest.mark.parametrize("name", ["resources", "service"])
 @pytest.mark.parametrize("setting", ["VisibilityTimeout", "MaxReceives"])
 def test_templates_and_worker_start_from_the_same_numbers(name: str, setting: str) -> None:
