@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.collector import Collector
-from worker.telemetry import instruments
+from worker.telemetry import instruments, process
 from worker.telemetry.counting import CountingMeter, Counts
 from worker.telemetry.sending import MetricSender, exporter_of
 
@@ -39,3 +40,24 @@ def test_a_collector_gets_what_was_counted(
     assert not point.HasField("min"), "not known, and so not told"
     expected = {"cumulative": 2, "delta": 1}[preference]
     assert handling.histogram.aggregation_temporality == expected
+
+
+def test_a_pool_without_children_keeps_the_port_of_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery tells the only process of a solo pool that a process begins."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(process, "_made", {})
+    monkeypatch.setattr(process, "_metrics", None)
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
+    process.prepare()
+    try:
+        process.forget_parent()
+        port = process._metrics.outlet.port  # type: ignore[union-attr]
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        process.stop()
+    assert not list(tmp_path.iterdir())

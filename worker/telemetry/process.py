@@ -127,10 +127,13 @@ def _meter(configuration: Configuration) -> Meter | None:
 
 
 def forget_parent() -> None:
-    """Let go, in a child just forked, what is the parent's."""
+    """Let go, in a child just forked, what is the parent's; nothing where there is no child.
+
+    Celery tells the one process of a solo pool as well that a process begins.
+    """
     global _lock  # noqa: PLW0603 - the parent may have held it
     _lock = threading.Lock()
-    if _metrics is not None:
+    if _metrics is not None and not _metrics.counts.here:
         _metrics.outlet.leave()
 
 
