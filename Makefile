@@ -37,12 +37,20 @@ test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (def
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test
 
-.PHONY: lint
+.PHONY: lint lint-pyright lint-mypy lint-rest
 lint: $(INSTALLED) ## Check style, types, layers, shell scripts and templates
+	@# basedpyright takes longer than all the others together
+	@$(MAKE) --no-print-directory --jobs=2 lint-pyright lint-mypy lint-rest
+
+lint-pyright:
+	$(BIN)/basedpyright --warnings
+
+lint-mypy:
+	$(BIN)/mypy
+
+lint-rest:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/basedpyright --warnings
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
 	$(BIN)/cfn-lint deploy/*.yaml
