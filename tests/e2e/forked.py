@@ -25,20 +25,6 @@ from typing import IO
 ROOT = Path(__file__).parents[2]
 POSSIBLE = hasattr(os, "pidfd_open")
 START_TIMEOUT = 40.0
-PRELOADED = (
-    "celery.bin.celery",
-    "celery.apps.worker",
-    "celery.concurrency.prefork",
-    "celery.concurrency.solo",
-    "celery.concurrency.thread",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "cffi.cparser",
-    "worker.bootstrap",
-    "worker.lifecycle",
-    "worker.work",
-)
-"""What reads no setting, starts no thread and opens nothing when it is imported."""
 
 
 class ForkedProcess:
@@ -78,7 +64,7 @@ class ForkedProcess:
 class ForkServer:
     """A running `tests.e2e.fork_server`; it ends when the process that has this does."""
 
-    def __init__(self, preloaded: Sequence[str] = PRELOADED) -> None:
+    def __init__(self, preloaded: Sequence[str] = ("tests.e2e.preloaded",)) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(

@@ -33,10 +33,12 @@ def eventually(look: Callable[[], T], seconds: float = 30.0, what: str = "") -> 
     Raises:
         AssertionError: it is not, in so many seconds.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or look} (saw {seen!r})"
-        time.sleep(0.05)  # a look is often a call, which costs the processor 5 ms
+        waited = time.monotonic() - began
+        assert waited < seconds, f"not within {seconds} s: {what or look} (saw {seen!r})"
+        # a look is often a call, which costs two processes 5 ms each: seldom where it takes long
+        time.sleep(min(0.02 + waited / 10, 0.2))
     return seen
 
 
