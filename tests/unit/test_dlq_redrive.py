@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,6 +196,35 @@ def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.Mon
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     assert world.dlq("list").code == ExitCode.INTERRUPTED
     assert sorted(world.dead()) == sorted(bodies)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_waits_for_what_is_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It ends after the ten in hand, which are sent and deleted; the others are there at once."""
+    bodies = [world.letter()["body"] for _ in range(25)]
+    send = redriving._sender
+    monkeypatch.setattr(redriving, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
+    assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
+    back = [row["Body"] for row in world.waiting()]
+    assert len(back) == MAX_ENTRIES
+    assert sorted(back + world.dead()) == sorted(bodies)
+
+
+class Interrupted:
+    """Sends, and Ctrl-C is pressed twice before it returns."""
+
+    def __init__(self, sender: Any, number: signal.Signals) -> None:
+        """Send by another."""
+        self._sender, self._number = sender, number
+
+    def send(self, messages: Any) -> Any:
+        """Send, and hear the signal."""
+        report = self._sender.send(messages)
+        for _ in range(2):
+            signal.raise_signal(self._number)
+        return report
 
 
 def interrupt(*_: object) -> None:

@@ -15,6 +15,7 @@ from worker.cli.bulk.telling import progress
 from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.letter import Letter
 from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, opened, say_unseen
+from worker.cli.stopping import finishing
 from worker.errors import CliError, ExitCode, UsageError
 
 LEAST_BOUND = 1_000
@@ -127,7 +128,8 @@ def _settle(
     settle: Settle, chosen: Sequence[StoredLetter], result: Result
 ) -> Sequence[StoredLetter]:
     try:
-        done = settle(chosen)
+        with finishing():  # what is sent has to be deleted, or it comes back minutes later
+            done = settle(chosen)
     except RedriveError as error:
         advice = "run it again: no command is done twice"
         raise CliError(f"{error}; {result.settled} letters before were done", advice) from error
