@@ -10,7 +10,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 
 from tests.e2e.worker_process import eventually
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-NPM_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +153,3 @@ def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
     ):
         yield made
     clear(environment)
-
-
-def install_node_examples(folder: Path) -> Path:
-    """Install the Node examples' packages in a copy of their folder; give it."""
-    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
-        pytest.skip("Node is not installed")
-    copy = folder / "node"
-    shutil.copytree(ROOT / "examples" / "node", copy, ignore=shutil.ignore_patterns("node_modules"))
-    install = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=10000"]
-    try:
-        done = subprocess.run(
-            install, check=False, cwd=copy, capture_output=True, text=True, timeout=30
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm reaches no registry in time")
-    if NPM_OFFLINE.search(done.stderr):
-        pytest.skip("npm reaches no registry")
-    assert done.returncode == 0, done.stderr
-    return copy

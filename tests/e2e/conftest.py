@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ResourceNames
-from tests.e2e.account import World, default_world, install_node_examples
+from tests.e2e.account import ROOT, World, default_world
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided
 from tests.e2e.worker_process import Queues, WorkerProcess, share
+from tests.node_packages import copy_with_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +101,4 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def node(world: World) -> Path:
     """A copy of the Node examples, with their packages; skips where there are none to get."""
-    return install_node_examples(world.folder)
+    return copy_with_packages(ROOT / "examples" / "node", world.folder / "node")

@@ -1,19 +1,13 @@
-"""The AsyncAPI document under AsyncAPI's own parser, and its page in a browser.
-
-What npm installs is kept between runs, outside the tree, by the lock's hash.
-"""
+"""The AsyncAPI document under AsyncAPI's own parser, and its page in a browser."""
 
 from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +15,10 @@ import pytest
 
 from domain.commands import COMMANDS
 from domain.events import EVENTS
+from tests.node_packages import copy_with_packages
 from worker.contracts.paths import message_key
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
-NODE = CONTRACTS / "node"
-OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 pytestmark = [
@@ -36,54 +29,13 @@ pytestmark = [
 Generate = Callable[[Path, Path], subprocess.CompletedProcess[str]]
 
 
-def modules() -> Path:
-    """Give the folder of the installed packages, or skip where they cannot be had."""
-    lock = (NODE / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "user-worker"
-    kept = cache / f"contracts-node-{sha256(lock).hexdigest()[:12]}"
-    if kept.is_dir():
-        return kept / "node_modules"
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as made:
-        new = Path(made) / "new"
-        shutil.copytree(NODE, new, ignore=shutil.ignore_patterns("node_modules"))
-        install(npm, new)
-        try:
-            new.rename(kept)
-        except OSError:  # another run was faster
-            assert kept.is_dir()
-    return kept / "node_modules"
-
-
-def install(npm: str, folder: Path) -> None:
-    """Install what the lock says, or skip where no registry answers."""
-    command = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
-    try:
-        done = subprocess.run(
-            command, check=False, cwd=folder, capture_output=True, text=True, timeout=180
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm reaches no registry in time")
-    if OFFLINE.search(done.stderr):
-        pytest.skip("npm reaches no registry")
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def generate(tmp_path_factory: pytest.TempPathFactory) -> Generate:
     """Run contracts/node/html.mjs on a folder of contracts."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed")
-    folder = tmp_path_factory.mktemp("node")
-    shutil.copy(NODE / "html.mjs", folder / "html.mjs")
-    (folder / "node_modules").symlink_to(modules(), target_is_directory=True)
+    folder = copy_with_packages(CONTRACTS / "node", tmp_path_factory.mktemp("contracts") / "node")
 
     def run(contracts: Path, output: Path) -> subprocess.CompletedProcess[str]:
-        command = [node, str(folder / "html.mjs"), str(contracts), str(output)]
+        command = ["node", str(folder / "html.mjs"), str(contracts), str(output)]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
     return run

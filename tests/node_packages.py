@@ -1,0 +1,69 @@
+"""The packages of this repository's Node programs, as their locks say.
+
+npm installs them once for a lock, outside the tree, and all later runs have them at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+_OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
+_TIMEOUT = 120.0
+"""Seconds for npm; a test's own timeout has to be longer."""
+
+
+def copy_with_packages(programs: Path, copy: Path) -> Path:
+    """Copy a folder of programs, with a package.json and its lock; give the copy.
+
+    The packages are linked into it. The test is skipped where there is no Node, or where npm
+    reaches no registry.
+    """
+    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
+        pytest.skip("Node is not installed")
+    packages = _packages(npm, programs)
+    _copy(programs, copy)
+    (copy / "node_modules").symlink_to(packages, target_is_directory=True)
+    return copy
+
+
+def _packages(npm: str, programs: Path) -> Path:
+    lock = (programs / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "user-worker"
+    kept = cache / f"node-{sha256(lock).hexdigest()[:12]}"
+    if not kept.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            new = Path(made) / "new"
+            _copy(programs, new)
+            _install(npm, new)
+            try:
+                new.rename(kept)
+            except OSError:  # another run was faster
+                assert kept.is_dir()
+    return kept / "node_modules"
+
+
+def _copy(programs: Path, copy: Path) -> None:
+    shutil.copytree(programs, copy, ignore=shutil.ignore_patterns("node_modules"))
+
+
+def _install(npm: str, folder: Path) -> None:
+    """Install what the lock says, or skip where no registry answers."""
+    command = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
+    try:
+        done = subprocess.run(
+            command, check=False, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm reaches no registry in time")
+    if _OFFLINE.search(done.stderr):
+        pytest.skip("npm reaches no registry")
+    assert done.returncode == 0, done.stderr
