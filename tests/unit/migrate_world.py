@@ -87,16 +87,22 @@ class MigratedDynamoDB(InProcessDynamoDB):
         Limit: int,  # noqa: N803
         ExclusiveStartKey: Item | None = None,  # noqa: N803
         ReturnConsumedCapacity: str,  # noqa: N803
+        **filtered: Any,
     ) -> dict[str, Any]:
         """Read a page of a segment in the order of the hashes of partition keys."""
         after = ("", "") if ExclusiveStartKey is None else _place(_key(ExclusiveStartKey))
         keys = sorted(self.items, key=_place)
         keys = [k for k in keys if int(_place(k)[0], 16) % TotalSegments == Segment]
         page = [self.items[k] for k in keys if _place(k) > after][:Limit]
-        consumed = {"ConsumedCapacity": {"CapacityUnits": len(page) / 2}}
+        answer: dict[str, Any] = {
+            "Items": [item for item in page if not _left_out(item, filtered)],
+            "ScannedCount": len(page),
+            "ConsumedCapacity": {"CapacityUnits": len(page) / 2},
+            **ANSWERED,
+        }
         if len(page) == Limit:
-            return {"Items": page, "LastEvaluatedKey": _bare(page[-1]), **consumed, **ANSWERED}
-        return {"Items": page, **consumed, **ANSWERED}
+            answer["LastEvaluatedKey"] = _bare(page[-1])
+        return answer
 
     def put_item(
         self,
@@ -140,6 +146,15 @@ class MigratedDynamoDB(InProcessDynamoDB):
             if not _condition_holds(condition, self.items.get(key), values):
                 return False
         return True
+
+
+def _left_out(item: Item, filtered: Mapping[str, Any]) -> bool:
+    expression = "NOT (begins_with(sk, :outcome) AND #schema = :settled)"
+    assert filtered["FilterExpression"] == expression
+    assert filtered["ExpressionAttributeNames"] == {"#schema": "schema"}
+    values = filtered["ExpressionAttributeValues"]
+    is_outcome: bool = item["sk"]["S"].startswith(values[":outcome"]["S"])
+    return is_outcome and bool(item.get("schema") == values[":settled"])
 
 
 def _place(key: tuple[str, str]) -> tuple[str, str]:

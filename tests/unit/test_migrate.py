@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapters.dynamodb import mapper
+from adapters.dynamodb import mapper, records
 from adapters.dynamodb.migration import (
+    KINDS,
     Bucket,
     Counts,
     MeteredTable,
@@ -20,7 +22,7 @@ from adapters.dynamodb.migration import (
     target,
 )
 from tests.builders import email, uid
-from tests.persistence import new_user
+from tests.persistence import new_user, outcome
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from tests.reliability.wire import Fault, Wire, applicable, at
 from tests.unit.migrate_world import (
@@ -300,3 +302,16 @@ def test_looking_at_a_sound_table_costs_half_a_read_unit_for_each_user_and_addre
     )
     scanned = 2 * users / 2  # at half a unit an item, in this table
     assert 0 < reads.spent - scanned <= 2 * users / 2
+
+
+def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted() -> None:
+    """Most items of a table are outcomes: those that are as they should be need not be sent."""
+    database = MigratedDynamoDB()
+    put(database, *(records.render_outcome(outcome(f"c-{n}", "ada")) for n in range(9)))
+    kind = KINDS["outcome"]
+    newer = replace(kind.item_format, number=2, upcasts={1: dict})
+    after = {**KINDS, "outcome": replace(kind, item_format=newer)}
+    for kinds, number, changed in [(KINDS, 1, 0), (after, 1, 9), (after, 2, 0)]:
+        counts = migrate(database, kinds=kinds)
+        assert (counts.found["outcome", number], counts.items, counts.changed) == (9, 9, changed)
+    assert {item["schema"]["N"] for item in database.items.values()} == {"2"}

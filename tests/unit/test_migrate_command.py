@@ -273,8 +273,15 @@ def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
 def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
     """Address items at its end are looked at again."""
     user: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": "USER"}}
-    assert resume_point([user, address_item("a", "a")]) == Key(f"USER#{uid('a')}", "USER")
-    assert resume_point([address_item("a", "a")]) is None
+    address = address_item("a", "a")
+    assert resume_point([user, address], address) == Key(f"USER#{uid('a')}", "USER")
+    assert resume_point([address], None) is None
+
+
+def test_a_page_of_which_nothing_was_sent_is_gone_on_with_after_its_end() -> None:
+    """Else a run of outcomes would be scanned again and again after each stop."""
+    outcome: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": f"COMMAND#{uid('b')}"}}
+    assert resume_point([], outcome) == Key(f"USER#{uid('a')}", f"COMMAND#{uid('b')}")
 
 
 def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import formats, mapper, records, table
 from adapters.dynamodb.attributes import Attributes
@@ -56,6 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 USER: Final = formats.USER_FORMAT.kind
 SESSION: Final = formats.SESSION_FORMAT.kind
 ADDRESS: Final = formats.ADDRESS_FORMAT.kind
+OUTCOME: Final = formats.OUTCOME_FORMAT.kind
 
 
 def kind_of(key: Key) -> str | None:
@@ -68,12 +69,27 @@ def kind_of(key: Key) -> str | None:
     if sort.startswith(table.COMMAND_PREFIX) and (
         partition == sort or partition.startswith(table.USER_PREFIX)
     ):
-        return formats.OUTCOME_FORMAT.kind
+        return OUTCOME
     if not partition.startswith(table.USER_PREFIX):
         return None
     if sort.startswith(table.SESSION_PREFIX):
         return SESSION
     return {table.USER: USER, table.TWO_FACTOR: formats.TWO_FACTOR_FORMAT.kind}.get(sort)
+
+
+def filter_of_settled(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
+    """Give what keeps a Scan from answering with outcomes in the format that they end in.
+
+    Most items of a table are such, and nothing is to be done for them.
+    """
+    return {
+        "FilterExpression": "NOT (begins_with(sk, :outcome) AND #schema = :settled)",
+        "ExpressionAttributeNames": {"#schema": formats.SCHEMA},
+        "ExpressionAttributeValues": {
+            ":outcome": {"S": table.COMMAND_PREFIX},
+            ":settled": {"N": str(kinds[OUTCOME].item_format.writes)},
+        },
+    }
 
 
 def target(kinds: Mapping[str, Kind] = KINDS) -> dict[str, int]:

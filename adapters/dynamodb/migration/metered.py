@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -38,6 +39,19 @@ CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 CANCELLED: Final = "TransactionCanceledException"
 READ_UNIT: Final = 4096
 """Bytes that one read unit takes; half a unit where the read need not be consistent."""
+USUAL_OUTCOME: Final = 1024
+"""Bytes of one that was not sent, where DynamoDB does not tell what a call has used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPage:
+    """A part of a segment."""
+
+    items: list[Item]
+    left_out: int
+    """Items that a filter kept from being sent."""
+    after: Item | None
+    """Where to go on; `None` at the end."""
 
 
 class MeteredTable:
@@ -61,9 +75,14 @@ class MeteredTable:
     # --- reads -----------------------------------------------------------------------------
 
     def scan(
-        self, segment: int, segments: int, limit: int, after: Item | None
-    ) -> tuple[list[Item], Item | None]:
-        """Read a page of a segment, and the key to go on after, if there is more.
+        self,
+        segment: int,
+        segments: int,
+        limit: int,
+        after: Item | None,
+        without: Mapping[str, Any],
+    ) -> ScannedPage:
+        """Read a page of a segment, without what a filter of DynamoDB's leaves out.
 
         Not consistently, for half the price: what is written depends on what was read being so.
 
@@ -74,10 +93,14 @@ class MeteredTable:
         if after is not None:
             request["ExclusiveStartKey"] = after
         with calling("Scan"):
-            answer = self._send(self._client.scan, self._reads, TableName=self._name, **request)
+            answer = self._send(
+                self._client.scan, self._reads, TableName=self._name, **request, **without
+            )
             items: list[Item] = answer["Items"]
-            self._reads.spend(_units(answer, sum(map(item_size, items)) / READ_UNIT / 2))
-            return items, answer.get("LastEvaluatedKey")
+            left_out: int = answer["ScannedCount"] - len(items)
+            size = sum(map(item_size, items)) + left_out * USUAL_OUTCOME
+            self._reads.spend(_units(answer, size / READ_UNIT / 2))
+            return ScannedPage(items, left_out, answer.get("LastEvaluatedKey"))
 
     def get(self, keys: Iterable[Key], *, consistent: bool = True) -> dict[Key, Item]:
         """Read items; what does not exist is absent. Not consistently is half the price.

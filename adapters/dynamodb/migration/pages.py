@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
 from adapters.dynamodb.errors import MalformedItemError
@@ -51,13 +51,21 @@ class PageMigration:
             else None
         )
 
-    def migrate(self, items: Sequence[Item]) -> Counts:
+    def not_needed(self) -> dict[str, Any]:
+        """Give the filter of items that need not be read; see `filter_of_settled`."""
+        return k.filter_of_settled(self._kinds)
+
+    def migrate(self, items: Sequence[Item], settled: int = 0) -> Counts:
         """Migrate what was read in one page; doing it again changes nothing more.
+
+        `settled` is how many items of the page the filter has left out.
 
         Raises:
             StoreUnavailableError: it is not all done.
         """
         counts = Counts()
+        if settled:
+            counts.found[k.OUTCOME, self._kinds[k.OUTCOME].item_format.writes] += settled
         users: list[User] = []
         owners: dict[str, str] = {}
         for item in items:

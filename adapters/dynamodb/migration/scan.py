@@ -109,14 +109,14 @@ class Migration:
     def _segment(self, number: int, note: Callable[[Progress], object]) -> None:
         segment = self._progress.segments[number]
         after = None if segment.after is None else table.key(*segment.after)
-        total = len(self._progress.segments)
+        total, without = len(self._progress.segments), self._pages.not_needed()
         try:
             while not self._stop.is_set():
-                items, after = self._table.scan(number, total, self._page_size, after)
-                counts = self._pages.migrate(items)
+                page = self._table.scan(number, total, self._page_size, after, without)
+                counts, after = self._pages.migrate(page.items, page.left_out), page.after
                 with self._lock:
                     self._progress.counts.add(counts)
-                    segment.after = resume_point(items) or segment.after
+                    segment.after = resume_point(page.items, after) or segment.after
                     segment.done = after is None
                     note(self._progress)
                 if segment.done:
@@ -126,12 +126,13 @@ class Migration:
             raise
 
 
-def resume_point(items: Sequence[Item]) -> Key | None:
-    """Give the key of the last item of a page that may be written down: of ids alone.
+def resume_point(items: Sequence[Item], after: Item | None) -> Key | None:
+    """Give where a run may go on after a page, of its items and what DynamoDB names: ids alone.
 
     Going on there repeats what is behind it in the page, which changes nothing.
     """
-    return next((key for item in reversed(items) if is_impersonal(key := key_of(item))), None)
+    keys = map(key_of, reversed([*items, *([] if after is None else [after])]))
+    return next((key for key in keys if is_impersonal(key)), None)
 
 
 def _raise_first(futures: Sequence[Future[None]]) -> None:
