@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from worker.cli import output
-from worker.cli.bulk import telling
+from worker.cli import progress as telling
 from worker.cli.bulk.records import Problem
-from worker.cli.bulk.telling import LINE_EVERY, SHOWN, complaints, progress
+from worker.cli.bulk.telling import SHOWN, complaints
+from worker.cli.progress import LINE_EVERY, progress
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from adapters.leftovers import PATIENCE, Leftovers, TemporaryQueue
 from worker.cli import composition, output
-from worker.cli.dead_letters.choice import age_text, seconds_of
+from worker.cli.ages import age_text, seconds_of
 from worker.errors import ExitCode
 
 

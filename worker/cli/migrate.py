@@ -38,8 +38,8 @@ from adapters.dynamodb.migration import (
 from adapters.dynamodb.migration.metered import PATIENCE
 from domain.ports import StoreUnavailableError
 from worker.cli import composition, output
-from worker.cli.bulk.telling import LINE_EVERY
 from worker.cli.migrate_state import Plan, StateFile, counts_json
+from worker.cli.progress import LINE_EVERY
 from worker.cli.stopping import stop_on_signals
 from worker.errors import CliError, ExitCode
 

@@ -18,8 +18,8 @@ from domain.outbox import OutboxPosition
 from domain.ports import Pointer
 from domain.values import render_time
 from worker.cli import composition, output
-from worker.cli.bulk.telling import progress
-from worker.cli.dead_letters.choice import age_text
+from worker.cli.ages import age_text
+from worker.cli.progress import progress
 from worker.cli.stopping import stop_on_signals
 from worker.errors import CliError, ExitCode
 from worker.relay import HOPELESS, Ending, Relay, RelayPolicy

@@ -20,8 +20,9 @@ from worker.cli.bulk.journal import Journal, Plan
 from worker.cli.bulk.records import FileFormat, format_of, parse_delimiter, sniffed_delimiter
 from worker.cli.bulk.rows import Identity, Row, RowReader
 from worker.cli.bulk.source import SourceFile
-from worker.cli.bulk.telling import complaints, progress
+from worker.cli.bulk.telling import complaints
 from worker.cli.command_input import command_class
+from worker.cli.progress import progress
 from worker.cli.stopping import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 from worker.explaining import explain

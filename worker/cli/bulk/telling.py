@@ -1,23 +1,12 @@
-"""What an import tells while it works: bad rows, and how far it has come."""
+"""What an import tells of bad rows."""
 
 from __future__ import annotations
 
 import csv
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from worker.cli import output
 from worker.cli.bulk.records import Problem
@@ -25,8 +14,6 @@ from worker.errors import CliError, UsageError
 
 SHOWN = 20
 """Problems that the terminal shows; a file gets them all."""
-LINE_EVERY = 10.0
-"""Seconds between two lines of progress, where there is no terminal for a bar."""
 
 
 class Complaints:
@@ -85,43 +72,3 @@ def complaints(file: str, errors: str | None) -> Iterator[Complaints]:
             teller.end(errors)
     except OSError as error:
         raise CliError(f"cannot write {errors}: {error.strerror}", "give another place") from error
-
-
-@contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show how many of `total` are done: a bar on a terminal, a line now and then elsewhere.
-
-    Gives what is to be told how many more are done.
-    """
-    console = output.stderr()
-    if not console.is_terminal:
-        yield _lines(console, what, total, unit)
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda more: bar.update(task, advance=more)
-
-
-def _lines(
-    console: Console, what: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic
-) -> Callable[[int], object]:
-    done, told = 0, clock()
-
-    def tell(more: int) -> None:
-        nonlocal done, told
-        done += more
-        if clock() - told >= LINE_EVERY:
-            told = clock()
-            console.print(f"{what}: {done} of {total} {unit}")
-
-    return tell

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.commands.base import EXIT_CODES, Json, app
+
+if TYPE_CHECKING:
+    from worker.cli.dead_letters.choice import Choice
 
 dlq = typer.Typer(
     name="dlq",
@@ -47,6 +50,26 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show which, and change 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")]
 
 
+def _choice(
+    reasons: list[str] | None,
+    commands: list[str] | None,
+    older_than: str | None,
+    newer_than: str | None,
+    ids: list[str] | None,
+    limit: int | None = None,
+) -> Choice:
+    from worker.cli.dead_letters.choice import Choice
+
+    return Choice.of(
+        reasons=reasons,
+        commands=commands,
+        older_than=older_than,
+        newer_than=newer_than,
+        ids=ids,
+        limit=limit,
+    )
+
+
 @dlq.command("list", epilog=EXIT_CODES)
 def list_(
     reason: Reasons = None,
@@ -68,12 +91,9 @@ def list_(
       user-worker dlq list --reason InvalidField --each
       user-worker dlq list --each --json | jq .command_id
     """
-    from worker.cli.dead_letters.choice import Choice
     from worker.cli.dead_letters.showing import list_letters
 
-    choice = Choice.of(
-        reasons=reason, commands=command, older_than=older_than, newer_than=newer_than, ids=ids
-    )
+    choice = _choice(reason, command, older_than, newer_than, ids)
     return list_letters(choice, most=limit, each=each, as_json=as_json)
 
 
@@ -123,17 +143,9 @@ def redrive(
       user-worker dlq redrive --reason Unavailable --yes
       user-worker dlq redrive --type BanUser --limit 10
     """
-    from worker.cli.dead_letters.choice import Choice
     from worker.cli.dead_letters.redriving import RedriveOptions, redrive_letters
 
-    choice = Choice.of(
-        reasons=reason,
-        commands=command,
-        older_than=older_than,
-        newer_than=newer_than,
-        ids=ids,
-        limit=limit,
-    )
+    choice = _choice(reason, command, older_than, newer_than, ids, limit)
     return redrive_letters(RedriveOptions(choice, dry_run, yes, rate, edit, as_json))
 
 
@@ -158,15 +170,7 @@ def purge(
       user-worker dlq purge --reason NotJson --dry-run
       user-worker dlq purge --reason NotJson --older-than 3d --yes
     """
-    from worker.cli.dead_letters.choice import Choice
     from worker.cli.dead_letters.purging import PurgeOptions, purge_letters
 
-    choice = Choice.of(
-        reasons=reason,
-        commands=command,
-        older_than=older_than,
-        newer_than=newer_than,
-        ids=ids,
-        limit=limit,
-    )
+    choice = _choice(reason, command, older_than, newer_than, ids, limit)
     return purge_letters(PurgeOptions(choice, dry_run, yes, as_json))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from worker.cli.ages import seconds_of
 from worker.cli.dead_letters.letter import Letter
-from worker.errors import UsageError
-
-_AGE = re.compile(r"([0-9]{1,7})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +73,3 @@ class Choice:
 
 def _lower(values: Sequence[str] | None) -> frozenset[str]:
     return frozenset(value.lower() for value in values or ())
-
-
-def seconds_of(option: str, text: str) -> float:
-    """Read an age that was typed.
-
-    Raises:
-        UsageError: it is none.
-    """
-    match = _AGE.fullmatch(text.strip().lower())
-    if match is None:
-        raise UsageError(f"{option} is no age", "write it like 90s, 10m, 2h or 3d")
-    return float(int(match[1]) * _SECONDS[match[2]])
-
-
-def age_text(seconds: float) -> str:
-    """Write an age in its largest whole unit."""
-    for unit, length in reversed(_SECONDS.items()):
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit}"
-    return "0s"

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from adapters.dead_letter_queue import DeadLetterQueue, Depth
 from worker.cli import composition, output
-from worker.cli.bulk.telling import progress
-from worker.cli.dead_letters.choice import Choice, age_text
+from worker.cli.ages import age_text
+from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.letter import Letter, time_text
+from worker.cli.progress import progress
 from worker.cli.stopping import stop_on_signals
 
 

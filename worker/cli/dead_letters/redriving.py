@@ -14,7 +14,6 @@ from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.redrive import MoveProgress, MoveTask, RedriveError, Redriver
 from adapters.sending import BatchSender
 from worker.cli import composition, output
-from worker.cli.bulk.telling import progress
 from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.settling import (
     Plan,
@@ -27,6 +26,7 @@ from worker.cli.dead_letters.settling import (
     say_rest,
     work_through,
 )
+from worker.cli.progress import progress
 from worker.cli.stopping import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 

@@ -11,10 +11,10 @@ from adapters.aws import FIFO_SUFFIX
 from adapters.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.redrive import RedriveError
 from worker.cli import composition, output
-from worker.cli.bulk.telling import progress
 from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.letter import Letter
 from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, opened, say_unseen
+from worker.cli.progress import progress
 from worker.cli.stopping import finishing
 from worker.errors import CliError, ExitCode, UsageError
 

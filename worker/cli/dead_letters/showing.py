@@ -6,7 +6,8 @@ import json
 import sys
 
 from worker.cli import composition, output
-from worker.cli.dead_letters.choice import Choice, age_text
+from worker.cli.ages import age_text
+from worker.cli.dead_letters.choice import Choice
 from worker.cli.dead_letters.letter import Letter
 from worker.cli.dead_letters.reading import Seen, group_table, grouped, look, say_unseen
 from worker.errors import CliError, ExitCode
