@@ -121,7 +121,7 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
 
 
 def test_a_producer_may_do_what_it_does(world: World) -> None:
-    """By the client of this project, one by one and many at once, and by boto3 alone."""
+    """By the client of this project, one by one and many at once, by boto3 alone, and by Celery."""
     producer = world.role()
     with as_role(producer):
         for queue in (QUEUE, PRIORITY):
@@ -129,6 +129,8 @@ def test_a_producer_may_do_what_it_does(world: World) -> None:
             users.send(c.UnlockUser(), user_id=uid("nobody"))
             list(users.send_many([CommandRequest(c.UnlockUser(), user_id=uid("nobody"))] * 2))
     run_example(producer, "send_boto3.py")
+    for queue in (QUEUE, PRIORITY):
+        run_example(producer, "send_celery.py", queue)
     check(Policy.of("producer"), lambda: producer.uses)
 
 
@@ -234,10 +236,11 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
     assert "Item" in table.get_item(TableName="users", Key=address_key(address.key))
 
 
-def run_example(somebody: Role, name: str) -> None:
-    """Run one of the examples as it stands."""
+def run_example(somebody: Role, name: str, queue: str = QUEUE) -> None:
+    """Run one of the examples as it stands, or with another queue in it."""
+    program = (ROOT / "examples" / name).read_text().replace(f'"{QUEUE}"', f'"{queue}"')
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name],
+        [sys.executable, "-c", program],
         check=False,
         env=somebody.environment,
         capture_output=True,

@@ -255,6 +255,11 @@ def test_a_bad_deployment_goes_back_by_itself() -> None:
     assert worker()["StopTimeout"] >= 30
 
 
+def test_a_deployment_leaves_the_number_of_tasks_to_the_scaling() -> None:
+    """A number in the template would take tasks away in the middle of a burst."""
+    assert "DesiredCount" not in properties("service", "Service")
+
+
 def test_the_service_scales_by_backlog_and_by_age() -> None:
     """Of both queues, in one expression each, of which one series comes back."""
     tracking = properties("service", "ScaleByBacklog")["TargetTrackingScalingPolicyConfiguration"]
