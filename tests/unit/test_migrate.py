@@ -268,6 +268,24 @@ def test_counts_add_up() -> None:
     assert both.left == 2 * one.left == len(both.findings)
 
 
+def test_another_migration_between_any_two_calls_does_no_harm() -> None:
+    """Two at the same time do everything twice, and end in the same table."""
+    peaceful = Wire()
+    migrate_over(peaceful, old_table())
+    for number in range(len(peaceful.calls)):
+        database = old_table()
+        calls = 0
+
+        def pause(_: str, at: int = number, db: MigratedDynamoDB = database) -> None:
+            nonlocal calls
+            if calls == at:
+                migrate(db)
+            calls += 1
+
+        migrate_over(Wire(pause=pause), database)
+        assert database.items == PEACE.items, number
+
+
 # --- the release that reads the newer format, and writes the older ---------------------------
 
 
