@@ -129,8 +129,7 @@ def test_a_producer_may_do_what_it_does(world: World) -> None:
             users.send(c.UnlockUser(), user_id=uid("nobody"))
             list(users.send_many([CommandRequest(c.UnlockUser(), user_id=uid("nobody"))] * 2))
     run_example(producer, "send_boto3.py")
-    for queue in (QUEUE, PRIORITY):
-        run_example(producer, "send_celery.py", queue)
+    run_example(producer, "send_celery.py", QUEUE, PRIORITY)
     check(Policy.of("producer"), lambda: producer.uses)
 
 
@@ -236,11 +235,12 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
     assert "Item" in table.get_item(TableName="users", Key=address_key(address.key))
 
 
-def run_example(somebody: Role, name: str, queue: str = QUEUE) -> None:
-    """Run one of the examples as it stands, or with another queue in it."""
-    program = (ROOT / "examples" / name).read_text().replace(f'"{QUEUE}"', f'"{queue}"')
+def run_example(somebody: Role, name: str, *queues: str) -> None:
+    """Run one of the examples as it stands, or once for each of these queues."""
+    program = (ROOT / "examples" / name).read_text()
+    turns = [program.replace(f'"{QUEUE}"', f'"{queue}"') for queue in queues or [QUEUE]]
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", "\n".join(turns)],
         check=False,
         env=somebody.environment,
         capture_output=True,
