@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,20 @@ class World:
         assert len(found) == 1
         return found[0]
 
+    def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Send a command, as any service may; wait for its event and give that."""
+        command_id = str(uuid.uuid4())
+        sent = {
+            "specversion": "1.0",
+            "id": command_id,
+            "source": "/test",
+            "type": f"biome.user.{command}.v1",
+            "subject": user_id,
+            "data": data,
+        }
+        self.sqs.send_message(QueueUrl=self.queue_url(), MessageBody=json.dumps(sent))
+        return self.answer(command_id)
+
     def queue_url(self, name: str = "user-commands") -> str:
         """Find a queue."""
         url: str = self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -97,30 +112,41 @@ def clear(environment: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def running(
-    command: list[str], environment: dict[str, str], output: Path, sign: str
-) -> Iterator[None]:
-    """Run a program in the background, once its output shows a sign that it is ready."""
-    talk = output.with_suffix(".talk")
-    with output.open("wb") as out, talk.open("wb") as err:
+    command: list[str],
+    environment: dict[str, str],
+    output: Path,
+    sign: str,
+    end: signal.Signals = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in the background, once its output shows a sign that it is ready.
+
+    It ends by a signal. What it says of errors is in the file `talk_of(output)`.
+    """
+    with output.open("wb") as out, talk_of(output).open("wb") as err:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
         )
 
     def ready() -> bool:
-        said = output.read_text() + talk.read_text()
+        said = output.read_text() + talk_of(output).read_text()
         assert process.poll() is None, said
         return sign in said
 
     try:
         eventually(ready, 40, f"{sign!r} from {command}")
-        yield
+        yield process
     finally:
-        process.send_signal(signal.SIGINT if sign.startswith("following") else signal.SIGTERM)
+        process.send_signal(end)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(5)
+
+
+def talk_of(output: Path) -> Path:
+    """Give the file of a program's standard error beside that of its standard output."""
+    return output.with_suffix(".talk")
 
 
 def command_lines(page: str, start: str) -> str:
@@ -149,7 +175,7 @@ def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
     listen = [str(BIN / "user-worker"), "events", "--json"]
     with (
         running(start, environment, folder / "worker", "worker_ready"),
-        running(listen, environment, made.heard, "following user-events"),
+        running(listen, environment, made.heard, "following user-events", signal.SIGINT),
     ):
         yield made
     clear(environment)

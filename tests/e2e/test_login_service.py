@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
-from tests.e2e.account import ROOT, World, running
+from tests.e2e.account import ROOT, World, running, talk_of
 from tests.e2e.worker_process import eventually
 
 pytestmark = [
@@ -69,18 +69,7 @@ class Service:
 
     def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send a command, as another service; give its event."""
-        command_id = str(uuid.uuid4())
-        sent = {
-            "specversion": "1.0",
-            "id": command_id,
-            "source": "/test",
-            "type": f"biome.user.{command}.v1",
-            "subject": user_id,
-            "data": data,
-        }
-        url = self.world.queue_url()
-        self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
-        return self.world.answer(command_id)
+        return self.world.send(user_id, command, data)
 
     def register(self, who: str) -> tuple[str, str, str]:
         """Register somebody; give the user id, the address and the password."""
@@ -130,7 +119,7 @@ def node_service(world: World, node: Path) -> Iterator[Service]:
 def assert_ended_cleanly(service: Service) -> None:
     """At SIGTERM it says so in one line, and has complained of nothing all the while."""
     assert service.output.read_text().splitlines()[1:] == ["stopped"]
-    assert "error: " not in service.output.with_suffix(".talk").read_text()
+    assert "error: " not in talk_of(service.output).read_text()
 
 
 @pytest.fixture(params=["python_service", "node_service"])

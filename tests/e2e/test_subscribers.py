@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.account import ROOT, World, client
+from tests.e2e.account import ROOT, World, client, running, talk_of
 from tests.e2e.worker_process import eventually
 
 pytestmark = [
@@ -39,27 +38,14 @@ class Subscriber:
     @contextmanager
     def running(self, number: signal.Signals = signal.SIGTERM) -> Iterator[Path]:
         """Run it until the signal, which has to end it cleanly; give what it says of errors."""
-        errors = self.state.with_suffix(".errors")
-        with errors.open("wb") as err:
-            process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=self.world.environment | {"PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                stderr=err,
-                start_new_session=True,
-            )
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == b"following user-events\n", errors.read_text()
+        output, sign = self.state.with_suffix(".output"), "following user-events\n"
+        environment = self.world.environment | {"PYTHONPATH": str(ROOT)}
+        errors = talk_of(output)
+        with running(self.command, environment, output, sign, number) as process:
             yield errors
-            process.send_signal(number)
-            rest, _ = process.communicate(timeout=20)
-            assert (rest, process.returncode) == (b"stopped\n", 0), errors.read_text()
-        finally:
-            process.kill()
-            process.wait(5)
-            process.stdout.close()
+        assert (output.read_text(), process.returncode) == (f"{sign}stopped\n", 0), (
+            errors.read_text()
+        )
 
     def book(self) -> dict[str, str]:
         """Read the addresses that it has committed."""
@@ -88,23 +74,8 @@ class Subscriber:
         """Register somebody, and wait for the event; give id and address."""
         user_id, email = str(uuid.uuid4()), f"{name}.{self.kind}.{uuid.uuid4().hex[:8]}@example.com"
         data = {"email": email, "first_name": "Ada", "last_name": "Lovelace"}
-        self.send(user_id, "CreateUser", {**data, "roles": ["customer"]})
+        self.world.send(user_id, "CreateUser", {**data, "roles": ["customer"]})
         return user_id, email
-
-    def send(self, user_id: str, command: str, data: dict[str, Any]) -> None:
-        """Send a command, and wait for its event."""
-        command_id = str(uuid.uuid4())
-        sent = {
-            "specversion": "1.0",
-            "id": command_id,
-            "source": "/test",
-            "type": f"biome.user.{command}.v1",
-            "subject": user_id,
-            "data": data,
-        }
-        url = self.world.queue_url()
-        self.world.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(sent))
-        self.world.answer(command_id)
 
 
 @pytest.fixture(params=["python", "node"])
@@ -154,13 +125,15 @@ def test_a_subscriber_keeps_the_book_over_gaps_stops_and_erasures(subscriber: Su
         here, here_email = subscriber.register("here")
         subscriber.has(here, here_email)
         assert early not in subscriber.book()
-        subscriber.send(early, "UpdateProfile", {"first_name": "Augusta"})  # sequence 2, not 1
+        subscriber.world.send(
+            early, "UpdateProfile", {"first_name": "Augusta"}
+        )  # sequence 2, not 1
         subscriber.has(early, early_email)
-        subscriber.send(early, "EraseUser", {})
+        subscriber.world.send(early, "EraseUser", {})
         subscriber.has(early, None)
 
     away, away_email = subscriber.register("away")
-    subscriber.send(here, "EraseUser", {})
+    subscriber.world.send(here, "EraseUser", {})
     with subscriber.running():
         subscriber.has(away, away_email)
         subscriber.has(here, None)
