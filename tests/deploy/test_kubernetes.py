@@ -50,6 +50,28 @@ def test_the_manifests_are_valid(version: str) -> None:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_how_keda_is_to_scale_is_valid(version: str) -> None:
+    """It hands that to a HorizontalPodAutoscaler as it stands."""
+    spec = MANIFESTS["ScaledObject"]["spec"]
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "keda-hpa"},
+        "spec": {
+            "scaleTargetRef": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                **spec["scaleTargetRef"],
+            },
+            "minReplicas": spec["minReplicaCount"],
+            "maxReplicas": spec["maxReplicaCount"],
+            **spec["advanced"]["horizontalPodAutoscalerConfig"],
+        },
+    }
+    kubernetes_validate.validate(autoscaler, version, strict=True)
+
+
 def test_a_mistyped_field_is_found() -> None:
     """So the test before this one can fail."""
     wrong = {**MANIFESTS["ServiceAccount"], "automountServiceToken": False}
