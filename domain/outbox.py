@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,9 +88,10 @@ class Outbox(Protocol):
         """
         ...
 
-    def scrub(self, user_id: str) -> int:
+    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
         """Remove personal data and sessions of an erased user, page by page; idempotent.
 
+        Says that it goes on by calling `on_page`, since there may be thousands of pages.
         Gives how many outcomes could not be read and are as they were: the job is not done.
         """
         ...

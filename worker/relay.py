@@ -82,7 +82,7 @@ class Relay:
         """Events that the topic did not take in this look, by its reason."""
 
     def signs(self) -> Iterator[Sign]:
-        """Say when it last looked or worked a pointer off, if it runs. Any thread."""
+        """Say when it last looked, or worked on a pointer, if it runs. Any thread."""
         if self._thread is not None and not self._stopping.is_set():
             age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
             yield Sign("the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval)
@@ -131,7 +131,7 @@ class Relay:
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._policy.interval * self._policy.draw(0.5, 1.5)):
-            self._beat_at = monotonic()
+            self._beat()
             try:
                 self.run_once()
                 self._trouble = None
@@ -141,6 +141,9 @@ class Relay:
             except Exception:  # the relay must outlive whatever it meets
                 self._trouble = "the relay has failed: see the log"
                 logger.exception("relay_failed")
+
+    def _beat(self) -> None:
+        self._beat_at = monotonic()
 
     def _pointers(self, before: datetime, endings: Counter[Ending]) -> Iterator[Pointer]:
         """Read one shard, page by page."""
@@ -155,7 +158,7 @@ class Relay:
 
     def work_off(self, pointer: Pointer) -> Ending:
         """Do what a pointer asks for; whatever stands in the way concerns this one alone."""
-        self._beat_at = monotonic()
+        self._beat()
         try:
             match pointer.kind:
                 case JobKind.PUBLISH:
@@ -195,7 +198,7 @@ class Relay:
 
     def _scrub(self, pointer: Pointer) -> Ending:
         users = {key.user_id for key in pointer.commands if key.user_id is not None}
-        if sum(self._outbox.scrub(user_id) for user_id in users):
+        if sum(self._outbox.scrub(user_id, self._beat) for user_id in users):
             return Ending.UNREADABLE
         self._outbox.close([pointer])
         for user_id in users:

@@ -150,13 +150,13 @@ class DynamoDBOutbox(Outbox):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_pointers(items))
 
-    def scrub(self, user_id: str) -> int:
+    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
         """See the port.
 
         Raises:
             StoreUnavailableError: some may be left; scrubbing again goes on.
         """
-        return self._scrubber.scrub(user_id)
+        return self._scrubber.scrub(user_id, on_page)
 
     def status(self) -> OutboxStatus:
         """See the port. One query or more a shard: for a person, not for a loop."""

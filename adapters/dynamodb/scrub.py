@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
@@ -44,11 +45,11 @@ class Scrubber:
         self._deletes = deletes
         self._page_size = page_size
 
-    def scrub(self, user_id: str) -> int:
+    def scrub(self, user_id: str, on_page: Callable[[], object]) -> int:
         """Delete sessions and second factor; empty personal fields and fingerprints of outcomes.
 
         A fingerprint is of personal data, and some could be guessed from it. Gives how many
-        outcomes could not be read, and are as they were.
+        outcomes could not be read, and are as they were; calls `on_page` after each page.
         """
         unreadable = 0
         partition = table.USER_PREFIX + user_id
@@ -59,6 +60,7 @@ class Scrubber:
             for item in page:
                 if key_of(item).sort.startswith(table.COMMAND_PREFIX):
                     unreadable += not self._scrub_outcome(item)
+            on_page()
         return unreadable
 
     def _scrub_outcome(self, item: Item) -> bool:

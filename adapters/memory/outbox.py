@@ -76,7 +76,7 @@ class MemoryOutbox(Outbox):
             pointers = tuple(self._store.pointers[key] for key in keys)
         yield OutboxPage(pointers)
 
-    def scrub(self, user_id: str) -> int:
+    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
         """See the port."""
         with self._store.lock:
             for owner, session_id in list(self._store.sessions):
@@ -87,6 +87,7 @@ class MemoryOutbox(Outbox):
                 if outcome.user_id == user_id:
                     events = tuple(event.without_personal_data() for event in outcome.events)
                     self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
+        on_page()
         return 0
 
     def status(self) -> OutboxStatus:

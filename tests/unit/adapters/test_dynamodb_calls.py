@@ -228,6 +228,17 @@ def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
     assert wire.requests[1]["Key"]["sk"] == open_item["sk"]
 
 
+def test_a_scrub_says_page_by_page_that_it_goes_on() -> None:
+    """A person may have any number of outcomes, and who waits must not take it for dead."""
+    pages = [[records.render_outcome(outcome(name, "ada"))] for name in ("a", "b")]
+    last = {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "s"}}}
+    updated = answer({})
+    wire = Wire(answer({"Items": pages[0], **last}), updated, answer({"Items": pages[1]}), updated)
+    seen: list[int] = []
+    outbox(wire).scrub(uid("ada"), lambda: seen.append(len(wire.requests)))
+    assert seen == [2, 4]
+
+
 def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
     """TTL deletes in its own time: the write has a condition, and its failure is no error."""
     item = records.render_outcome(outcome("c", "ada"))

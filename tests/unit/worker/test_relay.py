@@ -25,6 +25,7 @@ from tests.builders import NOW, RULES, register, uid, works
 from tests.persistence import shards
 from worker.relay import HOPELESS, PAGE, Relay, RelayPolicy
 from worker.rounds import decide_round
+from worker.vital import LONGEST_BATCH
 
 AGE = timedelta(seconds=30)
 
@@ -96,10 +97,10 @@ class DamagedOutbox(MemoryOutbox):
         bad = {key for key in found if key.user_id in self.unreadable_users}
         return PointedOutcomes({k: o for k, o in found.items() if k not in bad}, bad)
 
-    def scrub(self, user_id: str) -> int:
+    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
         """Leave some as they are, and fail at others."""
         self._fail(user_id)
-        return 1 if user_id in self.unreadable_users else super().scrub(user_id)
+        return 1 if user_id in self.unreadable_users else super().scrub(user_id, on_page)
 
     def _fail(self, user_id: str | None) -> None:
         if user_id in self.errors:
@@ -246,6 +247,29 @@ def test_an_erased_users_data_are_scrubbed_and_the_job_is_closed(world: World) -
     assert world.store.pointers == {}
     stored = [event.data for outcome in world.store.outcomes.values() for event in outcome.events]
     assert stored == [{"email": None}, {}]
+
+
+def test_a_scrub_of_thousands_of_pages_is_life(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than the relay may hang: each page counts, and no restart cuts it short."""
+    now, ages = 0.0, []
+    monkeypatch.setattr("worker.relay.monotonic", lambda: now)
+
+    def scrub(_: str, on_page: Callable[[], object]) -> int:
+        nonlocal now
+        for _page in range(3):
+            now += LONGEST_BATCH
+            ages.append(now - world.relay._beat_at)
+            on_page()
+        return 0
+
+    monkeypatch.setattr(world.outbox, "scrub", scrub)
+    world.commit("ada")
+    world.erase("ada")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.look_everywhere()
+    assert ages == [LONGEST_BATCH] * 3
 
 
 @pytest.fixture
