@@ -42,13 +42,20 @@ class ItemFormat:
     downcasts: Mapping[int, Cast] = field(default_factory=dict)
     """By the number they start from; each ends one lower."""
 
+    def __post_init__(self) -> None:
+        """See that the ways down are a chain from the newest format, each with its way back up.
+
+        Raises:
+            ValueError: they are not, and would never be taken.
+        """
+        chain = range(self.number, self.number - len(self.downcasts), -1)
+        if set(self.downcasts) != set(chain) or any(n - 1 not in self.upcasts for n in chain):
+            raise ValueError(f"{self.kind} items: a downcast has no upcast, or is out of the chain")
+
     @property
     def writes(self) -> int:
         """The number of the format that items are written in, if it can say what is in them."""
-        number = self.number
-        while number in self.downcasts:
-            number -= 1
-        return number
+        return self.number - len(self.downcasts)
 
     def read(self, item: Item) -> Attributes:
         """Give an item's attributes in the newest format.

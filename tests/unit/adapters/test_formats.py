@@ -86,6 +86,18 @@ def test_a_release_writes_the_format_that_its_downcasts_lead_to(
     assert item_format.writes == writes
 
 
+@pytest.mark.parametrize(
+    ("number", "upcasts", "downcasts"),
+    [(2, {}, {2: dict}), (3, {1: dict, 2: dict}, {2: dict}), (2, {1: dict}, {2: dict, 3: dict})],
+)
+def test_a_downcast_that_would_never_be_taken_is_refused(
+    number: int, upcasts: Any, downcasts: Any
+) -> None:
+    """When the format is defined, and not by items that the release before cannot read."""
+    with pytest.raises(ValueError, match="note items: a downcast"):
+        ItemFormat("note", number, upcasts, downcasts)
+
+
 @pytest.mark.parametrize("mood", [None, "calm"])
 def test_what_the_older_format_can_say_is_written_in_it(mood: str | None) -> None:
     """So the release before reads all that it wrote, however the default is rendered."""
