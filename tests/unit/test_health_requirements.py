@@ -16,9 +16,10 @@ from moto import mock_aws
 from worker import logs
 from worker.cli.app import run
 from worker.errors import ExitCode
-from worker.health import start
+from worker.health import requirements, start
 from worker.health.report import Report
 from worker.health.vitals import START_LIMIT, Vitals
+from worker.inspection.aws import Aws
 from worker.settings import load_settings
 
 Fault = Callable[[str], None]
@@ -248,6 +249,36 @@ def test_calls_that_take_long_are_life(calls: Any) -> None:
     assert set(reports) == {Report((), (f"starting: {start.LOOKING}",))}
     now += START_LIMIT
     assert vitals.report() == Report((), ("starting",))
+
+
+@pytest.mark.parametrize(
+    ("description", "says"),
+    [
+        ({"TableStatus": "DELETING"}, "is DELETING"),
+        ({"TableStatus": "CREATING"}, "is CREATING"),
+        ({"TableStatus": "UPDATING"}, None),
+        ({"index": "CREATING"}, "its index RefreshTokenIndex is CREATING"),
+        ({"index": "ACTIVE"}, None),
+    ],
+)
+def test_a_table_that_is_not_all_there_is_a_warning(
+    production: Any, monkeypatch: pytest.MonkeyPatch, description: dict[str, str], says: str | None
+) -> None:
+    """It may be made at this moment, or be on its way out."""
+    real = requirements._described
+
+    def described(*_: Any) -> Any:
+        index = description.get("index")
+        table: Any = {**real(Aws(load_settings()), "users"), **description}
+        if index:
+            table["GlobalSecondaryIndexes"][0]["IndexStatus"] = index
+        return table
+
+    monkeypatch.setattr(requirements, "_described", described)
+    look()
+    assert [says is None or line["says"].startswith(says) for line in production] == (
+        [True] if says else []
+    )
 
 
 def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:

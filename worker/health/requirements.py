@@ -93,7 +93,7 @@ def _table(aws: Aws) -> Iterator[Finding]:
     verdict = table_verdict(name, found)
     if verdict.level is Level.FAIL and any(each in verdict.says for each in FATAL):
         raise CliError(f"{verdict.check}: {verdict.says}", verdict.advice)
-    yield from _mild(verdict)
+    yield from [verdict] if verdict.level is Level.WARN else _mild(verdict)
     expiry = _allowed(lambda: aws.dynamodb.describe_time_to_live(TableName=name))
     if expiry is None:
         yield _denied(verdict.check, "dynamodb:DescribeTimeToLive")

@@ -25,6 +25,9 @@ _SETTINGS = {
 }
 """What each attribute of a queue should agree with."""
 
+USABLE = frozenset({"ACTIVE", "UPDATING"})
+"""Of a table or an index, the states in which it is read and written."""
+
 
 def attributes(aws: Aws, name: str) -> dict[str, str]:
     """Read a queue's attributes."""
@@ -59,7 +62,14 @@ def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
         says = f"made for something else, or by an older version: another {', '.join(different)}"
         advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
         return fail(check, says, advice)
-    return ok(check, f"{description.get('TableStatus')}, keys and index as needed")
+    status = description.get("TableStatus", "of unknown status")
+    if status not in USABLE:
+        return warn(check, f"is {status}: it takes no command yet, or no more", "wait, or look why")
+    for index in description.get("GlobalSecondaryIndexes", ()):
+        if index.get("IndexStatus") not in {None, *USABLE}:
+            says = f"its index {index.get('IndexName')} is {index.get('IndexStatus')}"
+            return warn(check, says, "wait: readers by refresh token find nothing, or not all")
+    return ok(check, f"{status}, keys and index as needed")
 
 
 def expiry_verdict(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:

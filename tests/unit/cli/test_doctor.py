@@ -151,7 +151,27 @@ def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.Mo
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
     says = [each["says"] for each in findings if each["level"] == "fail"]
-    assert says == ["no sqs:ChangeMessageVisibility", "no dynamodb:PutItem"]
+    assert says == ["no sqs:ChangeMessageVisibility (user-commands)", "no dynamodb:PutItem"]
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_a_priority_queue_is_tried_like_the_other(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that may receive from it and delete nothing there does all twelve times."""
+    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", "user-commands-urgent")
+    assert run(["provision"]) == ExitCode.OK
+    call = vars(botocore.client.BaseClient)["_make_api_call"]
+
+    def deny(client: Any, operation: str, parameters: Any) -> Any:
+        if operation == "DeleteMessage" and "urgent" in parameters["QueueUrl"]:
+            raise sdk.ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", deny)
+    _, findings = doctor()
+    says = [each["says"] for each in findings if each["level"] == "fail"]
+    assert says == ["no sqs:DeleteMessage (user-commands-urgent)"]
 
 
 @pytest.mark.parametrize(

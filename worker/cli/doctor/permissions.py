@@ -50,14 +50,25 @@ def permissions(aws: Aws) -> Iterator[Finding]:
 
 
 def _of_queues(aws: Aws) -> dict[str, Call]:
-    url, dead = aws.command_queue_url, aws.dead_letter_queue_url
-    return {
-        "sqs:DeleteMessage": lambda: aws.sqs.delete_message(QueueUrl=url, ReceiptHandle="none"),
-        "sqs:ChangeMessageVisibility": lambda: aws.sqs.change_message_visibility(
-            QueueUrl=url, ReceiptHandle="none", VisibilityTimeout=0
-        ),
+    dead = aws.dead_letter_queue_url
+    calls: dict[str, Call] = {
         "sqs:SendMessage (dead letters)": lambda: aws.sqs.send_message_batch(
             QueueUrl=dead, Entries=[]
+        )
+    }
+    for name in aws.settings.queues:
+        calls |= _of_queue(aws, name)
+    return calls
+
+
+def _of_queue(aws: Aws, name: str) -> dict[str, Call]:
+    url = aws.queue_url(name)
+    return {
+        f"sqs:DeleteMessage ({name})": lambda: aws.sqs.delete_message(
+            QueueUrl=url, ReceiptHandle="none"
+        ),
+        f"sqs:ChangeMessageVisibility ({name})": lambda: aws.sqs.change_message_visibility(
+            QueueUrl=url, ReceiptHandle="none", VisibilityTimeout=0
         ),
     }
 
