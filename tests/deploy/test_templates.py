@@ -100,7 +100,9 @@ def test_users_survive_mistakes() -> None:
     ("name", "kind"),
     [
         ("resources", "AWS::SQS::Queue"),
+        ("resources", "AWS::SQS::QueuePolicy"),
         ("resources", "AWS::SNS::Topic"),
+        ("resources", "AWS::SNS::TopicPolicy"),
         ("resources", "AWS::KMS::Key"),
         ("service", "AWS::Logs::LogGroup"),
     ],
