@@ -217,6 +217,26 @@ def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
     assert pointer.parked_because == "1 of its outcomes are missing"
 
 
+def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> None:
+    """The others are published all the same; whoever mistyped an id learns it."""
+    entry = world.left_behind("ada")
+    code, out, err = world.run("publish", entry, "mistyped", "--json")
+    assert (code, rows(out)[0]["done"]) == (ExitCode.NEGATIVE, 1)
+    assert "1 of those named are not in the outbox" in err
+    code, out, err = world.run("publish", entry)
+    assert (code, out) == (ExitCode.NEGATIVE, "")
+    assert "1 of those named" in err
+
+
+def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) -> None:
+    """`list` has it, so it is there; a newer worker may read it."""
+    world.outbox = Damaged(world.kept)
+    code, out, err = world.run("publish", "odd", "--json")
+    assert (code, rows(out)[0]["unreadable"]) == (ExitCode.NEGATIVE, 1)
+    assert "not all could be published" in err
+    assert world.run("publish")[0] == ExitCode.OK
+
+
 def test_nothing_to_publish_is_said(world: World) -> None:
     """And is no failure."""
     assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")

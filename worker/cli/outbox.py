@@ -145,23 +145,31 @@ def publish_outbox(options: PublishOptions) -> int:
     aws = composition.aws()
     age = timedelta(seconds=0 if options.now else aws.settings.relay_age)
     before = datetime.now(UTC) - age
-    meant = [
-        entry
-        for entry in _entries(aws)
-        if isinstance(entry, Pointer) and _is_due(entry, options, before)
-    ]
-    if options.ids and not meant:
-        advice = "`user-worker outbox list` has those that are"
-        raise CliError("no such entry in the outbox", advice, ExitCode.NEGATIVE)
+    meant = [entry for entry in _entries(aws) if _is_due(entry, options, before)]
+    pointers = [entry for entry in meant if isinstance(entry, Pointer)]
     relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, age))
     with _warnings_on_standard_error(), stop_on_signals():
-        endings = _work_off(aws, relay, meant)
-    return _report(endings, len(meant), as_json=options.as_json)
+        endings = _work_off(aws, relay, pointers) if pointers else Counter[str]()
+    endings[_WORDS[Ending.UNREADABLE]] += len(meant) - len(pointers)
+    strangers = set(options.ids).difference(*map(_names, meant))
+    if meant or not strangers:
+        _report(endings, len(meant), as_json=options.as_json)
+    if strangers:
+        advice = "`user-worker outbox list` has those that are there"
+        text = f"{len(strangers)} of those named are not in the outbox, or no more"
+        raise CliError(text, advice, ExitCode.NEGATIVE)
+    return ExitCode.OK
 
 
-def _is_due(pointer: Pointer, options: PublishOptions, before: datetime) -> bool:
+def _names(entry: Pointer | OutboxPosition) -> set[str]:
+    return {pointer_id(entry.sort_key), entry.sort_key}
+
+
+def _is_due(pointer: Pointer | OutboxPosition, options: PublishOptions, before: datetime) -> bool:
     if options.ids:
-        return pointer_id(pointer.sort_key) in options.ids or pointer.sort_key in options.ids
+        return not _names(pointer).isdisjoint(options.ids)
+    if not isinstance(pointer, Pointer):
+        return False  # nobody asked for it, and `list` and `status` tell of it
     if pointer.parked_because is not None:
         return options.parked
     return pointer.recorded_at < before
@@ -192,7 +200,7 @@ def _finish(aws: composition.Aws, relay: Relay, pointer: Pointer) -> Ending:
     return relay.work_off(pointer)
 
 
-def _report(endings: Counter[str], meant: int, *, as_json: bool) -> int:
+def _report(endings: Counter[str], meant: int, *, as_json: bool) -> None:
     counts = {word: endings[word] for word in ("done", "parked", "left", "unreadable")}
     if as_json:
         sys.stdout.write(output.json_line(counts) + "\n")
@@ -206,7 +214,6 @@ def _report(endings: Counter[str], meant: int, *, as_json: bool) -> int:
     if counts["parked"] or counts["unreadable"]:
         advice = "`user-worker outbox list` has the reasons"
         raise CliError("not all could be published", advice, ExitCode.NEGATIVE)
-    return ExitCode.OK
 
 
 @contextmanager
