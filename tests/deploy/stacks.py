@@ -10,9 +10,22 @@ from typing import Any
 
 from tests.e2e.account import client
 from tests.e2e.worker_process import eventually
+from worker.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SECONDS = 30.0
+
+
+def settings_of(*, fifo: bool) -> Settings:
+    """Give the settings that fit what the template makes by default."""
+    end = ".fifo" if fifo else ""
+    return Settings(
+        env="test",
+        command_queue=f"user-commands{end}",
+        priority_queue=f"user-commands-priority{end}",
+        dead_letter_queue=f"user-commands-dlq{end}",
+        events_topic=f"user-events{end}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -47,3 +48,49 @@ def of_type(name: str, kind: str) -> dict[str, dict[str, Any]]:
     """Give the resources of a type, by name."""
     resources: dict[str, dict[str, Any]] = template(name)["Resources"]
     return {key: each for key, each in resources.items() if each["Type"] == kind}
+
+
+_NOTHING = object()
+"""What `AWS::NoValue` stands for."""
+
+
+def evaluated(name: str, resource: str, **given: str) -> dict[str, Any]:
+    """Give a resource's properties as CloudFormation makes them of these parameters.
+
+    An attribute of another resource stays as it is named, `DeadLetterQueue.Arn`.
+    """
+    parameters = template(name)["Parameters"]
+    chosen = {key: given.get(key, each.get("Default")) for key, each in parameters.items()}
+    values = {**chosen, "AWS::NoValue": _NOTHING}
+    made: dict[str, Any] = _made(properties(name, resource), values, template(name)["Conditions"])
+    return made
+
+
+def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:
+    made: Any
+    match part:
+        case {"Ref": referred}:
+            made = values.get(referred, referred)
+        case {"Fn::GetAtt": attribute}:
+            made = attribute
+        case {"Fn::Equals": [one, other]}:
+            made = _made(one, values, conditions) == _made(other, values, conditions)
+        case {"Fn::If": [condition, *branches]}:
+            holds = _made(conditions[condition], values, conditions)
+            made = _made(branches[0 if holds else 1], values, conditions)
+        case {"Fn::Sub": [text, more]}:
+            made = _substituted(text, values | _made(more, values, conditions))
+        case {"Fn::Sub": text}:
+            made = _substituted(text, values)
+        case dict():
+            each = {key: _made(value, values, conditions) for key, value in part.items()}
+            made = {key: value for key, value in each.items() if value is not _NOTHING}
+        case list():
+            made = [_made(each, values, conditions) for each in part]
+        case _:
+            made = part
+    return made
+
+
+def _substituted(text: str, values: dict[str, Any]) -> str:
+    return re.sub(r"\$\{([\w:]+)\}", lambda found: str(values.get(found[1], found[1])), text)

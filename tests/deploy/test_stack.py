@@ -16,7 +16,7 @@ from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
 from scripts.access_template import ROLES
-from tests.deploy.stacks import DEPLOY, Account
+from tests.deploy.stacks import DEPLOY, Account, settings_of
 from tests.deploy.templates import of_type
 from tests.e2e.account import BIN, clear, running
 from worker.bootstrap import resources
@@ -41,18 +41,6 @@ class Pair:
     def queues(self) -> list[str]:
         """The names of all queues that the worker uses."""
         return [*self.settings.queues, self.settings.dead_letter_queue]
-
-
-def settings_of(*, fifo: bool) -> Settings:
-    """Give the settings that fit what the template makes by default."""
-    end = ".fifo" if fifo else ""
-    return Settings(
-        env="test",
-        command_queue=f"user-commands{end}",
-        priority_queue=f"{PRIORITY_QUEUE}{end}",
-        dead_letter_queue=f"user-commands-dlq{end}",
-        events_topic=f"user-events{end}",
-    )
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["standard", "fifo"])
