@@ -23,7 +23,7 @@ from adapters.dynamodb.migration import (
 )
 from tests.builders import email, uid
 from tests.persistence import new_user, outcome
-from tests.reliability.in_process_dynamodb import InProcessDynamoDB
+from tests.reliability.in_process_dynamodb import ANSWERED, InProcessDynamoDB
 from tests.reliability.wire import Fault, Wire, applicable, at
 from tests.unit.migrate_world import (
     EXPANDED,
@@ -333,3 +333,23 @@ def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted
         counts = migrate(database, kinds=kinds)
         assert (counts.found["outcome", number], counts.items, counts.changed) == (9, 9, changed)
     assert {item["schema"]["N"] for item in database.items.values()} == {"2"}
+
+
+class Lagging(MigratedDynamoDB):
+    """A table whose cheap reads know nothing of what was written lately."""
+
+    def batch_get_item(self, *, RequestItems: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        """Read items; what is not to be consistent is not found."""
+        if not RequestItems["users"]["ConsistentRead"]:
+            return {"Responses": {"users": []}, **ANSWERED}
+        return super().batch_get_item(RequestItems=RequestItems, **rest)
+
+
+def test_what_a_cheap_read_does_not_know_is_looked_at_again_before_anything_is_done() -> None:
+    """A user that was registered a moment ago keeps the address, and none is told of."""
+    database = Lagging()
+    put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
+    before = deepcopy(database.items)
+    counts = migrate(database, kinds=KINDS)
+    assert database.items == before
+    assert (counts.items, counts.reserved, counts.released, counts.left) == (2, 0, 0, 0)
