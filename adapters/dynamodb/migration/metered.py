@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from adapters.dynamodb.table import Item
 
-PATIENCE: Final = Backoff(base=0.1, cap=5.0, tries=10)
-"""For a table that throttles: some 20 seconds, and the migration can be run again."""
+PATIENCE: Final = Backoff(base=0.1, cap=5.0, tries=40)
+"""For a table that throttles: more than a minute on average, longer than a burst of its workers."""
 BUSY: Final = frozenset(
     {
         "InternalServerError",
