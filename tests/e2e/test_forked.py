@@ -107,3 +107,36 @@ def test_a_server_that_cannot_start_says_so(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="has ended"):
         forked(server, tmp_path / "output", "exit=0")
     server.stop()
+
+
+READS = """
+import json, os, sys
+read = []
+def noting(method):
+    def noted(environ, name):
+        read.append(name)
+        return method(environ, name)
+    return noted
+kind = type(os.environ)
+kind.__getitem__, kind.__contains__ = noting(kind.__getitem__), noting(kind.__contains__)
+import tests.e2e.preloaded
+applications = sorted({"worker.app", "worker.tasks"} & {*sys.modules})
+print(json.dumps({"read": read, "applications": applications}))
+"""
+
+
+def test_what_forks_share_has_read_no_setting() -> None:
+    """A module that reads one when it is imported would give all forks that of the server."""
+    ran = subprocess.run(
+        [sys.executable, "-c", READS],
+        check=True,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    told = json.loads(ran.stdout)
+    varied = ("AWS_ENDPOINT_URL", "AWS_REGION", "OTEL_", "PROMETHEUS_", "RECORD_", "USER_WORKER_")
+    assert [name for name in told["read"] if name.startswith(varied)] == []
+    assert told["read"]  # or nothing was noted
+    assert told["applications"] == []
