@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import client
-from adapters.dynamodb.table import PARTITION_KEY, REFRESH_TOKEN_HASH, REFRESH_TOKEN_INDEX, key
+from adapters.dynamodb.table import PARTITION_KEY, key
 from worker.cli.composition import Aws
 from worker.errors import CliError
 from worker.explaining import is_denial
@@ -93,12 +93,6 @@ def _of_table(aws: Aws) -> dict[str, Call]:
             TableName=name,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": NOWHERE[PARTITION_KEY]},
-        ),
-        "dynamodb:Query (index)": lambda: dynamodb.query(
-            TableName=name,
-            IndexName=REFRESH_TOKEN_INDEX,
-            KeyConditionExpression=f"{REFRESH_TOKEN_HASH} = :hash",
-            ExpressionAttributeValues={":hash": {"S": "none"}},
         ),
         "dynamodb:PutItem": lambda: dynamodb.put_item(Item=NOWHERE, **to_nowhere),
         "dynamodb:UpdateItem": lambda: dynamodb.update_item(
