@@ -8,6 +8,7 @@ from typing import Final
 
 from adapters.dynamodb.table import OUTBOX_SHARDS
 from benchmarks.scale import cost
+from benchmarks.scale.batches import LEAST_TASKS, mean_batch, tasks_for
 from benchmarks.scale.inputs import Habits, Inputs
 from benchmarks.scale.measured import footprint, index_entry_bytes, stored_bytes
 
@@ -23,9 +24,6 @@ MIGRATION_SHARE: Final = 0.1
 LOOK_MS, CHANGE_MS = 0.2, 1.4
 """Processor time of `user-worker migrate`, for an item looked at, for one changed, by its page."""
 MONTH: Final = cost.MONTH_DAYS * 86400
-BATCHES_FROM: Final = 20
-"""Commands a second from which batches of ten form; below, each command is a batch."""
-TASKS_AT_LEAST: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,9 @@ class Size:
     mean: float
     """Commands a second, as `peak` is."""
     peak: float
+    batch: int
+    """Commands that share a batch, as at the peak `batch_at_peak`."""
+    batch_at_peak: int
     peak_writes: float
     """Write units a second, as `peak_reads` in read units."""
     peak_reads: float
@@ -61,15 +62,17 @@ def size(users: int, inputs: Inputs) -> Size:
     """Work out what so many users come to."""
     habits = inputs.habits
     mean = users * sum(habits.commands.values()) / MONTH
-    batch = 10 if mean >= BATCHES_FROM else 1
-    writes, reads, pointers = _units(habits, batch)
-    everything, outcomes = _stored(users, habits)
     peak = mean * habits.peak
+    batch, at_peak = fill(mean), fill(peak)
+    writes, reads, pointers = _units(habits, at_peak)
+    everything, outcomes = _stored(users, habits)
     table_gb = everything / cost.GB
     return Size(
         users,
         mean,
         peak,
+        batch,
+        at_peak,
         peak * writes,
         peak * reads,
         shards_for(peak, pointers),
@@ -81,6 +84,11 @@ def size(users: int, inputs: Inputs) -> Size:
         (_items(users, habits) * LOOK_MS + users * (CHANGE_MS - LOOK_MS)) / 1000 / 3600,
         _month(users, inputs, batch, table_gb),
     )
+
+
+def fill(rate: float) -> int:
+    """Give the commands a batch at so many commands a second of all tasks, to the nearest."""
+    return max(1, round(mean_batch(rate / tasks_for(rate))))
 
 
 def shards_for(rate: float, pointer_units: float) -> int:
@@ -127,7 +135,7 @@ def _month(users: int, inputs: Inputs, batch: int, table_gb: float) -> dict[str,
         for kind, often in habits.commands.items()
     ]
     vcpu_hours = max(
-        TASKS_AT_LEAST * MONTH / 3600,
+        LEAST_TASKS * MONTH / 3600,
         users * sum(habits.commands.values()) * cost.CPU_MS / 1000 / 3600 / cost.BUSY,
     )
     return {

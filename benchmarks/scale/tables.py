@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from benchmarks.scale import autoscaling, cost, growth, outbox
+from benchmarks.scale import autoscaling, batches, cost, growth, outbox
 from benchmarks.scale.contention import Contention
 from benchmarks.scale.inputs import Inputs
 from benchmarks.scale.measured import KINDS, LOGIN, REGISTRATION, UPDATE, footprint
@@ -112,13 +112,14 @@ def sizes(inputs: Inputs) -> str:
     """From a thousand users to a thousand million."""
     grown = [growth.size(10**power, inputs) for power in range(3, 10)]
     return _table(
-        "users | commands/s, mean / peak | write units/s at the peak | table GB "
-        "| of those, outcomes | partitions | shards needed | expiries/s "
+        "users | commands/s, mean / peak | a batch, mean / peak | write units/s at the peak "
+        "| table GB | of those, outcomes | partitions | shards needed | expiries/s "
         "| a migration, h: by units / a core",
         (
             (
                 f"{each.users:,}",
                 f"{number(each.mean)} / {number(each.peak)}",
+                f"{each.batch} / {each.batch_at_peak}",
                 number(each.peak_writes),
                 number(each.table_gb),
                 f"{each.outcomes_gb / each.table_gb:.0%}",
@@ -168,6 +169,15 @@ def shards(_: Inputs) -> str:
             for count, batch in ((8, 1), (8, 10), (8, 20), (32, 10))
             for full in [outbox.capacity(count, batch)]
         ),
+    )
+
+
+def fills(_: Inputs) -> str:
+    """How many commands share a batch."""
+    rates = (1, 10, 50, 100, 200, 455, 900, 1_500)
+    return _table(
+        "commands/s of a task | " + " | ".join(f"{rate:,}" for rate in rates),
+        [("commands a batch, mean", *(f"{batches.mean_batch(rate):.1f}" for rate in rates))],
     )
 
 
@@ -268,6 +278,7 @@ TABLES: Final[dict[str, Callable[[Inputs], str]]] = {
     each.__name__: each
     for each in (
         footprints,
+        fills,
         million,
         compared,
         sizes,

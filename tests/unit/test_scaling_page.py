@@ -6,13 +6,13 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from adapters.dynamodb.table import OUTBOX_SHARDS
-from benchmarks.scale import autoscaling, cost, growth, outbox
+from benchmarks.scale import autoscaling, batches, cost, growth, outbox
 from benchmarks.scale.contention import Contention
 from benchmarks.scale.inputs import DEFAULTS, Inputs
 from benchmarks.scale.measured import (
@@ -28,6 +28,7 @@ from benchmarks.scale.measured import (
 from benchmarks.scale.tables import TABLES
 from tests.deploy.templates import properties, template
 from worker.settings import Settings
+from worker.transport.options import Options
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scaling.md").read_text()
@@ -79,6 +80,7 @@ def in_text() -> dict[str, str]:
         "partition of a user": f"1,000 / 22 x 10 = {1000 // 2.2:.0f} a second",
         "task": f"{rounded(autoscaling.TASK_RATE)} commands/s each, which is half",
         "vCPU": f"plan with {rounded(autoscaling.TASK_RATE)} commands/s a vCPU",
+        "planned": f"planned with {rounded(autoscaling.TASK_RATE)} commands/s each, two at least",
         "first task": f"first task comes {(burst.first_task or 0) / 60:.0f} minutes after",
         "cpu": f"{cost.CPU_MS:.2f} ms each",
         "stored": f"user {sizes['user']:.0f} + address {sizes['email']:.0f} + {month.sessions} x "
@@ -205,6 +207,22 @@ def test_the_program_names_its_defaults() -> None:
 
 
 # --- laws of the simulations ---------------------------------------------------------------
+
+
+def test_batches_are_formed_by_the_transports_and_the_templates_numbers() -> None:
+    """Receivers of a queue, batches in hand of a task."""
+    [receivers] = [each.default for each in fields(Options) if each.name == "receivers"]
+    assert receivers == batches.RECEIVERS
+    assert template("service")["Parameters"]["Concurrency"]["Default"] == batches.CHILDREN
+
+
+def test_batches_grow_with_the_rate_and_no_larger_than_a_task_may_carry() -> None:
+    """Alone where little comes, and full where more comes than can be done."""
+    means = [batches.mean_batch(rate) for rate in (0.001, 1, 100, 455, 1_500, 5_000)]
+    assert means == sorted(means)
+    assert means[0] == 1
+    assert means[1] == pytest.approx(1, abs=0.05)
+    assert means[-1] == pytest.approx(Settings().batch_size, abs=0.5)
 
 
 @pytest.mark.parametrize("fifo", [False, True])
