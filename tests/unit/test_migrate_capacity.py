@@ -23,6 +23,17 @@ from adapters.dynamodb.migration import Bucket, Throughput, throughput_of
         ),
         (
             {
+                "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
+                "WarmThroughput": {"ReadUnitsPerSecond": 30_000, "WriteUnitsPerSecond": 9_000},
+                "OnDemandThroughput": {"MaxReadRequestUnits": -1, "MaxWriteRequestUnits": 8_000},
+                "GlobalSecondaryIndexes": [
+                    {"WarmThroughput": {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 7_000}}
+                ],
+            },
+            Throughput(30_000, 7_000),
+        ),
+        (
+            {
                 "ProvisionedThroughput": {"ReadCapacityUnits": 100, "WriteCapacityUnits": 50},
                 "GlobalSecondaryIndexes": [
                     {"ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 20}}

@@ -34,9 +34,9 @@ NEW_ON_DEMAND: Final = Throughput(12_000, 4_000)
 def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
     """Give what a table takes a second, by its description.
 
-    Of a provisioned table what is provisioned; of one on demand its own maximum, or else what a
-    new one takes. Writes are no more than its indexes take, which take a part in them; reads are
-    the table's alone.
+    Of a provisioned table what is provisioned; of one on demand what it is warm for, and no more
+    than its own maximum; where it tells neither, what a new one takes. Writes are no more than
+    its indexes take, which take a part in them; reads are the table's alone.
     """
     table, *indexes = [
         _limit(each, on_demand=_is_on_demand(description))
@@ -57,11 +57,19 @@ def _limit(described: Any, *, on_demand: bool) -> Throughput:
     """Give what a table or index takes; 0 or -1 where there is no limit."""
     if on_demand:
         most = described.get("OnDemandThroughput") or {}
-        return Throughput(most.get("MaxReadRequestUnits", -1), most.get("MaxWriteRequestUnits", -1))
+        warm = described.get("WarmThroughput") or {}
+        return Throughput(
+            _least(most.get("MaxReadRequestUnits"), warm.get("ReadUnitsPerSecond")),
+            _least(most.get("MaxWriteRequestUnits"), warm.get("WriteUnitsPerSecond")),
+        )
     provisioned = described.get("ProvisionedThroughput") or {}
     return Throughput(
         provisioned.get("ReadCapacityUnits", -1), provisioned.get("WriteCapacityUnits", -1)
     )
+
+
+def _least(*limits: float | None) -> float:
+    return min((limit for limit in limits if limit is not None and limit > 0), default=-1)
 
 
 class Bucket:
