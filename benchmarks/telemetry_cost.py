@@ -2,7 +2,10 @@
 
 One process receives, handles and deletes batches of ten registrations; a server in another one
 answers for AWS and for the collector. The kinds of telemetry take turns batch by batch, so that
-what else the machine does weighs on all alike. `--before TREE` compares off with another checkout,
+what else the machine does weighs on all alike. Spans are sent within their kind's turns, a few
+hundred at once as in a worker: threads that send would take time from other kinds' turns.
+
+`--before TREE` compares off with another checkout,
 in processes that take turns; the least of each counts there.
 """
 
@@ -28,6 +31,14 @@ TRACES = "OTEL_TRACES_EXPORTER"
 COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACED = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
 SAMPLED = {**TRACED, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+FLUSH_EVERY = 25
+"""Batches; some 450 spans, where the SDK sends by 512."""
+NOT_BY_ITSELF = {
+    "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100000",
+    "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+    "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+}
 KINDS: dict[str, dict[str, str]] = {
     "off": {},
     "metrics, Prometheus": {"OTEL_METRICS_EXPORTER": "prometheus"},
@@ -50,26 +61,34 @@ def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
             gc.collect()
             gc.freeze()
             spent = dict.fromkeys(kinds, 0.0)
-        for name, (queue, handle, _) in parts.items():
+        for name, (queue, handle, send, _) in parts.items():
             began = time.process_time()
             run(queue, handle)
+            if turn % FLUSH_EVERY == 0:
+                send()
             spent[name] += time.process_time() - began
-    for name, (_, _, stop) in parts.items():
+    for name, (*_, stop) in parts.items():
         began = time.process_time()
         stop()  # what is still to be sent is part of the cost
         spent[name] += time.process_time() - began
     return {name: seconds / (batches * 10) * 1000 for name, seconds in spent.items()}
 
 
-def compose(kind: dict[str, str]) -> tuple[Any, Any, Any]:
-    """Put a worker's parts together, with the telemetry that variables ask for."""
+def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
+    """Put a worker's parts together, with the telemetry that variables ask for.
+
+    Gives its queue, what handles a batch, what sends spans, and what sends all and ends it.
+    """
     from worker import bootstrap  # noqa: PLC0415 - of the checkout that is measured
     from worker.settings import load_settings  # noqa: PLC0415 - as above
 
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         del os.environ[name]
-    os.environ.update({TRACES: "none", **kind, "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
-    stop: Any = lambda: None  # noqa: E731
+    os.environ.update(
+        {TRACES: "none", **NOT_BY_ITSELF, **kind, "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
+    )
+    send: Any = lambda: None  # noqa: E731
+    stop: Any = send
     if telemetry := getattr(bootstrap, "telemetry", None):
         if kind:
             os.environ[COLLECTOR] = os.environ["AWS_ENDPOINT_URL"]
@@ -77,6 +96,9 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any]:
         telemetry.process._metrics = None  # noqa: SLF001 - as above
         telemetry.prepare()
         made, metrics = telemetry.of_process(), telemetry.process._metrics  # noqa: SLF001 - as above
+
+        if tracing := getattr(made, "_tracing", None):
+            send = tracing._spans._processor.force_flush  # noqa: SLF001 - a worker has no use for it
 
         def stop() -> None:
             made.stop()
@@ -87,7 +109,7 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any]:
     queue: Any = bootstrap.command_queue_factory("user-commands")
     own: Any = getattr(queue, "_queue", queue)  # what answers knows no names
     own._urls["user-commands"] = f"{os.environ['AWS_ENDPOINT_URL']}/0/user-commands"  # noqa: SLF001
-    return queue, bootstrap.build(load_settings()).batch.handle, stop
+    return queue, bootstrap.build(load_settings()).batch.handle, send, stop
 
 
 def run(queue: Any, handle: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -76,6 +77,7 @@ def test_what_children_counted_is_added_up_and_outlives_them(counts: Counts) -> 
         of_child = CountingMeter(counts)
         of_child.measure(instruments.COMMANDS, 3, "BanUser", "accepted", "")
         of_child.measure(instruments.BATCH_SIZE, 10)
+        of_child.write()
         of_child.observe(instruments.OUTBOX_AGE, lambda: [(9.0, ())])
 
     in_a_child(work)
@@ -95,10 +97,10 @@ def test_what_children_counted_is_added_up_and_outlives_them(counts: Counts) -> 
 def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: Counts) -> None:
     """Counting has a lock, which another thread of the parent may hold just then."""
     meter = CountingMeter(counts)
-    value = meter._families["user_worker.redeliveries"]._value
+    counter: Any = meter._series["user_worker.redeliveries", ()]
     (lock,) = {
         cell.cell_contents
-        for cell in type(value).inc.__closure__ or ()
+        for cell in type(counter._total).inc.__closure__ or ()
         if hasattr(cell.cell_contents, "acquire")
     }
 
@@ -106,15 +108,40 @@ def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: C
         done = threading.Event()
 
         def count() -> None:
-            CountingMeter(counts).measure(instruments.REDELIVERIES, 1)
+            of_child = CountingMeter(counts)
+            of_child.measure(instruments.REDELIVERIES, 1)
+            of_child.write()
             done.set()
 
         threading.Thread(target=count, daemon=True).start()
         assert done.wait(DEADLINE)
 
-    with lock:
+    with meter._writing, lock:
         in_a_child(work)
     (point,) = points(Report(counts).take(), "user_worker.redeliveries")
+    assert point.value == 1
+
+
+def test_a_disk_that_is_full_does_not_stop_a_batch(counts: Counts) -> None:
+    """What would be a new series is lost, with one line; the others go on."""
+    meter = CountingMeter(counts)
+    free = meter._value_class
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    meter._value_class = full
+    with capture_logs() as lines:
+        for _ in range(2):
+            meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
+            meter.write()
+        meter._value_class = free
+        meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
+        meter.write()
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("metrics_not_counted", "No space left on device")
+    ]
+    (point,) = points(Report(counts).take(), "user_worker.commands")
     assert point.value == 1
 
 

@@ -9,8 +9,7 @@ from worker.telemetry import instruments
 from worker.telemetry.port import Meter
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
+    from worker.telemetry.spans import Span
     from worker.telemetry.tracing import Tracing
 
 _SYSTEMS = {"sqs": "aws_sqs", "sns": "aws.sns", "dynamodb": "aws.dynamodb"}

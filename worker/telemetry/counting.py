@@ -7,23 +7,37 @@ takes for it. Whoever fetches them, or has them sent, gets one sum a worker.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, values
+import structlog
+from prometheus_client import values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.utils import floatToGoString
 
 from worker.telemetry.configuration import TelemetryError
 from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 from worker.telemetry.port import Meter, Reading
 
+logger = structlog.get_logger(__name__)
+
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where the client library looks for the folder of the files."""
+NOTED_AT_MOST: Final = 500
+WRITE_SECONDS: Final = 1.0
+"""What a process has measured is written when a batch ends, and at the latest then."""
+Key: TypeAlias = tuple[str, tuple[str, ...]]
+"""A series: the metric's name, and the labels' values."""
 
 
 @dataclass(slots=True)
@@ -47,6 +61,7 @@ class Counts:
         """
         self._pid = os.getpid()
         self._gauges: list[tuple[Instrument, Callable[[], Iterable[Reading]]]] = []
+        self._writers: list[Callable[[], None]] = []
         try:
             self.folder: Final = Path(tempfile.mkdtemp(prefix="user-worker-metrics-"))
         except OSError as error:
@@ -64,6 +79,10 @@ class Counts:
         """Read a gauge whenever it is asked for; in the parent alone, which has what is read."""
         if self.here:
             self._gauges.append((instrument, read))
+
+    def before_reading(self, write: Callable[[], None]) -> None:
+        """Have what this process has measured written before the files are read."""
+        self._writers.append(write)
 
     def gauges(self) -> dict[Instrument, list[Reading]]:
         """Read the gauges."""
@@ -91,6 +110,8 @@ class Counts:
         yield from MultiProcessCollector.merge(self._files())
 
     def _files(self) -> list[str]:
+        for write in self._writers:
+            write()
         return [str(path) for path in self.folder.glob("*.db")]
 
     def remove(self) -> None:
@@ -100,46 +121,137 @@ class Counts:
 
 
 class CountingMeter(Meter):
-    """Counts for one process."""
+    """Counts for one process.
+
+    Measurements are put down, and written together: those of a batch come in few series, and
+    writing costs several times what noting does.
+    """
 
     def __init__(self, counts: Counts) -> None:
         """Begin this process's files."""
         self._counts = counts
         os.environ[FOLDER] = str(counts.folder)
         # A class of this meter's own: the library's has one lock, which the parent may have held
-        # at the fork. A metric without labels opens the file of its kind at once.
-        values.ValueClass = values.MultiProcessValue()
-        registry = CollectorRegistry()  # of nobody: the files are what is read
-        self._families: dict[str, Any] = {}
+        # at the fork. The first value of a kind opens its file.
+        self._value_class = values.MultiProcessValue()
+        self._series: dict[Key, _Series] = {}
+        self._noted: deque[tuple[Instrument, tuple[str, ...], float]] = deque()
+        self._writing = threading.Lock()
+        self._write_at = 0.0
+        self._failing = False
         for each in CATALOGUE:
-            name, text, labels = each.prometheus_name, each.description, each.prometheus_labels
-            if each.kind is Kind.COUNTER:
-                self._families[each.name] = Counter(name, text, labels, registry=registry)
-            elif each.kind is Kind.HISTOGRAM:
-                self._families[each.name] = Histogram(
-                    name, text, labels, registry=registry, buckets=each.buckets
-                )
-        self._children: dict[tuple[str, tuple[str, ...]], Callable[[float], None]] = {}
+            if not each.labels and each.kind is not Kind.GAUGE:
+                self._begin(each, ())  # so that it is there, at 0
+        counts.before_reading(self.write)
 
     def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
         """See the port."""
-        key = (instrument.name, labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._child(instrument, labels)
-        child(value)
-
-    def _child(self, instrument: Instrument, labels: tuple[str, ...]) -> Callable[[float], None]:
-        family = self._families[instrument.name]
-        of_labels = family.labels(*labels) if labels else family
-        measure: Callable[[float], None] = (
-            of_labels.inc if instrument.kind is Kind.COUNTER else of_labels.observe
-        )
-        return measure
+        self._noted.append((instrument, labels, value))
+        if len(self._noted) >= NOTED_AT_MOST or time.monotonic() >= self._write_at:
+            self.write()
 
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """See the port."""
         self._counts.observe(instrument, read)
+
+    def write(self) -> None:
+        """Write what is noted; where it cannot be written it is lost, and the worker goes on."""
+        with self._writing:
+            self._write_at = time.monotonic() + WRITE_SECONDS
+            try:
+                self._write()
+            except OSError as error:  # the disk is full, say
+                if not self._failing:
+                    logger.warning("metrics_not_counted", reason=error.strerror)
+                self._failing = True
+            else:
+                self._failing = False
+
+    def _write(self) -> None:
+        touched: set[_Series] = set()
+        while self._noted:
+            instrument, labels, value = self._noted.popleft()
+            series = self._series.get((instrument.name, labels))
+            if series is None:
+                series = self._begin(instrument, labels)
+            series.note(value)
+            touched.add(series)
+        for series in touched:
+            series.write()
+
+    def _begin(self, instrument: Instrument, labels: tuple[str, ...]) -> _Series:
+        kind = _CounterSeries if instrument.kind is Kind.COUNTER else _HistogramSeries
+        series = self._series[instrument.name, labels] = kind(self._value_class, instrument, labels)
+        return series
+
+
+class _Series(Protocol):
+    """A series in this process's file."""
+
+    def note(self, value: float) -> None:
+        """Add a value, in memory."""
+        ...
+
+    def write(self) -> None:
+        """Write what was added."""
+        ...
+
+
+class _CounterSeries(_Series):
+    def __init__(self, value: Any, instrument: Instrument, labels: tuple[str, ...]) -> None:
+        name = instrument.prometheus_name
+        self._total = value(
+            "counter",
+            name,
+            f"{name}_total",
+            instrument.prometheus_labels,
+            labels,
+            instrument.description,
+        )
+        self._added = 0.0
+
+    def note(self, value: float) -> None:
+        self._added += value
+
+    def write(self) -> None:
+        added, self._added = self._added, 0.0
+        self._total.inc(added)
+
+
+class _HistogramSeries(_Series):
+    def __init__(self, value: Any, instrument: Instrument, labels: tuple[str, ...]) -> None:
+        name, text, names = (
+            instrument.prometheus_name,
+            instrument.description,
+            instrument.prometheus_labels,
+        )
+        self._bounds = instrument.buckets
+        self._sum = value("histogram", name, f"{name}_sum", names, labels, text)
+        self._counts = [
+            value(
+                "histogram",
+                name,
+                f"{name}_bucket",
+                (*names, "le"),
+                (*labels, floatToGoString(bound)),
+                text,
+            )
+            for bound in (*self._bounds, math.inf)
+        ]
+        self._added = 0.0
+        self._added_to = [0] * len(self._counts)
+
+    def note(self, value: float) -> None:
+        self._added += value
+        self._added_to[bisect_left(self._bounds, value)] += 1
+
+    def write(self) -> None:
+        self._sum.inc(self._added)
+        self._added = 0.0
+        for at, count in enumerate(self._added_to):
+            if count:
+                self._counts[at].inc(count)
+                self._added_to[at] = 0
 
 
 _BY_NAME: Final = {each.prometheus_name: each for each in CATALOGUE}

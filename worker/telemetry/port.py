@@ -72,6 +72,10 @@ class Meter(Protocol):
         """Add to a counter or record in a histogram; the labels' values in their order."""
         ...
 
+    def write(self) -> None:
+        """Let others see what was measured so far, if the process is killed now."""
+        ...
+
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """Read a gauge whenever its value is asked for."""
         ...

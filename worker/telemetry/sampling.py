@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Mapping
 from typing import Final
-
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 SAMPLER, RATIO = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 PARENT_BASED: Final = "parentbased_"
@@ -37,22 +33,3 @@ class Sampling:
         if self._parent_based and parent is not None:
             return parent
         return trace_id & _LOW_64_BITS < self._bound
-
-
-class ChosenIds(RandomIdGenerator):
-    """Gives a new trace the id by which it was decided that it is recorded."""
-
-    def __init__(self) -> None:
-        """Have chosen none."""
-        self._chosen = threading.local()
-
-    def choose(self) -> int:
-        """Give an id, which the next trace that this thread begins will have."""
-        self._chosen.trace_id = trace_id = random.getrandbits(128) or 1
-        return trace_id
-
-    def generate_trace_id(self) -> int:
-        """Give the id that was chosen last, once, or a random one."""
-        chosen: int | None = getattr(self._chosen, "trace_id", None)
-        self._chosen.trace_id = None
-        return chosen or super().generate_trace_id()

@@ -11,44 +11,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final
 
-from opentelemetry import context as contexts
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    Link,
-    Span,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    get_current_span,
-    set_span_in_context,
-    use_span,
-)
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util.types import AnyValue
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import Link, SpanKind
 
 from domain.commands import CommandEnvelope
 from worker.settlement import ReceivedMessage
-from worker.telemetry.instruments import SCHEMA_URL
 from worker.telemetry.names import short_name
-from worker.telemetry.sampling import ChosenIds, Sampling
-from worker.telemetry.sdk import SCOPE, resource
+from worker.telemetry.sampling import Sampling
+from worker.telemetry.spans import Attributes, Span, Spans, remote
 from worker.work import Work
 
 FAILED: Final = frozenset({"later", "dead"})
 """Outcomes that are failures of the worker or the message; a rejection is an answer."""
-Attributes: TypeAlias = dict[str, AnyValue]
 SYSTEMS: Final = {"sqs": "aws_sqs", "sns": "aws.sns"}
-_PROPAGATOR = TraceContextTextMapPropagator()
-_TRACE_ID, _FLAGS = slice(3, 35), slice(53, 55)
-"""Where a traceparent has them."""
 
 
 @dataclass(slots=True)
@@ -63,33 +42,22 @@ class _BatchSpans:
 
 class _Current(threading.local):
     batch: _BatchSpans | None = None
+    span: Span | None = None
+    """The innermost of those that calls to AWS are made in."""
 
 
 class Tracing:
     """Makes the spans of one process."""
 
-    def __init__(self, sampling: Sampling, *processors: SpanProcessor) -> None:
-        """Make those that `sampling` takes, and give them to processors."""
-        self._sampling = sampling
-        self._ids = ChosenIds()
-        self._provider = TracerProvider(
-            sampler=ALWAYS_ON,  # what is not sampled never comes to it
-            resource=resource(),
-            id_generator=self._ids,
-            shutdown_on_exit=False,
-        )
-        for processor in processors:
-            self._provider.add_span_processor(processor)
-        self._tracer = self._provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+    def __init__(self, sampling: Sampling, processor: SpanProcessor) -> None:
+        """Make those that `sampling` takes, and give them to a processor."""
+        self._spans = Spans(sampling, processor)
         self._current = _Current()
-
-    def _begins(self) -> bool:
-        """Say whether a trace that begins here is sampled; its id is that of the next span."""
-        return self._sampling.takes(self._ids.choose())
 
     def received(self, queue: str, messages: int, started: int) -> str | None:
         """Tell of a receive that began at `started`, in ns since the epoch; give its context."""
-        if not self._begins():
+        trace_id = self._spans.new_trace()
+        if trace_id is None:
             return None
         attributes: Attributes = {
             "messaging.system": SYSTEMS["sqs"],
@@ -98,70 +66,87 @@ class Tracing:
             "messaging.destination.name": queue,
             "messaging.batch.message_count": messages,
         }
-        span = self._tracer.start_span(
-            f"receive {queue}", contexts.Context(), SpanKind.CLIENT, attributes, start_time=started
-        )
-        span.end()
-        return traceparent(span.get_span_context())
+        span = self._spans.root(trace_id, f"receive {queue}", SpanKind.CLIENT, attributes)
+        span.started = started
+        self._spans.end(span)
+        return span.traceparent
 
     @contextmanager
     def batch(self, messages: Sequence[ReceivedMessage]) -> Iterator[None]:
         """Have a span about the handling of a batch, if a receive that brought it has one."""
-        receives = {message["trace"]: 0 for message in messages if "trace" in message}
-        span = self._batch_span([_remote(each) for each in receives], len(messages))
+        span = self._batch_span(messages)
         self._current.batch = spans = _BatchSpans(span)
         try:
-            with use_span(span, True, False) if span else nullcontext():  # noqa: FBT003 - hot
+            with self._within(span):
                 yield
         finally:
             self._current.batch = None
             for left in spans.commands.values():  # of a FIFO group that comes back as a whole
-                left.set_attribute("user_worker.outcome", "later")
-                left.end()
+                left.attributes["user_worker.outcome"] = "later"
+                self._spans.end(left)
 
-    def _batch_span(self, receives: Sequence[Span], messages: int) -> Span | None:
+    def _batch_span(self, messages: Sequence[ReceivedMessage]) -> Span | None:
         """Begin a batch's span after one receive, linked with the others."""
+        receives = {message["trace"]: 0 for message in messages if "trace" in message}
         if not receives:
             return None
         attributes: Attributes = {
             "messaging.system": SYSTEMS["sqs"],
-            "messaging.batch.message_count": messages,
+            "messaging.batch.message_count": len(messages),
         }
-        return self._tracer.start_span(
-            "handle batch",
-            set_span_in_context(receives[0], contexts.Context()),
-            SpanKind.INTERNAL,
-            attributes,
-            [Link(span.get_span_context()) for span in receives[1:]],
-        )
+        parent, *others = map(remote, receives)
+        span = self._spans.child(parent, "handle batch", SpanKind.INTERNAL, attributes)
+        span.links += map(Link, others)
+        return span
+
+    @contextmanager
+    def _within(self, span: Span | None) -> Iterator[None]:
+        """Have a span about what this thread does, and end it; calls to AWS are its children."""
+        if span is None:
+            yield
+            return
+        around, self._current.span = self._current.span, span
+        error = None
+        try:
+            yield
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            self._current.span = around
+            self._spans.end(span, error)
 
     def command(self, message: ReceivedMessage, envelope: CommandEnvelope) -> CommandEnvelope:
         """Begin the span of a command, and give the envelope with its context to carry on."""
         spans = self._current.batch
-        if spans is None or not self._samples(envelope.traceparent):
+        if spans is None or (span := self._command_span(message, envelope)) is None:
             return envelope
-        batch = spans.span
-        span = self._tracer.start_span(
-            f"process {short_name(envelope.type)}",
-            _parent(envelope),
-            SpanKind.CONSUMER,
-            _process_attributes(message, envelope),
-            () if batch is None else (Link(batch.get_span_context()),),
-        )
-        own = span.get_span_context()
-        if batch is not None:
-            batch.add_link(own)
-        carried = traceparent(own)
+        if batch := spans.span:
+            span.links.append(Link(batch.context))
+            batch.links.append(Link(span.context))
+        carried = span.traceparent
         spans.commands[carried] = span
-        state = own.trace_state.to_header() or None
-        return replace(envelope, traceparent=carried, tracestate=state)
+        return replace(envelope, traceparent=carried)
 
-    def _samples(self, producer: str | None) -> bool:
-        """Decide on a command by its producer's context, which is valid if there is one."""
+    def _command_span(self, message: ReceivedMessage, envelope: CommandEnvelope) -> Span | None:
+        """Go on with the producer's trace, or begin one, where it is sampled."""
+        producer = envelope.traceparent  # well formed, as the parser says
+        trace_id = self._spans.new_trace() if producer is None else self._spans.goes_on(producer)
+        if trace_id is None:
+            return None
+        attributes: Attributes = {
+            "messaging.system": SYSTEMS["sqs"],
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.message.id": message["message_id"],
+            "user_worker.command.id": envelope.command_id,
+            "user_worker.receives": message["receives"],
+        }
+        name = f"process {short_name(envelope.type)}"
         if producer is None:
-            return self._begins()
-        sampled = int(producer[_FLAGS], 16) & TraceFlags.SAMPLED
-        return self._sampling.takes(int(producer[_TRACE_ID], 16), parent=bool(sampled))
+            return self._spans.root(trace_id, name, SpanKind.CONSUMER, attributes)
+        parent = remote(producer, envelope.tracestate)
+        return self._spans.child(parent, name, SpanKind.CONSUMER, attributes)
 
     def settled(self, work: Work, outcome: str, code: str | None) -> None:
         """End the span of a command."""
@@ -169,29 +154,31 @@ class Tracing:
         carried = work.envelope.traceparent
         if spans is None or carried is None or (span := spans.commands.pop(carried, None)) is None:
             return
-        span.set_attribute("user_worker.outcome", outcome)
+        span.attributes["user_worker.outcome"] = outcome
         if code is not None:
-            span.set_attribute("user_worker.code", code)
-        if outcome in FAILED:
-            span.set_attribute("error.type", code or outcome)
-            span.set_status(Status(StatusCode.ERROR))
-        span.end()
+            span.attributes["user_worker.code"] = code
+        self._spans.end(span, (code or outcome) if outcome in FAILED else None)
 
     @contextmanager
-    def step(self, name: str, count: str, size: int) -> Iterator[Span]:
-        """Have a span about a step of the batch, or of the relay, with how many it was about."""
-        spans = self._current.batch
-        if not self._begins() if spans is None else spans.span is None:
-            yield INVALID_SPAN
-            return
-        with self._tracer.start_as_current_span(
-            name, attributes={count: size}, record_exception=False
-        ) as span:
-            yield span
+    def step(self, name: str, count: str, size: int) -> Iterator[Attributes]:
+        """Have a span about a step of the batch, or of the relay, with how many it was about.
+
+        Gives its attributes, to be added to.
+        """
+        attributes: Attributes = {count: size}
+        around = self._current.span
+        span = None
+        if around is not None:
+            span = self._spans.child(around.context, name, SpanKind.INTERNAL, attributes)
+        elif self._current.batch is None and (trace_id := self._spans.new_trace()):
+            span = self._spans.root(trace_id, name, SpanKind.INTERNAL, attributes)
+        with self._within(span):
+            yield attributes
 
     def call(self, service: str, operation: str, target: str) -> Span | None:
-        """Begin the span of a call to AWS, of those that a batch makes."""
-        if not get_current_span().is_recording():
+        """Begin the span of a call to AWS, of those that a batch or the relay makes."""
+        around = self._current.span
+        if around is None:
             return None
         attributes: Attributes = (
             {
@@ -207,47 +194,13 @@ class Tracing:
                 "messaging.destination.name": target,
             }
         )
-        return self._tracer.start_span(
-            f"{operation} {target}", kind=SpanKind.CLIENT, attributes=attributes
-        )
+        name = f"{operation} {target}"
+        return self._spans.child(around.context, name, SpanKind.CLIENT, attributes)
 
     def end_call(self, span: Span, error: str | None) -> None:
         """End the span of a call."""
-        if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(Status(StatusCode.ERROR))
-        span.end()
+        self._spans.end(span, error)
 
     def stop(self) -> None:
         """Send what is left."""
-        self._provider.shutdown()
-
-
-def _process_attributes(message: ReceivedMessage, envelope: CommandEnvelope) -> Attributes:
-    return {
-        "messaging.system": SYSTEMS["sqs"],
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.message.id": message["message_id"],
-        "user_worker.command.id": envelope.command_id,
-        "user_worker.receives": message["receives"],
-    }
-
-
-def traceparent(span: SpanContext) -> str:
-    """Write a context as W3C Trace Context has it."""
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}"
-
-
-def _parent(envelope: CommandEnvelope) -> contexts.Context:
-    """Give the producer's context; an empty one where it sent none, or none that can be read."""
-    if envelope.traceparent is None:
-        return contexts.Context()
-    carrier = {"traceparent": envelope.traceparent}
-    if envelope.tracestate is not None:
-        carrier["tracestate"] = envelope.tracestate
-    return _PROPAGATOR.extract(carrier, contexts.Context())
-
-
-def _remote(trace: str) -> Span:
-    return get_current_span(_PROPAGATOR.extract({"traceparent": trace}, contexts.Context()))
+        self._spans.stop()

@@ -26,7 +26,7 @@ from worker.settlement import ReceivedMessage, Settlements
 from worker.telemetry import instruments
 from worker.telemetry.calls import Calls
 from worker.telemetry.instruments import Instrument
-from worker.telemetry.names import short_name
+from worker.telemetry.names import UNKNOWN, short_name
 from worker.telemetry.port import Batches, Meter, Reading, Telemetry
 from worker.telemetry.queue import WatchedQueue
 from worker.witness import Witness
@@ -49,16 +49,15 @@ class _NoMeter(Meter):
     def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
         """Do nothing."""
 
+    def write(self) -> None:
+        """Do nothing."""
+
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """Do nothing."""
 
 
 class _Commands(threading.local):
     """The commands of the batch that a thread handles."""
-
-    def __init__(self) -> None:
-        self.ended: Counter[tuple[str, str, str]] = Counter()
-        """How they ended, to be counted together: a measurement costs several microseconds."""
 
     in_batch = False
     """Else it is the relay that publishes in this thread."""
@@ -143,15 +142,13 @@ class Watching(Telemetry, Witness):
                 settlements = handler.handle(messages)
         finally:
             self._commands.in_batch = False
-        ended, self._commands.ended = self._commands.ended, Counter()
-        for labels, count in ended.items():
-            self._meter.measure(instruments.COMMANDS, count, *labels)
+        self._meter.write()
         return settlements
 
     def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
         """See `Witness`."""
         name = short_name(work.envelope.type)
-        self._commands.ended[name, outcome, code or ""] += 1
+        self._meter.measure(instruments.COMMANDS, 1, name, outcome, code or "")
         self._meter.measure(instruments.HANDLING_TIME, seconds, name, outcome)
         if outcome in {"accepted", "rejected"}:
             self._commands.waiting += ((name, work.message["sent_at"]),)
@@ -160,7 +157,7 @@ class Watching(Telemetry, Witness):
 
     def not_understood(self, outcome: str, code: str) -> None:
         """See `Witness`."""
-        self._commands.ended[short_name(""), outcome, code] += 1
+        self._meter.measure(instruments.COMMANDS, 1, UNKNOWN, outcome, code)
 
     def _relayed(self, pointers: Sequence[Pointer]) -> None:
         """Take the time of pointers that are done, if it was the relay that did them."""
@@ -239,10 +236,10 @@ class _TracedRepository(_Delegating):
         self._tracing = tracing
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-        with self._tracing.step("commit", "db.operation.batch.size", len(changes)) as span:
+        with self._tracing.step("commit", "db.operation.batch.size", len(changes)) as told:
             report: CommitReport = self._inner.commit(changes, now)
-            span.set_attribute("user_worker.conflicts", len(report.conflicts))
-            span.set_attribute("user_worker.failures", len(report.failures))
+            told["user_worker.conflicts"] = len(report.conflicts)
+            told["user_worker.failures"] = len(report.failures)
             return report
 
 
