@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.templates import of_type
+from tests.deploy.templates import of_type, template
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "runbook.md").read_text()
@@ -67,3 +67,19 @@ def test_every_procedure_that_was_promised_is_there() -> None:
         "a-lost-region",
     }
     assert promised <= PARTS.keys() - ANCHORS
+
+
+def test_the_log_is_asked_for_from_a_time_on_and_page_by_page() -> None:
+    """Else it gives the oldest lines of a month; and with `--limit` often none, of one page."""
+    asked = re.findall(r"aws logs filter-log-events(?:\\\n|[^\n])*", PAGE)
+    assert asked
+    for command in asked:
+        assert "--start-time" in command
+        assert "--max-items" in command
+        assert "--limit" not in command
+
+
+def test_the_command_line_is_told_of_the_priority_queue() -> None:
+    """The stack always has one; without its name `status` and `dlq` would leave it out."""
+    name = template("resources")["Parameters"]["PriorityQueueName"]["Default"]
+    assert re.search(rf"^export .*\bUSER_WORKER_PRIORITY_QUEUE={name}$", PAGE, re.MULTILINE)
