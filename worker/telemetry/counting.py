@@ -158,6 +158,8 @@ class CountingMeter(Meter):
         """Write what is noted; where it cannot be written it is lost, and the worker goes on."""
         with self._writing:
             self._write_at = time.monotonic() + WRITE_SECONDS
+            if not self._noted:
+                return
             try:
                 self._write()
             except OSError as error:  # the disk is full, say
