@@ -49,7 +49,9 @@ def queue_verdict(
         return fail(check, says, advice)
     waiting = stored.get("ApproximateNumberOfMessages", "0")
     if is_dead and waiting != "0":
-        return warn(check, f"{waiting} dead letters", "see docs/operations.md, Dead letters")
+        return warn(
+            check, f"{waiting} dead letters", "`user-worker dlq list` tells why they are dead"
+        )
     kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
     return ok(check, f"{kind}, {waiting} waiting")
 
