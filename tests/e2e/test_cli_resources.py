@@ -10,6 +10,7 @@ import pytest
 from tests.builders import uid
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine, complaint
+from tests.e2e.proxy import FaultyProxy, Junk
 
 pytestmark = pytest.mark.e2e
 
@@ -91,6 +92,17 @@ def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
     assert (facts["priority_queue"]["visible"], facts["command_queue"]["visible"]) == (1, 0)
     assert name in ready.run("status", **first).out
     assert json.loads(ready.run("status", "--json").out)["priority_queue"] is None
+
+
+@pytest.mark.parametrize("line", ["status", "dlq list", f"send UnbanUser --user {uid('ada')}"])
+def test_a_page_instead_of_aws_is_told_in_words(
+    cli: CommandLine, aws_endpoint: str, line: str
+) -> None:
+    """A wrong port, or a network that wants one to sign in first, answers 200 with HTML."""
+    with FaultyProxy(aws_endpoint) as proxy:
+        proxy.inject(Junk())
+        done = cli.run(*line.split(), AWS_ENDPOINT_URL=proxy.url)
+    assert (done.code, "what answers is no AWS" in complaint(done)) == (3, True)
 
 
 def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLine) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from adapters.aws import client, error_code
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
@@ -108,7 +109,7 @@ class Aws:
     def queue_url(self, name: str) -> str:
         """Find a queue; errors as `command_queue_url`."""
         try:
-            return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            answer = self.sqs.get_queue_url(QueueName=name)
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise
@@ -118,6 +119,9 @@ class Aws:
             }
             variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
             raise missing(f"queue {name}", variable) from error
+        if "QueueUrl" not in answer:  # the SDK takes any page for an answer, if it comes with 200
+            raise ResponseParserError("no QueueUrl")
+        return answer["QueueUrl"]
 
     @cached_property
     def topic_arn(self) -> str:
