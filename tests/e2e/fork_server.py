@@ -8,11 +8,13 @@ which to tell the number of the process and, once it has ended, its exit code. O
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import runpy
 import selectors
+import signal
 import socket
 import sys
 import tempfile
@@ -95,6 +97,7 @@ class Server:
                 if child is None:
                     order, files, _, _ = socket.recv_fds(self._orders, ORDER_SIZE, 2)
                     if not order:
+                        self._end()
                         return None
                     if not self._fork(socket.socket(fileno=files[1])):
                         return Order(**json.loads(order)), files[0]
@@ -107,6 +110,14 @@ class Server:
                     self._selector.unregister(key.fd)
                     self._children.remove(child)
                     child.reap()
+
+    def _end(self) -> None:
+        """Leave nothing running: whoever would have ended it has died, perhaps."""
+        for child in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            os.kill(child.pid, signal.SIGKILL)  # it may have no group of its own yet
+            child.tell()
 
     def _fork(self, connection: socket.socket) -> bool:
         """Say whether this is the server still."""

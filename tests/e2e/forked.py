@@ -62,7 +62,10 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A running `tests.e2e.fork_server`; it ends when the process that has this does."""
+    """A running `tests.e2e.fork_server`.
+
+    It ends when the process that has this does, however that ends, with all that it started.
+    """
 
     def __init__(self, preloaded: Sequence[str] = ("tests.e2e.preloaded",)) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -96,7 +99,7 @@ class ForkServer:
         return ForkedProcess(ours)
 
     def stop(self) -> None:
-        """Stop it; what it started goes on."""
+        """Stop it; what it started and still runs is killed."""
         self._orders.close()
         self._process.wait(10)
 

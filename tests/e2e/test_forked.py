@@ -140,3 +140,13 @@ def test_what_forks_share_has_read_no_setting() -> None:
     assert [name for name in told["read"] if name.startswith(varied)] == []
     assert told["read"]  # or nothing was noted
     assert told["applications"] == []
+
+
+def test_what_still_runs_ends_with_the_server(tmp_path: Path) -> None:
+    """However the tests end: all that the server knows of them is that nobody is there."""
+    server, output = ForkServer(preloaded=()), tmp_path / "output"
+    running, ended = forked(server, output, "hang="), forked(server, tmp_path / "other", "exit=3")
+    eventually(lambda: output.read_text().endswith("\n"))
+    eventually(lambda: ended.poll() is not None)
+    server.stop()
+    assert (running.wait(30), ended.returncode) == (-signal.SIGKILL, 3)
