@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -279,6 +280,20 @@ def test_a_table_that_is_not_all_there_is_a_warning(
     assert [says is None or line["says"].startswith(says) for line in production] == (
         [True] if says else []
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)]
+)
+@pytest.mark.usefixtures("production")
+def test_a_signal_ends_it_while_it_waits(calls: Any, number: signal.Signals, code: int) -> None:
+    """Celery does not listen yet; afterwards it is as it was before."""
+    before = signal.getsignal(number)
+    calls[1].append(lambda _: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        look()
+    assert ended.value.code == code
+    assert signal.getsignal(number) is before
 
 
 def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import structlog
 
 from worker import logs
-from worker.errors import CliError
+from worker.errors import CliError, ExitCode
 from worker.explaining import explain, is_refusal
 from worker.health.requirements import check
 from worker.health.vitals import Vitals
@@ -24,6 +24,11 @@ logger = structlog.get_logger(__name__)
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two tries, doubling."""
+ENDS: Final[dict[int, ExitCode]] = {
+    signal.SIGTERM: ExitCode.OK,
+    signal.SIGINT: ExitCode.INTERRUPTED,
+}
+"""By signal, how a worker ends that has not started yet."""
 LOOKING: Final = "looking at queues, table and topic"
 
 
@@ -35,11 +40,11 @@ def require_resources(settings: Settings, vitals: Vitals) -> None:
 
     Raises:
         SystemExit: with one line, when something is missing or wrong, or AWS refuses us; with 0
-            when asked to end while it waits.
+            when asked to end while it waits, with 130 at Ctrl-C.
     """
     aws, pause = Aws(settings), FIRST_PAUSE
     vitals.wait(LOOKING)  # its calls may take longer than a start is given, each until its timeout
-    with _hearing_sigterm():
+    with _hearing_signals():
         while (waiting_for := _look(aws)) is not None:
             vitals.wait(waiting_for)
             logger.warning("waiting_for_aws", reason=waiting_for, seconds=pause)
@@ -73,17 +78,21 @@ def _will_last(error: Exception) -> bool:
 
 
 @contextmanager
-def _hearing_sigterm() -> Iterator[None]:
-    """End on SIGTERM: Celery does not listen yet, and to process 1 it would mean nothing."""
+def _hearing_signals() -> Iterator[None]:
+    """End on SIGTERM, which would mean nothing to process 1 as Celery does not listen yet.
+
+    On Ctrl-C too, with its exit code, and without a word of Celery's.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _end)
+    before = {number: signal.signal(number, _end) for number in ENDS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _end(*_: object) -> NoReturn:
-    raise SystemExit(0)
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(int(ENDS[number]))
