@@ -15,8 +15,8 @@ THROTTLED: Final = re.compile(
 )
 """In the codes by which AWS's services say: too many, later."""
 SAMPLED_CALLS: Final = 10
-"""Every so many calls of an operation one's units are computed, and taken for those of all:
-weighing each item would cost as much as all else that telemetry measures."""
+"""After so many calls of an operation the units of one in so many are computed, and taken for those
+of all: weighing each item would cost as much as all else that telemetry measures."""
 CANCELLED: Final = "TransactionCanceledException"
 _TARGETS: Final = ("TableName", "QueueUrl", "TopicArn", "QueueName")
 
@@ -67,10 +67,12 @@ def _observed(
     turns = count()
 
     def units_of(parameters: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
-        if next(turns) % SAMPLED_CALLS:
+        turn = next(turns)
+        if turn >= SAMPLED_CALLS and turn % SAMPLED_CALLS:
             return NO_UNITS
         read, write = consumed(operation, parameters, answer)
-        return read * SAMPLED_CALLS, write * SAMPLED_CALLS
+        calls = 1 if turn < SAMPLED_CALLS else SAMPLED_CALLS
+        return read * calls, write * calls
 
     def call(**parameters: Any) -> Any:
         begun = observer.begin(service, operation, target_of(parameters))

@@ -422,15 +422,18 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
     assert not world.spans.get_finished_spans(), "a call outside a batch has no span"
 
 
-def test_capacity_is_estimated_by_every_tenth_call(world: World) -> None:
-    """The first and the eleventh stand for twenty."""
+@pytest.mark.parametrize(("calls", "units"), [(1, 1), (10, 10), (11, 20), (20, 20), (21, 30)])
+def test_capacity_is_that_of_few_calls_and_estimated_by_every_tenth_of_many(
+    world: World, calls: int, units: int
+) -> None:
+    """So that an idle worker does not tell of ten times what it took."""
     service, method, request = CALLS["DeleteItem"]
     with scripted_aws("DeleteItem"):
         named: Any = service
         client: Any = observe(aws.client(named), world.watching.calls)
-        for _ in range(11):
+        for _ in range(calls):
             getattr(client, method)(**request)
-    assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): 20}
+    assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): units}
 
 
 @pytest.mark.parametrize(
