@@ -88,7 +88,8 @@ def explain(error: BaseException) -> CliError | None:
         if known := _explain_first(each):
             return known
     if isinstance(error, StoreUnavailableError):
-        return CliError(f"the store does not answer: {_one_line(error)}", _EMULATOR)
+        advice = "try again; if that does not help, `user-worker doctor` looks at the table"
+        return CliError(f"the store does not answer: {_one_line(error)}", advice)
     return None
 
 

@@ -56,7 +56,7 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
         (AwsConfigurationError("no AWS credentials: set X"), "credentials", "LocalStack"),
         (ResourceMismatchError("queue", "c", "FifoQueue"), "another FifoQueue", "delete it"),
         (ProvisioningRefusedError("not in production: deploy"), "production", "deploy"),
-        (StoreUnavailableError("reads: throttled"), "throttled", "make up"),
+        (StoreUnavailableError("reads: throttled"), "throttled", "try again"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
