@@ -61,13 +61,24 @@ Parameters:
     Default: user-events-to-
     AllowedPattern: "[A-Za-z0-9_-]{3,60}"
     Description: What the names of subscribers' queues begin with.
+  RestoredTable:
+    Type: String
+    Default: ""
+    AllowedPattern: "([A-Za-z0-9_.-]{3,255})?"
+    Description: The table in use after a restore - see docs/runbook.md.
+
+Conditions:
+  IsRestored: !Not [!Equals [!Ref RestoredTable, ""]]
 
 """
 
 
 def exported(name: str) -> dict[str, Any]:
-    """Give the reference to an export of the resources' stack."""
-    return {"Fn::ImportValue": {"Fn::Sub": f"${{ResourcesStack}}-{name}"}}
+    """Give the reference to an export of the resources' stack, or to what stands in for it."""
+    imported = {"Fn::ImportValue": {"Fn::Sub": f"${{ResourcesStack}}-{name}"}}
+    if name == EXPORTED["users"]:
+        return {"Fn::If": ["IsRestored", {"Ref": "RestoredTable"}, imported]}
+    return imported
 
 
 def localized(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -252,9 +253,11 @@ def run_command(account: Account, *words: str) -> str:
     return done.stdout
 
 
-def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair) -> None:
+@pytest.mark.parametrize("restored", ["", "users-restored"])
+def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored: str) -> None:
     """What the account gets is what deploy/policies says, with its own names in it."""
-    made = pair.template.deploy("user-worker-access", "access.yaml", SubscriberPrefix="crm-")
+    given = {"SubscriberPrefix": "crm-", "RestoredTable": restored}
+    made = pair.template.deploy(f"user-worker-access{restored}", "access.yaml", **given)
     iam = pair.template.client("iam")
     for role in ROLES:
         arn = made[f"{role.capitalize()}Policy"]
@@ -272,6 +275,8 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair) -> None:
                 f'{name}"': f'{name}.fifo"'
                 for name in (PRIORITY_QUEUE, "user-commands", "user-commands-dlq", "user-events")
             }
+        if restored:
+            text = re.sub(r'(?<=[/"])users(?=["/])', restored, text)
         for place, real in places.items():
             text = text.replace(place, real)
         assert found["PolicyVersion"]["Document"] == json.loads(text), role

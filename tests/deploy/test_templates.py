@@ -326,3 +326,22 @@ def test_the_metrics_that_alarms_query_are_the_workers() -> None:
         assert name in {each.name for each in CATALOGUE}
         assert namespace == "UserWorker/${ServiceStack}"
     assert "namespace: UserWorker/${AWS::StackName}\n" in service
+
+
+@pytest.mark.parametrize("name", ["access", "service", "alarms"])
+def test_a_restored_table_stands_in_wherever_a_table_is_named(name: str) -> None:
+    """One place that was left out would be found at the end of a restore."""
+
+    def named(part: Any, *, stood_in_for: bool = False) -> Iterator[bool]:
+        match part:
+            case {"Fn::If": ["IsRestored", {"Ref": "RestoredTable"}, otherwise]}:
+                yield from named(otherwise, stood_in_for=True)
+            case {"Fn::ImportValue": {"Fn::Sub": "${ResourcesStack}-TableName"}}:
+                yield stood_in_for
+            case dict() | list():
+                for each in part.values() if isinstance(part, dict) else part:
+                    yield from named(each)
+
+    found = list(named(template(name)["Resources"]))
+    assert found
+    assert all(found)
