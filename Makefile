@@ -31,8 +31,8 @@ test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytes
 
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
-	@# two at a time: LocalStack itself is busy for each
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 2 -m aws $(ARGS)
+	@# three at a time: LocalStack itself takes more processor time than all of them
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m aws $(ARGS)
 
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test
