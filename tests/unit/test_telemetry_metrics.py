@@ -124,7 +124,7 @@ def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: C
 
 def test_a_disk_that_is_full_does_not_stop_a_batch(counts: Counts) -> None:
     """What would be a new series is lost, with one line; the others go on."""
-    meter = CountingMeter(counts)
+    meter: Any = CountingMeter(counts)
     free = meter._value_class
 
     def full(*_: object) -> None:
