@@ -187,11 +187,15 @@ def pytest_configure(config: pytest.Config) -> None:
         connection.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what only AWS's own DynamoDB gets right, when there is none; tests of AWS are known.
 
     Whatever asks for `aws_endpoint` has the marker `aws`, and so runs against LocalStack too.
+    Where several processes share the tests, slow ones begin first, so that none is left for the
+    end, when the other processes have nothing to do.
     """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if "aws_endpoint" in getattr(item, "fixturenames", ()):
             item.add_marker("aws")
