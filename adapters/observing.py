@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -14,7 +15,7 @@ THROTTLED: Final = re.compile(
     r"Throttl|ThroughputExceeded|TooManyRequests|RequestLimitExceeded|SlowDown|OverLimit"
 )
 """In the codes by which AWS's services say: too many, later."""
-SAMPLED_CALLS: Final = 10
+SAMPLED_CALLS: Final = 50
 """After so many calls of an operation the units of one in so many are computed, and taken for those
 of all: weighing each item would cost as much as all else that telemetry measures."""
 CANCELLED: Final = "TransactionCanceledException"
@@ -29,8 +30,11 @@ NO_UNITS: Final[Units] = (0.0, 0.0)
 class CallObserver(Protocol):
     """Is told of calls, on the thread that makes them. What it is told is of no message."""
 
-    def begin(self, service: str, operation: str, target: str) -> Any:
-        """Take in that a call begins; gives what `end` is to be called with."""
+    def begin(self, service: str, operation: str, target: Callable[[], str]) -> Any:
+        """Take in that a call begins; gives what `end` is to be called with.
+
+        `target` gives the name of the table, queue or topic that it is about, or "".
+        """
         ...
 
     def end(self, begun: Any, error: str | None, units: Units) -> None:
@@ -75,7 +79,7 @@ def _observed(
         return read * calls, write * calls
 
     def call(**parameters: Any) -> Any:
-        begun = observer.begin(service, operation, target_of(parameters))
+        begun = observer.begin(service, operation, partial(target_of, parameters))
         try:
             answer = make(**parameters)
         except Exception as error:

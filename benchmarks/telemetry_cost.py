@@ -1,7 +1,7 @@
 """Processor time a command with telemetry off and on: `python -m benchmarks.telemetry_cost`.
 
 One process receives, handles and deletes batches of ten registrations; a server in another one
-answers for AWS and for the collector. The kinds of telemetry take turns batch by batch, so that
+answers for AWS and for the collector. The kinds of telemetry take turns in any order, so that
 what else the machine does weighs on all alike. Spans are sent within their kind's turns, a few
 hundred at once as in a worker: threads that send would take time from other kinds' turns.
 
@@ -17,6 +17,7 @@ import gc
 import json
 import multiprocessing
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -31,8 +32,12 @@ TRACES = "OTEL_TRACES_EXPORTER"
 COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACED = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
 SAMPLED = {**TRACED, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
-FLUSH_EVERY = 25
-"""Batches; some 450 spans, where the SDK sends by 512."""
+TURN = 4
+"""Batches. Longer, and the machine is another by the next turn; shorter, and a kind begins with the
+others' code in the processor's caches."""
+WARM_TURNS = 5
+SEND_EVERY = 6
+"""Turns: they make some 450 spans, where the SDK sends by 512."""
 NOT_BY_ITSELF = {
     "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100000",
@@ -56,15 +61,17 @@ def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
     logs.configure("json", "INFO", os.devnull)
     parts = {name: compose(kind) for name, kind in kinds.items()}
     spent = dict.fromkeys(kinds, 0.0)
-    for turn in range(-20, batches):
+    for turn in range(-WARM_TURNS, batches // TURN):
         if turn == 0:
             gc.collect()
             gc.freeze()
             spent = dict.fromkeys(kinds, 0.0)
-        for name, (queue, handle, send, _) in parts.items():
+        for name in sorted(kinds, key=lambda _: random.random()):
+            queue, handle, send, _ = parts[name]
             began = time.process_time()
-            run(queue, handle)
-            if turn % FLUSH_EVERY == 0:
+            for _ in range(TURN):
+                run(queue, handle)
+            if turn % SEND_EVERY == 0:
                 send()
             spent[name] += time.process_time() - began
     for name, (*_, stop) in parts.items():

@@ -116,7 +116,7 @@ def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: C
         threading.Thread(target=count, daemon=True).start()
         assert done.wait(DEADLINE)
 
-    with meter._writing, lock:
+    with meter._lock, lock:
         in_a_child(work)
     (point,) = points(Report(counts).take(), "user_worker.redeliveries")
     assert point.value == 1

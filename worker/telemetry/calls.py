@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.telemetry import instruments
@@ -30,7 +31,7 @@ class Calls:
         self._meter = meter
         self._tracing = tracing
 
-    def begin(self, service: str, operation: str, target: str) -> _Begun:
+    def begin(self, service: str, operation: str, target: Callable[[], str]) -> _Begun:
         """Take in that a call begins."""
         span = None if self._tracing is None else self._tracing.call(service, operation, target)
         return _Begun(service, operation, time.perf_counter(), span)

@@ -12,9 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +31,6 @@ logger = structlog.get_logger(__name__)
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where the client library looks for the folder of the files."""
-NOTED_AT_MOST: Final = 500
-WRITE_SECONDS: Final = 1.0
-"""What a process has measured is written when a batch ends, and at the latest then."""
 Key: TypeAlias = tuple[str, tuple[str, ...]]
 """A series: the metric's name, and the labels' values."""
 
@@ -123,8 +118,8 @@ class Counts:
 class CountingMeter(Meter):
     """Counts for one process.
 
-    Measurements are put down, and written together: those of a batch come in few series, and
-    writing costs several times what noting does.
+    In memory first, and in the files whenever somebody calls `write`: writing costs several times
+    what counting does.
     """
 
     def __init__(self, counts: Counts) -> None:
@@ -134,10 +129,9 @@ class CountingMeter(Meter):
         # A class of this meter's own: the library's has one lock, which the parent may have held
         # at the fork. The first value of a kind opens its file.
         self._value_class = values.MultiProcessValue()
+        self._lock = threading.Lock()
         self._series: dict[Key, _Series] = {}
-        self._noted: deque[tuple[Instrument, tuple[str, ...], float]] = deque()
-        self._writing = threading.Lock()
-        self._write_at = 0.0
+        self._unwritten: set[_Series] = set()
         self._failing = False
         for each in CATALOGUE:
             if not each.labels and each.kind is not Kind.GAUGE:
@@ -146,51 +140,44 @@ class CountingMeter(Meter):
 
     def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
         """See the port."""
-        self._noted.append((instrument, labels, value))
-        if len(self._noted) >= NOTED_AT_MOST or time.monotonic() >= self._write_at:
-            self.write()
+        with self._lock:
+            series = self._series.get((instrument.name, labels))
+            if series is None:
+                try:
+                    series = self._begin(instrument, labels)
+                except OSError as error:
+                    self._failed(error)
+                    return
+            series.add(value)
+            self._unwritten.add(series)
 
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:
         """See the port."""
         self._counts.observe(instrument, read)
 
     def write(self) -> None:
-        """Write what is noted; where it cannot be written it is lost, and the worker goes on."""
-        with self._writing:
-            self._write_at = time.monotonic() + WRITE_SECONDS
-            if not self._noted:
-                return
-            try:
-                self._write()
-            except OSError as error:  # the disk is full, say
-                if not self._failing:
-                    logger.warning("metrics_not_counted", reason=error.strerror)
-                self._failing = True
-            else:
-                self._failing = False
-
-    def _write(self) -> None:
-        touched: set[_Series] = set()
-        while self._noted:
-            instrument, labels, value = self._noted.popleft()
-            series = self._series.get((instrument.name, labels))
-            if series is None:
-                series = self._begin(instrument, labels)
-            series.note(value)
-            touched.add(series)
-        for series in touched:
-            series.write()
+        """Write what is counted."""
+        with self._lock:
+            unwritten, self._unwritten = self._unwritten, set()
+            for series in unwritten:
+                series.write()
 
     def _begin(self, instrument: Instrument, labels: tuple[str, ...]) -> _Series:
         kind = _CounterSeries if instrument.kind is Kind.COUNTER else _HistogramSeries
         series = self._series[instrument.name, labels] = kind(self._value_class, instrument, labels)
         return series
 
+    def _failed(self, error: OSError) -> None:
+        """Say once that a new series has no place: the disk is full, say; the worker goes on."""
+        if not self._failing:
+            logger.warning("metrics_not_counted", reason=error.strerror)
+        self._failing = True
+
 
 class _Series(Protocol):
     """A series in this process's file."""
 
-    def note(self, value: float) -> None:
+    def add(self, value: float) -> None:
         """Add a value, in memory."""
         ...
 
@@ -212,7 +199,7 @@ class _CounterSeries(_Series):
         )
         self._added = 0.0
 
-    def note(self, value: float) -> None:
+    def add(self, value: float) -> None:
         self._added += value
 
     def write(self) -> None:
@@ -243,7 +230,7 @@ class _HistogramSeries(_Series):
         self._added = 0.0
         self._added_to = [0] * len(self._counts)
 
-    def note(self, value: float) -> None:
+    def add(self, value: float) -> None:
         self._added += value
         self._added_to[bisect_left(self._bounds, value)] += 1
 

@@ -164,7 +164,7 @@ CAPACITY: Final = Instrument(
     "user_worker.dynamodb.consumed_capacity",
     Kind.COUNTER,
     "{unit}",
-    "Units of the table by formula, of many calls by every tenth; the index's are left out",
+    "Units of the table by formula, of many calls by every fiftieth; the index's are left out",
     ("operation", "unit"),
 )
 OUTBOX_OVERDUE: Final = Instrument(

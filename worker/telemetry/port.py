@@ -73,7 +73,7 @@ class Meter(Protocol):
         ...
 
     def write(self) -> None:
-        """Let others see what was measured so far, if the process is killed now."""
+        """Let the parent see what was measured so far; it outlives the process then."""
         ...
 
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Reading]]) -> None:

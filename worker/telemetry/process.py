@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from worker.telemetry.configuration import Configuration, TelemetryError, read
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS: Final = 3.0
 """How long the end of a process waits for the last spans and metrics to be sent."""
+WRITE_SECONDS: Final = 1.0
+"""A process that is killed takes with it what it has counted since."""
 MISSING: Final = (
     "OTEL_* variables ask for telemetry, and its packages are not installed: "
     "pip install 'user-worker[telemetry]', or set OTEL_SDK_DISABLED=true"
@@ -123,7 +126,16 @@ def _meter(configuration: Configuration) -> Meter | None:
         return None
     from worker.telemetry.counting import CountingMeter  # noqa: PLC0415 - as above
 
-    return CountingMeter((_metrics or _begin_metrics(configuration)).counts)
+    meter = CountingMeter((_metrics or _begin_metrics(configuration)).counts)
+    threading.Thread(target=_keep_written, args=(meter,), name="telemetry", daemon=True).start()
+    return meter
+
+
+def _keep_written(meter: Meter) -> None:
+    """Have the parent see within a second what is measured here, while the process lives."""
+    while True:
+        time.sleep(WRITE_SECONDS)
+        meter.write()
 
 
 def forget_parent() -> None:

@@ -10,7 +10,7 @@ OpenTelemetry's semantic conventions 1.44.0 where they have one, and none is of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -175,11 +175,12 @@ class Tracing:
         with self._within(span):
             yield attributes
 
-    def call(self, service: str, operation: str, target: str) -> Span | None:
+    def call(self, service: str, operation: str, target_of: Callable[[], str]) -> Span | None:
         """Begin the span of a call to AWS, of those that a batch or the relay makes."""
         around = self._current.span
         if around is None:
             return None
+        target = target_of()
         attributes: Attributes = (
             {
                 "db.system.name": "aws.dynamodb",

@@ -125,6 +125,7 @@ class Watching(Telemetry, Witness):
         """See `Telemetry`."""
         if self._tracing is not None:
             self._tracing.stop()
+        self._meter.write()
 
     # --- what batches tell -------------------------------------------------------------------
 
@@ -142,7 +143,6 @@ class Watching(Telemetry, Witness):
                 settlements = handler.handle(messages)
         finally:
             self._commands.in_batch = False
-        self._meter.write()
         return settlements
 
     def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
