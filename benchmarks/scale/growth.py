@@ -21,8 +21,9 @@ SHARD_LOAD: Final = 0.7
 """Of what a partition takes, since shards are drawn by lot; see `outbox.py`."""
 MIGRATION_SHARE: Final = 0.1
 """Of the table's quota."""
-LOOK_MS, CHANGE_MS = 0.2, 1.4
-"""Processor time of `user-worker migrate`, for an item looked at, for one changed, by its page."""
+LOOK_MS, CHANGE_MS, SKIP_MS = 0.2, 1.4, 0.01
+"""Processor time of `user-worker migrate`, by its page: for an item looked at, for one changed, and
+for an outcome, which DynamoDB need not send."""
 MONTH: Final = cost.MONTH_DAYS * 86400
 
 
@@ -80,8 +81,9 @@ def size(users: int, inputs: Inputs) -> Size:
         outcomes / cost.GB,
         _partitions(everything, peak * writes, peak * reads),
         mean + users * habits.logins / MONTH,
-        max(everything / 8192, users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
-        (_items(users, habits) * LOOK_MS + users * (CHANGE_MS - LOOK_MS)) / 1000 / 3600,
+        # by what it reads, a unit a user more for comparing it with its address: it writes less
+        (everything / 8192 + users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
+        users * _migration_ms(habits) / 1000 / 3600,
         _month(users, inputs, batch, table_gb),
     )
 
@@ -117,10 +119,10 @@ def _stored(users: int, habits: Habits) -> tuple[float, float]:
     return users * person + outcomes, outcomes
 
 
-def _items(users: int, habits: Habits) -> float:
-    """Count them: user, address, sessions, outcomes."""
+def _migration_ms(habits: Habits) -> float:
+    """Give a process's time for a user: changed, with address and sessions, and outcomes."""
     outcomes = habits.outcome_days / cost.MONTH_DAYS * sum(habits.commands.values())
-    return users * (2 + habits.sessions + outcomes)
+    return CHANGE_MS + (1 + habits.sessions) * LOOK_MS + outcomes * SKIP_MS
 
 
 def _partitions(everything: float, writes: float, reads: float) -> int:
