@@ -532,6 +532,20 @@ def test_spans_and_metrics_hold_nothing_personal(told: str) -> None:
     nothing_personal(told, "telemetry")
 
 
+def test_counts_do_not_wait_for_spans_at_the_end(world: World) -> None:
+    """A collector that is away may take all the time that a process has for its end."""
+    world.handle(registration("ada"))
+    (series,) = world.counts.series()[instruments.BATCH_SIZE].values()
+    assert series.total == 1
+    written: list[bool] = []
+    meter: Any = world.watching._meter
+    tracing: Any = world.tracing
+    meter.write = lambda: written.append(True)
+    tracing.stop = lambda: written.append(False)
+    world.watching.stop()
+    assert written == [True, False]
+
+
 def test_labels_have_few_values() -> None:
     """A type that nobody defined, as anyone may send it, is one of them: `other`."""
     assert {short_name(kind) for kind in COMMANDS} >= {"RegisterUser", "EraseUser"}

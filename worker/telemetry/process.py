@@ -151,6 +151,8 @@ def forget_parent() -> None:
 
 def stop() -> None:
     """Send what is left, in `FLUSH_SECONDS` at most; in the parent, give no more metrics."""
+    if not _made and _metrics is None:
+        return
     last = threading.Thread(target=_send_last, name="telemetry flush", daemon=True)
     last.start()
     last.join(FLUSH_SECONDS)

@@ -123,9 +123,9 @@ class Watching(Telemetry, Witness):
 
     def stop(self) -> None:
         """See `Telemetry`."""
+        self._meter.write()  # first: a collector that is away may take all the time there is
         if self._tracing is not None:
             self._tracing.stop()
-        self._meter.write()
 
     # --- what batches tell -------------------------------------------------------------------
 
