@@ -122,7 +122,8 @@ def _dynamodb_local(folder: Path, port: int) -> tuple[str, ...]:
     It cannot be told which address to listen on. It holds made-up users, for minutes.
     """
     return (
-        *("java", "-Xmx3g", f"-Djava.library.path={folder}/DynamoDBLocal_lib"),
+        *("env", f"LD_LIBRARY_PATH={folder}/DynamoDBLocal_lib"),  # its SQLite is there
+        *("java", "-Xmx3g"),
         *("-jar", f"{folder}/{JAR}", "-inMemory", "-sharedDb", "-disableTelemetry"),
         *("-port", str(port)),
     )
