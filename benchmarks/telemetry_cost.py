@@ -5,8 +5,8 @@ answers for AWS and for the collector. The kinds of telemetry take turns in any 
 what else the machine does weighs on all alike. Spans are sent within their kind's turns, a few
 hundred at once as in a worker: threads that send would take time from other kinds' turns.
 
-`--before TREE` compares off with another checkout,
-in processes that take turns; the least of each counts there.
+`--before TREE` compares off with another checkout, in processes that take turns; the least of each
+counts there.
 """
 
 from __future__ import annotations
