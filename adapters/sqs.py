@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
 LONGEST_WAIT = 20  # seconds of a long poll
-ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
+ATTRIBUTES = [
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SentTimestamp",
+    "MessageGroupId",
+]
 _COUNT = re.compile(r"[0-9]{1,4}")
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
@@ -60,6 +65,7 @@ class SqsMessage:
     """The `traceparent` of the receive, where that is traced."""
     redrives: int = 0
     """How often it was a dead letter before."""
+    first_received_at: float | None = None
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -225,6 +231,7 @@ class SqsCommandQueue:
 
 def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
     attributes = row.get("Attributes") or {}
+    first = attributes.get("ApproximateFirstReceiveTimestamp")
     return SqsMessage(
         message_id=row.get("MessageId", ""),
         receipt=row["ReceiptHandle"],
@@ -234,6 +241,7 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         received_at=now,
         group_id=attributes.get("MessageGroupId"),
         redrives=redrives(row.get("MessageAttributes")),
+        first_received_at=int(first) / 1000 if first else None,
     )
 
 

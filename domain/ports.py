@@ -19,6 +19,10 @@ class StoreUnavailableError(Exception):
     """A store or a topic cannot serve now (throttled, down, timed out): try again later."""
 
 
+class ThrottledError(StoreUnavailableError):
+    """The store is up, but throttles the items that were asked for: try these again later."""
+
+
 class CommandKey(NamedTuple):
     """Under what a command's outcome is kept: its user and its id.
 
@@ -101,6 +105,8 @@ class Snapshot:
     """Ids of users (and of commands that name theirs by address) and keys of addresses of which
     something is stored that cannot be read: damaged, or of a later format. Only commands that
     need them have to come back."""
+    unread: set[str] = field(default_factory=set)
+    """As `unreadable`: what the store did not read this time, since it throttles these items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,8 @@ class CommitReport:
     """Kind publish, one a committed transaction; scrub jobs are the relay's and not listed."""
     conflicts: Mapping[int, Conflict] = field(default_factory=dict)
     failures: Mapping[int, Exception] = field(default_factory=dict)
-    """Not committed, or not known to be: StoreUnavailableError when trying later may help."""
+    """Not committed, or not known to be: StoreUnavailableError when trying later may help, and
+    ThrottledError when only the items of this change are throttled."""
 
 
 class UserRepository(Protocol):
@@ -212,7 +219,10 @@ class UserRepository(Protocol):
     def load(self, request: LoadRequest) -> Snapshot:
         """Read all that a round needs in as few calls as possible.
 
+        Items that the store throttles are named in `Snapshot.unread`; the others are read.
+
         Raises:
+            ThrottledError: the store throttles all of the items.
             StoreUnavailableError: nothing is known; try later.
         """
         ...

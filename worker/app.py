@@ -27,6 +27,7 @@ logger = structlog.get_logger(__name__)
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
 WATCH = "worker.bootstrap:watch_intake"
+PARTITION_KEY = "worker.messages:partition_key"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -44,6 +45,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "command_queue_factory": COMMAND_QUEUE_FACTORY,
             "watch": WATCH,
+            "partition": PARTITION_KEY,
             "visibility_timeout": settings.visibility_timeout,
             "batch_size": settings.batch_size,
             "queues": settings.queues,

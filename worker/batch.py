@@ -26,14 +26,21 @@ from domain.ports import (
     Pointer,
     Snapshot,
     StoreUnavailableError,
+    ThrottledError,
     UserRepository,
 )
 from domain.reads import pending_address, reads_of
 from worker.draft import Draft
 from worker.messages import UNREADABLE as UNREADABLE_BODY
 from worker.messages import MalformedMessageError, UnknownTypeError, render_events
-from worker.retry import Draw, Failure
-from worker.rounds import Round, RoundRules, decide_round
+from worker.retry import FIRST_DELAY, Draw, Failure
+from worker.rounds import (
+    REGISTRATION_RECEIVES,
+    Round,
+    RoundRules,
+    decide_round,
+    registrations_first,
+)
 from worker.settlement import ReceivedMessage, Settlements
 from worker.settling import Settling
 from worker.witness import NOBODY, Witness
@@ -42,9 +49,22 @@ from worker.work import Parser, Work
 logger = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
-"""Commits of one command in one delivery, before it comes back later."""
+"""Commits of one command in one delivery, before its message is retried."""
+FACTS_LIFETIME = timedelta(seconds=20)
+"""How old the facts of a decision may be when it is committed.
+
+A command without effect on its user is committed on no condition of the user, so its outcome could
+be written after the user was erased and scrubbed, with a fingerprint of personal data. A scrub
+starts 30 s after its erasure at the earliest: a batch that stalled for longer decides again.
+"""
+UNKNOWN_TYPE_DELAY = 60
+"""Seconds until the second receive of a message of an unknown type.
+
+Only a deployment can help it, and thousands of such messages must not keep the worker busy.
+"""
 
 UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
+THROTTLED = Failure("Throttled", "the store throttles the items of this user")
 CONTENDED = Failure("Contended", "the user was changed by others at the same time")
 UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
@@ -74,6 +94,8 @@ class BatchPolicy:
     command_lifetime: timedelta
     """How old a command may be; less than the outcomes' lifetime by a margin."""
     registration_grace: timedelta
+    registration_receives: int = REGISTRATION_RECEIVES
+    """Until then, and until the grace is over, an unknown user may still be registered."""
     draw: Draw = random.uniform
     sleep: Callable[[float], None] = time.sleep
 
@@ -137,18 +159,37 @@ class _Batch:
         while self._pending:
             works = [w for w in self._pending if not self._settling.held_back(w.index)]
             self._pending = []
-            try:
-                self._round(works)
-            except StoreUnavailableError as error:
-                logger.warning("store_unavailable", reason=str(error))
-                self._settling.failed(works, UNAVAILABLE)
-            except Exception:  # whatever it is, the messages come back
-                logger.exception("batch_failed")
-                self._settling.failed(works, UNFORESEEN)
+            self._try_round(works)
         self._publish()
         for work, first in self._twins:
             self._settling.twin(work, first)
         return self._settling.result()
+
+    def _try_round(self, works: Sequence[Work]) -> None:
+        """Run a round. What fails it as a whole fails its commands, and nothing else."""
+        try:
+            self._round(works)
+        except ThrottledError as error:
+            one_user = len({work.user_id or work.key for work in works}) == 1
+            logger.warning("store_throttled", reason=str(error), commands=len(works))
+            self._settling.failed(works, THROTTLED if one_user else UNAVAILABLE)
+        except StoreUnavailableError as error:
+            logger.warning("store_unavailable", reason=str(error))
+            self._settling.failed(works, UNAVAILABLE)
+        except Exception:
+            logger.exception("batch_failed", commands=len(works))
+            self._isolate(works)
+
+    def _isolate(self, works: Sequence[Work]) -> None:
+        """Run the commands of each user in a round of their own: one of them met a bug."""
+        parts: dict[object, list[Work]] = {}
+        for work in self._settling.unsettled(works):
+            parts.setdefault(work.group or work.user_id or work.key, []).append(work)
+        if len(parts) <= 1:
+            self._settling.failed(works, UNFORESEEN)
+            return
+        for part in parts.values():
+            self._try_round([work for work in part if not self._settling.held_back(work.index)])
 
     def _parse(self) -> None:
         first_of: dict[tuple[str | None, CommandKey], Work] = {}
@@ -161,8 +202,16 @@ class _Batch:
                 reason = Failure(error.code, error.detail, permanent=True, body=error.body)
                 self._settling.unreadable(index, reason)
             except UnknownTypeError as error:
-                body = self._parser.redact(message["body"])
-                self._settling.unreadable(index, Failure("UnknownType", error.detail, body=body))
+                self._settling.unreadable(
+                    index,
+                    Failure(
+                        "UnknownType",
+                        error.detail,
+                        body=self._parser.redact(message["body"]),
+                        # in a FIFO group, everything behind it would have to wait, too
+                        first_delay=FIRST_DELAY if message["fifo"] else UNKNOWN_TYPE_DELAY,
+                    ),
+                )
             except Exception:  # a bug of ours must not cost the others, nor show what it met
                 logger.exception("parse_failed", message_id=message["message_id"])
                 self._settling.unreadable(index, UNFORESEEN_BODY)
@@ -185,14 +234,21 @@ class _Batch:
             oldest=now - self._policy.command_lifetime,
             registration_grace=self._policy.registration_grace,
             max_receives=self._policy.max_receives,
+            registration_receives=self._policy.registration_receives,
         )
-        decided = decide_round(works, self._load(works), rules)
+        snapshot = self._load(works)
+        works = registrations_first(works, snapshot)
+        decided = decide_round(works, snapshot, rules)
         for work, outcome in decided.duplicates:
             self._settling.duplicate(work, outcome.fingerprint)
         self._settling.failed(decided.unknown, UNKNOWN_USER)
         self._settling.failed(decided.unreadable, UNREADABLE)
-        again = [*self._commit(decided), *decided.torn]
-        self._pending = sorted([*decided.deferred, *self._retriable(again)], key=lambda w: w.index)
+        self._settling.failed(decided.throttled, THROTTLED)
+        if decided.throttled:
+            logger.warning("store_throttled", reason="unread keys", commands=len(decided.throttled))
+        again = [*self._commit(decided, now), *decided.torn]
+        left = {*decided.deferred, *self._retriable(again)}
+        self._pending += [work for work in works if work in left]
 
     def _load(self, works: Sequence[Work]) -> Snapshot:
         repository = self._ports.repository
@@ -206,14 +262,20 @@ class _Batch:
             snapshot.addresses.update(more.addresses)
             snapshot.outcomes.update(more.outcomes)
             snapshot.unreadable.update(more.unreadable)
+            snapshot.unread.update(more.unread)
         return snapshot
 
-    def _commit(self, decided: Round) -> list[Work]:
-        """Commit the round's changes; give the works that have to be decided again."""
+    def _commit(self, decided: Round, read_at: datetime) -> list[Work]:
+        """Commit the round's changes; return the commands that have to be decided again."""
         if not decided.drafts:
             return []
+        now = self._ports.clock.now()
+        if now - read_at > FACTS_LIFETIME:
+            seconds = (now - read_at).total_seconds()
+            logger.warning("facts_outdated", commands=len(decided.works), seconds=round(seconds))
+            return decided.works
         changes = [draft.change() for draft in decided.drafts]
-        report = self._ports.repository.commit(changes, self._ports.clock.now())
+        report = self._ports.repository.commit(changes, now)
         again: list[Work] = []
         for index, draft in enumerate(decided.drafts):
             if index in report.conflicts:
@@ -228,7 +290,10 @@ class _Batch:
         return again
 
     def _commit_failed(self, draft: Draft, error: Exception) -> None:
-        if isinstance(error, StoreUnavailableError):
+        if isinstance(error, ThrottledError):
+            logger.warning("store_throttled", reason=str(error), user_id=draft.user_id)
+            self._settling.failed(draft.works, THROTTLED)
+        elif isinstance(error, StoreUnavailableError):
             logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
             self._settling.failed(draft.works, UNAVAILABLE)
         else:
@@ -236,9 +301,15 @@ class _Batch:
             self._settling.failed(draft.works, UNFORESEEN)
 
     def _remember(self, drafts: Sequence[Draft], report: CommitReport) -> None:
+        """Keep what was committed, and only that, for publishing.
+
+        A draft that was not committed may hold another outcome under the same key: two commands
+        with one id that name unknown addresses.
+        """
         outcomes = {
             CommandKey(outcome.user_id, outcome.command_id): outcome
-            for draft in drafts
+            for index, draft in enumerate(drafts)
+            if index not in report.conflicts and index not in report.failures
             for outcome in draft.outcomes
         }
         self._unpublished += [
@@ -251,6 +322,7 @@ class _Batch:
         self._settling.failed([w for w in works if w.attempts >= MAX_ATTEMPTS], CONTENDED)
         left = [work for work in works if work.attempts < MAX_ATTEMPTS]
         if left:
+            self._publish()  # what is committed does not wait for the contended commands
             # Full jitter below 100 and 200 ms: the rival needs a call or two to get through.
             self._policy.sleep(self._policy.draw(0, 0.1 * max(work.attempts for work in left)))
         return left
@@ -259,10 +331,11 @@ class _Batch:
         """Publish what was committed; what cannot be published now is left to the relay."""
         if not self._unpublished:
             return
+        unpublished, self._unpublished = self._unpublished, []
         try:
             messages = [
                 [event for outcome in outcomes for event in render_events(outcome)]
-                for _, outcomes in self._unpublished
+                for _, outcomes in unpublished
             ]
             failures = self._ports.publisher.publish([m for each in messages for m in each])
             self._settling.published(any_event=len(failures) < sum(map(len, messages)))
@@ -271,7 +344,7 @@ class _Batch:
                 logger.warning("publish_deferred", events=len(failures), reasons=reasons)
             published = [
                 pointer
-                for (pointer, _), each in zip(self._unpublished, messages, strict=True)
+                for (pointer, _), each in zip(unpublished, messages, strict=True)
                 if not any(message.event_id in failures for message in each)
             ]
             if published:

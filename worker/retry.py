@@ -1,9 +1,9 @@
-"""What becomes of a message that could not be done: one pure decision.
+"""When a message that failed is retried, and when it is dead-lettered: one pure decision.
 
-A command ends in one of four ways. The domain's *rejections* are outcomes, not failures, and do
-not come here. A *permanent* failure cannot be understood however often it is read: dead. A
-*transient* one may pass: later, until the last receive. An *unknown type* may be understood
-after the next deployment: as transient.
+A *rejection* by the domain is an outcome, not a failure, and is not decided here. A *permanent*
+failure can never be understood: it is dead-lettered at once. A *transient* failure may pass: the
+message is retried with growing delays until its last receive. An *unknown type* may be known after
+the next deployment: it is retried like a transient failure, but from a minute on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from worker.settlement import Dead, Later, Settlement
 
+FIRST_DELAY = 2
+"""Seconds, at most, before the second receive."""
 MAX_DELAY = 900
 """Seconds; a quarter of an hour. Eleven delays are 23 minutes at least and 47 at most, so that an
 outage of ten minutes does not use up twelve receives."""
@@ -20,7 +22,7 @@ outage of ten minutes does not use up twelve receives."""
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a message could not be done; `detail` names fields and rules, never values."""
+    """Why a message failed; `detail` names fields and rules, never values."""
 
     code: str
     detail: str
@@ -28,7 +30,11 @@ class Failure:
     body: str | None = None
     """What a dead letter carries instead of the body, where that held a secret."""
     store: bool = False
-    """Whether it was the store that failed."""
+    """Whether the store as a whole failed, and not only for the items of this message."""
+    first_delay: int = FIRST_DELAY
+    """Seconds, at most, before the second receive; doubled for each one after it."""
+    longest_delay: int = MAX_DELAY
+    """Seconds."""
 
 
 Draw = Callable[[float, float], float]
@@ -36,21 +42,21 @@ Draw = Callable[[float, float], float]
 
 
 def settle(failure: Failure, receives: int, max_receives: int, draw: Draw) -> Settlement:
-    """Decide between dead and later.
+    """Decide whether a message is retried or dead-lettered.
 
-    `receives` counts this delivery; at `max_receives` the queue would give the message up
-    without a reason, so the worker does it first, with one.
+    `receives` counts this delivery. At `max_receives` the queue's redrive policy would move the
+    message without a reason, so the worker dead-letters it first, with the reason.
     """
     if failure.permanent or receives >= max_receives:
         return Dead(failure.code, failure.detail, failure.body)
-    return Later(delay(receives, draw))
+    return Later(delay(receives, draw, failure.first_delay, failure.longest_delay))
 
 
-def delay(receives: int, draw: Draw) -> int:
-    """Give the seconds until the next try: min(2^receives, 900), up to half of it taken off.
+def delay(receives: int, draw: Draw, first: int = FIRST_DELAY, longest: int = MAX_DELAY) -> int:
+    """Return the seconds until the next receive: `first` doubled each receive, at most `longest`.
 
-    Jitter over the whole, from nothing, would let one message in fifty spend twelve receives
-    within ten minutes.
+    Up to half of it is taken off as jitter. Jitter over the whole, from zero, would let one message
+    in fifty use up twelve receives within ten minutes.
     """
-    ceiling = min(2 ** min(receives, 10), MAX_DELAY)
+    ceiling = min(first * 2 ** min(receives - 1, 10), longest)
     return max(1, round(draw(ceiling / 2, ceiling)))

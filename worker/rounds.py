@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
+from domain.commands import CreateUser, RegisterUser
 from domain.errors import RejectionCode
 from domain.handlers import Context, Decision, handle
 from domain.model import User
@@ -19,6 +21,13 @@ from domain.ports import CommandKey, Outcome, Snapshot, Status
 from domain.reads import reads_of, touched_addresses
 from worker.draft import Draft
 from worker.work import Work
+
+REGISTRATION_RECEIVES: Final = 5
+"""Receives for which an unknown user is waited for, however much time the clocks say has passed.
+
+The delays between them make 15 s at least. After an outage every message is old, and a clock that
+is ahead makes every message look old, so age alone decides nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,11 @@ class RoundRules:
     oldest: datetime
     """Commands sent before are too old to be told from their repetition."""
     registration_grace: timedelta
-    """While a message is younger, an unknown user may still be on its way."""
+    """How long after a message's first receive its unknown user may still be registered."""
     max_receives: int
     """On the last receive nothing is waited for any more: the command gets its outcome."""
+    registration_receives: int = REGISTRATION_RECEIVES
+    """The receive from which on the user of a command must exist, once the grace is over."""
 
 
 @dataclass(slots=True)
@@ -47,10 +58,46 @@ class Round:
     """Their user may still be on its way: later."""
     unreadable: list[Work] = field(default_factory=list)
     """Something stored that they need cannot be read: later."""
+    throttled: list[Work] = field(default_factory=list)
+    """The store throttles items that they need: later."""
     torn: list[Work] = field(default_factory=list)
     """What was read contradicts itself, because it changed in between: read again."""
     deferred: list[Work] = field(default_factory=list)
     """For the next round."""
+
+    @property
+    def works(self) -> list[Work]:
+        """The commands that were decided, with what they change in `drafts`."""
+        return [work for draft in self.drafts for work in draft.works]
+
+
+def registrations_first(works: Sequence[Work], snapshot: Snapshot) -> list[Work]:
+    """Return the commands with the registration of an unknown user before the user's others.
+
+    A standard queue does not keep the order in which they were sent. Nothing else changes places:
+    not what is of a FIFO group, and not what concerns the address that is registered.
+    """
+    ordered: list[Work] = []
+    for work in works:
+        ordered.insert(_place_of(work, ordered, snapshot), work)
+    return ordered
+
+
+def _place_of(work: Work, before: Sequence[Work], snapshot: Snapshot) -> int:
+    command = work.envelope.command
+    here = len(before)
+    if not isinstance(command, RegisterUser | CreateUser) or work.group is not None:
+        return here
+    waiting = [place for place, other in enumerate(before) if other.user_id == work.user_id]
+    if not waiting or work.user_id in snapshot.users:
+        return here
+    for other in before[waiting[0] :]:
+        if other.user_id == work.user_id and other.envelope.command.creates_user:
+            return here
+        user = snapshot.users.get(other.user_id or "")
+        if command.email.key in touched_addresses(other.envelope, user):
+            return here
+    return waiting[0]
 
 
 def decide_round(works: Sequence[Work], snapshot: Snapshot, rules: RoundRules) -> Round:
@@ -84,6 +131,10 @@ class _Decider:
             if outcome is not None:
                 self._round.duplicates.append((work, outcome))
                 if work.group:  # the rest of what was read may be older than this outcome
+                    self._waiting_groups.add(work.group)
+            elif not self._snapshot.unread.isdisjoint(self._needed(work)):
+                self._round.throttled.append(work)
+                if work.group:
                     self._waiting_groups.add(work.group)
             elif self._must_wait(work):
                 self._put_off(work, self._round.deferred)
@@ -123,7 +174,7 @@ class _Decider:
 
     def _decide(self, work: Work) -> None:
         draft = self._draft(work)
-        if self._is_unreadable(work, draft.user):
+        if not self._snapshot.unreadable.isdisjoint(self._needed(work)):
             self._put_off(work, self._round.unreadable)
             return
         if self._is_torn(work, draft.user):
@@ -141,11 +192,11 @@ class _Decider:
         if decision.changed and email != after:
             self._disputed |= {address.key for address in (email, after) if address}
 
-    def _is_unreadable(self, work: Work, user: User | None) -> bool:
-        needed = touched_addresses(work.envelope, user) | {work.envelope.command_id}
-        if work.user_id is not None:
-            needed.add(work.user_id)
-        return not self._snapshot.unreadable.isdisjoint(needed)
+    def _needed(self, work: Work) -> set[str]:
+        """Return what a command needs, by the names of `Snapshot.unread` and `unreadable`."""
+        addresses = touched_addresses(work.envelope, self._draft(work).user)
+        named = {work.envelope.command_id, work.user_id or work.envelope.command_id}
+        return addresses | named
 
     def _is_torn(self, work: Work, user: User | None) -> bool:
         """Say whether what was read item by item contradicts itself: it changed in between.
@@ -168,10 +219,14 @@ class _Decider:
         return session is not None and session.session_epoch > user.session_epoch
 
     def _may_be_on_its_way(self, work: Work) -> bool:
-        if work.message["receives"] >= self._rules.max_receives:
+        receives = work.message["receives"]
+        if receives >= self._rules.max_receives:
             return False
-        age = self._rules.now.timestamp() - work.message["sent_at"]
-        return age < self._rules.registration_grace.total_seconds()
+        if receives < self._rules.registration_receives:
+            return True
+        first = work.message.get("first_received_at", work.message["sent_at"])
+        waited = self._rules.now.timestamp() - first
+        return waited < self._rules.registration_grace.total_seconds()
 
     def _record(self, draft: Draft, work: Work, decision: Decision) -> None:
         if not draft.works:

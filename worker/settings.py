@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     relay_age: float = Field(default=30.0, ge=0, le=3_600)
     """Seconds after which an outbox pointer is taken to be left behind."""
     registration_grace: float = Field(default=60.0, ge=0, le=900)
-    """Seconds after sending during which an unknown user may still be on its way."""
+    """Seconds after a message's first receive during which its user may still be registered."""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
     """Where probes are answered over HTTP; nowhere if not given."""
     health_host: str = Field(

@@ -19,6 +19,8 @@ class ReceivedMessage(TypedDict):
     """ApproximateReceiveCount: 1 on the first delivery."""
     sent_at: float
     """SentTimestamp, in seconds since the epoch."""
+    first_received_at: NotRequired[float]
+    """ApproximateFirstReceiveTimestamp, in seconds since the epoch."""
     group_id: str | None
     """MessageGroupId; on a FIFO queue, messages of one group apply in order."""
     fifo: bool

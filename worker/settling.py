@@ -85,6 +85,10 @@ class Settling:
                 settlement = self._settle(work.index, failure)
                 self._tell_failure(work, settlement, failure)
 
+    def unsettled(self, works: Iterable[Work]) -> list[Work]:
+        """Return those of the commands whose messages are not settled yet."""
+        return [work for work in works if work.index not in self._settlements]
+
     def unreadable(self, index: int, failure: Failure) -> None:
         """A message could not be understood: dead, or later where that may change."""
         message = self._messages[index]

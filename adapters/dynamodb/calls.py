@@ -7,10 +7,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from adapters.aws import error_code
-from domain.ports import StoreUnavailableError
+from domain.ports import StoreUnavailableError, ThrottledError
+
+THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "ThrottlingException",
+    }
+)
+"""Error codes of a throttled call, and reason codes of a throttled action of a transaction.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +43,10 @@ class Backoff:
 
 
 def unavailable(operation: str, error: Exception) -> StoreUnavailableError:
-    """Say in the port's words that a call failed; the cause is attached."""
-    translated = StoreUnavailableError(f"DynamoDB {operation}: {error_code(error)}")
+    """Return the port's error for a call that failed, with its cause attached."""
+    code = error_code(error)
+    kind = ThrottledError if code in THROTTLED else StoreUnavailableError
+    translated = kind(f"DynamoDB {operation}: {code}")
     translated.__cause__ = error
     return translated
 
@@ -56,7 +72,8 @@ def calling(operation: str) -> Iterator[None]:
     urllib3, and to a caller all of them mean the same.
 
     Raises:
-        StoreUnavailableError: the call failed, after the client's own retries.
+        ThrottledError: DynamoDB throttles it, after the client's own retries.
+        StoreUnavailableError: it failed otherwise, after the client's own retries.
     """
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -12,13 +12,21 @@ from uuid import uuid4
 from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws import error_code
-from adapters.dynamodb.calls import Backoff, require_answer, unavailable
+from adapters.dynamodb.calls import THROTTLED, Backoff, require_answer, unavailable
 from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
 from adapters.dynamodb.reads import Key
 from adapters.dynamodb.records import render_pointer
 from adapters.dynamodb.verdict import reason_codes, verdict
 from adapters.errors import ItemRefusedError
-from domain.ports import CommitReport, Conflict, JobKind, Pointer, UserChange
+from domain.ports import (
+    CommitReport,
+    Conflict,
+    JobKind,
+    Pointer,
+    StoreUnavailableError,
+    ThrottledError,
+    UserChange,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,6 +41,11 @@ OPERATION: Final = "TransactWriteItems"
 MALFORMED: Final = frozenset({"ValidationException", "SerializationException"})
 """Errors that name no action of the transaction."""
 TOO_LARGE: Final = 413
+THROTTLED_CALLS: Final = 5
+"""Throttled calls in a row after which a commit takes the table to be throttled, not an item.
+
+To find one throttled user among the ten of a batch takes four: of 10, 5, 2 and 1 users.
+"""
 
 
 @dataclass(slots=True)
@@ -42,7 +55,7 @@ class Transaction:
     writes: list[Write]
     pointer: Pointer
     tried: int = 0
-    """Tries that ended in a conflict with another transaction."""
+    """Tries that ended in a conflict with another transaction, or in a throttled outbox shard."""
     token: str = field(default_factory=lambda: str(uuid4()))
     """Makes another try of the same transaction, after a lost answer, succeed without effect."""
 
@@ -112,6 +125,8 @@ class _Run:
         self._backoff = backoff
         self._now = now
         self._queue: deque[Transaction] = deque()
+        self._throttled_calls = 0
+        """In a row."""
         self.pointers: list[Pointer] = []
         self.conflicts: dict[int, Conflict] = {}
         self.failures: dict[int, Exception] = {}
@@ -122,6 +137,10 @@ class _Run:
             self._queue.append(self._transaction(writes))
         while self._queue:
             transaction = self._queue.popleft()
+            if self._throttled_calls >= THROTTLED_CALLS:
+                error = StoreUnavailableError(f"DynamoDB {OPERATION}: every call is throttled")
+                self._failed(transaction, error)
+                continue
             if transaction.tried:
                 self._backoff.pause(transaction.tried)
             self._send(transaction)
@@ -156,34 +175,44 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - as in `calls.calling`
             self._failed(transaction, unavailable(OPERATION, error))
         else:
+            self._throttled_calls = 0
             self.pointers.append(transaction.pointer)
 
     def _answered(self, transaction: Transaction, error: ClientError) -> None:
         code = error_code(error)
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code == "TransactionCanceledException":
+            self._throttled_calls = 0
             self._cancelled(transaction, error)
         elif code == "TransactionInProgressException":
             self._in_progress(transaction)
         elif code in MALFORMED or status == TOO_LARGE:
             self._bisect(transaction, error)
+        elif code in THROTTLED:
+            self._throttled(transaction, error)
         else:
             self._failed(transaction, unavailable(OPERATION, error))
 
     def _cancelled(self, transaction: Transaction, error: ClientError) -> None:
         count = sum(len(write.actions) for write in transaction.writes) + 1
         codes = reason_codes(dict(error.response), count)
-        if codes is None or codes[-1] != "None":  # nothing to go by, or the pointer's own
+        if codes is None or all(code == "None" for code in codes):  # cancelled for no reason
             self._failed(transaction, unavailable(OPERATION, error))
             return
-        clean, contended = self._judge(transaction, codes, error)
-        if not contended and len(clean) == len(transaction.writes):
-            self._failed(transaction, unavailable(OPERATION, error))  # cancelled for no reason
+        if all(code in THROTTLED for code in codes):  # of every user and the outbox: the table
+            self._failed(transaction, StoreUnavailableError(f"DynamoDB {OPERATION}: {codes[0]}"))
             return
+        clean, contended = self._judge(transaction, codes, error)
         if contended:
             self._contended(contended, transaction.tried + 1)
-        if clean:
+        if not clean:
+            return
+        if codes[-1] == "None":
             self._queue.appendleft(self._transaction(clean))
+        elif transaction.tried + 1 < self._backoff.tries:  # a pointer in another shard may do
+            self._queue.appendleft(self._transaction(clean, transaction.tried + 1))
+        else:
+            self._failed(replace(transaction, writes=clean), unavailable(OPERATION, error))
 
     def _judge(
         self, transaction: Transaction, codes: list[str], error: ClientError
@@ -225,9 +254,23 @@ class _Run:
             refused.__cause__ = error
             self.failures[writes[0].index] = refused
             return
+        self._halve(transaction)
+
+    def _halve(self, transaction: Transaction) -> None:
+        writes = transaction.writes
         middle = len(writes) // 2
         for half in (writes[middle:], writes[:middle]):
             self._queue.appendleft(self._transaction(half))
+
+    def _throttled(self, transaction: Transaction, error: Exception) -> None:
+        """Find by halves whose items DynamoDB throttles; the others are committed."""
+        self._throttled_calls += 1
+        if len(transaction.writes) > 1:
+            self._halve(transaction)
+        else:
+            throttled = ThrottledError(f"DynamoDB {OPERATION}: {error_code(error)}")
+            throttled.__cause__ = error
+            self._failed(transaction, throttled)
 
     def _failed(self, transaction: Transaction, error: Exception) -> None:
         self.failures.update((write.index, error) for write in transaction.writes)

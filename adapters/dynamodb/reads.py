@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Backoff, calling
-from domain.ports import StoreUnavailableError
+from domain.ports import ThrottledError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,32 +35,50 @@ class TableReads:
         self._backoff = backoff
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
-        """Read items consistently, each once, 100 a call; what does not exist is absent.
+        """Read items consistently, each once; an item that does not exist is absent.
+
+        Keys that DynamoDB leaves unprocessed are asked for again, with a growing pause.
 
         Raises:
-            StoreUnavailableError: not all could be read.
+            ThrottledError: some keys stay unprocessed.
+            StoreUnavailableError: a call failed.
         """
-        found: dict[Key, Item] = {}
-        distinct = list(dict.fromkeys(keys))
-        for start in range(0, len(distinct), BATCH_GET_LIMIT):
-            self._get_batch(distinct[start : start + BATCH_GET_LIMIT], found)
+        found, unread = self.get_available(keys)
+        for tried in range(1, self._backoff.tries):
+            if not unread:
+                break
+            self._backoff.pause(tried)
+            more, unread = self.get_available(unread)
+            found |= more
+        if unread:
+            raise ThrottledError("DynamoDB BatchGetItem: keys stay unprocessed")
         return found
 
-    def _get_batch(self, keys: Sequence[Key], found: dict[Key, Item]) -> None:
+    def get_available(self, keys: Iterable[Key]) -> tuple[dict[Key, Item], set[Key]]:
+        """Read consistently what DynamoDB reads now: 100 keys a call, each call once.
+
+        Return the items found, and the keys that DynamoDB left unprocessed.
+
+        Raises:
+            ThrottledError: DynamoDB throttles a call as a whole.
+            StoreUnavailableError: a call failed.
+        """
+        found: dict[Key, Item] = {}
+        unread: set[Key] = set()
+        distinct = list(dict.fromkeys(keys))
+        for start in range(0, len(distinct), BATCH_GET_LIMIT):
+            unread |= self._get_batch(distinct[start : start + BATCH_GET_LIMIT], found)
+        return found, unread
+
+    def _get_batch(self, keys: Sequence[Key], found: dict[Key, Item]) -> set[Key]:
         wanted: Any = [{"pk": {"S": key.partition}, "sk": {"S": key.sort}} for key in keys]
-        for tried in range(1, self._backoff.tries + 1):
-            request: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
-            with calling("BatchGetItem"):
-                response = self._client.batch_get_item(RequestItems=request)
-                for item in response["Responses"].get(self._table, ()):
-                    found[key_of(item)] = item
-                left = response.get("UnprocessedKeys", {}).get(self._table)
-            if not left:
-                return
-            wanted = left["Keys"]
-            if tried < self._backoff.tries:
-                self._backoff.pause(tried)
-        raise StoreUnavailableError("DynamoDB BatchGetItem: keys stay unprocessed")
+        request: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
+        with calling("BatchGetItem"):
+            response = self._client.batch_get_item(RequestItems=request)
+            for item in response["Responses"].get(self._table, ()):
+                found[key_of(item)] = item
+            left: Any = response.get("UnprocessedKeys", {}).get(self._table) or {}
+            return {key_of(key) for key in left.get("Keys", ())}
 
     def query(self, operation: str, **parameters: Any) -> Iterator[list[Item]]:
         """Read the pages of a Query; `operation` says in errors what it was for.

@@ -103,23 +103,22 @@ class DynamoDBUserRepository(UserRepository):
 
         The users of the sessions and second factors asked for are read too: these are parts.
         """
-        return self._read(request).snapshot
+        reader = SnapshotReader()
+        reader.read(*self._reads.get_available(_keys(request)))
+        return reader.snapshot
 
     def _require(self, request: LoadRequest) -> Snapshot:
-        """Load for a caller who has no use for half of it.
+        """Load for a caller that needs all of it.
 
         Raises:
             MalformedItemError: an item is not what this worker writes.
+            StoreUnavailableError: not all could be read.
         """
-        reader = self._read(request)
+        reader = SnapshotReader()
+        reader.read(self._reads.get(_keys(request)))
         if reader.errors:
             raise reader.errors[0]
         return reader.snapshot
-
-    def _read(self, request: LoadRequest) -> SnapshotReader:
-        reader = SnapshotReader()
-        reader.read(self._reads.get(_keys(request)))
-        return reader
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
         """See the port."""

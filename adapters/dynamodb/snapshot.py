@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,12 @@ class SnapshotReader:
     errors: list[MalformedItemError] = field(default_factory=list)
     """What is wrong with the items that `snapshot.unreadable` tells of."""
 
-    def read(self, items: Mapping[Key, Item]) -> None:
-        """Add items to the snapshot; a part of a user who is not among them is left out."""
+    def read(self, items: Mapping[Key, Item], unread: Collection[Key] = ()) -> None:
+        """Add items to the snapshot, and the keys that were not read.
+
+        A part of a user who is not among the items is left out.
+        """
+        self.snapshot.unread.update(map(_concerned, unread))
         for key in _users_first(items):
             try:
                 self._add(key, items[key])

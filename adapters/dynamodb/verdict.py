@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from adapters.dynamodb.calls import THROTTLED
 from adapters.errors import ItemRefusedError
-from domain.ports import Conflict, StoreUnavailableError
+from domain.ports import Conflict, StoreUnavailableError, ThrottledError
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 TRANSACTION_CONFLICT: Final = "TransactionConflict"
@@ -44,9 +45,10 @@ def verdict(conflicts: Sequence[Conflict], codes: Sequence[str]) -> Conflict | E
     worst = min(found, key=_weight)
     if isinstance(worst, Conflict):
         return worst
-    if worst in REFUSED:
-        return ItemRefusedError(f"DynamoDB TransactWriteItems: {worst}")
-    return StoreUnavailableError(f"DynamoDB TransactWriteItems: {worst}")
+    kind = ItemRefusedError if worst in REFUSED else StoreUnavailableError
+    if worst in THROTTLED:
+        kind = ThrottledError
+    return kind(f"DynamoDB TransactWriteItems: {worst}")
 
 
 def _conflict(conflict: Conflict, code: str) -> Conflict | str:

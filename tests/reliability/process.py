@@ -100,6 +100,7 @@ def policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]
         outcome_lifetime=timedelta(days=90),
         command_lifetime=timedelta(days=60),
         registration_grace=timedelta(seconds=60),
+        registration_receives=1,  # nobody waits: messages are an hour old
         draw=draw,
         sleep=sleep,
     )

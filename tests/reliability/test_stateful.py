@@ -22,7 +22,8 @@ from adapters import aws
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain import commands as c
-from domain.ports import CommandKey
+from domain.commands import CommandEnvelope
+from domain.ports import CommandKey, Snapshot
 from tests.builders import NOW, message, register
 from tests.reliability.invariants import Stored, check
 from tests.reliability.model import Model
@@ -32,7 +33,9 @@ from tests.reliability.wire import Wire
 from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent
 from worker.batch import BatchHandler, Ports
 from worker.relay import Relay, RelayPolicy
+from worker.rounds import registrations_first
 from worker.settlement import Done
+from worker.work import Work
 
 KINDS = [
     *[kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2,
@@ -92,9 +95,10 @@ class WorkerAndModel(RuleBasedStateMachine):
                 )
             name = str(len(self.messages) + len(new))
             new.append(sent(command, None if named else user, name))
+        expected_order = in_order(new, self.stored())
         self.deliver(new)
         outcomes = self.stored().outcomes
-        for each in new:
+        for each in expected_order:
             assert each.command is not None
             expected = self.model.decide(each.user_id, each.command, self.clock.time)
             outcome = outcomes[CommandKey(each.user_id, each.command_id)]
@@ -141,6 +145,20 @@ class WorkerAndModel(RuleBasedStateMachine):
     def published(self) -> list[str]:
         """Give the ids of all events that were published, in order."""
         raise NotImplementedError
+
+
+def in_order(messages: Sequence[Sent], stored: Stored) -> list[Sent]:
+    """Return a batch in the order in which it is applied: the registration of a user first."""
+    works = [
+        Work.of(
+            index,
+            message(),
+            CommandEnvelope(each.command_id, each.user_id, each.command, "", "/test", NOW),
+        )
+        for index, each in enumerate(messages)
+        if each.command is not None
+    ]
+    return [messages[w.index] for w in registrations_first(works, Snapshot(users=stored.users))]
 
 
 class OverMemory(WorkerAndModel):

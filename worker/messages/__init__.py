@@ -4,7 +4,7 @@ Every command and event is defined once, in the domain; validation, fingerprints
 Schemas here are derived from those definitions.
 """
 
-from worker.messages.commands import MessageParser, render_command
+from worker.messages.commands import MessageParser, partition_key, render_command
 from worker.messages.errors import MalformedCode, MalformedMessageError, UnknownTypeError
 from worker.messages.events import render_events
 from worker.messages.redaction import UNREADABLE, redact
@@ -18,6 +18,7 @@ __all__ = [
     "UnknownTypeError",
     "command_schema",
     "event_schema",
+    "partition_key",
     "redact",
     "render_command",
     "render_events",

@@ -233,6 +233,25 @@ def read_event(body: str) -> dict[str, Any]:
     return message
 
 
+def partition_key(body: str) -> str | None:
+    """Return what a message that is retried again and again runs together with.
+
+    It is the user whom the command names by id or by address, or all messages of unknown types.
+    `None` for a message that names nothing of the kind. Nothing is validated.
+    """
+    try:
+        event = read_event(body)
+    except MalformedMessageError:
+        return None
+    if event.get("type") not in _SENDABLE:
+        return "unknown type"
+    if isinstance(subject := event.get("subject"), str):
+        return f"user {subject.lower()}"
+    data = event.get("data")
+    email = data.get("email") if isinstance(data, dict) else None
+    return f"address {email.strip().casefold()}" if isinstance(email, str) else None
+
+
 def _decode(body: str) -> Any:
     if body.lstrip()[:1] in ("{", "["):
         return decode_json(body)

@@ -1,16 +1,22 @@
 """The circuit breaker: how much of a queue may be received while AWS is in trouble.
 
 Every receive counts towards the dead-letter queue, so in an outage the worker must not receive
-what it cannot do. Batches report what they met, and the breaker of their queue goes by that:
+messages that it cannot process. Batches report whether the store answered, and the breaker of
+their queue decides by these reports:
 
-- **closed**: receive all there is.
-- **open**, since the store did nothing for a few batches in a row: receive nothing. From time to
-  time a *probe*, a batch without messages, has the store read and write; it costs no receive.
-- **half-open**, since a probe got an answer: receive one message, and then twice as many each time
-  while that goes well; a trial that fails opens it again.
+- **closed**: receive as much as possible.
+- **suspicious**, after a few batches in a row for which the store did not answer at all: run a
+  *probe*, a batch without messages that reads and writes the store; a probe costs no receive. If it
+  succeeds, the failure was that of a few users, and the breaker is closed again. If batches then go
+  on to fail without any success, the breaker opens in spite of the probe.
+- **open**, after a failed probe: receive nothing, and probe again with growing pauses.
+- **half-open**, after a successful probe: receive one message, and then twice as many each time
+  while that succeeds; a failed trial opens the breaker again.
 
-A topic that is away is another matter: what is committed is safe, and the relay publishes it. So
-receiving goes on, at a pace at which the outbox does not grow by more than the relay works off.
+What the store refuses for the items of single users is no failure of the store, see `Settlements`.
+
+An unavailable topic is different: what is committed is safe, and the relay publishes it. Receiving
+goes on, at a pace at which the outbox does not grow faster than the relay empties it.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from worker.transport.port import MAX_BATCH
 logger = structlog.get_logger(__name__)
 
 TOLERATED = 2
-"""Batches in a row that may fail of the same cause before anything is slowed."""
+"""Batches in a row that may fail of the same cause before the breaker reacts."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds between probes, doubling, jittered."""
@@ -75,6 +81,10 @@ class Breaker:
         self._store_failures = 0
         self._topic_failures = 0
         """Batches in a row that met them."""
+        self._suspicious = False
+        """A probe decides whether to open."""
+        self._cleared = False
+        """Such a probe succeeded, and no batch has since."""
         self._pause = FIRST_PAUSE
         self._not_before = 0.0
         self._report_by: float | None = None
@@ -82,15 +92,15 @@ class Breaker:
 
     @property
     def trouble(self) -> str | None:
-        """Say what is away; a trial after an outage gets commands done, and is no trouble."""
-        if self._messages == 0:
+        """Return what is unavailable, if anything; a trial after an outage is no trouble."""
+        if self._messages == 0 and not self._suspicious:
             return "the store is away"
         return "the topic is away" if self._paced else None
 
     @property
     def state(self) -> int:
-        """Say as a number how much is received: 0 all, 1 slowed, 2 on trial, 3 nothing."""
-        if self._messages == 0:
+        """Return as a number how much is received: 0 all, 1 slowed, 2 on trial, 3 nothing."""
+        if self._messages == 0 and not self._suspicious:
             return 3
         if self._messages < MAX_BATCH:
             return 2
@@ -121,13 +131,17 @@ class Breaker:
         with self._lock:
             self._report_by = None
 
-    def report(self, *, store: bool | None, topic: bool | None) -> None:
-        """Take in what a batch met; see `Settlements`."""
+    def report(self, *, store: bool | None, topic: bool | None, probe: bool = False) -> None:
+        """Record what a batch, or a probe, found of store and topic; see `Settlements`."""
         with self._lock:
             if self._messages == MAX_BATCH:
                 self._report_of_topic(took=topic)
                 self._report_of_store(answered=store)
-            elif self._report_by is not None:  # else it is of a batch from before
+            elif self._report_by is None:
+                pass  # of a batch from before
+            elif self._messages == 0 and not probe and not store:
+                pass  # of a batch from before, too: only the probe's own failure counts
+            else:
                 self._report_of_trial(answered=store)
 
     def _report_of_topic(self, *, took: bool | None) -> None:
@@ -147,15 +161,22 @@ class Breaker:
         self._store_failures = 0 if answered else self._store_failures + 1
         if answered:
             self._pause = FIRST_PAUSE
+            self._cleared = False
         elif self._store_failures > TOLERATED:
-            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
-            self._open(self._clock())
+            if self._cleared:
+                self._open(self._clock())
+            else:
+                self._suspicious, self._messages, self._not_before = True, 0, 0.0
 
     def _report_of_trial(self, *, answered: bool | None) -> None:
         if answered is False:
             self._open(self._clock())
             return
         self._report_by = None
+        if self._suspicious:
+            self._suspicious, self._cleared = False, True
+            self._messages, self._store_failures = MAX_BATCH, 0
+            return
         if answered is None:  # a message that the store had nothing to do with proves nothing
             return
         self._messages = min(max(1, 2 * self._messages), MAX_BATCH)
@@ -164,6 +185,9 @@ class Breaker:
             self._tell_end()
 
     def _open(self, now: float) -> None:
+        if self._suspicious or self._messages == MAX_BATCH:  # else it was open before
+            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
+        self._suspicious = self._cleared = False
         self._messages, self._report_by = 0, None
         self._not_before = now + self._pause * random.uniform(0.5, 1)  # noqa: S311  # jitter
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

@@ -134,6 +134,7 @@ class Channel(StdChannel):
             ),
             receivers=self._options.receivers,
             batch_size=self._options.batch_size,
+            partition_key=self._options.partition_key,
         )
         self._intakes[queue] = self._options.watched(intake)
         order = self._options.queue_order
@@ -193,7 +194,7 @@ class Channel(StdChannel):
         self._settled.add(batch.number)
         intake = self._intakes.get(batch.queue)
         if intake is not None:  # after a cold shutdown a thread may still come with a result
-            intake.breaker.report(store=result.store, topic=result.topic)
+            intake.breaker.report(store=result.store, topic=result.topic, probe=not batch.messages)
             intake.settle(batch, result.items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from worker.settlement import Settlement
-from worker.transport.batching import Batch
+from worker.transport.batching import Batch, PartitionKey, no_partition
 from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
 from worker.transport.in_flight import InFlight
@@ -31,6 +31,7 @@ class Intake:
         polling: Polling,
         receivers: int,
         batch_size: int,
+        partition_key: PartitionKey = no_partition,
     ) -> None:
         self.name = name
         self._batch_size = batch_size
@@ -49,6 +50,7 @@ class Intake:
                 breaker=self.breaker,
                 polling=polling.in_a_rush() if spare else polling,
                 fifo=self.fifo,
+                partition_key=partition_key,
             )
             for spare in range(receivers)
         ]

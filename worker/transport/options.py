@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.imports import symbol_by_name
 
+from worker.transport.batching import PartitionKey, no_partition
 from worker.transport.port import CommandQueue, CommandQueueFactory
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Options:
     """Messages that one task may carry: of several receives, when the buffer holds them."""
     queues: tuple[str, ...] = ()
     """Names of the queues, the more urgent first."""
+    partition: PartitionKey | str = no_partition
+    """Names what a message at its third receive or later runs together with; see `batching`."""
     watch: Callable[[Intake], None] | str | None = None
     """Is told of what serves each queue; a callable, or its dotted name."""
 
@@ -65,6 +68,12 @@ class Options:
             watch: Any = symbol_by_name(self.watch)
             watch(intake)
         return intake
+
+    @property
+    def partition_key(self) -> PartitionKey:
+        """The function that `partition` names."""
+        key: PartitionKey = symbol_by_name(self.partition)
+        return key
 
     def queue(self, name: str) -> CommandQueue:
         """Make the `CommandQueue` of a name."""

@@ -39,6 +39,11 @@ class RawMessage(Protocol):
         ...
 
     @property
+    def first_received_at(self) -> float | None:
+        """When it was received for the first time, in seconds since the epoch, if SQS tells."""
+        ...
+
+    @property
     def received_at(self) -> float:
         """When it was received, in seconds since the epoch."""
         ...

@@ -10,7 +10,7 @@ from time import monotonic
 
 import structlog
 
-from worker.transport.batching import into_batches, probe
+from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
 from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
@@ -64,6 +64,7 @@ class Receiver:
         breaker: Breaker,
         polling: Polling,
         fifo: bool,
+        partition_key: PartitionKey = no_partition,
     ) -> None:
         self._name = name
         self._queue = queue
@@ -73,6 +74,7 @@ class Receiver:
         self._on_received = on_received
         self._polling = polling
         self._fifo = fifo
+        self._partition_key = partition_key
         self._idle_since = monotonic()
         self._abandonable = False
         self._polling_since: float | None = None
@@ -146,7 +148,9 @@ class Receiver:
             return False
         self._idle_since = monotonic()
         self._settler.hold(messages, visibility)
-        for batch in into_batches(self._name, messages, fifo=self._fifo):
+        for batch in into_batches(
+            self._name, messages, fifo=self._fifo, partition_key=self._partition_key
+        ):
             if not self._buffer.put(batch):  # shutdown began during the poll
                 self._settler.release(batch.receipts)
         self._on_received()

@@ -17,10 +17,16 @@ from botocore.exceptions import (
 from adapters import aws
 from adapters.dynamodb import Backoff, DynamoDBUserRepository
 from adapters.dynamodb.change import Write, render_change
-from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, pack
+from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, THROTTLED_CALLS, pack
 from adapters.dynamodb.verdict import verdict
 from adapters.errors import ItemRefusedError
-from domain.ports import CommitReport, Conflict, StoreUnavailableError, UserChange
+from domain.ports import (
+    CommitReport,
+    Conflict,
+    StoreUnavailableError,
+    ThrottledError,
+    UserChange,
+)
 from tests.builders import NOW
 from tests.persistence import moved, new_user, registered, renamed, session
 from tests.unit.adapters.wire import Answer, Wire, answer, cancelled, error, page
@@ -144,20 +150,75 @@ def test_one_throttled_item_fails_its_change_alone() -> None:
     """The others commit."""
     wire = Wire(cancelled(*ADA, OK, "ThrottlingError", OK, OK))
     report = commit(wire, *names("a", "b"))
-    assert isinstance(report.failures[1], StoreUnavailableError)
+    assert isinstance(report.failures[1], ThrottledError)
     assert report.failures.keys() == {1}
     assert len(report.pointers) == 1
+
+
+def test_what_is_throttled_for_all_users_and_the_outbox_is_the_table() -> None:
+    """No single user is to blame then."""
+    throttled = ("ThrottlingError",) * 7
+    report = commit(Wire(cancelled(*throttled)), *names("a", "b"))
+    assert report.failures.keys() == {0, 1}
+    assert not any(isinstance(error, ThrottledError) for error in report.failures.values())
+
+
+def test_a_throttled_shard_of_the_outbox_is_replaced_by_another() -> None:
+    """The users' own items are fine."""
+    wire = Wire(cancelled(*ADA, "ThrottlingError"))
+    pauses: list[float] = []
+    report = commit(wire, *names("a"), pauses=pauses)
+    assert (len(report.pointers), report.failures, len(pauses)) == (1, {}, 1)
+    first, second = (request["TransactItems"][-1] for request in wire.requests)
+    assert first["Put"]["Item"]["sk"] != second["Put"]["Item"]["sk"]
+
+
+def test_an_outbox_that_stays_throttled_fails_all() -> None:
+    """The tries are bounded, and it is not the users' items that are throttled."""
+    wire = Wire(rest=lambda: cancelled(*ADA, "ThrottlingError"))
+    report = commit(wire, *names("a"))
+    assert type(report.failures[0]) is StoreUnavailableError
+    assert len(wire.requests) == 4
+
+
+HOT = "ThrottlingException"
+
+
+def hot(request: dict[str, Any]) -> bool:
+    """Whether a request has the user whose items are throttled."""
+    return "hot@example.com" in str(request)
+
+
+@pytest.mark.parametrize("code", [HOT, "ProvisionedThroughputExceededException"])
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_a_call_that_is_throttled_for_one_user_commits_the_others(code: str, place: int) -> None:
+    """DynamoDB may refuse the call as a whole: halves show whose items it is about."""
+    wire = Wire(rest=lambda: error(code) if hot(wire.requests[-1]) else answer())
+    users = [f"u{number}" for number in range(10)]
+    users[place] = "hot"
+    report = commit(wire, *names(*users))
+    assert report.failures.keys() == {place}
+    assert isinstance(report.failures[place], ThrottledError)
+    assert sum(len(pointer.commands) for pointer in report.pointers) == 9
+
+
+def test_a_table_that_is_throttled_is_not_asked_for_each_user() -> None:
+    """After a few throttled calls in a row, the rest fails without a call."""
+    wire = Wire(rest=lambda: error(HOT))
+    report = commit(wire, *names(*(f"u{number}" for number in range(20))))
+    assert report.failures.keys() == set(range(20))
+    assert sum(not isinstance(e, ThrottledError) for e in report.failures.values()) > 15
+    assert len(wire.requests) == THROTTLED_CALLS * aws.ATTEMPTS  # botocore tries each again
 
 
 @pytest.mark.parametrize(
     "cancellation",
     [
-        cancelled(*ADA, "ThrottlingError"),  # the pointer's shard
         cancelled(*ADA, OK),
         cancelled(),
         error("TransactionCanceledException"),
     ],
-    ids=["of the pointer", "for no reason", "without reasons", "without the list"],
+    ids=["for no reason", "without reasons", "without the list"],
 )
 def test_a_cancellation_that_blames_no_change_fails_all(cancellation: Answer) -> None:
     """And is not tried for ever."""

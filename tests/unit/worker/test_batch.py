@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from adapters.errors import ItemRefusedError
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.commands import CommandEnvelope
+from domain.errors import RejectionCode
 from domain.ports import (
     Clock,
     CommandKey,
@@ -22,10 +23,11 @@ from domain.ports import (
     PublishFailure,
     Snapshot,
     StoreUnavailableError,
+    ThrottledError,
     UserChange,
 )
 from tests.builders import NOW, PASSWORD, message, uid
-from worker.batch import MAX_ATTEMPTS, PROBE, BatchHandler, BatchPolicy, Ports
+from worker.batch import FACTS_LIFETIME, MAX_ATTEMPTS, PROBE, BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser, render_command
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 
@@ -85,22 +87,32 @@ class World:
 
     store: MemoryStore = field(default_factory=MemoryStore)
     slept: list[float] = field(default_factory=list)
+    published_before_sleep: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put it together."""
         self.repository = Repository(self.store)
         self.outbox = MemoryOutbox(self.store)
         self.publisher = Publisher()
+        self.handler = self.made(FixedClock())
+
+    def made(self, clock: Clock) -> BatchHandler:
+        """Make a handler that goes by a clock."""
         policy = BatchPolicy(
             max_receives=12,
             outcome_lifetime=timedelta(days=90),
             command_lifetime=timedelta(days=60),
             registration_grace=timedelta(seconds=60),
             draw=lambda _low, high: high,
-            sleep=self.slept.append,
+            sleep=self.sleep,
         )
-        ports = Ports(self.repository, self.outbox, self.publisher, FixedClock())
-        self.handler = BatchHandler(ports, MessageParser(["customer"]), policy)
+        ports = Ports(self.repository, self.outbox, self.publisher, clock)
+        return BatchHandler(ports, MessageParser(["customer"]), policy)
+
+    def sleep(self, seconds: float) -> None:
+        """Note how long a batch slept, and what was published before."""
+        self.slept.append(seconds)
+        self.published_before_sleep.append(self.published())
 
     def handle(self, *messages: ReceivedMessage) -> list[Settlement]:
         """Handle one batch."""
@@ -130,6 +142,7 @@ def command(
     receives: int = 1,
     group: str | None = None,
     age: float = 3600,
+    source: str = "/test",
 ) -> ReceivedMessage:
     """Make the message of a command."""
     body = render_command(
@@ -137,7 +150,7 @@ def command(
         data or {},
         command_id=uid(id or f"{name} {user} {data}"),
         user_id=uid(user) if user else None,
-        source="/test",
+        source=source,
         time=NOW,
     )
     return message(body, receives=receives, group=group, age=age)
@@ -222,7 +235,8 @@ def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: Worl
     """A producer may be deployed before us; its secrets are nobody's all the same."""
     body = json.loads(command("UnlockUser", "ada")["body"])
     body |= {"type": "biome.user.HugUser.v1", "data": {"password": "correct horse"}}
-    assert world.handle(message(json.dumps(body), receives=3)) == [Later(8)]
+    assert world.handle(message(json.dumps(body), receives=1)) == [Later(60)]
+    assert world.handle(message(json.dumps(body), receives=3)) == [Later(240)]
     [dead] = world.handle(message(json.dumps(body), receives=12))
     assert isinstance(dead, Dead)
     assert dead.code == "UnknownType"
@@ -265,10 +279,15 @@ def test_what_is_stored_and_cannot_be_read_sends_its_command_back(
 def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(
     world: World,
 ) -> None:
-    """And is rejected for good afterwards."""
+    """And is rejected for good afterwards: when it was received several times, over a minute."""
     assert world.handle(command("UnlockUser", "ada", age=5)) == [Later(2)]
+    assert world.handle(command("UnlockUser", "ada", age=86_400)) == [Later(2)]
+    young = command("UnlockUser", "ada", age=86_400, receives=5)
+    young["first_received_at"] = NOW.timestamp() - 59
+    assert world.handle(young) == [Later(32)]
     assert world.published() == []
-    assert world.handle(command("UnlockUser", "ada", age=90)) == [Done()]
+    young["first_received_at"] = NOW.timestamp() - 61
+    assert world.handle(young) == [Done()]
     assert world.published() == ["CommandRejected"]
 
 
@@ -347,8 +366,9 @@ def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> Non
 @pytest.mark.parametrize("error", [StoreUnavailableError("down"), KeyError("a bug")])
 def test_a_store_that_cannot_be_read_sends_the_batch_back(world: World, error: Exception) -> None:
     """Throttled, down or a bug of ours: nothing is lost."""
-    world.repository.load_errors = [error]
+    world.repository.load_errors = [error] * 3  # of the batch and, after a bug, of each user alone
     assert world.handle(registration("ada"), registration("eve")) == [Later(2), Later(2)]
+    world.repository.load_errors = []
     assert world.handle(registration("ada")) == [Done()]
 
 
@@ -391,7 +411,7 @@ def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None
 def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> None:
     """What is not understood yet keeps what follows it; what is dead does not."""
     unknown = json.loads(command("UnlockUser", "ada")["body"]) | {"type": "biome.user.HugUser.v1"}
-    waiting = message(json.dumps(unknown), group="a")
+    waiting = message(json.dumps(unknown), group="a")  # not for a minute: ada waits behind it
     assert world.handle(waiting, registration("ada", group="a")) == [Later(2), Later(2)]
     before = registration("eve", group="a")
     assert world.handle(before, waiting, registration("ada", group="a")) == [
@@ -495,3 +515,172 @@ def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
     assert world.handler.handle([registration("ada")]).topic is None
     world.publisher.down = False
     assert world.handler.handle([registration("eve")]).topic is True
+
+
+# --- isolation ------------------------------------------------------------------------------
+
+
+def throttling(world: World, *names: str) -> None:
+    """Have the store read nothing of these users."""
+    load = world.repository.load
+
+    def load_others(request: LoadRequest) -> Snapshot:
+        snapshot = load(request)
+        ids = {uid(name) for name in names}
+        for user_id in ids:
+            snapshot.users.pop(user_id, None)
+        named = request.users | {key.user_id for key in request.outcomes}
+        snapshot.unread.update(user_id for user_id in ids & named if user_id)
+        return snapshot
+
+    world.repository.load = load_others  # type: ignore[method-assign]
+
+
+def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None:
+    """The others are done at once, in one load; the store as a whole did not fail."""
+    world.handle(registration("hot"), registration("ada"))
+    throttling(world, "hot")
+    loads = len(world.repository.loads)
+    batch = [command("UnlockUser", name) for name in ("hot", "ada", "hot")]
+    settlements = world.handler.handle(batch)
+    assert settlements.items == (Later(2), Done(), Later(2))
+    assert settlements.store is True
+    assert len(world.repository.loads) == loads + 1
+    alone = world.handler.handle([command("UnlockUser", "hot", id="other", receives=4)])
+    assert (alone.items, alone.store) == ((Later(16),), None)
+
+
+def test_an_address_that_stays_unread_delays_the_commands_that_need_it(world: World) -> None:
+    """A registration must not be decided without it."""
+    load = world.repository.load
+
+    def load_others(request: LoadRequest) -> Snapshot:
+        snapshot = load(request)
+        snapshot.unread.update(address for address in request.addresses if "hot" in address)
+        return snapshot
+
+    world.repository.load = load_others  # type: ignore[method-assign]
+    assert world.handle(registration("hot"), registration("ada")) == [Later(2), Done()]
+
+
+def test_a_fifo_group_waits_behind_a_throttled_user_and_other_groups_go_on(world: World) -> None:
+    """Order within a group is kept."""
+    world.handle(registration("hot"), registration("ada"))
+    throttling(world, "hot")
+    settled = world.handle(
+        command("UnlockUser", "hot", group="g"),
+        command("UnlockUser", "ada", group="g", id="behind"),
+        command("UnlockUser", "ada", group="h", id="beside"),
+    )
+    assert settled == [Later(2), Later(2), Done()]
+
+
+def test_throttled_writes_fail_their_user_alone_and_not_the_store(world: World) -> None:
+    """What is throttled for one user is reported of no store."""
+    world.repository.commit_reports = [CommitReport((), {}, {0: ThrottledError("hot")})]
+    settlements = world.handler.handle([registration("hot")])
+    assert (settlements.items, settlements.store) == ((Later(2),), None)
+
+
+@pytest.mark.parametrize(
+    ("names", "store"), [(("hot",), None), (("hot", "hot"), None), (("hot", "ada"), False)]
+)
+def test_a_throttled_load_is_the_users_if_it_named_one_and_else_the_stores(
+    world: World, names: Sequence[str], store: bool | None
+) -> None:
+    """DynamoDB refuses a call as a whole when it can read none of its keys."""
+    world.repository.load_errors = [ThrottledError("all keys")]
+    batch = [command("UnlockUser", name, id=f"{index}") for index, name in enumerate(names)]
+    settlements = world.handler.handle(batch)
+    assert settlements.items == (Later(2),) * len(names)
+    assert settlements.store is store
+
+
+def test_a_bug_that_one_user_brings_out_fails_that_user_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of the batch are done in the same delivery."""
+    commit = world.repository.commit
+
+    def stumble(changes: Sequence[UserChange], now: datetime) -> CommitReport:
+        if any(change.user_id == uid("bad") for change in changes):
+            raise RuntimeError("a bug")
+        return commit(changes, now)
+
+    monkeypatch.setattr(world.repository, "commit", stumble)
+    names = ["ada", "bad", "eve", "bob"]
+    settled = world.handle(*(registration(name) for name in names))
+    assert settled == [Done(), Later(2), Done(), Done()]
+    assert world.published() == ["UserRegistered"] * 3
+
+
+def test_a_registration_goes_before_its_users_commands_of_the_same_batch(world: World) -> None:
+    """A standard queue may deliver it last."""
+    settled = world.handle(
+        command("AssignRole", "ada", {"role": "customer"}, age=86_400),
+        registration("eve"),
+        registration("ada"),
+    )
+    assert settled == [Done()] * 3
+    assert world.published() == ["UserRegistered", "RoleAssigned", "UserRegistered"]
+
+
+def test_facts_that_are_too_old_are_read_again_before_anything_is_committed(world: World) -> None:
+    """The user may have been erased and scrubbed since: the outcome would hold its fingerprint."""
+    world.handle(registration("ada"))
+    times = iter([NOW, NOW + FACTS_LIFETIME + timedelta(seconds=1)])
+    frozen: list[object] = []
+
+    class Frozen(Clock):
+        def now(self) -> datetime:
+            time = next(times, NOW + timedelta(minutes=1))
+            if time > NOW and not frozen:  # the process goes on after the erasure and its scrub
+                frozen.append(World(world.store).handle(command("EraseUser", "ada")))
+                world.outbox.scrub(uid("ada"))
+            return time
+
+    world.handler = world.made(Frozen())
+    assert world.handle(registration("ada", id="again")) == [Done()]
+    assert frozen == [[Done()]]
+    codes = [outcome.code for outcome in world.store.outcomes.values()]
+    assert codes.count(RejectionCode.USER_ERASED) == 1
+    assert [o.fingerprint for o in world.store.outcomes.values()] == ["", "", ""]
+
+
+def test_what_is_published_is_what_is_stored(world: World) -> None:
+    """Of two commands by address with one id, only one is committed."""
+    by_address = [
+        command(
+            "RequestPasswordReset",
+            None,
+            {
+                "email": f"{name}@example.com",
+                "token_id": uid("t"),
+                "token_hash": "ab" * 32,
+                "expires_at": "2030-01-01T00:00:00Z",
+            },
+            id="one id",
+            source=f"/{name}",
+        )
+        for name in ("one", "two")
+    ]
+    world.handle(*by_address)
+    [stored] = world.store.outcomes.values()
+    assert {event.command_source for event in world.publisher.published} == {stored.source}
+
+
+def test_what_is_committed_is_published_before_contended_commands_are_tried_again(
+    world: World,
+) -> None:
+    """Other users' events do not wait for a contended user."""
+    world.handle(registration("hot"), registration("ada"))
+    rival = World(world.store)
+    world.repository.before_commit = [
+        lambda: rival.handle(command("BanUser", "hot", {"reason": "a"}, id="rival"))
+    ]
+    batch = [
+        command("AssignRole", "hot", {"role": "customer"}),
+        command("AssignRole", "ada", {"role": "customer"}, id="ada's"),
+    ]
+    assert world.handle(*batch) == [Done(), Done()]
+    assert world.published_before_sleep == [["UserRegistered"] * 2 + ["RoleAssigned"]]

@@ -99,6 +99,9 @@ def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
     assert trouble(breaker) is None
     for _ in range(3):
         breaker.report(store=False, topic=None)
+    assert trouble(breaker) is None
+    breaker.ask()
+    breaker.report(store=False, topic=None, probe=True)
     assert trouble(breaker) == "the store is away"
     now = 1e9
     breaker._clock = lambda: now
@@ -118,6 +121,8 @@ def test_a_queue_says_which_it_is_and_why(started: Callable[..., Intake]) -> Non
     intake = started(FakeQueue())
     for _ in range(3):
         intake.breaker.report(store=False, topic=None)
+    _taken(intake)
+    intake.breaker.report(store=False, topic=None, probe=True)
     assert intake.trouble() == "queue q: the store is away"
     _taken(intake)
 

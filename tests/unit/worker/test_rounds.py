@@ -11,7 +11,7 @@ from domain.model import Session, User
 from domain.ports import CommandKey, Outcome, Snapshot, Status
 from domain.state import TwoFactor
 from tests.builders import NOW, RULES, email, envelope, register, request_change, token, uid, works
-from worker.rounds import decide_round
+from worker.rounds import REGISTRATION_RECEIVES, decide_round, registrations_first
 from worker.work import Work
 
 
@@ -150,11 +150,22 @@ def test_an_address_in_other_letters_is_neither_claimed_nor_released() -> None:
 
 
 def test_an_unknown_user_may_still_be_on_its_way_for_a_minute() -> None:
-    """On a standard queue the registration may be behind; later it is a rejection."""
-    young = decide_round(works((c.UnlockUser(), "ada"), age=59), Snapshot(), RULES)
-    assert (indexes(young.unknown), young.drafts) == ([0], [])
-    old = decide_round(works((c.UnlockUser(), "ada"), age=61), Snapshot(), RULES)
-    assert old.drafts[0].outcomes[0].code == "UserNotFound"
+    """Counted from the first receive: after an outage all messages are old."""
+    for receives, waited, rejected in [
+        (1, 59, False),
+        (1, 86_400, False),  # a clock that is ahead
+        (REGISTRATION_RECEIVES - 1, 61, False),
+        (REGISTRATION_RECEIVES, 59, False),
+        (REGISTRATION_RECEIVES, 61, True),
+        (RULES.max_receives, 1, True),
+    ]:
+        [work] = works((c.UnlockUser(), "ada"), age=86_400)
+        work.message["receives"] = receives
+        work.message["first_received_at"] = NOW.timestamp() - waited
+        decided = decide_round([work], Snapshot(), RULES)
+        codes = [outcome.code for draft in decided.drafts for outcome in draft.outcomes]
+        assert codes == ["UserNotFound"] * rejected
+        assert indexes(decided.unknown) == [0] * (not rejected)
 
 
 def stored(of: Work) -> Outcome:
@@ -311,3 +322,21 @@ def test_an_outcome_carries_what_its_events_are_published_with() -> None:
     assert (outcome.source, outcome.correlation_id) == ("/test", "c")
     assert (outcome.traceparent, outcome.tracestate) == ("t", "s")
     assert outcome.expires_at - outcome.recorded_at == timedelta(days=90)
+
+
+def test_a_registration_takes_the_place_of_its_users_first_command() -> None:
+    """Commands of other users, and what concerns its address, keep their places."""
+    role, add = c.AssignRole("customer"), register
+    cases = [
+        ([(role, "ada"), (role, "eve"), (add("ada"), "ada")], ["ada 2", "ada 0", "eve 1"]),
+        ([(add("ada"), "ada"), (role, "ada"), (add("x"), "ada")], ["ada 0", "ada 1", "ada 2"]),
+        ([(role, "ada"), (add("ada"), "eve"), (add("ada"), "ada")], ["ada 0", "eve 1", "ada 2"]),
+        ([(role, "bob"), (add("bob"), "bob")], ["bob 0", "bob 1"]),  # known already
+    ]
+    facts = snapshot(registered("bob"))
+    names = {uid(name): name for name in ("ada", "eve", "bob")}
+    for commands, expected in cases:
+        ordered = registrations_first(works(*commands), facts)
+        assert [f"{names[w.user_id or '']} {w.index}" for w in ordered] == expected
+    fifo = works((role, "ada"), (add("ada"), "ada"), group="g")
+    assert registrations_first(fifo, facts) == fifo

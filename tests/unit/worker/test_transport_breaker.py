@@ -64,8 +64,15 @@ def _report(breaker: Breaker, met: Met, times: int = TOLERATED + 1) -> None:
         breaker.report(**met)
 
 
+def _open(breaker: Breaker) -> None:
+    """Open the breaker: batches fail, and then the probe that they cause."""
+    _report(breaker, AWAY)
+    assert breaker.ask() == Probe()
+    breaker.report(**AWAY, probe=True)
+
+
 def _pause(breaker: Breaker, clock: Clock) -> float:
-    """Wait until the next probe is due; give how long that took."""
+    """Wait until the next probe is due; return how long that took, in seconds."""
     advice = breaker.ask()
     assert isinstance(advice, Wait)
     clock.now += advice.seconds
@@ -82,19 +89,19 @@ def test_all_there_is_may_be_received_while_batches_get_somewhere(breaker: Break
 
 def test_nothing_is_received_while_the_store_is_away(breaker: Breaker, clock: Clock) -> None:
     """Ten minutes of outage are some dozens of probes, and no receive."""
-    _report(breaker, AWAY)
+    _open(breaker)
     end, probes, longest = clock.now + 600, 0, 0.0
     while clock.now < end:
         longest = max(longest, _pause(breaker, clock))
         probes += 1
-        breaker.report(**AWAY)
+        breaker.report(**AWAY, probe=True)
     assert 20 <= probes <= 60
     assert LONGEST_PAUSE / 2 <= longest <= LONGEST_PAUSE
 
 
 def test_one_probe_at_a_time(breaker: Breaker, clock: Clock) -> None:
     """Several receivers of a queue ask the same breaker."""
-    _report(breaker, AWAY)
+    _open(breaker)
     _pause(breaker, clock)
     assert isinstance(breaker.ask(), Wait)
 
@@ -103,7 +110,7 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
     breaker: Breaker, clock: Clock
 ) -> None:
     """A store that comes back is not met by the whole backlog at once."""
-    _report(breaker, AWAY)
+    _open(breaker)
     _pause(breaker, clock)
     sizes: list[int] = []
     while len(sizes) < 6:
@@ -116,7 +123,7 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
 
 def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock: Clock) -> None:
     """One probe too early must not start everything from the beginning."""
-    _report(breaker, AWAY)
+    _open(breaker)
     first = _pause(breaker, clock)
     breaker.report(**STORED)
     assert breaker.ask() == Receive(1)
@@ -126,7 +133,7 @@ def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock
 
 def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock) -> None:
     """An empty queue says nothing about the store."""
-    _report(breaker, AWAY)
+    _open(breaker)
     _pause(breaker, clock)
     breaker.report(**STORED)
     for _ in range(3):
@@ -136,7 +143,7 @@ def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock)
 
 def test_a_probe_that_never_reports_counts_as_failed(breaker: Breaker, clock: Clock) -> None:
     """Its child may have been killed, or the store may hang."""
-    _report(breaker, AWAY)
+    _open(breaker)
     _pause(breaker, clock)
     clock.now += REPORT_WITHIN
     assert isinstance(breaker.ask(), Wait)
@@ -147,9 +154,11 @@ def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
     breaker: Breaker, clock: Clock
 ) -> None:
     """All that was in flight when the store went away fails one after the other."""
+    _open(breaker)
     _report(breaker, AWAY, 50)
     assert _pause(breaker, clock) <= 1
-    breaker.report(**AWAY)
+    _report(breaker, AWAY, 5)
+    breaker.report(**AWAY, probe=True)
     _report(breaker, WELL, 5)
     assert isinstance(breaker.ask(), Wait)
 
@@ -183,10 +192,11 @@ def test_the_first_batch_that_is_published_ends_the_pacing(breaker: Breaker) -> 
 def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None:
     """One when it begins and one when it ends, however long it lasts."""
     with capture_logs() as logs:
+        _open(breaker)
         _report(breaker, AWAY, 20)
         for _ in range(5):
             _pause(breaker, clock)
-            breaker.report(**AWAY)
+            breaker.report(**AWAY, probe=True)
         _pause(breaker, clock)
         for _ in range(5):
             breaker.report(**STORED)
@@ -204,7 +214,7 @@ def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None
 
 def test_junk_neither_ends_a_trial_nor_proves_the_store(breaker: Breaker, clock: Clock) -> None:
     """The store had nothing to do with it, so the same is tried again."""
-    _report(breaker, AWAY)
+    _open(breaker)
     _pause(breaker, clock)
     breaker.report(**STORED)
     for _ in range(3):
@@ -217,11 +227,56 @@ def test_junk_between_failures_does_not_hide_an_outage(breaker: Breaker) -> None
     for _ in range(TOLERATED + 1):
         breaker.report(**AWAY)
         breaker.report(**NOTHING)
-    assert isinstance(breaker.ask(), Wait)
+    assert breaker.ask() == Probe()
 
 
 def test_failures_of_the_topic_do_not_count_against_the_store(breaker: Breaker) -> None:
     """One batch that the store fails is no outage, however long the topic has been away."""
     _report(breaker, TOPIC_AWAY, 20)
     breaker.report(**AWAY)
+    assert breaker.ask() == Receive(10)
+
+
+def test_a_probe_that_succeeds_keeps_the_breaker_closed(breaker: Breaker) -> None:
+    """Three batches in a row that hold one throttled user only are no outage."""
+    with capture_logs() as logs:
+        _report(breaker, AWAY)
+        assert breaker.ask() == Probe()
+        assert (breaker.trouble, breaker.state) == (None, 2)
+        breaker.report(**STORED, probe=True)
+        assert breaker.ask() == Receive(10)
+    assert logs == []
+
+
+def test_a_success_of_another_batch_clears_the_suspicion_and_its_failure_does_not_confirm_it(
+    breaker: Breaker,
+) -> None:
+    """Batches of before the probe still report while it runs."""
+    _report(breaker, AWAY)
+    assert breaker.ask() == Probe()
+    _report(breaker, AWAY, 10)
+    assert breaker.trouble is None
+    breaker.report(**WELL)
+    assert breaker.ask() == Receive(10)
+
+
+def test_batches_that_all_fail_open_the_breaker_in_spite_of_successful_probes(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """Writes may be refused that a probe does not make."""
+    _report(breaker, AWAY)
+    assert breaker.ask() == Probe()
+    breaker.report(**STORED, probe=True)
+    _report(breaker, AWAY)
+    assert breaker.trouble == "the store is away"
+    assert _pause(breaker, clock) <= 1
+
+
+def test_a_success_between_two_suspicions_has_each_judged_by_a_probe(breaker: Breaker) -> None:
+    """A throttled user fills three batches now and then."""
+    for _ in range(5):
+        _report(breaker, AWAY)
+        assert breaker.ask() == Probe()
+        breaker.report(**STORED, probe=True)
+        breaker.report(**WELL)
     assert breaker.ask() == Receive(10)

@@ -22,6 +22,7 @@ class Raw:
     body: str = "{}"
     sent_at: float = 0.0
     received_at: float = 0.0
+    first_received_at: float | None = None
     trace: str | None = None
 
     @property
