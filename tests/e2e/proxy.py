@@ -20,8 +20,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 
 ANY = "*"
@@ -188,6 +189,68 @@ class Slow:
         """Wait, then forward."""
         exchange.wait(self.seconds)
         exchange.answer(exchange.forward())
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadPartition:
+    """DynamoDB throttles the reads of one partition: BatchGetItem leaves its keys unprocessed."""
+
+    partition: str
+
+    def strike(self, exchange: Exchange) -> None:
+        """Take the partition's items out of the answer; refuse a call that asks for nothing else.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+        asked = json.loads(exchange.asked)["RequestItems"]
+        [(table, request)] = asked.items()
+        unread = [key for key in request["Keys"] if self._is_of(key)]
+        if unread and len(unread) == len(request["Keys"]):
+            Throttled("ProvisionedThroughputExceededException").strike(exchange)
+            return
+        answer = exchange.forward()
+        body = json.loads(answer.body)
+        if unread and answer.status == HTTPStatus.OK:
+            found = [item for item in body["Responses"][table] if not self._is_of(item)]
+            body["Responses"][table] = found
+            body["UnprocessedKeys"] = {table: {**request, "Keys": unread}}
+        exchange.answer(_json(answer.status, body))
+
+    def _is_of(self, item: Mapping[str, Any]) -> bool:
+        return bool(item["pk"]["S"] == self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottledPartition:
+    """DynamoDB throttles the writes of one partition: it cancels the transactions that have any.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+    """
+
+    partition: str
+
+    def strike(self, exchange: Exchange) -> None:
+        """Cancel with a reason for each action of the partition, or forward."""
+        actions = json.loads(exchange.asked)["TransactItems"]
+        codes = ["ThrottlingError" if self._is_of(action) else "None" for action in actions]
+        if "ThrottlingError" not in codes:
+            exchange.answer(exchange.forward())
+            return
+        body = {
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "injected",
+            "CancellationReasons": [{"Code": code} for code in codes],
+        }
+        exchange.answer(_json(HTTPStatus.BAD_REQUEST, body))
+
+    def _is_of(self, action: Mapping[str, Any]) -> bool:
+        [request] = action.values()
+        return bool((request.get("Item") or request["Key"])["pk"]["S"] == self.partition)
+
+
+def _json(status: int, body: object) -> Answer:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-RequestId": "injected"}
+    return Answer(status, headers, json.dumps(body).encode())
 
 
 @dataclass(slots=True)

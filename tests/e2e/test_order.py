@@ -6,6 +6,7 @@ What queues themselves promise of it is in `tests/integration/test_fifo_delays.p
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -268,3 +269,23 @@ def test_send_passes_a_group_to_a_standard_queue_too(system: System) -> None:
         system.do(*[message(register(user), user) for user in users])
         done = cli.run("send", *typed, users[1], "--wait", "20", "--json")
         assert done.code == 0, done.err
+
+
+def test_a_command_that_overtook_its_registration_while_no_worker_ran_is_accepted(
+    system: System,
+) -> None:
+    """However old the messages are when a worker starts: both in one batch, or one later."""
+    together, apart = str(uuid4()), str(uuid4())
+    first = [message(c.AssignRole("customer"), user) for user in (together, apart)]
+    registration = message(register(together), together)
+    system.send(*first, registration)
+    time.sleep(2)  # longer than the grace, which starts at the first receive
+    with system.worker(REGISTRATION_GRACE="1") as worker:
+        worker.ready()
+        system.outcomes([first[0], registration])
+        eventually(lambda: any(line["outcome"] == "later" for line in decided(worker)))
+        late = message(register(apart), apart)
+        system.send(late)
+        outcomes = system.outcomes([*first, registration, late], 60)
+        assert [outcome.code for outcome in outcomes] == [None] * 4
+        assert [outcome.version for outcome in outcomes] == [2, 2, 1, 1]
