@@ -1,0 +1,75 @@
+"""A worker that is frozen between its read and its write: nothing it writes afterwards is personal.
+
+A command without effect on its user is committed on no condition of the user. If the user was
+erased and scrubbed in the meantime, its outcome would keep a fingerprint of personal data for good.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+
+from domain import commands as c
+from domain.ports import CommandKey
+from tests.builders import register
+from tests.e2e.proxy import Exchange, FaultyProxy
+from tests.e2e.system import THREADS, System, log_lines, message
+from tests.e2e.worker_process import eventually
+from worker.batch import FACTS_LIFETIME
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+
+
+@dataclass
+class FreezeAfter:
+    """The worker is stopped before it gets the answer of a call that names a command."""
+
+    command_id: str
+    pid: int = 0
+    frozen: threading.Event = field(default_factory=threading.Event)
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward; stop the worker if this is the call; answer."""
+        answer = exchange.forward()
+        if self.command_id.encode() in exchange.asked and not self.frozen.is_set():
+            os.killpg(self.pid, signal.SIGSTOP)
+            self.frozen.set()
+        exchange.answer(answer)
+
+
+@pytest.mark.timeout(150)
+def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System) -> None:
+    """The frozen worker finds its facts outdated, and decides again."""
+    user = str(uuid4())
+    again = message(register(uuid4().hex), user)
+    fault = FreezeAfter(again.command_id)
+    with FaultyProxy(system.endpoint) as proxy:
+        with system.worker(THREADS, endpoint=proxy.url) as frozen:
+            frozen.ready()
+            [registered] = system.do(message(register(uuid4().hex), user))
+            fault.pid = frozen.process.pid
+            proxy.inject(fault, "BatchGetItem")
+            system.send(again)
+            assert fault.frozen.wait(30)
+            since = time.monotonic()
+            with system.worker(THREADS, RELAY_AGE="0", RELAY_INTERVAL="0.2") as other:
+                other.ready()
+                erasure = message(c.EraseUser(), user)
+                system.do(erasure)
+                eventually(lambda: log_lines(other, "scrubbed"), what="the scrub")
+                rest = FACTS_LIFETIME.total_seconds() + 1 - (time.monotonic() - since)
+                threading.Event().wait(max(0.0, rest))
+                frozen.send_signal(signal.SIGCONT, group=True)
+                [outcome] = system.outcomes([again], 60)
+        assert log_lines(frozen, "facts_outdated")
+        assert outcome.code == "UserErased"
+        assert outcome.fingerprint == ""
+        scrubbed = system.repository.outcome(CommandKey(user, registered.command_id))
+        assert scrubbed is not None
+        assert scrubbed.fingerprint == ""
