@@ -64,6 +64,14 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 bench: $(INSTALLED) ## Compare it with others, in a quarter of an hour (ARGS=--quick: three minutes); see docs/benchmark.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-short
+bench-short: $(INSTALLED) ## Fail if the worker costs much more than it should, in a minute; needs no Java and no LocalStack
+	@$(BIN)/python -m benchmarks --short $(ARGS)
+
+.PHONY: bench-pages
+bench-pages: $(INSTALLED) ## Renew the tables and figures that pages quote, from the committed results
+	@$(BIN)/python -m benchmarks.pages
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Attack real workers on LocalStack for five minutes, and check what came of it (ARGS='--seconds 60 --seed 1')
 	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(BIN)/python -m tests.chaos $(ARGS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import shutil
@@ -12,63 +10,92 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plot, report, summary
+from benchmarks import pages, short
+from benchmarks.arguments import (
+    BenchmarkError,
+    OneLineParser,
+    errors_in_one_line,
+    whole_number,
+)
 from benchmarks.lineup import HERE
-from benchmarks.measuring import CREDENTIALS, BenchmarkError
-from benchmarks.sections import DEFAULT, FULL, QUICK, Section, run_all
+from benchmarks.measuring import CREDENTIALS
+from benchmarks.results_file import RESULTS, TABLE, write_results
+from benchmarks.sections import DEFAULT, FULL, QUICK, SHORT, Section, run_all, run_short
 from benchmarks.tables import REGION
 from worker import logs
 
-RESULTS = HERE / "results"
-TABLE = "results.md"
+PROGRAM = "bench"
 
 
 def main() -> None:
-    """Run the benchmark and write what it found."""
-    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    """Run the benchmark, write its results, and renew the pages that quote them."""
+    parser = OneLineParser(
+        prog=PROGRAM, usage="make bench ARGS='[OPTION ...]'", description=__doc__
+    )
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="one short round, about three minutes")
     sizes.add_argument("--million", action="store_true", help="a table of a million users too")
+    sizes.add_argument(
+        "--short", action="store_true", help="a check for CI in a minute; writes nothing"
+    )
     parser.add_argument("--results", type=Path, help="where to write (default: benchmarks/results)")
-    parser.add_argument("--rounds", type=int, help="how often each takes its turn (default: 3)")
+    parser.add_argument(
+        "--rounds", type=whole_number(1), help="how often each takes its turn (default: 3)"
+    )
     options = parser.parse_args()
-    size = QUICK if options.quick else FULL if options.million else DEFAULT
-    size = replace(size, rounds=options.rounds or size.rounds)
-    # a quick run is for a look, and does not take the place of a whole one
-    results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))  # and stop all
-    os.environ.update(REGION | CREDENTIALS)  # no account of anybody's
-    logs.configure("json", "ERROR")
-    _install_node_packages()
-    about, began = _about(), time.monotonic()
-    sections: list[Section] = []
-    with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
-        try:
+    with errors_in_one_line(PROGRAM):
+        _prepare()
+        if options.short:
+            _check(replace(SHORT, rounds=options.rounds or SHORT.rounds))
+            return
+        size = QUICK if options.quick else FULL if options.million else DEFAULT
+        size = replace(size, rounds=options.rounds or size.rounds)
+        # a quick run is for a look, and does not take the place of a whole one
+        results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
+        results.mkdir(parents=True, exist_ok=True)  # before minutes are spent
+        _install_node_packages()
+        about, began = _about(), time.monotonic()
+        sections: list[Section] = []
+        with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
             for section in run_all(size, Path(folder)):
                 sections.append(section)
                 about["minutes"] = round((time.monotonic() - began) / 60, 1)
-                _write(results, about, sections)  # what there is, should the rest fail
-        except BenchmarkError as error:
-            raise SystemExit(f"bench: {error}") from None
-    print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
+                write_results(results, about, sections)  # what there is, should the rest fail
+        print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
+        if results == RESULTS:
+            pages.renew()
 
 
-def _write(folder: Path, about: dict[str, Any], sections: list[Section]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    raw = {"about": about, "sections": [asdict(section) for section in sections]}
-    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    (folder / TABLE).write_text(report.render(about, sections))
-    (folder / "summary.md").write_text(summary.render(about, sections))
-    (folder / "throughput.svg").write_text(plot.render(sections))
+def _prepare() -> None:
+    if not Path("/proc/stat").exists():
+        raise BenchmarkError("needs Linux: processor times are read from /proc")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))  # and stop all
+    os.environ.update(REGION | CREDENTIALS)  # no account of anybody's
+    logs.configure("json", "ERROR")
+
+
+def _check(size: Any) -> None:
+    """Run the short form.
+
+    Raises:
+        BenchmarkError: with all faults in one line.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
+        section = run_short(size, Path(folder))
+    print(f"\n{short.render(section)}\n")
+    if faults := short.faults(section):
+        raise BenchmarkError("; ".join(faults))
+    print(f"{PROGRAM}: {short.summary(section)}; took {time.monotonic() - began:.0f} s")
 
 
 def _about() -> dict[str, Any]:
-    """Say where, when and with what this runs."""
+    """Return where, when and with what this runs."""
     git = shutil.which("git")
     commit = ""
     if git:

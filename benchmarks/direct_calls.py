@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from hashlib import md5
@@ -22,6 +21,7 @@ from uuid import uuid4
 import boto3
 
 from adapters import aws
+from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.contestants.replay import Batch
 from benchmarks.gateway import JSON, answer_as_empty_table
 from benchmarks.prepared import Recorder
@@ -110,7 +110,16 @@ def measure(call: Callable[..., object], kinds: list[list[Any]], count: int) -> 
 
 def main() -> None:
     """Measure, and print a table."""
-    count = int(sys.argv[1]) if sys.argv[1:] else CALLS
+    parser = OneLineParser(prog="python -m benchmarks.direct_calls", description=__doc__)
+    parser.add_argument(
+        "calls", nargs="?", type=whole_number(TURNS), default=CALLS, help="of each kind"
+    )
+    count = parser.parse_args().calls
+    with errors_in_one_line(parser.prog):
+        _measure_all(count)
+
+
+def _measure_all(count: int) -> None:
     logs.configure("json", "ERROR")
     commands = register(BATCH)
     messages = [message(as_cloud_event(command)) for command in commands]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.arguments import BenchmarkError
 from benchmarks.processes import ProcessGroup
 from benchmarks.wire import HOST
 from worker.embedded import EmbeddedAws
@@ -35,7 +36,7 @@ class Endpoints:
     dynamodb_url: str
     """Of the gateway, which counts and delays."""
     direct_url: str
-    """Of DynamoDB itself, for what is not to be measured; '' where there is none."""
+    """Of DynamoDB itself, for what is not measured; the gateway's where it answers by itself."""
     dynamodb: str
     """What stands for DynamoDB, in words."""
     servers: list[ProcessGroup]
@@ -92,9 +93,13 @@ def endpoints(
         )
         for waited_for in {own, gateway, port} - {0}:
             _wait_for(waited_for)
-        direct = f"http://{HOST}:{port}" if port else ""
         found = Endpoints(
-            f"http://{HOST}:{own}", f"http://{HOST}:{gateway}", direct, dynamodb, servers, delay
+            url=f"http://{HOST}:{own}",
+            dynamodb_url=f"http://{HOST}:{gateway}",
+            direct_url=f"http://{HOST}:{port or gateway}",
+            dynamodb=dynamodb,
+            servers=servers,
+            delay=delay,
         )
         found.reset()
         yield found
@@ -102,9 +107,9 @@ def endpoints(
 
 def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
     """Give what stands for DynamoDB, in words, and its port on this machine."""
-    given = urlsplit(os.environ.get("AWS_ENDPOINT_URL_DYNAMODB", ""))
-    if given.hostname in {HOST, "localhost"} and given.port:
-        return f"AWS_ENDPOINT_URL_DYNAMODB, port {given.port}", given.port
+    if given := os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
+        port = _local_port(given)
+        return f"AWS_ENDPOINT_URL_DYNAMODB, port {port}", port
     folder = find_dynamodb_local()
     if folder is None:
         print(f"bench: no DynamoDB Local (java, and {JAR} in {DYNAMODB_LOCAL} or")
@@ -114,6 +119,20 @@ def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
     port = _free_port()
     start("dynamodb-local", *_dynamodb_local(folder, port))
     return "DynamoDB Local in memory", port
+
+
+def _local_port(url: str) -> int:
+    """Return the port of an endpoint on this machine.
+
+    Raises:
+        BenchmarkError: it is elsewhere, or is not a URL with a port.
+    """
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.hostname in {HOST, "localhost"} and parts.port:
+            return parts.port
+    wanted = f"http://{HOST}:PORT"
+    raise BenchmarkError(f"AWS_ENDPOINT_URL_DYNAMODB is {url!r} and has to be {wanted}")
 
 
 def _dynamodb_local(folder: Path, port: int) -> tuple[str, ...]:
@@ -134,11 +153,11 @@ def dynamodb_alone(logs: Path) -> Iterator[str]:
     """Run DynamoDB Local while the block runs; give its URL. Its log goes to the folder `logs`.
 
     Raises:
-        SystemExit: it, or Java, is not here.
+        BenchmarkError: DynamoDB Local or Java is not installed.
     """
     folder = find_dynamodb_local()
     if folder is None:
-        raise SystemExit(f"needs java, and {JAR} in {DYNAMODB_LOCAL} or $DYNAMODB_LOCAL_HOME")
+        raise BenchmarkError(f"needs java, and {JAR} in {DYNAMODB_LOCAL} or $DYNAMODB_LOCAL_HOME")
     port = _free_port()
     command = _dynamodb_local(folder, port)
     server = ProcessGroup([command], {**os.environ}, logs / "dynamodb-local.log")
@@ -163,4 +182,4 @@ def _wait_for(port: int) -> None:
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(POLL_SECONDS)
-    raise SystemExit(f"bench: nothing answers on port {port} after {START_SECONDS:g} s")
+    raise BenchmarkError(f"nothing answers on port {port} after {START_SECONDS:g} s")

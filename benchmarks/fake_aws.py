@@ -1,31 +1,34 @@
-"""SQS and SNS in memory, in one process, fast enough not to be what a benchmark measures.
+"""SQS, SNS and empty DynamoDB tables in one process, faster than what is measured.
 
-Only what the contestants call: standard queues with long polls and visibility timeouts, and
-topics that count what is published. It keeps time of what happens to each command, counts every
-call, and can answer as slowly as AWS does. The driver speaks to it below `/_bench/`.
+Only what provisioning and the contestants call: standard queues with long polls, visibility
+timeouts and stored attributes, and topics that count what is published. A queue or topic that was
+not created is an error, as on AWS. The server records when each command was sent, deleted and
+answered by an event, counts every call, and can answer as slowly as AWS does. The driver calls it
+under `/_bench/`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
+from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.fake_queue import Message, Poll, Queue
-from benchmarks.gateway import Gateway, answer_as_empty_table
+from benchmarks.gateway import EmptyTables, Gateway
 from benchmarks.wire import HOST, Answer, HttpConnection, operation
 
 JSON = "application/x-amz-json-1.0"
 XML = "text/xml"
 ACCOUNT = "000000000000"
+REGION = "us-east-1"
 # in the urlencoded body of a publication: the entries' ids, and the commands that they answer
 _ENTRY_ID = re.compile(rb"\.member\.\d+\.Id=([^&]+)")
 _CAUSE = re.compile(rb"causationid%22%3A(?:\+|%20)?%22([0-9a-f-]{36})")
@@ -62,6 +65,8 @@ class FakeAws:
         self._url = url
         self.record = Record()
         self._queues: dict[str, Queue] = {}
+        self._topics: set[str] = set()
+        self._tables = EmptyTables()
 
     def handle(self, head: bytes, body: bytes, answer: Answer) -> None:
         """Answer one request."""
@@ -77,6 +82,12 @@ class FakeAws:
         else:
             self._sns(body, late)
 
+    def empty_tables(self, head: bytes, body: bytes, answer: Answer) -> None:
+        """Answer one request to DynamoDB, whose tables are empty and stay so."""
+        name = operation(head)
+        self.record.calls[f"DynamoDB {name}"] += 1
+        self._tables.answer(name, body, self._late(answer))
+
     def _late(self, answer: Answer) -> Answer:
         if not self.record.delay[1]:
             return answer
@@ -85,38 +96,41 @@ class FakeAws:
 
     # --- SQS -------------------------------------------------------------------------------
 
-    def _queue(self, name_or_url: str) -> Queue:
-        return self._queues.setdefault(_name(name_or_url), Queue())
-
     def _sqs(self, name: str, request: dict[str, Any], answer: Answer) -> None:
-        def done(result: dict[str, Any] | None = None) -> None:
-            answer(json.dumps(result or {}).encode(), JSON)
+        def done(result: dict[str, Any]) -> None:
+            answer(json.dumps(result).encode(), JSON)
 
-        queue = self._queue(request.get("QueueUrl", ""))
-        entries: list[dict[str, Any]] = request.get("Entries", [request])
+        queue_name = request.get("QueueName") or _name(request.get("QueueUrl", ""))
+        if name == "CreateQueue":
+            self._queues.setdefault(queue_name, Queue(attributes=request.get("Attributes", {})))
+        queue = self._queues.get(queue_name)
+        if queue is None:
+            done({"__type": "com.amazonaws.sqs#QueueDoesNotExist"})
+        elif name in {"CreateQueue", "GetQueueUrl"}:
+            done({"QueueUrl": f"{self._url}/{ACCOUNT}/{queue_name}"})
+        elif name == "GetQueueAttributes":
+            done({"Attributes": _attributes(queue_name, queue)})
+        elif name == "ReceiveMessage":
+            self.record.receives[queue_name] += 1
+            self._receive(queue, request, done)
+        else:
+            done(self._on_messages(name, queue, request.get("Entries", [request])))
+
+    def _on_messages(
+        self, name: str, queue: Queue, entries: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Do what an operation, or its batch, asks for each of its entries."""
         match name.removesuffix("Batch"):
-            case "ReceiveMessage":
-                self.record.receives[_name(request["QueueUrl"])] += 1
-                self._receive(queue, request, done)
-                return
             case "DeleteMessage":
                 self._deleted(sum(queue.delete(entry["ReceiptHandle"]) for entry in entries))
             case "ChangeMessageVisibility":
                 for entry in entries:
                     queue.change_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
             case "SendMessage":
-                done(self._sent(queue, entries))
-                return
-            case "GetQueueUrl":
-                done({"QueueUrl": f"{self._url}/{ACCOUNT}/{request['QueueName']}"})
-                return
-            case "GetQueueAttributes":
-                done({"Attributes": {"ApproximateNumberOfMessages": str(queue.depth()["visible"])}})
-                return
+                return self._sent(queue, entries)
             case _:
-                done({"__type": "com.amazonaws.sqs#UnsupportedOperation"})
-                return
-        done({"Successful": [{"Id": entry["Id"]} for entry in entries if "Id" in entry]})
+                return {"__type": "com.amazonaws.sqs#UnsupportedOperation"}
+        return {"Successful": [{"Id": entry["Id"]} for entry in entries if "Id" in entry]}
 
     def _deleted(self, count: int) -> None:
         self.record.deleted += count
@@ -137,7 +151,7 @@ class FakeAws:
             wait = request.get("WaitTimeSeconds", 0)
             asyncio.get_running_loop().call_later(wait, queue.give_up, poll)
 
-    def _sent(self, queue: Queue, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    def _sent(self, queue: Queue, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         messages = queue.send(entry["MessageBody"] for entry in entries)
         results = [{"MessageId": m.message_id, "MD5OfMessageBody": m.md5} for m in messages]
         self.record.sent_at.update((m.message_id, m.sent_at) for m in messages)
@@ -149,21 +163,43 @@ class FakeAws:
     # --- SNS -------------------------------------------------------------------------------
 
     def _sns(self, body: bytes, answer: Answer) -> None:
-        name = dict(parse_qsl(body[:64].decode(), strict_parsing=False)).get("Action", "")
+        name = parse_qs(body[:64].decode()).get("Action", [""])[0]
         self.record.calls[f"SNS {name}"] += 1
-        result = ""
-        if name.startswith("Publish"):
-            now = self.record.last_published = time.time()
-            for cause in _CAUSE.findall(body):
-                self.record.published.setdefault(cause.decode(), now)
-            ids = [entry.decode() for entry in _ENTRY_ID.findall(body)]
-            members = "".join(f"<member><Id>{i}</Id>{_PUBLISHED}</member>" for i in ids)
-            result = f"<Failed/><Successful>{members}</Successful>" if ids else _PUBLISHED
-        elif name == "ListTopics":
-            arn = f"arn:aws:sns:us-east-1:{ACCOUNT}:user-events"
-            result = f"<Topics><member><TopicArn>{arn}</TopicArn></member></Topics>"
-        xml = f"<{name}Response><{name}Result>{result}</{name}Result></{name}Response>"
+        if name.startswith("Publish"):  # read by patterns: parsing would cost more than the rest
+            result: str | None = self._publish(body)
+        else:
+            result = self._topic(name, parse_qs(body.decode()))
+        if result is None:
+            code = "NotFound" if name == "GetTopicAttributes" else "InvalidAction"
+            xml = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+        else:
+            xml = f"<{name}Response><{name}Result>{result}</{name}Result></{name}Response>"
         answer(xml.encode(), XML)
+
+    def _publish(self, body: bytes) -> str:
+        now = self.record.last_published = time.time()
+        for cause in _CAUSE.findall(body):
+            self.record.published.setdefault(cause.decode(), now)
+        ids = [entry.decode() for entry in _ENTRY_ID.findall(body)]
+        members = "".join(f"<member><Id>{i}</Id>{_PUBLISHED}</member>" for i in ids)
+        return f"<Failed/><Successful>{members}</Successful>" if ids else _PUBLISHED
+
+    def _topic(self, name: str, request: dict[str, list[str]]) -> str | None:
+        """Return the result of a call about topics; `None` for one that is refused."""
+        if name == "CreateTopic":
+            arn = f"arn:aws:sns:{REGION}:{ACCOUNT}:{request['Name'][0]}"
+            self._topics.add(arn)
+            return f"<TopicArn>{arn}</TopicArn>"
+        if name == "ListTopics":
+            members = "".join(
+                f"<member><TopicArn>{arn}</TopicArn></member>" for arn in sorted(self._topics)
+            )
+            return f"<Topics>{members}</Topics>"
+        arn = request.get("TopicArn", [""])[0]
+        if name == "GetTopicAttributes" and arn in self._topics:
+            entry = f"<entry><key>TopicArn</key><value>{arn}</value></entry>"
+            return f"<Attributes>{entry}</Attributes>"
+        return None
 
     # --- the driver --------------------------------------------------------------------------
 
@@ -172,13 +208,13 @@ class FakeAws:
         result: dict[str, Any] = {}
         match what:
             case "load":
-                messages = self._queue(request["queue"]).send(request["bodies"])
+                messages = self._queues[request["queue"]].send(request["bodies"])
                 result = {"sent_at": messages[0].sent_at}
             case "reset":
                 self._reset(tuple(request.get("delay", (0.0, 0.0))))
             case "progress":
                 published = len(record.published)
-                depth = self._queue(request["queue"]).depth()
+                depth = self._queues[request["queue"]].depth()
                 result = {"deleted": record.deleted, "published": published, **depth}
             case "record":
                 names = ("calls", "deleted", "last_deleted", "first_received", "published")
@@ -194,6 +230,16 @@ class FakeAws:
 
 def _name(name_or_url: str) -> str:
     return name_or_url.rpartition("/")[2]
+
+
+def _attributes(name: str, queue: Queue) -> dict[str, str]:
+    depth = queue.depth()
+    return {
+        **queue.attributes,
+        "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
+        "ApproximateNumberOfMessages": str(depth["visible"]),
+        "ApproximateNumberOfMessagesNotVisible": str(depth["invisible"]),
+    }
 
 
 def _received(message: Message) -> dict[str, Any]:
@@ -217,14 +263,10 @@ async def serve(port: int, gateway_port: int, dynamodb_port: int) -> None:
     aws = FakeAws(f"http://{HOST}:{port}")
     loop = asyncio.get_running_loop()
 
-    def empty_table(head: bytes, _body: bytes, answer: Answer) -> None:
-        aws.record.calls[f"DynamoDB {operation(head)}"] += 1
-        answer_as_empty_table(operation(head), aws._late(answer))  # noqa: SLF001 - one program
-
     def gateway() -> asyncio.Protocol:
         if dynamodb_port:
             return Gateway(dynamodb_port, aws.record)
-        return HttpConnection(empty_table)
+        return HttpConnection(aws.empty_tables)
 
     await loop.create_server(lambda: HttpConnection(aws.handle), HOST, port)
     server = await loop.create_server(gateway, HOST, gateway_port)
@@ -232,12 +274,19 @@ async def serve(port: int, gateway_port: int, dynamodb_port: int) -> None:
 
 
 def main() -> None:
-    """Read the ports from the command line, and serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("port", "gateway_port", "dynamodb_port"):
-        parser.add_argument(name, type=int)
+    """Read the ports from the command line, and serve until interrupted."""
+    parser = OneLineParser(prog="python -m benchmarks.fake_aws", description=__doc__)
+    port = whole_number(1, 65_535)
+    parser.add_argument("port", type=port, help="of SQS and SNS")
+    parser.add_argument("gateway_port", type=port, help="of DynamoDB")
+    parser.add_argument(
+        "dynamodb_port",
+        type=whole_number(0, 65_535),
+        help="where the gateway finds DynamoDB; 0: it answers as an empty table would",
+    )
     ports = parser.parse_args()
-    asyncio.run(serve(ports.port, ports.gateway_port, ports.dynamodb_port))
+    with errors_in_one_line(parser.prog):
+        asyncio.run(serve(ports.port, ports.gateway_port, ports.dynamodb_port))
 
 
 if __name__ == "__main__":

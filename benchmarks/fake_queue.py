@@ -7,11 +7,11 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-VISIBILITY_TIMEOUT = 60.0
-"""Seconds."""
+VISIBILITY_TIMEOUT = 30.0
+"""Seconds of a queue that was created without one, as on SQS."""
 
 Clock = Callable[[], float]
 
@@ -42,8 +42,12 @@ class Poll:
 class Queue:
     """A standard queue."""
 
-    def __init__(self, clock: Clock = time.time) -> None:
+    def __init__(
+        self, clock: Clock = time.time, attributes: Mapping[str, str] | None = None
+    ) -> None:
         self._clock = clock
+        self.attributes = dict(attributes or {})
+        self._timeout = float(self.attributes.get("VisibilityTimeout", VISIBILITY_TIMEOUT))
         self._numbers = itertools.count(1)
         self._ready: deque[Message] = deque()
         self._in_flight: dict[str, Message] = {}
@@ -100,7 +104,7 @@ class Queue:
         message.receives += 1
         message.receipt = f"{message.message_id}/{message.receives}"
         self._in_flight[message.receipt] = message
-        self._hide(message, VISIBILITY_TIMEOUT)
+        self._hide(message, self._timeout)
         return message
 
     def _hide(self, message: Message, seconds: float) -> None:

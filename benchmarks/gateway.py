@@ -1,10 +1,11 @@
-"""What stands before DynamoDB in the benchmark: it counts calls, and can delay them."""
+"""The server in front of DynamoDB in the benchmark: it counts calls, and can delay them."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.wire import HOST, Answer, operation
 
@@ -13,6 +14,58 @@ _EMPTY = {
     "BatchGetItem": b'{"Responses":{},"UnprocessedKeys":{}}',
     "Query": b'{"Items":[],"Count":0,"ScannedCount":0}',
 }
+_ON_TABLES = frozenset(
+    {"CreateTable", "DeleteTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"}
+)
+
+
+class EmptyTables:
+    """Tables that take every write and keep none; they can be created, described and deleted."""
+
+    def __init__(self) -> None:
+        self._descriptions: dict[str, dict[str, Any]] = {}
+        self._expiry: dict[str, dict[str, Any]] = {}
+
+    def answer(self, name: str, body: bytes, answer: Answer) -> None:
+        """Answer an operation of DynamoDB."""
+        if name in _ON_TABLES:
+            answer(json.dumps(self._on_table(name, json.loads(body))).encode(), JSON)
+        else:
+            answer_as_empty_table(name, answer)
+
+    def _on_table(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        table = request["TableName"]
+        if name == "CreateTable":
+            self._descriptions[table] = _description(request)
+            return {"TableDescription": self._descriptions[table]}
+        if table not in self._descriptions:
+            return {"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}
+        match name:
+            case "UpdateTimeToLive":
+                specification = request["TimeToLiveSpecification"]
+                self._expiry[table] = {
+                    "TimeToLiveStatus": "ENABLED",
+                    "AttributeName": specification["AttributeName"],
+                }
+                return {"TimeToLiveSpecification": specification}
+            case "DescribeTimeToLive":
+                off = {"TimeToLiveStatus": "DISABLED"}
+                return {"TimeToLiveDescription": self._expiry.get(table, off)}
+            case "DeleteTable":
+                self._expiry.pop(table, None)
+                return {"TableDescription": self._descriptions.pop(table)}
+        return {"Table": self._descriptions[table]}
+
+
+def _description(request: dict[str, Any]) -> dict[str, Any]:
+    """Return how DynamoDB describes a table that was created by a request."""
+    definition = {k: v for k, v in request.items() if k not in {"BillingMode", "Tags"}}
+    return {
+        **definition,
+        "TableStatus": "ACTIVE",
+        "TableArn": f"arn:aws:dynamodb:us-east-1:000000000000:table/{request['TableName']}",
+        "BillingModeSummary": {"BillingMode": request.get("BillingMode", "PROVISIONED")},
+    }
 
 
 class CallRecord(Protocol):
@@ -26,7 +79,7 @@ class CallRecord(Protocol):
 
 
 def answer_as_empty_table(name: str, answer: Answer) -> None:
-    """Answer as a table does that has nothing and takes everything: right for new users."""
+    """Answer as a table that is empty and takes every write: right for new users."""
     answer(_EMPTY.get(name, b"{}"), JSON)
 
 

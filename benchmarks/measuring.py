@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from adapters.dynamodb.provision import provision_table
+from botocore.exceptions import ClientError
+
+from benchmarks.arguments import BenchmarkError
 from benchmarks.endpoints import Endpoints
 from benchmarks.lineup import PREPARED, Contestant
 from benchmarks.prepared import Recorder, units_a_command
 from benchmarks.processes import ProcessGroup, machine_cpu_seconds
 from benchmarks.raw_requests import raw_batches
-from benchmarks.tables import REGION, direct_client, make_naive_table, naive_units
+from benchmarks.tables import (
+    REGION,
+    direct_client,
+    make_naive_table,
+    naive_units,
+    provision_resources,
+)
 from benchmarks.workload import CelerySender, Command, Workload, as_cloud_event
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"
@@ -31,8 +41,9 @@ LIGHT_INTERVAL = 0.05
 """Seconds between two commands at light load."""
 
 
-class BenchmarkError(Exception):
-    """A contestant did not do its work; the message says which, and ends with its log."""
+def no_event(missing: int, commands: int) -> str:
+    """Return what is wrong with a contestant that left commands without an event."""
+    return f"published no event for {missing} of {commands} commands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,8 @@ class Result:
     memory_mb: float
     start_seconds: float
     start_cpu_seconds: float
+    missing_events: int = 0
+    """Commands of which no event was published."""
     latencies_ms: list[float] = field(default_factory=list)
 
 
@@ -113,9 +126,10 @@ class Session:
         self._plan = plan
         self._folder = folder
         mark = uuid4().hex[:8]
-        self._own_table = table is None
-        self._table = table or f"users-{mark}"
-        self._queue = f"commands-{mark}"
+        self._users_table = table or f"users-{mark}"
+        self._naive_table = f"naive-{mark}" if contestant.table == "naive" else None
+        self._own_tables = [] if table else [self._users_table]
+        self._queue, self._dead_letter_queue = f"commands-{mark}", f"commands-{mark}-dlq"
         self._render: Callable[[Command], str] = as_cloud_event
         if contestant.messages == "celery":
             self._render = CelerySender(self._queue)
@@ -123,9 +137,9 @@ class Session:
         self._start_seconds = self._start_cpu = 0.0
 
     def __enter__(self) -> Self:
-        """Make the table, start the contestant and wait until it receives; warm it up."""
+        """Create the resources, start the contestant, wait until it receives, and warm it up."""
         try:
-            self._make_table()
+            self._provision()
             self._prepare()
             self._start()
             self._work(self._plan.warm_up)
@@ -135,11 +149,12 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it and drop its table."""
+        """Stop it and delete its tables."""
         if self._processes is not None:
             self._processes.stop()
-        if self._own_table and self._endpoints.direct_url:
-            direct_client(self._endpoints).delete_table(TableName=self._table)
+        for table in self._own_tables:
+            with contextlib.suppress(ClientError):  # it was not created
+                direct_client(self._endpoints).delete_table(TableName=table)
 
     def measure(self, workload: Workload, number: int) -> Result:
         """Have a workload done."""
@@ -147,7 +162,8 @@ class Session:
         bodies = [self._render(command) for command in workload.commands]
         cpu, servers = self._processes.cpu_seconds(), self._endpoints.cpu_seconds()
         machine = machine_cpu_seconds()
-        record, began = self._load_and_wait(bodies, workload.answers)
+        wanted = {command.command_id for command in workload.commands}
+        record, began = self._load_and_wait(bodies, wanted)
         cpu = self._processes.cpu_seconds() - cpu
         servers = self._endpoints.cpu_seconds() - servers
         machine = machine_cpu_seconds() - machine
@@ -176,6 +192,7 @@ class Session:
             memory_mb=self._processes.memory_mb(),
             start_seconds=self._start_seconds,
             start_cpu_seconds=self._start_cpu,
+            missing_events=len(wanted - record["published"].keys()),
         )
 
     def cpu_seconds(self) -> float:
@@ -198,7 +215,11 @@ class Session:
         )
 
     def latencies_ms(self, commands: Sequence[Command]) -> list[float]:
-        """Send commands one by one, well apart; give the time from enqueued to event published."""
+        """Send commands one by one; return the time of each from enqueued to event published.
+
+        Raises:
+            BenchmarkError: a command has no event.
+        """
         self._endpoints.reset()
         sent: dict[str, float] = {}
         for command in commands:
@@ -207,26 +228,32 @@ class Session:
             time.sleep(LIGHT_INTERVAL)
         self._wait(len(commands), len(commands))
         published = self._endpoints.tell("record")["published"]
+        if missing := len(sent.keys() - published.keys()):
+            raise self._failed(no_event(missing, len(sent)))
         return [(published[command_id] - at) * 1000 for command_id, at in sent.items()]
 
     # --- before ------------------------------------------------------------------------------
 
-    def _make_table(self) -> None:
-        if not self._endpoints.direct_url or not self._own_table:
-            return
-        if self._contestant.table == "users":
-            provision_table(direct_client(self._endpoints), self._table)
-        else:
-            make_naive_table(direct_client(self._endpoints), self._table)
+    def _provision(self) -> None:
+        provision_resources(
+            self._endpoints.url,
+            self._endpoints.direct_url,
+            table=self._users_table,
+            queue=self._queue,
+            dead_letters=self._dead_letter_queue,
+        )
+        if self._naive_table:
+            self._own_tables.append(self._naive_table)
+            make_naive_table(direct_client(self._endpoints), self._naive_table)
 
     def _prepare(self) -> None:
         """Record what this worker sends, for those that replay it."""
         if self._contestant.preparation is None:
             return
-        prepared: Any = Recorder(self._table, TOPIC).record(self._plan.all)
+        prepared: Any = Recorder(self._users_table, TOPIC).record(self._plan.all)
         if self._contestant.preparation == "bytes":
             commands = list(prepared.values())
-            prepared = list(raw_batches(commands, self._table, TOPIC, self._endpoints.url))
+            prepared = list(raw_batches(commands, self._users_table, TOPIC, self._endpoints.url))
         self._file.write_text(json.dumps(prepared))
 
     @property
@@ -261,12 +288,12 @@ class Session:
             "AWS_ENDPOINT_URL": self._endpoints.url,
             "AWS_ENDPOINT_URL_DYNAMODB": self._endpoints.dynamodb_url,
             "USER_WORKER_ENV": "prod",
-            "USER_WORKER_TABLE": self._table,
+            "USER_WORKER_TABLE": self._users_table,
             "USER_WORKER_COMMAND_QUEUE": self._queue,
-            "USER_WORKER_DEAD_LETTER_QUEUE": f"{self._queue}-dlq",
+            "USER_WORKER_DEAD_LETTER_QUEUE": self._dead_letter_queue,
             "BENCH_QUEUE": self._queue,
             "BENCH_QUEUE_URL": f"{self._endpoints.url}/000000000000/{self._queue}",
-            "BENCH_TABLE": self._table,
+            "BENCH_TABLE": self._naive_table or self._users_table,
             "BENCH_TOPIC": TOPIC,
             "BENCH_TUNED": str(int(self._contestant.tuned)),
         }
@@ -274,12 +301,17 @@ class Session:
     # --- at work -----------------------------------------------------------------------------
 
     def _work(self, commands: Sequence[Command]) -> None:
-        self._load_and_wait([self._render(command) for command in commands], len(commands))
+        wanted = {command.command_id for command in commands}
+        record, _ = self._load_and_wait([self._render(command) for command in commands], wanted)
+        if missing := len(wanted - record["published"].keys()):
+            raise self._failed(no_event(missing, len(wanted)))
 
-    def _load_and_wait(self, bodies: list[str], answers: int) -> tuple[dict[str, Any], float]:
+    def _load_and_wait(
+        self, bodies: list[str], wanted: AbstractSet[str]
+    ) -> tuple[dict[str, Any], float]:
         self._endpoints.reset()
         began: float = self._load(bodies)["sent_at"]
-        self._wait(len(bodies), answers)
+        self._wait(len(bodies), len(wanted))
         return self._endpoints.tell("record"), began
 
     def _load(self, bodies: list[str]) -> dict[str, Any]:
@@ -289,20 +321,29 @@ class Session:
         return self._endpoints.tell("progress", queue=self._queue)
 
     def _wait(self, deleted: int, published: int) -> None:
+        """Wait until so many are deleted and published; events may be missing at the end.
+
+        Raises:
+            BenchmarkError: messages are left, or the contestant ended.
+        """
         assert self._processes is not None
         deadline = time.monotonic() + RUN_SECONDS
         while True:
             progress = self._progress()
             if progress["deleted"] >= deleted and progress["published"] >= published:
                 return
-            if not self._processes.alive() or time.monotonic() > deadline:
-                raise self._failed(f"did not finish: {progress}, not {deleted} and {published}")
+            late = time.monotonic() > deadline
+            if late and progress["deleted"] >= deleted:
+                return
+            if late or not self._processes.alive():
+                done = f"{progress['deleted']} of {deleted} messages deleted"
+                raise self._failed(f"did not finish: {done}, {progress['published']} published")
             time.sleep(POLL_SECONDS)
 
     def _failed(self, what: str) -> BenchmarkError:
         log = self._folder / f"{self._contestant.key}.log"
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        return BenchmarkError("\n".join([f"{self._contestant.title} {what}", *lines]))
+        return BenchmarkError(f"{self._contestant.title}: {what}", lines)
 
     def _write_units(self, workload: Workload, calls: dict[str, int]) -> float:
         if self._contestant.table == "naive":

@@ -36,6 +36,13 @@ from adapters.dynamodb.migration import (
     Progress,
 )
 from adapters.dynamodb.provision import provision_table
+from benchmarks.arguments import (
+    BenchmarkError,
+    OneLineParser,
+    errors_in_one_line,
+    part,
+    whole_number,
+)
 from benchmarks.endpoints import dynamodb_alone
 from domain.model import User
 from domain.values import EmailAddress
@@ -48,19 +55,26 @@ MIB: Final = 1024  # in the unit of `ru_maxrss`
 FORMAT: Final = KINDS["user"].item_format.number
 TOLD_EVERY: Final = 100_000
 ID_BASE: Final = 4 << 76  # the ids are of UUID version 4
-ENOUGH_UNITS: Final = 1e6
+ENOUGH_UNITS: Final = 1_000_000
 BROUGHT_UP, WRITTEN_SO = "en", "de"
 
 
 def main() -> None:
     """Load, migrate, check, and print a line for each."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--items", type=int, default=100_000)
-    arguments.add_argument("--segments", type=int, default=4)
-    arguments.add_argument("--units", type=float, default=ENOUGH_UNITS, help="a second")
-    arguments.add_argument("--old", type=float, default=1.0, help="part of the users")
+    arguments = OneLineParser(prog="python -m benchmarks.migration", description=__doc__)
+    arguments.add_argument("--items", type=whole_number(2), default=100_000)
+    arguments.add_argument("--segments", type=whole_number(1, 1_000), default=4)
+    arguments.add_argument(
+        "--units", type=whole_number(1), default=ENOUGH_UNITS, help="read and write units a second"
+    )
+    arguments.add_argument("--old", type=part, default=1.0, help="part of the users, 0 to 1")
     arguments.add_argument("--again", action="store_true")
     given = arguments.parse_args()
+    with errors_in_one_line(arguments.prog):
+        _run(given)
+
+
+def _run(given: argparse.Namespace) -> None:
     population = Population(given.items // 2, round(given.items // 2 * given.old))
     with _table() as (client, name):
         _timed("loaded", given.items, lambda: population.load(client, name))
@@ -74,7 +88,7 @@ def _table() -> Iterator[tuple[Any, str]]:
     """Make a table on this machine, and delete it after."""
     given = os.environ.get("AWS_ENDPOINT_URL", "")
     if given and urlsplit(given).hostname not in {"127.0.0.1", "localhost"}:
-        raise SystemExit("AWS_ENDPOINT_URL has to be on this machine")
+        raise BenchmarkError(f"AWS_ENDPOINT_URL is {given!r} and has to be on this machine")
     with tempfile.TemporaryDirectory() as logs, _endpoint(given, Path(logs)) as endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -139,12 +153,12 @@ class Population:
         """Read the whole table, and compare each item with what it has to be.
 
         Raises:
-            SystemExit: one is not, or is missing.
+            BenchmarkError: one is not, or is missing.
         """
         with ThreadPoolExecutor(THREADS) as pool:
             found = sum(pool.map(lambda n: self._check_segment(client, name, n), range(THREADS)))
         if found != 2 * self.users:
-            raise SystemExit(f"there are {found} items, and have to be {2 * self.users}")
+            raise BenchmarkError(f"there are {found} items, and have to be {2 * self.users}")
         return "each is as it has to be"
 
     def _check_segment(self, client: Any, name: str, segment: int) -> int:
@@ -160,7 +174,7 @@ class Population:
             for item in page["Items"]:
                 user, address = self._migrated(_number_of(item))
                 if item != (user if item["sk"]["S"] == table.USER else address):
-                    raise SystemExit(f"item {item['pk']['S']} is not as it has to be")
+                    raise BenchmarkError(f"item {item['pk']['S']} is not as it has to be")
                 found += 1
         return found
 

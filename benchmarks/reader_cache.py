@@ -22,6 +22,7 @@ from adapters import aws
 from adapters.dynamodb import DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryStore, MemoryUserRepository
+from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from domain.model import Session, User
 from domain.ports import UserChange, UserRepository
 from domain.values import EmailAddress, TokenHash
@@ -50,7 +51,7 @@ def store_session(users: UserRepository, number: int) -> tuple[str, str]:
 
 
 def measure_hits(
-    size: int, seconds: float, users: UserRepository, known: list[tuple[str, str]]
+    size: int, seconds: float, users: UserRepository, known: list[tuple[str, str]], checks: int
 ) -> str:
     """Check sessions for some simulated minutes; give a row of the table."""
     clock = itertools.count()
@@ -59,7 +60,7 @@ def measure_hits(
     reader = UserReader(repository=users, cache=cache, clock=lambda: NOW)
     weights = list(itertools.accumulate(1 / n for n in range(1, len(known) + 1)))
     chance = random.Random(1)
-    for user_id, session_id in chance.choices(known, cum_weights=weights, k=CHECKS):
+    for user_id, session_id in chance.choices(known, cum_weights=weights, k=checks):
         now[0] = next(clock) / PER_SECOND
         assert reader.session_is_good(user_id, session_id, cached=True)
     told = cache.statistics
@@ -99,12 +100,21 @@ def measure_costs() -> tuple[float, float]:
 
 def main() -> None:
     """Print the table and the two costs."""
+    parser = OneLineParser(prog="python -m benchmarks.reader_cache", description=__doc__)
+    parser.add_argument("--users", type=whole_number(1), default=USERS, help="with a session each")
+    parser.add_argument("--checks", type=whole_number(1), default=CHECKS, help="for each row")
+    given = parser.parse_args()
+    with errors_in_one_line(parser.prog):
+        _measure_all(given.users, given.checks)
+
+
+def _measure_all(user_count: int, checks: int) -> None:
     users = MemoryUserRepository(MemoryStore())
-    known = [store_session(users, number) for number in range(USERS)]
+    known = [store_session(users, number) for number in range(user_count)]
     sys.stdout.write("| entries | seconds | hit rate | reads | evictions |\n")
     sys.stdout.write("| --: | --: | --: | --: | --: |\n")
     for size, seconds in ROWS:
-        sys.stdout.write(measure_hits(size, seconds, users, known) + "\n")
+        sys.stdout.write(measure_hits(size, seconds, users, known, checks) + "\n")
     fresh, cached = measure_costs()
     sys.stdout.write(f"\na check by a read: {fresh:.0f} µs; from the cache: {cached:.0f} µs\n")
 

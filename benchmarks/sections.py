@@ -11,9 +11,10 @@ from pathlib import Path
 
 from adapters.dynamodb.provision import provision_table
 from benchmarks import lineup
+from benchmarks.arguments import BenchmarkError
 from benchmarks.endpoints import Endpoints, endpoints
 from benchmarks.lineup import Contestant
-from benchmarks.measuring import BenchmarkError, Idle, Plan, Result, Session
+from benchmarks.measuring import Idle, Plan, Result, Session, no_event
 from benchmarks.population import populate
 from benchmarks.tables import direct_client
 from benchmarks.workload import MIX, REGISTERING, UPDATING, Command, Workload, mix, register, update
@@ -61,6 +62,8 @@ DEFAULT = Size(
     users=(1_000, 100_000),
     idle=(30, 60),
 )
+SHORT = replace(QUICK, rounds=3, seconds=1.5)
+"""For CI: about a minute. More commands than QUICK, as ticks of processor time are 10 ms."""
 FULL = replace(DEFAULT, users=(1_000, 100_000, 1_000_000))
 
 
@@ -75,8 +78,31 @@ class Section:
     idle: list[Idle] = field(default_factory=list)
 
 
+def run_short(size: Size, folder: Path) -> Section:
+    """Compare this worker, plain Celery and the floor by registrations, without DynamoDB Local."""
+    contestants = [lineup.worker_prefork(2), lineup.plain_celery(2), lineup.floor(2)]
+    with endpoints(folder, empty_table=True) as aws:
+        _say(f"on {aws.dynamodb}")
+        results = _alternate(aws, contestants, size, folder, workloads=(REGISTERING,))
+        return Section("short", "Short form", aws.dynamodb, results)
+
+
 def run_all(size: Size, folder: Path) -> Iterator[Section]:
-    """Run every comparison."""
+    """Run every comparison.
+
+    Raises:
+        BenchmarkError: a contestant did not start, did not finish, or published no event for a
+            command.
+    """
+    for section in _sections(size, folder):
+        for result in section.results:
+            if result.missing_events:
+                missing = no_event(result.missing_events, result.commands)
+                raise BenchmarkError(f"{result.title}: {missing}")
+        yield section
+
+
+def _sections(size: Size, folder: Path) -> Iterator[Section]:
     yield _side_by_side(size, folder)
     yield _at_aws_latency(size, folder)
     yield _idle(size, folder)

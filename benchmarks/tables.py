@@ -1,26 +1,54 @@
-"""The tables that contestants write to, and what their writes are billed."""
+"""The resources that contestants use, and the write units that their writes are billed."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import boto3
 
 from adapters.dynamodb.capacity import item_size, write_units
+from adapters.provision import provision
 from benchmarks.endpoints import Endpoints
 from benchmarks.workload import REGISTER, Workload
+from worker import bootstrap
+from worker.settings import Settings
 
 REGION = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
 
 
 def direct_client(endpoints: Endpoints) -> Any:
-    """Give a client of DynamoDB that goes past the gateway, for what is not measured."""
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=endpoints.direct_url,
+    """Return a client of DynamoDB that bypasses the gateway, for what is not measured."""
+    return _client("dynamodb", endpoints.direct_url)
+
+
+def provision_resources(
+    url: str, dynamodb_url: str, *, table: str, queue: str, dead_letters: str
+) -> None:
+    """Create this worker's table, queues and topic where they are missing, as the product does.
+
+    Args:
+        url: of SQS and SNS.
+        dynamodb_url: of DynamoDB.
+        table: its name.
+        queue: the command queue's name.
+        dead_letters: the dead-letter queue's name.
+    """
+    settings = Settings(
+        env="test", table=table, command_queue=queue, dead_letter_queue=dead_letters
+    )
+    clients = (_client("dynamodb", dynamodb_url), _client("sqs", url), _client("sns", url))
+    provision(bootstrap.resources(settings), *clients)
+
+
+@cache
+def _client(service: str, url: str) -> Any:
+    return boto3.client(  # type: ignore[call-overload]  # by name
+        service,
+        endpoint_url=url,
         region_name=REGION["AWS_REGION"],
         aws_access_key_id="benchmark",
-        aws_secret_access_key="benchmark",  # noqa: S106 - DynamoDB Local takes any
+        aws_secret_access_key="benchmark",  # noqa: S106 - the emulators accept any
     )
 
 

@@ -141,25 +141,37 @@ def spawn(tree: Path, url: str, batches: int, *, all_kinds: bool) -> dict[str, f
     }
     command = [sys.executable, __file__, "--measure", str(batches)]
     command += ["--all-kinds"] if all_kinds else []
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603 - itself
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603 - itself
+    if done.returncode:
+        from benchmarks.arguments import BenchmarkError  # noqa: PLC0415 - not of the measured
+
+        raise BenchmarkError(f"{tree} could not be measured", done.stderr.splitlines()[-10:])
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def main() -> None:
     """Measure, and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from benchmarks.arguments import (  # noqa: PLC0415 - not of the measured checkout
+        OneLineParser,
+        errors_in_one_line,
+        whole_number,
+    )
+
+    parser = OneLineParser(prog="python -m benchmarks.telemetry_cost", description=__doc__)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--all-kinds", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--before", type=Path, help="another checkout, to measure off beside")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=300)
+    parser.add_argument("--rounds", type=whole_number(1), default=5)
+    parser.add_argument("--batches", type=whole_number(TURN), default=300)
     given = parser.parse_args()
+    if given.before and not (given.before / "worker").is_dir():
+        parser.error(f"--before: {given.before} is not a checkout of this project")
     if given.measure:
         kinds = KINDS if given.all_kinds else {"off": KINDS["off"]}
         sys.stdout.write(json.dumps(measure(given.measure, kinds)))
         return
-    with serving() as url:
+    with errors_in_one_line(parser.prog), serving() as url:
         rounds = [spawn(HERE, url, given.batches, all_kinds=True) for _ in range(given.rounds)]
         print("| telemetry | CPU ms a command, median | more than off, median | least to most |")
         print("|---|--:|--:|--:|")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TypeAlias
 from uuid import uuid4
@@ -29,7 +30,8 @@ def answer_head(length: int, content_type: str, status: HTTPStatus = HTTPStatus.
     """Write the head of an answer."""
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {length}\r\nx-amzn-RequestId: {uuid4()}\r\n\r\n"
+        f"Content-Length: {length}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        f"x-amzn-RequestId: {uuid4()}\r\n\r\n"
     ).encode()
 
 
@@ -70,7 +72,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, content: bytes, content_type: str) -> None:
         if self._transport is not None:
-            # SQS names its errors in the content, and clients look at the status first
-            failed = content.startswith(b'{"__type"')
+            # AWS names its errors in the content, and clients look at the status first
+            failed = content.startswith((b'{"__type"', b"<ErrorResponse>"))
             status = HTTPStatus.BAD_REQUEST if failed else HTTPStatus.OK
             self._transport.write(answer_head(len(content), content_type, status) + content)

@@ -43,11 +43,6 @@ class Workload:
     name: str
     commands: tuple[Command, ...]
 
-    @property
-    def answers(self) -> int:
-        """How many commands have an event of their own: all but the repeated ones."""
-        return sum(not command.repeated for command in self.commands)
-
 
 def register(count: int, label: str = "user") -> list[Command]:
     """Make registrations of users whom nobody knows yet."""

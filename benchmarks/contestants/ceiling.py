@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,9 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-QUEUE_URL = os.environ["BENCH_QUEUE_URL"]
+from benchmarks.contestants.started import prepared_and_threads, variable
+
+QUEUE_URL = variable("QUEUE_URL")
 PUBLICATION = 2
 """The place of the publication in a batch; the others go to DynamoDB."""
 
@@ -76,10 +77,11 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Load the requests and run the threads."""
     signal.signal(signal.SIGTERM, stop)
-    prepared = json.loads(Path(sys.argv[1]).read_text())
+    file, count = prepared_and_threads()
+    prepared = json.loads(Path(file).read_text())
     batches = iter([[base64.b64decode(request) for request in batch] for batch in prepared])
     lock = threading.Lock()
-    threads = [threading.Thread(target=work, args=(batches, lock)) for _ in range(int(sys.argv[2]))]
+    threads = [threading.Thread(target=work, args=(batches, lock)) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -20,9 +19,10 @@ from botocore.config import Config
 
 from adapters.sqs import ATTRIBUTES
 from benchmarks.contestants.replay import Batch
+from benchmarks.contestants.started import prepared_and_threads, variable
 from benchmarks.workload import REPEATED, command_id_of
 
-QUEUE_URL, TABLE, TOPIC = (os.environ[f"BENCH_{name}"] for name in ("QUEUE_URL", "TABLE", "TOPIC"))
+QUEUE_URL, TABLE, TOPIC = (variable(name) for name in ("QUEUE_URL", "TABLE", "TOPIC"))
 CONFIG = Config(
     connect_timeout=3, read_timeout=10, max_pool_connections=32, parameter_validation=False
 )
@@ -74,8 +74,9 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Load what is prepared and run the threads."""
     signal.signal(signal.SIGTERM, stop)
-    floor = Floor(json.loads(Path(sys.argv[1]).read_text()))
-    threads = [threading.Thread(target=floor.run) for _ in range(int(sys.argv[2]))]
+    prepared, count = prepared_and_threads()
+    floor = Floor(json.loads(Path(prepared).read_text()))
+    threads = [threading.Thread(target=floor.run) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

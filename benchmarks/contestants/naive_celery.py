@@ -18,16 +18,18 @@ from uuid import uuid4
 import boto3
 from celery import Celery
 
-QUEUE, TABLE, TOPIC = (os.environ[f"BENCH_{name}"] for name in ("QUEUE", "TABLE", "TOPIC"))
+from benchmarks.contestants.started import variable
+
+QUEUE, TABLE, TOPIC = (variable(name) for name in ("QUEUE", "TABLE", "TOPIC"))
 EMAIL_INDEX = "email-index"
 
 app = Celery("naive", broker="sqs://")
 app.conf.task_default_queue = QUEUE
 app.conf.broker_transport_options = {
     "region": os.environ["AWS_DEFAULT_REGION"],
-    "predefined_queues": {QUEUE: {"url": os.environ["BENCH_QUEUE_URL"]}},
+    "predefined_queues": {QUEUE: {"url": variable("QUEUE_URL")}},
 }
-if os.environ["BENCH_TUNED"] == "1":
+if variable("TUNED") == "1":
     # With the defaults it takes four messages a child and, having them, looks again after 1 s.
     app.conf.worker_prefetch_multiplier = 16
     app.conf.broker_transport_options["polling_interval"] = 0.05

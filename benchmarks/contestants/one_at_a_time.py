@@ -9,6 +9,7 @@ import signal
 import sys
 from types import FrameType
 
+from benchmarks.contestants.started import variable
 from worker import bootstrap, logs
 from worker.settings import load_settings
 from worker.settlement import Done, ReceivedMessage
@@ -22,11 +23,12 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Receive one, handle it, delete it, for ever."""
     signal.signal(signal.SIGTERM, stop)
+    variable("QUEUE")  # or it would take what waits on the queue of the settings
     settings = load_settings()
     logs.configure(settings.log_format, settings.log_level)
     queue = bootstrap.command_queue_factory(settings.command_queue)
     while True:
-        for message in queue.receive(1, 5):
+        for message in queue.receive(1, 5, settings.visibility_timeout):
             received = ReceivedMessage(
                 message_id=message.message_id,
                 body=message.body,

@@ -1,22 +1,23 @@
 """`python -m benchmarks.scale`: what it costs and where it bends, computed and simulated.
 
-It prints the tables of docs/scaling.md, in seconds, and calls nobody. `--inputs FILE` takes prices
-and habits from a file like benchmarks/scale/inputs.json.
+It prints the tables of docs/scaling.md, in seconds, and calls no service. `--inputs FILE` reads
+prices and habits from a file like benchmarks/scale/inputs.json. `python -m benchmarks.pages` writes
+the tables into the page.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.arguments import OneLineParser, errors_in_one_line
 from benchmarks.scale.inputs import DEFAULTS, Inputs
 from benchmarks.scale.tables import TABLES
 
 
 def main() -> None:
     """Print what is asked for, or all."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--inputs", type=Path, default=DEFAULTS, help="prices and habits, JSON")
     asked = parser.parse_args()
@@ -26,8 +27,9 @@ def main() -> None:
         inputs = Inputs.read(asked.inputs)
     except (OSError, ValueError, TypeError, KeyError) as error:
         parser.error(f"{asked.inputs}: {type(error).__name__}: {error}")
-    for name in asked.tables or TABLES:
-        sys.stdout.write(f"<!-- table {name} -->\n{TABLES[name](inputs)}\n\n")
+    with errors_in_one_line(parser.prog):
+        for name in asked.tables or TABLES:
+            sys.stdout.write(f"<!-- table {name} -->\n{TABLES[name](inputs)}\n\n")
 
 
 if __name__ == "__main__":

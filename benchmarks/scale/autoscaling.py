@@ -13,14 +13,19 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.scale.cost import BUSY, CPU_MS
+from benchmarks.scale.cost import BUSY, cpu_ms
 
-TASK_RATE: Final = 1000 / CPU_MS * BUSY
-"""Commands a second of a task of one vCPU, as the prices are planned: TLS, which the benchmark
-does without, and the collector beside the worker need the rest."""
 BURST_SECONDS: Final = 60
 MINUTE: Final = 60
 LONGEST: Final = 6 * 3600
+
+
+def task_rate() -> float:
+    """Return the commands a second that a task of one vCPU is planned with.
+
+    TLS, which the benchmark does without, and the collector beside the worker need the rest.
+    """
+    return 1000 / cpu_ms() * BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def respond(burst: int, steady: float = 200.0, policy: Policy | None = None) -> 
     for now in range(LONGEST):
         came = steady + (burst / BURST_SECONDS if now < BURST_SECONDS else 0)
         waiting.append((now, came))
-        _work(waiting, fleet.running * TASK_RATE)
+        _work(waiting, fleet.running * task_rate())
         age = now - waiting[0][0] if waiting else 0
         told.oldest = max(told.oldest, age)
         told.task_hours += fleet.running / 3600

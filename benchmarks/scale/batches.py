@@ -119,4 +119,4 @@ def mean_batch(rate: float, seed: int = SEED) -> float:
 
 def tasks_for(rate: float) -> int:
     """Give the tasks that so many commands a second are planned with."""
-    return max(LEAST_TASKS, math.ceil(rate * cost.CPU_MS / 1000 / cost.BUSY))
+    return max(LEAST_TASKS, math.ceil(rate * cost.cpu_ms() / 1000 / cost.BUSY))

@@ -7,23 +7,35 @@ persistence and SQS transport, message by message, and a plain Celery task.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
+from benchmarks.results_file import read_results
+from benchmarks.rows import rows_of
 from benchmarks.scale.inputs import Prices
 from benchmarks.scale.measured import ITEM_OVERHEAD, REGISTRATION, UPDATE, Footprint, footprint
+from benchmarks.targets import CELERY, WORKER
+from benchmarks.workload import REGISTERING
 
 MILLION: Final = 1_000_000
 GB: Final = 1e9
 MONTH_DAYS: Final = 365 / 12
 OUTCOME_UNITS: Final = 2
 """An outcome is one item of up to 1 KB, in a transaction."""
-CPU_MS: Final = 1.10
-"""Processor time of a command: benchmarks/results/summary.md, "At AWS's latency", prefork 2."""
-CELERY_CPU_MS: Final = 10.00
-"""The same of plain Celery with two processes."""
 BUSY: Final = 0.5
 """Share of a processor's time that is planned with; the rest is for peaks."""
 GB_A_VCPU: Final = 2.0
+
+
+@cache
+def cpu_ms(contestant: str = WORKER) -> float:
+    """Return the processor time of a registration in ms, at AWS's latency, as it is printed.
+
+    The source is the committed run of the benchmark, benchmarks/results/results.json.
+    """
+    _, sections = read_results()
+    [section] = [section for section in sections if section.key == "aws-latency"]
+    return round(rows_of(section, REGISTERING)[contestant].median("cpu_ms"), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ def this_worker(kind: str, batch: int, outcome_days: float) -> Layout:
         taken.outcome_bytes + ITEM_OVERHEAD,
         outcome_days,
         taken.log_bytes,
-        CPU_MS,
+        cpu_ms(),
     )
 
 
@@ -132,7 +144,7 @@ def plain_celery(kind: str) -> Layout | None:
         0,
         0,
         footprint(kind, 1).log_bytes,
-        CELERY_CPU_MS,
+        cpu_ms(CELERY),
     )
 
 

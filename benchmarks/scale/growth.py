@@ -138,7 +138,7 @@ def _month(users: int, inputs: Inputs, batch: int, table_gb: float) -> dict[str,
     ]
     vcpu_hours = max(
         LEAST_TASKS * MONTH / 3600,
-        users * sum(habits.commands.values()) * cost.CPU_MS / 1000 / 3600 / cost.BUSY,
+        users * sum(habits.commands.values()) * cost.cpu_ms() / 1000 / 3600 / cost.BUSY,
     )
     return {
         "writes": sum(millions * bill.writes for millions, bill in bills),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -72,9 +73,20 @@ class Inputs:
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is not JSON.
+            ValueError: it is not JSON, or a value is out of range.
             TypeError: a name is missing or unknown.
             KeyError: so is a part.
         """
         stored = json.loads(file.read_text())
-        return cls(Prices(**stored["prices"]), Habits(**stored["habits"]))
+        read = cls(Prices(**stored["prices"]), Habits(**stored["habits"]))
+        for part in (read.prices, read.habits):
+            for name, value in asdict(part).items():
+                _require_number(name, value)
+        if not sum(read.habits.commands.values()) or read.habits.peak < 1:
+            raise ValueError("habits: some command has to come, and the peak is at least 1")
+        return read
+
+
+def _require_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}, not a number of at least 0")

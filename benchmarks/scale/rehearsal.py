@@ -27,6 +27,7 @@ from adapters.memory import (
     MemoryStore,
     MemoryUserRepository,
 )
+from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.scale.contention import RECEIVE, Contention
 from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
@@ -174,10 +175,20 @@ def _message(body: str, receives: int) -> ReceivedMessage:
 
 def main() -> None:
     """Print both, side by side."""
+    parser = OneLineParser(prog="python -m benchmarks.scale.rehearsal", description=__doc__)
+    parser.add_argument(
+        "--seconds", type=whole_number(1), default=SECONDS, help="of commands, at each rate"
+    )
+    seconds = parser.parse_args().seconds
+    with errors_in_one_line(parser.prog):
+        _compare(seconds)
+
+
+def _compare(seconds: int) -> None:
     for rate in RATES:
         with capture_logs():
-            real = rehearse(rate)
-        simulated = Contention(TASKS).play(rate, SECONDS)
+            real = rehearse(rate, seconds)
+        simulated = Contention(TASKS).play(rate, seconds)
         sys.stdout.write(
             f"{rate:4} commands/s, {TASKS} tasks: conflicts a commit {real.conflicts_a_commit:.2f} "
             f"(simulated {simulated.conflicts_a_commit:.2f}), receives {real.mean_receives:.2f} "

@@ -1,4 +1,4 @@
-"""The servers that the benchmark measures against keep the promises that it relies on."""
+"""The servers of the benchmark behave as AWS does, where the benchmark relies on it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import http.client
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +21,12 @@ import pytest
 from adapters.sqs import SqsCommandQueue
 from benchmarks.fake_aws import FakeAws
 from benchmarks.fake_queue import Message, Poll, Queue
-from benchmarks.wire import HOST, HttpConnection
+from benchmarks.tables import provision_resources
+from benchmarks.wire import HOST, Handler, HttpConnection
+from worker.errors import CliError
+from worker.health.requirements import check
+from worker.inspection.aws import Aws
+from worker.settings import Settings
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"
 
@@ -28,6 +36,14 @@ class Server:
     """A server in a thread, and where it listens."""
 
     port: int
+    """Of SQS and SNS."""
+    table_port: int
+    """Of DynamoDB, which is an empty table."""
+
+    @property
+    def url(self) -> str:
+        """The endpoint of SQS and SNS."""
+        return f"http://{HOST}:{self.port}"
 
     def tell(self, what: str, **request: Any) -> dict[str, Any]:
         """Speak to it as the benchmark's driver does."""
@@ -40,34 +56,85 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """SQS and SNS as the benchmark has them; the SDK's environment points there."""
-    ports: queue.SimpleQueue[int] = queue.SimpleQueue()
+    """AWS as the benchmark has it, provisioned; the SDK's environment points there."""
+    ports: queue.SimpleQueue[Server] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(ports.put, stop)))
     thread.start()
-    port = ports.get(timeout=10)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{port}")
-    yield Server(port)
+    server = ports.get(timeout=10)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    table_url = f"http://{HOST}:{server.table_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table_url)
+    provision_resources(server.url, table_url, table="users", queue="commands", dead_letters="dead")
+    server.tell("reset")
+    yield server
     loop.call_soon_threadsafe(stop.set)
     thread.join()
     loop.close()
 
 
-async def _serve(tell_port: Callable[[int], None], stop: asyncio.Event) -> None:
+async def _serve(tell: Callable[[Server], None], stop: asyncio.Event) -> None:
     aws, connections = FakeAws("http://unknown"), list[HttpConnection]()
 
-    def connect() -> HttpConnection:
-        connections.append(HttpConnection(aws.handle))
+    def connect(handler: Handler) -> HttpConnection:
+        connections.append(HttpConnection(handler))
         return connections[-1]
 
-    listening = await asyncio.get_running_loop().create_server(connect, HOST, 0)
-    tell_port(listening.sockets[0].getsockname()[1])
+    loop = asyncio.get_running_loop()
+    servers = [
+        await loop.create_server(partial(connect, handler), HOST, 0)
+        for handler in (aws.handle, aws.empty_tables)
+    ]
+    tell(Server(*(server.sockets[0].getsockname()[1] for server in servers)))
     await stop.wait()
     for connection in connections:
         connection.close()
-    listening.close()
-    await listening.wait_closed()
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+def test_a_worker_that_starts_finds_what_it_requires(server: Server) -> None:
+    """The check at start finds queues, table and topic, and nothing that differs."""
+    settings = Settings(env="prod", command_queue="commands", dead_letter_queue="dead")
+    assert check(Aws(settings)) == []
+    assert server.tell("record")["calls"]["SQS GetQueueAttributes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "missing"),
+    [("command_queue", "queue"), ("dead_letter_queue", "queue"), ("events_topic", "topic")],
+)
+def test_what_was_not_created_is_not_found(server: Server, setting: str, missing: str) -> None:
+    """Nothing is created by naming it, so a benchmark that provisions too little fails."""
+    names = {"command_queue": "commands", "dead_letter_queue": "dead", setting: "absent"}
+    with pytest.raises(CliError, match=f"{missing} absent"):
+        check(Aws(Settings(env="prod", **names)))  # type: ignore[arg-type]  # names of settings
+
+
+def test_a_table_that_was_not_created_or_is_deleted_is_not_found(server: Server) -> None:
+    """The empty table is there once it is created, until it is deleted."""
+    dynamodb = boto3.client("dynamodb")
+    with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
+        dynamodb.describe_table(TableName="absent")
+    dynamodb.delete_table(TableName="users")
+    with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
+        dynamodb.describe_time_to_live(TableName="users")
+
+
+def test_provisioning_again_changes_nothing(server: Server) -> None:
+    """As on AWS: contestants share a table of many users."""
+    endpoints = server.url, f"http://{HOST}:{server.table_port}"
+    provision_resources(*endpoints, table="users", queue="commands", dead_letters="dead")
+    assert server.tell("record")["calls"].get("SQS CreateQueue") is None
+
+
+def test_answers_have_the_date(server: Server) -> None:
+    """As AWS's: a worker compares its clock with it."""
+    answer = boto3.client("sqs").get_queue_url(QueueName="commands")
+    date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    assert abs(date.timestamp() - time.time()) < 5
 
 
 def test_what_the_transport_does_is_answered_and_counted(server: Server) -> None:
@@ -131,18 +198,19 @@ def test_published_commands_are_known(server: Server, spaces: tuple[str, str]) -
     assert record["calls"] == {"SNS PublishBatch": 1, "SNS Publish": 1}
 
 
-def test_what_is_not_there_is_refused(server: Server) -> None:
-    """An operation that nobody needs is an error, not a silent success."""
-    assert server.port
-    sqs = boto3.client("sqs")
+def test_an_operation_that_is_not_built_is_refused(server: Server) -> None:
+    """It is an error, not a silent success."""
+    sqs, sns = boto3.client("sqs"), boto3.client("sns")
     with pytest.raises(sqs.exceptions.UnsupportedOperation):
         sqs.purge_queue(QueueUrl="http://unknown/000000000000/commands")
+    with pytest.raises(sns.exceptions.ClientError, match="InvalidAction"):
+        sns.delete_topic(TopicArn=TOPIC)
 
 
 def test_a_message_appears_again_after_its_visibility_timeout() -> None:
     """By the queue's clock: not before, and at the moved deadline if it was moved."""
     now = [1000.0]
-    commands = Queue(lambda: now[0])
+    commands = Queue(lambda: now[0], {"VisibilityTimeout": "60"})
     commands.send(["a", "b"])
     received: list[Message] = []
     commands.receive(Poll(2, received.extend))

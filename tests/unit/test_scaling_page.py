@@ -1,18 +1,16 @@
-"""docs/scaling.md says what `python -m benchmarks.scale` computes, and that is the worker's own."""
+"""The model that docs/scaling.md quotes is the worker's own."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
-from adapters.dynamodb.table import OUTBOX_SHARDS
-from benchmarks.scale import autoscaling, batches, cost, growth, outbox
+from benchmarks.scale import autoscaling, batches, cost, outbox
+from benchmarks.scale.__main__ import main
 from benchmarks.scale.contention import Contention
 from benchmarks.scale.inputs import DEFAULTS, Inputs
 from benchmarks.scale.measured import (
@@ -22,118 +20,25 @@ from benchmarks.scale.measured import (
     ROTATION,
     UPDATE,
     footprint,
-    index_entry_bytes,
-    stored_bytes,
 )
-from benchmarks.scale.tables import TABLES
+from benchmarks.targets import CELERY
 from tests.deploy.templates import properties, template
 from worker.settings import Settings
 from worker.transport.options import Options
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scaling.md").read_text()
-TEXT = " ".join(PAGE.split())
-QUOTED = dict(re.findall(r"<!-- table (\w+) -->\n(.*?)\n<!-- end of table -->", PAGE, re.DOTALL))
 INPUTS = Inputs.read()
-
-
-def test_every_table_is_quoted() -> None:
-    """None is left out, and none is quoted that there is not."""
-    assert len(QUOTED) == PAGE.count("<!-- table ")
-    assert set(QUOTED) == set(TABLES)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_a_table_is_as_it_is_computed(name: str) -> None:
-    """A change of the worker, of a price or of a habit changes the page."""
-    assert QUOTED[name].strip() == TABLES[name](INPUTS)
-
-
-# --- the text between the tables -----------------------------------------------------------
-
-
-def rounded(value: float) -> str:
-    """Write a number as the page's text does."""
-    return f"{value:,.0f}"
-
-
-def in_text() -> dict[str, str]:
-    """Give what the page's sentences have to say, each with its number computed anew."""
-    sizes = stored_bytes()
-    ten, most = footprint(REGISTRATION, 10), footprint(ROTATION, 10)
-    large = growth.size(10**9, INPUTS)
-    month = INPUTS.habits
-    mean_units = large.peak_writes / month.peak
-    in_line = growth.size(10**8, INPUTS).month / 100
-    prices = INPUTS.prices
-    burst = autoscaling.respond(1_000_000)
-    return {
-        "full": f"{OUTBOX_SHARDS} shards, full at {rounded(outbox.capacity(OUTBOX_SHARDS, 10))}",
-        "quota": f"40,000 / {most.write_units} = {rounded(40_000 / most.write_units)} token",
-        "first day": f"4,000 / {ten.write_units} = {rounded(4_000 // ten.write_units)} registr",
-        "message": f"a command has {rounded(footprint(UPDATE, 1).message_bytes)} to "
-        f"{rounded(most.message_bytes)} bytes",
-        "alone": f"takes {footprint(LOGIN, 1).write_units - footprint(LOGIN, 10).write_units:.1f} "
-        "units more",
-        "in flight": f"2 x 4 x {Settings().batch_size} = 160, so {120_000 // 160} tasks",
-        "idle": f"${cost.idle_worker_month(prices):.2f} a month and worker",
-        "partition of a user": f"1,000 / 22 x 10 = {1000 // 2.2:.0f} a second",
-        "task": f"{rounded(autoscaling.TASK_RATE)} commands/s each, which is half",
-        "vCPU": f"plan with {rounded(autoscaling.TASK_RATE)} commands/s a vCPU",
-        "planned": f"planned with {rounded(autoscaling.TASK_RATE)} commands/s each, two at least",
-        "first task": f"first task comes {(burst.first_task or 0) / 60:.0f} minutes after",
-        "cpu": f"{cost.CPU_MS:.2f} ms each",
-        "stored": f"user {sizes['user']:.0f} + address {sizes['email']:.0f} + {month.sessions} x "
-        f"(session {sizes['session']:.0f} + index entry {index_entry_bytes()}) bytes) and an "
-        f"outcome of {sizes['command']:.0f} bytes",
-        "line": f"some ${in_line:.0f} a month for each million users",
-        "expiries": f"a unit an expiry, {large.expiries / mean_units:.0%} more",
-        "standby": "storage again: "
-        f"{(large.bill['writes'] + large.bill['storage']) / large.month:.0%} more at most",
-        "habits": f"{month.registrations} registrations (growth), {month.updates} updates, "
-        f"{month.logins:.0f} logins, {month.rotations:.0f} token rotations; {month.sessions} "
-        "stored sessions",
-        "prices": f"DynamoDB {prices.write_units_million} a million write units, "
-        f"{prices.read_units_million} a million reads, {prices.storage_gb_month} a GB and month "
-        f"and {prices.recovery_gb_month:.2f} for",
-        "requests": f"SQS {prices.sqs_requests_million:.2f} and SNS "
-        f"{prices.sns_requests_million:.2f} a million requests",
-        "provisioned": f"comes to {0.00065 / 3600 * 1e6:.2f} a million when fully used and "
-        f"{0.00065 / 3600 * 1e6 / 0.6:.2f} at 60%",
-        "FIFO": f"${1.2 * 0.10 + 0.30 + ten.event_bytes / 1000 * 0.017 - 0.05:.2f} a million more: "
-        "1.2 requests",
-        "pointer": f"2 and the pointer {ten.pointer_units}",
-        "migration": f"{growth.size(10**6, INPUTS).migration_hours * 60:.0f} minutes at a million "
-        f"users, {growth.size(10**8, INPUTS).migration_hours:.0f} hours at a hundred",
-        "migration's process": f"{growth.LOOK_MS} ms to look at an item and {growth.CHANGE_MS} ms "
-        f"to change one](migrations.md#how-long-it-takes), {growth.SKIP_MS} for an outcome, which "
-        f"are 19 of 20 items: {growth.size(10**6, INPUTS).migrating_hours:.1f} hours at a million, "
-        f"{growth.size(10**8, INPUTS).migrating_hours:.0f} at a hundred million",
-    }
-
-
-@pytest.mark.parametrize("what", in_text())
-def test_a_number_in_a_sentence_is_computed(what: str) -> None:
-    """They are computed here once more."""
-    assert in_text()[what] in TEXT
 
 
 def test_the_processor_times_are_the_benchmarks() -> None:
     """Both are in its committed summary, in the part at AWS's latency."""
     summary = (ROOT / "benchmarks/results/summary.md").read_text().partition("AWS's latency")[2]
-    for name, value in (
-        ("this worker, prefork, 2 processes", cost.CPU_MS),
-        ("plain Celery on kombu's SQS, tuned, 2 processes", cost.CELERY_CPU_MS),
+    for title, value in (
+        ("this worker, prefork, 2 processes", cost.cpu_ms()),
+        ("plain Celery on kombu's SQS, tuned, 2 processes", cost.cpu_ms(CELERY)),
     ):
-        assert re.search(rf"\| {re.escape(name)} \|[^|]*\| {value:.2f} ", summary), name
-
-
-def test_a_migrations_processor_times_are_those_of_its_page() -> None:
-    """What is measured there anew has to be computed with here."""
-    page = " ".join((ROOT / "docs" / "migrations.md").read_text().split())
-    assert f"To change an item takes a process {growth.CHANGE_MS} ms" in page
-    looking = f"to look at one takes {growth.LOOK_MS} ms, and an outcome that DynamoDB need not "
-    assert f"{looking}send {growth.SKIP_MS} ms" in page
+        assert re.search(rf"\| {re.escape(title)} \|[^|]*\| {value:.2f} ", summary), title
 
 
 def test_the_simulated_scaling_is_the_templates() -> None:
@@ -183,22 +88,43 @@ def test_prices_and_habits_are_a_readers_to_change(tmp_path: Path) -> None:
     assert after.total - after.writes == pytest.approx(before.total - before.writes)
 
 
-@pytest.mark.parametrize("text", ["", '{"prices": {}, "habits": {}}'])
-def test_inputs_that_are_none_end_the_program_in_words(text: str, tmp_path: Path) -> None:
-    """One line of usage and one that names the file, and exit code 2."""
+def inputs_with(**changed: object) -> str:
+    """Return a file of inputs with other habits."""
+    return json.dumps({"prices": asdict(INPUTS.prices), "habits": asdict(INPUTS.habits) | changed})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "\xff",
+        '{"prices": {}, "habits": {}}',
+        inputs_with(logins="many"),
+        inputs_with(logins=-1),
+        inputs_with(logins=float("nan")),
+        inputs_with(logins=None),
+        inputs_with(logins=True),
+        inputs_with(peak=0),
+        inputs_with(registrations=0, updates=0, logins=0, rotations=0),
+        inputs_with(holidays=1),
+    ],
+)
+def test_invalid_inputs_end_the_program_with_one_line(
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line names the file, and the exit code is 2."""
     file = tmp_path / "mine.json"
-    file.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "million", "--inputs", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert "mine.json" in done.stderr
-    assert "Traceback" not in done.stderr
+    file.write_text(text, encoding="latin-1")
+    monkeypatch.setattr("sys.argv", ["scale", "million", "--inputs", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(file) in line
 
 
 def test_the_program_names_its_defaults() -> None:
