@@ -33,8 +33,6 @@ class Failure:
     """Whether the store as a whole failed, and not only for the items of this message."""
     first_delay: int = FIRST_DELAY
     """Seconds, at most, before the second receive; doubled for each one after it."""
-    longest_delay: int = MAX_DELAY
-    """Seconds."""
 
 
 Draw = Callable[[float, float], float]
@@ -49,14 +47,14 @@ def settle(failure: Failure, receives: int, max_receives: int, draw: Draw) -> Se
     """
     if failure.permanent or receives >= max_receives:
         return Dead(failure.code, failure.detail, failure.body)
-    return Later(delay(receives, draw, failure.first_delay, failure.longest_delay))
+    return Later(delay(receives, draw, failure.first_delay))
 
 
-def delay(receives: int, draw: Draw, first: int = FIRST_DELAY, longest: int = MAX_DELAY) -> int:
-    """Return the seconds until the next receive: `first` doubled each receive, at most `longest`.
+def delay(receives: int, draw: Draw, first: int = FIRST_DELAY) -> int:
+    """Return the seconds until the next receive: `first` doubled each receive, at most `MAX_DELAY`.
 
     Up to half of it is taken off as jitter. Jitter over the whole, from zero, would let one message
     in fifty use up twelve receives within ten minutes.
     """
-    ceiling = min(first * 2 ** min(receives - 1, 10), longest)
+    ceiling = min(first * 2 ** min(receives - 1, 10), MAX_DELAY)
     return max(1, round(draw(ceiling / 2, ceiling)))

@@ -1,8 +1,9 @@
 """One user whom everybody writes to, simulated: conflicts, receives, and dead letters.
 
 The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), when a message comes
-back or is dead (`worker.retry.settle`), and that it runs alone from its third receive on. Time is
-simulated; a call takes what AWS is taken to take in the benchmark.
+back or is dead (`worker.retry.settle`). All messages are of one user, so those of a receive run
+together, however often they were received. Time is simulated; a call takes what the benchmark
+assumes for AWS.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from worker.batch import CONTENDED, MAX_ATTEMPTS
 from worker.retry import settle
 from worker.settings import Settings
 from worker.settlement import Later
-from worker.transport.batching import ALONE_FROM
 
 SEED: Final = 6
 RECEIVE: Final = 10
@@ -117,13 +117,7 @@ class Contention:
 
     def _start(self, time: float) -> None:
         while self._free and self._visible:
-            alone = self._visible[0].receives + 1 >= ALONE_FROM
-            size = 1 if alone else RECEIVE
-            taken: list[_Message] = []
-            for message in self._visible[:size]:
-                if taken and message.receives + 1 >= ALONE_FROM:
-                    break
-                taken.append(message)
+            taken = self._visible[:RECEIVE]
             del self._visible[: len(taken)]
             for message in taken:
                 message.receives += 1

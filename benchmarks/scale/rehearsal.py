@@ -38,7 +38,6 @@ from worker.messages import MessageParser, render_command
 from worker.messages.commands import command_data
 from worker.settings import Settings
 from worker.settlement import Dead, Later, ReceivedMessage
-from worker.transport.batching import ALONE_FROM
 
 SECONDS: Final = 10
 RATES: Final = (10, 50, 100)
@@ -86,18 +85,13 @@ class Queue:
             heappush(self.waiting, (at, len(self.receives), body))
 
     def receive(self) -> list[str]:
-        """Take up to ten that are visible; one at its third receive alone."""
+        """Take up to ten that are visible; all are of one user, so they run together."""
         taken: list[str] = []
         with self.lock:
             while self.waiting and self.waiting[0][0] <= time.monotonic() and len(taken) < RECEIVE:
-                suspect = self.receives.get(self.waiting[0][2], 0) + 1 >= ALONE_FROM
-                if suspect and taken:
-                    break
                 body = heappop(self.waiting)[2]
                 self.receives[body] = self.receives.get(body, 0) + 1
                 taken.append(body)
-                if suspect:
-                    break
         return taken
 
 
