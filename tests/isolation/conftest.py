@@ -1,0 +1,7 @@
+"""Systems of the end-to-end tests."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import fifo_system, queues, system
+
+__all__ = ["fifo_system", "queues", "system"]
