@@ -239,10 +239,9 @@ class OutcomeListener:
     def _listen(self, feed: _Feed, reader: QueueReader) -> None:
         try:
             self._receive(feed, reader)
-        except BaseException as error:
-            # not an Exception, or a fault of ours: whoever waits learns of it now
+        except BaseException as error:  # noqa: BLE001 - the thread ends: whoever waits learns why
+            _logger.critical("outcome_listening_ended error=%s", type(error).__name__)
             self._book.close(f"the listening thread ended with {type(error).__name__}")
-            raise
         finally:
             feed.close()
 

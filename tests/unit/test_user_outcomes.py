@@ -445,17 +445,17 @@ def test_who_waits_in_vain_learns_that_the_queue_cannot_be_read(
         listener.answer(COMMAND, 0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_if_the_thread_cannot_go_on_all_who_wait_learn_why(
-    listener: OutcomeListener, sqs: Sqs
+    listener: OutcomeListener, sqs: Sqs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once, those that wait now as those that ask later."""
+    """At once, those that wait now as those that ask later; and it is in the log."""
     waiting = listener.expect(COMMAND)
     sqs.coming.put(SystemExit(1))
     with pytest.raises(NoAnswerError, match="the listening thread ended with SystemExit"):
         waiting.result(30)
     with pytest.raises(NotListeningError, match="the listening thread ended with SystemExit"):
         listener.answer(COMMAND, 30)
+    assert caplog.messages == ["outcome_listening_ended error=SystemExit"]
 
 
 def until(look: Callable[[], object]) -> None:
