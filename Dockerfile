@@ -18,6 +18,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY domain domain
 COPY adapters adapters
 COPY worker worker
+COPY user_client user_client
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
  && pip --python /opt/user-worker/bin/python install --no-deps --no-index wheels/*.whl \
  && /opt/user-worker/bin/python -m compileall -q /opt/user-worker/lib

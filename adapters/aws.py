@@ -10,8 +10,6 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from botocore.session import Session
 
-from adapters.direct import make_direct
-
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
@@ -66,12 +64,18 @@ def client(
     connections: int = CONNECTIONS,
     attempts: int = ATTEMPTS,
 ) -> Any:
-    """Make a client from the SDK's own environment variables and files.
+    """Create a client from the SDK's own environment variables and files.
 
-    Takes the seconds to wait for an answer (a long poll needs more than its 20 s), the most
-    connections to keep and how often to try a call; a client is thread-safe. To be called after
-    a fork, not before. The calls of every batch leave out what botocore does anew for each: see
-    `adapters.direct`.
+    It is an ordinary boto3 client: every call goes through `BaseClient._make_api_call`, which is
+    what OpenTelemetry, X-Ray and Datadog wrap. The worker's hot path alone replaces some calls
+    (`adapters.direct`); nobody else's clients do. A client is thread-safe. Create it after a
+    fork, not before.
+
+    Args:
+        service: the service to call.
+        read_timeout: seconds to wait for an answer; a long poll needs more than its 20 s.
+        connections: how many connections to keep open at most.
+        attempts: how often to try a call.
 
     Raises:
         AwsConfigurationError: no region or no credentials, or a profile that does not exist.
@@ -83,15 +87,13 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        made = session.create_client(
+        return session.create_client(
             service, region(), config=config(read_timeout, connections, attempts)
         )
     except NoRegionError:
         raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise AwsConfigurationError(f"AWS settings: {error}") from error
-    make_direct(made)
-    return made
 
 
 @functools.cache

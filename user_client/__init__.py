@@ -1,7 +1,7 @@
-"""What other services import: send commands, learn their outcomes, read users.
+"""The library for other services: send commands, learn their outcomes, read users.
 
-A name is imported from its module when it is first asked for: who only reads users need not wait
-for what only senders want.
+A name is imported from its module when it is first used: a service that only reads users does
+not import what only senders need.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from user_client.errors import (
         InvalidCommandError,
         NoAnswerError,
+        NotListeningError,
         NotSentError,
         UserClientError,
     )
@@ -37,6 +38,7 @@ _MODULES = {
     "InvalidCommandError": "errors",
     "LoginRefusal": "read_models",
     "NoAnswerError": "errors",
+    "NotListeningError": "errors",
     "NotSentError": "errors",
     "OutcomeListener": "outcomes",
     "ReadCache": "read_cache",
@@ -57,6 +59,7 @@ __all__ = [
     "InvalidCommandError",
     "LoginRefusal",
     "NoAnswerError",
+    "NotListeningError",
     "NotSentError",
     "OutcomeListener",
     "ReadCache",
@@ -71,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for."""
+    """Import the module that defines the name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

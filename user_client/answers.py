@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from domain.errors import RejectionCode
 from domain.events import CommandHadNoEffect, CommandRejected, RefreshTokenReuseDetected
-from user_client.errors import UserClientError
+from user_client.errors import NoAnswerError, NotListeningError, UserClientError
 
 DEFAULT_LIMIT: Final = 10_000
 _SEQUENCE = re.compile("[0-9]{1,20}")
@@ -25,28 +26,28 @@ class AnswerKind(StrEnum):
 
     ACCEPTED = "accepted"
     NO_EFFECT = "no effect"
-    """Accepted, but it was so already."""
+    """Accepted, and changed nothing: it was so already."""
     REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one command ended, as the first of its events says."""
+    """How one command ended, by the first of its events."""
 
     command_id: str
     kind: AnswerKind
     code: str | None
     """Why it was rejected; `None` if it was not."""
     user_id: str | None
-    """`None` where it named an address that nobody has."""
+    """`None` if it named an address that no user has."""
     sequence: int | None
-    """The user's version after it; `None` if that is no other."""
+    """The user's version after it; `None` if the version did not change."""
     event: Mapping[str, Any] = field(repr=False)
     """The whole CloudEvent."""
 
     @classmethod
     def read(cls, body: str) -> Answer | None:
-        """Read a message of the topic, raw or in an SNS notification; `None` if it is no answer."""
+        """Parse a message of the topic, raw or in an SNS notification; `None` if not an answer."""
         event = _event(body)
         command_id, kind = event.get("causationid"), event.get("type")
         if not isinstance(command_id, str) or not isinstance(kind, str):
@@ -88,7 +89,7 @@ def _event(body: str) -> dict[str, Any]:
 
 
 class AnswerBook:
-    """Holds answers until they are asked for, and questions until they are answered.
+    """Keeps answers until they are asked for, and questions until they are answered.
 
     Safe to share between threads. A command that is answered twice (SNS may repeat an event, and
     one command may cause several) keeps its first answer.
@@ -100,9 +101,15 @@ class AnswerBook:
         self._lock = Lock()
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._waiting: dict[str, list[Future[Answer]]] = {}
+        self._closed: str | None = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return bool(self._waiting)
 
     def tell(self, answer: Answer) -> None:
-        """Note an answer, and give it to those who wait for it."""
+        """Keep an answer, and set the futures of those who wait for it."""
         with self._lock:
             if answer.command_id in self._answers:
                 return
@@ -111,20 +118,24 @@ class AnswerBook:
                 self._answers.popitem(last=False)
             waiting = self._waiting.pop(answer.command_id, [])
         for future in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_result(answer)
+            with contextlib.suppress(InvalidStateError):  # somebody else set it: it is public
+                if future.set_running_or_notify_cancel():
+                    future.set_result(answer)
 
     def ask(self, command_id: str) -> Future[Answer]:
-        """Give the future answer of a command; it is done at once if the answer is there.
+        """Return the future answer of a command; it is done at once if the answer is there.
 
         Raises:
             UserClientError: more commands than `limit` are waited for.
+            NotListeningError: no answer will come any more.
         """
         command_id = command_id.lower()
         future: Future[Answer] = Future()
         with self._lock:
             answer = self._answers.get(command_id)
             if answer is None:
+                if self._closed is not None:
+                    raise NotListeningError(self._closed)
                 if len(self._waiting) >= self._limit and command_id not in self._waiting:
                     raise UserClientError(f"more than {self._limit} commands are waited for")
                 self._waiting.setdefault(command_id, []).append(future)
@@ -133,7 +144,7 @@ class AnswerBook:
         return future
 
     def forget(self, command_id: str, future: Future[Answer]) -> None:
-        """Wait no longer."""
+        """Stop waiting for an answer."""
         command_id = command_id.lower()
         with self._lock:
             waiting = self._waiting.get(command_id, [])
@@ -141,3 +152,13 @@ class AnswerBook:
                 waiting.remove(future)
             if not waiting:
                 self._waiting.pop(command_id, None)
+
+    def close(self, why: str) -> None:
+        """End all waits with NoAnswerError, and refuse new ones with NotListeningError."""
+        with self._lock:
+            self._closed = self._closed or why
+            waiting, self._waiting = self._waiting, {}
+        for future in (each for futures in waiting.values() for each in futures):
+            with contextlib.suppress(InvalidStateError):
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(NoAnswerError(f"no answer: {why}"))

@@ -1,23 +1,26 @@
-"""Sends commands: checked before they leave, ten a call, and safe to send again."""
+"""Send commands: checked before they leave, ten a call, and safe to send again."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 from uuid import UUID, uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from adapters import aws
+from adapters.aws import AwsConfigurationError
 from adapters.batching import MAX_CALL_BYTES
-from adapters.sending import BatchSender, QueueMessage
+from adapters.sending import BatchSender, QueueMessage, SendReport
 from domain.commands import Command
+from domain.errors import InvalidValueError
+from domain.values import parse_time
 from user_client.errors import InvalidCommandError, NotSentError
+from user_client.fields import command_fields, id_text, text, time_text
 from user_client.tracing import TraceContext, current_trace
 from worker.messages import (
     MalformedMessageError,
@@ -25,7 +28,6 @@ from worker.messages import (
     UnknownTypeError,
     render_command,
 )
-from worker.messages.commands import command_data
 from worker.messages.outgoing import Outgoing, check_outgoing
 
 if TYPE_CHECKING:
@@ -43,18 +45,17 @@ _NAMES: Final = {
     "correlationid": "correlation_id",
 }
 _ATTRIBUTE = re.compile(rf"(^|; )({'|'.join(_NAMES)}):")
-_NO_OFFSET = "must have an offset from UTC"
 
 
 class Envelope(TypedDict, total=False):
-    """What may be said of a command beside its own fields; see `CommandRequest`."""
+    """What may be given with a command beside its own fields; see `CommandRequest`."""
 
     user_id: str | UUID | None
     command_id: str | UUID | None
-    time: datetime | None
-    expires_at: datetime | None
+    time: datetime | str | None
+    expires_at: datetime | str | None
     expected_version: int | None
-    correlation_id: str | None
+    correlation_id: str | UUID | None
     actor: str | None
     traceparent: str | None
     tracestate: str | None
@@ -63,7 +64,10 @@ class Envelope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRequest:
-    """A command and its envelope; what is `None` is filled in, or left out."""
+    """A command and its envelope; what is `None` is filled in, or left out.
+
+    Times are `datetime` with an offset, or RFC 3339 text; ids are `uuid.UUID` or text.
+    """
 
     command: Command = field(kw_only=False, repr=False)
     user_id: str | UUID | None = None
@@ -71,13 +75,13 @@ class CommandRequest:
     user may leave it out, and the worker derives the id from the command's."""
     command_id: str | UUID | None = None
     """A new one if left out. Give the same again to repeat a command safely."""
-    time: datetime | None = None
+    time: datetime | str | None = None
     """When it was asked for; now, if left out."""
-    expires_at: datetime | None = None
+    expires_at: datetime | str | None = None
     """Rejected with CommandExpired if it is not decided by then."""
     expected_version: int | None = None
     """Rejected with VersionConflict unless the user is at this version (0: does not exist)."""
-    correlation_id: str | None = None
+    correlation_id: str | UUID | None = None
     """Comes back in every event; the command's own id if left out."""
     actor: str | None = field(default=None, repr=False)
     """On whose behalf."""
@@ -89,9 +93,11 @@ class CommandRequest:
 
 
 class UserCommands:
-    """Sends commands to one queue; safe to share between threads and coroutines.
+    """Send commands to one queue; safe to share between threads and coroutines.
 
-    Made at import or before a fork, it does no harm: its connection is made by the first command.
+    It may be created at import or before a fork: each process makes its own connection when it
+    sends its first command. (A `client` that is given as an object is the caller's to create
+    after the fork.)
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class UserCommands:
         fair_group: str | None = None,
         client: SQSClient | Callable[[], SQSClient] | None = None,
     ) -> None:
-        """Say where commands go, and who sends them.
+        """Set where commands go, and who sends them.
 
         Args:
             queue: the queue's name, or its URL.
@@ -112,7 +118,7 @@ class UserCommands:
             roles: the roles that the worker knows, by which commands are checked.
             fair_group: on a standard queue, who shares it fairly with others (none: nobody
                 does). FIFO queues are always grouped by user.
-            client: boto3's client for SQS, or what makes it; made from the SDK's own
+            client: boto3's client for SQS, or what creates it; created from the SDK's own
                 environment variables and files if left out.
         """
         self._queue = queue
@@ -120,112 +126,107 @@ class UserCommands:
         self._parser = MessageParser(roles)
         self._fair_group = fair_group
         self._client = client
-        self._lock = threading.Lock()
-        self._sender: BatchSender | None = None
+        self._connections: dict[int, Future[BatchSender]] = {}
+        """By process id: made, or being made by one thread for all that wait for it."""
         self._fifo = queue.endswith(aws.FIFO_SUFFIX)
 
     def send(self, command: Command, **envelope: Unpack[Envelope]) -> str:
-        """Send one command; give its id. See `CommandRequest` for the envelope.
+        """Send one command and return its id. See `CommandRequest` for the envelope.
 
         Raises:
             InvalidCommandError: the worker would not understand it; nothing was sent.
-            NotSentError: it may not have been sent; with the id to send it again under.
-            AwsConfigurationError: no region or no credentials.
+            NotSentError: it may not have been sent; holds the id to send it again under.
+            AwsConfigurationError: no region or no credentials; nothing was sent.
         """
         return self.send_many([CommandRequest(command, **envelope)])[0]
 
     def send_many(self, requests: Iterable[CommandRequest]) -> list[str]:
-        """Send commands in order, ten a call; give their ids in the same order.
+        """Send commands in order, ten a call, and return their ids in the same order.
 
         All are checked before the first one leaves. Where one cannot be sent, those after it
-        are not tried.
+        are not tried. Whatever the SDK raises becomes NotSentError. An interruption
+        (KeyboardInterrupt, SystemExit) is raised as it is, with a NotSentError as its `__cause__`.
 
         Raises:
-            InvalidCommandError: naming all that are wrong; nothing was sent.
+            InvalidCommandError: names all that are wrong; nothing was sent.
             NotSentError: some may not have been sent; says which were, and holds the others.
-            AwsConfigurationError: no region or no credentials.
+            AwsConfigurationError: no region or no credentials; nothing was sent.
         """
-        filled, outgoing = self._check([self._filled_in(request) for request in requests])
+        filled, outgoing = self._check(list(requests))
         if not outgoing:
             return []
         groups = [self._group(*pair) for pair in zip(filled, outgoing, strict=True)]
         messages = [QueueMessage(o.body, g) for o, g in zip(outgoing, groups, strict=True)]
-        ids = [str(request.command_id) for request in filled]
+        report = SendReport()
         try:
-            report = self._connected().send(messages)
-        except (ClientError, BotoCoreError) as error:  # the queue was not found
-            raise NotSentError(aws.error_code(error), (), filled) from error
-        if report.code is None:
-            return ids
-        sent = [id_ for place, id_ in enumerate(ids) if place in report.message_ids]
-        unsent = [each for place, each in enumerate(filled) if place not in report.message_ids]
-        raise NotSentError(report.code, sent, unsent) from report.error
+            self._connected().send(messages, report)
+        except AwsConfigurationError:
+            raise
+        except Exception as error:  # no queue of that name, or whatever the SDK raises
+            raise _not_sent(aws.error_code(error), filled, report) from error
+        except BaseException as error:
+            raise error from _not_sent(type(error).__name__, filled, report)
+        if report.code is not None:
+            raise _not_sent(report.code, filled, report) from report.error
+        return [str(request.command_id) for request in filled]
 
     async def asend(self, command: Command, **envelope: Unpack[Envelope]) -> str:
-        """Do as `send` in a thread, so that the event loop goes on meanwhile.
+        """Call `send` in a thread, so that the event loop continues meanwhile.
 
-        Cancelled, it no longer waits, but the command may be sent all the same.
+        Cancelled, it no longer waits, but the command may be sent all the same: give it a
+        `command_id` of your own if you may have to send it again.
         """
         return await asyncio.to_thread(self.send, command, **envelope)
 
     async def asend_many(self, requests: Iterable[CommandRequest]) -> list[str]:
-        """Do as `send_many` in a thread; see `asend`."""
+        """Call `send_many` in a thread; see `asend`."""
         return await asyncio.to_thread(self.send_many, list(requests))
 
     # --- what leaves ---
 
-    def _filled_in(self, request: CommandRequest) -> CommandRequest:
-        command_id = str(request.command_id or uuid4())
-        trace = TraceContext(request.traceparent, request.tracestate)
-        if request.traceparent is None:
-            trace = current_trace()
-        return replace(
-            request,
-            command_id=command_id,
-            time=request.time or datetime.now(UTC),
-            correlation_id=request.correlation_id or command_id,
-            traceparent=trace.traceparent,
-            tracestate=trace.tracestate,
-        )
-
     def _check(
         self, requests: Sequence[CommandRequest]
     ) -> tuple[Sequence[CommandRequest], list[Outgoing]]:
+        filled: list[CommandRequest] = []
         outgoing: list[Outgoing] = []
         problems: list[tuple[int, str]] = []
         for place, request in enumerate(requests):
             try:
-                outgoing.append(check_outgoing(self._render(request), self._parser))
+                filled.append(_filled_in(request))
+                outgoing.append(check_outgoing(self._render(filled[-1]), self._parser))
             except (MalformedMessageError, UnknownTypeError) as error:
                 problems.append((place, _in_callers_words(error.detail)))
-            except ValueError as error:  # ours, below
+            except ValueError as error:  # ours, or there is no such command
                 problems.append((place, str(error)))
         if problems:
             raise InvalidCommandError(problems)
-        return requests, outgoing
+        return filled, outgoing
 
     def _render(self, request: CommandRequest) -> str:
-        _check_times(request, "")
-        _check_times(request.command, "data.")
+        data = command_fields(request.command)
+        envelope: dict[str, str | int | None] = {
+            "expirytime": _named("expires_at", time_text, request.expires_at),
+            "expectedversion": request.expected_version,
+            "correlationid": _named("correlation_id", id_text, request.correlation_id),
+            "actor": _named("actor", text, request.actor),
+            "traceparent": _named("traceparent", text, request.traceparent),
+            "tracestate": _named("tracestate", text, request.tracestate),
+        }
+        _named("fair_group", text, request.fair_group or self._fair_group)
         try:
             body = render_command(
                 request.command.type,
-                command_data(request.command),
+                data,
                 command_id=str(request.command_id),
                 source=self._source,
-                user_id=None if request.user_id is None else str(request.user_id),
-                time=request.time,
-                expirytime=None if request.expires_at is None else request.expires_at.isoformat(),
-                expectedversion=request.expected_version,
-                correlationid=request.correlation_id,
-                actor=request.actor,
-                traceparent=request.traceparent,
-                tracestate=request.tracestate,
+                user_id=_named("user_id", id_text, request.user_id),
+                time=_time(request.time),
+                **envelope,
             )
-        except TypeError:  # a field of another type than the command's class says
-            raise ValueError("data: holds what is not of a field's type") from None
+        except TypeError:  # every other value is text by now
+            raise InvalidValueError("expected_version: must be an integer") from None
         if len(body) > MAX_CALL_BYTES:
-            raise ValueError(f"is larger than {MAX_CALL_BYTES} bytes")
+            raise InvalidValueError(f"is larger than {MAX_CALL_BYTES} bytes")
         return body
 
     def _group(self, request: CommandRequest, outgoing: Outgoing) -> str | None:
@@ -233,23 +234,93 @@ class UserCommands:
             return outgoing.group
         return request.fair_group or self._fair_group
 
+    # --- the connection ---
+
     def _connected(self) -> BatchSender:
-        with self._lock:
-            if self._sender is None:
-                client = self._client or (lambda: aws.client("sqs"))
-                made = client() if callable(client) else client
-                url = self._queue
-                if "://" not in url:
-                    url = made.get_queue_url(QueueName=url)["QueueUrl"]
-                self._sender = BatchSender(made, url)
-            return self._sender
+        """Return this process's sender; the first caller makes it, others wait for its result.
+
+        No lock is held during the calls. Callers that wait share the first one's result, also its
+        error; an error is not kept, so the next call tries again.
+        """
+        process = os.getpid()
+        while True:
+            mine: Future[BatchSender] = Future()
+            connection = self._connections.setdefault(process, mine)  # atomic
+            if connection is not mine:
+                try:
+                    return connection.result()
+                except CancelledError:  # whoever made it was interrupted
+                    continue
+            try:
+                mine.set_result(self._connect())
+            except Exception as error:  # noqa: BLE001 - raised below, and for all who wait
+                del self._connections[process]
+                mine.set_exception(error)
+            except BaseException:
+                del self._connections[process]
+                mine.cancel()
+                raise
+            return mine.result()
+
+    def _connect(self) -> BatchSender:
+        client = self._client or (lambda: aws.client("sqs"))
+        made = client() if callable(client) else client
+        url = self._queue
+        if "://" not in url:
+            url = made.get_queue_url(QueueName=url)["QueueUrl"]
+        return BatchSender(made, url)
 
 
-def _check_times(holder: CommandRequest | Command, prefix: str) -> None:
-    for each in fields(holder):  # type: ignore[arg-type]  # every command is a dataclass
-        value = getattr(holder, each.name)
-        if isinstance(value, datetime) and value.utcoffset() is None:
-            raise ValueError(f"{prefix}{each.name}: {_NO_OFFSET}")
+def _filled_in(request: CommandRequest) -> CommandRequest:
+    """Return the request with an id, a time, a correlation id and the current trace.
+
+    Raises:
+        InvalidValueError: not a request of a command; says what is.
+    """
+    if not isinstance(request, CommandRequest):
+        raise InvalidValueError("must be a CommandRequest")
+    if not _is_command(request.command):
+        raise InvalidValueError("command: must be an instance of a class of domain.commands")
+    command_id = _named("command_id", id_text, request.command_id) or str(uuid4())
+    trace = TraceContext(request.traceparent, request.tracestate)
+    if request.traceparent is None:
+        trace = current_trace()
+    return replace(
+        request,
+        command_id=command_id,
+        time=request.time or datetime.now(UTC),
+        correlation_id=request.correlation_id or command_id,
+        traceparent=trace.traceparent,
+        tracestate=trace.tracestate,
+    )
+
+
+def _is_command(value: object) -> bool:
+    return isinstance(value, Command) and is_dataclass(value)
+
+
+def _time(value: datetime | str | None) -> datetime | None:
+    rendered = _named("time", time_text, value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_time(rendered or "")
+    except InvalidValueError as error:
+        raise InvalidValueError(f"time: {error}") from None
+
+
+def _named(name: str, render: Callable[[object], str], value: object) -> str | None:
+    """Render an attribute of the envelope; an error names it as the caller does."""
+    try:
+        return None if value is None else render(value)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{name}: {error}") from None
+
+
+def _not_sent(code: str, filled: Sequence[CommandRequest], report: SendReport) -> NotSentError:
+    sent = [str(r.command_id) for place, r in enumerate(filled) if place in report.message_ids]
+    unsent = [each for place, each in enumerate(filled) if place not in report.message_ids]
+    return NotSentError(code, sent, unsent)
 
 
 def _in_callers_words(detail: str) -> str:

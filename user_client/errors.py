@@ -1,4 +1,4 @@
-"""What can go wrong for those who send commands and wait for answers.
+"""Errors of sending commands and of waiting for their answers.
 
 No text here holds a value that was to be sent.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from user_client.commands import CommandRequest
 
 MOST_SHOWN = 5
-"""Problems that one text tells; all are in `InvalidCommandError.problems`."""
+"""Problems listed in one text; all are in `InvalidCommandError.problems`."""
 
 
 class UserClientError(Exception):
@@ -23,7 +23,7 @@ class InvalidCommandError(UserClientError, ValueError):
     """A command breaks a rule; nothing of what was to be sent with it has left."""
 
     def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
-        """Take the problems: the command's place in what was to be sent, field and rule."""
+        """Keep the problems: the command's position in what was to be sent, field and rule."""
         self.problems = tuple(problems)
         """By the command's place, from 0: which field breaks which rule."""
         told = [f"command {place}: {detail}" for place, detail in self.problems[:MOST_SHOWN]]
@@ -35,12 +35,14 @@ class InvalidCommandError(UserClientError, ValueError):
 class NotSentError(UserClientError):
     """Some commands, or all, may not have been sent.
 
+    The `__cause__` is what the SDK raised, if it raised anything.
+
     `send_many(error.unsent)` sends them again, under the same ids: should the queue have one of
     them already, that changes nothing.
     """
 
     def __init__(self, code: str, sent: Sequence[str], unsent: Sequence[CommandRequest]) -> None:
-        """Take AWS's code, the ids of what was sent, and the rest."""
+        """Keep AWS's code, the ids of what was sent, and the rest."""
         self.code = code
         """AWS's own code, or the class of the error when AWS did not answer."""
         self.sent = tuple(sent)
@@ -57,4 +59,12 @@ class NotSentError(UserClientError):
 
 
 class NoAnswerError(UserClientError, TimeoutError):
-    """No answer to a command in the time given: it may still come, or have come before."""
+    """No answer to a command in the time given: it may still come, or have come before.
+
+    The text also names what may have kept it away, such as a queue that cannot be read, a
+    subscription that had to be renewed meanwhile, or `close`.
+    """
+
+
+class NotListeningError(UserClientError):
+    """The listener hears nothing: not started, closed, or started in another process."""

@@ -1,21 +1,21 @@
-"""How commands ended, heard from the topic by the process that sent them."""
+"""Hear from the topic how commands ended, in the process that sent them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
 import random
 import threading
+import time
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Final, Self
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from adapters import aws
-from adapters.subscription import LONGEST_POLL, OUTCOMES, QueueReader, temporary_subscription
+from adapters.sqs import MISSING
+from adapters.subscription import LONGEST_POLL, OUTCOMES, QueueReader, TopicSubscription
 from user_client.answers import DEFAULT_LIMIT, Answer, AnswerBook
-from user_client.errors import NoAnswerError
+from user_client.errors import NoAnswerError, NotListeningError, UserClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -26,19 +26,31 @@ READ_TIMEOUT: Final = 30.0
 LONGEST_PAUSE: Final = 10.0
 """Seconds between two tries to receive, doubled from one to the other, with full jitter."""
 FIRST_PAUSE: Final = 0.1
+CHECK_EVERY: Final = 300.0
+"""Seconds between two checks of queue and subscription while nobody waits."""
+CHECK_LEAST: Final = 10.0
+"""Seconds between two checks while somebody waits and nothing comes."""
+SHORT_POLL: Final = 0.1
+"""Seconds: an empty answer that comes faster is no long poll, but perhaps a proxy's page."""
 
 _logger = logging.getLogger(__name__)
 
 
 class OutcomeListener:
-    """Hears the answers to the commands of one source, on a queue that no other process reads.
+    """Receives the answers to the commands of one source, on a queue that no other process reads.
 
     A message goes to one reader of a queue only: were the queue shared, another process would
     get the answer. So each process has its own queue, and best its own source too, such as
     `/signup/3`, or it hears the answers to the others' commands as well.
 
     Start it before the first command is sent, and after a fork: with `start` and `close`, `with` or
-    `async with`.
+    `async with`. It is used once: after `close`, create another one. In a process that is forked
+    after `start` it raises NotListeningError.
+
+    No error ends the listening. A queue or a subscription that is lost (deleted, or another access
+    policy or filter) is made anew; that is found out by an error, after 20 s of silence while
+    somebody waits, and otherwise every five minutes. Answers that were published while it was
+    lost are missed: NoAnswerError then says so.
     """
 
     def __init__(
@@ -51,18 +63,19 @@ class OutcomeListener:
         sqs: SQSClient | None = None,
         sns: SNSClient | None = None,
     ) -> None:
-        """Say whose answers to hear, and where.
+        """Set whose answers to hear, and where.
 
         Args:
             source: the `source` of the commands; not used where `queue` is given.
-            topic: the ARN of the topic, or its name in the account and region of the clients.
+            topic: the ARN of the topic, or its name in the account and region of the clients. A
+                name costs two calls more at the start.
             queue: name or URL of a queue of this process's own that is subscribed already, with
                 the filter policy `{"command_source": [source]}`. Left out, a queue is made and
                 subscribed, and both are removed by `close`.
             limit: how many answers are kept until they are asked for, the oldest giving way, and
                 how many commands can be waited for.
-            sqs: boto3's client for SQS, with a read timeout above 20 s; made if left out.
-            sns: boto3's client for SNS; made if left out and needed.
+            sqs: boto3's client for SQS, with a read timeout above 20 s; created if left out.
+            sns: boto3's client for SNS; created if left out and needed.
         """
         self._source = source
         self._topic = topic
@@ -70,27 +83,63 @@ class OutcomeListener:
         self._book = AnswerBook(limit)
         self._sqs = sqs
         self._sns = sns
-        self._cleanup = contextlib.ExitStack()
+        self._feed: _Feed | None = None
+        self._started = threading.Lock()
+        """Held from the start on, and never waited for."""
+        self._process: int | None = None
+        """The id of the process that listens."""
         self._closing = threading.Event()
         self._trouble: str | None = None
+        """Why the queue cannot be read now."""
+        self._check_trouble: str | None = None
+        """Why queue and subscription could not be checked, or not be made anew."""
+        self._renewed: tuple[float, str] | None = None
+        """When something was last made anew, by the monotonic clock, and what."""
 
     def start(self) -> None:
-        """Begin to listen; from here on no answer is missed.
+        """Begin to listen; takes a second, until the new queue can be used.
+
+        When it returns, the queue has its access policy and the subscription is confirmed, so
+        commands can be sent. See docs/sending.md for what AWS does not promise.
 
         Raises:
-            ClientError: AWS says no, or nothing (a BotoCoreError).
+            ClientError: AWS refuses, or does not answer (a BotoCoreError). Nothing is left behind,
+                and it can be started again.
             AwsConfigurationError: no region or no credentials.
+            NotListeningError: it was closed.
+            UserClientError: it was started before, perhaps in the process this one was forked from.
         """
-        sqs = self._sqs or aws.client("sqs", read_timeout=READ_TIMEOUT)
-        reader = self._reader(sqs)
-        threading.Thread(
-            target=self._listen, args=(reader,), name="user-outcomes", daemon=True
-        ).start()
+        if self._closing.is_set():
+            raise NotListeningError("the listener was closed: create another one")
+        if not self._started.acquire(blocking=False):
+            raise UserClientError("the listener is started already; create one in each process")
+        try:
+            self._feed = feed = self._make_feed()
+            reader = feed.open()
+            try:
+                threading.Thread(
+                    target=self._listen, args=(feed, reader), name="user-outcomes", daemon=True
+                ).start()
+            except BaseException:
+                feed.close()
+                raise
+        except BaseException:
+            self._started.release()
+            raise
+        self._process = os.getpid()
 
     def close(self) -> None:
-        """Listen no longer, and remove what `start` made; a poll under way ends by itself."""
+        """Stop listening, end all waits, and remove what `start` made.
+
+        A poll under way ends by itself. In a process that was forked after `start`, nothing is
+        removed: it is the other process's.
+        """
         self._closing.set()
-        self._cleanup.close()
+        if self._process not in {None, os.getpid()}:
+            return
+        self._book.close("the listener was closed")
+        if self._feed is not None:
+            self._feed.close()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -111,15 +160,24 @@ class OutcomeListener:
         await asyncio.to_thread(self.close)
 
     def expect(self, command_id: str) -> Future[Answer]:
-        """Give the future answer of a command, sent or not yet; hand it to `forget` in the end.
+        """Return the future answer of a command, sent or not yet; hand it to `forget` in the end.
+
+        Its exception is NoAnswerError if the listener is closed before.
 
         Raises:
             UserClientError: too many are waited for; see `limit`.
+            NotListeningError: not started, closed, or started in another process.
         """
+        if self._process is None:
+            raise NotListeningError("the listener is not started: call start, or use `with`")
+        if self._process != os.getpid():
+            raise NotListeningError(
+                "the listener was started in another process: create one in each, after the fork"
+            )
         return self._book.ask(command_id)
 
     def forget(self, command_id: str, future: Future[Answer]) -> None:
-        """Wait no longer for an answer that did not come."""
+        """Stop waiting for an answer that did not come."""
         self._book.forget(command_id, future)
 
     def answer(self, command_id: str, timeout: float = 30.0) -> Answer:
@@ -129,54 +187,155 @@ class OutcomeListener:
             NoAnswerError: none came. It may be on its way, or the command was decided before:
                 a repetition has no second answer.
             UserClientError: too many are waited for; see `limit`.
+            NotListeningError: not started, closed, or started in another process.
         """
-        future = self.expect(command_id)
+        future, began = self.expect(command_id), time.monotonic()
         try:
             return future.result(timeout)
+        except NoAnswerError:  # closed meanwhile
+            raise
         except (TimeoutError, CancelledError):
-            raise self._no_answer(timeout) from None
+            raise self._no_answer(timeout, began) from None
         finally:
             self.forget(command_id, future)
 
     async def aanswer(self, command_id: str, seconds: float = 30.0) -> Answer:
-        """Do as `answer`, in a coroutine."""
-        future = self.expect(command_id)
+        """Wait like `answer`, in a coroutine."""
+        future, began = self.expect(command_id), time.monotonic()
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except NoAnswerError:
+            raise
         except TimeoutError:
-            raise self._no_answer(seconds) from None
+            raise self._no_answer(seconds, began) from None
         finally:
             self.forget(command_id, future)
 
-    def _no_answer(self, seconds: float) -> NoAnswerError:
-        trouble = f"; the queue cannot be read: {self._trouble}" if self._trouble else ""
-        return NoAnswerError(f"no answer in {seconds:g} s{trouble}")
+    def _no_answer(self, seconds: float, began: float) -> NoAnswerError:
+        text = f"no answer in {seconds:g} s"
+        if self._trouble:
+            text += f"; the queue cannot be read: {self._trouble}"
+        if self._check_trouble:
+            text += f"; queue or subscription cannot be renewed: {self._check_trouble}"
+        if self._renewed and self._renewed[0] >= began:
+            text += f"; {self._renewed[1]} was lost and made anew: the answer may have been missed"
+        return NoAnswerError(text)
 
-    def _reader(self, sqs: SQSClient) -> QueueReader:
-        if self._queue is None:
-            sns = self._sns or aws.client("sns")
-            wanted = {"command_source": [self._source]}
-            made = temporary_subscription(sqs, sns, self._topic, OUTCOMES, wanted=wanted)
-            return self._cleanup.enter_context(made)
-        url = self._queue
-        if "://" not in url:
-            url = sqs.get_queue_url(QueueName=url)["QueueUrl"]
-        return QueueReader(sqs, url)
+    # --- the listening thread ---
 
-    def _listen(self, reader: QueueReader) -> None:
-        pause = FIRST_PAUSE
+    def _make_feed(self) -> _Feed:
+        sqs = self._sqs or aws.client("sqs", read_timeout=READ_TIMEOUT)
+        if self._queue is not None:
+            return _GivenQueue(sqs, self._queue)
+        return TopicSubscription(
+            sqs,
+            self._sns or aws.client("sns"),
+            self._topic,
+            OUTCOMES,
+            wanted={"command_source": [self._source]},
+            sleep=self._closing.wait,
+        )
+
+    def _listen(self, feed: _Feed, reader: QueueReader) -> None:
+        try:
+            self._receive(feed, reader)
+        except BaseException as error:  # noqa: BLE001 - the thread ends: whoever waits learns why
+            _logger.critical("outcome_listening_ended error=%s", type(error).__name__)
+            self._book.close(f"the listening thread ended with {type(error).__name__}")
+        finally:
+            feed.close()
+
+    def _receive(self, feed: _Feed, reader: QueueReader) -> None:
+        pause, checked, missing = FIRST_PAUSE, time.monotonic(), False
         while not self._closing.is_set():
+            began = time.monotonic()
+            due = CHECK_LEAST if self._book.awaited else CHECK_EVERY
+            if missing or began - checked >= due:
+                reader, checked = self._check(feed, reader), time.monotonic()
             try:
                 bodies = reader.poll(LONGEST_POLL)
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:  # noqa: BLE001 - anything else would make it deaf for good
                 if self._closing.is_set():
                     return
-                self._trouble = aws.error_code(error)
-                _logger.warning("outcomes cannot be received: %s", self._trouble)
+                missing = aws.error_code(error) in MISSING
+                self._note_trouble(aws.error_code(error))
                 self._closing.wait(pause * random.random())  # noqa: S311  # jitter, no secret
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            self._trouble, pause = None, FIRST_PAUSE
+            self._trouble, pause, missing = None, FIRST_PAUSE, False
             for body in bodies:
-                if (answer := Answer.read(body)) is not None:
-                    self._book.tell(answer)
+                self._tell(body)
+            if bodies:
+                checked = time.monotonic()  # what comes through is there
+            elif time.monotonic() - began < SHORT_POLL:
+                self._closing.wait(1.0)
+
+    def _check(self, feed: _Feed, reader: QueueReader) -> QueueReader:
+        """Return the reader to go on with: another one, if the queue had to be made anew."""
+        try:
+            renewed = feed.renew_if_lost()
+        except Exception as error:  # noqa: BLE001 - the next check may succeed
+            if self._check_trouble != (code := aws.error_code(error)):
+                _logger.warning("outcome_subscription_check_failed error=%s", code)
+            self._check_trouble = code
+            return reader
+        self._check_trouble = None
+        if renewed is None:
+            return reader
+        reader, lost = renewed
+        self._renewed = time.monotonic(), lost
+        _logger.warning("outcome_subscription_renewed lost=%r", lost)
+        return reader
+
+    def _tell(self, body: str) -> None:
+        try:
+            if (answer := Answer.read(body)) is not None:
+                self._book.tell(answer)
+        except Exception:
+            _logger.exception("outcome_not_told")
+
+    def _note_trouble(self, code: str) -> None:
+        """Log the first error of an episode, and another code within it."""
+        if code != self._trouble:
+            _logger.warning("outcomes cannot be received: %s", code)
+        self._trouble = code
+
+
+class _Feed(Protocol):
+    """Where answers come from: a queue that the listener makes, or one that it is given."""
+
+    def open(self) -> QueueReader: ...
+
+    def renew_if_lost(self) -> tuple[QueueReader, str] | None: ...
+
+    def close(self) -> None: ...
+
+
+class _GivenQueue:
+    """A queue that the infrastructure made and subscribed; nothing of it is made or removed."""
+
+    def __init__(self, sqs: SQSClient, queue: str) -> None:
+        self._sqs = sqs
+        self._queue = queue
+        self._url = ""
+
+    def open(self) -> QueueReader:
+        """Find the queue."""
+        self._url = self._find()
+        return QueueReader(self._sqs, self._url)
+
+    def renew_if_lost(self) -> tuple[QueueReader, str] | None:
+        """Find the queue again, should it have been made anew under its name."""
+        found = self._find()
+        if found == self._url:
+            return None
+        self._url = found
+        return QueueReader(self._sqs, found), "the queue"
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _find(self) -> str:
+        if "://" in self._queue:
+            return self._queue
+        return self._sqs.get_queue_url(QueueName=self._queue)["QueueUrl"]

@@ -1,4 +1,4 @@
-"""Reads users for other services: who has this address, may this session go on."""
+"""Read users for other services: who has this address, may this session go on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from adapters import aws
+from adapters.aws import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
 from domain.model import Session, User
-from domain.ports import LoadRequest, UserRepository
+from domain.ports import LoadRequest, StoreUnavailableError, UserRepository
 from domain.tokens import same_hash
 from domain.values import EmailAddress, TokenHash, parse_id
 from user_client.read_cache import ReadCache
@@ -28,16 +29,18 @@ def _utc_now() -> datetime:
 
 
 class UserReader:
-    """Reads the table of users, and never writes; may be shared between threads.
+    """Read the table of users; may be shared between threads, and never writes.
 
     Every read is consistent, and of the moment, unless the caller says `cached=True`. All methods
-    raise `StoreUnavailableError` when the table does not answer (try again), `UnreadableError`
-    when what is stored cannot be read, and `InvalidValueError`, a ValueError, for an argument
-    that is no id, address or hash. See docs/reading.md.
+    raise `StoreUnavailableError` when a read fails, whatever the SDK raises (try again; the
+    `__cause__` has it), `UnreadableError` when what is stored cannot be read, and
+    `InvalidValueError`, a ValueError, for an invalid id, address or hash. See docs/reading.md.
+
+    Create one in each process, after a fork: its client keeps connections open.
 
     Args:
         table: the table's name.
-        client: of DynamoDB; by default one is made of the SDK's own settings, which raises
+        client: of DynamoDB; by default one is created from the SDK's own settings, which raises
             `AwsConfigurationError` when there is no region, or there are no credentials.
         cache: where `cached=True` looks first; without one it means nothing.
         repository: in place of table and client, as in tests: users in memory.
@@ -205,11 +208,17 @@ class UserReader:
 
     @contextmanager
     def _reading(self) -> Iterator[float]:
-        """Translate what a read raises; gives the cache's time at its start."""
+        """Translate what a read raises; yields the cache's time at its start."""
+        read_at = 0.0 if self._cache is None else self._cache.now()
         try:
-            yield 0.0 if self._cache is None else self._cache.now()
+            yield read_at
         except MalformedItemError as error:
             raise UnreadableError(str(error)) from error
+        except StoreUnavailableError:
+            raise
+        except Exception as error:
+            # the SDK's own (credentials that cannot be refreshed), or a proxy's page for an answer
+            raise StoreUnavailableError(f"a read failed with {error_code(error)}") from error
 
 
 def _parse_id(given: str | UUID) -> str:

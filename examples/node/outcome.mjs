@@ -9,7 +9,6 @@ import {
   GetQueueUrlCommand,
   ReceiveMessageCommand,
   SendMessageCommand,
-  SetQueueAttributesCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
 
@@ -26,24 +25,23 @@ class Outcomes {
   #stopping = new AbortController();
 
   async start() {
-    const made = new CreateQueueCommand({ QueueName: `user-outcomes-${instance}` });
-    this.QueueUrl = (await sqs.send(made)).QueueUrl;
-    const asked = { QueueUrl: this.QueueUrl, AttributeNames: ["QueueArn"] };
-    const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
-    const [, partition, , region, account] = QueueArn.split(":");
-    const TopicArn = `arn:${partition}:sns:${region}:${account}:user-events`;
+    const account = await accountOf("user-commands");
+    const TopicArn = `arn:${account.partition}:sns:${account.place}:user-events`;
     const Policy = JSON.stringify({
       Version: "2012-10-17",
       Statement: {
         Effect: "Allow",
         Principal: { Service: "sns.amazonaws.com" },
         Action: "sqs:SendMessage",
-        Resource: QueueArn,
+        Resource: "*", // the queue that has this policy
         Condition: { ArnEquals: { "aws:SourceArn": TopicArn } },
       },
     });
-    const { QueueUrl } = this;
-    await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { Policy } }));
+    // set later, a policy takes up to a minute to take effect, and SNS does not try again
+    const queue = { QueueName: `user-outcomes-${instance}`, Attributes: { Policy } };
+    this.QueueUrl = (await sqs.send(new CreateQueueCommand(queue))).QueueUrl;
+    await new Promise((resolve) => setTimeout(resolve, 1_000)); // a new queue needs a second
+    const QueueArn = `arn:${account.partition}:sqs:${account.place}:${queue.QueueName}`;
     const FilterPolicy = JSON.stringify({ command_source: [source] });
     const Attributes = { RawMessageDelivery: "true", FilterPolicy };
     const subscription = { TopicArn, Protocol: "sqs", Endpoint: QueueArn, Attributes };
@@ -107,6 +105,15 @@ class Outcomes {
     await sns.send(new UnsubscribeCommand({ SubscriptionArn }));
     await sqs.send(new DeleteQueueCommand({ QueueUrl: this.QueueUrl }));
   }
+}
+
+/** Partition, and region and account, from the ARN of a queue that exists. */
+async function accountOf(QueueName) {
+  const { QueueUrl } = await sqs.send(new GetQueueUrlCommand({ QueueName }));
+  const asked = { QueueUrl, AttributeNames: ["QueueArn"] };
+  const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
+  const [, partition, , region, account] = QueueArn.split(":");
+  return { partition, place: `${region}:${account}` };
 }
 
 async function send(name, subject, data) {

@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from adapters import aws
+from adapters.direct import make_direct
 from adapters.dynamodb import table
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size, transaction_units, write_units
 from adapters.sqs import SqsCommandQueue, make_client
@@ -137,9 +138,13 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(aws, "client", lambda *a, **k: meter.attach(real(*a, **k)))
     names = system.names
     settings = load_settings(env="test", table=names.table, events_topic=names.events_topic)
-    queue = SqsCommandQueue(
-        names.command_queue, names.dead_letter_queue, lambda wait: meter.attach(make_client(wait))
-    )
+
+    def fast_client(wait_seconds: int) -> Any:
+        client = meter.attach(make_client(wait_seconds))
+        make_direct(client)
+        return client
+
+    queue = SqsCommandQueue(names.command_queue, names.dead_letter_queue, fast_client)
     bench = Bench(system, meter, queue, bootstrap.build(settings).batch.handle)
     bench.run(registrations(1)[1])
     return bench

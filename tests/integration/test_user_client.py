@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,7 +15,13 @@ from domain import commands as c
 from tests.builders import register, uid
 from tests.conftest import ResourceNames
 from tests.e2e.worker_process import eventually
-from user_client import CommandRequest, NotSentError, OutcomeListener, UserCommands
+from user_client import (
+    CommandRequest,
+    NotListeningError,
+    NotSentError,
+    OutcomeListener,
+    UserCommands,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -120,4 +127,62 @@ def test_a_listener_hears_its_own_source_and_leaves_nothing(
     assert sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
     with pytest.raises(sqs.exceptions.QueueDoesNotExist):
         sqs.get_queue_url(QueueName=subscription["Endpoint"].rpartition(":")[2])
+    sns.delete_topic(TopicArn=topic)
+
+
+def test_a_queue_of_its_own_has_its_policy_before_it_is_subscribed(
+    sqs: SQSClient, resource_names: ResourceNames
+) -> None:
+    """A topic by its ARN: one queue, made with the policy, and nothing else."""
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]
+    calls: list[str] = []
+    for client in (sqs, sns):
+        client.meta.events.register(
+            "before-call", lambda model, **_: calls.append(model.name), unique_id="order"
+        )
+    with OutcomeListener(source="/test/1", topic=topic, sqs=sqs, sns=sns):
+        made = [name for name in calls if name != "ReceiveMessage"]
+        assert made == ["CreateQueue", "GetQueueAttributes", "Subscribe"]
+        (subscription,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        attributes = sns.get_subscription_attributes(
+            SubscriptionArn=subscription["SubscriptionArn"]
+        )["Attributes"]
+        assert attributes["PendingConfirmation"] == "false"
+        assert json.loads(attributes["FilterPolicy"]) == {"command_source": ["/test/1"]}
+        name = subscription["Endpoint"].rpartition(":")[2]
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+        (statement,) = json.loads(policy["Attributes"]["Policy"])["Statement"]
+        assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
+    sns.delete_topic(TopicArn=topic)
+
+
+def test_a_forked_process_is_told_and_leaves_the_queue_to_its_parent(
+    sqs: SQSClient, resource_names: ResourceNames
+) -> None:
+    """As with a server that loads the application before it forks."""
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]
+    with OutcomeListener(source="/test/1", topic=topic) as outcomes:
+        child = os.fork()
+        if child == 0:
+            try:
+                outcomes.answer(str(uuid4()), 1)
+            except NotListeningError:
+                outcomes.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        (subscription,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        sqs.get_queue_url(QueueName=subscription["Endpoint"].rpartition(":")[2])
+        event = {"type": "biome.user.UserBanned.v1", "causationid": USERS[0]}
+        source: Any = {"DataType": "String", "StringValue": "/test/1"}
+        sns.publish(
+            TopicArn=topic,
+            Message=json.dumps(event),
+            MessageAttributes={"command_source": source},
+        )
+        assert outcomes.answer(USERS[0], 30).command_id == USERS[0]
     sns.delete_topic(TopicArn=topic)

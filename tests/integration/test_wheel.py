@@ -1,52 +1,145 @@
+"""The project as it is installed: in an empty environment, and in the image."""
+
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("domain", "adapters", "worker")
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+"""Whatever is a package in the tree: a new one cannot be forgotten."""
+IMPORT_ALL = """
+import importlib, sys
+from pathlib import Path
+
+home = Path(sys.prefix).resolve()
+for name in sys.stdin.read().split():
+    module = importlib.import_module(name)
+    assert Path(module.__file__).resolve().is_relative_to(home), module.__file__
+"""
+
+
+def files() -> set[str]:
+    """Every file of the packages, by its path from the root."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def modules() -> list[str]:
+    """Every module of the packages; what runs when it is imported is left out."""
+    paths = (Path(file) for file in sorted(files()) if file.endswith(".py"))
+    names = (path.with_suffix("").parts for path in paths if path.name != "__main__.py")
+    return [".".join(parts[:-1] if parts[-1] == "__init__" else parts) for parts in names]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The project as it would be installed; built from a copy, so that the tree stays clean."""
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel; built from a copy, so that the tree stays clean."""
     source = tmp_path_factory.mktemp("source")
-    for layer in LAYERS:
-        shutil.copytree(ROOT / layer, source / layer, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, source / package, ignore=ignored)
     for name in ("LICENSE", "README.md", "pyproject.toml"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
     subprocess.run(
         [*command, "--no-build-isolation", "--wheel-dir", str(source), str(source)],
         check=True,
-        timeout=50,
+        timeout=100,
     )
-    return zipfile.ZipFile(next(source.glob("*.whl")))
+    return next(source.glob("*.whl"))
 
 
-def test_the_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
-    """What runs from the tree runs from the image too: no package is left out."""
-    modules = {
-        path.relative_to(ROOT).as_posix()
-        for layer in LAYERS
-        for path in (ROOT / layer).rglob("*.py")
-    }
-    assert modules - set(wheel.namelist()) == set()
+@pytest.fixture(scope="module")
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    """What is in it."""
+    return zipfile.ZipFile(wheel_file)
+
+
+@pytest.fixture(scope="module")
+def environment(wheel_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, and what it depends on from this one: no network is needed.
+
+    A path in a .pth file is searched, but its own .pth files are not read: this project is not
+    found there.
+    """
+    home = tmp_path_factory.mktemp("environment")
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=50
+    )
+    pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
+    subprocess.run(
+        [*pip, "--quiet", "--no-deps", "--no-index", str(wheel_file)], check=True, timeout=50
+    )
+    (packages,) = home.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home
+
+
+def ran(environment: Path, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program of the environment, away from the tree."""
+    program, *arguments = command
+    return subprocess.run(
+        [str(environment / "bin" / program), *arguments],
+        check=False,
+        cwd=environment,
+        env={"PATH": str(environment / "bin")},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_the_tree_has_the_packages_that_others_import() -> None:
+    """So that the tests below can fail."""
+    assert {"adapters", "domain", "user_client", "worker"} <= set(PACKAGES)
+    assert {"user_client", "user_client.outcomes", "worker.cli", "domain.commands"} <= {*modules()}
+
+
+def test_the_wheel_holds_every_file(wheel: zipfile.ZipFile) -> None:
+    """What runs from the tree runs from the image too: nothing is missing."""
+    assert files() - set(wheel.namelist()) == set()
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in wheel.namelist()
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     """Neither tests nor benchmarks get into the image."""
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(LAYERS)
+    assert sorted(top for top in tops if not top.endswith(".dist-info")) == PACKAGES
 
 
-def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
-    """`user-worker` is there after an installation."""
-    entry_points = next(name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
-    assert "user-worker = worker.cli:main" in wheel.read(entry_points).decode()
+def test_every_module_can_be_imported_from_the_wheel(environment: Path) -> None:
+    """And none of them is taken from the tree."""
+    done = ran(environment, "python", "-I", "-c", IMPORT_ALL, given="\n".join(modules()))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_wheel_brings_the_command(environment: Path) -> None:
+    """`user-worker` is there after an installation, and knows its version."""
+    version = ran(environment, "user-worker", "--version")
+    assert version.returncode == 0, version.stderr
+    assert re.search(r"\d+\.\d+\.\d+", version.stdout)
+    shown = ran(environment, "user-worker", "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "send" in shown.stdout
+
+
+def test_the_image_is_built_from_the_same_packages() -> None:
+    """The Dockerfile copies each of them, and its context lets each of them in."""
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert sorted(copied) == PACKAGES
+    assert set(PACKAGES) <= allowed

@@ -58,6 +58,13 @@ def refusal(code: str, status: int) -> ClientError:
     return ClientError(answer, "SendMessageBatch")
 
 
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Successful"),
+    OSError(24, "too many open files"),
+]
+"""What botocore raises, and what no list of its exceptions has."""
 GONE = EndpointConnectionError(endpoint_url="http://sqs")
 
 
@@ -127,7 +134,9 @@ def test_rows_are_taken_as_they_are_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [GONE, refusal("InternalFailure", 500), refusal("ThrottlingException", 400)]
+    "failure",
+    [GONE, refusal("InternalFailure", 500), refusal("ThrottlingException", 400), *ANYTHING],
+    ids=lambda failure: f"{type(failure).__name__} {failure}"[:40],
 )
 def test_what_may_pass_is_tried_again(failure: Exception) -> None:
     """An outage of seconds does not end an import of an hour."""
@@ -144,6 +153,17 @@ def test_an_outage_ends_it_and_all_that_was_taken_is_acknowledged() -> None:
     assert sorted(told) == sorted(sqs.sent)
     assert len(told) == 30
     assert sqs.calls <= 3 + 2 * LANES * ATTEMPTS
+
+
+@pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
+def test_whatever_ends_it_all_that_was_taken_is_acknowledged(failure: Exception) -> None:
+    """And it is one error of the command line, with the class's name."""
+    sqs, told = Sqs(*[None] * 3, *[failure] * 1000), list[int]()
+    with pytest.raises(CliError, match=f"sending failed with {type(failure).__name__}") as caught:
+        dispatcher(sqs).send(parcels(1000), told.extend)
+    assert caught.value.__cause__ is failure
+    assert sorted(told) == sorted(sqs.sent)
+    assert len(told) == 30
 
 
 def test_what_will_not_pass_is_not_tried_again() -> None:
@@ -174,6 +194,21 @@ def test_an_interruption_acknowledges_what_was_in_flight() -> None:
     with pytest.raises(KeyboardInterrupt):
         dispatcher(sqs).send(interrupted(), told.extend)
     assert sorted(told) == sorted(sqs.sent)
+
+
+def test_an_interruption_while_a_batch_is_noted_loses_none() -> None:
+    """Its rows are told again, rather than not at all."""
+    sqs, told = Sqs(), list[int]()
+
+    def acknowledge(rows: list[int]) -> None:
+        if not told:
+            told.append(0)
+            raise KeyboardInterrupt
+        told.extend(rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        dispatcher(sqs).send(parcels(300), acknowledge)
+    assert sorted(told)[1:] == sorted(sqs.sent)
 
 
 def test_a_journal_that_cannot_be_written_ends_it() -> None:

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from adapters import aws
+from adapters.direct import make_direct
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from adapters.observing import NO_UNITS, consumed, observe, target_of
 from domain.commands import COMMANDS
@@ -411,7 +412,9 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
     service, method, request = CALLS[operation]
     with scripted_aws(operation):
         named: Any = service
-        client: Any = observe(aws.client(named), world.watching.calls)
+        client: Any = aws.client(named)
+        make_direct(client)
+        observe(client, world.watching.calls)
         for _ in range(2):
             getattr(client, method)(**request)
     duration = instruments.STORE_CALLS if service == "dynamodb" else instruments.MESSAGING_CALLS

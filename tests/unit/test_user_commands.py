@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +29,17 @@ from worker.messages import MessageParser
 
 URL = "http://sqs/commands"
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
+EAST = timezone(timedelta(hours=5))
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("QueueUrl"),
+    RecursionError(),
+    OSError(24, "too many open files"),
+    EndpointConnectionError(endpoint_url="http://sqs"),
+    ClientError({"Error": {"Code": "RequestThrottled"}}, "SendMessageBatch"),
+]
+"""What botocore raises, and what no list of its exceptions has."""
 PARSER = MessageParser(("customer", "admin"))
 
 
@@ -35,12 +50,14 @@ class Sqs:
         self,
         *,
         breaks_at: int = 0,
+        breaks_with: BaseException = ANYTHING[-1],
         refuses: str | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> None:
         self.calls: list[list[dict[str, Any]]] = []
         self.asked: list[str] = []
         self.breaks_at = breaks_at
+        self._breaks_with = breaks_with
         self._refuses = refuses
         self._before = before
 
@@ -56,7 +73,7 @@ class Sqs:
         self._before()
         self.calls.append(Entries)
         if len(self.calls) == self.breaks_at:
-            raise ClientError({"Error": {"Code": "RequestThrottled"}}, "SendMessageBatch")
+            raise self._breaks_with
         refused = [e for e in Entries if self._refuses and self._refuses in e["MessageBody"]]
         taken = [e for e in Entries if e not in refused]
         return {
@@ -176,6 +193,13 @@ def test_on_a_standard_queue_the_fair_group_is_the_clients_or_the_commands() -> 
 # --- what is not sent ----------------------------------------------------------------------
 
 SECRET = "hunter2-secret"
+
+
+@dataclass(frozen=True)
+class OwnCommand(c.Command):
+    """What no worker knows."""
+
+
 WRONG: dict[str, tuple[CommandRequest, str]] = {
     "an address": (
         CommandRequest(c.RegisterUser(EmailAddress(SECRET), "A", "L", PASSWORD)),
@@ -223,7 +247,45 @@ WRONG: dict[str, tuple[CommandRequest, str]] = {
     ),
     "another type": (
         CommandRequest(c.UpdateProfile(SECRET.encode()), user_id=uid("ada")),  # type: ignore[arg-type]
-        "data: holds what is not of a field's type",
+        "data.first_name: must be a string",
+    ),
+    "no request": (c.UnbanUser(), "must be a CommandRequest"),  # type: ignore[dict-item]
+    "a class": (
+        CommandRequest(c.UnbanUser, user_id=uid("ada")),  # type: ignore[arg-type]
+        "command: must be an instance",
+    ),
+    "a command of one's own": (
+        CommandRequest(OwnCommand(), user_id=uid("ada")),
+        "there is no such command",
+    ),
+    "no time": (CommandRequest(register("ada"), time=SECRET), "time: must be an RFC 3339 time"),
+    "a number for a time": (
+        CommandRequest(register("ada"), expires_at=1_900_000_000),  # type: ignore[arg-type]
+        "expires_at: must be a datetime",
+    ),
+    "a time before all times": (
+        CommandRequest(register("ada"), expires_at=datetime.min.replace(tzinfo=EAST)),
+        "expires_at: is out of range",
+    ),
+    "bytes of an actor": (
+        CommandRequest(register("ada"), actor=SECRET.encode()),  # type: ignore[arg-type]
+        "actor: must be a string",
+    ),
+    "bytes of a version": (
+        CommandRequest(register("ada"), expected_version=SECRET.encode()),  # type: ignore[arg-type]
+        "expected_version: must be an integer",
+    ),
+    "a number for a user": (
+        CommandRequest(c.UnbanUser(), user_id=7),  # type: ignore[arg-type]
+        "user_id: must be a UUID",
+    ),
+    "bytes of a command": (
+        CommandRequest(register("ada"), command_id=SECRET.encode()),  # type: ignore[arg-type]
+        "command_id: must be a UUID",
+    ),
+    "a number for a group": (
+        CommandRequest(register("ada"), fair_group=7),  # type: ignore[arg-type]
+        "fair_group: must be a string",
     ),
 }
 
@@ -283,6 +345,56 @@ def test_what_was_sent_and_what_was_not_is_told() -> None:
     assert [event["id"] for event in sqs.events] == list(error.unsent_ids)
 
 
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+def test_whatever_the_sdk_raises_no_id_is_lost(error: Exception) -> None:
+    """Of 25 commands ten went out; the ids of all are known, and the rest can be sent again."""
+    sqs = Sqs(breaks_at=2, breaks_with=error)
+    client = commands(sqs)
+    with pytest.raises(NotSentError) as caught:
+        client.send_many(unbans(25))
+    assert caught.value.__cause__ is error
+    assert list(caught.value.sent) == [event["id"] for event in sqs.events[:10]]
+    assert len(caught.value.unsent_ids) == len(set(caught.value.unsent_ids)) == 15
+    assert tuple(client.send_many(caught.value.unsent)) == caught.value.unsent_ids
+
+
+@pytest.mark.parametrize(
+    "page", [None, [], "junk", {"Successful": 7}, {"Successful": [None, {}, {"Id": 3}]}]
+)
+def test_an_answer_that_is_not_sqss_loses_no_id(page: object) -> None:
+    """A proxy answers anything; the commands may be sent, or not."""
+    sqs = Sqs()
+    sqs.send_message_batch = lambda **_: page  # type: ignore[method-assign,assignment]
+    command_id = uuid4()
+    with pytest.raises(NotSentError) as caught:
+        commands(sqs).send(register("ada"), command_id=command_id)
+    assert caught.value.unsent_ids == (str(command_id),)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_one_and_brings_the_ids_along(error: type[BaseException]) -> None:
+    """Ctrl-C must end the program, and its ids may matter to whoever catches it."""
+    sqs = Sqs(breaks_at=2, breaks_with=error())
+    with pytest.raises(error) as caught:
+        commands(sqs).send_many(unbans(25))
+    cause = caught.value.__cause__
+    assert isinstance(cause, NotSentError)
+    assert (len(cause.sent), len(cause.unsent_ids)) == (10, 15)
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+def test_whatever_keeps_the_queue_from_being_found_loses_no_id(error: Exception) -> None:
+    """The same, before the first call to send."""
+    sqs = Sqs()
+    client = commands(sqs, "user-commands")
+    sqs.get_queue_url = Mock(side_effect=error)  # type: ignore[method-assign]
+    with pytest.raises(NotSentError) as caught:
+        client.send_many(unbans(3))
+    assert (caught.value.sent, len(caught.value.unsent_ids)) == ((), 3)
+    del sqs.get_queue_url
+    assert tuple(client.send_many(caught.value.unsent)) == caught.value.unsent_ids
+
+
 def test_a_refused_command_does_not_hide_what_went_with_it() -> None:
     """SQS decides an entry at a time."""
     sqs, requests = Sqs(refuses=uid("1")), unbans(3)
@@ -324,6 +436,85 @@ def test_threads_share_one_connection() -> None:
         ids = list(pool.map(one, range(8)))
     assert (len(made), sqs.asked) == (1, ["q"])
     assert {event["id"] for event in sqs.events} == set(ids)
+
+
+def test_while_sqs_is_silent_all_threads_fail_within_one_timeout() -> None:
+    """One asks for the queue, the others share its error and do not ask in turn."""
+    sqs, threads, timeout = Sqs(), 6, 0.5
+    begun = threading.Barrier(threads)
+
+    def silent(QueueName: str) -> dict[str, str]:  # noqa: N803
+        sqs.asked.append(QueueName)
+        time.sleep(timeout)
+        raise ConnectTimeoutError(endpoint_url="http://sqs")
+
+    sqs.get_queue_url = silent  # type: ignore[method-assign]
+    client = commands(sqs, "q")
+
+    def one(number: int) -> str:
+        begun.wait(10)
+        with pytest.raises(NotSentError) as caught:
+            client.send(c.UnbanUser(), user_id=uid(str(number)))
+        return caught.value.unsent_ids[0]
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.monotonic()
+        ids = set(pool.map(one, range(threads)))
+        took = time.monotonic() - began
+    assert len(ids) == threads
+    assert len(sqs.asked) == 1
+    assert took < 2 * timeout  # one after the other, it would be six
+    del sqs.get_queue_url  # an error is not kept
+    client.send(register("ada"))
+
+
+def test_who_waits_for_an_interrupted_thread_finds_the_queue_itself() -> None:
+    """Ctrl-C in one thread is no error of another's."""
+    sqs, waiting, calls = Sqs(), threading.Event(), []
+
+    def interrupted(QueueName: str) -> dict[str, str]:  # noqa: N803
+        calls.append(QueueName)
+        if len(calls) == 1:
+            waiting.wait(10)
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+        return {"QueueUrl": URL}
+
+    sqs.get_queue_url = interrupted  # type: ignore[method-assign]
+    client = commands(sqs, "q")
+
+    def first() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            client.send(register("ada"))
+
+    def second() -> str:
+        while not calls:
+            time.sleep(0.001)
+        waiting.set()
+        return client.send(register("eve"))
+
+    with ThreadPoolExecutor(2) as pool:
+        leader, follower = pool.submit(first), pool.submit(second)
+        assert [follower.result(30)] == [event["id"] for event in sqs.events]
+        leader.result(30)
+    assert len(calls) == 2
+
+
+def test_each_process_makes_its_own_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that two processes write to serves neither."""
+    made: list[Sqs] = []
+
+    def make() -> Sqs:
+        made.append(Sqs())
+        return made[-1]
+
+    client = UserCommands("q", source="/signup", client=make)  # type: ignore[arg-type]
+    here = os.getpid()
+    client.send(register("ada"))
+    monkeypatch.setattr("user_client.commands.os.getpid", lambda: here + 1)
+    client.send(register("ada"))
+    client.send(register("ada"))
+    assert [len(sqs.calls) for sqs in made] == [1, 2]
 
 
 def test_coroutines_go_on_while_a_command_is_sent() -> None:

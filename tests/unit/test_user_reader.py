@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,6 +142,38 @@ def test_a_table_that_does_not_answer_is_an_error(code: str) -> None:
     reader = UserReader(client=wire.client)
     with pytest.raises(StoreUnavailableError, match=code):
         reader.check_session(ADA, PHONE)
+
+
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Responses"),
+    TypeError("no dict"),
+    OSError(24, "too many open files"),
+]
+"""What botocore raises, and what no list of its exceptions has."""
+READS: list[Callable[[UserReader], object]] = [
+    lambda reader: reader.get(ADA),
+    lambda reader: reader.get_many([ADA]),
+    lambda reader: reader.by_email("ada@example.com"),
+    lambda reader: reader.by_refresh_token(token("t").value),
+    lambda reader: reader.check_session(ADA, PHONE),
+    lambda reader: reader.session_is_good(ADA, PHONE),
+]
+
+
+@pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
+def test_whatever_the_sdk_raises_is_the_error_that_is_promised(failure: Exception) -> None:
+    """With what was raised as its cause, and nothing of it in the text."""
+    client = Mock()
+    for name in ("batch_get_item", "query", "get_item"):
+        getattr(client, name).side_effect = failure
+    client.exceptions.ClientError = ClientError
+    reader = UserReader(client=client)
+    for read in READS:
+        with pytest.raises(StoreUnavailableError, match=type(failure).__name__) as caught:
+            read(reader)
+        assert caught.value.__cause__ is failure
 
 
 def test_a_hundred_users_are_one_call_and_more_are_more(world: World) -> None:

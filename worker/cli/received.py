@@ -63,7 +63,7 @@ class ReceivedEvent:
 
 def _attributes(body: str) -> dict[str, Any]:
     event: Any = None
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):  # TypeError: no text
         event = json.loads(body)
     if isinstance(event, dict) and isinstance(event.get("type"), str):
         return event

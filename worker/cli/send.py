@@ -1,4 +1,4 @@
-"""`user-worker send`: commands to the queue, and on request their outcomes back."""
+"""`user-worker send`: send commands to the queue and, if asked to, wait for their outcomes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.sending import SendReport
 from domain.ports import Outcome, Status
 from worker.cli import composition, output
 from worker.cli.command_input import Options, check, from_arguments, from_text
@@ -37,20 +38,32 @@ class SendOptions:
 
 
 def send_commands(options: SendOptions) -> int:
-    """Check, send, and wait if asked to; give the exit code."""
+    """Check, send, and wait if asked to; return the exit code."""
     aws = composition.aws()
     parser = MessageParser(aws.settings.roles)
     outgoing = [check(event, place, parser) for place, event in _events(options)]
     # before anything is sent: it may not be there
     repository = None if options.wait is None else aws.repository
-    message_ids = send(aws.sqs, aws.command_queue_url, outgoing, options.group)
+    sent = SendReport()
+    try:
+        send(aws.sqs, aws.command_queue_url, outgoing, options.group, report=sent)
+    except BaseException:  # also an interruption: the ids may be needed to send the rest again
+        if sent.message_ids or sent.code is not None or len(outgoing) > 1:
+            _print_sent(outgoing, sent, as_json=options.as_json)
+            _list("not sent", [o for n, o in enumerate(outgoing) if n not in sent.message_ids])
+        raise
     _tell(outgoing, aws.settings.command_queue)
     if options.wait is None or repository is None:
-        _print_sent(outgoing, message_ids, as_json=options.as_json)
+        _print_sent(outgoing, sent, as_json=options.as_json)
         return ExitCode.OK
     keys = [each.key for each in outgoing]
     listen = listener(aws, {key.command_id for key in keys})
-    outcomes = await_outcomes(repository, keys, options.wait, listen=listen)
+    try:
+        outcomes = await_outcomes(repository, keys, options.wait, listen=listen)
+    except BaseException:
+        _list("sent", outgoing)
+        raise
+    _list("no outcome yet", [each for each in outgoing if each.key not in outcomes])
     return report([outcomes.get(each.key) for each in outgoing], as_json=options.as_json)
 
 
@@ -104,8 +117,10 @@ def _tell(outgoing: Sequence[Outgoing], queue: str) -> None:
         console.print(f"sent {len(outgoing)} commands to {queue}", style="dim")
 
 
-def _print_sent(outgoing: Sequence[Outgoing], message_ids: Sequence[str], *, as_json: bool) -> None:
-    for each, message_id in zip(outgoing, message_ids, strict=True):
+def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool) -> None:
+    for place, each in enumerate(outgoing):
+        if place not in sent.message_ids:
+            continue
         envelope = each.envelope
         line = envelope.command_id
         if as_json:
@@ -114,10 +129,17 @@ def _print_sent(outgoing: Sequence[Outgoing], message_ids: Sequence[str], *, as_
                     "command_id": envelope.command_id,
                     "command_type": envelope.type,
                     "user_id": envelope.user_id,
-                    "message_id": message_id,
+                    "message_id": sent.message_ids[place],
                 }
             )
         sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _list(what: str, outgoing: Sequence[Outgoing]) -> None:
+    """List commands by type and id, so that none has to be sent under a new id."""
+    for each in outgoing:
+        sys.stderr.write(f"{what}: {each.name} {each.envelope.command_id}\n")
 
 
 def report(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:

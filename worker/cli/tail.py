@@ -1,4 +1,4 @@
-"""Follows the topic through a queue of its own, which goes away when the following ends."""
+"""Follow the topic through a temporary queue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Self
 
-from adapters.subscription import LONGEST_POLL, TAIL, QueueReader, temporary_subscription
+from adapters.subscription import LONGEST_POLL, TAIL, QueueReader, TopicSubscription
 from worker.cli.received import ReceivedEvent
 
 if TYPE_CHECKING:
@@ -22,23 +22,27 @@ class EventTail:
     ) -> None:
         """Follow a topic, or one category of its events."""
         wanted = None if category is None else {"category": [category]}
-        self._subscription = temporary_subscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
-        self._cleanup = contextlib.ExitStack()
+        self._subscription = TopicSubscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
         self._reader: QueueReader | None = None
         self.seen: set[str] = set()
         """Ids of the events so far: SNS and SQS may both deliver twice."""
 
     def __enter__(self) -> Self:
         """Create queue and subscription; on any failure, none is left."""
-        self._reader = self._cleanup.enter_context(self._subscription)
+        self._reader = self._subscription.open()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove both, also when the other end is gone already."""
-        self._cleanup.close()
+        self._subscription.close()
+
+    def renew_if_lost(self) -> None:
+        """Make queue and subscription anew if they are lost; errors as `TopicSubscription`'s."""
+        if renewed := self._subscription.renew_if_lost():
+            self._reader = renewed[0]
 
     def poll(self, wait: int = LONGEST_POLL) -> list[ReceivedEvent]:
-        """Wait up to `wait` seconds for events; give those not seen before, none if none came."""
+        """Wait up to `wait` seconds for events, and return those not seen before."""
         assert self._reader is not None, "to be used in a with block"
         bodies = self._reader.poll(wait)
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Waits for outcomes to be recorded: by reading at first, then by listening to the topic."""
+"""Wait for outcomes to be recorded: by reading at first, then by listening to the topic."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from adapters.aws import error_code
 from adapters.subscription import LONGEST_POLL, WAITING, QueueReader, temporary_subscription
 from domain.ports import CommandKey, LoadRequest, Outcome, UserRepository
 from worker.cli import output
 from worker.cli.received import ReceivedEvent
 from worker.cli.stopping import stop_on_signals
+from worker.explaining import is_refusal
 
 if TYPE_CHECKING:
     from worker.cli.composition import Aws
@@ -44,7 +43,7 @@ def await_outcomes(
     sleep: Sleep = time.sleep,
     listen: Listen | None = None,
 ) -> dict[CommandKey, Outcome]:
-    """Read, consistently, until the keys have outcomes or the time is over; give those found.
+    """Read, consistently, until the keys have outcomes or the time is over; return those found.
 
     Most outcomes are there in a moment, so it begins with a few reads. What is not there by then
     is listened for: it reads once after it has begun to listen, after every answer it hears, and
@@ -56,7 +55,10 @@ def await_outcomes(
         seconds: how long to look; with none at all it looks once.
         enough: how many outcomes will do; one for each key if not given.
         sleep: waits some seconds.
-        listen: begins to listen; without it, and where it gives `None`, there is a read a second.
+        listen: begins to listen; without it, and where it yields `None`, there is a read a second.
+
+    Raises:
+        StoreUnavailableError: the store refuses the caller, or did not answer the last read.
     """
     enough = len(set(keys)) if enough is None else enough
     deadline = time.monotonic() + seconds
@@ -64,7 +66,12 @@ def await_outcomes(
     pause, longest = FIRST_PAUSE, LONGEST_PAUSE
     with contextlib.ExitStack() as stack:
         while True:
-            found |= repository.load(LoadRequest(outcomes=set(keys) - found.keys())).outcomes
+            try:
+                missing = set(keys) - found.keys()
+                found |= repository.load(LoadRequest(outcomes=missing)).outcomes
+            except Exception as error:  # the next read may succeed; what AWS refuses, it refuses
+                if is_refusal(error) or time.monotonic() >= deadline:
+                    raise
             left = deadline - time.monotonic()
             if len(found) >= enough or left <= 0:
                 return found
@@ -101,7 +108,7 @@ def _listening(aws: Aws, command_ids: frozenset[str]) -> Iterator[Sleep | None]:
                 )
             )
             sleep = _Heard(reader, command_ids)
-        except (ClientError, BotoCoreError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, reading does without it
             output.stderr().print(
                 f"cannot listen to the topic ({error_code(error)}): reading once a second instead",
                 style="dim",
@@ -122,8 +129,8 @@ class _Heard:
         while (left := deadline - time.monotonic()) > _LEAST:
             try:
                 bodies = self._reader.poll(min(max(round(left), 1), LONGEST_POLL))
-            except (ClientError, BotoCoreError):
-                break  # the next read tells, sooner or later
+            except Exception:  # noqa: BLE001 - as above
+                break
             if any(_command_id(body) in self._command_ids for body in bodies):
                 return
         time.sleep(max(0.0, deadline - time.monotonic()))

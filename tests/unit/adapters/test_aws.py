@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 
 from adapters import aws
+from adapters.direct.call import _DirectCall
+from adapters.direct.operations import OPERATIONS
+from worker import bootstrap
+from worker.inspection.aws import Aws
+from worker.settings import Settings
 
 
 def test_the_region_of_either_variable_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +63,30 @@ def test_the_client_says_whose_it_is() -> None:
     """In AWS's own logs."""
     config: Any = aws.client("dynamodb").meta.config
     assert "user-worker" in config.user_agent_extra
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "sns", "sqs"])
+def test_only_the_workers_hot_path_has_fast_calls(
+    monkeypatch: pytest.MonkeyPatch, service: aws.Service
+) -> None:
+    """Instrumentation that wraps botocore's calls sees all others."""
+
+    def fast(client: Any) -> set[str]:
+        return {name for name, value in vars(client).items() if isinstance(value, _DirectCall)}
+
+    made: list[Any] = []
+    real: Any = aws.client
+
+    def client(*given: Any, **options: Any) -> Any:
+        made.append(real(*given, **options))
+        return made[-1]
+
+    monkeypatch.setattr(aws, "client", client)
+    bootstrap.build_ports(Settings())
+    bootstrap.command_queue_factory("user-commands")
+    hot = [client for client in made if client.meta.service_model.service_name == service]
+    assert hot
+    for client in hot:
+        assert fast(client) == {operation.method for operation in OPERATIONS[service]}
+    assert fast(real(service)) == set()
+    assert fast(getattr(Aws(Settings()), service)) == set()

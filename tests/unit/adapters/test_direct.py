@@ -143,6 +143,7 @@ def test_the_sdks_settings_of_the_endpoint_hold(
     monkeypatch.setenv(variable, value)
     with scripted_aws("DeleteItem") as sent:
         client = aws.client("dynamodb")
+        make_direct(client)
         with counting_botocores(client) as botocores:
             call(client, "DeleteItem")
             call(client, "DeleteItem")

@@ -24,18 +24,24 @@ class Sqs:
     """An SQS that refuses some bodies some times, and answers the nth call with an error."""
 
     def __init__(
-        self, refusals: dict[str, int] | None = None, *, fault: bool = False, breaks_at: int = 0
+        self,
+        refusals: dict[str, int] | None = None,
+        *,
+        fault: bool = False,
+        breaks_at: int = 0,
+        breaks_with: BaseException | None = None,
     ) -> None:
         self.calls: list[list[dict[str, Any]]] = []
         self._refusals = refusals or {}
         self._fault = fault
         self._breaks_at = breaks_at
+        self._breaks_with = breaks_with or ConnectTimeoutError(endpoint_url=URL)
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         """Answer out of order, as SQS may."""
         self.calls.append(Entries)
         if len(self.calls) == self._breaks_at:
-            raise ConnectTimeoutError(endpoint_url=QueueUrl)
+            raise self._breaks_with
         good, bad = [], []
         for entry in Entries:
             left = self._refusals.get(entry["MessageBody"], 0)
@@ -91,6 +97,69 @@ def test_after_a_failure_nothing_more_is_sent() -> None:
     assert len(sqs.calls) == 2
     assert (len(report.message_ids), report.code) == (10, "ConnectTimeoutError")
     assert isinstance(report.error, ConnectTimeoutError)
+
+
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Successful"),
+    RecursionError(),
+    MemoryError(),
+    OSError(24, "too many open files"),
+]
+"""What botocore raises, and what no list of its exceptions has."""
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("url", [URL, FIFO_URL])
+def test_whatever_is_raised_is_in_the_report_with_what_was_sent(error: Exception, url: str) -> None:
+    """Else nobody would know which messages are on the queue."""
+    sqs = Sqs(breaks_at=2, breaks_with=error)
+    report, _ = send(sqs, [QueueMessage(str(i), f"g{i}") for i in range(25)], url)
+    assert (sorted(report.message_ids), report.error) == (list(range(10)), error)
+    assert report.code == type(error).__name__
+
+
+def test_what_cannot_be_written_ends_it_with_what_was_sent() -> None:
+    """Half a character in the 15th of 25 messages."""
+    messages = [QueueMessage("\ud800" if i == 14 else str(i)) for i in range(25)]
+    report, _ = send(Sqs(), messages)
+    assert (sorted(report.message_ids), report.code) == (list(range(10)), "UnicodeEncodeError")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "page",
+        {"Successful": 7},
+        {"Successful": "page"},
+        {"Successful": [None, [], {}, {"Id": 0}, {"Id": "nine"}, {"Id": "99"}]},
+        {"Successful": {"Id": "0"}, "Failed": "page"},
+        {"Failed": [None, {"Id": "0", "Code": 7}]},
+    ],
+)
+def test_an_answer_that_is_not_sqss_is_no_success(answer: Any) -> None:
+    """A proxy answers anything."""
+
+    class Proxy:
+        def send_message_batch(self, **_: object) -> Any:
+            """Answer it."""
+            return answer
+
+    report, _ = send(Proxy(), MESSAGES)
+    assert report.message_ids == {}
+    assert report.code is not None
+
+
+def test_after_an_interruption_the_callers_report_has_what_was_sent() -> None:
+    """Ctrl-C passes through."""
+    report = SendReport()
+    sender = BatchSender(Sqs(breaks_at=2, breaks_with=KeyboardInterrupt()), URL)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        sender.send([QueueMessage(str(i)) for i in range(25)], report)
+    assert sorted(report.message_ids) == list(range(10))
 
 
 def test_an_answer_that_says_nothing_of_a_message_is_no_success() -> None:

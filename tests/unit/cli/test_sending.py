@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,9 +10,11 @@ import pytest
 from adapters.batching import MAX_CALL_BYTES
 from tests.builders import uid
 from worker.cli.command_input import Options, check, from_arguments
+from worker.cli.send import SendOptions, send_commands
 from worker.cli.sending import send, send_bodies
 from worker.errors import CliError, UsageError
 from worker.messages import MessageParser
+from worker.settings import Settings
 
 URL = "http://sqs/commands"
 FIFO_URL = f"{URL}.fifo"
@@ -18,14 +23,20 @@ FIFO_URL = f"{URL}.fifo"
 class Sqs:
     """An SQS that takes what it is given, but for the bodies in `refuses`."""
 
-    def __init__(self, refuses: set[str] | None = None) -> None:
+    def __init__(
+        self, refuses: set[str] | None = None, breaks_with: BaseException | None = None
+    ) -> None:
         self.calls: list[list[dict[str, Any]]] = []
+        self.breaks_with = breaks_with
+        """What the second call raises."""
         self._refuses = refuses or set()
         self._taken = 0
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         """Take the entries; answer out of order, as SQS may."""
         self.calls.append(Entries)
+        if self.breaks_with is not None and len(self.calls) == 2:
+            raise self.breaks_with
         good, bad = [], []
         for entry in Entries:
             if entry["MessageBody"] in self._refuses:
@@ -88,6 +99,53 @@ def test_a_refused_command_is_told_with_how_many_went() -> None:
     with pytest.raises(CliError, match="refused commands with InvalidAddress, after 19 of 25"):
         send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
     assert len(sqs.calls) == 2  # and no more was tried
+
+
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Successful"),
+    KeyboardInterrupt(),
+]
+"""What botocore raises and what no list of its exceptions has, and Ctrl-C."""
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_of_what_was_sent_in_part_every_id_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    error: BaseException,
+    as_json: bool,
+) -> None:
+    """Sent ones as always, the others to the terminal: no generated id is lost."""
+    sqs = Sqs(breaks_with=error)
+    aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=URL)
+    monkeypatch.setattr("worker.cli.send.composition.aws", lambda: aws)
+    file = tmp_path / "commands.jsonl"
+    line = json.dumps({"type": "UnbanUser", "subject": uid("ada"), "data": {}}) + "\n"
+    file.write_text(line * 25)
+    options = SendOptions(
+        None, [], None, str(file), None, None, "/test", {}, None, None, as_json=as_json
+    )
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CliError):
+        send_commands(options)
+    said = capsys.readouterr()
+    ids = [json.loads(e["MessageBody"])["id"] for call in sqs.calls for e in call]
+    told = said.out.splitlines()
+    assert [json.loads(t)["command_id"] if as_json else t for t in told] == ids[:10]
+    unsent = said.err.splitlines()
+    assert [row.rpartition(" ")[0] for row in unsent] == ["not sent: UnbanUser"] * 15
+    assert [row.rpartition(" ")[2] for row in unsent][:10] == ids[10:]
+
+
+def test_whatever_the_sdk_raises_is_one_line() -> None:
+    """Also if nothing was sent."""
+    sqs = Sqs(breaks_with=RuntimeError("refreshed credentials are still expired"))
+    sqs.calls.append([])
+    with pytest.raises(CliError, match="sending failed with RuntimeError, after 0 of 1 were sent"):
+        send_bodies(sqs, URL, [("x", "g")])  # type: ignore[arg-type]
 
 
 def test_a_group_that_is_given_replaces_the_users() -> None:

@@ -10,7 +10,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot, UserChange
+from domain.ports import (
+    CommandKey,
+    LoadRequest,
+    Outcome,
+    Snapshot,
+    StoreUnavailableError,
+    UserChange,
+)
 from tests.unit.cli.test_board import REGISTERED
 from worker.cli import waiting
 from worker.cli.composition import Aws
@@ -78,6 +85,54 @@ def test_one_of_several_keys_is_enough_if_that_is_said() -> None:
     assert list(found) == [KEY]
 
 
+ANYTHING = [
+    StoreUnavailableError("throttled"),
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Responses"),
+]
+"""What a read raises."""
+
+
+class Failing:
+    """A repository whose first reads fail."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.users = MemoryUserRepository(MemoryStore())
+        self.failures = list(failures)
+
+    def load(self, request: LoadRequest) -> Snapshot:
+        """Read, or fail."""
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.users.load(request)
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+def test_a_read_that_fails_does_not_end_the_wait(error: Exception) -> None:
+    """The command was sent; the wait ends by its own time."""
+    failing = Failing(error, error)
+    record(failing.users, REGISTERED)
+    found = await_outcomes(failing, [KEY], 60, sleep=lambda _: None)  # type: ignore[arg-type]
+    assert list(found) == [KEY]
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
+def test_without_time_a_read_that_fails_is_told(error: Exception) -> None:
+    """There is no other read that might succeed."""
+    with pytest.raises(type(error)):
+        await_outcomes(Failing(error), [KEY], 0)  # type: ignore[arg-type]
+
+
+def test_what_aws_refuses_is_told_at_once() -> None:
+    """It will not allow it later."""
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchGetItem")
+    error = StoreUnavailableError("denied")
+    error.__cause__ = denied
+    with pytest.raises(StoreUnavailableError):
+        await_outcomes(Failing(error), [KEY], 60, sleep=lambda _: None)  # type: ignore[arg-type]
+
+
 # --- listening -----------------------------------------------------------------------------
 
 
@@ -94,7 +149,7 @@ class Topic:
     @contextmanager
     def subscription(self, *_: object, wanted: object, **__: object) -> Iterator[Topic]:
         """Stand in for `temporary_subscription`."""
-        if self.coming and isinstance(self.coming[0], ClientError):
+        if self.coming and isinstance(self.coming[0], Exception):
             raise self.coming[0]
         self.wanted, self.open = wanted, True
         yield self
@@ -195,23 +250,42 @@ def test_in_silence_it_reads_ever_less(
     assert reads < 45
 
 
-def test_without_the_right_to_listen_it_reads_once_a_second(
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (
+            ClientError({"Error": {"Code": "AuthorizationError"}}, "Subscribe"),
+            "AuthorizationError",
+        ),
+        (RuntimeError("refreshed credentials are still expired"), "RuntimeError"),
+        (KeyError("QueueUrl"), "KeyError"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_if_it_cannot_listen_it_reads_once_a_second(
     monkeypatch: pytest.MonkeyPatch,
     time_flies: Callable[[float], None],
     capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: str,
 ) -> None:
-    """And says so."""
-    topic = Topic(ClientError({"Error": {"Code": "AuthorizationError"}}, "Subscribe"))
+    """And says so, whatever the reason."""
+    topic = Topic(error)
     reads = listened(monkeypatch, topic, time_flies, reads=10_000, seconds=30)
     assert 30 <= reads <= 40
-    assert "cannot listen to the topic (AuthorizationError)" in capsys.readouterr().err
+    assert f"cannot listen to the topic ({code})" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [EndpointConnectionError(endpoint_url="http://sqs"), *ANYTHING],
+    ids=lambda error: type(error).__name__,
+)
 def test_a_poll_that_fails_is_a_silence(
-    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
+    monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None], error: Exception
 ) -> None:
     """The reads go on."""
-    topic = Topic(None, EndpointConnectionError(endpoint_url="http://sqs"), None)
+    topic = Topic(None, error, None)
     assert listened(monkeypatch, topic, time_flies, reads=12) == 12
 
 

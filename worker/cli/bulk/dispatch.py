@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import FIFO_SUFFIX
 from adapters.batching import MAX_ENTRIES
-from adapters.sending import BatchSender, QueueMessage
+from adapters.sending import BatchSender, QueueMessage, SendReport
 from worker.errors import CliError
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ class Dispatcher:
     def send(self, parcels: Iterable[Parcel], acknowledge: Callable[[list[int]], object]) -> None:
         """Send all; stop at the first that cannot be sent.
 
-        `acknowledge` is told, in the caller's thread, of the rows of every batch that the queue has
-        taken, also of those that were in flight when it had to stop, or was interrupted.
+        `acknowledge` is called, in the caller's thread, with the rows of every batch that the queue
+        has accepted, also of those that were in flight when it had to stop, or was interrupted. A
+        row may be named twice.
 
         Raises:
-            CliError: the queue refuses a row.
+            CliError: the queue refuses a row, or the SDK fails with what is no error of AWS's.
             ClientError: a call failed as a whole (or a BotoCoreError).
         """
         flying: set[Future[Sent]] = set()
@@ -126,7 +127,7 @@ class Dispatcher:
             left = [each for place, each in enumerate(left) if place not in report.message_ids]
             if report.code is None:
                 return Sent(sorted(rows), None)
-            error = report.error or CliError(f"SQS refused a row with {report.code}")
+            error = _translated(report)
             if attempt == ATTEMPTS or self._stop.is_set() or not _may_pass(error):
                 return Sent(sorted(rows), error)
             self._sleep(min(LONGEST_PAUSE, 2 ** (attempt - 1)) * random())  # noqa: S311 - jitter
@@ -148,23 +149,35 @@ def _land(flying: set[Future[Sent]], acknowledge: Callable[[list[int]], object])
     done, _ = wait(flying, return_when=FIRST_COMPLETED)
     failed: Exception | None = None
     for future in done:
-        flying.discard(future)
         rows, error = future.result()
         acknowledge(rows)
+        flying.discard(future)  # only now: an interruption must not lose its rows
         failed = failed or error
     if failed is not None:
         raise failed
 
 
 def _land_all(flying: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
-    """Wait for what is in flight, whatever becomes of it: the first failure is told already."""
+    """Wait for what is in flight, whether it succeeds or not: the first failure is known."""
     for future in flying:
         acknowledge(future.result().rows)
 
 
+def _translated(report: SendReport) -> Exception:
+    """Return what is raised for a batch that was not sent as a whole."""
+    if report.error is None:
+        return CliError(f"SQS refused a row with {report.code}")
+    if isinstance(report.error, (BotoCoreError, ClientError)):
+        return report.error
+    error = CliError(f"sending failed with {report.code}")
+    error.__cause__ = report.error
+    return error
+
+
 def _may_pass(error: Exception) -> bool:
-    """Tell whether a failed call may go well when it is made again."""
+    """Return True if a failed call may succeed when it is made again."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _FORBIDDEN)
         return status >= _SERVER_ERRORS or error.response.get("Error", {}).get("Code") in _THROTTLED
-    return isinstance(error, BotoCoreError)
+    # without a cause, SQS refused the row itself
+    return isinstance(error, BotoCoreError) or error.__cause__ is not None

@@ -1,0 +1,155 @@
+"""A typed command's fields as JSON values; a value of a wrong type is refused by its field's name.
+
+What a field's text must look like is the worker's parser's to check, which the client runs on the
+rendered command; here only types are checked, so that no value can pass for another's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from datetime import datetime
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from domain.commands import Command
+from domain.errors import InvalidValueError
+from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
+
+Render = Callable[[Any], Any]
+"""Return the JSON value of a field's value, or raise InvalidValueError with the rule it breaks."""
+
+
+def command_fields(command: Command) -> dict[str, Any]:
+    """Return a command's fields as JSON values; those that are `None` are left out.
+
+    Identifiers may be `uuid.UUID`, times `datetime` or RFC 3339 text, lists `tuple` or `list`,
+    roles and other text members of an `Enum`; hashes and addresses the domain's types or text.
+
+    Raises:
+        InvalidValueError: a value is of a wrong type; says field and rule, never the value.
+    """
+    values: dict[str, Any] = {}
+    kind: Any = type(command)  # mypy looks at the instances' hash
+    for name, render in _renders(kind):
+        value = getattr(command, name)
+        if value is None:
+            continue
+        try:
+            values[name] = render(value)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"data.{name}: {error}") from None
+    return values
+
+
+def time_text(value: object) -> str:
+    """Return a time as RFC 3339 text; text is returned unchanged.
+
+    Raises:
+        InvalidValueError: not a time, without an offset, or out of range in UTC.
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, datetime):
+        raise InvalidValueError("must be a datetime with an offset from UTC, or RFC 3339 text")
+    if value.utcoffset() is None:
+        raise InvalidValueError("must have an offset from UTC")
+    try:
+        return render_time(value)
+    except OverflowError:
+        raise InvalidValueError("is out of range") from None
+
+
+def id_text(value: object) -> str:
+    """Return an identifier as text.
+
+    Raises:
+        InvalidValueError: neither a `uuid.UUID` nor text.
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    raise InvalidValueError("must be a UUID, as uuid.UUID or text")
+
+
+def text(value: object) -> str:
+    """Return text, or the text of an `Enum` member.
+
+    Raises:
+        InvalidValueError: anything else.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return value
+    raise InvalidValueError("must be a string")
+
+
+def _number(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise InvalidValueError("must be an integer")
+
+
+def _of(kind: type[EmailAddress | PasswordHash | TokenHash]) -> Render:
+    def render(value: object) -> str:
+        inner = value.value if isinstance(value, kind) else value
+        if isinstance(inner, str):
+            return inner
+        raise InvalidValueError(f"must be a {kind.__name__}, or its text")
+
+    return render
+
+
+_token_hash: Final = _of(TokenHash)
+
+
+def _list_of(render: Render) -> Render:
+    def render_all(value: object) -> list[Any]:
+        if not isinstance(value, (tuple, list)):
+            raise InvalidValueError("must be a tuple or a list")
+        rendered = []
+        for place, item in enumerate(value):
+            try:
+                rendered.append(render(item))
+            except InvalidValueError as error:
+                raise InvalidValueError(f"item {place}: {error}") from None
+        return rendered
+
+    return render_all
+
+
+_BY_CLASS: Final[Mapping[object, Render]] = {
+    EmailAddress: _of(EmailAddress),
+    PasswordHash: _of(PasswordHash),
+    TokenHash: _token_hash,
+    datetime: time_text,
+    str: text,
+    int: _number,
+}
+_BY_RULE: Final[Mapping[object, Render]] = {
+    "id": id_text,
+    "roles": _list_of(text),
+    "recovery_codes": _list_of(_token_hash),
+}
+"""Where the rule of a field (see `domain.commands`) says more than its class."""
+
+
+@cache
+def _renders(command: Hashable) -> tuple[tuple[str, Render], ...]:
+    hints = get_type_hints(command, include_extras=True)
+    names = [field.name for field in dataclasses.fields(command)]  # type: ignore[arg-type]  # every command is a dataclass
+    return tuple((name, _render_of(hints[name])) for name in names)
+
+
+def _render_of(hint: Any) -> Render:
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Annotated:
+        kind, rule = get_args(hint)[:2]
+        return _BY_RULE.get(rule) or _BY_CLASS[kind]
+    return _BY_CLASS[hint]
