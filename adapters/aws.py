@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from botocore.session import Session
+from botocore.utils import get_environ_proxies
 
 from adapters.direct import make_direct
 
@@ -25,6 +28,7 @@ READ_TIMEOUT: Final = 10.0
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
+_LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
 FIFO_SUFFIX: Final = ".fifo"
 """What the name of a FIFO queue or topic ends in."""
 
@@ -71,7 +75,8 @@ def client(
     Takes the seconds to wait for an answer (a long poll needs more than its 20 s), the most
     connections to keep and how often to try a call; a client is thread-safe. To be called after
     a fork, not before. The calls of every batch leave out what botocore does anew for each: see
-    `adapters.direct`.
+    `adapters.direct`. An endpoint on this machine is called without a proxy, whatever HTTP_PROXY
+    and NO_PROXY say.
 
     Raises:
         AwsConfigurationError: no region or no credentials, or a profile that does not exist.
@@ -83,9 +88,12 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        made = session.create_client(
-            service, region(), config=config(read_timeout, connections, attempts)
-        )
+        own = config(read_timeout, connections, attempts)
+        made = session.create_client(service, region(), config=own)
+        endpoint = made.meta.endpoint_url
+        if is_loopback(endpoint) and get_environ_proxies(endpoint):
+            direct = own.merge(Config(proxies={}))
+            made = session.create_client(service, region(), config=direct)
     except NoRegionError:
         raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
@@ -102,6 +110,21 @@ def _models() -> Any:
     the second client takes 10.
     """
     return Session().get_component("data_loader")
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if a URL names this machine, which no proxy can reach for it.
+
+    `localhost.localstack.cloud` is what LocalStack calls itself; it resolves to 127.0.0.1.
+    """
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    if host in _LOCAL_HOSTS or host.endswith(tuple(f".{name}" for name in _LOCAL_HOSTS)):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def region() -> str | None:
