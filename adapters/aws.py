@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from botocore.session import Session
+from botocore.utils import get_environ_proxies
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,6 +26,7 @@ READ_TIMEOUT: Final = 10.0
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
+_LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
 FIFO_SUFFIX: Final = ".fifo"
 """What the name of a FIFO queue or topic ends in."""
 
@@ -69,7 +73,8 @@ def client(
     It is an ordinary boto3 client: every call goes through `BaseClient._make_api_call`, which is
     what OpenTelemetry, X-Ray and Datadog wrap. The worker's hot path alone replaces some calls
     (`adapters.direct`); nobody else's clients do. A client is thread-safe. Create it after a
-    fork, not before.
+    fork, not before. An endpoint on this machine is called without a proxy, whatever HTTP_PROXY
+    and NO_PROXY say.
 
     Args:
         service: the service to call.
@@ -87,13 +92,17 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        return session.create_client(
-            service, region(), config=config(read_timeout, connections, attempts)
-        )
+        own = config(read_timeout, connections, attempts)
+        made = session.create_client(service, region(), config=own)
+        endpoint = made.meta.endpoint_url
+        if is_loopback(endpoint) and get_environ_proxies(endpoint):
+            direct = own.merge(Config(proxies={}))
+            made = session.create_client(service, region(), config=direct)
     except NoRegionError:
         raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise AwsConfigurationError(f"AWS settings: {error}") from error
+    return made
 
 
 @functools.cache
@@ -104,6 +113,21 @@ def _models() -> Any:
     the second client takes 10.
     """
     return Session().get_component("data_loader")
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if a URL names this machine, which no proxy can reach for it.
+
+    `localhost.localstack.cloud` is what LocalStack calls itself; it resolves to 127.0.0.1.
+    """
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    if host in _LOCAL_HOSTS or host.endswith(tuple(f".{name}" for name in _LOCAL_HOSTS)):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def region() -> str | None:

@@ -39,10 +39,13 @@ class Identity(Access):
         return (happened.EmailVerificationRequested(self._address(), token_id, token.expires_at),)
 
     def verify_email(self, presented: TokenHash, now: datetime) -> Events:
-        """Believe that the address is the user's."""
+        """Mark the address as verified."""
         if self.email_verified:
             return ()
         check_token(self.email_verification, presented, now)
+        return self._verify_address()
+
+    def _verify_address(self) -> Events:
         self.email_verification = None
         self.email_verified = True
         return (happened.EmailVerified(),)
@@ -107,14 +110,19 @@ class Identity(Access):
     def reset_password(
         self, presented: TokenHash, password_hash: PasswordHash, now: datetime
     ) -> Events:
-        """Set a new password by a mailed token, which also lifts a lock."""
+        """Set a new password by a mailed token, which lifts a lock and verifies the address.
+
+        The token came back from the present address: a change of the address voids it.
+        """
         check_token(self.password_reset, presented, now)
         was_locked = self.is_locked(now)
         self._set_password(password_hash)
         self._end_sessions()
         self._forget_failures()
-        reset = happened.PasswordReset(self.credential_version)
-        return (reset, happened.UserUnlocked()) if was_locked else (reset,)
+        events: Events = (happened.PasswordReset(self.credential_version),)
+        if not self.email_verified:
+            events += self._verify_address()
+        return (*events, happened.UserUnlocked()) if was_locked else events
 
     def _set_password(self, password_hash: PasswordHash) -> None:
         self.password_hash = password_hash.value

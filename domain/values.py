@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from domain.characters import is_domain_word, is_name, is_visible_word, misleads
 from domain.errors import InvalidValueError
 
 MAX_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
@@ -23,8 +24,10 @@ MAX_CIPHERTEXT = 1024
 # Where IDNA 2003 (the standard library's) and IDNA 2008 map to different domains, a mail
 # could reach somebody else: such domains have to be written in their ASCII form.
 _IDNA_DEVIATIONS = frozenset("ßẞς\u200c\u200d")
+_WITHOUT_DEVIATIONS = dict.fromkeys(map(ord, _IDNA_DEVIATIONS))
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+_A_LABEL = "xn--"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
@@ -38,12 +41,14 @@ _TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?([Zz]|[+-][0-2]\d:[0-5]\d)",
     re.ASCII,
 )
-# Invisible in every font: two addresses that look the same must not be two.
-_INVISIBLE = frozenset(("Cc", "Cf"))
-_LINE_BREAKING = frozenset(("Cc", "Zl", "Zp"))
+# Commonly sent for "no id", or by a broken generator: two people would share them (RFC 9562, 5.9
+# and 5.10).
+_NIL_AND_MAX = frozenset(("0", "f"))
 
-# OWASP Password Storage Cheat Sheet, argon2id: these or stronger. (memory in KiB, passes)
-ARGON2_MINIMA = ((19_456, 2), (47_104, 1))
+# OWASP Password Storage Cheat Sheet, argon2id: five settings of equal strength, of one lane each.
+# Each is the memory in KiB and the number of passes.
+ARGON2_MINIMA = ((47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5))
+_ARGON2_CHOICES = " or ".join(f"m={memory},t={passes}" for memory, passes in ARGON2_MINIMA)
 ARGON2_MAXIMA = (1_048_576, 20, 16)
 """Memory in KiB, passes, lanes: more would let one login exhaust the edge."""
 
@@ -65,8 +70,10 @@ class EmailAddress:
         local, at, domain = text.rpartition("@")
         if not at or not _LOCAL_PART.fullmatch(local):
             raise InvalidValueError("must be an e-mail address of the form local@domain")
-        if _has_any(_INVISIBLE, local):
-            raise InvalidValueError("the part before @ must not contain invisible characters")
+        if not is_visible_word(local):
+            raise InvalidValueError(
+                "the part before @ may have letters, digits and !#$%&'*+/=?^_`{|}~.- only"
+            )
         if len(local.encode()) > MAX_LOCAL_PART:
             raise InvalidValueError(f"the part before @ must have {MAX_LOCAL_PART} bytes at most")
         value = f"{local}@{_ascii_domain(domain)}"
@@ -86,6 +93,8 @@ def _ascii_domain(domain: str) -> str:
     if len(domain) > MAX_ADDRESS:  # the codec's cost grows with the square of the length
         raise InvalidValueError(f"must have {MAX_ADDRESS} bytes at most")
     if not domain.isascii():
+        if not is_domain_word(domain.translate(_WITHOUT_DEVIATIONS)):
+            raise InvalidValueError("the domain may have letters, digits, hyphens and dots only")
         if _IDNA_DEVIATIONS & set(domain):
             raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
         try:
@@ -98,7 +107,22 @@ def _ascii_domain(domain: str) -> str:
         raise InvalidValueError("the domain must be a host name with a dot")
     if labels[-1].isdigit():
         raise InvalidValueError("the domain must be a host name, not an IP address")
+    for label in labels:
+        _check_a_label(label)
     return domain
+
+
+def _check_a_label(label: str) -> None:
+    if not label.startswith(_A_LABEL):
+        return
+    try:
+        decoded = label.removeprefix(_A_LABEL).encode().decode("punycode")
+    except ValueError:
+        raise InvalidValueError("the domain must be a valid host name") from None
+    if misleads(decoded):
+        raise InvalidValueError(
+            "the domain must not contain quotation marks or invisible characters"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +143,7 @@ class PasswordHash:
             raise InvalidValueError("must be an argon2id hash in PHC form ($argon2id$v=19$...)")
         memory, passes, lanes = (int(group) for group in match.groups())
         if not any(memory >= least and passes >= times for least, times in ARGON2_MINIMA):
-            raise InvalidValueError("argon2id needs at least m=19456,t=2 or m=47104,t=1")
+            raise InvalidValueError(f"argon2id needs at least {_ARGON2_CHOICES}")
         if memory > ARGON2_MAXIMA[0] or passes > ARGON2_MAXIMA[1] or lanes > ARGON2_MAXIMA[2]:
             raise InvalidValueError("argon2id parameters exceed m=1048576,t=20,p=16")
         return cls(text)
@@ -149,19 +173,19 @@ class TokenHash:
 
 
 def parse_name(text: str) -> str:
-    """Trim a person's name of 1 to 100 code points.
+    """Return a person's name of 1 to 100 code points, trimmed and composed (NFC).
 
     Raises:
-        InvalidValueError: empty, too long, or with control characters.
+        InvalidValueError: empty, too long, or not visible text (see `characters.is_name`).
     """
     return _short_text(text, MAX_NAME)
 
 
 def parse_reason(text: str) -> str:
-    """Trim a reason of 1 to 500 code points.
+    """Return a reason of 1 to 500 code points, trimmed and composed (NFC).
 
     Raises:
-        InvalidValueError: empty, too long, or with control characters.
+        InvalidValueError: empty, too long, or not visible text (see `characters.is_name`).
     """
     return _short_text(text, MAX_REASON)
 
@@ -189,14 +213,17 @@ def parse_role(text: str) -> str:
 
 
 def parse_id(text: str) -> str:
-    """Bring a UUID to its canonical lower-case form with hyphens.
+    """Return a UUID in its canonical lower-case form with hyphens.
 
     Raises:
-        InvalidValueError: not a UUID.
+        InvalidValueError: not a UUID, or the nil or the max UUID, which identify nothing.
     """
     if not _UUID.fullmatch(text):
         raise InvalidValueError("must be a UUID of the form 8-4-4-4-12")
-    return text.lower()
+    text = text.lower()
+    if len(set(text)) == 2 and text[0] in _NIL_AND_MAX:  # noqa: PLR2004 - the hyphen is the other
+        raise InvalidValueError("must not be the nil or the max UUID")
+    return text
 
 
 def parse_time(text: str) -> datetime:
@@ -223,13 +250,9 @@ def _short_text(text: str, limit: int) -> str:
     text = unicodedata.normalize("NFC", _text(text).strip())
     if not 1 <= len(text) <= limit:
         raise InvalidValueError(f"must have 1 to {limit} characters")
-    if _has_any(_LINE_BREAKING, text):
-        raise InvalidValueError("must not contain control characters")
+    if not is_name(text):
+        raise InvalidValueError("must be visible text without control or invisible characters")
     return text
-
-
-def _has_any(categories: frozenset[str], text: str) -> bool:
-    return any(unicodedata.category(character) in categories for character in text)
 
 
 def _text(text: str) -> str:

@@ -32,14 +32,20 @@ BOOK = "CREATE TABLE IF NOT EXISTS book (user_id TEXT PRIMARY KEY, email TEXT)"
 
 
 def subscribe(sns: Any, sqs: Any, topic: str, name: str) -> str:
-    """Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable."""
+    """Create the queue and its dead-letter queue, subscribe it, and return its URL; repeatable.
+
+    A FIFO topic (`user-events.fifo`) delivers to FIFO queues, in order, and to standard queues. A
+    standard topic delivers to standard queues only. The name of a FIFO queue ends in `.fifo`.
+    """
+    kind = ".fifo" if name.endswith(".fifo") else ""
 
     def make(queue: str) -> tuple[str, str]:
-        url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+        attributes = {"FifoQueue": "true"} if kind else {}
+        url = sqs.create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
         asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return url, asked["Attributes"]["QueueArn"]
 
-    _, dead_letters = make(f"{name}-dlq")
+    _, dead_letters = make(f"{name.removesuffix(kind)}-dlq{kind}")
     url, arn = make(name)
     if not topic.startswith("arn:"):  # a name: the topic is in the queue's account and region
         topic = f"{arn.rpartition(':')[0]}:{topic}".replace(":sqs:", ":sns:")
@@ -137,7 +143,7 @@ def main() -> None:
     """Follow the topic until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", default="address-book.sqlite")
-    parser.add_argument("--queue", default="user-events-to-full-address-book")
+    parser.add_argument("--queue", default="user-events-to-full-address-book", help="may be FIFO")
     parser.add_argument("--topic", default="user-events", help="its name, or its ARN")
     parser.add_argument("--table", default="users")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for an event")

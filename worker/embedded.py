@@ -37,6 +37,7 @@ _LOG = "ministack.log"
 
 # what would make the child listen elsewhere, keep state or run what it finds on this machine
 _FOREIGN_PREFIXES = ("AWS_", "DOCKER_", "IOT_", "LOCALSTACK_", "MINISTACK_", "SFTP_")
+_FOREIGN_SUFFIX = "_PROXY"  # it reaches nothing beyond this machine
 _FOREIGN = ("EDGE_PORT", "PERSIST_STATE", "S3_PERSIST", "STATE_DIR", "USE_SSL")
 
 
@@ -181,7 +182,9 @@ def _environment(port: int, directory: Path) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
+        if name not in _FOREIGN
+        and not name.startswith(_FOREIGN_PREFIXES)
+        and not name.upper().endswith(_FOREIGN_SUFFIX)
     }
     return inherited | {
         "BIND_HOST": HOST,

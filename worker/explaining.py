@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
@@ -20,6 +23,7 @@ from worker.settings import SettingsError
 _CREDENTIALS = "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
 _EMULATOR = "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
 _NETWORK = "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 _URL = "write it as http://127.0.0.1:4566"
 
 _LACKING: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
@@ -77,7 +81,7 @@ _ANSWERS = (
         "`user-worker doctor` tells whether it has the right keys",
     ),
 )
-_NO_AWS = CliError("what answers is no AWS", "correct AWS_ENDPOINT_URL, its port above all")
+_ROUND_PROXY = "correct HTTP_PROXY or HTTPS_PROXY, or name the host of AWS in NO_PROXY"
 
 
 def explain(error: BaseException) -> CliError | None:
@@ -177,7 +181,7 @@ def _explain_sdk(error: BaseException) -> CliError | None:
         case sdk.ClientError():
             return _explain_answer(error)
         case ResponseParserError():
-            return _NO_AWS
+            return _no_aws()
         case sdk.BotoCoreError():
             return CliError(f"the AWS SDK refuses: {_one_line(error)}", "see --debug")
         case ValueError() if "Invalid endpoint" in str(error):
@@ -185,7 +189,33 @@ def _explain_sdk(error: BaseException) -> CliError | None:
     return None
 
 
+def _no_aws() -> CliError:
+    advice = "correct AWS_ENDPOINT_URL, its port above all"
+    if getproxies():
+        advice = f"correct AWS_ENDPOINT_URL; it may be a proxy: {_ROUND_PROXY}"
+    return CliError("what answers is no AWS", advice)
+
+
+def _explain_proxy(error: sdk.BotoCoreError) -> CliError:
+    """Name the proxy by its host and port alone: its URL may hold a password."""
+    proxy = "that HTTP_PROXY or HTTPS_PROXY names"
+    try:
+        url = urlsplit(str(error.kwargs.get("proxy_url", "")))
+        if url.hostname:
+            proxy = f"{url.hostname}:{url.port}" if url.port else url.hostname
+    except ValueError:  # no URL at all
+        pass
+    refused = _TUNNEL_REFUSED.search(str(error.kwargs.get("error", "")))
+    does = f"refuses the connection with status {refused[1]}" if refused else "does not answer"
+    return CliError(f"the proxy {proxy} {does}", _ROUND_PROXY)
+
+
 def _explain_silence(error: sdk.BotoCoreError) -> CliError:
+    if isinstance(error, sdk.ProxyConnectionError | sdk.InvalidProxiesConfigError):
+        return _explain_proxy(error)
+    unnamed = "endpoint_url" not in error.kwargs and isinstance(error, sdk.HTTPClientError)
+    if unnamed and getproxies():  # what the HTTP client raises of a proxy's URL that is none
+        return _explain_proxy(error)
     endpoint = str(error.kwargs.get("endpoint_url") or "AWS")
     # scheme, host and port alone: a query could hold a signature
     origin = "/".join(endpoint.partition("?")[0].split("/", 3)[:3])
@@ -222,7 +252,7 @@ def _explain_answer(error: sdk.ClientError) -> CliError:
         if code in codes:
             return CliError(problem.format(code=code, operation=operation), advice)
     if not code or code.isdigit():  # an HTTP status, where a service would have named its error
-        return _NO_AWS
+        return _no_aws()
     return CliError(
         f"AWS answered {operation} with {code}", "try again, or see `user-worker doctor`"
     )

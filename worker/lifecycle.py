@@ -20,7 +20,7 @@ from celery.signals import (
 from worker import logs, telemetry
 from worker.errors import memory_needs_one_process
 from worker.health import step as health
-from worker.settings import SettingsError, load_settings
+from worker.settings import load_settings
 from worker.startup import refuse
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
@@ -54,10 +54,7 @@ def prepare(sender: Any, **_: Any) -> None:
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
         refuse(memory_needs_one_process())
-    try:
-        telemetry.prepare()
-    except SettingsError as error:
-        refuse(error)
+    telemetry.prepare()
     vitals = health.begin(sender, settings)
     try:
         made = bootstrap.provision_for_development(settings)

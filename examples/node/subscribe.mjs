@@ -29,9 +29,14 @@ const dynamodb = new DynamoDBClient({});
 
 // --- the queue -------------------------------------------------------------------------------
 
-/** Make the queue and its dead-letter queue, subscribe it, and give its URL; repeatable. */
+/**
+ * Create the queue and its dead-letter queue, subscribe it, and return its URL; repeatable.
+ *
+ * A FIFO topic (`user-events.fifo`) delivers to FIFO queues, in order, and to standard queues. A
+ * standard topic delivers to standard queues only. The name of a FIFO queue ends in `.fifo`.
+ */
 async function subscribe() {
-  const deadLetters = await makeQueue(`${options.queue}-dlq`);
+  const deadLetters = await makeQueue(options.queue.replace(/(\.fifo)?$/, "-dlq$1"));
   const { QueueUrl, QueueArn } = await makeQueue(options.queue);
   const TopicArn = topicArn(options.topic, QueueArn);
   const letTheTopicSend = {
@@ -73,7 +78,8 @@ function topicArn(topic, queueArn) {
 }
 
 async function makeQueue(QueueName) {
-  const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName }));
+  const Attributes = QueueName.endsWith(".fifo") ? { FifoQueue: "true" } : {};
+  const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName, Attributes }));
   const asked = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["QueueArn"] });
   return { QueueUrl, QueueArn: (await sqs.send(asked)).Attributes.QueueArn };
 }

@@ -161,6 +161,8 @@ def test_keda_scales_the_deployment_by_what_waits_on_its_queues() -> None:
     assert spec["scaleTargetRef"]["name"] == MANIFESTS["Deployment"]["metadata"]["name"]
     assert "replicas" not in MANIFESTS["Deployment"]["spec"]
     assert 2 <= spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
+    # or a fallback would stop workers just when nobody knows how much is waiting
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
     settings = MANIFESTS["ConfigMap"]["data"]
     queues = {settings[f"{PREFIX}{name}_QUEUE"] for name in ("COMMAND", "PRIORITY")}
     triggers = spec["triggers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 from collections import Counter
@@ -133,3 +134,26 @@ def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -
     nobody = world.cli.run("export", "nobody@example.com")
     assert nobody.code == 1
     assert "nothing is stored" in nobody.err
+
+
+def test_a_report_tells_which_rows_were_refused(world: World, tmp_path: Path) -> None:
+    """By the outcomes that a worker has recorded."""
+    taken = "taken@example.com"
+    first = world.cli.run(
+        "send", "CreateUser", f"email={taken}", "first_name=A", "last_name=B", "roles=customer",
+        "--wait", "30",
+    )  # fmt: skip
+    assert first.code == 0, first.err
+    people = [f"reported{number}@example.com" for number in range(25)]
+    file, report = tmp_path / "people.csv", tmp_path / "report.csv"
+    rows = "".join(f'{email}, "Ada" , Lovelace, customer\n' for email in [*people, taken])
+    file.write_text(f"\ufeffemail,first_name,last_name,roles,actor\n{rows}")
+
+    done = world.cli.run("import", str(file), "--report", str(report))
+
+    assert done.code == 1, done.err
+    assert "report: 25 accepted, 1 rejected" in done.err
+    with report.open(newline="") as stream:
+        found = {row["email"]: row for row in csv.DictReader(stream)}
+    assert {found[email]["outcome"] for email in people} == {"accepted"}
+    assert (found[taken]["line"], found[taken]["code"]) == ("27", "EmailTaken")

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.e2e
 OWN_AWS = {"AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 """Nothing of AWS is set: `dev` brings its own."""
 ENDED = re.compile(r"^(\w+) .*? (accepted(?:, no effect)?|rejected \w+|duplicate|dead letter \w+) ")
+DEAD_PROXY = dict.fromkeys(
+    ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9"
+)
 
 
 def started_by(pid: int) -> set[int]:
@@ -83,8 +86,9 @@ ALL_ENDINGS = Counter(
 
 
 def test_once_shows_every_kind_of_outcome_and_ends_well(tmp_path: Path) -> None:
-    """With no AWS and no settings at all: what `make run ARGS=--once` does."""
-    done = CommandLine().start("dev", "--samples", "--once", TMPDIR=str(tmp_path), **OWN_AWS)
+    """With no AWS and no settings at all, and a dead proxy: what `make run ARGS=--once` does."""
+    variables = {"TMPDIR": str(tmp_path), **OWN_AWS, **DEAD_PROXY}
+    done = CommandLine().start("dev", "--samples", "--once", **variables)
     assert done.code == 0, done.out + done.err
     assert Counter(endings(done.out)) == ALL_ENDINGS
     assert "data.password_hash: must be an argon2id hash" in done.out

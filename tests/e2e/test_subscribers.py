@@ -168,3 +168,43 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
     redrive = json.loads(attributes["RedrivePolicy"])
     assert int(redrive["maxReceiveCount"]) == 5
     assert redrive["deadLetterTargetArn"].endswith(f":{queue}-dlq")
+
+
+@pytest.fixture
+def fifo_topic(world: World) -> Iterator[str]:
+    """A FIFO topic, to which no worker publishes; its ARN."""
+    sns = client("sns", world.environment)
+    name = f"user-events-{uuid.uuid4().hex[:8]}.fifo"
+    topic = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"})["TopicArn"]
+    yield topic
+    sns.delete_topic(TopicArn=topic)
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"], ids=["standard queue", "FIFO queue"])
+def test_a_fifo_topic_delivers_to_both_kinds_of_queue(
+    subscriber: Subscriber, fifo_topic: str, suffix: str
+) -> None:
+    """The dead-letter queue is of the queue's kind, or SQS would not take it."""
+    name, topic = f"{subscriber.queue}{suffix}", fifo_topic.rpartition(":")[2]
+    command = [*subscriber.command, "--queue", name, "--topic", topic]
+    world, output = subscriber.world, subscriber.state.with_suffix(".fifo-output")
+    environment = world.environment | {"PYTHONPATH": str(ROOT)}
+    user_id, sns = str(uuid.uuid4()), client("sns", world.environment)
+    with running(command, environment, output, f"following {topic}\n"):
+        category = {"category": {"DataType": "String", "StringValue": "registration"}}
+        body = event(user_id, 1, "UserCreated", {"email": "ada@example.com"})
+        sns.publish(
+            TopicArn=fifo_topic,
+            Message=body,
+            MessageAttributes=category,
+            MessageGroupId=user_id,
+            MessageDeduplicationId=json.loads(body)["id"],
+        )
+        subscriber.has(user_id, "ada@example.com")
+    url = world.queue_url(name)
+    asked = world.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert asked.get("FifoQueue", "false") == ("true" if suffix else "false")
+    dead_letters = json.loads(asked["RedrivePolicy"])["deadLetterTargetArn"].rpartition(":")[2]
+    assert dead_letters == f"{subscriber.queue}-dlq{suffix}"
+    for each in (name, dead_letters):
+        world.sqs.delete_queue(QueueUrl=world.queue_url(each))

@@ -124,7 +124,9 @@ def _reset(person: Person, command: c.ResetPassword, now: datetime) -> list[str]
     unlocked = ["UserUnlocked"] if person.locked(now) else []
     person.new_password()
     person.forget_failures()
-    return ["PasswordReset", *unlocked]
+    verified = [] if person.verified else ["EmailVerified"]
+    person.verified, person.verification = True, None
+    return ["PasswordReset", *verified, *unlocked]
 
 
 def _start(person: Person, command: c.StartSession, now: datetime) -> list[str]:

@@ -167,7 +167,7 @@ def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
     text = HEADER + (
         "no-address,,Lovelace,customer\n"
         "good@example.com,Ada,Lovelace,customer\n"
-        "x@example.com,Ada,Lovelace\n"
+        "x@example.com,Ada,Lovelace,customer,\n"
         "y@example.com,Ada,Lovelace,emperor\n"
     )
     checked, problems = File(tmp_path, text).check()
@@ -182,7 +182,7 @@ def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
     places = [(problem.line, problem.field) for problem in problems]
     assert places == [(2, "email"), (2, "first_name"), (4, ""), (5, "roles[0]")]
     assert problems[1].rule == "is missing"
-    assert "has 3 cells, and the header 4" in problems[2].rule
+    assert "has 5 cells, and the header 4" in problems[2].rule
     said = " ".join(problem.rule for problem in problems)
     assert not any(value in said for value in ("no-address", "emperor", "Lovelace"))
 
@@ -217,6 +217,25 @@ def test_one_user_may_have_many_rows_of_what_creates_none(tmp_path: Path) -> Non
     file = File(tmp_path, text, UpdateProfile)
     assert file.check()[1] == []
     assert len({row.outgoing.envelope.command_id for row in file.rows() if row.outgoing}) == 3
+
+
+def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
+    """As spreadsheets do; one that leaves out what is needed is told by its field."""
+    text = "email,first_name,last_name,roles,actor\n"
+    rows = "a@example.com,A,B,customer\nb@example.com,A,B\nc@example.com,A,B,,,\n"
+    checked, problems = File(tmp_path, text + rows).check()
+    assert [checked.may_be_sent(number) for number in (1, 2, 3)] == [True, False, False]
+    assert problems == [
+        Problem(3, "roles", "is missing"),
+        Problem(4, "", "has 6 cells, and the header 5"),
+    ]
+
+
+def test_a_blank_before_a_quote_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """People write CSV by hand as they write lists."""
+    text = 'email, "first_name", "last_name"\nada@example.com, "Ada", "Lovelace" \n'
+    ada = created(tmp_path, text, defaults={"roles": "customer"})
+    assert (ada.first_name, ada.last_name) == ("Ada", "Lovelace")
 
 
 # --- JSON lines ---

@@ -126,6 +126,59 @@ def test_rows_come_with_the_line_they_begin_at(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
+    """Spreadsheets on a Mac end them with a carriage return alone."""
+    content = f'\ufeffname,note{end}Ada,"one{end}two"{end}{end}Grace,three{end}Mary,four'
+    assert rows(tmp_path, content) == [
+        CsvRow(1, ["name", "note"]),
+        CsvRow(2, ["Ada", f"one{end}two"]),
+        CsvRow(5, ["Grace", "three"]),
+        CsvRow(6, ["Mary", "four"]),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("width", range(1, 9))
+def test_a_line_end_across_two_reads_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, width: int
+) -> None:
+    """However the file is cut into blocks."""
+    monkeypatch.setattr("worker.cli.bulk.source._READ", max(3, width))
+    lines = [f"line{number}{end}" for number in range(5)]
+    assert list(source(tmp_path, "\ufeff" + "".join(lines) + "last").lines()) == [*lines, "last"]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "blank"),
+    [(d, b) for d in (",", ";", "\t", "|") for b in (" ", "   ", "\u00a0", "\t") if d != b],
+)
+def test_blanks_around_a_quoted_cell_are_ignored(
+    tmp_path: Path, delimiter: str, blank: str
+) -> None:
+    """In the header, at both ends of a line and around line ends; within the quotes they stay."""
+    cells = [" a ", f'say "x"{blank}{delimiter} y', f"one{blank}\ntwo", "plain"]
+    quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells[:3]] + ["plain"]
+    line = blank + f"{blank}{delimiter}{blank}".join(quoted) + "\n"
+    content = line + line + f'{blank}"end"{blank}{delimiter}{blank}"of file"{blank}'
+
+    found = [
+        [cell.strip(blank) for cell in row.cells] for row in rows(tmp_path, content, delimiter)
+    ]
+
+    plain = [cell.strip(blank) for cell in cells]
+    assert found == [plain, plain, ["end", "of file"]]
+
+
+def test_a_quote_within_an_unquoted_cell_is_text(tmp_path: Path) -> None:
+    """And leaves the next row as it is."""
+    content = 'note,name\n5" disk,"Ada"\n6, "Grace , H"\n'
+    assert [row.cells for row in rows(tmp_path, content)[1:]] == [
+        ['5" disk', "Ada"],
+        ["6", "Grace , H"],
+    ]
+
+
 @pytest.mark.parametrize(
     "content",
     ['a,b\n"never closed,c\nd,e\n', 'a,b\n"x"y,c\n', "a,b\n" + '"' + "x" * 200_000 + '"\n'],
@@ -180,6 +233,13 @@ def test_the_format_is_told_by_name_or_first_character(
 
 
 # --- JSON lines ---
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_json_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
+    """With a byte order mark in front or not."""
+    content = f'\ufeff{{"a": 1}}{end}{end}{{"b": 2}}'
+    assert [row.value for row in read_json_lines(source(tmp_path, content))] == [{"a": 1}, {"b": 2}]
 
 
 def test_json_lines_are_objects_or_problems(tmp_path: Path) -> None:

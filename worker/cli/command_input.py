@@ -19,6 +19,7 @@ from worker.messages import (
     UnknownTypeError,
     render_command,
 )
+from worker.messages.encoding import trimmed
 from worker.messages.outgoing import Outgoing, check_outgoing
 
 DEFAULT_SOURCE = "/user-worker/cli"
@@ -26,6 +27,7 @@ _BLANKS = "quote values with blanks"
 # Repeated in an error; what looks otherwise may be a secret in the wrong place.
 _COMMAND_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _NAMES = {command.__name__: command for command in COMMANDS.values()}
 _SHORT_FORM = frozenset({"type", "data", "id", "user_id", "subject", "source"})
 _EXTENSIONS = frozenset(
@@ -137,13 +139,13 @@ def _json_or_text(text: str) -> Any:
 
 
 def _read_json(text: str) -> Any:
-    """Read JSON.
+    """Read JSON, with or without byte order marks around it.
 
     Raises:
         ValueError: it is none, or nested deeper than anybody reads.
     """
     try:
-        return json.loads(text)
+        return json.loads(trimmed(text))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -190,8 +192,8 @@ def _items(text: str, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _lines(text: str, where: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        if trimmed(line):
             place = f"{where}, line {number}"
             try:
                 yield place, _read_json(line)

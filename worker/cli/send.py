@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ def _events(options: SendOptions) -> list[tuple[str, dict[str, object]]]:
 
 
 def _read(file: str) -> tuple[str, str]:
+    """Return a name for errors, and the text: UTF-8, or the UTF-16 that PowerShell writes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     if file == STANDARD_INPUT:
         where, content = "standard input", sys.stdin.buffer.read()
     else:
@@ -102,7 +108,7 @@ def _read(file: str) -> tuple[str, str]:
         except OSError as error:
             raise UsageError(f"cannot read {file}", error.strerror or "") from error
     try:
-        return where, content.decode()
+        return where, content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8", "convert it") from error
 

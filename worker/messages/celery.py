@@ -6,12 +6,12 @@ plus `user_id`; extensions travel as headers.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from domain.errors import InvalidValueError
-from domain.values import parse_time
+from domain.values import parse_time, render_time
 from worker.messages.encoding import decode_base64, decode_json
 from worker.messages.errors import MalformedCode, MalformedMessageError
 
@@ -53,7 +53,7 @@ def read_celery(message: dict[str, Any]) -> dict[str, Any]:
         )
     kwargs = _read_body(message)
     attributes = {name: _plain(headers[name]) for name in _HEADERS if name in headers}
-    attributes["expirytime"] = _earlier(headers.get("expires"), attributes.get("expirytime"))
+    attributes["expirytime"] = _earlier(_expires(headers), attributes.get("expirytime"))
     attributes.setdefault("source", DEFAULT_SOURCE)
     return attributes | {
         "specversion": "1.0",
@@ -119,8 +119,26 @@ def _plain(value: object) -> object:
     return value
 
 
-def _earlier(expires: object, expirytime: object) -> object:
-    """Take the earlier of Celery's own expiry and the extension's."""
+def _expires(headers: dict[str, Any]) -> str | None:
+    """Return the expiry that `send_task(expires=...)` sets, in UTC.
+
+    Celery writes `datetime.isoformat()`, and takes one without an offset as UTC on both ends
+    (`celery.utils.time.maybe_make_aware`), whatever the sender's `timezone` and `enable_utc`.
+    """
+    value = _plain(headers.get("expires"))
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return render_time(time if time.tzinfo else time.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        pass
+    raise MalformedMessageError(MalformedCode.INVALID_FIELD, "expires: must be an ISO 8601 time")
+
+
+def _earlier(expires: str | None, expirytime: object) -> object:
+    """Return the earlier of Celery's own expiry and the extension's."""
     if expires is None or expirytime is None:
         return expirytime if expires is None else expires
     return min(expires, expirytime, key=_time)

@@ -24,7 +24,7 @@ from worker.messages.attributes import (
     check_extensions,
 )
 from worker.messages.celery import looks_like_celery, read_celery
-from worker.messages.encoding import MAX_BODY, canonical, compact, decode_base64, decode_json
+from worker.messages.encoding import canonical, compact, decode_body
 from worker.messages.errors import (
     MalformedCode,
     MalformedMessageError,
@@ -43,7 +43,6 @@ _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 _SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
 _FINGERPRINT_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
-_MIN_BASE64 = 8  # characters; less is a mistyped word rather than a broken message
 
 # What pydantic finds, in our words: never with the value.
 _RULES: dict[str, tuple[MalformedCode, str]] = {
@@ -223,7 +222,7 @@ def read_event(body: str) -> dict[str, Any]:
     Raises:
         MalformedMessageError: it carries none.
     """
-    message = _decode(body)
+    message = decode_body(body)
     if isinstance(message, dict) and looks_like_notification(message):
         message = read_notification(message)
     if not isinstance(message, dict):
@@ -250,24 +249,6 @@ def partition_key(body: str) -> str | None:
     data = event.get("data")
     email = data.get("email") if isinstance(data, dict) else None
     return f"address {email.strip().casefold()}" if isinstance(email, str) else None
-
-
-def _decode(body: str) -> Any:
-    if body.lstrip()[:1] in ("{", "["):
-        return decode_json(body)
-    try:
-        return decode_json(body)
-    except MalformedMessageError:
-        return _decode_base64_json(body)
-
-
-def _decode_base64_json(body: str) -> Any:
-    """Read what kombu's SQS transport writes by default: base64 of JSON."""
-    if len(body) > MAX_BODY:
-        raise MalformedMessageError(MalformedCode.TOO_LARGE, f"more than {MAX_BODY} bytes")
-    if len(body) < _MIN_BASE64 or not re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", body):
-        raise MalformedMessageError(MalformedCode.NOT_JSON, "the body is not JSON")
-    return decode_json(decode_base64(body))
 
 
 def _command_type(event: dict[str, Any], known: Container[str]) -> str:

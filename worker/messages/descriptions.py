@@ -44,13 +44,12 @@ _FIELDS: Final = {
         f"The address that replaces the present one. {_ADDRESS}", "ada@example.org"
     ),
     "old_email": Description("The address that was replaced.", "ada@example.com"),
-    "first_name": Description("Given name: trimmed, composed (NFC), no control characters.", "Ada"),
-    "last_name": Description(
-        "Family name: trimmed, composed (NFC), no control characters.", "Lovelace"
-    ),
+    "first_name": Description("Given name: trimmed, composed (NFC), visible text.", "Ada"),
+    "last_name": Description("Family name: trimmed, composed (NFC), visible text.", "Lovelace"),
     "password_hash": Description(
-        "Argon2id hash in PHC form, at least m=19456,t=2 or m=47104,t=1, at most "
-        "m=1048576,t=20,p=16; made where the password was typed. Never the password.",
+        "Argon2id hash in PHC form, at least m=47104,t=1 or m=19456,t=2 or m=12288,t=3 "
+        "or m=9216,t=4 or m=7168,t=5, at most m=1048576,t=20,p=16; "
+        "made where the password was typed. Never the password.",
         _PASSWORD_HASH,
     ),
     "roles": Description(
@@ -79,7 +78,7 @@ _FIELDS: Final = {
         [_hash(mark) for mark in range(0x40, 0x48)],
     ),
     "code_hash": Description("SHA-256 of the recovery code, in hexadecimal.", _hash(0x40)),
-    "reason": Description("Why, for those who look after users: no control characters.", "spam"),
+    "reason": Description("Why, for those who look after users: visible text.", "spam"),
     "until": Description("When it ends; left out or null, it does not.", _TIME),
     "changed": Description("The names of the fields that changed.", ["first_name"]),
     "session_epoch": Description("Sessions of an earlier epoch have ended.", 2),
@@ -115,8 +114,8 @@ _ERASED = " Null when the person was erased before the event came out."
 _COMMAND_ATTRIBUTES: Final = {
     "specversion": Description("The version of CloudEvents.", "1.0"),
     "id": Description(
-        "The command's id. With the user's id it is the idempotency key: sent again, the same "
-        "command changes nothing, and another one under it is dead-lettered.",
+        "The command's id, not the nil or max UUID. With the user's id it is the idempotency key: "
+        "sent again, the same command changes nothing, and another one under it is dead-lettered.",
         EXAMPLE_COMMAND,
     ),
     "source": Description(
@@ -124,7 +123,7 @@ _COMMAND_ATTRIBUTES: Final = {
         EXAMPLE_SOURCE,
     ),
     "type": Description("The message type, biome.user.<Name>.v<N>.", "biome.user.RegisterUser.v1"),
-    "subject": Description("The user's id.", EXAMPLE_USER),
+    "subject": Description("The user's id, not the nil or max UUID.", EXAMPLE_USER),
     "time": Description(
         "When it was asked for; left out, when the message was sent.", "2026-11-22T10:00:00Z"
     ),

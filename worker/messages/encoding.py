@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any, NoReturn
 
 from worker.messages.errors import MalformedCode, MalformedMessageError
@@ -11,14 +12,53 @@ from worker.messages.errors import MalformedCode, MalformedMessageError
 MAX_BODY = 1_048_576  # bytes; SQS carries no more
 MAX_DEPTH = 32  # the deepest valid message has 5 levels
 
+# Written in front of a text by Windows and by spreadsheets; RFC 8259, 8.1 allows readers to ignore
+# it. A file that was put together from others has it in the middle of blanks, or at its end.
+BYTE_ORDER_MARK = "\ufeff"
+_AROUND = f"{BYTE_ORDER_MARK} \t\r\n"
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{6,}={0,2}")
+_MIN_BASE64 = 8  # characters; less is a mistyped word rather than a broken message
+
 compact = json.JSONEncoder(separators=(",", ":")).encode
 """Write JSON compactly in ASCII, so that no character is one that SQS or SNS refuses."""
 canonical = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 """Write JSON in one way only."""
 
 
+def trimmed(text: str) -> str:
+    """Return a text without the blanks and byte order marks around it."""
+    return text.strip(_AROUND)
+
+
+def base64_within(text: str) -> str | None:
+    """Return the base64 that a trimmed text is, without the line breaks of MIME, or `None`."""
+    joined = text.replace("\r", "").replace("\n", "")
+    is_base64 = len(joined) >= _MIN_BASE64 and _BASE64.fullmatch(joined)
+    return joined if is_base64 else None
+
+
+def decode_body(body: str) -> Any:
+    """Read JSON, or base64 of JSON as kombu's SQS transport writes it by default.
+
+    Raises:
+        MalformedMessageError: the body is neither, or longer than `MAX_BODY`.
+    """
+    body = trimmed(body)
+    if body[:1] in ("{", "["):
+        return decode_json(body)
+    try:
+        return decode_json(body)
+    except MalformedMessageError as error:
+        encoded = base64_within(body)
+        if encoded is None or error.code is MalformedCode.TOO_LARGE:
+            raise
+    return decode_json(decode_base64(encoded))
+
+
 def decode_json(text: str) -> Any:
     """Read JSON: no duplicate names, no NaN, no more than `MAX_DEPTH` levels.
+
+    Byte order marks around it are ignored.
 
     Raises:
         MalformedMessageError: the text is not such JSON, or longer than `MAX_BODY`.
@@ -26,7 +66,7 @@ def decode_json(text: str) -> Any:
     if len(text) > MAX_BODY:
         raise MalformedMessageError(MalformedCode.TOO_LARGE, f"more than {MAX_BODY} bytes")
     try:
-        value = _DECODER.decode(text)
+        value = _DECODER.decode(trimmed(text))
     except RecursionError:
         raise _too_deep() from None
     except ValueError:  # a JSONDecodeError, or an integer of thousands of digits
@@ -37,16 +77,17 @@ def decode_json(text: str) -> Any:
 
 
 def decode_base64(text: str) -> str:
-    """Read base64 of UTF-8 text.
+    """Return the text in base64 of JSON, in UTF-8 or, as Windows writes it, UTF-16 or UTF-32.
 
     Raises:
         MalformedMessageError: the text is not that.
     """
     try:
-        return base64.b64decode(text, validate=True).decode()
+        content = base64.b64decode(text, validate=True)
+        return content.decode(json.detect_encoding(content))
     except ValueError:  # binascii.Error and UnicodeDecodeError are ValueErrors
         raise MalformedMessageError(
-            MalformedCode.INVALID_ENCODING, "the body is not base64 of UTF-8 text"
+            MalformedCode.INVALID_ENCODING, "the body is not base64 of text in UTF-8"
         ) from None
 
 

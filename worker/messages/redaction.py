@@ -17,10 +17,12 @@ from domain.errors import InvalidValueError
 from domain.values import PasswordHash, TokenHash, parse_ciphertext, parse_id
 from worker.messages.encoding import (
     MAX_BODY,
+    base64_within,
     compact,
     decode_base64,
     decode_json,
     encode_base64,
+    trimmed,
 )
 from worker.messages.errors import MalformedMessageError
 
@@ -42,7 +44,6 @@ _QUOTED_NAME = re.compile(r"""['"]([^'"]{1,200})['"]\s{0,20}[:=]""")
 """A field in the text of a dict, as a log line or a `repr` has it; bounded, so that the search
 takes time in proportion to the text."""
 _WORD = re.compile(_WORDS, re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
 _REPRESENTATIONS = ("argsrepr", "kwargsrepr")
 _CONTAINERS = frozenset({"message", "body", "data", "database64"})
 """Fields whose text is itself a message."""
@@ -70,11 +71,12 @@ def _redact_text(text: str, unreadable: str, wrappings: int) -> str | None:
 
 def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
     """Read JSON, or base64 of JSON; `None` for what is neither."""
-    in_base64 = _BASE64.fullmatch(text) is not None
+    text = trimmed(text)
+    encoded = base64_within(text)
     try:
-        if in_base64:
-            return decode_json(decode_base64(text)), encode_base64
-        if text.lstrip()[:1] in ("{", "[", '"'):
+        if encoded is not None:
+            return decode_json(decode_base64(encoded)), encode_base64
+        if text[:1] in ("{", "[", '"'):
             return decode_json(text), str
     except MalformedMessageError:
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.messages.encoding import decode_json
+from worker.messages.encoding import decode_body
 from worker.messages.errors import MalformedCode, MalformedMessageError
 
 
@@ -14,10 +14,10 @@ def looks_like_notification(message: dict[str, Any]) -> bool:
 
 
 def read_notification(message: dict[str, Any]) -> Any:
-    """Give the JSON within a notification.
+    """Return the JSON within a notification.
 
     Raises:
-        MalformedMessageError: SNS sent something else, or what is within is not JSON.
+        MalformedMessageError: not a notification, or not of JSON or its base64.
     """
     if message["Type"] != "Notification":
         raise MalformedMessageError(
@@ -26,4 +26,4 @@ def read_notification(message: dict[str, Any]) -> Any:
     text = message.get("Message")
     if not isinstance(text, str):
         raise MalformedMessageError(MalformedCode.MISSING_FIELD, "Message: is missing")
-    return decode_json(text)
+    return decode_body(text)

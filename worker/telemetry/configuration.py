@@ -1,17 +1,26 @@
-"""What the OTEL_* variables ask for, checked before anything starts.
+"""What the OTEL_* variables ask for; what is wrong among them is ignored with a warning.
 
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ asks for this: a
+value that is not supported counts as not set. OpenTelemetry's SDK reads the variables itself, and
+raises for some of them, so those that are ignored are also removed from the environment. Child
+processes inherit it, and neither warn again nor decide otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+import structlog
+
 from worker.settings import SettingsError
 
+logger = structlog.get_logger(__name__)
+
+DISABLED: Final = "OTEL_SDK_DISABLED"
 TRACES, METRICS = "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 EXPORTERS: Final = {
@@ -26,6 +35,7 @@ SAMPLERS: Final = tuple(
 )
 TEMPORALITY: Final = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 AGGREGATION: Final = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+QUEUE_SIZE, BATCH_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 POSITIVE: Final = (
     "OTEL_EXPORTER_OTLP_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
@@ -34,14 +44,20 @@ POSITIVE: Final = (
     "OTEL_METRIC_EXPORT_TIMEOUT",
     "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_BSP_EXPORT_TIMEOUT",
-    "OTEL_BSP_MAX_QUEUE_SIZE",
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    QUEUE_SIZE,
+    BATCH_SIZE,
 )
-"""Numbers above 0; the SDK would log a traceback, or stop the worker with one."""
+"""Numbers from 1 to `MAX_NUMBER`; the SDK would raise for others."""
+MAX_NUMBER: Final = 2**31 - 1
+"""In milliseconds 24 days: no thread can wait much longer."""
+_DEFAULTS: Final = {QUEUE_SIZE: "2048", BATCH_SIZE: "512"}
+_INFIXES: Final = ("", "TRACES_", "METRICS_")
+_LIMIT: Final = "_LIMIT"
+"""The end of the names of limits, such as OTEL_SPAN_LINK_COUNT_LIMIT."""
 
 
 class TelemetryError(SettingsError):
-    """Telemetry cannot be as it is asked for; one line that names the variable and the rule."""
+    """Telemetry cannot be had; one line that says why, without any value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,79 +77,153 @@ class Configuration:
         return (self.traces, self.metrics) != ("none", "none")
 
 
-def read(environment: Mapping[str, str]) -> Configuration:
-    """Read the variables; an empty one is as one that is not set.
+def read(environment: MutableMapping[str, str]) -> Configuration:
+    """Return what the variables ask for, and remove those that cannot be followed.
 
-    Raises:
-        TelemetryError: one is wrong. Never with its value: an endpoint may hold a password.
+    An empty variable is as one that is not set. Each that is removed is logged once as
+    `telemetry_setting_ignored`, with the rule and never with its value: an endpoint may hold a
+    password. If nothing is on, nothing else is checked.
     """
-    given = {name: value.strip() for name, value in environment.items() if value.strip()}
-    disabled = _one_of("OTEL_SDK_DISABLED", given, ("true", "false"), "false")
-    if disabled == "true":
+    given = _Given(environment)
+    if given.one_of(DISABLED, ("true", "false"), "false") == "true":
         return Configuration()
     traces, metrics = _exporter(TRACES, given), _exporter(METRICS, given)
-    found = Configuration(
-        traces, metrics, given.get(HOST, Configuration().prometheus_host), _port(given)
-    )
-    if found.on:
-        _check(given)
-    return found
+    if (traces, metrics) == ("none", "none"):
+        return Configuration()
+    _check(given)
+    default = Configuration()
+    given.require(PORT, _is_port, "a port: 1 to 65535, or 0 for any that is free")
+    host = given.get(HOST) or default.prometheus_host
+    return Configuration(traces, metrics, host, int(given.get(PORT) or default.prometheus_port))
 
 
-def _exporter(variable: str, given: Mapping[str, str]) -> str:
-    """Give the exporter of a signal: where an endpoint is given, the standard's default, otlp."""
-    signal = variable.split("_")[1]
-    endpoint = ENDPOINT in given or f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT" in given
-    return _one_of(variable, given, EXPORTERS[variable], "otlp" if endpoint else "none")
+class _Given:
+    """The variables that are set, of which those that break a rule are ignored."""
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        self._environment = environment
+
+    def get(self, variable: str) -> str:
+        """Return the value without blanks around it; an empty text if it is not set."""
+        return self._environment.get(variable, "").strip()
+
+    def ignore(self, variable: str, rule: str) -> None:
+        """Warn, and go on as if the variable was not set."""
+        logger.warning("telemetry_setting_ignored", variable=variable, rule=f"must be {rule}")
+        del self._environment[variable]
+
+    def set(self, variable: str, value: str) -> None:
+        """Replace the value of a variable."""
+        self._environment[variable] = value
+
+    def require(self, variable: str, check: Callable[[str], bool], rule: str) -> None:
+        """Ignore the variable if it is set and the check says no."""
+        if (text := self.get(variable)) and not check(text):
+            self.ignore(variable, rule)
+
+    def one_of(self, variable: str, allowed: tuple[str, ...], default: str) -> str:
+        """Return one of the allowed values, in lower case."""
+        self.require(variable, lambda text: text.lower() in allowed, _alternatives(allowed))
+        return self.get(variable).lower() or default
+
+    def names_ending(self, suffix: str) -> list[str]:
+        """Return the OpenTelemetry variables whose name ends so."""
+        return [n for n in self._environment if n.startswith("OTEL_") and n.endswith(suffix)]
 
 
-def _one_of(variable: str, given: Mapping[str, str], allowed: tuple[str, ...], default: str) -> str:
-    value = given.get(variable, default).lower()
-    if value not in allowed:
-        names = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
-        raise TelemetryError(f"{variable} must be {names}")
-    return value
+def _alternatives(allowed: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
 
 
-def _port(given: Mapping[str, str]) -> int:
-    text = given.get(PORT, str(Configuration().prometheus_port))
-    if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # noqa: PLR2004 - the highest port
-        raise TelemetryError(f"{PORT} must be a port: 1 to 65535, or 0 for any that is free")
-    return int(text)
+def _exporter(variable: str, given: _Given) -> str:
+    """Return the exporter of a signal: where an endpoint is given, the standard's default, otlp.
+
+    Of a list the first that is known counts; there is one exporter for each signal.
+    """
+    allowed = EXPORTERS[variable]
+    names = [name for part in given.get(variable).split(",") if (name := part.strip().lower())]
+    if known := [name for name in names if name in allowed]:
+        chosen = next((name for name in known if name != "none"), "none")
+        if set(names) != {chosen}:
+            rule = f"must be one of {_alternatives(allowed)}; {chosen} is used"
+            logger.warning("telemetry_setting_ignored", variable=variable, rule=rule)
+            given.set(variable, chosen)
+        return chosen
+    if names:
+        given.ignore(variable, _alternatives(allowed))
+    endpoints = (ENDPOINT, f"OTEL_EXPORTER_OTLP_{variable.split('_')[1]}_ENDPOINT")
+    for each in endpoints:
+        _check_endpoint(each, given)
+    return "otlp" if any(given.get(each) for each in endpoints) else "none"
 
 
-def _check(given: Mapping[str, str]) -> None:
-    """Check what the SDK would only log, or take for something else."""
-    for infix in ("", "TRACES_", "METRICS_"):
+def _check(given: _Given) -> None:
+    """Ignore what the SDK would raise for, only log, or take for something else."""
+    for infix in _INFIXES:
         _check_endpoint(f"OTEL_EXPORTER_OTLP_{infix}ENDPOINT", given)
-        _one_of(f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL", given, ("http/protobuf",), "http/protobuf")
+        given.one_of(f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL", ("http/protobuf",), "http/protobuf")
+        given.one_of(f"OTEL_EXPORTER_OTLP_{infix}COMPRESSION", ("none", "gzip", "deflate"), "none")
+        given.require(f"OTEL_EXPORTER_OTLP_{infix}HEADERS", _is_pairs, "name=value,name=value")
     for variable in POSITIVE:
-        if variable in given and not _number(given[variable]) > 0:
-            raise TelemetryError(f"{variable} must be a number above 0")
-    _one_of(TEMPORALITY, given, ("cumulative", "delta", "lowmemory"), "cumulative")
-    _one_of(AGGREGATION, given, ("explicit_bucket_histogram",), "explicit_bucket_histogram")
-    _one_of("OTEL_TRACES_SAMPLER", given, SAMPLERS, SAMPLERS[0])
-    if not 0 <= _number(given.get("OTEL_TRACES_SAMPLER_ARG", "1")) <= 1:
-        raise TelemetryError("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
-    pairs = given.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")
-    if not all("=" in pair for pair in pairs if pair.strip()):
-        raise TelemetryError("OTEL_RESOURCE_ATTRIBUTES must be name=value, separated by commas")
+        whole = variable in _DEFAULTS
+        given.require(
+            variable,
+            _is_whole if whole else _is_number,
+            f"{'a whole' if whole else 'a'} number from 1 to {MAX_NUMBER}",
+        )
+    sizes = {name: int(given.get(name) or default) for name, default in _DEFAULTS.items()}
+    if sizes[BATCH_SIZE] > sizes[QUEUE_SIZE]:
+        for variable in _DEFAULTS:
+            if given.get(variable):
+                given.ignore(variable, f"such that {BATCH_SIZE} is at most {QUEUE_SIZE}")
+    for variable in given.names_ending(_LIMIT):
+        given.require(variable, lambda text: text.isdecimal(), "a whole number")
+    given.one_of(TEMPORALITY, ("cumulative", "delta", "lowmemory"), "cumulative")
+    given.one_of(AGGREGATION, ("explicit_bucket_histogram",), "explicit_bucket_histogram")
+    given.one_of("OTEL_TRACES_SAMPLER", SAMPLERS, SAMPLERS[0])
+    given.require("OTEL_TRACES_SAMPLER_ARG", _is_ratio, "a number from 0 to 1")
+    given.require("OTEL_RESOURCE_ATTRIBUTES", _is_pairs, "name=value,name=value")
+    given.require("OTEL_PROPAGATORS", _is_w3c, "tracecontext,baggage: the worker has no others")
 
 
-def _check_endpoint(variable: str, given: Mapping[str, str]) -> None:
-    if variable not in given:
-        return
+def _check_endpoint(variable: str, given: _Given) -> None:
+    given.require(variable, _is_url, "a URL, as http://127.0.0.1:4318")
+
+
+def _is_url(text: str) -> bool:
     try:
-        url = urlsplit(given[variable])
-        right = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
-        right = False
-    if not right:
-        raise TelemetryError(f"{variable} must be a URL, as http://127.0.0.1:4318")
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= 65_535  # noqa: PLR2004 - the highest port
+
+
+def _is_number(text: str) -> bool:
+    return 1 <= _number(text) <= MAX_NUMBER
+
+
+def _is_whole(text: str) -> bool:
+    return text.isdecimal() and _is_number(text)
+
+
+def _is_ratio(text: str) -> bool:
+    return 0 <= _number(text) <= 1
+
+
+def _is_pairs(text: str) -> bool:
+    return all("=" in pair for pair in text.split(",") if pair.strip())
+
+
+def _is_w3c(text: str) -> bool:
+    return {name.strip() for name in text.split(",")} <= {"tracecontext", "baggage", "none"}
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return float("nan")
+        return math.nan

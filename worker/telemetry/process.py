@@ -7,19 +7,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from worker.telemetry.configuration import Configuration, TelemetryError, read
+import structlog
+
+from worker.telemetry.configuration import DISABLED, METRICS, Configuration, TelemetryError, read
 from worker.telemetry.port import Meter, Telemetry
 
 if TYPE_CHECKING:
     from worker.telemetry.counting import Counts
+
+logger = structlog.get_logger(__name__)
 
 FLUSH_SECONDS: Final = 3.0
 """How long the end of a process waits for the last spans and metrics to be sent."""
 WRITE_SECONDS: Final = 1.0
 """A process that is killed takes with it what it has counted since."""
 MISSING: Final = (
-    "OTEL_* variables ask for telemetry, and its packages are not installed: "
-    "pip install 'user-worker[telemetry]', or set OTEL_SDK_DISABLED=true"
+    "its packages are not installed: pip install 'user-worker[telemetry]', "
+    "or set OTEL_SDK_DISABLED=true"
 )
 
 
@@ -52,9 +56,8 @@ _lock = threading.Lock()
 def prepare() -> None:
     """Check what is asked for, and begin to give metrics; in the parent, before any child.
 
-    Raises:
-        TelemetryError: a variable is wrong, a package is missing, the port is taken, or there is
-            no place for temporary files.
+    A worker never ends because of telemetry: what is not possible is off, with one warning
+    (a package is missing, the port is taken, there is no place for temporary files, ...).
     """
     configuration = read(os.environ)
     if not configuration.on:
@@ -63,10 +66,28 @@ def prepare() -> None:
         from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
 
         sdk.quieten()
-        if configuration.metrics != "none":
-            _begin_metrics(configuration)
-    except ImportError as error:
-        raise TelemetryError(MISSING) from error
+        if configuration.traces != "none":
+            sdk.check_span_sender(configuration.traces)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+        _turn_off("all", DISABLED, "true", error)
+        return
+    if configuration.metrics == "none":
+        return
+    try:
+        _begin_metrics(configuration)
+    except Exception as error:  # noqa: BLE001 - as above
+        _turn_off("metrics", METRICS, "none", error)
+
+
+def _turn_off(what: str, variable: str, value: str, error: Exception) -> None:
+    """Go on without it, in this process and in those that inherit its environment."""
+    reason = type(error).__name__  # the text of an error that is not ours may hold a password
+    if isinstance(error, ImportError):
+        reason = MISSING
+    elif isinstance(error, TelemetryError):
+        reason = str(error)
+    logger.warning("telemetry_off", signals=what, reason=reason)
+    os.environ[variable] = value
 
 
 def _begin_metrics(configuration: Configuration) -> _Metrics:
@@ -93,16 +114,19 @@ def _outlet(counts: Counts, configuration: Configuration) -> Outlet:
 
 
 def of_process() -> Telemetry:
-    """Give this process's telemetry, making it at the first call.
+    """Return this process's telemetry, making it at the first call.
 
-    Raises:
-        TelemetryError: a variable is wrong; a worker has checked that before.
+    If it cannot be made, one that does nothing, with a warning.
     """
     with _lock:
         pid = os.getpid()
         if pid not in _made:
             _made.clear()
-            _made[pid] = _make(read(os.environ))
+            try:
+                _made[pid] = _make(read(os.environ))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+                _turn_off("all", DISABLED, "true", error)
+                _made[pid] = Telemetry()
         return _made[pid]
 
 

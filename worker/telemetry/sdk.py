@@ -11,8 +11,10 @@ import os
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
+from urllib.request import getproxies
 from uuid import uuid4
 
+import requests
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -24,11 +26,14 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 
+from adapters.aws import is_loopback
+from worker.telemetry.configuration import ENDPOINT
 from worker.telemetry.instruments import SCHEMA_URL
 
 logger = structlog.get_logger(__name__)
 
 SCOPE: Final = "user-worker"
+_DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 
 
 def resource() -> Resource:
@@ -111,5 +116,29 @@ class OwnSpans(SpanExporter):
 
 def span_sender(exporter: str) -> SpanProcessor:
     """Make what sends spans: to the `console`, or by `otlp` to the endpoint of the variables."""
-    chosen = ConsoleSpanExporter() if exporter == "console" else OTLPSpanExporter()
-    return BatchSpanProcessor(OwnSpans(chosen))
+    return BatchSpanProcessor(OwnSpans(_span_exporter(exporter)))
+
+
+def check_span_sender(exporter: str) -> None:
+    """Make an exporter and close it; raise what the SDK raises for variables it cannot read."""
+    _span_exporter(exporter).shutdown()
+
+
+def _span_exporter(exporter: str) -> SpanExporter:
+    if exporter == "console":
+        return ConsoleSpanExporter()
+    return OTLPSpanExporter(session=session_for("TRACES"))
+
+
+def session_for(signal: str) -> requests.Session | None:
+    """Return a session without a proxy if the collector is on this machine; else `None`.
+
+    The SDK's own session uses HTTP_PROXY for that, unless NO_PROXY says otherwise.
+    """
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "").strip()
+    endpoint = own or os.environ.get(ENDPOINT, "").strip() or _DEFAULT_ENDPOINT
+    if not (getproxies() and is_loopback(endpoint)):
+        return None
+    session = requests.Session()
+    session.trust_env = False
+    return session

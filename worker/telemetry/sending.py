@@ -29,7 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from worker.telemetry.configuration import TEMPORALITY
 from worker.telemetry.counting import Counts, Series
 from worker.telemetry.instruments import CATALOGUE, SCHEMA_URL, Instrument, Kind
-from worker.telemetry.sdk import SCOPE, Delivery, resource
+from worker.telemetry.sdk import SCOPE, Delivery, resource, session_for
 
 INTERVAL, TIMEOUT = "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"
 DEFAULTS_MS: Final = {INTERVAL: 60_000.0, TIMEOUT: 30_000.0}
@@ -40,7 +40,11 @@ Found: TypeAlias = dict[Instrument, dict[tuple[str, ...], Series]]
 
 def exporter_of(name: str) -> MetricExporter:
     """Make what metrics are sent with: `console`, or `otlp` to the endpoint of the variables."""
-    return ConsoleMetricExporter() if name == "console" else OTLPMetricExporter()
+    return (
+        ConsoleMetricExporter()
+        if name == "console"
+        else OTLPMetricExporter(session=session_for("METRICS"))
+    )
 
 
 class MetricSender:

@@ -216,7 +216,7 @@ def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
 
 def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Path) -> None:
     """Others read such files by themselves; names in it that are set anyway are no trouble."""
-    (tmp_path / ".env").write_text("# x\nexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
+    (tmp_path / ".env").write_text("\ufeffexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
     (found,) = machine._env_files(tmp_path)
     assert "USER_WORKER_TABLE" in found.says
     assert "OTHER" not in found.says

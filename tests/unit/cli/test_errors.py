@@ -43,6 +43,20 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
             "region and network",
         ),
         (sdk.ReadTimeoutError(endpoint_url="http://127.0.0.1:1/x?sig=1"), ":1;", "LocalStack"),
+        (
+            sdk.ProxyConnectionError(proxy_url="http://eve:secret@proxy.test:3128"),
+            "the proxy proxy.test:3128 does not answer",
+            "NO_PROXY",
+        ),
+        (
+            sdk.ProxyConnectionError(
+                proxy_url="http://***:***@proxy.test:3128",
+                error=OSError("Tunnel connection failed: 407 Proxy Authentication Required"),
+            ),
+            "the proxy proxy.test:3128 refuses the connection with status 407",
+            "HTTPS_PROXY",
+        ),
+        (sdk.ProxyConnectionError(proxy_url="http://[::1"), "the proxy that HTTP", "correct"),
         (ValueError("Invalid endpoint: nonsense"), "AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
         (answer("QueueDoesNotExist"), "no such queue", "user-worker provision"),
         (answer("ResourceNotFoundException"), "no such table", "USER_WORKER_TABLE"),

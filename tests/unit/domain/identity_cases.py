@@ -198,6 +198,8 @@ _NEW_PASSWORD = {
     "session_epoch": 4,
 }
 
+_VERIFIED = {"email_verified": True, "email_verification": None}
+
 PASSWORD = [
     Case(
         "a new password ends every session and voids a reset",
@@ -255,22 +257,36 @@ PASSWORD = [
         "a reset sets the password, ends every session and forgets failures",
         _RESET,
         ada(session_epoch=3, password_reset=out("reset"), failed_logins=2),
+        events=(e.PasswordReset(2), e.EmailVerified()),
+        after={**_NEW_PASSWORD, **_VERIFIED, "failed_logins": 0},
+    ),
+    Case(
+        "a reset for a verified address says nothing of it",
+        _RESET,
+        ada(session_epoch=3, password_reset=out("reset"), email_verified=True),
         events=(e.PasswordReset(2),),
-        after={**_NEW_PASSWORD, "failed_logins": 0},
+        after=_NEW_PASSWORD,
+    ),
+    Case(
+        "a reset makes the token of a verification mail needless",
+        _RESET,
+        ada(session_epoch=3, password_reset=out("reset"), email_verification=out("mail")),
+        events=(e.PasswordReset(2), e.EmailVerified()),
+        after={**_NEW_PASSWORD, **_VERIFIED},
     ),
     Case(
         "a reset lifts a lock and says so",
         _RESET,
         ada(session_epoch=3, password_reset=out("reset"), locked_until=SOON, lock_count=2),
-        events=(e.PasswordReset(2), e.UserUnlocked()),
-        after={**_NEW_PASSWORD, "locked_until": None, "lock_count": 0},
+        events=(e.PasswordReset(2), e.EmailVerified(), e.UserUnlocked()),
+        after={**_NEW_PASSWORD, **_VERIFIED, "locked_until": None, "lock_count": 0},
     ),
     Case(
         "a reset gives a user without a password the first one",
         _RESET,
         ada(password_hash=None, credential_version=0, password_reset=out("reset")),
-        events=(e.PasswordReset(1),),
-        after={**_NEW_PASSWORD, "credential_version": 1, "session_epoch": 1},
+        events=(e.PasswordReset(1), e.EmailVerified()),
+        after={**_NEW_PASSWORD, **_VERIFIED, "credential_version": 1, "session_epoch": 1},
     ),
     Case("a reset token is invalid where none is out", _RESET, code=Code.TOKEN_INVALID),
     Case(

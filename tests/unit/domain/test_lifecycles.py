@@ -54,6 +54,31 @@ def fail_until_locked(user: User, now: datetime) -> timedelta:
     return user.locked_until - now
 
 
+def test_a_reset_that_was_asked_for_another_address_verifies_nothing() -> None:
+    """The token went to the old one; the change has verified the new one by a token of its own."""
+    user = ada()
+    ask = c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON)
+    change = c.RequestEmailChange(NEW, TOKEN_ID, token("new mail"), SOON)
+
+    assert after(user, ask, change, c.ConfirmEmailChange(token("new mail"))).code is None
+    assert after(user, RESET).code is Code.TOKEN_INVALID
+
+
+def test_a_reset_while_another_address_is_pending_verifies_the_present_one_only() -> None:
+    """The pending one waits for its own token."""
+    user = ada()
+    ask = c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON)
+    change = c.RequestEmailChange(NEW, TOKEN_ID, token("new mail"), SOON)
+
+    decision = after(user, change, ask, RESET)
+
+    types = [each.type for each in decision.events]
+    assert types == ["biome.user.PasswordReset.v1", "biome.user.EmailVerified.v1"]
+    assert [each.sequence for each in decision.events] == [user.version - 1, user.version]
+    assert user.email_verified
+    assert user.email != NEW
+
+
 def test_locks_double_up_to_a_day() -> None:
     """Five minutes, ten, twenty ... and never more than 24 hours."""
     user, now, minutes = ada(), NOW, []

@@ -39,6 +39,11 @@ def phc(parameters: str = "m=65536,t=3,p=4", tail: str = PHC_TAIL) -> str:
         pytest.param(phc(), id="usual"),
         pytest.param(phc("m=19456,t=2,p=1"), id="least memory"),
         pytest.param(phc("m=47104,t=1,p=1"), id="least passes"),
+        pytest.param(phc("m=12288,t=3,p=1"), id="three passes"),
+        pytest.param(phc("m=9216,t=4,p=1"), id="four passes"),
+        pytest.param(phc("m=7168,t=5,p=1"), id="five passes"),
+        pytest.param(phc("m=7168,t=20,p=1"), id="more passes than OWASP's fifth setting"),
+        pytest.param(phc("m=19455,t=3,p=2"), id="between two settings"),
         pytest.param(phc("m=1048576,t=20,p=16"), id="most"),
         pytest.param(phc(tail=f"${'s' * 11}${'h' * 22}"), id="short salt and hash"),
         pytest.param(phc(tail=f"${'s' * 64}${'h' * 86}"), id="long salt and hash"),
@@ -60,6 +65,10 @@ def test_an_argon2id_hash_is_kept_as_it_is(text: str) -> None:
         pytest.param(phc().replace("v=19", "v=16"), id="old version"),
         pytest.param(phc().replace("$v=19", ""), id="no version"),
         pytest.param(phc("m=19455,t=2,p=1"), id="too little memory"),
+        pytest.param(phc("m=12287,t=3,p=1"), id="too little memory for three passes"),
+        pytest.param(phc("m=9215,t=4,p=1"), id="too little memory for four passes"),
+        pytest.param(phc("m=7167,t=20,p=16"), id="too little memory for any passes"),
+        pytest.param(phc("m=7168,t=4,p=1"), id="too few passes for little memory"),
         pytest.param(phc("m=47103,t=1,p=1"), id="too little memory for one pass"),
         pytest.param(phc("m=19456,t=1,p=1"), id="too few passes"),
         pytest.param(phc("m=1048577,t=3,p=1"), id="too much memory"),
@@ -149,6 +158,12 @@ def test_secrets_and_addresses_do_not_show_in_a_repr() -> None:
             "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77",
             id="id in lower case",
         ),
+        pytest.param(
+            parse_id,
+            "11111111-1111-1111-1111-111111111111",
+            "11111111-1111-1111-1111-111111111111",
+            id="id of one digit that is neither nil nor max",
+        ),
     ],
 )
 def test_a_text_is_kept_in_one_form(parse: Callable[[str], str], text: str, value: str) -> None:
@@ -194,6 +209,9 @@ def test_a_text_is_kept_in_one_form(parse: Callable[[str], str], text: str, valu
         pytest.param(parse_id, " 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", id="id with a space"),
         pytest.param(parse_id, "\uff15f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", id="id in full width"),
         pytest.param(parse_id, SURROGATE, id="id lone surrogate"),
+        pytest.param(parse_id, "00000000-0000-0000-0000-000000000000", id="id nil"),
+        pytest.param(parse_id, "ffffffff-ffff-ffff-ffff-ffffffffffff", id="id max"),
+        pytest.param(parse_id, "FFFFFFFF-FFFF-ffff-FFFF-FFFFFFFFFFFF", id="id max in capitals"),
     ],
 )
 def test_a_malformed_text_is_refused(parse: Callable[[str], str], text: str) -> None:

@@ -28,11 +28,14 @@ class _Caught:
 
 @pytest.fixture
 def stock_celery() -> Iterator[Callable[..., str]]:
-    """Give `send(name, base64=True, **send_task's options)`: it returns the SQS body."""
+    """Return `send(name, base64=True, conf=None, **send_task's options)`: it returns the body."""
     caught = _Caught()
 
-    def send(name: str, *, base64: bool = True, **options: Any) -> str:
+    def send(
+        name: str, *, base64: bool = True, conf: dict[str, Any] | None = None, **options: Any
+    ) -> str:
         app = Celery("producer", broker="sqs://", set_as_current=False)
+        app.conf.update(conf or {})
         app.conf.task_default_queue = "user-commands"
         app.conf.broker_transport_options = {
             "predefined_queues": {"user-commands": {"url": QUEUE_URL}},

@@ -136,6 +136,63 @@ def test_a_reset_names_its_user_by_id_or_by_address(name: str) -> None:
     assert refusal(json.dumps(by_email | {"subject": USER_ID})).code == MalformedCode.INVALID_FIELD
 
 
+# --- byte order marks ----------------------------------------------------------------------
+
+MARK = "\ufeff"
+
+
+def in_base64(text: str, encoding: str = "utf-8") -> str:
+    """Return the base64 of a text."""
+    return base64.b64encode(text.encode(encoding)).decode()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda text: MARK + text, id="in front"),
+        pytest.param(lambda text: f"\r\n{MARK}{MARK} {text}\n{MARK}\r\n", id="all around"),
+        pytest.param(lambda text: f" \t\r\n{text}\r\n", id="blanks around"),
+        pytest.param(lambda text: in_base64(MARK + text), id="in base64"),
+        pytest.param(lambda text: MARK + in_base64(text) + "\n", id="before base64"),
+        pytest.param(lambda text: base64.encodebytes((MARK + text).encode()).decode(), id="MIME"),
+        pytest.param(lambda text: in_base64(text, "utf-16"), id="base64 of UTF-16 with a mark"),
+        pytest.param(lambda text: in_base64(text, "utf-16-le"), id="base64 of UTF-16"),
+        pytest.param(lambda text: in_base64(text, "utf-16-be"), id="base64 of UTF-16, big endian"),
+        pytest.param(lambda text: in_base64(text, "utf-32"), id="base64 of UTF-32"),
+        pytest.param(lambda text: notification(MARK + text), id="in SNS's envelope"),
+        pytest.param(lambda text: MARK + notification(text), id="before SNS's envelope"),
+        pytest.param(lambda text: notification(in_base64(MARK + text)), id="base64 in SNS"),
+        pytest.param(lambda text: MARK + in_base64(MARK + notification(MARK + text)), id="all"),
+    ],
+)
+def test_a_byte_order_mark_or_blanks_cost_nobody_a_command(wrap: Callable[[str], str]) -> None:
+    """Windows and spreadsheets write them; a redacted body keeps what is no secret."""
+    event = json.dumps(cloud_event(), ensure_ascii=False)
+
+    assert parse(wrap(event)) == parse(event)
+    wrong = json.dumps(cloud_event(data={**EXAMPLES["RegisterUser"], "x": 1, "password": "zq7"}))
+    redacted = refusal(wrap(wrong)).body
+    assert redacted is not None
+    assert refusal(redacted).detail == refusal(wrong).detail
+
+
+def test_a_byte_order_mark_in_a_celery_message_costs_nobody_a_command(stock_celery: Send) -> None:
+    """In its body, before it, and in both."""
+    outer = json.loads(task(stock_celery, base64=False))
+    inner = base64.b64decode(outer["body"]).decode()
+    marked = outer | {"body": in_base64(MARK + inner)}
+    plain = outer | {
+        "body": MARK + inner,
+        "properties": {**outer["properties"], "body_encoding": "utf-8"},
+    }
+
+    expected = parse(json.dumps(outer))
+
+    assert parse(MARK + json.dumps(outer)) == expected
+    assert parse(MARK + in_base64(MARK + json.dumps(marked))) == expected
+    assert parse(json.dumps(plain)) == expected
+
+
 # --- the fingerprint -----------------------------------------------------------------------
 
 
@@ -256,6 +313,59 @@ def test_celery_expires_is_the_expiry(stock_celery: Send) -> None:
     assert refusal(
         task(stock_celery, expires=soon, headers={"expirytime": "soon"})
     ).detail.startswith("expirytime: ")
+
+
+@pytest.mark.parametrize("enable_utc", [True, False])
+@pytest.mark.parametrize("timezone", [None, "America/New_York", "Asia/Tokyo"])
+def test_celery_expires_without_an_offset_is_utc(
+    timezone: str | None, stock_celery: Send, *, enable_utc: bool
+) -> None:
+    """As Celery takes it on both ends, whatever the sender's zone; a number counts from now."""
+    conf = {"enable_utc": enable_utc, "timezone": timezone}
+    time = datetime.now(UTC).replace(microsecond=123_000) + timedelta(hours=1)
+    naive = time.replace(tzinfo=None)
+
+    for expires in (naive, naive.isoformat(), time, time.astimezone().isoformat()):
+        assert parse(task(stock_celery, expires=expires, conf=conf)).expires_at == time
+    for seconds in (3600, 3600.5):
+        expires_at = parse(task(stock_celery, expires=seconds, conf=conf)).expires_at
+        assert expires_at is not None
+        assert abs(expires_at - time) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2027-01-02T03:04:05", datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2027-01-02T03:04:05.678901", datetime(2027, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)),
+        ("2027-01-02 03:04", datetime(2027, 1, 2, 3, 4, tzinfo=UTC)),
+        ("20270102T030405Z", datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2027-01-02", datetime(2027, 1, 2, tzinfo=UTC)),
+        ("2027-01-02T03:04:05+0100", datetime(2027, 1, 2, 2, 4, 5, tzinfo=UTC)),
+    ],
+)
+def test_celery_expires_is_any_iso_8601_time(text: str, time: datetime, stock_celery: Send) -> None:
+    """Senders in other languages write it by hand."""
+    message = json.loads(task(stock_celery, base64=False))
+    message["headers"]["expires"] = text
+
+    assert parse(json.dumps(message)).expires_at == time
+
+
+@pytest.mark.parametrize(
+    "value", [60, 60.5, True, "", "soon", "0001-01-01T00:00:00+01:00", [], {}, {"__type__": "x"}]
+)
+def test_an_expiry_that_is_no_time_is_named_as_the_sender_wrote_it(
+    value: object, stock_celery: Send
+) -> None:
+    """Celery's worker refuses these too; `expirytime` is another field."""
+    message = json.loads(task(stock_celery, base64=False))
+    message["headers"]["expires"] = value
+
+    error = refusal(json.dumps(message))
+
+    assert error.code == MalformedCode.INVALID_FIELD
+    assert error.detail.startswith("expires: ")
 
 
 @pytest.mark.parametrize(

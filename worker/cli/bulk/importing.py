@@ -18,6 +18,14 @@ from worker.cli.bulk.columns import Columns
 from worker.cli.bulk.dispatch import Dispatcher, Parcel
 from worker.cli.bulk.journal import Journal, Plan
 from worker.cli.bulk.records import FileFormat, format_of, parse_delimiter, sniffed_delimiter
+from worker.cli.bulk.reporting import (
+    NO_ANSWER,
+    REJECTED,
+    Awaiting,
+    ReportFile,
+    report_file,
+    write_report,
+)
 from worker.cli.bulk.rows import Identity, Row, RowReader
 from worker.cli.bulk.source import SourceFile
 from worker.cli.bulk.telling import complaints
@@ -50,6 +58,8 @@ class ImportOptions:
     group: str | None = None
     journal: str | None = None
     errors: str | None = None
+    report: str | None = None
+    wait: float = 120.0
     rate: float | None = None
     dry_run: bool = False
     skip_bad: bool = False
@@ -79,18 +89,27 @@ def import_file(options: ImportOptions) -> int:
         reader, identity = _reader(options, source, MessageParser(aws.settings.roles))
         tally = Tally(identity.correlation_id)
         if options.dry_run:
+            if options.report is not None:
+                raise UsageError("--report needs rows that are sent", "leave out --dry-run")
             _check(options, source, reader, tally)
             return _report(options, tally, "checked")
+        # before anything is sent: the table may not be there
+        awaiting = Awaiting(aws.repository, options.wait) if options.report is not None else None
         plan = Plan(source.digest(), _digest_of(options), aws.command_queue_url)
         journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
         journal.load()  # before the work of the check: it may be another's
         checked = _check(options, source, reader, tally)
         source.require_unchanged()
         dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
-        with closing(journal), stop_on_signals():
-            journal.open()
-            _send(options, _Sending(reader, checked, journal, dispatcher), tally)
-        return _report(options, tally, f"sent to {aws.settings.command_queue}")
+        others = [Path(name) for name in (options.file, options.errors) if name] + [journal.path]
+        with report_file(options.report, others) as report, stop_on_signals():
+            with closing(journal):
+                journal.open()
+                _send(options, _Sending(reader, checked, journal, dispatcher), tally)
+            code = _report(options, tally, f"sent to {aws.settings.command_queue}")
+            if report is None or awaiting is None:
+                return code
+            return _write_report(reader, checked, awaiting, report)
 
 
 # --- the file and its columns ---
@@ -214,6 +233,30 @@ def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
             known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
             # not a mistyped command line, whatever it was: some rows may be on the queue
             raise CliError(f"{known}; {_so_far(tally)}") from error
+
+
+def _write_report(
+    reader: RowReader, checked: Checked, awaiting: Awaiting, report: ReportFile
+) -> int:
+    """Wait for the outcomes, write the report, and return the exit code as `send --wait` does."""
+    try:
+        with progress("outcomes", checked.rows, "rows") as advance:
+            write_report(_counted(reader, advance), checked, awaiting, report)
+    except KeyboardInterrupt:
+        advice = "run the same command again: it sends nothing twice"
+        output.stderr().print(f"stopped: the report is not complete; {advice}", markup=False)
+        raise
+    parts = [f"{count} {outcome}" for outcome, count in report.counts.most_common()]
+    output.stderr().print(f"report: {', '.join(parts)}", markup=False)
+    if report.counts[NO_ANSWER]:
+        return ExitCode.TIMEOUT
+    return ExitCode.NEGATIVE if report.counts[REJECTED] else ExitCode.OK
+
+
+def _counted(rows: Iterable[Row], advance: Callable[[int], object]) -> Iterator[Row]:
+    for row in rows:
+        advance(1)
+        yield row
 
 
 def _so_far(tally: Tally) -> str:

@@ -69,14 +69,18 @@ def format_of(source: SourceFile) -> FileFormat:
 
 
 def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
-    """Give the rows, the header first; rows without any text are left out.
+    """Yield the rows, the header first; rows without any text are left out.
+
+    Blanks around a quoted cell are ignored.
 
     Raises:
         UsageError: from some line on it is not CSV.
     """
-    reader = csv.reader(source.lines(), delimiter=delimiter, strict=True)
+    lines = _TrimmedLines(source.lines(), delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
+        lines.in_quotes = False
         try:
             cells = next(reader)
         except StopIteration:
@@ -86,6 +90,43 @@ def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
             raise UsageError(f"{source.name}, line {line} is not CSV", advice) from error
         if any(cell.strip() for cell in cells):
             yield CsvRow(line, cells)
+
+
+class _TrimmedLines:
+    """Lines of CSV without the blanks around quoted cells, which `csv` takes for text.
+
+    Its `skipinitialspace` knows spaces before a quote only, neither tabs nor what is after it.
+    """
+
+    def __init__(self, lines: Iterator[str], delimiter: str) -> None:
+        self._lines = lines
+        self._delimiter = delimiter
+        self._blanks = " \t\u00a0".replace(delimiter, "")
+        self.in_quotes = False
+        """Whether the next line begins within a quoted cell. False at the start of a record."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        pieces = line.split('"')
+        if len(pieces) == 1:
+            return line
+        # A doubled quote leaves an empty piece between two that are within the cell.
+        last, outside = len(pieces) - 1, not self.in_quotes
+        for place, piece in enumerate(pieces):
+            if outside and place > 0:
+                after = piece.lstrip(self._blanks)
+                if place == last or after.startswith(self._delimiter):
+                    pieces[place] = after
+            if outside and place < last:
+                before = pieces[place].rstrip(self._blanks)
+                if (place == 0 and not before) or before.endswith(self._delimiter):
+                    pieces[place] = before
+            outside = not outside
+        self.in_quotes = outside
+        return '"'.join(pieces)
 
 
 def sniffed_delimiter(source: SourceFile) -> str:

@@ -119,10 +119,12 @@ class RowReader:
                 yield self._csv_row(number, record, fields)
 
     def _csv_row(self, number: int, record: CsvRow, fields: list[str | None]) -> Row:
-        if len(record.cells) != len(fields):
+        missing = len(fields) - len(record.cells)
+        if missing < 0:
             rule = f"has {len(record.cells)} cells, and the header {len(fields)}"
             return Row(number, record.line, None, (Problem(record.line, "", rule),))
-        return self._row_of(number, record.line, self._columns.of_cells(fields, record.cells))
+        cells = [*record.cells, *[""] * missing]  # spreadsheets leave out the empty ones at the end
+        return self._row_of(number, record.line, self._columns.of_cells(fields, cells))
 
     def _json_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
         for number, record in enumerate(read_json_lines(self._source), 1):

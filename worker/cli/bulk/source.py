@@ -14,6 +14,7 @@ from worker.errors import UsageError
 MAX_LINE = 1_048_576
 """Bytes of one line: no command is longer, and no file shall fill the memory."""
 _BLOCK = 1 << 20
+_READ = 1 << 15
 _LOOK_EVERY = 256  # lines
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _AS_UTF_8 = "save it as UTF-8 (spreadsheets call it CSV UTF-8)"
@@ -63,28 +64,44 @@ class SourceFile:
         return digest.hexdigest()
 
     def lines(self) -> Iterator[str]:
-        """Give the lines, from the first, each with its end; a byte order mark is left out.
+        """Yield the lines, from the first, each with its end: LF, CR LF or CR alone.
+
+        A byte order mark is left out.
 
         Raises:
             UsageError: one is not UTF-8, or longer than `MAX_LINE`, or the file changes under way.
         """
-        self._file.seek(0)
-        number = 0
-        while raw := self._file.readline(MAX_LINE + 1):
-            number += 1
-            if number == 1:
-                if raw.startswith(_UTF_16):
-                    raise UsageError(f"{self.name} is UTF-16", _AS_UTF_8)
-                raw = raw.removeprefix(codecs.BOM_UTF8)
-            if len(raw) > MAX_LINE:
-                raise UsageError(
-                    f"{self.name}, line {number} is longer than {MAX_LINE} bytes",
-                    "is it CSV or JSON lines at all?",
-                )
+        for number, raw in enumerate(self._raw_lines(), 1):
             if number % _LOOK_EVERY == 0:
                 self.require_unchanged()
             yield self._decoded(raw, number)
         self.require_unchanged()
+
+    def _raw_lines(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        pending = self._file.read(_READ)
+        if pending.startswith(_UTF_16):
+            raise UsageError(f"{self.name} is UTF-16", _AS_UTF_8)
+        while pending.startswith(codecs.BOM_UTF8):
+            pending = pending.removeprefix(codecs.BOM_UTF8)
+        number, at_end = 0, False
+        while not at_end:
+            block = self._file.read(_READ)
+            at_end = not block
+            lines = (pending + block).splitlines(keepends=True)
+            # The last one may continue in the next block; after a CR an LF may come there.
+            pending = lines.pop() if lines and not at_end else b""
+            for number, line in enumerate(lines, number + 1):  # noqa: B020 - goes on counting
+                self._require_short(line, number)
+                yield line
+            self._require_short(pending, number + 1)
+
+    def _require_short(self, line: bytes, number: int) -> None:
+        if len(line) > MAX_LINE:
+            raise UsageError(
+                f"{self.name}, line {number} is longer than {MAX_LINE} bytes",
+                "is it CSV or JSON lines at all?",
+            )
 
     def require_unchanged(self) -> None:
         """See that nobody has written to the file since it was opened.

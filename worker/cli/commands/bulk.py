@@ -52,6 +52,14 @@ def import_(
         str | None,
         typer.Option("--errors", metavar="FILE", help="All bad rows: line, field, rule."),
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Wait; write what became of each row."),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, help="For --report: seconds without any new outcome."),
+    ] = 120.0,
     journal: Annotated[
         str | None,
         typer.Option("--journal", metavar="FILE", help="Progress; default FILE.progress.jsonl."),
@@ -80,6 +88,7 @@ def import_(
       user-worker import users.csv --set roles=customer --dry-run
       user-worker import users.csv --set roles=customer
       user-worker import members.csv --map Mail=email --ignore-column Notes
+      user-worker import users.csv --set roles=customer --report report.csv
       user-worker import leavers.csv --command DeactivateUser --rate 50
 
     \b
@@ -103,6 +112,8 @@ def import_(
             group=group,
             journal=journal,
             errors=errors,
+            report=report,
+            wait=wait,
             rate=rate,
             dry_run=dry_run,
             skip_bad=skip_bad,

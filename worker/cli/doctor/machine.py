@@ -60,7 +60,7 @@ def _env_files(directory: Path) -> Iterator[Finding]:
     """Name the files that look as if they were read; never what is in them but names."""
     for path in sorted(directory.glob(".env*")):
         try:
-            lines = path.read_text(errors="replace").splitlines()
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         except OSError:
             continue
         names = [line.removeprefix("export ").partition("=")[0].strip() for line in lines]

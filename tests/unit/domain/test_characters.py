@@ -1,0 +1,206 @@
+"""Characters: what is invisible, pasted or ambiguous is refused; what people are called is not."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.characters import NEWEST_UNICODE, is_name
+from domain.errors import InvalidValueError
+from domain.values import EmailAddress, parse_name, parse_reason
+
+PASTED_QUOTES = "“”„‟‘’‚‛«»‹›「」『』〝〞〟＂＇｢｣′″´ʹʺʼʻˈˮꞌ՚׳״⹂"  # noqa: RUF001 - is the point
+INVISIBLE = {
+    "soft hyphen": "\u00ad",
+    "combining grapheme joiner": "\u034f",
+    "Arabic letter mark": "\u061c",
+    "Hangul choseong filler": "\u115f",
+    "Hangul jungseong filler": "\u1160",
+    "Khmer inherent vowel": "\u17b4",
+    "Mongolian variation selector": "\u180b",
+    "zero-width space": "\u200b",
+    "left-to-right mark": "\u200e",
+    "direction override": "\u202e",
+    "word joiner": "\u2060",
+    "reserved as ignorable": "\u2065",
+    "direction isolate": "\u2066",
+    "braille blank": "\u2800",
+    "Hangul filler": "\u3164",
+    "variation selector": "\ufe0f",
+    "byte order mark": "\ufeff",
+    "half-width Hangul filler": "\uffa0",
+    "reserved among specials": "\ufff0",
+    "object replacement": "\ufffc",
+    "shorthand overlap": "\U0001bca0",
+    "null notehead": "\U0001d159",
+    "musical begin beam": "\U0001d173",
+    "tag": "\U000e0061",
+    "variation selector of ideographs": "\U000e0100",
+}
+NO_TEXT = {
+    "control": "\x07",
+    "C1 control": "\x9b",
+    "private use": "\ue000",
+    "private use of plane 16": "\U0010fffd",
+    "unassigned": "\u0378",
+    "noncharacter": "\ufdd0",
+    "noncharacter at the end of a plane": "\U0002fffe",
+    "Hieroglyphic blank of Unicode 15": "\U00013441",
+    "letter of Unicode 16": "\U00010d50",
+    "emoji of Unicode 15": "\U0001fae8",
+}
+REFUSED = INVISIBLE | NO_TEXT
+
+
+@pytest.mark.parametrize("quote", list(PASTED_QUOTES))
+@pytest.mark.parametrize(
+    "form", ["{}ada@example.com", "ada{}@example.com", "a{}da@example.com", "ada@example.com{}",
+             "ada@{}example.com", "ada@exa{}mple.com", "{0}ada@example.com{0}"]
+)  # fmt: skip
+def test_a_pasted_quotation_mark_makes_no_second_user(form: str, quote: str) -> None:
+    """Word processors turn straight ones into these; no mailbox has them."""
+    with pytest.raises(InvalidValueError):
+        EmailAddress.parse(form.format(quote))
+
+
+@pytest.mark.parametrize("character", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(
+    "form", ["{}ada@example.com", "ada{}@example.com", "a{}da@example.com", "ada@example.com{}",
+             "ada@exa{}mple.com"]
+)  # fmt: skip
+def test_an_invisible_character_makes_no_second_user(form: str, character: str) -> None:
+    """Nor does one that is no text, on either side of the @."""
+    with pytest.raises(InvalidValueError):
+        EmailAddress.parse(form.format(character))
+
+
+@pytest.mark.parametrize("character", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("form", ["{}", "{0}{0}", "{} {}", "{}Ada", "A{}da", "Ada{}"])
+def test_a_name_and_a_reason_are_visible_text(form: str, character: str) -> None:
+    """A name that looks empty, or like another one, or that turns the line around is none."""
+    for parse in (parse_name, parse_reason):
+        with pytest.raises(InvalidValueError):
+            parse(form.format(character, character))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("ada\u2013l@example.com", id="en dash for a hyphen"),
+        pytest.param("ada\u2011l@example.com", id="non-breaking hyphen"),
+        pytest.param("ada\u2026@example.com", id="ellipsis"),
+        pytest.param("ａｄａ@example.com", id="full width"),  # noqa: RUF001 - is the point
+        pytest.param("\ufb01ona@example.com", id="ligature"),
+        pytest.param("\U0001d41ada@example.com", id="mathematical letter"),
+        pytest.param("ada\u00b2@example.com", id="superscript"),
+        pytest.param("ada\u00aa@example.com", id="ordinal"),
+        pytest.param("\u0301ada@example.com", id="mark on nothing"),
+        pytest.param("ada\U0001f600@example.com", id="emoji"),
+        pytest.param("ada\ufffd@example.com", id="replacement character"),
+        pytest.param("ada@example\u00b2.com", id="superscript in the domain"),
+        pytest.param("ada@example\u2122.com", id="trade mark in the domain"),
+        pytest.param("ada@exam\u2013ple.com", id="en dash in the domain"),
+        pytest.param("ada@i\u2764.ws", id="emoji in the domain"),
+        pytest.param("ada@example.xn--com-9o0a", id="quotation mark in an ASCII form"),
+        pytest.param("ada@xn--999999999.example", id="an ASCII form of nothing"),
+    ],
+)
+def test_what_is_typed_by_mistake_is_no_address(text: str) -> None:
+    """Beyond ASCII an address has letters, digits and the marks on them."""
+    with pytest.raises(InvalidValueError):
+        EmailAddress.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("o'brien@example.ie", "o'brien@example.ie"),
+        ("用户@例子.广告", "用户@xn--fsqu00a.xn--4rr70v"),
+        ("अजय@डाटा.भारत", "अजय@xn--c2bd1gb.xn--h2brj9c"),
+        ("χρήστης@παράδειγμα.ελ", "χρήστης@xn--hxajbheg2az3al.xn--qxam"),
+        ("квіточка@пошта.укр", "квіточка@xn--80a1acn3a.xn--j1amh"),
+        ("น้ำ@ตัวอย่าง.ไทย", "น้ำ@xn--72c1a1bt4awk9o.xn--o3cw4h"),
+        ("علی@فارسی.ایران", "علی@xn--mgbug7c06b.xn--mgba3a4f16a"),
+        ("二ノ宮@黒川.日本", "二ノ宮@xn--5rtw95l.xn--wgv71a"),
+        ("col·legi@example.cat", "col·legi@example.cat"),
+        ("ada@ｅｘ－ａｍｐｌｅ．ｃｏｍ", "ada@ex-ample.com"),  # noqa: RUF001 - full width
+        ("ada@xn--i-7iq.ws", "ada@xn--i-7iq.ws"),
+        ("ada@xn--mgba3gch31f060k.com", "ada@xn--mgba3gch31f060k.com"),
+        ("a\U00031350@example.com", "a\U00031350@example.com"),
+    ],
+)
+def test_an_address_in_any_script_is_taken(text: str, value: str) -> None:
+    """So are an emoji domain, and one with a joiner, in their ASCII form."""
+    assert EmailAddress.parse(text).value == value
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("O’Brien", id="typographic apostrophe"),  # noqa: RUF001 - is the point
+        pytest.param("Kāʻeo", id="okina"),  # noqa: RUF001 - is the point
+        pytest.param("Ada «the first»", id="quotation marks"),
+        pytest.param("山田\u3000太郎", id="ideographic space"),
+        pytest.param("葛\U000e0100城", id="variant of an ideograph"),
+        pytest.param("\U00031350", id="ideograph of Unicode 15"),
+        pytest.param("علی\u200cرضا", id="Persian with a non-joiner"),  # noqa: RUF001
+        pytest.param("ക\u0d4d\u200cഷ", id="Malayalam with a non-joiner"),
+        pytest.param("അനില\u0d4d\u200d", id="Malayalam with a joiner at the end"),
+        pytest.param("ශ\u0dca\u200dරී", id="Sinhala with a joiner"),
+        pytest.param("র\u200d\u09cdয", id="Bengali with a joiner before the virama"),
+        pytest.param("ᠪᠠᠭᠠᠨ\u180eᠠ", id="Mongolian vowel separator"),
+        pytest.param("ᠮ\u180bᠣ", id="Mongolian variant"),
+        pytest.param("Ada \u2764\ufe0f", id="emoji with a variation selector"),
+        pytest.param("👩🏽\u200d🚀", id="emoji of three"),
+        pytest.param("\u2014", id="a dash for somebody with one name"),
+    ],
+)
+def test_a_name_in_any_script_is_taken(name: str) -> None:
+    """Joiners and variants are part of the spelling there."""
+    assert parse_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A\u200dda", "Ada\u200c", "\u200cAda", "A\ufe0fda", "Ж\u200dюк", "ع\u200d", "❤\ufe0f\ufe0f"],
+)
+def test_a_joiner_where_no_script_needs_one_is_refused(name: str) -> None:
+    """It would be a second spelling that nobody sees."""
+    with pytest.raises(InvalidValueError):
+        parse_name(name)
+
+
+def test_what_is_unassigned_does_not_depend_on_python() -> None:
+    """Else a worker on another Python would decide otherwise: extend `_NEWER` and `_IDEOGRAPHS`."""
+    newest = tuple(map(int, NEWEST_UNICODE.split(".")))
+
+    assert tuple(map(int, unicodedata.unidata_version.split("."))) <= newest
+
+
+def test_no_character_of_the_oldest_unicode_counts_as_newer() -> None:
+    """Letters of Unicode 3.2, which every Python has beside its own, are all taken in names."""
+    old = unicodedata.ucd_3_2_0
+    letters = [
+        chr(code)
+        for code in range(sys.maxunicode + 1)
+        if {old.category(chr(code)), unicodedata.category(chr(code))} == {"Lo"}
+    ]
+    blank = {"\u115f", "\u1160", "\u3164", "\uffa0"}
+
+    assert len(letters) > 60_000
+    assert {letter for letter in letters if not is_name(letter)} == blank
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_a_name_that_is_taken_reads_the_same_again(text: str) -> None:
+    """And has something to see in it."""
+    try:
+        name = parse_name(text)
+    except InvalidValueError:
+        return
+    assert parse_name(name) == name
+    assert any(unicodedata.category(char)[0] in "LNPS" for char in name)
