@@ -59,6 +59,7 @@ def prepare(sender: Any, **_: Any) -> None:
     except SettingsError as error:
         refuse(error)
     vitals = health.begin(sender, settings)
+    vitals.watch(bootstrap.clock_watch)
     try:
         made = bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:
