@@ -13,7 +13,7 @@ class SystemClock(Clock):
     """The machine's time."""
 
     def now(self) -> datetime:
-        """Return the present time in UTC, in whole milliseconds: what is stored reads back equal."""
+        """Return the time in UTC, in whole milliseconds: what is stored reads back equal."""
         now = datetime.now(UTC)
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Collection
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 
 from worker.transport.port import one_line
 
 LIST = ","
+
+LACKS: Final = {
+    errno.ENOSPC: "free space on the disk; the prefork pool's semaphores need /dev/shm",
+    errno.EDQUOT: "free space, or raise the quota",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the machine's limit of open files",
+    errno.EAGAIN: "raise the limit of processes and threads (ulimit -u, pids of the container)",
+    errno.ENOMEM: "give it more memory, or start fewer children (--concurrency)",
+    errno.EACCES: "let its user write there; the prefork pool's semaphores need /dev/shm",
+    errno.EPERM: "let its user write there; the prefork pool's semaphores need /dev/shm",
+    errno.EROFS: "make it writable, or name another place",
+    errno.ENOENT: "create it; the prefork pool's semaphores need /dev/shm",
+    errno.ENOSYS: "the prefork pool needs semaphores: mount /dev/shm, or use --pool threads",
+}
+"""What to do about an error of the operating system."""
 
 
 def refuse(error: Exception) -> NoReturn:
@@ -25,6 +42,42 @@ def refuse(error: Exception) -> NoReturn:
     known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
     say(known, sys.__stderr__ or sys.stderr)  # Celery may have put its log in place of the other
     raise SystemExit(int(known.code)) from error
+
+
+@contextmanager
+def one_line_for_the_start(is_starting: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """End the process with one line, and no traceback, for what the machine lacks to start.
+
+    Args:
+        is_starting: whether an error still concerns the start; later ones are raised as they are.
+
+    Raises:
+        SystemExit: the system has no room, descriptors, threads, memory or semaphores left, or
+            refuses a file.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ImportError, MemoryError) as error:
+        if not is_starting() or not (known := lack_of_the_system(error)):
+            raise
+        refuse(known)
+
+
+def lack_of_the_system(error: BaseException) -> Exception | None:
+    """Return an error's line for a person, if the operating system is what said no."""
+    from worker.errors import CliError  # noqa: PLC0415 - only who ends needs it
+
+    match error:
+        case OSError(errno=int(number), strerror=str(reason)):
+            place = f" ({error.filename})" if error.filename else ""
+            return CliError(f"cannot start: {reason}{place}", LACKS.get(number, ""))
+        case MemoryError():
+            return CliError("cannot start: out of memory", LACKS[errno.ENOMEM])
+        case RuntimeError() if "start new thread" in str(error):
+            return CliError("cannot start: no more threads", LACKS[errno.EAGAIN])
+        case ImportError() if "sem_open" in str(error):
+            return CliError("cannot start: no semaphores", LACKS[errno.ENOSYS])
+    return None
 
 
 def will_last(error: Exception) -> bool:

@@ -76,7 +76,7 @@ class CallFailed(dict[str, str]):
     def of(cls, error: Exception, receipts: Iterable[str]) -> CallFailed:
         """Return the failures of a call that raised; an error without a code gives its class."""
         code = str(getattr(error, "code", None) or type(error).__name__)
-        return cls({receipt: code for receipt in receipts})
+        return cls(dict.fromkeys(receipts, code))
 
 
 class CommandQueue(Protocol):

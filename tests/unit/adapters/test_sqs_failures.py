@@ -49,7 +49,7 @@ class ScriptedSqs:
         """Return the URL."""
         return {"QueueUrl": f"http://sqs/{QueueName}"}
 
-    def _batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: ARG002, N803
+    def _batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803
         self.calls += 1
         scripted = self.script(self.calls, Entries)
         if isinstance(scripted, Exception):
