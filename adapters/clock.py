@@ -39,6 +39,6 @@ def clock_difference(answer: Any, began: float, ended: float) -> float | None:
         theirs = parsedate_to_datetime(headers["date"]).timestamp()
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
-    if began > theirs + 1:  # the header has whole seconds
-        return began - theirs
-    return min(0.0, ended - theirs)
+    if began - 1 < theirs <= ended:  # the header has whole seconds
+        return 0.0
+    return ended - theirs

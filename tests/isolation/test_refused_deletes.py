@@ -3,7 +3,7 @@
 Nothing finished may be received again and again meanwhile, nor the refused call be repeated for
 each message; the worker is not ready, receives nothing more, and recovers without a restart.
 
-In full (`USER_WORKER_TEST_FULL=1`): deletes are refused for 240 s with a visibility timeout of 10 s.
+In full (`USER_WORKER_TEST_FULL=1`): deletes are refused for 240 s, with a timeout of 10 s.
 Otherwise for 13 timeouts of 2 s.
 """
 

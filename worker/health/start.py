@@ -82,8 +82,8 @@ def _will_last(error: Exception) -> bool:
 def _hearing_signals() -> Iterator[None]:
     """End on SIGTERM and SIGHUP, which process 1 would ignore as Celery does not listen yet.
 
-    End on Ctrl-C too, with its exit code, and without a word of Celery's. Under `nohup` SIGHUP stays
-    ignored.
+    End on Ctrl-C too, with its exit code, and without a word of Celery's. Under `nohup` SIGHUP
+    stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

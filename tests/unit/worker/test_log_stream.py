@@ -196,10 +196,12 @@ def test_a_file_is_appended_to_and_takes_every_line(tmp_path: Path) -> None:
     logger = logging.getLogger("test_a_file")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
-    threads = [
-        threading.Thread(target=lambda: [logger.info("a line of %d", n) for n in range(500)])
-        for _ in range(4)
-    ]
+
+    def log() -> None:
+        for number in range(500):
+            logger.info("a line of %d", number)
+
+    threads = [threading.Thread(target=log) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
