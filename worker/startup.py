@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -12,20 +13,18 @@ from worker.transport.port import one_line
 
 LIST = ","
 
+SEMAPHORES: Final = (
+    "the prefork pool's semaphores need a writable /dev/shm; --pool threads does not"
+)
 LACKS: Final = {
-    errno.ENOSPC: "free space on the disk; the prefork pool's semaphores need /dev/shm",
+    errno.ENOSPC: f"free space on the disk; {SEMAPHORES}",
     errno.EDQUOT: "free space, or raise the quota",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the machine's limit of open files",
     errno.EAGAIN: "raise the limit of processes and threads (ulimit -u, pids of the container)",
     errno.ENOMEM: "give it more memory, or start fewer children (--concurrency)",
-    errno.EACCES: "let its user write there; the prefork pool's semaphores need /dev/shm",
-    errno.EPERM: "let its user write there; the prefork pool's semaphores need /dev/shm",
-    errno.EROFS: "make it writable, or name another place",
-    errno.ENOENT: "create it; the prefork pool's semaphores need /dev/shm",
-    errno.ENOSYS: "the prefork pool needs semaphores: mount /dev/shm, or use --pool threads",
 }
-"""What to do about an error of the operating system."""
+"""What to do about an error of the operating system, where that does not depend on a file."""
 
 
 def refuse(error: Exception) -> NoReturn:
@@ -57,26 +56,35 @@ def one_line_for_the_start(is_starting: Callable[[], bool] = lambda: True) -> It
     """
     try:
         yield
-    except (OSError, RuntimeError, ImportError, MemoryError) as error:
-        if not is_starting() or not (known := lack_of_the_system(error)):
+    except Exception as error:
+        known = lack_of_the_system(error) if is_starting() else None
+        if known is None:
             raise
         refuse(known)
 
 
-def lack_of_the_system(error: BaseException) -> Exception | None:
+def lack_of_the_system(error: Exception) -> Exception | None:
     """Return an error's line for a person, if the operating system is what said no."""
-    from worker.errors import CliError  # noqa: PLC0415 - only who ends needs it
+    from celery.platforms import LockFailed  # noqa: PLC0415 - only who ends needs it
+
+    from worker.errors import CliError  # noqa: PLC0415 - as above
 
     match error:
         case OSError(errno=int(number), strerror=str(reason)):
-            place = f" ({error.filename})" if error.filename else ""
-            return CliError(f"cannot start: {reason}{place}", LACKS.get(number, ""))
+            at = f": {os.fsdecode(error.filename)}" if error.filename else ""
+            elsewhere = "let its user write there, or name another place"
+            return CliError(
+                f"cannot start: {reason}{at}",
+                LACKS.get(number) or (elsewhere if at else SEMAPHORES),
+            )
+        case LockFailed():
+            return CliError(f"cannot write the pid file: {error}", "see --pidfile")
         case MemoryError():
             return CliError("cannot start: out of memory", LACKS[errno.ENOMEM])
         case RuntimeError() if "start new thread" in str(error):
             return CliError("cannot start: no more threads", LACKS[errno.EAGAIN])
         case ImportError() if "sem_open" in str(error):
-            return CliError("cannot start: no semaphores", LACKS[errno.ENOSYS])
+            return CliError("cannot start: no semaphores", SEMAPHORES)
     return None
 
 
