@@ -61,7 +61,6 @@ def _prepare(sender: Any) -> None:
     from worker.health.start import require_resources  # noqa: PLC0415 - as above
 
     settings = load_settings()
-    logs.configure(settings.log_format, settings.log_level)  # Celery has not, so early
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
         refuse(memory_needs_one_process())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,10 @@ from tests.e2e.worker_process import eventually
 from tests.isolation.health import ask, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
+
+
+def _is_told(port: int, says: str) -> bool:
+    return says in str(ask(port)[1])
 
 
 def test_a_clock_that_differs_from_the_date_of_answers_makes_the_worker_unready(
@@ -28,7 +33,7 @@ def test_a_clock_that_differs_from_the_date_of_answers_makes_the_worker_unready(
         eventually(lambda: ask(port) == (200, []), 40, "readiness")
         for off, says in ((-47, "s ahead of AWS's"), (90, "s behind AWS's")):
             skewed = proxy.inject(Dated(off), "ReceiveMessage")
-            eventually(lambda says=says: says in str(ask(port)[1]), 40, "the difference")
+            eventually(partial(_is_told, port, says), 40, "the difference")
             system.do(message(register(uuid4().hex), str(uuid4())))
             assert ask(port, "/live") == (200, [])
             proxy.withdraw(skewed)
