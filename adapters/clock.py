@@ -1,8 +1,10 @@
-"""The system's clock."""
+"""The system's clock, and how far it is from AWS's."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from domain.ports import Clock
 
@@ -11,6 +13,32 @@ class SystemClock(Clock):
     """The machine's time."""
 
     def now(self) -> datetime:
-        """Give the present time in UTC, in whole milliseconds: what is stored reads back equal."""
+        """Return the time in UTC, in whole milliseconds: what is stored reads back equal."""
         now = datetime.now(UTC)
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def clock_difference(answer: Any, began: float, ended: float) -> float | None:
+    """Return by how many seconds this machine's clock is ahead of AWS's; negative if behind.
+
+    AWS wrote its answer, and the Date header with it, while the call was made. So a Date between
+    the beginning and the end of the call is no difference, however long the call took.
+
+    Args:
+        answer: what a boto3 client returned, or the `response` of its ClientError.
+        began: when the call began, in seconds since the epoch by this machine's clock.
+        ended: when it ended.
+
+    Returns:
+        `None` if there is no Date, or if a cache answered with the Date of another answer.
+    """
+    try:
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        if "age" in headers:
+            return None
+        theirs = parsedate_to_datetime(headers["date"]).timestamp()
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
+    if began - 1 < theirs <= ended:  # the header has whole seconds
+        return 0.0
+    return ended - theirs

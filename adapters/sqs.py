@@ -1,13 +1,14 @@
 """The command queue and its dead-letter queue over boto3; keeps `worker.transport.CommandQueue`.
 
-Failures are reported an entry, as SQS does; a call that failed as a whole raises `SqsError`,
-whose text names the operation, the queue and the service's code, and nothing of a message.
+Failures are reported per entry, as SQS does. A call that fails as a whole raises `SqsError`,
+whatever the client has raised: its text names the operation, the queue and the code, and nothing
+of a message. An entry that succeeded is never reported as failed because another call failed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from time import time
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters import aws
 from adapters.aws import FIFO_SUFFIX, error_code
 from adapters.batching import in_calls
+from adapters.clock import clock_difference
 from adapters.dead_letters import (
     REASON,
     REDRIVES,
@@ -30,7 +32,10 @@ from adapters.dead_letters import (
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-TOO_LONG = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
+CONTENT_CODES = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
+"""Ends of the codes that say that an entry, and not the call, is what SQS refuses."""
+UNRENDERABLE = "InvalidMessageContents"
+"""The code of a dead letter that cannot even be rendered."""
 LONGEST_WAIT = 20  # seconds of a long poll
 ATTRIBUTES = [
     "ApproximateReceiveCount",
@@ -44,6 +49,11 @@ MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExi
 
 class SqsError(Exception):
     """A call failed as a whole; the text is one line without personal data."""
+
+    def __init__(self, text: str, code: str) -> None:
+        """Take the text and the code: the service's, or the class of any other error."""
+        super().__init__(text)
+        self.code = code
 
 
 class QueueMissingError(SqsError, LookupError):
@@ -97,18 +107,26 @@ class SqsCommandQueue:
     """One queue and its dead-letter queue, by name; safe to share between threads."""
 
     def __init__(
-        self, name: str, dead_letter_queue: str, client_factory: Callable[[int], Any] = make_client
+        self,
+        name: str,
+        dead_letter_queue: str,
+        client_factory: Callable[[int], Any] = make_client,
+        on_clock: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Use one client for polls and one for the rest, each made for the longest wait it has.
 
         A call that gets no answer must fail while there is time to make it again: a renewal that
         waited as long as a poll would come too late.
+
+        `on_clock` is called with the seconds by which this machine's clock is ahead of each
+        answer's Date (see `clock_difference`), by any thread that makes a call.
         """
         self._name = name
         self._dead_letter_queue = dead_letter_queue
         self._poller = client_factory(LONGEST_WAIT)
         self._client = client_factory(0)
         self._urls: dict[str, str] = {}
+        self._on_clock = on_clock
 
     def check(self) -> None:
         """See that both queues exist.
@@ -143,88 +161,104 @@ class SqsCommandQueue:
         ]
 
     def delete(self, receipts: Sequence[str]) -> Mapping[str, str]:
-        """Delete messages; give the receipts that failed with their codes."""
-        entries = [{"ReceiptHandle": receipt} for receipt in receipts]
-        return self._in_batches("delete_message_batch", self._name, receipts, entries)
+        """Delete messages; return the receipts that failed with their codes.
+
+        Raises:
+            SqsError: all failed, and no call was answered.
+        """
+        entries = {receipt: {"ReceiptHandle": receipt} for receipt in receipts}
+        return _codes(entries, self._send("delete_message_batch", self._name, entries))
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Mapping[str, str]:
-        """Make messages visible in so many seconds; give the receipts that failed."""
-        receipts = [receipt for receipt, _ in changes]
-        entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": s} for receipt, s in changes]
-        return self._in_batches("change_message_visibility_batch", self._name, receipts, entries)
+        """Make messages visible in so many seconds; return and raise as `delete`."""
+        entries = {
+            receipt: {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for receipt, seconds in changes
+        }
+        return _codes(entries, self._send("change_message_visibility_batch", self._name, entries))
 
     def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
-        """Send messages to the dead-letter queue with the reason; give the receipts that failed."""
+        """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
         fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
-        entries = {
-            letter.message.receipt: render_letter(letter, self._name, fifo=fifo)
-            for letter in letters
-        }
-        failures: dict[str, str] = {}
-        for receipt in [key for key, entry in entries.items() if outgrown_by_reason(entry)]:
-            failures.update(self._bury_big(receipt, entries.pop(receipt)))
-        return {**failures, **self._bury(entries)}
+        failures: dict[str, str | SqsError] = {}
+        entries: dict[str, dict[str, Any]] = {}
+        for letter in letters:
+            receipt = letter.message.receipt
+            try:
+                entry = render_letter(letter, self._name, fifo=fifo)
+                if outgrown_by_reason(entry):
+                    failures |= self._bury_big(receipt, entry)
+                else:
+                    entries[receipt] = entry
+            except Exception:  # noqa: BLE001 - one letter must not hold up the others
+                failures[receipt] = UNRENDERABLE
+        failures |= self._send("send_message_batch", self._dead_letter_queue, entries)
+        return _codes([letter.message.receipt for letter in letters], failures)
 
-    def _bury_big(self, receipt: str, entry: dict[str, Any]) -> Mapping[str, str]:
+    def _bury_big(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
         """Send what only some queues take, and where it is too long, send it without the reason.
 
         The message matters more than the reason, which the log has too.
         """
-        try:
-            failures = self._bury({receipt: entry})
-            if not failures.get(receipt, "").endswith(TOO_LONG):
-                return failures
-        except SqsError as error:
-            if not str(error).endswith(TOO_LONG):
-                return {receipt: str(error)}
+        failures = self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
+        if not str(failures.get(receipt, "")).endswith(CONTENT_CODES):
+            return failures
         del entry[REASON]
-        return self._bury({receipt: entry})
+        return self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
 
-    def _bury(self, entries: dict[str, dict[str, Any]]) -> Mapping[str, str]:
-        """Send entries to the dead-letter queue; give the receipts that failed."""
-        receipts, bodies = [*entries], [*entries.values()]
-        return self._in_batches("send_message_batch", self._dead_letter_queue, receipts, bodies)
+    def _send(
+        self, operation: str, queue: str, entries: Mapping[str, dict[str, Any]]
+    ) -> dict[str, str | SqsError]:
+        """Call once for each batch that fits.
 
-    def _in_batches(
-        self, operation: str, queue: str, keys: Sequence[str], entries: Sequence[dict[str, Any]]
-    ) -> Mapping[str, str]:
-        """Call once for each batch that fits; give the keys of the entries that failed.
-
-        A call that fails as a whole raises if it is the only one, and otherwise fails its
-        entries only, since others may have succeeded.
+        Returns the keys of the entries that failed, each with its code or with the error of its
+        call. Where SQS refuses a call because of an entry and names none, each is sent alone.
         """
-        for place, entry in enumerate(entries):
+        keys = list(entries)
+        for place, entry in enumerate(entries.values()):
             entry["Id"] = str(place)
-        parts = list(in_calls(entries, entry_size))
-        failures: dict[str, str] = {}
-        for part in parts:
+        calls = list(in_calls(entries.values(), entry_size))
+        failures: dict[str, str | SqsError] = {}
+        while calls:
+            part = calls.pop(0)
             try:
-                answer = self._call(operation, queue, Entries=part)
-            except SqsError as error:
-                if len(parts) == 1:
-                    raise
-                failures |= {keys[int(entry["Id"])]: str(error) for entry in part}
-            else:
-                failures |= _failures(answer, part, keys)
+                codes = _failures(self._call(operation, queue, Entries=part), part)
+            except Exception as caught:  # noqa: BLE001 - other calls may have succeeded
+                error = _translated(caught, operation, queue)
+                about_an_entry = error.code.endswith(CONTENT_CODES)
+                if about_an_entry and len(part) > 1:
+                    calls += [[entry] for entry in part]
+                    continue
+                failed = error.code if about_an_entry else error
+                codes = {entry["Id"]: failed for entry in part}
+            failures |= {keys[int(place)]: code for place, code in codes.items()}
         return failures
 
     def _call(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
         url = self._url(queue)
         client = self._poller if operation == "receive_message" else self._client
+        began = time()
         try:
             answer: dict[str, Any] = getattr(client, operation)(QueueUrl=url, **arguments)
-        except (ClientError, BotoCoreError) as error:
-            missing = error_code(error) in MISSING
-            if missing:
+        except Exception as error:
+            if error_code(error) in MISSING:
                 self._urls.pop(queue, None)  # made again, it may have another
+            if isinstance(error, ClientError) and "RequestId" in _metadata(error):
+                self._compare_clocks(error.response, began)  # else something else has answered
             raise _translated(error, operation, queue) from error
+        self._compare_clocks(answer, began)
         return answer
+
+    def _compare_clocks(self, answer: Any, began: float) -> None:
+        seconds = clock_difference(answer, began, time())
+        if seconds is not None:
+            self._on_clock(seconds)
 
     def _url(self, queue: str) -> str:
         if queue not in self._urls:
             try:
                 self._urls[queue] = self._client.get_queue_url(QueueName=queue)["QueueUrl"]
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:
                 raise _translated(error, "get_queue_url", queue) from error
         return self._urls[queue]
 
@@ -252,20 +286,39 @@ def redrives(attributes: Mapping[str, Any] | None) -> int:
 
 
 def _failures(
-    answer: Mapping[str, Any], part: Sequence[Mapping[str, Any]], keys: Sequence[str]
-) -> dict[str, str]:
-    """Give the entries that the answer does not call successful."""
+    answer: Mapping[str, Any], part: Sequence[Mapping[str, Any]]
+) -> dict[str, str | SqsError]:
+    """Return the ids of the entries that the answer does not call successful, with their codes."""
     succeeded = {row.get("Id") for row in answer.get("Successful") or ()}
     codes = {row.get("Id"): row.get("Code", "Unknown") for row in answer.get("Failed") or ()}
+    ids = [entry["Id"] for entry in part]
+    return {each: codes.get(each, "NoAnswer") for each in ids if each not in succeeded}
+
+
+def _codes(keys: Collection[str], failures: Mapping[str, str | SqsError]) -> Mapping[str, str]:
+    """Return the codes of the entries that failed.
+
+    Raises:
+        SqsError: all failed, and none by an answer about itself.
+    """
+    errors = [failure for failure in failures.values() if isinstance(failure, SqsError)]
+    if errors and len(errors) == len(keys):
+        raise errors[0]
     return {
-        keys[int(entry["Id"])]: codes.get(entry["Id"], "NoAnswer")
-        for entry in part
-        if entry["Id"] not in succeeded
+        key: failure.code if isinstance(failure, SqsError) else failure
+        for key, failure in failures.items()
     }
 
 
+def _metadata(error: ClientError) -> Mapping[str, Any]:
+    found: Any = error.response.get("ResponseMetadata")
+    return found if isinstance(found, dict) else {}
+
+
 def _translated(error: Exception, operation: str, queue: str) -> SqsError:
+    if isinstance(error, SqsError):
+        return error
     code = error_code(error)
     if code in MISSING:
-        return QueueMissingError(f"queue {queue} does not exist")
-    return SqsError(f"{operation} on {queue}: {code}")
+        return QueueMissingError(f"queue {queue} does not exist", code)
+    return SqsError(f"{operation} on {queue}: {code}", code)

@@ -32,11 +32,12 @@ PARTITION_KEY = "worker.messages:partition_key"
 
 def make_app(settings: Settings) -> Celery:
     """Make the application; it creates no client and calls no service."""
-    app = Celery("user-worker", include=["worker.tasks"])
+    app: Any = Celery("user-worker", include=["worker.tasks"])
+    app.Worker = app.subclass_with_self("worker.celery_worker:Worker")
     app.conf.update(_configuration(settings))
-    steps: Any = app.steps
-    steps["worker"].update({HealthStep, PoolWatch})
-    return app
+    app.steps["worker"].update({HealthStep, PoolWatch})
+    made: Celery = app
+    return made
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -106,14 +107,17 @@ def check_queues(sender: Any, **_: Any) -> None:
 
 
 @worker_process_init.connect
-def ignore_sigterm_in_children(**_: Any) -> None:
-    """Let a child finish its batch when SIGTERM is sent to the whole process group.
+def ignore_stop_signals_in_children(**_: Any) -> None:
+    """Let a child finish its batch when SIGTERM or SIGHUP is sent to the whole process group.
 
-    The parent stops its children through their pipes; what must end at once it ends with
-    SIGKILL. With the solo pool this process is the parent, which has to hear SIGTERM.
+    A terminal that is closed sends SIGHUP so. The parent stops its children through their pipes;
+    what must end at once it ends with SIGKILL. With the solo pool this process is the parent,
+    which has to hear the signals.
     """
     if current_process().name != "MainProcess":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for name in ("SIGTERM", "SIGHUP"):
+            if number := getattr(signal, name, None):
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _app_from_environment() -> Celery:

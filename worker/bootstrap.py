@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from urllib.parse import urlsplit
 
 import structlog
@@ -28,6 +29,7 @@ from adapters.sns import SnsPublisher
 from adapters.sqs import SqsCommandQueue, make_client
 from worker import telemetry
 from worker.batch import BatchHandler, BatchPolicy, Ports
+from worker.health.clock import ClockWatch
 from worker.messages import MessageParser
 from worker.relay import Relay, RelayPolicy
 from worker.retry import delay
@@ -173,8 +175,16 @@ def resources(settings: Settings) -> Resources:
 def command_queue_factory(name: str) -> CommandQueue:
     """Make the queue of a name for the transport, with its dead-letter queue."""
     dead_letters = load_settings().dead_letter_queue
-    queue = SqsCommandQueue(name, dead_letters, lambda wait: _fast(make_client(wait)))
+    queue = SqsCommandQueue(
+        name, dead_letters, lambda wait: _fast(make_client(wait)), clock_watch().observe
+    )
     return telemetry.of_process().queue(name, queue)
+
+
+@cache
+def clock_watch() -> ClockWatch:
+    """Return what compares this process's clock with the answers of all its queues."""
+    return ClockWatch()
 
 
 def watch_intake(intake: Intake) -> None:

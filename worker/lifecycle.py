@@ -18,10 +18,11 @@ from celery.signals import (
 )
 
 from worker import logs, telemetry
-from worker.errors import memory_needs_one_process
+from worker.errors import CliError, memory_needs_one_process
 from worker.health import step as health
+from worker.log_stream import unblock_standard_streams
 from worker.settings import load_settings
-from worker.startup import refuse
+from worker.startup import one_line_for_the_start, refuse
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """What Celery passes on when nobody asked for a level; then the setting holds."""
@@ -38,7 +39,11 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
     """Give Celery's lines and ours one format, at the level of `-l` or of the settings."""
     settings = load_settings()
     asked_for = loglevel if loglevel != CELERYS_DEFAULT_LEVEL else None
-    logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
+    unblock_standard_streams()
+    try:
+        logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
+    except OSError as error:
+        refuse(CliError(f"cannot write the log to {logfile}: {error.strerror}", "see -f"))
 
 
 @worker_init.connect
@@ -47,6 +52,11 @@ def prepare(sender: Any, **_: Any) -> None:
 
     Refuse a pool that cannot share what is in memory.
     """
+    with one_line_for_the_start():
+        _prepare(sender)
+
+
+def _prepare(sender: Any) -> None:
     from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
     from worker.health.start import require_resources  # noqa: PLC0415 - as above
 
@@ -56,6 +66,7 @@ def prepare(sender: Any, **_: Any) -> None:
         refuse(memory_needs_one_process())
     telemetry.prepare()
     vitals = health.begin(sender, settings)
+    vitals.watch(bootstrap.clock_watch)
     try:
         made = bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:

@@ -1,4 +1,8 @@
-"""Structured logs: readable in development, JSON elsewhere; Celery's lines look the same."""
+"""Structured logs: readable in development, JSON elsewhere; Celery's lines look the same.
+
+Lines go to a file descriptor by `worker.log_stream`, so that a pipe that nobody reads, a closed
+pipe or a full disk costs lines, which are counted, and never stops the worker.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,19 @@ from typing import Any, Literal
 
 import structlog
 
+from worker.log_stream import DROPPED_FIELD, LogStreamHandler
+
 _FRAMES = 8
 
 
 def configure(
     log_format: Literal["console", "json"], level: str | int, file: str | None = None
 ) -> None:
-    """Send structlog's and the standard library's lines to a file, or to standard error."""
+    """Send structlog's and the standard library's lines to a file, or to standard error.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -33,12 +43,13 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler = LogStreamHandler.of_file(file) if file else LogStreamHandler.of_stream(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
                 *shared,
                 structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.stdlib.ExtraAdder([DROPPED_FIELD]),
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,

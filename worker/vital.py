@@ -14,6 +14,8 @@ LONGEST_BATCH: Final = 600.0
 More than all its calls can take while each runs into its timeouts: whether AWS answers must not
 decide whether a worker lives.
 """
+STALLED_AFTER: Final = 60.0
+"""Seconds with work in hand and nothing acknowledged, after which a worker is not ready."""
 IN_HAND: Final = "a batch has been in hand"
 """The sign of the oldest batch that was started and has not ended."""
 

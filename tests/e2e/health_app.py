@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from tests.e2e.health_limits import LONGEST_BATCH, LOOP_LIMIT
+from tests.e2e.health_limits import LONGEST_BATCH, LOOP_LIMIT, STALLED_AFTER
 from worker.app import app
 from worker.health import heart, vitals
-from worker.transport import channel
+from worker.transport import channel, settler
 
 LIMITS: tuple[tuple[object, str, float], ...] = (
     (heart, "INTERVAL", 0.1),
     (vitals, "LOOP_LIMIT", LOOP_LIMIT),
     (channel, "LONGEST_BATCH", LONGEST_BATCH),
     (channel, "MAX_RENEWED_TIMEOUTS", 0),
+    (channel, "STALLED_AFTER", STALLED_AFTER),
+    (settler, "STALLED_AFTER", STALLED_AFTER),
 )
 for module, name, value in LIMITS:
     setattr(module, name, value)

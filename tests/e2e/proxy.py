@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, Self
@@ -177,6 +178,19 @@ class Silence:
         """Wait, then reset."""
         exchange.wait(self.seconds)
         exchange.reset()
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """The answer is right, and its Date is so many seconds from the machine's time."""
+
+    seconds: float
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward, then answer with another Date."""
+        answer = exchange.forward()
+        date = formatdate(time.time() + self.seconds, usegmt=True)
+        exchange.answer(Answer(answer.status, {**answer.headers, "Date": date}, answer.body))
 
 
 @dataclass(frozen=True, slots=True)

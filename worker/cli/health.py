@@ -10,14 +10,18 @@ import sys
 from dataclasses import asdict
 
 from worker.errors import ExitCode
-from worker.health.heartbeat import Heartbeat, directory, heartbeats
+from worker.health.heartbeat import Heartbeat, HeartbeatError, directory, heartbeats
 
 NONE = "no worker of this user runs here, or none has started yet"
 
 
 def show_health(*, live_only: bool, as_json: bool) -> int:
-    """Print a line for each worker here; give 0 if there is one, and all are well."""
-    found = heartbeats(directory())
+    """Print a line for each worker here; return 0 if there is one, and all are well."""
+    try:
+        found = heartbeats(directory())
+    except HeartbeatError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return ExitCode.ENVIRONMENT
     for beat in found:
         sys.stdout.write((_as_json(beat) if as_json else _line(beat, live_only=live_only)) + "\n")
     if not found:

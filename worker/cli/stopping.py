@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal end the work in hand in one way, and only once."""
+"""Ctrl-C, SIGTERM and a closed terminal end the work in hand in one way, and only once.
+
+Under `nohup` SIGHUP is ignored from the start, and stays so.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,12 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _heard() -> list[signal.Signals]:
+    """Return the signals to handle: all, without SIGHUP where it is ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (ignored and number is signal.SIGHUP)]
 
 
 @contextlib.contextmanager
@@ -24,7 +33,7 @@ def stop_on_signals() -> Iterator[None]:
             stopped = True
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    before = {number: signal.signal(number, stop) for number in _heard()}
     try:
         yield
     finally:
@@ -43,7 +52,7 @@ def finishing() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         heard.append(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.signal(number, note) for number in _heard()}
     try:
         yield
     finally:

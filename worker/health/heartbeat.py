@@ -56,27 +56,35 @@ class Heartbeat:
 
 
 def directory() -> Path:
-    """Give where this user's workers show that they live."""
+    """Return where this user's workers show that they live.
+
+    Raises:
+        HeartbeatError: there is no temporary directory that can be written to.
+    """
     user = os.getuid() if hasattr(os, "getuid") else "all"
-    return Path(tempfile.gettempdir()) / f"user-worker-{user}"
+    try:
+        return Path(tempfile.gettempdir()) / f"user-worker-{user}"
+    except OSError as error:
+        raise HeartbeatError("no temporary directory can be written to; set TMPDIR") from error
 
 
 class HeartbeatFile:
     """The file of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the directory if it is missing, and clear away what dead workers have left.
+        """Make the directory if it is missing, and remove what dead workers have left.
 
         Raises:
-            HeartbeatError: it cannot be made, or somebody else could write there.
+            HeartbeatError: it cannot be made or changed, or somebody else could write there.
         """
         self._pid = os.getpid()
         self._path = folder / f"{self._pid}{_SUFFIX}"
         _make(folder)
         for path, beat in _files(folder):
             if beat is None or beat.late or _is_gone(beat.pid):
-                path.unlink(missing_ok=True)
-                path.with_suffix(_DRAFT).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what is left there harms nobody
+                    path.unlink(missing_ok=True)
+                    path.with_suffix(_DRAFT).unlink(missing_ok=True)
 
     def write(self, report: Report) -> None:
         """Say how it is now, in one step: a reader sees the last report or this one.

@@ -26,6 +26,7 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds between two tries, doubling."""
 ENDS: Final[dict[int, ExitCode]] = {
     signal.SIGTERM: ExitCode.OK,
+    signal.SIGHUP: ExitCode.OK,
     signal.SIGINT: ExitCode.INTERRUPTED,
 }
 """By signal, how a worker ends that has not started yet."""
@@ -79,14 +80,16 @@ def _will_last(error: Exception) -> bool:
 
 @contextmanager
 def _hearing_signals() -> Iterator[None]:
-    """End on SIGTERM, which would mean nothing to process 1 as Celery does not listen yet.
+    """End on SIGTERM and SIGHUP, which process 1 would ignore as Celery does not listen yet.
 
-    On Ctrl-C too, with its exit code, and without a word of Celery's.
+    End on Ctrl-C too, with its exit code, and without a word of Celery's. Under `nohup` SIGHUP
+    stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _end) for number in ENDS}
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, _end) for number in ENDS.keys() - ignored}
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
 from worker.transport.intake import Intake
 from worker.transport.options import Options
 from worker.transport.receiver import Polling
-from worker.vital import IN_HAND, LONGEST_BATCH, Sign
+from worker.vital import IN_HAND, LONGEST_BATCH, STALLED_AFTER, Sign
 
 if TYPE_CHECKING:
     from worker.transport.kombu_transport import Transport
@@ -225,15 +225,23 @@ class Channel(StdChannel):
         """Give the signs of life of every queue's threads, and of the pool: how long it takes."""
         for intake in list(self._intakes.values()):
             yield from intake.signs()
-        started = list(self._handed_over.values())
-        if started:
+        seconds = self._longest_in_hand()
+        if seconds is not None:
             renewed = MAX_RENEWED_TIMEOUTS * self._options.visibility_timeout
             limit = max(LONGEST_BATCH, min(renewed, MAX_HELD_SECONDS))
-            yield Sign(IN_HAND, monotonic() - min(started), limit)
+            yield Sign(IN_HAND, seconds, limit)
 
     def troubles(self) -> Iterator[str]:
-        """Say which queues get nothing done, and why."""
+        """Yield which queues get nothing done and why, and a batch that takes suspiciously long."""
         yield from filter(None, [intake.trouble() for intake in list(self._intakes.values())])
+        seconds = self._longest_in_hand()
+        if seconds is not None and seconds > STALLED_AFTER:
+            yield f"{IN_HAND} for {seconds:.0f} s"
+
+    def _longest_in_hand(self) -> float | None:
+        """Return the seconds since the oldest batch was handed to the pool, `None` without one."""
+        started = list(self._handed_over.values())
+        return monotonic() - min(started) if started else None
 
     # --- the end ---------------------------------------------------------------------------
 

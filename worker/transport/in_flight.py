@@ -1,4 +1,4 @@
-"""Who holds which receipt, and which call each is due for: a state machine without threads.
+"""Which receipts are held, and which call each is due for: a state machine without threads.
 
 A receipt is in at most one call at a time. That is what keeps a renewal from overwriting a
 back-off, and it needs no lock, as one thread (the settler's) owns this object.
@@ -15,7 +15,8 @@ import structlog
 
 from worker.retry import delay
 from worker.settlement import Dead, Done, Later, Settlement
-from worker.transport.port import MAX_BATCH, Failures, RawMessage
+from worker.transport.port import MAX_BATCH, CallFailed, Failures, RawMessage
+from worker.transport.refusal import Refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ MAX_RENEWED_TIMEOUTS = 10
 MAX_HELD_SECONDS = 43_200
 """SQS lets a message be invisible for twelve hours in all."""
 MAX_TRIES = {"bury": 3, "postpone": 5, "delete": 20}
+"""Tries of a message that fails while SQS carries out the call for others."""
 LINGER = 0.02
 """Seconds a settlement waits for company, unless ten are waiting or the queue is FIFO."""
 GONE = frozenset(
@@ -36,6 +38,16 @@ GONE = frozenset(
     }
 )
 """Codes that say that the message is no longer ours: deleted, or visible again."""
+UNSENDABLE = frozenset(
+    {
+        "BatchRequestTooLong",
+        "AWS.SimpleQueueService.BatchRequestTooLong",
+        "InvalidMessageContents",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+    }
+)
+"""Codes that say that the dead-letter queue refuses this message, whatever else it accepts."""
 
 Kind: TypeAlias = Literal["renew", "delete", "postpone", "bury"]
 KINDS: tuple[Kind, ...] = ("renew", "delete", "postpone", "bury")
@@ -46,11 +58,15 @@ class Held:
     """One received message that is not settled yet. Times are of `time.monotonic`."""
 
     message: RawMessage
+    since: float
     renew_at: float
-    renew_until: float
+    visible_at: float
+    """When its visibility timeout ends, unless it is renewed."""
     order: Settlement | None = None
     act_at: float = 0.0
     tries: int = 0
+    probes: int = 0
+    """How often it was chosen to probe a refused call."""
     busy: bool = False
     """In a call at this moment."""
 
@@ -73,9 +89,26 @@ class InFlight:
     """Set at the end: nothing lingers and little is tried again."""
     lost: set[str] = field(default_factory=set)
     """Receipts that lapsed before their message was settled, until somebody tries to."""
+    queue: str = ""
+    """Its name, for the log."""
+    progress_at: float = float("-inf")
+    """When a message was settled last, or the first one was held after none was."""
     _held: dict[str, Held] = field(default_factory=dict)
     _ordered: dict[str, Held] = field(default_factory=dict)
     _next_renewal: float = float("inf")
+    _refusals: dict[Kind, Refusal] = field(init=False)
+    _samples: dict[Kind, Held] = field(default_factory=dict)
+    """What renewals and deletes failed with last, to probe with when no message waits."""
+
+    def __post_init__(self) -> None:
+        """Prepare the record of each kind of call; both changes of visibility are one call."""
+        visibility = Refusal(self.queue, "ChangeMessageVisibilityBatch")
+        self._refusals = {
+            "renew": visibility,
+            "delete": Refusal(self.queue, "DeleteMessageBatch"),
+            "postpone": visibility,
+            "bury": Refusal(self.queue, "SendMessageBatch to the dead-letter queue"),
+        }
 
     def __len__(self) -> int:
         return len(self._held)
@@ -85,15 +118,22 @@ class InFlight:
         """Whether a message waits for, or is in, a call that settles it."""
         return bool(self._ordered)
 
+    @property
+    def trouble(self) -> str | None:
+        """Return which calls fail as a whole, and the codes; `None` if none does. Any thread."""
+        texts = [refusal.trouble for refusal in self._refusals.values()]
+        return "; ".join(dict.fromkeys(text for text in texts if text)) or None
+
     def hold(self, messages: Iterable[RawMessage], now: float, visibility_timeout: int) -> None:
         """Take charge of messages just received: renew them until they are settled.
 
         They are invisible for `visibility_timeout` seconds, as the receive asked for.
         """
-        renew_at = now + visibility_timeout / 2
-        longest = min((MAX_RENEWED_TIMEOUTS + 1) * self.visibility_timeout, MAX_HELD_SECONDS)
+        if not self._held:
+            self.progress_at = now
+        renew_at, visible_at = now + visibility_timeout / 2, now + visibility_timeout
         for message in messages:
-            self._held[message.receipt] = Held(message, renew_at, now + longest)
+            self._held[message.receipt] = Held(message, now, renew_at, visible_at)
         self._next_renewal = min(self._next_renewal, renew_at)
 
     def settle(self, orders: Iterable[tuple[str, Settlement]], now: float) -> None:
@@ -130,39 +170,152 @@ class InFlight:
         """Make visible whatever nobody has settled."""
         self.settle([(receipt, Later(0)) for receipt in self._held], now - LINGER)
 
+    def begin_finishing(self, now: float) -> None:
+        """Release what nobody has settled, and try once more at once what was refused."""
+        self.finishing = True
+        self.release_all(now)
+        for refusal in self._refusals.values():
+            refusal.hurry()
+
     def due(self, now: float, limit: int) -> list[Call]:
-        """Give at most `limit` calls to make now; their messages are busy until `finish`."""
+        """Return at most `limit` calls to make now; their messages are busy until `finish`."""
+        self._drop_lapsed(now)
         calls: list[Call] = []
         for kind in KINDS:
-            waiting = self._due_renewals(now) if kind == "renew" else self._due_orders(kind, now)
-            for part in self._parts(kind, waiting):
+            for part in self._due_parts(kind, now):
                 if len(calls) == limit:
                     return calls
-                calls.append(Call(kind, part))
-                for held in calls[-1].held:
-                    held.busy = True
+                calls.append(self._begin(kind, part))
+        for kind in self._unprobed(now):
+            sample = self._samples.get(kind)
+            if sample is None or sample.busy:
+                self._refusals[kind].look_again(now)
+            elif len(calls) < limit:
+                calls.append(self._begin(kind, [sample]))
         return calls
 
+    def _begin(self, kind: Kind, part: list[Held]) -> Call:
+        refusal = self._refusals[kind]
+        refusal.probing = refusal.refused
+        for held in part:
+            held.busy = True
+        return Call(kind, part)
+
+    def _due_parts(self, kind: Kind, now: float) -> list[list[Held]]:
+        refusal = self._refusals[kind]
+        if now < refusal.not_before:
+            return []
+        waiting = self._due_renewals(now) if kind == "renew" else self._due_orders(kind, now)
+        return self._probe(kind, waiting) if refusal.refused else self._parts(kind, waiting)
+
+    def _probe(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
+        """Choose the one small call that finds out whether SQS still refuses this kind of call.
+
+        It is about another message each time, as one message may be the reason itself.
+        """
+        if not waiting:
+            return []
+        first = min(waiting, key=lambda held: held.probes)
+        first.probes += 1
+        group = first.message.group_id
+        if kind == "postpone" and self.fifo and group is not None:
+            return self._parts(kind, [h for h in waiting if h.message.group_id == group])[:1]
+        return [[first]]
+
+    def _unprobed(self, now: float) -> list[Kind]:
+        """Return the kinds of call that are to be probed now, and have no message waiting.
+
+        The last message that failed is tried again then: renewed or deleted too late, it harms
+        nobody, and a worker without messages has to notice the end of a refusal, too. A dead
+        letter must not be sent twice: when none waits, the refusal ends.
+        """
+        unprobed: list[Kind] = []
+        for kind in ("renew", "delete", "bury"):
+            refusal = self._refusals[kind]
+            if not refusal.refused or now < refusal.not_before:
+                continue
+            if kind != "bury":
+                unprobed.append(kind)
+            elif any(_kind(held.order) == "bury" for held in self._ordered.values()):
+                refusal.look_again(now)
+            elif not self.finishing:
+                refusal.succeeded(now)
+        return unprobed
+
+    def _drop_lapsed(self, now: float) -> None:
+        """Forget what became visible by itself while SQS refused to renew or to settle it.
+
+        Not so a message that is done: to delete it late is right.
+        """
+        if not any(refusal.failing for refusal in self._refusals.values()):
+            return
+        for held in list(self._ordered.values()):
+            if not held.busy and held.visible_at <= now and _kind(held.order) != "delete":
+                self._drop(held)
+
     def next_due(self) -> float:
-        """Say when `due` may next have something: it may err on the early side only."""
-        waiting = (held.act_at for held in self._ordered.values() if not held.busy)
-        return min(self._next_renewal, *waiting, float("inf"))
+        """Return when `due` may next have something: never too late, sometimes too early."""
+        earliest = {kind: refusal.not_before for kind, refusal in self._refusals.items()}
+        orders = (
+            max(held.act_at, earliest[_kind(held.order)])
+            for held in self._ordered.values()
+            if not held.busy
+        )
+        probes = (r.not_before for r in self._refusals.values() if r.refused)
+        return min(max(self._next_renewal, earliest["renew"]), *orders, *probes, float("inf"))
 
     def finish(self, call: Call, failures: Failures, now: float) -> None:
-        """Take in what became of a call. What failed together is tried again together."""
-        jitter = random.uniform(0.5, 1)  # noqa: S311
+        """Record the result of a call. What failed together is tried again together."""
         for held in call.held:
             held.busy = False
-            code = failures.get(held.message.receipt)
+        codes = [failures.get(held.message.receipt) for held in call.held]
+        if self._failed_as_a_whole(call, codes, now, answered=not isinstance(failures, CallFailed)):
+            return
+        jitter = random.uniform(0.5, 1)  # noqa: S311
+        for held, code in zip(call.held, codes, strict=True):
             if code is None:
                 self._succeeded(call.kind, held, now)
             elif code in GONE and call.kind != "bury":
-                self._drop(held)
-                if call.kind == "renew" and held.order is None:
-                    self.lost.add(held.message.receipt)
-                    logger.info("message_lapsed", message_id=held.message.message_id)
+                self._gone(held)
             else:
                 self._failed(call.kind, held, code, now, jitter)
+
+    def _failed_as_a_whole(
+        self, call: Call, codes: Sequence[str | None], now: float, *, answered: bool
+    ) -> bool:
+        """Return True if a call failed as a whole, and then keep its messages as they are.
+
+        A message whose entry fails alone may be the reason itself. Its call fails as a whole only
+        if the call of another message has failed before it.
+        """
+        refusal = self._refusals[call.kind]
+        refusal.probing = False
+        own = UNSENDABLE if call.kind == "bury" else GONE
+        if any(code is None or code in own for code in codes):
+            refusal.succeeded(now)
+            return False
+        if answered and len(codes) == 1 and refusal.suspects(call.held[0].message.receipt):
+            return False
+        refusal.failed(codes[0] or "", now)
+        self._samples["renew" if call.kind == "postpone" else call.kind] = call.held[0]
+        self._next_renewal = now  # what waits for a call that is refused is renewed from now on
+        if self.finishing and refusal.refused:
+            self._abandon(refusal)
+        return True
+
+    def _abandon(self, refusal: Refusal) -> None:
+        """Give up at shutdown what is refused; it becomes visible by its visibility timeout."""
+        waiting = [
+            held
+            for held in self._ordered.values()
+            if not held.busy and self._refusals[_kind(held.order)] is refusal
+        ]
+        for held in waiting:
+            self._drop(held)
+        if waiting:
+            logger.warning(
+                "settling_abandoned", queue=self.queue, call=refusal.call, messages=len(waiting)
+            )
 
     @property
     def _linger(self) -> float:
@@ -214,30 +367,42 @@ class InFlight:
         return [held for held in free if held.renew_at <= soon]
 
     def _renewable(self, held: Held, now: float) -> bool:
-        if now + self.visibility_timeout > held.renew_until:
-            return False
+        longest = MAX_HELD_SECONDS
         if held.order is None:
-            return True
-        return _kind(held.order) != "postpone" and held.act_at > now + LINGER
+            longest = min(longest, (MAX_RENEWED_TIMEOUTS + 1) * self.visibility_timeout)
+        if now + self.visibility_timeout > held.since + longest:
+            return False
+        kind = _kind(held.order)
+        waits = held.act_at > now + LINGER or self._refusals[kind].failing
+        return kind == "renew" or (kind != "postpone" and waits)
 
     def _succeeded(self, kind: Kind, held: Held, now: float) -> None:
         match kind:
             case "renew":
+                held.visible_at = now + self.visibility_timeout
                 held.renew_at = now + self.visibility_timeout / 2
                 self._next_renewal = min(self._next_renewal, held.renew_at)
             case "bury":
                 held.order, held.act_at, held.tries = Done(), now, 0
+                self.progress_at = now
             case "delete" | "postpone":
                 self._drop(held)
+                self.progress_at = now
+
+    def _gone(self, held: Held) -> None:
+        """Forget a message that is no longer ours."""
+        if self._held.get(held.message.receipt) is held and held.order is None:
+            self.lost.add(held.message.receipt)
+            logger.info("message_lapsed", message_id=held.message.message_id)
+        self._drop(held)
 
     def _failed(self, kind: Kind, held: Held, code: str, now: float, jitter: float) -> None:
-        pause = min(0.2 * 2**held.tries, 5.0) * jitter
         if kind == "renew":
-            held.renew_at = now + min(pause, self.visibility_timeout / 10)
+            held.renew_at = now + self.visibility_timeout / 10
             self._next_renewal = min(self._next_renewal, held.renew_at)
             return
+        held.act_at = now + min(0.2 * 2**held.tries, 5.0) * jitter
         held.tries += 1
-        held.act_at = now + pause
         if held.tries < (2 if self.finishing else MAX_TRIES[kind]):
             return
         message = held.message

@@ -39,7 +39,9 @@ class Intake:
         receives = -(-batch_size // MAX_BATCH)
         self.buffer = Buffer(lambda: buffered() * receives)
         self.breaker = Breaker(name)
-        self.settler = Settler(name, queue, InFlight(polling.visibility_timeout, self.fifo))
+        self.settler = Settler(
+            name, queue, InFlight(polling.visibility_timeout, self.fifo, queue=name)
+        )
         self._receivers = [
             Receiver(
                 name,
@@ -83,8 +85,8 @@ class Intake:
         yield from (receiver.sign() for receiver in self._receivers)
 
     def trouble(self) -> str | None:
-        """Say why nothing of this queue gets done now. Any thread."""
-        trouble = self.breaker.trouble or self._receivers[0].trouble()
+        """Return why nothing of this queue gets done now, `None` if it does. Any thread."""
+        trouble = self.settler.trouble or self.breaker.trouble or self._receivers[0].trouble()
         return trouble and f"queue {self.name}: {trouble}"
 
     def shut(self) -> None:

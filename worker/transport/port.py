@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -74,11 +74,21 @@ Failures: TypeAlias = Mapping[str, str]
 """The receipts of the entries that failed, each with the service's error code."""
 
 
+class CallFailed(dict[str, str]):
+    """The failures of a call that failed as a whole: each receipt, all with the call's code."""
+
+    @classmethod
+    def of(cls, error: Exception, receipts: Iterable[str]) -> CallFailed:
+        """Return the failures of a call that raised; an error without a code gives its class."""
+        code = str(getattr(error, "code", None) or type(error).__name__)
+        return cls(dict.fromkeys(receipts, code))
+
+
 class CommandQueue(Protocol):
     """One queue and its dead-letter queue. Calls block, and may come from several threads.
 
-    Every call ends in finite time, raising an exception whose text is one line without
-    personal data when it failed as a whole.
+    Every call ends in finite time. One that fails as a whole raises an exception, whose text is
+    one line without personal data, and whose attribute `code` is the service's code, if it has one.
     """
 
     def check(self) -> None:

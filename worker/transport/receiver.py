@@ -31,6 +31,9 @@ SHORTEST_POLL = 0.1
 """Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
 
 
+LOOK_AGAIN = 0.2
+"""Seconds between looks whether SQS settles messages again."""
+
 SPARE_WAIT_SECONDS = 1
 """Length of a spare receiver's poll: a long one, so that SQS asks all its servers, but short."""
 
@@ -109,6 +112,9 @@ class Receiver:
 
     def _run(self) -> None:
         while self._buffer.wait_for_room(in_a_rush=self._polling.spare):
+            if self._settler.refused:  # what is received now could not be settled either
+                self._buffer.wait_closed(LOOK_AGAIN)
+                continue
             match self._breaker.ask():
                 case Wait(seconds):
                     self._buffer.wait_closed(seconds)

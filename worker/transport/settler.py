@@ -1,4 +1,8 @@
-"""The thread that owns every receipt of one queue, and the lanes that make its calls."""
+"""The thread that owns every receipt of one queue, and the lanes that make its calls.
+
+When SQS refuses a kind of call as a whole, what is finished stays held and is renewed, one small
+call at a time probes, and the receivers wait: see `worker.transport.refusal`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ import structlog
 
 from worker.settlement import Dead, Later, Settlement
 from worker.transport.in_flight import Call, InFlight
-from worker.transport.port import CommandQueue, DeadLetter, Failures, RawMessage, one_line
-from worker.vital import ENDED, Sign
+from worker.transport.port import CallFailed, CommandQueue, DeadLetter, Failures, RawMessage
+from worker.vital import ENDED, STALLED_AFTER, Sign
 
 logger = structlog.get_logger(__name__)
 
@@ -38,7 +42,6 @@ class Settler:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._busy_lanes = 0
         self._finishing = False
-        self._failing = False
         self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
         self._lanes = [
             Thread(target=self._lane, name=f"settler {name} lane {number}", daemon=True)
@@ -56,6 +59,8 @@ class Settler:
 
     def hold(self, messages: Sequence[RawMessage], visibility_timeout: int) -> None:
         """Take charge of messages just received, invisible for so many seconds."""
+        if self._idle:
+            self._in_flight.progress_at = monotonic()
         self.post(partial(self._in_flight.hold, messages, monotonic(), visibility_timeout))
 
     def settle(self, orders: Iterable[tuple[str, Settlement]]) -> None:
@@ -71,12 +76,32 @@ class Settler:
         """How many messages are received and not settled yet, as it looks now."""
         return len(self._in_flight)
 
+    @property
+    def refused(self) -> bool:
+        """Whether SQS refuses a kind of call, so that nothing more may be received."""
+        return self._in_flight.trouble is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why messages are not settled, `None` if they are. Any thread."""
+        if refused := self._in_flight.trouble:
+            return refused
+        seconds = monotonic() - self._in_flight.progress_at
+        if self._idle or seconds < STALLED_AFTER:
+            return None
+        return f"nothing was acknowledged for {seconds:.0f} s, with {self.in_hand} in hand"
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no message is held, nor waits for this thread to be held or settled."""
+        return self.in_hand == 0 and self._inbox.empty()
+
     def still_held(self, receipts: Iterable[str]) -> bool:
-        """Say whether all are ours still, as far as the last renewal knows."""
+        """Return True if all are ours still, as far as the last renewal knows."""
         return self._in_flight.lost.isdisjoint(receipts)
 
     def sign(self) -> Sign:
-        """Say whether the threads are there; each of their calls ends by itself. Any thread."""
+        """Return whether the threads run; each of their calls ends by itself. Any thread."""
         alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._lanes))
         return Sign(self._thread.name, 0.0 if alive else ENDED, 0.0)
 
@@ -114,8 +139,8 @@ class Settler:
             pass
 
     def _begin_finishing(self) -> None:
-        self._finishing = self._in_flight.finishing = True
-        self._in_flight.release_all(monotonic())
+        self._finishing = True
+        self._in_flight.begin_finishing(monotonic())
 
     def _finished(self, call: Call, failures: Failures) -> None:
         self._busy_lanes -= 1
@@ -125,20 +150,13 @@ class Settler:
 
     def _lane(self) -> None:
         while (call := self._calls.get()) is not None:
-            failures = self._make(call)
-            self.post(partial(self._finished, call, failures))
+            self.post(partial(self._finished, call, self._make(call)))
 
     def _make(self, call: Call) -> Failures:
         try:
-            failures = self._send(call)
-        except Exception as error:  # noqa: BLE001  # a call that failed is made again
-            if not self._failing:  # one line an episode; two lanes at once may make it two
-                self._failing = True
-                reason = one_line(error)
-                logger.warning("settling_failed", queue=self._name, call=call.kind, reason=reason)
-            return {held.message.receipt: type(error).__name__ for held in call.held}
-        self._failing = False
-        return failures
+            return self._send(call)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the call did not succeed
+            return CallFailed.of(error, [held.message.receipt for held in call.held])
 
     def _send(self, call: Call) -> Failures:
         match call.kind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from adapters.aws import AwsConfigurationError, region
+from adapters.clock import clock_difference
 from worker.cli.composition import Aws
 from worker.cli.doctor.emulator import lacking, localstack_health
 from worker.errors import CliError
@@ -87,12 +87,9 @@ def _is_of_sqs(answer: Mapping[str, Any]) -> bool:
 
 
 def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | None:
-    """Compare the answer's Date with our clock; say nothing where they agree."""
-    try:
-        theirs = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    seconds = ((now or datetime.now(UTC)) - theirs).total_seconds()
+    """Compare the answer's Date with our clock; return `None` where they agree."""
+    at = (now or datetime.now(UTC)).timestamp()
+    seconds = clock_difference(answer, at, at) or 0.0
     if abs(seconds) < WORRYING_SKEW:
         return None
     says = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} AWS's"

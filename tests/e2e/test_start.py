@@ -1,0 +1,82 @@
+"""What the machine lacks at start ends a worker with one line for a person, and exit code 3."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import PREFORK, THREADS, System
+from tests.e2e.worker_process import WorkerProcess, worker
+from worker.errors import ExitCode
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
+
+
+def _complaint(running: WorkerProcess) -> str:
+    """Wait for the end; return the one line that says why."""
+    code = running.process.wait(60)
+    lines = [line for line in running.log.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, running.log
+    assert "Traceback" not in running.log
+    assert "Unrecoverable" not in running.log
+    assert code == ExitCode.ENVIRONMENT
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "No space left on device; free space"),
+        (errno.EMFILE, "Too many open files; raise the limit"),
+        (errno.EACCES, "Permission denied; the prefork pool's semaphores need a writable /dev/shm"),
+    ],
+)
+def test_a_pool_that_cannot_start_ends_the_worker_with_one_line(
+    aws_endpoint: str, system: System, tmp_path: Path, number: int, says: str
+) -> None:
+    """The prefork pool needs semaphores, which are files in /dev/shm."""
+    with worker(
+        system.names,
+        aws_endpoint,
+        tmp_path,
+        PREFORK,
+        app="tests.e2e.no_room_app",
+        ERRNO=str(number),
+        USER_WORKER_ENV="test",
+        USER_WORKER_TABLE=system.names.table,
+        USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
+    ) as running:
+        assert says in _complaint(running)
+
+
+@pytest.mark.parametrize("option", ["-f", "--pidfile", "--statedb"])
+def test_a_file_that_cannot_be_written_ends_the_worker_with_one_line(
+    system: System, option: str
+) -> None:
+    """The line names the file."""
+    with system.worker([*THREADS, option, "/nonexistent/file"]) as running:
+        assert "/nonexistent/file" in _complaint(running)
+
+
+def test_without_a_place_for_its_heartbeat_a_worker_works_and_says_so(
+    system: System, tmp_path: Path, aws_endpoint: str
+) -> None:
+    """Probes over HTTP go on; it is one line."""
+    (tmp_path / f"user-worker-{os.getuid()}").write_text("not a directory")
+    with worker(
+        system.names,
+        aws_endpoint,
+        tmp_path,
+        THREADS,
+        app="worker.app",
+        TMPDIR=str(tmp_path),
+        USER_WORKER_ENV="test",
+        USER_WORKER_TABLE=system.names.table,
+        USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
+    ) as running:
+        running.ready()
+        assert running.log.count("heartbeat_off") == 1
+        assert "Traceback" not in running.log

@@ -1,0 +1,45 @@
+"""A worker whose clock differs from AWS's is not ready, and says by how much."""
+
+from __future__ import annotations
+
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from tests.builders import register
+from tests.e2e.proxy import Dated, FaultyProxy
+from tests.e2e.system import System, log_lines, message
+from tests.e2e.worker_process import eventually
+from tests.isolation.health import ask, free_port
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
+
+
+def _is_told(port: int, says: str) -> bool:
+    return says in str(ask(port)[1])
+
+
+def test_a_clock_that_differs_from_the_date_of_answers_makes_the_worker_unready(
+    aws_endpoint: str, system: System
+) -> None:
+    """It works on meanwhile; without a Date, and with one that is a little off, it is ready."""
+    port = free_port()
+    with (
+        FaultyProxy(aws_endpoint) as proxy,
+        system.worker(endpoint=proxy.url, HEALTH_PORT=str(port)) as running,
+    ):
+        running.ready()
+        eventually(lambda: ask(port) == (200, []), 40, "readiness")
+        for off, says in ((-47, "s ahead of AWS's"), (90, "s behind AWS's")):
+            skewed = proxy.inject(Dated(off), "ReceiveMessage")
+            eventually(partial(_is_told, port, says), 40, "the difference")
+            system.do(message(register(uuid4().hex), str(uuid4())))
+            assert ask(port, "/live") == (200, [])
+            proxy.withdraw(skewed)
+            right = proxy.inject(Dated(10), "ReceiveMessage")
+            eventually(lambda: ask(port) == (200, []), 40, "readiness again")
+            proxy.withdraw(right)
+        began, ended = log_lines(running, "clock_differs"), log_lines(running, "clock_agrees")
+        assert [(round(line["seconds"] / 10)) for line in began] == [5, -9]
+        assert len(ended) == 2

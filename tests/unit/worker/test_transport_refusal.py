@@ -1,0 +1,333 @@
+"""What happens when SQS refuses deletes, changes of visibility or dead letters as a whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+
+from worker.settlement import Dead, Done, Later, Settlement
+from worker.transport import refusal
+from worker.transport.in_flight import MAX_HELD_SECONDS, Call, InFlight
+from worker.transport.intake import Intake
+from worker.transport.port import CallFailed, DeadLetter, Failures
+
+from .test_transport_in_flight import Raw
+from .test_transport_threads import FakeQueue, _taken, _until, started
+
+__all__ = ["started"]  # a fixture
+
+DEAD = Dead("Malformed", "-")
+ORDERS: dict[str, Settlement] = {"delete": Done(), "postpone": Later(400), "bury": DEAD}
+OPERATIONS = {
+    "delete": "DeleteMessageBatch",
+    "postpone": "ChangeMessageVisibilityBatch",
+    "bury": "SendMessageBatch to the dead-letter queue",
+}
+
+
+class DeniedError(Exception):
+    """A refusal as the adapter reports it."""
+
+    code = "AccessDenied"
+
+
+ARBITRARY = [RuntimeError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x"), KeyError("x")]
+
+
+@dataclass
+class Trial:
+    """An `InFlight` with messages, on a clock of its own, against a queue that may refuse."""
+
+    flight: InFlight
+    kinds: frozenset[str] = frozenset()
+    """The kinds of call that are refused."""
+    whole: bool = True
+    """Whether calls raise, or every entry fails."""
+    code: str = "AccessDenied"
+    now: float = 1000.0
+    calls: list[tuple[str, bool, int]] = field(default_factory=list)
+    """Each call: its kind, whether it was refused, and how many messages it was about."""
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, making the calls that are due when they are due."""
+        end = self.now + seconds
+        while self.now < end:
+            for call in self.flight.due(self.now, 4):
+                self._make(call)
+            self.now = min(end, max(self.flight.next_due(), self.now + 0.01))
+
+    def _make(self, call: Call) -> None:
+        refused = call.kind in self.kinds
+        self.calls.append((call.kind, refused, len(call.held)))
+        codes = {held.message.receipt: self.code for held in call.held} if refused else {}
+        failures: Failures = CallFailed(codes) if refused and self.whole else codes
+        self.flight.finish(call, failures, self.now)
+
+    def refused(self) -> int:
+        """Count the refused calls."""
+        return sum(refused for _, refused, _ in self.calls)
+
+
+def _trial(count: int, *, timeout: int = 10, fifo: bool = False, **options: object) -> Trial:
+    flight = InFlight(timeout, fifo, queue="q")
+    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], 1000.0, timeout)
+    return Trial(flight, **options)  # type: ignore[arg-type]
+
+
+def _trouble(trial: Trial) -> str | None:
+    return trial.flight.trouble
+
+
+def _settle(trial: Trial, order: Settlement) -> None:
+    receipts = list(trial.flight._held)
+    trial.flight.settle([(receipt, order) for receipt in receipts], trial.now)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("kind", ["delete", "bury"])
+def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
+    kind: str, *, whole: bool
+) -> None:
+    """They are renewed throughout; after it all follow in full calls. One line begins it."""
+    trial = _trial(35, kinds=frozenset({kind}), whole=whole)
+    _settle(trial, ORDERS[kind])
+    with capture_logs() as logs:
+        trial.run(240)
+        assert _trouble(trial) == f"{OPERATIONS[kind]} fails: AccessDenied"
+        assert len(trial.flight) == 35
+        assert [line["event"] for line in logs] == ["settling_failed"]
+        assert trial.refused() < 40
+        assert min(held.visible_at for held in trial.flight._held.values()) > trial.now
+        trial.kinds, trial.calls = frozenset(), []
+        trial.run(refusal.LONGEST_PAUSE + 1)
+    assert [line["event"] for line in logs] == ["settling_failed", "settling_again"]
+    assert logs[0]["call"] == OPERATIONS[kind]
+    assert logs[0]["reason"] == "AccessDenied"
+    assert _trouble(trial) is None
+    assert len(trial.flight) == 0
+    assert [size for each, _, size in trial.calls if each == kind] == [1, 10, 10, 10, 4]
+
+
+def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_receive() -> None:
+    """The refusal goes on, and ends, without a message of ours."""
+    trial = _trial(12, kinds=frozenset({"renew", "postpone"}))
+    _settle(trial, Later(400))
+    with capture_logs() as logs:
+        trial.run(240)
+        assert len(trial.flight) == 0
+        assert _trouble(trial) == "ChangeMessageVisibilityBatch fails: AccessDenied"
+        assert trial.refused() < 40
+        trial.kinds = frozenset()
+        trial.run(refusal.LONGEST_PAUSE + 1)
+    assert [line["event"] for line in logs] == ["settling_failed", "settling_again"]
+    assert _trouble(trial) is None
+
+
+def test_deletes_go_on_while_visibility_cannot_be_changed_and_the_other_way_round() -> None:
+    """One kind of call that fails stops no other kind."""
+    trial = _trial(20, timeout=60, kinds=frozenset({"renew", "postpone"}))
+    receipts = list(trial.flight._held)
+    trial.flight.settle([(r, Later(9)) for r in receipts[:10]], trial.now)
+    trial.run(1)
+    trial.flight.settle([(r, Done()) for r in receipts[10:]], trial.now)
+    trial.run(1)
+    assert ("delete", False, 10) in trial.calls
+    trial = _trial(20, timeout=60, kinds=frozenset({"delete"}))
+    trial.flight.settle([(r, Done()) for r in receipts[:10]], trial.now)
+    trial.run(1)
+    trial.flight.settle([(r, Later(9)) for r in receipts[10:]], trial.now)
+    trial.run(1)
+    assert ("postpone", False, 10) in trial.calls
+
+
+def test_one_failed_call_is_no_refusal() -> None:
+    """It is repeated in full a moment later, and nobody is told."""
+    trial = _trial(10, kinds=frozenset({"delete"}))
+    _settle(trial, Done())
+    with capture_logs() as logs:
+        trial.run(0.05)
+        trial.kinds = frozenset()
+        trial.run(1)
+    assert [(kind, size) for kind, _, size in trial.calls] == [("delete", 10), ("delete", 10)]
+    assert logs == []
+
+
+def test_a_single_message_that_fails_by_itself_stops_nobody() -> None:
+    """It is dropped after so many tries; the call of another message shows that SQS is well."""
+    trial = _trial(1, kinds=frozenset({"delete"}), whole=False, code="InternalError")
+    _settle(trial, Done())
+    trial.run(200)
+    assert _trouble(trial) is None
+    assert len(trial.flight) == 0
+    assert len(trial.calls) < 60
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None:
+    """A quiet queue has calls of one message only."""
+    trial = _trial(0, kinds=frozenset({"delete"}), whole=whole)
+    for number in range(4):
+        trial.flight.hold([Raw(f"m{number}")], trial.now, 10)
+        trial.flight.settle([(f"m{number}", Done())], trial.now)
+        trial.run(2)
+    assert _trouble(trial) == "DeleteMessageBatch fails: AccessDenied"
+    trial.run(240)
+    assert len(trial.flight) == 4
+
+
+@pytest.mark.parametrize("code", ["InvalidMessageContents", "BatchRequestTooLong"])
+def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(code: str) -> None:
+    """Its own content is the reason."""
+    trial = _trial(2, kinds=frozenset({"bury"}), whole=False, code=code)
+    _settle(trial, DEAD)
+    trial.run(30)
+    assert _trouble(trial) is None
+    assert [kind for kind, _, _ in trial.calls].count("bury") == 3
+    assert trial.calls[-1] == ("postpone", False, 2)
+
+
+def test_a_fifo_group_is_probed_whole() -> None:
+    """Put off in parts, the later messages might come back first."""
+    trial = _trial(7, fifo=True, timeout=60, kinds=frozenset({"postpone", "renew"}))
+    _settle(trial, Later(5))
+    trial.run(20)
+    assert {size for kind, _, size in trial.calls if kind == "postpone"} == {7}
+
+
+def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
+    """Twelve hours, then it comes back; the refusal is probed on."""
+    trial = _trial(1, timeout=600, kinds=frozenset({"delete"}))
+    _settle(trial, Done())
+    trial.run(MAX_HELD_SECONDS - 700)
+    [held] = trial.flight._held.values()
+    assert held.visible_at > trial.now
+    trial.run(3600)
+    assert _trouble(trial) is not None
+    trial.kinds = frozenset()
+    trial.run(refusal.LONGEST_PAUSE + 1)
+    assert _trouble(trial) is None
+    assert len(trial.flight) == 0
+
+
+@pytest.mark.parametrize("kind", ["delete", "postpone", "bury"])
+def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
+    """What is left becomes visible by itself; one line says how much."""
+    kinds = {"renew", "postpone"} if kind == "postpone" else {kind}
+    trial = _trial(25, timeout=600, kinds=frozenset(kinds))
+    _settle(trial, ORDERS[kind])
+    trial.run(60)
+    trial.calls.clear()
+    with capture_logs() as logs:
+        trial.flight.begin_finishing(trial.now)
+        trial.run(3)
+    assert not trial.flight.settling
+    assert trial.refused() == 1
+    assert [(line["event"], line["messages"]) for line in logs] == [("settling_abandoned", 25)]
+
+
+def test_a_refusal_that_ends_during_a_shutdown_lets_all_follow() -> None:
+    """Nothing that can be deleted is left."""
+    trial = _trial(25, timeout=600, kinds=frozenset({"delete"}))
+    _settle(trial, Done())
+    trial.run(60)
+    trial.kinds = frozenset()
+    trial.flight.begin_finishing(trial.now)
+    trial.run(1)
+    assert len(trial.flight) == 0
+
+
+@dataclass
+class RefusingQueue(FakeQueue):
+    """Refuses the operations that are named in `refused`, by what `error` is."""
+
+    refused: set[str] = field(default_factory=set)
+    error: Exception = field(default_factory=DeniedError)
+    refusals: int = 0
+
+    def _may(self, operation: str) -> None:
+        if operation in self.refused:
+            self.refusals += 1
+            raise self.error
+
+    def delete(self, receipts: Sequence[str]) -> Failures:
+        """See `CommandQueue`, as for the rest."""
+        self._may("delete")
+        return super().delete(receipts)
+
+    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
+        """Change it, unless it is refused."""
+        self._may("postpone")
+        return super().change_visibility(changes)
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> Failures:
+        """Send them, unless it is refused."""
+        self._may("bury")
+        return super().dead_letter(letters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [*(("delete", e) for e in ARBITRARY), *((kind, DeniedError()) for kind in ORDERS)],
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,
+)
+def test_receiving_stops_during_a_refusal_and_resumes_after_it(
+    started: Callable[..., Intake],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    error: Exception,
+) -> None:
+    """Whatever the client raises; and the queue is not ready meanwhile."""
+    monkeypatch.setattr(refusal, "LONGEST_PAUSE", 0.4)
+    queue = RefusingQueue([[Raw("a")]], refused={kind}, error=error)
+    intake = started(queue, buffered=100)
+    intake.settle(_taken(intake), [ORDERS[kind]])
+    code = getattr(error, "code", type(error).__name__)
+    says = f"queue q: {OPERATIONS[kind]} fails: {code}"
+    _until(lambda: intake.trouble() == says, "the trouble")
+    time.sleep(0.3)  # polls that were under way end
+    polls = len(queue.polled)
+    time.sleep(0.5)
+    assert len(queue.polled) == polls
+    assert intake.trouble() == says
+    queue.refused.clear()
+    _until(lambda: queue.settled and queue.settled[-1][0] == "a", "the settlement")
+    _until(lambda: len(queue.polled) > polls, "the next poll")
+    assert intake.trouble() is None
+
+
+def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
+    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With messages in hand only; an acknowledgement makes it ready again."""
+    monkeypatch.setattr("worker.transport.settler.STALLED_AFTER", 0.3)
+    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    intake = started(queue)
+    batch = _taken(intake)
+    _until(lambda: "nothing was acknowledged" in (intake.trouble() or ""), "the trouble")
+    assert "with 2 in hand" in (intake.trouble() or "")
+    intake.settle(batch, [Done(), Done()])
+    _until(lambda: intake.trouble() is None, "readiness")
+    time.sleep(0.5)
+    assert intake.trouble() is None
+    queue.answers.append([Raw("c")])
+    intake.settle(_taken(intake), [Done()])
+    assert intake.trouble() is None
+
+
+def test_a_settler_that_hangs_is_noticed_before_it_holds_a_message(
+    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was received waits in its inbox."""
+    monkeypatch.setattr("worker.transport.settler.STALLED_AFTER", 0.3)
+    queue = FakeQueue()
+    intake = started(queue)
+    intake.settler.post(lambda: time.sleep(1.5))
+    queue.answers.append([Raw("a")])
+    batch = _taken(intake)
+    _until(lambda: "nothing was acknowledged" in (intake.trouble() or ""), "the trouble")
+    intake.settle(batch, [Done()])
+    _until(lambda: intake.trouble() is None, "readiness")

@@ -1,0 +1,57 @@
+"""Whether this machine's clock agrees with AWS's, by the Date of each answer of SQS.
+
+A clock that is off lets commands expire too early, orders outbox entries by wrong ages, and from
+five minutes on AWS refuses what is signed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+from typing import Final
+
+import structlog
+
+from worker.vital import Sign
+
+logger = structlog.get_logger(__name__)
+
+LIMIT: Final = 30.0
+"""Seconds of difference from which on the worker is not ready."""
+CONFIRMATIONS: Final = 2
+"""Answers in a row that have to agree before the worker believes them."""
+
+
+class ClockWatch:
+    """Compares this machine's clock with AWS's; any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._differing = 0
+        self._trouble: str | None = None
+
+    def observe(self, seconds: float) -> None:
+        """Record by how many seconds this clock was ahead of an answer's Date."""
+        with self._lock:
+            if abs(seconds) <= LIMIT:
+                self._differing = 0
+                if self._trouble is not None:
+                    self._trouble = None
+                    logger.warning("clock_agrees", seconds=round(seconds, 1))
+                return
+            self._differing += 1
+            if self._differing < CONFIRMATIONS:
+                return
+            if self._trouble is None:
+                logger.error("clock_differs", seconds=round(seconds, 1))
+            where = "ahead of" if seconds > 0 else "behind"
+            self._trouble = f"the clock is {abs(seconds):.0f} s {where} AWS's"
+
+    def signs(self) -> Iterator[Sign]:
+        """Yield nothing: a restart does not set a clock right."""
+        yield from ()
+
+    def troubles(self) -> Iterator[str]:
+        """Yield the difference, if there is one."""
+        if (trouble := self._trouble) is not None:
+            yield trouble

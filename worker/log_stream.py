@@ -1,0 +1,160 @@
+"""Writes log lines to a file descriptor without letting it stop the process.
+
+A pipe that nobody reads blocks its writer for ever, and with it every thread that logs. So a line
+waits for at most `PATIENCE` seconds since the pipe took the last one; then lines are dropped and
+counted, and the count is logged as soon as a line can be written again. The same goes for a closed
+pipe and for a full disk, which fail at once. A regular file and a terminal lose nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import select
+import stat
+from time import monotonic, sleep
+from typing import Any, Final
+
+PATIENCE: Final = 5.0
+"""Seconds for which a line waits for a reader that reads nothing at all."""
+ATOMIC: Final = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes whole; it counts as writable if it has room for so many."""
+STDOUT: Final = 1
+STDERR: Final = 2
+SHORT: Final = 0.01
+"""Seconds until another try when two processes write at the same time."""
+DROPPED_FIELD: Final = "lines"
+"""The field of a `log_lines_dropped` line that holds their number."""
+
+
+class LogStreamHandler(logging.Handler):
+    """Writes each record as one line to a file descriptor, and never waits for long.
+
+    Used after a fork, too: it keeps no thread, and nothing that is not written yet.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Write to an open descriptor, which stays open."""
+        super().__init__()
+        self._descriptor = descriptor
+        self._may_block = hasattr(select, "poll") and (
+            _is_pipe(descriptor) or _is_socket(descriptor)
+        )
+        self._blocked_since: float | None = None
+        self._dropped = 0
+        self._broken_off = False
+        """Whether the last line was written in part only."""
+
+    @classmethod
+    def of_file(cls, path: str) -> LogStreamHandler:
+        """Append to a file.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
+
+    @classmethod
+    def of_stream(cls, stream: Any) -> logging.Handler:
+        """Write to standard error if the stream is that, otherwise to the stream itself."""
+        with contextlib.suppress(AttributeError, OSError, ValueError, io.UnsupportedOperation):
+            if stream.fileno() == STDERR:
+                return cls(STDERR)
+        return logging.StreamHandler(stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it as dropped."""
+        try:
+            line = self._line(record)
+        except Exception:  # noqa: BLE001  # as every handler: an error in a line ends no thread
+            self.handleError(record)
+            return
+        if not self._write(line):
+            self._dropped += 1
+        elif self._dropped:
+            self._report_dropped()
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(errors="backslashreplace")
+
+    def _report_dropped(self) -> None:
+        report = logging.makeLogRecord(
+            {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": "log_lines_dropped",
+                DROPPED_FIELD: self._dropped,
+            }
+        )
+        if self._write(self._line(report)):
+            self._dropped = 0
+
+    def _write(self, line: bytes) -> bool:
+        """Write all of a line; return False if that was not possible."""
+        if self._broken_off:
+            line = b"\n" + line
+        rest = memoryview(line)
+        while rest:
+            if self._may_block and not self._has_room():
+                break
+            part = rest[:ATOMIC] if self._may_block else rest
+            try:
+                rest = rest[os.write(self._descriptor, part) :]
+            except BlockingIOError:  # another process was faster
+                sleep(SHORT)
+                if not self._has_room():
+                    break
+            except OSError:
+                break
+            else:
+                self._blocked_since = None
+        if len(rest) < len(line):
+            self._broken_off = bool(rest)
+        return not rest
+
+    def _has_room(self) -> bool:
+        """Wait until the descriptor can be written to, as long as patience lasts."""
+        now = monotonic()
+        since = now if self._blocked_since is None else self._blocked_since
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if poll.poll(max(0.0, since + PATIENCE - now) * 1000):
+            return True
+        self._blocked_since = since
+        return False
+
+
+def unblock_standard_streams() -> None:
+    """Let no write to standard output or error block for ever, where they are pipes or sockets.
+
+    Celery writes there, too, in its signal handlers: "Warm shutdown" must not hang. A pipe is
+    opened once more for that, so that the processes it is shared with notice nothing; where that is
+    not possible, it stays as it is.
+    """
+    for descriptor in (STDOUT, STDERR):
+        with contextlib.suppress(OSError):
+            if _is_socket(descriptor):
+                os.set_blocking(descriptor, False)
+            elif _is_pipe(descriptor):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                opened = os.open(f"/proc/self/fd/{descriptor}", flags)
+                os.dup2(opened, descriptor)
+                os.close(opened)
+
+
+def _is_pipe(descriptor: int) -> bool:
+    return _has_mode(descriptor, stat.S_ISFIFO)
+
+
+def _is_socket(descriptor: int) -> bool:
+    return _has_mode(descriptor, stat.S_ISSOCK)
+
+
+def _has_mode(descriptor: int, test: Any) -> bool:
+    try:
+        return bool(test(os.fstat(descriptor).st_mode))
+    except OSError:
+        return False

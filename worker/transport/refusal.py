@@ -1,0 +1,99 @@
+"""Whether SQS carries out one kind of call, and when the next one may be made.
+
+A call fails *as a whole* when it raises, or when every one of its entries fails with a code that
+is not about the entry. To repeat such a call for every message would help nobody. So the kind of
+call counts as *refused*: one small call at a time probes it, with growing delays, and everything
+else of that kind waits until a probe succeeds.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import structlog
+
+logger = structlog.get_logger(__name__)
+
+TOLERATED = 1
+"""Calls in a row that may fail as a whole before the kind of call counts as refused."""
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 15.0
+"""Seconds until the next try, doubling, jittered: some 30 calls in a refusal of four minutes."""
+LOOK_AGAIN = 0.1
+"""Seconds until the next look, when no message is free to make a probe with."""
+
+
+@dataclass(slots=True)
+class Refusal:
+    """One kind of call on one queue. Times are of `time.monotonic`, in seconds.
+
+    Changed by the settler's thread only; `refused` and `trouble` may be read by any thread.
+    """
+
+    queue: str
+    call: str
+    """The operation, as AWS names it."""
+    probing: bool = False
+    """Whether a probe is under way."""
+    _failures: int = 0
+    """Calls in a row that failed as a whole."""
+    _since: float = 0.0
+    _not_before: float = float("-inf")
+    _code: str = ""
+    _suspect: str | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last call failed as a whole."""
+        return self._failures > 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether only probes are made."""
+        return self._failures > TOLERATED
+
+    @property
+    def trouble(self) -> str | None:
+        """Return which call fails and the code; `None` while calls succeed."""
+        return f"{self.call} fails: {self._code}" if self.refused else None
+
+    @property
+    def not_before(self) -> float:
+        """When the next call may be made; infinity while a probe is under way."""
+        return float("inf") if self.probing else self._not_before
+
+    def failed(self, code: str, now: float) -> None:
+        """Record a call that failed as a whole; log the beginning of an episode."""
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 20), LONGEST_PAUSE)
+        self._not_before = now + pause * random.uniform(0.5, 1)  # noqa: S311  # jitter
+        self._failures += 1
+        self._code = code
+        if self._failures == TOLERATED + 1:
+            self._since = now
+            logger.error("settling_failed", queue=self.queue, call=self.call, reason=code)
+
+    def succeeded(self, now: float) -> None:
+        """Record a call that SQS carried out, at least in part; log the end of an episode."""
+        if self.refused:
+            seconds = round(now - self._since, 1)
+            logger.warning("settling_again", queue=self.queue, call=self.call, seconds=seconds)
+        self._failures, self._not_before, self._suspect = 0, float("-inf"), None
+
+    def suspects(self, receipt: str) -> bool:
+        """Record that a call about one message failed; return True if its message may be why.
+
+        That is so until the call fails for another message, too.
+        """
+        if self.refused or self._suspect not in {None, receipt}:
+            return False
+        self._suspect = receipt
+        return True
+
+    def look_again(self, now: float) -> None:
+        """Put the next probe off by a moment."""
+        self._not_before = now + LOOK_AGAIN
+
+    def hurry(self) -> None:
+        """Allow the next call at once: the worker is shutting down."""
+        self._not_before = float("-inf")
