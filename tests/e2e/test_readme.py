@@ -116,8 +116,12 @@ def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
 
     assert mail == "mail to Mary@example.com"
     kind, command_id = ending.split()
-    event = world.answer(command_id)
-    assert (kind, event["type"]) == ("PasswordReset", "biome.user.PasswordReset.v1")
+    assert kind == "PasswordReset"
+    types = ("biome.user.PasswordReset.v1", "biome.user.EmailVerified.v1")
+    (event,), _ = (
+        eventually(lambda kind=kind: world.events(causationid=command_id, type=kind), 20, kind)
+        for kind in types
+    )
     assert (event["subject"], event["data"]) == (user_id, {"credential_version": 2})
     (asked,) = world.events(subject=user_id, type="biome.user.PasswordResetRequested.v1")
     token_id = asked["data"]["token_id"].encode()
