@@ -87,7 +87,7 @@ def decode_base64(text: str) -> str:
         return content.decode(json.detect_encoding(content))
     except ValueError:  # binascii.Error and UnicodeDecodeError are ValueErrors
         raise MalformedMessageError(
-            MalformedCode.INVALID_ENCODING, "the body is not base64 of text in UTF-8"
+            MalformedCode.INVALID_ENCODING, "the body is not base64 of UTF-8 text"
         ) from None
 
 
