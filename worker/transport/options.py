@@ -72,7 +72,8 @@ class Options:
     @property
     def partition_key(self) -> PartitionKey:
         """The function that `partition` names."""
-        key: PartitionKey = symbol_by_name(self.partition)
+        named: Any = symbol_by_name(self.partition)
+        key: PartitionKey = named
         return key
 
     def queue(self, name: str) -> CommandQueue:
