@@ -45,8 +45,8 @@ TOGETHER: Final = 100
 GIVE_UP_AFTER: Final = 10.0
 """Seconds in which the topic accepts nothing, after which a pass stops publishing."""
 MAX_ATTEMPTS: Final = 5
-"""Counted attempts before an entry is parked, over 75 s at the default age, with four tries of the
-publisher in each. What SNS refuses so often, while it accepts other events, is no passing trouble.
+"""Counted attempts before an entry is parked, over a minute at the default age, with four tries of
+the publisher in each. What SNS refuses so often, while it accepts other events, is no passing trouble.
 """
 SECOND_SCRUB_AFTER: Final = timedelta(minutes=15)
 """From the first scrub to the second. Longer than any request signed before can be accepted: AWS
@@ -75,7 +75,7 @@ class RelayPolicy:
         """Return how long to leave an entry after its last counted attempt; doubles each time."""
         doubled: int = 2 ** min(max(pointer.attempts, 1) - 1, 20)
         if pointer.kind is JobKind.PUBLISH:
-            return max(self.age / 6, timedelta(seconds=0.5)) * doubled
+            return max(self.age / 7.5, timedelta(seconds=0.5)) * doubled
         return min(max(self.age, timedelta(seconds=1)) * doubled, LONGEST_DELAY)
 
 
@@ -200,13 +200,13 @@ class Relay:
         """Return the seconds until the next pass.
 
         After progress every shard is looked at without a pause, so that a backlog is worked off at
-        full speed; while entries wait for another attempt, passes come five times as often.
+        full speed; while entries wait for another attempt, a round takes no longer than a pause.
         """
         self._hurry = SHARDS if worked else max(0, self._hurry - 1)
         if self._hurry:
             return 0.0
         pause = self._policy.interval * self._policy.draw(0.5, 1.5)
-        return pause / 5 if monotonic() < self._retry_until else pause
+        return pause / SHARDS if monotonic() < self._retry_until else pause
 
     def _beat(self) -> None:
         self._beat_at = monotonic()

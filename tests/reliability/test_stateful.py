@@ -122,7 +122,7 @@ class WorkerAndModel(RuleBasedStateMachine):
     @rule()
     def let_the_relay_look(self) -> None:
         """It scrubs who was erased; nobody can tell otherwise."""
-        for _ in range(2):  # an erasure takes two scrubs
+        for _ in range(5):  # an erasure takes two scrubs, and a long past some passes each
             self.clock.time += timedelta(seconds=31)
             self.relay()
         assert self.stored().pointers == []
