@@ -45,9 +45,9 @@ TOGETHER: Final = 100
 GIVE_UP_AFTER: Final = 10.0
 """Seconds in which the topic accepts nothing, after which a pass stops publishing."""
 MAX_ATTEMPTS: Final = 5
-"""Counted attempts before an entry is parked, over a minute at the default age, with four tries of
-the publisher in each. What SNS refuses so often, while it accepts other events, is no passing trouble.
-"""
+"""Counted attempts before an entry is parked, with four tries of the publisher in each: over about
+a minute at the default age. What SNS refuses so often, while it accepts other events, is no passing
+trouble."""
 SECOND_SCRUB_AFTER: Final = timedelta(minutes=15)
 """From the first scrub to the second. Longer than any request signed before can be accepted: AWS
 refuses signatures older than that."""
@@ -75,7 +75,7 @@ class RelayPolicy:
         """Return how long to leave an entry after its last counted attempt; doubles each time."""
         doubled: int = 2 ** min(max(pointer.attempts, 1) - 1, 20)
         if pointer.kind is JobKind.PUBLISH:
-            return max(self.age / 7.5, timedelta(seconds=0.5)) * doubled
+            return max(self.age / 10, timedelta(seconds=0.5)) * doubled
         return min(max(self.age, timedelta(seconds=1)) * doubled, LONGEST_DELAY)
 
 
