@@ -179,25 +179,33 @@ class DynamoDBOutbox(Outbox):
     def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port. One query or more a shard: for a person, not for a loop."""
         now = now or datetime.now(UTC)
-        times: list[datetime] = []
-        unreadable = 0
+        due: list[datetime] = []
+        unreadable = scheduled = 0
+        wanted = {
+            "ProjectionExpression": "pk, sk, #final",
+            "ExpressionAttributeNames": {"#final": "final"},  # a reserved word
+        }
         for shard in SHARDS:
-            for item in self._items(shard, ProjectionExpression="pk, sk"):
+            for item in self._items(shard, **wanted):
                 try:
-                    times.append(records.pointer_time(item))
+                    time = records.pointer_time(item)
                 except MalformedItemError:
                     unreadable += 1
-        due = [time for time in times if time <= now]
+                    continue
+                if "final" in item and time > now:
+                    scheduled += 1
+                else:
+                    due.append(time)
         parked, odd = _parse_pointers(self._items(table.PARKED_PARTITION))
         return OutboxStatus(
             pending=len(due),
             oldest=min(due, default=None),
             parked=parked,
             unreadable=unreadable + len(odd),
-            scheduled=len(times) - len(due),
+            scheduled=scheduled,
         )
 
-    def _items(self, partition: str, **parameters: str) -> Iterator[Item]:
+    def _items(self, partition: str, **parameters: Any) -> Iterator[Item]:
         for page in self._reads.partition("the outbox", partition, **parameters):
             yield from page
 

@@ -129,11 +129,11 @@ class MemoryOutbox(Outbox):
             pointers = list(self._store.pointers.values())
         parked = [p for p in pointers if p.partition == PARKED]
         parked.sort(key=lambda pointer: pointer.sort_key)
-        times = [p.recorded_at for p in pointers if p.partition != PARKED]
-        due = [time for time in times if time <= now]
+        pending = [p for p in pointers if p.partition != PARKED]
+        due = [p.recorded_at for p in pending if not p.final or p.recorded_at <= now]
         return OutboxStatus(
             pending=len(due),
             oldest=min(due, default=None),
             parked=tuple(parked),
-            scheduled=len(times) - len(due),
+            scheduled=len(pending) - len(due),
         )

@@ -33,7 +33,7 @@ def unscrubbed(system: System, user: str) -> int:
     return sum(each.fingerprint != "" for each in system.repository.history(user, limit=OUTCOMES))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800 if FULL else 300)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_events_are_published_while_a_large_user_is_scrubbed(system: System, workers: int) -> None:
     """And two workers share the work in turns, and do not do it twice."""
@@ -53,7 +53,9 @@ def test_events_are_published_while_a_large_user_is_scrubbed(system: System, wor
         system.published(outcomes, OUT_WITHIN)
         out = time.monotonic() - began
         left = unscrubbed(system, user)
-        eventually(lambda: unscrubbed(system, user) == 0, 400, "the end of the scrub")
+        eventually(
+            lambda: unscrubbed(system, user) == 0, 900 if FULL else 120, "the end of the scrub"
+        )
         done = time.monotonic() - began
         eventually(lambda: system.outbox.status().scheduled == 1, 60, "the second scrub")
         updates = proxy.calls["UpdateItem"]
