@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,9 @@ BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
 PATIENCE = 2.0
 """Seconds after which a batch is not tried again: the topic hangs; the outbox has the events."""
 
+MAX_MISSES = 2
+"""Calls in a row that publish nothing, after which the topic is taken for unavailable."""
+
 # What XML 1.0 does not allow, and so no SNS text: https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -34,8 +38,10 @@ _SET_UP = re.compile(
     r"AuthorizationError|AccessDenied|NotFound|TopicMissing|KMS|InvalidClientTokenId|SignatureDoesNotMatch"
     r"|ExpiredToken|UnrecognizedClient|MissingAuthenticationToken|InvalidSecurity|OptInRequired"
 )
+# Errors of the rate of all calls.
+_RATE = re.compile(r"Throttl|TooManyRequests|RequestLimit|SlowDown")
 # Errors of the moment, whoever's fault SNS takes them to be.
-_MOMENT = re.compile(r"Throttl|TooManyRequests|RequestLimit|Internal|Unavailable|Timeout|SlowDown")
+_MOMENT = re.compile(r"Internal|Unavailable|Timeout")
 # Errors that the content of a call made; with several messages in it, of one of them perhaps.
 _CONTENT = re.compile(r"Invalid|Validation|TooLong|TooLarge|EmptyBatch|Malformed|InvalidBatch")
 
@@ -86,21 +92,28 @@ class SnsPublisher(EventPublisher):
         self._jitter = jitter
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Publish events in as few calls as fit; give the failures by event id. Never raises.
+        """Publish events in as few calls as fit; return the failures by event id. Never raises.
 
-        When none of a batch goes through, what comes after it is not tried: the topic is
-        away, and the outbox keeps the events.
+        If the first call publishes nothing, the last one is tried next: only if that publishes
+        nothing either is the topic taken for unavailable, and the rest not tried. Once something
+        went through, only calls that fail as a whole speak for that.
         """
         entries, failures = self._entries(messages)
-        away: PublishFailure | None = None
-        for chunk in in_calls(entries, _SIZE):
-            if away is not None:
-                failures |= {entry.event_id: away for entry in chunk}
-                continue
-            failed = self._publish_chunk(chunk)
+        calls = deque(in_calls(entries, _SIZE))
+        accepted, misses = False, 0
+        while calls:
+            call = calls.popleft()
+            failed = self._publish_chunk(call)
             failures |= failed
-            if len(failed) == len(chunk) and not any(f.permanent for f in failed.values()):
-                away = failed[chunk[0].event_id]
+            if len(failed) < len(call) or any(f.permanent for f in failed.values()):
+                accepted, misses = True, 0
+                continue
+            misses += not (accepted and any(failure.answered for failure in failed.values()))
+            if misses == MAX_MISSES:
+                unavailable = failed[call[0].event_id]._replace(answered=False)
+                return failures | {e.event_id: unavailable for rest in calls for e in rest}
+            if not accepted:
+                calls.rotate(1)
         return failures
 
     def _entries(
@@ -216,7 +229,8 @@ def _of_result(result: dict[str, Any] | None) -> _Verdict:
     """Judge an entry that was not published, from its part of the answer."""
     if result is None:
         return _Verdict(PublishFailure("SNS did not answer for it", permanent=False), again=True)
-    return _verdict(str(result.get("Code")), content=result.get("SenderFault") is True)
+    failure, again = _verdict(str(result.get("Code")), content=result.get("SenderFault") is True)
+    return _Verdict(failure._replace(answered=True), again)
 
 
 def _of_exception(error: Exception) -> _Verdict:
@@ -225,14 +239,16 @@ def _of_exception(error: Exception) -> _Verdict:
     if isinstance(error, ClientError):
         problem = error.response.get("Error", {})
         if "TopicArn" in str(problem.get("Message")):  # the set-up, not an event, is wrong
-            return _Verdict(PublishFailure(code, permanent=False), again=False)
+            return _Verdict(PublishFailure(code, permanent=False, shared=True), again=False)
         return _verdict(code, content=_CONTENT.search(code) is not None)
     return _verdict(code, content=isinstance(error, ParamValidationError))
 
 
 def _verdict(code: str, *, content: bool) -> _Verdict:
+    if _RATE.search(code):
+        return _Verdict(PublishFailure(code, permanent=False, shared=True), again=True)
     if _MOMENT.search(code):
         return _Verdict(PublishFailure(code, permanent=False), again=True)
     if _SET_UP.search(code):
-        return _Verdict(PublishFailure(code, permanent=False), again=False)
+        return _Verdict(PublishFailure(code, permanent=False, shared=True), again=False)
     return _Verdict(PublishFailure(code, permanent=content), again=not content)

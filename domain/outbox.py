@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from domain.ports import CommandKey, Outcome, Pointer
+from domain.values import render_time
+
+SHARDS: Final = 8
+"""Partitions of the outbox. One takes 1,000 write units a second: eight take an entry for each of
+2,000 transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class OutboxStatus:
     parked: tuple[Pointer, ...]
     unreadable: int = 0
     """Pointers, pending or parked, of which not even that can be read; counted nowhere else."""
+    scheduled: int = 0
+    """Final scrubs that are not due yet; neither pending nor late."""
 
 
 class OutboxPosition(NamedTuple):
@@ -42,11 +49,39 @@ class OutboxPage:
 
 @dataclass(frozen=True, slots=True)
 class PointedOutcomes:
-    """The outcomes that pointers name; of one that is in neither, nothing is stored."""
+    """The outcomes that pointers name; of one that is in none of these, nothing is stored."""
 
     found: Mapping[CommandKey, Outcome]
     unreadable: AbstractSet[CommandKey] = frozenset()
     """Stored, and damaged or of a later format."""
+    unread: AbstractSet[CommandKey] = frozenset()
+    """Not read now, because the store throttled them: nothing is known of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubPage:
+    """What became of one page of an erased user's items."""
+
+    last: str | None = None
+    """Position to continue after; `None`: nothing is behind this page."""
+    unreadable: int = 0
+    """Outcomes that could not be read and are unchanged."""
+
+
+def final_scrub(pointer: Pointer, due: datetime) -> Pointer:
+    """Return the second scrub of a job, in the same shard and under the same id, due at a time."""
+    due = due.replace(microsecond=due.microsecond // 1000 * 1000)
+    unique = pointer.sort_key.rpartition("#")[2]
+    return replace(
+        pointer,
+        sort_key=f"{render_time(due)}#{unique}",
+        recorded_at=due,
+        attempts=0,
+        touched_at=None,
+        position=None,
+        unreadable=0,
+        final=True,
+    )
 
 
 class Outbox(Protocol):
@@ -63,11 +98,31 @@ class Outbox(Protocol):
         ...
 
     def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
-        """Read, consistently, the outcomes that pointers name."""
+        """Read, consistently, the outcomes that pointers name.
+
+        Raises:
+            StoreUnavailableError: nothing is known of any of them.
+        """
         ...
 
     def close(self, pointers: Sequence[Pointer]) -> None:
-        """Delete pointers whose work is done; deleting one twice is harmless."""
+        """Delete pointers whose work is done; deleting one twice is harmless.
+
+        Tries each of them, whatever becomes of the others.
+
+        Raises:
+            StoreUnavailableError: some may still be there.
+        """
+        ...
+
+    def update(self, old: Pointer, new: Pointer) -> bool:
+        """Replace a pointer by another state of it; `new` may have another key.
+
+        Return False, and change nothing, if `old` was closed, moved or touched meanwhile.
+
+        Raises:
+            StoreUnavailableError: either may be stored; never both, and never none.
+        """
         ...
 
     def park(self, pointer: Pointer, reason: str) -> None:
@@ -75,9 +130,9 @@ class Outbox(Protocol):
         ...
 
     def unpark(self, pointer: Pointer) -> Pointer | None:
-        """Put a parked pointer back where a relay works it off; give it as it is then.
+        """Put a parked pointer back where a relay works it off, with no attempts counted.
 
-        `None`: it is not parked any more.
+        Return it as it is then, or `None` if it is no longer parked.
         """
         ...
 
@@ -88,14 +143,16 @@ class Outbox(Protocol):
         """
         ...
 
-    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
-        """Remove personal data and sessions of an erased user, page by page; idempotent.
+    def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
+        """Remove personal data and sessions from one page of an erased user's items.
 
-        Says that it goes on by calling `on_page`, since there may be thousands of pages.
-        Gives how many outcomes could not be read and are as they were: the job is not done.
+        Starts at the beginning, or after a position that an earlier call returned. Idempotent.
+
+        Raises:
+            StoreUnavailableError: some of the page may be unchanged; scrub it again.
         """
         ...
 
-    def status(self) -> OutboxStatus:
-        """Count what is pending and list what is parked."""
+    def status(self, now: datetime | None = None) -> OutboxStatus:
+        """Count what is pending and list what is parked; `now` is the present time if left out."""
         ...

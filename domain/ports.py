@@ -168,7 +168,18 @@ class Pointer:
     commands: tuple[CommandKey, ...]
     """Of one transaction; for a scrub job, one key with the erased user."""
     recorded_at: datetime
+    """For a final scrub, the time from which it is due."""
     parked_because: str | None = None
+    attempts: int = 0
+    """Failed attempts that were counted since the last progress."""
+    touched_at: datetime | None = None
+    """When a relay last stored an attempt or a position in the entry."""
+    position: str | None = None
+    """Sort key of the last of the user's items that this scrub has passed."""
+    unreadable: int = 0
+    """Outcomes that this scrub could not read on its way to `position`."""
+    final: bool = False
+    """Whether this is the second scrub, after which the job is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +267,10 @@ class PublishFailure(NamedTuple):
     reason: str
     permanent: bool
     """Whether the topic refuses it for its content, so that trying again is useless."""
+    answered: bool = False
+    """Whether the topic answered for this event itself; if not, the whole call failed."""
+    shared: bool = False
+    """Whether the cause is not the event's: throttling, or the set-up of the topic."""
 
 
 class EventPublisher(Protocol):

@@ -171,3 +171,13 @@ def keys_of(*changes: UserChange) -> set[CommandKey]:
 def pending(store: Store, limit: int = 10) -> list[Pointer]:
     """Read the pending pointers of all shards."""
     return [pointer for _ in range(8) for pointer in store.outbox.pending(LATER, limit).pointers]
+
+
+def scrub(outbox: Outbox, user_id: str) -> int:
+    """Scrub a user from the beginning to the end; return how many outcomes were unreadable."""
+    unreadable, after = 0, None
+    while True:
+        page = outbox.scrub(user_id, after)
+        unreadable, after = unreadable + page.unreadable, page.last
+        if after is None:
+            return unreadable

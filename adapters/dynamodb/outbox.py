@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import cycle
 from random import sample
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from botocore.exceptions import ClientError
 
 from adapters.aws import error_code
 from adapters.dynamodb import records, table
+from adapters.dynamodb.attributes import render_timestamp
 from adapters.dynamodb.calls import Backoff, require_answer, unavailable
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
-from adapters.dynamodb.scrub import PAGE_SIZE, Scrubber
+from adapters.dynamodb.scrub import PAGE_SIZE, PARALLEL, Scrubber
 from adapters.dynamodb.verdict import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.writes import TableDeletes
-from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
+from domain.outbox import (
+    Outbox,
+    OutboxPage,
+    OutboxPosition,
+    OutboxStatus,
+    PointedOutcomes,
+    ScrubPage,
+)
 from domain.ports import (
     CommandKey,
     Outcome,
@@ -56,14 +64,17 @@ class DynamoDBOutbox(Outbox):
         backoff: Backoff = DEFAULT_BACKOFF,
         *,
         page_size: int = PAGE_SIZE,
+        parallel: int = PARALLEL,
         choose_shard: Callable[[], int] | None = None,
     ) -> None:
-        """Work in `table_name`; `page_size` items at a time are scrubbed."""
+        """Work in `table_name`; scrub `page_size` items a page by `parallel` calls at a time."""
         self._client = client
         self._table = table_name
         self._reads = TableReads(client, table_name, backoff)
         self._deletes = TableDeletes(client, table_name, backoff)
-        self._scrubber = Scrubber(client, table_name, self._reads, self._deletes, page_size)
+        self._scrubber = Scrubber(
+            client, table_name, self._reads, self._deletes, page_size=page_size, parallel=parallel
+        )
         self._choose_shard = choose_shard or shuffled_shards()
 
     def pending(
@@ -87,20 +98,54 @@ class DynamoDBOutbox(Outbox):
         return OutboxPage(pointers, unreadable, _position(last) if last else None)
 
     def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
-        """See the port. One BatchGetItem for every 100 commands."""
-        keys = [outcome_read_key(command) for p in pointers for command in p.commands]
+        """See the port. One BatchGetItem for every 100 commands, without waiting for throttling."""
+        commands = {outcome_read_key(c): c for pointer in pointers for c in pointer.commands}
+        items, unread = self._reads.get_available(commands)
         found: dict[CommandKey, Outcome] = {}
         unreadable: set[CommandKey] = set()
-        for item in self._reads.get(keys).values():
+        for key, item in items.items():
             try:
-                found[records.outcome_key_of(item)] = records.parse_outcome(item)
+                found[commands[key]] = records.parse_outcome(item)
             except MalformedItemError:
-                unreadable.add(records.outcome_key_of(item))
-        return PointedOutcomes(found, unreadable)
+                unreadable.add(commands[key])
+        return PointedOutcomes(found, unreadable, {commands[key] for key in unread})
 
     def close(self, pointers: Sequence[Pointer]) -> None:
         """See the port. One call for one pointer, and for every 25."""
         self._deletes.delete([Key(pointer.partition, pointer.sort_key) for pointer in pointers])
+
+    def update(self, old: Pointer, new: Pointer) -> bool:
+        """See the port. One conditional PutItem, or one transaction if the key changes."""
+        if (old.partition, old.sort_key) == (new.partition, new.sort_key):
+            return self._write("PutItem", self._client.put_item, **self._put(new), **_as_read(old))
+        delete = {
+            "TableName": self._table,
+            "Key": table.key(old.partition, old.sort_key),
+            **_as_read(old),
+        }
+        actions = [{"Delete": delete}, {"Put": self._put(new)}]
+        call = self._client.transact_write_items
+        return self._write("TransactWriteItems", call, TransactItems=actions)
+
+    def _put(self, pointer: Pointer) -> dict[str, Any]:
+        return {"TableName": self._table, "Item": records.render_pointer(pointer)}
+
+    def _write(self, operation: str, call: Callable[..., Any], **parameters: Any) -> bool:
+        """Make a conditional write; return False if its condition did not hold.
+
+        Raises:
+            StoreUnavailableError: whether it was made is not known.
+        """
+        try:
+            require_answer(call(**parameters))
+        except ClientError as error:
+            codes = reason_codes(dict(error.response), 2) or [error_code(error)]
+            if codes[0] not in {CONDITION_FAILED, "ConditionalCheckFailedException"}:
+                raise unavailable(operation, error) from error
+            return False
+        except Exception as error:
+            raise unavailable(operation, error) from error
+        return True
 
     def park(self, pointer: Pointer, reason: str) -> None:
         """See the port. One that somebody closed meanwhile is not parked.
@@ -108,9 +153,8 @@ class DynamoDBOutbox(Outbox):
         Raises:
             StoreUnavailableError: it may still be where it was.
         """
-        self._move(
-            pointer, replace(pointer, partition=table.PARKED_PARTITION, parked_because=reason)
-        )
+        parked = replace(pointer, partition=table.PARKED_PARTITION, parked_because=reason)
+        self.update(pointer, parked)
 
     def unpark(self, pointer: Pointer) -> Pointer | None:
         """See the port. The shard is the same whoever unparks it, and however often.
@@ -119,30 +163,8 @@ class DynamoDBOutbox(Outbox):
             StoreUnavailableError: it may still be where it was.
         """
         shard = SHARDS[crc32(pointer.sort_key.encode()) % len(SHARDS)]
-        back = replace(pointer, partition=shard, parked_because=None)
-        return back if self._move(pointer, back) else None
-
-    def _move(self, pointer: Pointer, to: Pointer) -> bool:
-        """Move a pointer in one transaction; say whether it was there."""
-        delete = {
-            "TableName": self._table,
-            "Key": table.key(pointer.partition, pointer.sort_key),
-            "ConditionExpression": "attribute_exists(pk)",
-        }
-        put = {"TableName": self._table, "Item": records.render_pointer(to)}
-        try:
-            answer = self._client.transact_write_items(
-                TransactItems=[{"Delete": delete}, {"Put": put}]  # type: ignore[typeddict-item]
-            )
-            require_answer(answer)
-        except ClientError as error:
-            codes = reason_codes(dict(error.response), 2) or [error_code(error)]
-            if codes[0] != CONDITION_FAILED:
-                raise unavailable("TransactWriteItems", error) from error
-            return False
-        except Exception as error:
-            raise unavailable("TransactWriteItems", error) from error
-        return True
+        back = replace(pointer, partition=shard, parked_because=None, attempts=0, touched_at=None)
+        return back if self.update(pointer, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
         """See the port. One query or more a shard."""
@@ -150,31 +172,40 @@ class DynamoDBOutbox(Outbox):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_pointers(items))
 
-    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
-        """See the port.
+    def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
+        """See the port."""
+        return self._scrubber.scrub(user_id, after)
 
-        Raises:
-            StoreUnavailableError: some may be left; scrubbing again goes on.
-        """
-        return self._scrubber.scrub(user_id, on_page)
-
-    def status(self) -> OutboxStatus:
+    def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port. One query or more a shard: for a person, not for a loop."""
-        pending, unreadable = 0, 0
-        oldest: datetime | None = None
+        now = now or datetime.now(UTC)
+        due: list[datetime] = []
+        unreadable = scheduled = 0
+        wanted = {
+            "ProjectionExpression": "pk, sk, #final",
+            "ExpressionAttributeNames": {"#final": "final"},  # a reserved word
+        }
         for shard in SHARDS:
-            for item in self._items(shard, ProjectionExpression="pk, sk"):
+            for item in self._items(shard, **wanted):
                 try:
                     time = records.pointer_time(item)
                 except MalformedItemError:
                     unreadable += 1
+                    continue
+                if "final" in item and time > now:
+                    scheduled += 1
                 else:
-                    pending += 1
-                    oldest = time if oldest is None else min(oldest, time)
+                    due.append(time)
         parked, odd = _parse_pointers(self._items(table.PARKED_PARTITION))
-        return OutboxStatus(pending, oldest, parked, unreadable + len(odd))
+        return OutboxStatus(
+            pending=len(due),
+            oldest=min(due, default=None),
+            parked=parked,
+            unreadable=unreadable + len(odd),
+            scheduled=scheduled,
+        )
 
-    def _items(self, partition: str, **parameters: str) -> Iterator[Item]:
+    def _items(self, partition: str, **parameters: Any) -> Iterator[Item]:
         for page in self._reads.partition("the outbox", partition, **parameters):
             yield from page
 
@@ -191,6 +222,17 @@ def _parse_pointers(
         except MalformedItemError:
             unreadable.append(_position(item))
     return tuple(pointers), tuple(unreadable)
+
+
+def _as_read(pointer: Pointer) -> dict[str, Any]:
+    """Return the condition that a pointer is there and was not touched since it was read."""
+    if pointer.touched_at is None:
+        condition = "attribute_exists(pk) AND attribute_not_exists(touched_at)"
+        return {"ConditionExpression": condition}
+    return {
+        "ConditionExpression": "touched_at = :touched",
+        "ExpressionAttributeValues": {":touched": {"S": render_timestamp(pointer.touched_at)}},
+    }
 
 
 def _position(item: Item) -> OutboxPosition:

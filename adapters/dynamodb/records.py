@@ -187,6 +187,16 @@ def render_pointer(pointer: Pointer) -> Item:
     item["commands"] = {"S": " ".join(render_command_key(key) for key in pointer.commands)}
     if pointer.parked_because is not None:
         item["parked_because"] = {"S": pointer.parked_because}
+    if pointer.attempts:
+        item["attempts"] = {"N": str(pointer.attempts)}
+    if pointer.touched_at is not None:
+        item["touched_at"] = {"S": render_timestamp(pointer.touched_at)}
+    if pointer.position is not None:
+        item["position"] = {"S": pointer.position}
+    if pointer.unreadable:
+        item["unreadable"] = {"N": str(pointer.unreadable)}
+    if pointer.final:
+        item["final"] = {"BOOL": True}
     return POINTER_FORMAT.written(item, parse_pointer)
 
 
@@ -218,6 +228,11 @@ def parse_pointer(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> Point
         commands=tuple(_parse_command_key(read, word) for word in read.words("commands")),
         recorded_at=pointer_time(item),
         parked_because=read.optional_text("parked_because"),
+        attempts=read.integer("attempts", 0),
+        touched_at=read.optional_time("touched_at"),
+        position=read.optional_text("position") or None,  # an empty sort key starts no query
+        unreadable=read.integer("unreadable", 0),
+        final=read.flag("final"),
     )
 
 

@@ -1,8 +1,9 @@
-"""Taking a person's data out of what is stored about an erased user's past."""
+"""Removal of personal data from what is stored about an erased user's past."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
@@ -14,6 +15,7 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import SCHEMA
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
+from domain.outbox import ScrubPage
 from domain.ports import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -23,12 +25,19 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 100
 """Items a page: a crash repeats the work of one page at most."""
+PARALLEL: Final = 4
+"""Updates at a time. At 5 to 8 ms each that is 500 to 800 a second, below the 1,000 write units a
+second that one partition takes: all outcomes of a user are in one."""
 TRIES: Final = 3
 """Of one outcome: a format changes by a migration, once."""
 
 
 class Scrubber:
-    """Scrubs one user at a time, page by page; what it has done it does not do again."""
+    """Scrubs users page by page; what is scrubbed is not written again.
+
+    Each outcome is a conditional UpdateItem, several at a time, of one write unit for each KB. A
+    transaction of a hundred takes twice the units, and the partition would take half as many.
+    """
 
     def __init__(
         self,
@@ -36,50 +45,82 @@ class Scrubber:
         table_name: str,
         reads: TableReads,
         deletes: TableDeletes,
+        *,
         page_size: int = PAGE_SIZE,
+        parallel: int = PARALLEL,
     ) -> None:
-        """Work in `table_name`, `page_size` items at a time."""
+        """Work in `table_name`, `page_size` items a page, by `parallel` updates at a time."""
         self._client = client
         self._table = table_name
         self._reads = reads
         self._deletes = deletes
         self._page_size = page_size
+        self._parallel = parallel
 
-    def scrub(self, user_id: str, on_page: Callable[[], object]) -> int:
-        """Delete sessions and second factor; empty personal fields and fingerprints of outcomes.
+    def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
+        """Scrub one page: delete sessions and second factor; empty what is personal in outcomes.
 
-        A fingerprint is of personal data, and some could be guessed from it. Gives how many
-        outcomes could not be read, and are as they were; calls `on_page` after each page.
+        That is personal fields of events, and the fingerprint: it is of personal data, and some
+        could be guessed from it.
+
+        Raises:
+            StoreUnavailableError: some of the page may be unchanged.
         """
-        unreadable = 0
         partition = table.USER_PREFIX + user_id
-        for page in self._reads.partition("a user's items", partition, Limit=self._page_size):
-            doomed = [key_of(item) for item in page if _is_login_state(key_of(item))]
-            if doomed:
-                self._deletes.delete(doomed)
-            for item in page:
-                if key_of(item).sort.startswith(table.COMMAND_PREFIX):
-                    unreadable += not self._scrub_outcome(item)
-            on_page()
-        return unreadable
+        start = {"ExclusiveStartKey": table.key(partition, after)} if after else {}
+        page, last = self._reads.page(
+            "a user's items",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": partition}},
+            ConsistentRead=True,
+            Limit=self._page_size,
+            **start,
+        )
+        doomed = [key_of(item) for item in page if _is_login_state(key_of(item))]
+        if doomed:
+            self._deletes.delete(doomed)
+        unreadable = self._scrub_outcomes(
+            [item for item in page if key_of(item).sort.startswith(table.COMMAND_PREFIX)]
+        )
+        return ScrubPage(key_of(last).sort if last else None, unreadable)
 
-    def _scrub_outcome(self, item: Item) -> bool:
-        """Scrub a user's outcome, and what is stored of it under its command alone.
+    def _scrub_outcomes(self, items: Sequence[Item]) -> int:
+        """Scrub a user's outcomes; return how many could not be read."""
+        todo: list[Item] = []
+        references: dict[Key, Item] = {}
+        unreadable = 0
+        for item in items:
+            try:
+                outcome = records.parse_outcome(item)
+            except MalformedItemError:
+                unreadable += 1
+                continue
+            if not outcome.fingerprint:
+                continue  # done before, or decided after the erasure: nothing personal is in it
+            todo.append(item)
+            if outcome.by_email:
+                sort = table.COMMAND_PREFIX + outcome.command_id
+                references[Key(sort, sort)] = item
+        found = self._reads.get(references) if references else {}
+        with_reference = {key_of(references[key]): reference for key, reference in found.items()}
 
-        That first: the user's own record says whether both are done. Says whether both were read.
-        """
-        try:
-            outcome = records.parse_outcome(item)
-        except MalformedItemError:
-            return False
-        if not outcome.fingerprint:
-            return True  # done before, or decided after the erasure: then nothing personal is in it
-        if outcome.by_email:
-            sort = table.COMMAND_PREFIX + outcome.command_id
-            for reference in self._reads.get([Key(sort, sort)]).values():
-                if not self._scrub_item(reference):
-                    return False
-        return self._scrub_item(item)
+        def scrub(item: Item) -> bool:
+            # the reference first: the user's own record says whether both are done
+            reference = with_reference.get(key_of(item))
+            return (reference is None or self._scrub_item(reference)) and self._scrub_item(item)
+
+        return unreadable + sum(not read for read in self._each(scrub, todo))
+
+    def _each(self, scrub: Callable[[Item], bool], items: Sequence[Item]) -> list[bool]:
+        """Scrub items, several at a time; after a failure start no more, and raise it."""
+        if self._parallel == 1 or len(items) == 1:
+            return [scrub(item) for item in items]
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="scrub") as pool:
+            started = [pool.submit(scrub, item) for item in items]
+            try:
+                return [future.result() for future in started]
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _scrub_item(self, item: Item) -> bool:
         key = key_of(item)

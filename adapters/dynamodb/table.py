@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from domain.outbox import SHARDS
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
@@ -25,8 +27,7 @@ COMMAND_PREFIX: Final = "COMMAND#"
 EMAIL: Final = "EMAIL"
 EMAIL_PREFIX: Final = "EMAIL#"
 OUTBOX_PREFIX: Final = "OUTBOX#"
-OUTBOX_SHARDS: Final = 8
-"""A partition takes 1,000 write units a second: eight take a pointer for 2,000 transactions."""
+OUTBOX_SHARDS: Final = SHARDS
 PARKED_PARTITION: Final = "OUTBOX#PARKED"
 
 

@@ -27,7 +27,7 @@ class TableDeletes:
         self._backoff = backoff
 
     def delete(self, keys: Sequence[Key]) -> None:
-        """Delete items in as few calls as possible.
+        """Delete items in as few calls as possible; a call that fails does not end the others.
 
         Raises:
             StoreUnavailableError: some may still be there.
@@ -38,8 +38,14 @@ class TableDeletes:
                 require_answer(answer)
             return
         distinct = list(dict.fromkeys(keys))
+        failed: StoreUnavailableError | None = None
         for start in range(0, len(distinct), BATCH_WRITE_LIMIT):
-            self._delete_batch(distinct[start : start + BATCH_WRITE_LIMIT])
+            try:
+                self._delete_batch(distinct[start : start + BATCH_WRITE_LIMIT])
+            except StoreUnavailableError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _delete_batch(self, keys: Sequence[Key]) -> None:
         requests: Any = [{"DeleteRequest": {"Key": table.key(*key)}} for key in keys]

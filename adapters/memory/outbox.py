@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from adapters.memory.store import (
     PARKED,
@@ -13,19 +14,33 @@ from adapters.memory.store import (
     random_shard,
     shuffled_shards,
 )
-from domain.outbox import Outbox, OutboxPage, OutboxPosition, OutboxStatus, PointedOutcomes
-from domain.ports import (
-    Pointer,
+from domain.outbox import (
+    Outbox,
+    OutboxPage,
+    OutboxPosition,
+    OutboxStatus,
+    PointedOutcomes,
+    ScrubPage,
 )
+from domain.ports import Pointer
 from domain.values import render_time
+
+PAGE_SIZE: Final = 100
+"""Outcomes that are scrubbed under one lock."""
 
 
 class MemoryOutbox(Outbox):
     """The outbox in memory."""
 
-    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int] | None = None) -> None:
-        """Share `store` with the repository that fills it."""
+    def __init__(
+        self,
+        store: MemoryStore,
+        choose_shard: Callable[[], int] | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        """Share `store` with the repository that fills it; scrub `page_size` outcomes a page."""
         self._store = store
+        self._page_size = page_size
         self._choose_shard = choose_shard or shuffled_shards()
 
     def pending(
@@ -53,21 +68,30 @@ class MemoryOutbox(Outbox):
             for pointer in pointers:
                 self._store.pointers.pop((pointer.partition, pointer.sort_key), None)
 
+    def update(self, old: Pointer, new: Pointer) -> bool:
+        """See the port."""
+        with self._store.lock:
+            stored = self._store.pointers.get((old.partition, old.sort_key))
+            if stored is None or stored.touched_at != old.touched_at:
+                return False
+            del self._store.pointers[old.partition, old.sort_key]
+            self._store.pointers[new.partition, new.sort_key] = new
+        return True
+
     def park(self, pointer: Pointer, reason: str) -> None:
         """See the port. One that somebody closed meanwhile is not parked."""
-        parked = replace(pointer, partition=PARKED, parked_because=reason)
-        with self._store.lock:
-            if self._store.pointers.pop((pointer.partition, pointer.sort_key), None):
-                self._store.pointers[PARKED, parked.sort_key] = parked
+        self.update(pointer, replace(pointer, partition=PARKED, parked_because=reason))
 
     def unpark(self, pointer: Pointer) -> Pointer | None:
         """See the port."""
-        back = replace(pointer, partition=str(random_shard()), parked_because=None)
-        with self._store.lock:
-            if self._store.pointers.pop((pointer.partition, pointer.sort_key), None) is None:
-                return None
-            self._store.pointers[back.partition, back.sort_key] = back
-        return back
+        back = replace(
+            pointer,
+            partition=str(random_shard()),
+            parked_because=None,
+            attempts=0,
+            touched_at=None,
+        )
+        return back if self.update(pointer, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
         """See the port. One page; nothing here is unreadable."""
@@ -76,25 +100,40 @@ class MemoryOutbox(Outbox):
             pointers = tuple(self._store.pointers[key] for key in keys)
         yield OutboxPage(pointers)
 
-    def scrub(self, user_id: str, on_page: Callable[[], object] = lambda: None) -> int:
-        """See the port."""
+    def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
+        """See the port. Outcomes are a page each `page_size`; sessions are on the first page."""
         with self._store.lock:
             for owner, session_id in list(self._store.sessions):
                 if owner == user_id:
                     del self._store.sessions[owner, session_id]
             self._store.two_factors.pop(user_id, None)
+            rest = sorted(
+                {
+                    outcome.command_id
+                    for outcome in self._store.outcomes.values()
+                    if outcome.user_id == user_id and outcome.command_id > (after or "")
+                }
+            )
+            page = rest[: self._page_size]
+            of_page = set(page)
             for key, outcome in list(self._store.outcomes.items()):
-                if outcome.user_id == user_id:
+                if outcome.user_id == user_id and outcome.command_id in of_page:
                     events = tuple(event.without_personal_data() for event in outcome.events)
                     self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
-        on_page()
-        return 0
+        return ScrubPage(page[-1] if len(rest) > len(page) else None)
 
-    def status(self) -> OutboxStatus:
+    def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port."""
+        now = now or datetime.now(UTC)
         with self._store.lock:
-            pointers = self._store.pointers.values()
-            parked = [p for p in pointers if p.partition == PARKED]
-            times = [p.recorded_at for p in pointers if p.partition != PARKED]
+            pointers = list(self._store.pointers.values())
+        parked = [p for p in pointers if p.partition == PARKED]
         parked.sort(key=lambda pointer: pointer.sort_key)
-        return OutboxStatus(len(times), min(times, default=None), tuple(parked))
+        pending = [p for p in pointers if p.partition != PARKED]
+        due = [p.recorded_at for p in pending if not p.final or p.recorded_at <= now]
+        return OutboxStatus(
+            pending=len(due),
+            oldest=min(due, default=None),
+            parked=tuple(parked),
+            scheduled=len(pending) - len(due),
+        )

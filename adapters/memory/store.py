@@ -11,9 +11,9 @@ from threading import RLock
 from typing import Final
 
 from domain.model import Session, TwoFactor, User
+from domain.outbox import SHARDS
 from domain.ports import CommandKey, Outcome, Pointer
 
-SHARDS: Final = 8
 PARKED: Final = "parked"
 
 

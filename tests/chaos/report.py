@@ -99,7 +99,9 @@ def _deliveries(history: History) -> Iterator[str]:
     again = sum(row["receives"] > 1 for row in rows)
     later = Counter(str(row.get("code")) for row in rows if row["outcome"] == "later")
     most = max((row["receives"] for row in rows), default=0)
-    relayed = sum(line.row.get("event") == "relayed" for line in history.log)
+    relayed = sum(
+        line.row.get("pointers", 1) for line in history.log if line.row.get("event") == "relayed"
+    )
     yield (
         f"deliveries: {len(rows)}, of them duplicates {duplicates}, "
         f"received before {again} (up to {most} times)"

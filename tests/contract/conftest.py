@@ -26,7 +26,7 @@ QUICK = Backoff(base=0.005, cap=0.1, tries=8)
 def memory() -> Store:
     """A store in memory."""
     kept = MemoryStore()
-    return Store(MemoryUserRepository(kept), MemoryOutbox(kept, shards().__next__))
+    return Store(MemoryUserRepository(kept), MemoryOutbox(kept, shards().__next__, 3))
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
+from adapters.memory import MemoryEventPublisher
 from domain import events as e
+from domain import ports
+from domain.errors import RejectionCode
+from domain.outbox import final_scrub
 from domain.ports import CommandKey, JobKind, Pointer, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
@@ -21,9 +26,23 @@ from tests.persistence import (
     pending,
     registered,
     renamed,
+    scrub,
     session,
     two_factor,
 )
+from worker.relay import Relay, RelayPolicy
+
+SOON = LATER + timedelta(milliseconds=1)
+
+
+class Clock(ports.Clock):
+    """A clock that the test moves."""
+
+    time = NOW
+
+    def now(self) -> datetime:
+        """Return the time it was moved to."""
+        return self.time
 
 
 def test_a_pointer_is_pending_from_its_commit_until_it_is_closed(store: Store) -> None:
@@ -183,7 +202,107 @@ def test_status_counts_all_shards_and_finds_the_oldest(store: Store) -> None:
     assert status.oldest == LATER - timedelta(milliseconds=11)
 
 
+# --- states of a pointer -------------------------------------------------------------------
+
+
+def test_a_pointer_remembers_what_relays_store_in_it(store: Store) -> None:
+    """Attempts, position and all; in its place, for whichever relay reads it next."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    first = replace(pointer, attempts=1, touched_at=LATER)
+    assert store.outbox.update(pointer, first)
+    assert pending(store) == [first]
+    second = replace(
+        first, attempts=0, touched_at=SOON, position="COMMAND#x", unreadable=2, final=True
+    )
+    assert store.outbox.update(first, second)
+    assert pending(store) == [second]
+
+
+def test_of_two_relays_that_read_the_same_state_one_stores_the_next(store: Store) -> None:
+    """The other one learns that it was overtaken, and nothing is counted twice."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    first = replace(pointer, attempts=1, touched_at=LATER)
+    assert store.outbox.update(pointer, first)
+    assert not store.outbox.update(pointer, replace(pointer, attempts=1, touched_at=SOON))
+    assert store.outbox.update(first, replace(first, touched_at=SOON))
+    assert not store.outbox.update(first, replace(first, attempts=2, touched_at=LATER))
+    assert pending(store) == [replace(first, touched_at=SOON)]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_pointer_that_was_closed_stays_closed(store: Store, moved: bool) -> None:
+    """Whoever was still at work on it brings it back neither in its place nor elsewhere."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    store.outbox.close([pointer])
+    new = final_scrub(pointer, LATER) if moved else replace(pointer, touched_at=LATER)
+    assert not store.outbox.update(pointer, new)
+    assert store.outbox.status(LATER).pending == 0
+    assert store.outbox.status(LATER).scheduled == 0
+
+
+def test_a_pointer_that_is_put_back_starts_anew(store: Store) -> None:
+    """Attempts from before it was parked do not count."""
+    (pointer,) = must_commit(store, registered("ada")).pointers
+    tried = replace(pointer, attempts=4, touched_at=LATER)
+    assert store.outbox.update(pointer, tried)
+    store.outbox.park(tried, "refused")
+    (parked,) = store.outbox.status().parked
+    back = store.outbox.unpark(parked)
+    assert back is not None
+    assert (back.attempts, back.touched_at) == (0, None)
+    assert pending(store) == [back]
+
+
 # --- scrubbing -----------------------------------------------------------------------------
+
+
+def test_a_scrub_is_cut_into_pages(store: Store) -> None:
+    """Each says where to go on, and what is behind it is unchanged."""
+    fill(store)
+    left, position = [8], None
+    while True:
+        page = store.outbox.scrub(uid("ada"), position)
+        left.append(sum(o.fingerprint != "" for o in store.repository.history(uid("ada"))))
+        position = page.last
+        if position is None:
+            break
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    if len(left) > 2:  # a store with small pages
+        assert max(a - b for a, b in pairwise(left)) <= 3
+
+
+def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -> None:
+    """By a batch that was frozen between its reads and its commit: no condition stops that one.
+
+    Until the second is due it is neither pending nor late.
+    """
+    ada = committed(store, "ada")
+    must_commit(store, replace(renamed(ada, command="erase"), scrub=True))
+    clock = Clock()
+    policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta(minutes=15))
+    relay = Relay(store.outbox, MemoryEventPublisher(), clock, policy)
+
+    clock.time = NOW + timedelta(seconds=31)
+    assert sum(relay.run_once() for _ in range(8)) == 3
+    assert not any(o.fingerprint for o in store.repository.history(uid("ada")))
+    status = store.outbox.status(clock.time)
+    assert (status.pending, status.oldest, status.scheduled) == (0, None, 1)
+    assert not any(store.outbox.pending(clock.time).pointers for _ in range(8))
+
+    late = outcome("late", "ada", version=2, code=RejectionCode.EMAIL_TAKEN)
+    must_commit(store, UserChange(uid("ada"), (late,)))
+    written = store.repository.outcome(CommandKey(uid("ada"), uid("late")))
+    assert written is not None
+    assert written.fingerprint == late.fingerprint != ""
+
+    clock.time += timedelta(minutes=15, seconds=31)
+    assert store.outbox.status(clock.time).pending == 2  # and the late command's own
+    sum(relay.run_once() for _ in range(8))
+    scrubbed = store.repository.outcome(CommandKey(uid("ada"), uid("late")))
+    assert scrubbed == replace(late, fingerprint="")
+    status = store.outbox.status(clock.time)
+    assert (status.pending, status.scheduled) == (0, 0)
 
 
 def fill(store: Store) -> list[UserChange]:
@@ -212,7 +331,7 @@ def test_scrubbing_takes_out_personal_data_and_sessions(store: Store) -> None:
     """Events keep their place and all else; fingerprints are empty; others keep theirs."""
     grace, *changes = fill(store)
     for _ in range(2):  # once more changes nothing
-        store.outbox.scrub(uid("ada"))
+        scrub(store.outbox, uid("ada"))
         history = store.repository.history(uid("ada"))
         assert len(history) == 8
         for decided in history:
@@ -237,7 +356,7 @@ def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store)
     reference = store.repository.outcome(CommandKey(None, uid("command 3")))
     assert reference is not None
     assert reference.fingerprint
-    store.outbox.scrub(uid("ada"))
+    scrub(store.outbox, uid("ada"))
     reference = store.repository.outcome(CommandKey(None, uid("command 3")))
     assert reference is not None
     assert reference.fingerprint == ""
@@ -245,7 +364,7 @@ def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store)
 
 def test_scrubbing_nobody_is_harmless(store: Store) -> None:
     """A job may outlive all that it is about."""
-    store.outbox.scrub(uid("nobody"))
+    scrub(store.outbox, uid("nobody"))
     assert store.repository.history(uid("nobody")) == []
 
 

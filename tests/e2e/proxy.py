@@ -24,7 +24,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 ANY = "*"
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date"})
@@ -42,8 +42,8 @@ class Answer:
 class Exchange(Protocol):
     """One request, as a fault may treat it."""
 
-    def forward(self) -> Answer:
-        """Have the real service do it."""
+    def forward(self, body: bytes | None = None) -> Answer:
+        """Have the real service do it, or another request of the same kind."""
         ...
 
     def answer(self, answer: Answer) -> None:
@@ -267,6 +267,64 @@ def _json(status: int, body: object) -> Answer:
     return Answer(status, headers, json.dumps(body).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedEvents:
+    """SNS publishes a batch but for chosen events, of which it says that the fault is its own."""
+
+    subjects: frozenset[str]
+    """User ids whose events are refused."""
+    code: str = "InternalError"
+
+    def strike(self, exchange: Exchange) -> None:
+        """Forward the others, and answer for all."""
+        good: list[dict[str, str]] = []
+        bad: list[dict[str, str]] = []
+        for entry in _publish_batch_entries(exchange.asked):
+            subject = json.loads(entry["Message"])["subject"]
+            (bad if subject in self.subjects else good).append(entry)
+        published = exchange.forward(_without(exchange.asked, good)) if good else None
+        if published is not None and published.status != HTTPStatus.OK:
+            exchange.answer(published)
+            return
+        taken = [
+            f"<member><Id>{e['Id']}</Id><MessageId>{e['Id']}</MessageId></member>" for e in good
+        ]
+        failed = [
+            f"<member><Id>{entry['Id']}</Id><Code>{self.code}</Code><Message>injected</Message>"
+            "<SenderFault>false</SenderFault></member>"
+            for entry in bad
+        ]
+        body = (
+            '<PublishBatchResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/">'
+            f"<PublishBatchResult><Failed>{''.join(failed)}</Failed>"
+            f"<Successful>{''.join(taken)}</Successful></PublishBatchResult>"
+            "<ResponseMetadata><RequestId>injected</RequestId></ResponseMetadata>"
+            "</PublishBatchResponse>"
+        ).encode()
+        exchange.answer(Answer(200, {"Content-Type": "text/xml"}, body))
+
+
+_ENTRY = "PublishBatchRequestEntries.member."
+
+
+def _publish_batch_entries(body: bytes) -> list[dict[str, str]]:
+    """Read the entries of a PublishBatch, each by the names of its parameters."""
+    entries: dict[int, dict[str, str]] = {}
+    for name, value in parse_qsl(body.decode()):
+        if name.startswith(_ENTRY):
+            number, _, field_name = name.removeprefix(_ENTRY).partition(".")
+            entries.setdefault(int(number), {})[field_name] = value
+    return [entries[number] for number in sorted(entries)]
+
+
+def _without(body: bytes, entries: list[dict[str, str]]) -> bytes:
+    """Render a PublishBatch anew, with these entries only."""
+    pairs = [pair for pair in parse_qsl(body.decode()) if not pair[0].startswith(_ENTRY)]
+    for number, entry in enumerate(entries, 1):
+        pairs += [(f"{_ENTRY}{number}.{name}", value) for name, value in entry.items()]
+    return urlencode(pairs).encode()
+
+
 @dataclass(slots=True)
 class Injection:
     """A fault with its limits, and how often it struck."""
@@ -404,15 +462,15 @@ class _Handler(BaseHTTPRequestHandler):
         """See `Exchange`."""
         return self._body
 
-    def forward(self) -> Answer:
-        """Have the real service do it."""
+    def forward(self, body: bytes | None = None) -> Answer:
+        """Have the real service do it, or another request of the same kind."""
         parts = urlsplit(self.proxy.target)
         if self._upstream is None:
             self._upstream = http.client.HTTPConnection(
                 parts.hostname or "", parts.port, timeout=60
             )
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
-        self._upstream.request(self.command, self.path, self._body, headers)
+        self._upstream.request(self.command, self.path, body or self._body, headers)
         response = self._upstream.getresponse()
         kept = {k: v for k, v in response.getheaders() if k.lower() not in _HOP_BY_HOP}
         return Answer(response.status, kept, response.read())

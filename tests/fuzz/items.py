@@ -67,7 +67,14 @@ _OUTCOME = Outcome(
 )
 _KEY = CommandKey(uid("ada"), uid("command"))
 _SORT_KEY = records.render_sort_key(NOW, uid("pointer"))
-_POINTER = Pointer("OUTBOX#3", _SORT_KEY, JobKind.PUBLISH, (_KEY,), NOW, "lost")
+_POINTER = Pointer(
+    *("OUTBOX#3", _SORT_KEY, JobKind.PUBLISH, (_KEY,), NOW, "lost"),
+    attempts=3,
+    touched_at=NOW,
+    position=f"COMMAND#{uid('c')}",
+    unreadable=1,
+    final=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

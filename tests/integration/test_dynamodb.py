@@ -31,6 +31,7 @@ from tests.persistence import (
     pending,
     registered,
     renamed,
+    scrub,
     session,
     shards,
 )
@@ -195,11 +196,11 @@ def test_a_scrub_that_was_broken_off_is_finished_by_the_next(
 
     events.register("before-send.dynamodb", fail)
     with pytest.raises(StoreUnavailableError):
-        outbox.scrub(uid("ada"))
+        scrub(outbox, uid("ada"))
     events.unregister("before-send.dynamodb", fail)
     half = [decided.fingerprint for decided in store.repository.history(uid("ada"))]
     assert any(half)
-    outbox.scrub(uid("ada"))
+    scrub(outbox, uid("ada"))
     assert not any(o.fingerprint for o in store.repository.history(uid("ada")))
     found = store.repository.load(
         LoadRequest(sessions={(uid("ada"), uid(f"session s{n}")) for n in range(1, 6)})

@@ -83,6 +83,19 @@ class InProcessDynamoDB:
             self._done[ClientRequestToken] = TransactItems
         return dict(ANSWERED)
 
+    def put_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        Item: Item,  # noqa: N803
+        **condition: Any,
+    ) -> dict[str, Any]:
+        """Replace one item, if the condition holds."""
+        if not self._holds(_key(Item), condition):
+            raise _error("PutItem", "ConditionalCheckFailedException")
+        self.items[_key(Item)] = Item
+        return dict(ANSWERED)
+
     def delete_item(self, *, TableName: str, Key: Item) -> dict[str, Any]:  # noqa: N803
         """Delete one item, if it is there."""
         self.items.pop(_key(Key), None)
@@ -163,6 +176,9 @@ class InProcessDynamoDB:
 def _condition_holds(condition: str | None, item: Item | None, values: Item) -> bool:
     if condition is None:
         return True
+    first, both, second = condition.partition(" AND ")
+    if both:
+        return _condition_holds(first, item, values) and _condition_holds(second, item, values)
     if match := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", condition):
         return ((item or {}).get(match[2]) is None) == bool(match[1])
     if match := re.fullmatch(r"(\w+) = (:\w+)", condition):

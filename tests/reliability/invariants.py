@@ -25,6 +25,8 @@ class Stored:
     owners: dict[str, str] = field(default_factory=dict)
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
     pointers: list[str] = field(default_factory=list)
+    scheduled: set[str] = field(default_factory=set)
+    """Those of `pointers` that are second scrubs."""
 
     @classmethod
     def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
@@ -37,6 +39,8 @@ class Stored:
     def _add(self, item: dict[str, Any], owner: str, sort: str) -> None:
         if item["pk"]["S"].startswith(table.OUTBOX_PREFIX):
             self.pointers.append(f"{item['pk']['S']} {item['commands']['S']}")
+            if "final" in item:
+                self.scheduled.add(self.pointers[-1])
         elif sort.startswith(table.COMMAND_PREFIX):
             self.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
         elif sort.startswith(table.SESSION_PREFIX):

@@ -50,13 +50,18 @@ class Process(wire.Process):
         backoff = Backoff(sleep=sleep)
         dynamodb = on.connect(world.dynamodb, self)
         outbox = DynamoDBOutbox(
-            dynamodb, world.table, backoff, page_size=3, choose_shard=cycle(range(SHARDS)).__next__
+            dynamodb,
+            world.table,
+            backoff,
+            page_size=3,
+            parallel=1,  # calls in an order that a seed repeats
+            choose_shard=cycle(range(SHARDS)).__next__,
         )
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
         repository = DynamoDBUserRepository(dynamodb, world.table, backoff)
         ports = Ports(repository, outbox, publisher, world.clock)
         self._handler = BatchHandler(ports, PARSER, policy(sleep, draw))
-        relay_policy = RelayPolicy(interval=1, age=timedelta(seconds=30))
+        relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
         self._queue = SqsCommandQueue(

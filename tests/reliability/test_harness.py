@@ -16,6 +16,7 @@ import pytest
 from adapters.dynamodb import DynamoDBOutbox, change, mapper
 from adapters.dynamodb.reads import key_of
 from adapters.sns import SnsPublisher
+from domain.outbox import ScrubPage
 from domain.policy import FAILURES_BEFORE_LOCK
 from domain.ports import StoreUnavailableError
 from tests.reliability.scenarios import ten_users
@@ -103,7 +104,7 @@ def _lets_commands_overtake(patch: pytest.MonkeyPatch) -> None:
 
 
 def _skips_the_scrub(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(DynamoDBOutbox, "scrub", lambda *_: 0)
+    patch.setattr(DynamoDBOutbox, "scrub", lambda *_: ScrubPage())
 
 
 def _locks_too_late(patch: pytest.MonkeyPatch) -> None:

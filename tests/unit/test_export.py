@@ -22,6 +22,7 @@ from tests.persistence import (
     pending,
     registered,
     renamed,
+    scrub,
     session,
     shards,
     two_factor,
@@ -173,7 +174,7 @@ def test_of_who_is_erased_the_tombstone_and_what_is_left_are_shown(
     assert before["address"] is None
     assert "scrub" in [item["kind"] for item in before["outbox"]]
     assert "ada@example.com" in json.dumps(before)
-    store.outbox.scrub(uid("ada"))
+    scrub(store.outbox, uid("ada"))
     store.outbox.close(pending(store))
     after = export(table)
     assert after["user"]["erased"] is True

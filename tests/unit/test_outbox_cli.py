@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +12,13 @@ import pytest
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from domain.outbox import OutboxPage, OutboxPosition
-from domain.ports import EventMessage, Pointer, PublishFailure
+from domain.ports import CommandKey, EventMessage, JobKind, Pointer, PublishFailure
 from tests.builders import uid
 from tests.persistence import Store, must_commit, registered
 from worker.cli import composition
 from worker.cli.app import run
 from worker.errors import ExitCode
+from worker.relay import MAX_ATTEMPTS
 from worker.settings import Settings
 
 
@@ -25,12 +26,14 @@ class Topic(MemoryEventPublisher):
     """A topic that can refuse."""
 
     refusal: PublishFailure | None = None
+    refused: Collection[str] = ()
+    """User ids, if only their events are refused."""
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Refuse everything when told to."""
-        if self.refusal:
-            return dict.fromkeys((message.event_id for message in messages), self.refusal)
-        return super().publish(messages)
+        """Refuse everything, or some events, when told to."""
+        refused = [m for m in messages if self.refusal and m.user_id in (self.refused or m.user_id)]
+        super().publish([message for message in messages if message not in refused])
+        return {m.event_id: self.refusal for m in refused if self.refusal}
 
 
 class Damaged(MemoryOutbox):
@@ -61,6 +64,14 @@ class World:
         recorded_at = datetime.now(UTC) - timedelta(seconds=age)
         moved = replace(pointer, recorded_at=recorded_at, sort_key=f"{recorded_at}#{uid(name)}")
         self.kept.pointers[moved.partition, moved.sort_key] = moved
+        return uid(name)
+
+    def erased(self, name: str, *, final: bool = False, due_in: float = -3_600.0) -> str:
+        """Leave a scrub job behind; return the entry's id."""
+        due = datetime.now(UTC) + timedelta(seconds=due_in)
+        key = ("3", f"{due}#{uid(name)}")
+        commands = (CommandKey(uid(name), uid("erase")),)
+        self.kept.pointers[key] = Pointer(*key, JobKind.SCRUB, commands, due, final=final)
         return uid(name)
 
     def park(self, entry: str, reason: str = "the topic refuses an event: too large") -> None:
@@ -205,6 +216,48 @@ def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World)
     world.publisher.refusal = None
     assert world.run("publish", "--parked")[0] == ExitCode.OK
     assert len(world.published()) == 7
+    assert world.pointers() == []
+
+
+def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None:
+    """As with the relay: one attempt a run, and parked at the last one with the reason."""
+    bad = {world.left_behind(f"bad{n}", 7_200) for n in range(22)}
+    for n in range(60):
+        world.left_behind(f"good{n}")
+    world.publisher.refusal = PublishFailure("InternalError", permanent=False, answered=True)
+    world.publisher.refused = bad
+    code, out, _ = world.run("publish", "--json")
+    assert code == ExitCode.ENVIRONMENT
+    assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0}]
+    assert {pointer.attempts for pointer in world.pointers()} == {1}
+    assert "failed 1 times" in world.run("list")[1]
+    for _ in range(MAX_ATTEMPTS - 1):
+        code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)[0]["parked"]) == (ExitCode.NEGATIVE, 22)
+    assert all("InternalError" in str(pointer.parked_because) for pointer in world.pointers())
+
+
+def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> None:
+    """Which is listed with the time at which it is due, and left alone until then."""
+    world.left_behind("ada")
+    world.erased("ada")
+    world.outbox = MemoryOutbox(world.kept, page_size=1)
+    code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)[0]["done"]) == (ExitCode.OK, 2)
+    [second] = world.pointers()
+    assert second.final
+    assert world.run("publish", "--now")[:2] == (ExitCode.OK, "nothing to publish\n")
+    assert "in 14m  final scrub of 1" in world.run("list")[1]
+    # named, it is done at once, and still comes again: it is there for what is written later
+    assert world.run("publish", uid("ada"))[0] == ExitCode.OK
+    [again] = world.pointers()
+    assert again.final
+
+
+def test_a_final_scrub_that_is_due_ends_the_job(world: World) -> None:
+    """Nothing is left then."""
+    world.erased("ada", final=True)
+    assert world.run("publish")[0] == ExitCode.OK
     assert world.pointers() == []
 
 

@@ -395,7 +395,7 @@ def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
     world.topic.away = False
     (pointer,) = world.store.pointers.values()
     relay = Relay(world.ports.outbox, world.ports.publisher, Clock(), RelayPolicy(1, timedelta()))
-    relay.work_off(pointer)
+    relay.work_off([pointer])
     assert len(world.topic.published) == 1
     assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
     world.handle(registration("eve"))

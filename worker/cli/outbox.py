@@ -15,22 +15,24 @@ import structlog
 
 from adapters.clock import SystemClock
 from domain.outbox import OutboxPosition
-from domain.ports import Pointer
+from domain.ports import Pointer, StoreUnavailableError
 from domain.values import render_time
 from worker.cli import composition, output
 from worker.cli.ages import age_text
 from worker.cli.progress import progress
 from worker.cli.stopping import stop_on_signals
 from worker.errors import CliError, ExitCode
-from worker.relay import HOPELESS, Ending, Relay, RelayPolicy
+from worker.relay import Ending, Relay, RelayPolicy
+
+logger = structlog.get_logger(__name__)
 
 SHOWN_USERS = 2
 """Users whose ids a line has room for."""
 _WORDS = {
     Ending.DONE: "done",
     Ending.PARKED: "parked",
+    Ending.ADVANCED: "left",
     Ending.LEFT: "left",
-    Ending.AWAY: "left",
     Ending.UNREADABLE: "unreadable",
 }
 
@@ -98,6 +100,8 @@ def _facts(entry: Pointer | OutboxPosition, now: datetime) -> dict[str, object]:
         "age_seconds": round((now - entry.recorded_at).total_seconds(), 1),
         "commands": len(entry.commands),
         "user_ids": sorted({key.user_id for key in entry.commands if key.user_id}),
+        "attempts": entry.attempts,
+        "final": entry.final,
         "parked_because": entry.parked_because,
     }
 
@@ -106,16 +110,23 @@ def _line(row: dict[str, object]) -> str:
     users = row["user_ids"]
     names = [str(each) for each in users] if isinstance(users, list) else []
     more = f" and {len(names) - SHOWN_USERS} more" if len(names) > SHOWN_USERS else ""
-    age = row.get("age_seconds")
     reason = row.get("parked_because")
     words = (
         str(row["id"]),
-        f"{age_text(age) if isinstance(age, float) else '-':>4}",
-        f"{row['kind']} of {row['commands']}",
+        f"{_when(row):>4}",
+        f"{'final ' if row.get('final') else ''}{row['kind']} of {row['commands']}",
         f"users {', '.join(names[:SHOWN_USERS])}{more}" if names else "",
+        f"failed {row['attempts']} times" if row.get("attempts") else "",
         f"parked: {reason}" if reason else f"shard {row['shard']}",
     )
     return "  ".join(word for word in words if word)
+
+
+def _when(row: dict[str, object]) -> str:
+    age = row.get("age_seconds")
+    if not isinstance(age, float):
+        return "-"
+    return age_text(age) if age >= 0 else f"in {age_text(-age)}"
 
 
 # --- publish ---
@@ -135,7 +146,7 @@ class PublishOptions:
 
 
 def publish_outbox(options: PublishOptions) -> int:
-    """Do now what the relay does from time to time; give the exit code.
+    """Do now what the relay does from time to time; return the exit code.
 
     Nothing leaves the outbox but what was published: what cannot be is left, or parked.
 
@@ -147,9 +158,11 @@ def publish_outbox(options: PublishOptions) -> int:
     before = datetime.now(UTC) - age
     meant = [entry for entry in _entries(aws) if _is_due(entry, options, before)]
     pointers = [entry for entry in meant if isinstance(entry, Pointer)]
-    relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, age))
+    # what fails now is retried, and parked, at the pace of the workers
+    policy = RelayPolicy(1, timedelta(seconds=aws.settings.relay_age))
+    relay = Relay(aws.outbox, aws.publisher, SystemClock(), policy)
     with _warnings_on_standard_error(), stop_on_signals():
-        endings = _work_off(aws, relay, pointers) if pointers else Counter[str]()
+        endings = _work_off(aws, relay, pointers)
     endings[_WORDS[Ending.UNREADABLE]] += len(meant) - len(pointers)
     strangers = set(options.ids).difference(*map(_names, meant))
     if meant or not strangers:
@@ -176,28 +189,32 @@ def _is_due(pointer: Pointer | OutboxPosition, options: PublishOptions, before: 
 
 
 def _work_off(aws: composition.Aws, relay: Relay, meant: list[Pointer]) -> Counter[str]:
+    """Work off entries; those that had no turn, since the topic is unavailable, are left."""
     endings: Counter[str] = Counter()
-    in_vain = 0
-    with progress("publishing", len(meant), "entries") as tell:
-        for pointer in meant:
-            ending = _finish(aws, relay, pointer)
-            endings[_WORDS[ending]] += 1
-            tell(1)
-            in_vain = in_vain + 1 if ending is Ending.AWAY else 0
-            if in_vain == HOPELESS:
-                endings["left"] = len(meant) - (endings.total() - endings["left"])
-                break
+    if meant:
+        with progress("publishing", len(meant), "entries") as tell:
+            for ending, count in relay.work_off(_in_their_shards(aws, meant), tell).items():
+                endings[_WORDS[ending]] += count
+    endings["left"] += len(meant) - endings.total()
     return endings
 
 
-def _finish(aws: composition.Aws, relay: Relay, pointer: Pointer) -> Ending:
-    """Work one off; one that is parked goes back to its shard first, where no crash can lose it."""
-    if pointer.parked_because is not None:
-        back = aws.outbox.unpark(pointer)
-        if back is None:  # somebody else is at it
-            return Ending.LEFT
-        pointer = back
-    return relay.work_off(pointer)
+def _in_their_shards(aws: composition.Aws, meant: list[Pointer]) -> Iterator[Pointer]:
+    """Yield entries, each parked one after it is back in its shard, where no crash can lose it.
+
+    One that is no longer parked is somebody else's work, and left out.
+    """
+    for pointer in meant:
+        if pointer.parked_because is None:
+            yield pointer
+            continue
+        try:
+            back = aws.outbox.unpark(pointer)
+        except StoreUnavailableError as error:  # it stays parked
+            logger.warning("outbox_pointer_left", pointer=pointer.sort_key, reason=str(error))
+            continue
+        if back is not None:
+            yield back
 
 
 def _report(endings: Counter[str], meant: int, *, as_json: bool) -> None:

@@ -106,6 +106,7 @@ def _outbox(status: OutboxStatus) -> dict[str, Any]:
             for p in status.parked
         ],
         "unreadable": status.unreadable,
+        "scheduled": status.scheduled,
     }
 
 
@@ -140,6 +141,8 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     text = f"{outbox['pending']} pending"
     if outbox["oldest"]:
         text += f", the oldest for {outbox['oldest_seconds']:g} s"
+    if outbox["scheduled"]:
+        text += f", {outbox['scheduled']} final scrubs to come"
     if outbox["parked"]:
         reasons = sorted({output.printable(pointer["reason"]) for pointer in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from domain.outbox import Outbox, OutboxPage, OutboxPosition
+from domain.outbox import SHARDS, Outbox, OutboxPage, OutboxPosition
 from domain.ports import (
     CommitReport,
     EventMessage,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from worker.transport.intake import Intake
     from worker.transport.port import CommandQueue
 
-OUTBOX_SHARDS: Final = 8
+OUTBOX_SHARDS: Final = SHARDS
 """As many looks are one round of the relay."""
 
 

@@ -118,4 +118,9 @@ def pointers(draw: st.DrawFn) -> Pointer:
         commands=tuple(draw(st.lists(command_keys, max_size=20))),
         recorded_at=time,
         parked_because=draw(st.none() | texts),
+        attempts=draw(counts),
+        touched_at=draw(st.none() | times),
+        position=draw(st.none() | ids),
+        unreadable=draw(counts),
+        final=draw(st.booleans()),
     )

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
-from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository, mapper, records
+from adapters.dynamodb import (
+    Backoff,
+    DynamoDBOutbox,
+    DynamoDBUserRepository,
+    mapper,
+    records,
+    table,
+)
 from adapters.dynamodb.change import new_pointer
 from adapters.dynamodb.formats import ItemFormat
+from domain.outbox import ScrubPage
 from domain.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session
@@ -28,9 +36,9 @@ def repository(wire: Wire, backoff: Backoff = IMPATIENT) -> DynamoDBUserReposito
     return DynamoDBUserRepository(wire.client, "users", backoff)
 
 
-def outbox(wire: Wire, backoff: Backoff = IMPATIENT) -> DynamoDBOutbox:
+def outbox(wire: Wire, backoff: Backoff = IMPATIENT, **options: Any) -> DynamoDBOutbox:
     """Work off through a wire."""
-    return DynamoDBOutbox(wire.client, "users", backoff)
+    return DynamoDBOutbox(wire.client, "users", backoff, **options)
 
 
 def everything(wire: Wire) -> Any:
@@ -110,6 +118,7 @@ READS: dict[str, Callable[[Wire], object]] = {
     "close": lambda wire: outbox(wire).close([POINTER]),
     "close several": lambda wire: outbox(wire).close([POINTER, _other(POINTER)]),
     "park": lambda wire: outbox(wire).park(POINTER, "reason"),
+    "update": lambda wire: outbox(wire).update(POINTER, replace(POINTER, attempts=1)),
 }
 
 
@@ -180,6 +189,36 @@ def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> N
 # --- the outbox ----------------------------------------------------------------------------
 
 
+def test_outcomes_of_many_pointers_are_read_a_hundred_a_call_and_none_is_waited_for() -> None:
+    """What DynamoDB leaves unread is told apart from what is not stored."""
+    keys = [CommandKey(uid("ada"), f"c{n}") for n in range(101)]
+    pointers = [new_pointer(JobKind.PUBLISH, (key,), NOW) for key in keys]
+    stored = {**records.render_outcome(outcome("c0", "ada")), "sk": {"S": "COMMAND#c0"}}
+    throttled = table.outcome_key(uid("ada"), "c1")
+    wire = Wire(
+        answer(
+            {
+                "Responses": {"users": [stored]},
+                "UnprocessedKeys": {"users": {"Keys": [throttled], "ConsistentRead": True}},
+            }
+        ),
+        answer({"Responses": {"users": []}}),
+    )
+    found = outbox(wire).outcomes(pointers)
+    assert [len(r["RequestItems"]["users"]["Keys"]) for r in wire.requests] == [100, 1]
+    assert found.found.keys() == {keys[0]}
+    assert found.unread == {keys[1]}
+
+
+def test_a_call_that_fails_does_not_keep_other_pointers_from_being_closed() -> None:
+    """Each twenty-five are closed for themselves."""
+    wire = Wire(error("ResourceNotFoundException"), rest=lambda: answer({}))
+    with pytest.raises(StoreUnavailableError):
+        outbox(wire).close([_other(POINTER) for _ in range(60)])
+    sent = [len(request["RequestItems"]["users"]) for request in wire.requests]
+    assert sent == [25, 25, 10]
+
+
 def test_closing_one_pointer_is_one_small_call() -> None:
     """It happens after every batch."""
     wire = Wire()
@@ -228,15 +267,42 @@ def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
     assert wire.requests[1]["Key"]["sk"] == open_item["sk"]
 
 
-def test_a_scrub_says_page_by_page_that_it_goes_on() -> None:
-    """A person may have any number of outcomes, and who waits must not take it for dead."""
-    pages = [[records.render_outcome(outcome(name, "ada"))] for name in ("a", "b")]
-    last = {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "s"}}}
-    updated = answer({})
-    wire = Wire(answer({"Items": pages[0], **last}), updated, answer({"Items": pages[1]}), updated)
-    seen: list[int] = []
-    outbox(wire).scrub(uid("ada"), lambda: seen.append(len(wire.requests)))
-    assert seen == [2, 4]
+def test_a_scrub_is_one_page_a_call_and_says_where_to_go_on() -> None:
+    """A person may have any number of outcomes, and others wait for the relay."""
+    item = records.render_outcome(outcome("a", "ada"))
+    last = {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "COMMAND#a"}}}
+    wire = Wire(answer({"Items": [item], **last}), answer({}), answer({"Items": []}))
+    store = outbox(wire)
+    assert store.scrub(uid("ada")) == ScrubPage("COMMAND#a")
+    assert store.scrub(uid("ada"), "COMMAND#a") == ScrubPage(None)
+    assert wire.operations == ["Query", "UpdateItem", "Query"]
+    start = {"pk": {"S": f"USER#{uid('ada')}"}, "sk": {"S": "COMMAND#a"}}
+    assert wire.requests[2]["ExclusiveStartKey"] == start
+
+
+def test_after_a_failure_a_page_starts_no_more_updates() -> None:
+    """Each would wait for its own retries, and the page is scrubbed again anyway."""
+    items = [records.render_outcome(outcome(f"c{n}", "ada")) for n in range(100)]
+    wire = Wire(answer({"Items": items}), rest=lambda: error("ThrottlingException"))
+    with pytest.raises(StoreUnavailableError):
+        outbox(wire).scrub(uid("ada"))
+    assert wire.operations.count("UpdateItem") < 50
+
+
+def test_references_of_a_page_are_read_in_one_call() -> None:
+    """And scrubbed before the user's own records, which say that both are done."""
+    decided = [outcome(f"c{n}", "ada", by_email=True) for n in range(3)]
+    items = [records.render_outcome(each) for each in decided]
+    references = [records.render_reference(each) for each in decided]
+    wire = Wire(
+        answer({"Items": items}),
+        answer({"Responses": {"users": references}}),
+        rest=lambda: answer({}),
+    )
+    outbox(wire, parallel=1).scrub(uid("ada"))
+    assert wire.operations == ["Query", "BatchGetItem", *["UpdateItem"] * 6]
+    updated = [request["Key"]["pk"]["S"] for request in wire.requests[2:]]
+    assert [key.partition("#")[0] for key in updated] == ["COMMAND", "USER"] * 3
 
 
 def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
@@ -244,7 +310,7 @@ def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
     item = records.render_outcome(outcome("c", "ada"))
     gone = answer({"Responses": {"users": []}})
     wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), gone)
-    assert outbox(wire).scrub(uid("ada")) == 0
+    assert outbox(wire).scrub(uid("ada")) == ScrubPage()
     assert wire.operations == ["Query", "UpdateItem", "BatchGetItem"]
     assert wire.requests[1]["ConditionExpression"] == "#schema = :schema"
 
@@ -254,7 +320,7 @@ def test_an_outcome_that_is_migrated_during_a_scrub_is_scrubbed_in_its_new_forma
     item = records.render_outcome(outcome("c", "ada"))
     migrated = answer({"Responses": {"users": [{**item, "colour": {"S": "red"}}]}})
     wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), migrated)
-    assert outbox(wire).scrub(uid("ada")) == 0
+    assert outbox(wire).scrub(uid("ada")) == ScrubPage()
     assert wire.operations == ["Query", "UpdateItem", "BatchGetItem", "UpdateItem"]
 
 

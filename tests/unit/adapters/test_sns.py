@@ -13,7 +13,7 @@ from botocore.exceptions import (
 )
 
 from adapters.batching import MAX_CALL_BYTES
-from adapters.sns import MAX_ATTEMPTS, SnsPublisher, topic_arn
+from adapters.sns import MAX_ATTEMPTS, MAX_MISSES, SnsPublisher, topic_arn
 from domain.ports import EventMessage, PublishFailure
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:user-events"
@@ -204,7 +204,7 @@ def test_what_fails_on_every_attempt_is_reported_to_be_tried_later() -> None:
 
     failures, _ = publish(client, events("abc"))
 
-    assert failures == {"id-b": PublishFailure("InternalError", permanent=False)}
+    assert failures == {"id-b": PublishFailure("InternalError", permanent=False, answered=True)}
     assert client.published.count("b") == MAX_ATTEMPTS
 
 
@@ -214,7 +214,7 @@ def test_what_sns_refuses_for_its_content_is_not_tried_again() -> None:
 
     failures, waits = publish(client, events("abc"))
 
-    assert failures == {"id-b": PublishFailure("InvalidParameter", permanent=True)}
+    assert failures == {"id-b": PublishFailure("InvalidParameter", permanent=True, answered=True)}
     assert waits == []
 
 
@@ -225,11 +225,12 @@ def test_a_wrong_set_up_is_not_the_events_fault(code: str) -> None:
     call_failed = ScriptedSns(raising(error(code)))
 
     assert publish(entry_failed, events("ab")) == (
-        {"id-b": PublishFailure(code, permanent=False)},
+        {"id-b": PublishFailure(code, permanent=False, answered=True, shared=True)},
         [],
     )
     failures, waits = publish(call_failed, events("ab"))
-    assert failures == dict.fromkeys(("id-a", "id-b"), PublishFailure(code, permanent=False))
+    shared = PublishFailure(code, permanent=False, shared=True)
+    assert failures == dict.fromkeys(("id-a", "id-b"), shared)
     assert waits == []
     assert len(call_failed.calls) == 1
 
@@ -290,14 +291,47 @@ def test_junk_for_an_answer_is_a_failure_to_be_tried_later(junk: Any) -> None:
     assert len(client.calls) == MAX_ATTEMPTS
 
 
-def test_while_the_topic_is_away_the_rest_is_not_tried() -> None:
-    """A worker is not held up by thirty events times four attempts; the outbox keeps them."""
+def test_while_the_topic_is_unavailable_the_rest_is_not_tried() -> None:
+    """Only the first and the last call are; the outbox keeps the events."""
     client = ScriptedSns(raising(error("ServiceUnavailable", 503)))
 
-    failures, _ = publish(client, [event(str(number)) for number in range(30)])
+    failures, _ = publish(client, [event(str(number)) for number in range(40)])
 
-    assert len(failures) == 30
-    assert len(client.calls) == MAX_ATTEMPTS
+    assert len(failures) == 40
+    assert len(client.calls) == MAX_MISSES * MAX_ATTEMPTS
+    assert {call[0]["Message"] for call in client.calls} == {"0", "30"}
+
+
+@pytest.mark.parametrize("whole_call", [False, True])
+def test_refused_events_at_the_head_do_not_stand_for_the_topic(whole_call: bool) -> None:
+    """The newest are tried before the topic is judged; then all others are, in order."""
+    bad = {str(number) for number in range(20)}
+
+    def answer(entries: Entries) -> Any:
+        failed = [entry for entry in entries if entry["Message"] in bad]
+        if failed and whole_call:
+            raise error("InternalError", 500)
+        results = [{"Id": e["Id"], "Code": "InternalError", "SenderFault": False} for e in failed]
+        return success([e for e in entries if e not in failed]) | {"Failed": results}
+
+    client = ScriptedSns(answer)
+
+    failures, _ = publish(client, [event(str(number)) for number in range(50)])
+
+    assert failures.keys() == {f"id-{number}" for number in bad}
+    assert {failure.answered for failure in failures.values()} == {not whole_call}
+    good = [body for body in client.published if body not in bad]
+    assert good == [str(n) for n in [*range(40, 50), *range(20, 40)]]
+
+
+def test_a_topic_that_becomes_unavailable_ends_the_publication() -> None:
+    """What went through first is no reason to try a hundred others, each with its patience."""
+    client = ScriptedSns(success, raising(error("ServiceUnavailable", 503)))
+
+    failures, _ = publish(client, [event(str(number)) for number in range(100)])
+
+    assert len(failures) == 90
+    assert len(client.calls) == 1 + MAX_MISSES * MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize(
