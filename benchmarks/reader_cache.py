@@ -39,7 +39,7 @@ ROWS = ((1_000, 5.0), (10_000, 5.0), (40_000, 5.0), (40_000, 10.0), (40_000, 60.
 
 def store_session(users: UserRepository, number: int) -> tuple[str, str]:
     """Store a user with a session; give both ids."""
-    user_id, session_id = str(uuid.UUID(int=number)), str(uuid.UUID(int=number + 10**9))
+    user_id, session_id = str(uuid.UUID(int=number + 1)), str(uuid.UUID(int=number + 10**9))
     email = EmailAddress(f"user{number}@example.com")
     token = TokenHash(f"{number:064x}").stored
     user = User(user_id, 1, NOW, NOW, email, "Ada", "Lovelace")

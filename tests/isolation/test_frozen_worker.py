@@ -11,17 +11,22 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
+from adapters.clock import SystemClock
+from adapters.memory import MemoryEventPublisher
 from domain import commands as c
 from domain.ports import CommandKey
 from tests.builders import register
 from tests.e2e.proxy import Exchange, FaultyProxy
 from tests.e2e.system import THREADS, System, log_lines, message
-from tests.e2e.worker_process import eventually
-from worker.batch import FACTS_LIFETIME
+from worker.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
+from worker.messages import MessageParser
+from worker.settings import load_settings
+from worker.settlement import Done, ReceivedMessage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 
@@ -43,6 +48,25 @@ class FreezeAfter:
         exchange.answer(answer)
 
 
+def erase(system: System, user: str) -> None:
+    """Erase a user and scrub what is stored of the past, as another worker would."""
+    settings = load_settings(table=system.names.table)
+    ports = Ports(system.repository, system.outbox, MemoryEventPublisher(), SystemClock())
+    policy = BatchPolicy(settings.max_receives, timedelta(90), timedelta(60), timedelta(seconds=60))
+    handler = BatchHandler(ports, MessageParser(settings.roles), policy)
+    erasure = message(c.EraseUser(), user)
+    received = ReceivedMessage(
+        message_id=erasure.command_id,
+        body=erasure.body,
+        receives=1,
+        sent_at=time.time(),
+        group_id=None,
+        fifo=False,
+    )
+    assert handler.handle([received]).items == (Done(),)
+    assert system.outbox.scrub(user).last is None
+
+
 @pytest.mark.timeout(150)
 def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System) -> None:
     """The frozen worker finds its facts outdated, and decides again."""
@@ -58,15 +82,11 @@ def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System)
             system.send(again)
             assert fault.frozen.wait(30)
             since = time.monotonic()
-            with system.worker(THREADS, RELAY_AGE="0", RELAY_INTERVAL="0.2") as other:
-                other.ready()
-                erasure = message(c.EraseUser(), user)
-                system.do(erasure)
-                eventually(lambda: log_lines(other, "scrubbed"), what="the scrub")
-                rest = FACTS_LIFETIME.total_seconds() + 1 - (time.monotonic() - since)
-                threading.Event().wait(max(0.0, rest))
-                frozen.send_signal(signal.SIGCONT, group=True)
-                [outcome] = system.outcomes([again], 60)
+            erase(system, user)
+            rest = FACTS_LIFETIME.total_seconds() + 1 - (time.monotonic() - since)
+            threading.Event().wait(max(0.0, rest))
+            frozen.send_signal(signal.SIGCONT, group=True)
+            [outcome] = system.outcomes([again], 60)
         assert log_lines(frozen, "facts_outdated")
         assert outcome.code == "UserErased"
         assert outcome.fingerprint == ""

@@ -62,6 +62,6 @@ def test_events_are_published_while_a_large_user_is_scrubbed(system: System, wor
         f" left; scrubbed after {done:.1f} s by {updates} updates"
     )
     assert left > 0, "the scrub was over before the events were out: nothing is shown"
-    assert OUTCOMES <= updates <= 1.25 * OUTCOMES
+    assert OUTCOMES <= updates <= 1.6 * OUTCOMES  # twice, if both did all of it
     assert unscrubbed(system, user) == 0
     assert system.outbox.status().pending == 0

@@ -236,14 +236,15 @@ def partition_key(body: str) -> str | None:
     """Return what a message that is retried again and again runs together with.
 
     It is the user whom the command names by id or by address, or all messages of unknown types.
-    `None` for a message that names nothing of the kind. Nothing is validated.
+    `None` for a message that is no command. Its fields are not validated.
     """
     try:
         event = read_event(body)
+        _command_type(event, _SENDABLE)
+    except UnknownTypeError:
+        return "unknown type"
     except MalformedMessageError:
         return None
-    if event.get("type") not in _SENDABLE:
-        return "unknown type"
     if isinstance(subject := event.get("subject"), str):
         return f"user {subject.lower()}"
     data = event.get("data")
