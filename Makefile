@@ -24,8 +24,8 @@ run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, liv
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test
-test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytest)
-	@env -u AWS_ENDPOINT_URL $(PYTEST) $(ARGS)
+test: $(INSTALLED) ## Run every test but the trials of isolation on the embedded AWS (ARGS=... goes to pytest)
+	@env -u AWS_ENDPOINT_URL $(PYTEST) -m 'not isolation' $(ARGS)
 
 # --- more checks ---------------------------------------------------------------------------
 
@@ -33,6 +33,10 @@ test: $(INSTALLED) ## Run every test on the embedded AWS (ARGS=... goes to pytes
 test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
 	@# three at a time: LocalStack itself takes more processor time than all of them
 	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m aws $(ARGS)
+
+.PHONY: test-isolation
+test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1
+	@$(PYTEST) tests/isolation $(ARGS)
 
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test

@@ -199,6 +199,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "aws_endpoint" in getattr(item, "fixturenames", ()):
             item.add_marker("aws")
+        if item.path.parent.name == "isolation":
+            item.add_marker("isolation")
         if GIVEN_ENDPOINT is None and item.get_closest_marker("localstack"):
             item.add_marker(
                 pytest.mark.skip(reason="needs AWS's own DynamoDB: make test-localstack")
