@@ -84,6 +84,7 @@ def test_every_code_of_a_dead_letter_is_listed() -> None:
         settling.REUSED_ID,
         settling.OTHER_FIRST,
         batch.UNAVAILABLE,
+        batch.THROTTLED,
         batch.CONTENDED,
         batch.UNREADABLE,
         batch.UNFORESEEN,
