@@ -232,7 +232,7 @@ class _Batch:
     def _round(self, works: Sequence[Work]) -> None:
         if not works:
             return
-        now = self._ports.clock.now()
+        now, started = self._ports.clock.now(), time.monotonic()
         rules = RoundRules(
             now=now,
             outcome_lifetime=self._policy.outcome_lifetime,
@@ -251,7 +251,7 @@ class _Batch:
         self._settling.failed(decided.throttled, THROTTLED)
         if decided.throttled:
             logger.warning("store_throttled", reason="unread keys", commands=len(decided.throttled))
-        again = [*self._commit(decided, now), *decided.torn]
+        again = [*self._commit(decided, now, started), *decided.torn]
         left = {*decided.deferred, *self._retriable(again)}
         self._pending += [work for work in works if work in left]
 
@@ -270,13 +270,17 @@ class _Batch:
             snapshot.unread.update(more.unread)
         return snapshot
 
-    def _commit(self, decided: Round, read_at: datetime) -> list[Work]:
-        """Commit the round's changes; return the commands that have to be decided again."""
+    def _commit(self, decided: Round, read_at: datetime, started: float) -> list[Work]:
+        """Commit the round's changes; return the commands that have to be decided again.
+
+        The facts were read after `read_at` by the clock, and `started` by `time.monotonic`. Either
+        may show that they are old: a clock may be set back meanwhile.
+        """
         if not decided.drafts:
             return []
         now = self._ports.clock.now()
-        if now - read_at > FACTS_LIFETIME:
-            seconds = (now - read_at).total_seconds()
+        seconds = max((now - read_at).total_seconds(), time.monotonic() - started)
+        if seconds > FACTS_LIFETIME.total_seconds():
             logger.warning("facts_outdated", commands=len(decided.works), seconds=round(seconds))
             return decided.works
         changes = [draft.change() for draft in decided.drafts]

@@ -161,7 +161,7 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
         eventually(lambda: errors.read_text().count("no event: ") >= 3, 20, "three complaints")
         assert subscriber.book() == {user_id: "last@example.com", witness: witness_email}
     queue = subscriber.queue
-    eventually(lambda: sum(world.depths(queue)) == 3, 60, "three messages left")
+    eventually(lambda: sum(world.depths(queue)) == 3, 20, "three messages left")
     attributes = world.sqs.get_queue_attributes(
         QueueUrl=world.queue_url(queue), AttributeNames=["RedrivePolicy"]
     )["Attributes"]

@@ -22,7 +22,7 @@ from domain import commands as c
 from domain.ports import CommandKey
 from tests.builders import register
 from tests.e2e.proxy import Exchange, FaultyProxy
-from tests.e2e.system import THREADS, System, message
+from tests.e2e.system import THREADS, System, log_lines, message
 from worker.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
 from worker.messages import MessageParser
 from worker.settings import load_settings
@@ -69,7 +69,7 @@ def erase(system: System, user: str) -> None:
 
 @pytest.mark.timeout(150)
 def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System) -> None:
-    """Whichever way the frozen worker goes on: its facts are outdated, or its call timed out."""
+    """The frozen worker finds its facts outdated, and decides again."""
     user = str(uuid4())
     again = message(register(uuid4().hex), user)
     fault = FreezeAfter(again.command_id)
@@ -87,6 +87,7 @@ def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System)
             threading.Event().wait(max(0.0, rest))
             frozen.send_signal(signal.SIGCONT, group=True)
             [outcome] = system.outcomes([again], 60)
+        assert log_lines(frozen, "facts_outdated")
         assert outcome.code == "UserErased"
         assert outcome.fingerprint == ""
         scrubbed = system.repository.outcome(CommandKey(user, registered.command_id))
