@@ -43,7 +43,7 @@ class Exchange(Protocol):
     """One request, as a fault may treat it."""
 
     def forward(self, body: bytes | None = None) -> Answer:
-        """Have the real service do it, or another request of the same kind."""
+        """Forward the request, or another one of the same kind, to the real service."""
         ...
 
     def answer(self, answer: Answer) -> None:
@@ -463,7 +463,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._body
 
     def forward(self, body: bytes | None = None) -> Answer:
-        """Have the real service do it, or another request of the same kind."""
+        """Forward the request, or another one of the same kind, to the real service."""
         parts = urlsplit(self.proxy.target)
         if self._upstream is None:
             self._upstream = http.client.HTTPConnection(

@@ -67,7 +67,7 @@ def total(text: str, name: str, label: str = "") -> float:
 
 @pytest.fixture(scope="module")
 def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Have a worker do all that is counted, and end it; another is started wrongly."""
+    """Run a worker until it has emitted everything, and stop it; start another one wrongly."""
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("telemetry"))
     port = free_port()
     with (

@@ -60,7 +60,7 @@ def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -
 def left_behind(
     users: Iterable[str], *, age: timedelta = OLD
 ) -> tuple[list[Outcome], list[Pointer]]:
-    """Make a committed registration of each user that nobody has published, shard after shard."""
+    """Return an unpublished registration of each user, with its entry, shard after shard."""
     outcomes = [decided(user) for user in users]
     pointers = [entry(JobKind.PUBLISH, shard, each, age=age) for shard, each in enumerate(outcomes)]
     return outcomes, pointers

@@ -174,7 +174,7 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
     cli: Cli,  # noqa: F811
     store: Store,
 ) -> None:
-    """A place that is none, or a file of the import itself."""
+    """The path is invalid, or names a file of the import itself."""
     file = cli.write(people(3))
     journal = Path(f"{file}.progress.jsonl")
     journal.touch()

@@ -304,7 +304,7 @@ class Sns:
         """Of the subscriptions that exist, by the queue's ARN."""
 
     def subscribe(self, **arguments: Any) -> dict[str, str]:
-        """Return the subscription of a queue, made if there is none."""
+        """Return the subscription of a queue; create it if it does not exist."""
         if self.fails is not None:
             raise self.fails
         self.subscribed.append(arguments)

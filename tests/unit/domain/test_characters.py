@@ -81,7 +81,7 @@ def test_an_invisible_character_makes_no_second_user(form: str, character: str) 
 @pytest.mark.parametrize("character", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("form", ["{}", "{0}{0}", "{} {}", "{}Ada", "A{}da", "Ada{}"])
 def test_a_name_and_a_reason_are_visible_text(form: str, character: str) -> None:
-    """A name that looks empty, or like another one, or that turns the line around is none."""
+    """A name that looks empty or like another one, or that reverses the line, is invalid."""
     for parse in (parse_name, parse_reason):
         with pytest.raises(InvalidValueError):
             parse(form.format(character, character))

@@ -521,7 +521,7 @@ def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
 
 
 def throttling(world: World, *names: str) -> None:
-    """Have the store read nothing of these users."""
+    """Let the store leave the items of these users unread."""
     load = world.repository.load
 
     def load_others(request: LoadRequest) -> Snapshot:

@@ -25,7 +25,7 @@ PATIENCE = 0.3
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a line wait for less."""
+    """Shorten the time for which a line waits."""
     monkeypatch.setattr(log_stream, "PATIENCE", PATIENCE)
 
 
@@ -228,7 +228,7 @@ except BlockingIOError:
 
 
 def test_standard_output_is_unblocked_for_this_process_alone() -> None:
-    """Who shares the pipe still waits when it writes."""
+    """Another process that shares the pipe still blocks when it writes."""
     reader, writer = os.pipe()
     done = subprocess.run(
         [sys.executable, "-c", CHILD], stdout=writer, stderr=subprocess.PIPE, timeout=30, check=True

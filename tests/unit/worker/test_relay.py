@@ -185,7 +185,7 @@ class World:
         return sum((relay or self.relay).run_once() for _ in range(8))
 
     def wait(self, time: timedelta = timedelta(minutes=5)) -> None:
-        """Let time pass: more than the age, unless said otherwise."""
+        """Advance the clock, by default by more than the age."""
         self.clock.time += time
 
     def fill_shard(self, count: int) -> None:
@@ -755,7 +755,7 @@ def test_events_are_published_before_a_scrub_gets_a_slice_of_time(world: World) 
 
 @pytest.mark.usefixtures("one_shard", "slow_scrubs")
 def test_another_relay_leaves_a_scrub_alone_that_was_touched_a_moment_ago(world: World) -> None:
-    """And continues it, from its position, when nobody has touched it for a while."""
+    """It continues the scrub from its position when no relay has touched it for a while."""
     erased(world, "ada")
     with_past(world, "ada", 100)
     world.wait()
