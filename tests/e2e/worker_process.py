@@ -104,20 +104,26 @@ class Queues:
         return self.depth() == (0, 0)
 
     def dead_letters(self, count: int, seconds: float = 30.0) -> list[dict[str, Any]]:
-        """Take so many messages from the dead-letter queue, or those that came in the time.
+        """Take so many messages from the dead-letter queue, or those that arrive in the time.
 
-        It looks once at least: in no time, what is there now.
+        They are deleted, so that a later test does not find them. The queue is polled at least
+        once: with no time, for what is there now.
         """
         letters: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
         while True:
-            letters += self.sqs.receive_message(
+            taken = self.sqs.receive_message(
                 QueueUrl=self.dead_letter_url,
                 MaxNumberOfMessages=10,
                 WaitTimeSeconds=min(1, int(seconds)),
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             ).get("Messages", [])
+            for letter in taken:
+                self.sqs.delete_message(
+                    QueueUrl=self.dead_letter_url, ReceiptHandle=letter["ReceiptHandle"]
+                )
+            letters += taken
             if len(letters) >= count or time.monotonic() >= deadline:
                 return letters
 
