@@ -32,11 +32,12 @@ test: $(INSTALLED) ## Run every test but the trials of isolation on the embedded
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
 	@# three at a time: LocalStack itself takes more processor time than all of them
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m aws $(ARGS)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m 'aws and not isolation' $(ARGS)
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1
-	@$(PYTEST) tests/isolation $(ARGS)
+	@# six at a time: they mostly wait
+	@$(PYTEST) -n 6 tests/isolation $(ARGS)
 
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test

@@ -152,6 +152,7 @@ class System:
         *,
         endpoint: str | None = None,
         start: str = FORKED,
+        app: str = "worker.app",
         **environment: str,
     ) -> AbstractContextManager[WorkerProcess]:
         """Run a worker on it; `environment` are settings without their prefix, upper case.
@@ -163,7 +164,7 @@ class System:
             endpoint or self.endpoint,
             self.folder,
             options,
-            app="worker.app",
+            app=app,
             start=start,
             USER_WORKER_ENV="test",
             USER_WORKER_TABLE=self.names.table,

@@ -82,25 +82,19 @@ def free_port() -> int:
 
 
 def test_an_outage_of_the_table_makes_it_unready_and_never_dead(
-    aws_endpoint: str, system: System, tmp_path: Path, heard: Look
+    aws_endpoint: str,
+    system: System,
+    tmp_path: Path,
+    heard: Look,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before the start, where it waits and then starts by itself, and after, where it idles."""
     port = free_port()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     settings = {"HEALTH_PORT": str(port), "RELAY_INTERVAL": "0.2", "RELAY_AGE": "0"}
     with FaultyProxy(aws_endpoint) as proxy:
         proxy.inject(Unavailable(), "DescribeTable")
-        with worker(
-            system.names,
-            proxy.url,
-            tmp_path,
-            THREADS,
-            app="worker.app",
-            TMPDIR=str(tmp_path),
-            USER_WORKER_ENV="test",
-            USER_WORKER_TABLE=system.names.table,
-            USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
-            **{f"USER_WORKER_{name}": value for name, value in settings.items()},
-        ) as running:
+        with system.worker(THREADS, endpoint=proxy.url, **settings) as running:
             eventually(lambda: log_lines(running, "waiting_for_aws"), 40, "the wait")
             assert ask(port, "/live") == (200, [])
             status, [reason] = ask(port, "/ready")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.system import PREFORK, THREADS, System
-from tests.e2e.worker_process import WorkerProcess, worker
+from tests.e2e.worker_process import WorkerProcess
 from worker.errors import ExitCode
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
@@ -35,20 +35,11 @@ def _complaint(running: WorkerProcess) -> str:
     ],
 )
 def test_a_pool_that_cannot_start_ends_the_worker_with_one_line(
-    aws_endpoint: str, system: System, tmp_path: Path, number: int, says: str
+    system: System, monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
     """The prefork pool needs semaphores, which are files in /dev/shm."""
-    with worker(
-        system.names,
-        aws_endpoint,
-        tmp_path,
-        PREFORK,
-        app="tests.e2e.no_room_app",
-        ERRNO=str(number),
-        USER_WORKER_ENV="test",
-        USER_WORKER_TABLE=system.names.table,
-        USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
-    ) as running:
+    monkeypatch.setenv("ERRNO", str(number))
+    with system.worker(PREFORK, app="tests.e2e.no_room_app") as running:
         assert says in _complaint(running)
 
 
@@ -62,21 +53,12 @@ def test_a_file_that_cannot_be_written_ends_the_worker_with_one_line(
 
 
 def test_without_a_place_for_its_heartbeat_a_worker_works_and_says_so(
-    system: System, tmp_path: Path, aws_endpoint: str
+    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Probes over HTTP go on; it is one line."""
     (tmp_path / f"user-worker-{os.getuid()}").write_text("not a directory")
-    with worker(
-        system.names,
-        aws_endpoint,
-        tmp_path,
-        THREADS,
-        app="worker.app",
-        TMPDIR=str(tmp_path),
-        USER_WORKER_ENV="test",
-        USER_WORKER_TABLE=system.names.table,
-        USER_WORKER_EVENTS_TOPIC=system.names.events_topic,
-    ) as running:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with system.worker(THREADS) as running:
         running.ready()
         assert running.log.count("heartbeat_off") == 1
         assert "Traceback" not in running.log
