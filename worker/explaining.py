@@ -214,7 +214,7 @@ def _explain_silence(error: sdk.BotoCoreError) -> CliError:
     if isinstance(error, sdk.ProxyConnectionError | sdk.InvalidProxiesConfigError):
         return _explain_proxy(error)
     unnamed = "endpoint_url" not in error.kwargs and isinstance(error, sdk.HTTPClientError)
-    if unnamed and getproxies():  # what the HTTP client raises of a proxy's URL that is none
+    if unnamed and getproxies():  # raised by the HTTP client for an invalid proxy URL
         return _explain_proxy(error)
     endpoint = str(error.kwargs.get("endpoint_url") or "AWS")
     # scheme, host and port alone: a query could hold a signature

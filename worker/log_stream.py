@@ -128,7 +128,7 @@ class LogStreamHandler(logging.Handler):
 
 
 def unblock_standard_streams() -> None:
-    """Let no write to standard output or error block for ever, where they are pipes or sockets.
+    """Keep writes to standard output and error from blocking for ever on pipes and sockets.
 
     Celery writes there, too, in its signal handlers: "Warm shutdown" must not hang. A pipe is
     opened once more for that, so that the processes it is shared with notice nothing; where that is

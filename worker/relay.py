@@ -471,7 +471,7 @@ class Relay:
     # --- scrubbing ---------------------------------------------------------------------------
 
     def _scrub_some(self, pointers: Sequence[Pointer], run: _Pass) -> None:
-        """Give scrubs slices of time until the pass's time for them is over.
+        """Run slices of scrubs until the time of the pass for them is over.
 
         Those that have waited longest come first, so that a large one, or one that fails, holds up
         no other.

@@ -64,7 +64,7 @@ class Account:
         self.sns.create_topic(Name=self.topic.rpartition(":")[2])
 
     def change_policy(self) -> None:
-        """A policy that lets nobody in: SNS drops what the queue refuses."""
+        """Set a policy that denies everyone: SNS drops what the queue refuses."""
         ((url, _),) = self.subscriptions().items()
         nobody = '{"Version": "2012-10-17", "Statement": []}'
         self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": nobody})

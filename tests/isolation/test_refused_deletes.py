@@ -41,7 +41,7 @@ RECOVERY = 60.0
 
 @pytest.fixture
 def quick_system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
-    """A system whose messages come back soon."""
+    """A system with a short visibility timeout."""
     system = System.create(aws_endpoint, tmp_path, visibility_timeout=TIMEOUT)
     yield system
     system.delete()
@@ -169,7 +169,7 @@ def test_a_dead_letter_queue_that_refuses_is_probed_and_gets_every_letter_once(
 def test_changes_of_visibility_that_are_denied_stop_the_receiving_and_no_delete(
     aws_endpoint: str, quick_system: System
 ) -> None:
-    """What cannot be put off comes back by itself; what is done is deleted."""
+    """Messages that cannot be postponed become visible by themselves; finished ones are deleted."""
     system, port = quick_system, free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,

@@ -144,7 +144,7 @@ def test_the_exit_code_says_the_worst(cli: Cli, store: Store, decided: Any, code
 
 
 def test_a_report_of_json_lines_and_of_commands_about_users(cli: Cli, store: Store) -> None:  # noqa: F811
-    """By the name of the file; a row that creates nobody is known by its user's id."""
+    """The file's suffix decides; a row that creates no user is named by its user id."""
     store.fingerprint = "another command's"
     user = "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
     file = cli.write(f"user_id\n{user}\n")

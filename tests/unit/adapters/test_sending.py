@@ -113,7 +113,7 @@ ANYTHING = [
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("url", [URL, FIFO_URL])
 def test_whatever_is_raised_is_in_the_report_with_what_was_sent(error: Exception, url: str) -> None:
-    """Else nobody would know which messages are on the queue."""
+    """Otherwise it would be unknown which messages are on the queue."""
     sqs = Sqs(breaks_at=2, breaks_with=error)
     report, _ = send(sqs, [QueueMessage(str(i), f"g{i}") for i in range(25)], url)
     assert (sorted(report.message_ids), report.error) == (list(range(10)), error)

@@ -70,7 +70,7 @@ def test_following_goes_on_after_any_error(
 
 
 def test_a_queue_that_cannot_be_made_anew_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The topic may come back."""
+    """The topic may be created again."""
     tail: Any = Tail(ANYTHING[-1], [event("a")])
     tail.check_fails = ClientError({"Error": {"Code": "NotFound"}}, "Subscribe")
     pauses: list[float] = []

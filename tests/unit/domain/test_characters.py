@@ -169,7 +169,7 @@ def test_a_name_in_any_script_is_taken(name: str) -> None:
     ["A\u200dda", "Ada\u200c", "\u200cAda", "A\ufe0fda", "Ж\u200dюк", "ع\u200d", "❤\ufe0f\ufe0f"],
 )
 def test_a_joiner_where_no_script_needs_one_is_refused(name: str) -> None:
-    """It would be a second spelling that nobody sees."""
+    """It would be a second spelling that looks the same."""
     with pytest.raises(InvalidValueError):
         parse_name(name)
 

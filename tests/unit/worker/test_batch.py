@@ -97,7 +97,7 @@ class World:
         self.handler = self.made(FixedClock())
 
     def made(self, clock: Clock) -> BatchHandler:
-        """Make a handler that goes by a clock."""
+        """Create a handler that uses a clock."""
         policy = BatchPolicy(
             max_receives=12,
             outcome_lifetime=timedelta(days=90),

@@ -145,7 +145,7 @@ def test_deletes_go_on_while_visibility_cannot_be_changed_and_the_other_way_roun
 
 
 def test_one_failed_call_is_no_refusal() -> None:
-    """It is repeated in full a moment later, and nobody is told."""
+    """It is repeated in full a moment later, and nothing is logged."""
     trial = _trial(10, kinds=frozenset({"delete"}))
     _settle(trial, Done())
     with capture_logs() as logs:
@@ -191,7 +191,7 @@ def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(c
 
 
 def test_a_fifo_group_is_probed_whole() -> None:
-    """Put off in parts, the later messages might come back first."""
+    """If parts were postponed separately, later messages might become visible first."""
     trial = _trial(7, fifo=True, timeout=60, kinds=frozenset({"postpone", "renew"}))
     _settle(trial, Later(5))
     trial.run(20)
@@ -199,7 +199,7 @@ def test_a_fifo_group_is_probed_whole() -> None:
 
 
 def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
-    """Twelve hours, then it comes back; the refusal is probed on."""
+    """After twelve hours it becomes visible; the refusal is still probed."""
     trial = _trial(1, timeout=600, kinds=frozenset({"delete"}))
     _settle(trial, Done())
     trial.run(MAX_HELD_SECONDS - 700)
