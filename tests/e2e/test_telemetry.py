@@ -104,7 +104,9 @@ def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             def counted() -> str:
                 text = fetch(port)
                 found = {o: total(text, "user_worker_commands_total", f'"{o}"') for o in expected}
-                return text if found == expected else ""
+                # a command is counted when it is committed, its time when its event is published
+                published = total(text, "user_worker_command_critical_time_seconds_count")
+                return text if found == expected and published == 13 else ""
 
             eventually(counted, what="every message in the metrics")
             metrics = eventually(
