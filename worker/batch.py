@@ -30,6 +30,7 @@ from domain.ports import (
     UserRepository,
 )
 from domain.reads import pending_address, reads_of
+from worker.cool_down import CoolDown
 from worker.draft import Draft
 from worker.messages import UNREADABLE as UNREADABLE_BODY
 from worker.messages import MalformedMessageError, UnknownTypeError, render_events
@@ -116,6 +117,7 @@ class BatchHandler:
         self._parser = parser
         self._policy = policy
         self._witness = witness
+        self._cool_down = CoolDown()
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
         """Handle the messages of one task; give one settlement each, in their order.
@@ -126,7 +128,15 @@ class BatchHandler:
         if not messages:
             return self._probe()
         settling = Settling(messages, self._policy.max_receives, self._policy.draw, self._witness)
-        return _Batch(messages, self._ports, self._parser, self._policy, settling).run()
+        batch = _Batch(
+            messages,
+            self._ports,
+            self._parser,
+            self._policy,
+            settling=settling,
+            cool_down=self._cool_down,
+        )
+        return batch.run()
 
     def _probe(self) -> Settlements:
         """Read and delete what is not there: as throttled as a command, and no trace of it."""
@@ -148,13 +158,16 @@ class _Batch:
         ports: Ports,
         parser: Parser,
         policy: BatchPolicy,
+        *,
         settling: Settling,
+        cool_down: CoolDown,
     ) -> None:
         self._messages = messages
         self._ports = ports
         self._parser = parser
         self._policy = policy
         self._settling = settling
+        self._cool_down = cool_down
         self._pending: list[Work] = []
         self._twins: list[tuple[Work, Work]] = []
         self._unpublished: list[tuple[Pointer, list[Outcome]]] = []
@@ -177,13 +190,21 @@ class _Batch:
         except ThrottledError as error:
             one_user = len({work.user_id or work.key for work in works}) == 1
             logger.warning("store_throttled", reason=str(error), commands=len(works))
-            self._settling.failed(works, THROTTLED if one_user else UNAVAILABLE)
+            if one_user:
+                self._throttled(works)
+            else:
+                self._settling.failed(works, UNAVAILABLE)
         except StoreUnavailableError as error:
             logger.warning("store_unavailable", reason=str(error))
             self._settling.failed(works, UNAVAILABLE)
         except Exception:
             logger.exception("batch_failed", commands=len(works))
             self._isolate(works)
+
+    def _throttled(self, works: Sequence[Work]) -> None:
+        """Fail the commands of throttled users, who are not tried again for a short time."""
+        self._settling.failed(works, THROTTLED)
+        self._cool_down.start(work.user_id for work in works)
 
     def _isolate(self, works: Sequence[Work]) -> None:
         """Run the commands of each user in a round of their own: one of them met a bug."""
@@ -230,6 +251,11 @@ class _Batch:
                     self._twins.append((work, first))
 
     def _round(self, works: Sequence[Work]) -> None:
+        throttled = [work for work in works if self._cool_down.includes(work.user_id)]
+        if throttled:
+            self._settling.failed(throttled, THROTTLED)
+            rest = [work for work in works if work not in throttled]
+            works = [work for work in rest if not self._settling.held_back(work.index)]
         if not works:
             return
         now, started = self._ports.clock.now(), time.monotonic()
@@ -248,8 +274,8 @@ class _Batch:
             self._settling.duplicate(work, outcome.fingerprint)
         self._settling.failed(decided.unknown, UNKNOWN_USER)
         self._settling.failed(decided.unreadable, UNREADABLE)
-        self._settling.failed(decided.throttled, THROTTLED)
         if decided.throttled:
+            self._throttled(decided.throttled)
             logger.warning("store_throttled", reason="unread keys", commands=len(decided.throttled))
         again = [*self._commit(decided, now, started), *decided.torn]
         left = {*decided.deferred, *self._retriable(again)}
@@ -301,7 +327,7 @@ class _Batch:
     def _commit_failed(self, draft: Draft, error: Exception) -> None:
         if isinstance(error, ThrottledError):
             logger.warning("store_throttled", reason=str(error), user_id=draft.user_id)
-            self._settling.failed(draft.works, THROTTLED)
+            self._throttled(draft.works)
         elif isinstance(error, StoreUnavailableError):
             logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
             self._settling.failed(draft.works, UNAVAILABLE)

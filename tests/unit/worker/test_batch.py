@@ -28,6 +28,7 @@ from domain.ports import (
 )
 from tests.builders import NOW, PASSWORD, message, uid
 from worker.batch import FACTS_LIFETIME, MAX_ATTEMPTS, PROBE, BatchHandler, BatchPolicy, Ports
+from worker.cool_down import MAX_USERS, CoolDown
 from worker.messages import MessageParser, render_command
 from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 
@@ -548,6 +549,54 @@ def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None
     assert len(world.repository.loads) == loads + 1
     alone = world.handler.handle([command("UnlockUser", "hot", id="other", receives=4)])
     assert (alone.items, alone.store) == ((Later(16),), None)
+
+
+def test_a_throttled_user_costs_other_users_no_call_for_a_short_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the cool-down their commands are retried without a call; after it, they are tried."""
+    now = [100.0]
+    monkeypatch.setattr(world.handler, "_cool_down", CoolDown(lambda: now[0]))
+    world.handle(registration("hot"), registration("ada"))
+    world.repository.commit_reports = [CommitReport((), {}, {0: ThrottledError("hot")})]
+    assert world.handle(command("UnlockUser", "hot")) == [Later(2)]
+    loads, commits = len(world.repository.loads), len(world.repository.commits)
+    settled = world.handler.handle([command("UnlockUser", "hot", id="second", receives=2)])
+    assert (settled.items, settled.store) == ((Later(4),), None)
+    assert (len(world.repository.loads), len(world.repository.commits)) == (loads, commits)
+    both = [command("UnlockUser", name, id="third") for name in ("hot", "ada")]
+    assert world.handle(*both) == [Later(2), Done()]
+    assert {user for load in world.repository.loads[loads:] for user in load.users} == {uid("ada")}
+    now[0] += 2
+    assert world.handle(command("UnlockUser", "hot", id="fourth")) == [Done()]
+
+
+def test_a_fifo_group_waits_behind_a_user_in_cool_down(world: World) -> None:
+    """The command behind it must not be processed first."""
+    world.handle(registration("hot"), registration("ada"))
+    throttling(world, "hot")
+    assert world.handle(command("UnlockUser", "hot", group="g")) == [Later(2)]
+    settled = world.handle(
+        command("UnlockUser", "hot", group="g", id="again"),
+        command("UnlockUser", "ada", group="g", id="behind"),
+        command("UnlockUser", "ada", group="h", id="beside"),
+    )
+    assert settled == [Later(2), Later(2), Done()]
+
+
+def test_the_users_in_cool_down_are_bounded() -> None:
+    """Expired ones are forgotten first; if none is expired, all are."""
+    now = [0.0]
+    cool_down = CoolDown(lambda: now[0])
+    cool_down.start(str(number) for number in range(MAX_USERS - 1))
+    now[0] = 1.5
+    cool_down.start(["kept", None])
+    now[0] = 2.5
+    cool_down.start(["next"])
+    assert [cool_down.includes(user) for user in ("0", "kept", "next", None)] == [0, 1, 1, 0]
+    cool_down.start(str(number) for number in range(MAX_USERS - 2))
+    cool_down.start(["last"])
+    assert [cool_down.includes(user) for user in ("0", "kept", "last")] == [0, 0, 1]
 
 
 def test_an_address_that_stays_unread_delays_the_commands_that_need_it(world: World) -> None:
