@@ -16,8 +16,11 @@ RUN python -m venv --without-pip /opt/user-worker \
 
 COPY pyproject.toml README.md LICENSE ./
 COPY domain domain
+COPY application application
 COPY adapters adapters
 COPY worker worker
+COPY operations operations
+COPY cli cli
 COPY user_client user_client
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
  && pip --python /opt/user-worker/bin/python install --no-deps --no-index wheels/*.whl \

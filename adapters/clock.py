@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from domain.ports import Clock
+from application.ports import Clock
 
 
 class SystemClock(Clock):

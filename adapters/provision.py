@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from adapters.aws import FIFO_SUFFIX, error_code
+from adapters.aws.client import FIFO_SUFFIX, error_code
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.embedded import EmbeddedAwsError
+from operations.embedded_aws import EmbeddedAwsError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

@@ -20,8 +20,8 @@ from uuid import uuid4
 
 import boto3
 
-from adapters import aws
-from adapters.direct import make_direct
+from adapters.aws import client as aws
+from adapters.aws.fast_calls import make_direct
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.contestants.replay import Batch
 from benchmarks.gateway import JSON, answer_as_empty_table

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from benchmarks.arguments import BenchmarkError
 from benchmarks.processes import ProcessGroup
 from benchmarks.wire import HOST
-from worker.embedded import EmbeddedAws
+from operations.embedded_aws import EmbeddedAws
 
 DYNAMODB_LOCAL = Path("/usr/lib/localstack/dynamodb-local/2")
 """Where LocalStack, and what starts it here without Docker, puts AWS's DynamoDB Local."""

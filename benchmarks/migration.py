@@ -25,16 +25,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import mapper, table
-from adapters.dynamodb.migration import (
-    KINDS,
-    Bucket,
-    MeteredTable,
-    Migration,
-    PageMigration,
-    Progress,
-)
 from adapters.dynamodb.provision import provision_table
 from benchmarks.arguments import (
     BenchmarkError,
@@ -46,6 +38,14 @@ from benchmarks.arguments import (
 from benchmarks.endpoints import dynamodb_alone
 from domain.model import User
 from domain.values import EmailAddress
+from operations.migration import (
+    KINDS,
+    Bucket,
+    MeteredTable,
+    Migration,
+    PageMigration,
+    Progress,
+)
 
 NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
 BATCH: Final = 25

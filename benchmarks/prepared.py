@@ -16,7 +16,11 @@ from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.reads import Key, key_of
 from adapters.dynamodb.records import render_command_key, render_pointer
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from adapters.sns import SnsPublisher
+from adapters.sns.publisher import SnsPublisher
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Done, ReceivedMessage
+from application.messages import MessageParser
+from application.ports import CommandKey, JobKind
 from benchmarks.workload import (
     MIX,
     REGISTERING,
@@ -27,11 +31,7 @@ from benchmarks.workload import (
     register,
     update,
 )
-from domain.ports import CommandKey, JobKind
-from worker.batch import BatchHandler, BatchPolicy, Ports
-from worker.messages import MessageParser
 from worker.settings import Settings
-from worker.settlement import Done, ReceivedMessage
 
 SAMPLE = 200
 ANSWERED = {"ResponseMetadata": {"RequestId": "recorded"}}

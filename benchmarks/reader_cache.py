@@ -18,16 +18,16 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryStore, MemoryUserRepository
+from application.ports import UserChange, UserRepository
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from domain.model import Session, User
-from domain.ports import UserChange, UserRepository
 from domain.values import EmailAddress, TokenHash
+from operations.embedded_aws import EmbeddedAws
 from user_client import ReadCache, UserReader
-from worker.embedded import EmbeddedAws
 
 NOW = datetime.now(UTC)
 USERS = 20_000

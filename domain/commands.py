@@ -15,7 +15,7 @@ from domain.values import EmailAddress, PasswordHash, TokenHash
 
 TYPE_PREFIX = "biome.user."
 
-# A string with a rule: the boundary finds the rule by this name. See `worker.messages.fields`.
+# A string with a rule: the boundary finds the rule by this name. See `application.messages.fields`.
 Id: TypeAlias = Annotated[str, "id"]
 Name: TypeAlias = Annotated[str, "name"]
 Reason: TypeAlias = Annotated[str, "reason"]

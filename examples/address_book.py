@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from inbox import Event, Inbox
 
-from domain.ports import StoreUnavailableError
+from application.ports import StoreUnavailableError
 from user_client import UnreadableError, UserReader
 
 ALL_BUT_ANSWERS = {"category": [{"anything-but": ["command"]}]}

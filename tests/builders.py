@@ -6,12 +6,12 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
+from application.disposition import ReceivedMessage
+from application.pending_command import Work
+from application.rounds import RoundRules
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
 from tests.canaries import TOKEN_MARK
-from worker.rounds import RoundRules
-from worker.settlement import ReceivedMessage
-from worker.work import Work
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 PASSWORD = PasswordHash.parse(

@@ -22,11 +22,11 @@ import pytest
 from botocore.hooks import EVENT_ALIASES, EventAliaser
 from botocore.loaders import Loader
 
+from operations.embedded_aws import EmbeddedAws
 from tests.emitted import (  # noqa: F401  # pytest finds them here
     _listening,
     pytest_runtest_makereport,
 )
-from worker.embedded import EmbeddedAws
 
 REGION: Final = "us-east-1"
 GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 from botocore.client import BaseClient
 
-from adapters.direct.call import _DirectCall
+from adapters.aws.fast_calls.call import _DirectCall
 from domain.events import EVENTS
 from tests import canaries
 

@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import cycle
 
-from domain import events as e
-from domain.errors import RejectionCode
-from domain.model import Session, TwoFactor, User
-from domain.outbox import Outbox
-from domain.ports import (
+from application.outbox import Outbox
+from application.ports import (
     CommandKey,
     CommitReport,
     LoadRequest,
@@ -20,6 +17,9 @@ from domain.ports import (
     UserChange,
     UserRepository,
 )
+from domain import events as e
+from domain.errors import RejectionCode
+from domain.model import Session, TwoFactor, User
 from tests.builders import NOW, PASSWORD, email, token, uid
 
 LATER = NOW + timedelta(seconds=1)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 DOMAIN = sorted((ROOT / "domain").rglob("*.py"))
 SOURCES = [
     path
-    for layer in ("domain", "adapters", "worker", "user_client")
+    for layer in ("domain", "application", "adapters", "worker", "operations", "cli", "user_client")
     for path in sorted((ROOT / layer).rglob("*.py"))
 ]
 

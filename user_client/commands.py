@@ -12,23 +12,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 from uuid import UUID, uuid4
 
-from adapters import aws
-from adapters.aws import AwsConfigurationError
-from adapters.batching import MAX_CALL_BYTES
-from adapters.sending import BatchSender, QueueMessage, SendReport
+from adapters.aws import client as aws
+from adapters.aws.batching import MAX_CALL_BYTES
+from adapters.aws.client import AwsConfigurationError
+from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from application.messages import (
+    MalformedMessageError,
+    MessageParser,
+    UnknownTypeError,
+    render_command,
+)
+from application.messages.outgoing import Outgoing, check_outgoing
 from domain.commands import Command
 from domain.errors import InvalidValueError
 from domain.values import parse_time
 from user_client.errors import InvalidCommandError, NotSentError
 from user_client.fields import command_fields, id_text, text, time_text
 from user_client.tracing import TraceContext, current_trace
-from worker.messages import (
-    MalformedMessageError,
-    MessageParser,
-    UnknownTypeError,
-    render_command,
-)
-from worker.messages.outgoing import Outgoing, check_outgoing
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -11,9 +11,9 @@ import time
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from adapters import aws
-from adapters.sqs import MISSING
-from adapters.subscription import LONGEST_POLL, OUTCOMES, QueueReader, TopicSubscription
+from adapters.aws import client as aws
+from adapters.sns.subscription import LONGEST_POLL, OUTCOMES, QueueReader, TopicSubscription
+from adapters.sqs.command_queue import MISSING
 from user_client.answers import DEFAULT_LIMIT, Answer, AnswerBook
 from user_client.errors import NoAnswerError, NotListeningError, UserClientError
 

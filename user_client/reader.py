@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from adapters import aws
-from adapters.aws import error_code
+from adapters.aws import client as aws
+from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
+from application.ports import LoadRequest, StoreUnavailableError, UserRepository
 from domain.model import Session, User
-from domain.ports import LoadRequest, StoreUnavailableError, UserRepository
 from domain.tokens import same_hash
 from domain.values import EmailAddress, TokenHash, parse_id
 from user_client.read_cache import ReadCache

@@ -1,1 +1,1 @@
-"""The Celery worker: transport, batch, relay, messages, settings and command line."""
+"""The Celery process: application, tasks, composition root, transport, telemetry and health."""

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
 WATCH = "worker.bootstrap:watch_intake"
-PARTITION_KEY = "worker.messages:partition_key"
+PARTITION_KEY = "application.messages:partition_key"
 
 
 def make_app(settings: Settings) -> Celery:

@@ -13,30 +13,30 @@ from urllib.parse import urlsplit
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters import aws
-from adapters.aws import AwsConfigurationError
+from adapters.aws import client as aws
+from adapters.aws.call_observer import Client, observe
+from adapters.aws.client import AwsConfigurationError
+from adapters.aws.fast_calls import make_direct
 from adapters.clock import SystemClock
-from adapters.direct import make_direct
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
 from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
-from adapters.observing import Client, observe
 from adapters.provision import Resources, provision
-from adapters.sns import SnsPublisher
-from adapters.sqs import SqsCommandQueue, make_client
+from adapters.sns.publisher import SnsPublisher
+from adapters.sqs.command_queue import SqsCommandQueue, make_client
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Later, ReceivedMessage, Settlements
+from application.messages import MessageParser
+from application.relay import Relay, RelayPolicy
+from application.retry import delay
 from worker import telemetry
-from worker.batch import BatchHandler, BatchPolicy, Ports
 from worker.health.clock import ClockWatch
-from worker.messages import MessageParser
-from worker.relay import Relay, RelayPolicy
-from worker.retry import delay
 from worker.settings import Settings, load_settings
-from worker.settlement import Later, ReceivedMessage, Settlements
 from worker.telemetry.port import Batches
-from worker.transport.intake import Intake
+from worker.transport.consumer import Intake
 from worker.transport.port import CommandQueue
 
 logger = structlog.get_logger(__name__)

@@ -35,8 +35,8 @@ def refuse(error: Exception) -> NoReturn:
     Raises:
         SystemExit: always.
     """
+    from worker.cli_errors import explain  # noqa: PLC0415 - as above
     from worker.errors import CliError, ExitCode, say  # noqa: PLC0415 - only who ends needs it
-    from worker.explaining import explain  # noqa: PLC0415 - as above
 
     known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
     say(known, sys.__stderr__ or sys.stderr)  # Celery may have put its log in place of the other
@@ -90,7 +90,7 @@ def lack_of_the_system(error: Exception) -> Exception | None:
 
 def will_last(error: Exception) -> bool:
     """Tell whether AWS would answer the same the next time, as to wrong credentials."""
-    from worker.explaining import is_refusal  # noqa: PLC0415 - as above
+    from worker.cli_errors import is_refusal  # noqa: PLC0415 - as above
 
     return is_refusal(error)
 

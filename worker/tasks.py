@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from application.disposition import ReceivedMessage, Settlements
 from worker.request import BatchTask
-from worker.settlement import ReceivedMessage, Settlements
 from worker.transport.channel import TASK
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.aws import error_code
-from domain.ports import StoreUnavailableError, ThrottledError
+from adapters.aws.client import error_code
+from application.ports import StoreUnavailableError, ThrottledError
 
 THROTTLED: Final = frozenset(
     {

@@ -11,7 +11,7 @@ from uuid import uuid4
 from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.capacity import item_size
 from adapters.dynamodb.reads import Key, key_of
-from domain.ports import CommandKey, Conflict, JobKind, Pointer, UserChange
+from application.ports import CommandKey, Conflict, JobKind, Pointer, UserChange
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef

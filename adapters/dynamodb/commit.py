@@ -11,14 +11,14 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from adapters.aws import error_code
+from adapters.aws.client import error_code
 from adapters.dynamodb.calls import THROTTLED, Backoff, require_answer, unavailable
+from adapters.dynamodb.cancellation import reason_codes, verdict
 from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
 from adapters.dynamodb.reads import Key
 from adapters.dynamodb.records import render_pointer
-from adapters.dynamodb.verdict import reason_codes, verdict
 from adapters.errors import ItemRefusedError
-from domain.ports import (
+from application.ports import (
     CommitReport,
     Conflict,
     JobKind,

@@ -12,17 +12,17 @@ from zlib import crc32
 
 from botocore.exceptions import ClientError
 
-from adapters.aws import error_code
+from adapters.aws.client import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.attributes import render_timestamp
 from adapters.dynamodb.calls import Backoff, require_answer, unavailable
+from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, PARALLEL, Scrubber
-from adapters.dynamodb.verdict import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.writes import TableDeletes
-from domain.outbox import (
+from application.outbox import (
     Outbox,
     OutboxPage,
     OutboxPosition,
@@ -30,7 +30,7 @@ from domain.outbox import (
     PointedOutcomes,
     ScrubPage,
 )
-from domain.ports import (
+from application.ports import (
     CommandKey,
     Outcome,
     Pointer,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters.aws import error_code
+from adapters.aws.client import error_code
 from adapters.dynamodb import table
 from adapters.errors import ResourceMismatchError
 

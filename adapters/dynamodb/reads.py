@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Backoff, calling
-from domain.ports import ThrottledError
+from application.ports import ThrottledError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

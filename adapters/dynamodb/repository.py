@@ -13,8 +13,7 @@ from adapters.dynamodb.calls import Backoff
 from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.snapshot import SnapshotReader
-from domain.model import User
-from domain.ports import (
+from application.ports import (
     CommandKey,
     CommitReport,
     LoadRequest,
@@ -23,6 +22,7 @@ from domain.ports import (
     UserChange,
     UserRepository,
 )
+from domain.model import User
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from adapters.aws import error_code
+from adapters.aws.client import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import require_answer, unavailable
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import SCHEMA
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
-from domain.outbox import ScrubPage
-from domain.ports import StoreUnavailableError
+from application.outbox import ScrubPage
+from application.ports import StoreUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.errors import MalformedItemError
-from domain.ports import Snapshot
+from application.ports import Snapshot
 
 if TYPE_CHECKING:
     from adapters.dynamodb.reads import Key

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Backoff, calling, require_answer
 from adapters.dynamodb.reads import Key
-from domain.ports import StoreUnavailableError
+from application.ports import StoreUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -9,8 +9,7 @@ from typing import Final
 
 from adapters.errors import ItemRefusedError
 from adapters.memory.store import MemoryStore, copy_outcome, random_shard
-from domain.model import Session
-from domain.ports import (
+from application.ports import (
     CommandKey,
     CommitReport,
     Conflict,
@@ -19,6 +18,7 @@ from domain.ports import (
     Pointer,
     UserChange,
 )
+from domain.model import Session
 from domain.values import EmailAddress, render_time
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

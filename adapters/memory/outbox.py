@@ -14,7 +14,7 @@ from adapters.memory.store import (
     random_shard,
     shuffled_shards,
 )
-from domain.outbox import (
+from application.outbox import (
     Outbox,
     OutboxPage,
     OutboxPosition,
@@ -22,7 +22,7 @@ from domain.outbox import (
     PointedOutcomes,
     ScrubPage,
 )
-from domain.ports import Pointer
+from application.ports import Pointer
 from domain.values import render_time
 
 PAGE_SIZE: Final = 100

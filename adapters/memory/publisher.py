@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import RLock
 
-from domain.ports import EventMessage, EventPublisher, PublishFailure
+from application.ports import EventMessage, EventPublisher, PublishFailure
 
 
 class MemoryEventPublisher(EventPublisher):

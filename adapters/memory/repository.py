@@ -9,8 +9,7 @@ from operator import attrgetter
 
 from adapters.memory.commit import commit
 from adapters.memory.store import MemoryStore, copy_outcome
-from domain.model import User
-from domain.ports import (
+from application.ports import (
     CommandKey,
     CommitReport,
     LoadRequest,
@@ -19,6 +18,7 @@ from domain.ports import (
     UserChange,
     UserRepository,
 )
+from domain.model import User
 from domain.values import EmailAddress
 
 

@@ -10,9 +10,9 @@ from random import randrange, sample
 from threading import RLock
 from typing import Final
 
+from application.outbox import SHARDS
+from application.ports import CommandKey, Outcome, Pointer
 from domain.model import Session, TwoFactor, User
-from domain.outbox import SHARDS
-from domain.ports import CommandKey, Outcome, Pointer
 
 PARKED: Final = "parked"
 

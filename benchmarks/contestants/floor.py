@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from adapters.sqs import ATTRIBUTES
+from adapters.sqs.command_queue import ATTRIBUTES
 from benchmarks.contestants.replay import Batch
 from benchmarks.contestants.started import prepared_and_threads, variable
 from benchmarks.workload import REPEATED, command_id_of

@@ -9,10 +9,10 @@ import signal
 import sys
 from types import FrameType
 
+from application.disposition import Done, ReceivedMessage
 from benchmarks.contestants.started import variable
 from worker import bootstrap, logs
 from worker.settings import load_settings
-from worker.settlement import Done, ReceivedMessage
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:

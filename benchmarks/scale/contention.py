@@ -1,9 +1,9 @@
 """One user whom everybody writes to, simulated: conflicts, receives, and dead letters.
 
-The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), when a message comes
-back or is dead (`worker.retry.settle`). All messages are of one user, so those of a receive run
-together, however often they were received. Time is simulated; a call takes what the benchmark
-assumes for AWS.
+The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), when a message is
+retried or dead-lettered (`application.retry.settle`). All messages are of one user, so those of a
+receive run together, however often they were received. Time is simulated; a call takes what the
+benchmark assumes for AWS.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from enum import Enum, auto
 from itertools import count
 from typing import Final
 
-from worker.batch import CONTENDED, MAX_ATTEMPTS
-from worker.retry import settle
+from application.batch import CONTENDED, MAX_ATTEMPTS
+from application.disposition import Later
+from application.retry import settle
 from worker.settings import Settings
-from worker.settlement import Later
 
 SEED: Final = 6
 RECEIVE: Final = 10

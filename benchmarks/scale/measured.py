@@ -22,16 +22,16 @@ from adapters.dynamodb.capacity import item_size, transaction_units, write_units
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.reads import Key, key_of
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from adapters.sns import SnsPublisher
+from adapters.sns.publisher import SnsPublisher
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Done, ReceivedMessage
+from application.messages import MessageParser, render_command
+from application.messages.commands import command_data
+from application.ports import Clock
 from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
-from domain.ports import Clock
 from domain.values import EmailAddress, PasswordHash, TokenHash
-from worker.batch import BatchHandler, BatchPolicy, Ports
-from worker.messages import MessageParser, render_command
-from worker.messages.commands import command_data
 from worker.settings import Settings
-from worker.settlement import Done, ReceivedMessage
 
 REGISTRATION, UPDATE, LOGIN, ROTATION = "registration", "profile update", "login", "token rotation"
 KINDS: Final = (REGISTRATION, UPDATE, LOGIN, ROTATION)
@@ -118,7 +118,7 @@ def _event_bytes(entry: Any) -> int:
 
 
 def _line_bytes(line: Any) -> int:
-    logged = {"logger": "worker.settling", "timestamp": "2026-11-23T12:00:00.000000Z"}
+    logged = {"logger": "worker.command", "timestamp": "2026-11-23T12:00:00.000000Z"}
     return len(json.dumps({**line, "duration_ms": 12.3, **logged})) + 1
 
 

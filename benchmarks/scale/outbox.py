@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from application.relay import MAX_PAGES, PAGE
 from benchmarks.scale.growth import PARTITION_WRITES
 from benchmarks.scale.measured import REGISTRATION, footprint
-from worker.relay import MAX_PAGES, PAGE
 from worker.settings import Settings
 
 SEED: Final = 6

@@ -27,17 +27,17 @@ from adapters.memory import (
     MemoryStore,
     MemoryUserRepository,
 )
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Dead, Later, ReceivedMessage
+from application.messages import MessageParser, render_command
+from application.messages.commands import command_data
+from application.ports import CommitReport, LoadRequest, Snapshot, UserChange
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.scale.contention import RECEIVE, Contention
 from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
-from domain.ports import CommitReport, LoadRequest, Snapshot, UserChange
 from domain.values import EmailAddress, PasswordHash
-from worker.batch import BatchHandler, BatchPolicy, Ports
-from worker.messages import MessageParser, render_command
-from worker.messages.commands import command_data
 from worker.settings import Settings
-from worker.settlement import Dead, Later, ReceivedMessage
 
 SECONDS: Final = 10
 RATES: Final = (10, 50, 100)

@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, by name; tests/unit/test_scaling_page.py compares the page."""
+"""The tables of docs/scaling.md, by name; tests/docs/test_scaling_page.py compares the page."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from domain.ports import CommandKey, EventMessage, Outcome
+from application.messages import render_events
+from application.ports import CommandKey, EventMessage, Outcome
 from tests.chaos import state
 from tests.chaos.history import COMMITTED, History, Sent
 from tests.reliability import invariants
 from tests.reliability.invariants import Stored
-from worker.messages import render_events
 
 SURPRISES = frozenset(
     {

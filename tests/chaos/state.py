@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from application.ports import EventMessage, Outcome
 from domain import commands as c
 from domain.commands import Command
 from domain.model import User
-from domain.ports import EventMessage, Outcome
 from domain.values import render_time
 from tests.chaos.history import Sent
 from tests.chaos.subscriber import replay

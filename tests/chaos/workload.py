@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from application.messages import render_command
+from application.messages.commands import command_data
 from domain import commands as c
 from tests.builders import PASSWORD, email, token, uid
-from worker.messages import render_command
-from worker.messages.commands import command_data
 
 USERS = 24
 ADDRESSES = 36

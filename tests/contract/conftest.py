@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from adapters.sqs import SqsCommandQueue
+from adapters.sqs.command_queue import SqsCommandQueue
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sqs import InProcessSqs
 from worker.transport import CommandQueue, DeadLetter

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.errors import ItemRefusedError
+from application.ports import CommandKey, Conflict, JobKind, LoadRequest, UserChange
 from domain.errors import RejectionCode
-from domain.ports import CommandKey, Conflict, JobKind, LoadRequest, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     Store,

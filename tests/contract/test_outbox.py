@@ -9,11 +9,12 @@ from itertools import pairwise
 import pytest
 
 from adapters.memory import MemoryEventPublisher
+from application import ports
+from application.outbox import final_scrub
+from application.ports import CommandKey, JobKind, Pointer, UserChange
+from application.relay import Relay, RelayPolicy
 from domain import events as e
-from domain import ports
 from domain.errors import RejectionCode
-from domain.outbox import final_scrub
-from domain.ports import CommandKey, JobKind, Pointer, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     LATER,
@@ -30,7 +31,6 @@ from tests.persistence import (
     session,
     two_factor,
 )
-from worker.relay import Relay, RelayPolicy
 
 SOON = LATER + timedelta(milliseconds=1)
 

@@ -13,10 +13,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.memory import MemoryEventPublisher
-from adapters.sns import SnsPublisher
-from domain.ports import EventMessage, EventPublisher
+from adapters.sns.publisher import SnsPublisher
+from application.ports import EventMessage, EventPublisher
 from tests.builders import uid
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sns import InProcessSns

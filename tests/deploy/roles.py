@@ -12,9 +12,9 @@ import pytest
 
 from adapters.dynamodb import records
 from adapters.dynamodb.table import PARKED_PARTITION
-from adapters.subscription import PURPOSES
+from adapters.sns.subscription import PURPOSES
+from application.ports import CommandKey, JobKind, Pointer
 from domain import commands as c
-from domain.ports import CommandKey, JobKind, Pointer
 from tests.builders import email, token, uid
 from tests.deploy.stacks import Account
 from tests.deploy.uses import Recorder, Use

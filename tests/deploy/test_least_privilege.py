@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters import leftovers
 from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from domain import commands as c
+from operations import orphaned_queues as leftovers
 from tests.builders import email, token, uid
 from tests.deploy.roles import (
     DEAD,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.subscription import PURPOSES
+from adapters.sns.subscription import PURPOSES
 from scripts import access_template
 from tests.deploy.stacks import DEPLOY
 

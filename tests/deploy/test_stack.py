@@ -242,7 +242,7 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
 def run_command(account: Account, *words: str) -> str:
     """Run the command line in an account, and give what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *words],
+        [sys.executable, "-m", "cli", *words],
         check=False,
         env=account.environment,
         capture_output=True,

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import io
 import json
+import mimetypes
 import re
 import tomllib
 from collections.abc import Callable
@@ -17,16 +18,16 @@ from typing import Any
 import yaml
 
 import user_client
+from application.disposition import ReceivedMessage
+from application.messages import MessageParser
+from cli.output import event_line
+from cli.received import ReceivedEvent
+from cli.samples import sample_stages
 from domain.events import EVENTS
 from tests.docs.pages import ROOT, Block
 from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World
 from tests.docs.shell import syntax
-from worker.cli.output import event_line
-from worker.cli.received import ReceivedEvent
-from worker.cli.samples import sample_stages
-from worker.messages import MessageParser
-from worker.settlement import ReceivedMessage
 
 _FILE = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
 _CALL = re.compile(r"^(\w+)\(.*\)$")
@@ -140,7 +141,8 @@ def check_mention(text: str, folder: Path) -> None:
         check_all(re.sub(r"<[\w -]+>", "X", text), folder, whole=False)
     elif _FILE.match(text):
         top = text.partition("/")[0]
-        if (ROOT / top).is_dir() and top != "build":
+        is_media_type = mimetypes.guess_extension(text) is not None
+        if (ROOT / top).is_dir() and top != "build" and not is_media_type:
             assert (ROOT / text).exists(), f"there is no {text}"
     elif text.startswith('{"') and "..." not in text:
         data(json.loads(text))

@@ -22,9 +22,9 @@ from botocore.exceptions import UnknownServiceError
 from typer.exceptions import Exit, TyperException
 from typer.main import get_command
 
+from cli.commands import app
 from tests.docs.pages import ROOT
 from tests.docs.shell import CommandError, commands
-from worker.cli.commands import app
 
 _OTHERS = """
     . : [ awk base64 cat cd chmod command cp curl cut date diff echo exit export false git

@@ -15,12 +15,12 @@ from typing import Any
 
 from celery.signals import worker_init, worker_ready
 
-from adapters.sqs import SqsCommandQueue
+from adapters.sqs.command_queue import SqsCommandQueue
+from application.disposition import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 from worker import lifecycle
 from worker.app import make_app
 from worker.request import BatchTask
 from worker.settings import load_settings
-from worker.settlement import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
 from worker.transport.channel import TASK
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+from cli.app import run
 from tests.conftest import ResourceNames
 from tests.emitted import check_captured
-from worker.cli.app import run
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = [sys.executable, "-m", "worker.cli"]
+PROGRAM = [sys.executable, "-m", "cli"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.e2e.health_limits import LONGEST_BATCH, LOOP_LIMIT, STALLED_AFTER
 from worker.app import app
-from worker.health import heart, vitals
-from worker.transport import channel, settler
+from worker.health import assessment as vitals
+from worker.health import reporter as heart
+from worker.transport import acknowledger as settler
+from worker.transport import channel
 
 LIMITS: tuple[tuple[object, str, float], ...] = (
     (heart, "INTERVAL", 0.1),

@@ -1,9 +1,9 @@
 """What the next releases of the worker might bring: a second version of a command, and of an item.
 
 BanUser.v2 has a `ground`, and so have the bans of users of format 2: by the hooks that each such
-change goes through, `worker/messages/upcasting.py` and `adapters/dynamodb/formats.py`. `EXPANDED`
-is the release that knows all this, and writes format 1 where that can say what is in the item;
-`NEXT`, the one after it, writes format 2.
+change goes through, `application/messages/upcasting.py` and `adapters/dynamodb/formats.py`.
+`EXPANDED` is the release that knows all this, and writes format 1 where that can say what is in
+the item; `NEXT`, the one after it, writes format 2.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from adapters.dynamodb import mapper
 from adapters.dynamodb.formats import ItemFormat
-from adapters.dynamodb.migration import KINDS, Kind
+from application.messages import MessageParser
+from application.messages.upcasting import FormerCommand
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, Reason
 from domain.state import Ban
+from operations.migration import KINDS, Kind
 from worker import bootstrap
-from worker.messages import MessageParser
-from worker.messages.upcasting import FormerCommand
 
 OLD: Final = "old"
 EXPANDED: Final = "expanded"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Final
 
-from adapters import aws
+from adapters.aws import client as aws
 
 MODULES: Final = (
     "billiard.popen_fork",
@@ -31,7 +31,7 @@ MODULES: Final = (
     "worker.health.start",
     "worker.lifecycle",
     "worker.pool_watch",
-    "worker.work",
+    "application.pending_command",
 )
 READ: Final = ("endpoints", "partitions", "sdk-default-configuration", "_retry")
 

@@ -20,15 +20,15 @@ import boto3
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.provision import Provisioned, provision
+from application.messages import render_command, render_events
+from application.messages.commands import command_data
+from application.ports import CommandKey, LoadRequest, Outcome, Snapshot
 from domain.commands import Command
 from domain.model import User
-from domain.ports import CommandKey, LoadRequest, Outcome, Snapshot
 from tests.builders import register
 from tests.conftest import ResourceNames
 from tests.e2e.worker_process import FORKED, Queues, WorkerProcess, eventually, worker
 from worker.bootstrap import resources
-from worker.messages import render_command, render_events
-from worker.messages.commands import command_data
 from worker.settings import load_settings
 
 THREADS = ("-P", "threads", "-c", "2")

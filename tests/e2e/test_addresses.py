@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from application.disposition import Done
+from application.ports import CommandKey, Outcome, Status
 from domain import commands as c
 from domain.errors import RejectionCode
-from domain.ports import CommandKey, Outcome, Status
 from domain.values import EmailAddress
 from tests.builders import email, register, token
 from tests.builders import message as received
@@ -20,7 +21,6 @@ from tests.e2e.conftest import Pair
 from tests.e2e.system import Message, System, event_ids, message
 from worker import bootstrap
 from worker.settings import load_settings
-from worker.settlement import Done
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two workers")]
 

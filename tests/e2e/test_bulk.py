@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from domain.ports import Status
+from application.ports import Status
+from operations.bulk_import.dispatch import LANES
 from tests.e2e.command_line import CommandLine
 from tests.e2e.system import THREADS, System, decided
 from tests.e2e.worker_process import WorkerProcess, eventually
-from worker.cli.bulk.dispatch import LANES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bulk")]
 

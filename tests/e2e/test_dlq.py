@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from adapters.dead_letter_queue import DeadLetterQueue
+from adapters.sqs.dead_letter_queue import DeadLetterQueue
 from domain import commands as c
 from tests.builders import email, token
 from tests.conftest import ResourceNames

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from application.ports import Status
 from domain import commands as c
 from domain.errors import RejectionCode
-from domain.ports import Status
 from tests.builders import register
 from tests.e2e.conftest import Pair
 from tests.e2e.system import event_ids, message

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from application.ports import Status
 from domain import commands as c
-from domain.ports import Status
 from tests.builders import register
 from tests.e2e.system import Message, System, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually

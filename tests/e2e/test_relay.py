@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from application.ports import Outcome
 from domain import commands as c
-from domain.ports import Outcome
 from tests.builders import register
 from tests.e2e.proxy import FaultyProxy, LostAnswer, Silence
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, event_ids, message

@@ -15,9 +15,9 @@ import boto3
 import pytest
 
 from adapters.dynamodb import Backoff
-from adapters.dynamodb.migration import Bucket, MeteredTable, Migration, PageMigration, Progress
+from application.ports import Outcome, Status
 from domain import commands as c
-from domain.ports import Outcome, Status
+from operations.migration import Bucket, MeteredTable, Migration, PageMigration, Progress
 from tests.builders import register
 from tests.e2e.next_version import EXPANDED, KINDS_NEXT, NEXT, OLD, BanUserV2
 from tests.e2e.system import THREADS, Message, System, decided, event_ids, log_lines, message

@@ -20,18 +20,18 @@ from botocore.exceptions import ClientError
 
 from adapters.dynamodb.provision import provision_table
 from adapters.dynamodb.repository import DynamoDBUserRepository
+from application.disposition import Done
+from application.messages import render_events
+from application.ports import LoadRequest, Outcome, Status
 from domain import commands as c
 from domain.model import User
-from domain.ports import LoadRequest, Outcome, Status
 from tests.builders import message as received
 from tests.builders import register
 from tests.e2e.command_line import CommandLine
 from tests.e2e.system import THREADS, Message, System, message
 from tests.e2e.worker_process import eventually
 from worker import bootstrap
-from worker.messages import render_events
 from worker.settings import load_settings
-from worker.settlement import Done
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("runbook")]
 

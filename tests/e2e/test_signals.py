@@ -98,7 +98,7 @@ def _started(
         process.wait(10)
 
 
-RUN = ("worker.cli", "run", "--pool", "threads")
+RUN = ("cli", "run", "--pool", "threads")
 CELERY = ("celery", "-A", "worker.app", "worker", "-P", "prefork", "-c", "1")
 
 

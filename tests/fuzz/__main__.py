@@ -58,7 +58,9 @@ class Result:
 def fuzz_here(surface: str, arguments: list[str]) -> None:
     """Fuzz one surface in this process, until libFuzzer ends it."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["domain", "adapters", "worker"]):
+    with atheris.instrument_imports(
+        include=["domain", "application", "adapters", "worker", "operations", "cli"]
+    ):
         surfaces = importlib.import_module("tests.fuzz.surfaces")
     atheris.Setup([sys.argv[0], *arguments], surfaces.SURFACES[surface])
     atheris.Fuzz()

@@ -10,7 +10,13 @@ from typing import Any, Final
 from domain.commands import COMMANDS
 from tests.canaries import ADDRESS, PASSWORD_HASH, SECRET, TOKEN_HASH
 from tests.fuzz.choices import Choices
-from tests.unit.messages.examples import EXAMPLES, OTHER_ID, USER_ID, cloud_event, notification
+from tests.unit.application.messages.examples import (
+    EXAMPLES,
+    OTHER_ID,
+    USER_ID,
+    cloud_event,
+    notification,
+)
 
 NAMES: Final = tuple(EXAMPLES)
 SECRETIVE: Final = ("password", "password_hash", "token", "refresh_token", "client_secret",

@@ -16,12 +16,12 @@ from unittest import mock
 import typer.main
 
 from adapters.memory import MemoryStore, MemoryUserRepository
+from cli import composition, send
+from cli.app import run
 from tests import canaries
 from tests.fuzz.bodies import NAMES, SECRETIVE, any_body, canary_event, damaged_body
 from tests.fuzz.choices import Choices
-from tests.unit.messages.examples import EXAMPLES, OTHER_ID, PARSER, USER_ID, message
-from worker.cli import composition, send
-from worker.cli.app import run
+from tests.unit.application.messages.examples import EXAMPLES, OTHER_ID, PARSER, USER_ID, message
 from worker.errors import ExitCode
 from worker.settings import load_settings
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from adapters.dynamodb import MalformedItemError, mapper, records
+from application.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
-from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.values import EmailAddress
 from tests import canaries
 from tests.builders import NOW, uid

@@ -16,17 +16,17 @@ from typing import Final
 import structlog
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
-from domain.ports import Clock
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Dead, Later, ReceivedMessage, Settlements
+from application.messages import MalformedMessageError, UnknownTypeError
+from application.ports import Clock
 from tests import canaries
 from tests.fuzz.bodies import any_body, cut_body, damaged_body
 from tests.fuzz.choices import Choices
 from tests.fuzz.command_lines import command_line
 from tests.fuzz.items import stored_item
-from tests.unit.messages.examples import PARSER, message
+from tests.unit.application.messages.examples import PARSER, message
 from worker import logs
-from worker.batch import BatchHandler, BatchPolicy, Ports
-from worker.messages import MalformedMessageError, UnknownTypeError
-from worker.settlement import Dead, Later, ReceivedMessage, Settlements
 
 NOW: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 MAX_DETAIL: Final = 1024

@@ -15,16 +15,16 @@ from adapters.dynamodb.records import (
     render_outcome,
     render_pointer,
 )
-from domain.ports import CommandKey, JobKind, Pointer
+from application.batch_results import REUSED_ID, Settling
+from application.disposition import Dead
+from application.messages import MalformedMessageError, UnknownTypeError, redact
+from application.ports import CommandKey, JobKind, Pointer
+from application.retry import Failure
+from operations.command_input import Options, check, from_arguments, from_text
 from tests.builders import NOW, message, token, uid
 from tests.persistence import new_user, outcome
-from tests.unit.messages.examples import OTHER_ID, PARSER, cloud_event
-from worker.cli.command_input import Options, check, from_arguments, from_text
+from tests.unit.application.messages.examples import OTHER_ID, PARSER, cloud_event
 from worker.errors import UsageError
-from worker.messages import MalformedMessageError, UnknownTypeError, redact
-from worker.retry import Failure
-from worker.settlement import Dead
-from worker.settling import REUSED_ID, Settling
 
 SECRET = "hunter2-correct-horse"
 

@@ -18,14 +18,14 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from adapters.sqs import SqsCommandQueue
+from adapters.sqs.command_queue import SqsCommandQueue
 from benchmarks.fake_aws import FakeAws
 from benchmarks.fake_queue import Message, Poll, Queue
 from benchmarks.tables import provision_resources
 from benchmarks.wire import HOST, Handler, HttpConnection
+from worker.connections import Aws
 from worker.errors import CliError
 from worker.health.requirements import check
-from worker.inspection.aws import Aws
 from worker.settings import Settings
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"

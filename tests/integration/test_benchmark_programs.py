@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.arguments import BenchmarkError, errors_in_one_line
 from benchmarks.endpoints import endpoints
-from worker.embedded import EmbeddedAwsError
+from operations.embedded_aws import EmbeddedAwsError
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
@@ -134,7 +134,7 @@ def test_the_fake_aws_can_be_provisioned_and_takes_messages() -> None:
     try:
         wait_for(int(ports[1]))
         environment = {"AWS_ENDPOINT_URL": url, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url}
-        done = run("worker.cli", "provision", **environment)
+        done = run("cli", "provision", **environment)
         assert done.returncode == 0, done.stderr
         sqs = boto3.client("sqs", endpoint_url=url)
         queue = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]

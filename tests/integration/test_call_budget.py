@@ -14,20 +14,20 @@ from uuid import uuid4
 
 import pytest
 
-from adapters import aws
-from adapters.direct import make_direct
+from adapters.aws import client as aws
+from adapters.aws.fast_calls import make_direct
 from adapters.dynamodb import table
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size, transaction_units, write_units
-from adapters.sqs import SqsCommandQueue, make_client
+from adapters.sqs.command_queue import SqsCommandQueue, make_client
+from application.disposition import Done, ReceivedMessage
+from application.ports import Status
 from domain import commands as c
-from domain.ports import Status
 from tests.builders import register, token
 from tests.e2e.proxy import FaultyProxy
 from tests.e2e.system import Message, System, message
 from tests.e2e.worker_process import eventually
 from worker import bootstrap
 from worker.settings import load_settings
-from worker.settlement import Done, ReceivedMessage
 
 pytestmark = pytest.mark.aws
 
@@ -184,7 +184,7 @@ def test_ten_commands_for_ten_users_make_six_calls(bench: Bench) -> None:
 
 
 def test_only_the_first_batchs_calls_are_botocores(bench: Bench) -> None:
-    """The service's answers are such as `adapters.direct` reads by itself."""
+    """The service's answers are such as `adapters.aws.fast_calls` reads by itself."""
     _, signing_up = registrations(10)
     assert bench.run(signing_up) == SIX_CALLS
     assert bench.meter.signed_by_botocore == 0

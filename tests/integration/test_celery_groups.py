@@ -15,7 +15,7 @@ from celery import Celery
 
 from tests.conftest import ResourceNames
 from tests.e2e.worker_process import Queues
-from tests.unit.messages.examples import PARSER, message
+from tests.unit.application.messages.examples import PARSER, message
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "send_celery.py"
 

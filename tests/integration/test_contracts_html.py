@@ -15,8 +15,8 @@ import pytest
 
 from domain.commands import COMMANDS
 from domain.events import EVENTS
+from operations.contracts.paths import message_key
 from tests.node_packages import copy_with_packages
-from worker.contracts.paths import message_key
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import (
     Backoff,
     DynamoDBOutbox,
@@ -21,7 +21,7 @@ from adapters.dynamodb.capacity import WRITE_UNIT, item_size
 from adapters.dynamodb.mapper import render_user
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ItemRefusedError
-from domain.ports import CommandKey, LoadRequest, StoreUnavailableError
+from application.ports import CommandKey, LoadRequest, StoreUnavailableError
 from tests.builders import NOW, uid
 from tests.persistence import (
     Store,

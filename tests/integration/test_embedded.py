@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from worker.embedded import EmbeddedAws, EmbeddedAwsError
+from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
 
 DEADLINE = 20.0
 
@@ -90,7 +90,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed(
 ) -> None:
     """However the parent dies, it leaves no emulator behind."""
     program = (
-        "import time; from worker.embedded import EmbeddedAws\n"
+        "import time; from operations.embedded_aws import EmbeddedAws\n"
         "aws = EmbeddedAws(); aws.start(); print(aws.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:

@@ -12,9 +12,9 @@ import pytest
 
 from worker.errors import ExitCode
 from worker.health import step
+from worker.health.assessment import Vitals
 from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError
-from worker.health.vitals import Vitals
 from worker.settings import load_settings
 
 SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
-from adapters.dynamodb.migration import (
+from adapters.dynamodb.provision import provision_table
+from operations.migration import (
     Bucket,
     Counts,
     MeteredTable,
@@ -20,10 +21,9 @@ from adapters.dynamodb.migration import (
     PageMigration,
     Progress,
 )
-from adapters.dynamodb.provision import provision_table
 from tests.builders import uid
 from tests.persistence import Store, must_commit, registered, session
-from tests.unit.migrate_world import NEXT, address_item, check, damaged_items, old_table
+from tests.unit.operations.migrate_world import NEXT, address_item, check, damaged_items, old_table
 
 pytestmark = pytest.mark.aws
 

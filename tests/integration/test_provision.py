@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.provision import Provisioned, Resources, provision
 from tests.conftest import ResourceNames

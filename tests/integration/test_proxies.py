@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters import aws
+from adapters.aws import client as aws
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine, complaint
 

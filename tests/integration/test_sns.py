@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from adapters.sns import SnsPublisher, topic_arn
+from adapters.sns.publisher import SnsPublisher, topic_arn
+from application.messages import render_events
+from application.ports import Outcome, Status
 from domain.events import EmailVerified, RecordedEvent, UserRegistered
-from domain.ports import Outcome, Status
 from tests.conftest import ResourceNames
-from worker.messages import render_events
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

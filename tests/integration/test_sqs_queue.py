@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.sqs import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
+from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
 from tests.e2e.worker_process import Queues

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, MalformedItemError
 from adapters.dynamodb.provision import provision_table
+from application.outbox import OutboxPosition
+from application.ports import CommandKey, JobKind, LoadRequest, Pointer
 from domain import events as e
-from domain.outbox import OutboxPosition
-from domain.ports import CommandKey, JobKind, LoadRequest, Pointer
 from tests.builders import NOW, uid
 from tests.persistence import (
     LATER,

@@ -12,9 +12,9 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from cli.composition import Aws
+from cli.waiting import listener
 from tests.conftest import ResourceNames
-from worker.cli.composition import Aws
-from worker.cli.waiting import listener
 from worker.settings import Settings
 
 if TYPE_CHECKING:

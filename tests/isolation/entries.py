@@ -14,8 +14,8 @@ from uuid import uuid4
 import boto3
 
 from adapters.dynamodb import records, table
+from application.ports import CommandKey, JobKind, Outcome, Pointer
 from domain import events as e
-from domain.ports import CommandKey, JobKind, Outcome, Pointer
 from tests.e2e.system import System
 from tests.persistence import outcome
 

@@ -18,15 +18,15 @@ import pytest
 
 from adapters.clock import SystemClock
 from adapters.memory import MemoryEventPublisher
+from application.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
+from application.disposition import Done, ReceivedMessage
+from application.messages import MessageParser
+from application.ports import CommandKey
 from domain import commands as c
-from domain.ports import CommandKey
 from tests.builders import register
 from tests.e2e.proxy import Exchange, FaultyProxy
 from tests.e2e.system import THREADS, System, log_lines, message
-from worker.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
-from worker.messages import MessageParser
 from worker.settings import load_settings
-from worker.settlement import Done, ReceivedMessage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.ports import JobKind
+from application.ports import JobKind
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually

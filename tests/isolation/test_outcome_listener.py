@@ -14,7 +14,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from adapters.subscription import LONGEST_POLL
+from adapters.sns.subscription import LONGEST_POLL
 from domain import commands as c
 from tests.builders import register
 from tests.e2e.system import System

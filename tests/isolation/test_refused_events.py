@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from domain.ports import JobKind
+from application.ports import JobKind
+from application.relay import MAX_ATTEMPTS
 from tests.e2e.proxy import FaultyProxy, RefusedEvents
 from tests.e2e.system import System, event_ids
 from tests.e2e.worker_process import eventually
 from tests.isolation.entries import FULL, OLD, left_behind, store, tell
-from worker.relay import MAX_ATTEMPTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from adapters import aws
-from adapters.sqs import make_client
+from adapters.aws import client as aws
+from adapters.sqs.command_queue import make_client
 from tests.e2e.system import System
 from tests.reliability.world import A_WHILE, Sent, StandingClock, World
 

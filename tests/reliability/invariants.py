@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.dynamodb import mapper, records, table
+from application.messages import render_events
+from application.ports import CommandKey, Outcome
 from domain.events import PERSONAL_FIELDS
 from domain.model import Session, TwoFactor, User
-from domain.ports import CommandKey, Outcome
 from tests.reliability.world import World
-from worker.messages import render_events
 
 
 @dataclass(slots=True)

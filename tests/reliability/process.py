@@ -15,17 +15,17 @@ from typing import Any
 
 from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
 from adapters.dynamodb.table import OUTBOX_PREFIX
-from adapters.sns import SnsPublisher
-from adapters.sqs import SqsCommandQueue, SqsError
-from domain.ports import StoreUnavailableError
+from adapters.sns.publisher import SnsPublisher
+from adapters.sqs.command_queue import SqsCommandQueue, SqsError
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.messages import MessageParser
+from application.ports import StoreUnavailableError
+from application.relay import Relay, RelayPolicy
 from tests.reliability import wire
 from tests.reliability.world import World
-from worker.batch import BatchHandler, BatchPolicy, Ports
-from worker.messages import MessageParser
-from worker.relay import Relay, RelayPolicy
+from worker.transport.acknowledger import Settler
 from worker.transport.batching import as_task_argument, into_batches
 from worker.transport.in_flight import InFlight
-from worker.transport.settler import Settler
 
 PARSER = MessageParser(["customer", "admin"])
 VISIBILITY_TIMEOUT = 60

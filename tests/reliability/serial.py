@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
+from application.ports import Outcome
 from domain.commands import Command
-from domain.ports import Outcome
 from tests.reliability.invariants import Stored
 from tests.reliability.model import Answer, Model
 from tests.reliability.world import Sent

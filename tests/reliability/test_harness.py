@@ -15,17 +15,17 @@ import pytest
 
 from adapters.dynamodb import DynamoDBOutbox, change, mapper
 from adapters.dynamodb.reads import key_of
-from adapters.sns import SnsPublisher
-from domain.outbox import ScrubPage
+from adapters.sns.publisher import SnsPublisher
+from application import batch, rounds
+from application.disposition import Done, Settlements
+from application.messages import events
+from application.outbox import ScrubPage
+from application.ports import StoreUnavailableError
 from domain.policy import FAILURES_BEFORE_LOCK
-from domain.ports import StoreUnavailableError
 from tests.reliability.scenarios import ten_users
 from tests.reliability.schedules import Schedule
 from tests.reliability.test_crash_at_every_step import BATCHES, after_history, run, single_faults
 from tests.reliability.test_interleavings import RACES, every_run
-from worker import batch, rounds
-from worker.messages import events
-from worker.settlement import Done, Settlements
 
 Break = Callable[[pytest.MonkeyPatch], None]
 ENOUGH = 60
@@ -92,7 +92,7 @@ def _settles_what_failed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_the_outbox(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("worker.relay.Relay.run_once", lambda _: 0)
+    patch.setattr("application.relay.Relay.run_once", lambda _: 0)
 
 
 def _believes_torn_reads(patch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,17 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from moto import mock_aws
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.batch import BatchHandler, Ports
+from application.disposition import Done
+from application.pending_command import Work
+from application.ports import CommandKey, Snapshot
+from application.relay import Relay, RelayPolicy
+from application.rounds import registrations_first
 from domain import commands as c
 from domain.commands import CommandEnvelope
-from domain.ports import CommandKey, Snapshot
 from tests.builders import NOW, message, register
 from tests.reliability.invariants import Stored, check
 from tests.reliability.model import Model
@@ -31,11 +36,6 @@ from tests.reliability.process import PARSER, SHARDS, Process, policy
 from tests.reliability.schedules import USERS, draw_command
 from tests.reliability.wire import Wire
 from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent
-from worker.batch import BatchHandler, Ports
-from worker.relay import Relay, RelayPolicy
-from worker.rounds import registrations_first
-from worker.settlement import Done
-from worker.work import Work
 
 KINDS = [
     *[kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2,

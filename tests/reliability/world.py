@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from application.messages import render_command
+from application.messages.commands import command_data
+from application.ports import Clock
 from domain.commands import Command
-from domain.ports import Clock
 from tests.builders import NOW, uid
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from tests.reliability.in_process_sns import InProcessSns
 from tests.reliability.in_process_sqs import InProcessSqs
-from worker.messages import render_command
-from worker.messages.commands import command_data
 
 A_WHILE = timedelta(seconds=31)
 """More than the age at which the relay takes a pointer."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from worker.vital import Sign
+from application.health_source import Sign
 
 logger = structlog.get_logger(__name__)
 

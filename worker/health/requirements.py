@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.cli_errors import is_denial, is_refusal
+from worker.connections import Aws
 from worker.errors import CliError, missing
-from worker.explaining import is_denial, is_refusal
-from worker.inspection.aws import Aws
-from worker.inspection.finding import Finding, Level, warn
-from worker.inspection.verdicts import attributes, expiry_verdict, queue_verdict, table_verdict
+from worker.health.finding import Finding, Level, warn
+from worker.health.resource_checks import attributes, expiry_verdict, queue_verdict, table_verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef

@@ -11,11 +11,11 @@ from typing import Final, NoReturn
 import structlog
 
 from worker import logs
+from worker.cli_errors import explain, is_refusal
+from worker.connections import Aws
 from worker.errors import CliError, ExitCode
-from worker.explaining import explain, is_refusal
+from worker.health.assessment import Vitals
 from worker.health.requirements import check
-from worker.health.vitals import Vitals
-from worker.inspection.aws import Aws
 from worker.settings import Settings
 from worker.startup import refuse
 

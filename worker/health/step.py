@@ -11,14 +11,14 @@ from celery.concurrency import get_implementation
 from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 from kombu.asynchronous import Hub
 
+from application.health_source import Vital
 from worker.errors import CliError
-from worker.health.heart import Heart
+from worker.health.assessment import Vitals
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
+from worker.health.reporter import Heart
 from worker.health.server import HealthServer, PortInUseError
-from worker.health.vitals import Vitals
 from worker.settings import PREFIX, Settings
 from worker.startup import refuse
-from worker.vital import Vital
 
 logger = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Calls to AWS, as `adapters.observing.CallObserver` tells of them."""
+"""Calls to AWS, as `adapters.aws.call_observer.CallObserver` tells of them."""
 
 from __future__ import annotations
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from worker.witness import NOBODY, Witness
-from worker.work import Parser
+from application.observer import NOBODY, Witness
+from application.pending_command import Parser
 
 if TYPE_CHECKING:
-    from worker.batch import Ports
-    from worker.settlement import ReceivedMessage, Settlements
+    from application.batch import Ports
+    from application.disposition import ReceivedMessage, Settlements
     from worker.telemetry.calls import Calls
     from worker.telemetry.instruments import Instrument
-    from worker.transport.intake import Intake
+    from worker.transport.consumer import Intake
     from worker.transport.port import CommandQueue
 
 
 class Batches(Protocol):
-    """What handles batches: `worker.batch.BatchHandler`."""
+    """What handles batches: `application.batch.BatchHandler`."""
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
         """Give one settlement a message, in their order."""

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 
-from adapters.aws import is_loopback
+from adapters.aws.client import is_loopback
 from worker.telemetry.configuration import ENDPOINT
 from worker.telemetry.instruments import SCHEMA_URL
 

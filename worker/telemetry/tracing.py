@@ -18,12 +18,12 @@ from typing import Final
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Link, SpanKind
 
+from application.disposition import ReceivedMessage
+from application.pending_command import Work
 from domain.commands import CommandEnvelope
-from worker.settlement import ReceivedMessage
 from worker.telemetry.names import short_name
 from worker.telemetry.sampling import Sampling
 from worker.telemetry.spans import Attributes, Span, Spans, remote
-from worker.work import Work
 
 FAILED: Final = frozenset({"later", "dead"})
 """Outcomes that are failures of the worker or the message; a rejection is an answer."""

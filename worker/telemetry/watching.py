@@ -11,8 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from domain.outbox import SHARDS, Outbox, OutboxPage, OutboxPosition
-from domain.ports import (
+from application.disposition import ReceivedMessage, Settlements
+from application.observer import Witness
+from application.outbox import SHARDS, Outbox, OutboxPage, OutboxPosition
+from application.pending_command import Parser, Work
+from application.ports import (
     CommitReport,
     EventMessage,
     EventPublisher,
@@ -22,21 +25,18 @@ from domain.ports import (
     UserChange,
     UserRepository,
 )
-from worker.settlement import ReceivedMessage, Settlements
 from worker.telemetry import instruments
 from worker.telemetry.calls import Calls
 from worker.telemetry.instruments import Instrument
 from worker.telemetry.names import UNKNOWN, short_name
 from worker.telemetry.port import Batches, Meter, Reading, Telemetry
 from worker.telemetry.queue import WatchedQueue
-from worker.witness import Witness
-from worker.work import Parser, Work
 
 if TYPE_CHECKING:
+    from application.batch import Ports
     from domain.commands import CommandEnvelope
-    from worker.batch import Ports
     from worker.telemetry.tracing import Tracing
-    from worker.transport.intake import Intake
+    from worker.transport.consumer import Intake
     from worker.transport.port import CommandQueue
 
 OUTBOX_SHARDS: Final = SHARDS

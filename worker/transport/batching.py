@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
 
-from worker.retry import delay
-from worker.settlement import ReceivedMessage
+from application.disposition import ReceivedMessage
+from application.retry import delay
 from worker.transport.port import RawMessage
 
 APART_FROM = 3

@@ -17,13 +17,13 @@ from celery.signals import worker_shutting_down
 from kombu.message import Message
 from kombu.transport.base import StdChannel
 
-from worker.settlement import Later, Settlements
+from application.disposition import Later, Settlements
+from application.health_source import IN_HAND, LONGEST_BATCH, STALLED_AFTER, Sign
 from worker.transport.batching import Batch, as_task_argument, return_delay
+from worker.transport.consumer import Intake
 from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
-from worker.transport.intake import Intake
 from worker.transport.options import Options
 from worker.transport.receiver import Polling
-from worker.vital import IN_HAND, LONGEST_BATCH, STALLED_AFTER, Sign
 
 if TYPE_CHECKING:
     from worker.transport.kombu_transport import Transport

@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 import structlog
 
-from worker.retry import delay
-from worker.settlement import Dead, Done, Later, Settlement
+from application.disposition import Dead, Done, Later, Settlement
+from application.retry import delay
 from worker.transport.port import MAX_BATCH, CallFailed, Failures, RawMessage
 from worker.transport.refusal import Refusal
 

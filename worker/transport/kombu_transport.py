@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import base
 
 from worker.transport.channel import Channel
-from worker.transport.doorbell import Doorbell
 from worker.transport.options import Options
+from worker.transport.waker import Doorbell
 
 if TYPE_CHECKING:
     from kombu.asynchronous import Hub

@@ -12,7 +12,7 @@ from worker.transport.batching import PartitionKey, no_partition
 from worker.transport.port import CommandQueue, CommandQueueFactory
 
 if TYPE_CHECKING:
-    from worker.transport.intake import Intake
+    from worker.transport.consumer import Intake
 
 WAIT_SECONDS = 5
 """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays

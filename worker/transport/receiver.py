@@ -10,13 +10,13 @@ from time import monotonic
 
 import structlog
 
+from application.health_source import ENDED, Sign
+from worker.transport.acknowledger import Settler
 from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
 from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
 from worker.transport.port import MAX_BATCH, CommandQueue, one_line
-from worker.transport.settler import Settler
-from worker.vital import ENDED, Sign
 
 logger = structlog.get_logger(__name__)
 

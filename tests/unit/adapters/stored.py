@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from application.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
-from domain.ports import CommandKey, JobKind, Outcome, Pointer, Status
 from domain.values import EmailAddress
 
 ids = st.uuids().map(str)

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from adapters import aws
-from adapters.direct.call import _DirectCall
-from adapters.direct.operations import OPERATIONS
+from adapters.aws import client as aws
+from adapters.aws.fast_calls.call import _DirectCall
+from adapters.aws.fast_calls.operations import OPERATIONS
 from worker import bootstrap
-from worker.inspection.aws import Aws
+from worker.connections import Aws
 from worker.settings import Settings
 
 

@@ -6,7 +6,7 @@ from operator import itemgetter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.batching import MAX_CALL_BYTES, MAX_ENTRIES, in_calls
+from adapters.aws.batching import MAX_CALL_BYTES, MAX_ENTRIES, in_calls
 
 sizes = st.one_of(st.integers(0, 60_000), st.integers(MAX_CALL_BYTES - 2, MAX_CALL_BYTES + 2))
 entries = st.lists(st.tuples(sizes, st.sampled_from("abc")), max_size=40)

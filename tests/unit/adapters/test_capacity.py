@@ -17,9 +17,9 @@ from adapters.dynamodb.capacity import (
     write_units,
 )
 from adapters.dynamodb.change import new_pointer, render_change
+from application.ports import JobKind, UserChange
 from domain import events as e
 from domain.model import MAX_USED_REFRESH_TOKENS, Ban, EmailChange, OneTimeToken
-from domain.ports import JobKind, UserChange
 from domain.values import MAX_CIPHERTEXT, MAX_NAME, MAX_PASSWORD_HASH, MAX_REASON, EmailAddress
 from tests.builders import NOW, token, uid
 from tests.persistence import new_user, outcome, registered, renamed, session, two_factor

@@ -24,8 +24,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from adapters import aws
-from adapters.direct import make_direct
+from adapters.aws import client as aws
+from adapters.aws.fast_calls import make_direct
 from tests.unit.adapters.scripted_aws import (
     CALLS,
     PUBLISHED,

@@ -16,10 +16,10 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import aws
-from adapters.direct import make_direct
-from adapters.direct.call import LESSONS, _read
-from adapters.direct.operations import OPERATIONS, NotPlainError, Operation, quote
+from adapters.aws import client as aws
+from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls.call import LESSONS, _read
+from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, quote
 from tests.unit.adapters.scripted_aws import CALLS, PLAIN, published, reply, scripted_aws
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text(
@@ -337,7 +337,7 @@ def test_what_is_not_understood_is_left_to_botocore(
 
     A line of the log says so, once, since nothing else would but the bill for processors.
     """
-    caplog.set_level(logging.INFO, "adapters.direct")
+    caplog.set_level(logging.INFO, "adapters.aws.fast_calls")
     made = direct(operation)
     made.meta.events.register(event, handler)
     assert requests_of_botocore(operation, made, LESSONS - 1) == LESSONS - 1

@@ -19,8 +19,8 @@ from adapters.dynamodb import (
 )
 from adapters.dynamodb.change import new_pointer
 from adapters.dynamodb.formats import ItemFormat
-from domain.outbox import ScrubPage
-from domain.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
+from application.outbox import ScrubPage
+from application.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error, page

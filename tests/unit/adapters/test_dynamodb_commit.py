@@ -14,13 +14,13 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from adapters import aws
+from adapters.aws import client as aws
 from adapters.dynamodb import Backoff, DynamoDBUserRepository
+from adapters.dynamodb.cancellation import verdict
 from adapters.dynamodb.change import Write, render_change
 from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, THROTTLED_CALLS, pack
-from adapters.dynamodb.verdict import verdict
 from adapters.errors import ItemRefusedError
-from domain.ports import (
+from application.ports import (
     CommitReport,
     Conflict,
     StoreUnavailableError,

@@ -21,7 +21,7 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
-from domain.ports import JobKind, Pointer
+from application.ports import JobKind, Pointer
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session, two_factor
 

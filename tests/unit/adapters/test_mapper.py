@@ -11,8 +11,8 @@ from hypothesis import given
 from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
+from application.ports import JobKind, Outcome, Pointer
 from domain.model import Session, TwoFactor, User
-from domain.ports import JobKind, Outcome, Pointer
 from domain.values import EmailAddress
 from tests.builders import uid
 from tests.persistence import new_user, outcome, session, two_factor

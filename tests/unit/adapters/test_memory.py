@@ -14,7 +14,7 @@ from adapters.memory import (
     MemoryStore,
     MemoryUserRepository,
 )
-from domain.ports import Conflict, EventMessage, UserChange
+from application.ports import Conflict, EventMessage, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import moved, registered, renamed
 

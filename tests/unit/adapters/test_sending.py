@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from adapters.sending import (
+from adapters.sqs.sending import (
     BASE_DELAY,
     MAX_ATTEMPTS,
     NO_ANSWER,

@@ -12,9 +12,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from adapters.batching import MAX_CALL_BYTES
-from adapters.sns import MAX_ATTEMPTS, MAX_MISSES, SnsPublisher, topic_arn
-from domain.ports import EventMessage, PublishFailure
+from adapters.aws.batching import MAX_CALL_BYTES
+from adapters.sns.publisher import MAX_ATTEMPTS, MAX_MISSES, SnsPublisher, topic_arn
+from application.ports import EventMessage, PublishFailure
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:user-events"
 Entries = list[dict[str, Any]]

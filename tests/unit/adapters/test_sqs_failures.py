@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from adapters.clock import clock_difference
-from adapters.sqs import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
+from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
 from worker.transport.port import DeadLetter
 
 KIB = 1024

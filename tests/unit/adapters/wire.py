@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from adapters import aws
+from adapters.aws import client as aws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

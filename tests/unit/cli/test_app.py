@@ -6,9 +6,9 @@ import sys
 import pytest
 from typer.main import get_command
 
-from worker.cli import composition
-from worker.cli.app import run
-from worker.cli.commands import app
+from cli import composition
+from cli.app import run
+from cli.commands import app
 from worker.errors import ExitCode
 
 COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
@@ -144,7 +144,7 @@ def test_help_and_mistakes_come_without_loading_what_is_slow() -> None:
     """Neither the SDK nor Celery is imported before a command needs it."""
     script = (
         "import sys\n"
-        "from worker.cli.app import run\n"
+        "from cli.app import run\n"
         "assert run(['--help']) == 0 and run(['snd']) == 2\n"
         "slow = {'boto3', 'botocore', 'celery', 'kombu', 'ministack'}\n"
         "sys.exit(', '.join(slow & sys.modules.keys()) or 0)\n"

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from application.messages import render_events
+from application.ports import CommandKey, Outcome, Status
+from cli.board import Board, DeadLetter
+from cli.received import ReceivedEvent
+from cli.samples import Sample
 from domain.errors import RejectionCode
 from domain.events import CommandHadNoEffect, CommandRejected, Event, RecordedEvent, UserRegistered
-from domain.ports import CommandKey, Outcome, Status
 from tests.builders import NOW, uid
-from worker.cli.board import Board, DeadLetter
-from worker.cli.received import ReceivedEvent
-from worker.cli.samples import Sample
-from worker.messages import render_events
 
 SAMPLE = Sample("RegisterUser", "Ada", uid("command"), uid("ada"), "{}", "accepted")
 REPEAT = replace(SAMPLE, expected="duplicate", repeats=True)

@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions as sdk
 
-from adapters.aws import AwsConfigurationError
+from adapters.aws.client import AwsConfigurationError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
-from domain.ports import StoreUnavailableError
-from worker.embedded import EmbeddedAwsError
+from application.ports import StoreUnavailableError
+from worker.cli_errors import explain
 from worker.errors import CliError, ExitCode, UsageError, missing
-from worker.explaining import explain
 from worker.settings import SettingsError
 
 
@@ -65,7 +64,6 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
         (answer("AccessDeniedException", "Query"), "does not allow Query", "role"),
         (answer("InternalError", "Query"), "answered Query with InternalError", "try again"),
         (SettingsError("USER_WORKER_ENV: wrong"), "USER_WORKER_ENV", "environment variable"),
-        (EmbeddedAwsError("port 80 of 127.0.0.1 is in use"), "port 80", "--port"),
         (AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION"), "no AWS region", "set"),
         (AwsConfigurationError("no AWS credentials: set X"), "credentials", "LocalStack"),
         (ResourceMismatchError("queue", "c", "FifoQueue"), "another FifoQueue", "delete it"),

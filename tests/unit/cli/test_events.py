@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from cli import events
+from cli.received import ReceivedEvent
 from tests.builders import uid
-from worker.cli import events
-from worker.cli.received import ReceivedEvent
 
 ANYTHING = [
     RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
@@ -53,7 +53,7 @@ class Tail:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses, which take no time."""
     pauses: list[float] = []
-    monkeypatch.setattr("worker.cli.events.time.sleep", pauses.append)
+    monkeypatch.setattr("cli.events.time.sleep", pauses.append)
     return pauses
 
 
@@ -80,7 +80,7 @@ def test_a_queue_that_cannot_be_made_anew_is_tried_again(monkeypatch: pytest.Mon
         if len(pauses) == 3:
             tail.check_fails = None
 
-    monkeypatch.setattr("worker.cli.events.time.sleep", mended)
+    monkeypatch.setattr("cli.events.time.sleep", mended)
     assert next(events._followed(tail)) == event("a")
     assert pauses == [0.5, 1.0, 2.0]
 

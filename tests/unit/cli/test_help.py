@@ -12,15 +12,15 @@ from importlib.metadata import version
 import pytest
 from typer.main import get_command
 
-from worker.cli.app import run
-from worker.cli.commands import app
-from worker.cli.commands.base import EXIT_CODES
-from worker.cli.completing import categories, command_names
+from cli.app import run
+from cli.commands import app
+from cli.commands.base import EXIT_CODES
+from cli.completing import categories, command_names
 from worker.errors import ExitCode
 
 NAMES = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
 WIDTH = 80
-PROGRAM = [sys.executable, "-m", "worker.cli"]
+PROGRAM = [sys.executable, "-m", "cli"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.ports import UserChange
+from cli import composition
+from cli.app import run
 from domain.errors import RejectionCode
-from domain.ports import UserChange
 from tests.builders import NOW, uid
 from tests.persistence import Store, committed, must_commit, outcome, registered, renamed, scrub
-from worker.cli import composition
-from worker.cli.app import run
 from worker.errors import ExitCode
 
 

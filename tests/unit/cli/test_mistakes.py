@@ -10,12 +10,12 @@ from typing import Any
 import botocore.client
 import pytest
 
+from cli.app import run
 from tests.unit.cli.mistakes import ALL, ANSWERS, ENDPOINT, PASSWORD, Mistake, refused
 from worker import app, lifecycle, logs
-from worker.cli.app import run
 from worker.errors import ExitCode
 from worker.health import step
-from worker.health.vitals import Vitals
+from worker.health.assessment import Vitals
 from worker.settings import load_settings
 
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from cli import output
+from cli.received import ReceivedEvent
+from cli.show import user_facts
 from domain.handlers import Context, handle
 from tests.builders import NOW, PASSWORD, RULES, envelope, register, token, uid
-from worker.cli import output
-from worker.cli.received import ReceivedEvent
-from worker.cli.show import user_facts
 
 EVENT = {
     "specversion": "1.0",

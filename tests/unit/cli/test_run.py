@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from worker.cli.app import run
-from worker.cli.run import celery_arguments
-from worker.cli.stopping import stop_on_signals
+from cli.app import run
+from cli.run import celery_arguments
+from cli.stopping import stop_on_signals
 from worker.errors import UsageError
 from worker.settings import Settings
 

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
+from application.messages import MalformedMessageError, MessageParser
+from cli.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
 from domain.values import PasswordHash
 from tests.builders import message
-from worker.cli.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
-from worker.messages import MalformedMessageError, MessageParser
 from worker.settings import Settings
 
 PARSER = MessageParser(Settings().roles)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cli.send import SendOptions, _events
 from tests.builders import uid
-from worker.cli.send import SendOptions, _events
 from worker.errors import UsageError
 
 COMMANDS = [

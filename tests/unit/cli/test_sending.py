@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from adapters.batching import MAX_CALL_BYTES
+from adapters.aws.batching import MAX_CALL_BYTES
+from application.messages import MessageParser
+from cli.send import SendOptions, send_commands
+from operations.command_input import Options, check, from_arguments
+from operations.sending import send, send_bodies
 from tests.builders import uid
-from worker.cli.command_input import Options, check, from_arguments
-from worker.cli.send import SendOptions, send_commands
-from worker.cli.sending import send, send_bodies
 from worker.errors import CliError, UsageError
-from worker.messages import MessageParser
 from worker.settings import Settings
 
 URL = "http://sqs/commands"
@@ -122,7 +122,7 @@ def test_of_what_was_sent_in_part_every_id_is_told(
     """Sent ones as always, the others to the terminal: no generated id is lost."""
     sqs = Sqs(breaks_with=error)
     aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=URL)
-    monkeypatch.setattr("worker.cli.send.composition.aws", lambda: aws)
+    monkeypatch.setattr("cli.send.composition.aws", lambda: aws)
     file = tmp_path / "commands.jsonl"
     line = json.dumps({"type": "UnbanUser", "subject": uid("ada"), "data": {}}) + "\n"
     file.write_text(line * 25)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from worker.cli import stream
-from worker.cli.board import Board
-from worker.cli.stream import QUIET, SampleStream
+from cli import stream
+from cli.board import Board
+from cli.stream import QUIET, SampleStream
 
 
 class Waiting(Board):
@@ -25,7 +25,7 @@ class Waiting(Board):
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The monotonic clock, to be set."""
     now = {"s": 100.0}
-    monkeypatch.setattr("worker.cli.stream.time.monotonic", lambda: now["s"])
+    monkeypatch.setattr("cli.stream.time.monotonic", lambda: now["s"])
     return now
 
 

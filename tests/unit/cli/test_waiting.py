@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from domain.ports import (
+from application.ports import (
     CommandKey,
     LoadRequest,
     Outcome,
@@ -18,10 +18,10 @@ from domain.ports import (
     StoreUnavailableError,
     UserChange,
 )
+from cli import waiting
+from cli.composition import Aws
+from cli.waiting import LONGEST_PAUSE, await_outcomes, listener
 from tests.unit.cli.test_board import REGISTERED
-from worker.cli import waiting
-from worker.cli.composition import Aws
-from worker.cli.waiting import LONGEST_PAUSE, await_outcomes, listener
 from worker.settings import Settings
 
 KEY = CommandKey(REGISTERED.user_id, REGISTERED.command_id)
@@ -180,8 +180,8 @@ def time_flies(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr("worker.cli.waiting.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("worker.cli.waiting.time.sleep", sleep)
+    monkeypatch.setattr("cli.waiting.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cli.waiting.time.sleep", sleep)
     return sleep
 
 

@@ -10,17 +10,17 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.concurrency.solo import TaskPool as Solo
 from celery.concurrency.thread import TaskPool as Threads
 
-from adapters.aws import AwsConfigurationError
+from adapters.aws.client import AwsConfigurationError
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryUserRepository
+from application.disposition import Later, Settlements
 from tests.builders import message
 from worker import bootstrap, lifecycle
 from worker.errors import ExitCode
 from worker.health import start, step
-from worker.health.vitals import Vitals
+from worker.health.assessment import Vitals
 from worker.settings import Settings
-from worker.settlement import Later, Settlements
 
 LOCAL = "http://127.0.0.1:1"
 

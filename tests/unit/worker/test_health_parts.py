@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from domain.outbox import OutboxPage
-from domain.ports import StoreUnavailableError
-from worker.settlement import Done, Settlements
+from application.disposition import Done, Settlements
+from application.health_source import ENDED, IN_HAND
+from application.outbox import OutboxPage
+from application.ports import StoreUnavailableError
+from tests.unit.application.test_relay import World, world
 from worker.transport import channel, receiver
 from worker.transport.breaker import Breaker
-from worker.transport.intake import Intake
-from worker.vital import ENDED, IN_HAND
+from worker.transport.consumer import Intake
 
-from .test_relay import World, world
 from .test_transport_channel import Consumer, consumers
 from .test_transport_in_flight import Raw
 from .test_transport_threads import FakeQueue, _taken, _until, started

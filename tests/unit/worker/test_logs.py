@@ -50,7 +50,7 @@ def test_an_exception_is_told_by_class_and_place_never_by_its_text(log_file: Pat
     try:
         dict[str, str]()[SECRET]
     except KeyError:
-        structlog.get_logger("worker.batch").exception("batch_failed")
+        structlog.get_logger("application.batch").exception("batch_failed")
         logging.getLogger("library").exception("it failed")
     ours, theirs = lines(log_file)
     assert SECRET not in log_file.read_text()

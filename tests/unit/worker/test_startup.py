@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from celery.platforms import LockFailed
 
-from worker.cli.health import show_health
+from cli.health import show_health
 from worker.errors import ExitCode
 from worker.health.heartbeat import HeartbeatError, directory
 from worker.startup import lack_of_the_system, one_line_for_the_start

@@ -12,7 +12,7 @@ from celery.signals import worker_shutting_down
 from kombu.connection import Connection
 from structlog.testing import capture_logs
 
-from worker.settlement import Dead, Done, Settlements
+from application.disposition import Dead, Done, Settlements
 from worker.transport import ALIAS
 from worker.transport.channel import BatchMessage, Channel
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.settlement import Dead, Done, Later, Settlement
+from application.disposition import Dead, Done, Later, Settlement
 from worker.transport.in_flight import LINGER, Call, InFlight
 
 T0 = 1000.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from worker.settlement import Dead, Done, Later, Settlement
+from application.disposition import Dead, Done, Later, Settlement
 from worker.transport import refusal
+from worker.transport.consumer import Intake
 from worker.transport.in_flight import MAX_HELD_SECONDS, Call, InFlight
-from worker.transport.intake import Intake
 from worker.transport.port import CallFailed, DeadLetter, Failures
 
 from .test_transport_in_flight import Raw
@@ -303,7 +303,7 @@ def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
     started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With messages in hand only; an acknowledgement makes it ready again."""
-    monkeypatch.setattr("worker.transport.settler.STALLED_AFTER", 0.3)
+    monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue([[Raw("a"), Raw("b")]])
     intake = started(queue)
     batch = _taken(intake)
@@ -322,7 +322,7 @@ def test_a_settler_that_hangs_is_noticed_before_it_holds_a_message(
     started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was received waits in its inbox."""
-    monkeypatch.setattr("worker.transport.settler.STALLED_AFTER", 0.3)
+    monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue()
     intake = started(queue)
     intake.settler.post(lambda: time.sleep(1.5))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from worker.settlement import Dead, Done, Later, Settlement
+from application.disposition import Dead, Done, Later, Settlement
 from worker.transport.batching import Batch
-from worker.transport.intake import Intake
+from worker.transport.consumer import Intake
 from worker.transport.port import DeadLetter, Failures
 from worker.transport.receiver import Polling
 

@@ -1,0 +1,164 @@
+"""Clients of AWS, all made in one place with one configuration."""
+
+from __future__ import annotations
+
+import functools
+import os
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from urllib.parse import urlsplit
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.session import Session
+from botocore.utils import get_environ_proxies
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+Service = Literal["dynamodb", "sns", "sqs"]
+
+CONNECT_TIMEOUT: Final = 3.0
+READ_TIMEOUT: Final = 10.0
+"""Seconds. A call that is still unanswered then is taken for lost and tried again."""
+ATTEMPTS: Final = 3
+CONNECTIONS: Final = 32
+USER_AGENT: Final = "user-worker"
+_LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
+FIFO_SUFFIX: Final = ".fifo"
+"""What the name of a FIFO queue or topic ends in."""
+
+
+class AwsConfigurationError(Exception):
+    """The SDK's own settings are missing or wrong; the message is one line for a person."""
+
+
+@overload
+def client(
+    service: Literal["dynamodb"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
+) -> DynamoDBClient: ...
+@overload
+def client(
+    service: Literal["sns"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
+) -> SNSClient: ...
+@overload
+def client(
+    service: Literal["sqs"],
+    *,
+    read_timeout: float = ...,
+    connections: int = ...,
+    attempts: int = ...,
+) -> SQSClient: ...
+
+
+def client(
+    service: Service,
+    *,
+    read_timeout: float = READ_TIMEOUT,
+    connections: int = CONNECTIONS,
+    attempts: int = ATTEMPTS,
+) -> Any:
+    """Create a client from the SDK's own environment variables and files.
+
+    It is an ordinary boto3 client: every call goes through `BaseClient._make_api_call`, which is
+    what OpenTelemetry, X-Ray and Datadog wrap. The worker's hot path alone replaces some calls
+    (`adapters.aws.fast_calls`). A client is thread-safe. Create it after a fork, not before. An
+    endpoint on this machine is called without a proxy, whatever HTTP_PROXY and NO_PROXY say.
+
+    Args:
+        service: the service to call.
+        read_timeout: seconds to wait for an answer; a long poll needs more than its 20 s.
+        connections: how many connections to keep open at most.
+        attempts: how often to try a call.
+
+    Raises:
+        AwsConfigurationError: no region or no credentials, or a profile that does not exist.
+    """
+    try:
+        session = Session()
+        session.register_component("data_loader", _models())
+        if session.get_credentials() is None:
+            raise AwsConfigurationError(
+                "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
+            )
+        own = config(read_timeout, connections, attempts)
+        made = session.create_client(service, region(), config=own)
+        endpoint = made.meta.endpoint_url
+        if is_loopback(endpoint) and get_environ_proxies(endpoint):
+            direct = own.merge(Config(proxies={}))
+            made = session.create_client(service, region(), config=direct)
+    except NoRegionError:
+        raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise AwsConfigurationError(f"AWS settings: {error}") from error
+    return made
+
+
+@functools.cache
+def _models() -> Any:
+    """Give the reader of botocore's own files, one for the process: it keeps what it has read.
+
+    A session with a reader of its own spends 50 ms on them for its first client; with this one
+    the second client takes 10.
+    """
+    return Session().get_component("data_loader")
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if a URL names this machine, which no proxy can reach for it.
+
+    `localhost.localstack.cloud` is what LocalStack calls itself; it resolves to 127.0.0.1.
+    """
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    if host in _LOCAL_HOSTS or host.endswith(tuple(f".{name}" for name in _LOCAL_HOSTS)):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def region() -> str | None:
+    """Give the region of AWS_DEFAULT_REGION or, as other SDKs have it, of AWS_REGION.
+
+    `None` leaves it to the profile.
+    """
+    return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
+
+
+def config(
+    read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS, attempts: int = ATTEMPTS
+) -> Config:
+    """Give the configuration of every client.
+
+    Finite timeouts, since a pool of threads has no time limit of its own. What the worker sends
+    is built by its own mappers, so botocore need not check the parameters again: for a transaction
+    of 31 items that took a third of the call's processor time (4.4 ms with it, 2.9 ms without).
+    """
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        parameter_validation=False,
+        user_agent_extra=USER_AGENT,
+    )
+
+
+def error_code(error: Exception) -> str:
+    """Give the service's code of an answer that is an error; of any other error, its class."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__

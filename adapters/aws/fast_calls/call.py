@@ -1,0 +1,289 @@
+"""A client's method, replaced by one that asks botocore once and then does the same by itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from threading import local
+from typing import Any, Final, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+from uuid import uuid4
+from zlib import crc32
+
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.hooks import first_non_none_response
+from urllib3.response import BaseHTTPResponse
+
+from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, Parameters
+from adapters.aws.fast_calls.signing import DATE_FORMAT, Authorization, Signature
+
+logger = logging.getLogger(__name__)  # plain: other services import the adapters too
+Answer: TypeAlias = dict[str, Any]
+
+LESSONS: Final = 20
+"""Calls to learn from, before botocore's way is kept for good."""
+OK: Final = 200
+FIXED: Final = frozenset(
+    {"x-amz-target", "content-type", "x-amzn-query-mode", "user-agent", "amz-sdk-request"}
+)
+RENEWED: Final = frozenset(
+    {
+        "authorization",
+        "amz-sdk-invocation-id",
+        "content-length",
+        "x-amz-date",
+        "x-amz-security-token",
+    }
+)
+"""Headers, by what is done about them in the next call; one of neither kind is not understood."""
+
+CONTEXT: Final = frozenset(
+    {
+        *("client_region", "client_config", "has_streaming_input", "unsigned_payload"),
+        *("auth_type", "auth_options", "signing", "endpoint_properties", "retries", "timestamp"),
+    }
+)
+"""What botocore keeps of a call that is like the next; not so a time limit of its own, or a URL
+that was discovered and will expire."""
+ODD: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError, NotPlainError)
+"""Errors of reading or rendering what is not as expected; a time limit's is let through."""
+
+
+def make_direct(client: Any) -> None:
+    """Replace the methods of a boto3 client that every batch calls.
+
+    They take, give and raise what they did. Of botocore's events they leave out all but
+    `before-send` and `after-call`, and of a request whose answer is not a plain success whoever
+    listens to the former is told twice.
+    """
+    service: str = client.meta.service_model.service_name
+    tap = _Tap(client.meta.events, client.meta.service_model.service_id.hyphenize())
+    for operation in OPERATIONS.get(service, ()):
+        setattr(client, operation.method, _DirectCall(client, operation, tap))
+
+
+class _Heard(local):
+    """What botocore said during this thread's call, and what it is given to work on."""
+
+    request: Any = None
+    signer: Any = None
+    session: Any = None
+    http: Any = None
+    context: Any = None
+    first_answer: Any = None
+    """What a call that was sent already has come to: an answer or an exception."""
+
+
+class _Tap:
+    """Listens to a client's events, all of them public ones."""
+
+    def __init__(self, events: Any, service: str) -> None:
+        self.heard = _Heard()
+        events.register(f"before-sign.{service}", self._signing)
+        events.register_first(f"before-send.{service}", self._sending)
+        events.register(f"needs-retry.{service}", self._answered)
+        events.register(f"after-call.{service}", self._called)
+
+    def _signing(self, request_signer: Any, **_: object) -> None:
+        self.heard.signer = request_signer
+
+    def _sending(self, request: Any, **_: object) -> Any:
+        self.heard.request = request
+        answer, self.heard.first_answer = self.heard.first_answer, None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _answered(self, endpoint: Any, **_: object) -> None:
+        self.heard.session = endpoint.http_session
+
+    def _called(self, http_response: Any, context: Any, **_: object) -> None:
+        self.heard.http = http_response
+        self.heard.context = context
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How one operation on one resource is sent, with one set of credentials."""
+
+    url: str
+    headers: dict[str, Any]
+    """What is the same in each call."""
+    authorization: Authorization
+    signature: Signature
+    signer: Any
+    session: Any
+
+    def request(self, body: bytes) -> Any | None:
+        """Make the signed request, or `None` with other credentials than it was learnt with."""
+        known = self.authorization
+        credentials = self.signer.get_auth_instance(known.service, known.region, "v4").credentials
+        if credentials.access_key != known.access_key:
+            return None
+        now = time.strftime(DATE_FORMAT, time.gmtime())
+        headers = {
+            **self.headers,
+            "X-Amz-Date": now,
+            "Authorization": self.signature.authorization(credentials, now, body),
+            "amz-sdk-invocation-id": str(uuid4()),
+            "Content-Length": str(len(body)),
+        }
+        if credentials.token:
+            headers["X-Amz-Security-Token"] = credentials.token
+        sent: Any = headers
+        return AWSPreparedRequest("POST", self.url, sent, body, stream_output=False)
+
+
+class _DirectCall:
+    """Calls one operation.
+
+    The first call on a resource is botocore's, and what was heard of it is compared, byte for
+    byte, with what would be sent and read here: only if all agree, the next ones are made here.
+    """
+
+    def __init__(self, client: Any, operation: Operation, tap: _Tap) -> None:
+        self._botocore: Callable[..., Answer] = getattr(client, operation.method)
+        self._operation = operation
+        self._tap = tap
+        self._routes: dict[Hashable, _Route] = {}
+        self._lessons = 0
+        self._emit: Callable[..., Any] = client.meta.events.emit
+        self._model = client.meta.service_model.operation_model(operation.name)
+        service = client.meta.service_model.service_id.hyphenize()
+        self._before_send = f"before-send.{service}.{operation.name}"
+        self._after_call = f"after-call.{service}.{operation.name}"
+
+    def __call__(self, **parameters: Any) -> Answer:
+        """Make the call."""
+        try:
+            target = self._operation.target(parameters)
+            body = self._operation.render(parameters)
+        except ODD:  # is botocore's to say
+            return self._botocore(**parameters)
+        route = self._routes.get(target)
+        request = route.request(body) if route else None
+        if route is None or request is None:
+            return self._learn(target, body, parameters)
+        try:
+            http = self._send(route, request)
+            answer = _read(self._operation, http)
+        except Exception as error:  # noqa: BLE001 - as botocore does, and hands it to its retries
+            return self._hand_over(error, parameters)
+        if answer is None:
+            return self._hand_over(http, parameters)
+        # For botocore's count of what may be retried, and whoever looks at answers.
+        self._emit(
+            self._after_call, http_response=http, parsed=answer, model=self._model, context={}
+        )
+        return answer
+
+    def _send(self, route: _Route, request: Any) -> Any:
+        listeners = self._emit(self._before_send, request=request)
+        answer = first_non_none_response(listeners)
+        return route.session.send(request) if answer is None else answer
+
+    def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
+        """Let botocore judge what was answered, as if it had sent the request, and try again."""
+        heard = self._tap.heard
+        heard.first_answer = first_answer
+        try:
+            return self._botocore(**parameters)
+        finally:
+            heard.first_answer = None
+
+    def _learn(self, target: Hashable, body: bytes, parameters: Parameters) -> Answer:
+        """Let botocore make the call, and see how it does."""
+        heard = self._tap.heard
+        heard.request = heard.signer = heard.session = heard.http = heard.context = None
+        answer = self._botocore(**parameters)
+        if self._lessons < LESSONS and answer["ResponseMetadata"].get("RetryAttempts") == 0:
+            route = self._understood(answer, body)
+            if route is not None:
+                self._routes[target] = route
+                self._lessons = 0
+        return answer
+
+    def _understood(self, answer: Answer, body: bytes) -> _Route | None:
+        """Compare what was heard; one answer that is not the plain success teaches nothing."""
+        heard = self._tap.heard
+        try:
+            read = _read(self._operation, heard.http)
+            if read is None:
+                return None
+            route = _route(heard, body) if read == _comparable(answer) else None
+        except ODD:  # what is not understood is left to botocore
+            route = None
+        if route is None:
+            self._lessons += 1
+            if self._lessons >= LESSONS:  # calls are right, and cost three times as much
+                logger.info("direct_calls_given_up operation=%s", self._operation.name)
+        return route
+
+
+def _read(operation: Operation, http: Any) -> Answer | None:
+    """Read a plain success as botocore does; give `None` for any other answer."""
+    if http.status_code != OK:
+        return None
+    headers = {name.lower(): value for name, value in http.headers.items()}
+    metadata: Answer = {"HTTPStatusCode": OK, "HTTPHeaders": headers, "RetryAttempts": 0}
+    try:
+        if "x-amz-crc32" in headers and int(headers["x-amz-crc32"]) != crc32(http.content):
+            return None
+        answer = operation.read(http.content, metadata)
+    except ODD:
+        return None
+    answer["ResponseMetadata"] = metadata
+    return answer
+
+
+def _comparable(answer: Answer) -> Answer:
+    """Leave out what botocore notes on a success too, where it may try once only."""
+    metadata = answer["ResponseMetadata"]
+    kept = {name: value for name, value in metadata.items() if name != "MaxAttemptsReached"}
+    return {**answer, "ResponseMetadata": kept}
+
+
+def _route(heard: _Heard, body: bytes) -> _Route | None:
+    """Make of what was heard of a call what the next one needs; `None` if anything is unknown."""
+    request = heard.request
+    sent = request.body.encode() if isinstance(request.body, str) else request.body
+    headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+    url = urlsplit(request.url)
+    understood = (
+        request.method == "POST"
+        and sent == body
+        and headers.keys() <= FIXED | RENEWED
+        and headers["amz-sdk-request"].startswith("attempt=1;")
+        and headers["content-length"] == str(len(body))
+        and not url.query
+        and isinstance(heard.http.raw, BaseHTTPResponse)  # not a stub's
+        and heard.context.keys() <= CONTEXT
+    )
+    if not understood:
+        return None
+    known = Authorization.parse(headers["authorization"])
+    fixed = {name: " ".join(headers[name].split()) for name in headers.keys() & FIXED}
+    fixed["host"] = _host(url)
+    signature = Signature(url.path or "/", fixed, known.signed, known.region, known.service)
+    credentials = heard.signer.get_auth_instance(known.service, known.region, "v4").credentials
+    if (
+        signature.authorization(credentials, headers["x-amz-date"], body)
+        != headers["authorization"]
+    ):
+        return None
+    kept = {name: value for name, value in request.headers.items() if name.lower() in FIXED}
+    return _Route(request.url, kept, known, signature, heard.signer, heard.session)
+
+
+def _host(url: SplitResult) -> str:
+    """Give the Host header, whose port is left out where it is the scheme's own."""
+    host = url.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}.get(url.scheme)
+    return host if url.port in {None, usual} else f"{host}:{url.port}"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

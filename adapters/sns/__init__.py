@@ -1,0 +1,1 @@
+"""The topic of domain events on SNS."""

@@ -1,0 +1,254 @@
+"""SNS: the topic of events.
+
+https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+from adapters.aws.batching import MAX_CALL_BYTES, in_calls
+from adapters.aws.client import FIFO_SUFFIX, error_code
+from application.ports import EventMessage, EventPublisher, PublishFailure
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+
+MAX_ATTEMPTS = 4
+BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
+PATIENCE = 2.0
+"""Seconds after which a batch is not tried again: the topic hangs; the outbox has the events."""
+
+MAX_MISSES = 2
+"""Calls in a row that publish nothing, after which the topic is taken for unavailable."""
+
+# What XML 1.0 does not allow, and so no SNS text: https://www.w3.org/TR/xml/#charsets
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# Errors that someone has to mend elsewhere; the event itself is fine and waits.
+_SET_UP = re.compile(
+    r"AuthorizationError|AccessDenied|NotFound|TopicMissing|KMS|InvalidClientTokenId|SignatureDoesNotMatch"
+    r"|ExpiredToken|UnrecognizedClient|MissingAuthenticationToken|InvalidSecurity|OptInRequired"
+)
+# Errors of the rate of all calls.
+_RATE = re.compile(r"Throttl|TooManyRequests|RequestLimit|SlowDown")
+# Errors of the moment, whoever's fault SNS takes them to be.
+_MOMENT = re.compile(r"Internal|Unavailable|Timeout")
+# Errors that the content of a call made; with several messages in it, of one of them perhaps.
+_CONTENT = re.compile(r"Invalid|Validation|TooLong|TooLarge|EmptyBatch|Malformed|InvalidBatch")
+
+
+class TopicMissingError(LookupError):
+    """The topic does not exist; it may be made yet."""
+
+
+class _Entry(NamedTuple):
+    event_id: str
+    size: int
+    fields: dict[str, Any]
+    """Of a PublishBatchRequestEntry, but for its id."""
+
+
+_SIZE: Callable[[_Entry], int] = attrgetter("size")
+
+
+class _Verdict(NamedTuple):
+    """What one attempt's error means for an event."""
+
+    failure: PublishFailure
+    again: bool
+    """Whether another attempt at once could succeed."""
+
+
+class SnsPublisher(EventPublisher):
+    """Publishes to one topic, standard or FIFO, in batches."""
+
+    def __init__(
+        self,
+        client: SNSClient,
+        topic: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Publish through `client` to the topic of this name or ARN.
+
+        A name is looked up at the first publication, so that a worker can start without SNS.
+        `sleep` waits some seconds and `jitter` gives a factor from 0 to 1; tests replace them.
+        """
+        self._client = client
+        self._topic = topic
+        self._arn: str | None = None
+        self._fifo = topic.endswith(FIFO_SUFFIX)
+        self._sleep = sleep
+        self._jitter = jitter
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Publish events in as few calls as fit; return the failures by event id. Never raises.
+
+        If the first call publishes nothing, the last one is tried next: only if that publishes
+        nothing either is the topic taken for unavailable, and the rest not tried. Once something
+        went through, only calls that fail as a whole speak for that.
+        """
+        entries, failures = self._entries(messages)
+        calls = deque(in_calls(entries, _SIZE))
+        accepted, misses = False, 0
+        while calls:
+            call = calls.popleft()
+            failed = self._publish_chunk(call)
+            failures |= failed
+            if len(failed) < len(call) or any(f.permanent for f in failed.values()):
+                accepted, misses = True, 0
+                continue
+            misses += not (accepted and any(failure.answered for failure in failed.values()))
+            if misses == MAX_MISSES:
+                unavailable = failed[call[0].event_id]._replace(answered=False)
+                return failures | {e.event_id: unavailable for rest in calls for e in rest}
+            if not accepted:
+                calls.rotate(1)
+        return failures
+
+    def _entries(
+        self, messages: Sequence[EventMessage]
+    ) -> tuple[list[_Entry], dict[str, PublishFailure]]:
+        entries, failures = [], {}
+        for message in {message.event_id: message for message in messages}.values():
+            try:
+                entry = self._entry(message)
+            except UnicodeEncodeError:
+                failures[message.event_id] = PublishFailure("not valid Unicode", permanent=True)
+                continue
+            if entry.size > MAX_CALL_BYTES:
+                reason = f"more than {MAX_CALL_BYTES} bytes"
+                failures[message.event_id] = PublishFailure(reason, permanent=True)
+            else:
+                entries.append(entry)
+        return entries, failures
+
+    def _entry(self, message: EventMessage) -> _Entry:
+        attributes = _attributes(message)
+        fields: dict[str, Any] = {"Message": message.body, "MessageAttributes": attributes}
+        if self._fifo:
+            fields["MessageGroupId"] = message.user_id
+            fields["MessageDeduplicationId"] = message.event_id
+        size = len(message.body.encode()) + sum(
+            len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
+            for name, value in attributes.items()
+        )
+        return _Entry(message.event_id, size, fields)
+
+    def _publish_chunk(self, chunk: Sequence[_Entry]) -> dict[str, PublishFailure]:
+        """Publish one batch, trying again what may go through; give the failures."""
+        failures: dict[str, PublishFailure] = {}
+        deadline = time.monotonic() + PATIENCE
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                if time.monotonic() > deadline:
+                    break
+                self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
+            verdicts = self._attempt(chunk)
+            for entry in chunk:
+                failures.pop(entry.event_id, None)
+            failures |= {event_id: verdict.failure for event_id, verdict in verdicts.items()}
+            chunk = [entry for entry in chunk if _again(verdicts.get(entry.event_id))]
+            if not chunk:
+                break
+        return failures
+
+    def _attempt(self, chunk: Sequence[_Entry]) -> dict[str, _Verdict]:
+        """Call once; where the call is refused for content, find by halves whose it is."""
+        try:
+            return self._call(chunk)
+        except Exception as error:  # noqa: BLE001 - whatever the network or a proxy answers
+            verdict = _of_exception(error)
+        if verdict.failure.permanent and len(chunk) > 1:
+            half = len(chunk) // 2
+            return self._attempt(chunk[:half]) | self._attempt(chunk[half:])
+        return {entry.event_id: verdict for entry in chunk}
+
+    def _call(self, chunk: Sequence[_Entry]) -> dict[str, _Verdict]:
+        self._arn = self._arn or topic_arn(self._client, self._topic)
+        answer: Any = self._client.publish_batch(
+            TopicArn=self._arn,
+            PublishBatchRequestEntries=[
+                {"Id": str(index), **entry.fields}  # type: ignore[typeddict-item]
+                for index, entry in enumerate(chunk)
+            ],
+        )
+        published = {result["Id"] for result in answer.get("Successful") or ()}
+        failed = {result["Id"]: result for result in answer.get("Failed") or ()}
+        return {
+            entry.event_id: _of_result(failed.get(str(index)))
+            for index, entry in enumerate(chunk)
+            if str(index) in failed or str(index) not in published
+        }
+
+
+def topic_arn(client: SNSClient, name: str) -> str:
+    """Give the ARN of an existing topic; an ARN is given back as it is.
+
+    Needs `sns:ListTopics`, and no permission to create.
+
+    Raises:
+        TopicMissingError: there is none of that name in the account and region.
+    """
+    if name.startswith("arn:"):
+        return name
+    for page in client.get_paginator("list_topics").paginate():
+        for topic in page.get("Topics", ()):
+            arn = topic.get("TopicArn", "")
+            if arn.rpartition(":")[2] == name:
+                return arn
+    raise TopicMissingError(f"there is no topic {name}")
+
+
+def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:
+    """Give the attributes for filter policies; one that SNS would refuse is mended or left out."""
+    values = {
+        "type": message.type,
+        "category": message.category,
+        "command_source": message.command_source,
+    }
+    texts = ((name, _FORBIDDEN.sub("", value)) for name, value in values.items())
+    return {name: {"DataType": "String", "StringValue": text} for name, text in texts if text}
+
+
+def _again(verdict: _Verdict | None) -> bool:
+    return verdict is not None and verdict.again
+
+
+def _of_result(result: dict[str, Any] | None) -> _Verdict:
+    """Judge an entry that was not published, from its part of the answer."""
+    if result is None:
+        return _Verdict(PublishFailure("SNS did not answer for it", permanent=False), again=True)
+    failure, again = _verdict(str(result.get("Code")), content=result.get("SenderFault") is True)
+    return _Verdict(failure._replace(answered=True), again)
+
+
+def _of_exception(error: Exception) -> _Verdict:
+    """Judge a call that failed as a whole."""
+    code = error_code(error)
+    if isinstance(error, ClientError):
+        problem = error.response.get("Error", {})
+        if "TopicArn" in str(problem.get("Message")):  # the set-up, not an event, is wrong
+            return _Verdict(PublishFailure(code, permanent=False, shared=True), again=False)
+        return _verdict(code, content=_CONTENT.search(code) is not None)
+    return _verdict(code, content=isinstance(error, ParamValidationError))
+
+
+def _verdict(code: str, *, content: bool) -> _Verdict:
+    if _RATE.search(code):
+        return _Verdict(PublishFailure(code, permanent=False, shared=True), again=True)
+    if _MOMENT.search(code):
+        return _Verdict(PublishFailure(code, permanent=False), again=True)
+    if _SET_UP.search(code):
+        return _Verdict(PublishFailure(code, permanent=False, shared=True), again=False)
+    return _Verdict(PublishFailure(code, permanent=content), again=not content)

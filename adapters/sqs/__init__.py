@@ -1,0 +1,1 @@
+"""The command queue and its dead-letter queue on SQS."""

@@ -1,0 +1,324 @@
+"""The command queue and its dead-letter queue over boto3; keeps `worker.transport.CommandQueue`.
+
+Failures are reported per entry, as SQS does. A call that fails as a whole raises `SqsError`,
+whatever the client has raised: its text names the operation, the queue and the code, and nothing
+of a message. An entry that succeeded is never reported as failed because another call failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws import client as aws
+from adapters.aws.batching import in_calls
+from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.clock import clock_difference
+from adapters.sqs.dead_letters import (
+    REASON,
+    REDRIVES,
+    Letter,
+    entry_size,
+    outgrown_by_reason,
+    render_letter,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+CONTENT_CODES = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
+"""Ends of the codes that say that an entry, and not the call, is what SQS refuses."""
+UNRENDERABLE = "InvalidMessageContents"
+"""The code of a dead letter that cannot even be rendered."""
+LONGEST_WAIT = 20  # seconds of a long poll
+ATTRIBUTES = [
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SentTimestamp",
+    "MessageGroupId",
+]
+_COUNT = re.compile(r"[0-9]{1,4}")
+MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+
+
+class SqsError(Exception):
+    """A call failed as a whole; the text is one line without personal data."""
+
+    def __init__(self, text: str, code: str) -> None:
+        """Take the text and the code: the service's, or the class of any other error."""
+        super().__init__(text)
+        self.code = code
+
+
+class QueueMissingError(SqsError, LookupError):
+    """The queue, or its dead-letter queue, does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqsMessage:
+    """One received message. Times are seconds since the epoch."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int
+    sent_at: float
+    received_at: float
+    group_id: str | None
+    trace: str | None = field(default=None, kw_only=True)
+    """The `traceparent` of the receive, where that is traced."""
+    redrives: int = 0
+    """How often it was a dead letter before."""
+    first_received_at: float | None = None
+
+
+def make_client(wait_seconds: int) -> SQSClient:
+    """Make a client whose every call ends, 10 s after the long poll at the latest.
+
+    One attempt, as the transport tries again itself and knows better when.
+    """
+    client = aws.client("sqs", read_timeout=wait_seconds + aws.READ_TIMEOUT, attempts=1)
+    client.meta.events.register("after-call.sqs", _refuse_junk)
+    return client
+
+
+class UnreadableAnswerError(BotoCoreError):
+    """Something answered 200 that is not SQS, or is not all of its answer."""
+
+    fmt = "not an answer of SQS"
+
+
+def _refuse_junk(http_response: Any, **_: Any) -> None:
+    """Raise for what botocore reads as an empty answer: a successful receive of nothing."""
+    content: bytes = http_response.content
+    length = http_response.headers.get("Content-Length", len(content))
+    whole = int(length) == len(content) and content.startswith(b"{") and content.endswith(b"}")
+    if http_response.status_code == HTTPStatus.OK and not whole:
+        raise UnreadableAnswerError
+
+
+class SqsCommandQueue:
+    """One queue and its dead-letter queue, by name; safe to share between threads."""
+
+    def __init__(
+        self,
+        name: str,
+        dead_letter_queue: str,
+        client_factory: Callable[[int], Any] = make_client,
+        on_clock: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Use one client for polls and one for the rest, each made for the longest wait it has.
+
+        A call that gets no answer must fail while there is time to make it again: a renewal that
+        waited as long as a poll would come too late.
+
+        `on_clock` is called with the seconds by which this machine's clock is ahead of each
+        answer's Date (see `clock_difference`), by any thread that makes a call.
+        """
+        self._name = name
+        self._dead_letter_queue = dead_letter_queue
+        self._poller = client_factory(LONGEST_WAIT)
+        self._client = client_factory(0)
+        self._urls: dict[str, str] = {}
+        self._on_clock = on_clock
+
+    def check(self) -> None:
+        """See that both queues exist.
+
+        Raises:
+            QueueMissingError: one does not.
+            SqsError: the service did not say.
+        """
+        for name in (self._name, self._dead_letter_queue):
+            self._url(name)
+
+    def receive(
+        self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
+    ) -> Sequence[SqsMessage]:
+        """Wait up to `wait_seconds` (0-20) for messages and give up to `max_messages` (1-10).
+
+        They stay invisible to others for `visibility_timeout` seconds, or as the queue has it.
+        """
+        visibility = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
+        answer = self._call(
+            "receive_message",
+            self._name,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=wait_seconds,
+            **visibility,
+            MessageSystemAttributeNames=ATTRIBUTES,
+            MessageAttributeNames=[REDRIVES],
+        )
+        now = time()
+        return [
+            _message(row, now) for row in answer.get("Messages") or () if row.get("ReceiptHandle")
+        ]
+
+    def delete(self, receipts: Sequence[str]) -> Mapping[str, str]:
+        """Delete messages; return the receipts that failed with their codes.
+
+        Raises:
+            SqsError: all failed, and no call was answered.
+        """
+        entries = {receipt: {"ReceiptHandle": receipt} for receipt in receipts}
+        return _codes(entries, self._send("delete_message_batch", self._name, entries))
+
+    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Mapping[str, str]:
+        """Make messages visible in so many seconds; return and raise as `delete`."""
+        entries = {
+            receipt: {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for receipt, seconds in changes
+        }
+        return _codes(entries, self._send("change_message_visibility_batch", self._name, entries))
+
+    def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
+        """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
+        fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
+        failures: dict[str, str | SqsError] = {}
+        entries: dict[str, dict[str, Any]] = {}
+        for letter in letters:
+            receipt = letter.message.receipt
+            try:
+                entry = render_letter(letter, self._name, fifo=fifo)
+                if outgrown_by_reason(entry):
+                    failures |= self._bury_big(receipt, entry)
+                else:
+                    entries[receipt] = entry
+            except Exception:  # noqa: BLE001 - one letter must not hold up the others
+                failures[receipt] = UNRENDERABLE
+        failures |= self._send("send_message_batch", self._dead_letter_queue, entries)
+        return _codes([letter.message.receipt for letter in letters], failures)
+
+    def _bury_big(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
+        """Send what only some queues take, and where it is too long, send it without the reason.
+
+        The message matters more than the reason, which the log has too.
+        """
+        failures = self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
+        if not str(failures.get(receipt, "")).endswith(CONTENT_CODES):
+            return failures
+        del entry[REASON]
+        return self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
+
+    def _send(
+        self, operation: str, queue: str, entries: Mapping[str, dict[str, Any]]
+    ) -> dict[str, str | SqsError]:
+        """Call once for each batch that fits.
+
+        Returns the keys of the entries that failed, each with its code or with the error of its
+        call. Where SQS refuses a call because of an entry and names none, each is sent alone.
+        """
+        keys = list(entries)
+        for place, entry in enumerate(entries.values()):
+            entry["Id"] = str(place)
+        calls = list(in_calls(entries.values(), entry_size))
+        failures: dict[str, str | SqsError] = {}
+        while calls:
+            part = calls.pop(0)
+            try:
+                codes = _failures(self._call(operation, queue, Entries=part), part)
+            except Exception as caught:  # noqa: BLE001 - other calls may have succeeded
+                error = _translated(caught, operation, queue)
+                about_an_entry = error.code.endswith(CONTENT_CODES)
+                if about_an_entry and len(part) > 1:
+                    calls += [[entry] for entry in part]
+                    continue
+                failed = error.code if about_an_entry else error
+                codes = {entry["Id"]: failed for entry in part}
+            failures |= {keys[int(place)]: code for place, code in codes.items()}
+        return failures
+
+    def _call(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
+        url = self._url(queue)
+        client = self._poller if operation == "receive_message" else self._client
+        began = time()
+        try:
+            answer: dict[str, Any] = getattr(client, operation)(QueueUrl=url, **arguments)
+        except Exception as error:
+            if error_code(error) in MISSING:
+                self._urls.pop(queue, None)  # made again, it may have another
+            if isinstance(error, ClientError) and "RequestId" in _metadata(error):
+                self._compare_clocks(error.response, began)  # else something else has answered
+            raise _translated(error, operation, queue) from error
+        self._compare_clocks(answer, began)
+        return answer
+
+    def _compare_clocks(self, answer: Any, began: float) -> None:
+        seconds = clock_difference(answer, began, time())
+        if seconds is not None:
+            self._on_clock(seconds)
+
+    def _url(self, queue: str) -> str:
+        if queue not in self._urls:
+            try:
+                self._urls[queue] = self._client.get_queue_url(QueueName=queue)["QueueUrl"]
+            except Exception as error:
+                raise _translated(error, "get_queue_url", queue) from error
+        return self._urls[queue]
+
+
+def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
+    attributes = row.get("Attributes") or {}
+    first = attributes.get("ApproximateFirstReceiveTimestamp")
+    return SqsMessage(
+        message_id=row.get("MessageId", ""),
+        receipt=row["ReceiptHandle"],
+        body=row.get("Body", ""),
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=int(attributes.get("SentTimestamp", now * 1000)) / 1000,
+        received_at=now,
+        group_id=attributes.get("MessageGroupId"),
+        redrives=redrives(row.get("MessageAttributes")),
+        first_received_at=int(first) / 1000 if first else None,
+    )
+
+
+def redrives(attributes: Mapping[str, Any] | None) -> int:
+    """Read how often a message was redriven; 0 for what is no number, as anyone may write it."""
+    text = str(((attributes or {}).get(REDRIVES) or {}).get("StringValue", ""))
+    return int(text) if _COUNT.fullmatch(text) else 0
+
+
+def _failures(
+    answer: Mapping[str, Any], part: Sequence[Mapping[str, Any]]
+) -> dict[str, str | SqsError]:
+    """Return the ids of the entries that the answer does not call successful, with their codes."""
+    succeeded = {row.get("Id") for row in answer.get("Successful") or ()}
+    codes = {row.get("Id"): row.get("Code", "Unknown") for row in answer.get("Failed") or ()}
+    ids = [entry["Id"] for entry in part]
+    return {each: codes.get(each, "NoAnswer") for each in ids if each not in succeeded}
+
+
+def _codes(keys: Collection[str], failures: Mapping[str, str | SqsError]) -> Mapping[str, str]:
+    """Return the codes of the entries that failed.
+
+    Raises:
+        SqsError: all failed, and none by an answer about itself.
+    """
+    errors = [failure for failure in failures.values() if isinstance(failure, SqsError)]
+    if errors and len(errors) == len(keys):
+        raise errors[0]
+    return {
+        key: failure.code if isinstance(failure, SqsError) else failure
+        for key, failure in failures.items()
+    }
+
+
+def _metadata(error: ClientError) -> Mapping[str, Any]:
+    found: Any = error.response.get("ResponseMetadata")
+    return found if isinstance(found, dict) else {}
+
+
+def _translated(error: Exception, operation: str, queue: str) -> SqsError:
+    if isinstance(error, SqsError):
+        return error
+    code = error_code(error)
+    if code in MISSING:
+        return QueueMissingError(f"queue {queue} does not exist", code)
+    return SqsError(f"{operation} on {queue}: {code}", code)

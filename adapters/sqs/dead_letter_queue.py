@@ -1,0 +1,280 @@
+"""The dead-letter queue as an operator works on it: read what is there, and leave it there.
+
+SQS has no way to look at a message without receiving it, which hides it from others for a while.
+So everything that was read and not settled is held, kept hidden while the work goes on, and made
+visible again at the end, also after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.batching import MAX_ENTRIES
+from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.sqs.command_queue import redrives
+from adapters.sqs.dead_letters import (
+    ERROR_CODE,
+    ERROR_DETAIL,
+    ORIGINAL_ID,
+    ORIGINAL_QUEUE,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+HIDDEN = 120
+"""Seconds that a letter in hand is hidden from others; after SIGKILL it takes that long."""
+MOST_HELD = 50_000
+"""Letters in hand at most: SQS allows 120,000 in flight, and others work too."""
+WAIT = 1
+"""Seconds of the long poll that finds nothing: a short one does not ask all of SQS's servers."""
+REPEATS = 3
+"""Answers in a row with nothing new after which there is nothing new."""
+LANES = 8
+"""Calls at a time when letters are kept hidden, or given back."""
+_OVER_LIMIT = frozenset({"OverLimit", "AWS.SimpleQueueService.OverLimit"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter where it lies."""
+
+    message_id: str
+    body: str
+    sent_at: float
+    """Seconds since the epoch; of one that SQS moved by itself, when it was first sent."""
+    group_id: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Message attributes as SQS has them, the reason's included."""
+    source_queue: str | None = None
+    """Where SQS moved it from, by the redrive policy; `None` if a worker sent it."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is dead, in a word; `None`: SQS moved it, and nobody has said why.
+
+        What such a letter says of itself is of an earlier time.
+        """
+        return None if self.source_queue else self._text(ERROR_CODE)
+
+    @property
+    def detail(self) -> str:
+        """Which field and which rule."""
+        return "" if self.source_queue else self._text(ERROR_DETAIL) or ""
+
+    @property
+    def original_id(self) -> str:
+        """What the message's id was on the command queue."""
+        return self.message_id if self.source_queue else self._text(ORIGINAL_ID) or self.message_id
+
+    @property
+    def original_queue(self) -> str | None:
+        """The name of the queue that it came from, if that is known."""
+        return self.source_queue or self._text(ORIGINAL_QUEUE)
+
+    @property
+    def redrives(self) -> int:
+        """How often it was redriven before."""
+        return redrives(self.attributes)
+
+    def _text(self, name: str) -> str | None:
+        value = self.attributes.get(name)
+        return value.get("StringValue") if isinstance(value, Mapping) else None
+
+
+class Depth(NamedTuple):
+    """How much lies in a queue, as SQS counts: approximately."""
+
+    visible: int
+    hidden: int
+    """In somebody's hands."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.visible + self.hidden
+
+
+@dataclass(slots=True)
+class _Held:
+    receipt: str
+    until: float
+
+
+class DeadLetterQueue:
+    """One dead-letter queue; as a context manager it gives back at the end what is in hand."""
+
+    def __init__(
+        self,
+        client: SQSClient,
+        url: str,
+        *,
+        most_held: int = MOST_HELD,
+        wait: int = WAIT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Work on the queue at `url`; `wait` (seconds) and `clock` are for tests."""
+        self._client = client
+        self._url = url
+        self._most_held = most_held
+        self._wait = wait
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self.fifo = url.endswith(FIFO_SUFFIX)
+        """Whether a group's letters are hidden while one before them is."""
+        self.complete = True
+        """Whether reading ended because nothing more came, and not at a limit."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give back what is in hand."""
+        self.release()
+
+    def depth(self) -> Depth:
+        """Count what lies there."""
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        visible, hidden = (int(answer["Attributes"].get(name, 0)) for name in names)
+        return Depth(visible, hidden)
+
+    def letters(self, most: int | None = None) -> Iterator[list[StoredLetter]]:
+        """Read letters, up to ten at a time, `most` of them, until nothing more comes.
+
+        Each comes once. It is hidden from others until it is deleted or given back.
+
+        Raises:
+            ClientError: the queue cannot be read (or a BotoCoreError).
+        """
+        self.complete = True
+        left, idle = most, 0
+        while idle < REPEATS:
+            count = MAX_ENTRIES if left is None else min(MAX_ENTRIES, left)
+            if count == 0 or len(self._held) >= self._most_held:
+                self.complete = False
+                return
+            self._renew()
+            rows = self._receive(count)
+            if not rows:
+                return
+            fresh = [letter for letter in map(self._hold, rows) if letter is not None]
+            idle = 0 if fresh else idle + 1
+            if left is not None:
+                left -= len(fresh)
+            if fresh:
+                yield fresh
+
+    def delete(self, letters: Sequence[StoredLetter]) -> dict[str, str]:
+        """Delete letters in hand; give the ids of those that are still there, with SQS's code."""
+        held = {each.message_id: self._held.pop(each.message_id) for each in letters}
+        failures: dict[str, str] = {}
+        for part in _tens(held.items()):
+            entries: Any = [
+                {"Id": str(place), "ReceiptHandle": each.receipt}
+                for place, (_, each) in enumerate(part)
+            ]
+            answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            for row in answer.get("Failed") or ():
+                failures[part[int(row["Id"])][0]] = row.get("Code", "Unknown")
+        return failures
+
+    def release(self) -> int:
+        """Make everything in hand visible again; give how many will be so in `HIDDEN` seconds only.
+
+        Raises nothing: the letters come back by themselves.
+        """
+        held, self._held = self._held, {}
+        if not held:
+            return 0
+        return sum(len(lost) for _, lost in self._hide_all(held.items(), 0))
+
+    def _receive(self, count: int) -> Sequence[Any]:
+        try:
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=count,
+                WaitTimeSeconds=self._wait,
+                VisibilityTimeout=HIDDEN,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        except ClientError as error:
+            if error_code(error) not in _OVER_LIMIT:
+                raise
+            self.complete = False
+            return ()
+        return answer.get("Messages") or ()
+
+    def _hold(self, row: Mapping[str, Any]) -> StoredLetter | None:
+        """Take a letter in hand; `None` if it was there already, as SQS may give one twice."""
+        message_id = row["MessageId"]
+        known = self._held.pop(message_id, None)
+        self._held[message_id] = _Held(row["ReceiptHandle"], self._clock() + HIDDEN)
+        return None if known else _letter(row)
+
+    def _renew(self) -> None:
+        """Keep hidden what would soon be visible: the oldest are first."""
+        now = self._clock()
+        due = [item for item in self._held.items() if item[1].until - now < HIDDEN / 2]
+        for part, lost in self._hide_all(due, HIDDEN):
+            for message_id, each in part:
+                del self._held[message_id]
+                if each.receipt not in lost:
+                    self._held[message_id] = _Held(each.receipt, now + HIDDEN)
+
+    def _hide_all(
+        self, items: Iterable[tuple[str, _Held]], seconds: int
+    ) -> Iterator[tuple[list[tuple[str, _Held]], set[str]]]:
+        """Hide ten a call, several calls at a time; give each ten with the receipts that are lost.
+
+        One after the other, to keep 50,000 hidden would take all the time there is.
+        """
+        parts = list(_tens(items))
+        if not parts:
+            return
+        receipts = [[each.receipt for _, each in part] for part in parts]
+        with ThreadPoolExecutor(min(LANES, len(parts))) as pool:
+            yield from zip(
+                parts, pool.map(lambda some: self._hide(some, seconds), receipts), strict=True
+            )
+
+    def _hide(self, receipts: Sequence[str], seconds: int) -> set[str]:
+        """Make letters visible in so many seconds; give the receipts that SQS knows no more."""
+        entries: Any = [
+            {"Id": str(place), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for place, receipt in enumerate(receipts)
+        ]
+        try:
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self._url, Entries=entries
+            )
+        except (ClientError, BotoCoreError):
+            return set(receipts)
+        return {receipts[int(row["Id"])] for row in answer.get("Failed") or ()}
+
+
+def _letter(row: Mapping[str, Any]) -> StoredLetter:
+    system = row.get("Attributes") or {}
+    source = system.get("DeadLetterQueueSourceArn")
+    return StoredLetter(
+        message_id=row["MessageId"],
+        body=row.get("Body", ""),
+        sent_at=int(system.get("SentTimestamp", 0)) / 1000,
+        group_id=system.get("MessageGroupId"),
+        attributes=row.get("MessageAttributes") or {},
+        source_queue=source.rpartition(":")[2] if source else None,
+    )
+
+
+def _tens(items: Iterable[tuple[str, _Held]]) -> Iterator[list[tuple[str, _Held]]]:
+    rows = list(items)
+    for start in range(0, len(rows), MAX_ENTRIES):
+        yield rows[start : start + MAX_ENTRIES]

@@ -1,0 +1,102 @@
+"""Dead letters as entries of SQS batches: what is in them, and how large they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from adapters.aws.batching import MAX_CALL_BYTES
+
+MAX_DETAIL = 1_000
+"""Characters of the `error_detail` attribute."""
+REASON = "MessageAttributes"
+"""The field of an entry that carries why it is dead."""
+ERROR_CODE = "error_code"
+ERROR_DETAIL = "error_detail"
+ORIGINAL_ID = "original_message_id"
+RECEIVED_AT = "received_at"
+ORIGINAL_QUEUE = "original_queue"
+REDRIVES = "redrive_count"
+"""How often it was a dead letter before; a redrive counts on, and the worker hands it on."""
+REASON_ATTRIBUTES = frozenset(
+    {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES}
+)
+_INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Letter(Protocol):
+    """What `dead_letter` needs to know of a message."""
+
+    @property
+    def message(self) -> Any:
+        """The message as received."""
+        ...
+
+    @property
+    def code(self) -> str:
+        """Why, in a word."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """Which field and which rule, never a value."""
+        ...
+
+    @property
+    def body(self) -> str | None:
+        """Replaces the message's body when not `None`."""
+        ...
+
+
+def render_letter(letter: Letter, queue: str, *, fifo: bool) -> dict[str, Any]:
+    """Make the entry that sends a message of `queue` to the dead-letter queue with its reason."""
+    message = letter.message
+    reason = {
+        ERROR_CODE: letter.code,
+        ERROR_DETAIL: letter.detail[:MAX_DETAIL],
+        ORIGINAL_ID: message.message_id,
+        RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
+        ORIGINAL_QUEUE: queue,
+    }
+    if message.redrives:
+        reason[REDRIVES] = str(message.redrives)
+    body = message.body if letter.body is None else letter.body
+    entry: dict[str, Any] = {
+        "MessageBody": _valid(body) or "-",
+        REASON: {
+            name: {"DataType": "String", "StringValue": _valid(value) or "-"}
+            for name, value in reason.items()
+        },
+    }
+    if fifo:
+        entry["MessageGroupId"] = message.group_id or message.message_id
+        entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
+    elif message.group_id:  # of a fair queue: who shares it still does after a redrive
+        entry["MessageGroupId"] = message.group_id
+    return entry
+
+
+def _valid(text: str) -> str:
+    """Replace the characters that SQS refuses."""
+    return _INVALID.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def entry_size(entry: Mapping[str, Any]) -> int:
+    """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
+    return len(entry.get("MessageBody", "").encode()) + attributes_size(entry.get(REASON, {}))
+
+
+def attributes_size(attributes: Mapping[str, Any]) -> int:
+    """Count the bytes of names, types and values."""
+    texts = [text for name, value in attributes.items() for text in (name, value["DataType"])]
+    values = [value.get("StringValue", "") for value in attributes.values()]
+    binary = sum(len(value.get("BinaryValue", b"")) for value in attributes.values())
+    return sum(len(text.encode()) for text in (*texts, *values)) + binary
+
+
+def outgrown_by_reason(entry: Mapping[str, Any]) -> bool:
+    """Say whether the reason may make a message too long that was not: queues have two limits."""
+    body, size = len(entry["MessageBody"].encode()), entry_size(entry)
+    return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))

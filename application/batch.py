@@ -1,0 +1,423 @@
+"""One batch, step by step: parse, load, decide, commit, publish, settle.
+
+The order is the promise. Nothing is settled before it is committed, and nothing committed
+depends on being published here: what a crash leaves behind is nothing, or an outbox pointer.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from application.batch_results import Settling
+from application.change_builder import Draft
+from application.cool_down import CoolDown
+from application.disposition import ReceivedMessage, Settlements
+from application.messages import UNREADABLE as UNREADABLE_BODY
+from application.messages import MalformedMessageError, UnknownTypeError, render_events
+from application.observer import NOBODY, Witness
+from application.outbox import Outbox
+from application.pending_command import Parser, Work
+from application.ports import (
+    Clock,
+    CommandKey,
+    CommitReport,
+    EventPublisher,
+    JobKind,
+    LoadRequest,
+    Outcome,
+    Pointer,
+    Snapshot,
+    StoreUnavailableError,
+    ThrottledError,
+    UserRepository,
+)
+from application.reads import pending_address, reads_of
+from application.retry import FIRST_DELAY, Draw, Failure
+from application.rounds import (
+    REGISTRATION_RECEIVES,
+    Round,
+    RoundRules,
+    decide_round,
+    registrations_first,
+)
+
+logger = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS = 5
+"""Commits of one command in one delivery, before its message is retried.
+
+Simulated (`python -m benchmarks.scale celebrity`): with 32 tasks and 50 commands a second for one
+user, p99 is 49 s with three attempts, 14 s with five and 8 s with eight; eight would hold a slot of
+the pool for up to 2.8 s.
+"""
+FACTS_LIFETIME = timedelta(seconds=20)
+"""How old the facts of a decision may be when it is committed.
+
+A command without effect on its user is committed on no condition of the user, so its outcome could
+be written after the user was erased and scrubbed, with a fingerprint of personal data. A scrub
+starts 30 s after its erasure at the earliest: a batch that stalled for longer decides again.
+"""
+UNKNOWN_TYPE_DELAY = 60
+"""Seconds until the second receive of a message of an unknown type.
+
+Only a deployment can help it, and thousands of such messages must not keep the worker busy.
+"""
+
+UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
+THROTTLED = Failure("Throttled", "the store throttles the items of this user")
+CONTENDED = Failure("Contended", "the user was changed by others at the same time")
+UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
+UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
+UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
+PROBE = "00000000-0000-0000-0000-000000000000"
+"""An id that nothing has."""
+NEVER = datetime.min.replace(tzinfo=UTC)
+UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a batch works with."""
+
+    repository: UserRepository
+    outbox: Outbox
+    publisher: EventPublisher
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """The numbers and the chance a batch goes by."""
+
+    max_receives: int
+    outcome_lifetime: timedelta
+    command_lifetime: timedelta
+    """How old a command may be; less than the outcomes' lifetime by a margin."""
+    registration_grace: timedelta
+    registration_receives: int = REGISTRATION_RECEIVES
+    """Until then, and until the grace is over, an unknown user may still be registered."""
+    draw: Draw = random.uniform
+    sleep: Callable[[float], None] = time.sleep
+
+
+class BatchHandler:
+    """Handles batches; one serves all threads of a process."""
+
+    def __init__(
+        self, ports: Ports, parser: Parser, policy: BatchPolicy, witness: Witness = NOBODY
+    ) -> None:
+        """Take the ports, the parser, the policy, and who is told what becomes of messages."""
+        self._ports = ports
+        self._parser = parser
+        self._policy = policy
+        self._witness = witness
+        self._cool_down = CoolDown()
+
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+        """Handle the messages of one task; give one settlement each, in their order.
+
+        Without messages, only see whether the store reads and writes.
+        Raises nothing that a message or AWS can cause: such failures are settlements.
+        """
+        if not messages:
+            return self._probe()
+        settling = Settling(messages, self._policy.max_receives, self._policy.draw, self._witness)
+        batch = _Batch(
+            messages,
+            self._ports,
+            self._parser,
+            self._policy,
+            settling=settling,
+            cool_down=self._cool_down,
+        )
+        return batch.run()
+
+    def _probe(self) -> Settlements:
+        """Read and delete what is not there: as throttled as a command, and no trace of it."""
+        try:
+            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, PROBE)}))
+            self._ports.outbox.close([Pointer(PROBE, PROBE, JobKind.PUBLISH, (), NEVER)])
+        except Exception as error:  # noqa: BLE001  # whatever it is, the store is no use
+            logger.warning("store_unavailable", reason=str(error))
+            return Settlements((), store=False)
+        return Settlements((), store=True)
+
+
+class _Batch:
+    """The state of one batch; lives as long as the call."""
+
+    def __init__(
+        self,
+        messages: Sequence[ReceivedMessage],
+        ports: Ports,
+        parser: Parser,
+        policy: BatchPolicy,
+        *,
+        settling: Settling,
+        cool_down: CoolDown,
+    ) -> None:
+        self._messages = messages
+        self._ports = ports
+        self._parser = parser
+        self._policy = policy
+        self._settling = settling
+        self._cool_down = cool_down
+        self._pending: list[Work] = []
+        self._twins: list[tuple[Work, Work]] = []
+        self._unpublished: list[tuple[Pointer, list[Outcome]]] = []
+
+    def run(self) -> Settlements:
+        self._parse()
+        while self._pending:
+            works = [w for w in self._pending if not self._settling.held_back(w.index)]
+            self._pending = []
+            self._try_round(works)
+        self._publish()
+        for work, first in self._twins:
+            self._settling.twin(work, first)
+        return self._settling.result()
+
+    def _try_round(self, works: Sequence[Work]) -> None:
+        """Run a round. What fails it as a whole fails its commands, and nothing else."""
+        try:
+            self._round(works)
+        except ThrottledError as error:
+            one_user = len({work.user_id or work.key for work in works}) == 1
+            logger.warning("store_throttled", reason=str(error), commands=len(works))
+            if one_user:
+                self._throttled(works)
+            else:
+                self._settling.failed(works, UNAVAILABLE)
+        except StoreUnavailableError as error:
+            logger.warning("store_unavailable", reason=str(error))
+            self._settling.failed(works, UNAVAILABLE)
+        except Exception:
+            logger.exception("batch_failed", commands=len(works))
+            self._isolate(works)
+
+    def _throttled(self, works: Sequence[Work]) -> None:
+        """Fail the commands of throttled users, who are not tried again for a short time."""
+        self._settling.failed(works, THROTTLED)
+        self._cool_down.start(work.user_id for work in works)
+
+    def _isolate(self, works: Sequence[Work]) -> None:
+        """Run the commands of each user in a round of their own: one of them met a bug."""
+        parts: dict[object, list[Work]] = {}
+        for work in self._settling.unsettled(works):
+            parts.setdefault(work.group or work.user_id or work.key, []).append(work)
+        if len(parts) <= 1:
+            self._settling.failed(works, UNFORESEEN)
+            return
+        for part in parts.values():
+            self._try_round([work for work in part if not self._settling.held_back(work.index)])
+
+    def _parse(self) -> None:
+        first_of: dict[tuple[str | None, CommandKey], Work] = {}
+        for index, message in enumerate(self._messages):
+            if self._settling.held_back(index):
+                continue
+            try:
+                envelope = self._parser.parse(message)
+            except MalformedMessageError as error:
+                reason = Failure(error.code, error.detail, permanent=True, body=error.body)
+                self._settling.unreadable(index, reason)
+            except UnknownTypeError as error:
+                self._settling.unreadable(
+                    index,
+                    Failure(
+                        "UnknownType",
+                        error.detail,
+                        body=self._parser.redact(message["body"]),
+                        # in a FIFO group, everything behind it would have to wait, too
+                        first_delay=FIRST_DELAY if message["fifo"] else UNKNOWN_TYPE_DELAY,
+                    ),
+                )
+            except Exception:  # a bug of ours must not cost the others, nor show what it met
+                logger.exception("parse_failed", message_id=message["message_id"])
+                self._settling.unreadable(index, UNFORESEEN_BODY)
+            else:
+                work = Work.of(index, message, envelope)
+                address = envelope.by_email.key if envelope.by_email else None
+                first = first_of.setdefault((address, work.key), work)
+                if first is work:
+                    self._pending.append(work)
+                else:
+                    self._twins.append((work, first))
+
+    def _round(self, works: Sequence[Work]) -> None:
+        throttled = [work for work in works if self._cool_down.includes(work.user_id)]
+        if throttled:
+            self._settling.failed(throttled, THROTTLED)
+            rest = [work for work in works if work not in throttled]
+            works = [work for work in rest if not self._settling.held_back(work.index)]
+        if not works:
+            return
+        now, started = self._ports.clock.now(), time.monotonic()
+        rules = RoundRules(
+            now=now,
+            outcome_lifetime=self._policy.outcome_lifetime,
+            oldest=now - self._policy.command_lifetime,
+            registration_grace=self._policy.registration_grace,
+            max_receives=self._policy.max_receives,
+            registration_receives=self._policy.registration_receives,
+        )
+        snapshot = self._load(works)
+        works = registrations_first(works, snapshot)
+        decided = decide_round(works, snapshot, rules)
+        for work, outcome in decided.duplicates:
+            self._settling.duplicate(work, outcome.fingerprint)
+        self._settling.failed(decided.unknown, UNKNOWN_USER)
+        self._settling.failed(decided.unreadable, UNREADABLE)
+        if decided.throttled:
+            self._throttled(decided.throttled)
+            logger.warning("store_throttled", reason="unread keys", commands=len(decided.throttled))
+        again = [*self._commit(decided, now, started), *decided.torn]
+        left = {*decided.deferred, *self._retriable(again)}
+        self._pending += [work for work in works if work in left]
+
+    def _load(self, works: Sequence[Work]) -> Snapshot:
+        repository = self._ports.repository
+        snapshot = repository.load(_named_by(works))
+        for work in works:
+            if work.envelope.by_email is not None:
+                work.user_id = snapshot.addresses.get(work.envelope.by_email.key)
+        if (rest := _found_by(works, snapshot)) != LoadRequest():
+            more = repository.load(rest)
+            snapshot.users.update(more.users)
+            snapshot.addresses.update(more.addresses)
+            snapshot.outcomes.update(more.outcomes)
+            snapshot.unreadable.update(more.unreadable)
+            snapshot.unread.update(more.unread)
+        return snapshot
+
+    def _commit(self, decided: Round, read_at: datetime, started: float) -> list[Work]:
+        """Commit the round's changes; return the commands that have to be decided again.
+
+        The facts were read after `read_at` by the clock, and `started` by `time.monotonic`. Either
+        may show that they are old: a clock may be set back meanwhile.
+        """
+        if not decided.drafts:
+            return []
+        now = self._ports.clock.now()
+        seconds = max((now - read_at).total_seconds(), time.monotonic() - started)
+        if seconds > FACTS_LIFETIME.total_seconds():
+            logger.warning("facts_outdated", commands=len(decided.works), seconds=round(seconds))
+            return decided.works
+        changes = [draft.change() for draft in decided.drafts]
+        report = self._ports.repository.commit(changes, now)
+        again: list[Work] = []
+        for index, draft in enumerate(decided.drafts):
+            if index in report.conflicts:
+                logger.info("conflict", kind=report.conflicts[index], user_id=draft.user_id)
+                again += draft.works
+            elif index in report.failures:
+                self._commit_failed(draft, report.failures[index])
+            else:
+                for work, outcome in zip(draft.works, draft.outcomes, strict=True):
+                    self._settling.committed(work, outcome)
+        self._remember(decided.drafts, report)
+        return again
+
+    def _commit_failed(self, draft: Draft, error: Exception) -> None:
+        if isinstance(error, ThrottledError):
+            logger.warning("store_throttled", reason=str(error), user_id=draft.user_id)
+            self._throttled(draft.works)
+        elif isinstance(error, StoreUnavailableError):
+            logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
+            self._settling.failed(draft.works, UNAVAILABLE)
+        else:
+            logger.error("commit_failed", user_id=draft.user_id, exc_info=error)
+            self._settling.failed(draft.works, UNFORESEEN)
+
+    def _remember(self, drafts: Sequence[Draft], report: CommitReport) -> None:
+        """Keep what was committed, and only that, for publishing.
+
+        A draft that was not committed may hold another outcome under the same key: two commands
+        with one id that name unknown addresses.
+        """
+        outcomes = {
+            CommandKey(outcome.user_id, outcome.command_id): outcome
+            for index, draft in enumerate(drafts)
+            if index not in report.conflicts and index not in report.failures
+            for outcome in draft.outcomes
+        }
+        self._unpublished += [
+            (pointer, [outcomes[key] for key in pointer.commands]) for pointer in report.pointers
+        ]
+
+    def _retriable(self, works: Sequence[Work]) -> list[Work]:
+        for work in works:
+            work.attempts += 1
+        self._settling.failed([w for w in works if w.attempts >= MAX_ATTEMPTS], CONTENDED)
+        left = [work for work in works if work.attempts < MAX_ATTEMPTS]
+        if left:
+            self._publish()  # what is committed does not wait for the contended commands
+            # Full jitter below 100 to 400 ms: the rival needs a call or two to get through.
+            self._policy.sleep(self._policy.draw(0, 0.1 * max(work.attempts for work in left)))
+        return left
+
+    def _publish(self) -> None:
+        """Publish what was committed; what cannot be published now is left to the relay."""
+        if not self._unpublished:
+            return
+        unpublished, self._unpublished = self._unpublished, []
+        try:
+            messages = [
+                [event for outcome in outcomes for event in render_events(outcome)]
+                for _, outcomes in unpublished
+            ]
+            failures = self._ports.publisher.publish([m for each in messages for m in each])
+            self._settling.published(any_event=len(failures) < sum(map(len, messages)))
+            if failures:
+                reasons = sorted({failure.reason for failure in failures.values()})
+                logger.warning("publish_deferred", events=len(failures), reasons=reasons)
+            published = [
+                pointer
+                for (pointer, _), each in zip(unpublished, messages, strict=True)
+                if not any(message.event_id in failures for message in each)
+            ]
+            if published:
+                self._ports.outbox.close(published)
+        except StoreUnavailableError as error:  # the events are out; the relay sends them again
+            logger.warning("outbox_pointer_left", reason=str(error))
+        except Exception:  # whatever it is, the pointers stay, and the relay finds them
+            logger.exception("publish_failed")
+
+
+def _named_by(works: Sequence[Work]) -> LoadRequest:
+    """Collect what the messages themselves name."""
+    reads = [(work, reads_of(work.envelope)) for work in works]
+    return LoadRequest(
+        users={work.envelope.user_id for work in works if work.envelope.user_id},
+        sessions={
+            (work.envelope.user_id, read.session_id)
+            for work, read in reads
+            if work.envelope.user_id and read.session_id
+        },
+        two_factors={
+            work.envelope.user_id
+            for work, read in reads
+            if work.envelope.user_id and read.two_factor
+        },
+        addresses={read.address for _, read in reads if read.address},
+        outcomes={work.key for work in works},
+    )
+
+
+def _found_by(works: Sequence[Work], snapshot: Snapshot) -> LoadRequest:
+    """Collect what only the first answer could name: users by address, pending addresses."""
+    by_email = [work for work in works if work.envelope.by_email and work.user_id]
+    pending = {
+        pending_address(work.envelope, snapshot.users.get(work.user_id or "")) for work in works
+    }
+    return LoadRequest(
+        users={work.user_id for work in by_email if work.user_id} - snapshot.users.keys(),
+        addresses={key for key in pending if key} - snapshot.addresses.keys(),
+        outcomes={CommandKey(work.user_id, work.envelope.command_id) for work in by_email},
+    )

@@ -1,0 +1,170 @@
+"""Keeps, for one batch, what becomes of each message, and tells it to the log: a line a command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from application.disposition import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from application.messages import redact
+from application.observer import NOBODY, Witness
+from application.pending_command import Work
+from application.ports import Outcome
+from application.retry import Draw, Failure, settle
+
+logger = structlog.get_logger(__name__)
+
+REUSED_ID = Failure("CommandIdReused", "id: was used for another command", permanent=True)
+OTHER_FIRST = Failure("Twin", "another message with this id came first, and could not be done")
+
+
+class Settling:
+    """The settlements of a batch as they come in; the first one of a message stands."""
+
+    def __init__(
+        self,
+        messages: Sequence[ReceivedMessage],
+        max_receives: int,
+        draw: Draw,
+        witness: Witness = NOBODY,
+    ) -> None:
+        """Start with nothing settled; the witness is told of each end."""
+        self._witness = witness
+        self._messages = messages
+        self._max_receives = max_receives
+        self._draw = draw
+        self._settlements: dict[int, Settlement] = {}
+        self._held_groups: dict[str, tuple[int, Later]] = {}
+        """By FIFO group: the first message that comes back later, and when the group does."""
+        self._store: bool | None = None
+        self._known_before = False
+        """Whether the store was read, at least: a write may fail all the same."""
+        self._topic: bool | None = None
+        self._started = time.perf_counter()
+
+    def committed(self, work: Work, outcome: Outcome) -> None:
+        """A command was decided, and its outcome is stored."""
+        self._store = True
+        events = [event.type.split(".")[2] for event in outcome.events]
+        self._settlements[work.index] = Done()
+        self._tell(work, outcome.status, code=outcome.code, events=events, version=outcome.version)
+
+    def duplicate(self, work: Work, fingerprint: str) -> None:
+        """A command was decided earlier, with this fingerprint; an erased user keeps none."""
+        self._known_before = True
+        if fingerprint in ("", work.envelope.fingerprint):
+            self._settlements[work.index] = Done()
+            self._tell(work, "duplicate")
+        else:
+            self.failed([work], REUSED_ID)
+
+    def twin(self, work: Work, first: Work) -> None:
+        """A message of the batch repeats the id of an earlier one: it shares its settlement.
+
+        Not its end, though: what killed the other may be the other's alone. Its body may be the
+        one under this id that was not asked for, or it was received once too often.
+        """
+        settlement = self._settlements[first.index]
+        if isinstance(settlement, Done):
+            self.duplicate(work, first.envelope.fingerprint)
+        elif isinstance(settlement, Later):
+            self._settlements[work.index] = settlement
+            self._tell(work, "later", code=OTHER_FIRST.code)
+        else:
+            same = work.envelope.fingerprint == first.envelope.fingerprint
+            reused = same and settlement.code == REUSED_ID.code
+            self.failed([work], REUSED_ID if reused else OTHER_FIRST)
+
+    def failed(self, works: Iterable[Work], failure: Failure) -> None:
+        """Commands could not be done; those that are settled already stay so."""
+        for work in works:
+            if work.index not in self._settlements and not self.held_back(work.index):
+                settlement = self._settle(work.index, failure)
+                self._tell_failure(work, settlement, failure)
+
+    def unsettled(self, works: Iterable[Work]) -> list[Work]:
+        """Return those of the commands whose messages are not settled yet."""
+        return [work for work in works if work.index not in self._settlements]
+
+    def unreadable(self, index: int, failure: Failure) -> None:
+        """A message could not be understood: dead, or later where that may change."""
+        message = self._messages[index]
+        settlement = self._settle(index, failure)
+        outcome = "dead" if isinstance(settlement, Dead) else "later"
+        self._witness.not_understood(outcome, failure.code)
+        logger.warning(
+            "message_not_understood",
+            outcome=outcome,
+            code=failure.code,
+            detail=failure.detail,
+            message_id=message["message_id"],
+            receives=message["receives"],
+        )
+
+    def _settle(self, index: int, failure: Failure) -> Settlement:
+        if failure.store and self._store is None:
+            self._store = False
+        message = self._messages[index]
+        settlement = settle(failure, message["receives"], self._max_receives, self._draw)
+        if isinstance(settlement, Dead) and settlement.body is None:
+            # a valid command may carry a secret too, in an extension that nobody here reads
+            settlement = replace(settlement, body=redact(message["body"]))
+        self._settlements[index] = settlement
+        if isinstance(settlement, Later):
+            self._hold_group(index, settlement)
+        return settlement
+
+    def held_back(self, index: int) -> bool:
+        """Say whether an earlier message of the FIFO group comes back later; then so does this."""
+        first, settlement = self._held_groups.get(self._group(index) or "", (index, None))
+        if settlement is None or index <= first:
+            return False
+        self._settlements.setdefault(index, settlement)
+        return True
+
+    def result(self) -> Settlements:
+        """Give the settlements, in the order of the messages; a FIFO group has one delay."""
+        items = tuple(self._final(index) for index in range(len(self._messages)))
+        store = (self._known_before or None) if self._store is None else self._store
+        return Settlements(items, store, self._topic)
+
+    def published(self, *, any_event: bool) -> None:
+        """Note whether the topic took any of the events that were committed."""
+        self._topic = any_event
+
+    def _final(self, index: int) -> Settlement:
+        settlement = self._settlements[index]
+        group = self._group(index)
+        if group is None or not isinstance(settlement, Later):
+            return settlement
+        return self._held_groups.get(group, (index, settlement))[1]
+
+    def _group(self, index: int) -> str | None:
+        message = self._messages[index]
+        return message["group_id"] if message["fifo"] else None
+
+    def _hold_group(self, index: int, settlement: Later) -> None:
+        """Let what comes after this message in its FIFO group wait for it, and nothing before."""
+        group = self._group(index)
+        if group is not None and index < self._held_groups.get(group, (index + 1,))[0]:
+            self._held_groups[group] = (index, settlement)
+
+    def _tell_failure(self, work: Work, settlement: Settlement, failure: Failure) -> None:
+        delay = settlement.delay if isinstance(settlement, Later) else None
+        outcome = "dead" if isinstance(settlement, Dead) else "later"
+        self._tell(work, outcome, code=failure.code, detail=failure.detail, delay=delay)
+
+    def _tell(self, work: Work, outcome: str, *, code: str | None = None, **fields: object) -> None:
+        seconds = time.perf_counter() - self._started
+        self._witness.settled(work, outcome, code, seconds)
+        work.log.info(
+            "command",
+            outcome=outcome,
+            type=work.envelope.type,
+            receives=work.message["receives"],
+            duration_ms=round(seconds * 1000, 1),
+            **{k: v for k, v in {"code": code, **fields}.items() if v is not None},
+        )

@@ -1,0 +1,86 @@
+"""What one user's commands of a round amount to, and what has to be written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from application.pending_command import Work
+from application.ports import Outcome, UserChange
+from domain.model import Session, TwoFactor, User
+from domain.values import EmailAddress
+
+
+@dataclass(slots=True)
+class Draft:
+    """What one user's commands of the round amount to."""
+
+    user_id: str | None
+    user: User | None
+    works: list[Work] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    changed: bool = False
+    read_version: int = 0
+    read_email: EmailAddress | None = None
+    read_sessions: dict[str, Session] = field(default_factory=dict)
+    read_two_factor: TwoFactor | None = None
+
+    @classmethod
+    def of(cls, user_id: str | None, user: User | None) -> Draft:
+        """Start from what was read."""
+        if user is None:
+            return cls(user_id, None)
+        return cls(
+            user_id,
+            user,
+            read_version=user.version,
+            read_email=user.email,
+            read_sessions=dict(user.sessions),
+            read_two_factor=user.two_factor,
+        )
+
+    def owns(self, address: EmailAddress) -> bool:
+        """Say whether the address is the user's, after the commands so far."""
+        email = self.user.email if self.user else None
+        return email is not None and email.key == address.key
+
+    def change(self) -> UserChange:
+        """Give what has to be written, by comparing what is with what was read."""
+        outcomes = tuple(self.outcomes)
+        if not self.changed or self.user is None:
+            return UserChange(self.user_id, outcomes, self.read_version)
+        claimed, released = self._addresses(self.user)
+        two_factor, was = self.user.two_factor, self.read_two_factor
+        return UserChange(
+            self.user_id,
+            outcomes,
+            self.read_version,
+            self.user,
+            saved_sessions=tuple(self._saved_sessions(self.user)),
+            removed_sessions=tuple(
+                session
+                for key, session in self.read_sessions.items()
+                if key not in self.user.sessions
+            ),
+            saved_two_factor=_at_revision(two_factor, was) if two_factor is not was else None,
+            removed_two_factor=was if two_factor is None else None,
+            claimed=claimed,
+            released=released,
+            scrub=self.user.erased,
+        )
+
+    def _addresses(self, user: User) -> tuple[EmailAddress | None, EmailAddress | None]:
+        old, new = self.read_email, user.email
+        if (old and old.key) == (new and new.key):
+            return None, None
+        return new, old
+
+    def _saved_sessions(self, user: User) -> Iterable[Session]:
+        for key, session in user.sessions.items():
+            was = self.read_sessions.get(key)
+            if session is not was:
+                yield replace(session, revision=was.revision if was else 0)
+
+
+def _at_revision(new: TwoFactor | None, was: TwoFactor | None) -> TwoFactor | None:
+    return replace(new, revision=was.revision if was else 0) if new else None

@@ -1,0 +1,124 @@
+"""The attributes of a CloudEvent that carries a command: what each may be.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, NotRequired
+
+from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
+
+from application.messages.errors import MalformedCode, MalformedMessageError, field_path
+from application.messages.fields import ID, TIME, record, text
+from domain.errors import InvalidValueError
+
+SPEC_VERSION = "1.0"
+JSON_TYPE = "application/json"
+MAX_SOURCE = 256
+MAX_ACTOR = 256
+MAX_CORRELATION_ID = 128
+MAX_TRACESTATE = 512  # what W3C Trace Context asks everyone to carry at least
+MAX_INTEGER = 2**31 - 1  # of CloudEvents' type Integer
+
+_SOURCE = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;=?@\[\]_~-]+")  # RFC 3986's characters
+_JSON_TYPE = re.compile(r"application/json(\s*;\s*charset=\"?utf-8\"?)?\s*", re.IGNORECASE)
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_EXTENSION = re.compile(r"[a-z0-9]{1,64}")
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,9}")
+
+
+def _source(value: str) -> str:
+    if len(value) > MAX_SOURCE or not _SOURCE.fullmatch(value):
+        raise InvalidValueError(f"must be a URI reference of 1 to {MAX_SOURCE} characters")
+    return value
+
+
+def _printable(limit: int) -> Any:
+    def check(value: str) -> str:
+        if not 1 <= len(value) <= limit or not value.isprintable():
+            raise InvalidValueError(f"must have 1 to {limit} printable characters")
+        return value
+
+    return text(check, minLength=1, maxLength=limit)
+
+
+def _json_type(value: str) -> str:
+    if not _JSON_TYPE.fullmatch(value):
+        raise InvalidValueError(f"must be {JSON_TYPE}")
+    return value
+
+
+def _version(value: object) -> int:
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
+        raise InvalidValueError(f"must be an integer from 0 to {MAX_INTEGER}")
+    return value
+
+
+# Telemetry must not cost anybody a command: what is no trace context is left out.
+def _traceparent(value: object) -> str | None:
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+def _tracestate(value: object) -> str | None:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TRACESTATE:
+        return None
+    return value if value.isascii() and value.isprintable() else None
+
+
+def _checked(kind: Any, check: Callable[[object], Any], **schema: Any) -> Any:
+    return Annotated[kind, BeforeValidator(check), WithJsonSchema(schema)]
+
+
+ATTRIBUTES: dict[str, Any] = {
+    "id": ID,
+    "source": text(_source, format="uri-reference", minLength=1, maxLength=MAX_SOURCE),
+    "subject": NotRequired[ID],
+    "time": NotRequired[TIME],
+    "datacontenttype": NotRequired[text(_json_type, pattern=f"^{JSON_TYPE}")],
+    "expectedversion": NotRequired[
+        _checked(int, _version, type="integer", minimum=0, maximum=MAX_INTEGER)
+    ],
+    "expirytime": NotRequired[TIME],
+    "correlationid": NotRequired[_printable(MAX_CORRELATION_ID)],
+    "actor": NotRequired[_printable(MAX_ACTOR)],
+    "traceparent": NotRequired[_checked(str | None, _traceparent, type="string")],
+    "tracestate": NotRequired[_checked(str | None, _tracestate, type="string")],
+}
+"""The attributes and extensions that mean something here, but `specversion`, `type`, `data`."""
+
+_RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
+
+
+def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
+    """Make what validates the attributes and gives their values by name."""
+    return record("Attributes", ATTRIBUTES, extra="ignore")
+
+
+def check_extensions(event: dict[str, Any]) -> None:
+    """See that attributes unknown here could be extensions; CloudEvents asks to ignore those.
+
+    Raises:
+        MalformedMessageError: a name or a value that CloudEvents does not allow.
+    """
+    for name in event.keys() - _RESERVED:
+        if name == "data_base64":
+            raise MalformedMessageError(
+                MalformedCode.NOT_SUPPORTED, "data_base64: must be JSON in data instead"
+            )
+        if not _EXTENSION.fullmatch(name):
+            raise MalformedMessageError(
+                MalformedCode.UNKNOWN_FIELD,
+                f"{field_path((name,))}: is no attribute (lower-case letters and digits)",
+            )
+        if not isinstance(event[name], str | int):
+            raise MalformedMessageError(
+                MalformedCode.INVALID_FIELD,
+                f"{field_path((name,))}: an extension must be a string, an integer or a boolean",
+            )

@@ -1,0 +1,317 @@
+"""Commands in: a message's body to a `CommandEnvelope`; and out, for those who send them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Container, Hashable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID, uuid5
+
+from pydantic import TypeAdapter, ValidationError
+
+from application.disposition import ReceivedMessage
+from application.messages import redaction
+from application.messages.attributes import (
+    JSON_TYPE,
+    SPEC_VERSION,
+    attributes_adapter,
+    check_extensions,
+)
+from application.messages.celery import looks_like_celery, read_celery
+from application.messages.encoding import canonical, compact, decode_body
+from application.messages.errors import (
+    MalformedCode,
+    MalformedMessageError,
+    UnknownTypeError,
+    field_path,
+)
+from application.messages.fields import data_adapter
+from application.messages.sns import looks_like_notification, read_notification
+from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, bring_up
+from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope, UpdateProfile
+from domain.events import EVENTS
+from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
+
+USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
+"""A user created without a subject has the UUIDv5 of the command's id in this namespace."""
+
+_TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
+_SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
+_FINGERPRINT_BYTES = 16
+_MAX_PROBLEMS = 5  # named in one detail
+
+# What pydantic finds, in our words: never with the value.
+_RULES: dict[str, tuple[MalformedCode, str]] = {
+    "missing": (MalformedCode.MISSING_FIELD, "is missing"),
+    "extra_forbidden": (MalformedCode.UNKNOWN_FIELD, "is no field of this command"),
+    "string_type": (MalformedCode.INVALID_FIELD, "must be a string"),
+    "string_unicode": (MalformedCode.INVALID_FIELD, "must be valid Unicode"),
+    "string_too_long": (MalformedCode.INVALID_FIELD, "is too long"),
+    "int_type": (MalformedCode.INVALID_FIELD, "must be an integer"),
+    "greater_than_equal": (MalformedCode.INVALID_FIELD, "must not be negative"),
+    "less_than_equal": (MalformedCode.INVALID_FIELD, "is too large"),
+    "list_type": (MalformedCode.INVALID_FIELD, "must be an array"),
+    "too_short": (MalformedCode.INVALID_FIELD, "has too few items"),
+    "too_long": (MalformedCode.INVALID_FIELD, "has too many items"),
+    "dict_type": (MalformedCode.INVALID_FIELD, "must be an object"),
+}
+
+
+class MessageParser:
+    """Reads commands; built once, since building the validation takes tens of milliseconds."""
+
+    def __init__(
+        self,
+        roles: Collection[str],
+        commands: Mapping[str, type[Command]] = COMMANDS,
+        former: Mapping[str, FormerCommand] = FORMER_COMMANDS,
+    ) -> None:
+        """Prepare the validation of every command.
+
+        Args:
+            roles: the roles that may be assigned.
+            commands: the newest version of each, by message type.
+            former: the versions before them that are still taken.
+        """
+        self._attributes = attributes_adapter().validator.validate_python
+        self._former = former
+        self._commands = {**commands, **{kind: old.definition for kind, old in former.items()}}
+        self._data: dict[str, Callable[[Any], dict[str, Any]]] = {}
+        for name, command in self._commands.items():
+            adapter: TypeAdapter[dict[str, Any]] = data_adapter(command, roles)
+            self._data[name] = adapter.validator.validate_python
+
+    def parse(self, message: ReceivedMessage) -> CommandEnvelope:
+        """Read a CloudEvent in JSON, the same in an SNS notification, or a Celery message.
+
+        Raises:
+            MalformedMessageError: none of these, or not a valid command: dead at once.
+            UnknownTypeError: a command that this version does not know: later.
+        """
+        try:
+            event = read_event(message["body"])
+            return self._envelope(event, message["sent_at"])
+        except MalformedMessageError as error:
+            error.body = redaction.redact(message["body"])
+            raise
+
+    def redact(self, body: str) -> str | None:
+        """Give a body without its secrets; `None` when there is nothing secret in it."""
+        return redaction.redact(body)
+
+    def _envelope(self, event: dict[str, Any], sent_at: float) -> CommandEnvelope:
+        event = {name: value for name, value in event.items() if value is not None}
+        kind = _command_type(event, self._commands)
+        check_extensions(event)
+        try:
+            attributes = self._attributes(event)
+        except ValidationError as error:
+            raise _malformed(error, ()) from None
+        sent = self._command(kind, event.get("data", {}))
+        user_id = _user_id(sent, attributes)
+        command = bring_up(sent, self._former)
+        time = attributes.get("time")
+        return CommandEnvelope(
+            command_id=attributes["id"],
+            user_id=user_id,
+            command=command,
+            fingerprint=_fingerprint(sent, user_id, attributes.get("expectedversion")),
+            source=attributes["source"],
+            sent_at=datetime.fromtimestamp(sent_at, UTC) if time is None else time,
+            expected_version=attributes.get("expectedversion"),
+            expires_at=attributes.get("expirytime"),
+            correlation_id=attributes.get("correlationid"),
+            actor=attributes.get("actor"),
+            traceparent=attributes.get("traceparent"),
+            tracestate=attributes.get("tracestate"),
+            sent_as=None if sent is command else kind,
+        )
+
+    def _command(self, kind: str, data: object) -> Command:
+        try:
+            values = self._data[kind](data)
+        except ValidationError as error:
+            raise _malformed(error, ("data",)) from None
+        command = self._commands[kind](**values)
+        if isinstance(command, UpdateProfile) and command == UpdateProfile():
+            raise MalformedMessageError(
+                MalformedCode.MISSING_FIELD, "data: needs first_name or last_name, or both"
+            )
+        return command
+
+
+def render_command(
+    name_or_type: str,
+    data: dict[str, Any],
+    *,
+    command_id: str,
+    source: str,
+    user_id: str | None = None,
+    time: datetime | None = None,
+    **extensions: str | int | None,
+) -> str:
+    """Write a command as a CloudEvent in JSON, as a producer does.
+
+    Args:
+        name_or_type: `RegisterUser`, the newest version, or `biome.user.RegisterUser.v1`.
+        data: the command's fields, as JSON values; not validated here.
+        command_id: UUID, the idempotency key together with the user's.
+        source: URI reference of the sender.
+        user_id: UUID of the user, where the command needs one.
+        time: when it was asked for.
+        extensions: `correlationid`, `expectedversion`, ...; `None` is left out.
+
+    Raises:
+        ValueError: there is no such command.
+    """
+    kind = name_or_type if name_or_type in _SENDABLE else _NEWEST.get(name_or_type)
+    if kind is None:
+        raise ValueError("there is no such command")
+    event = {
+        "specversion": SPEC_VERSION,
+        "id": command_id,
+        "source": source,
+        "type": kind,
+        "subject": user_id,
+        "time": None if time is None else render_time(time),
+        "datacontenttype": JSON_TYPE,
+        **extensions,
+        "data": data,
+    }
+    return compact({name: value for name, value in event.items() if value is not None})
+
+
+def command_data(command: Command) -> dict[str, Any]:
+    """Give a command's fields as JSON values; those that are `None` are left out."""
+    values = ((field, getattr(command, field)) for field in _fields(type(command)))
+    return {name: _plain(value) for name, value in values if value is not None}
+
+
+@cache
+def _fields_of(command: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(command))  # type: ignore[arg-type]
+
+
+def _fields(command: type[Command]) -> tuple[str, ...]:
+    return _fields_of(command)  # type: ignore[arg-type]  # mypy looks at the instances' hash
+
+
+_SENDABLE = COMMANDS.keys() | FORMER_COMMANDS.keys()
+_NEWEST = {kind.split(".")[2]: kind for kind in COMMANDS}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case EmailAddress() | PasswordHash() | TokenHash():
+            return value.value
+        case datetime():
+            return render_time(value)
+        case tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+def read_event(body: str) -> dict[str, Any]:
+    """Give the CloudEvent's attributes that a body carries, in whichever form, unchecked.
+
+    Raises:
+        MalformedMessageError: it carries none.
+    """
+    message = decode_body(body)
+    if isinstance(message, dict) and looks_like_notification(message):
+        message = read_notification(message)
+    if not isinstance(message, dict):
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "must be one JSON object")
+    if "specversion" not in message and looks_like_celery(message):
+        return read_celery(message)
+    return message
+
+
+def partition_key(body: str) -> str | None:
+    """Return what a message that is retried again and again runs together with.
+
+    It is the user whom the command names by id or by address, or all messages of unknown types.
+    `None` for a message that is no command. Its fields are not validated.
+    """
+    try:
+        event = read_event(body)
+        _command_type(event, _SENDABLE)
+    except UnknownTypeError:
+        return "unknown type"
+    except MalformedMessageError:
+        return None
+    if isinstance(subject := event.get("subject"), str):
+        return f"user {subject.lower()}"
+    data = event.get("data")
+    email = data.get("email") if isinstance(data, dict) else None
+    return f"address {email.strip().casefold()}" if isinstance(email, str) else None
+
+
+def _command_type(event: dict[str, Any], known: Container[str]) -> str:
+    version = event.get("specversion")
+    if version is None:
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "specversion: is missing")
+    if version != SPEC_VERSION:
+        raise MalformedMessageError(
+            MalformedCode.NOT_A_COMMAND, f"specversion: must be {SPEC_VERSION}"
+        )
+    kind = event.get("type")
+    if kind is None:
+        raise MalformedMessageError(MalformedCode.MISSING_FIELD, "type: is missing")
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise MalformedMessageError(
+            MalformedCode.NOT_A_COMMAND, f"type: must be {TYPE_PREFIX}<Name>.v<N>"
+        )
+    if kind in EVENTS:
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, no command")
+    if kind not in known:
+        shown = f"{kind} " if _SHOWN.search(kind) else ""
+        raise UnknownTypeError(f"type: {shown}is not known to this version")
+    return kind
+
+
+def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
+    user_id: str | None = attributes.get("subject")
+    if _may_name_by_email(command):
+        if (user_id is None) == (getattr(command, "email", None) is None):
+            code = MalformedCode.MISSING_FIELD if user_id is None else MalformedCode.INVALID_FIELD
+            raise MalformedMessageError(code, "subject: either it or data.email must be given")
+        return user_id
+    if user_id is None and command.creates_user:
+        return str(uuid5(USER_NAMESPACE, attributes["id"]))
+    if user_id is None:
+        raise MalformedMessageError(
+            MalformedCode.MISSING_FIELD, "subject: is missing (user_id in a Celery task)"
+        )
+    return user_id
+
+
+def _may_name_by_email(command: Command) -> bool:
+    return not command.creates_user and "email" in _fields(type(command))
+
+
+def _fingerprint(command: Command, user_id: str | None, expected_version: int | None) -> str:
+    """Hash what was asked for; the envelope's other attributes may differ between two sendings."""
+    asked = canonical([command.type, user_id, expected_version, command_data(command)])
+    return blake2b(asked.encode(), digest_size=_FINGERPRINT_BYTES).hexdigest()
+
+
+def _malformed(error: ValidationError, prefix: tuple[str, ...]) -> MalformedMessageError:
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    details = []
+    for problem in problems[:_MAX_PROBLEMS]:
+        _, rule = _rule(problem["type"], problem["msg"])
+        details.append(f"{field_path(prefix + problem['loc'])}: {rule}")
+    code, _ = _rule(problems[0]["type"], "")
+    return MalformedMessageError(code, "; ".join(details))
+
+
+def _rule(kind: str, text: str) -> tuple[MalformedCode, str]:
+    if kind == "value_error":  # the domain's own words, which never hold the value
+        return MalformedCode.INVALID_FIELD, text.removeprefix("Value error, ")
+    return _RULES.get(kind, (MalformedCode.INVALID_FIELD, "is not valid"))

@@ -1,0 +1,56 @@
+"""Events out: a recorded outcome to the messages that the topic gets."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid5
+
+from application.messages.encoding import compact
+from application.ports import EventMessage, Outcome
+from domain.events import RecordedEvent
+from domain.values import render_time
+
+SOURCE = "urn:biome:user-worker"
+SEQUENCE_DIGITS = 20  # so that sequences compare as strings
+
+
+def event_id(outcome: Outcome, index: int) -> str:
+    """Give the id of an outcome's event: the same however often it is published.
+
+    UUIDv5 of `<command id>/<index>` in the namespace of the user's id, or of the command's
+    where there is no user.
+    """
+    namespace = UUID(outcome.user_id or outcome.command_id)
+    return str(uuid5(namespace, f"{outcome.command_id}/{index}"))
+
+
+def render_events(outcome: Outcome) -> list[EventMessage]:
+    """Write an outcome's events as CloudEvents in JSON, ready for the topic."""
+    return [_render(outcome, index, event) for index, event in enumerate(outcome.events)]
+
+
+def _render(outcome: Outcome, index: int, event: RecordedEvent) -> EventMessage:
+    identity = event_id(outcome, index)
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": SOURCE,
+        "type": event.type,
+        "subject": outcome.user_id,
+        "time": render_time(outcome.recorded_at),
+        "datacontenttype": "application/json",
+        "sequence": None if event.sequence is None else f"{event.sequence:0{SEQUENCE_DIGITS}d}",
+        "causationid": outcome.command_id,
+        "correlationid": outcome.correlation_id,
+        "traceparent": outcome.traceparent,
+        "tracestate": outcome.tracestate,
+        "data": event.data,
+    }
+    return EventMessage(
+        event_id=identity,
+        user_id=outcome.user_id or outcome.command_id,
+        body=compact({name: value for name, value in attributes.items() if value is not None}),
+        type=event.type,
+        category=event.category,
+        command_source=outcome.source,
+    )

@@ -1,0 +1,95 @@
+"""Example messages, made of the example of each field: what the contracts show.
+
+The real renderers write them, so they look as messages do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from application.messages import descriptions
+from application.messages.commands import render_command
+from application.messages.descriptions import EXAMPLE_COMMAND, EXAMPLE_SOURCE, EXAMPLE_USER
+from application.messages.events import render_events
+from application.messages.upcasting import FORMER_COMMANDS
+from application.ports import Outcome, Status
+from domain.commands import COMMANDS, Command
+from domain.events import EVENTS, Event, RecordedEvent
+
+_ASKED: Final = datetime(2026, 11, 22, 10, tzinfo=UTC)
+_DECIDED: Final = _ASKED + timedelta(milliseconds=412)
+
+
+def command_definition(kind: str) -> type[Command]:
+    """Give the class of a command's message type, of the newest version or a former one.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    former = FORMER_COMMANDS.get(kind)
+    return former.definition if former else COMMANDS[kind]
+
+
+def names_by_email(command: type[Command]) -> bool:
+    """Tell whether the command may name its user by address in place of the subject."""
+    return not command.creates_user and "email" in field_names(command)
+
+
+def field_names(message: type[Command | Event]) -> list[str]:
+    """Give the names of a message's fields, in the order of the definition."""
+    return [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]  # all are dataclasses
+
+
+def command_examples(kind: str) -> list[dict[str, Any]]:
+    """Give valid messages of a command: by subject, and by address where it may be."""
+    command = command_definition(kind)
+    data = {n: descriptions.field(kind.split(".")[2], n).example for n in field_names(command)}
+    if not names_by_email(command):
+        return [_command(kind, data, None if command.creates_user else EXAMPLE_USER)]
+    by_subject = {name: value for name, value in data.items() if name != "email"}
+    return [_command(kind, by_subject, EXAMPLE_USER), _command(kind, data, None)]
+
+
+def _command(kind: str, data: dict[str, Any], user_id: str | None) -> dict[str, Any]:
+    body = render_command(
+        kind,
+        data,
+        command_id=EXAMPLE_COMMAND,
+        source=EXAMPLE_SOURCE,
+        user_id=user_id,
+        time=_ASKED,
+        correlationid=descriptions.command_attribute("correlationid").example,
+    )
+    message: dict[str, Any] = json.loads(body)
+    return message
+
+
+def event_example(kind: str) -> dict[str, Any]:
+    """Give a message of an event.
+
+    Raises:
+        KeyError: there is no such event.
+    """
+    event = EVENTS[kind]
+    data = {n: descriptions.field(kind.split(".")[2], n).example for n in field_names(event)}
+    sequence = None if event.category == "command" else 7
+    outcome = Outcome(
+        command_id=EXAMPLE_COMMAND,
+        command_type="",
+        user_id=EXAMPLE_USER,
+        by_email=False,
+        fingerprint="",
+        status=Status.ACCEPTED,
+        code=None,
+        events=(RecordedEvent(kind, event.category, sequence, data),),
+        version=7,
+        recorded_at=_DECIDED,
+        expires_at=_DECIDED,
+        source=EXAMPLE_SOURCE,
+        correlation_id=descriptions.event_attribute("correlationid").example,
+    )
+    message: dict[str, Any] = json.loads(render_events(outcome)[0].body)
+    return message

@@ -1,0 +1,29 @@
+"""SNS notifications, for topics that deliver commands without raw message delivery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from application.messages.encoding import decode_body
+from application.messages.errors import MalformedCode, MalformedMessageError
+
+
+def looks_like_notification(message: dict[str, Any]) -> bool:
+    """Tell whether a JSON object is what SNS puts on a queue."""
+    return "Type" in message and "TopicArn" in message
+
+
+def read_notification(message: dict[str, Any]) -> Any:
+    """Return the JSON within a notification.
+
+    Raises:
+        MalformedMessageError: not a notification, or not of JSON or its base64.
+    """
+    if message["Type"] != "Notification":
+        raise MalformedMessageError(
+            MalformedCode.NOT_A_COMMAND, "Type: only notifications of SNS carry commands"
+        )
+    text = message.get("Message")
+    if not isinstance(text, str):
+        raise MalformedMessageError(MalformedCode.MISSING_FIELD, "Message: is missing")
+    return decode_body(text)

@@ -1,0 +1,591 @@
+"""The relay: finishes what a crash left in the outbox.
+
+Every worker runs one, and they do not know of each other: a doubled publication is harmless,
+since ids are stable, and a lease would be one more thing to be left behind.
+
+No entry holds up another: see docs/adr/0024-the-relay-isolates-entries.md.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from application.health_source import ENDED, LONGEST_BATCH, Sign
+from application.messages import render_events
+from application.outbox import (
+    SHARDS,
+    Outbox,
+    OutboxPage,
+    OutboxPosition,
+    PointedOutcomes,
+    final_scrub,
+)
+from application.ports import (
+    Clock,
+    EventMessage,
+    EventPublisher,
+    JobKind,
+    Pointer,
+    PublishFailure,
+    StoreUnavailableError,
+)
+from application.retry import Draw
+
+logger = structlog.get_logger(__name__)
+
+PAGE: Final = 100
+"""Entries read at a time."""
+MAX_PAGES: Final = 10
+"""Pages a pass; the next pass on the shard continues behind them."""
+TOGETHER: Final = 100
+"""Commands whose outcomes are read, published and closed together: one BatchGetItem."""
+GIVE_UP_AFTER: Final = 10.0
+"""Seconds in which the topic accepts nothing, after which a pass stops publishing."""
+MAX_ATTEMPTS: Final = 5
+"""Counted attempts before an entry is parked, with four tries of the publisher in each: over about
+a minute at the default age. What SNS refuses so often, while it accepts other events, is no passing
+trouble."""
+SECOND_SCRUB_AFTER: Final = timedelta(minutes=15)
+"""From the first scrub to the second. Longer than any request signed before can be accepted: AWS
+refuses signatures older than that."""
+SCRUB_SECONDS: Final = 2.0
+SCRUB_PAGES: Final = 20
+"""Bounds of a pass's work on scrubs, and of one slice: then publishing is due again."""
+TURN: Final = timedelta(seconds=10)
+"""The least time for which an entry that another relay has touched is left to that relay."""
+LONGEST_DELAY: Final = timedelta(minutes=10)
+"""Before the next attempt at a scrub, which is never parked."""
+REMEMBERED: Final = 10_000
+"""Entries of which something is remembered in memory; it saves repeated work, no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPolicy:
+    """How often, in seconds, and at what age of an entry the relay acts."""
+
+    interval: float
+    age: timedelta
+    draw: Draw = random.uniform
+    second_scrub_after: timedelta = SECOND_SCRUB_AFTER
+
+    def retry_delay(self, pointer: Pointer) -> timedelta:
+        """Return how long to leave an entry after its last counted attempt; doubles each time."""
+        doubled: int = 2 ** min(max(pointer.attempts, 1) - 1, 20)
+        if pointer.kind is JobKind.PUBLISH:
+            return max(self.age / 10, timedelta(seconds=0.5)) * doubled
+        return min(max(self.age, timedelta(seconds=1)) * doubled, LONGEST_DELAY)
+
+
+class Ending(Enum):
+    """What became of an entry."""
+
+    DONE = auto()
+    """Closed, or replaced by the second scrub: all it asked for now is done."""
+    PARKED = auto()
+    """Set apart for a person."""
+    ADVANCED = auto()
+    """A scrub whose next slice is for the next pass."""
+    LEFT = auto()
+    """For a later pass: the topic or the store cannot process it now."""
+    UNREADABLE = auto()
+    """For a person or, if the format is a later one, for a newer worker."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """The state of one pass over some entries."""
+
+    now: datetime
+    accepted_at: float
+    """When the topic last accepted an event; at first, when the pass began. Monotonic."""
+    accepted: int = 0
+    """Events that the topic accepted."""
+    endings: Counter[Ending] = field(default_factory=Counter)
+    refused: bool = False
+    """Whether there was an event that the topic did not accept."""
+    failed: list[tuple[Pointer, PublishFailure]] = field(default_factory=list)
+    """Entries that are to be tried again, each with a reason."""
+    deferred: Counter[str] = field(default_factory=Counter)
+    """Events that are to be tried again, by reason."""
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether the topic is taken for unavailable."""
+        return self.refused and monotonic() - self.accepted_at > GIVE_UP_AFTER
+
+    def defer(self, pointer: Pointer, failures: Sequence[PublishFailure]) -> None:
+        """Leave an entry for a later pass, for the reason that is most its own."""
+        self.deferred.update(failure.reason for failure in failures)
+        most = max(failures, key=lambda failure: (not failure.shared, failure.answered))
+        self.failed.append((pointer, most))
+
+
+class Relay:
+    """Publishes what was committed and not published, and scrubs erased users."""
+
+    def __init__(
+        self, outbox: Outbox, publisher: EventPublisher, clock: Clock, policy: RelayPolicy
+    ) -> None:
+        """Take the ports and the policy; nothing runs until `start`."""
+        self._outbox = outbox
+        self._publisher = publisher
+        self._clock = clock
+        self._policy = policy
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._beat_at = monotonic()
+        self._trouble: str | None = None
+        self._hurry = 0
+        """Passes to make without a pause."""
+        self._retry_until = monotonic()
+        """Until when entries wait for their next attempt soon."""
+        self._resume: dict[str, OutboxPosition] = {}
+        """By partition: where the last pass stopped before the end."""
+        self._published: dict[tuple[str, str], None] = {}
+        """Entries whose events are out and that could not be closed."""
+        self._mine: dict[tuple[str, str], datetime] = {}
+        """Scrubs that this relay works on, and when it touched them last."""
+
+    # --- health ------------------------------------------------------------------------------
+
+    def signs(self) -> Iterator[Sign]:
+        """Yield when it last looked, or made progress, if it runs. Any thread."""
+        if self._thread is not None and not self._stopping.is_set():
+            age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
+            yield Sign("the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval)
+
+    def troubles(self) -> Iterator[str]:
+        """Yield what kept its last pass from the outbox. Any thread."""
+        if self._trouble is not None:
+            yield self._trouble
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make passes over the outbox from time to time, in a thread."""
+        self._thread = threading.Thread(target=self._loop, name="relay", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread, after the calls in hand; wait for it `timeout` seconds at most."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _loop(self) -> None:
+        pause = self._policy.interval * self._policy.draw(0.5, 1.5)
+        while not self._stopping.wait(pause):
+            self._beat()
+            pause = self._pause_after(self._pass())
+
+    def _pass(self) -> int:
+        """Make one pass, whatever happens; return how many entries it worked on with success."""
+        try:
+            worked = self.run_once()
+        except StoreUnavailableError as error:
+            self._trouble = "the outbox cannot be read: the store is away"
+            logger.warning("outbox_unavailable", reason=str(error))
+        except Exception:  # the relay must outlive whatever it meets
+            self._trouble = "the relay has failed: see the log"
+            logger.exception("relay_failed")
+        else:
+            self._trouble = None
+            return worked
+        return 0
+
+    def _pause_after(self, worked: int) -> float:
+        """Return the seconds until the next pass.
+
+        After progress every shard is looked at without a pause, so that a backlog is worked off at
+        full speed; while entries wait for another attempt, a round takes no longer than a pause.
+        """
+        self._hurry = SHARDS if worked else max(0, self._hurry - 1)
+        if self._hurry:
+            return 0.0
+        pause = self._policy.interval * self._policy.draw(0.5, 1.5)
+        return pause / SHARDS if monotonic() < self._retry_until else pause
+
+    def _beat(self) -> None:
+        self._beat_at = monotonic()
+
+    # --- passes ------------------------------------------------------------------------------
+
+    def run_once(self) -> int:
+        """Make a pass over the next shard; return how many entries were finished or advanced.
+
+        All events that are due are published before any scrub gets a slice of time. What cannot be
+        done now is left, and what is behind it is done all the same.
+
+        Raises:
+            StoreUnavailableError: the shard could not be read, or not to its end.
+        """
+        run = _Pass(self._clock.now(), monotonic())
+        scrubs: list[Pointer] = []
+        broken_off: Exception | None = None
+        try:
+            self._publish_shard(run, scrubs)
+        except Exception as error:  # noqa: BLE001 - raised below, after what it does not concern
+            broken_off = error
+        self._count_attempts(run)
+        self._scrub_some(scrubs, run)
+        self._report(run)
+        if broken_off is not None:
+            raise broken_off
+        return run.endings[Ending.DONE] + run.endings[Ending.PARKED] + run.endings[Ending.ADVANCED]
+
+    def work_off(
+        self, pointers: Iterable[Pointer], progress: Callable[[int], object] = lambda _: None
+    ) -> Counter[Ending]:
+        """Work off given entries now, scrubs to their end; return how they ended.
+
+        Entries that are not reached because the topic is unavailable have no ending. `progress` is
+        called with the number of entries that were just tried.
+        """
+        run = _Pass(self._clock.now(), monotonic())
+        scrubs: list[Pointer] = []
+        for chunk in _together(_without_scrubs(pointers, scrubs)):
+            if run.unavailable:
+                break
+            self._publish(chunk, run)
+            progress(len(chunk))
+        self._count_attempts(run)
+        for pointer in scrubs:
+            ending, rest = self._scrub(pointer, float("inf"))
+            while rest is not None:
+                ending, rest = self._scrub(rest, float("inf"))
+            run.endings[ending] += 1
+            progress(1)
+        self._report(run)
+        return run.endings
+
+    def _publish_shard(self, run: _Pass, scrubs: list[Pointer]) -> None:
+        """Publish what is due on a shard, page by page, and collect its scrubs."""
+        page = self._first_page(run.now - self._policy.age)
+        for number in range(1, MAX_PAGES + 1):
+            self._beat()
+            run.endings[Ending.UNREADABLE] += len(page.unreadable)
+            due = [each for each in page.pointers if self._is_due(each, run.now)]
+            for chunk in _together(_without_scrubs(due, scrubs)):
+                self._publish(chunk, run)
+                if run.unavailable or self._stopping.is_set():
+                    break
+            if page.last is None:
+                return
+            if number == MAX_PAGES or run.unavailable or self._stopping.is_set():
+                self._resume[page.last.partition] = page.last
+                return
+            page = self._outbox.pending(run.now - self._policy.age, PAGE, page.last)
+
+    def _first_page(self, before: datetime) -> OutboxPage:
+        """Read a shard from its beginning, or from where the last pass on it stopped."""
+        page = self._outbox.pending(before, PAGE)
+        after = self._resume.pop(page.last.partition, None) if page.last is not None else None
+        return page if after is None else self._outbox.pending(before, PAGE, after)
+
+    def _is_due(self, pointer: Pointer, now: datetime) -> bool:
+        """Return False while an entry waits for its next attempt, or another relay works on it."""
+        if pointer.touched_at is None:
+            return True
+        if pointer.attempts:
+            delay = self._policy.retry_delay(pointer)
+        elif self._mine.get(_key(pointer)) == pointer.touched_at:
+            return True
+        else:
+            delay = max(self._policy.age, TURN)
+        # a time in the future is of a clock that is wrong, and nothing to wait for
+        return not timedelta() <= now - pointer.touched_at < delay
+
+    def _report(self, run: _Pass) -> None:
+        if run.endings[Ending.UNREADABLE]:
+            logger.warning("outbox_unreadable", pointers=run.endings[Ending.UNREADABLE])
+        if run.deferred:  # nothing else says why they stay, where no batch publishes
+            reasons = sorted(run.deferred)
+            logger.warning("publish_deferred", events=run.deferred.total(), reasons=reasons)
+
+    # --- publishing --------------------------------------------------------------------------
+
+    def _publish(self, pointers: Sequence[Pointer], run: _Pass) -> None:
+        """Publish the events of entries together; what fails as a whole is tried in halves."""
+        self._beat()
+        try:
+            unanswered = self._publish_together(pointers, run)
+        except Exception as error:  # noqa: BLE001 - one entry may cause it: find out which
+            if len(pointers) > 1 and monotonic() - run.accepted_at <= GIVE_UP_AFTER:
+                self._publish_halves(pointers, run)
+                return
+            self._failed(pointers, error, run)
+        else:
+            if len(unanswered) > 1 and not run.unavailable:
+                self._publish_halves(list(unanswered), run)
+            else:
+                for pointer, failures in unanswered.items():
+                    run.defer(pointer, failures)
+
+    def _publish_halves(self, pointers: Sequence[Pointer], run: _Pass) -> None:
+        middle = len(pointers) // 2
+        self._publish(pointers[:middle], run)
+        self._publish(pointers[middle:], run)
+
+    def _publish_together(
+        self, pointers: Sequence[Pointer], run: _Pass
+    ) -> dict[Pointer, list[PublishFailure]]:
+        """Publish and close entries; return those whose call failed as a whole, with the reasons.
+
+        Raises whatever a port raises before anything is recorded in `run`.
+        """
+        new = [pointer for pointer in pointers if _key(pointer) not in self._published]
+        outcomes = self._outbox.outcomes(new) if new else PointedOutcomes({})
+        endings, ready = self._render(new, outcomes)
+        messages = [message for each in ready.values() for message in each]
+        failures = self._publisher.publish(messages) if messages else {}
+        accepted = sum(message.event_id not in failures for message in messages)
+        if accepted:
+            run.accepted += accepted
+            run.accepted_at = monotonic()
+        unanswered: dict[Pointer, list[PublishFailure]] = {}
+        done = [pointer for pointer in pointers if _key(pointer) in self._published]
+        for pointer, events in ready.items():
+            failed = [failures[m.event_id] for m in events if m.event_id in failures]
+            if not failed:
+                done.append(pointer)
+            elif all(failure.permanent for failure in failed):
+                reasons = ", ".join(sorted({failure.reason for failure in failed}))
+                self._park(pointer, f"the topic refuses an event: {reasons}", run)
+            else:
+                # also beside one that is refused: nobody would publish the others once it is parked
+                run.refused = True
+                passing = [failure for failure in failed if not failure.permanent]
+                if any(failure.answered for failure in passing):
+                    run.defer(pointer, passing)
+                else:
+                    unanswered[pointer] = passing
+        for pointer, ending in endings.items():
+            if isinstance(ending, Ending):
+                run.endings[ending] += 1
+            else:
+                self._park(pointer, ending, run)
+        self._close(done, sum(len(ready.get(pointer, ())) for pointer in done), run)
+        return unanswered
+
+    def _render(
+        self, pointers: Sequence[Pointer], outcomes: PointedOutcomes
+    ) -> tuple[dict[Pointer, Ending | str], dict[Pointer, list[EventMessage]]]:
+        """Render the events of entries.
+
+        Return how those without events end, or why they are to be parked; and the events of the
+        others.
+        """
+        endings: dict[Pointer, Ending | str] = {}
+        ready: dict[Pointer, list[EventMessage]] = {}
+        for pointer in pointers:
+            missing = [key for key in pointer.commands if key not in outcomes.found]
+            if not outcomes.unread.isdisjoint(missing):
+                endings[pointer] = Ending.LEFT  # a throttled user's
+            elif not outcomes.unreadable.isdisjoint(missing):
+                endings[pointer] = Ending.UNREADABLE
+            elif missing:
+                endings[pointer] = f"{len(missing)} of its outcomes are missing"
+            else:
+                found = [outcomes.found[key] for key in pointer.commands]
+                ready[pointer] = [event for outcome in found for event in render_events(outcome)]
+        return endings, ready
+
+    def _close(self, done: Sequence[Pointer], events: int, run: _Pass) -> None:
+        if not done:
+            return
+        try:
+            self._outbox.close(done)
+        except Exception as error:  # noqa: BLE001 - the events are out; only closing is left
+            self._explain(done, error)
+            if len(self._published) > REMEMBERED:
+                self._published.clear()
+            self._published.update(dict.fromkeys(map(_key, done)))
+            run.endings[Ending.LEFT] += len(done)
+            return
+        for pointer in done:
+            self._published.pop(_key(pointer), None)
+        run.endings[Ending.DONE] += len(done)
+        commands = sum(len(pointer.commands) for pointer in done)
+        logger.info("relayed", events=events, commands=commands, pointers=len(done))
+
+    def _failed(self, pointers: Sequence[Pointer], error: Exception, run: _Pass) -> None:
+        """Leave entries that could not be tried; what one alone brings about is an attempt."""
+        self._explain(pointers, error)
+        if isinstance(error, StoreUnavailableError) or len(pointers) > 1:
+            run.endings[Ending.LEFT] += len(pointers)
+        else:
+            failure = PublishFailure(f"{type(error).__name__}, see the log", permanent=False)
+            run.failed.append((pointers[0], failure))
+
+    def _explain(self, pointers: Sequence[Pointer], error: Exception) -> None:
+        told = {"pointer": pointers[0].sort_key, "pointers": len(pointers)}
+        if isinstance(error, StoreUnavailableError):
+            logger.warning("outbox_pointer_left", reason=str(error), **told)
+        else:
+            logger.error("outbox_pointer_failed", exc_info=error, **told)
+
+    def _park(self, pointer: Pointer, reason: str, run: _Pass) -> None:
+        try:
+            self._outbox.park(pointer, reason)
+        except Exception as error:  # noqa: BLE001 - it is tried again, and is parked then
+            self._explain([pointer], error)
+            run.endings[Ending.LEFT] += 1
+            return
+        run.endings[Ending.PARKED] += 1
+        logger.error("outbox_pointer_parked", reason=reason, pointer=pointer.sort_key)
+
+    def _count_attempts(self, run: _Pass) -> None:
+        """Count an attempt of each entry that failed, and park those that failed too often.
+
+        Only failures that are the entry's own count: the topic accepted other events in this pass,
+        or it did when the first attempt was counted and answers for this event again. While the
+        whole topic is unavailable nothing is counted, and nothing is written.
+        """
+        for pointer, failure in run.failed:
+            own = run.accepted or (pointer.attempts and failure.answered)
+            if failure.shared or not own:
+                run.endings[Ending.LEFT] += 1
+                continue
+            counted = replace(pointer, attempts=pointer.attempts + 1, touched_at=run.now)
+            if counted.attempts >= MAX_ATTEMPTS:
+                reason = f"failed {counted.attempts} times while others went through"
+                self._park(pointer, f"{reason}: {failure.reason}", run)
+                continue
+            run.endings[Ending.LEFT] += 1
+            if self._update(pointer, counted):
+                delay = self._policy.retry_delay(counted).total_seconds()
+                until = monotonic() + delay + self._policy.interval
+                self._retry_until = max(self._retry_until, until)
+
+    def _update(self, old: Pointer, new: Pointer) -> bool:
+        """Store another state of an entry; return False if that failed or another relay did."""
+        try:
+            return self._outbox.update(old, new)
+        except Exception as error:  # noqa: BLE001 - nothing is lost but the memory of a failure
+            self._explain([old], error)
+            return False
+
+    # --- scrubbing ---------------------------------------------------------------------------
+
+    def _scrub_some(self, pointers: Sequence[Pointer], run: _Pass) -> None:
+        """Run slices of scrubs until the time of the pass for them is over.
+
+        Those that have waited longest come first, so that a large one, or one that fails, holds up
+        no other.
+        """
+        deadline = monotonic() + SCRUB_SECONDS
+        for pointer in sorted(pointers, key=lambda each: each.touched_at or each.recorded_at):
+            if self._stopping.is_set() or monotonic() >= deadline:
+                break
+            ending, _ = self._scrub(pointer, deadline)
+            run.endings[ending] += 1
+
+    def _scrub(self, pointer: Pointer, deadline: float) -> tuple[Ending, Pointer | None]:
+        """Scrub a slice: some pages, until a monotonic time. Return what is left of the job."""
+        user_id = next((key.user_id for key in pointer.commands if key.user_id is not None), None)
+        position, unreadable = pointer.position, pointer.unreadable
+        try:
+            for _ in range(SCRUB_PAGES):
+                if user_id is None:  # nobody to scrub
+                    break
+                page = self._outbox.scrub(user_id, position)
+                self._beat()
+                position, unreadable = page.last, unreadable + page.unreadable
+                if position is None or self._stopping.is_set() or monotonic() >= deadline:
+                    break
+        except Exception as error:  # noqa: BLE001 - the next attempt continues where this one ended
+            self._explain([pointer], error)
+            self._put_off(pointer, position, unreadable)
+            return Ending.LEFT, None
+        if position is not None:
+            touched = replace(
+                pointer,
+                position=position,
+                unreadable=unreadable,
+                attempts=0,
+                touched_at=self._clock.now(),
+            )
+            return self._advance(pointer, touched)
+        self._mine.pop(_key(pointer), None)
+        if unreadable:
+            self._put_off(pointer, None, 0)
+            return Ending.UNREADABLE, None
+        return self._finish_scrub(pointer, user_id), None
+
+    def _advance(self, pointer: Pointer, touched: Pointer) -> tuple[Ending, Pointer | None]:
+        """Store how far a scrub has come, so that any relay continues there."""
+        if not self._update(pointer, touched):
+            self._mine.pop(_key(pointer), None)
+            return Ending.LEFT, None
+        if len(self._mine) > REMEMBERED:
+            self._mine.clear()
+        if touched.touched_at is not None:
+            self._mine[_key(touched)] = touched.touched_at
+        return Ending.ADVANCED, touched
+
+    def _put_off(self, pointer: Pointer, position: str | None, unreadable: int) -> None:
+        """Count a failed attempt at a scrub; the next one comes after a growing delay."""
+        counted = replace(
+            pointer,
+            position=position,
+            unreadable=unreadable,
+            attempts=pointer.attempts + 1,
+            touched_at=self._clock.now(),
+        )
+        self._update(pointer, counted)
+
+    def _finish_scrub(self, pointer: Pointer, user_id: str | None) -> Ending:
+        """Close a scrub that came to its end, or replace the first by the second one.
+
+        A batch that stalled between its reads and its commit may write an outcome, with its
+        fingerprint, after the first scrub has passed: the second one finds it.
+        """
+        try:
+            now = self._clock.now()
+            if pointer.final and pointer.recorded_at <= now:
+                self._outbox.close([pointer])
+            else:
+                due = now + self._policy.second_scrub_after
+                self._outbox.update(pointer, final_scrub(pointer, due))
+        except Exception as error:  # noqa: BLE001 - it is scrubbed again, which is harmless
+            self._explain([pointer], error)
+            return Ending.LEFT
+        logger.info("scrubbed", user_id=user_id, final=pointer.final)
+        return Ending.DONE
+
+
+def _key(pointer: Pointer) -> tuple[str, str]:
+    return pointer.partition, pointer.sort_key
+
+
+def _without_scrubs(pointers: Iterable[Pointer], scrubs: list[Pointer]) -> Iterator[Pointer]:
+    """Yield the entries with events, and put the others into `scrubs`."""
+    for pointer in pointers:
+        if pointer.kind is JobKind.SCRUB:
+            scrubs.append(pointer)
+        else:
+            yield pointer
+
+
+def _together(pointers: Iterable[Pointer]) -> Iterator[list[Pointer]]:
+    """Cut entries, in order, into groups of few enough commands; a larger entry is alone."""
+    group: list[Pointer] = []
+    commands = 0
+    for pointer in pointers:
+        if group and commands + len(pointer.commands) > TOGETHER:
+            yield group
+            group, commands = [], 0
+        group.append(pointer)
+        commands += len(pointer.commands)
+    if group:
+        yield group

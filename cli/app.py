@@ -1,0 +1,56 @@
+"""Runs the command line: what goes wrong becomes one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from worker.errors import CliError, ExitCode, say
+
+PROGRAM = "user-worker"
+DEBUG_VARIABLE = "USER_WORKER_DEBUG"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; give its exit code."""
+    from cli.commands import app
+
+    try:
+        result = app(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or ExitCode.OK)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except typer.TyperException as error:
+        # without a message it was no command at all, and the help has been shown
+        text = error.format_message().rstrip(".")
+        return _complain(_with_advice(text, error), ExitCode.USAGE) if text else ExitCode.USAGE
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE, "0").lower() not in {"", "0", "false", "no", "off"}:
+            raise
+        from worker.cli_errors import explain
+
+        known = explain(error) or CliError(
+            f"unforeseen {type(error).__name__}",
+            f"run it again with --debug before the command, or {DEBUG_VARIABLE}=1, to see where",
+            ExitCode.UNFORESEEN,
+        )
+        return _complain(str(known), known.code)
+
+
+def _complain(text: str, code: int) -> int:
+    say(text, sys.stderr)
+    return code
+
+
+def _with_advice(text: str, error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    advice = f"`{context.command_path if context else PROGRAM} --help`"
+    return f"{text} See {advice}" if text.endswith("?") else f"{text}; see {advice}"

@@ -1,0 +1,134 @@
+"""A dead letter as it is told of: what it asked for, why it is dead, and nothing secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Self
+
+from adapters.sqs.dead_letter_queue import StoredLetter
+from adapters.sqs.dead_letters import REASON_ATTRIBUTES
+from application.messages import MalformedMessageError, redact
+from application.messages.commands import read_event
+from application.messages.redaction import REDACTED
+from cli.output import name_of
+from domain.errors import InvalidValueError
+from domain.values import parse_id, render_time
+
+BY_SQS = "BySqs"
+"""The reason of a letter that SQS moved by the redrive policy: no worker has said why."""
+UNREADABLE = "-"
+"""The command of a letter in which none can be read."""
+_TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A letter, and what can be read in it."""
+
+    stored: StoredLetter
+    command_type: str | None
+    """The message type, if it looks like one: anything else may be a value in its place."""
+    command_id: str | None
+    """The command's id, if there is one."""
+    user_id: str | None
+    """The id of the user it names, if it names one."""
+    redacted: bool
+    """Whether something is missing in the stored body that was in the message."""
+
+    @classmethod
+    def read(cls, stored: StoredLetter) -> Self:
+        """Read what can be read."""
+        try:
+            event = read_event(stored.body)
+        except MalformedMessageError:
+            event = {}
+        kind = event.get("type")
+        return cls(
+            stored,
+            kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else None,
+            _id(event.get("id")),
+            _id(event.get("subject")),
+            redacted=REDACTED in stored.body,
+        )
+
+    def without_body(self) -> Self:
+        """Give it for keeping many: a body, or what a producer attached, may be of 1 MiB."""
+        reason = {n: v for n, v in self.stored.attributes.items() if n in REASON_ATTRIBUTES}
+        return replace(self, stored=replace(self.stored, body="", attributes=reason))
+
+    @property
+    def message_id(self) -> str:
+        """What SQS calls it."""
+        return self.stored.message_id
+
+    @property
+    def reason(self) -> str:
+        """Its `error_code`, or `BY_SQS`."""
+        return self.stored.reason or BY_SQS
+
+    @property
+    def command(self) -> str:
+        """The name of what it asks for."""
+        return name_of(self.command_type) if self.command_type else UNREADABLE
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All ids that it goes by."""
+        named = (self.message_id, self.stored.original_id, self.command_id)
+        return frozenset(each for each in named if each)
+
+    @property
+    def body(self) -> str:
+        """The body as it may be shown, also of one that SQS moved as it was."""
+        clean = redact(self.stored.body)
+        return self.stored.body if clean is None else clean
+
+    def age(self, now: float) -> float:
+        """Give the seconds since it was sent, at a time in seconds since the epoch."""
+        return max(0.0, now - self.stored.sent_at)
+
+    def facts(self, now: float) -> dict[str, object]:
+        """Give what can be told of it, the body left out."""
+        return {
+            "message_id": self.message_id,
+            "reason": self.reason,
+            "detail": self.stored.detail,
+            "command_type": self.command_type,
+            "command_id": self.command_id,
+            "user_id": self.user_id,
+            "sent_at": time_text(self.stored.sent_at),
+            "age_seconds": round(self.age(now), 1),
+            "redrives": self.stored.redrives,
+            "redacted": self.redacted,
+            "original_message_id": self.stored.original_id,
+            "queue": self.stored.original_queue,
+            "group": self.stored.group_id,
+        }
+
+    def attributes(self) -> dict[str, object]:
+        """Give its message attributes; of those that its producer named, nothing secret."""
+        own: dict[str, object] = {}
+        for name, value in self.stored.attributes.items():
+            text = value.get("StringValue")
+            own[name] = "(binary)" if text is None else text
+        ours = {name: text for name, text in own.items() if name in REASON_ATTRIBUTES}
+        rest = {name: text for name, text in own.items() if name not in ours}
+        clean = redact(json.dumps(rest))
+        return ours | (rest if clean is None else json.loads(clean))
+
+
+def time_text(seconds: float) -> str:
+    """Write a time given in seconds since the epoch."""
+    return render_time(datetime.fromtimestamp(seconds, UTC))
+
+
+def _id(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_id(value)
+    except InvalidValueError:
+        return None

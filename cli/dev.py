@@ -1,0 +1,256 @@
+"""`user-worker dev`: an AWS, its resources, a worker and the events, in one terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.text import Text
+
+from cli import composition, output
+from cli.events import show
+from cli.process import WorkerProcess
+from cli.provision import make_resources
+from cli.received import ReceivedEvent
+from cli.run import celery_arguments
+from cli.stopping import stop_on_signals
+from cli.stream import SampleStream
+from cli.tail import EventTail
+from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
+from worker.errors import CliError, ExitCode, UsageError
+from worker.settings import PREFIX, load_settings
+
+POLL = 2
+"""Seconds of a long poll: so soon it is seen that the worker ended."""
+PAUSE = 5.0
+"""Seconds between two streams of samples with --keep-going."""
+_LOG_LINES = 12
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_EMULATOR = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",  # the name that JavaScript's SDK reads
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What was typed."""
+
+    samples: bool
+    once: bool
+    keep_going: bool
+    port: int | None
+    pool: str
+    concurrency: int
+    timeout: float
+
+
+def develop(options: DevOptions) -> int:
+    """Run it all until stopped, or with `once` until every sample has ended; give the exit code."""
+    settings = load_settings()
+    composition.require_development(settings, "dev")
+    _check(options, settings.repository)
+    try:
+        with stop_on_signals(), contextlib.ExitStack() as stack:
+            started: list[str] = []
+            stack.callback(_say_stopped, started)
+            _develop(options, stack, started)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED if options.once else ExitCode.OK
+    return ExitCode.OK
+
+
+def _say_stopped(started: list[str]) -> None:
+    if started:
+        output.stderr().print("stopped; nothing is left running", style="dim")
+
+
+def _check(options: DevOptions, repository: str) -> None:
+    if options.once and options.keep_going:
+        raise UsageError("--once and --keep-going exclude each other", "give one of them")
+    if options.port and _given_endpoint():
+        raise UsageError(
+            "--port is for the embedded AWS, and AWS_ENDPOINT_URL names another", "unset one"
+        )
+    if options.samples and repository == "memory":
+        raise UsageError(
+            f"--samples reads outcomes, and with {PREFIX}REPOSITORY=memory only the worker can",
+            "use the dynamodb repository",
+        )
+
+
+def _given_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _develop(options: DevOptions, stack: contextlib.ExitStack, started: list[str]) -> None:
+    given = _given_endpoint()
+    if given is None:
+        stack.enter_context(_embedded_aws(options.port))
+        started.append("AWS")
+    else:
+        stack.enter_context(_given_aws(given))
+    aws = composition.aws()
+    make_resources(aws)
+    log = stack.enter_context(_log_file())
+    tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
+    arguments = celery_arguments(aws.settings, options.pool, options.concurrency)
+    worker = stack.enter_context(WorkerProcess(arguments, log))
+    started.append("worker")
+    stack.callback(output.stderr().print, "\nstopping the worker ...", style="dim")
+    _introduce(aws, worker, options, given)
+    if not worker.wait_until_ready(options.timeout):
+        raise _ended(worker, "did not start")
+    view = LiveView(tail, worker)
+    if options.samples:
+        # an AWS that others use, or that keeps its data, may know the plain addresses
+        SampleStream(aws, view.look, log).run(_mark() if given else "", options.timeout)
+    if options.once:
+        return
+    _say_what_next(given)
+    _go_on(options, view, SampleStream(aws, view.look, log))
+
+
+def _go_on(options: DevOptions, view: LiveView, stream: SampleStream) -> None:
+    while True:
+        pause_ends = time.monotonic() + PAUSE
+        while time.monotonic() < pause_ends:
+            view.look(POLL)
+        if options.keep_going:
+            stream.run(_mark(), options.timeout)
+
+
+def _mark() -> str:
+    return f"-{secrets.token_hex(3)}"
+
+
+class LiveView:
+    """The events as they come, and an eye on the worker."""
+
+    def __init__(self, tail: EventTail, worker: WorkerProcess) -> None:
+        """Take the tail of the topic and the worker that has to be running."""
+        self._tail = tail
+        self._worker = worker
+
+    def look(self, wait: int) -> list[ReceivedEvent]:
+        """Wait up to `wait` seconds for events, print them and give them.
+
+        Raises:
+            CliError: the worker has ended.
+        """
+        if self._worker.exit_code() is not None:
+            raise _ended(self._worker, "ended")
+        events = self._tail.poll(wait)
+        for event in events:
+            show(event, as_json=False)
+        return events
+
+
+def _ended(worker: WorkerProcess, what: str) -> CliError:
+    console = output.stderr()
+    for line in worker.last_lines(_LOG_LINES):
+        console.print(Text(output.printable(line), style="dim"))
+    code = worker.exit_code()
+    how = "" if code is None else f" (exit code {code})"
+    return CliError(f"the worker {what}{how}", f"its log is {worker.log}")
+
+
+@contextlib.contextmanager
+def _embedded_aws(port: int | None) -> Iterator[None]:
+    """Run an AWS of our own; meanwhile the environment names it and nothing else."""
+    output.stderr().print("starting an embedded AWS ...", style="dim")
+    with contextlib.ExitStack() as stack:
+        try:
+            embedded = stack.enter_context(EmbeddedAws(port))
+        except EmbeddedAwsError as error:
+            in_use = "in use" in str(error)
+            advice = "choose another with --port, or none" if in_use else ""
+            raise CliError(str(error), advice) from error
+        stack.enter_context(_environment())
+        for name in list(os.environ):
+            if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN")):
+                del os.environ[name]
+        os.environ.update(_EMULATOR, AWS_ENDPOINT_URL=embedded.endpoint_url)
+        yield
+
+
+@contextlib.contextmanager
+def _given_aws(endpoint: str) -> Iterator[None]:
+    """Use the AWS that the environment names; an emulator on this machine takes any credentials."""
+    with _environment():
+        if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
+            for name, value in _EMULATOR.items():
+                os.environ.setdefault(name, value)
+        yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Put the environment back at the end."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _log_file() -> Iterator[Path]:
+    """Give a file for the worker's log; it stays when something went wrong."""
+    directory = Path(tempfile.mkdtemp(prefix="user-worker-dev-"))
+    try:
+        yield directory / "worker.log"
+    except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _introduce(
+    aws: composition.Aws, worker: WorkerProcess, options: DevOptions, given: str | None
+) -> None:
+    settings = aws.settings
+    kind = "as AWS_ENDPOINT_URL says" if given else "embedded; forgets everything at the end"
+    console = output.stdout()
+    console.print(
+        output.pairs(
+            {
+                "AWS": f"{os.environ['AWS_ENDPOINT_URL']} ({kind})",
+                "commands": f"queue {settings.command_queue}, "
+                f"dead letters in {settings.dead_letter_queue}",
+                "users": f"table {settings.table}",
+                "events": f"topic {settings.events_topic}",
+                "worker": f"celery, {options.concurrency} batches at a time ({options.pool}), "
+                f"process {worker.pid}",
+                "its log": str(worker.log),
+            }
+        )
+    )
+    console.print()
+    console.print("[cyan]->[/cyan] commands in   [green]<-[/green] events out")
+
+
+def _say_what_next(given: str | None) -> None:
+    console = output.stdout()
+    console.print()
+    console.print("Following the events; Ctrl-C ends everything. In another terminal:")
+    names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
+    console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
+    console.print(
+        "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "
+        "last_name=Turing roles=customer --wait 10"
+    )
+    console.print("  .venv/bin/user-worker user alan@example.com --history")
+    console.print()

@@ -1,0 +1,183 @@
+"""The second pass over a file: rows to the queue, several batches at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from random import random
+from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.batching import MAX_ENTRIES
+from adapters.aws.client import FIFO_SUFFIX
+from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from worker.errors import CliError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+LANES = 8
+"""Batches in flight on a standard queue. On a FIFO queue there is one: rows stay in order."""
+ATTEMPTS = 5
+LONGEST_PAUSE = 8.0
+"""Tries of a call that AWS did not answer, of three attempts each, and seconds between two."""
+_FORBIDDEN = 400
+_SERVER_ERRORS = 500
+_THROTTLED = frozenset(
+    {"Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequestsException"}
+)
+
+
+class Parcel(NamedTuple):
+    """A row on its way."""
+
+    number: int
+    message: QueueMessage
+
+
+class Sent(NamedTuple):
+    """What became of a batch."""
+
+    rows: list[int]
+    """The numbers that the queue has taken."""
+    error: Exception | None
+    """Why the others are not sent."""
+
+
+class Dispatcher:
+    """Sends rows in batches of ten."""
+
+    def __init__(
+        self,
+        client: SQSClient,
+        queue_url: str,
+        *,
+        rate: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        """Send to a queue.
+
+        Args:
+            client: SQS.
+            queue_url: where to.
+            rate: rows a second at most; as fast as it goes if `None`.
+            clock: counts seconds.
+            sleep: waits seconds; by default it ends early when sending stops.
+        """
+        self._stop = threading.Event()
+        self._sleep = sleep or self._stop.wait
+        self._sender = BatchSender(client, queue_url, sleep=self._pause)
+        self.fifo = queue_url.endswith(FIFO_SUFFIX)
+        """Whether each row needs a group."""
+        self._lanes = 1 if self.fifo else LANES
+        self._rate = rate
+        self._clock = clock
+        self._next = clock()
+
+    def send(self, parcels: Iterable[Parcel], acknowledge: Callable[[list[int]], object]) -> None:
+        """Send all; stop at the first that cannot be sent.
+
+        `acknowledge` is called, in the caller's thread, with the rows of every batch that the queue
+        has accepted, also of those that were in flight when it had to stop, or was interrupted. A
+        row may be named twice.
+
+        Raises:
+            CliError: the queue refuses a row, or the SDK fails with what is no error of AWS's.
+            ClientError: a call failed as a whole (or a BotoCoreError).
+        """
+        flying: set[Future[Sent]] = set()
+        self._stop.clear()
+        with ThreadPoolExecutor(self._lanes, "import") as pool:
+            try:
+                for batch in _batches(parcels):
+                    self._keep_to_rate(len(batch))
+                    flying.add(pool.submit(self._send_batch, batch))
+                    if len(flying) >= 2 * self._lanes:
+                        _land(flying, acknowledge)
+                while flying:
+                    _land(flying, acknowledge)
+            except BaseException:
+                self._stop.set()
+                _land_all([each for each in flying if not each.cancel()], acknowledge)
+                raise
+
+    def _keep_to_rate(self, rows: int) -> None:
+        if self._rate is None:
+            return
+        now = self._clock()
+        self._next = max(self._next, now)
+        if self._next > now:
+            self._sleep(self._next - now)
+        self._next += rows / self._rate
+
+    def _pause(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def _send_batch(self, batch: Sequence[Parcel]) -> Sent:
+        """Send one batch, and again what AWS did not answer to."""
+        left, rows = list(batch), list[int]()
+        for attempt in range(1, ATTEMPTS + 1):
+            report = self._sender.send([parcel.message for parcel in left])
+            rows += [left[place].number for place in sorted(report.message_ids)]
+            left = [each for place, each in enumerate(left) if place not in report.message_ids]
+            if report.code is None:
+                return Sent(sorted(rows), None)
+            error = _translated(report)
+            if attempt == ATTEMPTS or self._stop.is_set() or not _may_pass(error):
+                return Sent(sorted(rows), error)
+            self._sleep(min(LONGEST_PAUSE, 2 ** (attempt - 1)) * random())  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+
+def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+    rest = iter(parcels)
+    while batch := list(islice(rest, MAX_ENTRIES)):
+        yield batch
+
+
+def _land(flying: set[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
+    """Wait for a batch, and take those that are done.
+
+    Raises:
+        Exception: why one was not sent.
+    """
+    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+    failed: Exception | None = None
+    for future in done:
+        rows, error = future.result()
+        acknowledge(rows)
+        flying.discard(future)  # only now: an interruption must not lose its rows
+        failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def _land_all(flying: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
+    """Wait for what is in flight, whether it succeeds or not: the first failure is known."""
+    for future in flying:
+        acknowledge(future.result().rows)
+
+
+def _translated(report: SendReport) -> Exception:
+    """Return what is raised for a batch that was not sent as a whole."""
+    if report.error is None:
+        return CliError(f"SQS refused a row with {report.code}")
+    if isinstance(report.error, (BotoCoreError, ClientError)):
+        return report.error
+    error = CliError(f"sending failed with {report.code}")
+    error.__cause__ = report.error
+    return error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return True if a failed call may succeed when it is made again."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _FORBIDDEN)
+        return status >= _SERVER_ERRORS or error.response.get("Error", {}).get("Code") in _THROTTLED
+    # without a cause, SQS refused the row itself
+    return isinstance(error, BotoCoreError) or error.__cause__ is not None

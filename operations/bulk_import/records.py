@@ -1,0 +1,176 @@
+"""CSV and JSON lines as records: which line each begins at, and what it says."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any
+
+from application.messages.encoding import decode_json
+from application.messages.errors import MalformedMessageError
+from operations.bulk_import.source import SourceFile
+from worker.errors import UsageError
+
+DELIMITERS = ",;\t"
+"""What is looked for where no delimiter is given; in doubt the first."""
+_CSV_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
+_JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+
+
+class FileFormat(StrEnum):
+    """What a file of commands may be."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one row: field and rule, never the value."""
+
+    line: int
+    field: str
+    """Empty where it is about the whole row."""
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """One record of a CSV file."""
+
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """One line of a JSON lines file."""
+
+    line: int
+    value: dict[str, Any] | Problem
+    """The object, or why it is none."""
+
+
+def format_of(source: SourceFile) -> FileFormat:
+    """Tell the format by the file's name, or else by its first character."""
+    suffix = PurePath(source.name).suffix.lower()
+    if suffix in _CSV_SUFFIXES:
+        return FileFormat.CSV
+    if suffix in _JSON_SUFFIXES:
+        return FileFormat.JSONL
+    first = next(iter(source.lines()), "").lstrip()
+    return FileFormat.JSONL if first.startswith(("{", "[")) else FileFormat.CSV
+
+
+# --- CSV ---
+
+
+def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
+    """Yield the rows, the header first; rows without any text are left out.
+
+    Blanks around a quoted cell are ignored.
+
+    Raises:
+        UsageError: from some line on it is not CSV.
+    """
+    lines = _TrimmedLines(source.lines(), delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        lines.in_quotes = False
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            advice = "is a quote not closed or not doubled, or the delimiter another?"
+            raise UsageError(f"{source.name}, line {line} is not CSV", advice) from error
+        if any(cell.strip() for cell in cells):
+            yield CsvRow(line, cells)
+
+
+class _TrimmedLines:
+    """Lines of CSV without the blanks around quoted cells, which `csv` takes for text.
+
+    Its `skipinitialspace` knows spaces before a quote only, neither tabs nor what is after it.
+    """
+
+    def __init__(self, lines: Iterator[str], delimiter: str) -> None:
+        self._lines = lines
+        self._delimiter = delimiter
+        self._blanks = " \t\u00a0".replace(delimiter, "")
+        self.in_quotes = False
+        """Whether the next line begins within a quoted cell. False at the start of a record."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        pieces = line.split('"')
+        if len(pieces) == 1:
+            return line
+        # A doubled quote leaves an empty piece between two that are within the cell.
+        last, outside = len(pieces) - 1, not self.in_quotes
+        for place, piece in enumerate(pieces):
+            if outside and place > 0:
+                after = piece.lstrip(self._blanks)
+                if place == last or after.startswith(self._delimiter):
+                    pieces[place] = after
+            if outside and place < last:
+                before = pieces[place].rstrip(self._blanks)
+                if (place == 0 and not before) or before.endswith(self._delimiter):
+                    pieces[place] = before
+            outside = not outside
+        self.in_quotes = outside
+        return '"'.join(pieces)
+
+
+def sniffed_delimiter(source: SourceFile) -> str:
+    """Give the delimiter that the first line with text has most of, outside quotes."""
+    first = next((line for line in source.lines() if line.strip()), "")
+    unquoted = "".join(first.split('"')[::2])
+    return max(DELIMITERS, key=unquoted.count)
+
+
+def parse_delimiter(text: str) -> str:
+    """Read a delimiter as it is typed: a character, or `tab`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text.lower(), text)
+    if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
+        raise UsageError("--delimiter must be one character, or tab", "such as , or ;")
+    return delimiter
+
+
+# --- JSON lines ---
+
+
+def read_json_lines(source: SourceFile) -> Iterator[JsonRow]:
+    """Give the objects, one a line; blank lines are left out.
+
+    Raises:
+        UsageError: the file is one JSON array.
+    """
+    begun = False
+    for number, line in enumerate(source.lines(), 1):
+        if not line.strip():
+            continue
+        if not begun and line.lstrip().startswith("["):
+            advice = "give one object a line, as `jq -c '.[]'` writes them"
+            raise UsageError(f"{source.name} is a JSON array", advice)
+        begun = True
+        yield JsonRow(number, _object(number, line))
+
+
+def _object(number: int, line: str) -> dict[str, Any] | Problem:
+    try:
+        value = decode_json(line)
+    except MalformedMessageError as error:
+        return Problem(number, "", error.detail.replace("the body", "the line"))
+    return value if isinstance(value, dict) else Problem(number, "", "must be a JSON object")

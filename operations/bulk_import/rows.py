@@ -1,0 +1,211 @@
+"""A file's rows as commands, each with the same id whenever the file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+from adapters.aws.batching import MAX_CALL_BYTES
+from application.messages import (
+    MalformedMessageError,
+    MessageParser,
+    UnknownTypeError,
+    render_command,
+)
+from application.messages.encoding import canonical, compact
+from application.messages.errors import field_path
+from application.messages.outgoing import Outgoing, check_outgoing
+from operations.bulk_import.columns import ENVELOPE, Asked, Columns
+from operations.bulk_import.records import (
+    CsvRow,
+    FileFormat,
+    JsonRow,
+    Problem,
+    read_csv,
+    read_json_lines,
+)
+from operations.bulk_import.source import SourceFile
+from operations.command_input import Options, command_class, from_text
+from worker.errors import UsageError
+
+COMMAND_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000002")
+"""A row's command has the UUIDv5 of the import, the row and what it asks for, in this namespace."""
+SOURCE = "/user-worker/import"
+_WHOLE = "specversion"
+_COMMAND = "type"
+_FIELDS = {attribute: field for field, attribute in ENVELOPE.items()}
+_NO_USER = " (user_id in a Celery task)"
+
+
+class Row(NamedTuple):
+    """One row, and the command that it is, or all that is wrong with it."""
+
+    number: int
+    """From 1; the header and blank lines are not counted."""
+    line: int
+    outgoing: Outgoing | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the commands of one import have in common."""
+
+    scope: str
+    """The file's digest, or the name that was given to the import."""
+    named: bool
+    """Whether it is such a name: then a row's place in the file does not matter."""
+    source: str = SOURCE
+
+    @property
+    def correlation_id(self) -> str:
+        """What comes back in every event of the import."""
+        return self.scope if self.named else f"import-{self.scope[:16]}"
+
+    def command_id(self, number: int, asked: object) -> str:
+        """Give the id of what a row asks for: the same whenever it is asked."""
+        place = "" if self.named else str(number)
+        content = sha256(canonical(asked).encode()).hexdigest()
+        return str(uuid5(COMMAND_NAMESPACE, f"{self.scope}/{place}/{content}"))
+
+
+class RowReader:
+    """Reads a file from its first row, as often as it is asked to, with the same result."""
+
+    def __init__(
+        self,
+        source: SourceFile,
+        file_format: FileFormat,
+        delimiter: str,
+        columns: Columns,
+        *,
+        identity: Identity,
+        parser: MessageParser,
+    ) -> None:
+        """Read `source`; rows that name no command are of that of `columns`."""
+        self._source = source
+        self._format = file_format
+        self._delimiter = delimiter
+        self._columns = columns
+        self._identity = identity
+        self._parser = parser
+
+    def __iter__(self) -> Iterator[Row]:
+        """Give all rows; errors as `read`."""
+        return self.read(lambda _number: True)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
+        """Give the rows whose number is wanted, in order.
+
+        Raises:
+            UsageError: the file cannot be read on, or its header is none.
+        """
+        rows = self._csv_rows if self._format is FileFormat.CSV else self._json_rows
+        return rows(wanted)
+
+    def _csv_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
+        records = read_csv(self._source, self._delimiter)
+        header = next(records, None)
+        if header is None:
+            raise UsageError(
+                f"{self._source.name} holds no header", "write the fields' names first"
+            )
+        fields = self._columns.of_header(header.cells, self._source.name)
+        for number, record in enumerate(records, 1):
+            if wanted(number):
+                yield self._csv_row(number, record, fields)
+
+    def _csv_row(self, number: int, record: CsvRow, fields: list[str | None]) -> Row:
+        missing = len(fields) - len(record.cells)
+        if missing < 0:
+            rule = f"has {len(record.cells)} cells, and the header {len(fields)}"
+            return Row(number, record.line, None, (Problem(record.line, "", rule),))
+        cells = [*record.cells, *[""] * missing]  # spreadsheets leave out the empty ones at the end
+        return self._row_of(number, record.line, self._columns.of_cells(fields, cells))
+
+    def _json_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
+        for number, record in enumerate(read_json_lines(self._source), 1):
+            if wanted(number):
+                yield self._json_row(number, record)
+
+    def _json_row(self, number: int, record: JsonRow) -> Row:
+        line, item = record.line, record.value
+        if isinstance(item, Problem):
+            return Row(number, line, None, (item,))
+        if _WHOLE in item or _COMMAND in item:
+            return self._row_of_command(number, line, item)
+        try:
+            asked = self._columns.of_object(item)
+        except KeyError as error:
+            field = field_path((str(error.args[0]),))
+            rule = f"is no field of {self._columns.command.__name__}"
+            return Row(number, line, None, (Problem(line, field, rule),))
+        return self._row_of(number, line, asked)
+
+    # --- from a row to its command ---
+
+    def _row_of(self, number: int, line: int, asked: Asked) -> Row:
+        around = dict(asked.attributes)
+        subject = around.pop("subject", None)
+        kind = self._columns.command.type
+        content = [kind, subject, around.get("expectedversion"), asked.data]
+        command_id = around.pop("id", None) or self._identity.command_id(number, content)
+        body = render_command(
+            kind,
+            asked.data,
+            command_id=command_id,
+            source=self._identity.source,
+            user_id=subject,
+            time=datetime.now(UTC),
+            **{"correlationid": self._identity.correlation_id, **around},
+        )
+        return self._checked(number, line, body)
+
+    def _row_of_command(self, number: int, line: int, item: dict[str, Any]) -> Row:
+        """Read a command as `send --file` takes it, with an id that stays the same."""
+        if _WHOLE not in item and not _is_command(item[_COMMAND]):
+            return Row(number, line, None, (Problem(line, _COMMAND, "names no command"),))
+        if _WHOLE not in item and item.get("id") is None:
+            item = {**item, "id": self._identity.command_id(number, item)}
+        options = Options(
+            source=self._identity.source,
+            extensions={"correlationid": self._identity.correlation_id},
+        )
+        try:
+            ((_, event),) = from_text(compact(item), "it", options)
+        except UsageError as error:
+            rule = str(error).removeprefix("it ").removeprefix("it: ")
+            return Row(number, line, None, (Problem(line, "", rule),))
+        return self._checked(number, line, compact(event))
+
+    def _checked(self, number: int, line: int, body: str) -> Row:
+        if len(body) > MAX_CALL_BYTES:  # it is ASCII
+            return Row(number, line, None, (Problem(line, "", "is larger than 256 KiB"),))
+        try:
+            return Row(number, line, check_outgoing(body, self._parser))
+        except UnknownTypeError as error:
+            return Row(number, line, None, (_problem(line, error.detail),))
+        except MalformedMessageError as error:
+            found = tuple(_problem(line, each) for each in error.detail.split("; "))
+            return Row(number, line, None, found)
+
+
+def _is_command(name: object) -> bool:
+    try:
+        command_class(str(name))
+    except UsageError:
+        return False
+    return True
+
+
+def _problem(line: int, detail: str) -> Problem:
+    """Cut `data.email: must ...` into field and rule, and name attributes as columns are."""
+    path, colon, rule = detail.partition(": ")
+    if not colon:
+        return Problem(line, "", detail)
+    field = path.removeprefix("data.")
+    return Problem(line, _FIELDS.get(field, field), rule.removesuffix(_NO_USER))

@@ -1,0 +1,1 @@
+"""Dead letters: reading, redriving and deleting them."""

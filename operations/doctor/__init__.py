@@ -1,0 +1,1 @@
+"""The checks of `user-worker doctor`, each of which returns findings."""

@@ -1,0 +1,97 @@
+"""What can be seen without AWS: the program, the environment, files, ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from operations.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
+from worker.health.finding import Finding, ok, trouble, warn
+from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
+
+SUPPORTED = "5.7."
+"""The minor version of Celery and kombu whose internals the transport rests on (pyproject.toml)."""
+_OURS = (PREFIX, "AWS_")
+
+
+def program() -> Iterator[Finding]:
+    """Look at Python and what is installed."""
+    yield ok("python", f"Python {platform.python_version()}, {sys.executable}")
+    installed = {name: version(name) for name in ("celery", "kombu", "boto3")}
+    says = ", ".join(f"{name} {number}" for name, number in installed.items())
+    if all(installed[name].startswith(SUPPORTED) for name in ("celery", "kombu")):
+        yield ok("packages", says)
+    else:
+        advice = f"install the versions of requirements.txt: {SUPPORTED}x of Celery and kombu"
+        yield warn("packages", says, advice)
+    if importlib.util.find_spec("ministack") is None:
+        says = "the embedded AWS is not installed; only `user-worker dev` needs it"
+        yield warn("embedded AWS", says, "pip install 'user-worker[embedded]', or use LocalStack")
+    else:
+        yield ok("embedded AWS", f"MiniStack {version('ministack')}")
+
+
+def read_settings() -> Settings | Finding:
+    """Read the settings, or say what is wrong with them."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        return trouble("settings", error)
+
+
+def environment(settings: Settings) -> Iterator[Finding]:
+    """Look for what is set and has no effect."""
+    yield ok("settings", f"env {settings.env}, repository {settings.repository}")
+    strangers = unknown_settings()
+    if strangers:
+        says = f"{', '.join(strangers)}: no setting of this worker, and ignored"
+        yield warn("other variables", says, "unset, or see the README for the names")
+    yield from _env_files(Path.cwd())
+
+
+def _env_files(directory: Path) -> Iterator[Finding]:
+    """Name the files that look as if they were read; never what is in them but names."""
+    for path in sorted(directory.glob(".env*")):
+        try:
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        except OSError:
+            continue
+        names = [line.removeprefix("export ").partition("=")[0].strip() for line in lines]
+        unset = [n for n in names if n.startswith(_OURS) and n not in os.environ]
+        if unset:
+            says = f"{path.name} sets {', '.join(unset)}, and user-worker does not read it"
+            yield warn(".env file", says, f"set -a; . ./{path.name}; set +a")
+
+
+def ports(settings: Settings) -> Iterator[Finding]:
+    """Look at LocalStack's port, when nothing leads to it."""
+    if settings.env != "dev" or os.environ.get("AWS_ENDPOINT_URL"):
+        return
+    url = f"http://{HOST}:{DEFAULT_PORT}"
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex((HOST, DEFAULT_PORT)) == 0
+    if not taken:
+        yield ok("port", f"{DEFAULT_PORT} is free, for LocalStack (`make up`)")
+    elif localstack_health(url) is not None:
+        says = f"LocalStack answers at {url}, but AWS_ENDPOINT_URL is not set: calls go to Amazon"
+        yield warn("port", says, f"export AWS_ENDPOINT_URL={url}, if you mean LocalStack")
+    else:
+        says = f"{DEFAULT_PORT} is in use by something that is not LocalStack"
+        yield warn("port", says, "end it before `make up`; `user-worker dev` takes a free port")
+
+
+def files() -> Iterator[Finding]:
+    """Look for what `dev` leaves when something went wrong."""
+    logs = sorted(Path(tempfile.gettempdir()).glob("user-worker-dev-*/worker.log"))
+    if logs:
+        directory = logs[-1].parent.parent
+        says = f"{len(logs)} logs of `user-worker dev`, running or failed, in {directory}"
+        yield ok("logs", f"{says}: user-worker-dev-*")

@@ -1,0 +1,108 @@
+"""Whether each action of the worker is allowed, by calls that change nothing.
+
+DynamoDB's are complete and have conditions that cannot hold; those to queues and topic are such
+as the service refuses for what is in them, after it has looked at who asks. Only receiving cannot
+be tried so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.client import client
+from adapters.dynamodb.table import PARTITION_KEY, key
+from worker.cli_errors import is_denial
+from worker.connections import Aws
+from worker.errors import CliError
+from worker.health.finding import Finding, fail, ok, trouble
+
+NOWHERE = key("DOCTOR#NOBODY", "DOCTOR")
+"""The key of an item that nobody writes."""
+IMPOSSIBLE = f"attribute_exists({PARTITION_KEY})"
+"""A condition that such an item never meets."""
+
+Call = Callable[[], object]
+
+
+def permissions(aws: Aws) -> Iterator[Finding]:
+    """Try each action; one line if all are allowed, one for each that is not."""
+    calls: dict[str, Call] = {**_of_queues(aws), **_of_topic(aws)}
+    if aws.settings.repository == "dynamodb":
+        calls |= _of_table(aws)
+    denied = []
+    for action, call in calls.items():
+        try:
+            call()
+        except ClientError as error:
+            if is_denial(error):
+                denied.append(action)
+        except (BotoCoreError, CliError) as error:
+            yield trouble("permissions", error)
+            return
+    for action in denied:
+        yield fail("permissions", f"no {action}", "allow it: docs/operations.md, In production")
+    if not denied:
+        says = f"none of {len(calls)} actions is denied; sqs:ReceiveMessage was not tried"
+        yield ok("permissions", says)
+
+
+def _of_queues(aws: Aws) -> dict[str, Call]:
+    dead = aws.dead_letter_queue_url
+    calls: dict[str, Call] = {
+        "sqs:SendMessage (dead letters)": lambda: aws.sqs.send_message_batch(
+            QueueUrl=dead, Entries=[]
+        )
+    }
+    for name in aws.settings.queues:
+        calls |= _of_queue(aws, name)
+    return calls
+
+
+def _of_queue(aws: Aws, name: str) -> dict[str, Call]:
+    url = aws.queue_url(name)
+    return {
+        f"sqs:DeleteMessage ({name})": lambda: aws.sqs.delete_message(
+            QueueUrl=url, ReceiptHandle="none"
+        ),
+        f"sqs:ChangeMessageVisibility ({name})": lambda: aws.sqs.change_message_visibility(
+            QueueUrl=url, ReceiptHandle="none", VisibilityTimeout=0
+        ),
+    }
+
+
+def _of_topic(aws: Aws) -> dict[str, Call]:
+    once = client("sns", attempts=1)  # LocalStack answers an empty batch with a failure of its own
+    return {
+        "sns:Publish": lambda: once.publish_batch(
+            TopicArn=aws.topic_arn, PublishBatchRequestEntries=[]
+        )
+    }
+
+
+def _of_table(aws: Aws) -> dict[str, Call]:
+    name, dynamodb = aws.settings.table, aws.dynamodb
+    to_nowhere: dict[str, Any] = {"TableName": name, "ConditionExpression": IMPOSSIBLE}
+    return {
+        "dynamodb:BatchGetItem": lambda: dynamodb.batch_get_item(
+            RequestItems={name: {"Keys": [NOWHERE]}}
+        ),
+        "dynamodb:Query": lambda: dynamodb.query(
+            TableName=name,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": NOWHERE[PARTITION_KEY]},
+        ),
+        "dynamodb:PutItem": lambda: dynamodb.put_item(Item=NOWHERE, **to_nowhere),
+        "dynamodb:UpdateItem": lambda: dynamodb.update_item(
+            Key=NOWHERE,
+            UpdateExpression="SET doctor = :none",
+            ExpressionAttributeValues={":none": {"S": ""}},
+            **to_nowhere,
+        ),
+        "dynamodb:DeleteItem": lambda: dynamodb.delete_item(Key=NOWHERE, **to_nowhere),
+        "dynamodb:BatchWriteItem": lambda: dynamodb.batch_write_item(
+            RequestItems={name: [{"DeleteRequest": {"Key": NOWHERE}}]}
+        ),
+    }

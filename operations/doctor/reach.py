@@ -1,0 +1,111 @@
+"""Whether AWS can be reached, believes who we are, and shares our time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import ClientError
+
+from adapters.aws.client import AwsConfigurationError, region
+from adapters.clock import clock_difference
+from operations.doctor.emulator import lacking, localstack_health
+from worker.cli_errors import is_denial, is_refusal
+from worker.connections import Aws
+from worker.errors import CliError
+from worker.health.finding import Finding, fail, ok, trouble, warn
+
+LARGEST_SKEW = 300
+"""Seconds by which a signature's time may differ from AWS's: five minutes (Signature Version 4)."""
+WORRYING_SKEW = 60
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+Checks = Generator[Finding, None, bool]
+"""Findings, and at the end whether it makes sense to go on."""
+
+
+def configuration(aws: Aws) -> Checks:
+    """Look at region, credentials and endpoints, without a call."""
+    try:
+        clients = (aws.sqs, aws.sns, aws.dynamodb)
+    except (CliError, AwsConfigurationError) as error:
+        yield trouble("AWS settings", error)
+        return False
+    yield ok("region", f"{aws.sqs.meta.region_name}{'' if region() else ', of the profile'}")
+    credentials = boto3.session.Session().get_credentials()
+    yield ok("credentials", f"found by {credentials.method if credentials else 'nothing'}")
+    endpoints = {
+        client.meta.service_model.service_name: client.meta.endpoint_url for client in clients
+    }
+    yield _endpoints(endpoints, aws.settings.env)
+    return True
+
+
+def _endpoints(endpoints: Mapping[str, str], env: str) -> Finding:
+    amazons = {name for name, url in endpoints.items() if _is_amazons(url)}
+    says = ", ".join(sorted(set(endpoints.values())))
+    if amazons and amazons != endpoints.keys():
+        says = f"{' and '.join(sorted(amazons))} of Amazon, the others at an emulator: {says}"
+        return warn("endpoint", says, "set AWS_ENDPOINT_URL for all, or for none")
+    if env == "prod" and not amazons:
+        return warn("endpoint", f"{says}, in prod", "unset AWS_ENDPOINT_URL")
+    return ok("endpoint", says)
+
+
+def _is_amazons(url: str) -> bool:
+    return (urlsplit(url).hostname or "").endswith(_AMAZON)
+
+
+def answers(aws: Aws) -> Checks:
+    """Make the first call, and look at its answer: who is there, and what time is it."""
+    try:
+        answer: Any = aws.sqs.get_queue_url(QueueName=aws.settings.command_queue)
+    except ClientError as error:
+        answer = error.response
+        if is_refusal(error) and not is_denial(error):
+            yield _skew(answer) or trouble("identity", error)
+            return False
+        if not _is_of_sqs(answer):
+            yield trouble("connection", error)
+            return False
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
+        yield trouble("connection", error)
+        return False
+    yield ok("connection", "SQS answers, and knows who asks")
+    yield _skew(answer) or ok("clock", "as AWS's, to a minute")
+    yield from emulator(aws.sqs.meta.endpoint_url)
+    return True
+
+
+def _is_of_sqs(answer: Mapping[str, Any]) -> bool:
+    """Tell an error that SQS named from the page of whatever else listens there."""
+    code = str(answer.get("Error", {}).get("Code", ""))
+    return bool(code) and not code.isdigit()
+
+
+def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | None:
+    """Compare the answer's Date with our clock; return `None` where they agree."""
+    at = (now or datetime.now(UTC)).timestamp()
+    seconds = clock_difference(answer, at, at) or 0.0
+    if abs(seconds) < WORRYING_SKEW:
+        return None
+    says = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} AWS's"
+    if abs(seconds) < LARGEST_SKEW:
+        return warn("clock", says, "set it right; from 300 s on AWS refuses what is signed here")
+    return fail("clock", says, "set it right: AWS refuses what is signed more than 300 s off")
+
+
+def emulator(endpoint: str) -> Generator[Finding]:
+    """Look at LocalStack's own report, if it is one."""
+    report = None if _is_amazons(endpoint) else localstack_health(endpoint)
+    if report is None:
+        return
+    name = f"LocalStack {report.get('version', '')}".strip()
+    if absent := lacking(report):
+        says = f"{name} runs without {', '.join(absent)}"
+        yield fail("emulator", says, "start it with SERVICES=dynamodb,sns,sqs, or without SERVICES")
+    else:
+        yield ok("emulator", f"{name}, with all that is needed")

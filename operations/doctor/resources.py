@@ -1,0 +1,135 @@
+"""Whether queues, topic and table are there, as `provision` would have made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.client import FIFO_SUFFIX
+from adapters.sns.subscription import OUTCOMES, RETENTION
+from application.ports import StoreUnavailableError
+from operations.orphaned_queues import Leftovers
+from worker.connections import Aws
+from worker.errors import CliError
+from worker.health.finding import Finding, Level, ok, trouble, warn
+from worker.health.resource_checks import attributes, expiry_verdict, queue_verdict, table_verdict
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import (
+        DescribeTableOutputTypeDef,
+    )
+
+T = TypeVar("T")
+Checks = Generator[Finding, None, T | None]
+"""Findings, and what was looked for."""
+
+_MOST_TEMPORARY = 100
+"""Queues that are looked at: each is a call."""
+
+
+def look(check: str, action: Callable[[], T]) -> Checks[T]:
+    """Do something, and say what went wrong if it did."""
+    try:
+        return action()
+    except (CliError, ClientError, BotoCoreError, StoreUnavailableError) as error:
+        yield trouble(check, error)
+        return None
+
+
+def queues(aws: Aws) -> Iterator[Finding]:
+    """Look at the dead-letter queue and at each command queue."""
+    dead = aws.settings.dead_letter_queue
+    stored = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
+    arn = None
+    if stored is not None:
+        arn = stored["QueueArn"]
+        yield queue_verdict(aws.settings, dead, stored, None)
+    for name in aws.settings.queues:
+        stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
+        if stored is not None:
+            yield queue_verdict(aws.settings, name, stored, arn)
+
+
+def topic(aws: Aws) -> Iterator[Finding]:
+    """Look at the topic."""
+    check = f"topic {aws.settings.events_topic}"
+    arn = yield from look(check, lambda: aws.topic_arn)
+    if arn is not None:
+        yield ok(check, "FIFO" if arn.endswith(FIFO_SUFFIX) else "standard")
+
+
+def table(aws: Aws) -> Iterator[Finding]:
+    """Look at the table: its keys and index, and what protects it."""
+    name = aws.settings.table
+    check = f"table {name}"
+    if aws.settings.repository == "memory":
+        yield ok(check, "none: users are kept in the worker's memory")
+        return
+    found = yield from look(check, lambda: _described(aws))
+    if found is None:
+        return
+    verdict = table_verdict(name, found["Table"])
+    yield verdict
+    if verdict.level is Level.FAIL:
+        return
+    yield from _expiry(aws, check)
+    if aws.settings.env == "prod":
+        yield from _protection(
+            aws, check, protected=found["Table"].get("DeletionProtectionEnabled")
+        )
+    yield from _outbox(aws)
+
+
+def _described(aws: Aws) -> DescribeTableOutputTypeDef:
+    aws.require_table()
+    return aws.dynamodb.describe_table(TableName=aws.settings.table)
+
+
+def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
+    answer = yield from look(
+        check, lambda: aws.dynamodb.describe_time_to_live(TableName=aws.settings.table)
+    )
+    if answer is not None:
+        yield from expiry_verdict(check, answer["TimeToLiveDescription"])
+
+
+def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Finding]:
+    if not protected:
+        yield warn(check, "can be deleted by mistake", "turn deletion protection on")
+    backups = yield from look(
+        check, lambda: aws.dynamodb.describe_continuous_backups(TableName=aws.settings.table)
+    )
+    if backups is None:
+        return
+    recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+    if recovery.get("PointInTimeRecoveryStatus") != "ENABLED":
+        yield warn(check, "no point-in-time recovery", "turn it on")
+
+
+def _outbox(aws: Aws) -> Iterator[Finding]:
+    status = yield from look("outbox", aws.outbox.status)
+    if status is None:
+        return
+    if status.parked or status.unreadable:
+        says = f"{len(status.parked)} parked, {status.unreadable} that cannot be read"
+        yield warn("outbox", says, "a person is needed: see `user-worker status`")
+    else:
+        yield ok("outbox", f"{status.pending} pending")
+
+
+def leftovers(aws: Aws) -> Iterator[Finding]:
+    """Look for temporary queues that a killed process has left; a service may keep its for long."""
+    found = Leftovers(aws.sqs, aws.sns)
+    queues = yield from look("leftovers", lambda: list(found.queues(_MOST_TEMPORARY)))
+    now = time.time()
+    old = [queue for queue in queues or () if now - queue.made_at > RETENTION]
+    forgotten = [q for q in old if q.waiting or not q.name.startswith(OUTCOMES)]
+    if forgotten:
+        says = f"{len(forgotten)} queues of `events`, `--wait` or OutcomeListener, that most likely"
+        advice = "`user-worker leftovers` lists them; --remove removes those that nobody reads"
+        yield warn("leftovers", f"{says} were killed, such as {forgotten[0].name}", advice)
+    elif old:
+        yield ok("leftovers", f"{len(old)} queues for answers, older than an hour")

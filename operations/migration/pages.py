@@ -1,0 +1,120 @@
+"""Migrating one page of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.dynamodb import table
+from adapters.dynamodb.errors import MalformedItemError
+from adapters.dynamodb.reads import key_of
+from application.ports import StoreUnavailableError
+from domain.model import User
+from operations.migration import kinds as k
+from operations.migration.addresses import AddressAudit
+from operations.migration.counts import Counts, Finding
+from operations.migration.kinds import KINDS, Kind, kind_of
+from operations.migration.metered import MeteredTable
+
+if TYPE_CHECKING:
+    from adapters.dynamodb.table import Item
+
+MAX_TRIES: Final = 10
+"""Of one item: a worker that changes it and leaves it in its older format is a busy old one."""
+
+
+class PageMigration:
+    """Migrates items, whoever else writes them at the same time."""
+
+    def __init__(
+        self,
+        metered: MeteredTable,
+        kinds: Mapping[str, Kind] = KINDS,
+        *,
+        dry_run: bool = False,
+        addresses: bool = True,
+    ) -> None:
+        """Migrate to the formats of `kinds`; in a dry run nothing is written, only counted.
+
+        Args:
+            metered: the table.
+            kinds: the kinds of items and their formats, by name.
+            dry_run: write nothing.
+            addresses: see to the reservations of addresses too.
+        """
+        self._table = metered
+        self._kinds = kinds
+        self._dry_run = dry_run
+        self._audit = (
+            AddressAudit(metered, kinds[k.USER], kinds[k.ADDRESS], dry_run=dry_run)
+            if addresses
+            else None
+        )
+
+    def not_needed(self) -> dict[str, Any]:
+        """Give the filter of items that need not be read; see `filter_of_settled`."""
+        return k.filter_of_settled(self._kinds)
+
+    def migrate(self, items: Sequence[Item], settled: int = 0) -> Counts:
+        """Migrate what was read in one page; doing it again changes nothing more.
+
+        `settled` is how many items of the page the filter has left out.
+
+        Raises:
+            StoreUnavailableError: it is not all done.
+        """
+        counts = Counts()
+        if settled:
+            counts.found[k.OUTCOME, self._kinds[k.OUTCOME].item_format.writes] += settled
+        users: list[User] = []
+        owners: dict[str, str] = {}
+        for item in items:
+            read = self._item(item, counts)
+            if isinstance(read, User):
+                users.append(read)
+            elif kind_of(key_of(item)) == k.ADDRESS and isinstance(read, str):
+                owners[key_of(item).partition.removeprefix(table.EMAIL_PREFIX)] = read
+        if self._audit is not None:
+            self._audit.check(users, owners, counts)
+        return counts
+
+    def _item(self, item: Item, counts: Counts) -> object:
+        """Migrate one item; give what it reads as, or `None` for one that cannot be read."""
+        key = key_of(item)
+        try:
+            kind = self._kind(kind_of(key))
+            number = kind.number_of(item)
+            new, read = kind.bring_up(item)
+            if new is not item:
+                self._replace(kind, item, new, counts)
+        except MalformedItemError as error:
+            counts.bad += 1
+            counts.tell(Finding.of(key, error))
+            return None
+        counts.found[kind.item_format.kind, number] += 1
+        return read
+
+    def _kind(self, name: str | None) -> Kind:
+        if name is None:
+            raise MalformedItemError("unknown", "pk, sk", "are no key that the worker writes")
+        return self._kinds[name]
+
+    def _replace(self, kind: Kind, item: Item, new: Item, counts: Counts) -> None:
+        """Put the new item in the old one's place, or see that somebody else has."""
+        key, name = key_of(item), kind.item_format.kind
+        indexed = table.REFRESH_TOKEN_HASH in new and table.REFRESH_TOKEN_HASH not in item
+        for _ in range(MAX_TRIES):
+            done = self._dry_run or self._table.replace(name, item, new)
+            stored = None if done else self._table.get([key]).get(key)
+            if done or stored == new:  # the Put was answered late, and sent again
+                counts.changed += 1
+                counts.indexed += indexed
+                return
+            if stored is None:
+                counts.gone += 1
+                return
+            item, (new, _) = stored, kind.bring_up(stored)
+            if new is item:  # in the present format
+                counts.conflicts += 1
+                return
+        raise StoreUnavailableError("an item of an older format changes all the time")

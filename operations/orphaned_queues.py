@@ -1,0 +1,188 @@
+"""Queues that were made for a while, and what a killed process has left of them.
+
+SQS tells of no queue whether anybody reads it. But whoever reads one of these takes all that comes,
+within seconds: so what lies there for a minute, our own probe if nothing else, nobody reads.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.sns.subscription import PURPOSES
+from adapters.sqs.command_queue import MISSING
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+NAME: Final = re.compile(rf"(?:{'|'.join(PURPOSES)})-[0-9a-f]{{12}}(?:\.fifo)?")
+"""What `temporary_subscription` calls a queue, and hardly anybody else."""
+PATIENCE: Final = 60.0
+"""Seconds until a queue's reader must have taken the probe: it polls all the time, or pauses 10 s
+after a call that failed."""
+PROBE: Final = '{"probe":"is this queue read?"}'
+"""No event: whoever takes it passes over it."""
+WAIT = 1
+"""Seconds of a look that finds nothing: a shorter one does not ask all of SQS's servers."""
+PEEKS: Final = 5
+"""Looks at a queue, of ten messages each: there may be many before the probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryQueue:
+    """A queue of `events`, `--wait` or `OutcomeListener`."""
+
+    name: str
+    url: str
+    arn: str
+    made_at: float
+    """Seconds since the epoch."""
+    waiting: int
+    """Messages, approximately."""
+
+
+class Leftovers:
+    """The temporary queues of an account, and the subscriptions to a topic for such."""
+
+    def __init__(self, sqs: SQSClient, sns: SNSClient) -> None:
+        """Look through these clients."""
+        self._sqs = sqs
+        self._sns = sns
+
+    def queues(self, most: int | None = None) -> Iterator[TemporaryQueue]:
+        """Give all there are, or `most` of them, whether somebody reads them or not.
+
+        Raises:
+            ClientError: SQS says no, or nothing (a BotoCoreError); so do all methods.
+        """
+        pages = self._sqs.get_paginator("list_queues")
+        found = 0
+        for prefix in PURPOSES:
+            for page in pages.paginate(QueueNamePrefix=f"{prefix}-"):
+                for url in page.get("QueueUrls", ()):
+                    if found == most:
+                        return
+                    queue = self._described(url)
+                    if queue is not None:
+                        found += 1
+                        yield queue
+
+    def _described(self, url: str) -> TemporaryQueue | None:
+        name = url.rpartition("/")[2]
+        if not NAME.fullmatch(name):
+            return None
+        names: Any = ["QueueArn", "CreatedTimestamp", "ApproximateNumberOfMessages"]
+        try:
+            answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        except ClientError as error:
+            if error_code(error) in MISSING:
+                return None  # it has just gone
+            raise
+        arn, made_at, waiting = (answer["Attributes"][each] for each in names)
+        return TemporaryQueue(name, url, arn, float(made_at), int(waiting))
+
+    def unread(
+        self, queues: Sequence[TemporaryQueue], pause: Callable[[float], object] = time.sleep
+    ) -> list[TemporaryQueue]:
+        """Give those that nobody reads: puts a probe into each, and looks again after a minute.
+
+        A queue where neither the probe nor an older message is found then is taken to be read.
+        """
+        before = {queue.url: self._peek(queue) for queue in queues}
+        probes = {queue.url: self._ring(queue) for queue in queues}
+        if queues:
+            pause(PATIENCE)
+        return [
+            queue
+            for queue in queues
+            if self._still_there(
+                queue, probes[queue.url], max(before[queue.url].values(), default=0)
+            )
+        ]
+
+    def _ring(self, queue: TemporaryQueue) -> str | None:
+        fifo = {"MessageGroupId": "probe", "MessageDeduplicationId": str(uuid4())}
+        more: Any = fifo if queue.url.endswith(FIFO_SUFFIX) else {}
+        try:
+            return self._sqs.send_message(QueueUrl=queue.url, MessageBody=PROBE, **more)[
+                "MessageId"
+            ]
+        except ClientError as error:
+            if error_code(error) in MISSING:
+                return None
+            raise
+
+    def _still_there(self, queue: TemporaryQueue, probe: str | None, newest: int) -> bool:
+        for _ in range(PEEKS if probe else 0):
+            seen = self._peek(queue)
+            if probe in seen or any(sent_at <= newest for sent_at in seen.values()):
+                return True
+            if not seen:
+                break
+        return False
+
+    def _peek(self, queue: TemporaryQueue) -> Mapping[str, int]:
+        """Look at up to ten messages, which stay visible; give when SQS got each, by its id."""
+        try:
+            answer: Any = self._sqs.receive_message(
+                QueueUrl=queue.url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=0,
+                WaitTimeSeconds=WAIT,
+                MessageSystemAttributeNames=["SentTimestamp"],
+            )
+        except ClientError as error:
+            if error_code(error) in MISSING:
+                return {}
+            raise
+        return {
+            row["MessageId"]: int(row["Attributes"]["SentTimestamp"])
+            for row in answer.get("Messages") or ()
+        }
+
+    def subscriptions(self, topic_arn: str) -> dict[str, str]:
+        """Give the subscriptions of temporary queues to a topic, by the queue's ARN."""
+        pages: Any = self._sns.get_paginator("list_subscriptions_by_topic")
+        rows = (row for page in pages.paginate(TopicArn=topic_arn) for row in page["Subscriptions"])
+        return {
+            row["Endpoint"]: row["SubscriptionArn"]
+            for row in rows
+            if row["SubscriptionArn"].startswith("arn:")  # else it is no more, or not yet
+            and NAME.fullmatch(row["Endpoint"].rpartition(":")[2])
+        }
+
+    def orphans(self, subscriptions: Mapping[str, str], beside: str) -> dict[str, str]:
+        """Give those subscriptions whose queue is gone, of the account and region of an ARN."""
+        place = beside.rpartition(":")[0]
+        ours = {arn: each for arn, each in subscriptions.items() if arn.rpartition(":")[0] == place}
+        return {arn: each for arn, each in ours.items() if not self._exists(arn)}
+
+    def _exists(self, arn: str) -> bool:
+        try:
+            self._sqs.get_queue_url(QueueName=arn.rpartition(":")[2])
+        except ClientError as error:
+            if error_code(error) in MISSING:
+                return False
+            raise
+        return True
+
+    def remove(self, queue: TemporaryQueue) -> None:
+        """Delete a queue; its subscription has to go first."""
+        try:
+            self._sqs.delete_queue(QueueUrl=queue.url)
+        except ClientError as error:
+            if error_code(error) not in MISSING:
+                raise
+
+    def unsubscribe(self, subscriptions: Iterable[str]) -> None:
+        """End subscriptions."""
+        for each in subscriptions:
+            self._sns.unsubscribe(SubscriptionArn=each)

@@ -1,0 +1,73 @@
+"""Send commands to the queue, ten a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.batching import MAX_CALL_BYTES
+from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from application.messages.outgoing import Outgoing
+from worker.errors import CliError, UsageError
+from worker.settings import FIFO_SUFFIX
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+def send(
+    client: SQSClient,
+    queue_url: str,
+    outgoing: Sequence[Outgoing],
+    group: str | None = None,
+    *,
+    report: SendReport | None = None,
+) -> list[str]:
+    """Send checked commands; see `send_bodies`. The group is the user's, or the one given."""
+    bodies = [(each.body, group or each.group) for each in outgoing]
+    return send_bodies(client, queue_url, bodies, grouped=group is not None, report=report)
+
+
+def send_bodies(
+    client: SQSClient,
+    queue_url: str,
+    messages: Sequence[tuple[str, str]],
+    *,
+    grouped: bool = False,
+    report: SendReport | None = None,
+) -> list[str]:
+    """Send bodies, each with its group, and return the SQS message ids in the same order.
+
+    The group counts on FIFO queues, and on standard ones (fair queues) if `grouped`. The
+    deduplication id is fresh: a repeated command is for the worker to recognise.
+
+    Args:
+        client: SQS.
+        queue_url: where to send to.
+        messages: bodies and groups.
+        grouped: whether a standard queue gets the groups, too.
+        report: filled in call by call, for a caller that needs it after any exception.
+
+    Raises:
+        UsageError: one is larger than SQS takes; nothing was sent.
+        CliError: not all were sent; says how many.
+        ClientError: the first call failed as a whole (or a BotoCoreError).
+    """
+    if any(len(body.encode()) > MAX_CALL_BYTES for body, _ in messages):
+        raise UsageError("a command is larger than 256 KiB", "shorten its data")
+    grouped = grouped or queue_url.endswith(FIFO_SUFFIX)
+    report = BatchSender(client, queue_url).send(
+        [QueueMessage(body, group if grouped else None) for body, group in messages], report
+    )
+    error = report.error
+    if not report.message_ids and isinstance(error, (BotoCoreError, ClientError)):
+        raise error
+    if report.code is not None:
+        who = "SQS refused commands with" if error is None else "sending failed with"
+        raise CliError(
+            f"{who} {report.code}, after {len(report.message_ids)} of {len(messages)} were sent",
+            "send them again with the same ids: none is done twice",
+        ) from error
+    return [report.message_ids[place] for place in range(len(messages))]

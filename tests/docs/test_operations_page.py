@@ -1,0 +1,120 @@
+"""What the README and docs/operations.md list is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from typer.main import get_command
+
+from application import batch
+from application import batch_results as settling
+from application.messages import MalformedCode
+from cli.commands import app
+from worker.errors import ExitCode
+from worker.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def rows(page: str, first: str) -> list[list[str]]:
+    """Give the rows of a page's table whose first column is headed so."""
+    found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert found, f"no table headed {first!r}"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
+
+
+def rendered(value: object) -> str:
+    """Write a default as one would in the environment."""
+    match value:
+        case None:
+            return "none"
+        case tuple():
+            return f"`{','.join(value)}`"
+        case float():
+            return f"`{value:g}`"
+        case _:
+            return f"`{value}`"
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    """Nobody has to read the code to run the worker."""
+    by_environment = {  # filled in at start
+        "CREATE_RESOURCES": "`true`, in prod `false`",
+        "LOG_FORMAT": "in dev `console`, else `json`",
+    }
+    settings = {
+        name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()
+    }
+
+    listed = {name.strip("`"): default for name, default, _ in rows(README, "setting")}
+
+    assert listed == settings | by_environment
+    assert f"prefix `{PREFIX}`" in README
+
+
+def test_the_defaults_by_environment_are_as_listed() -> None:
+    """Those two depend on where it runs."""
+    dev, test, prod = (Settings(env=env) for env in ("dev", "test", "prod"))
+    assert (dev.create_resources, test.create_resources, prod.create_resources) == (
+        True,
+        True,
+        False,
+    )
+    assert (dev.log_format, test.log_format, prod.log_format) == ("console", "json", "json")
+
+
+def test_every_exit_code_is_listed() -> None:
+    """A script can tell them apart."""
+    listed = [int(code) for code, _ in rows(OPERATIONS, "exit code")]
+    assert listed == [int(code) for code in ExitCode]
+
+
+def test_every_command_of_the_command_line_is_listed() -> None:
+    """In the order of its help."""
+    names = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
+    listed = re.findall(r"^\| `user-worker (\w+)` \|", OPERATIONS, re.MULTILINE)
+    assert listed == names
+
+
+def test_every_code_of_a_dead_letter_is_listed() -> None:
+    """The attribute `error_code` can be looked up."""
+    failures = (
+        settling.REUSED_ID,
+        settling.OTHER_FIRST,
+        batch.UNAVAILABLE,
+        batch.THROTTLED,
+        batch.CONTENDED,
+        batch.UNREADABLE,
+        batch.UNFORESEEN,
+    )
+    listed = [code for code, _ in rows(OPERATIONS, "error_code")]
+    assert sorted(listed) == sorted([*MalformedCode, "UnknownType", *(f.code for f in failures)])
+
+
+def test_no_page_links_to_what_is_not_there() -> None:
+    """Files exist, and so do the headings that links lead to."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor:
+                assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    """A newcomer can follow one command from message to event."""
+    for path in re.findall(r"`((?:worker|domain|adapters|docs|examples)/[\w/]+\.\w+)`", README):
+        assert (ROOT / path).is_file(), path

@@ -1,0 +1,54 @@
+"""What docs/reading.md and docs/subscribing.md list is what there is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from application.ports import EventMessage
+from domain.events import Event
+from user_client import ReadCache, SessionRefusal, UserReader
+
+DOCS = Path(__file__).parents[2] / "docs"
+READING = (DOCS / "reading.md").read_text()
+SUBSCRIBING = (DOCS / "subscribing.md").read_text()
+
+
+def rows(page: str, head: str) -> list[list[str]]:
+    """Give the cells of the table whose head starts so."""
+    table = page.split(f"\n| {head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+
+
+def test_the_readers_methods_are_those_of_the_page() -> None:
+    """No method goes unmentioned, and none is made up."""
+    listed = [re.findall(r"`(\w+)\(", row[0])[0] for row in rows(READING, "method |")]
+    methods = [name for name, _ in inspect.getmembers(UserReader, inspect.isfunction)]
+    assert {*listed, "forget"} == {name for name in methods if not name.startswith("_")}
+    assert "`reader.forget(user_id)`" in READING
+
+
+def test_the_refusals_are_those_of_the_page() -> None:
+    """Whoever handles them all has the whole list."""
+    listed = [code for row in rows(READING, "`SessionRefusal` |") for code in row[0].split(", ")]
+    assert listed == [f"`{refusal.value}`" for refusal in SessionRefusal]
+
+
+def test_the_caches_statistics_are_those_of_the_page() -> None:
+    """By name."""
+    (listed,) = re.findall(r"`cache.statistics` gives ([^.]*)\.", READING)
+    told = ReadCache().statistics
+    assert set(re.findall(r"`(\w+)`", listed)) == {*told.__dataclass_fields__, "hit_rate"}
+
+
+def test_the_filterable_attributes_and_categories_are_those_of_the_page() -> None:
+    """A category that is left out could not be subscribed to."""
+    listed = {row[0].strip("`"): row[1] for row in rows(SUBSCRIBING, "attribute |")}
+    assert listed.keys() == EventMessage.__dataclass_fields__.keys() - {
+        "event_id",
+        "user_id",
+        "body",
+    }
+    categories = {kind.category for kind in Event.__subclasses__() if hasattr(kind, "category")}
+    assert set(re.findall(r"`(\w+)`", listed["category"])) == categories

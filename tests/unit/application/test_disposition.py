@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+from celery.utils.saferepr import saferepr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from application.disposition import Dead, Done, Later, Settlement, Settlements
+
+settlements: st.SearchStrategy[Settlement] = st.one_of(
+    st.just(Done()),
+    st.builds(Later, st.integers(0, 43_200)),
+    st.builds(Dead, st.text(), st.text(), st.none() | st.text()),
+)
+
+
+maybe: st.SearchStrategy[bool | None] = st.sampled_from([None, True, False])
+
+
+@given(st.lists(settlements, max_size=30), maybe, maybe)
+def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
+    items: list[Settlement], store: bool | None, topic: bool | None
+) -> None:
+    """Celery cuts and quotes what it knows; an object's own repr it leaves alone."""
+    result = Settlements(tuple(items), store, topic)
+    assert Settlements.parse(saferepr(result, 10_000_000)) == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '"done"',
+        "[]",
+        "[[]]",
+        "[null]",
+        "[null, null]",
+        "[null, null, {}]",
+        '["x", null, []]',
+        "[null, 1, []]",
+        '[null, null, [["done", 1]]]',
+        '[null, null, [["later"]]]',
+        '[null, null, [["later", "1"]]]',
+        '[null, null, [["dead"]]]',
+    ],
+)
+def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:
+    """A result cut short must not be taken for another one."""
+    with pytest.raises(ValueError, match=r"settlement|Expecting"):
+        Settlements.parse(text)

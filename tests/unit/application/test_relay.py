@@ -1,0 +1,839 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.outbox import OutboxPage, OutboxPosition, PointedOutcomes, ScrubPage
+from application.ports import (
+    Clock,
+    CommandKey,
+    EventMessage,
+    JobKind,
+    Outcome,
+    Pointer,
+    PublishFailure,
+    Snapshot,
+    StoreUnavailableError,
+    UserChange,
+)
+from application.relay import (
+    GIVE_UP_AFTER,
+    MAX_ATTEMPTS,
+    SCRUB_SECONDS,
+    TURN,
+    Ending,
+    Relay,
+    RelayPolicy,
+)
+from application.rounds import decide_round
+from domain.commands import EraseUser
+from tests.builders import NOW, RULES, register, uid, works
+from tests.persistence import shards
+
+AGE = timedelta(seconds=30)
+SECOND = timedelta(minutes=15)
+INTERNAL = PublishFailure("InternalError", permanent=False, answered=True)
+UNAVAILABLE = PublishFailure("ServiceUnavailable", permanent=False)
+
+
+class MovingClock(Clock):
+    """A clock that the test moves."""
+
+    time = NOW
+
+    def now(self) -> datetime:
+        """Give the time it was moved to."""
+        return self.time
+
+
+class Topic(MemoryEventPublisher):
+    """A topic that can refuse."""
+
+    def __init__(self) -> None:
+        """Accept everything."""
+        super().__init__()
+        self.refusal: PublishFailure | None = None
+        """What is said of all events."""
+        self.refusal_of: dict[str, PublishFailure] = {}
+        """By user id: what is said of this one's events alone."""
+        self.breaks_calls: dict[str, PublishFailure | Exception] = {}
+        """By user id: what is said of, or raised for, each call that has an event of this one."""
+        self.calls: list[int] = []
+        """How many events each call had."""
+        self.on_publish: Callable[[], object] = lambda: None
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Refuse what the test says."""
+        self.calls.append(len(messages))
+        self.on_publish()
+        whole = self.refusal
+        for broken in (self.breaks_calls.get(message.user_id) for message in messages):
+            if isinstance(broken, Exception):
+                raise broken
+            whole = whole or broken
+        if whole:
+            return dict.fromkeys((m.event_id for m in messages), whole)
+        super().publish([m for m in messages if m.user_id not in self.refusal_of])
+        return {
+            m.event_id: self.refusal_of[m.user_id] for m in messages if m.user_id in self.refusal_of
+        }
+
+
+class DamagedOutbox(MemoryOutbox):
+    """An outbox some of which cannot be read, as a later format could not."""
+
+    def __init__(self, store: MemoryStore, choose_shard: Callable[[], int]) -> None:
+        """Start undamaged."""
+        super().__init__(store, choose_shard)
+        self.unreadable_pointers: set[str] = set()
+        """By sort key."""
+        self.unreadable_users: set[str] = set()
+        """By user id: all their outcomes."""
+        self.errors: dict[str, Exception] = {}
+        """What is raised instead of reading a user's outcomes or scrubbing them, by user id."""
+        self.unread_users: set[str] = set()
+        """By user id: the store throttles them."""
+        self.close_error: Exception | None = None
+        """What is raised instead of closing anything."""
+        self.update_error: Exception | None = None
+        """What is raised instead of updating or parking anything."""
+        self.scrubbed: list[str] = []
+        """User ids, a page each."""
+        self.on_scrub: Callable[[], object] = lambda: None
+
+    def pending(
+        self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
+    ) -> OutboxPage:
+        """Say of some pointers only where they are."""
+        page = super().pending(before, limit, after)
+        bad = [p for p in page.pointers if p.sort_key in self.unreadable_pointers]
+        return OutboxPage(
+            tuple(pointer for pointer in page.pointers if pointer not in bad),
+            tuple(OutboxPosition(pointer.partition, pointer.sort_key) for pointer in bad),
+            page.last,
+        )
+
+    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+        """Give some outcomes for unreadable, and fail at others."""
+        found = dict(super().outcomes(pointers).found)
+        for key in found:
+            self._fail(key.user_id)
+        bad = {key for key in found if key.user_id in self.unreadable_users}
+        unread = {key for key in found if key.user_id in self.unread_users}
+        rest = {key: found[key] for key in found.keys() - bad - unread}
+        return PointedOutcomes(rest, bad, unread)
+
+    def close(self, pointers: Sequence[Pointer]) -> None:
+        """Fail at all."""
+        if self.close_error:
+            raise self.close_error
+        super().close(pointers)
+
+    def update(self, old: Pointer, new: Pointer) -> bool:
+        """Fail at all."""
+        if self.update_error:
+            raise self.update_error
+        return super().update(old, new)
+
+    def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
+        """Leave some as they are, and fail at others."""
+        self._fail(user_id)
+        self.scrubbed.append(user_id)
+        self.on_scrub()
+        page = super().scrub(user_id, after)
+        return ScrubPage(page.last, int(user_id in self.unreadable_users))
+
+    def _fail(self, user_id: str | None) -> None:
+        if user_id in self.errors:
+            raise self.errors[user_id]
+
+
+class World:
+    """A relay and what it works on; each look is at the next shard."""
+
+    def __init__(self) -> None:
+        """Start with an empty outbox."""
+        self.shards = shards()
+        self.store = MemoryStore()
+        self.clock = MovingClock()
+        self.topic = Topic()
+        self.outbox = DamagedOutbox(self.store, self.shards.__next__)
+        self.relay = self.another_relay()
+
+    def another_relay(self) -> Relay:
+        """Make one that knows nothing of the first."""
+        policy = RelayPolicy(0.01, AGE, second_scrub_after=SECOND)
+        return Relay(self.outbox, self.topic, self.clock, policy)
+
+    def commit(self, *names: str) -> list[Outcome]:
+        """Commit registrations, in one transaction, and publish nothing."""
+        decided = decide_round(works(*((register(n), n) for n in names)), Snapshot(), RULES)
+        changes: list[UserChange] = [draft.change() for draft in decided.drafts]
+        report = MemoryUserRepository(self.store).commit(changes, NOW)
+        assert not report.conflicts
+        return [outcome for change in changes for outcome in change.outcomes]
+
+    def look_everywhere(self, relay: Relay | None = None) -> int:
+        """Look at every shard once; return how many entries were finished or advanced."""
+        return sum((relay or self.relay).run_once() for _ in range(8))
+
+    def wait(self, time: timedelta = timedelta(minutes=5)) -> None:
+        """Advance the clock, by default by more than the age."""
+        self.clock.time += time
+
+    def fill_shard(self, count: int) -> None:
+        """Commit so many registrations, an entry each."""
+        for n in range(count):
+            self.commit(f"user{n}")
+
+    @property
+    def entries(self) -> list[Pointer]:
+        """What is in the outbox, by place and age."""
+        return [self.store.pointers[key] for key in sorted(self.store.pointers)]
+
+    def erase(self, name: str) -> None:
+        """Commit an erasure, and publish nothing."""
+        user = MemoryUserRepository(self.store).get(uid(name))
+        assert user is not None
+        erasure = works((EraseUser(), name), name=f"erasure of {name}")
+        [draft] = decide_round(erasure, Snapshot(users={uid(name): user}), RULES).drafts
+        MemoryUserRepository(self.store).commit([draft.change()], NOW)
+
+
+@pytest.fixture
+def world() -> World:
+    """An empty world."""
+    return World()
+
+
+def test_what_was_committed_and_not_published_is_published_once_it_is_old(world: World) -> None:
+    """With the ids that the batch would have given."""
+    outcomes = world.commit("ada", "eve")
+    world.look_everywhere()
+    assert world.topic.published == []
+    world.clock.time = NOW + AGE + timedelta(milliseconds=1)
+    world.look_everywhere()
+    assert [event.user_id for event in world.topic.published] == [o.user_id for o in outcomes]
+    assert len({event.event_id for event in world.topic.published}) == 2
+    assert world.store.pointers == {}
+
+
+def test_a_full_shard_is_worked_off_page_by_page(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage leaves more than one page behind."""
+    monkeypatch.setattr("application.relay.PAGE", 10)
+    for n in range(240):
+        world.commit(f"u{n}")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.look_everywhere()
+    assert len(world.topic.published) == 240
+    assert world.store.pointers == {}
+
+
+def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
+    """SNS is down: the pointer waits for the next look."""
+    world.commit("ada")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.refusal = PublishFailure("Throttled", permanent=False)
+    world.look_everywhere()
+    assert len(world.store.pointers) == 1
+    world.topic.refusal = None
+    world.look_everywhere()
+    assert world.store.pointers == {}
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_pass_says_once_why_the_topic_accepts_nothing(world: World) -> None:
+    """Where no command comes, no batch says it; and a pass in vain is one line, however full."""
+    world.fill_shard(24)
+    world.wait()
+    world.topic.refusal = PublishFailure("AuthorizationError", permanent=False, shared=True)
+    with capture_logs() as refused:
+        world.look_everywhere()
+    world.topic.refusal = None
+    with capture_logs() as taken:
+        world.look_everywhere()
+    told = [line for line in refused if line["event"] == "publish_deferred"]
+    assert [(line["events"], line["reasons"]) for line in told] == [(24, ["AuthorizationError"])]
+    assert "publish_deferred" not in [line["event"] for line in taken]
+
+
+def test_what_the_topic_refuses_for_its_content_is_parked(world: World) -> None:
+    """A person sees it, and the shard is not blocked."""
+    world.commit("ada")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.refusal = PublishFailure("InvalidParameter", permanent=True)
+    world.look_everywhere()
+    [parked] = world.outbox.status().parked
+    assert "InvalidParameter" in str(parked.parked_because)
+
+
+def test_what_the_topic_refuses_does_not_keep_its_transactions_other_events(world: World) -> None:
+    """They go out before the pointer is parked, which is where the relay's work on it ends."""
+    world.commit("ada", "eve", "bob")
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.topic.refusal_of = {
+        uid("ada"): PublishFailure("InvalidParameter", permanent=True),
+        uid("eve"): PublishFailure("Throttled", permanent=False),
+    }
+    world.look_everywhere()
+    assert world.outbox.status().parked == ()
+    assert len(world.store.pointers) == 1
+    del world.topic.refusal_of[uid("eve")]
+    world.wait()
+    world.look_everywhere()
+    assert {event.user_id for event in world.topic.published} == {uid("bob"), uid("eve")}
+    [parked] = world.outbox.status().parked
+    assert "InvalidParameter" in str(parked.parked_because)
+
+
+def test_a_pointer_whose_outcome_is_missing_is_parked_never_deleted(world: World) -> None:
+    """It names something that was promised."""
+    world.commit("ada")
+    world.store.outcomes.clear()
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.look_everywhere()
+    [parked] = world.outbox.status().parked
+    assert "missing" in str(parked.parked_because)
+    assert world.topic.published == []
+
+
+def test_an_erased_users_data_are_scrubbed_twice_and_the_job_is_closed(world: World) -> None:
+    """Also from the events that were stored before."""
+    world.commit("ada")
+    world.erase("ada")
+    world.wait()
+    world.look_everywhere()
+    stored = [event.data for outcome in world.store.outcomes.values() for event in outcome.events]
+    assert stored == [{"email": None}, {}]
+    [second] = world.entries
+    assert (second.kind, second.final) == (JobKind.SCRUB, True)
+    assert second.recorded_at == world.clock.time + SECOND
+    assert world.outbox.status(world.clock.time).pending == 0
+    world.wait(SECOND)
+    world.look_everywhere()
+    assert world.entries == [second]  # due, and of no age yet
+    world.wait(AGE + timedelta(milliseconds=1))
+    world.look_everywhere()
+    assert world.entries == []
+
+
+def test_what_was_written_after_the_first_scrub_is_scrubbed_by_the_second(world: World) -> None:
+    """By a batch that stalled between its reads and its commit, with a guessable fingerprint."""
+    [late] = world.commit("ada")
+    world.erase("ada")
+    world.wait()
+    world.look_everywhere()
+    key = CommandKey(uid("ada"), uid("late"))
+    world.store.outcomes[key] = replace(late, command_id=key.command_id, fingerprint="guessable")
+    world.wait(SECOND + AGE + timedelta(seconds=1))
+    world.look_everywhere()
+    assert {outcome.fingerprint for outcome in world.store.outcomes.values()} == {""}
+    assert world.entries == []
+
+
+@pytest.fixture
+def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pointer goes to the same shard."""
+    monkeypatch.setattr("adapters.memory.commit.random_shard", lambda: 0)
+
+
+def published_to(world: World) -> set[str]:
+    """Give whom events were published about."""
+    return {event.user_id for event in world.topic.published}
+
+
+STUCK = [f"stuck{n}" for n in range(23)]
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize(
+    "what", ["pointer", "outcome", "scrub job", "bug", "bug in a scrub job", "outage"]
+)
+def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None:
+    """In one look, past more than a page of it; and it stays, to be done when it can be."""
+    for name in STUCK:
+        world.commit(name)
+    if "scrub job" in what:
+        world.outbox.close([*world.store.pointers.values()])
+        for name in STUCK:
+            world.erase(name)
+        jobs = [p for p in world.store.pointers.values() if p.kind is JobKind.SCRUB]
+        world.outbox.close([p for p in world.store.pointers.values() if p not in jobs])
+    stuck = set(world.store.pointers)
+    ids = {uid(name) for name in STUCK}
+    if what == "pointer":
+        world.outbox.unreadable_pointers = {sort_key for _, sort_key in stuck}
+    elif what in {"outcome", "scrub job"}:
+        world.outbox.unreadable_users = ids
+    else:
+        error = StoreUnavailableError("down") if what == "outage" else KeyError("a bug")
+        world.outbox.errors = dict.fromkeys(ids, error)
+    world.commit("healthy")
+    world.clock.time = NOW + timedelta(minutes=5)
+    with capture_logs() as logs:
+        assert world.relay.run_once() == 1
+    assert published_to(world) == {uid("healthy")}
+    assert set(world.store.pointers) == stuck
+    assert world.outbox.status().parked == ()
+    unreadable = [line["pointers"] for line in logs if line["event"] == "outbox_unreadable"]
+    told = [line["pointer"] for line in logs if line["event"].startswith("outbox_pointer_")]
+    if what in {"pointer", "outcome", "scrub job"}:
+        assert (unreadable, told) == ([len(STUCK)], [])
+    else:
+        assert (unreadable, len(told)) == ([], len(STUCK))
+    world.outbox.unreadable_pointers = world.outbox.unreadable_users = set()
+    world.outbox.errors = {}
+    for _ in range(2):  # for scrubs the second time
+        world.wait(SECOND + AGE + timedelta(seconds=1))
+        world.look_everywhere()
+    assert world.store.pointers == {}
+    assert published_to(world) >= (set() if "scrub job" in what else ids)
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_an_outcome_that_is_missing_beside_one_that_cannot_be_read_is_not_parked(
+    world: World,
+) -> None:
+    """The worker that can read the one decides about both."""
+    world.commit("ada", "eve")
+    world.outbox.unreadable_users = {uid("ada")}
+    for key in [key for key in world.store.outcomes if key.user_id == uid("eve")]:
+        del world.store.outcomes[key]
+    world.clock.time = NOW + timedelta(minutes=5)
+    world.look_everywhere()
+    assert world.outbox.status().parked == ()
+    world.outbox.unreadable_users = set()
+    world.look_everywhere()
+    [parked] = world.outbox.status().parked
+    assert "missing" in str(parked.parked_because)
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_pass_ends_when_the_relay_is_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much the shard holds; the next relay goes on."""
+    monkeypatch.setattr("application.relay.TOGETHER", 10)
+    world.fill_shard(23)
+    world.wait()
+    world.topic.on_publish = world.relay.stop
+    assert world.relay.run_once() == 10
+    assert len(world.store.pointers) == 13
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_pass_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a shard that never ends is for the next pass."""
+    monkeypatch.setattr("application.relay.PAGE", 10)
+    monkeypatch.setattr("application.relay.MAX_PAGES", 2)
+    world.fill_shard(23)
+    world.wait()
+    assert [world.relay.run_once() for _ in range(9)] == [20, *[0] * 7, 3]
+
+
+def test_the_thread_outlives_what_it_meets_and_stops_when_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is down, or a bug, does not end the relay."""
+    looks: list[str] = []
+    enough = threading.Event()
+
+    def fail(*_: object) -> list[Pointer]:
+        looks.append("look")
+        if len(looks) == 3:
+            enough.set()
+        raise StoreUnavailableError("down") if len(looks) % 2 else KeyError("a bug")
+
+    monkeypatch.setattr(world.outbox, "pending", fail)
+    world.relay.start()
+    assert enough.wait(5)
+    world.relay.stop()
+    assert not any(thread.name == "relay" for thread in threading.enumerate())
+
+
+# --- many entries in few calls ---------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_entries_are_read_published_and_closed_together_in_their_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred commands at a time, whatever they are in."""
+    closed: list[int] = []
+    close = world.outbox.close
+
+    def count(pointers: Sequence[Pointer]) -> None:
+        closed.append(len(pointers))
+        close(pointers)
+
+    monkeypatch.setattr(world.outbox, "close", count)
+    names = [f"user{n}" for n in range(250)]
+    for name in names[:200]:
+        world.commit(name)
+    world.commit(*names[200:230])
+    world.commit(*names[230:])
+    world.wait()
+    assert world.relay.run_once() == 202
+    assert world.topic.calls == [100, 100, 50]
+    assert closed == [100, 100, 2]
+    assert [event.user_id for event in world.topic.published] == [uid(name) for name in names]
+
+
+def test_after_progress_all_shards_are_looked_at_without_a_pause(world: World) -> None:
+    """A backlog is worked off at full speed; an idle relay looks once in its interval."""
+    assert 0.005 <= world.relay._pause_after(0) <= 0.015
+    pauses = [world.relay._pause_after(worked) for worked in (1, 0, 0, 0, 0, 0, 0, 0, 0)]
+    assert pauses[:8] == [0] * 8
+    assert pauses[8] >= 0.005
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_entries_whose_outcomes_are_throttled_are_left_and_the_others_go_on(world: World) -> None:
+    """Nothing is known of them, so that they are neither parked nor counted."""
+    world.commit("ada", "eve")
+    world.commit("bob")
+    world.outbox.unread_users = {uid("ada")}
+    world.wait()
+    assert world.relay.run_once() == 1
+    assert published_to(world) == {uid("bob")}
+    [left] = world.entries
+    assert (left.attempts, left.parked_because) == (0, None)
+    world.outbox.unread_users = set()
+    assert world.look_everywhere() == 1
+    assert world.entries == []
+
+
+# --- entries that the topic refuses ----------------------------------------------------------
+
+
+def refused_and_good(world: World, refused: int = 22, good: int = 60) -> tuple[set[str], set[str]]:
+    """Commit entries of both kinds, the refused ones first; return the ids of their users."""
+    bad = [f"refused{n}" for n in range(refused)]
+    well = [f"good{n}" for n in range(good)]
+    for name in bad + well:
+        world.commit(name)
+    world.wait()
+    return {uid(name) for name in bad}, {uid(name) for name in well}
+
+
+def test_refused_entries_hold_up_nothing_and_are_parked_with_the_reason(world: World) -> None:
+    """All good ones are out in the first round, though the refused are at the heads of shards."""
+    bad, good = refused_and_good(world)
+    world.topic.refusal_of = dict.fromkeys(bad, INTERNAL)
+    world.look_everywhere()
+    assert published_to(world) == good
+    assert {entry.attempts for entry in world.entries} == {1}
+    for _ in range(MAX_ATTEMPTS - 1):
+        world.look_everywhere()  # too early: nothing is tried
+        calls = len(world.topic.calls)
+        world.look_everywhere()
+        assert len(world.topic.calls) == calls
+        world.wait(world.relay._policy.retry_delay(world.entries[0]))
+        world.look_everywhere(world.another_relay())  # whichever relay: it is in the entry
+    status = world.outbox.status()
+    assert (status.pending, len(status.parked)) == (0, 22)
+    reasons = {entry.parked_because for entry in status.parked}
+    assert reasons == {"failed 5 times while others went through: InternalError"}
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize("how", ["its call fails", "its call raises"])
+def test_an_event_that_breaks_its_call_is_found(world: World, how: str) -> None:
+    """By halves: the others of the call go out, and it alone is counted."""
+    bad, good = refused_and_good(world, 3, 60)
+    broken = UNAVAILABLE if how == "its call fails" else RuntimeError("refreshed but expired")
+    world.topic.breaks_calls = dict.fromkeys(bad, broken)
+    with capture_logs() as logs:
+        world.relay.run_once()
+    assert published_to(world) == good
+    assert [entry.attempts for entry in world.entries] == [1] * 3
+    assert {entry.commands[0].user_id for entry in world.entries} == bad
+    failed = [line for line in logs if line["event"] == "outbox_pointer_failed"]
+    assert len(failed) == (0 if how == "its call fails" else 3)
+
+
+@pytest.mark.parametrize("refusal", [INTERNAL, UNAVAILABLE])
+def test_in_an_outage_nothing_is_counted_or_parked(world: World, refusal: PublishFailure) -> None:
+    """However long, and whether the topic answers for the events or not."""
+    world.fill_shard(40)
+    world.topic.refusal = refusal
+    for _ in range(3 * MAX_ATTEMPTS):
+        world.wait()
+        world.look_everywhere()
+    assert len(world.entries) == 40
+    assert {(entry.attempts, entry.touched_at) for entry in world.entries} == {(0, None)}
+    world.topic.refusal = None
+    assert world.look_everywhere() == 40
+
+
+@pytest.mark.parametrize("reason", ["Throttled", "KMSAccessDenied"])
+def test_what_the_topic_refuses_for_its_rate_or_set_up_is_never_parked(
+    world: World, reason: str
+) -> None:
+    """It is no entry's fault, whatever goes through meanwhile."""
+    bad, _ = refused_and_good(world, 8, 8)
+    shared = PublishFailure(reason, permanent=False, answered=True, shared=True)
+    world.topic.refusal_of = dict.fromkeys(bad, shared)
+    for n in range(3 * MAX_ATTEMPTS):
+        world.commit(f"more{n}")
+        world.wait()
+        world.look_everywhere()
+    assert {entry.attempts for entry in world.entries} == {0}
+    assert len(world.entries) == 8
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_pass_gives_up_when_the_topic_accepts_nothing_and_the_next_goes_on_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So an outage is not tried entry by entry, and what is behind refused ones has its turn."""
+    now = 0.0
+    monkeypatch.setattr("application.relay.monotonic", lambda: now)
+    monkeypatch.setattr("application.relay.PAGE", 10)
+    monkeypatch.setattr("application.relay.TOGETHER", 10)
+    bad, good = refused_and_good(world, 60, 5)
+    world.topic.refusal_of = dict.fromkeys(bad, INTERNAL)
+
+    def hang() -> None:
+        nonlocal now
+        now += GIVE_UP_AFTER * 0.6
+
+    world.topic.on_publish = hang
+    for looks in range(1, 4):
+        world.look_everywhere()
+        assert published_to(world) == set()
+        assert len(world.topic.calls) == 2 * looks
+    world.look_everywhere()
+    assert published_to(world) == good
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), RuntimeError("a bug")])
+def test_what_is_published_and_cannot_be_closed_is_not_published_again(
+    world: World, error: Exception
+) -> None:
+    """By the same relay: only closing is tried again."""
+    world.fill_shard(20)
+    world.wait()
+    world.outbox.close_error = error
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert world.look_everywhere() == 0
+    assert len(world.topic.published) == 20
+    assert {line["event"] for line in logs} <= {"outbox_pointer_left", "outbox_pointer_failed"}
+    world.outbox.close_error = None
+    assert world.look_everywhere() == 20
+    assert len(world.topic.published) == 20
+    assert world.entries == []
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), RuntimeError("a bug")])
+def test_an_entry_that_cannot_be_marked_or_parked_holds_up_nothing(
+    world: World, error: Exception
+) -> None:
+    """Neither other entries nor scrubs; it is tried again."""
+    world.commit("gone", "erased")
+    world.erase("erased")
+    gone = CommandKey(uid("gone"), uid("gone"))
+    world.store.outcomes.pop(next(k for k in world.store.outcomes if k.user_id == gone.user_id))
+    world.commit("refused")
+    world.commit("good")
+    world.topic.refusal_of = {uid("refused"): INTERNAL}
+    world.outbox.update_error = error
+    world.wait()
+    world.look_everywhere()
+    assert uid("good") in published_to(world)
+    assert world.outbox.scrubbed == [uid("erased")]
+    world.outbox.update_error = None
+    world.look_everywhere()
+    assert len(world.outbox.status().parked) == 1
+
+
+def test_a_page_that_cannot_be_read_does_not_keep_the_pass_from_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before is counted and scrubbed; the error is told by the thread."""
+    monkeypatch.setattr("application.relay.PAGE", 2)
+    monkeypatch.setattr("adapters.memory.commit.random_shard", lambda: 0)
+    world.commit("erased")
+    world.erase("erased")
+    world.outbox.close([p for p in world.entries if p.kind is JobKind.PUBLISH])
+    for name in ("refused", "good", "more", "last"):
+        world.commit(name)
+    world.topic.refusal_of = {uid("refused"): INTERNAL}
+    world.wait()
+    pending = world.outbox.pending
+
+    def breaks_off(before: datetime, limit: int, after: OutboxPosition | None = None) -> OutboxPage:
+        if after is not None and len(world.topic.published) == 2:
+            raise RuntimeError("a bug")
+        return pending(before, limit, after)
+
+    monkeypatch.setattr(world.outbox, "pending", breaks_off)
+    with pytest.raises(RuntimeError):
+        world.relay.run_once()
+    assert world.outbox.scrubbed == [uid("erased")]
+    assert [e.attempts for e in world.entries if e.kind is JobKind.PUBLISH] == [1, 0]
+
+
+# --- scrubs ----------------------------------------------------------------------------------
+
+
+def erased(world: World, name: str) -> Pointer:
+    """Erase a user, and return the job alone."""
+    world.commit(name)
+    world.erase(name)
+    world.outbox.close([p for p in world.entries if p.kind is JobKind.PUBLISH])
+    return next(p for p in world.entries if p.commands[0].user_id == uid(name))
+
+
+def with_past(world: World, name: str, outcomes: int) -> None:
+    """Store so many outcomes of a user besides."""
+    [first] = [o for o in world.store.outcomes.values() if o.user_id == uid(name)][:1]
+    for n in range(outcomes):
+        key = CommandKey(uid(name), uid(f"{name} {n}"))
+        world.store.outcomes[key] = replace(first, command_id=key.command_id, fingerprint="f")
+
+
+def fingerprints(world: World, name: str) -> int:
+    """Count the outcomes of a user that are not scrubbed."""
+    decided = [o for o in world.store.outcomes.values() if o.user_id == uid(name)]
+    return sum(outcome.fingerprint != "" for outcome in decided)
+
+
+@pytest.fixture
+def slow_scrubs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page takes nearly half of the time of a slice; a page is ten outcomes."""
+    now = 0.0
+
+    def work() -> None:
+        nonlocal now
+        now += SCRUB_SECONDS * 0.4
+
+    monkeypatch.setattr("application.relay.monotonic", lambda: now)
+    world.outbox._page_size = 10
+    world.outbox.on_scrub = work
+
+
+@pytest.mark.usefixtures("one_shard", "slow_scrubs")
+def test_events_are_published_before_a_scrub_gets_a_slice_of_time(world: World) -> None:
+    """Though the job is older; the next slice continues where the first one ended."""
+    erased(world, "ada")
+    with_past(world, "ada", 100)
+    world.commit("behind")
+    world.wait()
+    seen: list[set[str]] = []
+    work = world.outbox.on_scrub
+
+    def work_and_see() -> None:
+        seen.append(published_to(world))
+        work()
+
+    world.outbox.on_scrub = work_and_see
+    left = []
+    for _ in range(4):
+        world.relay.run_once()
+        left.append(fingerprints(world, "ada"))
+        world.commit(f"more{len(left)}")
+        for _ in range(7):
+            world.relay.run_once()  # the other shards
+    assert seen[0] == {uid("behind")}
+    assert left[:4] == [72, 42, 12, 0]
+    assert len(seen) == 11
+    assert [entry.final for entry in world.entries if entry.kind is JobKind.SCRUB] == [True]
+
+
+@pytest.mark.usefixtures("one_shard", "slow_scrubs")
+def test_another_relay_leaves_a_scrub_alone_that_was_touched_a_moment_ago(world: World) -> None:
+    """It continues the scrub from its position when no relay has touched it for a while."""
+    erased(world, "ada")
+    with_past(world, "ada", 100)
+    world.wait()
+    other = world.another_relay()
+    assert world.look_everywhere() == 1
+    assert world.look_everywhere(other) == 0
+    assert world.look_everywhere() == 1  # its own it continues at once
+    assert fingerprints(world, "ada") == 42
+    world.wait(max(AGE, TURN))
+    assert world.look_everywhere(other) == 1
+    assert fingerprints(world, "ada") == 12
+    assert world.look_everywhere() == 0  # the first one has lost it
+
+
+@pytest.mark.usefixtures("one_shard", "slow_scrubs")
+def test_a_slice_that_was_overtaken_stores_no_position(world: World) -> None:
+    """Two relays that read the job at the same time do a slice twice, which is harmless."""
+    job = erased(world, "ada")
+    with_past(world, "ada", 100)
+    world.wait()
+    first, _ = world.relay._scrub(job, 0)
+    second, rest = world.another_relay()._scrub(job, float("inf"))
+    assert (first, second, rest) == (Ending.ADVANCED, Ending.DONE, None)
+    [left] = world.entries
+    assert left.position is not None
+    assert not left.final
+
+
+@pytest.mark.usefixtures("one_shard", "slow_scrubs")
+def test_a_large_scrub_holds_up_no_other(world: World) -> None:
+    """Jobs of one shard take turns, and one that nobody has touched comes first."""
+    erased(world, "large")
+    with_past(world, "large", 100)
+    erased(world, "small")
+    world.wait()
+    world.outbox._page_size = 5
+    world.look_everywhere()
+    assert fingerprints(world, "small") == 2
+    world.wait(timedelta(seconds=1))
+    world.look_everywhere()
+    assert fingerprints(world, "small") == 0
+    assert fingerprints(world, "large") > 50
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), RuntimeError("a bug")])
+def test_a_scrub_that_fails_is_retried_with_growing_delays_and_never_parked(
+    world: World, error: Exception
+) -> None:
+    """Its user is throttled, perhaps: other jobs and the position are not lost by it."""
+    erased(world, "ada")
+    erased(world, "eve")
+    world.outbox.errors = {uid("ada"): error}
+    tried: list[int] = []
+    for _ in range(120):
+        world.wait(timedelta(seconds=31))
+        with capture_logs() as logs:
+            world.look_everywhere()
+        tried.append(sum(line["event"].startswith("outbox_pointer_") for line in logs))
+    assert fingerprints(world, "eve") == 0
+    assert 5 <= sum(tried) <= 15  # an hour: 30, 60, 120 ... 600 s
+    assert tried[-1] + tried[-2] + sum(tried[-22:]) >= 1  # and it goes on
+    assert world.outbox.status().parked == ()
+    world.outbox.errors = {}
+    world.wait(timedelta(minutes=11))
+    world.look_everywhere()
+    assert fingerprints(world, "ada") == 0
+
+
+def test_each_page_of_a_scrub_is_a_sign_of_life(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow store does not have the relay taken for hanging."""
+    beats: list[Any] = []
+    monkeypatch.setattr(world.relay, "_beat", lambda: beats.append(len(world.outbox.scrubbed)))
+    erased(world, "ada")
+    with_past(world, "ada", 30)
+    world.outbox._page_size = 10
+    world.wait()
+    world.look_everywhere()
+    assert {1, 2, 3, 4} <= set(beats)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from application.disposition import Dead, Later, Settlement
+from application.retry import MAX_DELAY, Failure, delay, settle
+
+TRANSIENT = Failure("Unavailable", "the store did not answer")
+PERMANENT = Failure("UnknownField", "data.x: is not a field", permanent=True, body="[redacted]")
+
+
+def highest(_low: float, high: float) -> float:
+    """Draw the upper bound."""
+    return high
+
+
+def lowest(low: float, _high: float) -> float:
+    """Draw the lower bound."""
+    return low
+
+
+@pytest.mark.parametrize(
+    ("failure", "receives", "expected"),
+    [
+        (TRANSIENT, 1, Later(2)),
+        (TRANSIENT, 2, Later(4)),
+        (TRANSIENT, 9, Later(512)),
+        (TRANSIENT, 10, Later(MAX_DELAY)),
+        (TRANSIENT, 11, Later(MAX_DELAY)),
+        (TRANSIENT, 12, Dead("Unavailable", "the store did not answer")),
+        (TRANSIENT, 13, Dead("Unavailable", "the store did not answer")),
+        (PERMANENT, 1, Dead("UnknownField", "data.x: is not a field", "[redacted]")),
+        (PERMANENT, 12, Dead("UnknownField", "data.x: is not a field", "[redacted]")),
+    ],
+)
+def test_a_failure_is_dead_when_permanent_or_on_the_last_receive_and_else_later(
+    failure: Failure, receives: int, expected: Settlement
+) -> None:
+    """The whole table of what becomes of a message that could not be done."""
+    assert settle(failure, receives, max_receives=12, draw=highest) == expected
+
+
+@pytest.mark.parametrize("receives", [1, 5, 12, 1_000_000])
+def test_the_delay_is_jittered_by_half_and_never_zero(receives: int) -> None:
+    """A delay of nothing would make a tight loop; a huge count must not overflow."""
+    assert 1 <= delay(receives, lowest) <= delay(receives, highest) <= MAX_DELAY
+    assert delay(receives, lowest) == delay(receives, highest) // 2
+
+
+def test_ten_minutes_of_failures_do_not_use_up_the_receives_even_with_the_worst_luck() -> None:
+    """Eleven delays lie before the twelfth receive, after which a message is dead."""
+    assert sum(delay(receives, lowest) for receives in range(1, 12)) > 600

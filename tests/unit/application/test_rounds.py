@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from application.pending_command import Work
+from application.ports import CommandKey, Outcome, Snapshot, Status
+from application.rounds import REGISTRATION_RECEIVES, decide_round, registrations_first
+from domain import commands as c
+from domain.handlers import Context, handle
+from domain.model import Session, User
+from domain.state import TwoFactor
+from tests.builders import NOW, RULES, email, envelope, register, request_change, token, uid, works
+
+
+def registered(name: str, address: str | None = None) -> User:
+    """Make a user who has signed up."""
+    sent = envelope(register(address or name), name, f"registration of {name}")
+    user = handle(sent, None, Context(NOW, {}, RULES.oldest)).user
+    assert user is not None
+    return user
+
+
+def awaiting(user: User, address: str) -> User:
+    """Let the user await the confirmation of an address."""
+    handle(envelope(request_change(address), None), user, Context(NOW, {}, RULES.oldest))
+    return user
+
+
+def snapshot(*users: User) -> Snapshot:
+    """Make the facts of some users and their addresses."""
+    return Snapshot(
+        users={user.user_id: user for user in users},
+        addresses={user.email.key: user.user_id for user in users if user.email},
+    )
+
+
+def indexes(some: list[Work]) -> list[int]:
+    """Give the places of works in their batch."""
+    return [work.index for work in some]
+
+
+def test_commands_of_one_user_are_one_change_in_their_order() -> None:
+    """One Put carries them all, conditioned on the version that was read."""
+    facts = snapshot(registered("ada"))
+    rename = [(c.UpdateProfile(first_name=f"Ada {n}"), "ada") for n in range(3)]
+    decided = decide_round(works(*rename), facts, RULES)
+    [change] = [draft.change() for draft in decided.drafts]
+    assert change.read_version == 1
+    assert change.user is not None
+    assert (change.user.version, change.user.first_name) == (4, "Ada 2")
+    sequences = [event.sequence for outcome in change.outcomes for event in outcome.events]
+    assert sequences == [2, 3, 4]
+
+
+def test_a_registration_and_what_follows_it_are_one_change() -> None:
+    """The user need not be stored before the next command."""
+    decided = decide_round(
+        works((register("ada"), "ada"), (c.UpdateProfile(last_name="King"), "ada")),
+        Snapshot(),
+        RULES,
+    )
+    [change] = [draft.change() for draft in decided.drafts]
+    assert (change.read_version, change.claimed) == (0, email("ada"))
+    assert change.user is not None
+    assert change.user.version == 2
+
+
+def test_rejections_alone_write_no_user() -> None:
+    """A refused command costs its outcome, no more."""
+    decided = decide_round(works((register("ada"), "eve")), snapshot(registered("ada")), RULES)
+    [change] = [draft.change() for draft in decided.drafts]
+    assert change.user is None
+    assert [(o.status, o.code) for o in change.outcomes] == [(Status.REJECTED, "EmailTaken")]
+
+
+def test_one_address_is_written_once_a_round_and_who_comes_later_waits() -> None:
+    """The second registration is decided on what the first one's commit leaves."""
+    decided = decide_round(
+        works((register("x"), "ada"), (register("X"), "eve"), (c.UnlockUser(), "eve")),
+        Snapshot(),
+        RULES,
+    )
+    assert [draft.user_id for draft in decided.drafts] == [uid("ada")]
+    assert indexes(decided.deferred) == [1, 2]
+
+
+def test_readers_of_an_address_that_nobody_writes_share_a_round() -> None:
+    """Fifty registrations of a taken address are fifty rejections in one round."""
+    many = [(register("ada"), f"user {n}") for n in range(50)]
+    decided = decide_round(works(*many), snapshot(registered("ada")), RULES)
+    assert len(decided.drafts) == 50
+    assert decided.deferred == []
+
+
+def test_two_users_swapping_addresses_take_two_rounds() -> None:
+    """The second takes the freed address once it is free."""
+    ada, eve = awaiting(registered("ada"), "eve"), awaiting(registered("eve"), "ada")
+    ada.email = email("third")
+    facts = snapshot(ada, eve)
+    decided = decide_round(
+        works(
+            (c.ConfirmEmailChange(token("ada")), "eve"), (c.ConfirmEmailChange(token("eve")), "ada")
+        ),
+        facts,
+        RULES,
+    )
+    [change] = [draft.change() for draft in decided.drafts]
+    assert (change.claimed, change.released) == (email("ada"), email("eve"))
+    assert indexes(decided.deferred) == [1]
+
+
+def test_a_change_back_to_the_old_address_waits_for_the_change_away_from_it() -> None:
+    """From A to B to A in one batch: each step is decided on stored facts."""
+    ada = awaiting(registered("ada"), "b")
+    steps: list[tuple[c.Command, str]] = [
+        (c.ConfirmEmailChange(token("b")), "ada"),
+        (request_change("ada"), "ada"),
+        (c.ConfirmEmailChange(token("ada")), "ada"),
+    ]
+    decided = decide_round(works(*steps), snapshot(ada), RULES)
+    assert len(decided.drafts[0].works) == 1
+    assert indexes(decided.deferred) == [1, 2]
+
+
+def test_nothing_overtakes_a_waiting_command_on_its_way_to_an_address() -> None:
+    """Eve gives up her address in the next round; Ada asked for it after her, and gets it then."""
+    ada, eve = awaiting(registered("ada"), "third"), registered("eve")
+    steps: list[tuple[c.Command, str]] = [
+        (c.ConfirmEmailChange(token("third")), "ada"),
+        (request_change("ada"), "eve"),
+        (c.ConfirmEmailChange(token("ada")), "eve"),
+        (request_change("eve"), "ada"),
+    ]
+    decided = decide_round(works(*steps), snapshot(ada, eve), RULES)
+    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert indexes(decided.deferred) == [1, 2, 3]
+
+
+def test_an_address_in_other_letters_is_neither_claimed_nor_released() -> None:
+    """It is the same address item."""
+    ada = awaiting(registered("ada"), "ADA")
+    decided = decide_round(works((c.ConfirmEmailChange(token("ADA")), "ada")), snapshot(ada), RULES)
+    change = decided.drafts[0].change()
+    assert (change.claimed, change.released) == (None, None)
+    assert change.user is not None
+    assert change.user.email == email("ADA")
+
+
+def test_an_unknown_user_may_still_be_on_its_way_for_a_minute() -> None:
+    """Counted from the first receive: after an outage all messages are old."""
+    for receives, waited, rejected in [
+        (1, 59, False),
+        (1, 86_400, False),  # a clock that is ahead
+        (REGISTRATION_RECEIVES - 1, 61, False),
+        (REGISTRATION_RECEIVES, 59, False),
+        (REGISTRATION_RECEIVES, 61, True),
+        (RULES.max_receives, 1, True),
+    ]:
+        [work] = works((c.UnlockUser(), "ada"), age=86_400)
+        work.message["receives"] = receives
+        work.message["first_received_at"] = NOW.timestamp() - waited
+        decided = decide_round([work], Snapshot(), RULES)
+        codes = [outcome.code for draft in decided.drafts for outcome in draft.outcomes]
+        assert codes == ["UserNotFound"] * rejected
+        assert indexes(decided.unknown) == [0] * (not rejected)
+
+
+def stored(of: Work) -> Outcome:
+    """Give the outcome of a command that was decided on nothing."""
+    decided = decide_round([of], Snapshot(), RULES)
+    return decided.drafts[0].outcomes[0]
+
+
+def test_what_was_decided_earlier_is_not_decided_again() -> None:
+    """A redelivered command changes nothing, whatever the user is like by now."""
+    [work] = works((register("ada"), "ada"))
+    facts = replace(snapshot(registered("ada")), outcomes={work.key: stored(work)})
+    decided = decide_round([work], facts, RULES)
+    assert decided.drafts == []
+    assert decided.duplicates == [(work, facts.outcomes[work.key])]
+
+
+def test_a_command_by_email_is_known_by_its_id_alone() -> None:
+    """Even when the address has another owner by now."""
+    reset = c.RequestPasswordReset(uid("t"), token("t"), NOW + timedelta(hours=1), email("ada"))
+    [work] = works((reset, None))
+    outcome = replace(stored(work), user_id=uid("ada"))
+    key = CommandKey(None, work.envelope.command_id)
+    work.user_id = uid("eve")
+    facts = replace(snapshot(registered("eve", "ada")), outcomes={key: outcome})
+    assert indexes([w for w, _ in decide_round([work], facts, RULES).duplicates]) == [0]
+
+
+def test_facts_that_contradict_each_other_are_read_again() -> None:
+    """An address of the user's own, and no user: it was registered between the two reads."""
+    facts = Snapshot(addresses={email("ada").key: uid("ada")})
+    decided = decide_round(works((register("ada"), "ada")), facts, RULES)
+    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+
+
+def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
+    """Read before it was stored, it would stay behind, and its codes would go on to work."""
+    ada = registered("ada")
+    ada.two_factor_enabled = True
+    decided = decide_round(
+        works((c.DisableTwoFactor(), "ada"), (c.UnlockUser(), "ada")), snapshot(ada), RULES
+    )
+    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+    assert indexes(decided.deferred) == [1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        c.RevokeSession(uid("s")),
+        c.RotateRefreshToken(uid("s"), token("r"), token("n"), NOW + timedelta(days=1)),
+    ],
+)
+def test_a_session_of_a_later_epoch_than_its_users_is_read_again(command: c.Command) -> None:
+    """It is live; taken for one that is over, the answer would be wrong for good."""
+    ada = registered("ada")
+    session = Session(uid("s"), token("r").stored, (), 1, NOW + timedelta(days=1), 1)
+    ada.sessions[uid("s")] = session
+    decided = decide_round(works((command, "ada")), snapshot(ada), RULES)
+    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+
+
+def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:
+    """The second waits, and finds the first one's outcome."""
+    reset = c.RequestPasswordReset(uid("t"), token("t"), NOW + timedelta(hours=1), email("ada"))
+    by_id, by_address = works((c.UnlockUser(), "ada"), (reset, None))
+    by_address.envelope = replace(by_address.envelope, command_id=by_id.envelope.command_id)
+    by_address.user_id = uid("ada")
+    decided = decide_round([by_id, by_address], snapshot(registered("ada")), RULES)
+    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert indexes(decided.deferred) == [1]
+
+
+def test_what_cannot_be_read_stops_its_own_users_commands_only() -> None:
+    """An item of a later format: a newer worker will do."""
+    facts = replace(snapshot(registered("eve")), unreadable={uid("ada"), email("x").key})
+    decided = decide_round(
+        works((c.UnlockUser(), "ada"), (register("x"), "bob"), (c.UnlockUser(), "eve")),
+        facts,
+        RULES,
+    )
+    assert indexes(decided.unreadable) == [0, 1]
+    assert [draft.user_id for draft in decided.drafts] == [uid("eve")]
+
+
+def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
+    """The command gets its outcome, rather than a dead letter without one."""
+    [work] = works((c.UnlockUser(), "ada"), age=1)
+    work.message["receives"] = RULES.max_receives
+    decided = decide_round([work], Snapshot(), RULES)
+    assert decided.drafts[0].outcomes[0].code == "UserNotFound"
+
+
+def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
+    """What follows in the group waits for what comes before it."""
+    facts = snapshot(registered("ada"), registered("eve"))
+    commands = [(c.RevokeAllSessions(), name) for name in ("ada", "ada", "eve", "ada")]
+    decided = decide_round(works(*commands, group="g"), facts, RULES)
+    assert [indexes(draft.works) for draft in decided.drafts] == [[0, 1]]
+    assert indexes(decided.deferred) == [2, 3]
+
+
+def test_a_fifo_group_waits_behind_a_user_on_its_way() -> None:
+    """Else a later command of the group would overtake."""
+    facts = snapshot(registered("eve"))
+    commands = [(c.UnlockUser(), "ada"), (c.RevokeAllSessions(), "eve")]
+    decided = decide_round(works(*commands, group="g", age=1), facts, RULES)
+    assert (indexes(decided.unknown), indexes(decided.deferred)) == ([0], [1])
+
+
+def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
+    """Nothing was stored, and nothing is left to store."""
+    start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
+    decided = decide_round(
+        works((start, "ada"), (c.RevokeSession(uid("s")), "ada")),
+        snapshot(registered("ada")),
+        RULES,
+    )
+    change = decided.drafts[0].change()
+    assert (change.saved_sessions, change.removed_sessions) == ((), ())
+    assert change.user is not None
+    assert change.user.version == 3
+
+
+def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> None:
+    """Its condition is the stored revision, not that there is none."""
+    ada = registered("ada")
+    start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
+    handle(envelope(start, "ada"), ada, Context(NOW, {}, RULES.oldest))
+    ada.sessions[uid("s")] = replace(ada.sessions[uid("s")], revision=7)
+    decided = decide_round(
+        works((c.RevokeSession(uid("s")), "ada"), (start, "ada")), snapshot(ada), RULES
+    )
+    change = decided.drafts[0].change()
+    assert [session.revision for session in change.saved_sessions] == [7]
+    assert change.removed_sessions == ()
+
+
+def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_a_scrub() -> None:
+    """All of it in the transaction that leaves the tombstone."""
+    ada = registered("ada")
+    ada.two_factor_enabled, ada.two_factor = True, TwoFactor("x", ("y",), 3)
+    change = decide_round(works((c.EraseUser(), "ada")), snapshot(ada), RULES).drafts[0].change()
+    assert (change.claimed, change.released) == (None, email("ada"))
+    assert change.removed_two_factor == TwoFactor("x", ("y",), 3)
+    assert change.scrub
+
+
+def test_an_outcome_carries_what_its_events_are_published_with() -> None:
+    """The relay has nothing else to go by."""
+    work = works((register("ada"), "ada"))[0]
+    work.envelope = replace(work.envelope, correlation_id="c", traceparent="t", tracestate="s")
+    [outcome] = decide_round([work], Snapshot(), RULES).drafts[0].outcomes
+    assert (outcome.source, outcome.correlation_id) == ("/test", "c")
+    assert (outcome.traceparent, outcome.tracestate) == ("t", "s")
+    assert outcome.expires_at - outcome.recorded_at == timedelta(days=90)
+
+
+def test_a_registration_takes_the_place_of_its_users_first_command() -> None:
+    """Commands of other users, and what concerns its address, keep their places."""
+    role, add = c.AssignRole("customer"), register
+    cases = [
+        ([(role, "ada"), (role, "eve"), (add("ada"), "ada")], ["ada 2", "ada 0", "eve 1"]),
+        ([(add("ada"), "ada"), (role, "ada"), (add("x"), "ada")], ["ada 0", "ada 1", "ada 2"]),
+        ([(role, "ada"), (add("ada"), "eve"), (add("ada"), "ada")], ["ada 0", "eve 1", "ada 2"]),
+        ([(role, "bob"), (add("bob"), "bob")], ["bob 0", "bob 1"]),  # known already
+    ]
+    facts = snapshot(registered("bob"))
+    names = {uid(name): name for name in ("ada", "eve", "bob")}
+    for commands, expected in cases:
+        ordered = registrations_first(works(*commands), facts)
+        assert [f"{names[w.user_id or '']} {w.index}" for w in ordered] == expected
+    fifo = works((role, "ada"), (add("ada"), "ada"), group="g")
+    assert registrations_first(fifo, facts) == fifo

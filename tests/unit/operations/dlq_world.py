@@ -1,0 +1,132 @@
+"""An AWS in this process with a dead-letter queue, and `user-worker dlq` on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from adapters.sqs.dead_letter_queue import DeadLetterQueue
+from cli.app import run
+
+
+@contextmanager
+def mocked() -> Iterator[None]:
+    """Have an AWS of Amazon's kind in this process, in which looks for letters do not wait."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        defaults = DeadLetterQueue.__init__.__kwdefaults__ or {}
+        patch.setattr(DeadLetterQueue.__init__, "__kwdefaults__", {**defaults, "wait": 0})
+        yield
+
+
+class Done(NamedTuple):
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What it printed for programs."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class World:
+    """Queues of a test alone, and the command line on them."""
+
+    def __init__(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        fifo: bool = False,
+    ) -> None:
+        """Make the queues."""
+        self.sqs: Any = boto3.client("sqs")
+        self._capsys = capsys
+        self._fifo = fifo
+        self.urls: dict[str, str] = {}
+        self.commands, self.priority, self.dead_letters = (
+            self._queue(name) for name in ("commands", "urgent", "dlq")
+        )
+        monkeypatch.setenv("USER_WORKER_COMMAND_QUEUE", self.commands)
+        monkeypatch.setenv("USER_WORKER_DEAD_LETTER_QUEUE", self.dead_letters)
+
+    def _queue(self, what: str) -> str:
+        name = f"{what}-{uuid4().hex[:12]}" + (".fifo" if self._fifo else "")
+        attributes = {"FifoQueue": "true"} if self._fifo else {}
+        made = self.sqs.create_queue(QueueName=name, Attributes=attributes)
+        self.urls[name] = made["QueueUrl"]
+        return name
+
+    def letter(
+        self, code: str | None = "NotJson", body: str | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Put a letter where the worker would."""
+        told = {
+            "error_code": code,
+            "error_detail": more.pop("detail", "data.x: is missing"),
+            "original_message_id": str(uuid4()),
+            "original_queue": more.pop("queue", self.commands),
+            "redrive_count": more.pop("redrives", None),
+            **more.pop("attributes", {}),
+        }
+        reason = {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in told.items()
+            if value
+        }
+        if self._fifo:
+            more = {"MessageGroupId": "g", "MessageDeduplicationId": str(uuid4())} | more
+        body = body or command()
+        sent = self.sqs.send_message(
+            QueueUrl=self.urls[self.dead_letters],
+            MessageBody=body,
+            MessageAttributes=reason if code else {},
+            **more,
+        )
+        return {"message_id": sent["MessageId"], "body": body}
+
+    def waiting(self, name: str = "") -> list[dict[str, Any]]:
+        """Take what is on a queue."""
+        rows: list[dict[str, Any]] = []
+        while got := self.sqs.receive_message(
+            QueueUrl=self.urls[name or self.commands],
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages", ()):
+            rows += got
+            for row in got:
+                self.sqs.delete_message(
+                    QueueUrl=self.urls[name or self.commands], ReceiptHandle=row["ReceiptHandle"]
+                )
+        return rows
+
+    def dead(self) -> list[str]:
+        """Give the bodies of the letters that anybody could receive now."""
+        return [row["Body"] for row in self.waiting(self.dead_letters)]
+
+    def dlq(self, *words: str) -> Done:
+        """Run `user-worker dlq`."""
+        self._capsys.readouterr()
+        code = run(["dlq", *words])
+        captured = self._capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+
+def command(name: str = "UnbanUser", **data: object) -> str:
+    """Make a command's body."""
+    attributes = {"specversion": "1.0", "id": str(uuid4()), "source": "/x", "subject": str(uuid4())}
+    return json.dumps({**attributes, "type": f"biome.user.{name}.v1", "data": data})

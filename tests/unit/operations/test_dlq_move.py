@@ -1,0 +1,156 @@
+"""`user-worker dlq redrive` by SQS's own task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+
+from cli.dead_letters import redriving
+from operations.dead_letters.redrive import MoveTask
+from tests.unit.operations.dlq_world import Done, World, mocked
+from worker.errors import ExitCode
+
+RUNNING = {"Status": "RUNNING", "ApproximateNumberOfMessagesToMove": 3}
+DONE = {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 3}
+
+
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[None]:
+    """An AWS in this process, for all tests."""
+    with mocked():
+        yield
+
+
+@pytest.fixture
+def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """Standard queues, with two letters."""
+    world = World(capsys, monkeypatch)
+    for _ in range(2):
+        world.letter()
+    return world
+
+
+class Tasks:
+    """An SQS that answers calls about tasks as it is told to."""
+
+    def __init__(self, start: str = "", cancel: Exception | str = "", *looks: Any) -> None:
+        """Take the error of the start, that of a cancel, and what is seen look by look."""
+        self._start, self._cancel, self._looks = start, cancel, iter(looks)
+        self.cancelled = 0
+
+    def start_message_move_task(self, **_: Any) -> dict[str, str]:
+        """Start, or refuse."""
+        if self._start:
+            raise refusal(self._start)
+        return {"TaskHandle": "handle"}
+
+    def list_message_move_tasks(self, **_: Any) -> dict[str, Any]:
+        """Give what is next."""
+        look = next(self._looks)
+        if isinstance(look, BaseException):
+            raise look
+        return {"Results": [look] if look else []}
+
+    def cancel_message_move_task(self, **_: Any) -> None:
+        """Cancel, or refuse."""
+        self.cancelled += 1
+        if self._cancel:
+            raise self._cancel if isinstance(self._cancel, Exception) else refusal(self._cancel)
+
+
+def refusal(code: str) -> ClientError:
+    """Answer with an error."""
+    return ClientError({"Error": {"Code": code}}, "StartMessageMoveTask")
+
+
+def redrive(world: World, monkeypatch: pytest.MonkeyPatch, tasks: Tasks) -> Done:
+    """Send all back, on such an SQS."""
+    monkeypatch.setattr(redriving, "MoveTask", lambda _, arn: MoveTask(tasks, arn))  # type: ignore[arg-type]
+    monkeypatch.setattr(redriving, "LOOK_EVERY", 0)
+    return world.dlq("redrive", "--yes", "--json")
+
+
+def test_sqs_moves_all_and_is_followed_to_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many it has moved is its word."""
+    done = redrive(world, monkeypatch, Tasks("", "", RUNNING, RUNNING, DONE))
+    assert (done.code, done.rows) == (0, [{"redriven": 3, "method": "move_task"}])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "InvalidParameterValue",
+        "AWS.SimpleQueueService.UnsupportedOperation",
+        "AccessDenied",
+        "UnknownOperationException",
+        "ResourceNotFoundException",
+    ],
+)
+@pytest.mark.parametrize("look", [None, DONE, refusal("AccessDenied")])
+def test_where_there_is_no_such_task_letters_go_one_by_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, look: object
+) -> None:
+    """Also where SQS does not know the queue for a dead-letter queue."""
+    done = redrive(world, monkeypatch, Tasks(code, "", look))
+    assert (done.code, done.rows) == (0, [{"redriven": 2, "method": "batches"}])
+    assert f"({code}): sending letter by letter" in done.err
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "CANCELLING"])
+@pytest.mark.parametrize(
+    "code", ["InvalidParameterValue", "AWS.SimpleQueueService.UnsupportedOperation"]
+)
+def test_a_second_task_is_not_started_beside_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, status: str
+) -> None:
+    """That one runs is asked: its code is that of other mistakes, too."""
+    done = redrive(world, monkeypatch, Tasks(code, "", {"Status": status}))
+    assert done.code == ExitCode.ENVIRONMENT
+    assert "running already; wait until it has ended" in done.err
+    assert len(world.dead()) == 2
+
+
+@pytest.mark.parametrize("cancel", ["", "ResourceNotFoundException", "InvalidParameterValue"])
+def test_letters_that_come_back_as_fast_as_they_go_end_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, cancel: str
+) -> None:
+    """That is said, and the task may have ended in between."""
+    going_round = {**RUNNING, "ApproximateNumberOfMessagesMoved": 4}
+    ended = {**DONE, "ApproximateNumberOfMessagesMoved": 5}
+    tasks = Tasks("", cancel, RUNNING, going_round, ended)
+    done = redrive(world, monkeypatch, tasks)
+    assert (done.code, done.rows[0]["redriven"], tasks.cancelled) == (ExitCode.NEGATIVE, 5, 1)
+    assert "letters keep coming" in done.err
+
+
+@pytest.mark.parametrize(
+    ("cancel", "goes_on"),
+    [
+        ("", ""),
+        ("ResourceNotFoundException", ""),
+        ("AccessDenied", "goes on, and could not be cancelled: AccessDenied"),
+        (ConnectTimeoutError(endpoint_url="x"), "could not be cancelled: ConnectTimeoutError"),
+    ],
+)
+def test_ctrl_c_cancels_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, cancel: Exception | str, goes_on: str
+) -> None:
+    """And where that cannot be, says that SQS goes on."""
+    tasks = Tasks("", cancel, RUNNING, KeyboardInterrupt())
+    done = redrive(world, monkeypatch, tasks)
+    assert (done.code, tasks.cancelled) == (ExitCode.INTERRUPTED, 1)
+    assert goes_on in done.err
+    assert bool(done.err) is bool(goes_on)
+
+
+def test_a_task_that_failed_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SQS's reason, and how many it had moved."""
+    failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
+    done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))
+    assert done.code == ExitCode.ENVIRONMENT
+    assert "gave the redrive up after 1 letters: KMS" in done.err

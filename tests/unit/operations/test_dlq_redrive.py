@@ -1,0 +1,348 @@
+"""`user-worker dlq redrive` and `purge`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from botocore.exceptions import ClientError
+
+from adapters.aws.batching import MAX_CALL_BYTES, MAX_ENTRIES
+from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
+from cli.dead_letters import purging, redriving, settling
+from cli.dead_letters.letter import Letter
+from operations.dead_letters import redrive
+from tests.unit.operations.dlq_world import World, command, mocked
+from worker.errors import ExitCode
+
+
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[None]:
+    """An AWS in this process, for all tests."""
+    with mocked():
+        yield
+
+
+@pytest.fixture
+def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """Standard queues."""
+    return World(capsys, monkeypatch)
+
+
+@pytest.fixture
+def fifo(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """FIFO queues."""
+    return World(capsys, monkeypatch, fifo=True)
+
+
+def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
+    """As they were, without their reason and counted; the others stay."""
+    meant = [world.letter("Unavailable")["body"] for _ in range(MAX_ENTRIES + 3)]
+    left = [world.letter("NotJson")["body"] for _ in range(3)]
+
+    done = world.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
+
+    assert (done.code, done.rows) == (0, [{"redriven": len(meant), "method": "batches"}])
+    back = world.waiting()
+    assert sorted(row["Body"] for row in back) == sorted(meant)
+    assert {name for row in back for name in row["MessageAttributes"]} == {"redrive_count"}
+    assert sorted(world.dead()) == sorted(left)
+
+
+def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: World) -> None:
+    """Whoever shared the queue fairly still does; one that keeps coming back is seen."""
+    world.letter(redrives="2", attributes={"team": "sign-up"}, MessageGroupId="import-7")
+    world.dlq("redrive", "--limit", "1", "--yes")
+    [row] = world.waiting()
+    told = {name: value["StringValue"] for name, value in row["MessageAttributes"].items()}
+    assert told == {"team": "sign-up", "redrive_count": "3"}
+    assert row["Attributes"]["MessageGroupId"] == "import-7"
+
+
+@pytest.mark.parametrize("count", ["-1", "many", "1e9", "99999"])
+def test_a_count_that_is_none_begins_anew(world: World, count: str) -> None:
+    """Anyone may write attributes."""
+    world.letter(redrives=count)
+    world.dlq("redrive", "--limit", "1", "--yes")
+    [row] = world.waiting()
+    assert row["MessageAttributes"]["redrive_count"]["StringValue"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("size", "attributes", "counted"),
+    [(MAX_CALL_BYTES, 0, False), (MAX_CALL_BYTES - 200, 0, True), (1, 10, False), (1, 9, True)],
+)
+def test_a_letter_without_room_for_its_count_goes_back_without(
+    size: int, attributes: int, counted: bool
+) -> None:
+    """SQS would refuse it, and with it every redrive that comes to it."""
+    own = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(attributes)}
+    message = redrive._message(StoredLetter("m", "x" * size, 0.0, attributes=own))
+    assert ("redrive_count" in (message.attributes or {})) is counted
+    assert own.items() <= dict(message.attributes or {}).items()
+
+
+def test_each_letter_goes_to_the_queue_it_came_from(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the command queue if that is not known, or none that the worker serves."""
+    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", world.priority)
+    urgent = world.letter(queue=world.priority)["body"]
+    others = [world.letter(queue=name)["body"] for name in (None, world.commands, "elsewhere")]
+    done = world.dlq("redrive", "--yes", "--json")
+    assert done.rows == [{"redriven": 4, "method": "batches"}]
+    assert [row["Body"] for row in world.waiting(world.priority)] == [urgent]
+    assert sorted(row["Body"] for row in world.waiting()) == sorted(others)
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    """It says which, how many, and which of them have lost a secret."""
+    bodies = [world.letter(body=command(password="[redacted]"))["body"], world.letter()["body"]]
+    for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
+        done = world.dlq(*words, "--dry-run", "--json")
+        assert (done.code, done.rows[0][key]) == (ExitCode.OK, 2)
+        assert "1 have lost a secret" in done.err
+    assert world.waiting() == []
+    assert sorted(world.dead()) == sorted(bodies)
+
+
+def test_bodies_are_not_edited(world: World) -> None:
+    """A command's id stands for its content; the remedy is named."""
+    world.letter()
+    done = world.dlq("redrive", "--edit", "x=y", "--yes")
+    assert done.code == ExitCode.USAGE
+    assert "send a new command" in done.err
+    assert len(world.dead()) == 1
+
+
+@pytest.mark.parametrize("words", [["redrive"], ["purge"]])
+def test_a_script_has_to_say_yes(world: World, words: list[str]) -> None:
+    """Where nobody can be asked, nothing is done unless it was asked for."""
+    world.letter()
+    assert world.dlq(*words).code == ExitCode.USAGE
+    assert len(world.dead()) == 1
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_on_a_terminal_only_what_was_agreed_to_goes_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, agreed: bool
+) -> None:
+    """Not what came while somebody was thinking."""
+    before = world.letter("Unavailable")["body"]
+    later: list[str] = []
+
+    def confirm(text: str, **_: object) -> bool:
+        assert text.startswith("Send 1 letters")
+        later.append(world.letter("Unavailable")["body"])
+        if not agreed:
+            raise typer.Abort
+        return True
+
+    monkeypatch.setattr(redriving, "require_terminal", lambda _: None)
+    monkeypatch.setattr(typer, "confirm", confirm)
+    done = world.dlq("redrive", "--reason", "Unavailable")
+    assert done.code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
+    assert ("1 came, or could be seen, only later and were left" in done.err) is agreed
+    assert [row["Body"] for row in world.waiting()] == ([before] if agreed else [])
+    assert sorted(world.dead()) == sorted(later if agreed else [before, *later])
+
+
+def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3, and how many went before."""
+    bodies = [world.letter()["body"] for _ in range(3)]
+    monkeypatch.setattr(redriving, "_sender", lambda *_: Refusing())
+    done = world.dlq("redrive", "--limit", "2", "--yes")
+    assert done.code == ExitCode.ENVIRONMENT
+    assert "SQS took no more: Throttled; 0 letters before were done" in done.err
+    assert sorted(world.dead()) == sorted(bodies)
+
+
+class Refusing:
+    """A queue that takes nothing."""
+
+    def send(self, _: object) -> Any:
+        """Refuse."""
+        return type("Report", (), {"message_ids": {}, "code": "Throttled", "error": None})
+
+
+def test_a_crash_between_sending_and_deleting_leaves_the_letter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent twice under one command id, which is harmless; it is never lost."""
+    body = world.letter("Unavailable")["body"]
+    with monkeypatch.context() as patch:
+        patch.setattr(DeadLetterQueue, "delete", crash)
+        assert world.dlq("redrive", "-r", "Unavailable", "--yes").code != ExitCode.OK
+    assert world.dlq("redrive", "-r", "Unavailable", "--yes").code == ExitCode.OK
+    assert [row["Body"] for row in world.waiting()] == [body, body]
+    assert world.dead() == []
+
+
+def crash(*_: object) -> None:
+    """Fail as a connection does."""
+    raise ClientError({"Error": {"Code": "InternalFailure"}}, "DeleteMessageBatch")
+
+
+def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not when its visibility timeout ends."""
+    bodies = [world.letter()["body"] for _ in range(12)]
+    monkeypatch.setattr(settling, "_settle", interrupt)
+    monkeypatch.setattr(Letter, "read", interrupt)
+    assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
+    assert world.dlq("list").code == ExitCode.INTERRUPTED
+    assert sorted(world.dead()) == sorted(bodies)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_waits_for_what_is_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It ends after the ten in hand, which are sent and deleted; the others are there at once."""
+    bodies = [world.letter()["body"] for _ in range(25)]
+    send = redriving._sender
+    monkeypatch.setattr(redriving, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
+    assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
+    back = [row["Body"] for row in world.waiting()]
+    assert len(back) == MAX_ENTRIES
+    assert sorted(back + world.dead()) == sorted(bodies)
+
+
+class Interrupted:
+    """Sends, and Ctrl-C is pressed twice before it returns."""
+
+    def __init__(self, sender: Any, number: signal.Signals) -> None:
+        """Send by another."""
+        self._sender, self._number = sender, number
+
+    def send(self, messages: Any) -> Any:
+        """Send, and hear the signal."""
+        report = self._sender.send(messages)
+        for _ in range(2):
+            signal.raise_signal(self._number)
+        return report
+
+
+def interrupt(*_: object) -> None:
+    """Press Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_letters_that_come_back_at_once_do_not_go_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that buries them again would keep the redrive busy for ever."""
+    for _ in range(3):
+        world.letter("NotJson")
+    send = redriving._sender
+    monkeypatch.setattr(redriving, "_sender", lambda aws, _: Burying(world, send(aws, None)))
+    done = world.dlq("redrive", "--reason", "NotJson", "--yes", "--json")
+    assert done.rows == [{"redriven": 3, "method": "batches"}]
+    assert len(world.dead()) == 3
+
+
+class Burying:
+    """Sends, and a worker finds each message dead at once."""
+
+    def __init__(self, world: World, sender: Any) -> None:
+        """Send by another."""
+        self._world, self._sender = world, sender
+
+    def send(self, messages: Any) -> Any:
+        """Send and bury."""
+        report = self._sender.send(messages)
+        for message_id in report.message_ids.values():
+            self._world.letter("NotJson", attributes={"original_message_id": message_id})
+        return report
+
+
+@pytest.mark.parametrize(("words", "key"), [(["redrive"], "redriven"), (["purge"], "deleted")])
+def test_it_is_said_when_not_all_could_be_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch, words: list[str], key: str
+) -> None:
+    """SQS lets us hold so many; a script learns by exit code 1 that there may be more."""
+    for _ in range(25):
+        world.letter("Unavailable")
+    defaults = DeadLetterQueue.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(DeadLetterQueue.__init__, "__kwdefaults__", {**defaults, "most_held": 20})
+    done = world.dlq(*words, "--reason", "NotJson", "--yes", "--json")
+    assert (done.code, done.rows[0][key]) == (ExitCode.NEGATIVE, 0)
+    assert "what lies behind them was not looked at" in done.err
+    done = world.dlq(*words, "--reason", "Unavailable", "--yes", "--json")
+    assert (done.code, done.rows[0][key], done.err) == (ExitCode.OK, 25, "")
+
+
+def test_it_is_said_what_others_hold(world: World) -> None:
+    """Also to a script, which has seen no preview."""
+    for _ in range(3):
+        world.letter("Unavailable")
+    world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
+    done = world.dlq("purge", "--reason", "Unavailable", "--yes", "--json")
+    assert (done.code, done.rows) == (ExitCode.OK, [{"deleted": 2}])
+    assert "1 more are in somebody's hands" in done.err
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
+def test_a_rate_that_is_none_is_refused(world: World, rate: str) -> None:
+    """Before anything is read."""
+    world.letter()
+    assert world.dlq("redrive", "--rate", rate, "--yes").code == ExitCode.USAGE
+    assert len(world.dead()) == 1
+
+
+# --- FIFO ---
+
+
+def test_on_fifo_groups_keep_their_order_with_fresh_deduplication_ids(fifo: World) -> None:
+    """SQS would swallow what it has seen in the last five minutes."""
+    sent = [fifo.letter(body=command(), MessageGroupId=group) for group in "abab" * 6]
+    done = fifo.dlq("redrive", "--yes", "--json")
+    assert done.rows == [{"redriven": 24, "method": "batches"}]
+    back = fifo.waiting()
+    for group, start in (("a", 0), ("b", 1)):
+        mine = [row["Body"] for row in back if row["Attributes"]["MessageGroupId"] == group]
+        assert mine == [each["body"] for each in sent[start::2]]
+    assert len({row["Attributes"]["MessageDeduplicationId"] for row in back}) == 24
+
+
+def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) -> None:
+    """It is said how many wait; other groups go."""
+    for code, group in (("NotJson", "a"), ("Unavailable", "a"), ("Unavailable", "b")):
+        fifo.letter(code, command(), MessageGroupId=group)
+    done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
+    assert done.rows == [{"redriven": 1, "method": "batches"}]
+    assert "1 that are meant wait behind others" in done.err
+    assert [row["Attributes"]["MessageGroupId"] for row in fifo.waiting()] == ["b"]
+
+
+# --- purge ---
+
+
+def test_purge_deletes_what_is_meant_and_nothing_else(world: World) -> None:
+    """Also without a filter: what nobody has looked at is not touched."""
+    for _ in range(11):
+        world.letter("NotJson")
+    left = world.letter("Unavailable")["body"]
+    held = world.letter("Unavailable")["body"]
+    done = world.dlq("purge", "--reason", "NotJson", "--yes", "--json")
+    assert done.rows == [{"deleted": 11}]
+    assert sorted(world.dead()) == sorted([left, held])
+    assert world.waiting() == []
+
+
+@pytest.mark.parametrize(("typed", "left"), [("2", 1), ("3", 3), ("", 3), ("yes", 3)])
+def test_on_a_terminal_the_number_has_to_be_typed(
+    world: World, monkeypatch: pytest.MonkeyPatch, typed: str, left: int
+) -> None:
+    """A habit of the fingers is no consent."""
+    for code in ("NotJson", "NotJson", "Unavailable"):
+        world.letter(code)
+    monkeypatch.setattr(purging, "require_terminal", lambda _: None)
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: typed)
+    done = world.dlq("purge", "--reason", "NotJson")
+    assert done.code == (ExitCode.OK if left == 1 else ExitCode.NEGATIVE)
+    assert len(world.dead()) == left

@@ -1,0 +1,283 @@
+"""`user-worker doctor`, on an AWS in this process: it finds each trouble and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+from botocore import exceptions as sdk
+from moto import mock_aws
+
+from cli.app import run
+from operations.doctor import machine, permissions, reach
+from operations.doctor.emulator import lacking
+from worker.errors import ExitCode
+from worker.health.finding import Finding, Level
+
+Findings = dict[str, dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand where no .env file is, and leave this machine's ports and logs alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "ports", lambda _: iter(()))
+    monkeypatch.setattr(machine, "files", lambda: iter(()))
+
+
+@pytest.fixture(scope="module")
+def provisioned() -> Iterator[None]:
+    """An AWS of Amazon's kind, with what `provision` makes."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        assert run(["provision"]) == ExitCode.OK
+        yield
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[int, list[dict[str, str]]]]:
+    """Run it for programs; give exit code and findings."""
+
+    def call() -> tuple[int, list[dict[str, str]]]:
+        capsys.readouterr()
+        code = run(["doctor", "--json"])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return code, [json.loads(line) for line in captured.out.splitlines()]
+
+    return call
+
+
+def bad(findings: list[dict[str, str]], level: Level = Level.FAIL) -> Findings:
+    """Give the findings of a level, by check; each has its advice."""
+    found = {each["check"]: each for each in findings if each["level"] == level}
+    assert all(each["advice"] for each in found.values())
+    return found
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> None:
+    """Exit code 0; no item, message or attribute is there that was not before."""
+    sqs: Any = boto3.client("sqs")
+    dynamodb: Any = boto3.client("dynamodb")
+    url = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="precious")
+    code, findings = doctor()
+    assert (code, bad(findings)) == (ExitCode.OK, {})
+    checks = {each["check"] for each in findings}
+    assert {
+        "queue user-commands",
+        "queue user-commands-dlq",
+        "table users",
+        "permissions",
+    } <= checks
+    assert dynamodb.scan(TableName="users")["Count"] == 0
+    (message,) = sqs.receive_message(
+        QueueUrl=url, MessageSystemAttributeNames=["ApproximateReceiveCount"]
+    )["Messages"]
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # our own
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    dead = sqs.get_queue_url(QueueName="user-commands-dlq")["QueueUrl"]
+    assert "Messages" not in sqs.receive_message(QueueUrl=dead)
+
+
+@pytest.mark.usefixtures("provisioned")
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "says"),
+    [
+        ("COMMAND_QUEUE", "others", "queue others", "no queue others in region us-east-1"),
+        ("DEAD_LETTER_QUEUE", "others", "queue others", "no queue others"),
+        ("EVENTS_TOPIC", "others", "topic others", "no topic others"),
+        ("TABLE", "others", "table others", "no table others"),
+        ("VISIBILITY_TIMEOUT", "30", "queue user-commands", "VisibilityTimeout"),
+        ("MAX_RECEIVES", "3", "queue user-commands", "RedrivePolicy"),
+    ],
+)
+def test_what_is_missing_or_not_as_the_settings_say_is_named(  # noqa: PLR0917
+    setting: str, value: str, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3, by the resource's name; the rest is looked at all the same."""
+    monkeypatch.setenv(f"USER_WORKER_{setting}", value)
+    code, findings = doctor()
+    assert code == ExitCode.ENVIRONMENT
+    assert says in bad(findings)[check]["says"]
+    assert findings[-1]["check"] != "connection"
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_a_stale_table_and_what_production_lacks_are_named(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other keys fail; no expiry, no recovery and no protection are warnings."""
+    dynamodb: Any = boto3.client("dynamodb")
+    dynamodb.create_table(
+        TableName="stale",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    )
+    monkeypatch.setenv("USER_WORKER_TABLE", "stale")
+    _, findings = doctor()
+    assert "another primary key" in bad(findings)["table stale"]["says"]
+    monkeypatch.setenv("USER_WORKER_TABLE", "users")
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    code, findings = doctor()
+    assert code == ExitCode.OK
+    warnings = {each["says"] for each in findings if each["check"] == "table users"}
+    assert {"can be deleted by mistake", "no point-in-time recovery"} <= warnings
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing permission shows before the first command meets it."""
+    call = vars(botocore.client.BaseClient)["_make_api_call"]
+    denied = {"PutItem": "AccessDeniedException", "ChangeMessageVisibility": "AccessDenied"}
+
+    def deny(client: Any, operation: str, parameters: Any) -> Any:
+        if operation in denied:
+            raise sdk.ClientError({"Error": {"Code": denied[operation]}}, operation)
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", deny)
+    code, findings = doctor()
+    assert code == ExitCode.ENVIRONMENT
+    says = [each["says"] for each in findings if each["level"] == "fail"]
+    assert says == ["no sqs:ChangeMessageVisibility (user-commands)", "no dynamodb:PutItem"]
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_a_priority_queue_is_tried_like_the_other(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that may receive from it and delete nothing there does all twelve times."""
+    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", "user-commands-urgent")
+    assert run(["provision"]) == ExitCode.OK
+    call = vars(botocore.client.BaseClient)["_make_api_call"]
+
+    def deny(client: Any, operation: str, parameters: Any) -> Any:
+        if operation == "DeleteMessage" and "urgent" in parameters["QueueUrl"]:
+            raise sdk.ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", deny)
+    _, findings = doctor()
+    says = [each["says"] for each in findings if each["level"] == "fail"]
+    assert says == ["no sqs:DeleteMessage (user-commands-urgent)"]
+
+
+@pytest.mark.parametrize(
+    ("error", "check", "says"),
+    [
+        (sdk.EndpointConnectionError(endpoint_url="http://h:1/"), "connection", "nothing answers"),
+        (sdk.ClientError({"Error": {"Code": "ExpiredToken"}}, "X"), "identity", "have expired"),
+        (sdk.ClientError({"Error": {"Code": "404"}}, "X"), "connection", "no AWS"),
+    ],
+    ids=["silence", "expired", "a web server"],
+)
+def test_without_an_answer_it_ends_there(
+    error: Exception, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What depends on it would only repeat it."""
+
+    def call(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    code, findings = doctor()
+    assert code == ExitCode.ENVIRONMENT
+    assert says in bad(findings)[check]["says"]
+    assert findings[-1]["check"] == check
+
+
+def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes sets variables of its own for a service of this name."""
+    monkeypatch.setenv("USER_WORKER_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    code, findings = doctor()
+    assert "USER_WORKER_SERVICE_HOST" in bad(findings, Level.WARN)["other variables"]["says"]
+    assert "no AWS region" in bad(findings)["AWS settings"]["says"]
+    monkeypatch.setenv("USER_WORKER_TABEL", "users")
+    code, findings = doctor()
+    assert code == ExitCode.ENVIRONMENT
+    assert "did you mean USER_WORKER_TABLE?" in bad(findings)["settings"]["advice"]
+
+
+def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Path) -> None:
+    """Others read such files by themselves; names in it that are set anyway are no trouble."""
+    (tmp_path / ".env").write_text("\ufeffexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
+    (found,) = machine._env_files(tmp_path)
+    assert "USER_WORKER_TABLE" in found.says
+    assert "OTHER" not in found.says
+    assert "secret-name" not in found.says + found.advice
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"), [(0, None), (59, None), (61, Level.WARN), (-299, Level.WARN), (301, "fail")]
+)
+def test_a_clock_is_compared_with_the_answers_date(ahead: int, level: str | None) -> None:
+    """AWS takes signatures of five minutes around."""
+    date = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    headers = {"date": "Mon, 23 Nov 2026 12:00:00 GMT"}
+    answer = {"ResponseMetadata": {"HTTPHeaders": headers}}
+    found = reach._skew(answer, date + timedelta(seconds=ahead))
+    assert (found and found.level) == level
+    assert reach._skew({}, date) is None
+    assert reach._skew({"ResponseMetadata": {"HTTPHeaders": {"date": "soon"}}}, date) is None
+
+
+def test_some_services_of_amazon_and_some_emulated_are_a_warning() -> None:
+    """Commands would go to one world, and users to the other."""
+    urls = {"sqs": "http://127.0.0.1:4566", "sns": "https://sns.us-east-1.amazonaws.com"}
+    assert reach._endpoints(urls, "dev").level is Level.WARN
+    assert reach._endpoints({"sqs": "http://127.0.0.1:4566"}, "prod").level is Level.WARN
+    assert reach._endpoints({"sqs": "http://127.0.0.1:4566"}, "dev").level is Level.OK
+
+
+def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SERVICES may leave one out."""
+    report = {"services": {"sqs": "running", "sns": "available", "dynamodb": "disabled"}}
+    assert lacking(report) == ["dynamodb"]
+    monkeypatch.setattr(reach, "localstack_health", lambda _: report)
+    (found,) = reach.emulator("http://127.0.0.1:4566")
+    assert (found.level, "dynamodb" in found.says) == (Level.FAIL, True)
+
+
+def test_what_is_tried_is_what_the_page_says_the_worker_needs() -> None:
+    """Of the actions that production's table lists, receiving alone cannot be tried.
+
+    What a worker looks at before it starts, `doctor` looks at anyway.
+    """
+    looks = {"dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"}
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    aws: Any = type("Fake", (), {})()
+    aws.settings = aws.dynamodb = aws.sqs = type("Any", (), {"table": "t"})()
+    tried = {name.partition(" ")[0] for name in permissions._of_table(aws)}
+    listed = {word for word in page.replace("`", " ").split() if word.startswith("dynamodb:")}
+    assert tried == {word.rstrip(",|):") for word in listed} - looks
+
+
+def test_a_finding_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """For a person: level, check, what is wrong; what to do."""
+    found = Finding("table t", Level.FAIL, "no table", "make it")
+    monkeypatch.setattr(machine, "read_settings", lambda: found)
+    assert run(["doctor"]) == ExitCode.ENVIRONMENT
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("fail")]
+    assert line.split() == ["fail", "table", "t", "no", "table;", "make", "it"]
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which is for people
+    assert run(["doctor"]) == ExitCode.ENVIRONMENT
+    assert "\x1b" in capsys.readouterr().out
+    assert run(["doctor", "--json"]) == ExitCode.ENVIRONMENT
+    assert "\x1b" not in capsys.readouterr().out

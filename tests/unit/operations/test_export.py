@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from application.ports import UserChange
+from cli.bulk import exporting
+from cli.bulk.exporting import SET, export_of, without_secrets
+from operations.user_export import PersonReader, plain
+from tests.builders import NOW, PASSWORD, email, token, uid
+from tests.persistence import (
+    Store,
+    committed,
+    load_user,
+    must_commit,
+    outcome,
+    pending,
+    registered,
+    renamed,
+    scrub,
+    session,
+    shards,
+    two_factor,
+)
+from tests.reliability.in_process_dynamodb import InProcessDynamoDB
+from worker.errors import CliError, UsageError
+
+PAGE = 2
+KINDS = ("user", "address", "two_factor", "sessions", "outcomes", "by_email", "outbox", "other")
+
+
+class Paging(InProcessDynamoDB):
+    """Gives two items a page, as the real one gives one megabyte."""
+
+    def query(self, **parameters: Any) -> dict[str, Any]:
+        """Read a page."""
+        return super().query(**{"Limit": PAGE, **parameters})
+
+
+@pytest.fixture
+def table() -> Paging:
+    """A table with nothing in it."""
+    return Paging()
+
+
+@pytest.fixture
+def store(table: Paging) -> Store:
+    """What writes to the table."""
+    client: Any = table
+    outbox = DynamoDBOutbox(client, "users", choose_shard=shards().__next__)
+    return Store(DynamoDBUserRepository(client, "users"), outbox)
+
+
+def export(table: Paging, name: str = "ada") -> dict[str, Any]:
+    """Export somebody."""
+    client: Any = table
+    return export_of(uid(name), PersonReader(client, "users").read(uid(name)), NOW)
+
+
+def exported_items(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give all items of an export."""
+    for kind in KINDS:
+        found = document[kind]
+        yield from found if isinstance(found, list) else [found] if found else []
+
+
+def live(store: Store) -> None:
+    """Have Ada and Grace do all that leaves an item of any kind."""
+    must_commit(store, registered("ada"), registered("grace"))  # one pointer names both
+    for number in range(1, 6):
+        must_commit(store, renamed(load_user(store, "ada"), f"Ada {number}"))
+    ada = load_user(store, "ada")
+    saved = tuple(session(name, used=2) for name in ("phone", "tablet", "watch"))
+    must_commit(store, replace(renamed(ada), saved_sessions=saved, saved_two_factor=two_factor()))
+    reset = outcome("reset", "ada", by_email=True, version=7)
+    must_commit(store, UserChange(uid("ada"), (reset,)))
+    must_commit(store, UserChange(uid("grace"), (outcome("her reset", "grace", by_email=True),)))
+    must_commit(store, UserChange(None, (outcome("nobody's reset", None, by_email=True),)))
+    hers = [p for p in pending(store) if any(key.user_id == uid("ada") for key in p.commands)]
+    store.outbox.park(hers[0], "test")
+
+
+def test_all_that_names_a_person_is_in_their_export(table: Paging, store: Store) -> None:
+    """Whatever the table has under their id, their address, or with their id in it: every item."""
+    live(store)
+    document = export(table)
+    naming = {
+        key
+        for key, item in table.items.items()
+        if uid("ada") in json.dumps(item) or email("ada").key in json.dumps(item)
+    }
+    keys = [(item["pk"], item["sk"]) for item in exported_items(document)]
+    assert sorted(keys) == sorted(naming)
+    assert document["items"] == len(naming)
+    counts = {kind: len(document[kind]) for kind in KINDS if isinstance(document[kind], list)}
+    assert counts["sessions"] == 3
+    assert counts["outcomes"] == 8
+    assert counts["by_email"] == 1
+    assert counts["outbox"] >= 2
+    assert any(item["pk"] == "OUTBOX#PARKED" for item in document["outbox"])
+
+
+def test_every_attribute_is_in_it_with_its_value_or_set(table: Paging, store: Store) -> None:
+    """Only secrets, events made readable and others' commands differ from what is stored."""
+    live(store)
+    for item in exported_items(export(table)):
+        raw = plain(table.items[item["pk"], item["sk"]])
+        assert item.keys() == raw.keys()
+        for name, value in raw.items():
+            if name not in {"events", "commands"}:
+                assert item[name] in (value, SET) or isinstance(value, dict), name
+
+
+def test_no_secret_is_in_it(table: Paging, store: Store) -> None:
+    """Who has the file cannot log in with it, nor guess from a fingerprint."""
+    live(store)
+    text = json.dumps(export(table))
+    factor = two_factor()
+    secrets = [
+        PASSWORD.value,
+        factor.secret_ciphertext,
+        *factor.recovery_code_hashes,
+        session("phone", used=2).refresh_token_hash,
+        *session("phone", used=2).used_token_hashes,
+        token("fingerprint reset").value,
+    ]
+    assert not [secret for secret in secrets if secret in text]
+    document = json.loads(text)
+    assert document["user"]["password_hash"] == SET
+    assert document["two_factor"]["recovery_code_hashes"] == SET
+    assert document["sessions"][0]["refresh_token_hash"] == SET
+    assert document["user"]["email"] == "ada@example.com"
+
+
+def test_nobody_else_is_in_it(table: Paging, store: Store) -> None:
+    """A transaction may have held another person's commands."""
+    live(store)
+    text = json.dumps(export(table))
+    assert uid("grace") not in text
+    assert "grace@" not in text
+    assert uid("nobody's reset") not in text
+
+
+def test_outcomes_come_with_their_events_in_order(table: Paging, store: Store) -> None:
+    """As people read: oldest first."""
+    live(store)
+    events = [event for item in export(table)["outcomes"] for event in item["events"]]
+    first = events[0]
+    assert events
+    assert {"type", "category", "sequence", "data"} == first.keys()
+    assert any(event["data"].get("email") == "ada@example.com" for event in events)
+
+
+def test_of_who_is_erased_the_tombstone_and_what_is_left_are_shown(
+    table: Paging, store: Store
+) -> None:
+    """The scrub job too, until it is done; then no personal data."""
+    ada = committed(store, "ada")
+    change = renamed(ada)
+    assert change.user is not None
+    gone = replace(
+        change.user, erased=True, email=None, first_name="", last_name="", password_hash=None
+    )
+    must_commit(store, replace(change, user=gone, released=ada.email, scrub=True))
+    before = export(table)
+    assert before["erased"]
+    assert before["address"] is None
+    assert "scrub" in [item["kind"] for item in before["outbox"]]
+    assert "ada@example.com" in json.dumps(before)
+    scrub(store.outbox, uid("ada"))
+    store.outbox.close(pending(store))
+    after = export(table)
+    assert after["user"]["erased"] is True
+    assert "ada@example.com" not in json.dumps(after)
+    assert [item["fingerprint"] for item in after["outcomes"]] == ["", ""]
+    assert after["outbox"] == []
+
+
+def test_what_this_version_does_not_know_is_shown_all_the_same(table: Paging, store: Store) -> None:
+    """Kinds and attributes of a later worker, and damaged items; secrets by their names."""
+    committed(store, "ada")
+    partition = {"S": f"USER#{uid('ada')}"}
+    table.items[partition["S"], "PET#1"] = {
+        "pk": partition,
+        "sk": {"S": "PET#1"},
+        "weight": {"N": "4.5"},
+        "chip_token": {"S": "very secret"},
+        "codes": {"L": [{"S": "very secret"}]},
+    }
+    table.items[partition["S"], "USER"]["schema"] = {"N": "99"}
+    damaged = next(key for key in table.items if key[1].startswith("COMMAND#"))
+    table.items[damaged]["events"] = {"S": "not JSON"}
+    document = export(table)
+    assert document["user"]["schema"] == 99
+    assert document["other"][0]["weight"] == 4.5
+    assert document["outcomes"][0]["events"] == "not JSON"
+    assert "very secret" not in json.dumps(document)
+
+
+def test_an_address_that_another_has_meanwhile_is_not_theirs(table: Paging, store: Store) -> None:
+    """Between two reads it may change hands."""
+    committed(store, "ada")
+    table.items["EMAIL#ada@example.com", "EMAIL"]["user_id"] = {"S": uid("grace")}
+    assert export(table)["address"] is None
+
+
+def test_of_who_is_unknown_there_is_nothing(table: Paging) -> None:
+    """Not even an empty user."""
+    client: Any = table
+    assert PersonReader(client, "users").read(uid("nobody")).items == 0
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ({"S": "x"}, "x"),
+        ({"N": "7"}, 7),
+        ({"N": "-0.5"}, -0.5),
+        ({"BOOL": False}, False),
+        ({"NULL": True}, None),
+        ({"B": b"\x00\xff"}, "AP8="),
+        ({"L": [{"S": "x"}, {"N": "1"}]}, ["x", 1]),
+        ({"M": {"a": {"M": {"b": {"S": "x"}}}}}, {"a": {"b": "x"}}),
+        ({"SS": ["a", "b"]}, ["a", "b"]),
+        ({"NS": ["1", "2"]}, [1, 2]),
+        ({"BS": [b"a"]}, ["YQ=="]),
+    ],
+)
+def test_every_type_of_dynamodb_can_be_shown(stored: dict[str, Any], shown: object) -> None:
+    """JSON has fewer."""
+    assert json.loads(json.dumps(plain({"x": stored})))["x"] == shown
+
+
+def test_secrets_are_known_by_name_at_any_depth() -> None:
+    """Ids of tokens are none, and neither are flags; what is empty stays empty."""
+    value = {
+        "token": {"token_hash": "a", "expires_at": "b"},
+        "token_id": "c",
+        "two_factor_enabled": True,
+        "credential_version": 3,
+        "fingerprint": "",
+        "recovery_code_hashes": "d e",
+        "used_token_hashes": ["f"],
+        "list": [{"secret": "g"}],
+        "code": "EmailTaken",
+    }
+    assert without_secrets(value) == {
+        "token": {"token_hash": SET, "expires_at": "b"},
+        "token_id": "c",
+        "two_factor_enabled": True,
+        "credential_version": 3,
+        "fingerprint": "",
+        "recovery_code_hashes": SET,
+        "used_token_hashes": SET,
+        "list": [{"secret": SET}],
+        "code": "EmailTaken",
+    }
+
+
+# --- the file ---
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask."""
+    before = os.umask(0)
+    try:
+        for force in (False, True):
+            exporting._write(tmp_path / str(force), "x", force=force)
+            assert (tmp_path / str(force)).stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
+    """And then as a whole."""
+    path = tmp_path / "ada.json"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="is there already"):
+        exporting._write(path, "x", force=False)
+    assert path.read_text() == "precious"
+    exporting._write(path, "x", force=True)
+    assert path.read_text() == "x"
+    assert [file.name for file in tmp_path.iterdir()] == ["ada.json"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """With the system's reason."""
+    for force in (False, True):
+        with pytest.raises(CliError, match=r"cannot write .*: No such file"):
+            exporting._write(tmp_path / "nowhere" / "x", "x", force=force)

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from application.messages import MessageParser
+from domain.commands import (
+    BanUser,
+    ChangePassword,
+    Command,
+    CreateUser,
+    RegisterUser,
+    UnbanUser,
+    UpdateProfile,
+)
+from operations.bulk_import.checking import Checked, check_rows
+from operations.bulk_import.columns import Columns
+from operations.bulk_import.records import FileFormat, Problem, format_of, sniffed_delimiter
+from operations.bulk_import.rows import Identity, Row, RowReader
+from operations.bulk_import.source import SourceFile
+from tests.builders import PASSWORD, uid
+from worker.errors import UsageError
+
+PARSER = MessageParser(("customer", "admin"))
+SCOPE = Identity("0" * 64, named=False)
+HEADER = "email,first_name,last_name,roles\n"
+
+
+_opened: list[SourceFile] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+class File:
+    """A file of rows, and how it is to be read."""
+
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        command: type[Command] = CreateUser,
+        *,
+        name: str = "users.csv",
+        mapping: dict[str, str | None] | None = None,
+        defaults: dict[str, str] | None = None,
+        identity: Identity = SCOPE,
+    ) -> None:
+        path = folder / name
+        path.write_text(text, newline="")
+        source = SourceFile(str(path))
+        _opened.append(source)
+        columns = Columns(command, mapping, defaults)
+        kind = format_of(source)
+        delimiter = sniffed_delimiter(source) if kind is FileFormat.CSV else ","
+        self.reader = RowReader(source, kind, delimiter, columns, identity=identity, parser=PARSER)
+
+    def rows(self) -> list[Row]:
+        """Read it."""
+        return list(self.reader)
+
+    def commands(self) -> list[Command]:
+        """Read it; all rows are good."""
+        return [row.outgoing.envelope.command for row in self.rows() if row.outgoing]
+
+    def check(self) -> tuple[Checked, list[Problem]]:
+        """Check it; give the problems too."""
+        problems: list[Problem] = []
+        return check_rows(self.reader, problems.append), problems
+
+
+def created(folder: Path, text: str, **options: Any) -> CreateUser:
+    """Read a file with one CreateUser."""
+    (command,) = File(folder, text, **options).commands()
+    assert isinstance(command, CreateUser)
+    return command
+
+
+# --- the header ---
+
+
+def test_columns_are_found_by_the_header_however_it_is_written(tmp_path: Path) -> None:
+    """In any case and order, with blanks or hyphens; lists are split at ; or |."""
+    text = " E-mail ,LAST NAME,First-Name,Roles\nada@example.com, Lovelace ,Ada,customer; admin|\n"
+    ada = created(tmp_path, text.replace("E-mail", "Email"))
+    assert (ada.email.value, ada.first_name, ada.last_name) == (
+        "ada@example.com",
+        "Ada",
+        "Lovelace",
+    )
+    assert ada.roles == ("customer", "admin")
+
+
+def test_other_columns_are_mapped_or_ignored(tmp_path: Path) -> None:
+    """By what the file calls them."""
+    text = "Mail;Vorname;last_name;Notiz\nada@example.com;Ada;Lovelace;x\n"
+    mapping = {"mail": "email", "Vorname": "first_name", "Notiz": None}
+    ada = created(tmp_path, text, mapping=mapping, defaults={"roles": "customer;admin"})
+    assert (ada.email.value, ada.roles) == ("ada@example.com", ("customer", "admin"))
+
+
+def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
+    """A cell with text wins."""
+    text = HEADER + "a@example.com,A,B,\nb@example.com,A,B,admin\n"
+    first, second = File(tmp_path, text, defaults={"roles": "customer"}).commands()
+    assert isinstance(first, CreateUser)
+    assert isinstance(second, CreateUser)
+    assert (first.roles, second.roles) == (("customer",), ("admin",))
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "rule"),
+    [
+        ("ada@example.com,Ada,Lovelace,customer", {}, "is no header: no column is a field"),
+        ("email,first_name,last_name,roles,Shoe size", {}, "does not know: Shoe size"),
+        ("email,first_name,last_name,roles,x@y.z", {}, "does not know: column 5"),
+        ("email,first_name,last_name,roles,password", {}, "no plaintext password"),
+        ("email,Email,first_name,last_name,roles", {}, "two columns for email"),
+        ("email,last_name", {}, "no column for first_name, roles"),
+        (HEADER.strip(), {"mapping": {"Mail": "email"}}, "has no column 'mail'"),
+        (HEADER.strip(), {"mapping": {"email": "e_mail"}}, "no such field"),
+        (HEADER.strip(), {"defaults": {"shoe": "1"}}, "no such field"),
+        ("reason", {"command": BanUser}, "no column for user_id"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(
+    tmp_path: Path, header: str, options: dict[str, Any], rule: str
+) -> None:
+    """Before any row; what may be somebody's data is not repeated."""
+    with pytest.raises(UsageError, match=rule) as caught:
+        File(tmp_path, header + "\nx\n", **options).rows()
+    assert "@" not in str(caught.value)
+
+
+# --- rows of CSV ---
+
+
+def test_integers_and_what_is_around_a_command_have_columns_too(tmp_path: Path) -> None:
+    """An empty cell is left out."""
+    text = (
+        "user_id,command_id,expected_version,correlation_id,actor,password_hash,credential_version\n"
+        f'{uid("ada")},{uid("c")},7,corr,/me,"{PASSWORD.value}",3\n'
+        f'{uid("eve")},,,,,"{PASSWORD.value}",4\n'
+    )
+    first, second = File(tmp_path, text, ChangePassword).rows()
+    assert first.outgoing is not None
+    assert second.outgoing is not None
+    assert first.outgoing.envelope.command == ChangePassword(PASSWORD, 3)
+    ada, eve = first.outgoing.envelope, second.outgoing.envelope
+    assert (ada.user_id, ada.command_id, ada.expected_version) == (uid("ada"), uid("c"), 7)
+    assert (ada.correlation_id, ada.actor) == ("corr", "/me")
+    assert (eve.expected_version, eve.actor) == (None, None)
+    assert eve.correlation_id == f"import-{'0' * 16}"
+
+
+def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
+    """Several problems of one row too; and no value."""
+    text = HEADER + (
+        "no-address,,Lovelace,customer\n"
+        "good@example.com,Ada,Lovelace,customer\n"
+        "x@example.com,Ada,Lovelace,customer,\n"
+        "y@example.com,Ada,Lovelace,emperor\n"
+    )
+    checked, problems = File(tmp_path, text).check()
+    assert (checked.rows, checked.bad) == (4, 3)
+    assert [checked.may_be_sent(number) for number in (1, 2, 3, 4, 5)] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    places = [(problem.line, problem.field) for problem in problems]
+    assert places == [(2, "email"), (2, "first_name"), (4, ""), (5, "roles[0]")]
+    assert problems[1].rule == "is missing"
+    assert "has 5 cells, and the header 4" in problems[2].rule
+    said = " ".join(problem.rule for problem in problems)
+    assert not any(value in said for value in ("no-address", "emperor", "Lovelace"))
+
+
+@pytest.mark.parametrize("value", ["hunter2 is my password", "0" * 64, "$argon2i$v=19$m=1,t=1,p=1"])
+def test_a_password_that_is_no_hash_is_refused_unseen(tmp_path: Path, value: str) -> None:
+    """As the worker would; a PHC string of argon2id goes through."""
+    text = "email,first_name,last_name,Password\n"
+    options: dict[str, Any] = {"command": RegisterUser, "mapping": {"password": "password_hash"}}
+    row = f'ada@example.com,Ada,Lovelace,"{value}"\n'
+    _, problems = File(tmp_path, text + row, **options).check()
+    assert [problem.field for problem in problems] == ["password_hash"]
+    assert value not in problems[0].rule
+    good = f'ada@example.com,Ada,Lovelace,"{PASSWORD.value}"\n'
+    assert File(tmp_path, text + good, **options).check()[1] == []
+
+
+def test_an_address_that_an_earlier_row_has_is_a_bad_row(tmp_path: Path) -> None:
+    """In whatever letters; the first one stays good."""
+    text = HEADER + "".join(
+        f"{address},Ada,Lovelace,customer\n"
+        for address in ("ada@example.com", "eve@example.com", "ADA@Example.COM")
+    )
+    checked, problems = File(tmp_path, text).check()
+    assert problems == [Problem(4, "email", "is that of line 2 already")]
+    assert [checked.may_be_sent(number) for number in (1, 2, 3)] == [True, True, False]
+
+
+def test_one_user_may_have_many_rows_of_what_creates_none(tmp_path: Path) -> None:
+    """Only a registration is done but once."""
+    text = f"user_id,first_name\n{uid('ada')},A\n{uid('ada')},B\n{uid('ada')},A\n"
+    file = File(tmp_path, text, UpdateProfile)
+    assert file.check()[1] == []
+    assert len({row.outgoing.envelope.command_id for row in file.rows() if row.outgoing}) == 3
+
+
+def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
+    """As spreadsheets do; one that leaves out what is needed is told by its field."""
+    text = "email,first_name,last_name,roles,actor\n"
+    rows = "a@example.com,A,B,customer\nb@example.com,A,B\nc@example.com,A,B,,,\n"
+    checked, problems = File(tmp_path, text + rows).check()
+    assert [checked.may_be_sent(number) for number in (1, 2, 3)] == [True, False, False]
+    assert problems == [
+        Problem(3, "roles", "is missing"),
+        Problem(4, "", "has 6 cells, and the header 5"),
+    ]
+
+
+def test_a_blank_before_a_quote_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """People write CSV by hand as they write lists."""
+    text = 'email, "first_name", "last_name"\nada@example.com, "Ada", "Lovelace" \n'
+    ada = created(tmp_path, text, defaults={"roles": "customer"})
+    assert (ada.first_name, ada.last_name) == ("Ada", "Lovelace")
+
+
+# --- JSON lines ---
+
+
+def test_json_lines_may_be_objects_of_fields_or_whole_commands(tmp_path: Path) -> None:
+    """Mixed, with one correlation id; a whole CloudEvent keeps what it says."""
+    lines = [
+        {"email": "a@example.com", "First_Name": "A", "last_name": "B", "roles": ["admin"]},
+        {"type": "UnbanUser", "user_id": uid("ada")},
+        {
+            "specversion": "1.0",
+            "id": uid("event"),
+            "source": "/other",
+            "type": "biome.user.BanUser.v1",
+            "subject": uid("ada"),
+            "data": {"reason": "fraud"},
+        },
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    rows = File(tmp_path, text, name="x.jsonl").rows()
+    envelopes = [row.outgoing.envelope for row in rows if row.outgoing]
+    assert [type(each.command) for each in envelopes] == [CreateUser, UnbanUser, BanUser]
+    assert (envelopes[2].command_id, envelopes[2].source) == (uid("event"), "/other")
+    assert envelopes[0].correlation_id == envelopes[1].correlation_id == f"import-{'0' * 16}"
+
+
+@pytest.mark.parametrize(
+    ("item", "field", "rule"),
+    [
+        (
+            {"email": 7, "first_name": "A", "last_name": "B", "roles": []},
+            "email",
+            "must be a string",
+        ),
+        ({"email": None}, "email", "is missing"),
+        ({"shoe_size": 7}, "shoe_size", "is no field of CreateUser"),
+        ({"ada@example.com": 7}, "an unknown field", "is no field of CreateUser"),
+        ({"type": "Nonsense"}, "type", "names no command"),
+        ({"type": 7}, "type", "names no command"),
+        ({"type": "BanUser", "data": []}, "", "needs a type, and data as an object"),
+        ({"type": "BanUser", "data": {"reason": "x"}}, "user_id", "is missing"),
+        ({"type": "BanUser", "user_id": "x", "data": {"reason": "x"}}, "user_id", "must be a UUID"),
+        ({"type": "UnbanUser", "user_id": uid("a"), "id": 3}, "command_id", "must be a string"),
+        ({"type": "UnbanUser", "shoe": 3}, "", "has a field that is none"),
+        ({"specversion": "9"}, "specversion", "must be 1.0"),
+        ({"specversion": "1.0", "type": "biome.user.Fly.v1"}, "type", "not known"),
+        ({"type": "BanUser", "data": {"reason": "x" * 300_000}}, "", "256 KiB"),
+    ],
+)
+def test_a_bad_line_of_json_is_told_as_a_bad_row(
+    tmp_path: Path, item: dict[str, Any], field: str, rule: str
+) -> None:
+    """Whatever is wrong with it, the next line is read."""
+    good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
+    checked, problems = File(tmp_path, f"{json.dumps(item)}\n{good}", name="x.jsonl").check()
+    assert (checked.rows, checked.bad, checked.may_be_sent(2)) == (2, 1, True)
+    assert problems[0].line == 1
+    assert problems[0].field == field
+    assert rule in problems[0].rule
+
+
+# --- ids ---
+
+PEOPLE = HEADER + "a@example.com,A,B,customer\nb@example.com,A,B,customer\n"
+
+
+def ids(file: File) -> list[str]:
+    """Give the ids of the commands."""
+    return [row.outgoing.envelope.command_id for row in file.rows() if row.outgoing]
+
+
+def test_a_row_has_the_same_id_whenever_it_is_read(tmp_path: Path) -> None:
+    """So that sent twice it is done once; also where a command says no id itself."""
+    commands = "\n".join([json.dumps({"type": "UnbanUser", "user_id": uid("a")})] * 2)
+    for text, name in ((PEOPLE, "x.csv"), (commands, "x.jsonl")):
+        file = File(tmp_path, text, name=name)
+        first, again = ids(file), ids(file)
+        assert first == again == ids(File(tmp_path, text, name=name))
+        assert len(set(first)) == 2
+        assert all(UUID(each).version == 5 for each in first)
+
+
+def test_another_file_has_other_ids_unless_the_import_is_named(tmp_path: Path) -> None:
+    """Under a name, what a row asks for decides; without one, its place too."""
+    lines = PEOPLE.splitlines(keepends=True)
+    swapped = lines[0] + lines[2] + lines[1]
+    named = Identity("spring", named=True)
+    assert (
+        ids(File(tmp_path, PEOPLE, identity=named))
+        == ids(File(tmp_path, swapped, identity=named))[::-1]
+    )
+    assert set(ids(File(tmp_path, PEOPLE))).isdisjoint(ids(File(tmp_path, swapped)))
+    changed = PEOPLE.replace("a@", "c@")
+    first = ids(File(tmp_path, PEOPLE, identity=named))
+    second = ids(File(tmp_path, changed, identity=named))
+    assert first[0] != second[0]
+    assert first[1] == second[1]

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from operations.bulk_import.records import (
+    CsvRow,
+    FileFormat,
+    Problem,
+    format_of,
+    parse_delimiter,
+    read_csv,
+    read_json_lines,
+    sniffed_delimiter,
+)
+from operations.bulk_import.source import MAX_LINE, SourceFile
+from worker.errors import UsageError
+
+_opened: list[SourceFile] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def source(folder: Path, content: bytes | str, name: str = "users.csv") -> SourceFile:
+    """Write a file and open it."""
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    _opened.append(SourceFile(str(path)))
+    return _opened[-1]
+
+
+def rows(folder: Path, content: bytes | str, delimiter: str = ",") -> list[CsvRow]:
+    """Read all of a CSV file."""
+    return list(read_csv(source(folder, content), delimiter))
+
+
+# --- what is no such file ---
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("missing.csv", r"cannot read .*missing\.csv; No such file"),
+        (".", "is not a file"),
+        ("-", "standard input cannot be read twice"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, rule: str) -> None:
+    """With one line that says why."""
+    with pytest.raises(UsageError, match=rule):
+        SourceFile(name if name == "-" else str(tmp_path / name))
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """It cannot be read twice, and opening it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is not a file"):
+        SourceFile(str(tmp_path / "pipe"))
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    """Nobody means to import nothing."""
+    with pytest.raises(UsageError, match="is empty"):
+        source(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"email\nad\xe4@example.com\n", "line 2, byte 3 is not UTF-8"),
+        (b"email,na\xffme\n", "line 1, byte 9 is not UTF-8"),
+        ("email\nada\n".encode("utf-16"), "is UTF-16"),
+    ],
+)
+def test_another_encoding_is_named_with_line_and_byte(
+    tmp_path: Path, content: bytes, place: str
+) -> None:
+    """And with what to do, since spreadsheets write many."""
+    with pytest.raises(UsageError, match=place) as caught:
+        rows(tmp_path, content)
+    assert "save it as UTF-8" in str(caught.value)
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """A file may be anything, of any size."""
+    with pytest.raises(UsageError, match="line 2 is longer"):
+        rows(tmp_path, b"email\n" + b"x" * (MAX_LINE + 1))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    """What was checked has to be what is sent."""
+    opened = source(tmp_path, "email\nada\n")
+    lines = opened.lines()
+    next(lines)
+    with (tmp_path / "users.csv").open("a") as more:
+        more.write("grace\n")
+    with pytest.raises(UsageError, match="changed while it was read"):
+        list(lines)
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    """Two readings of one content agree; another content differs."""
+    first, again = source(tmp_path, "email\n", "a.csv"), source(tmp_path, "email\n", "b.csv")
+    other = source(tmp_path, "e-mail\n", "c.csv")
+    assert first.digest() == first.digest() == again.digest() != other.digest()
+
+
+# --- CSV ---
+
+
+def test_rows_come_with_the_line_they_begin_at(tmp_path: Path) -> None:
+    """Quoted line ends count, blank lines and rows of empty cells are left out."""
+    content = '\ufeffname,note\r\nAda,"one\r\ntwo"\r\n\r\n,,\r\nGrace,"a ""b"", c"\r\n'
+    assert rows(tmp_path, content) == [
+        CsvRow(1, ["name", "note"]),
+        CsvRow(2, ["Ada", "one\r\ntwo"]),
+        CsvRow(6, ["Grace", 'a "b", c']),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
+    """Spreadsheets on a Mac end them with a carriage return alone."""
+    content = f'\ufeffname,note{end}Ada,"one{end}two"{end}{end}Grace,three{end}Mary,four'
+    assert rows(tmp_path, content) == [
+        CsvRow(1, ["name", "note"]),
+        CsvRow(2, ["Ada", f"one{end}two"]),
+        CsvRow(5, ["Grace", "three"]),
+        CsvRow(6, ["Mary", "four"]),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("width", range(1, 9))
+def test_a_line_end_across_two_reads_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, width: int
+) -> None:
+    """However the file is cut into blocks."""
+    monkeypatch.setattr("operations.bulk_import.source._READ", max(3, width))
+    lines = [f"line{number}{end}" for number in range(5)]
+    assert list(source(tmp_path, "\ufeff" + "".join(lines) + "last").lines()) == [*lines, "last"]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "blank"),
+    [(d, b) for d in (",", ";", "\t", "|") for b in (" ", "   ", "\u00a0", "\t") if d != b],
+)
+def test_blanks_around_a_quoted_cell_are_ignored(
+    tmp_path: Path, delimiter: str, blank: str
+) -> None:
+    """In the header, at both ends of a line and around line ends; within the quotes they stay."""
+    cells = [" a ", f'say "x"{blank}{delimiter} y', f"one{blank}\ntwo", "plain"]
+    quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells[:3]] + ["plain"]
+    line = blank + f"{blank}{delimiter}{blank}".join(quoted) + "\n"
+    content = line + line + f'{blank}"end"{blank}{delimiter}{blank}"of file"{blank}'
+
+    found = [
+        [cell.strip(blank) for cell in row.cells] for row in rows(tmp_path, content, delimiter)
+    ]
+
+    plain = [cell.strip(blank) for cell in cells]
+    assert found == [plain, plain, ["end", "of file"]]
+
+
+def test_a_quote_within_an_unquoted_cell_is_text(tmp_path: Path) -> None:
+    """And leaves the next row as it is."""
+    content = 'note,name\n5" disk,"Ada"\n6, "Grace , H"\n'
+    assert [row.cells for row in rows(tmp_path, content)[1:]] == [
+        ['5" disk', "Ada"],
+        ["6", "Grace , H"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['a,b\n"never closed,c\nd,e\n', 'a,b\n"x"y,c\n', "a,b\n" + '"' + "x" * 200_000 + '"\n'],
+    ids=["quote open", "text after quote", "huge cell"],
+)
+def test_what_is_not_csv_is_named_by_its_line(tmp_path: Path, content: str) -> None:
+    """From there on every row would be a guess."""
+    with pytest.raises(UsageError, match="line 2 is not CSV"):
+        rows(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"),
+    [
+        ("a,b,c", ","),
+        ("a;b;c", ";"),
+        ("a\tb\tc", "\t"),
+        ('"x,y,z";b', ";"),
+        ("one", ","),
+        ("\na;b", ";"),
+    ],
+)
+def test_the_delimiter_is_found_in_the_header(tmp_path: Path, header: str, delimiter: str) -> None:
+    """Outside quotes; a single column has none."""
+    assert sniffed_delimiter(source(tmp_path, header + "\n")) == delimiter
+
+
+def test_a_delimiter_can_be_typed() -> None:
+    """A tab too."""
+    assert [parse_delimiter(text) for text in (";", "|", "tab", "\\t")] == [";", "|", "\t", "\t"]
+    for text in ("", ",,", "a", '"', "\n"):
+        with pytest.raises(UsageError, match="--delimiter"):
+            parse_delimiter(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.csv", "{", FileFormat.CSV),
+        ("x.TSV", "a", FileFormat.CSV),
+        ("x.jsonl", "a", FileFormat.JSONL),
+        ("x.ndjson", "a", FileFormat.JSONL),
+        ("users", ' {"a": 1}', FileFormat.JSONL),
+        ("users", "a,b", FileFormat.CSV),
+    ],
+)
+def test_the_format_is_told_by_name_or_first_character(
+    tmp_path: Path, name: str, content: str, expected: FileFormat
+) -> None:
+    """The name wins."""
+    assert format_of(source(tmp_path, content, name)) is expected
+
+
+# --- JSON lines ---
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_json_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
+    """With a byte order mark in front or not."""
+    content = f'\ufeff{{"a": 1}}{end}{end}{{"b": 2}}'
+    assert [row.value for row in read_json_lines(source(tmp_path, content))] == [{"a": 1}, {"b": 2}]
+
+
+def test_json_lines_are_objects_or_problems(tmp_path: Path) -> None:
+    """A bad line is one bad row; the others are read all the same."""
+    content = '{"a": 1}\n\n{"a": 1, "a": 2}\n[1]\n{"a"\n"x"\n' + '{"a":' * 40 + "1" + "}" * 40
+    found = list(read_json_lines(source(tmp_path, content + '\n{"b": 2}')))
+    assert [row.line for row in found] == [1, 3, 4, 5, 6, 7, 8]
+    assert found[0].value == {"a": 1}
+    assert found[-1].value == {"b": 2}
+    rules = [row.value.rule for row in found[1:-1] if isinstance(row.value, Problem)]
+    assert rules == [
+        "an object names a field twice",
+        "must be a JSON object",
+        "the line is not JSON",
+        "must be a JSON object",
+        "the line is nested more than 32 levels deep",
+    ]
+
+
+def test_a_json_array_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """It would have to be read whole."""
+    with pytest.raises(UsageError, match=r"is a JSON array; .*jq -c"):
+        list(read_json_lines(source(tmp_path, '[{"a": 1}]')))

@@ -1,0 +1,355 @@
+"""A migration ends in the same table whatever happens on the way, and loses no worker's write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb import mapper, records
+from operations.migration import (
+    KINDS,
+    Bucket,
+    Counts,
+    MeteredTable,
+    Migration,
+    PageMigration,
+    Progress,
+    target,
+)
+from tests.builders import email, uid
+from tests.persistence import new_user, outcome
+from tests.reliability.in_process_dynamodb import ANSWERED, InProcessDynamoDB
+from tests.reliability.wire import Fault, Wire, applicable, at
+from tests.unit.operations.migrate_world import (
+    EXPANDED,
+    NEXT,
+    MigratedDynamoDB,
+    address_item,
+    change,
+    check,
+    damaged_items,
+    migrate,
+    migrate_over,
+    old_table,
+    put,
+    stored_user,
+)
+
+DAMAGED = damaged_items()
+SPOILT = {(item["pk"]["S"], item["sk"]["S"]) for item in DAMAGED}
+TAKEN = frozenset({uid("alan")})
+
+
+def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
+    """Formats, the index, addresses; and what a person has to see to is told, without a name."""
+    database = old_table()
+    counts = migrate(database)
+    check(database, DAMAGED, TAKEN)
+    parts = {key: n for key, n in counts.found.items() if key[0] != "address"}
+    assert parts == {
+        ("user", 1): 4,
+        ("session", 1): 1,
+        ("two factor", 1): 1,
+        ("outcome", 1): 1,
+        ("outbox pointer", 1): 1,
+    }
+    assert (counts.changed, counts.indexed, counts.conflicts, counts.gone) == (5, 1, 0, 0)
+    assert (counts.reserved, counts.released) == (2, 3)
+    assert (counts.bad, counts.taken) == (4, 1)
+    told = {(f.kind, f.attribute, f.rule) for f in counts.findings}
+    assert told == {
+        ("user", "schema", "is missing"),
+        ("session", "schema", "is of a later format than 2"),
+        ("session", "schema", "is 1, and the item is not as its upcast needs it"),
+        ("unknown", "pk, sk", "are no key that the worker writes"),
+        ("user", "email", "is an address that another user has too"),
+    }
+    assert not any("@" in finding.key for finding in counts.findings)
+    assert f"USER#{uid('alan')}/USER" in {finding.key for finding in counts.findings}
+
+
+def test_a_second_migration_changes_nothing() -> None:
+    """Twice is once."""
+    database = old_table()
+    migrate(database)
+    before = deepcopy(database.items)
+    counts = migrate(database)
+    assert database.items == before
+    assert (counts.changed, counts.reserved, counts.released) == (0, 0, 0)
+
+
+def test_a_dry_run_counts_what_a_run_would_do_and_writes_nothing() -> None:
+    """Nobody needs to trust a migration before having seen its figures."""
+    database = old_table()
+    before = deepcopy(database.items)
+    dry = migrate(database, dry_run=True)
+    assert database.items == before
+    counts = migrate(database)
+    names = ("changed", "indexed", "reserved", "released", "taken", "bad")
+    assert [getattr(dry, n) for n in names] == [getattr(counts, n) for n in names]
+
+
+@pytest.mark.parametrize("segments", [1, 3, 8])
+def test_the_number_of_segments_changes_nothing(segments: int) -> None:
+    """Each item is in one segment."""
+    database, other = old_table(), old_table()
+    migrate(database, segments=segments)
+    migrate(other)
+    assert database.items == other.items
+
+
+# --- interruptions -------------------------------------------------------------------------
+
+
+def run(faults: dict[int, Fault]) -> Wire:
+    """Migrate with faults at calls of these numbers, and check what it comes to."""
+    database, wire = old_table(), Wire(at(faults))
+    try:
+        migrate_over(wire, database)
+        check(database, DAMAGED, TAKEN)
+        assert database.items == PEACE.items
+    except AssertionError as error:
+        error.add_note(f"run({faults}):\n{wire}")
+        raise
+    return wire
+
+
+PEACE = old_table()
+migrate(PEACE)
+
+
+def test_whatever_becomes_of_any_call_it_ends_the_same() -> None:
+    """Crashes before and after, refusals, lost and late answers, doubled calls, parts."""
+    for number, (operation, _) in enumerate(run({}).calls):
+        for fault in Fault:
+            if fault in applicable(operation):
+                run({number: fault})
+
+
+def test_a_second_crash_anywhere_later_changes_nothing() -> None:
+    """The second run dies too."""
+    for number in range(len(run({}).calls)):
+        crashed = {number: Fault.CRASH_AFTER}
+        for later in range(number + 1, len(run(crashed).calls)):
+            run({**crashed, later: Fault.CRASH_BEFORE})
+
+
+# --- workers at the same time --------------------------------------------------------------
+
+
+def erase(database: InProcessDynamoDB, name: str) -> None:
+    """Leave a tombstone, free the address, drop sessions, scrub the outcome."""
+    change(database, name, number=2, email=None, first_name="", last_name="", erased=True)
+    for key in list(database.items):
+        if key[0] == f"USER#{uid(name)}" and key[1].startswith("SESSION#"):
+            del database.items[key]
+        elif key[0] == f"USER#{uid(name)}" and key[1].startswith("COMMAND#"):
+            database.items[key] = {**database.items[key], "fingerprint": {"S": ""}}
+
+
+WORK: dict[str, tuple[Callable[[InProcessDynamoDB], Any], Callable[[InProcessDynamoDB], bool]]] = {
+    "an old worker renames ada": (
+        lambda db: change(db, "ada", first_name="Augusta"),
+        lambda db: getattr(stored_user(db, "ada"), "first_name", None) == "Augusta",
+    ),
+    "a new worker renames ada": (
+        lambda db: change(db, "ada", number=2, first_name="Augusta"),
+        lambda db: getattr(stored_user(db, "ada"), "first_name", None) == "Augusta",
+    ),
+    "grace moves back": (  # to an address that is about to be released
+        lambda db: change(db, "grace", number=2, email=email("grace-before")),
+        lambda db: getattr(stored_user(db, "grace"), "email", None) == email("grace-before"),
+    ),
+    "grace moves": (  # from an address that is about to be reserved
+        lambda db: change(db, "grace", number=2, email=email("grace-after")),
+        lambda db: getattr(stored_user(db, "grace"), "email", None) == email("grace-after"),
+    ),
+    "ada is erased": (
+        lambda db: erase(db, "ada"),
+        lambda db: (
+            getattr(stored_user(db, "ada"), "erased", False)
+            and db.items[f"USER#{uid('ada')}", f"COMMAND#{uid('register')}"]["fingerprint"]
+            == {"S": ""}
+            and not any(
+                key[0] == f"USER#{uid('ada')}" and key[1].startswith("SESSION#")
+                for key in db.items
+                if key not in SPOILT
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_worker_between_any_two_calls_loses_nothing_and_leaves_nothing_old(name: str) -> None:
+    """What it wrote stands, in the present format at the end."""
+    work, holds = WORK[name]
+    peaceful = Wire()
+    migrate_over(peaceful, undamaged())
+    for number in range(len(peaceful.calls)):
+        database = undamaged()
+        calls = 0
+
+        def pause(_: str, at: int = number, db: MigratedDynamoDB = database) -> None:
+            nonlocal calls
+            if calls == at:
+                work(db)
+            calls += 1
+
+        counts = migrate_over(Wire(pause=pause), database)
+        assert holds(database), number
+        if name != "an old worker renames ada":  # which may be behind the scan
+            check(database, [], TAKEN)
+        # whoever was freed of an address while alan was looked at: the next run has it
+        migrate(database)
+        check(database, [], frozenset() if "erased" in name else TAKEN)
+        assert counts.bad == 0
+
+
+def undamaged() -> MigratedDynamoDB:
+    """Make the old table without the damages."""
+    database = old_table()
+    for key in SPOILT:
+        del database.items[key]
+    return database
+
+
+def test_what_a_worker_brought_up_itself_is_counted_as_a_conflict() -> None:
+    """It is no failure: it wrote the newer format."""
+    database = undamaged()
+
+    def pause(operation: str) -> None:
+        if operation == "put_item":
+            for name in ("ada", "grace", "edsger", "alan"):
+                change(database, name, number=2)
+
+    counts = migrate_over(Wire(pause=pause), database)
+    assert counts.conflicts == counts.found["user", 1] > 0
+    assert counts.changed == counts.found["session", 1] == 1
+
+
+def test_a_put_that_was_sent_twice_is_counted_as_one_change() -> None:
+    """As the SDK does where it hears nothing: the second is refused, for the first was done."""
+    database = undamaged()
+    counts = migrate_over(Wire(lambda _, name, *__: _doubled(name)), database)
+    assert (counts.changed, counts.indexed, counts.conflicts) == (5, 1, 0)
+
+
+def _doubled(operation: str) -> Fault | None:
+    return Fault.REPEATED if operation == "put_item" else None
+
+
+def test_what_is_removed_meanwhile_stays_removed() -> None:
+    """A session that was revoked, or that its time to live took, does not come back."""
+    database = undamaged()
+    doomed = next(key for key in database.items if key[1].startswith("SESSION#"))
+
+    def pause(operation: str) -> None:
+        if operation == "put_item":
+            database.items.pop(doomed, None)
+
+    counts = migrate_over(Wire(pause=pause), database)
+    assert doomed not in database.items
+    assert counts.gone == 1
+
+
+def test_counts_add_up() -> None:
+    """Of two pages, say."""
+    one, other = migrate(old_table()), migrate(old_table())
+    both = Counts()
+    both.add(one)
+    both.add(other)
+    assert both.items == 2 * one.items
+    assert both.left == 2 * one.left == len(both.findings)
+
+
+def test_another_migration_between_any_two_calls_does_no_harm() -> None:
+    """Two at the same time do everything twice, and end in the same table."""
+    peaceful = Wire()
+    migrate_over(peaceful, old_table())
+    for number in range(len(peaceful.calls)):
+        database = old_table()
+        calls = 0
+
+        def pause(_: str, at: int = number, db: MigratedDynamoDB = database) -> None:
+            nonlocal calls
+            if calls == at:
+                migrate(db)
+            calls += 1
+
+        migrate_over(Wire(pause=pause), database)
+        assert database.items == PEACE.items, number
+
+
+# --- the release that reads the newer format, and writes the older ---------------------------
+
+
+def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> None:
+    """Workers of the release before may run beside it, and could not read what it would write."""
+    database = MigratedDynamoDB()
+    put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
+    newer = mapper.render_user(new_user("grace")) | {"schema": {"N": "2"}, "locale": {"S": "de"}}
+    put(database, newer, address_item("grace", "grace"))
+    before = deepcopy(database.items)
+    counts = migrate(database, kinds=EXPANDED)
+    assert database.items == before
+    assert (counts.found["user", 1], counts.found["user", 2]) == (1, 1)
+    assert (counts.changed, counts.left) == (0, 0)
+    assert (target(EXPANDED)["user"], target(NEXT)["user"]) == (1, 2)
+
+
+# --- what it costs ---------------------------------------------------------------------------
+
+
+def test_looking_at_a_sound_table_costs_half_a_read_unit_for_each_user_and_address() -> None:
+    """Beside the scan: of each pair the other side is read once, and not consistently."""
+    database, users = MigratedDynamoDB(), 30
+    client: Any = database
+    for number in range(users):
+        name = f"user-{number}"
+        put(database, mapper.render_user(new_user(name)), address_item(name, name))
+    reads = Bucket(1e9)
+    metered = MeteredTable(client, "users", reads, Bucket(1e9))
+    Migration(metered, PageMigration(metered), Progress.start(1), threading.Event(), 7).run(
+        lambda _: None
+    )
+    scanned = 2 * users / 2  # at half a unit an item, in this table
+    assert 0 < reads.spent - scanned <= 2 * users / 2
+
+
+def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted() -> None:
+    """Most items of a table are outcomes: those that are as they should be need not be sent."""
+    database = MigratedDynamoDB()
+    put(database, *(records.render_outcome(outcome(f"c-{n}", "ada")) for n in range(9)))
+    kind = KINDS["outcome"]
+    newer = replace(kind.item_format, number=2, upcasts={1: dict})
+    after = {**KINDS, "outcome": replace(kind, item_format=newer)}
+    for kinds, number, changed in [(KINDS, 1, 0), (after, 1, 9), (after, 2, 0)]:
+        counts = migrate(database, kinds=kinds)
+        assert (counts.found["outcome", number], counts.items, counts.changed) == (9, 9, changed)
+    assert {item["schema"]["N"] for item in database.items.values()} == {"2"}
+
+
+class Lagging(MigratedDynamoDB):
+    """A table whose cheap reads know nothing of what was written lately."""
+
+    def batch_get_item(self, *, RequestItems: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        """Read items; what is not to be consistent is not found."""
+        if not RequestItems["users"]["ConsistentRead"]:
+            return {"Responses": {"users": []}, **ANSWERED}
+        return super().batch_get_item(RequestItems=RequestItems, **rest)
+
+
+def test_what_a_cheap_read_does_not_know_is_looked_at_again_before_anything_is_done() -> None:
+    """A user that was registered a moment ago keeps the address, and none is told of."""
+    database = Lagging()
+    put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
+    before = deepcopy(database.items)
+    counts = migrate(database, kinds=KINDS)
+    assert database.items == before
+    assert (counts.items, counts.reserved, counts.released, counts.left) == (2, 0, 0, 0)

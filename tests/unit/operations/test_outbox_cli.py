@@ -1,0 +1,296 @@
+"""`user-worker outbox`, on a store in memory and a topic that can refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.outbox import OutboxPage, OutboxPosition
+from application.ports import CommandKey, EventMessage, JobKind, Pointer, PublishFailure
+from application.relay import MAX_ATTEMPTS
+from cli import composition
+from cli.app import run
+from tests.builders import uid
+from tests.persistence import Store, must_commit, registered
+from worker.errors import ExitCode
+from worker.settings import Settings
+
+
+class Topic(MemoryEventPublisher):
+    """A topic that can refuse."""
+
+    refusal: PublishFailure | None = None
+    refused: Collection[str] = ()
+    """User ids, if only their events are refused."""
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Refuse everything, or some events, when told to."""
+        refused = [m for m in messages if self.refusal and m.user_id in (self.refused or m.user_id)]
+        super().publish([message for message in messages if message not in refused])
+        return {m.event_id: self.refusal for m in refused if self.refusal}
+
+
+class Damaged(MemoryOutbox):
+    """An outbox with one entry that cannot be read."""
+
+    def pages(self) -> Iterator[OutboxPage]:
+        """Add it."""
+        yield from super().pages()
+        yield OutboxPage((), (OutboxPosition("OUTBOX#3", "2026-11-22T10:00:00.000Z#odd"),))
+
+
+class World:
+    """What the command line works on."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Begin with nothing."""
+        self._capsys = capsys
+        self.kept = MemoryStore()
+        self.outbox: MemoryOutbox = MemoryOutbox(self.kept)
+        self.publisher = Topic()
+        self.settings = Settings()
+
+    def left_behind(self, name: str, age: float = 3_600.0) -> str:
+        """Commit a registration whose events nobody has published; give the entry's id."""
+        store = Store(MemoryUserRepository(self.kept), self.outbox)
+        (pointer,) = must_commit(store, registered(name)).pointers
+        del self.kept.pointers[pointer.partition, pointer.sort_key]
+        recorded_at = datetime.now(UTC) - timedelta(seconds=age)
+        moved = replace(pointer, recorded_at=recorded_at, sort_key=f"{recorded_at}#{uid(name)}")
+        self.kept.pointers[moved.partition, moved.sort_key] = moved
+        return uid(name)
+
+    def erased(self, name: str, *, final: bool = False, due_in: float = -3_600.0) -> str:
+        """Leave a scrub job behind; return the entry's id."""
+        due = datetime.now(UTC) + timedelta(seconds=due_in)
+        key = ("3", f"{due}#{uid(name)}")
+        commands = (CommandKey(uid(name), uid("erase")),)
+        self.kept.pointers[key] = Pointer(*key, JobKind.SCRUB, commands, due, final=final)
+        return uid(name)
+
+    def park(self, entry: str, reason: str = "the topic refuses an event: too large") -> None:
+        """Set one apart."""
+        (pointer,) = [p for p in self.kept.pointers.values() if p.sort_key.endswith(entry)]
+        self.outbox.park(pointer, reason)
+
+    def pointers(self) -> list[Pointer]:
+        """Give what is in the outbox."""
+        return [*self.kept.pointers.values()]
+
+    def published(self) -> list[str]:
+        """Give whose events came out."""
+        return [message.user_id for message in self.publisher.published]
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Run `user-worker outbox`; give exit code, output and talk."""
+        self._capsys.readouterr()
+        code = run(["outbox", *words])
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+
+@pytest.fixture
+def world(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world of this test alone."""
+    made = World(capsys)
+    monkeypatch.setattr(composition, "aws", lambda: made)
+    return made
+
+
+def rows(out: str) -> list[dict[str, Any]]:
+    """Read what is for programs."""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: World) -> None:
+    """What is parked is last; nothing changes."""
+    world.left_behind("ada")
+    world.park(world.left_behind("grace", 7_200))
+    before = world.pointers()
+    code, out, _ = world.run("list", "--json")
+    assert code == ExitCode.OK
+    first, last = rows(out)
+    assert (first["id"], first["kind"], first["user_ids"]) == (uid("ada"), "publish", [uid("ada")])
+    assert 3_600 <= first["age_seconds"] < 3_700
+    assert (last["shard"], last["parked_because"]) == (
+        "parked",
+        "the topic refuses an event: too large",
+    )
+    shown = world.run("list")[1]
+    assert uid("grace") in shown
+    assert "2h" in shown
+    assert world.pointers() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--user", uid("ada")], ["ada"]),
+        (["--user", uid("nobody")], []),
+        (["--parked"], ["grace"]),
+        (["--limit", "1"], ["ada"]),
+    ],
+)
+def test_entries_are_listed_by_user_and_place(
+    world: World, words: list[str], expected: list[str]
+) -> None:
+    """No more than asked for."""
+    world.left_behind("ada")
+    world.park(world.left_behind("grace"))
+    code, out, err = world.run("list", "--json", *words)
+    assert (code, [row["id"] for row in rows(out)]) == (ExitCode.OK, [uid(n) for n in expected])
+    assert ("there are more" in err) is ("--limit" in words)
+
+
+def test_what_cannot_be_read_is_listed_all_the_same(world: World) -> None:
+    """By where it is; publishing leaves it."""
+    world.outbox = Damaged(world.kept)
+    code, out, _ = world.run("list", "--json")
+    assert (code, rows(out)[0]["kind"], rows(out)[0]["id"]) == (ExitCode.OK, "unreadable", "odd")
+    assert world.run("list")[0] == ExitCode.OK
+    assert rows(world.run("publish", "--json")[1])[0]["done"] == 0
+
+
+def test_no_id_is_taken_for_another_thing(world: World) -> None:
+    """A mistyped id is said, and one that is not there."""
+    world.left_behind("ada")
+    assert world.run("list", "--user", "ada")[0] == ExitCode.USAGE
+    assert world.run("publish", uid("grace"))[0] == ExitCode.NEGATIVE
+    assert len(world.pointers()) == 1
+
+
+def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
+    """What is young may be in work; what is parked waits for somebody to ask for it."""
+    world.left_behind("ada")
+    world.left_behind("young", 1)
+    world.park(world.left_behind("grace"))
+    code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)) == (
+        ExitCode.OK,
+        [{"done": 1, "parked": 0, "left": 0, "unreadable": 0}],
+    )
+    assert world.published() == [uid("ada")]
+    assert world.run("publish", "--now")[0] == ExitCode.OK
+    assert world.published() == [uid("ada"), uid("young")]
+    assert [pointer.parked_because is None for pointer in world.pointers()] == [False]
+
+
+@pytest.mark.parametrize("words", [["--parked"], [uid("grace")]])
+def test_what_is_parked_is_published_when_the_cause_is_mended(
+    world: World, words: list[str]
+) -> None:
+    """All of it, or one by its id."""
+    world.park(world.left_behind("grace"))
+    assert world.run("publish", *words)[0] == ExitCode.OK
+    assert (world.published(), world.pointers()) == ([uid("grace")], [])
+
+
+def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World) -> None:
+    """Exit code 1; nothing leaves the outbox unpublished."""
+    world.park(world.left_behind("grace"))
+    world.publisher.refusal = PublishFailure("InvalidParameter", permanent=True)
+    code, _, err = world.run("publish", "--parked")
+    assert code == ExitCode.NEGATIVE
+    assert "not all could be published" in err
+    (pointer,) = world.pointers()
+    assert pointer.parked_because == "the topic refuses an event: InvalidParameter"
+
+
+def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
+    """Exit code 3; what was parked is in a shard now, and so not lost either."""
+    for n in range(6):
+        world.left_behind(f"user{n}")
+    world.park(world.left_behind("grace"))
+    world.publisher.refusal = PublishFailure("Unavailable", permanent=False)
+    code, out, err = world.run("publish", "--parked", "--json")
+    assert code == ExitCode.ENVIRONMENT
+    assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0}]
+    assert "7 entries could not be published now" in err
+    assert len(world.pointers()) == 7
+    world.publisher.refusal = None
+    assert world.run("publish", "--parked")[0] == ExitCode.OK
+    assert len(world.published()) == 7
+    assert world.pointers() == []
+
+
+def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None:
+    """As with the relay: one attempt a run, and parked at the last one with the reason."""
+    bad = {world.left_behind(f"bad{n}", 7_200) for n in range(22)}
+    for n in range(60):
+        world.left_behind(f"good{n}")
+    world.publisher.refusal = PublishFailure("InternalError", permanent=False, answered=True)
+    world.publisher.refused = bad
+    code, out, _ = world.run("publish", "--json")
+    assert code == ExitCode.ENVIRONMENT
+    assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0}]
+    assert {pointer.attempts for pointer in world.pointers()} == {1}
+    assert "failed 1 times" in world.run("list")[1]
+    for _ in range(MAX_ATTEMPTS - 1):
+        code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)[0]["parked"]) == (ExitCode.NEGATIVE, 22)
+    assert all("InternalError" in str(pointer.parked_because) for pointer in world.pointers())
+
+
+def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> None:
+    """Which is listed with the time at which it is due, and left alone until then."""
+    world.left_behind("ada")
+    world.erased("ada")
+    world.outbox = MemoryOutbox(world.kept, page_size=1)
+    code, out, _ = world.run("publish", "--json")
+    assert (code, rows(out)[0]["done"]) == (ExitCode.OK, 2)
+    [second] = world.pointers()
+    assert second.final
+    assert world.run("publish", "--now")[:2] == (ExitCode.OK, "nothing to publish\n")
+    assert "in 14m  final scrub of 1" in world.run("list")[1]
+    # named, it is done at once, and still comes again: it is there for what is written later
+    assert world.run("publish", uid("ada"))[0] == ExitCode.OK
+    [again] = world.pointers()
+    assert again.final
+
+
+def test_a_final_scrub_that_is_due_ends_the_job(world: World) -> None:
+    """Nothing is left then."""
+    world.erased("ada", final=True)
+    assert world.run("publish")[0] == ExitCode.OK
+    assert world.pointers() == []
+
+
+def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
+    """There is nothing to publish, and somebody has to know."""
+    entry = world.left_behind("ada")
+    world.kept.outcomes.clear()
+    assert world.run("publish", entry)[0] == ExitCode.NEGATIVE
+    (pointer,) = world.pointers()
+    assert pointer.parked_because == "1 of its outcomes are missing"
+
+
+def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> None:
+    """The others are published all the same; whoever mistyped an id learns it."""
+    entry = world.left_behind("ada")
+    code, out, err = world.run("publish", entry, "mistyped", "--json")
+    assert (code, rows(out)[0]["done"]) == (ExitCode.NEGATIVE, 1)
+    assert "1 of those named are not in the outbox" in err
+    code, out, err = world.run("publish", entry)
+    assert (code, out) == (ExitCode.NEGATIVE, "")
+    assert "1 of those named" in err
+
+
+def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) -> None:
+    """`list` has it, so it is there; a newer worker may read it."""
+    world.outbox = Damaged(world.kept)
+    code, out, err = world.run("publish", "odd", "--json")
+    assert (code, rows(out)[0]["unreadable"]) == (ExitCode.NEGATIVE, 1)
+    assert "not all could be published" in err
+    assert world.run("publish")[0] == ExitCode.OK
+
+
+def test_nothing_to_publish_is_said(world: World) -> None:
+    """And is no failure."""
+    assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
+    assert world.run("list")[:2] == (ExitCode.OK, "nothing is in the outbox\n")

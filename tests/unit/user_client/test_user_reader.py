@@ -1,0 +1,253 @@
+"""The reader of other services: what it refuses, what it caches, what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.dynamodb import DynamoDBUserRepository, mapper
+from adapters.dynamodb.formats import USER_FORMAT
+from application.ports import StoreUnavailableError
+from domain.errors import InvalidValueError, RejectedError
+from domain.model import Ban, Session, User
+from tests.builders import NOW, PASSWORD, token, uid
+from tests.persistence import new_user, session
+from tests.unit.adapters.wire import Wire, answer, error
+from tests.unit.user_client.reader_world import ADA, AT_ONCE, PHONE, World
+from user_client import SessionRefusal, UnreadableError, UserReader, UserView
+from user_client.reader import why_not
+
+
+@pytest.fixture
+def world() -> World:
+    """A world of its own."""
+    return World()
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for botocore's back-off."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
+
+
+# --- what cannot be read -------------------------------------------------------------------
+
+DAMAGES: list[tuple[str, str, Any]] = [
+    ("USER", "schema", {"N": "2"}),
+    ("USER", "schema", None),
+    ("USER", "version", {"S": "1"}),
+    ("USER", "locked_until", {"S": "tomorrow"}),
+    ("USER", "ban", {"S": "spam"}),
+    (f"SESSION#{PHONE}", "schema", {"N": "2"}),
+    (f"SESSION#{PHONE}", "expires_at", {"S": "never"}),
+    (f"SESSION#{PHONE}", "refresh_token_hash", None),
+]
+
+
+@pytest.mark.parametrize(("sort", "attribute", "value"), DAMAGES)
+def test_what_cannot_be_read_is_an_error_and_never_good(
+    world: World, sort: str, attribute: str, value: Any
+) -> None:
+    """A later format and a damaged item alike; the error repeats no value."""
+    damaged = dict(world.item(sort))
+    damaged.pop(attribute, None)
+    if value is not None:
+        damaged[attribute] = value
+    world.put(damaged)
+    with pytest.raises(UnreadableError) as raised:
+        world.reader.check_session(ADA, PHONE, cached=True)
+    if sort == "USER":
+        with pytest.raises(UnreadableError, match=f"user item, attribute {attribute}: "):
+            world.reader.get(ADA)
+    assert not any(text in str(raised.value) for text in (ADA, "tomorrow", "spam"))
+
+
+def test_an_older_format_is_brought_up_to_date(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the upcasts of the worker's own mapper."""
+    now = USER_FORMAT
+    later = replace(
+        now, number=2, upcasts={1: lambda item: {**item, "first_name": {"S": "Augusta"}}}
+    )
+    monkeypatch.setattr(mapper.parse_user, "__defaults__", (later,))
+    view = world.reader.get(ADA)
+    assert view is not None
+    assert view.first_name == "Augusta"
+
+
+@pytest.mark.parametrize("given", ["", "ada", f"{ADA} ", f"USER#{ADA}", ADA + "\n", "é" * 36])
+def test_what_is_no_id_is_refused_before_any_call(world: World, given: str) -> None:
+    """And not repeated in the error."""
+    calls = (
+        lambda: world.reader.get(given),
+        lambda: world.reader.get_many([ADA, given]),
+        lambda: world.reader.check_session(given, PHONE),
+        lambda: world.reader.check_session(ADA, given),
+        lambda: world.reader.forget(given),
+    )
+    for call in calls:
+        with pytest.raises(InvalidValueError, match="must be a UUID"):
+            call()
+    assert world.reads == 0
+
+
+@pytest.mark.parametrize("given", ["", "0" * 63, "0" * 65, "g" * 64, "a-token"])
+def test_what_is_no_hash_is_refused_before_any_call(world: World, given: str) -> None:
+    """A token itself, above all."""
+    for call in (
+        lambda: world.reader.by_refresh_token(given),
+        lambda: world.reader.check_session(ADA, PHONE, given),
+    ):
+        with pytest.raises(ValueError, match="64 hexadecimal digits"):
+            call()
+    assert world.reads == 0
+
+
+@pytest.mark.parametrize("given", ["", "ada", "ada@", "@example.com", "a@b", "a b@example.com"])
+def test_what_is_no_address_is_refused(world: World, given: str) -> None:
+    """As the worker refuses it."""
+    with pytest.raises(InvalidValueError):
+        world.reader.by_email(given)
+
+
+@pytest.mark.usefixtures("no_backoff")
+def test_what_dynamodb_leaves_unread_is_asked_for_again() -> None:
+    """A throttled half of a batch is no user who does not exist."""
+    ada, grace = (mapper.render_user(new_user(name)) for name in ("ada", "grace"))
+    left = {"users": {"Keys": [{"pk": grace["pk"], "sk": grace["sk"]}], "ConsistentRead": True}}
+    wire = Wire(
+        answer({"Responses": {"users": [ada]}, "UnprocessedKeys": left}),
+        answer({"Responses": {"users": [grace]}, "UnprocessedKeys": {}}),
+    )
+    reader = UserReader(repository=DynamoDBUserRepository(wire.client, "users", AT_ONCE))
+    assert reader.get_many([ADA, uid("grace")]).keys() == {ADA, uid("grace")}
+    assert wire.requests[1]["RequestItems"]["users"] == left["users"]
+
+
+@pytest.mark.usefixtures("no_backoff")
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+def test_a_table_that_does_not_answer_is_an_error(code: str) -> None:
+    """Not a no: the caller has to know the one from the other."""
+    wire = Wire(rest=lambda: error(code))
+    reader = UserReader(client=wire.client)
+    with pytest.raises(StoreUnavailableError, match=code):
+        reader.check_session(ADA, PHONE)
+
+
+ANYTHING = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
+    KeyError("Responses"),
+    TypeError("no dict"),
+    OSError(24, "too many open files"),
+]
+"""What botocore raises, and what no list of its exceptions has."""
+READS: list[Callable[[UserReader], object]] = [
+    lambda reader: reader.get(ADA),
+    lambda reader: reader.get_many([ADA]),
+    lambda reader: reader.by_email("ada@example.com"),
+    lambda reader: reader.by_refresh_token(token("t").value),
+    lambda reader: reader.check_session(ADA, PHONE),
+    lambda reader: reader.session_is_good(ADA, PHONE),
+]
+
+
+@pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
+def test_whatever_the_sdk_raises_is_the_error_that_is_promised(failure: Exception) -> None:
+    """With what was raised as its cause, and nothing of it in the text."""
+    client = Mock()
+    for name in ("batch_get_item", "query", "get_item"):
+        getattr(client, name).side_effect = failure
+    client.exceptions.ClientError = ClientError
+    reader = UserReader(client=client)
+    for read in READS:
+        with pytest.raises(StoreUnavailableError, match=type(failure).__name__) as caught:
+            read(reader)
+        assert caught.value.__cause__ is failure
+
+
+def test_a_hundred_users_are_one_call_and_more_are_more(world: World) -> None:
+    """However often one is named; a cache answers its part."""
+    wanted = [uid(f"user{n}") for n in range(250)]
+    for n in range(250):
+        world.put(mapper.render_user(new_user(f"user{n}")))
+    assert list(world.reader.get_many([*wanted, *wanted])) == wanted
+    assert world.reads == 3
+    assert len(world.reader.get_many(wanted[:100])) == 100
+    assert world.reads == 4
+    world.reader.get_many(wanted[:100], cached=True)
+    assert world.reads == 4
+
+
+# --- what is shown -------------------------------------------------------------------------
+
+
+def test_nothing_secret_or_personal_is_in_a_repr(world: World) -> None:
+    """A view may end up in a log."""
+    check = world.reader.check_session(ADA, PHONE, token("phone 0").value)
+    assert check.good
+    text = repr(check) + repr(world.reader.get(ADA))
+    assert ADA in text
+    assert world.user.email is not None
+    personal = (PASSWORD.value, world.user.email.value, "Ada", "Lovelace", "phone 0")
+    hashes = (token("phone 0").value, token("phone 0").stored)
+    assert not any(each in text for each in (*personal, *hashes))
+
+
+times = st.sampled_from([NOW - timedelta(1), NOW, NOW + timedelta(1)])
+bans = st.none() | st.builds(Ban, st.just("spam"), st.none() | times)
+users = st.builds(
+    lambda **fields: replace(new_user("ada"), **fields),
+    ban=bans,
+    locked_until=st.none() | times,
+    deactivated=st.booleans(),
+    session_epoch=st.integers(0, 2),
+)
+
+
+@given(users)
+def test_the_view_lets_in_whom_the_worker_lets_in(user: User) -> None:
+    """And gives the code that StartSession would be rejected with."""
+    refusal = UserView.of(user).login_refusal(NOW)
+    try:
+        user.start_session(PHONE, token("phone 0"), NOW + timedelta(1), NOW)
+        decided = None
+    except RejectedError as error:
+        decided = error.code.value
+    assert (refusal and refusal.value) == decided
+
+
+def test_the_erased_may_not_log_in() -> None:
+    """Before anything else that is known of them."""
+    view = UserView.of(replace(new_user("ada"), erased=True, ban=Ban("spam", None)))
+    assert view.login_refusal(NOW) == "UserErased"
+    assert why_not(view, session("phone"), None, NOW) is SessionRefusal.USER_ERASED
+
+
+@given(users, st.integers(0, 2), times)
+def test_a_session_is_good_only_where_a_rotation_would_be_accepted(
+    user: User, epoch: int, expires_at: Any
+) -> None:
+    """The reader and the worker decide alike on the same state."""
+    found = Session(PHONE, token("phone 1").stored, (), epoch, expires_at)
+    user.sessions = {PHONE: found}
+    refusal = why_not(UserView.of(user), found, token("phone 1"), NOW)
+    shut_out = user.is_banned(NOW) or user.deactivated
+    try:
+        user.rotate_refresh_token(
+            PHONE, token("phone 1"), token("phone 2"), NOW + timedelta(1), NOW
+        )
+        rotates = True
+    except RejectedError:
+        rotates = False
+    assert (refusal is None) == (rotates and not shut_out)

@@ -1,0 +1,147 @@
+"""How a worker's health is judged from what its parts tell, by a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+import structlog
+
+from application.health_source import ENDED, IN_HAND, Sign
+from worker.health.assessment import LOOP_LIMIT, START_LIMIT, Vitals
+from worker.health.report import Report
+
+SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
+
+
+@dataclass
+class Part:
+    """A part of a worker that says what it is told to."""
+
+    tells: list[Sign] = field(default_factory=list)
+    complains: list[str] = field(default_factory=list)
+
+    def signs(self) -> list[Sign]:
+        """Give its signs."""
+        return self.tells
+
+    def troubles(self) -> list[str]:
+        """Give its troubles."""
+        return self.complains
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of this test."""
+    return Clock()
+
+
+def running(clock: Clock, *parts: Part, blocks: bool = False) -> Vitals:
+    """Give the vitals of a worker that has started."""
+    vitals = Vitals(blocks=blocks, clock=clock)
+    for part in parts:
+        vitals.watch(lambda part=part: part)  # type: ignore[misc]
+    vitals.beat()
+    vitals.ready()
+    return vitals
+
+
+def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clock) -> None:
+    """Each sign may be as old as its limit; older, it names itself, its age and its limit."""
+    part = Part([Sign("a poll", 10, 10)])
+    vitals = running(clock, part)
+    clock.now += LOOP_LIMIT
+    assert vitals.report() == Report()
+    clock.now += 1
+    part.tells = [Sign("a poll", 11, 10), Sign("the relay", ENDED, 10)]
+    assert vitals.report().not_live == (
+        "a poll for 11 s, and 10 is the limit",
+        "the relay has ended",
+        "the event loop has not turned for 31 s, and 30 is the limit",
+    )
+    assert not vitals.report().ready
+    vitals.beat()
+    part.tells = []
+    assert vitals.report().live
+
+
+def test_a_start_may_take_longer_than_a_turn(clock: Clock) -> None:
+    """Children are started before the first turn; not for ever, though."""
+    vitals = Vitals(clock=clock)
+    clock.now += START_LIMIT
+    assert vitals.report() == Report((), ("starting",))
+    clock.now += 1
+    assert not vitals.report().live
+
+
+def test_waiting_for_aws_is_life_however_long_it_takes(clock: Clock) -> None:
+    """An outage must not have workers restarted; afterwards the loop has its time again."""
+    vitals = Vitals(clock=clock)
+    vitals.wait("nothing answers")
+    clock.now += 100_000
+    assert vitals.report() == Report((), ("starting: nothing answers",))
+    vitals.go_on()
+    assert vitals.report() == Report((), ("starting",))
+
+
+def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> None:
+    """With the solo pool the loop stands while a batch runs, for minutes perhaps."""
+    part = Part([Sign(IN_HAND, 500, 600)])
+    solo, prefork = running(clock, part, blocks=True), running(clock, part)
+    clock.now += 500
+    assert solo.report().live
+    assert not prefork.report().live
+    part.tells = [Sign(IN_HAND, 601, 600)]
+    assert solo.report().not_live == (f"{IN_HAND} for 601 s, and 600 is the limit",)
+    part.tells = []
+    assert not solo.report().live  # nothing excuses it then
+
+
+def test_troubles_outside_make_it_unready_and_not_dead(clock: Clock) -> None:
+    """Whether AWS answers decides no restart; each trouble is said once."""
+    vitals = running(clock, Part(complains=["q: the store is away"]), Part(complains=["x", "x"]))
+    assert vitals.report() == Report((), ("q: the store is away", "x"))
+    assert vitals.report().live
+    assert not vitals.report().ready
+
+
+def test_an_ending_worker_lives_and_is_not_ready(clock: Clock) -> None:
+    """Its loop has ended, and the last batches run on."""
+    vitals = running(clock)
+    vitals.stop()
+    clock.now += 1000
+    assert vitals.report() == Report((), ("stopping",))
+
+
+def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
+    """The channel is made long after the heart has begun to beat."""
+    vitals = running(clock)
+    vitals.watch(lambda: None)
+    assert vitals.report() == Report()
+
+
+def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
+    """Neither for the file nor over HTTP: a restart would not mend it."""
+    vitals = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
+    with structlog.testing.capture_logs() as lines:
+        assert vitals.report() == Report((), ("unknown: see the log",))
+    assert [line["event"] for line in lines] == ["health_unknown"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"not_live": "x", "not_ready": []}', "3"])
+def test_what_is_no_report_is_refused(text: str) -> None:
+    """A file of something else is not taken for a healthy worker."""
+    assert Report.parse(json.loads(SICK.render())) == SICK
+    with pytest.raises(ValueError, match="no report"):
+        Report.parse(json.loads(text))

@@ -1,0 +1,336 @@
+"""What a worker looks at before it starts: what ends it, what it warns of, what it waits for."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+import structlog
+from botocore import exceptions as sdk
+from moto import mock_aws
+
+from cli.app import run
+from worker import logs
+from worker.connections import Aws
+from worker.errors import ExitCode
+from worker.health import requirements, start
+from worker.health.assessment import START_LIMIT, Vitals
+from worker.health.report import Report
+from worker.settings import load_settings
+
+Fault = Callable[[str], None]
+"""Is told the operation of each call, and may raise."""
+
+
+@pytest.fixture(scope="module")
+def provisioned() -> Iterator[None]:
+    """An AWS of Amazon's kind, with what `provision` makes."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        assert run(["provision"]) == ExitCode.OK
+        boto3.client("sqs").create_queue(QueueName="plain")
+        boto3.client("dynamodb").create_table(
+            TableName="stale",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        )
+        _unlike_ours(boto3.client("dynamodb"))
+        yield
+
+
+def _unlike_ours(dynamodb: Any) -> None:
+    """Make a table with our keys and nothing else."""
+    keys = {"pk": "HASH", "sk": "RANGE"}
+    dynamodb.create_table(
+        TableName="bare",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in (*keys, "refresh_token_hash")
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "Another",
+                "KeySchema": [{"AttributeName": "refresh_token_hash", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+
+
+@pytest.fixture
+def production(provisioned: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Settings of production, and the log of what is looked at; no pause is slept through."""
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(start, "FIRST_PAUSE", 0.0)
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], list[Fault]]:
+    """Counts the calls to AWS by operation, and lets each of the faults have them before."""
+    real = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    counted: Counter[str] = Counter()
+    faults: list[Fault] = []
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        counted[operation] += 1
+        for fault in faults:
+            fault(operation)
+        return real(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    return counted, faults
+
+
+def look() -> Vitals:
+    """Do what a worker does before it starts."""
+    vitals = Vitals()
+    start.require_resources(load_settings(), vitals)
+    return vitals
+
+
+def refused(code: str, operation: str = "Operation") -> sdk.ClientError:
+    """An answer that is an error."""
+    return sdk.ClientError({"Error": {"Code": code, "Message": "-"}}, operation)
+
+
+def test_what_provision_made_is_found_right_in_few_calls(
+    production: Any, calls: tuple[Counter[str], list[Fault]]
+) -> None:
+    """Nothing to say, nothing changed, and no call twice but to find the topic's account."""
+    vitals = look()
+    assert production == []
+    assert vitals.report().live
+    counted, _ = calls
+    assert counted == {
+        "GetQueueUrl": 2 + 1,
+        "GetQueueAttributes": 2 + 1,
+        "GetTopicAttributes": 1,
+        "DescribeTable": 1,
+        "DescribeTimeToLive": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("COMMAND_QUEUE", "nowhere", "no queue nowhere"),
+        ("PRIORITY_QUEUE", "nowhere", "no queue nowhere"),
+        ("DEAD_LETTER_QUEUE", "nowhere", "no queue nowhere"),
+        ("COMMAND_QUEUE", "plain", "queue plain has no redrive policy"),
+        ("EVENTS_TOPIC", "nowhere", "no topic nowhere"),
+        ("TABLE", "nowhere", "no table nowhere"),
+        ("TABLE", "stale", "table stale: made for something else"),
+    ],
+)
+@pytest.mark.usefixtures("production")
+def test_what_would_break_a_promise_ends_it_with_one_line(
+    setting: str, value: str, says: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Exit code 3, by the resource's name, in production as in development."""
+    monkeypatch.setenv(f"USER_WORKER_{setting}", value)
+    with pytest.raises(SystemExit) as ended:
+        look()
+    assert ended.value.code == ExitCode.ENVIRONMENT
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: {says}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "says"),
+    [
+        ("VISIBILITY_TIMEOUT", "30", "queue user-commands", ["VisibilityTimeout"]),
+        ("MAX_RECEIVES", "3", "queue user-commands", ["RedrivePolicy"]),
+        ("DEAD_LETTER_QUEUE", "plain", "queue plain", ["MessageRetentionPeriod"]),
+        ("TABLE", "bare", "table bare", ["another index RefreshTokenIndex", "do not expire"]),
+    ],
+)
+def test_what_merely_differs_is_a_warning(  # noqa: PLR0917
+    production: Any, setting: str, value: str, check: str, says: list[str], monkeypatch: Any
+) -> None:
+    """A changed attribute must not keep all workers down that are started after."""
+    monkeypatch.setenv(f"USER_WORKER_{setting}", value)
+    assert look().report().live
+    told = [line for line in production if line["check"] == check]
+    assert {line["event"] for line in production} == {"resource_differs"}
+    for line, word in zip(told, says, strict=True):
+        assert word in line["says"]
+        assert line["advice"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("GetQueueAttributes", "sqs:GetQueueAttributes"),
+        ("DescribeTable", "dynamodb:DescribeTable"),
+        ("DescribeTimeToLive", "dynamodb:DescribeTimeToLive"),
+        ("GetTopicAttributes", "sns:GetTopicAttributes"),
+    ],
+)
+def test_a_role_that_may_not_look_starts_all_the_same(
+    production: Any, calls: Any, operation: str, action: str
+) -> None:
+    """It says nothing of what is there; the action that is missing is named."""
+
+    def deny(called: str) -> None:
+        if called == operation:
+            raise refused("AccessDenied", called)
+
+    calls[1].append(deny)
+    look()
+    assert action in " ".join(line["advice"] for line in production)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
+        sdk.ReadTimeoutError(endpoint_url="http://127.0.0.1:1"),
+        refused("ThrottlingException"),
+        refused("ServiceUnavailable"),
+        refused("502"),
+    ],
+    ids=lambda error: type(error).__name__ + str(getattr(error, "response", "")),
+)
+@pytest.mark.parametrize("operation", ["GetQueueUrl", "DescribeTable"])
+def test_it_waits_for_sqs_and_dynamodb(
+    production: Any, calls: Any, monkeypatch: Any, error: Exception, operation: str
+) -> None:
+    """As long as it takes, alive and not ready, saying so each time; in development it ends."""
+    times = 4
+    reports = []
+    vitals = Vitals()
+
+    def fail(called: str) -> None:
+        nonlocal times
+        if called == operation and times:
+            times -= 1
+            reports.append(vitals.report())
+            raise error
+
+    calls[1].append(fail)
+    start.require_resources(load_settings(), vitals)
+    assert [line["event"] for line in production] == ["waiting_for_aws"] * 4
+    assert all(report.live for report in reports)
+    assert reports[-1].not_ready == (f"starting: {production[0]['reason']}",)
+    assert vitals.report().not_ready == ("starting",)
+    times = 1
+    monkeypatch.setenv("USER_WORKER_ENV", "dev")
+    with pytest.raises(SystemExit) as ended:
+        look()
+    assert ended.value.code == ExitCode.ENVIRONMENT
+
+
+@pytest.mark.usefixtures("production")
+def test_calls_that_take_long_are_life(calls: Any) -> None:
+    """Also those of the first look: each runs until its timeout, and AWS decides no restart."""
+    now = 0.0
+    vitals, reports = Vitals(clock=lambda: now), []
+
+    def take_long(_: str) -> None:
+        nonlocal now
+        now += START_LIMIT
+        reports.append(vitals.report())
+
+    calls[1].append(take_long)
+    start.require_resources(load_settings(), vitals)
+    assert set(reports) == {Report((), (f"starting: {start.LOOKING}",))}
+    now += START_LIMIT
+    assert vitals.report() == Report((), ("starting",))
+
+
+@pytest.mark.parametrize(
+    ("description", "says"),
+    [
+        ({"TableStatus": "DELETING"}, "is DELETING"),
+        ({"TableStatus": "CREATING"}, "is CREATING"),
+        ({"TableStatus": "UPDATING"}, None),
+        ({"index": "CREATING"}, "its index RefreshTokenIndex is CREATING"),
+        ({"index": "ACTIVE"}, None),
+    ],
+)
+def test_a_table_that_is_not_all_there_is_a_warning(
+    production: Any, monkeypatch: pytest.MonkeyPatch, description: dict[str, str], says: str | None
+) -> None:
+    """It may be made at this moment, or be on its way out."""
+    real = requirements._described
+
+    def described(*_: Any) -> Any:
+        index = description.get("index")
+        table: Any = {**real(Aws(load_settings()), "users"), **description}
+        if index:
+            table["GlobalSecondaryIndexes"][0]["IndexStatus"] = index
+        return table
+
+    monkeypatch.setattr(requirements, "_described", described)
+    look()
+    assert [says is None or line["says"].startswith(says) for line in production] == (
+        [True] if says else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)]
+)
+@pytest.mark.usefixtures("production")
+def test_a_signal_ends_it_while_it_waits(calls: Any, number: signal.Signals, code: int) -> None:
+    """Celery does not listen yet; afterwards it is as it was before."""
+    before = signal.getsignal(number)
+    calls[1].append(lambda _: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        look()
+    assert ended.value.code == code
+    assert signal.getsignal(number) is before
+
+
+def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:
+    """Commands can be done meanwhile, and their events wait in the outbox."""
+
+    def fail(called: str) -> None:
+        if called == "GetTopicAttributes":
+            raise sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    calls[1].append(fail)
+    look()
+    [line] = production
+    assert (line["check"], line["event"]) == ("topic user-events", "resource_differs")
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "AccessDenied"])
+@pytest.mark.usefixtures("production")
+def test_credentials_that_aws_refuses_end_it(calls: Any, code: str) -> None:
+    """They would be refused again; whoever starts it may have others, or allow more."""
+
+    def refuse(called: str) -> None:
+        raise refused(code, called)
+
+    calls[1].append(refuse)
+    with pytest.raises(SystemExit) as ended:
+        look()
+    assert ended.value.code == ExitCode.ENVIRONMENT
+
+
+def test_a_mistake_of_the_check_keeps_nobody_from_work(
+    production: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is logged with its traceback, and the worker starts."""
+
+    def stumble(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(start, "check", stumble)
+    look()
+    assert [line["event"] for line in production] == ["resources_unchecked"]

@@ -1,0 +1,566 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+from adapters.aws import client as aws
+from adapters.aws.call_observer import NO_UNITS, consumed, observe, target_of
+from adapters.aws.fast_calls import make_direct
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.batch import BatchHandler, BatchPolicy, Ports
+from application.disposition import Dead, Done, Later, ReceivedMessage, Settlements
+from application.messages import MessageParser, render_command, render_events
+from application.ports import EventMessage, JobKind, Outcome, Pointer, PublishFailure
+from application.relay import Relay, RelayPolicy
+from domain.commands import COMMANDS
+from tests import canaries
+from tests.builders import NOW, PASSWORD, message, uid
+from tests.emitted import nothing_personal
+from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
+from worker.telemetry import instruments
+from worker.telemetry.configuration import SAMPLERS
+from worker.telemetry.counting import CountingMeter, Counts
+from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
+from worker.telemetry.names import short_name
+from worker.telemetry.queue import WatchedQueue
+from worker.telemetry.sampling import Sampling
+from worker.telemetry.sending import Report
+from worker.telemetry.tracing import Tracing
+from worker.telemetry.watching import OUTBOX_SHARDS, Watching
+from worker.transport.port import DeadLetter
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PRODUCER = f"00-{TRACE}-{PARENT}-01"
+
+
+class Clock:
+    """A clock that stands."""
+
+    def now(self) -> Any:
+        """Give the one time."""
+        return NOW
+
+
+class Topic(MemoryEventPublisher):
+    """A topic that can be away."""
+
+    away = False
+
+    def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Publish, or refuse all."""
+        if self.away:
+            return {m.event_id: PublishFailure("Throttled", permanent=False) for m in messages}
+        return super().publish(messages)
+
+
+ALL = Sampling()
+
+
+class World:
+    """A handler that is watched, and what it tells."""
+
+    def __init__(self, *, sampling: Sampling | None = ALL) -> None:
+        self.spans = InMemorySpanExporter()
+        self.counts = Counts()
+        self.tracing = (
+            None if sampling is None else Tracing(sampling, SimpleSpanProcessor(self.spans))
+        )
+        self.watching = Watching(CountingMeter(self.counts), self.tracing)
+        self.store = MemoryStore()
+        self.topic = Topic()
+        self.outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
+        self.ports = self.watching.ports(
+            Ports(MemoryUserRepository(self.store), self.outbox, self.topic, Clock())
+        )
+        policy = BatchPolicy(12, timedelta(90), timedelta(60), timedelta(seconds=60))
+        parser = self.watching.parser(MessageParser(["customer"]))
+        handler = BatchHandler(self.ports, parser, policy, self.watching.witness)
+        self.batch = self.watching.batches(handler)
+
+    def handle(self, *messages: ReceivedMessage) -> Settlements:
+        """Handle a batch of one receive."""
+        trace = self.tracing.received("commands", len(messages), 1) if self.tracing else None
+        received = messages if trace is None else [_of(trace, each) for each in messages]
+        return self.batch.handle(received)
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        """Give the finished spans of a name."""
+        return [span for span in self.spans.get_finished_spans() if span.name == name]
+
+    def points(self, instrument: Instrument) -> dict[tuple[str, ...], Any]:
+        """Give what was measured, by the labels' values: a sum, or a histogram's count."""
+        points = [
+            point
+            for resource in Report(self.counts).take().resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == instrument.name
+            for point in metric.data.data_points
+        ]
+        found = {
+            tuple(str((p.attributes or {}).get(n, "")) for n in instrument.labels): getattr(
+                p, "value", getattr(p, "count", None)
+            )
+            for p in points
+        }
+        nothing = None if instrument.labels or instrument.kind is Kind.GAUGE else 0
+        return {labels: value for labels, value in found.items() if value != nothing}
+
+    def outcomes(self) -> list[Outcome]:
+        """Give what is stored of commands."""
+        return list(self.store.outcomes.values())
+
+    def emitted(self) -> str:
+        """Give all that spans and metrics say, as JSON."""
+        spans = [span.to_json() for span in self.spans.get_finished_spans()]
+        return "\n".join([*spans, Report(self.counts).take().to_json()])
+
+
+def _of(trace: str, message: ReceivedMessage) -> ReceivedMessage:
+    return ReceivedMessage(**{**message, "trace": trace})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have counts in a folder of the test's own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def world() -> World:
+    """A world with nobody in it, traced and measured."""
+    return World()
+
+
+def registration(user: str, address: str | None = None, **more: Any) -> ReceivedMessage:
+    """Make the message of a registration."""
+    receives = more.pop("receives", 1)
+    body = render_command(
+        "biome.user.RegisterUser.v1",
+        {
+            "email": address or f"{user}@example.com",
+            "first_name": "Ada",
+            "last_name": "Lovelace",
+            "password_hash": PASSWORD.value,
+        },
+        command_id=uid(f"register {user}"),
+        user_id=uid(user),
+        source="/test",
+        time=NOW,
+        **more,
+    )
+    return message(body, receives=receives)
+
+
+def test_the_producers_trace_goes_on_into_the_events(world: World) -> None:
+    """Producer, command, event: what is stored, and so is published again, is the command's."""
+    world.handle(registration("ada", traceparent=PRODUCER, tracestate="vendor=1"))
+    (span,) = world.named("process RegisterUser")
+    assert span.context is not None
+    assert span.parent is not None
+    assert f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}" == f"{TRACE}-{PARENT}"
+    carried = f"00-{TRACE}-{span.context.span_id:016x}-01"
+    (outcome,) = world.outcomes()
+    assert (outcome.traceparent, outcome.tracestate) == (carried, "vendor=1")
+    assert json.loads(world.topic.published[0].body)["traceparent"] == carried
+
+
+def test_an_event_that_is_published_again_is_the_same(world: World) -> None:
+    """A redelivery makes a span of its own, and changes nothing stored."""
+    world.handle(registration("ada", traceparent=PRODUCER))
+    first = world.topic.published[0]
+    (outcome,) = world.outcomes()
+    assert world.handle(registration("ada", traceparent=PRODUCER)).items == (Done(),)
+    assert world.outcomes() == [outcome]
+    assert render_events(outcome)[0] == first
+    assert len(world.named("process RegisterUser")) == 2
+
+
+def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
+    """As with telemetry off."""
+    world = World(sampling=None)
+    world.handle(registration("ada", traceparent=PRODUCER, tracestate="vendor=1"))
+    (outcome,) = world.outcomes()
+    assert (outcome.traceparent, outcome.tracestate) == (PRODUCER, "vendor=1")
+    assert not world.spans.get_finished_spans()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "producer"),
+    [
+        (Sampling(0), PRODUCER[:-1] + "0"),  # the producer records nothing
+        (Sampling(1), PRODUCER[:-1] + "0"),  # nor do we then, whatever our part is
+        (Sampling(0, parent_based=False), PRODUCER),  # the producer does, and we do not
+        (Sampling(0), None),
+    ],
+)
+def test_what_is_not_sampled_carries_on_the_producers_context(
+    sampling: Sampling, producer: str | None
+) -> None:
+    """As with traces off: nothing is stored that says no more than that there is no span."""
+    world = World(sampling=sampling)
+    world.handle(registration("ada", traceparent=producer))
+    (outcome,) = world.outcomes()
+    assert outcome.traceparent == producer
+    assert json.loads(world.topic.published[0].body).get("traceparent") == producer
+    assert not world.named("process RegisterUser")
+
+
+def test_a_command_is_sampled_though_its_batch_is_not() -> None:
+    """The producer wants to see it; the batch is a trace of the worker's own."""
+    world = World(sampling=Sampling(0))
+    world.handle(registration("ada", traceparent=PRODUCER), registration("eve"))
+    (span,) = world.spans.get_finished_spans()
+    assert span.name == "process RegisterUser"
+    assert span.links == ()
+    stored = {outcome.user_id: outcome.traceparent for outcome in world.outcomes()}
+    assert span.context is not None
+    assert stored == {
+        uid("ada"): f"00-{TRACE}-{span.context.span_id:016x}-01",
+        uid("eve"): None,
+    }
+
+
+SAMPLERS_BY_NAME = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    "traceidratio": TraceIdRatioBased(0.25),
+    "parentbased_always_on": ParentBased(ALWAYS_ON),
+    "parentbased_always_off": ParentBased(ALWAYS_OFF),
+    "parentbased_traceidratio": ParentBased(TraceIdRatioBased(0.25)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@given(trace_id=st.integers(1, 2**128 - 1), parent=st.sampled_from((None, True, False)))
+def test_a_sampler_decides_as_opentelemetrys_own(
+    name: str, trace_id: int, parent: bool | None
+) -> None:
+    """Another service that samples by ratio takes the same traces."""
+    ours = Sampling.of({"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": "0.25"})
+    context = Context()
+    if parent is not None:
+        remote = SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(parent))
+        context = set_span_in_context(NonRecordingSpan(remote), context)
+    theirs = SAMPLERS_BY_NAME[name].should_sample(context, trace_id, "process")
+    assert ours.takes(trace_id, parent=parent) == theirs.decision.is_sampled()
+
+
+def test_a_trace_that_begins_here_has_the_id_that_was_decided_on() -> None:
+    """Else a subscriber that samples by the same ratio would take others."""
+    half = Sampling(0.5)
+    world = World(sampling=half)
+    for each in range(40):
+        world.handle(registration(f"user {each}"))
+    roots = [span for span in world.spans.get_finished_spans() if span.parent is None]
+    assert 10 < len({span.context.trace_id for span in roots if span.context}) < 70
+    assert all(half.takes(span.context.trace_id) for span in roots if span.context)
+
+
+def test_a_batch_leads_from_the_receive_to_commit_and_publication(world: World) -> None:
+    """In one trace of the worker's own, linked with those of the commands, in both directions."""
+    world.handle(registration("ada", traceparent=PRODUCER), registration("eve"))
+    (receive,), (batch,) = world.named("receive commands"), world.named("handle batch")
+    assert batch.parent is not None
+    assert receive.context is not None
+    assert batch.parent.span_id == receive.context.span_id
+    for name in ("commit", "publish"):
+        (step,) = world.named(name)
+        assert step.parent is not None
+        assert batch.context is not None
+        assert step.parent.span_id == batch.context.span_id
+    commands = world.named("process RegisterUser")
+    assert {link.context.span_id for link in batch.links} == {
+        span.context.span_id for span in commands if span.context
+    }
+    for span in commands:
+        assert [link.context for link in span.links] == [batch.context]
+        assert (span.attributes or {})["user_worker.outcome"] == "accepted"
+
+
+def test_a_batch_of_several_receives_is_linked_with_the_others(world: World) -> None:
+    """One is its parent."""
+    tracing: Any = world.tracing
+    traces = [tracing.received("commands", 1, 1) for _ in range(2)]
+    both = registration("ada"), registration("eve")
+    world.batch.handle([_of(trace, each) for trace, each in zip(traces, both, strict=True)])
+    (batch,) = world.named("handle batch")
+    second = world.named("receive commands")[1]
+    assert second.context is not None
+    assert second.context.span_id in {link.context.span_id for link in batch.links}
+
+
+@pytest.mark.parametrize(
+    "traceparent", ["", "00-0-0-00", "ff" + PRODUCER[2:], f"00-{'0' * 32}-{PARENT}-01"]
+)
+def test_a_context_that_cannot_be_read_begins_a_new_trace(world: World, traceparent: str) -> None:
+    """The command is done all the same, or is malformed: it never fails for its trace."""
+    body = json.loads(registration("ada")["body"]) | {"traceparent": traceparent}
+    settled = world.handle(message(json.dumps(body))).items[0]
+    assert isinstance(settled, Done | Dead)
+    for span in world.named("process RegisterUser"):
+        assert span.parent is None
+
+
+def test_a_failed_command_is_an_error_and_a_rejection_is_not(world: World) -> None:
+    """An answer that the producer does not like is no failure of the worker."""
+    world.handle(registration("ada"))
+    world.handle(registration("eve", "ada@example.com"))
+    unknown = render_command(
+        "biome.user.UnlockUser.v1",
+        {},
+        command_id=uid("unlock"),
+        user_id=uid("nobody"),
+        source="/test",
+        time=NOW,
+    )
+    assert isinstance(world.handle(message(unknown, age=0)).items[0], Later | Done)
+    taken = world.named("process RegisterUser")[1]
+    assert (taken.attributes or {})["user_worker.code"] == "EmailTaken"
+    assert taken.status.is_unset
+
+
+def test_every_end_of_a_message_is_counted(world: World) -> None:
+    """By command, outcome and code; what cannot be read has no name of its own."""
+    world.handle(registration("ada"), registration("eve", "ada@example.com"), message("{no JSON"))
+    world.handle(registration("ada", receives=2))
+    assert world.points(instruments.COMMANDS) == {
+        ("RegisterUser", "accepted", ""): 1,
+        ("RegisterUser", "rejected", "EmailTaken"): 1,
+        ("RegisterUser", "duplicate", ""): 1,
+        ("other", "dead", "NotJson"): 1,
+    }
+    assert world.points(instruments.BATCH_SIZE) == {(): 2}
+    assert world.points(instruments.REDELIVERIES) == {(): 1}
+    assert world.points(instruments.HANDLING_TIME) == {
+        ("RegisterUser", outcome): 1 for outcome in ("accepted", "rejected", "duplicate")
+    }
+
+
+def test_critical_time_is_that_of_published_commands(world: World) -> None:
+    """A duplicate publishes nothing, and what the topic does not take is not out."""
+    world.handle(registration("ada"))
+    world.handle(registration("ada"))
+    world.topic.away = True
+    world.handle(registration("eve"))
+    assert world.points(instruments.CRITICAL_TIME) == {("RegisterUser",): 1}
+    assert world.points(instruments.EVENTS) == {
+        ("UserRegistered", "published"): 1,
+        ("UserRegistered", "failed"): 1,
+    }
+
+
+def test_a_probe_is_no_batch(world: World) -> None:
+    """It would drown the sizes of batches in an outage."""
+    world.handle()
+    assert world.points(instruments.BATCH_SIZE) == {}
+    assert not world.named("handle batch")
+
+
+def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
+    """The last look at each shard counts, and no older one."""
+    assert world.points(instruments.OUTBOX_OVERDUE) == {}
+    pointer = Pointer("0", "2020", JobKind.PUBLISH, (), NOW - timedelta(hours=1))
+    world.store.pointers["0", "2020"] = pointer
+    world.ports.outbox.pending(NOW)
+    assert world.points(instruments.OUTBOX_OVERDUE) == {(): 1}
+    assert world.points(instruments.OUTBOX_AGE)[()] > 3600
+    world.ports.outbox.park(pointer, "for a test")
+    assert world.points(instruments.PARKED) == {(): 1}
+    world.store.pointers.clear()
+    for _ in range(OUTBOX_SHARDS):
+        world.ports.outbox.pending(NOW)
+    assert world.points(instruments.OUTBOX_OVERDUE) == {(): 0}
+    assert world.points(instruments.OUTBOX_AGE) == {(): 0}
+
+
+def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
+    """From the commit; what a batch publishes at once has critical time, and no delay."""
+    world.topic.away = True
+    world.handle(registration("ada"))
+    world.topic.away = False
+    (pointer,) = world.store.pointers.values()
+    relay = Relay(world.ports.outbox, world.ports.publisher, Clock(), RelayPolicy(1, timedelta()))
+    relay.work_off([pointer])
+    assert len(world.topic.published) == 1
+    assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
+    world.handle(registration("eve"))
+    assert len(world.topic.published) == 2
+    assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
+
+
+# --- calls to AWS --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_every_call_is_measured(world: World, operation: str) -> None:
+    """Those that botocore makes as those that it does not."""
+    service, method, request = CALLS[operation]
+    with scripted_aws(operation):
+        named: Any = service
+        client: Any = aws.client(named)
+        make_direct(client)
+        observe(client, world.watching.calls)
+        for _ in range(2):
+            getattr(client, method)(**request)
+    duration = instruments.STORE_CALLS if service == "dynamodb" else instruments.MESSAGING_CALLS
+    ((system, told, error),) = world.points(duration)
+    assert (told, error) == (operation, "")
+    assert system.startswith("aws")
+    assert world.points(duration)[system, told, error] == 2
+    assert not world.spans.get_finished_spans(), "a call outside a batch has no span"
+
+
+@pytest.mark.parametrize(("calls", "units"), [(1, 1), (50, 50), (51, 100), (100, 100), (101, 150)])
+def test_capacity_is_that_of_few_calls_and_an_estimate_of_many(
+    world: World, calls: int, units: int
+) -> None:
+    """So that an idle worker does not tell of many times what it took."""
+    service, method, request = CALLS["DeleteItem"]
+    with scripted_aws("DeleteItem"):
+        named: Any = service
+        client: Any = observe(aws.client(named), world.watching.calls)
+        for _ in range(calls):
+            getattr(client, method)(**request)
+    assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): units}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "answer", "units"),
+    [
+        ("DeleteItem", {}, {}, (0, 1)),
+        (
+            "TransactWriteItems",
+            {"TransactItems": [{"Put": {"Item": {"pk": {"S": "x" * 1100}}}}, {"Delete": {}}]},
+            {},
+            (0, 6),
+        ),
+        (
+            "BatchGetItem",
+            {"RequestItems": {"t": {"Keys": [1, 2, 3]}}},
+            {"Responses": {"t": [{"pk": {"S": "x" * 5000}}]}},
+            (4, 0),
+        ),
+        ("BatchWriteItem", {"RequestItems": {"t": [1, 2]}}, {}, (0, 2)),
+        ("Query", {}, {"Items": [{"pk": {"S": "x" * 3000}}] * 3}, (3, 0)),
+        ("PublishBatch", {}, {}, NO_UNITS),
+    ],
+)
+def test_capacity_is_that_of_dynamodbs_rules(
+    operation: str, request_: Any, answer: Any, units: tuple[float, float]
+) -> None:
+    """Read units of 4 KB, write units of 1 KB, twice in a transaction; one for what is absent."""
+    assert consumed(operation, request_, answer) == units
+
+
+@pytest.mark.parametrize(
+    ("parameters", "target"),
+    [
+        ({"TableName": "users"}, "users"),
+        ({"QueueUrl": "http://x/000/commands"}, "commands"),
+        ({"TopicArn": "arn:aws:sns:r:1:events"}, "events"),
+        ({"RequestItems": {"users": {}}}, "users"),
+        ({"TransactItems": [{"Put": {"TableName": "users"}}]}, "users"),
+        ({}, ""),
+    ],
+)
+def test_a_call_is_about_a_resource(parameters: Any, target: str) -> None:
+    """Its name, without account and region."""
+    assert target_of(parameters) == target
+
+
+class Queue:
+    """A queue whose dead-letter queue does not take everything."""
+
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> dict[str, str]:
+        """Refuse the first."""
+        return {letters[0].message.receipt: "Throttled"}
+
+
+def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
+    """What could not be sent is tried again, and counted then."""
+    refusing: Any = Queue()
+    queue = WatchedQueue("commands", refusing, world.watching._meter, None)
+    raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
+    queue.dead_letter([DeadLetter(each, "NotJson", "", None) for each in raw])
+    assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}
+
+
+# --- what it must not say ------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(world: World) -> str:
+    """All that was emitted of messages full of what must not be."""
+    hostile = render_command(
+        "biome.user.RegisterUser.v1",
+        {
+            "email": canaries.ADDRESS,
+            "first_name": canaries.SECRET,
+            "last_name": "Lovelace",
+            "password_hash": canaries.PASSWORD_HASH,
+        },
+        command_id=uid("hostile"),
+        user_id=uid("canary"),
+        source=f"/{canaries.SECRET}",
+        correlationid=canaries.ADDRESS,
+        time=NOW,
+    )
+    world.handle(message(hostile))
+    world.handle(message(hostile.replace(canaries.PASSWORD_HASH, canaries.SECRET)))
+    world.handle(message(hostile.replace("RegisterUser", canaries.ADDRESS)))
+    world.handle(message(hostile.replace(uid("hostile"), canaries.SECRET)))
+    return world.emitted()
+
+
+def test_spans_and_metrics_hold_nothing_personal(told: str) -> None:
+    """Whatever messages hold: no address, no secret, no hash of one."""
+    assert "process RegisterUser" in told
+    assert '"outcome": "dead"' in told
+    assert not canaries.personal_in(told)
+    nothing_personal(told, "telemetry")
+
+
+def test_counts_do_not_wait_for_spans_at_the_end(world: World) -> None:
+    """A collector that is away may take all the time that a process has for its end."""
+    world.handle(registration("ada"))
+    (series,) = world.counts.series()[instruments.BATCH_SIZE].values()
+    assert series.total == 1
+    written: list[bool] = []
+    meter: Any = world.watching._meter
+    tracing: Any = world.tracing
+    meter.write = lambda: written.append(True)
+    tracing.stop = lambda: written.append(False)
+    world.watching.stop()
+    assert written == [True, False]
+
+
+def test_labels_have_few_values() -> None:
+    """A type that nobody defined, as anyone may send it, is one of them: `other`."""
+    assert {short_name(kind) for kind in COMMANDS} >= {"RegisterUser", "EraseUser"}
+    assert short_name("biome.user.Nothing.v1") == short_name(canaries.ADDRESS) == "other"
+
+
+def test_every_metric_is_well_formed() -> None:
+    """A name of its own, a unit, and buckets that rise."""
+    assert len({each.prometheus_name for each in CATALOGUE}) == len(CATALOGUE) > 15
+    for each in CATALOGUE:
+        assert each.description
+        assert list(each.buckets) == sorted(set(each.buckets))
+        assert bool(each.buckets) == (each.kind is Kind.HISTOGRAM)
+    changed = replace(instruments.COMMANDS, unit="s")
+    assert changed.prometheus_name == "user_worker_commands_seconds"

@@ -1,0 +1,169 @@
+"""What looks at AWS from outside a batch: clients, and the ports behind them, made when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+
+from adapters.aws.client import client, error_code
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from adapters.sns.publisher import SnsPublisher, TopicMissingError, topic_arn
+from adapters.sqs.command_queue import MISSING
+from worker.errors import CliError, missing, no_region
+from worker.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+    from application.outbox import Outbox
+    from application.ports import EventPublisher, UserRepository
+
+C = TypeVar("C", bound="BaseClient")
+
+READ_TIMEOUT = 30.0
+"""Seconds: more than the longest poll."""
+PUBLISH_TIMEOUT = 5.0
+"""Seconds for one call of the publisher, which tries again by itself."""
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What a run of the command line, or a worker before it starts, talks to; called when used."""
+
+    settings: Settings
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """The client for queues."""
+        return _in_a_region(client("sqs", read_timeout=READ_TIMEOUT))
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        """The client for topics."""
+        return _in_a_region(client("sns", read_timeout=READ_TIMEOUT))
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        """The client for tables."""
+        return _in_a_region(client("dynamodb", read_timeout=READ_TIMEOUT))
+
+    @cached_property
+    def repository(self) -> UserRepository:
+        """The store of users and outcomes.
+
+        Raises:
+            CliError: it is in another process's memory, or its table is missing.
+        """
+        self.require_shared_store()
+        return DynamoDBUserRepository(self.dynamodb, self.settings.table)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The outbox; errors as `repository`."""
+        self.require_shared_store()
+        return DynamoDBOutbox(self.dynamodb, self.settings.table)
+
+    @cached_property
+    def publisher(self) -> EventPublisher:
+        """The topic, as the worker publishes to it; errors as `topic_arn`."""
+        sns = _in_a_region(client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
+        return SnsPublisher(sns, self.topic_arn)
+
+    def require_shared_store(self) -> None:
+        """See that users are kept where this process can see them; errors as `repository`."""
+        if self.settings.repository == "memory":
+            raise CliError(
+                f"with {PREFIX}REPOSITORY=memory only the worker itself knows users and outcomes",
+                "follow the events instead, or use the dynamodb repository",
+            )
+        self.require_table()
+
+    @cached_property
+    def command_queue_url(self) -> str:
+        """Where commands go.
+
+        Raises:
+            CliError: the queue does not exist.
+        """
+        return self.queue_url(self.settings.command_queue)
+
+    @cached_property
+    def command_queue_arn(self) -> str:
+        """Its ARN; errors as `command_queue_url`."""
+        url = self.command_queue_url
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    @cached_property
+    def dead_letter_queue_url(self) -> str:
+        """Where dead letters lie; errors as `command_queue_url`."""
+        return self.queue_url(self.settings.dead_letter_queue)
+
+    def queue_url(self, name: str) -> str:
+        """Find a queue; errors as `command_queue_url`."""
+        try:
+            answer = self.sqs.get_queue_url(QueueName=name)
+        except ClientError as error:
+            if error_code(error) not in MISSING:
+                raise
+            variables = {
+                self.settings.priority_queue: "PRIORITY_QUEUE",
+                self.settings.dead_letter_queue: "DEAD_LETTER_QUEUE",
+            }
+            variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
+            raise missing(f"queue {name}", variable) from error
+        if "QueueUrl" not in answer:  # the SDK takes any page for an answer, if it comes with 200
+            raise ResponseParserError("no QueueUrl")
+        return answer["QueueUrl"]
+
+    @cached_property
+    def topic_arn(self) -> str:
+        """The topic of events; a name is one in the account and region of the command queue.
+
+        Raises:
+            CliError: the topic does not exist.
+        """
+        name = self.settings.events_topic
+        try:
+            arn = name if name.startswith("arn:") else self._topic_beside_the_queue(name)
+            self.sns.get_topic_attributes(TopicArn=arn)
+        except (self.sns.exceptions.NotFoundException, TopicMissingError) as error:
+            raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
+        return arn
+
+    def _topic_beside_the_queue(self, name: str) -> str:
+        try:
+            queue_arn = self.command_queue_arn
+        except CliError:  # there is no queue to learn the account from
+            return topic_arn(self.sns, name)
+        partition, _, region, account = queue_arn.split(":")[1:5]
+        return f"arn:{partition}:sns:{region}:{account}:{name}"
+
+    def require_table(self) -> None:
+        """See that the table is there.
+
+        Raises:
+            CliError: it is not.
+        """
+        try:
+            self.dynamodb.describe_table(TableName=self.settings.table)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+                raise missing(f"table {self.settings.table}", f"{PREFIX}TABLE") from error
+            if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
+                return  # a reader needs no right to describe it
+            raise
+
+
+def _in_a_region(made: C) -> C:
+    """Give a client back that knows its region; with an endpoint set, boto3 lets one do without."""
+    if not made.meta.region_name:
+        raise no_region()
+    return made

@@ -1,0 +1,94 @@
+"""All that a worker knows of its own health, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from application.health_source import IN_HAND, Sign, Vital
+from worker.health.report import Report
+
+logger = structlog.get_logger(__name__)
+
+LOOP_LIMIT: Final = 30.0
+"""Seconds that one turn of the event loop may take; it is asked for one a second."""
+START_LIMIT: Final = 120.0
+"""Seconds until its first turn: children are started before, on a machine that may be busy."""
+
+
+class Vitals:
+    """Gathers what the parts of one worker tell; any thread may call any method.
+
+    Args:
+        blocks: whether a batch blocks the event loop, as it does with the solo pool.
+    """
+
+    def __init__(self, *, blocks: bool = False, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._blocks = blocks
+        self._parts: list[Callable[[], Vital | None]] = []
+        self._loop_at, self._loop_limit = clock(), START_LIMIT
+        self._waiting: str | None = None
+        self._starting = True
+        self._stopping = False
+
+    def watch(self, part: Callable[[], Vital | None]) -> None:
+        """Ask a part too, from now on; `None` while it is not there."""
+        self._parts.append(part)
+
+    def beat(self) -> None:
+        """Say that the event loop turns."""
+        self._loop_at, self._loop_limit = self._clock(), LOOP_LIMIT
+
+    def wait(self, reason: str) -> None:
+        """Say that the start waits for something, in words for a person."""
+        self._waiting = reason
+
+    def go_on(self) -> None:
+        """Say that the start waits no more."""
+        self._loop_at, self._waiting = self._clock(), None
+
+    def ready(self) -> None:
+        """Say that the start is done."""
+        self._starting = False
+
+    def stop(self) -> None:
+        """Say that the worker is ending, and its event loop too. Safe in a signal handler."""
+        self._stopping = True
+
+    def report(self) -> Report:
+        """Judge what the parts tell now; a mistake of the judge is no worker's death."""
+        try:
+            return self._judge()
+        except Exception:
+            logger.exception("health_unknown")
+            return Report(not_ready=("unknown: see the log",))
+
+    def _judge(self) -> Report:
+        parts = [part for each in self._parts if (part := each()) is not None]
+        signs = [sign for part in parts for sign in part.signs()]
+        missing = [sign for sign in (*signs, *self._loop(signs)) if sign.missing]
+        troubles = [*self._own_troubles(), *(t for part in parts for t in part.troubles())]
+        return Report(tuple(map(str, missing)), tuple(dict.fromkeys(troubles)))
+
+    def _loop(self, signs: list[Sign]) -> list[Sign]:
+        """Give the event loop's sign, unless something else has to show whether it goes on.
+
+        That is the call that the start waits for, the end of the last batches, or the batch that
+        blocks the loop: each of them ends by itself.
+        """
+        blocked = self._blocks and any(sign.what == IN_HAND for sign in signs)
+        if self._waiting or self._stopping or blocked:
+            return []
+        age = self._clock() - self._loop_at
+        return [Sign("the event loop has not turned", age, self._loop_limit)]
+
+    def _own_troubles(self) -> list[str]:
+        if self._stopping:
+            return ["stopping"]
+        if self._waiting:
+            return [f"starting: {self._waiting}"]
+        return ["starting"] if self._starting else []

@@ -1,0 +1,81 @@
+"""Whether queues and table are as `provision` would have made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from adapters.aws.client import FIFO_SUFFIX
+from adapters.dynamodb.provision import expires_by, table_differences
+from adapters.dynamodb.table import TTL_ATTRIBUTE
+from adapters.provision import queue_attributes, queue_differences
+from worker.bootstrap import resources
+from worker.connections import Aws
+from worker.health.finding import Finding, fail, ok, warn
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef, TimeToLiveDescriptionTypeDef
+
+_SETTINGS = {
+    "VisibilityTimeout": "USER_WORKER_VISIBILITY_TIMEOUT",
+    "RedrivePolicy": "USER_WORKER_MAX_RECEIVES and USER_WORKER_DEAD_LETTER_QUEUE",
+    "MessageRetentionPeriod": "14 days",
+    "FifoQueue": "the name",
+}
+"""What each attribute of a queue should agree with."""
+
+USABLE = frozenset({"ACTIVE", "UPDATING"})
+"""Of a table or an index, the states in which it is read and written."""
+
+
+def attributes(aws: Aws, name: str) -> dict[str, str]:
+    """Read a queue's attributes."""
+    answer = aws.sqs.get_queue_attributes(QueueUrl=aws.queue_url(name), AttributeNames=["All"])
+    return dict(answer["Attributes"].items())
+
+
+def queue_verdict(
+    settings: Settings, name: str, stored: Mapping[str, str], dead_arn: str | None
+) -> Finding:
+    """Compare a queue's attributes with what `provision` would give it."""
+    check = f"queue {name}"
+    is_dead = name == settings.dead_letter_queue
+    wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
+    different = queue_differences(stored, wanted)
+    if different:
+        says = "; ".join(f"its {each} is not that of {_SETTINGS[each]}" for each in different)
+        advice = "correct the queue, or the setting; on an emulator delete it and provision again"
+        return fail(check, says, advice)
+    waiting = stored.get("ApproximateNumberOfMessages", "0")
+    if is_dead and waiting != "0":
+        return warn(
+            check, f"{waiting} dead letters", "`user-worker dlq list` tells why they are dead"
+        )
+    kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
+    return ok(check, f"{kind}, {waiting} waiting")
+
+
+def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
+    """Compare a table's keys and index with what `provision` would make."""
+    check = f"table {name}"
+    different = table_differences(description)
+    if different:
+        says = f"made for something else, or by an older version: another {', '.join(different)}"
+        advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
+        return fail(check, says, advice)
+    status = description.get("TableStatus", "of unknown status")
+    if status not in USABLE:
+        return warn(check, f"is {status}: it takes no command yet, or no more", "wait, or look why")
+    for index in description.get("GlobalSecondaryIndexes", ()):
+        if index.get("IndexStatus") not in {None, *USABLE}:
+            says = f"its index {index.get('IndexName')} is {index.get('IndexStatus')}"
+            return warn(check, says, "wait: readers by refresh token find nothing, or not all")
+    return ok(check, f"{status}, keys and index as needed")
+
+
+def expiry_verdict(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
+    """Say so where a table's items stay for ever."""
+    if expires_by(description) != TTL_ATTRIBUTE:
+        says = f"its items do not expire by {TTL_ATTRIBUTE}"
+        yield warn(check, says, "turn time to live on, or the table grows for ever")

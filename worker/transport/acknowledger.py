@@ -1,0 +1,186 @@
+"""The thread that owns every receipt of one queue, and the lanes that make its calls.
+
+When SQS refuses a kind of call as a whole, what is finished stays held and is renewed, one small
+call at a time probes, and the receivers wait: see `worker.transport.refusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic, sleep
+from typing import assert_never
+
+import structlog
+
+from application.disposition import Dead, Later, Settlement
+from application.health_source import ENDED, STALLED_AFTER, Sign
+from worker.transport.in_flight import Call, InFlight
+from worker.transport.port import CallFailed, CommandQueue, DeadLetter, Failures, RawMessage
+
+logger = structlog.get_logger(__name__)
+
+LANES = 4
+"""Calls at a time. While all lanes are busy, settlements gather into fuller calls."""
+
+
+class Settler:
+    """Renews what is in flight and settles what is finished, over all tasks of one queue.
+
+    Every public method may be called from any thread, and from a signal handler, and returns
+    at once: it only leaves a note in the inbox (`SimpleQueue.put` is reentrant). The `InFlight`
+    is touched by the settler's own thread alone, but for `still_held`, which only looks.
+    """
+
+    def __init__(self, name: str, queue: CommandQueue, in_flight: InFlight) -> None:
+        self._name = name
+        self._queue = queue
+        self._in_flight = in_flight
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._busy_lanes = 0
+        self._finishing = False
+        self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
+        self._lanes = [
+            Thread(target=self._lane, name=f"settler {name} lane {number}", daemon=True)
+            for number in range(LANES)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in (self._thread, *self._lanes):
+            thread.start()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have the settler's thread run something."""
+        self._inbox.put(action)
+
+    def hold(self, messages: Sequence[RawMessage], visibility_timeout: int) -> None:
+        """Take charge of messages just received, invisible for so many seconds."""
+        if self._idle:
+            self._in_flight.progress_at = monotonic()
+        self.post(partial(self._in_flight.hold, messages, monotonic(), visibility_timeout))
+
+    def settle(self, orders: Iterable[tuple[str, Settlement]]) -> None:
+        """Carry out the settlements of receipts."""
+        self.post(partial(self._in_flight.settle, list(orders), monotonic()))
+
+    def release(self, receipts: Collection[str]) -> None:
+        """Make messages that no task has seen visible at once; whole FIFO groups only."""
+        self.post(partial(self._in_flight.release, frozenset(receipts), monotonic()))
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are received and not settled yet, as it looks now."""
+        return len(self._in_flight)
+
+    @property
+    def refused(self) -> bool:
+        """Whether SQS refuses a kind of call, so that nothing more may be received."""
+        return self._in_flight.trouble is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why messages are not settled, `None` if they are. Any thread."""
+        if refused := self._in_flight.trouble:
+            return refused
+        seconds = monotonic() - self._in_flight.progress_at
+        if self._idle or seconds < STALLED_AFTER:
+            return None
+        return f"nothing was acknowledged for {seconds:.0f} s, with {self.in_hand} in hand"
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no message is held, nor waits for this thread to be held or settled."""
+        return self.in_hand == 0 and self._inbox.empty()
+
+    def still_held(self, receipts: Iterable[str]) -> bool:
+        """Return True if all are ours still, as far as the last renewal knows."""
+        return self._in_flight.lost.isdisjoint(receipts)
+
+    def sign(self) -> Sign:
+        """Return whether the threads run; each of their calls ends by itself. Any thread."""
+        alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._lanes))
+        return Sign(self._thread.name, 0.0 if alive else ENDED, 0.0)
+
+    def finish(self, seconds: float) -> bool:
+        """Release what nobody settled and wait for the last calls; say whether all were made."""
+        self.post(self._begin_finishing)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # --- on the settler's thread -----------------------------------------------------------
+
+    def _run(self) -> None:
+        while not (self._finishing and self._busy_lanes == 0 and not self._in_flight.settling):
+            try:
+                self._read_inbox()
+                for call in self._in_flight.due(monotonic(), LANES - self._busy_lanes):
+                    self._busy_lanes += 1
+                    self._calls.put(call)
+            except Exception:  # the thread must outlive whatever happens
+                logger.exception("settler_stumbled", queue=self._name)
+                sleep(1)  # what failed may fail again at once
+        for _ in self._lanes:
+            self._calls.put(None)
+
+    def _read_inbox(self) -> None:
+        timeout = None
+        if self._busy_lanes < LANES:
+            next_due = self._in_flight.next_due()
+            timeout = None if next_due == float("inf") else max(0.0, next_due - monotonic())
+        try:
+            self._inbox.get(timeout=timeout)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            pass
+
+    def _begin_finishing(self) -> None:
+        self._finishing = True
+        self._in_flight.begin_finishing(monotonic())
+
+    def _finished(self, call: Call, failures: Failures) -> None:
+        self._busy_lanes -= 1
+        self._in_flight.finish(call, failures, monotonic())
+
+    # --- on a lane -------------------------------------------------------------------------
+
+    def _lane(self) -> None:
+        while (call := self._calls.get()) is not None:
+            self.post(partial(self._finished, call, self._make(call)))
+
+    def _make(self, call: Call) -> Failures:
+        try:
+            return self._send(call)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the call did not succeed
+            return CallFailed.of(error, [held.message.receipt for held in call.held])
+
+    def _send(self, call: Call) -> Failures:
+        match call.kind:
+            case "delete":
+                return self._queue.delete([held.message.receipt for held in call.held])
+            case "renew":
+                seconds = self._in_flight.visibility_timeout
+                return self._queue.change_visibility(
+                    [(held.message.receipt, seconds) for held in call.held]
+                )
+            case "postpone":
+                return self._queue.change_visibility(
+                    [
+                        (held.message.receipt, held.order.delay)
+                        for held in call.held
+                        if isinstance(held.order, Later)
+                    ]
+                )
+            case "bury":
+                return self._queue.dead_letter(
+                    [
+                        DeadLetter(held.message, order.code, order.detail, order.body)
+                        for held in call.held
+                        if isinstance(order := held.order, Dead)
+                    ]
+                )
+        assert_never(call.kind)

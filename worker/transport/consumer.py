@@ -1,0 +1,105 @@
+"""One queue with all that serves it: receivers, breaker, buffer, settler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+
+from application.disposition import Settlement
+from application.health_source import Sign
+from worker.transport.acknowledger import Settler
+from worker.transport.batching import Batch, PartitionKey, no_partition
+from worker.transport.breaker import Breaker
+from worker.transport.buffer import Buffer
+from worker.transport.in_flight import InFlight
+from worker.transport.port import MAX_BATCH, CommandQueue
+from worker.transport.receiver import Polling, Receiver
+
+FIFO_SUFFIX = ".fifo"
+
+
+class Intake:
+    """Serves one queue. Made, started and finished on the main thread."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: CommandQueue,
+        on_received: Callable[[], None],
+        *,
+        buffered: Callable[[], int],
+        polling: Polling,
+        receivers: int,
+        batch_size: int,
+        partition_key: PartitionKey = no_partition,
+    ) -> None:
+        self.name = name
+        self._batch_size = batch_size
+        self.fifo = name.endswith(FIFO_SUFFIX)
+        receives = -(-batch_size // MAX_BATCH)
+        self.buffer = Buffer(lambda: buffered() * receives)
+        self.breaker = Breaker(name)
+        self.settler = Settler(
+            name, queue, InFlight(polling.visibility_timeout, self.fifo, queue=name)
+        )
+        self._receivers = [
+            Receiver(
+                name,
+                queue,
+                on_received,
+                buffer=self.buffer,
+                settler=self.settler,
+                breaker=self.breaker,
+                polling=polling.in_a_rush() if spare else polling,
+                fifo=self.fifo,
+                partition_key=partition_key,
+            )
+            for spare in range(receivers)
+        ]
+
+    def start(self) -> None:
+        """Start every thread."""
+        self.settler.start()
+        for receiver in self._receivers:
+            receiver.start()
+
+    def take(self, free: int) -> Batch | None:
+        """Give the next batch to run, if any; one that is no longer all ours is let go.
+
+        Receives are joined only when more of them wait than `free`, the tasks that may start.
+        """
+        join_up_to = self._batch_size if len(self.buffer) > free else 0
+        while (batch := self.buffer.take(join_up_to)) is not None:
+            if self.settler.still_held(batch.receipts):
+                return batch
+            self.settler.release(batch.receipts)
+        return None
+
+    def settle(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
+        """Carry out what became of a batch's messages, in their order. Any thread."""
+        self.settler.settle(zip(batch.receipts, settlements, strict=True))
+
+    def signs(self) -> Iterator[Sign]:
+        """Give the signs of life of every thread. Any thread."""
+        yield self.settler.sign()
+        yield from (receiver.sign() for receiver in self._receivers)
+
+    def trouble(self) -> str | None:
+        """Return why nothing of this queue gets done now, `None` if it does. Any thread."""
+        trouble = self.settler.trouble or self.breaker.trouble or self._receivers[0].trouble()
+        return trouble and f"queue {self.name}: {trouble}"
+
+    def shut(self) -> None:
+        """Receive no more and let go what has not started. Safe in a signal handler."""
+        self.settler.post(self._empty_buffer)
+
+    def finish(self, seconds: float) -> bool:
+        """Wait for the last poll and the last settlements; say whether all was done in time."""
+        self.shut()
+        deadline = monotonic() + seconds
+        ended = [receiver.join(max(0.0, deadline - monotonic())) for receiver in self._receivers]
+        return self.settler.finish(max(1.0, deadline - monotonic())) and all(ended)
+
+    def _empty_buffer(self) -> None:  # on the settler's thread
+        for batch in self.buffer.close():
+            self.settler.release(batch.receipts)
