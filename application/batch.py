@@ -14,15 +14,15 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from application.batch_results import Settling
-from application.change_builder import Draft
+from application.batch_results import BatchResults
+from application.change_builder import UserChangeBuilder
 from application.cool_down import CoolDown
-from application.disposition import ReceivedMessage, Settlements
+from application.disposition import Dispositions, ReceivedMessage
 from application.messages import UNREADABLE as UNREADABLE_BODY
 from application.messages import MalformedMessageError, UnknownTypeError, render_events
-from application.observer import NOBODY, Witness
+from application.observer import NULL_OBSERVER, BatchObserver
 from application.outbox import Outbox
-from application.pending_command import Parser, Work
+from application.pending_command import Parser, PendingCommand
 from application.ports import (
     Clock,
     CommandKey,
@@ -30,8 +30,8 @@ from application.ports import (
     EventPublisher,
     JobKind,
     LoadRequest,
+    OutboxEntry,
     Outcome,
-    Pointer,
     Snapshot,
     StoreUnavailableError,
     ThrottledError,
@@ -75,8 +75,8 @@ CONTENDED = Failure("Contended", "the user was changed by others at the same tim
 UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
-PROBE = "00000000-0000-0000-0000-000000000000"
-"""An id that nothing has."""
+HEALTH_CHECK_KEY = "00000000-0000-0000-0000-000000000000"
+"""Key that does not exist; used to probe the store."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
 
@@ -110,16 +110,20 @@ class BatchHandler:
     """Handles batches; one serves all threads of a process."""
 
     def __init__(
-        self, ports: Ports, parser: Parser, policy: BatchPolicy, witness: Witness = NOBODY
+        self,
+        ports: Ports,
+        parser: Parser,
+        policy: BatchPolicy,
+        observer: BatchObserver = NULL_OBSERVER,
     ) -> None:
         """Take the ports, the parser, the policy, and who is told what becomes of messages."""
         self._ports = ports
         self._parser = parser
         self._policy = policy
-        self._witness = witness
+        self._observer = observer
         self._cool_down = CoolDown()
 
-    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Dispositions:
         """Handle the messages of one task; give one settlement each, in their order.
 
         Without messages, only see whether the store reads and writes.
@@ -127,26 +131,30 @@ class BatchHandler:
         """
         if not messages:
             return self._probe()
-        settling = Settling(messages, self._policy.max_receives, self._policy.draw, self._witness)
+        results = BatchResults(
+            messages, self._policy.max_receives, self._policy.draw, self._observer
+        )
         batch = _Batch(
             messages,
             self._ports,
             self._parser,
             self._policy,
-            settling=settling,
+            results=results,
             cool_down=self._cool_down,
         )
         return batch.run()
 
-    def _probe(self) -> Settlements:
+    def _probe(self) -> Dispositions:
         """Read and delete what is not there: as throttled as a command, and no trace of it."""
         try:
-            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, PROBE)}))
-            self._ports.outbox.close([Pointer(PROBE, PROBE, JobKind.PUBLISH, (), NEVER)])
+            self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, HEALTH_CHECK_KEY)}))
+            self._ports.outbox.close(
+                [OutboxEntry(HEALTH_CHECK_KEY, HEALTH_CHECK_KEY, JobKind.PUBLISH, (), NEVER)]
+            )
         except Exception as error:  # noqa: BLE001  # whatever it is, the store is no use
             logger.warning("store_unavailable", reason=str(error))
-            return Settlements((), store=False)
-        return Settlements((), store=True)
+            return Dispositions((), store=False)
+        return Dispositions((), store=True)
 
 
 class _Batch:
@@ -159,76 +167,78 @@ class _Batch:
         parser: Parser,
         policy: BatchPolicy,
         *,
-        settling: Settling,
+        results: BatchResults,
         cool_down: CoolDown,
     ) -> None:
         self._messages = messages
         self._ports = ports
         self._parser = parser
         self._policy = policy
-        self._settling = settling
+        self._results = results
         self._cool_down = cool_down
-        self._pending: list[Work] = []
-        self._twins: list[tuple[Work, Work]] = []
-        self._unpublished: list[tuple[Pointer, list[Outcome]]] = []
+        self._pending: list[PendingCommand] = []
+        self._duplicates_in_batch: list[tuple[PendingCommand, PendingCommand]] = []
+        self._unpublished: list[tuple[OutboxEntry, list[Outcome]]] = []
 
-    def run(self) -> Settlements:
+    def run(self) -> Dispositions:
         self._parse()
         while self._pending:
-            works = [w for w in self._pending if not self._settling.held_back(w.index)]
+            commands = [w for w in self._pending if not self._results.held_back(w.index)]
             self._pending = []
-            self._try_round(works)
+            self._try_round(commands)
         self._publish()
-        for work, first in self._twins:
-            self._settling.twin(work, first)
-        return self._settling.result()
+        for pending, first in self._duplicates_in_batch:
+            self._results.duplicate_in_batch(pending, first)
+        return self._results.result()
 
-    def _try_round(self, works: Sequence[Work]) -> None:
+    def _try_round(self, commands: Sequence[PendingCommand]) -> None:
         """Run a round. What fails it as a whole fails its commands, and nothing else."""
         try:
-            self._round(works)
+            self._round(commands)
         except ThrottledError as error:
-            one_user = len({work.user_id or work.key for work in works}) == 1
-            logger.warning("store_throttled", reason=str(error), commands=len(works))
+            one_user = len({pending.user_id or pending.key for pending in commands}) == 1
+            logger.warning("store_throttled", reason=str(error), commands=len(commands))
             if one_user:
-                self._throttled(works)
+                self._throttled(commands)
             else:
-                self._settling.failed(works, UNAVAILABLE)
+                self._results.failed(commands, UNAVAILABLE)
         except StoreUnavailableError as error:
             logger.warning("store_unavailable", reason=str(error))
-            self._settling.failed(works, UNAVAILABLE)
+            self._results.failed(commands, UNAVAILABLE)
         except Exception:
-            logger.exception("batch_failed", commands=len(works))
-            self._isolate(works)
+            logger.exception("batch_failed", commands=len(commands))
+            self._isolate(commands)
 
-    def _throttled(self, works: Sequence[Work]) -> None:
+    def _throttled(self, commands: Sequence[PendingCommand]) -> None:
         """Fail the commands of throttled users, who are not tried again for a short time."""
-        self._settling.failed(works, THROTTLED)
-        self._cool_down.start(work.user_id for work in works)
+        self._results.failed(commands, THROTTLED)
+        self._cool_down.start(pending.user_id for pending in commands)
 
-    def _isolate(self, works: Sequence[Work]) -> None:
+    def _isolate(self, commands: Sequence[PendingCommand]) -> None:
         """Run the commands of each user in a round of their own: one of them met a bug."""
-        parts: dict[object, list[Work]] = {}
-        for work in self._settling.unsettled(works):
-            parts.setdefault(work.group or work.user_id or work.key, []).append(work)
+        parts: dict[object, list[PendingCommand]] = {}
+        for pending in self._results.unsettled(commands):
+            parts.setdefault(pending.group or pending.user_id or pending.key, []).append(pending)
         if len(parts) <= 1:
-            self._settling.failed(works, UNFORESEEN)
+            self._results.failed(commands, UNFORESEEN)
             return
         for part in parts.values():
-            self._try_round([work for work in part if not self._settling.held_back(work.index)])
+            self._try_round(
+                [pending for pending in part if not self._results.held_back(pending.index)]
+            )
 
     def _parse(self) -> None:
-        first_of: dict[tuple[str | None, CommandKey], Work] = {}
+        first_of: dict[tuple[str | None, CommandKey], PendingCommand] = {}
         for index, message in enumerate(self._messages):
-            if self._settling.held_back(index):
+            if self._results.held_back(index):
                 continue
             try:
                 envelope = self._parser.parse(message)
             except MalformedMessageError as error:
                 reason = Failure(error.code, error.detail, permanent=True, body=error.body)
-                self._settling.unreadable(index, reason)
+                self._results.unreadable(index, reason)
             except UnknownTypeError as error:
-                self._settling.unreadable(
+                self._results.unreadable(
                     index,
                     Failure(
                         "UnknownType",
@@ -240,23 +250,23 @@ class _Batch:
                 )
             except Exception:  # a bug of ours must not cost the others, nor show what it met
                 logger.exception("parse_failed", message_id=message["message_id"])
-                self._settling.unreadable(index, UNFORESEEN_BODY)
+                self._results.unreadable(index, UNFORESEEN_BODY)
             else:
-                work = Work.of(index, message, envelope)
+                pending = PendingCommand.of(index, message, envelope)
                 address = envelope.by_email.key if envelope.by_email else None
-                first = first_of.setdefault((address, work.key), work)
-                if first is work:
-                    self._pending.append(work)
+                first = first_of.setdefault((address, pending.key), pending)
+                if first is pending:
+                    self._pending.append(pending)
                 else:
-                    self._twins.append((work, first))
+                    self._duplicates_in_batch.append((pending, first))
 
-    def _round(self, works: Sequence[Work]) -> None:
-        throttled = [work for work in works if self._cool_down.includes(work.user_id)]
+    def _round(self, commands: Sequence[PendingCommand]) -> None:
+        throttled = [pending for pending in commands if self._cool_down.includes(pending.user_id)]
         if throttled:
-            self._settling.failed(throttled, THROTTLED)
-            rest = [work for work in works if work not in throttled]
-            works = [work for work in rest if not self._settling.held_back(work.index)]
-        if not works:
+            self._results.failed(throttled, THROTTLED)
+            rest = [pending for pending in commands if pending not in throttled]
+            commands = [pending for pending in rest if not self._results.held_back(pending.index)]
+        if not commands:
             return
         now, started = self._ports.clock.now(), time.monotonic()
         rules = RoundRules(
@@ -267,27 +277,27 @@ class _Batch:
             max_receives=self._policy.max_receives,
             registration_receives=self._policy.registration_receives,
         )
-        snapshot = self._load(works)
-        works = registrations_first(works, snapshot)
-        decided = decide_round(works, snapshot, rules)
-        for work, outcome in decided.duplicates:
-            self._settling.duplicate(work, outcome.fingerprint)
-        self._settling.failed(decided.unknown, UNKNOWN_USER)
-        self._settling.failed(decided.unreadable, UNREADABLE)
+        snapshot = self._load(commands)
+        commands = registrations_first(commands, snapshot)
+        decided = decide_round(commands, snapshot, rules)
+        for pending, outcome in decided.duplicates:
+            self._results.duplicate(pending, outcome.fingerprint)
+        self._results.failed(decided.unknown, UNKNOWN_USER)
+        self._results.failed(decided.unreadable, UNREADABLE)
         if decided.throttled:
             self._throttled(decided.throttled)
             logger.warning("store_throttled", reason="unread keys", commands=len(decided.throttled))
-        again = [*self._commit(decided, now, started), *decided.torn]
+        again = [*self._commit(decided, now, started), *decided.inconsistent]
         left = {*decided.deferred, *self._retriable(again)}
-        self._pending += [work for work in works if work in left]
+        self._pending += [pending for pending in commands if pending in left]
 
-    def _load(self, works: Sequence[Work]) -> Snapshot:
+    def _load(self, commands: Sequence[PendingCommand]) -> Snapshot:
         repository = self._ports.repository
-        snapshot = repository.load(_named_by(works))
-        for work in works:
-            if work.envelope.by_email is not None:
-                work.user_id = snapshot.addresses.get(work.envelope.by_email.key)
-        if (rest := _found_by(works, snapshot)) != LoadRequest():
+        snapshot = repository.load(_named_by(commands))
+        for pending in commands:
+            if pending.envelope.by_email is not None:
+                pending.user_id = snapshot.addresses.get(pending.envelope.by_email.key)
+        if (rest := _found_by(commands, snapshot)) != LoadRequest():
             more = repository.load(rest)
             snapshot.users.update(more.users)
             snapshot.addresses.update(more.addresses)
@@ -296,46 +306,46 @@ class _Batch:
             snapshot.unread.update(more.unread)
         return snapshot
 
-    def _commit(self, decided: Round, read_at: datetime, started: float) -> list[Work]:
+    def _commit(self, decided: Round, read_at: datetime, started: float) -> list[PendingCommand]:
         """Commit the round's changes; return the commands that have to be decided again.
 
         The facts were read after `read_at` by the clock, and `started` by `time.monotonic`. Either
         may show that they are old: a clock may be set back meanwhile.
         """
-        if not decided.drafts:
+        if not decided.builders:
             return []
         now = self._ports.clock.now()
         seconds = max((now - read_at).total_seconds(), time.monotonic() - started)
         if seconds > FACTS_LIFETIME.total_seconds():
-            logger.warning("facts_outdated", commands=len(decided.works), seconds=round(seconds))
-            return decided.works
-        changes = [draft.change() for draft in decided.drafts]
+            logger.warning("facts_outdated", commands=len(decided.commands), seconds=round(seconds))
+            return decided.commands
+        changes = [builder.change() for builder in decided.builders]
         report = self._ports.repository.commit(changes, now)
-        again: list[Work] = []
-        for index, draft in enumerate(decided.drafts):
+        again: list[PendingCommand] = []
+        for index, builder in enumerate(decided.builders):
             if index in report.conflicts:
-                logger.info("conflict", kind=report.conflicts[index], user_id=draft.user_id)
-                again += draft.works
+                logger.info("conflict", kind=report.conflicts[index], user_id=builder.user_id)
+                again += builder.commands
             elif index in report.failures:
-                self._commit_failed(draft, report.failures[index])
+                self._commit_failed(builder, report.failures[index])
             else:
-                for work, outcome in zip(draft.works, draft.outcomes, strict=True):
-                    self._settling.committed(work, outcome)
-        self._remember(decided.drafts, report)
+                for pending, outcome in zip(builder.commands, builder.outcomes, strict=True):
+                    self._results.committed(pending, outcome)
+        self._remember(decided.builders, report)
         return again
 
-    def _commit_failed(self, draft: Draft, error: Exception) -> None:
+    def _commit_failed(self, builder: UserChangeBuilder, error: Exception) -> None:
         if isinstance(error, ThrottledError):
-            logger.warning("store_throttled", reason=str(error), user_id=draft.user_id)
-            self._throttled(draft.works)
+            logger.warning("store_throttled", reason=str(error), user_id=builder.user_id)
+            self._throttled(builder.commands)
         elif isinstance(error, StoreUnavailableError):
-            logger.warning("store_unavailable", reason=str(error), user_id=draft.user_id)
-            self._settling.failed(draft.works, UNAVAILABLE)
+            logger.warning("store_unavailable", reason=str(error), user_id=builder.user_id)
+            self._results.failed(builder.commands, UNAVAILABLE)
         else:
-            logger.error("commit_failed", user_id=draft.user_id, exc_info=error)
-            self._settling.failed(draft.works, UNFORESEEN)
+            logger.error("commit_failed", user_id=builder.user_id, exc_info=error)
+            self._results.failed(builder.commands, UNFORESEEN)
 
-    def _remember(self, drafts: Sequence[Draft], report: CommitReport) -> None:
+    def _remember(self, builders: Sequence[UserChangeBuilder], report: CommitReport) -> None:
         """Keep what was committed, and only that, for publishing.
 
         A draft that was not committed may hold another outcome under the same key: two commands
@@ -343,23 +353,25 @@ class _Batch:
         """
         outcomes = {
             CommandKey(outcome.user_id, outcome.command_id): outcome
-            for index, draft in enumerate(drafts)
+            for index, builder in enumerate(builders)
             if index not in report.conflicts and index not in report.failures
-            for outcome in draft.outcomes
+            for outcome in builder.outcomes
         }
         self._unpublished += [
-            (pointer, [outcomes[key] for key in pointer.commands]) for pointer in report.pointers
+            (entry, [outcomes[key] for key in entry.commands]) for entry in report.entries
         ]
 
-    def _retriable(self, works: Sequence[Work]) -> list[Work]:
-        for work in works:
-            work.attempts += 1
-        self._settling.failed([w for w in works if w.attempts >= MAX_ATTEMPTS], CONTENDED)
-        left = [work for work in works if work.attempts < MAX_ATTEMPTS]
+    def _retriable(self, commands: Sequence[PendingCommand]) -> list[PendingCommand]:
+        for pending in commands:
+            pending.attempts += 1
+        self._results.failed([w for w in commands if w.attempts >= MAX_ATTEMPTS], CONTENDED)
+        left = [pending for pending in commands if pending.attempts < MAX_ATTEMPTS]
         if left:
             self._publish()  # what is committed does not wait for the contended commands
             # Full jitter below 100 to 400 ms: the rival needs a call or two to get through.
-            self._policy.sleep(self._policy.draw(0, 0.1 * max(work.attempts for work in left)))
+            self._policy.sleep(
+                self._policy.draw(0, 0.1 * max(pending.attempts for pending in left))
+            )
         return left
 
     def _publish(self) -> None:
@@ -373,13 +385,13 @@ class _Batch:
                 for _, outcomes in unpublished
             ]
             failures = self._ports.publisher.publish([m for each in messages for m in each])
-            self._settling.published(any_event=len(failures) < sum(map(len, messages)))
+            self._results.published(any_event=len(failures) < sum(map(len, messages)))
             if failures:
                 reasons = sorted({failure.reason for failure in failures.values()})
                 logger.warning("publish_deferred", events=len(failures), reasons=reasons)
             published = [
-                pointer
-                for (pointer, _), each in zip(unpublished, messages, strict=True)
+                entry
+                for (entry, _), each in zip(unpublished, messages, strict=True)
                 if not any(message.event_id in failures for message in each)
             ]
             if published:
@@ -390,34 +402,34 @@ class _Batch:
             logger.exception("publish_failed")
 
 
-def _named_by(works: Sequence[Work]) -> LoadRequest:
+def _named_by(commands: Sequence[PendingCommand]) -> LoadRequest:
     """Collect what the messages themselves name."""
-    reads = [(work, reads_of(work.envelope)) for work in works]
+    reads = [(pending, reads_of(pending.envelope)) for pending in commands]
     return LoadRequest(
-        users={work.envelope.user_id for work in works if work.envelope.user_id},
+        users={pending.envelope.user_id for pending in commands if pending.envelope.user_id},
         sessions={
-            (work.envelope.user_id, read.session_id)
-            for work, read in reads
-            if work.envelope.user_id and read.session_id
+            (pending.envelope.user_id, read.session_id)
+            for pending, read in reads
+            if pending.envelope.user_id and read.session_id
         },
         two_factors={
-            work.envelope.user_id
-            for work, read in reads
-            if work.envelope.user_id and read.two_factor
+            pending.envelope.user_id
+            for pending, read in reads
+            if pending.envelope.user_id and read.two_factor
         },
         addresses={read.address for _, read in reads if read.address},
-        outcomes={work.key for work in works},
+        outcomes={pending.key for pending in commands},
     )
 
 
-def _found_by(works: Sequence[Work], snapshot: Snapshot) -> LoadRequest:
+def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot) -> LoadRequest:
     """Collect what only the first answer could name: users by address, pending addresses."""
-    by_email = [work for work in works if work.envelope.by_email and work.user_id]
-    pending = {
-        pending_address(work.envelope, snapshot.users.get(work.user_id or "")) for work in works
+    by_email = [each for each in commands if each.envelope.by_email and each.user_id]
+    addresses = {
+        pending_address(each.envelope, snapshot.users.get(each.user_id or "")) for each in commands
     }
     return LoadRequest(
-        users={work.user_id for work in by_email if work.user_id} - snapshot.users.keys(),
-        addresses={key for key in pending if key} - snapshot.addresses.keys(),
-        outcomes={CommandKey(work.user_id, work.envelope.command_id) for work in by_email},
+        users={each.user_id for each in by_email if each.user_id} - snapshot.users.keys(),
+        addresses={key for key in addresses if key} - snapshot.addresses.keys(),
+        outcomes={CommandKey(each.user_id, each.envelope.command_id) for each in by_email},
     )

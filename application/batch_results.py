@@ -8,12 +8,19 @@ from dataclasses import replace
 
 import structlog
 
-from application.disposition import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from application.disposition import (
+    Ack,
+    DeadLetter,
+    Disposition,
+    Dispositions,
+    ReceivedMessage,
+    Retry,
+)
 from application.messages import redact
-from application.observer import NOBODY, Witness
-from application.pending_command import Work
+from application.observer import NULL_OBSERVER, BatchObserver
+from application.pending_command import PendingCommand
 from application.ports import Outcome
-from application.retry import Draw, Failure, settle
+from application.retry import Draw, Failure, decide_disposition
 
 logger = structlog.get_logger(__name__)
 
@@ -21,7 +28,7 @@ REUSED_ID = Failure("CommandIdReused", "id: was used for another command", perma
 OTHER_FIRST = Failure("Twin", "another message with this id came first, and could not be done")
 
 
-class Settling:
+class BatchResults:
     """The settlements of a batch as they come in; the first one of a message stands."""
 
     def __init__(
@@ -29,15 +36,15 @@ class Settling:
         messages: Sequence[ReceivedMessage],
         max_receives: int,
         draw: Draw,
-        witness: Witness = NOBODY,
+        observer: BatchObserver = NULL_OBSERVER,
     ) -> None:
         """Start with nothing settled; the witness is told of each end."""
-        self._witness = witness
+        self._observer = observer
         self._messages = messages
         self._max_receives = max_receives
         self._draw = draw
-        self._settlements: dict[int, Settlement] = {}
-        self._held_groups: dict[str, tuple[int, Later]] = {}
+        self._settlements: dict[int, Disposition] = {}
+        self._held_groups: dict[str, tuple[int, Retry]] = {}
         """By FIFO group: the first message that comes back later, and when the group does."""
         self._store: bool | None = None
         self._known_before = False
@@ -45,56 +52,58 @@ class Settling:
         self._topic: bool | None = None
         self._started = time.perf_counter()
 
-    def committed(self, work: Work, outcome: Outcome) -> None:
+    def committed(self, pending: PendingCommand, outcome: Outcome) -> None:
         """A command was decided, and its outcome is stored."""
         self._store = True
         events = [event.type.split(".")[2] for event in outcome.events]
-        self._settlements[work.index] = Done()
-        self._tell(work, outcome.status, code=outcome.code, events=events, version=outcome.version)
+        self._settlements[pending.index] = Ack()
+        self._tell(
+            pending, outcome.status, code=outcome.code, events=events, version=outcome.version
+        )
 
-    def duplicate(self, work: Work, fingerprint: str) -> None:
+    def duplicate(self, pending: PendingCommand, fingerprint: str) -> None:
         """A command was decided earlier, with this fingerprint; an erased user keeps none."""
         self._known_before = True
-        if fingerprint in ("", work.envelope.fingerprint):
-            self._settlements[work.index] = Done()
-            self._tell(work, "duplicate")
+        if fingerprint in ("", pending.envelope.fingerprint):
+            self._settlements[pending.index] = Ack()
+            self._tell(pending, "duplicate")
         else:
-            self.failed([work], REUSED_ID)
+            self.failed([pending], REUSED_ID)
 
-    def twin(self, work: Work, first: Work) -> None:
+    def duplicate_in_batch(self, pending: PendingCommand, first: PendingCommand) -> None:
         """A message of the batch repeats the id of an earlier one: it shares its settlement.
 
         Not its end, though: what killed the other may be the other's alone. Its body may be the
         one under this id that was not asked for, or it was received once too often.
         """
         settlement = self._settlements[first.index]
-        if isinstance(settlement, Done):
-            self.duplicate(work, first.envelope.fingerprint)
-        elif isinstance(settlement, Later):
-            self._settlements[work.index] = settlement
-            self._tell(work, "later", code=OTHER_FIRST.code)
+        if isinstance(settlement, Ack):
+            self.duplicate(pending, first.envelope.fingerprint)
+        elif isinstance(settlement, Retry):
+            self._settlements[pending.index] = settlement
+            self._tell(pending, "later", code=OTHER_FIRST.code)
         else:
-            same = work.envelope.fingerprint == first.envelope.fingerprint
+            same = pending.envelope.fingerprint == first.envelope.fingerprint
             reused = same and settlement.code == REUSED_ID.code
-            self.failed([work], REUSED_ID if reused else OTHER_FIRST)
+            self.failed([pending], REUSED_ID if reused else OTHER_FIRST)
 
-    def failed(self, works: Iterable[Work], failure: Failure) -> None:
+    def failed(self, commands: Iterable[PendingCommand], failure: Failure) -> None:
         """Commands could not be done; those that are settled already stay so."""
-        for work in works:
-            if work.index not in self._settlements and not self.held_back(work.index):
-                settlement = self._settle(work.index, failure)
-                self._tell_failure(work, settlement, failure)
+        for pending in commands:
+            if pending.index not in self._settlements and not self.held_back(pending.index):
+                settlement = self._settle(pending.index, failure)
+                self._tell_failure(pending, settlement, failure)
 
-    def unsettled(self, works: Iterable[Work]) -> list[Work]:
+    def unsettled(self, commands: Iterable[PendingCommand]) -> list[PendingCommand]:
         """Return those of the commands whose messages are not settled yet."""
-        return [work for work in works if work.index not in self._settlements]
+        return [pending for pending in commands if pending.index not in self._settlements]
 
     def unreadable(self, index: int, failure: Failure) -> None:
         """A message could not be understood: dead, or later where that may change."""
         message = self._messages[index]
         settlement = self._settle(index, failure)
-        outcome = "dead" if isinstance(settlement, Dead) else "later"
-        self._witness.not_understood(outcome, failure.code)
+        outcome = "dead" if isinstance(settlement, DeadLetter) else "later"
+        self._observer.message_not_understood(outcome, failure.code)
         logger.warning(
             "message_not_understood",
             outcome=outcome,
@@ -104,16 +113,18 @@ class Settling:
             receives=message["receives"],
         )
 
-    def _settle(self, index: int, failure: Failure) -> Settlement:
+    def _settle(self, index: int, failure: Failure) -> Disposition:
         if failure.store and self._store is None:
             self._store = False
         message = self._messages[index]
-        settlement = settle(failure, message["receives"], self._max_receives, self._draw)
-        if isinstance(settlement, Dead) and settlement.body is None:
+        settlement = decide_disposition(
+            failure, message["receives"], self._max_receives, self._draw
+        )
+        if isinstance(settlement, DeadLetter) and settlement.body is None:
             # a valid command may carry a secret too, in an extension that nobody here reads
             settlement = replace(settlement, body=redact(message["body"]))
         self._settlements[index] = settlement
-        if isinstance(settlement, Later):
+        if isinstance(settlement, Retry):
             self._hold_group(index, settlement)
         return settlement
 
@@ -125,20 +136,20 @@ class Settling:
         self._settlements.setdefault(index, settlement)
         return True
 
-    def result(self) -> Settlements:
+    def result(self) -> Dispositions:
         """Give the settlements, in the order of the messages; a FIFO group has one delay."""
         items = tuple(self._final(index) for index in range(len(self._messages)))
         store = (self._known_before or None) if self._store is None else self._store
-        return Settlements(items, store, self._topic)
+        return Dispositions(items, store, self._topic)
 
     def published(self, *, any_event: bool) -> None:
         """Note whether the topic took any of the events that were committed."""
         self._topic = any_event
 
-    def _final(self, index: int) -> Settlement:
+    def _final(self, index: int) -> Disposition:
         settlement = self._settlements[index]
         group = self._group(index)
-        if group is None or not isinstance(settlement, Later):
+        if group is None or not isinstance(settlement, Retry):
             return settlement
         return self._held_groups.get(group, (index, settlement))[1]
 
@@ -146,25 +157,29 @@ class Settling:
         message = self._messages[index]
         return message["group_id"] if message["fifo"] else None
 
-    def _hold_group(self, index: int, settlement: Later) -> None:
+    def _hold_group(self, index: int, settlement: Retry) -> None:
         """Let what comes after this message in its FIFO group wait for it, and nothing before."""
         group = self._group(index)
         if group is not None and index < self._held_groups.get(group, (index + 1,))[0]:
             self._held_groups[group] = (index, settlement)
 
-    def _tell_failure(self, work: Work, settlement: Settlement, failure: Failure) -> None:
-        delay = settlement.delay if isinstance(settlement, Later) else None
-        outcome = "dead" if isinstance(settlement, Dead) else "later"
-        self._tell(work, outcome, code=failure.code, detail=failure.detail, delay=delay)
+    def _tell_failure(
+        self, pending: PendingCommand, settlement: Disposition, failure: Failure
+    ) -> None:
+        delay = settlement.delay if isinstance(settlement, Retry) else None
+        outcome = "dead" if isinstance(settlement, DeadLetter) else "later"
+        self._tell(pending, outcome, code=failure.code, detail=failure.detail, delay=delay)
 
-    def _tell(self, work: Work, outcome: str, *, code: str | None = None, **fields: object) -> None:
+    def _tell(
+        self, pending: PendingCommand, outcome: str, *, code: str | None = None, **fields: object
+    ) -> None:
         seconds = time.perf_counter() - self._started
-        self._witness.settled(work, outcome, code, seconds)
-        work.log.info(
+        self._observer.command_finished(pending, outcome, code, seconds)
+        pending.log.info(
             "command",
             outcome=outcome,
-            type=work.envelope.type,
-            receives=work.message["receives"],
+            type=pending.envelope.type,
+            receives=pending.message["receives"],
             duration_ms=round(seconds * 1000, 1),
             **{k: v for k, v in {"code": code, **fields}.items() if v is not None},
         )

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from application.pending_command import Work
+from application.pending_command import PendingCommand
 from application.ports import Outcome, UserChange
 from domain.model import Session, TwoFactor, User
 from domain.values import EmailAddress
 
 
 @dataclass(slots=True)
-class Draft:
+class UserChangeBuilder:
     """What one user's commands of the round amount to."""
 
     user_id: str | None
     user: User | None
-    works: list[Work] = field(default_factory=list)
+    commands: list[PendingCommand] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     changed: bool = False
     read_version: int = 0
@@ -26,7 +26,7 @@ class Draft:
     read_two_factor: TwoFactor | None = None
 
     @classmethod
-    def of(cls, user_id: str | None, user: User | None) -> Draft:
+    def of(cls, user_id: str | None, user: User | None) -> UserChangeBuilder:
         """Start from what was read."""
         if user is None:
             return cls(user_id, None)

@@ -30,19 +30,19 @@ class ReceivedMessage(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Ack:
     """Delete the message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class Retry:
     """Make the message visible again after `delay` seconds (0 to 43,200)."""
 
     delay: int
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetter:
     """Send the message to the dead-letter queue, then delete it.
 
     `detail` names the field and the rule, never a value. `body` replaces the message's
@@ -54,18 +54,18 @@ class Dead:
     body: str | None = None
 
 
-Settlement: TypeAlias = Done | Later | Dead
+Disposition: TypeAlias = Ack | Retry | DeadLetter
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Settlements:
+class Dispositions:
     """The settlements of one batch, in the order of its messages, and what the batch met.
 
     Celery gives the parent process the `repr` of a task's result and nothing else, so the
     `repr` is the wire format. (Not a tuple: Celery would look inside one for its `repr`.)
     """
 
-    items: tuple[Settlement, ...]
+    items: tuple[Disposition, ...]
     store: bool | None = None
     """Whether the store answered for any command; `None` if nothing depended on it."""
     topic: bool | None = None
@@ -77,7 +77,7 @@ class Settlements:
         return json.dumps([self.store, self.topic, rows], separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: str) -> Settlements:
+    def parse(cls, text: str) -> Dispositions:
         """Read back what `repr` wrote.
 
         Raises:
@@ -89,22 +89,22 @@ class Settlements:
         raise ValueError("settlements are a JSON list: of store, of topic, and a list")
 
 
-def _render(settlement: Settlement) -> list[str | int | None]:
+def _render(settlement: Disposition) -> list[str | int | None]:
     match settlement:
-        case Done():
+        case Ack():
             return ["done"]
-        case Later(delay):
+        case Retry(delay):
             return ["later", delay]
-        case Dead(code, detail, body):
+        case DeadLetter(code, detail, body):
             return ["dead", code, detail, body]
 
 
-def _parse(row: object) -> Settlement:
+def _parse(row: object) -> Disposition:
     match row:
         case ["done"]:
-            return Done()
+            return Ack()
         case ["later", int(delay)]:
-            return Later(delay)
+            return Retry(delay)
         case ["dead", str(code), str(detail), None | str() as body]:
-            return Dead(code, detail, body)
+            return DeadLetter(code, detail, body)
     raise ValueError("not a settlement")

@@ -21,7 +21,7 @@ IN_HAND: Final = "a batch has been in hand"
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class LivenessCheck:
     """How long ago something was that has to happen again and again."""
 
     what: str
@@ -41,13 +41,13 @@ class Sign:
         return f"{self.what} for {self.age:.0f} s, and {self.limit:.0f} is the limit"
 
 
-class Vital(Protocol):
+class HealthSource(Protocol):
     """A part of the worker that can be asked how it is, from any thread, at once."""
 
-    def signs(self) -> Iterable[Sign]:
+    def liveness_checks(self) -> Iterable[LivenessCheck]:
         """Give its signs of life; those that are missing can only be mended by a restart."""
         ...
 
-    def troubles(self) -> Iterable[str]:
+    def readiness_issues(self) -> Iterable[str]:
         """Say why it gets nothing done now, a line each; a restart would not mend it."""
         ...

@@ -1,21 +1,23 @@
-"""Who is told what becomes of messages; telemetry may be."""
+"""The observer of batches; telemetry implements it."""
 
 from __future__ import annotations
 
-from application.pending_command import Work
+from application.pending_command import PendingCommand
 
 
-class Witness:
-    """Is told what becomes of each message of a batch, in the thread that handles it. Does nothing.
+class BatchObserver:
+    """No-op observer of a batch; called in the thread that handles it.
 
-    What is told holds no personal data, but for the `Work` itself: take its type, no more.
+    The arguments hold no personal data except for `PendingCommand`: use its type and nothing else.
     """
 
-    def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
-        """Take in that a command ended, so many seconds after its batch began."""
+    def command_finished(
+        self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
+    ) -> None:
+        """Observe a command that ended, and the seconds since the start of its batch."""
 
-    def not_understood(self, outcome: str, code: str) -> None:
-        """Take in that a message could not be read: `dead`, or `later`."""
+    def message_not_understood(self, outcome: str, code: str) -> None:
+        """Observe a message that could not be parsed; `outcome` is `dead` or `later`."""
 
 
-NOBODY = Witness()
+NULL_OBSERVER = BatchObserver()

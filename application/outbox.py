@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
-from application.ports import CommandKey, Outcome, Pointer
+from application.ports import CommandKey, OutboxEntry, Outcome
 from domain.values import render_time
 
 SHARDS: Final = 8
@@ -22,7 +22,7 @@ class OutboxStatus:
 
     pending: int
     oldest: datetime | None
-    parked: tuple[Pointer, ...]
+    parked: tuple[OutboxEntry, ...]
     unreadable: int = 0
     """Pointers, pending or parked, of which not even that can be read; counted nowhere else."""
     scheduled: int = 0
@@ -40,7 +40,7 @@ class OutboxPosition(NamedTuple):
 class OutboxPage:
     """Pointers of one shard, in order."""
 
-    pointers: tuple[Pointer, ...]
+    entries: tuple[OutboxEntry, ...]
     unreadable: tuple[OutboxPosition, ...] = ()
     """Where pointers are that cannot be read: damaged, or of a later format."""
     last: OutboxPosition | None = None
@@ -68,12 +68,12 @@ class ScrubPage:
     """Outcomes that could not be read and are unchanged."""
 
 
-def final_scrub(pointer: Pointer, due: datetime) -> Pointer:
+def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:
     """Return the second scrub of a job, in the same shard and under the same id, due at a time."""
     due = due.replace(microsecond=due.microsecond // 1000 * 1000)
-    unique = pointer.sort_key.rpartition("#")[2]
+    unique = entry.sort_key.rpartition("#")[2]
     return replace(
-        pointer,
+        entry,
         sort_key=f"{render_time(due)}#{unique}",
         recorded_at=due,
         attempts=0,
@@ -85,7 +85,7 @@ def final_scrub(pointer: Pointer, due: datetime) -> Pointer:
 
 
 class Outbox(Protocol):
-    """What a crash may have left to do; see `Pointer`."""
+    """What a crash may have left to do; see `OutboxEntry`."""
 
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
@@ -97,7 +97,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
         """Read, consistently, the outcomes that pointers name.
 
         Raises:
@@ -105,7 +105,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def close(self, pointers: Sequence[Pointer]) -> None:
+    def close(self, entries: Sequence[OutboxEntry]) -> None:
         """Delete pointers whose work is done; deleting one twice is harmless.
 
         Tries each of them, whatever becomes of the others.
@@ -115,7 +115,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def update(self, old: Pointer, new: Pointer) -> bool:
+    def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """Replace a pointer by another state of it; `new` may have another key.
 
         Return False, and change nothing, if `old` was closed, moved or touched meanwhile.
@@ -125,11 +125,11 @@ class Outbox(Protocol):
         """
         ...
 
-    def park(self, pointer: Pointer, reason: str) -> None:
+    def park(self, entry: OutboxEntry, reason: str) -> None:
         """Set a pointer apart that cannot be worked off, for a person to see."""
         ...
 
-    def unpark(self, pointer: Pointer) -> Pointer | None:
+    def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
         """Put a parked pointer back where a relay works it off, with no attempts counted.
 
         Return it as it is then, or `None` if it is no longer parked.

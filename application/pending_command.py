@@ -32,7 +32,7 @@ class Parser(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Work:
+class PendingCommand:
     """A message whose command is still to be decided and committed."""
 
     index: int
@@ -45,7 +45,7 @@ class Work:
     """Commits that failed because something had changed since it was read."""
 
     @classmethod
-    def of(cls, index: int, message: ReceivedMessage, envelope: CommandEnvelope) -> Work:
+    def of(cls, index: int, message: ReceivedMessage, envelope: CommandEnvelope) -> PendingCommand:
         """Start on a command, with its ids bound to every line about it."""
         log = logger.bind(
             command_id=envelope.command_id,

@@ -159,7 +159,7 @@ class JobKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
+class OutboxEntry:
     """An entry of the outbox: events that may still have to be published, or a scrub job."""
 
     partition: str
@@ -186,7 +186,7 @@ class Pointer:
 class CommitReport:
     """What became of each change, by its index; whatever is in neither dict is committed."""
 
-    pointers: tuple[Pointer, ...]
+    entries: tuple[OutboxEntry, ...]
     """Kind publish, one a committed transaction; scrub jobs are the relay's and not listed."""
     conflicts: Mapping[int, Conflict] = field(default_factory=dict)
     failures: Mapping[int, Exception] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from application.health_source import ENDED, LONGEST_BATCH, Sign
+from application.health_source import ENDED, LONGEST_BATCH, LivenessCheck
 from application.messages import render_events
 from application.outbox import (
     SHARDS,
@@ -35,7 +35,7 @@ from application.ports import (
     EventMessage,
     EventPublisher,
     JobKind,
-    Pointer,
+    OutboxEntry,
     PublishFailure,
     StoreUnavailableError,
 )
@@ -78,10 +78,10 @@ class RelayPolicy:
     draw: Draw = random.uniform
     second_scrub_after: timedelta = SECOND_SCRUB_AFTER
 
-    def retry_delay(self, pointer: Pointer) -> timedelta:
+    def retry_delay(self, entry: OutboxEntry) -> timedelta:
         """Return how long to leave an entry after its last counted attempt; doubles each time."""
-        doubled: int = 2 ** min(max(pointer.attempts, 1) - 1, 20)
-        if pointer.kind is JobKind.PUBLISH:
+        doubled: int = 2 ** min(max(entry.attempts, 1) - 1, 20)
+        if entry.kind is JobKind.PUBLISH:
             return max(self.age / 10, timedelta(seconds=0.5)) * doubled
         return min(max(self.age, timedelta(seconds=1)) * doubled, LONGEST_DELAY)
 
@@ -113,7 +113,7 @@ class _Pass:
     endings: Counter[Ending] = field(default_factory=Counter)
     refused: bool = False
     """Whether there was an event that the topic did not accept."""
-    failed: list[tuple[Pointer, PublishFailure]] = field(default_factory=list)
+    failed: list[tuple[OutboxEntry, PublishFailure]] = field(default_factory=list)
     """Entries that are to be tried again, each with a reason."""
     deferred: Counter[str] = field(default_factory=Counter)
     """Events that are to be tried again, by reason."""
@@ -123,11 +123,11 @@ class _Pass:
         """Whether the topic is taken for unavailable."""
         return self.refused and monotonic() - self.accepted_at > GIVE_UP_AFTER
 
-    def defer(self, pointer: Pointer, failures: Sequence[PublishFailure]) -> None:
+    def defer(self, entry: OutboxEntry, failures: Sequence[PublishFailure]) -> None:
         """Leave an entry for a later pass, for the reason that is most its own."""
         self.deferred.update(failure.reason for failure in failures)
         most = max(failures, key=lambda failure: (not failure.shared, failure.answered))
-        self.failed.append((pointer, most))
+        self.failed.append((entry, most))
 
 
 class Relay:
@@ -158,13 +158,15 @@ class Relay:
 
     # --- health ------------------------------------------------------------------------------
 
-    def signs(self) -> Iterator[Sign]:
+    def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Yield when it last looked, or made progress, if it runs. Any thread."""
         if self._thread is not None and not self._stopping.is_set():
             age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
-            yield Sign("the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval)
+            yield LivenessCheck(
+                "the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval
+            )
 
-    def troubles(self) -> Iterator[str]:
+    def readiness_issues(self) -> Iterator[str]:
         """Yield what kept its last pass from the outbox. Any thread."""
         if self._trouble is not None:
             yield self._trouble
@@ -230,7 +232,7 @@ class Relay:
             StoreUnavailableError: the shard could not be read, or not to its end.
         """
         run = _Pass(self._clock.now(), monotonic())
-        scrubs: list[Pointer] = []
+        scrubs: list[OutboxEntry] = []
         broken_off: Exception | None = None
         try:
             self._publish_shard(run, scrubs)
@@ -244,7 +246,7 @@ class Relay:
         return run.endings[Ending.DONE] + run.endings[Ending.PARKED] + run.endings[Ending.ADVANCED]
 
     def work_off(
-        self, pointers: Iterable[Pointer], progress: Callable[[int], object] = lambda _: None
+        self, entries: Iterable[OutboxEntry], progress: Callable[[int], object] = lambda _: None
     ) -> Counter[Ending]:
         """Work off given entries now, scrubs to their end; return how they ended.
 
@@ -252,15 +254,15 @@ class Relay:
         called with the number of entries that were just tried.
         """
         run = _Pass(self._clock.now(), monotonic())
-        scrubs: list[Pointer] = []
-        for chunk in _together(_without_scrubs(pointers, scrubs)):
+        scrubs: list[OutboxEntry] = []
+        for chunk in _together(_without_scrubs(entries, scrubs)):
             if run.unavailable:
                 break
             self._publish(chunk, run)
             progress(len(chunk))
         self._count_attempts(run)
-        for pointer in scrubs:
-            ending, rest = self._scrub(pointer, float("inf"))
+        for entry in scrubs:
+            ending, rest = self._scrub(entry, float("inf"))
             while rest is not None:
                 ending, rest = self._scrub(rest, float("inf"))
             run.endings[ending] += 1
@@ -268,13 +270,13 @@ class Relay:
         self._report(run)
         return run.endings
 
-    def _publish_shard(self, run: _Pass, scrubs: list[Pointer]) -> None:
+    def _publish_shard(self, run: _Pass, scrubs: list[OutboxEntry]) -> None:
         """Publish what is due on a shard, page by page, and collect its scrubs."""
         page = self._first_page(run.now - self._policy.age)
         for number in range(1, MAX_PAGES + 1):
             self._beat()
             run.endings[Ending.UNREADABLE] += len(page.unreadable)
-            due = [each for each in page.pointers if self._is_due(each, run.now)]
+            due = [each for each in page.entries if self._is_due(each, run.now)]
             for chunk in _together(_without_scrubs(due, scrubs)):
                 self._publish(chunk, run)
                 if run.unavailable or self._stopping.is_set():
@@ -292,18 +294,18 @@ class Relay:
         after = self._resume.pop(page.last.partition, None) if page.last is not None else None
         return page if after is None else self._outbox.pending(before, PAGE, after)
 
-    def _is_due(self, pointer: Pointer, now: datetime) -> bool:
+    def _is_due(self, entry: OutboxEntry, now: datetime) -> bool:
         """Return False while an entry waits for its next attempt, or another relay works on it."""
-        if pointer.touched_at is None:
+        if entry.touched_at is None:
             return True
-        if pointer.attempts:
-            delay = self._policy.retry_delay(pointer)
-        elif self._mine.get(_key(pointer)) == pointer.touched_at:
+        if entry.attempts:
+            delay = self._policy.retry_delay(entry)
+        elif self._mine.get(_key(entry)) == entry.touched_at:
             return True
         else:
             delay = max(self._policy.age, TURN)
         # a time in the future is of a clock that is wrong, and nothing to wait for
-        return not timedelta() <= now - pointer.touched_at < delay
+        return not timedelta() <= now - entry.touched_at < delay
 
     def _report(self, run: _Pass) -> None:
         if run.endings[Ending.UNREADABLE]:
@@ -314,36 +316,36 @@ class Relay:
 
     # --- publishing --------------------------------------------------------------------------
 
-    def _publish(self, pointers: Sequence[Pointer], run: _Pass) -> None:
+    def _publish(self, entries: Sequence[OutboxEntry], run: _Pass) -> None:
         """Publish the events of entries together; what fails as a whole is tried in halves."""
         self._beat()
         try:
-            unanswered = self._publish_together(pointers, run)
+            unanswered = self._publish_together(entries, run)
         except Exception as error:  # noqa: BLE001 - one entry may cause it: find out which
-            if len(pointers) > 1 and monotonic() - run.accepted_at <= GIVE_UP_AFTER:
-                self._publish_halves(pointers, run)
+            if len(entries) > 1 and monotonic() - run.accepted_at <= GIVE_UP_AFTER:
+                self._publish_halves(entries, run)
                 return
-            self._failed(pointers, error, run)
+            self._failed(entries, error, run)
         else:
             if len(unanswered) > 1 and not run.unavailable:
                 self._publish_halves(list(unanswered), run)
             else:
-                for pointer, failures in unanswered.items():
-                    run.defer(pointer, failures)
+                for entry, failures in unanswered.items():
+                    run.defer(entry, failures)
 
-    def _publish_halves(self, pointers: Sequence[Pointer], run: _Pass) -> None:
-        middle = len(pointers) // 2
-        self._publish(pointers[:middle], run)
-        self._publish(pointers[middle:], run)
+    def _publish_halves(self, entries: Sequence[OutboxEntry], run: _Pass) -> None:
+        middle = len(entries) // 2
+        self._publish(entries[:middle], run)
+        self._publish(entries[middle:], run)
 
     def _publish_together(
-        self, pointers: Sequence[Pointer], run: _Pass
-    ) -> dict[Pointer, list[PublishFailure]]:
+        self, entries: Sequence[OutboxEntry], run: _Pass
+    ) -> dict[OutboxEntry, list[PublishFailure]]:
         """Publish and close entries; return those whose call failed as a whole, with the reasons.
 
         Raises whatever a port raises before anything is recorded in `run`.
         """
-        new = [pointer for pointer in pointers if _key(pointer) not in self._published]
+        new = [entry for entry in entries if _key(entry) not in self._published]
         outcomes = self._outbox.outcomes(new) if new else PointedOutcomes({})
         endings, ready = self._render(new, outcomes)
         messages = [message for each in ready.values() for message in each]
@@ -352,55 +354,55 @@ class Relay:
         if accepted:
             run.accepted += accepted
             run.accepted_at = monotonic()
-        unanswered: dict[Pointer, list[PublishFailure]] = {}
-        done = [pointer for pointer in pointers if _key(pointer) in self._published]
-        for pointer, events in ready.items():
+        unanswered: dict[OutboxEntry, list[PublishFailure]] = {}
+        done = [entry for entry in entries if _key(entry) in self._published]
+        for entry, events in ready.items():
             failed = [failures[m.event_id] for m in events if m.event_id in failures]
             if not failed:
-                done.append(pointer)
+                done.append(entry)
             elif all(failure.permanent for failure in failed):
                 reasons = ", ".join(sorted({failure.reason for failure in failed}))
-                self._park(pointer, f"the topic refuses an event: {reasons}", run)
+                self._park(entry, f"the topic refuses an event: {reasons}", run)
             else:
                 # also beside one that is refused: nobody would publish the others once it is parked
                 run.refused = True
                 passing = [failure for failure in failed if not failure.permanent]
                 if any(failure.answered for failure in passing):
-                    run.defer(pointer, passing)
+                    run.defer(entry, passing)
                 else:
-                    unanswered[pointer] = passing
-        for pointer, ending in endings.items():
+                    unanswered[entry] = passing
+        for entry, ending in endings.items():
             if isinstance(ending, Ending):
                 run.endings[ending] += 1
             else:
-                self._park(pointer, ending, run)
-        self._close(done, sum(len(ready.get(pointer, ())) for pointer in done), run)
+                self._park(entry, ending, run)
+        self._close(done, sum(len(ready.get(entry, ())) for entry in done), run)
         return unanswered
 
     def _render(
-        self, pointers: Sequence[Pointer], outcomes: PointedOutcomes
-    ) -> tuple[dict[Pointer, Ending | str], dict[Pointer, list[EventMessage]]]:
+        self, entries: Sequence[OutboxEntry], outcomes: PointedOutcomes
+    ) -> tuple[dict[OutboxEntry, Ending | str], dict[OutboxEntry, list[EventMessage]]]:
         """Render the events of entries.
 
         Return how those without events end, or why they are to be parked; and the events of the
         others.
         """
-        endings: dict[Pointer, Ending | str] = {}
-        ready: dict[Pointer, list[EventMessage]] = {}
-        for pointer in pointers:
-            missing = [key for key in pointer.commands if key not in outcomes.found]
+        endings: dict[OutboxEntry, Ending | str] = {}
+        ready: dict[OutboxEntry, list[EventMessage]] = {}
+        for entry in entries:
+            missing = [key for key in entry.commands if key not in outcomes.found]
             if not outcomes.unread.isdisjoint(missing):
-                endings[pointer] = Ending.LEFT  # a throttled user's
+                endings[entry] = Ending.LEFT  # a throttled user's
             elif not outcomes.unreadable.isdisjoint(missing):
-                endings[pointer] = Ending.UNREADABLE
+                endings[entry] = Ending.UNREADABLE
             elif missing:
-                endings[pointer] = f"{len(missing)} of its outcomes are missing"
+                endings[entry] = f"{len(missing)} of its outcomes are missing"
             else:
-                found = [outcomes.found[key] for key in pointer.commands]
-                ready[pointer] = [event for outcome in found for event in render_events(outcome)]
+                found = [outcomes.found[key] for key in entry.commands]
+                ready[entry] = [event for outcome in found for event in render_events(outcome)]
         return endings, ready
 
-    def _close(self, done: Sequence[Pointer], events: int, run: _Pass) -> None:
+    def _close(self, done: Sequence[OutboxEntry], events: int, run: _Pass) -> None:
         if not done:
             return
         try:
@@ -412,37 +414,37 @@ class Relay:
             self._published.update(dict.fromkeys(map(_key, done)))
             run.endings[Ending.LEFT] += len(done)
             return
-        for pointer in done:
-            self._published.pop(_key(pointer), None)
+        for entry in done:
+            self._published.pop(_key(entry), None)
         run.endings[Ending.DONE] += len(done)
-        commands = sum(len(pointer.commands) for pointer in done)
+        commands = sum(len(entry.commands) for entry in done)
         logger.info("relayed", events=events, commands=commands, pointers=len(done))
 
-    def _failed(self, pointers: Sequence[Pointer], error: Exception, run: _Pass) -> None:
+    def _failed(self, entries: Sequence[OutboxEntry], error: Exception, run: _Pass) -> None:
         """Leave entries that could not be tried; what one alone brings about is an attempt."""
-        self._explain(pointers, error)
-        if isinstance(error, StoreUnavailableError) or len(pointers) > 1:
-            run.endings[Ending.LEFT] += len(pointers)
+        self._explain(entries, error)
+        if isinstance(error, StoreUnavailableError) or len(entries) > 1:
+            run.endings[Ending.LEFT] += len(entries)
         else:
             failure = PublishFailure(f"{type(error).__name__}, see the log", permanent=False)
-            run.failed.append((pointers[0], failure))
+            run.failed.append((entries[0], failure))
 
-    def _explain(self, pointers: Sequence[Pointer], error: Exception) -> None:
-        told = {"pointer": pointers[0].sort_key, "pointers": len(pointers)}
+    def _explain(self, entries: Sequence[OutboxEntry], error: Exception) -> None:
+        told = {"pointer": entries[0].sort_key, "pointers": len(entries)}
         if isinstance(error, StoreUnavailableError):
             logger.warning("outbox_pointer_left", reason=str(error), **told)
         else:
             logger.error("outbox_pointer_failed", exc_info=error, **told)
 
-    def _park(self, pointer: Pointer, reason: str, run: _Pass) -> None:
+    def _park(self, entry: OutboxEntry, reason: str, run: _Pass) -> None:
         try:
-            self._outbox.park(pointer, reason)
+            self._outbox.park(entry, reason)
         except Exception as error:  # noqa: BLE001 - it is tried again, and is parked then
-            self._explain([pointer], error)
+            self._explain([entry], error)
             run.endings[Ending.LEFT] += 1
             return
         run.endings[Ending.PARKED] += 1
-        logger.error("outbox_pointer_parked", reason=reason, pointer=pointer.sort_key)
+        logger.error("outbox_pointer_parked", reason=reason, pointer=entry.sort_key)
 
     def _count_attempts(self, run: _Pass) -> None:
         """Count an attempt of each entry that failed, and park those that failed too often.
@@ -451,23 +453,23 @@ class Relay:
         or it did when the first attempt was counted and answers for this event again. While the
         whole topic is unavailable nothing is counted, and nothing is written.
         """
-        for pointer, failure in run.failed:
-            own = run.accepted or (pointer.attempts and failure.answered)
+        for entry, failure in run.failed:
+            own = run.accepted or (entry.attempts and failure.answered)
             if failure.shared or not own:
                 run.endings[Ending.LEFT] += 1
                 continue
-            counted = replace(pointer, attempts=pointer.attempts + 1, touched_at=run.now)
+            counted = replace(entry, attempts=entry.attempts + 1, touched_at=run.now)
             if counted.attempts >= MAX_ATTEMPTS:
                 reason = f"failed {counted.attempts} times while others went through"
-                self._park(pointer, f"{reason}: {failure.reason}", run)
+                self._park(entry, f"{reason}: {failure.reason}", run)
                 continue
             run.endings[Ending.LEFT] += 1
-            if self._update(pointer, counted):
+            if self._update(entry, counted):
                 delay = self._policy.retry_delay(counted).total_seconds()
                 until = monotonic() + delay + self._policy.interval
                 self._retry_until = max(self._retry_until, until)
 
-    def _update(self, old: Pointer, new: Pointer) -> bool:
+    def _update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """Store another state of an entry; return False if that failed or another relay did."""
         try:
             return self._outbox.update(old, new)
@@ -477,23 +479,23 @@ class Relay:
 
     # --- scrubbing ---------------------------------------------------------------------------
 
-    def _scrub_some(self, pointers: Sequence[Pointer], run: _Pass) -> None:
+    def _scrub_some(self, entries: Sequence[OutboxEntry], run: _Pass) -> None:
         """Run slices of scrubs until the time of the pass for them is over.
 
         Those that have waited longest come first, so that a large one, or one that fails, holds up
         no other.
         """
         deadline = monotonic() + SCRUB_SECONDS
-        for pointer in sorted(pointers, key=lambda each: each.touched_at or each.recorded_at):
+        for entry in sorted(entries, key=lambda each: each.touched_at or each.recorded_at):
             if self._stopping.is_set() or monotonic() >= deadline:
                 break
-            ending, _ = self._scrub(pointer, deadline)
+            ending, _ = self._scrub(entry, deadline)
             run.endings[ending] += 1
 
-    def _scrub(self, pointer: Pointer, deadline: float) -> tuple[Ending, Pointer | None]:
+    def _scrub(self, entry: OutboxEntry, deadline: float) -> tuple[Ending, OutboxEntry | None]:
         """Scrub a slice: some pages, until a monotonic time. Return what is left of the job."""
-        user_id = next((key.user_id for key in pointer.commands if key.user_id is not None), None)
-        position, unreadable = pointer.position, pointer.unreadable
+        user_id = next((key.user_id for key in entry.commands if key.user_id is not None), None)
+        position, unreadable = entry.position, entry.unreadable
         try:
             for _ in range(SCRUB_PAGES):
                 if user_id is None:  # nobody to scrub
@@ -504,28 +506,30 @@ class Relay:
                 if position is None or self._stopping.is_set() or monotonic() >= deadline:
                     break
         except Exception as error:  # noqa: BLE001 - the next attempt continues where this one ended
-            self._explain([pointer], error)
-            self._put_off(pointer, position, unreadable)
+            self._explain([entry], error)
+            self._put_off(entry, position, unreadable)
             return Ending.LEFT, None
         if position is not None:
             touched = replace(
-                pointer,
+                entry,
                 position=position,
                 unreadable=unreadable,
                 attempts=0,
                 touched_at=self._clock.now(),
             )
-            return self._advance(pointer, touched)
-        self._mine.pop(_key(pointer), None)
+            return self._advance(entry, touched)
+        self._mine.pop(_key(entry), None)
         if unreadable:
-            self._put_off(pointer, None, 0)
+            self._put_off(entry, None, 0)
             return Ending.UNREADABLE, None
-        return self._finish_scrub(pointer, user_id), None
+        return self._finish_scrub(entry, user_id), None
 
-    def _advance(self, pointer: Pointer, touched: Pointer) -> tuple[Ending, Pointer | None]:
+    def _advance(
+        self, entry: OutboxEntry, touched: OutboxEntry
+    ) -> tuple[Ending, OutboxEntry | None]:
         """Store how far a scrub has come, so that any relay continues there."""
-        if not self._update(pointer, touched):
-            self._mine.pop(_key(pointer), None)
+        if not self._update(entry, touched):
+            self._mine.pop(_key(entry), None)
             return Ending.LEFT, None
         if len(self._mine) > REMEMBERED:
             self._mine.clear()
@@ -533,18 +537,18 @@ class Relay:
             self._mine[_key(touched)] = touched.touched_at
         return Ending.ADVANCED, touched
 
-    def _put_off(self, pointer: Pointer, position: str | None, unreadable: int) -> None:
+    def _put_off(self, entry: OutboxEntry, position: str | None, unreadable: int) -> None:
         """Count a failed attempt at a scrub; the next one comes after a growing delay."""
         counted = replace(
-            pointer,
+            entry,
             position=position,
             unreadable=unreadable,
-            attempts=pointer.attempts + 1,
+            attempts=entry.attempts + 1,
             touched_at=self._clock.now(),
         )
-        self._update(pointer, counted)
+        self._update(entry, counted)
 
-    def _finish_scrub(self, pointer: Pointer, user_id: str | None) -> Ending:
+    def _finish_scrub(self, entry: OutboxEntry, user_id: str | None) -> Ending:
         """Close a scrub that came to its end, or replace the first by the second one.
 
         A batch that stalled between its reads and its commit may write an outcome, with its
@@ -552,40 +556,42 @@ class Relay:
         """
         try:
             now = self._clock.now()
-            if pointer.final and pointer.recorded_at <= now:
-                self._outbox.close([pointer])
+            if entry.final and entry.recorded_at <= now:
+                self._outbox.close([entry])
             else:
                 due = now + self._policy.second_scrub_after
-                self._outbox.update(pointer, final_scrub(pointer, due))
+                self._outbox.update(entry, final_scrub(entry, due))
         except Exception as error:  # noqa: BLE001 - it is scrubbed again, which is harmless
-            self._explain([pointer], error)
+            self._explain([entry], error)
             return Ending.LEFT
-        logger.info("scrubbed", user_id=user_id, final=pointer.final)
+        logger.info("scrubbed", user_id=user_id, final=entry.final)
         return Ending.DONE
 
 
-def _key(pointer: Pointer) -> tuple[str, str]:
-    return pointer.partition, pointer.sort_key
+def _key(entry: OutboxEntry) -> tuple[str, str]:
+    return entry.partition, entry.sort_key
 
 
-def _without_scrubs(pointers: Iterable[Pointer], scrubs: list[Pointer]) -> Iterator[Pointer]:
+def _without_scrubs(
+    entries: Iterable[OutboxEntry], scrubs: list[OutboxEntry]
+) -> Iterator[OutboxEntry]:
     """Yield the entries with events, and put the others into `scrubs`."""
-    for pointer in pointers:
-        if pointer.kind is JobKind.SCRUB:
-            scrubs.append(pointer)
+    for entry in entries:
+        if entry.kind is JobKind.SCRUB:
+            scrubs.append(entry)
         else:
-            yield pointer
+            yield entry
 
 
-def _together(pointers: Iterable[Pointer]) -> Iterator[list[Pointer]]:
+def _together(entries: Iterable[OutboxEntry]) -> Iterator[list[OutboxEntry]]:
     """Cut entries, in order, into groups of few enough commands; a larger entry is alone."""
-    group: list[Pointer] = []
+    group: list[OutboxEntry] = []
     commands = 0
-    for pointer in pointers:
-        if group and commands + len(pointer.commands) > TOGETHER:
+    for entry in entries:
+        if group and commands + len(entry.commands) > TOGETHER:
             yield group
             group, commands = [], 0
-        group.append(pointer)
-        commands += len(pointer.commands)
+        group.append(entry)
+        commands += len(entry.commands)
     if group:
         yield group

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from application.disposition import Dead, Later, Settlement
+from application.disposition import DeadLetter, Disposition, Retry
 
 FIRST_DELAY = 2
 """Seconds, at most, before the second receive."""
@@ -39,15 +39,17 @@ Draw = Callable[[float, float], float]
 """Draws uniformly between two bounds, as `random.uniform` does."""
 
 
-def settle(failure: Failure, receives: int, max_receives: int, draw: Draw) -> Settlement:
+def decide_disposition(
+    failure: Failure, receives: int, max_receives: int, draw: Draw
+) -> Disposition:
     """Decide whether a message is retried or dead-lettered.
 
     `receives` counts this delivery. At `max_receives` the queue's redrive policy would move the
     message without a reason, so the worker dead-letters it first, with the reason.
     """
     if failure.permanent or receives >= max_receives:
-        return Dead(failure.code, failure.detail, failure.body)
-    return Later(delay(receives, draw, failure.first_delay))
+        return DeadLetter(failure.code, failure.detail, failure.body)
+    return Retry(delay(receives, draw, failure.first_delay))
 
 
 def delay(receives: int, draw: Draw, first: int = FIRST_DELAY) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from application.change_builder import Draft
-from application.pending_command import Work
+from application.change_builder import UserChangeBuilder
+from application.pending_command import PendingCommand
 from application.ports import CommandKey, Outcome, Snapshot, Status
 from application.reads import reads_of, touched_addresses
 from domain.commands import CreateUser, RegisterUser
@@ -50,49 +50,51 @@ class RoundRules:
 class Round:
     """What a round came to."""
 
-    drafts: list[Draft] = field(default_factory=list)
+    builders: list[UserChangeBuilder] = field(default_factory=list)
     """To commit."""
-    duplicates: list[tuple[Work, Outcome]] = field(default_factory=list)
+    duplicates: list[tuple[PendingCommand, Outcome]] = field(default_factory=list)
     """Decided earlier."""
-    unknown: list[Work] = field(default_factory=list)
+    unknown: list[PendingCommand] = field(default_factory=list)
     """Their user may still be on its way: later."""
-    unreadable: list[Work] = field(default_factory=list)
+    unreadable: list[PendingCommand] = field(default_factory=list)
     """Something stored that they need cannot be read: later."""
-    throttled: list[Work] = field(default_factory=list)
+    throttled: list[PendingCommand] = field(default_factory=list)
     """The store throttles items that they need: later."""
-    torn: list[Work] = field(default_factory=list)
+    inconsistent: list[PendingCommand] = field(default_factory=list)
     """What was read contradicts itself, because it changed in between: read again."""
-    deferred: list[Work] = field(default_factory=list)
+    deferred: list[PendingCommand] = field(default_factory=list)
     """For the next round."""
 
     @property
-    def works(self) -> list[Work]:
-        """The commands that were decided, with what they change in `drafts`."""
-        return [work for draft in self.drafts for work in draft.works]
+    def commands(self) -> list[PendingCommand]:
+        """The commands that were decided, with what they change in `builders`."""
+        return [pending for builder in self.builders for pending in builder.commands]
 
 
-def registrations_first(works: Sequence[Work], snapshot: Snapshot) -> list[Work]:
+def registrations_first(
+    commands: Sequence[PendingCommand], snapshot: Snapshot
+) -> list[PendingCommand]:
     """Return the commands with the registration of an unknown user before the user's others.
 
     A standard queue does not keep the order in which they were sent. Nothing else changes places:
     not what is of a FIFO group, and not what concerns the address that is registered.
     """
-    ordered: list[Work] = []
-    for work in works:
-        ordered.insert(_place_of(work, ordered, snapshot), work)
+    ordered: list[PendingCommand] = []
+    for pending in commands:
+        ordered.insert(_place_of(pending, ordered, snapshot), pending)
     return ordered
 
 
-def _place_of(work: Work, before: Sequence[Work], snapshot: Snapshot) -> int:
-    command = work.envelope.command
+def _place_of(pending: PendingCommand, before: Sequence[PendingCommand], snapshot: Snapshot) -> int:
+    command = pending.envelope.command
     here = len(before)
-    if not isinstance(command, RegisterUser | CreateUser) or work.group is not None:
+    if not isinstance(command, RegisterUser | CreateUser) or pending.group is not None:
         return here
-    waiting = [place for place, other in enumerate(before) if other.user_id == work.user_id]
-    if not waiting or work.user_id in snapshot.users:
+    waiting = [place for place, other in enumerate(before) if other.user_id == pending.user_id]
+    if not waiting or pending.user_id in snapshot.users:
         return here
     for other in before[waiting[0] :]:
-        if other.user_id == work.user_id and other.envelope.command.creates_user:
+        if other.user_id == pending.user_id and other.envelope.command.creates_user:
             return here
         user = snapshot.users.get(other.user_id or "")
         if command.email.key in touched_addresses(other.envelope, user):
@@ -100,9 +102,11 @@ def _place_of(work: Work, before: Sequence[Work], snapshot: Snapshot) -> int:
     return waiting[0]
 
 
-def decide_round(works: Sequence[Work], snapshot: Snapshot, rules: RoundRules) -> Round:
+def decide_round(
+    commands: Sequence[PendingCommand], snapshot: Snapshot, rules: RoundRules
+) -> Round:
     """Decide what can be decided on the facts in `snapshot`, whose users it takes over."""
-    return _Decider(snapshot, rules).run(works)
+    return _Decider(snapshot, rules).run(commands)
 
 
 class _Decider:
@@ -111,7 +115,7 @@ class _Decider:
         self._rules = rules
         self._context = Context(rules.now, snapshot.addresses, rules.oldest)
         self._round = Round()
-        self._drafts: dict[str, Draft] = {}
+        self._drafts: dict[str, UserChangeBuilder] = {}
         self._disputed: set[str] = set()
         """Addresses that the round writes, or that a waiting command touches."""
         self._waiting_users: set[str] = set()
@@ -123,126 +127,131 @@ class _Decider:
             known = self._recorded.get(outcome.user_id, 0)
             self._recorded[outcome.user_id] = max(known, outcome.version)
 
-    def run(self, works: Sequence[Work]) -> Round:
-        for work in works:
-            outcome = self._snapshot.outcomes.get(work.key) or self._snapshot.outcomes.get(
-                CommandKey(work.user_id, work.envelope.command_id)
+    def run(self, commands: Sequence[PendingCommand]) -> Round:
+        for pending in commands:
+            outcome = self._snapshot.outcomes.get(pending.key) or self._snapshot.outcomes.get(
+                CommandKey(pending.user_id, pending.envelope.command_id)
             )
             if outcome is not None:
-                self._round.duplicates.append((work, outcome))
-                if work.group:  # the rest of what was read may be older than this outcome
-                    self._waiting_groups.add(work.group)
-            elif not self._snapshot.unread.isdisjoint(self._needed(work)):
-                self._round.throttled.append(work)
-                if work.group:
-                    self._waiting_groups.add(work.group)
-            elif self._must_wait(work):
-                self._put_off(work, self._round.deferred)
+                self._round.duplicates.append((pending, outcome))
+                if pending.group:  # the rest of what was read may be older than this outcome
+                    self._waiting_groups.add(pending.group)
+            elif not self._snapshot.unread.isdisjoint(self._needed(pending)):
+                self._round.throttled.append(pending)
+                if pending.group:
+                    self._waiting_groups.add(pending.group)
+            elif self._must_wait(pending):
+                self._put_off(pending, self._round.deferred)
             else:
-                self._decide(work)
+                self._decide(pending)
         return self._round
 
-    def _must_wait(self, work: Work) -> bool:
-        if work.user_id in self._waiting_users or work.group in self._waiting_groups:
+    def _must_wait(self, pending: PendingCommand) -> bool:
+        if pending.user_id in self._waiting_users or pending.group in self._waiting_groups:
             return True
-        if any(o.command_id == work.envelope.command_id for o in self._draft(work).outcomes):
+        if any(o.command_id == pending.envelope.command_id for o in self._draft(pending).outcomes):
             return True  # the same id, once with the user's id and once with their address
-        if work.group and self._group_users.setdefault(work.group, work.user_id) != work.user_id:
+        if (
+            pending.group
+            and self._group_users.setdefault(pending.group, pending.user_id) != pending.user_id
+        ):
             return True
-        user = self._draft(work).user
-        return not self._disputed.isdisjoint(touched_addresses(work.envelope, user))
+        user = self._draft(pending).user
+        return not self._disputed.isdisjoint(touched_addresses(pending.envelope, user))
 
-    def _put_off(self, work: Work, among: list[Work]) -> None:
+    def _put_off(self, pending: PendingCommand, among: list[PendingCommand]) -> None:
         """Leave a command for another time, and let nothing overtake it that must not."""
-        among.append(work)
-        if work.user_id:
-            self._waiting_users.add(work.user_id)
-        if work.group:
-            self._waiting_groups.add(work.group)
-        if (named := work.envelope.by_email) is not None:  # who took it over in this round
-            owners = (draft.user_id for draft in self._drafts.values() if draft.owns(named))
+        among.append(pending)
+        if pending.user_id:
+            self._waiting_users.add(pending.user_id)
+        if pending.group:
+            self._waiting_groups.add(pending.group)
+        if (named := pending.envelope.by_email) is not None:  # who took it over in this round
+            owners = (builder.user_id for builder in self._drafts.values() if builder.owns(named))
             self._waiting_users.update(owner for owner in owners if owner is not None)
-        self._disputed |= touched_addresses(work.envelope, self._draft(work).user)
+        self._disputed |= touched_addresses(pending.envelope, self._draft(pending).user)
 
-    def _draft(self, work: Work) -> Draft:
-        if work.user_id is None:
-            return Draft(None, None)
-        if work.user_id not in self._drafts:
-            user = self._snapshot.users.get(work.user_id)
-            self._drafts[work.user_id] = Draft.of(work.user_id, user)
-        return self._drafts[work.user_id]
+    def _draft(self, pending: PendingCommand) -> UserChangeBuilder:
+        if pending.user_id is None:
+            return UserChangeBuilder(None, None)
+        if pending.user_id not in self._drafts:
+            user = self._snapshot.users.get(pending.user_id)
+            self._drafts[pending.user_id] = UserChangeBuilder.of(pending.user_id, user)
+        return self._drafts[pending.user_id]
 
-    def _decide(self, work: Work) -> None:
-        draft = self._draft(work)
-        if not self._snapshot.unreadable.isdisjoint(self._needed(work)):
-            self._put_off(work, self._round.unreadable)
+    def _decide(self, pending: PendingCommand) -> None:
+        builder = self._draft(pending)
+        if not self._snapshot.unreadable.isdisjoint(self._needed(pending)):
+            self._put_off(pending, self._round.unreadable)
             return
-        if self._is_torn(work, draft.user):
-            self._put_off(work, self._round.torn)
+        if self._is_torn(pending, builder.user):
+            self._put_off(pending, self._round.inconsistent)
             return
-        email = draft.user.email if draft.user else None
-        decision = handle(work.envelope, draft.user, self._context)
-        if decision.code is RejectionCode.USER_NOT_FOUND and self._may_be_on_its_way(work):
-            self._round.unknown.append(work)
-            if work.group:  # its user's later commands may be the registration: they go on
-                self._waiting_groups.add(work.group)
+        email = builder.user.email if builder.user else None
+        decision = handle(pending.envelope, builder.user, self._context)
+        if decision.code is RejectionCode.USER_NOT_FOUND and self._may_be_on_its_way(pending):
+            self._round.unknown.append(pending)
+            if pending.group:  # its user's later commands may be the registration: they go on
+                self._waiting_groups.add(pending.group)
             return
-        self._record(draft, work, decision)
+        self._record(builder, pending, decision)
         after = decision.user.email if decision.user else None
         if decision.changed and email != after:
             self._disputed |= {address.key for address in (email, after) if address}
 
-    def _needed(self, work: Work) -> set[str]:
+    def _needed(self, pending: PendingCommand) -> set[str]:
         """Return what a command needs, by the names of `Snapshot.unread` and `unreadable`."""
-        addresses = touched_addresses(work.envelope, self._draft(work).user)
-        named = {work.envelope.command_id, work.user_id or work.envelope.command_id}
+        addresses = touched_addresses(pending.envelope, self._draft(pending).user)
+        named = {pending.envelope.command_id, pending.user_id or pending.envelope.command_id}
         return addresses | named
 
-    def _is_torn(self, work: Work, user: User | None) -> bool:
+    def _is_torn(self, pending: PendingCommand, user: User | None) -> bool:
         """Say whether what was read item by item contradicts itself: it changed in between.
 
         What is refused or without effect is committed on no condition, so a torn read would
         give a false answer for good.
         """
-        reads = reads_of(work.envelope)
-        if (user.version if user else 0) < self._recorded.get(work.user_id, 0):
+        reads = reads_of(pending.envelope)
+        if (user.version if user else 0) < self._recorded.get(pending.user_id, 0):
             return True
-        named = work.envelope.by_email
-        if user is not None and named is not None and not self._draft(work).owns(named):
+        named = pending.envelope.by_email
+        if user is not None and named is not None and not self._draft(pending).owns(named):
             return True  # somebody else may have the address by now
         if user is None:
-            owners = map(self._snapshot.addresses.get, touched_addresses(work.envelope, None))
-            return work.user_id is not None and work.user_id in owners
+            owners = map(self._snapshot.addresses.get, touched_addresses(pending.envelope, None))
+            return pending.user_id is not None and pending.user_id in owners
         if reads.two_factor and user.two_factor_enabled != (user.two_factor is not None):
             return True
         session = user.sessions.get(reads.session_id or "")
         return session is not None and session.session_epoch > user.session_epoch
 
-    def _may_be_on_its_way(self, work: Work) -> bool:
-        receives = work.message["receives"]
+    def _may_be_on_its_way(self, pending: PendingCommand) -> bool:
+        receives = pending.message["receives"]
         if receives >= self._rules.max_receives:
             return False
         if receives < self._rules.registration_receives:
             return True
-        first = work.message.get("first_received_at", work.message["sent_at"])
+        first = pending.message.get("first_received_at", pending.message["sent_at"])
         waited = self._rules.now.timestamp() - first
         return waited < self._rules.registration_grace.total_seconds()
 
-    def _record(self, draft: Draft, work: Work, decision: Decision) -> None:
-        if not draft.works:
-            self._round.drafts.append(draft)
-        draft.user = decision.user
-        draft.changed |= decision.changed
-        draft.works.append(work)
-        draft.outcomes.append(_outcome(work, decision, self._rules))
+    def _record(
+        self, builder: UserChangeBuilder, pending: PendingCommand, decision: Decision
+    ) -> None:
+        if not builder.commands:
+            self._round.builders.append(builder)
+        builder.user = decision.user
+        builder.changed |= decision.changed
+        builder.commands.append(pending)
+        builder.outcomes.append(_outcome(pending, decision, self._rules))
 
 
-def _outcome(work: Work, decision: Decision, rules: RoundRules) -> Outcome:
-    envelope = work.envelope
+def _outcome(pending: PendingCommand, decision: Decision, rules: RoundRules) -> Outcome:
+    envelope = pending.envelope
     return Outcome(
         command_id=envelope.command_id,
         command_type=envelope.type,
-        user_id=work.user_id,
+        user_id=pending.user_id,
         by_email=envelope.user_id is None,
         fingerprint=envelope.fingerprint,
         status=Status.REJECTED if decision.code else Status.ACCEPTED,

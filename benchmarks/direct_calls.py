@@ -21,7 +21,7 @@ from uuid import uuid4
 import boto3
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.contestants.replay import Batch
 from benchmarks.gateway import JSON, answer_as_empty_table
@@ -136,7 +136,7 @@ def _measure_all(count: int) -> None:
         plain = [boto3.client(service, config=aws.config()) for service in services]
         ours = [aws.client(service) for service in services]
         for client in ours:
-            make_direct(client)
+            use_fast_calls(client)
         print(f"ms of processor time a call, median of {TURNS} turns of {count // TURNS}\n")
         print("| call | boto3 | this worker's client |\n|---|---|---|")
         total = [0.0, 0.0]

@@ -11,14 +11,14 @@ from uuid import uuid4
 
 from adapters.clock import SystemClock
 from adapters.dynamodb.capacity import item_size, transaction_units, write_units
-from adapters.dynamodb.change import new_pointer
+from adapters.dynamodb.change import new_entry
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.reads import Key, key_of
-from adapters.dynamodb.records import render_command_key, render_pointer
+from adapters.dynamodb.records import render_command_key, render_entry
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Done, ReceivedMessage
+from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser
 from application.ports import CommandKey, JobKind
 from benchmarks.workload import (
@@ -112,7 +112,7 @@ class Recorder:
             group_id=None,
             fifo=False,
         )
-        assert self._handler.handle([message]).items == (Done(),)
+        assert self._handler.handle([message]).items == (Ack(),)
         name = render_command_key(CommandKey(command.user_id, command.command_id))
         return {
             "name": name,
@@ -147,6 +147,6 @@ def units_a_command(workload: str, batch: float) -> float:
 
 def _pointer_units(commands: int) -> int:
     keys = tuple(CommandKey(str(uuid4()), str(uuid4())) for _ in range(commands))
-    pointer = new_pointer(JobKind.PUBLISH, keys, SystemClock().now())
-    size = item_size(render_pointer(pointer))
+    entry = new_entry(JobKind.PUBLISH, keys, SystemClock().now())
+    size = item_size(render_entry(entry))
     return transaction_units([size]) + write_units(size)

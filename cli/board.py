@@ -22,7 +22,7 @@ Outcomes = Callable[[Sequence[CommandKey]], Mapping[CommandKey, Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterMessage:
     """A message that lies in the dead-letter queue."""
 
     message_id: str
@@ -98,7 +98,7 @@ class Board:
             if event.command_id:
                 self._events.setdefault(event.command_id, []).append(event)
 
-    def dead_letters(self, letters: Iterable[DeadLetter]) -> None:
+    def dead_letters(self, letters: Iterable[DeadLetterMessage]) -> None:
         """Note what lies in the dead-letter queue."""
         by_message = {entry.message_id: entry for entry in self.open}
         for letter in letters:

@@ -15,7 +15,7 @@ import structlog
 
 from adapters.clock import SystemClock
 from application.outbox import OutboxPosition
-from application.ports import Pointer, StoreUnavailableError
+from application.ports import OutboxEntry, StoreUnavailableError
 from application.relay import Ending, Relay, RelayPolicy
 from cli import composition, output
 from cli.ages import age_text
@@ -46,9 +46,9 @@ def _place(partition: str) -> str:
     return partition.rpartition("#")[2].lower()
 
 
-def _entries(aws: composition.Aws) -> Iterator[Pointer | OutboxPosition]:
+def _entries(aws: composition.Aws) -> Iterator[OutboxEntry | OutboxPosition]:
     for page in aws.outbox.pages():
-        yield from page.pointers
+        yield from page.entries
         yield from page.unreadable
 
 
@@ -82,17 +82,17 @@ def list_outbox(*, user_id: str | None, parked: bool, limit: int, as_json: bool)
     return ExitCode.OK
 
 
-def _is_meant(entry: Pointer | OutboxPosition, user_id: str | None, *, parked: bool) -> bool:
+def _is_meant(entry: OutboxEntry | OutboxPosition, user_id: str | None, *, parked: bool) -> bool:
     if parked and _place(entry.partition) != "parked":
         return False
     if user_id is None:
         return True
-    return isinstance(entry, Pointer) and any(key.user_id == user_id for key in entry.commands)
+    return isinstance(entry, OutboxEntry) and any(key.user_id == user_id for key in entry.commands)
 
 
-def _facts(entry: Pointer | OutboxPosition, now: datetime) -> dict[str, object]:
+def _facts(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, object]:
     facts: dict[str, object] = {"id": pointer_id(entry.sort_key), "shard": _place(entry.partition)}
-    if not isinstance(entry, Pointer):
+    if not isinstance(entry, OutboxEntry):
         return facts | {"kind": "unreadable", "recorded_at": None, "commands": 0, "user_ids": []}
     return facts | {
         "kind": entry.kind.value,
@@ -157,13 +157,13 @@ def publish_outbox(options: PublishOptions) -> int:
     age = timedelta(seconds=0 if options.now else aws.settings.relay_age)
     before = datetime.now(UTC) - age
     meant = [entry for entry in _entries(aws) if _is_due(entry, options, before)]
-    pointers = [entry for entry in meant if isinstance(entry, Pointer)]
+    entries = [entry for entry in meant if isinstance(entry, OutboxEntry)]
     # what fails now is retried, and parked, at the pace of the workers
     policy = RelayPolicy(1, timedelta(seconds=aws.settings.relay_age))
     relay = Relay(aws.outbox, aws.publisher, SystemClock(), policy)
     with _warnings_on_standard_error(), stop_on_signals():
-        endings = _work_off(aws, relay, pointers)
-    endings[_WORDS[Ending.UNREADABLE]] += len(meant) - len(pointers)
+        endings = _work_off(aws, relay, entries)
+    endings[_WORDS[Ending.UNREADABLE]] += len(meant) - len(entries)
     strangers = set(options.ids).difference(*map(_names, meant))
     if meant or not strangers:
         _report(endings, len(meant), as_json=options.as_json)
@@ -174,21 +174,21 @@ def publish_outbox(options: PublishOptions) -> int:
     return ExitCode.OK
 
 
-def _names(entry: Pointer | OutboxPosition) -> set[str]:
+def _names(entry: OutboxEntry | OutboxPosition) -> set[str]:
     return {pointer_id(entry.sort_key), entry.sort_key}
 
 
-def _is_due(pointer: Pointer | OutboxPosition, options: PublishOptions, before: datetime) -> bool:
+def _is_due(entry: OutboxEntry | OutboxPosition, options: PublishOptions, before: datetime) -> bool:
     if options.ids:
-        return not _names(pointer).isdisjoint(options.ids)
-    if not isinstance(pointer, Pointer):
+        return not _names(entry).isdisjoint(options.ids)
+    if not isinstance(entry, OutboxEntry):
         return False  # nobody asked for it, and `list` and `status` tell of it
-    if pointer.parked_because is not None:
+    if entry.parked_because is not None:
         return options.parked
-    return pointer.recorded_at < before
+    return entry.recorded_at < before
 
 
-def _work_off(aws: composition.Aws, relay: Relay, meant: list[Pointer]) -> Counter[str]:
+def _work_off(aws: composition.Aws, relay: Relay, meant: list[OutboxEntry]) -> Counter[str]:
     """Work off entries; those that had no turn, since the topic is unavailable, are left."""
     endings: Counter[str] = Counter()
     if meant:
@@ -199,19 +199,19 @@ def _work_off(aws: composition.Aws, relay: Relay, meant: list[Pointer]) -> Count
     return endings
 
 
-def _in_their_shards(aws: composition.Aws, meant: list[Pointer]) -> Iterator[Pointer]:
+def _in_their_shards(aws: composition.Aws, meant: list[OutboxEntry]) -> Iterator[OutboxEntry]:
     """Yield entries, each parked one after it is back in its shard, where no crash can lose it.
 
     One that is no longer parked is somebody else's work, and left out.
     """
-    for pointer in meant:
-        if pointer.parked_because is None:
-            yield pointer
+    for entry in meant:
+        if entry.parked_because is None:
+            yield entry
             continue
         try:
-            back = aws.outbox.unpark(pointer)
+            back = aws.outbox.unpark(entry)
         except StoreUnavailableError as error:  # it stays parked
-            logger.warning("outbox_pointer_left", pointer=pointer.sort_key, reason=str(error))
+            logger.warning("outbox_pointer_left", pointer=entry.sort_key, reason=str(error))
             continue
         if back is not None:
             yield back

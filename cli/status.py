@@ -144,7 +144,7 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     if outbox["scheduled"]:
         text += f", {outbox['scheduled']} final scrubs to come"
     if outbox["parked"]:
-        reasons = sorted({output.printable(pointer["reason"]) for pointer in outbox["parked"]})
+        reasons = sorted({output.printable(entry["reason"]) for entry in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"
     if outbox["unreadable"]:
         text += f", {outbox['unreadable']} that cannot be read"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from application.ports import CommandKey, LoadRequest, Outcome
 from cli import composition, output
-from cli.board import Board, DeadLetter, Entry
+from cli.board import Board, DeadLetterMessage, Entry
 from cli.received import ReceivedEvent
 from cli.samples import Sample, sample_stages
 from cli.status import depths
@@ -115,7 +115,7 @@ class SampleStream:
         self._empty_looks = self._empty_looks + 1 if empty else 0
         return self._empty_looks >= LOOKS_AT_EMPTY
 
-    def _peek(self) -> list[DeadLetter]:
+    def _peek(self) -> list[DeadLetterMessage]:
         """Read dead letters, which stay where they are."""
         answer = self._aws.sqs.receive_message(
             QueueUrl=self._aws.dead_letter_queue_url,
@@ -131,7 +131,7 @@ class SampleStream:
                 for name, value in message.get("MessageAttributes", {}).items()
             }
             letters.append(
-                DeadLetter(
+                DeadLetterMessage(
                     message_id=attributes.get("original_message_id", ""),
                     code=attributes.get("error_code", ""),
                     detail=attributes.get("error_detail", ""),

@@ -53,7 +53,7 @@ class StoredPerson:
         return sum(item is not None for item in single) + sum(len(items) for items in many)
 
 
-class PersonReader:
+class UserDataReader:
     """Collects all that is stored of a person, with queries and without a scan."""
 
     def __init__(
@@ -76,8 +76,8 @@ class PersonReader:
         found.address = self._address(found.user, user_id)
         found.by_email = self._references(found.outcomes, user_id)
         for partition in PARTITIONS:
-            pointers = self._partition("the outbox", partition)
-            found.outbox += [item for item in map(plain, pointers) if _names(item, user_id)]
+            entries = self._partition("the outbox", partition)
+            found.outbox += [item for item in map(plain, entries) if _names(item, user_id)]
         return found
 
     def _partition(self, operation: str, partition: str) -> Iterator[Item]:
@@ -115,8 +115,8 @@ def _put(found: StoredPerson, item: Item) -> None:
         found.other.append(values)
 
 
-def _names(pointer: Mapping[str, Any], user_id: str) -> bool:
-    words = str(pointer.get("commands", "")).split()
+def _names(entry: Mapping[str, Any], user_id: str) -> bool:
+    words = str(entry.get("commands", "")).split()
     return any(word.partition("/")[0] == user_id for word in words)
 
 

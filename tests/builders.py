@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
 from application.disposition import ReceivedMessage
-from application.pending_command import Work
+from application.pending_command import PendingCommand
 from application.rounds import RoundRules
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
@@ -76,10 +76,12 @@ def works(
     group: str | None = None,
     age: float = 3600,
     name: str = "command",
-) -> list[Work]:
+) -> list[PendingCommand]:
     """Make the works of commands for users named shortly."""
     return [
-        Work.of(index, message(group=group, age=age), envelope(command, user, f"{name} {index}"))
+        PendingCommand.of(
+            index, message(group=group, age=age), envelope(command, user, f"{name} {index}")
+        )
         for index, (command, user) in enumerate(pairs)
     ]
 

@@ -11,8 +11,8 @@ from application.ports import (
     CommandKey,
     CommitReport,
     LoadRequest,
+    OutboxEntry,
     Outcome,
-    Pointer,
     Status,
     UserChange,
     UserRepository,
@@ -168,9 +168,9 @@ def keys_of(*changes: UserChange) -> set[CommandKey]:
     return {CommandKey(o.user_id, o.command_id) for change in changes for o in change.outcomes}
 
 
-def pending(store: Store, limit: int = 10) -> list[Pointer]:
+def pending(store: Store, limit: int = 10) -> list[OutboxEntry]:
     """Read the pending pointers of all shards."""
-    return [pointer for _ in range(8) for pointer in store.outbox.pending(LATER, limit).pointers]
+    return [entry for _ in range(8) for entry in store.outbox.pending(LATER, limit).entries]
 
 
 def scrub(outbox: Outbox, user_id: str) -> int:

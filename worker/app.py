@@ -16,10 +16,10 @@ from worker import (
     logs,
 )
 from worker.errors import UsageError
-from worker.health.step import HealthStep, vitals_of
+from worker.health.step import HealthStep, assessment_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
-from worker.startup import chosen_queues, refuse, will_last
+from worker.startup import chosen_queues, exit_with_error, is_permanent
 from worker.transport import ALIAS, Options
 from worker.transport.port import one_line
 
@@ -72,7 +72,7 @@ def check_options(conf: Any, options: Any, **_: Any) -> None:
     for option, name in (("-Q", "queues"), ("-X", "exclude_queues")):
         for queue in chosen_queues(options.get(name)):
             if queue not in known:
-                refuse(
+                exit_with_error(
                     UsageError(
                         f"{option} names a queue that the settings do not",
                         f"they name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
@@ -88,7 +88,7 @@ def check_queues(sender: Any, **_: Any) -> None:
     would wait for nothing, so in development they end it too. What has been looked at together
     with table and topic is not looked at again.
     """
-    if vitals_of(sender) is not None:
+    if assessment_of(sender) is not None:
         return
     options = Options.read(sender.app.conf.broker_transport_options)
     settings = load_settings()
@@ -96,12 +96,12 @@ def check_queues(sender: Any, **_: Any) -> None:
         try:
             queue = options.queue(name)
         except Exception as error:  # noqa: BLE001  # it calls no network, so it would fail again
-            refuse(error)
+            exit_with_error(error)
         try:
             queue.check()
         except Exception as error:  # noqa: BLE001  # the transport survives what may pass
-            if settings.env == "dev" or isinstance(error, LookupError) or will_last(error):
-                refuse(error)
+            if settings.env == "dev" or isinstance(error, LookupError) or is_permanent(error):
+                exit_with_error(error)
             logs.configure(settings.log_format, settings.log_level)  # Celery has not, so early
             logger.warning("queue_unchecked", queue=name, reason=one_line(error))
 
@@ -124,7 +124,7 @@ def _app_from_environment() -> Celery:
     try:
         settings = load_settings()
     except SettingsError as error:
-        refuse(error)
+        exit_with_error(error)
     return make_app(settings)
 
 

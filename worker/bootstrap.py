@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.aws import client as aws
 from adapters.aws.call_observer import Client, observe
 from adapters.aws.client import AwsConfigurationError
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from adapters.clock import SystemClock
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
@@ -28,7 +28,7 @@ from adapters.provision import Resources, provision
 from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Later, ReceivedMessage, Settlements
+from application.disposition import Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser
 from application.relay import Relay, RelayPolicy
 from application.retry import delay
@@ -36,7 +36,7 @@ from worker import telemetry
 from worker.health.clock import ClockWatch
 from worker.settings import Settings, load_settings
 from worker.telemetry.port import Batches
-from worker.transport.consumer import Intake
+from worker.transport.consumer import QueueConsumer
 from worker.transport.port import CommandQueue
 
 logger = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ def worker() -> Worker:
     return _workers[pid]
 
 
-def handle_batch(messages: Sequence[ReceivedMessage]) -> Settlements:
+def handle_batch(messages: Sequence[ReceivedMessage]) -> Dispositions:
     """Handle a task's messages; give one settlement each.
 
     A child that cannot make its clients, for want of credentials perhaps, is as good as a store
@@ -89,7 +89,7 @@ def handle_batch(messages: Sequence[ReceivedMessage]) -> Settlements:
     except Exception:
         logger.exception("worker_not_built")
         receives = max((message["receives"] for message in messages), default=1)
-        return Settlements((Later(delay(receives, random.uniform)),) * len(messages), store=False)
+        return Dispositions((Retry(delay(receives, random.uniform)),) * len(messages), store=False)
     return batch.handle(messages)
 
 
@@ -109,7 +109,7 @@ def build(settings: Settings) -> Worker:
     return Worker(
         settings=settings,
         ports=ports,
-        batch=watch.batches(BatchHandler(ports, parser, policy, watch.witness)),
+        batch=watch.batches(BatchHandler(ports, parser, policy, watch.observer)),
         relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
     )
 
@@ -187,13 +187,13 @@ def clock_watch() -> ClockWatch:
     return ClockWatch()
 
 
-def watch_intake(intake: Intake) -> None:
+def watch_consumer(consumer: QueueConsumer) -> None:
     """Have this process's telemetry watch what serves a queue."""
-    telemetry.of_process().intake(intake)
+    telemetry.of_process().consumer(consumer)
 
 
 def _fast(client: Client) -> Client:
     """Replace the calls of every batch by fast ones, and have telemetry observe all calls."""
-    make_direct(client)
+    use_fast_calls(client)
     calls = telemetry.of_process().calls
     return client if calls is None else observe(client, calls)

@@ -22,7 +22,7 @@ from worker.errors import CliError, memory_needs_one_process
 from worker.health import step as health
 from worker.log_stream import unblock_standard_streams
 from worker.settings import load_settings
-from worker.startup import one_line_for_the_start, refuse
+from worker.startup import exit_with_error, one_line_for_the_start
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """What Celery passes on when nobody asked for a level; then the setting holds."""
@@ -43,7 +43,7 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
     try:
         logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
     except OSError as error:
-        refuse(CliError(f"cannot write the log to {logfile}: {error.strerror}", "see -f"))
+        exit_with_error(CliError(f"cannot write the log to {logfile}: {error.strerror}", "see -f"))
 
 
 @worker_init.connect
@@ -63,16 +63,16 @@ def _prepare(sender: Any) -> None:
     settings = load_settings()
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
-        refuse(memory_needs_one_process())
+        exit_with_error(memory_needs_one_process())
     telemetry.prepare()
-    vitals = health.begin(sender, settings)
-    vitals.watch(bootstrap.clock_watch)
+    assessment = health.begin(sender, settings)
+    assessment.watch(bootstrap.clock_watch)
     try:
         made = bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:
-        refuse(error)
+        exit_with_error(error)
     if not made:  # else they were compared with what is needed
-        require_resources(settings, vitals)
+        require_resources(settings, assessment)
 
 
 @worker_process_init.connect
@@ -108,9 +108,9 @@ def start_relay(sender: Any = None, **_: Any) -> None:
     worker.relay.start()
     # Connected here, so that a worker that never was ready has nothing to stop.
     worker_shutdown.connect(lambda **_: worker.relay.stop(), weak=False, dispatch_uid="relay")
-    if vitals := health.vitals_of(getattr(sender, "controller", None)):
-        vitals.watch(lambda: worker.relay)
-        vitals.ready()
+    if assessment := health.assessment_of(getattr(sender, "controller", None)):
+        assessment.watch(lambda: worker.relay)
+        assessment.ready()
     logger.info(
         "worker_ready", queues=worker.settings.queues, repository=worker.settings.repository
     )

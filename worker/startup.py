@@ -27,7 +27,7 @@ LACKS: Final = {
 """What to do about an error of the operating system, where that does not depend on a file."""
 
 
-def refuse(error: Exception) -> NoReturn:
+def exit_with_error(error: Exception) -> NoReturn:
     """End the process with one line, as `user-worker`'s other commands do, and their exit code.
 
     Nothing else would end it: what a handler of Celery's signals raises is logged and forgotten.
@@ -60,7 +60,7 @@ def one_line_for_the_start(is_starting: Callable[[], bool] = lambda: True) -> It
         known = lack_of_the_system(error) if is_starting() else None
         if known is None:
             raise
-        refuse(known)
+        exit_with_error(known)
 
 
 def lack_of_the_system(error: Exception) -> Exception | None:
@@ -88,7 +88,7 @@ def lack_of_the_system(error: Exception) -> Exception | None:
     return None
 
 
-def will_last(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Tell whether AWS would answer the same the next time, as to wrong credentials."""
     from worker.cli_errors import is_refusal  # noqa: PLC0415 - as above
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.capacity import item_size
 from adapters.dynamodb.reads import Key, key_of
-from application.ports import CommandKey, Conflict, JobKind, Pointer, UserChange
+from application.ports import CommandKey, Conflict, JobKind, OutboxEntry, UserChange
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -80,15 +80,15 @@ def render_change(table_name: str, index: int, change: UserChange, now: datetime
         _two_factor(write, table_name, change.user_id, change)
         _addresses(write, table_name, change.user_id, change)
         if change.scrub:
-            job = new_pointer(JobKind.SCRUB, write.commands[-1:], now)
-            write.put(table_name, records.render_pointer(job), Conflict.CONTENTION, ABSENT, None)
+            job = new_entry(JobKind.SCRUB, write.commands[-1:], now)
+            write.put(table_name, records.render_entry(job), Conflict.CONTENTION, ABSENT, None)
     return write
 
 
-def new_pointer(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) -> Pointer:
+def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) -> OutboxEntry:
     """Make a pointer in a random shard."""
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as its sort key says
-    return Pointer(
+    return OutboxEntry(
         partition=table.outbox_partition(randrange(table.OUTBOX_SHARDS)),  # noqa: S311 - no secret
         sort_key=records.render_sort_key(now, str(uuid4())),
         kind=kind,

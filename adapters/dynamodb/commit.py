@@ -14,15 +14,15 @@ from botocore.exceptions import ClientError, ParamValidationError
 from adapters.aws.client import error_code
 from adapters.dynamodb.calls import THROTTLED, Backoff, require_answer, unavailable
 from adapters.dynamodb.cancellation import reason_codes, verdict
-from adapters.dynamodb.change import ABSENT, Write, new_pointer, render_change
+from adapters.dynamodb.change import ABSENT, Write, new_entry, render_change
 from adapters.dynamodb.reads import Key
-from adapters.dynamodb.records import render_pointer
+from adapters.dynamodb.records import render_entry
 from adapters.errors import ItemRefusedError
 from application.ports import (
     CommitReport,
     Conflict,
     JobKind,
-    Pointer,
+    OutboxEntry,
     StoreUnavailableError,
     ThrottledError,
     UserChange,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_ACTIONS: Final = 100
 MAX_BYTES: Final = 4_000_000
 """DynamoDB's 4 MB a transaction, less some for what an estimate misses."""
-POINTER_BYTES: Final = 10_000
+ENTRY_BYTES: Final = 10_000
 """More than a pointer to 99 commands takes."""
 OPERATION: Final = "TransactWriteItems"
 MALFORMED: Final = frozenset({"ValidationException", "SerializationException"})
@@ -53,7 +53,7 @@ class Transaction:
     """Writes that go in together or not at all, with the pointer that names them."""
 
     writes: list[Write]
-    pointer: Pointer
+    entry: OutboxEntry
     tried: int = 0
     """Tries that ended in a conflict with another transaction, or in a throttled outbox shard."""
     token: str = field(default_factory=lambda: str(uuid4()))
@@ -62,7 +62,7 @@ class Transaction:
     def actions(self, table_name: str) -> list[TransactWriteItemTypeDef]:
         """Give the actions of its writes in order, the pointer's last."""
         actions = [action for write in self.writes for action in write.actions]
-        item = render_pointer(self.pointer)
+        item = render_entry(self.entry)
         actions.append(
             {"Put": {"TableName": table_name, "Item": item, "ConditionExpression": ABSENT}}
         )
@@ -85,7 +85,7 @@ class TransactionWriter:
         ]
         run = _Run(self._client, self._table, self._backoff, now)
         run.commit(pack(run.without_contradictions(writes)))
-        return CommitReport(tuple(run.pointers), run.conflicts, run.failures)
+        return CommitReport(tuple(run.entries), run.conflicts, run.failures)
 
 
 def pack(writes: Iterable[Write]) -> list[list[Write]]:
@@ -98,7 +98,7 @@ def pack(writes: Iterable[Write]) -> list[list[Write]]:
     for write in writes:
         fits = (
             actions + len(write.actions) < MAX_ACTIONS  # one is the pointer's
-            and size + write.size + POINTER_BYTES <= MAX_BYTES
+            and size + write.size + ENTRY_BYTES <= MAX_BYTES
             and keys.isdisjoint(write.keys)
         )
         if not packs or not fits:
@@ -127,7 +127,7 @@ class _Run:
         self._queue: deque[Transaction] = deque()
         self._throttled_calls = 0
         """In a row."""
-        self.pointers: list[Pointer] = []
+        self.entries: list[OutboxEntry] = []
         self.conflicts: dict[int, Conflict] = {}
         self.failures: dict[int, Exception] = {}
 
@@ -159,7 +159,7 @@ class _Run:
 
     def _transaction(self, writes: list[Write], tried: int = 0) -> Transaction:
         commands = tuple(command for write in writes for command in write.commands)
-        return Transaction(writes, new_pointer(JobKind.PUBLISH, commands, self._now), tried)
+        return Transaction(writes, new_entry(JobKind.PUBLISH, commands, self._now), tried)
 
     def _send(self, transaction: Transaction) -> None:
         actions = transaction.actions(self._table)
@@ -176,7 +176,7 @@ class _Run:
             self._failed(transaction, unavailable(OPERATION, error))
         else:
             self._throttled_calls = 0
-            self.pointers.append(transaction.pointer)
+            self.entries.append(transaction.entry)
 
     def _answered(self, transaction: Transaction, error: ClientError) -> None:
         code = error_code(error)

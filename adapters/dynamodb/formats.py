@@ -61,11 +61,11 @@ class ItemFormat:
         """Give an item's attributes in the newest format.
 
         Raises:
-            MalformedItemError: as `bring_up`.
+            MalformedItemError: as `upcast`.
         """
-        return Attributes(self.kind, self.bring_up(item))
+        return Attributes(self.kind, self.upcast(item))
 
-    def bring_up(self, item: Item, to: int | None = None) -> Item:
+    def upcast(self, item: Item, to: int | None = None) -> Item:
         """Give an item in the newest format, or format `to`: itself, if it is in that or above.
 
         Raises:

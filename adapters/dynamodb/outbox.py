@@ -32,8 +32,8 @@ from application.outbox import (
 )
 from application.ports import (
     CommandKey,
+    OutboxEntry,
     Outcome,
-    Pointer,
 )
 from domain.values import render_time
 
@@ -94,12 +94,12 @@ class DynamoDBOutbox(Outbox):
             Limit=limit,
             **start,
         )
-        pointers, unreadable = _parse_pointers(items)
-        return OutboxPage(pointers, unreadable, _position(last) if last else None)
+        entries, unreadable = _parse_entries(items)
+        return OutboxPage(entries, unreadable, _position(last) if last else None)
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
         """See the port. One BatchGetItem for every 100 commands, without waiting for throttling."""
-        commands = {outcome_read_key(c): c for pointer in pointers for c in pointer.commands}
+        commands = {outcome_read_key(c): c for entry in entries for c in entry.commands}
         items, unread = self._reads.get_available(commands)
         found: dict[CommandKey, Outcome] = {}
         unreadable: set[CommandKey] = set()
@@ -110,11 +110,11 @@ class DynamoDBOutbox(Outbox):
                 unreadable.add(commands[key])
         return PointedOutcomes(found, unreadable, {commands[key] for key in unread})
 
-    def close(self, pointers: Sequence[Pointer]) -> None:
+    def close(self, entries: Sequence[OutboxEntry]) -> None:
         """See the port. One call for one pointer, and for every 25."""
-        self._deletes.delete([Key(pointer.partition, pointer.sort_key) for pointer in pointers])
+        self._deletes.delete([Key(entry.partition, entry.sort_key) for entry in entries])
 
-    def update(self, old: Pointer, new: Pointer) -> bool:
+    def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """See the port. One conditional PutItem, or one transaction if the key changes."""
         if (old.partition, old.sort_key) == (new.partition, new.sort_key):
             return self._write("PutItem", self._client.put_item, **self._put(new), **_as_read(old))
@@ -127,8 +127,8 @@ class DynamoDBOutbox(Outbox):
         call = self._client.transact_write_items
         return self._write("TransactWriteItems", call, TransactItems=actions)
 
-    def _put(self, pointer: Pointer) -> dict[str, Any]:
-        return {"TableName": self._table, "Item": records.render_pointer(pointer)}
+    def _put(self, entry: OutboxEntry) -> dict[str, Any]:
+        return {"TableName": self._table, "Item": records.render_entry(entry)}
 
     def _write(self, operation: str, call: Callable[..., Any], **parameters: Any) -> bool:
         """Make a conditional write; return False if its condition did not hold.
@@ -147,30 +147,30 @@ class DynamoDBOutbox(Outbox):
             raise unavailable(operation, error) from error
         return True
 
-    def park(self, pointer: Pointer, reason: str) -> None:
+    def park(self, entry: OutboxEntry, reason: str) -> None:
         """See the port. One that somebody closed meanwhile is not parked.
 
         Raises:
             StoreUnavailableError: it may still be where it was.
         """
-        parked = replace(pointer, partition=table.PARKED_PARTITION, parked_because=reason)
-        self.update(pointer, parked)
+        parked = replace(entry, partition=table.PARKED_PARTITION, parked_because=reason)
+        self.update(entry, parked)
 
-    def unpark(self, pointer: Pointer) -> Pointer | None:
+    def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
         """See the port. The shard is the same whoever unparks it, and however often.
 
         Raises:
             StoreUnavailableError: it may still be where it was.
         """
-        shard = SHARDS[crc32(pointer.sort_key.encode()) % len(SHARDS)]
-        back = replace(pointer, partition=shard, parked_because=None, attempts=0, touched_at=None)
-        return back if self.update(pointer, back) else None
+        shard = SHARDS[crc32(entry.sort_key.encode()) % len(SHARDS)]
+        back = replace(entry, partition=shard, parked_because=None, attempts=0, touched_at=None)
+        return back if self.update(entry, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
         """See the port. One query or more a shard."""
         for partition in (*SHARDS, table.PARKED_PARTITION):
             for items in self._reads.partition("the outbox", partition):
-                yield OutboxPage(*_parse_pointers(items))
+                yield OutboxPage(*_parse_entries(items))
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """See the port."""
@@ -196,7 +196,7 @@ class DynamoDBOutbox(Outbox):
                     scheduled += 1
                 else:
                     due.append(time)
-        parked, odd = _parse_pointers(self._items(table.PARKED_PARTITION))
+        parked, odd = _parse_entries(self._items(table.PARKED_PARTITION))
         return OutboxStatus(
             pending=len(due),
             oldest=min(due, default=None),
@@ -210,28 +210,28 @@ class DynamoDBOutbox(Outbox):
             yield from page
 
 
-def _parse_pointers(
+def _parse_entries(
     items: Iterable[Item],
-) -> tuple[tuple[Pointer, ...], tuple[OutboxPosition, ...]]:
+) -> tuple[tuple[OutboxEntry, ...], tuple[OutboxPosition, ...]]:
     """Read pointers one by one; give those that can be read, and where the others are."""
-    pointers: list[Pointer] = []
+    entries: list[OutboxEntry] = []
     unreadable: list[OutboxPosition] = []
     for item in items:
         try:
-            pointers.append(records.parse_pointer(item))
+            entries.append(records.parse_entry(item))
         except MalformedItemError:
             unreadable.append(_position(item))
-    return tuple(pointers), tuple(unreadable)
+    return tuple(entries), tuple(unreadable)
 
 
-def _as_read(pointer: Pointer) -> dict[str, Any]:
+def _as_read(entry: OutboxEntry) -> dict[str, Any]:
     """Return the condition that a pointer is there and was not touched since it was read."""
-    if pointer.touched_at is None:
+    if entry.touched_at is None:
         condition = "attribute_exists(pk) AND attribute_not_exists(touched_at)"
         return {"ConditionExpression": condition}
     return {
         "ConditionExpression": "touched_at = :touched",
-        "ExpressionAttributeValues": {":touched": {"S": render_timestamp(pointer.touched_at)}},
+        "ExpressionAttributeValues": {":touched": {"S": render_timestamp(entry.touched_at)}},
     }
 
 

@@ -16,7 +16,7 @@ from adapters.dynamodb.attributes import Attributes, parse_timestamp, render_tim
 from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, ItemFormat
 from adapters.dynamodb.mapper import to_epoch
 from adapters.dynamodb.reads import key_of
-from application.ports import CommandKey, JobKind, Outcome, Pointer, Status
+from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.values import render_time
@@ -116,7 +116,7 @@ def scrubbed(item: Item) -> Item | None:
     outcome = parse_outcome(item)
     if not outcome.fingerprint:
         return None
-    new: Item = {**OUTCOME_FORMAT.bring_up(item), "fingerprint": {"S": ""}}
+    new: Item = {**OUTCOME_FORMAT.upcast(item), "fingerprint": {"S": ""}}
     if "events" in new:
         new["events"] = {"S": render_events(e.without_personal_data() for e in outcome.events)}
     return OUTCOME_FORMAT.written(new, parse_outcome)
@@ -179,25 +179,25 @@ def _parse_event(read: Attributes, row: object) -> RecordedEvent:
 # --- outbox pointers -----------------------------------------------------------------------
 
 
-def render_pointer(pointer: Pointer) -> Item:
+def render_entry(entry: OutboxEntry) -> Item:
     """Write an outbox pointer."""
-    item = table.key(pointer.partition, pointer.sort_key)
+    item = table.key(entry.partition, entry.sort_key)
     item[SCHEMA] = {"N": str(POINTER_FORMAT.number)}
-    item["kind"] = {"S": pointer.kind.value}
-    item["commands"] = {"S": " ".join(render_command_key(key) for key in pointer.commands)}
-    if pointer.parked_because is not None:
-        item["parked_because"] = {"S": pointer.parked_because}
-    if pointer.attempts:
-        item["attempts"] = {"N": str(pointer.attempts)}
-    if pointer.touched_at is not None:
-        item["touched_at"] = {"S": render_timestamp(pointer.touched_at)}
-    if pointer.position is not None:
-        item["position"] = {"S": pointer.position}
-    if pointer.unreadable:
-        item["unreadable"] = {"N": str(pointer.unreadable)}
-    if pointer.final:
+    item["kind"] = {"S": entry.kind.value}
+    item["commands"] = {"S": " ".join(render_command_key(key) for key in entry.commands)}
+    if entry.parked_because is not None:
+        item["parked_because"] = {"S": entry.parked_because}
+    if entry.attempts:
+        item["attempts"] = {"N": str(entry.attempts)}
+    if entry.touched_at is not None:
+        item["touched_at"] = {"S": render_timestamp(entry.touched_at)}
+    if entry.position is not None:
+        item["position"] = {"S": entry.position}
+    if entry.unreadable:
+        item["unreadable"] = {"N": str(entry.unreadable)}
+    if entry.final:
         item["final"] = {"BOOL": True}
-    return POINTER_FORMAT.written(item, parse_pointer)
+    return POINTER_FORMAT.written(item, parse_entry)
 
 
 def render_command_key(key: CommandKey) -> str:
@@ -210,7 +210,7 @@ def render_sort_key(recorded_at: datetime, unique: str) -> str:
     return f"{render_time(recorded_at)}#{unique}"
 
 
-def parse_pointer(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> Pointer:
+def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxEntry:
     """Read an outbox pointer.
 
     Raises:
@@ -221,7 +221,7 @@ def parse_pointer(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> Point
         kind = JobKind(read.text("kind"))
     except ValueError:
         raise read.malformed("kind", "is none that this worker knows") from None
-    return Pointer(
+    return OutboxEntry(
         partition=read.text(table.PARTITION_KEY),
         sort_key=read.text(table.SORT_KEY),
         kind=kind,

@@ -14,8 +14,8 @@ from application.ports import (
     CommitReport,
     Conflict,
     JobKind,
+    OutboxEntry,
     Outcome,
-    Pointer,
     UserChange,
 )
 from domain.model import Session
@@ -29,7 +29,7 @@ def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> 
     conflicts: dict[int, Conflict] = {}
     failures: dict[int, Exception] = {}
     commands: list[CommandKey] = []
-    pointers: tuple[Pointer, ...] = ()
+    entries: tuple[OutboxEntry, ...] = ()
     with store.lock:
         for index, change in enumerate(changes):
             if _writes_twice(change):
@@ -42,8 +42,8 @@ def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> 
             _apply(store, change, now)
             commands += _command_keys(change)
         if len(conflicts) + len(failures) < len(changes):
-            pointers = (_add_pointer(store, JobKind.PUBLISH, commands, now),)
-    return CommitReport(pointers, conflicts, failures)
+            entries = (_add_entry(store, JobKind.PUBLISH, commands, now),)
+    return CommitReport(entries, conflicts, failures)
 
 
 def _writes_twice(change: UserChange) -> bool:
@@ -117,7 +117,7 @@ def _apply(store: MemoryStore, change: UserChange, now: datetime) -> None:
     if claimed is not None:
         store.addresses[claimed.key] = change.user_id
     if change.scrub:
-        _add_pointer(store, JobKind.SCRUB, _command_keys(change)[-1:], now)
+        _add_entry(store, JobKind.SCRUB, _command_keys(change)[-1:], now)
 
 
 def _apply_sessions(store: MemoryStore, user_id: str, change: UserChange) -> None:
@@ -168,16 +168,16 @@ def _command_keys(change: UserChange) -> list[CommandKey]:
     return [CommandKey(outcome.user_id, outcome.command_id) for outcome in change.outcomes]
 
 
-def _add_pointer(
+def _add_entry(
     store: MemoryStore, kind: JobKind, commands: Sequence[CommandKey], now: datetime
-) -> Pointer:
+) -> OutboxEntry:
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    pointer = Pointer(
+    entry = OutboxEntry(
         partition=str(random_shard()),
         sort_key=f"{render_time(now)}#{store.serial():012}",
         kind=kind,
         commands=tuple(commands),
         recorded_at=now,
     )
-    store.pointers[pointer.partition, pointer.sort_key] = pointer
-    return pointer
+    store.entries[entry.partition, entry.sort_key] = entry
+    return entry

@@ -22,7 +22,7 @@ from application.outbox import (
     PointedOutcomes,
     ScrubPage,
 )
-from application.ports import Pointer
+from application.ports import OutboxEntry
 from domain.values import render_time
 
 PAGE_SIZE: Final = 100
@@ -50,55 +50,55 @@ class MemoryOutbox(Outbox):
         start = after or OutboxPosition(str(self._choose_shard()), "")
         end = OutboxPosition(start.partition, render_time(before))
         with self._store.lock:
-            keys = sorted(key for key in self._store.pointers if start < key < end)
-            pointers = tuple(self._store.pointers[key] for key in keys[:limit])
+            keys = sorted(key for key in self._store.entries if start < key < end)
+            entries = tuple(self._store.entries[key] for key in keys[:limit])
         last = OutboxPosition(*keys[limit - 1]) if len(keys) > limit else None
-        return OutboxPage(pointers, last=last)
+        return OutboxPage(entries, last=last)
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
         """See the port. Nothing here is unreadable."""
-        named = {command for pointer in pointers for command in pointer.commands}
+        named = {command for entry in entries for command in entry.commands}
         with self._store.lock:
             stored = self._store.outcomes
             return PointedOutcomes({k: copy_outcome(stored[k]) for k in named if k in stored})
 
-    def close(self, pointers: Sequence[Pointer]) -> None:
+    def close(self, entries: Sequence[OutboxEntry]) -> None:
         """See the port."""
         with self._store.lock:
-            for pointer in pointers:
-                self._store.pointers.pop((pointer.partition, pointer.sort_key), None)
+            for entry in entries:
+                self._store.entries.pop((entry.partition, entry.sort_key), None)
 
-    def update(self, old: Pointer, new: Pointer) -> bool:
+    def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """See the port."""
         with self._store.lock:
-            stored = self._store.pointers.get((old.partition, old.sort_key))
+            stored = self._store.entries.get((old.partition, old.sort_key))
             if stored is None or stored.touched_at != old.touched_at:
                 return False
-            del self._store.pointers[old.partition, old.sort_key]
-            self._store.pointers[new.partition, new.sort_key] = new
+            del self._store.entries[old.partition, old.sort_key]
+            self._store.entries[new.partition, new.sort_key] = new
         return True
 
-    def park(self, pointer: Pointer, reason: str) -> None:
+    def park(self, entry: OutboxEntry, reason: str) -> None:
         """See the port. One that somebody closed meanwhile is not parked."""
-        self.update(pointer, replace(pointer, partition=PARKED, parked_because=reason))
+        self.update(entry, replace(entry, partition=PARKED, parked_because=reason))
 
-    def unpark(self, pointer: Pointer) -> Pointer | None:
+    def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
         """See the port."""
         back = replace(
-            pointer,
+            entry,
             partition=str(random_shard()),
             parked_because=None,
             attempts=0,
             touched_at=None,
         )
-        return back if self.update(pointer, back) else None
+        return back if self.update(entry, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
         """See the port. One page; nothing here is unreadable."""
         with self._store.lock:
-            keys = sorted(self._store.pointers, key=lambda key: (key[0] == PARKED, key))
-            pointers = tuple(self._store.pointers[key] for key in keys)
-        yield OutboxPage(pointers)
+            keys = sorted(self._store.entries, key=lambda key: (key[0] == PARKED, key))
+            entries = tuple(self._store.entries[key] for key in keys)
+        yield OutboxPage(entries)
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """See the port. Outcomes are a page each `page_size`; sessions are on the first page."""
@@ -126,10 +126,10 @@ class MemoryOutbox(Outbox):
         """See the port."""
         now = now or datetime.now(UTC)
         with self._store.lock:
-            pointers = list(self._store.pointers.values())
-        parked = [p for p in pointers if p.partition == PARKED]
-        parked.sort(key=lambda pointer: pointer.sort_key)
-        pending = [p for p in pointers if p.partition != PARKED]
+            entries = list(self._store.entries.values())
+        parked = [p for p in entries if p.partition == PARKED]
+        parked.sort(key=lambda entry: entry.sort_key)
+        pending = [p for p in entries if p.partition != PARKED]
         due = [p.recorded_at for p in pending if not p.final or p.recorded_at <= now]
         return OutboxStatus(
             pending=len(due),

@@ -11,7 +11,7 @@ from threading import RLock
 from typing import Final
 
 from application.outbox import SHARDS
-from application.ports import CommandKey, Outcome, Pointer
+from application.ports import CommandKey, OutboxEntry, Outcome
 from domain.model import Session, TwoFactor, User
 
 PARKED: Final = "parked"
@@ -28,7 +28,7 @@ class MemoryStore:
     two_factors: dict[str, TwoFactor] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
-    pointers: dict[tuple[str, str], Pointer] = field(default_factory=dict)
+    entries: dict[tuple[str, str], OutboxEntry] = field(default_factory=dict)
     serial: Callable[[], int] = field(default_factory=lambda: count().__next__)
 
 

@@ -36,7 +36,7 @@ WAIT = 1
 """Seconds of the long poll that finds nothing: a short one does not ask all of SQS's servers."""
 REPEATS = 3
 """Answers in a row with nothing new after which there is nothing new."""
-LANES = 8
+SENDER_THREADS = 8
 """Calls at a time when letters are kept hidden, or given back."""
 _OVER_LIMIT = frozenset({"OverLimit", "AWS.SimpleQueueService.OverLimit"})
 
@@ -241,7 +241,7 @@ class DeadLetterQueue:
         if not parts:
             return
         receipts = [[each.receipt for _, each in part] for part in parts]
-        with ThreadPoolExecutor(min(LANES, len(parts))) as pool:
+        with ThreadPoolExecutor(min(SENDER_THREADS, len(parts))) as pool:
             yield from zip(
                 parts, pool.map(lambda some: self._hide(some, seconds), receipts), strict=True
             )

@@ -31,7 +31,7 @@ from application.messages.errors import (
 )
 from application.messages.fields import data_adapter
 from application.messages.sns import looks_like_notification, read_notification
-from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, bring_up
+from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, upcast
 from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope, UpdateProfile
 from domain.events import EVENTS
 from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
@@ -113,7 +113,7 @@ class MessageParser:
             raise _malformed(error, ()) from None
         sent = self._command(kind, event.get("data", {}))
         user_id = _user_id(sent, attributes)
-        command = bring_up(sent, self._former)
+        command = upcast(sent, self._former)
         time = attributes.get("time")
         return CommandEnvelope(
             command_id=attributes["id"],

@@ -31,7 +31,7 @@ FORMER_COMMANDS: Final[Mapping[str, FormerCommand]] = {}
 """By message type. What stands here has its JSON Schema among the contracts, as before."""
 
 
-def bring_up(command: Command, former: Mapping[str, FormerCommand]) -> Command:
+def upcast(command: Command, former: Mapping[str, FormerCommand]) -> Command:
     """Give a command in its newest version: itself, if it is that already."""
     while (older := former.get(command.type)) is not None:
         command = older.upcast(command)

@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from application.disposition import Done, ReceivedMessage
+from application.disposition import Ack, ReceivedMessage
 from benchmarks.contestants.started import variable
 from worker import bootstrap, logs
 from worker.settings import load_settings
@@ -37,7 +37,7 @@ def main() -> None:
                 group_id=message.group_id,
                 fifo=False,
             )
-            if bootstrap.handle_batch([received]).items == (Done(),):
+            if bootstrap.handle_batch([received]).items == (Ack(),):
                 queue.delete([message.receipt])
 
 

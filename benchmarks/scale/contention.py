@@ -1,9 +1,9 @@
 """One user whom everybody writes to, simulated: conflicts, receives, and dead letters.
 
 The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), when a message is
-retried or dead-lettered (`application.retry.settle`). All messages are of one user, so those of a
-receive run together, however often they were received. Time is simulated; a call takes what the
-benchmark assumes for AWS.
+retried or dead-lettered (`application.retry.decide_disposition`). All messages are of one user, so
+those of a receive run together, however often they were received. Time is simulated; a call takes
+what the benchmark assumes for AWS.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from itertools import count
 from typing import Final
 
 from application.batch import CONTENDED, MAX_ATTEMPTS
-from application.disposition import Later
-from application.retry import settle
+from application.disposition import Retry
+from application.retry import decide_disposition
 from worker.settings import Settings
 
 SEED: Final = 6
@@ -163,8 +163,10 @@ class Contention:
 
     def _give_back(self, time: float, task: _Task) -> None:
         for message in task.messages:
-            settlement = settle(CONTENDED, message.receives, self._max_receives, self._draw.uniform)
-            if isinstance(settlement, Later):
+            settlement = decide_disposition(
+                CONTENDED, message.receives, self._max_receives, self._draw.uniform
+            )
+            if isinstance(settlement, Retry):
                 self._at(time + settlement.delay, message)
             else:
                 self.run.dead += 1

@@ -65,7 +65,7 @@ def size(users: int, inputs: Inputs) -> Size:
     mean = users * sum(habits.commands.values()) / MONTH
     peak = mean * habits.peak
     batch, at_peak = fill(mean), fill(peak)
-    writes, reads, pointers = _units(habits, at_peak)
+    writes, reads, entries = _units(habits, at_peak)
     everything, outcomes = _stored(users, habits)
     table_gb = everything / cost.GB
     return Size(
@@ -76,7 +76,7 @@ def size(users: int, inputs: Inputs) -> Size:
         at_peak,
         peak * writes,
         peak * reads,
-        shards_for(peak, pointers),
+        shards_for(peak, entries),
         table_gb,
         outcomes / cost.GB,
         _partitions(everything, peak * writes, peak * reads),

@@ -24,7 +24,7 @@ from adapters.dynamodb.reads import Key, key_of
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Done, ReceivedMessage
+from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
 from application.ports import Clock
@@ -79,7 +79,7 @@ class Tape:
             item = action["Put"]["Item"]
             units = transaction_units([item_size(item)]) + self._index_units(item)
             self.write_units += units
-            self.pointer_units += units if is_pointer(item) else 0
+            self.pointer_units += units if is_entry(item) else 0
             self.items[key_of(item)] = item
         return _ANSWERED
 
@@ -104,7 +104,7 @@ class Tape:
         return 2 if key_of(item) in self.items else 1
 
 
-def is_pointer(item: Any) -> bool:
+def is_entry(item: Any) -> bool:
     """Say whether an item is of the outbox."""
     partition: str = item["pk"]["S"]
     return partition.startswith("OUTBOX#")
@@ -214,7 +214,7 @@ class Bench:
             for number, body in enumerate(bodies)
         ]
         with capture_logs() as lines:
-            assert self._handler.handle(messages).items == (Done(),) * len(bodies)
+            assert self._handler.handle(messages).items == (Ack(),) * len(bodies)
         assert [line["outcome"] for line in lines] == ["accepted"] * len(bodies)
         return lines
 

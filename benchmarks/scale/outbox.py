@@ -33,7 +33,7 @@ def capacity(shards: int, batch: int) -> float:
 def overfull(rate: float, shards: int, batch: int, seed: int = SEED) -> float:
     """Give the share of seconds and shards in which more is written than a partition takes.
 
-    Each transaction draws its shard, as `new_pointer` does, and its pointer is written and
+    Each transaction draws its shard, as `new_entry` does, and its pointer is written and
     deleted within the second. DynamoDB's burst capacity, a best effort, is left out.
     """
     draw = random.Random(seed)
@@ -71,22 +71,22 @@ def looks(workers: int, shards: int, draw: random.Random) -> Iterator[tuple[floa
         heapq.heappush(turns, (time + interval * draw.uniform(0.5, 1.5), worker, turn + 1))
 
 
-def crash_lag(workers: int, shards: int, pointers: int = 20_000, seed: int = SEED) -> Lag:
+def crash_lag(workers: int, shards: int, entries: int = 20_000, seed: int = SEED) -> Lag:
     """Simulate pointers left behind at any time, in any shard, a few at a time."""
     draw = random.Random(seed)
     age = Settings().relay_age
     span = 100 * shards * Settings().relay_interval / workers
-    left = sorted((draw.uniform(0, span), draw.randrange(shards)) for _ in range(pointers))
+    left = sorted((draw.uniform(0, span), draw.randrange(shards)) for _ in range(entries))
     waiting: list[list[float]] = [[] for _ in range(shards)]
     lags: list[float] = []
     at = 0
     for time, shard in looks(workers, shards, draw):
-        while at < pointers and left[at][0] + age <= time:
+        while at < entries and left[at][0] + age <= time:
             waiting[left[at][1]].append(left[at][0])
             at += 1
         lags += [time - each for each in waiting[shard]]
         waiting[shard].clear()
-        if at == pointers and not any(waiting):
+        if at == entries and not any(waiting):
             break
     lags.sort()
     return Lag(lags[len(lags) // 2], lags[int(len(lags) * 0.99)], lags[-1])
@@ -101,14 +101,14 @@ def backlog(outage: float, workers: int) -> int:
     return round(outage * workers)
 
 
-def drained(pointers: int, workers: int, shards: int, seed: int = SEED) -> float:
+def drained(entries: int, workers: int, shards: int, seed: int = SEED) -> float:
     """Give the seconds until the relays have worked off pointers that are all old enough.
 
     A look works off a shard, a thousand pointers at most; two workers at one shard do the same
     work twice, which is harmless and lost. After its first pause a relay goes on without one.
     """
     draw = random.Random(seed)
-    left = [pointers // shards + (shard < pointers % shards) for shard in range(shards)]
+    left = [entries // shards + (shard < entries % shards) for shard in range(shards)]
     free = [0.0] * workers
     interval = Settings().relay_interval
     orders = [draw.sample(range(shards), shards) for _ in range(workers)]

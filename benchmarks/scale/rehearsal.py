@@ -28,7 +28,7 @@ from adapters.memory import (
     MemoryUserRepository,
 )
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Dead, Later, ReceivedMessage
+from application.disposition import DeadLetter, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
 from application.ports import CommitReport, LoadRequest, Snapshot, UserChange
@@ -132,10 +132,10 @@ def rehearse(rate: float, seconds: float = SECONDS, tasks: int = TASKS) -> Told:
             _call()
             answer = handler.handle([_message(body, queue.receives[body]) for body in taken])
             for body, settlement in zip(taken, answer.items, strict=True):
-                if isinstance(settlement, Later):
+                if isinstance(settlement, Retry):
                     queue.send(body, time.monotonic() + settlement.delay)
                     continue
-                dead.extend([body] if isinstance(settlement, Dead) else [])
+                dead.extend([body] if isinstance(settlement, DeadLetter) else [])
                 with queue.lock:
                     queue.settled += 1
             _call(3)

@@ -15,7 +15,7 @@ from typing import Any
 from cli import composition, output
 from domain.errors import InvalidValueError
 from domain.values import EmailAddress, parse_id, render_time
-from operations.user_export import PersonReader, StoredPerson
+from operations.user_export import StoredPerson, UserDataReader
 from worker.errors import CliError, ExitCode, UsageError
 
 SET = "set"
@@ -43,7 +43,7 @@ def export_user(who: str, *, file: str | None, force: bool) -> int:
     aws = composition.aws()
     user_id = _user_id(who, aws)
     aws.require_shared_store()
-    person = PersonReader(aws.dynamodb, aws.settings.table).read(user_id)
+    person = UserDataReader(aws.dynamodb, aws.settings.table).read(user_id)
     if not person.items:
         raise _nobody()
     now = datetime.now(UTC)
@@ -85,7 +85,7 @@ def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, An
         "sessions": person.sessions,
         "outcomes": [_with_events(item) for item in outcomes],
         "by_email": person.by_email,
-        "outbox": [_pointer(item, user_id) for item in person.outbox],
+        "outbox": [_entry(item, user_id) for item in person.outbox],
         "other": person.other,
     }
     return {
@@ -109,7 +109,7 @@ def _with_events(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**item, "events": events}
 
 
-def _pointer(item: Mapping[str, Any], user_id: str) -> dict[str, Any]:
+def _entry(item: Mapping[str, Any], user_id: str) -> dict[str, Any]:
     """Give a pointer without the other people whose commands were in the same transaction."""
     words = str(item.get("commands", "")).split()
     own = [word for word in words if word.partition("/")[0] == user_id]

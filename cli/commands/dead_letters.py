@@ -9,7 +9,7 @@ import typer
 from cli.commands.base import EXIT_CODES, Json, app
 
 if TYPE_CHECKING:
-    from cli.dead_letters.choice import Choice
+    from cli.dead_letters.choice import LetterFilter
 
 dlq = typer.Typer(
     name="dlq",
@@ -57,10 +57,10 @@ def _choice(
     newer_than: str | None,
     ids: list[str] | None,
     limit: int | None = None,
-) -> Choice:
-    from cli.dead_letters.choice import Choice
+) -> LetterFilter:
+    from cli.dead_letters.choice import LetterFilter
 
-    return Choice.of(
+    return LetterFilter.of(
         reasons=reasons,
         commands=commands,
         older_than=older_than,

@@ -11,7 +11,7 @@ from cli.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LetterFilter:
     """Letters that meet every condition; of one condition, any of its values will do."""
 
     reasons: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ class Choice:
     @property
     def is_everything(self) -> bool:
         """Whether every letter is meant."""
-        return self == Choice()
+        return self == LetterFilter()
 
     def includes(self, letter: Letter, now: float) -> bool:
         """Say whether a letter is meant; `limit` is for whoever counts."""

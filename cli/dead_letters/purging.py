@@ -10,7 +10,7 @@ import typer
 
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from cli import composition, output
-from cli.dead_letters.choice import Choice
+from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.settling import (
     Plan,
     Settle,
@@ -27,7 +27,7 @@ from worker.errors import CliError, ExitCode
 class PurgeOptions:
     """What was typed."""
 
-    choice: Choice
+    choice: LetterFilter
     dry_run: bool
     yes: bool
     as_json: bool

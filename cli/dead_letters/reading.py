@@ -13,7 +13,7 @@ from rich.text import Text
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, Depth
 from cli import composition, output
 from cli.ages import age_text
-from cli.dead_letters.choice import Choice
+from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.letter import Letter, time_text
 from cli.progress import progress
 from cli.stopping import stop_on_signals
@@ -102,7 +102,7 @@ class Seen:
 
 
 def look(
-    aws: composition.Aws, choice: Choice, most: int | None = None, *, bodies: bool = False
+    aws: composition.Aws, choice: LetterFilter, most: int | None = None, *, bodies: bool = False
 ) -> Seen:
     """Look at letters, `most` of them in all, and leave all of them where they are.
 

@@ -13,7 +13,7 @@ import typer
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.sending import BatchSender
 from cli import composition, output
-from cli.dead_letters.choice import Choice
+from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.settling import (
     Plan,
     Result,
@@ -40,7 +40,7 @@ MAX_RATE = 500
 class RedriveOptions:
     """What was typed."""
 
-    choice: Choice
+    choice: LetterFilter
     dry_run: bool
     yes: bool
     rate: float | None
@@ -127,7 +127,7 @@ def _sender(aws: composition.Aws, queue: str | None) -> BatchSender:
 # --- by SQS itself ---
 
 
-def _may_be_moved(aws: composition.Aws, choice: Choice) -> bool:
+def _may_be_moved(aws: composition.Aws, choice: LetterFilter) -> bool:
     """Say whether SQS's task does the same.
 
     It knows no filter and, of letters that a worker has sent, not where they came from; and

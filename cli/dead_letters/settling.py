@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from adapters.aws.client import FIFO_SUFFIX
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from cli import composition, output
-from cli.dead_letters.choice import Choice
+from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.letter import Letter
 from cli.dead_letters.reading import Seen, group_table, grouped, look, opened, say_unseen
 from cli.progress import progress
@@ -29,7 +29,7 @@ Settle = Callable[[Sequence[StoredLetter]], Sequence[StoredLetter]]
 class Plan:
     """What to do with which letters."""
 
-    choice: Choice
+    choice: LetterFilter
     doing: str
     """Said of the work in hand."""
     rate: float | None = None
@@ -196,7 +196,7 @@ def say_rest(result: Result) -> None:
         console.print(text, style="yellow")
 
 
-def preview(aws: composition.Aws, choice: Choice, fate: str) -> Seen:
+def preview(aws: composition.Aws, choice: LetterFilter, fate: str) -> Seen:
     """Show which letters are meant, and what would become of them.
 
     Raises:
@@ -217,7 +217,7 @@ def preview(aws: composition.Aws, choice: Choice, fate: str) -> Seen:
     return seen
 
 
-def require_named(choice: Choice, count: int) -> None:
+def require_named(choice: LetterFilter, count: int) -> None:
     """See that letters that were named are there.
 
     Raises:

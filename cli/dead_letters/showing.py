@@ -7,13 +7,13 @@ import sys
 
 from cli import composition, output
 from cli.ages import age_text
-from cli.dead_letters.choice import Choice
+from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.letter import Letter
 from cli.dead_letters.reading import Seen, group_table, grouped, look, say_unseen
 from worker.errors import CliError, ExitCode
 
 
-def list_letters(choice: Choice, *, most: int, each: bool, as_json: bool) -> int:
+def list_letters(choice: LetterFilter, *, most: int, each: bool, as_json: bool) -> int:
     """Print what lies in the dead-letter queue, by reason and command or one by one.
 
     Args:
@@ -70,7 +70,7 @@ def show_letter(message_id: str, *, as_json: bool) -> int:
         CliError: it is not there.
     """
     aws = composition.aws()
-    seen = look(aws, Choice.of(ids=[message_id], limit=1), bodies=True)
+    seen = look(aws, LetterFilter.of(ids=[message_id], limit=1), bodies=True)
     if not seen.letters:
         if seen.depth.hidden:
             say_unseen(aws, seen)

@@ -20,7 +20,7 @@ from worker.errors import CliError
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-LANES = 8
+SENDER_THREADS = 8
 """Batches in flight on a standard queue. On a FIFO queue there is one: rows stay in order."""
 ATTEMPTS = 5
 LONGEST_PAUSE = 8.0
@@ -74,7 +74,7 @@ class Dispatcher:
         self._sender = BatchSender(client, queue_url, sleep=self._pause)
         self.fifo = queue_url.endswith(FIFO_SUFFIX)
         """Whether each row needs a group."""
-        self._lanes = 1 if self.fifo else LANES
+        self._sender_threads = 1 if self.fifo else SENDER_THREADS
         self._rate = rate
         self._clock = clock
         self._next = clock()
@@ -92,12 +92,12 @@ class Dispatcher:
         """
         flying: set[Future[Sent]] = set()
         self._stop.clear()
-        with ThreadPoolExecutor(self._lanes, "import") as pool:
+        with ThreadPoolExecutor(self._sender_threads, "import") as pool:
             try:
                 for batch in _batches(parcels):
                     self._keep_to_rate(len(batch))
                     flying.add(pool.submit(self._send_batch, batch))
-                    if len(flying) >= 2 * self._lanes:
+                    if len(flying) >= 2 * self._sender_threads:
                         _land(flying, acknowledge)
                 while flying:
                     _land(flying, acknowledge)

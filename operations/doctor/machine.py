@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from operations.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
-from worker.health.finding import Finding, ok, trouble, warn
+from worker.health.finding import Finding, error_finding, ok, warn
 from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
 
 SUPPORTED = "5.7."
@@ -43,7 +43,7 @@ def read_settings() -> Settings | Finding:
     try:
         return load_settings()
     except SettingsError as error:
-        return trouble("settings", error)
+        return error_finding("settings", error)
 
 
 def environment(settings: Settings) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from adapters.dynamodb.table import PARTITION_KEY, key
 from worker.cli_errors import is_denial
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, fail, ok, trouble
+from worker.health.finding import Finding, error_finding, fail, ok
 
 NOWHERE = key("DOCTOR#NOBODY", "DOCTOR")
 """The key of an item that nobody writes."""
@@ -40,7 +40,7 @@ def permissions(aws: Aws) -> Iterator[Finding]:
             if is_denial(error):
                 denied.append(action)
         except (BotoCoreError, CliError) as error:
-            yield trouble("permissions", error)
+            yield error_finding("permissions", error)
             return
     for action in denied:
         yield fail("permissions", f"no {action}", "allow it: docs/operations.md, In production")

@@ -16,7 +16,7 @@ from operations.doctor.emulator import lacking, localstack_health
 from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, fail, ok, trouble, warn
+from worker.health.finding import Finding, error_finding, fail, ok, warn
 
 LARGEST_SKEW = 300
 """Seconds by which a signature's time may differ from AWS's: five minutes (Signature Version 4)."""
@@ -32,7 +32,7 @@ def configuration(aws: Aws) -> Checks:
     try:
         clients = (aws.sqs, aws.sns, aws.dynamodb)
     except (CliError, AwsConfigurationError) as error:
-        yield trouble("AWS settings", error)
+        yield error_finding("AWS settings", error)
         return False
     yield ok("region", f"{aws.sqs.meta.region_name}{'' if region() else ', of the profile'}")
     credentials = boto3.session.Session().get_credentials()
@@ -66,13 +66,13 @@ def answers(aws: Aws) -> Checks:
     except ClientError as error:
         answer = error.response
         if is_refusal(error) and not is_denial(error):
-            yield _skew(answer) or trouble("identity", error)
+            yield _skew(answer) or error_finding("identity", error)
             return False
         if not _is_of_sqs(answer):
-            yield trouble("connection", error)
+            yield error_finding("connection", error)
             return False
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
-        yield trouble("connection", error)
+        yield error_finding("connection", error)
         return False
     yield ok("connection", "SQS answers, and knows who asks")
     yield _skew(answer) or ok("clock", "as AWS's, to a minute")

@@ -14,8 +14,8 @@ from application.ports import StoreUnavailableError
 from operations.orphaned_queues import Leftovers
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, Level, ok, trouble, warn
-from worker.health.resource_checks import attributes, expiry_verdict, queue_verdict, table_verdict
+from worker.health.finding import Finding, Level, error_finding, ok, warn
+from worker.health.resource_checks import attributes, check_expiry, check_queue, check_table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import (
@@ -35,7 +35,7 @@ def look(check: str, action: Callable[[], T]) -> Checks[T]:
     try:
         return action()
     except (CliError, ClientError, BotoCoreError, StoreUnavailableError) as error:
-        yield trouble(check, error)
+        yield error_finding(check, error)
         return None
 
 
@@ -46,11 +46,11 @@ def queues(aws: Aws) -> Iterator[Finding]:
     arn = None
     if stored is not None:
         arn = stored["QueueArn"]
-        yield queue_verdict(aws.settings, dead, stored, None)
+        yield check_queue(aws.settings, dead, stored, None)
     for name in aws.settings.queues:
         stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
         if stored is not None:
-            yield queue_verdict(aws.settings, name, stored, arn)
+            yield check_queue(aws.settings, name, stored, arn)
 
 
 def topic(aws: Aws) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def table(aws: Aws) -> Iterator[Finding]:
     found = yield from look(check, lambda: _described(aws))
     if found is None:
         return
-    verdict = table_verdict(name, found["Table"])
+    verdict = check_table(name, found["Table"])
     yield verdict
     if verdict.level is Level.FAIL:
         return
@@ -93,7 +93,7 @@ def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
         check, lambda: aws.dynamodb.describe_time_to_live(TableName=aws.settings.table)
     )
     if answer is not None:
-        yield from expiry_verdict(check, answer["TimeToLiveDescription"])
+        yield from check_expiry(check, answer["TimeToLiveDescription"])
 
 
 def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Finding]:

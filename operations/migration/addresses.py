@@ -91,14 +91,14 @@ class AddressAudit:
     def _owner(self, item: Item | None) -> object:
         """Give who has an address; `None` where its item is not there or cannot be read."""
         try:
-            return None if item is None else self._address_kind.bring_up(item)[1]
+            return None if item is None else self._address_kind.upcast(item)[1]
         except MalformedItemError:
             return None
 
     def _holds(self, item: Item | None) -> str | None:
         """Give the key of a user's address; `None` as `_owner`."""
         try:
-            user = None if item is None else self._user_kind.bring_up(item)[1]
+            user = None if item is None else self._user_kind.upcast(item)[1]
         except MalformedItemError:
             return None
         return user.email.key if isinstance(user, User) and user.email is not None else None
@@ -135,8 +135,8 @@ class AddressAudit:
             MalformedItemError: one of both cannot be read.
         """
         user_item, address_item = found.get(_user(user_id)), found.get(_address(address))
-        user = None if user_item is None else self._user_kind.bring_up(user_item)[1]
-        owner = None if address_item is None else self._address_kind.bring_up(address_item)[1]
+        user = None if user_item is None else self._user_kind.upcast(user_item)[1]
+        owner = None if address_item is None else self._address_kind.upcast(address_item)[1]
         assert user is None or isinstance(user, User)
         assert owner is None or isinstance(owner, str)
         return _Look(user_item, user, owner)

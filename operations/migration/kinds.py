@@ -31,13 +31,13 @@ class Kind:
         """
         return Attributes(self.item_format.kind, item).integer(formats.SCHEMA)
 
-    def bring_up(self, item: Item) -> tuple[Item, object]:
+    def upcast(self, item: Item) -> tuple[Item, object]:
         """Give an item in the format that workers write, or a later one; and what it reads as.
 
         Raises:
             MalformedItemError: it is not of this kind, or not even so.
         """
-        brought_up = self.item_format.bring_up(item, self.item_format.writes)
+        brought_up = self.item_format.upcast(item, self.item_format.writes)
         return brought_up, self.parse(brought_up, self.item_format)
 
 
@@ -49,7 +49,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(formats.TWO_FACTOR_FORMAT, mapper.parse_two_factor),
         Kind(formats.ADDRESS_FORMAT, mapper.parse_address),
         Kind(formats.OUTCOME_FORMAT, records.parse_outcome),
-        Kind(formats.POINTER_FORMAT, records.parse_pointer),
+        Kind(formats.POINTER_FORMAT, records.parse_entry),
     )
 }
 """By name."""

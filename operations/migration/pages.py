@@ -84,7 +84,7 @@ class PageMigration:
         try:
             kind = self._kind(kind_of(key))
             number = kind.number_of(item)
-            new, read = kind.bring_up(item)
+            new, read = kind.upcast(item)
             if new is not item:
                 self._replace(kind, item, new, counts)
         except MalformedItemError as error:
@@ -113,7 +113,7 @@ class PageMigration:
             if stored is None:
                 counts.gone += 1
                 return
-            item, (new, _) = stored, kind.bring_up(stored)
+            item, (new, _) = stored, kind.upcast(stored)
             if new is item:  # in the present format
                 counts.conflicts += 1
                 return

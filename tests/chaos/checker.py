@@ -189,10 +189,10 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[Finding]:
     for queue, count in evidence.history.waiting.items():
         if count:
             yield Finding("lost", f"{count} messages are left in the {queue} queue")
-    for pointer in evidence.stored.pointers:
-        if pointer in evidence.stored.scheduled:
+    for entry in evidence.stored.entries:
+        if entry in evidence.stored.scheduled:
             continue
-        yield Finding("lost", f"a pointer is left: {pointer}")
+        yield Finding("lost", f"a pointer is left: {entry}")
 
 
 def dead_letters_are_what_could_not_be_understood(evidence: Evidence) -> Iterator[Finding]:

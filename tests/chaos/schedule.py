@@ -114,16 +114,16 @@ class Schedule:
 def make_schedule(seed: int, seconds: float, workers: int, versions: int) -> Schedule:
     """Draw a schedule for so many workers and versions of the settings."""
     chance = random.Random(f"schedule {seed}")
-    blows, troubles = _deck(chance, BLOWS), _deck(chance, TROUBLES)
+    blows, readiness_issues = _deck(chance, BLOWS), _deck(chance, TROUBLES)
     operations = _deck(chance, OPERATIONS)
     processes: list[ProcessAttack] = []
     network: list[NetworkAttack] = []
     for worker in range(workers):
         processes += _processes(chance, worker, seconds, blows)
         times = _windows(chance, seconds, (1.0, 6.0))
-        network += _network(chance, worker, times, zip(troubles, operations, strict=True))
+        network += _network(chance, worker, times, zip(readiness_issues, operations, strict=True))
     times = _windows(chance, seconds, (8.0, 20.0))
-    network += _network(chance, EVERYBODY, times, zip(troubles, operations, strict=True))
+    network += _network(chance, EVERYBODY, times, zip(readiness_issues, operations, strict=True))
     queue = [
         QueueAttack(at, chance.choice(VISIBILITY_TIMEOUTS))
         for at, _ in _windows(chance, seconds, (4.0, 12.0))

@@ -104,7 +104,7 @@ def _leave_a_message(history: History) -> None:
     history.waiting["command"] = 1
 
 
-def _leave_a_pointer(history: History) -> None:
+def _leave_an_entry(history: History) -> None:
     history.items.append({"pk": {"S": "OUTBOX#3"}, "sk": {"S": "x"}, "commands": {"S": "x"}})
 
 
@@ -221,7 +221,7 @@ SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
     "a user is missing": (_lose_a_user, "wrong"),
     "an event was not published": (_lose_an_event, "lost"),
     "a message is left": (_leave_a_message, "lost"),
-    "a pointer is left": (_leave_a_pointer, "lost"),
+    "a pointer is left": (_leave_an_entry, "lost"),
     "a malformed message vanished": (_forget_a_dead_letter, "lost"),
     "a command is in the dead-letter queue": (_kill_a_command, "lost"),
     "a dead letter has no reason": (_redrive_a_message, "wrong"),

@@ -14,7 +14,7 @@ from moto import mock_aws
 from adapters.sqs.command_queue import SqsCommandQueue
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sqs import InProcessSqs
-from worker.transport import CommandQueue, DeadLetter
+from worker.transport import CommandQueue, DeadLetterMessage
 
 SECONDS = 10.0
 TIMEOUT = 30
@@ -162,7 +162,9 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
     """Nothing is lost between sending and deleting: that is two calls, in this order."""
     queues.send('{"password":"x"}')
     [message] = queues.receive(1)
-    letter = DeadLetter(message, "NotJson", "the body is not JSON", '{"password":"[redacted]"}')
+    letter = DeadLetterMessage(
+        message, "NotJson", "the body is not JSON", '{"password":"[redacted]"}'
+    )
     assert queues.port.dead_letter([letter]) == {}
     [(body, attributes)] = queues.dead()
     assert body == '{"password":"[redacted]"}'

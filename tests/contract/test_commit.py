@@ -41,9 +41,9 @@ def test_state_outcome_address_and_pointer_commit_together(store: Store) -> None
     assert snapshot.users == {uid("ada"): new_user("ada")}
     assert snapshot.addresses == {"ada@example.com": uid("ada")}
     assert list(snapshot.outcomes.values()) == list(change.outcomes)
-    assert pending(store) == list(report.pointers)
-    assert [set(pointer.commands) for pointer in report.pointers] == [keys_of(change)]
-    assert report.pointers[0].kind is JobKind.PUBLISH
+    assert pending(store) == list(report.entries)
+    assert [set(entry.commands) for entry in report.entries] == [keys_of(change)]
+    assert report.entries[0].kind is JobKind.PUBLISH
 
 
 def test_a_rejection_is_recorded_without_touching_the_user(store: Store) -> None:
@@ -79,7 +79,7 @@ def test_a_command_by_an_address_of_nobody_is_recorded_by_its_id(store: Store) -
     alone = outcome("reset", None, event, version=0, by_email=True)
     report = must_commit(store, UserChange(None, (alone,)))
     assert store.repository.outcome(CommandKey(None, uid("reset"))) == alone
-    named = store.outbox.outcomes(report.pointers)
+    named = store.outbox.outcomes(report.entries)
     assert named.found == {CommandKey(None, uid("reset")): alone}
 
 
@@ -129,7 +129,7 @@ def test_a_taken_address_is_refused_whole(store: Store) -> None:
     change = registered("grace", "ADA")
     report = commit(store, change)
     assert report.conflicts == {0: Conflict.ADDRESS_TAKEN}
-    assert report.pointers == ()
+    assert report.entries == ()
     assert store.repository.get(uid("grace")) is None
     assert store.repository.outcome(next(iter(keys_of(change)))) is None
 
@@ -207,7 +207,7 @@ def test_a_conflict_does_not_stop_the_others(store: Store) -> None:
         4: Conflict.DUPLICATE,
     }
     assert not report.failures
-    named = [key for pointer in report.pointers for key in pointer.commands]
+    named = [key for entry in report.entries for key in entry.commands]
     assert set(named) == keys_of(changes[0], changes[2], changes[5])
     assert len(named) == 3
     assert store.repository.get(uid("user5")) is not None
@@ -217,7 +217,7 @@ def test_many_changes_commit_whole_with_every_command_named_once(store: Store) -
     """More than one transaction takes is divided, and nothing lost in between."""
     changes = [registered(f"user{n}") for n in range(35)]  # 3 items each: more than 100
     report = must_commit(store, *changes)
-    named = [key for pointer in report.pointers for key in pointer.commands]
+    named = [key for entry in report.entries for key in entry.commands]
     assert len(named) == 35
     assert set(named) == keys_of(*changes)
     users = store.repository.get_many([uid(f"user{n}") for n in range(35)])
@@ -245,7 +245,7 @@ def test_a_change_that_writes_an_item_twice_is_refused_whole(store: Store, what:
 
 def test_nothing_to_commit_leaves_no_pointer(store: Store) -> None:
     """An empty commit is one."""
-    assert commit(store).pointers == ()
+    assert commit(store).entries == ()
     assert pending(store) == []
 
 
@@ -347,8 +347,8 @@ def test_an_erasure_leaves_a_scrub_job_with_its_commit(store: Store) -> None:
     store.outbox.close(pending(store))
     erased = replace(renamed(ada, command="erase"), released=ada.email, scrub=True)
     report = must_commit(store, erased)
-    jobs = {pointer.kind: pointer for pointer in pending(store)}
+    jobs = {entry.kind: entry for entry in pending(store)}
     assert set(jobs) == {JobKind.PUBLISH, JobKind.SCRUB}
     assert jobs[JobKind.SCRUB].commands == (CommandKey(uid("ada"), uid("erase")),)
-    assert report.pointers == (jobs[JobKind.PUBLISH],)
+    assert report.entries == (jobs[JobKind.PUBLISH],)
     assert jobs[JobKind.SCRUB].recorded_at == NOW

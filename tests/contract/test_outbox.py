@@ -11,7 +11,7 @@ import pytest
 from adapters.memory import MemoryEventPublisher
 from application import ports
 from application.outbox import final_scrub
-from application.ports import CommandKey, JobKind, Pointer, UserChange
+from application.ports import CommandKey, JobKind, OutboxEntry, UserChange
 from application.relay import Relay, RelayPolicy
 from domain import events as e
 from domain.errors import RejectionCode
@@ -48,29 +48,29 @@ class Clock(ports.Clock):
 def test_a_pointer_is_pending_from_its_commit_until_it_is_closed(store: Store) -> None:
     """And closing it twice is harmless."""
     report = must_commit(store, registered("ada"))
-    assert pending(store) == list(report.pointers)
+    assert pending(store) == list(report.entries)
     for _ in range(2):
-        store.outbox.close(report.pointers)
+        store.outbox.close(report.entries)
         assert pending(store) == []
     store.outbox.close([])
 
 
 def test_several_pointers_are_closed_together(store: Store) -> None:
     """More than one call of a store takes."""
-    pointers = [must_commit(store, registered(f"user{n}")).pointers[0] for n in range(3)]
-    gone = [replace(pointers[0], sort_key=f"{pointers[0].sort_key}{n}") for n in range(26)]
-    store.outbox.close([pointers[0], *gone, pointers[1]])
-    assert pending(store) == [pointers[2]]
+    entries = [must_commit(store, registered(f"user{n}")).entries[0] for n in range(3)]
+    gone = [replace(entries[0], sort_key=f"{entries[0].sort_key}{n}") for n in range(26)]
+    store.outbox.close([entries[0], *gone, entries[1]])
+    assert pending(store) == [entries[2]]
 
 
 def test_pending_gives_what_was_recorded_before_a_time(store: Store) -> None:
     """What may still be in work is left alone."""
     must_commit(store, registered("ada"))
-    assert not any(store.outbox.pending(NOW).pointers for _ in range(8))
+    assert not any(store.outbox.pending(NOW).entries for _ in range(8))
     store.repository.commit([registered("grace")], LATER)
     assert len(pending(store)) == 1
     soon = LATER + timedelta(milliseconds=1)
-    assert sum(len(store.outbox.pending(soon).pointers) for _ in range(8)) == 2
+    assert sum(len(store.outbox.pending(soon).entries) for _ in range(8)) == 2
 
 
 def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
@@ -78,9 +78,9 @@ def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> Non
     for n in range(16):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
     for _ in range(8):
-        page = store.outbox.pending(LATER, limit=2).pointers
+        page = store.outbox.pending(LATER, limit=2).entries
         assert len(page) <= 2
-        times = [pointer.recorded_at for pointer in page]
+        times = [entry.recorded_at for entry in page]
         assert times == sorted(times)
     assert len(pending(store, limit=16)) == 16
 
@@ -90,22 +90,22 @@ def test_pages_go_through_a_shard_whole(store: Store, closing: bool) -> None:
     """Each pointer once and in order, whether those before it are left where they are or not."""
     for n in range(40):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
-    seen: list[Pointer] = []
+    seen: list[OutboxEntry] = []
     for _ in range(8):
-        of_shard: list[Pointer] = []
+        of_shard: list[OutboxEntry] = []
         page = store.outbox.pending(LATER, limit=2)
         while True:
-            of_shard += page.pointers
+            of_shard += page.entries
             if closing:
-                store.outbox.close(page.pointers)
+                store.outbox.close(page.entries)
             if page.last is None:
                 break
             page = store.outbox.pending(LATER, 2, page.last)
-        assert len({pointer.partition for pointer in of_shard}) <= 1
-        assert of_shard == sorted(of_shard, key=lambda pointer: pointer.recorded_at)
+        assert len({entry.partition for entry in of_shard}) <= 1
+        assert of_shard == sorted(of_shard, key=lambda entry: entry.recorded_at)
         seen += of_shard
     assert len(seen) == 40
-    assert len({pointer.sort_key for pointer in seen}) == 40
+    assert len({entry.sort_key for entry in seen}) == 40
     assert store.outbox.status().pending == (0 if closing else 40)
 
 
@@ -115,8 +115,8 @@ def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
     alone = UserChange(None, (outcome("reset", None, version=0, by_email=True),))
     report = must_commit(store, change, alone)
     missing = CommandKey(uid("ada"), uid("never recorded"))
-    pointer = replace(report.pointers[0], commands=(*report.pointers[0].commands, missing))
-    outcomes = store.outbox.outcomes([pointer])
+    entry = replace(report.entries[0], commands=(*report.entries[0].commands, missing))
+    outcomes = store.outbox.outcomes([entry])
     assert outcomes.found.keys() == keys_of(change, alone)
     assert outcomes.unreadable == set()
     assert [outcomes.found[key] for each in (change, alone) for key in keys_of(each)] == [
@@ -127,33 +127,33 @@ def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
 
 def test_a_parked_pointer_is_set_apart_with_its_reason(store: Store) -> None:
     """It is pending no more, for a person to see, and parking it twice is harmless."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
+    (entry,) = must_commit(store, registered("ada")).entries
     for _ in range(2):
-        store.outbox.park(pointer, "an outcome is missing")
+        store.outbox.park(entry, "an outcome is missing")
     assert pending(store) == []
     status = store.outbox.status()
     assert (status.pending, status.oldest) == (0, None)
     (parked,) = status.parked
     assert parked == replace(
-        pointer, partition=parked.partition, parked_because="an outcome is missing"
+        entry, partition=parked.partition, parked_because="an outcome is missing"
     )
 
 
 def test_a_parked_pointer_can_be_closed(store: Store) -> None:
     """When a person has seen to it."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    store.outbox.park(pointer, "refused")
+    (entry,) = must_commit(store, registered("ada")).entries
+    store.outbox.park(entry, "refused")
     store.outbox.close(store.outbox.status().parked)
     assert store.outbox.status().parked == ()
 
 
 def test_a_parked_pointer_can_be_put_back_once(store: Store) -> None:
     """As it was, and as old, so that any relay takes it; two people at once make no second one."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    store.outbox.park(pointer, "refused")
+    (entry,) = must_commit(store, registered("ada")).entries
+    store.outbox.park(entry, "refused")
     (parked,) = store.outbox.status().parked
     back = store.outbox.unpark(parked)
-    assert back == replace(pointer, partition=back.partition if back else "")
+    assert back == replace(entry, partition=back.partition if back else "")
     assert store.outbox.unpark(parked) is None
     assert pending(store) == [back]
     assert store.outbox.status().parked == ()
@@ -161,8 +161,8 @@ def test_a_parked_pointer_can_be_put_back_once(store: Store) -> None:
 
 def test_a_parked_pointer_that_was_closed_is_not_put_back(store: Store) -> None:
     """Its work is done."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    store.outbox.park(pointer, "refused")
+    (entry,) = must_commit(store, registered("ada")).entries
+    store.outbox.park(entry, "refused")
     (parked,) = store.outbox.status().parked
     store.outbox.close([parked])
     assert store.outbox.unpark(parked) is None
@@ -171,24 +171,24 @@ def test_a_parked_pointer_that_was_closed_is_not_put_back(store: Store) -> None:
 
 def test_pages_give_everything_once_and_what_is_parked_last(store: Store) -> None:
     """Of every shard, oldest first in each."""
-    assert [pointer for page in store.outbox.pages() for pointer in page.pointers] == []
+    assert [entry for page in store.outbox.pages() for entry in page.entries] == []
     for n in range(20):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
     first = pending(store, 20)[0]
     store.outbox.park(first, "refused")
-    seen = [pointer for page in store.outbox.pages() for pointer in page.pointers]
-    assert len({pointer.sort_key for pointer in seen}) == len(seen) == 20
-    assert [pointer.parked_because for pointer in seen] == [None] * 19 + ["refused"]
-    for shard in {pointer.partition for pointer in seen}:
-        times = [pointer.recorded_at for pointer in seen if pointer.partition == shard]
+    seen = [entry for page in store.outbox.pages() for entry in page.entries]
+    assert len({entry.sort_key for entry in seen}) == len(seen) == 20
+    assert [entry.parked_because for entry in seen] == [None] * 19 + ["refused"]
+    for shard in {entry.partition for entry in seen}:
+        times = [entry.recorded_at for entry in seen if entry.partition == shard]
         assert times == sorted(times)
 
 
 def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
     """Another relay finished its work: there is nothing to see to."""
     report = must_commit(store, registered("ada"))
-    store.outbox.close(report.pointers)
-    store.outbox.park(report.pointers[0], "too late")
+    store.outbox.close(report.entries)
+    store.outbox.park(report.entries[0], "too late")
     assert store.outbox.status().parked == ()
 
 
@@ -207,9 +207,9 @@ def test_status_counts_all_shards_and_finds_the_oldest(store: Store) -> None:
 
 def test_a_pointer_remembers_what_relays_store_in_it(store: Store) -> None:
     """Attempts, position and all; in its place, for whichever relay reads it next."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    first = replace(pointer, attempts=1, touched_at=LATER)
-    assert store.outbox.update(pointer, first)
+    (entry,) = must_commit(store, registered("ada")).entries
+    first = replace(entry, attempts=1, touched_at=LATER)
+    assert store.outbox.update(entry, first)
     assert pending(store) == [first]
     second = replace(
         first, attempts=0, touched_at=SOON, position="COMMAND#x", unreadable=2, final=True
@@ -220,10 +220,10 @@ def test_a_pointer_remembers_what_relays_store_in_it(store: Store) -> None:
 
 def test_of_two_relays_that_read_the_same_state_one_stores_the_next(store: Store) -> None:
     """The other one learns that it was overtaken, and nothing is counted twice."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    first = replace(pointer, attempts=1, touched_at=LATER)
-    assert store.outbox.update(pointer, first)
-    assert not store.outbox.update(pointer, replace(pointer, attempts=1, touched_at=SOON))
+    (entry,) = must_commit(store, registered("ada")).entries
+    first = replace(entry, attempts=1, touched_at=LATER)
+    assert store.outbox.update(entry, first)
+    assert not store.outbox.update(entry, replace(entry, attempts=1, touched_at=SOON))
     assert store.outbox.update(first, replace(first, touched_at=SOON))
     assert not store.outbox.update(first, replace(first, attempts=2, touched_at=LATER))
     assert pending(store) == [replace(first, touched_at=SOON)]
@@ -232,19 +232,19 @@ def test_of_two_relays_that_read_the_same_state_one_stores_the_next(store: Store
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_pointer_that_was_closed_stays_closed(store: Store, moved: bool) -> None:
     """Whoever was still at work on it brings it back neither in its place nor elsewhere."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    store.outbox.close([pointer])
-    new = final_scrub(pointer, LATER) if moved else replace(pointer, touched_at=LATER)
-    assert not store.outbox.update(pointer, new)
+    (entry,) = must_commit(store, registered("ada")).entries
+    store.outbox.close([entry])
+    new = final_scrub(entry, LATER) if moved else replace(entry, touched_at=LATER)
+    assert not store.outbox.update(entry, new)
     assert store.outbox.status(LATER).pending == 0
     assert store.outbox.status(LATER).scheduled == 0
 
 
 def test_a_pointer_that_is_put_back_starts_anew(store: Store) -> None:
     """Attempts from before it was parked do not count."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
-    tried = replace(pointer, attempts=4, touched_at=LATER)
-    assert store.outbox.update(pointer, tried)
+    (entry,) = must_commit(store, registered("ada")).entries
+    tried = replace(entry, attempts=4, touched_at=LATER)
+    assert store.outbox.update(entry, tried)
     store.outbox.park(tried, "refused")
     (parked,) = store.outbox.status().parked
     back = store.outbox.unpark(parked)
@@ -288,7 +288,7 @@ def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -
     assert not any(o.fingerprint for o in store.repository.history(uid("ada")))
     status = store.outbox.status(clock.time)
     assert (status.pending, status.oldest, status.scheduled) == (0, None, 1)
-    assert not any(store.outbox.pending(clock.time).pointers for _ in range(8))
+    assert not any(store.outbox.pending(clock.time).entries for _ in range(8))
 
     late = outcome("late", "ada", version=2, code=RejectionCode.EMAIL_TAKEN)
     must_commit(store, UserChange(uid("ada"), (late,)))
@@ -372,7 +372,7 @@ def test_a_scrub_job_is_worked_off_as_any_pointer(store: Store) -> None:
     """It is pending until it is closed."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), scrub=True))
-    (job,) = [pointer for pointer in pending(store) if pointer.kind is JobKind.SCRUB]
+    (job,) = [entry for entry in pending(store) if entry.kind is JobKind.SCRUB]
     assert job.commands[0].user_id == uid("ada")
     store.outbox.close([job])
-    assert all(pointer.kind is JobKind.PUBLISH for pointer in pending(store))
+    assert all(entry.kind is JobKind.PUBLISH for entry in pending(store))

@@ -23,7 +23,7 @@ from tests.persistence import (
 from user_client.read_models import SessionRefusal
 from user_client.reader import UserReader
 
-NOBODY = uid("nobody")
+NULL_OBSERVER = uid("nobody")
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def with_phone(store: Store) -> None:
 
 def test_nobody_is_none_and_no_session(store: Store, reader: UserReader) -> None:
     """Nothing is made up, and a check of nothing is a no."""
-    assert reader.get(NOBODY) is None
-    assert reader.get_many([NOBODY]) == {}
+    assert reader.get(NULL_OBSERVER) is None
+    assert reader.get_many([NULL_OBSERVER]) == {}
     assert reader.get_many([]) == {}
     assert reader.by_email("nobody@example.com") is None
     assert reader.by_refresh_token("0" * 64) is None
-    check = reader.check_session(NOBODY, uid("session phone"))
+    check = reader.check_session(NULL_OBSERVER, uid("session phone"))
     assert (check.refusal, check.user, check.expires_at) == (
         SessionRefusal.USER_NOT_FOUND,
         None,
@@ -80,7 +80,7 @@ def test_many_are_read_by_id(store: Store, reader: UserReader) -> None:
     """In the order asked for, each once, without those who are not."""
     must_commit(store, *(registered(f"user{n}") for n in range(12)))
     wanted = [uid(f"user{n}") for n in range(12)]
-    found = reader.get_many([*reversed(wanted), NOBODY, wanted[0]])
+    found = reader.get_many([*reversed(wanted), NULL_OBSERVER, wanted[0]])
     assert list(found) == wanted[::-1]
     assert all(user_id == view.user_id for user_id, view in found.items())
 

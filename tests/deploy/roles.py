@@ -13,7 +13,7 @@ import pytest
 from adapters.dynamodb import records
 from adapters.dynamodb.table import PARKED_PARTITION
 from adapters.sns.subscription import PURPOSES
-from application.ports import CommandKey, JobKind, Pointer
+from application.ports import CommandKey, JobKind, OutboxEntry
 from domain import commands as c
 from tests.builders import email, token, uid
 from tests.deploy.stacks import Account
@@ -138,7 +138,7 @@ def park(world: World, user: str, command: str) -> None:
     """Park a publication and a scrub, of a time to come, so that no relay is quicker."""
     later = datetime.now(UTC) + timedelta(hours=1)
     for kind in JobKind:
-        pointer = Pointer(
+        entry = OutboxEntry(
             PARKED_PARTITION,
             records.render_sort_key(later, uuid.uuid4().hex),
             kind,
@@ -146,5 +146,5 @@ def park(world: World, user: str, command: str) -> None:
             later,
             "the topic refuses an event",
         )
-        item = records.render_pointer(pointer)
+        item = records.render_entry(entry)
         world.account.client("dynamodb").put_item(TableName="users", Item=item)

@@ -16,7 +16,14 @@ from typing import Any
 from celery.signals import worker_init, worker_ready
 
 from adapters.sqs.command_queue import SqsCommandQueue
-from application.disposition import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from application.disposition import (
+    Ack,
+    DeadLetter,
+    Disposition,
+    Dispositions,
+    ReceivedMessage,
+    Retry,
+)
 from worker import lifecycle
 from worker.app import make_app
 from worker.request import BatchTask
@@ -42,14 +49,14 @@ app.conf.broker_transport_options |= {
 
 
 @app.task(base=BatchTask, name=TASK)
-def handle_batch(messages: list[ReceivedMessage]) -> Settlements:
+def handle_batch(messages: list[ReceivedMessage]) -> Dispositions:
     """Do as the bodies say."""
     orders = [_order(message) for message in messages]
     _record("start", messages)
     time.sleep(max((order.get("seconds", 0) for order in orders), default=0))
     settlements = tuple(_settle(order) for order in orders)
     _record("end", messages)
-    return Settlements(settlements)
+    return Dispositions(settlements)
 
 
 def _order(message: ReceivedMessage) -> dict[str, Any]:
@@ -60,18 +67,20 @@ def _order(message: ReceivedMessage) -> dict[str, Any]:
     return order if isinstance(order, dict) else {"do": "dead", "detail": "not JSON"}
 
 
-def _settle(order: dict[str, Any]) -> Settlement:
+def _settle(order: dict[str, Any]) -> Disposition:
     match order.get("do", "done"):
         case "later":
-            return Later(order["delay"])
+            return Retry(order["delay"])
         case "dead":
-            return Dead(order.get("code", "Malformed"), order.get("detail", "-"), order.get("body"))
+            return DeadLetter(
+                order.get("code", "Malformed"), order.get("detail", "-"), order.get("body")
+            )
         case "raise":
             raise RuntimeError("as told")
         case "exit":
             os._exit(3)
         case _:
-            return Done()
+            return Ack()
 
 
 def _record(event: str, messages: list[ReceivedMessage]) -> None:

@@ -80,7 +80,7 @@ _render, _parse = mapper.render_user, mapper.parse_user
 
 def parse_user(item: Any, item_format: ItemFormat = NEXT_FORMAT) -> Any:
     """Read a user, with the ground of a ban."""
-    item = item_format.bring_up(item)
+    item = item_format.upcast(item)
     user = _parse(item, item_format)
     if user.ban is not None:
         user.ban = GroundedBan(user.ban.reason, user.ban.until, item["ban"]["M"]["ground"]["S"])

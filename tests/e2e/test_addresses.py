@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.disposition import Done
+from application.disposition import Ack
 from application.ports import CommandKey, Outcome, Status
 from domain import commands as c
 from domain.errors import RejectionCode
@@ -86,7 +86,7 @@ def in_one_batch(
         env="test", table=system.names.table, events_topic=system.names.events_topic
     )
     settlements = bootstrap.build(settings).batch.handle([received(sent.body) for sent in messages])
-    assert settlements.items == (Done(),) * len(messages)
+    assert settlements.items == (Ack(),) * len(messages)
     return system.outcomes(messages)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from application.ports import Status
-from operations.bulk_import.dispatch import LANES
+from operations.bulk_import.dispatch import SENDER_THREADS
 from tests.e2e.command_line import CommandLine
 from tests.e2e.system import THREADS, System, decided
 from tests.e2e.worker_process import WorkerProcess, eventually
@@ -105,7 +105,7 @@ def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
     )
     assert messages["accepted"] == ROWS
     assert messages.keys() <= {"accepted", "duplicate"}
-    assert messages["duplicate"] <= LANES * 10
+    assert messages["duplicate"] <= SENDER_THREADS * 10
     events = world.system.published(outcomes)
     assert len(events) == ROWS
     assert {event["correlationid"] for event in events} == {told["import_id"]}

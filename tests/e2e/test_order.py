@@ -22,7 +22,7 @@ from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
 from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, log_lines, message
-from tests.e2e.witness import About, Turned, Witness
+from tests.e2e.witness import About, BatchObserver, Turned
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, share, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
@@ -192,7 +192,7 @@ def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
     system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
     failing = [message(register(ada), ada), *renamings(ada, 9)]
     others = [message(register(bob), bob), *renamings(bob, 9)]
-    delays = Witness()
+    delays = BatchObserver()
     with FaultyProxy(system.endpoint) as proxy:
         fault = proxy.inject(About(ada, Unavailable()), "BatchGetItem")
         proxy.inject(delays, "ChangeMessageVisibilityBatch")
@@ -216,7 +216,7 @@ def test_a_group_goes_back_whole_though_the_call_that_says_so_fails_at_first(
 ) -> None:
     """The call is made again for all of the group at once: in parts, they would come in parts."""
     sent = fifo_queues.send(*[{"do": "later", "delay": 1} for _ in range(10)], group="a")
-    calls = Witness()
+    calls = BatchObserver()
     with FaultyProxy(aws_endpoint) as proxy:
         fault = proxy.inject(Unavailable(), "ChangeMessageVisibilityBatch", times=2)
         proxy.inject(calls, "ChangeMessageVisibilityBatch")

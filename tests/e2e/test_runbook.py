@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from adapters.dynamodb.provision import provision_table
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from application.disposition import Done
+from application.disposition import Ack
 from application.messages import render_events
 from application.ports import LoadRequest, Outcome, Status
 from domain import commands as c
@@ -185,7 +185,7 @@ class Table:
         settings = load_settings(env="test", table=self.name, events_topic=topic)
         handle = bootstrap.build(settings).batch.handle
         done = handle([received(each.body, age=0) for each in messages])
-        assert done.items == (Done(),) * len(messages)
+        assert done.items == (Ack(),) * len(messages)
         found = self._repository().load(LoadRequest(outcomes={each.key for each in messages}))
         return [found.outcomes[each.key] for each in messages]
 

@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import FaultyProxy
 from tests.e2e.system import PREFORK, THREADS
-from tests.e2e.witness import Late, Then, Witness
+from tests.e2e.witness import BatchObserver, Late, Then
 from tests.e2e.worker_process import Queues, eventually, worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
@@ -47,7 +47,7 @@ def test_a_batch_of_five_timeouts_is_handled_once_by_every_pool(
             queues = Queues.create(ResourceNames.unique(), aws_endpoint, TIMEOUT)
             stack.callback(queues.delete)
             sent = queues.send(*[{"seconds": 5 * TIMEOUT} for _ in range(10)])
-            proxy, renewals = stack.enter_context(FaultyProxy(aws_endpoint)), Witness()
+            proxy, renewals = stack.enter_context(FaultyProxy(aws_endpoint)), BatchObserver()
             proxy.inject(renewals, "ChangeMessageVisibilityBatch")
             running = stack.enter_context(
                 worker(
@@ -106,7 +106,7 @@ def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
     """Deleted behind the worker's back: said once, and left alone; its neighbours are settled."""
     sent = queues.send(*[{"seconds": 2 * TIMEOUT} for _ in range(10)])
     received: dict[str, str] = {}
-    deletes, renewals = Witness(), Witness()
+    deletes, renewals = BatchObserver(), BatchObserver()
 
     def delete_one(answer: Any) -> None:
         """Before the worker has it, so before any renewal."""
@@ -141,7 +141,7 @@ def test_a_back_off_comes_after_the_renewal_that_is_under_way(
     timeout = 2 * TIMEOUT  # a second each from the renewal to the batch's end, and on to the lapse
     queues = Queues.create(resource_names, aws_endpoint, timeout)
     queues.send(*[{"do": "later", "delay": 600, "seconds": timeout / 2 + 1} for _ in range(10)])
-    changes = Witness()
+    changes = BatchObserver()
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(

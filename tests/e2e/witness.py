@@ -22,7 +22,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Witness:
+class BatchObserver:
     """Forwards every call unspoiled and keeps it, in the order in which AWS answered."""
 
     calls: list[Call] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Late:
     """Lets the client wait until something has happened before a witness forwards the call."""
 
     happened: Callable[[], object]
-    witness: Witness
+    witness: BatchObserver
 
     def strike(self, exchange: Exchange) -> None:
         """Wait, 30 s at most, then forward and keep."""

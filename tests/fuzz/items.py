@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from adapters.dynamodb import MalformedItemError, mapper, records
-from application.ports import CommandKey, JobKind, Outcome, Pointer, Status
+from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
@@ -67,7 +67,7 @@ _OUTCOME = Outcome(
 )
 _KEY = CommandKey(uid("ada"), uid("command"))
 _SORT_KEY = records.render_sort_key(NOW, uid("pointer"))
-_POINTER = Pointer(
+_POINTER = OutboxEntry(
     *("OUTBOX#3", _SORT_KEY, JobKind.PUBLISH, (_KEY,), NOW, "lost"),
     attempts=3,
     touched_at=NOW,
@@ -98,8 +98,8 @@ _KINDS: Final = (
     ),
     _Kind(mapper.render_address(_ADDRESS, uid("ada")), mapper.parse_address),
     _Kind(records.render_outcome(_OUTCOME), records.parse_outcome, records.render_outcome),
-    _Kind(records.render_pointer(_POINTER), records.parse_pointer, records.render_pointer),
-    _Kind(records.render_pointer(_POINTER), records.pointer_time),
+    _Kind(records.render_entry(_POINTER), records.parse_entry, records.render_entry),
+    _Kind(records.render_entry(_POINTER), records.pointer_time),
     _Kind(records.render_outcome(_OUTCOME), records.outcome_key_of),
 )
 _NUMBERS = ("0", "-1", "1.5", "1E+2", "9" * 38, "-" + "9" * 38, "253402300800")

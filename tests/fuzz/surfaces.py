@@ -17,7 +17,7 @@ import structlog
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Dead, Later, ReceivedMessage, Settlements
+from application.disposition import DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MalformedMessageError, UnknownTypeError
 from application.ports import Clock
 from tests import canaries
@@ -154,14 +154,14 @@ def batches(data: bytes) -> None:
 
 
 def _check_settlements(
-    settlements: Settlements, messages: list[ReceivedMessage], cut: set[int]
+    settlements: Dispositions, messages: list[ReceivedMessage], cut: set[int]
 ) -> None:
     assert len(settlements.items) == len(messages)
-    assert Settlements.parse(repr(settlements)) == settlements
+    assert Dispositions.parse(repr(settlements)) == settlements
     for index, settlement in enumerate(settlements.items):
-        if isinstance(settlement, Later):
+        if isinstance(settlement, Retry):
             assert 0 <= settlement.delay <= 43_200
-        if isinstance(settlement, Dead):
+        if isinstance(settlement, DeadLetter):
             check_detail(settlement.detail)
             kept = settlement.body or messages[index]["body"]
             assert index in cut or not canaries.secret_in(kept), "a dead letter shows a secret"

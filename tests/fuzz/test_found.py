@@ -10,15 +10,15 @@ import pytest
 from adapters.dynamodb import MalformedItemError
 from adapters.dynamodb.mapper import parse_user, render_user
 from adapters.dynamodb.records import (
+    parse_entry,
     parse_outcome,
-    parse_pointer,
+    render_entry,
     render_outcome,
-    render_pointer,
 )
-from application.batch_results import REUSED_ID, Settling
-from application.disposition import Dead
+from application.batch_results import REUSED_ID, BatchResults
+from application.disposition import DeadLetter
 from application.messages import MalformedMessageError, UnknownTypeError, redact
-from application.ports import CommandKey, JobKind, Pointer
+from application.ports import CommandKey, JobKind, OutboxEntry
 from application.retry import Failure
 from operations.command_input import Options, check, from_arguments, from_text
 from tests.builders import NOW, message, token, uid
@@ -36,11 +36,11 @@ def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Fai
     received = message(body, receives=12)
     assert PARSER.parse(received)
 
-    settling = Settling([received], 12, lambda _low, high: high)
+    settling = BatchResults([received], 12, lambda _low, high: high)
     settling.unreadable(0, failure)
 
     (settled,) = settling.result().items
-    assert isinstance(settled, Dead)
+    assert isinstance(settled, DeadLetter)
     assert settled.body is not None
     assert SECRET not in settled.body
     assert json.loads(settled.body)["note"] == "kept"
@@ -131,9 +131,9 @@ def test_a_stored_time_before_all_time_is_a_malformed_item(attribute: str) -> No
 def test_a_pointer_from_before_all_time_is_malformed() -> None:
     """The relay passes over it, and goes on."""
     key = CommandKey(uid("ada"), uid("command"))
-    pointer = Pointer("OUTBOX#0", f"{EARLY}#x", JobKind.PUBLISH, (key,), NOW)
+    entry = OutboxEntry("OUTBOX#0", f"{EARLY}#x", JobKind.PUBLISH, (key,), NOW)
     with pytest.raises(MalformedItemError, match="time with offset"):
-        parse_pointer(render_pointer(pointer))
+        parse_entry(render_entry(entry))
 
 
 def test_stored_events_nested_without_end_are_a_malformed_item() -> None:

@@ -15,11 +15,11 @@ from uuid import uuid4
 import pytest
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from adapters.dynamodb import table
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size, transaction_units, write_units
 from adapters.sqs.command_queue import SqsCommandQueue, make_client
-from application.disposition import Done, ReceivedMessage
+from application.disposition import Ack, ReceivedMessage
 from application.ports import Status
 from domain import commands as c
 from tests.builders import register, token
@@ -96,7 +96,7 @@ class Bench:
                 for one in received
             ]
         )
-        assert settlements.items == (Done(),) * len(messages)
+        assert settlements.items == (Ack(),) * len(messages)
         assert self.queue.delete([one.receipt for one in received]) == {}
         calls = self.meter.calls.copy()
         assert {o.status for o in self.system.outcomes(messages)} == {Status.ACCEPTED}
@@ -141,7 +141,7 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     def fast_client(wait_seconds: int) -> Any:
         client = meter.attach(make_client(wait_seconds))
-        make_direct(client)
+        use_fast_calls(client)
         return client
 
     queue = SqsCommandQueue(names.command_queue, names.dead_letter_queue, fast_client)

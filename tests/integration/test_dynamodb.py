@@ -108,7 +108,7 @@ def test_a_batch_of_ten_is_three_calls(client: DynamoDBClient, store: Store) -> 
     assert tap.sent == ["BatchGetItem"]
     report = must_commit(store, *(renamed(user) for user in snapshot.users.values()))
     assert tap.sent == ["BatchGetItem", "TransactWriteItems"]
-    store.outbox.close(report.pointers)
+    store.outbox.close(report.entries)
     assert tap.sent == ["BatchGetItem", "TransactWriteItems", "DeleteItem"]
 
 
@@ -143,8 +143,8 @@ def test_a_commit_whose_answer_was_lost_is_a_success_once(
     change = replace(renamed(ada), saved_sessions=(session("phone"),))
     report = must_commit(store, change, registered("grace"))
     assert tap.sent == ["TransactWriteItems", "TransactWriteItems"]
-    assert len(report.pointers) == 1
-    assert report.pointers[0] in pending(store)
+    assert len(report.entries) == 1
+    assert report.entries[0] in pending(store)
     assert len(pending(store)) == 2
     stored = store.repository.get(uid("ada"))
     assert stored is not None
@@ -156,22 +156,22 @@ def test_a_close_whose_answer_was_lost_is_done(
     client: DynamoDBClient, store: Store, several: bool
 ) -> None:
     """Deleting twice is harmless."""
-    pointers = [*must_commit(store, registered("ada")).pointers]
+    entries = [*must_commit(store, registered("ada")).entries]
     if several:
-        pointers += must_commit(store, registered("grace")).pointers
+        entries += must_commit(store, registered("grace")).entries
     tap = Wiretap(client)
     tap.lose_answer_to("BatchWriteItem" if several else "DeleteItem")
-    store.outbox.close(pointers)
+    store.outbox.close(entries)
     assert len(tap.sent) == 2
     assert pending(store) == []
 
 
 def test_a_park_whose_answer_was_lost_is_done(client: DynamoDBClient, store: Store) -> None:
     """The pointer is parked once, and pending no more."""
-    (pointer,) = must_commit(store, registered("ada")).pointers
+    (entry,) = must_commit(store, registered("ada")).entries
     tap = Wiretap(client)
     tap.lose_answer_to("TransactWriteItems")
-    store.outbox.park(pointer, "refused")
+    store.outbox.park(entry, "refused")
     assert len(tap.sent) == 2
     assert pending(store) == []
     assert len(store.outbox.status().parked) == 1

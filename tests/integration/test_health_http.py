@@ -12,7 +12,7 @@ import pytest
 
 from worker.errors import ExitCode
 from worker.health import step
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError
 from worker.settings import load_settings
@@ -105,7 +105,7 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
     port = probe.server.port
     monkeypatch.setenv("USER_WORKER_HEALTH_PORT", str(port))
     with pytest.raises(SystemExit) as ended:
-        step._server(load_settings(), Vitals())
+        step._server(load_settings(), HealthAssessment())
     assert ended.value.code == ExitCode.ENVIRONMENT
     err = capfd.readouterr().err
     assert err.startswith(f"error: cannot listen on port {port} of 127.0.0.1: Address already in")
@@ -115,4 +115,4 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
 
 def test_without_a_port_nobody_listens() -> None:
     """A worker opens no port unless it is asked to."""
-    assert step._server(load_settings(), Vitals()) is None
+    assert step._server(load_settings(), HealthAssessment()) is None

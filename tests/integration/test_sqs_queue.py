@@ -13,7 +13,7 @@ from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsEr
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
 from tests.e2e.worker_process import Queues
-from worker.transport import CommandQueue, DeadLetter
+from worker.transport import CommandQueue, DeadLetterMessage
 
 KIB = 1024
 
@@ -84,8 +84,8 @@ def test_a_dead_letter_carries_its_reason(queues: Queues) -> None:
     [message] = _receive(queue, 1)
     detail = "data.email: \x00\ufffe" + "x" * 5000
     letters = [
-        DeadLetter(message, "Malformed", detail, None),
-        DeadLetter(replace(message, receipt="other"), "", "", "[redacted]\x00"),
+        DeadLetterMessage(message, "Malformed", detail, None),
+        DeadLetterMessage(replace(message, receipt="other"), "", "", "[redacted]\x00"),
     ]
     assert queue.dead_letter(letters) == {}
     first, second = sorted(queues.dead_letters(2), key=lambda row: len(row["Body"]))
@@ -106,7 +106,7 @@ def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:
     message = SqsMessage("id", "r", "", 1, 0.0, time.time(), None)
     sizes = [150 * KIB, 150 * KIB, 10, 256 * KIB - 20, 10]
     letters = [
-        DeadLetter(replace(message, receipt=str(n), body="x" * size), "Malformed", "-", None)
+        DeadLetterMessage(replace(message, receipt=str(n), body="x" * size), "Malformed", "-", None)
         for n, size in enumerate(sizes)
     ]
     assert queue.dead_letter(letters) == {}
@@ -121,7 +121,7 @@ def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Qu
     assert message.group_id == "user-1"
     again = replace(message, receives=2)
     for letter in (message, message, again):
-        assert queue.dead_letter([DeadLetter(letter, "Malformed", "-", None)]) == {}
+        assert queue.dead_letter([DeadLetterMessage(letter, "Malformed", "-", None)]) == {}
     letters = fifo_queues.dead_letters(2)
     assert [row["Attributes"]["MessageGroupId"] for row in letters] == ["user-1"] * 2
 

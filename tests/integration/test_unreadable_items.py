@@ -13,7 +13,7 @@ from adapters.aws import client as aws
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, MalformedItemError
 from adapters.dynamodb.provision import provision_table
 from application.outbox import OutboxPosition
-from application.ports import CommandKey, JobKind, LoadRequest, Pointer
+from application.ports import CommandKey, JobKind, LoadRequest, OutboxEntry
 from domain import events as e
 from tests.builders import NOW, uid
 from tests.persistence import (
@@ -72,27 +72,27 @@ def test_an_outcome_that_cannot_be_read_is_told_from_one_that_is_missing(
     table: Table, attribute: str, value: str
 ) -> None:
     """A rejection of a newer worker's must not be parked for lost; the others are found."""
-    (pointer,) = must_commit(table, registered("ada"), registered("grace")).pointers
+    (entry,) = must_commit(table, registered("ada"), registered("grace")).entries
     ada, grace = (CommandKey(uid(n), uid(f"register {n}")) for n in ("ada", "grace"))
     missing = CommandKey(uid("ada"), uid("never recorded"))
     table.set(f"USER#{ada.user_id}", f"COMMAND#{ada.command_id}", attribute, value)
-    outcomes = table.outbox.outcomes([replace(pointer, commands=(ada, grace, missing))])
+    outcomes = table.outbox.outcomes([replace(entry, commands=(ada, grace, missing))])
     assert outcomes.found.keys() == {grace}
     assert outcomes.unreadable == {ada}
 
 
-def _shard(table: Table, of: str, limit: int) -> tuple[list[Pointer], list[OutboxPosition]]:
+def _shard(table: Table, of: str, limit: int) -> tuple[list[OutboxEntry], list[OutboxPosition]]:
     """Go through the shard that holds a pointer, from its beginning."""
-    pointers: list[Pointer] = []
+    entries: list[OutboxEntry] = []
     unreadable: list[OutboxPosition] = []
     after: OutboxPosition | None = OutboxPosition(of, "0")
     while after is not None:
         page = table.outbox.pending(LATER, limit, after)
-        assert len(page.pointers) + len(page.unreadable) <= limit
-        pointers += page.pointers
+        assert len(page.entries) + len(page.unreadable) <= limit
+        entries += page.entries
         unreadable += page.unreadable
         after = page.last
-    return pointers, unreadable
+    return entries, unreadable
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_pointers_that_cannot_be_read_do_not_hide_those_behind_them(
             "commands": {"S": f"/{uid('c')}"},
         }
         table.client.put_item(TableName=table.name, Item={**item, "schema": {"N": "1"}})
-    pointers, unreadable = _shard(table, shard, 2)
-    assert {(pointer.partition, pointer.sort_key) for pointer in pointers} == bad
+    entries, unreadable = _shard(table, shard, 2)
+    assert {(entry.partition, entry.sort_key) for entry in entries} == bad
     assert unreadable == []
     for position in bad:
         table.set(*position, attribute, value)
@@ -121,16 +121,16 @@ def test_pointers_that_cannot_be_read_do_not_hide_those_behind_them(
     healthy = {"pk": {"S": shard}, "sk": {"S": behind.sort_key}, "schema": {"N": "1"}}
     healthy |= {"kind": {"S": "publish"}, "commands": {"S": ""}}
     table.client.put_item(TableName=table.name, Item=healthy)
-    pointers, unreadable = _shard(table, shard, 2)
-    assert [pointer.sort_key for pointer in pointers] == [behind.sort_key]
+    entries, unreadable = _shard(table, shard, 2)
+    assert [entry.sort_key for entry in entries] == [behind.sort_key]
     assert set(unreadable) == bad
 
 
 def test_status_counts_what_it_cannot_read(table: Table) -> None:
     """A person looks there when something is stuck: it must not be the next thing that is."""
-    (pointer,) = must_commit(table, registered("ada")).pointers
+    (entry,) = must_commit(table, registered("ada")).entries
     must_commit(table, registered("grace"))
-    table.outbox.park(pointer, "refused")
+    table.outbox.park(entry, "refused")
     (parked,) = table.outbox.status().parked
     table.set(parked.partition, parked.sort_key, "schema", "2")
     odd = {"pk": {"S": "OUTBOX#3"}, "sk": {"S": "no time"}, "schema": {"N": "1"}}
@@ -171,4 +171,4 @@ def test_a_user_who_cannot_be_read_is_told_with_the_others_loaded(table: Table) 
     assert snapshot.unreadable == {uid("ada")}
     with pytest.raises(MalformedItemError):
         table.repository.get(uid("ada"))
-    assert {pointer.kind for pointer in pending(table)} == {JobKind.PUBLISH}
+    assert {entry.kind for entry in pending(table)} == {JobKind.PUBLISH}

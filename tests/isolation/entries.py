@@ -14,7 +14,7 @@ from uuid import uuid4
 import boto3
 
 from adapters.dynamodb import records, table
-from application.ports import CommandKey, JobKind, Outcome, Pointer
+from application.ports import CommandKey, JobKind, OutboxEntry, Outcome
 from domain import events as e
 from tests.e2e.system import System
 from tests.persistence import outcome
@@ -45,10 +45,10 @@ def decided(user_id: str) -> Outcome:
     )
 
 
-def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -> Pointer:
+def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -> OutboxEntry:
     """Make an entry of a shard that names outcomes."""
     then = datetime.now(UTC) - age
-    return Pointer(
+    return OutboxEntry(
         table.outbox_partition(shard % table.OUTBOX_SHARDS),
         records.render_sort_key(then, str(uuid4())),
         kind,
@@ -59,17 +59,17 @@ def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -
 
 def left_behind(
     users: Iterable[str], *, age: timedelta = OLD
-) -> tuple[list[Outcome], list[Pointer]]:
+) -> tuple[list[Outcome], list[OutboxEntry]]:
     """Return an unpublished registration of each user, with its entry, shard after shard."""
     outcomes = [decided(user) for user in users]
-    pointers = [entry(JobKind.PUBLISH, shard, each, age=age) for shard, each in enumerate(outcomes)]
-    return outcomes, pointers
+    entries = [entry(JobKind.PUBLISH, shard, each, age=age) for shard, each in enumerate(outcomes)]
+    return outcomes, entries
 
 
-def store(system: System, outcomes: Iterable[Outcome], pointers: Iterable[Pointer] = ()) -> None:
+def store(system: System, outcomes: Iterable[Outcome], entries: Iterable[OutboxEntry] = ()) -> None:
     """Put items into the table, several calls at a time; the outcomes before what names them."""
     client = boto3.client("dynamodb", endpoint_url=system.endpoint)
-    for items in (map(records.render_outcome, outcomes), map(records.render_pointer, pointers)):
+    for items in (map(records.render_outcome, outcomes), map(records.render_entry, entries)):
         requests: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
         calls = [requests[n : n + PER_CALL] for n in range(0, len(requests), PER_CALL)]
 

@@ -19,7 +19,7 @@ import pytest
 from adapters.clock import SystemClock
 from adapters.memory import MemoryEventPublisher
 from application.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
-from application.disposition import Done, ReceivedMessage
+from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser
 from application.ports import CommandKey
 from domain import commands as c
@@ -63,7 +63,7 @@ def erase(system: System, user: str) -> None:
         group_id=None,
         fifo=False,
     )
-    assert handler.handle([received]).items == (Done(),)
+    assert handler.handle([received]).items == (Ack(),)
     assert system.outbox.scrub(user).last is None
 
 

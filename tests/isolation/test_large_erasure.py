@@ -48,8 +48,8 @@ def test_events_are_published_while_a_large_user_is_scrubbed(system: System, wor
             running.enter_context(system.worker(endpoint=proxy.url, **SETTINGS)).ready()
         eventually(lambda: proxy.calls["UpdateItem"] > 0, 60, "a scrub under way")
         began = time.monotonic()
-        outcomes, pointers = left_behind(str(uuid4()) for _ in range(8))
-        store(system, outcomes, pointers)
+        outcomes, entries = left_behind(str(uuid4()) for _ in range(8))
+        store(system, outcomes, entries)
         system.published(outcomes, OUT_WITHIN)
         out = time.monotonic() - began
         left = unscrubbed(system, user)

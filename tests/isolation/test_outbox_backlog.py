@@ -26,8 +26,8 @@ LEAST_A_SECOND = 20
 @pytest.mark.timeout(1_800 if FULL else 300)
 def test_a_backlog_is_worked_off_without_pauses(system: System) -> None:
     """Each event is out, once; and the outbox is empty."""
-    outcomes, pointers = left_behind(str(uuid4()) for _ in range(ENTRIES))
-    store(system, outcomes, pointers)
+    outcomes, entries = left_behind(str(uuid4()) for _ in range(ENTRIES))
+    store(system, outcomes, entries)
     assert system.outbox.status().pending == ENTRIES
     with system.worker(**SETTINGS) as worker:
         worker.ready()

@@ -24,9 +24,9 @@ class Stored:
     two_factors: dict[str, TwoFactor] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
-    pointers: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
     scheduled: set[str] = field(default_factory=set)
-    """Those of `pointers` that are second scrubs."""
+    """Those of `entries` that are second scrubs."""
 
     @classmethod
     def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
@@ -38,9 +38,9 @@ class Stored:
 
     def _add(self, item: dict[str, Any], owner: str, sort: str) -> None:
         if item["pk"]["S"].startswith(table.OUTBOX_PREFIX):
-            self.pointers.append(f"{item['pk']['S']} {item['commands']['S']}")
+            self.entries.append(f"{item['pk']['S']} {item['commands']['S']}")
             if "final" in item:
-                self.scheduled.add(self.pointers[-1])
+                self.scheduled.add(self.entries[-1])
         elif sort.startswith(table.COMMAND_PREFIX):
             self.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
         elif sort.startswith(table.SESSION_PREFIX):
@@ -76,7 +76,7 @@ def check(world: World) -> Stored:
 def nothing_is_left_over(world: World, stored: Stored) -> None:
     """No message and no pointer; in the dead-letter queue what belongs there, and all of it."""
     assert world.waiting() == 0
-    assert stored.pointers == []
+    assert stored.entries == []
     assert set(world.dead_letters()) == {message.body for message in world.sent if message.dead}
 
 

@@ -23,7 +23,7 @@ from application.ports import StoreUnavailableError
 from application.relay import Relay, RelayPolicy
 from tests.reliability import wire
 from tests.reliability.world import World
-from worker.transport.acknowledger import Settler
+from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import as_task_argument, into_batches
 from worker.transport.in_flight import InFlight
 
@@ -78,7 +78,7 @@ class Process(wire.Process):
         in_flight.hold(received, 0.0, VISIBILITY_TIMEOUT)
         for batch in into_batches("commands", received, fifo=self._fifo):
             settlements = self._handler.handle(as_task_argument(batch, fifo=self._fifo))
-            in_flight.settle(zip(batch.receipts, settlements.items, strict=True), 0.0)
+            in_flight.apply(zip(batch.receipts, settlements.items, strict=True), 0.0)
             self._settle(in_flight)
         return bool(received)
 
@@ -90,7 +90,7 @@ class Process(wire.Process):
 
     def _settle(self, in_flight: InFlight) -> None:
         """Carry out the settlements as the transport does, one call at a time."""
-        settler = Settler("commands", self._queue, in_flight)  # its threads are not started
+        settler = Acknowledger("commands", self._queue, in_flight)  # its threads are not started
         now = 0.0
         while in_flight.settling:
             now += 6  # more than any pause before another try
@@ -135,9 +135,9 @@ def run_to_rest(world: World, on: wire.Wire, **options: Any) -> int:
 
 def at_rest(world: World) -> bool:
     """Say whether nothing is left to do: no message, and no pointer but a parked one."""
-    return not world.waiting() and not any(_is_pointer(item) for item in world.items())
+    return not world.waiting() and not any(_is_entry(item) for item in world.items())
 
 
-def _is_pointer(item: dict[str, Any]) -> bool:
+def _is_entry(item: dict[str, Any]) -> bool:
     partition: str = item["pk"]["S"]
     return partition.startswith(OUTBOX_PREFIX) and partition != "OUTBOX#PARKED"

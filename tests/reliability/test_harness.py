@@ -17,7 +17,7 @@ from adapters.dynamodb import DynamoDBOutbox, change, mapper
 from adapters.dynamodb.reads import key_of
 from adapters.sns.publisher import SnsPublisher
 from application import batch, rounds
-from application.disposition import Done, Settlements
+from application.disposition import Ack, Dispositions
 from application.messages import events
 from application.outbox import ScrubPage
 from application.ports import StoreUnavailableError
@@ -66,7 +66,7 @@ def _closes_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
 
     def closes_first(self: Any) -> None:
         with suppress(StoreUnavailableError):
-            self._ports.outbox.close([pointer for pointer, _ in self._unpublished])
+            self._ports.outbox.close([entry for entry, _ in self._unpublished])
         publish(self)
 
     patch.setattr(batch._Batch, "_publish", closes_first)
@@ -85,8 +85,8 @@ def _makes_new_event_ids(patch: pytest.MonkeyPatch) -> None:
 def _settles_what_failed(patch: pytest.MonkeyPatch) -> None:
     handle = batch.BatchHandler.handle
 
-    def all_done(self: Any, messages: Any) -> Settlements:
-        return Settlements(tuple(Done() for _ in handle(self, messages).items))
+    def all_done(self: Any, messages: Any) -> Dispositions:
+        return Dispositions(tuple(Ack() for _ in handle(self, messages).items))
 
     patch.setattr(batch.BatchHandler, "handle", all_done)
 

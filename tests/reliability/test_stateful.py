@@ -22,8 +22,8 @@ from adapters.aws import client as aws
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, Ports
-from application.disposition import Done
-from application.pending_command import Work
+from application.disposition import Ack
+from application.pending_command import PendingCommand
 from application.ports import CommandKey, Snapshot
 from application.relay import Relay, RelayPolicy
 from application.rounds import registrations_first
@@ -129,7 +129,7 @@ class WorkerAndModel(RuleBasedStateMachine):
         for _ in range(5):  # an erasure takes two scrubs, and a long past some passes each
             self.clock.time += timedelta(seconds=31)
             self.relay()
-        assert self.stored().pointers == []
+        assert self.stored().entries == []
 
     # --- what holds after each step --------------------------------------------------------
 
@@ -151,7 +151,7 @@ class WorkerAndModel(RuleBasedStateMachine):
 def in_order(messages: Sequence[Sent], stored: Stored) -> list[Sent]:
     """Return a batch in the order in which it is applied: the registration of a user first."""
     works = [
-        Work.of(
+        PendingCommand.of(
             index,
             message(),
             CommandEnvelope(each.command_id, each.user_id, each.command, "", "/test", NOW),
@@ -178,7 +178,7 @@ class OverMemory(WorkerAndModel):
     def deliver(self, messages: Sequence[Sent]) -> None:
         """See above."""
         batch = [message(each.body) for each in messages]
-        assert set(self._handler.handle(batch).items) == {Done()}
+        assert set(self._handler.handle(batch).items) == {Ack()}
 
     def relay(self) -> None:
         """See above."""
@@ -190,7 +190,7 @@ class OverMemory(WorkerAndModel):
         store = self._store
         return Stored(
             dict(store.users), dict(store.sessions), dict(store.two_factors),
-            dict(store.addresses), dict(store.outcomes), [str(key) for key in store.pointers],
+            dict(store.addresses), dict(store.outcomes), [str(key) for key in store.entries],
         )  # fmt: skip
 
     def published(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from application.health_source import IN_HAND, Sign, Vital
+from application.health_source import IN_HAND, HealthSource, LivenessCheck
 from worker.health.report import Report
 
 logger = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ START_LIMIT: Final = 120.0
 """Seconds until its first turn: children are started before, on a machine that may be busy."""
 
 
-class Vitals:
+class HealthAssessment:
     """Gathers what the parts of one worker tell; any thread may call any method.
 
     Args:
@@ -29,13 +29,13 @@ class Vitals:
     def __init__(self, *, blocks: bool = False, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._blocks = blocks
-        self._parts: list[Callable[[], Vital | None]] = []
+        self._parts: list[Callable[[], HealthSource | None]] = []
         self._loop_at, self._loop_limit = clock(), START_LIMIT
         self._waiting: str | None = None
         self._starting = True
         self._stopping = False
 
-    def watch(self, part: Callable[[], Vital | None]) -> None:
+    def watch(self, part: Callable[[], HealthSource | None]) -> None:
         """Ask a part too, from now on; `None` while it is not there."""
         self._parts.append(part)
 
@@ -69,22 +69,33 @@ class Vitals:
 
     def _judge(self) -> Report:
         parts = [part for each in self._parts if (part := each()) is not None]
-        signs = [sign for part in parts for sign in part.signs()]
-        missing = [sign for sign in (*signs, *self._loop(signs)) if sign.missing]
-        troubles = [*self._own_troubles(), *(t for part in parts for t in part.troubles())]
-        return Report(tuple(map(str, missing)), tuple(dict.fromkeys(troubles)))
+        liveness_checks = [
+            liveness_check for part in parts for liveness_check in part.liveness_checks()
+        ]
+        missing = [
+            liveness_check
+            for liveness_check in (*liveness_checks, *self._loop(liveness_checks))
+            if liveness_check.missing
+        ]
+        readiness_issues = [
+            *self._own_troubles(),
+            *(t for part in parts for t in part.readiness_issues()),
+        ]
+        return Report(tuple(map(str, missing)), tuple(dict.fromkeys(readiness_issues)))
 
-    def _loop(self, signs: list[Sign]) -> list[Sign]:
+    def _loop(self, liveness_checks: list[LivenessCheck]) -> list[LivenessCheck]:
         """Give the event loop's sign, unless something else has to show whether it goes on.
 
         That is the call that the start waits for, the end of the last batches, or the batch that
         blocks the loop: each of them ends by itself.
         """
-        blocked = self._blocks and any(sign.what == IN_HAND for sign in signs)
+        blocked = self._blocks and any(
+            liveness_check.what == IN_HAND for liveness_check in liveness_checks
+        )
         if self._waiting or self._stopping or blocked:
             return []
         age = self._clock() - self._loop_at
-        return [Sign("the event loop has not turned", age, self._loop_limit)]
+        return [LivenessCheck("the event loop has not turned", age, self._loop_limit)]
 
     def _own_troubles(self) -> list[str]:
         if self._stopping:

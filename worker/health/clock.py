@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from application.health_source import Sign
+from application.health_source import LivenessCheck
 
 logger = structlog.get_logger(__name__)
 
@@ -47,11 +47,11 @@ class ClockWatch:
             where = "ahead of" if seconds > 0 else "behind"
             self._trouble = f"the clock is {abs(seconds):.0f} s {where} AWS's"
 
-    def signs(self) -> Iterator[Sign]:
+    def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Yield nothing: a restart does not set a clock right."""
         yield from ()
 
-    def troubles(self) -> Iterator[str]:
+    def readiness_issues(self) -> Iterator[str]:
         """Yield the difference, if there is one."""
-        if (trouble := self._trouble) is not None:
-            yield trouble
+        if (readiness_issue := self._trouble) is not None:
+            yield readiness_issue

@@ -44,7 +44,7 @@ def fail(check: str, says: str, advice: str) -> Finding:
     return Finding(check, Level.FAIL, says, advice)
 
 
-def trouble(check: str, error: Exception) -> Finding:
+def error_finding(check: str, error: Exception) -> Finding:
     """Say what an error means, in the words of the other commands."""
     known = explain(error) or CliError(f"unforeseen {type(error).__name__}", "see --debug")
     return fail(check, known.problem, known.advice)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import INTERVAL, HeartbeatError, HeartbeatFile
 from worker.transport.port import one_line
 
@@ -22,14 +22,14 @@ class Server(Protocol):
         ...
 
 
-class Heart:
+class HealthReporter:
     """Writes the heartbeat file from time to time. Made, started and stopped on the main thread."""
 
     def __init__(
-        self, vitals: Vitals, file: HeartbeatFile | None, server: Server | None = None
+        self, assessment: HealthAssessment, file: HeartbeatFile | None, server: Server | None = None
     ) -> None:
         """Take what is to be reported, and where: a file, a server, or neither."""
-        self.vitals = vitals
+        self.assessment = assessment
         self.server = server
         self._file = file
         self._stopped = Event()
@@ -59,7 +59,7 @@ class Heart:
 
     def _beat(self, file: HeartbeatFile) -> None:
         try:
-            file.write(self.vitals.report())
+            file.write(self.assessment.report())
         except (OSError, HeartbeatError) as error:
             if not self._failing:  # one line an episode
                 logger.warning("heartbeat_unwritten", reason=one_line(error))

@@ -18,7 +18,7 @@ from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError, missing
 from worker.health.finding import Finding, Level, warn
-from worker.health.resource_checks import attributes, expiry_verdict, queue_verdict, table_verdict
+from worker.health.resource_checks import attributes, check_expiry, check_queue, check_table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
@@ -63,7 +63,7 @@ def _queues(aws: Aws) -> Iterator[Finding]:
     for name, found in stored.items():
         if found is not None:
             arn = None if name == dead else letters["QueueArn"]
-            yield from _mild(queue_verdict(aws.settings, name, found, arn))
+            yield from _mild(check_queue(aws.settings, name, found, arn))
 
 
 def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
@@ -90,7 +90,7 @@ def _table(aws: Aws) -> Iterator[Finding]:
     if found is None:
         yield _denied(f"table {name}", "dynamodb:DescribeTable")
         return
-    verdict = table_verdict(name, found)
+    verdict = check_table(name, found)
     if verdict.level is Level.FAIL and any(each in verdict.says for each in FATAL):
         raise CliError(f"{verdict.check}: {verdict.says}", verdict.advice)
     yield from [verdict] if verdict.level is Level.WARN else _mild(verdict)
@@ -98,7 +98,7 @@ def _table(aws: Aws) -> Iterator[Finding]:
     if expiry is None:
         yield _denied(verdict.check, "dynamodb:DescribeTimeToLive")
     else:
-        yield from expiry_verdict(verdict.check, expiry["TimeToLiveDescription"])
+        yield from check_expiry(verdict.check, expiry["TimeToLiveDescription"])
 
 
 def _described(aws: Aws, name: str) -> TableDescriptionTypeDef:

@@ -35,7 +35,7 @@ def attributes(aws: Aws, name: str) -> dict[str, str]:
     return dict(answer["Attributes"].items())
 
 
-def queue_verdict(
+def check_queue(
     settings: Settings, name: str, stored: Mapping[str, str], dead_arn: str | None
 ) -> Finding:
     """Compare a queue's attributes with what `provision` would give it."""
@@ -56,7 +56,7 @@ def queue_verdict(
     return ok(check, f"{kind}, {waiting} waiting")
 
 
-def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
+def check_table(name: str, description: TableDescriptionTypeDef) -> Finding:
     """Compare a table's keys and index with what `provision` would make."""
     check = f"table {name}"
     different = table_differences(description)
@@ -74,7 +74,7 @@ def table_verdict(name: str, description: TableDescriptionTypeDef) -> Finding:
     return ok(check, f"{status}, keys and index as needed")
 
 
-def expiry_verdict(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
+def check_expiry(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
     """Say so where a table's items stay for ever."""
     if expires_by(description) != TTL_ATTRIBUTE:
         says = f"its items do not expire by {TTL_ATTRIBUTE}"

@@ -14,10 +14,10 @@ from worker import logs
 from worker.cli_errors import explain, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError, ExitCode
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.health.requirements import check
 from worker.settings import Settings
-from worker.startup import refuse
+from worker.startup import exit_with_error
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ ENDS: Final[dict[int, ExitCode]] = {
 LOOKING: Final = "looking at queues, table and topic"
 
 
-def require_resources(settings: Settings, vitals: Vitals) -> None:
+def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
     """Look at queues, table and topic, as soon as SQS and DynamoDB answer; log what differs.
 
     While they do not, it waits: an outage must not keep a worker down that is started during it,
@@ -44,14 +44,16 @@ def require_resources(settings: Settings, vitals: Vitals) -> None:
             when asked to end while it waits, with 130 at Ctrl-C.
     """
     aws, pause = Aws(settings), FIRST_PAUSE
-    vitals.wait(LOOKING)  # its calls may take longer than a start is given, each until its timeout
+    assessment.wait(
+        LOOKING
+    )  # its calls may take longer than a start is given, each until its timeout
     with _hearing_signals():
         while (waiting_for := _look(aws)) is not None:
-            vitals.wait(waiting_for)
+            assessment.wait(waiting_for)
             logger.warning("waiting_for_aws", reason=waiting_for, seconds=pause)
             threading.Event().wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-    vitals.go_on()
+    assessment.go_on()
 
 
 def _look(aws: Aws) -> str | None:
@@ -68,7 +70,7 @@ def _look(aws: Aws) -> str | None:
             logger.exception("resources_unchecked")
             return None
         if aws.settings.env == "dev" or _will_last(error):
-            refuse(error)
+            exit_with_error(error)
         return known.problem
     return None
 

@@ -11,14 +11,14 @@ from celery.concurrency import get_implementation
 from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 from kombu.asynchronous import Hub
 
-from application.health_source import Vital
+from application.health_source import HealthSource
 from worker.errors import CliError
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
-from worker.health.reporter import Heart
+from worker.health.reporter import HealthReporter
 from worker.health.server import HealthServer, PortInUseError
 from worker.settings import PREFIX, Settings
-from worker.startup import refuse
+from worker.startup import exit_with_error
 
 logger = structlog.get_logger(__name__)
 
@@ -27,28 +27,28 @@ INTERVAL = 1.0
 SOLO = "celery.concurrency.solo"
 
 
-def vitals_of(worker: Any) -> Vitals | None:
+def assessment_of(worker: Any) -> HealthAssessment | None:
     """Give the vitals of a worker of Celery's; `None` of one whose start `begin` was no part of."""
-    heart: Heart | None = getattr(worker, "heart", None)
-    return None if heart is None else heart.vitals
+    reporter: HealthReporter | None = getattr(worker, "heart", None)
+    return None if reporter is None else reporter.assessment
 
 
-def begin(worker: Any, settings: Settings) -> Vitals:
+def begin(worker: Any, settings: Settings) -> HealthAssessment:
     """Start a worker's heart, which beats until the worker has ended.
 
     Ends the program where the port for probes cannot be listened on.
     """
-    vitals = Vitals(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
-    heart = Heart(vitals, _file(), _server(settings, vitals))
-    worker.heart = heart
-    vitals.watch(lambda: _channel(worker))
-    heart.start()
-    worker_shutting_down.connect(lambda **_: vitals.stop(), weak=False)
-    worker_shutdown.connect(lambda **_: heart.stop(), weak=False)
-    return vitals
+    assessment = HealthAssessment(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
+    reporter = HealthReporter(assessment, _file(), _server(settings, assessment))
+    worker.reporter = reporter
+    assessment.watch(lambda: _channel(worker))
+    reporter.start()
+    worker_shutting_down.connect(lambda **_: assessment.stop(), weak=False)
+    worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)
+    return assessment
 
 
-def _channel(worker: Any) -> Vital | None:
+def _channel(worker: Any) -> HealthSource | None:
     """Give the channel that the worker consumes from, as soon as it does."""
     consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
     return getattr(consumer, "channel", None)
@@ -63,13 +63,13 @@ def _file() -> HeartbeatFile | None:
         return None
 
 
-def _server(settings: Settings, vitals: Vitals) -> HealthServer | None:
+def _server(settings: Settings, assessment: HealthAssessment) -> HealthServer | None:
     if settings.health_port is None:
         return None
     try:
-        server = HealthServer(settings.health_host, settings.health_port, vitals.report)
+        server = HealthServer(settings.health_host, settings.health_port, assessment.report)
     except PortInUseError as error:
-        refuse(
+        exit_with_error(
             CliError(str(error), f"choose another in {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST")
         )
     parent = os.getpid()
@@ -87,7 +87,7 @@ class HealthStep(StartStopStep):
 
     def register_with_event_loop(self, worker: Any, hub: Hub) -> None:
         """Have the loop beat from now on."""
-        vitals = vitals_of(worker)
-        if vitals is not None:
-            vitals.beat()
-            hub.call_repeatedly(INTERVAL, vitals.beat)
+        assessment = assessment_of(worker)
+        if assessment is not None:
+            assessment.beat()
+            hub.call_repeatedly(INTERVAL, assessment.beat)

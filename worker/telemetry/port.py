@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from application.observer import NOBODY, Witness
+from application.observer import NULL_OBSERVER, BatchObserver
 from application.pending_command import Parser
 
 if TYPE_CHECKING:
     from application.batch import Ports
-    from application.disposition import ReceivedMessage, Settlements
+    from application.disposition import Dispositions, ReceivedMessage
     from worker.telemetry.calls import Calls
     from worker.telemetry.instruments import Instrument
-    from worker.transport.consumer import Intake
+    from worker.transport.consumer import QueueConsumer
     from worker.transport.port import CommandQueue
 
 
 class Batches(Protocol):
     """What handles batches: `application.batch.BatchHandler`."""
 
-    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Dispositions:
         """Give one settlement a message, in their order."""
         ...
 
@@ -29,9 +29,9 @@ class Telemetry:
     """Watches nothing: what is given comes back as it is. The base of what does watch."""
 
     @property
-    def witness(self) -> Witness:
+    def observer(self) -> BatchObserver:
         """Who is told what becomes of messages."""
-        return NOBODY
+        return NULL_OBSERVER
 
     @property
     def calls(self) -> Calls | None:
@@ -54,7 +54,7 @@ class Telemetry:
         """Give a command queue, watched."""
         return queue
 
-    def intake(self, intake: Intake) -> None:
+    def consumer(self, consumer: QueueConsumer) -> None:
         """Watch what serves a queue, for as long as the process lives."""
 
     def stop(self) -> None:

@@ -134,15 +134,15 @@ def _make(configuration: Configuration) -> Telemetry:
     if not configuration.on:
         return Telemetry()
     from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
+    from worker.telemetry.instrumented import InstrumentedWorker  # noqa: PLC0415 - as above
     from worker.telemetry.sampling import Sampling  # noqa: PLC0415 - as above
     from worker.telemetry.tracing import Tracing  # noqa: PLC0415 - as above
-    from worker.telemetry.watching import Watching  # noqa: PLC0415 - as above
 
     sdk.quieten()
     tracing = None
     if configuration.traces != "none":
         tracing = Tracing(Sampling.of(os.environ), sdk.span_sender(configuration.traces))
-    return Watching(_meter(configuration), tracing)
+    return InstrumentedWorker(_meter(configuration), tracing)
 
 
 def _meter(configuration: Configuration) -> Meter | None:

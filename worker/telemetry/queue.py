@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.telemetry import instruments
 from worker.telemetry.port import Meter
-from worker.transport.port import CommandQueue, DeadLetter, Failures, RawMessage
+from worker.transport.port import CommandQueue, DeadLetterMessage, Failures, RawMessage
 
 if TYPE_CHECKING:
     from worker.telemetry.tracing import Tracing
@@ -58,7 +58,7 @@ class WatchedQueue(CommandQueue):
         """See the port."""
         return self._queue.change_visibility(changes)
 
-    def dead_letter(self, letters: Sequence[DeadLetter]) -> Failures:
+    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """See the port."""
         failures = self._queue.dead_letter(letters)
         buried = Counter(each.code for each in letters if each.message.receipt not in failures)

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Link, SpanKind
 
 from application.disposition import ReceivedMessage
-from application.pending_command import Work
+from application.pending_command import PendingCommand
 from domain.commands import CommandEnvelope
 from worker.telemetry.names import short_name
 from worker.telemetry.sampling import Sampling
@@ -148,10 +148,10 @@ class Tracing:
         parent = remote(producer, envelope.tracestate)
         return self._spans.child(parent, name, SpanKind.CONSUMER, attributes)
 
-    def settled(self, work: Work, outcome: str, code: str | None) -> None:
+    def command_finished(self, pending: PendingCommand, outcome: str, code: str | None) -> None:
         """End the span of a command."""
         spans = self._current.batch
-        carried = work.envelope.traceparent
+        carried = pending.envelope.traceparent
         if spans is None or carried is None or (span := spans.commands.pop(carried, None)) is None:
             return
         span.attributes["user_worker.outcome"] = outcome

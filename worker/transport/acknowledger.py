@@ -15,18 +15,18 @@ from typing import assert_never
 
 import structlog
 
-from application.disposition import Dead, Later, Settlement
-from application.health_source import ENDED, STALLED_AFTER, Sign
+from application.disposition import DeadLetter, Disposition, Retry
+from application.health_source import ENDED, STALLED_AFTER, LivenessCheck
 from worker.transport.in_flight import Call, InFlight
-from worker.transport.port import CallFailed, CommandQueue, DeadLetter, Failures, RawMessage
+from worker.transport.port import CallFailed, CommandQueue, DeadLetterMessage, Failures, RawMessage
 
 logger = structlog.get_logger(__name__)
 
-LANES = 4
+SENDER_THREADS = 4
 """Calls at a time. While all lanes are busy, settlements gather into fuller calls."""
 
 
-class Settler:
+class Acknowledger:
     """Renews what is in flight and settles what is finished, over all tasks of one queue.
 
     Every public method may be called from any thread, and from a signal handler, and returns
@@ -40,17 +40,17 @@ class Settler:
         self._in_flight = in_flight
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
-        self._busy_lanes = 0
+        self._busy_senders = 0
         self._finishing = False
         self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
-        self._lanes = [
-            Thread(target=self._lane, name=f"settler {name} lane {number}", daemon=True)
-            for number in range(LANES)
+        self._sender_threads = [
+            Thread(target=self._send_calls, name=f"settler {name} lane {number}", daemon=True)
+            for number in range(SENDER_THREADS)
         ]
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in (self._thread, *self._lanes):
+        for thread in (self._thread, *self._sender_threads):
             thread.start()
 
     def post(self, action: Callable[[], None]) -> None:
@@ -63,9 +63,9 @@ class Settler:
             self._in_flight.progress_at = monotonic()
         self.post(partial(self._in_flight.hold, messages, monotonic(), visibility_timeout))
 
-    def settle(self, orders: Iterable[tuple[str, Settlement]]) -> None:
+    def apply(self, dispositions: Iterable[tuple[str, Disposition]]) -> None:
         """Carry out the settlements of receipts."""
-        self.post(partial(self._in_flight.settle, list(orders), monotonic()))
+        self.post(partial(self._in_flight.apply, list(dispositions), monotonic()))
 
     def release(self, receipts: Collection[str]) -> None:
         """Make messages that no task has seen visible at once; whole FIFO groups only."""
@@ -79,12 +79,12 @@ class Settler:
     @property
     def refused(self) -> bool:
         """Whether SQS refuses a kind of call, so that nothing more may be received."""
-        return self._in_flight.trouble is not None
+        return self._in_flight.readiness_issue is not None
 
     @property
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Return why messages are not settled, `None` if they are. Any thread."""
-        if refused := self._in_flight.trouble:
+        if refused := self._in_flight.readiness_issue:
             return refused
         seconds = monotonic() - self._in_flight.progress_at
         if self._idle or seconds < STALLED_AFTER:
@@ -100,10 +100,10 @@ class Settler:
         """Return True if all are ours still, as far as the last renewal knows."""
         return self._in_flight.lost.isdisjoint(receipts)
 
-    def sign(self) -> Sign:
+    def liveness_check(self) -> LivenessCheck:
         """Return whether the threads run; each of their calls ends by itself. Any thread."""
-        alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._lanes))
-        return Sign(self._thread.name, 0.0 if alive else ENDED, 0.0)
+        alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._sender_threads))
+        return LivenessCheck(self._thread.name, 0.0 if alive else ENDED, 0.0)
 
     def finish(self, seconds: float) -> bool:
         """Release what nobody settled and wait for the last calls; say whether all were made."""
@@ -114,21 +114,21 @@ class Settler:
     # --- on the settler's thread -----------------------------------------------------------
 
     def _run(self) -> None:
-        while not (self._finishing and self._busy_lanes == 0 and not self._in_flight.settling):
+        while not (self._finishing and self._busy_senders == 0 and not self._in_flight.settling):
             try:
                 self._read_inbox()
-                for call in self._in_flight.due(monotonic(), LANES - self._busy_lanes):
-                    self._busy_lanes += 1
+                for call in self._in_flight.due(monotonic(), SENDER_THREADS - self._busy_senders):
+                    self._busy_senders += 1
                     self._calls.put(call)
             except Exception:  # the thread must outlive whatever happens
                 logger.exception("settler_stumbled", queue=self._name)
                 sleep(1)  # what failed may fail again at once
-        for _ in self._lanes:
+        for _ in self._sender_threads:
             self._calls.put(None)
 
     def _read_inbox(self) -> None:
         timeout = None
-        if self._busy_lanes < LANES:
+        if self._busy_senders < SENDER_THREADS:
             next_due = self._in_flight.next_due()
             timeout = None if next_due == float("inf") else max(0.0, next_due - monotonic())
         try:
@@ -143,12 +143,12 @@ class Settler:
         self._in_flight.begin_finishing(monotonic())
 
     def _finished(self, call: Call, failures: Failures) -> None:
-        self._busy_lanes -= 1
+        self._busy_senders -= 1
         self._in_flight.finish(call, failures, monotonic())
 
     # --- on a lane -------------------------------------------------------------------------
 
-    def _lane(self) -> None:
+    def _send_calls(self) -> None:
         while (call := self._calls.get()) is not None:
             self.post(partial(self._finished, call, self._make(call)))
 
@@ -167,20 +167,22 @@ class Settler:
                 return self._queue.change_visibility(
                     [(held.message.receipt, seconds) for held in call.held]
                 )
-            case "postpone":
+            case "retry_later":
                 return self._queue.change_visibility(
                     [
-                        (held.message.receipt, held.order.delay)
+                        (held.message.receipt, held.disposition.delay)
                         for held in call.held
-                        if isinstance(held.order, Later)
+                        if isinstance(held.disposition, Retry)
                     ]
                 )
-            case "bury":
+            case "dead_letter":
                 return self._queue.dead_letter(
                     [
-                        DeadLetter(held.message, order.code, order.detail, order.body)
+                        DeadLetterMessage(
+                            held.message, disposition.code, disposition.detail, disposition.body
+                        )
                         for held in call.held
-                        if isinstance(order := held.order, Dead)
+                        if isinstance(disposition := held.disposition, DeadLetter)
                     ]
                 )
         assert_never(call.kind)

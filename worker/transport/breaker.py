@@ -13,7 +13,7 @@ their queue decides by these reports:
 - **half-open**, after a successful probe: receive one message, and then twice as many each time
   while that succeeds; a failed trial opens the breaker again.
 
-What the store refuses for the items of single users is no failure of the store, see `Settlements`.
+What the store refuses for the items of single users is no failure of the store, see `Dispositions`.
 
 An unavailable topic is different: what is committed is safe, and the relay publishes it. Receiving
 goes on, at a pace at which the outbox does not grow faster than the relay empties it.
@@ -91,7 +91,7 @@ class Breaker:
         """Until when the report of a probe or trial is waited for."""
 
     @property
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Return what is unavailable, if anything; a trial after an outage is no trouble."""
         if self._messages == 0 and not self._suspicious:
             return "the store is away"
@@ -132,7 +132,7 @@ class Breaker:
             self._report_by = None
 
     def report(self, *, store: bool | None, topic: bool | None, probe: bool = False) -> None:
-        """Record what a batch, or a probe, found of store and topic; see `Settlements`."""
+        """Record what a batch, or a probe, found of store and topic; see `Dispositions`."""
         with self._lock:
             if self._messages == MAX_BATCH:
                 self._report_of_topic(took=topic)

@@ -32,19 +32,19 @@ class Buffer:
         """Whether `close` was called."""
         return self._closed
 
-    def wait_for_room(self, *, in_a_rush: bool = False) -> bool:
+    def wait_for_room(self, *, in_burst: bool = False) -> bool:
         """Block until there is room; `False` when the buffer was closed instead.
 
-        With `in_a_rush`, block until there is a rush as well.
+        With `in_burst`, block until there is a rush as well.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._may_receive(in_a_rush))
+            self._changed.wait_for(lambda: self._closed or self._may_receive(in_burst))
             return not self._closed
 
-    def _may_receive(self, in_a_rush: bool) -> bool:  # noqa: FBT001
-        return (self._rush or not in_a_rush) and len(self._batches) < self._limit()
+    def _may_receive(self, in_burst: bool) -> bool:  # noqa: FBT001
+        return (self._rush or not in_burst) and len(self._batches) < self._limit()
 
-    def rush(self, is_on: bool) -> None:  # noqa: FBT001
+    def burst(self, is_on: bool) -> None:  # noqa: FBT001
         """Say whether the last poll brought as much as it could: then there may be more."""
         with self._changed:
             if self._rush != is_on:

@@ -1,6 +1,6 @@
 """The channel that Celery's consumer reads from: batches in, results out.
 
-Everything here runs on the worker's main thread, but for `settle`, which a thread of the pool
+Everything here runs on the worker's main thread, but for `apply`, which a thread of the pool
 may call, and `_shutting_down`, which runs in a signal handler on the main thread.
 """
 
@@ -17,10 +17,10 @@ from celery.signals import worker_shutting_down
 from kombu.message import Message
 from kombu.transport.base import StdChannel
 
-from application.disposition import Later, Settlements
-from application.health_source import IN_HAND, LONGEST_BATCH, STALLED_AFTER, Sign
+from application.disposition import Dispositions, Retry
+from application.health_source import IN_HAND, LONGEST_BATCH, STALLED_AFTER, LivenessCheck
 from worker.transport.batching import Batch, as_task_argument, return_delay
-from worker.transport.consumer import Intake
+from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
 from worker.transport.options import Options
 from worker.transport.receiver import Polling
@@ -66,7 +66,7 @@ class BatchMessage(Message):
 
     def give_result(self, text: str) -> None:
         """Hand in the task's result, before the acknowledgement; on any thread."""
-        self._channel.settle(self._batch, text)
+        self._channel.apply(self._batch, text)
 
 
 def _headers(batch: Batch) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Channel(StdChannel):
         self.channel_id = 1
         self.closed = False
         self._options = options
-        self._intakes: dict[str, Intake] = {}
+        self._queue_consumers: dict[str, QueueConsumer] = {}
         self._consumers: dict[str, str] = {}
         self._callback: Callable[[BatchMessage], None] | None = None
         self._prefetch = DEFAULT_PREFETCH
@@ -118,14 +118,14 @@ class Channel(StdChannel):
         **_: Any,
     ) -> None:
         """Start receiving from a queue."""
-        if not self._intakes:
+        if not self._queue_consumers:
             worker_shutting_down.connect(self._shutting_down)
         self._callback = callback
         self._consumers[consumer_tag] = queue
-        intake = Intake(
+        consumer = QueueConsumer(
             queue,
             self._options.queue(queue),
-            self.connection.bell.ring,
+            self.connection.waker.wake,
             buffered=lambda: self._prefetch,
             polling=Polling(
                 wait_seconds=self._options.wait_seconds,
@@ -136,18 +136,18 @@ class Channel(StdChannel):
             batch_size=self._options.batch_size,
             partition_key=self._options.partition_key,
         )
-        self._intakes[queue] = self._options.watched(intake)
+        self._queue_consumers[queue] = self._options.watched(consumer)
         order = self._options.queue_order
-        self._intakes = dict(
-            sorted(self._intakes.items(), key=lambda item: order.get(item[0], len(order)))
+        self._queue_consumers = dict(
+            sorted(self._queue_consumers.items(), key=lambda item: order.get(item[0], len(order)))
         )
-        intake.start()
+        consumer.start()
 
     def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
         """Stop receiving from a queue and let go what has not started."""
-        intake = self._intakes.get(self._consumers.pop(consumer_tag, ""))
-        if intake is not None:
-            intake.shut()
+        consumer = self._queue_consumers.get(self._consumers.pop(consumer_tag, ""))
+        if consumer is not None:
+            consumer.shut()
 
     def deliver(self) -> None:
         """Hand over waiting batches while Celery has room for them."""
@@ -155,47 +155,49 @@ class Channel(StdChannel):
             taken = self._take()
             if taken is None:
                 return
-            intake, batch = taken
+            consumer, batch = taken
             if not self._may_deliver():  # the signal came in between
-                intake.settler.release(batch.receipts)
+                consumer.acknowledger.release(batch.receipts)
                 return
             self._handed_over[batch.number] = monotonic()
             self._delivered[batch.number] = batch
-            self._callback(BatchMessage(batch, self, fifo=intake.fifo))
+            self._callback(BatchMessage(batch, self, fifo=consumer.fifo))
 
     def _may_deliver(self) -> bool:
         return not self._shut and len(self._delivered) < self._prefetch
 
-    def _take(self) -> tuple[Intake, Batch] | None:
+    def _take(self) -> tuple[QueueConsumer, Batch] | None:
         """Take from the most urgent queue, but now and then from the least, or it starves."""
-        intakes = list(self._intakes.values())
+        consumers = list(self._queue_consumers.values())
         if self._urgent_in_a_row >= URGENT_IN_A_ROW:
-            intakes.reverse()
+            consumers.reverse()
         free = self._prefetch - len(self._delivered)
-        for intake in intakes:
-            batch = intake.take(free)
+        for consumer in consumers:
+            batch = consumer.take(free)
             if batch is not None:
-                urgent = intake.name == next(iter(self._intakes))
+                urgent = consumer.name == next(iter(self._queue_consumers))
                 self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
-                return intake, batch
+                return consumer, batch
         return None
 
     # --- settling --------------------------------------------------------------------------
 
-    def settle(self, batch: Batch, text: str) -> None:
+    def apply(self, batch: Batch, text: str) -> None:
         """Carry out a task's result; any thread. What it does not say stays unsettled."""
         try:
-            result = Settlements.parse(text)
+            result = Dispositions.parse(text)
         except ValueError:
             result = None
         if result is None or len(result.items) != len(batch.messages):
             logger.error("result_unreadable", queue=batch.queue, messages=len(batch.messages))
             return
         self._settled.add(batch.number)
-        intake = self._intakes.get(batch.queue)
-        if intake is not None:  # after a cold shutdown a thread may still come with a result
-            intake.breaker.report(store=result.store, topic=result.topic, probe=not batch.messages)
-            intake.settle(batch, result.items)
+        consumer = self._queue_consumers.get(batch.queue)
+        if consumer is not None:  # after a cold shutdown a thread may still come with a result
+            consumer.breaker.report(
+                store=result.store, topic=result.topic, probe=not batch.messages
+            )
+            consumer.apply(batch, result.items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:
         """Take a batch back from Celery; without a result it becomes visible again."""
@@ -210,9 +212,9 @@ class Channel(StdChannel):
             logger.warning(
                 "batch_unsettled", queue=batch.queue, messages=len(batch.messages), delay=delay
             )
-            intake = self._intakes.get(batch.queue)
-            if intake is not None:
-                intake.settle(batch, [Later(delay)] * len(batch.messages))
+            consumer = self._queue_consumers.get(batch.queue)
+            if consumer is not None:
+                consumer.apply(batch, [Retry(delay)] * len(batch.messages))
         self.deliver()
 
     def basic_reject(self, delivery_tag: int, **_: Any) -> None:
@@ -221,19 +223,21 @@ class Channel(StdChannel):
 
     # --- its health, told to any thread ------------------------------------------------------
 
-    def signs(self) -> Iterator[Sign]:
+    def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Give the signs of life of every queue's threads, and of the pool: how long it takes."""
-        for intake in list(self._intakes.values()):
-            yield from intake.signs()
+        for consumer in list(self._queue_consumers.values()):
+            yield from consumer.liveness_checks()
         seconds = self._longest_in_hand()
         if seconds is not None:
             renewed = MAX_RENEWED_TIMEOUTS * self._options.visibility_timeout
             limit = max(LONGEST_BATCH, min(renewed, MAX_HELD_SECONDS))
-            yield Sign(IN_HAND, seconds, limit)
+            yield LivenessCheck(IN_HAND, seconds, limit)
 
-    def troubles(self) -> Iterator[str]:
+    def readiness_issues(self) -> Iterator[str]:
         """Yield which queues get nothing done and why, and a batch that takes suspiciously long."""
-        yield from filter(None, [intake.trouble() for intake in list(self._intakes.values())])
+        yield from filter(
+            None, [consumer.readiness_issue() for consumer in list(self._queue_consumers.values())]
+        )
         seconds = self._longest_in_hand()
         if seconds is not None and seconds > STALLED_AFTER:
             yield f"{IN_HAND} for {seconds:.0f} s"
@@ -248,9 +252,9 @@ class Channel(StdChannel):
     def _shutting_down(self, **_: Any) -> None:
         """Start nothing more, and let go at once what has not started. In a signal handler."""
         self._shut = True
-        for intake in self._intakes.values():
-            intake.shut()
-        self.connection.bell.ring()  # the event loop may be asleep for seconds
+        for consumer in self._queue_consumers.values():
+            consumer.shut()
+        self.connection.waker.wake()  # the event loop may be asleep for seconds
 
     def close(self) -> None:
         """Stop receiving, release what is unsettled, wait for the last calls."""
@@ -258,13 +262,13 @@ class Channel(StdChannel):
             return
         self.closed = self._shut = True
         worker_shutting_down.disconnect(self._shutting_down)
-        for intake in self._intakes.values():
-            intake.shut()
+        for consumer in self._queue_consumers.values():
+            consumer.shut()
         deadline = monotonic() + self._options.wait_seconds + CLOSE_SECONDS
-        for intake in self._intakes.values():
-            if not intake.finish(max(0.0, deadline - monotonic())):
-                logger.warning("closed_unsettled", queue=intake.name)
-        self._intakes.clear()
+        for consumer in self._queue_consumers.values():
+            if not consumer.finish(max(0.0, deadline - monotonic())):
+                logger.warning("closed_unsettled", queue=consumer.name)
+        self._queue_consumers.clear()
         self.connection.close_channel(self)
 
     # --- what AMQP has and SQS has not -------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
-from application.disposition import Settlement
-from application.health_source import Sign
-from worker.transport.acknowledger import Settler
+from application.disposition import Disposition
+from application.health_source import LivenessCheck
+from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import Batch, PartitionKey, no_partition
 from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
@@ -18,7 +18,7 @@ from worker.transport.receiver import Polling, Receiver
 FIFO_SUFFIX = ".fifo"
 
 
-class Intake:
+class QueueConsumer:
     """Serves one queue. Made, started and finished on the main thread."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Intake:
         receives = -(-batch_size // MAX_BATCH)
         self.buffer = Buffer(lambda: buffered() * receives)
         self.breaker = Breaker(name)
-        self.settler = Settler(
+        self.acknowledger = Acknowledger(
             name, queue, InFlight(polling.visibility_timeout, self.fifo, queue=name)
         )
         self._receivers = [
@@ -48,18 +48,18 @@ class Intake:
                 queue,
                 on_received,
                 buffer=self.buffer,
-                settler=self.settler,
+                acknowledger=self.acknowledger,
                 breaker=self.breaker,
-                polling=polling.in_a_rush() if spare else polling,
+                polling=polling.in_burst() if extra else polling,
                 fifo=self.fifo,
                 partition_key=partition_key,
             )
-            for spare in range(receivers)
+            for extra in range(receivers)
         ]
 
     def start(self) -> None:
         """Start every thread."""
-        self.settler.start()
+        self.acknowledger.start()
         for receiver in self._receivers:
             receiver.start()
 
@@ -70,36 +70,40 @@ class Intake:
         """
         join_up_to = self._batch_size if len(self.buffer) > free else 0
         while (batch := self.buffer.take(join_up_to)) is not None:
-            if self.settler.still_held(batch.receipts):
+            if self.acknowledger.still_held(batch.receipts):
                 return batch
-            self.settler.release(batch.receipts)
+            self.acknowledger.release(batch.receipts)
         return None
 
-    def settle(self, batch: Batch, settlements: Sequence[Settlement]) -> None:
+    def apply(self, batch: Batch, settlements: Sequence[Disposition]) -> None:
         """Carry out what became of a batch's messages, in their order. Any thread."""
-        self.settler.settle(zip(batch.receipts, settlements, strict=True))
+        self.acknowledger.apply(zip(batch.receipts, settlements, strict=True))
 
-    def signs(self) -> Iterator[Sign]:
+    def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Give the signs of life of every thread. Any thread."""
-        yield self.settler.sign()
-        yield from (receiver.sign() for receiver in self._receivers)
+        yield self.acknowledger.liveness_check()
+        yield from (receiver.liveness_check() for receiver in self._receivers)
 
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Return why nothing of this queue gets done now, `None` if it does. Any thread."""
-        trouble = self.settler.trouble or self.breaker.trouble or self._receivers[0].trouble()
-        return trouble and f"queue {self.name}: {trouble}"
+        readiness_issue = (
+            self.acknowledger.readiness_issue
+            or self.breaker.readiness_issue
+            or self._receivers[0].readiness_issue()
+        )
+        return readiness_issue and f"queue {self.name}: {readiness_issue}"
 
     def shut(self) -> None:
         """Receive no more and let go what has not started. Safe in a signal handler."""
-        self.settler.post(self._empty_buffer)
+        self.acknowledger.post(self._empty_buffer)
 
     def finish(self, seconds: float) -> bool:
         """Wait for the last poll and the last settlements; say whether all was done in time."""
         self.shut()
         deadline = monotonic() + seconds
         ended = [receiver.join(max(0.0, deadline - monotonic())) for receiver in self._receivers]
-        return self.settler.finish(max(1.0, deadline - monotonic())) and all(ended)
+        return self.acknowledger.finish(max(1.0, deadline - monotonic())) and all(ended)
 
     def _empty_buffer(self) -> None:  # on the settler's thread
         for batch in self.buffer.close():
-            self.settler.release(batch.receipts)
+            self.acknowledger.release(batch.receipts)

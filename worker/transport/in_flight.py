@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import structlog
 
-from application.disposition import Dead, Done, Later, Settlement
+from application.disposition import Ack, DeadLetter, Disposition, Retry
 from application.retry import delay
 from worker.transport.port import MAX_BATCH, CallFailed, Failures, RawMessage
 from worker.transport.refusal import Refusal
@@ -24,7 +24,7 @@ MAX_RENEWED_TIMEOUTS = 10
 """Visibility timeouts after which a message is no longer renewed: its task must be stuck."""
 MAX_HELD_SECONDS = 43_200
 """SQS lets a message be invisible for twelve hours in all."""
-MAX_TRIES = {"bury": 3, "postpone": 5, "delete": 20}
+MAX_TRIES = {"dead_letter": 3, "retry_later": 5, "delete": 20}
 """Tries of a message that fails while SQS carries out the call for others."""
 LINGER = 0.02
 """Seconds a settlement waits for company, unless ten are waiting or the queue is FIFO."""
@@ -49,8 +49,8 @@ UNSENDABLE = frozenset(
 )
 """Codes that say that the dead-letter queue refuses this message, whatever else it accepts."""
 
-Kind: TypeAlias = Literal["renew", "delete", "postpone", "bury"]
-KINDS: tuple[Kind, ...] = ("renew", "delete", "postpone", "bury")
+Kind: TypeAlias = Literal["renew", "delete", "retry_later", "dead_letter"]
+KINDS: tuple[Kind, ...] = ("renew", "delete", "retry_later", "dead_letter")
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +62,7 @@ class Held:
     renew_at: float
     visible_at: float
     """When its visibility timeout ends, unless it is renewed."""
-    order: Settlement | None = None
+    disposition: Disposition | None = None
     act_at: float = 0.0
     tries: int = 0
     probes: int = 0
@@ -106,8 +106,8 @@ class InFlight:
         self._refusals = {
             "renew": visibility,
             "delete": Refusal(self.queue, "DeleteMessageBatch"),
-            "postpone": visibility,
-            "bury": Refusal(self.queue, "SendMessageBatch to the dead-letter queue"),
+            "retry_later": visibility,
+            "dead_letter": Refusal(self.queue, "SendMessageBatch to the dead-letter queue"),
         }
 
     def __len__(self) -> int:
@@ -119,9 +119,9 @@ class InFlight:
         return bool(self._ordered)
 
     @property
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Return which calls fail as a whole, and the codes; `None` if none does. Any thread."""
-        texts = [refusal.trouble for refusal in self._refusals.values()]
+        texts = [refusal.readiness_issue for refusal in self._refusals.values()]
         return "; ".join(dict.fromkeys(text for text in texts if text)) or None
 
     def hold(self, messages: Iterable[RawMessage], now: float, visibility_timeout: int) -> None:
@@ -136,14 +136,14 @@ class InFlight:
             self._held[message.receipt] = Held(message, now, renew_at, visible_at)
         self._next_renewal = min(self._next_renewal, renew_at)
 
-    def settle(self, orders: Iterable[tuple[str, Settlement]], now: float) -> None:
+    def apply(self, dispositions: Iterable[tuple[str, Disposition]], now: float) -> None:
         """Note what shall become of messages; of those not held any more, nothing."""
-        for receipt, order in orders:
+        for receipt, disposition in dispositions:
             held = self._held.get(receipt)
             self.lost.discard(receipt)
-            if held is None or held.order is not None:
+            if held is None or held.disposition is not None:
                 continue
-            held.order = order
+            held.disposition = disposition
             held.act_at = now + self._linger
             self._ordered[receipt] = held
 
@@ -156,7 +156,7 @@ class InFlight:
         kept = {
             held.message.group_id
             for receipt, held in self._held.items()
-            if self.fifo and held.order is None and receipt not in receipts
+            if self.fifo and held.disposition is None and receipt not in receipts
         }
         free = [
             receipt
@@ -164,11 +164,11 @@ class InFlight:
             if receipt in self._held and self._held[receipt].message.group_id not in kept
         ]
         self.lost.difference_update(receipts)
-        self.settle([(receipt, Later(0)) for receipt in free], now - LINGER)
+        self.apply([(receipt, Retry(0)) for receipt in free], now - LINGER)
 
     def release_all(self, now: float) -> None:
         """Make visible whatever nobody has settled."""
-        self.settle([(receipt, Later(0)) for receipt in self._held], now - LINGER)
+        self.apply([(receipt, Retry(0)) for receipt in self._held], now - LINGER)
 
     def begin_finishing(self, now: float) -> None:
         """Release what nobody has settled, and try once more at once what was refused."""
@@ -218,7 +218,7 @@ class InFlight:
         first = min(waiting, key=lambda held: held.probes)
         first.probes += 1
         group = first.message.group_id
-        if kind == "postpone" and self.fifo and group is not None:
+        if kind == "retry_later" and self.fifo and group is not None:
             return self._parts(kind, [h for h in waiting if h.message.group_id == group])[:1]
         return [[first]]
 
@@ -230,13 +230,13 @@ class InFlight:
         letter must not be sent twice: when none waits, the refusal ends.
         """
         unprobed: list[Kind] = []
-        for kind in ("renew", "delete", "bury"):
+        for kind in ("renew", "delete", "dead_letter"):
             refusal = self._refusals[kind]
             if not refusal.refused or now < refusal.not_before:
                 continue
-            if kind != "bury":
+            if kind != "dead_letter":
                 unprobed.append(kind)
-            elif any(_kind(held.order) == "bury" for held in self._ordered.values()):
+            elif any(_kind(held.disposition) == "dead_letter" for held in self._ordered.values()):
                 refusal.look_again(now)
             elif not self.finishing:
                 refusal.succeeded(now)
@@ -250,19 +250,19 @@ class InFlight:
         if not any(refusal.failing for refusal in self._refusals.values()):
             return
         for held in list(self._ordered.values()):
-            if not held.busy and held.visible_at <= now and _kind(held.order) != "delete":
+            if not held.busy and held.visible_at <= now and _kind(held.disposition) != "delete":
                 self._drop(held)
 
     def next_due(self) -> float:
         """Return when `due` may next have something: never too late, sometimes too early."""
         earliest = {kind: refusal.not_before for kind, refusal in self._refusals.items()}
-        orders = (
-            max(held.act_at, earliest[_kind(held.order)])
+        dispositions = (
+            max(held.act_at, earliest[_kind(held.disposition)])
             for held in self._ordered.values()
             if not held.busy
         )
         probes = (r.not_before for r in self._refusals.values() if r.refused)
-        return min(max(self._next_renewal, earliest["renew"]), *orders, *probes, float("inf"))
+        return min(max(self._next_renewal, earliest["renew"]), *dispositions, *probes, float("inf"))
 
     def finish(self, call: Call, failures: Failures, now: float) -> None:
         """Record the result of a call. What failed together is tried again together."""
@@ -275,7 +275,7 @@ class InFlight:
         for held, code in zip(call.held, codes, strict=True):
             if code is None:
                 self._succeeded(call.kind, held, now)
-            elif code in GONE and call.kind != "bury":
+            elif code in GONE and call.kind != "dead_letter":
                 self._gone(held)
             else:
                 self._failed(call.kind, held, code, now, jitter)
@@ -290,14 +290,14 @@ class InFlight:
         """
         refusal = self._refusals[call.kind]
         refusal.probing = False
-        own = UNSENDABLE if call.kind == "bury" else GONE
+        own = UNSENDABLE if call.kind == "dead_letter" else GONE
         if any(code is None or code in own for code in codes):
             refusal.succeeded(now)
             return False
         if answered and len(codes) == 1 and refusal.suspects(call.held[0].message.receipt):
             return False
         refusal.failed(codes[0] or "", now)
-        self._samples["renew" if call.kind == "postpone" else call.kind] = call.held[0]
+        self._samples["renew" if call.kind == "retry_later" else call.kind] = call.held[0]
         self._next_renewal = now  # what waits for a call that is refused is renewed from now on
         if self.finishing and refusal.refused:
             self._abandon(refusal)
@@ -308,7 +308,7 @@ class InFlight:
         waiting = [
             held
             for held in self._ordered.values()
-            if not held.busy and self._refusals[_kind(held.order)] is refusal
+            if not held.busy and self._refusals[_kind(held.disposition)] is refusal
         ]
         for held in waiting:
             self._drop(held)
@@ -326,7 +326,7 @@ class InFlight:
 
         Put off by two at the same time, the later ones might come back first.
         """
-        whole_groups = self.fifo and kind == "postpone"
+        whole_groups = self.fifo and kind == "retry_later"
         units: dict[str, list[Held]] = {}
         for held in waiting:
             group = held.message.group_id if whole_groups else None
@@ -345,7 +345,7 @@ class InFlight:
         waiting = [
             held
             for held in self._ordered.values()
-            if not held.busy and _kind(held.order) == kind and held.act_at <= now + LINGER
+            if not held.busy and _kind(held.disposition) == kind and held.act_at <= now + LINGER
         ]
         if len(waiting) < MAX_BATCH and not any(held.act_at <= now for held in waiting):
             return []
@@ -368,13 +368,13 @@ class InFlight:
 
     def _renewable(self, held: Held, now: float) -> bool:
         longest = MAX_HELD_SECONDS
-        if held.order is None:
+        if held.disposition is None:
             longest = min(longest, (MAX_RENEWED_TIMEOUTS + 1) * self.visibility_timeout)
         if now + self.visibility_timeout > held.since + longest:
             return False
-        kind = _kind(held.order)
+        kind = _kind(held.disposition)
         waits = held.act_at > now + LINGER or self._refusals[kind].failing
-        return kind == "renew" or (kind != "postpone" and waits)
+        return kind == "renew" or (kind != "retry_later" and waits)
 
     def _succeeded(self, kind: Kind, held: Held, now: float) -> None:
         match kind:
@@ -382,16 +382,16 @@ class InFlight:
                 held.visible_at = now + self.visibility_timeout
                 held.renew_at = now + self.visibility_timeout / 2
                 self._next_renewal = min(self._next_renewal, held.renew_at)
-            case "bury":
-                held.order, held.act_at, held.tries = Done(), now, 0
+            case "dead_letter":
+                held.disposition, held.act_at, held.tries = Ack(), now, 0
                 self.progress_at = now
-            case "delete" | "postpone":
+            case "delete" | "retry_later":
                 self._drop(held)
                 self.progress_at = now
 
     def _gone(self, held: Held) -> None:
         """Forget a message that is no longer ours."""
-        if self._held.get(held.message.receipt) is held and held.order is None:
+        if self._held.get(held.message.receipt) is held and held.disposition is None:
             self.lost.add(held.message.receipt)
             logger.info("message_lapsed", message_id=held.message.message_id)
         self._drop(held)
@@ -406,9 +406,9 @@ class InFlight:
         if held.tries < (2 if self.finishing else MAX_TRIES[kind]):
             return
         message = held.message
-        if kind == "bury":
+        if kind == "dead_letter":
             logger.error("dead_letter_refused", message_id=message.message_id, reason=code)
-            held.order = Later(delay(message.receives, random.uniform))
+            held.disposition = Retry(delay(message.receives, random.uniform))
             held.act_at, held.tries = now, 0
         else:  # it comes back by itself, when its visibility timeout ends
             logger.warning("settlement_refused", message_id=message.message_id, reason=code)
@@ -419,13 +419,13 @@ class InFlight:
         self._ordered.pop(held.message.receipt, None)
 
 
-def _kind(order: Settlement | None) -> Kind:
-    match order:
-        case Done():
+def _kind(disposition: Disposition | None) -> Kind:
+    match disposition:
+        case Ack():
             return "delete"
-        case Later():
-            return "postpone"
-        case Dead():
-            return "bury"
+        case Retry():
+            return "retry_later"
+        case DeadLetter():
+            return "dead_letter"
         case None:
             return "renew"

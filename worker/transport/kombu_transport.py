@@ -9,7 +9,7 @@ from kombu.transport import base
 
 from worker.transport.channel import Channel
 from worker.transport.options import Options
-from worker.transport.waker import Doorbell
+from worker.transport.waker import Waker
 
 if TYPE_CHECKING:
     from kombu.asynchronous import Hub
@@ -37,7 +37,7 @@ class Transport(base.Transport):
         self._options: dict[str, Any] = client.transport_options or {}
         self._channels: list[Channel] = []
         self._hub: Hub | None = None
-        self.bell = Doorbell()
+        self.waker = Waker()
 
     def as_uri(self, uri: str, *_: Any, **__: Any) -> str:
         """Give the broker's name for Celery's banner."""
@@ -63,14 +63,14 @@ class Transport(base.Transport):
         for channel in list(self._channels):
             channel.close()
         if self._hub is not None:
-            self._hub.remove_reader(self.bell)
+            self._hub.remove_reader(self.waker)
             self._hub = None
-        self.bell.close()
+        self.waker.close()
 
     def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ARG002  # kombu's signature
         """Have the event loop deliver when a receive thread rings."""
         self._hub = loop
-        loop.add_reader(self.bell, self._answer)
+        loop.add_reader(self.waker, self._answer)
 
     def drain_events(self, connection: Any, **kwargs: Any) -> None:  # noqa: ARG002  # kombu's signature
         """Deliver what has come, waiting at most `timeout` seconds.
@@ -80,11 +80,11 @@ class Transport(base.Transport):
         Raises:
             TimeoutError: nothing came.
         """
-        if not self.bell.wait(kwargs.get("timeout")):
+        if not self.waker.wait(kwargs.get("timeout")):
             raise TimeoutError
         self._answer()
 
     def _answer(self) -> None:
-        self.bell.hush()
+        self.waker.clear()
         for channel in list(self._channels):
             channel.deliver()

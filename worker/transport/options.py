@@ -12,7 +12,7 @@ from worker.transport.batching import PartitionKey, no_partition
 from worker.transport.port import CommandQueue, CommandQueueFactory
 
 if TYPE_CHECKING:
-    from worker.transport.consumer import Intake
+    from worker.transport.consumer import QueueConsumer
 
 WAIT_SECONDS = 5
 """Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays
@@ -44,7 +44,7 @@ class Options:
     """Names of the queues, the more urgent first."""
     partition: PartitionKey | str = no_partition
     """Names what a message at its third receive or later runs together with; see `batching`."""
-    watch: Callable[[Intake], None] | str | None = None
+    watch: Callable[[QueueConsumer], None] | str | None = None
     """Is told of what serves each queue; a callable, or its dotted name."""
 
     @classmethod
@@ -62,12 +62,12 @@ class Options:
         """The place of each queue, the most urgent first."""
         return {name: place for place, name in enumerate(self.queues)}
 
-    def watched(self, intake: Intake) -> Intake:
+    def watched(self, consumer: QueueConsumer) -> QueueConsumer:
         """Tell the watcher, if there is one, of what serves a queue; give it back."""
         if self.watch is not None:
             watch: Any = symbol_by_name(self.watch)
-            watch(intake)
-        return intake
+            watch(consumer)
+        return consumer
 
     @property
     def partition_key(self) -> PartitionKey:

@@ -60,7 +60,7 @@ class RawMessage(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterMessage:
     """A message on its way to the dead-letter queue, with the reason."""
 
     message: RawMessage
@@ -111,7 +111,7 @@ class CommandQueue(Protocol):
         """Let up to ten messages appear again in so many seconds; give those that failed."""
         ...
 
-    def dead_letter(self, letters: Sequence[DeadLetter]) -> Failures:
+    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send up to ten messages to the dead-letter queue, deleting none; give the failed."""
         ...
 

@@ -10,8 +10,8 @@ from time import monotonic
 
 import structlog
 
-from application.health_source import ENDED, Sign
-from worker.transport.acknowledger import Settler
+from application.health_source import ENDED, LivenessCheck
+from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
@@ -34,7 +34,7 @@ SHORTEST_POLL = 0.1
 LOOK_AGAIN = 0.2
 """Seconds between looks whether SQS settles messages again."""
 
-SPARE_WAIT_SECONDS = 1
+EXTRA_WAIT_SECONDS = 1
 """Length of a spare receiver's poll: a long one, so that SQS asks all its servers, but short."""
 
 
@@ -45,12 +45,12 @@ class Polling:
     wait_seconds: int
     visibility_timeout: int
     idle_after: float
-    spare: bool = False
+    extra: bool = False
     """Whether to poll in a rush only: while polls bring all that they can."""
 
-    def in_a_rush(self) -> Polling:
+    def in_burst(self) -> Polling:
         """Give the polling of a spare receiver."""
-        return replace(self, wait_seconds=SPARE_WAIT_SECONDS, idle_after=float("inf"), spare=True)
+        return replace(self, wait_seconds=EXTRA_WAIT_SECONDS, idle_after=float("inf"), extra=True)
 
 
 class Receiver:
@@ -63,7 +63,7 @@ class Receiver:
         on_received: Callable[[], None],
         *,
         buffer: Buffer,
-        settler: Settler,
+        acknowledger: Acknowledger,
         breaker: Breaker,
         polling: Polling,
         fifo: bool,
@@ -72,7 +72,7 @@ class Receiver:
         self._name = name
         self._queue = queue
         self._buffer = buffer
-        self._settler = settler
+        self._acknowledger = acknowledger
         self._breaker = breaker
         self._on_received = on_received
         self._polling = polling
@@ -90,13 +90,15 @@ class Receiver:
         """Start the thread."""
         self._thread.start()
 
-    def sign(self) -> Sign:
+    def liveness_check(self) -> LivenessCheck:
         """Say how long its poll has taken; waiting for room is no sign of anything. Any thread."""
         since, alive = self._polling_since, self._thread.is_alive() or self._buffer.closed
         age = 0.0 if since is None else monotonic() - since
-        return Sign(f"{self._thread.name}, in one poll", age if alive else ENDED, LONGEST_POLL)
+        return LivenessCheck(
+            f"{self._thread.name}, in one poll", age if alive else ENDED, LONGEST_POLL
+        )
 
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Say why it brings nothing; `None` where SQS has answered its last poll. Any thread."""
         if self._failing_since is not None:
             return "SQS does not answer"
@@ -111,8 +113,8 @@ class Receiver:
         return self._abandonable or not self._thread.is_alive()
 
     def _run(self) -> None:
-        while self._buffer.wait_for_room(in_a_rush=self._polling.spare):
-            if self._settler.refused:  # what is received now could not be settled either
+        while self._buffer.wait_for_room(in_burst=self._polling.extra):
+            if self._acknowledger.refused:  # what is received now could not be settled either
                 self._buffer.wait_closed(LOOK_AGAIN)
                 continue
             match self._breaker.ask():
@@ -147,18 +149,18 @@ class Receiver:
             wait, visibility = IDLE_WAIT_SECONDS, min(visibility, IDLE_VISIBILITY_TIMEOUT)
         messages = self._queue.receive(most, wait, visibility)
         self._abandonable = False
-        self._buffer.rush(len(messages) == most)
+        self._buffer.burst(len(messages) == most)
         if not messages:
             if monotonic() - began < SHORTEST_POLL:
                 self._buffer.wait_closed(SHORTEST_POLL)
             return False
         self._idle_since = monotonic()
-        self._settler.hold(messages, visibility)
+        self._acknowledger.hold(messages, visibility)
         for batch in into_batches(
             self._name, messages, fifo=self._fifo, partition_key=self._partition_key
         ):
             if not self._buffer.put(batch):  # shutdown began during the poll
-                self._settler.release(batch.receipts)
+                self._acknowledger.release(batch.receipts)
         self._on_received()
         return True
 

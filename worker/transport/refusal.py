@@ -28,7 +28,7 @@ LOOK_AGAIN = 0.1
 class Refusal:
     """One kind of call on one queue. Times are of `time.monotonic`, in seconds.
 
-    Changed by the settler's thread only; `refused` and `trouble` may be read by any thread.
+    Changed by the settler's thread only; `refused` and `readiness_issue` may be read by any thread.
     """
 
     queue: str
@@ -54,7 +54,7 @@ class Refusal:
         return self._failures > TOLERATED
 
     @property
-    def trouble(self) -> str | None:
+    def readiness_issue(self) -> str | None:
         """Return which call fails and the code; `None` while calls succeed."""
         return f"{self.call} fails: {self._code}" if self.refused else None
 

@@ -7,8 +7,8 @@ import select
 import socket
 
 
-class Doorbell:
-    """A socket pair. `ring` may be called from any thread and from a signal handler.
+class Waker:
+    """A socket pair. `wake` may be called from any thread and from a signal handler.
 
     Used rather than `Hub.call_soon`, because the hub runs what was left there even while it
     closes, and no task may start then; and because a hub without a file descriptor to watch
@@ -24,12 +24,12 @@ class Doorbell:
         """Give what the event loop shall watch for reading."""
         return self._reader.fileno()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the main thread; ringing a closed bell, or one that rings, does nothing."""
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")
 
-    def hush(self) -> None:
+    def clear(self) -> None:
         """Forget the rings so far: before looking, so that a later ring is not lost."""
         with contextlib.suppress(OSError):
             while len(self._reader.recv(4096)) == 4096:  # noqa: PLR2004  # the buffer's size

@@ -5,6 +5,6 @@ For the worker's hot path only (`worker.bootstrap`): a fast call bypasses
 See docs/adr/0012-hot-calls-learn-from-botocore.md for why, and for the figures.
 """
 
-from adapters.aws.fast_calls.call import make_direct
+from adapters.aws.fast_calls.call import use_fast_calls
 
-__all__ = ["make_direct"]
+__all__ = ["use_fast_calls"]

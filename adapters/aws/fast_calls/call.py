@@ -51,7 +51,7 @@ ODD: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError
 """Errors of reading or rendering what is not as expected; a time limit's is let through."""
 
 
-def make_direct(client: Any) -> None:
+def use_fast_calls(client: Any) -> None:
     """Replace the methods of a boto3 client that every batch calls.
 
     They take, give and raise what they did. Of botocore's events they leave out all but

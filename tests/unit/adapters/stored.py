@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from application.ports import CommandKey, JobKind, Outcome, Pointer, Status
+from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
@@ -106,12 +106,12 @@ command_keys = st.builds(CommandKey, st.none() | ids, ids)
 
 
 @st.composite
-def pointers(draw: st.DrawFn) -> Pointer:
+def entries(draw: st.DrawFn) -> OutboxEntry:
     """Give a pointer whose sort key starts with its time."""
     time = draw(times)
     time = time.replace(microsecond=time.microsecond // 1000 * 1000)
     stamp = time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Pointer(
+    return OutboxEntry(
         partition=f"OUTBOX#{draw(st.integers(0, 7))}",
         sort_key=f"{stamp}#{draw(ids)}",
         kind=draw(st.sampled_from(JobKind)),

@@ -16,7 +16,7 @@ from adapters.dynamodb.capacity import (
     transaction_units,
     write_units,
 )
-from adapters.dynamodb.change import new_pointer, render_change
+from adapters.dynamodb.change import new_entry, render_change
 from application.ports import JobKind, UserChange
 from domain import events as e
 from domain.model import MAX_USED_REFRESH_TOKENS, Ban, EmailChange, OneTimeToken
@@ -60,8 +60,8 @@ def items_of(change: UserChange) -> list[Item]:
 def batch_units(change: UserChange) -> float:
     """Give the write units a command costs in a batch of ten such changes."""
     commands = tuple(key for _ in range(10) for key in render_change("t", 0, change, NOW).commands)
-    pointer = item_size(records.render_pointer(new_pointer(JobKind.PUBLISH, commands, NOW)))
-    shared = (transaction_units([pointer]) + write_units(pointer)) / 10  # put, later deleted
+    entry = item_size(records.render_entry(new_entry(JobKind.PUBLISH, commands, NOW)))
+    shared = (transaction_units([entry]) + write_units(entry)) / 10  # put, later deleted
     own = transaction_units(map(item_size, items_of(change)))
     index = 2 * len(change.saved_sessions)  # the old token's entry goes, the new one's comes
     return own + shared + index
@@ -152,8 +152,8 @@ def test_a_pointer_to_a_full_transaction_is_small() -> None:
     """It names at most 99 commands."""
     commands = renamed(new_user("ada")).outcomes
     keys = tuple(render_change("t", 0, UserChange(uid("a"), commands), NOW).commands) * 99
-    pointer = new_pointer(JobKind.PUBLISH, keys, NOW)
-    assert item_size(records.render_pointer(pointer)) < 10_000
+    entry = new_entry(JobKind.PUBLISH, keys, NOW)
+    assert item_size(records.render_entry(entry)) < 10_000
 
 
 def test_an_outcome_with_the_longest_address_twice_stays_small() -> None:

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from tests.unit.adapters.scripted_aws import (
     CALLS,
     PUBLISHED,
@@ -59,7 +59,7 @@ def plain(operation: str, attempts: int = 3) -> Any:
 def direct(operation: str, attempts: int = 3) -> Any:
     """Make the same client with direct calls."""
     client = plain(operation, attempts)
-    make_direct(client)
+    use_fast_calls(client)
     return client
 
 
@@ -143,7 +143,7 @@ def test_the_sdks_settings_of_the_endpoint_hold(
     monkeypatch.setenv(variable, value)
     with scripted_aws("DeleteItem") as sent:
         client = aws.client("dynamodb")
-        make_direct(client)
+        use_fast_calls(client)
         with counting_botocores(client) as botocores:
             call(client, "DeleteItem")
             call(client, "DeleteItem")
@@ -174,7 +174,7 @@ def test_credentials_that_expire_are_renewed() -> None:
         fetch(), fetch, "test"
     )
     client: Any = own.client("dynamodb", config=aws.config())
-    make_direct(client)
+    use_fast_calls(client)
     with scripted_aws("DeleteItem") as sent:
         for _ in range(6):
             call(client, "DeleteItem")
@@ -199,7 +199,7 @@ def test_credentials_that_cannot_be_renewed_fail_the_call() -> None:
     own = boto3.session.Session(region_name="us-east-1")
     own._session._credentials = credentials  # type: ignore[attr-defined]
     client: Any = own.client("dynamodb", config=aws.config())
-    make_direct(client)
+    use_fast_calls(client)
     with scripted_aws("DeleteItem") as sent:
         call(client, "DeleteItem")
         call(client, "DeleteItem")

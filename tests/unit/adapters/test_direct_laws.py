@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from adapters.aws.fast_calls.call import LESSONS, _read
 from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, quote
 from tests.unit.adapters.scripted_aws import CALLS, PLAIN, published, reply, scripted_aws
@@ -281,7 +281,7 @@ def direct(operation: str) -> Any:
     service: Any = CALLS[operation][0]
     session = boto3.session.Session("key", "secret", region_name="us-east-1")
     made = session.client(service, config=aws.config())
-    make_direct(made)
+    use_fast_calls(made)
     return made
 
 

@@ -17,17 +17,17 @@ from adapters.dynamodb import (
     records,
     table,
 )
-from adapters.dynamodb.change import new_pointer
+from adapters.dynamodb.change import new_entry
 from adapters.dynamodb.formats import ItemFormat
 from application.outbox import ScrubPage
-from application.ports import CommandKey, JobKind, LoadRequest, Pointer, StoreUnavailableError
+from application.ports import CommandKey, JobKind, LoadRequest, OutboxEntry, StoreUnavailableError
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error, page
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
-POINTER = new_pointer(JobKind.PUBLISH, (CommandKey(uid("ada"), uid("c")),), NOW)
+POINTER = new_entry(JobKind.PUBLISH, (CommandKey(uid("ada"), uid("c")),), NOW)
 IMPATIENT = Backoff(tries=3, sleep=lambda _: None)
 
 
@@ -122,8 +122,8 @@ READS: dict[str, Callable[[Wire], object]] = {
 }
 
 
-def _other(pointer: Pointer) -> Pointer:
-    return new_pointer(pointer.kind, pointer.commands, NOW)
+def _other(entry: OutboxEntry) -> OutboxEntry:
+    return new_entry(entry.kind, entry.commands, NOW)
 
 
 FAILURES: dict[str, Callable[[], Any]] = {
@@ -192,7 +192,7 @@ def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> N
 def test_outcomes_of_many_pointers_are_read_a_hundred_a_call_and_none_is_waited_for() -> None:
     """What DynamoDB leaves unread is told apart from what is not stored."""
     keys = [CommandKey(uid("ada"), f"c{n}") for n in range(101)]
-    pointers = [new_pointer(JobKind.PUBLISH, (key,), NOW) for key in keys]
+    entries = [new_entry(JobKind.PUBLISH, (key,), NOW) for key in keys]
     stored = {**records.render_outcome(outcome("c0", "ada")), "sk": {"S": "COMMAND#c0"}}
     throttled = table.outcome_key(uid("ada"), "c1")
     wire = Wire(
@@ -204,7 +204,7 @@ def test_outcomes_of_many_pointers_are_read_a_hundred_a_call_and_none_is_waited_
         ),
         answer({"Responses": {"users": []}}),
     )
-    found = outbox(wire).outcomes(pointers)
+    found = outbox(wire).outcomes(entries)
     assert [len(r["RequestItems"]["users"]["Keys"]) for r in wire.requests] == [100, 1]
     assert found.found.keys() == {keys[0]}
     assert found.unread == {keys[1]}
@@ -235,11 +235,11 @@ def test_closing_nothing_is_no_call() -> None:
 
 def test_several_pointers_are_closed_twenty_five_a_call() -> None:
     """And what was left unprocessed is tried again."""
-    pointers = [_other(POINTER) for _ in range(26)]
+    entries = [_other(POINTER) for _ in range(26)]
     key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     left = {"users": [{"DeleteRequest": {"Key": key}}]}
     wire = Wire(answer({"UnprocessedItems": left}))
-    outbox(wire).close(pointers)
+    outbox(wire).close(entries)
     sent = [request["RequestItems"]["users"] for request in wire.requests]
     assert [len(each) for each in sent] == [25, 1, 1]
     assert sent[1] == left["users"]

@@ -101,9 +101,9 @@ def test_changes_without_a_reason_are_tried_again_at_once_without_the_others() -
     assert not report.failures
     assert sizes(wire) == [13, 7]
     assert pauses == []
-    (pointer,) = report.pointers
+    (entry,) = report.entries
     kept = [registered(name).outcomes[0].command_id for name in ("a", "d")]
-    assert [key.command_id for key in pointer.commands] == kept
+    assert [key.command_id for key in entry.commands] == kept
     tokens = [request["ClientRequestToken"] for request in wire.requests]
     assert len(set(tokens)) == 2
 
@@ -126,14 +126,14 @@ def test_a_lasting_conflict_of_transactions_is_contention() -> None:
     pauses: list[float] = []
     report = commit(wire, *names("a"), pauses=pauses)
     assert report.conflicts == {0: Conflict.CONTENTION}
-    assert (report.pointers, len(wire.requests), len(pauses)) == ((), 4, 3)
+    assert (report.entries, len(wire.requests), len(pauses)) == ((), 4, 3)
 
 
 def test_a_transaction_still_in_progress_is_asked_for_by_the_same_token() -> None:
     """The first try's answer was lost: a new token would commit twice, or fail as a duplicate."""
     wire = Wire(error("TransactionInProgressException"))
     report = commit(wire, *names("a"))
-    assert len(report.pointers) == 1
+    assert len(report.entries) == 1
     first, second = wire.requests
     assert first == second
 
@@ -152,7 +152,7 @@ def test_one_throttled_item_fails_its_change_alone() -> None:
     report = commit(wire, *names("a", "b"))
     assert isinstance(report.failures[1], ThrottledError)
     assert report.failures.keys() == {1}
-    assert len(report.pointers) == 1
+    assert len(report.entries) == 1
 
 
 def test_what_is_throttled_for_all_users_and_the_outbox_is_the_table() -> None:
@@ -168,7 +168,7 @@ def test_a_throttled_shard_of_the_outbox_is_replaced_by_another() -> None:
     wire = Wire(cancelled(*ADA, "ThrottlingError"))
     pauses: list[float] = []
     report = commit(wire, *names("a"), pauses=pauses)
-    assert (len(report.pointers), report.failures, len(pauses)) == (1, {}, 1)
+    assert (len(report.entries), report.failures, len(pauses)) == (1, {}, 1)
     first, second = (request["TransactItems"][-1] for request in wire.requests)
     assert first["Put"]["Item"]["sk"] != second["Put"]["Item"]["sk"]
 
@@ -199,7 +199,7 @@ def test_a_call_that_is_throttled_for_one_user_commits_the_others(code: str, pla
     report = commit(wire, *names(*users))
     assert report.failures.keys() == {place}
     assert isinstance(report.failures[place], ThrottledError)
-    assert sum(len(pointer.commands) for pointer in report.pointers) == 9
+    assert sum(len(entry.commands) for entry in report.entries) == 9
 
 
 def test_a_table_that_is_throttled_is_not_asked_for_each_user() -> None:
@@ -254,7 +254,7 @@ def test_a_refusal_that_names_nobody_is_bisected_to_the_culprit(
     assert report.failures.keys() == {3}
     assert isinstance(report.failures[3], ItemRefusedError)
     assert not report.conflicts
-    assert sum(len(pointer.commands) for pointer in report.pointers) == 7
+    assert sum(len(entry.commands) for entry in report.entries) == 7
     assert len(wire.requests) <= 7
 
 
@@ -293,7 +293,7 @@ def test_whatever_comes_in_place_of_an_answer_is_a_failure_for_later(kind: str) 
     for failure in report.failures.values():
         assert isinstance(failure, StoreUnavailableError)
         assert failure.__cause__ is not None
-    assert report.pointers == ()
+    assert report.entries == ()
 
 
 @pytest.mark.parametrize("kind", ["503", "throttled", "closed", "read timeout", "no endpoint"])
@@ -313,7 +313,7 @@ def test_one_transactions_failure_leaves_the_others_committed() -> None:
     wire = Wire(answer(), error("AccessDeniedException"))
     report = commit(wire, *changes)
     assert report.failures.keys() == {33, 34}
-    assert [len(pointer.commands) for pointer in report.pointers] == [33]
+    assert [len(entry.commands) for entry in report.entries] == [33]
 
 
 # --- packing -------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def test_ten_updates_are_one_call_of_twenty_one_actions() -> None:
     wire = Wire()
     report = commit(wire, *(renamed(new_user(f"user{n}")) for n in range(10)))
     assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [21])
-    assert len(report.pointers) == 1
+    assert len(report.entries) == 1
 
 
 def test_thirty_registrations_are_one_call_of_ninety_one_actions() -> None:
@@ -337,7 +337,7 @@ def test_thirty_registrations_are_one_call_of_ninety_one_actions() -> None:
     wire = Wire()
     report = commit(wire, *(registered(f"user{n}") for n in range(30)))
     assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [91])
-    assert [len(pointer.commands) for pointer in report.pointers] == [30]
+    assert [len(entry.commands) for entry in report.entries] == [30]
 
 
 def test_a_transaction_has_at_most_a_hundred_actions() -> None:

@@ -21,7 +21,7 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
-from application.ports import JobKind, Pointer
+from application.ports import JobKind, OutboxEntry
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session, two_factor
 
@@ -150,14 +150,14 @@ def test_each_release_reads_what_the_one_beside_it_writes() -> None:
 
 def test_an_item_is_brought_up_no_further_than_asked() -> None:
     """And one that is above already is left as it is."""
-    assert THREE.bring_up(note(number=1), 2) == note("calm")
+    assert THREE.upcast(note(number=1), 2) == note("calm")
     above = note("merry", 3)
-    assert THREE.bring_up(above, 2) is above
+    assert THREE.upcast(above, 2) is above
 
 
 # --- the mapper ----------------------------------------------------------------------------
 
-POINTER = Pointer("OUTBOX#1", f"2026-11-22T10:00:00.000Z#{uid('p')}", JobKind.PUBLISH, (), NOW)
+POINTER = OutboxEntry("OUTBOX#1", f"2026-11-22T10:00:00.000Z#{uid('p')}", JobKind.PUBLISH, (), NOW)
 RENDERED: list[tuple[Any, ItemFormat, Callable[[], Item]]] = [
     (mapper, USER_FORMAT, lambda: mapper.render_user(new_user("ada"))),
     (mapper, SESSION_FORMAT, lambda: mapper.render_session(uid("ada"), session("phone"))),
@@ -165,7 +165,7 @@ RENDERED: list[tuple[Any, ItemFormat, Callable[[], Item]]] = [
     (mapper, ADDRESS_FORMAT, lambda: mapper.render_address(email("ada"), uid("ada"))),
     (records, OUTCOME_FORMAT, lambda: records.render_outcome(outcome("c", "ada"))),
     (records, OUTCOME_FORMAT, lambda: records.render_reference(outcome("c", "ada"))),
-    (records, POINTER_FORMAT, lambda: records.render_pointer(POINTER)),
+    (records, POINTER_FORMAT, lambda: records.render_entry(POINTER)),
 ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
-from application.ports import JobKind, Outcome, Pointer
+from application.ports import JobKind, OutboxEntry, Outcome
 from domain.model import Session, TwoFactor, User
 from domain.values import EmailAddress
 from tests.builders import uid
@@ -73,10 +73,10 @@ def test_a_reference_reads_back_as_the_outcome_without_its_events(value: Outcome
     assert read == expected
 
 
-@given(stored.pointers())
-def test_a_pointer_reads_back_equal(value: Pointer) -> None:
+@given(stored.entries())
+def test_a_pointer_reads_back_equal(value: OutboxEntry) -> None:
     """With all the commands that it names."""
-    assert records.parse_pointer(records.render_pointer(value)) == value
+    assert records.parse_entry(records.render_entry(value)) == value
 
 
 @given(stored.users, stored.outcomes)
@@ -120,12 +120,12 @@ def test_a_session_item_carries_what_index_and_ttl_want() -> None:
 
 def test_only_outcomes_and_sessions_expire() -> None:
     """A user, an address or a pointer with a TTL would vanish one day."""
-    pointer = Pointer("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
+    entry = OutboxEntry("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
     lasting = (
         mapper.render_user(new_user("ada")),
         mapper.render_two_factor(USER_ID, two_factor()),
         mapper.render_address(EmailAddress("a@example.com"), USER_ID),
-        records.render_pointer(pointer),
+        records.render_entry(entry),
     )
     assert not any("expires_at" in item for item in lasting)
     for decided in (outcome("c", "ada"), outcome("c", None)):
@@ -148,14 +148,14 @@ _POINTER_REST = (JobKind.PUBLISH, (), new_user("ada").created_at)
 
 def rendered() -> dict[str, Item]:
     """Give an item of each kind, by kind."""
-    pointer = Pointer("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
+    entry = OutboxEntry("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
     return {
         "user": mapper.render_user(new_user("ada")),
         "session": mapper.render_session(USER_ID, session("phone")),
         "two factor": mapper.render_two_factor(USER_ID, two_factor()),
         "address": mapper.render_address(EmailAddress("a@example.com"), USER_ID),
         "outcome": records.render_outcome(outcome("c", "ada")),
-        "outbox pointer": records.render_pointer(pointer),
+        "outbox pointer": records.render_entry(entry),
     }
 
 
@@ -165,7 +165,7 @@ PARSERS: dict[str, Any] = {
     "two factor": mapper.parse_two_factor,
     "address": mapper.parse_address,
     "outcome": records.parse_outcome,
-    "outbox pointer": records.parse_pointer,
+    "outbox pointer": records.parse_entry,
 }
 SECRET: Any = {"S": "SECRET"}
 WRONG: list[tuple[str, str, Any]] = [

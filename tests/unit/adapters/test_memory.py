@@ -64,7 +64,7 @@ def test_whatever_is_committed_an_address_has_one_owner_and_no_version_is_lost(
     assert store.addresses == {u.email.key: u.user_id for u in users.values() if u.email}
     assert len(store.outcomes) == committed
     assert sum(user.version for user in users.values()) == committed
-    named = [key for pointer in store.pointers.values() for key in pointer.commands]
+    named = [key for entry in store.entries.values() for key in entry.commands]
     assert sorted(named) == sorted(store.outcomes)
 
 
@@ -93,7 +93,7 @@ def test_threads_lose_nothing() -> None:
             report = repository.commit([registered(f"user{n}x{m}")], NOW)
             topic.publish([message(f"{n} {m}")])
             if m % 2:
-                outbox.close(report.pointers)
+                outbox.close(report.entries)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from adapters.clock import clock_difference
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
-from worker.transport.port import DeadLetter
+from worker.transport.port import DeadLetterMessage
 
 KIB = 1024
 SECRET = "ada@example.com"
@@ -66,9 +66,9 @@ def _queue(sqs: ScriptedSqs) -> SqsCommandQueue:
     return SqsCommandQueue("commands", "dead", lambda _: sqs)
 
 
-def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLetter:
+def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLetterMessage:
     message = SqsMessage(f"id-{receipt}", receipt, body, 1, 0.0, received_at, None)
-    return DeadLetter(message, "Malformed", "-", None)
+    return DeadLetterMessage(message, "Malformed", "-", None)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=NAMES)

@@ -10,9 +10,23 @@ from structlog.testing import capture_logs
 
 from adapters.errors import ItemRefusedError
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
-from application.batch import FACTS_LIFETIME, MAX_ATTEMPTS, PROBE, BatchHandler, BatchPolicy, Ports
+from application.batch import (
+    FACTS_LIFETIME,
+    HEALTH_CHECK_KEY,
+    MAX_ATTEMPTS,
+    BatchHandler,
+    BatchPolicy,
+    Ports,
+)
 from application.cool_down import MAX_USERS, CoolDown
-from application.disposition import Dead, Done, Later, ReceivedMessage, Settlement, Settlements
+from application.disposition import (
+    Ack,
+    DeadLetter,
+    Disposition,
+    Dispositions,
+    ReceivedMessage,
+    Retry,
+)
 from application.messages import MessageParser, render_command
 from application.ports import (
     Clock,
@@ -21,7 +35,7 @@ from application.ports import (
     Conflict,
     EventMessage,
     LoadRequest,
-    Pointer,
+    OutboxEntry,
     PublishFailure,
     Snapshot,
     StoreUnavailableError,
@@ -115,7 +129,7 @@ class World:
         self.slept.append(seconds)
         self.published_before_sleep.append(self.published())
 
-    def handle(self, *messages: ReceivedMessage) -> list[Settlement]:
+    def handle(self, *messages: ReceivedMessage) -> list[Disposition]:
         """Handle one batch."""
         return list(self.handler.handle(messages).items)
 
@@ -123,9 +137,9 @@ class World:
         """Give the short types of what was published, in order."""
         return [event.type.split(".")[2] for event in self.publisher.published]
 
-    def pointers(self) -> list[Pointer]:
+    def entries(self) -> list[OutboxEntry]:
         """Give what is left in the outbox."""
-        return list(self.store.pointers.values())
+        return list(self.store.entries.values())
 
 
 @pytest.fixture
@@ -170,23 +184,23 @@ def registration(user: str, address: str | None = None, **more: str) -> Received
 
 def test_a_batch_of_ten_users_is_one_load_one_commit_one_publication(world: World) -> None:
     """Fewer, fuller calls are the lever."""
-    assert world.handle(*(registration(f"u{n}") for n in range(10))) == [Done()] * 10
+    assert world.handle(*(registration(f"u{n}") for n in range(10))) == [Ack()] * 10
     assert (len(world.repository.loads), len(world.repository.commits)) == (1, 1)
     assert world.published() == ["UserRegistered"] * 10
-    assert world.pointers() == []
+    assert world.entries() == []
 
 
 def test_a_redelivered_command_changes_and_publishes_nothing(world: World) -> None:
     """It was done; its events are the relay's business if they are not out."""
     world.handle(registration("ada"))
-    assert world.handle(registration("ada")) == [Done()]
+    assert world.handle(registration("ada")) == [Ack()]
     assert len(world.published()) == 1
     assert len(world.repository.commits) == 1
 
 
 def test_a_command_id_seen_twice_in_a_batch_counts_once(world: World) -> None:
     """Both messages go, one outcome stays."""
-    assert world.handle(registration("ada"), registration("ada")) == [Done(), Done()]
+    assert world.handle(registration("ada"), registration("ada")) == [Ack(), Ack()]
     assert world.published() == ["UserRegistered"]
 
 
@@ -194,8 +208,8 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
     """In the same batch and in a later one: the first command stands."""
     first = registration("ada", id="c")
     other = command("UnlockUser", "ada", id="c")
-    dead = Dead("CommandIdReused", "id: was used for another command")
-    assert world.handle(first, other) == [Done(), dead]
+    dead = DeadLetter("CommandIdReused", "id: was used for another command")
+    assert world.handle(first, other) == [Ack(), dead]
     assert world.handle(other) == [dead]
     assert world.published() == ["UserRegistered"]
 
@@ -203,10 +217,10 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
 def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: World) -> None:
     """Behind such a one in the batch it comes back, and is known then; a second such one dies."""
     first, other = registration("ada", id="c"), command("UnlockUser", "ada", id="c")
-    dead = Dead("CommandIdReused", "id: was used for another command")
-    assert world.handle(first) == [Done()]
-    assert world.handle(other, first, other) == [dead, Later(2), dead]
-    assert world.handle(first) == [Done()]
+    dead = DeadLetter("CommandIdReused", "id: was used for another command")
+    assert world.handle(first) == [Ack()]
+    assert world.handle(other, first, other) == [dead, Retry(2), dead]
+    assert world.handle(first) == [Ack()]
 
 
 def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: World) -> None:
@@ -215,9 +229,9 @@ def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: Wo
     last, fresh = registration("ada", id="c"), registration("ada", id="c")
     last["receives"] = 12
     dead, later = world.handle(last, fresh)
-    assert isinstance(dead, Dead)
-    assert later == Later(2)
-    assert world.handle(fresh) == [Done()]
+    assert isinstance(dead, DeadLetter)
+    assert later == Retry(2)
+    assert world.handle(fresh) == [Ack()]
 
 
 def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
@@ -225,21 +239,21 @@ def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
     plain = registration("eve")
     plain["body"] = plain["body"].replace(PASSWORD.value, "correct horse")
     dead, done = world.handle(plain, registration("ada"))
-    assert isinstance(dead, Dead)
+    assert isinstance(dead, DeadLetter)
     assert (dead.code, dead.detail.split(":")[0]) == ("InvalidField", "data.password_hash")
     assert dead.body is not None
     assert "correct horse" not in dead.body
-    assert done == Done()
+    assert done == Ack()
 
 
 def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: World) -> None:
     """A producer may be deployed before us; its secrets are nobody's all the same."""
     body = json.loads(command("UnlockUser", "ada")["body"])
     body |= {"type": "biome.user.HugUser.v1", "data": {"password": "correct horse"}}
-    assert world.handle(message(json.dumps(body), receives=1)) == [Later(60)]
-    assert world.handle(message(json.dumps(body), receives=3)) == [Later(240)]
+    assert world.handle(message(json.dumps(body), receives=1)) == [Retry(60)]
+    assert world.handle(message(json.dumps(body), receives=3)) == [Retry(240)]
     [dead] = world.handle(message(json.dumps(body), receives=12))
-    assert isinstance(dead, Dead)
+    assert isinstance(dead, DeadLetter)
     assert dead.code == "UnknownType"
     assert "correct horse" not in str(dead.body)
 
@@ -257,10 +271,10 @@ def test_a_bug_in_reading_a_message_costs_neither_the_others_nor_a_secret(
         return parse(self, received)
 
     monkeypatch.setattr(MessageParser, "parse", stumble)
-    assert world.handle(bad, registration("ada")) == [Later(2), Done()]
+    assert world.handle(bad, registration("ada")) == [Retry(2), Ack()]
     bad["receives"] = 12
     [dead] = world.handle(bad)
-    assert isinstance(dead, Dead)
+    assert isinstance(dead, DeadLetter)
     assert (dead.code, "a body" in str(dead.body)) == ("Unforeseen", False)
 
 
@@ -274,28 +288,28 @@ def test_what_is_stored_and_cannot_be_read_sends_its_command_back(
         return replace(load(self, request), unreadable={uid("ada")})
 
     monkeypatch.setattr(MemoryUserRepository, "load", partly)
-    assert world.handle(registration("ada"), registration("eve")) == [Later(2), Done()]
+    assert world.handle(registration("ada"), registration("eve")) == [Retry(2), Ack()]
 
 
 def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(
     world: World,
 ) -> None:
     """And is rejected for good afterwards: when it was received several times, over a minute."""
-    assert world.handle(command("UnlockUser", "ada", age=5)) == [Later(2)]
-    assert world.handle(command("UnlockUser", "ada", age=86_400)) == [Later(2)]
+    assert world.handle(command("UnlockUser", "ada", age=5)) == [Retry(2)]
+    assert world.handle(command("UnlockUser", "ada", age=86_400)) == [Retry(2)]
     young = command("UnlockUser", "ada", age=86_400, receives=5)
     young["first_received_at"] = NOW.timestamp() - 59
-    assert world.handle(young) == [Later(32)]
+    assert world.handle(young) == [Retry(32)]
     assert world.published() == []
     young["first_received_at"] = NOW.timestamp() - 61
-    assert world.handle(young) == [Done()]
+    assert world.handle(young) == [Ack()]
     assert world.published() == ["CommandRejected"]
 
 
 def test_fifty_registrations_of_one_address_take_two_rounds(world: World) -> None:
     """One wins; forty-nine are refused together."""
     settled = world.handle(*(registration(f"u{n}", "Ada" if n % 2 else "ada") for n in range(50)))
-    assert settled == [Done()] * 50
+    assert settled == [Ack()] * 50
     assert len(world.repository.commits) == 2
     assert sorted(world.published()) == ["CommandRejected"] * 49 + ["UserRegistered"]
 
@@ -314,11 +328,11 @@ def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
         },
         id="reset",
     )
-    assert world.handle(reset) == [Done()]
+    assert world.handle(reset) == [Ack()]
     assert len(world.repository.loads) == 3
     assert CommandKey(None, uid("reset")) in world.store.outcomes
     assert CommandKey(uid("ada"), uid("reset")) in world.store.outcomes
-    assert world.handle(reset) == [Done()]
+    assert world.handle(reset) == [Ack()]
     assert world.published() == ["UserRegistered", "PasswordResetRequested"]
 
 
@@ -330,7 +344,7 @@ def test_a_reset_for_nobody_has_no_effect_and_is_recorded(world: World) -> None:
         "token_hash": "a" * 64,
         "expires_at": "2026-11-23T00:00:00Z",
     }
-    assert world.handle(command("RequestPasswordReset", None, data, id="reset")) == [Done()]
+    assert world.handle(command("RequestPasswordReset", None, data, id="reset")) == [Ack()]
     assert world.published() == ["CommandHadNoEffect"]
     assert list(world.store.outcomes) == [CommandKey(None, uid("reset"))]
 
@@ -341,7 +355,7 @@ def test_a_stale_user_is_read_and_decided_again(world: World) -> None:
     rival = World(world.store)
     rename = command("UpdateProfile", "ada", {"first_name": "Augusta"}, id="rival")
     world.repository.before_commit = [lambda: rival.handle(rename)]
-    assert world.handle(command("UpdateProfile", "ada", {"last_name": "King"})) == [Done()]
+    assert world.handle(command("UpdateProfile", "ada", {"last_name": "King"})) == [Ack()]
     ada = world.store.users[uid("ada")]
     assert (ada.first_name, ada.last_name, ada.version) == ("Augusta", "King", 3)
     assert len(world.slept) == 1
@@ -351,7 +365,7 @@ def test_a_lasting_conflict_comes_back_later(world: World) -> None:
     """After three attempts; the others of the batch are done."""
     lost = CommitReport((), {0: Conflict.STALE})
     world.repository.commit_reports = [lost] * MAX_ATTEMPTS
-    assert world.handle(registration("ada")) == [Later(2)]
+    assert world.handle(registration("ada")) == [Retry(2)]
     assert len(world.repository.commits) == MAX_ATTEMPTS
     assert world.published() == []
 
@@ -360,7 +374,7 @@ def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> Non
     """What is committed is done and published at once."""
     rival = World(world.store)
     world.repository.before_commit = [lambda: rival.handle(registration("x", "ada"))]
-    assert world.handle(registration("ada"), registration("eve")) == [Done(), Done()]
+    assert world.handle(registration("ada"), registration("eve")) == [Ack(), Ack()]
     assert sorted(world.published()) == ["CommandRejected", "UserRegistered"]
 
 
@@ -368,17 +382,17 @@ def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> Non
 def test_a_store_that_cannot_be_read_sends_the_batch_back(world: World, error: Exception) -> None:
     """Throttled, down or a bug of ours: nothing is lost."""
     world.repository.load_errors = [error] * 3  # of the batch and, after a bug, of each user alone
-    assert world.handle(registration("ada"), registration("eve")) == [Later(2), Later(2)]
+    assert world.handle(registration("ada"), registration("eve")) == [Retry(2), Retry(2)]
     world.repository.load_errors = []
-    assert world.handle(registration("ada")) == [Done()]
+    assert world.handle(registration("ada")) == [Ack()]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), ValueError("refused")])
 def test_a_change_that_fails_to_commit_comes_back_alone(world: World, error: Exception) -> None:
     """The other changes of the round are committed."""
-    pointer = Pointer("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
-    world.repository.commit_reports = [CommitReport((pointer,), {}, {0: error})]
-    assert world.handle(registration("ada"), registration("eve", id="e")) == [Later(2), Done()]
+    entry = OutboxEntry("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
+    world.repository.commit_reports = [CommitReport((entry,), {}, {0: error})]
+    assert world.handle(registration("ada"), registration("eve", id="e")) == [Retry(2), Ack()]
     assert world.published() == ["UserRegistered"]
 
 
@@ -386,15 +400,15 @@ def test_what_fails_on_the_last_receive_is_dead_with_the_reason(world: World) ->
     """The queue would give it up without one."""
     world.repository.load_errors = [StoreUnavailableError("down")]
     last = command("UnlockUser", "ada", receives=12)
-    assert world.handle(last) == [Dead("Unavailable", "the store did not answer")]
+    assert world.handle(last) == [DeadLetter("Unavailable", "the store did not answer")]
 
 
 def test_a_command_is_done_whatever_the_topic_says(world: World) -> None:
     """The pointer stays, for the relay."""
     world.publisher.down = True
-    assert world.handle(registration("ada")) == [Done()]
-    [pointer] = world.pointers()
-    assert [key.user_id for key in pointer.commands] == [uid("ada")]
+    assert world.handle(registration("ada")) == [Ack()]
+    [entry] = world.entries()
+    assert [key.user_id for key in entry.commands] == [uid("ada")]
 
 
 def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None:
@@ -403,9 +417,9 @@ def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None
     old = registration("ada", group="a")
     old["receives"] = 2
     assert world.handle(old, registration("bob", group="b"), registration("eve", group="a")) == [
-        Later(4),
-        Later(2),
-        Later(4),
+        Retry(4),
+        Retry(2),
+        Retry(4),
     ]
 
 
@@ -413,17 +427,17 @@ def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> N
     """What is not understood yet keeps what follows it; what is dead does not."""
     unknown = json.loads(command("UnlockUser", "ada")["body"]) | {"type": "biome.user.HugUser.v1"}
     waiting = message(json.dumps(unknown), group="a")  # not for a minute: ada waits behind it
-    assert world.handle(waiting, registration("ada", group="a")) == [Later(2), Later(2)]
+    assert world.handle(waiting, registration("ada", group="a")) == [Retry(2), Retry(2)]
     before = registration("eve", group="a")
     assert world.handle(before, waiting, registration("ada", group="a")) == [
-        Done(),  # it was before, and waits for nothing
-        Later(2),
-        Later(2),
+        Ack(),  # it was before, and waits for nothing
+        Retry(2),
+        Retry(2),
     ]
     nonsense = message("nonsense", group="b")
     dead, done = world.handle(nonsense, registration("bob", group="b"))
-    assert isinstance(dead, Dead)
-    assert done == Done()
+    assert isinstance(dead, DeadLetter)
+    assert done == Ack()
 
 
 def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> None:
@@ -432,7 +446,7 @@ def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> Non
     settled = world.handle(
         *(registration(n, id=f"{n} {i}", group="g") for i, n in enumerate(names))
     )
-    assert settled == [Done()] * 3
+    assert settled == [Ack()] * 3
     assert [[c.user_id for c in changes] for changes in world.repository.commits] == [
         [uid("ada")],
         [uid("eve")],
@@ -442,16 +456,16 @@ def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> Non
 
 def test_an_empty_batch_sees_whether_the_store_reads_and_writes(world: World) -> None:
     """It is how an outage's end is found out without receiving anything."""
-    assert world.handler.handle([]) == Settlements((), store=True)
+    assert world.handler.handle([]) == Dispositions((), store=True)
     [request] = world.repository.loads
-    assert [*request.outcomes] == [CommandKey(None, PROBE)]
+    assert [*request.outcomes] == [CommandKey(None, HEALTH_CHECK_KEY)]
     world.repository.load_errors = [StoreUnavailableError("down")]
-    assert world.handler.handle([]) == Settlements((), store=False)
+    assert world.handler.handle([]) == Dispositions((), store=False)
     world.outbox.close = _throttled  # type: ignore[method-assign, assignment]
-    assert world.handler.handle([]) == Settlements((), store=False)
+    assert world.handler.handle([]) == Dispositions((), store=False)
 
 
-def _throttled(_pointers: Sequence[Pointer]) -> None:
+def _throttled(_entries: Sequence[OutboxEntry]) -> None:
     raise StoreUnavailableError("throttled")
 
 
@@ -460,7 +474,7 @@ def test_a_pointer_that_the_store_does_not_delete_now_is_the_relays(world: World
     world.outbox.close = _throttled  # type: ignore[method-assign, assignment]
     with capture_logs() as logs:
         settled = world.handler.handle([registration("ada")])
-    assert settled == Settlements((Done(),), store=True, topic=True)
+    assert settled == Dispositions((Ack(),), store=True, topic=True)
     assert len(world.publisher.published) == 1
     [left] = [line for line in logs if line["log_level"] != "info"]
     assert (left["event"], left["log_level"]) == ("outbox_pointer_left", "warning")
@@ -487,8 +501,8 @@ def test_a_bug_or_a_refused_item_is_no_outage(world: World) -> None:
 def test_a_batch_of_which_something_got_through_reports_no_outage(world: World) -> None:
     """One user's throttled partition is none; nor is what was known before, or junk."""
     error = StoreUnavailableError("throttled")
-    pointer = Pointer("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
-    world.repository.commit_reports = [CommitReport((pointer,), {}, {0: error})]
+    entry = OutboxEntry("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
+    world.repository.commit_reports = [CommitReport((entry,), {}, {0: error})]
     both = [registration("ada"), registration("eve", id="e")]
     assert world.handler.handle(both).store is True
     done = registration("bob")
@@ -505,7 +519,7 @@ def test_what_was_known_before_does_not_hide_that_nothing_is_written(
     world.handle(registration("bob"))
     world.repository.commit_reports = [CommitReport((), {}, {0: StoreUnavailableError("down")})]
     settled = world.handler.handle([registration(name) for name in names])
-    assert Done() in settled.items
+    assert Ack() in settled.items
     assert settled.store is False
 
 
@@ -544,11 +558,11 @@ def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None
     loads = len(world.repository.loads)
     batch = [command("UnlockUser", name) for name in ("hot", "ada", "hot")]
     settlements = world.handler.handle(batch)
-    assert settlements.items == (Later(2), Done(), Later(2))
+    assert settlements.items == (Retry(2), Ack(), Retry(2))
     assert settlements.store is True
     assert len(world.repository.loads) == loads + 1
     alone = world.handler.handle([command("UnlockUser", "hot", id="other", receives=4)])
-    assert (alone.items, alone.store) == ((Later(16),), None)
+    assert (alone.items, alone.store) == ((Retry(16),), None)
 
 
 def test_a_throttled_user_costs_other_users_no_call_for_a_short_time(
@@ -559,29 +573,29 @@ def test_a_throttled_user_costs_other_users_no_call_for_a_short_time(
     monkeypatch.setattr(world.handler, "_cool_down", CoolDown(lambda: now[0]))
     world.handle(registration("hot"), registration("ada"))
     world.repository.commit_reports = [CommitReport((), {}, {0: ThrottledError("hot")})]
-    assert world.handle(command("UnlockUser", "hot")) == [Later(2)]
+    assert world.handle(command("UnlockUser", "hot")) == [Retry(2)]
     loads, commits = len(world.repository.loads), len(world.repository.commits)
     settled = world.handler.handle([command("UnlockUser", "hot", id="second", receives=2)])
-    assert (settled.items, settled.store) == ((Later(4),), None)
+    assert (settled.items, settled.store) == ((Retry(4),), None)
     assert (len(world.repository.loads), len(world.repository.commits)) == (loads, commits)
     both = [command("UnlockUser", name, id="third") for name in ("hot", "ada")]
-    assert world.handle(*both) == [Later(2), Done()]
+    assert world.handle(*both) == [Retry(2), Ack()]
     assert {user for load in world.repository.loads[loads:] for user in load.users} == {uid("ada")}
     now[0] += 2
-    assert world.handle(command("UnlockUser", "hot", id="fourth")) == [Done()]
+    assert world.handle(command("UnlockUser", "hot", id="fourth")) == [Ack()]
 
 
 def test_a_fifo_group_waits_behind_a_user_in_cool_down(world: World) -> None:
     """The command behind it must not be processed first."""
     world.handle(registration("hot"), registration("ada"))
     throttling(world, "hot")
-    assert world.handle(command("UnlockUser", "hot", group="g")) == [Later(2)]
+    assert world.handle(command("UnlockUser", "hot", group="g")) == [Retry(2)]
     settled = world.handle(
         command("UnlockUser", "hot", group="g", id="again"),
         command("UnlockUser", "ada", group="g", id="behind"),
         command("UnlockUser", "ada", group="h", id="beside"),
     )
-    assert settled == [Later(2), Later(2), Done()]
+    assert settled == [Retry(2), Retry(2), Ack()]
 
 
 def test_the_users_in_cool_down_are_bounded() -> None:
@@ -609,7 +623,7 @@ def test_an_address_that_stays_unread_delays_the_commands_that_need_it(world: Wo
         return snapshot
 
     world.repository.load = load_others  # type: ignore[method-assign]
-    assert world.handle(registration("hot"), registration("ada")) == [Later(2), Done()]
+    assert world.handle(registration("hot"), registration("ada")) == [Retry(2), Ack()]
 
 
 def test_a_fifo_group_waits_behind_a_throttled_user_and_other_groups_go_on(world: World) -> None:
@@ -621,14 +635,14 @@ def test_a_fifo_group_waits_behind_a_throttled_user_and_other_groups_go_on(world
         command("UnlockUser", "ada", group="g", id="behind"),
         command("UnlockUser", "ada", group="h", id="beside"),
     )
-    assert settled == [Later(2), Later(2), Done()]
+    assert settled == [Retry(2), Retry(2), Ack()]
 
 
 def test_throttled_writes_fail_their_user_alone_and_not_the_store(world: World) -> None:
     """What is throttled for one user is reported of no store."""
     world.repository.commit_reports = [CommitReport((), {}, {0: ThrottledError("hot")})]
     settlements = world.handler.handle([registration("hot")])
-    assert (settlements.items, settlements.store) == ((Later(2),), None)
+    assert (settlements.items, settlements.store) == ((Retry(2),), None)
 
 
 @pytest.mark.parametrize(
@@ -641,7 +655,7 @@ def test_a_throttled_load_is_the_users_if_it_named_one_and_else_the_stores(
     world.repository.load_errors = [ThrottledError("all keys")]
     batch = [command("UnlockUser", name, id=f"{index}") for index, name in enumerate(names)]
     settlements = world.handler.handle(batch)
-    assert settlements.items == (Later(2),) * len(names)
+    assert settlements.items == (Retry(2),) * len(names)
     assert settlements.store is store
 
 
@@ -659,7 +673,7 @@ def test_a_bug_that_one_user_brings_out_fails_that_user_alone(
     monkeypatch.setattr(world.repository, "commit", stumble)
     names = ["ada", "bad", "eve", "bob"]
     settled = world.handle(*(registration(name) for name in names))
-    assert settled == [Done(), Later(2), Done(), Done()]
+    assert settled == [Ack(), Retry(2), Ack(), Ack()]
     assert world.published() == ["UserRegistered"] * 3
 
 
@@ -670,7 +684,7 @@ def test_a_registration_goes_before_its_users_commands_of_the_same_batch(world: 
         registration("eve"),
         registration("ada"),
     )
-    assert settled == [Done()] * 3
+    assert settled == [Ack()] * 3
     assert world.published() == ["UserRegistered", "RoleAssigned", "UserRegistered"]
 
 
@@ -689,8 +703,8 @@ def test_facts_that_are_too_old_are_read_again_before_anything_is_committed(worl
             return time
 
     world.handler = world.made(Frozen())
-    assert world.handle(registration("ada", id="again")) == [Done()]
-    assert frozen == [[Done()]]
+    assert world.handle(registration("ada", id="again")) == [Ack()]
+    assert frozen == [[Ack()]]
     codes = [outcome.code for outcome in world.store.outcomes.values()]
     assert codes.count(RejectionCode.USER_ERASED) == 1
     assert [o.fingerprint for o in world.store.outcomes.values()] == ["", "", ""]
@@ -731,5 +745,5 @@ def test_what_is_committed_is_published_before_contended_commands_are_tried_agai
         command("AssignRole", "hot", {"role": "customer"}),
         command("AssignRole", "ada", {"role": "customer"}, id="ada's"),
     ]
-    assert world.handle(*batch) == [Done(), Done()]
+    assert world.handle(*batch) == [Ack(), Ack()]
     assert world.published_before_sleep == [["UserRegistered"] * 2 + ["RoleAssigned"]]

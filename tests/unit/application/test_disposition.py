@@ -5,12 +5,12 @@ from celery.utils.saferepr import saferepr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.disposition import Dead, Done, Later, Settlement, Settlements
+from application.disposition import Ack, DeadLetter, Disposition, Dispositions, Retry
 
-settlements: st.SearchStrategy[Settlement] = st.one_of(
-    st.just(Done()),
-    st.builds(Later, st.integers(0, 43_200)),
-    st.builds(Dead, st.text(), st.text(), st.none() | st.text()),
+settlements: st.SearchStrategy[Disposition] = st.one_of(
+    st.just(Ack()),
+    st.builds(Retry, st.integers(0, 43_200)),
+    st.builds(DeadLetter, st.text(), st.text(), st.none() | st.text()),
 )
 
 
@@ -19,11 +19,11 @@ maybe: st.SearchStrategy[bool | None] = st.sampled_from([None, True, False])
 
 @given(st.lists(settlements, max_size=30), maybe, maybe)
 def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
-    items: list[Settlement], store: bool | None, topic: bool | None
+    items: list[Disposition], store: bool | None, topic: bool | None
 ) -> None:
     """Celery cuts and quotes what it knows; an object's own repr it leaves alone."""
-    result = Settlements(tuple(items), store, topic)
-    assert Settlements.parse(saferepr(result, 10_000_000)) == result
+    result = Dispositions(tuple(items), store, topic)
+    assert Dispositions.parse(saferepr(result, 10_000_000)) == result
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
 def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:
     """A result cut short must not be taken for another one."""
     with pytest.raises(ValueError, match=r"settlement|Expecting"):
-        Settlements.parse(text)
+        Dispositions.parse(text)

@@ -16,8 +16,8 @@ from application.ports import (
     CommandKey,
     EventMessage,
     JobKind,
+    OutboxEntry,
     Outcome,
-    Pointer,
     PublishFailure,
     Snapshot,
     StoreUnavailableError,
@@ -92,7 +92,7 @@ class DamagedOutbox(MemoryOutbox):
     def __init__(self, store: MemoryStore, choose_shard: Callable[[], int]) -> None:
         """Start undamaged."""
         super().__init__(store, choose_shard)
-        self.unreadable_pointers: set[str] = set()
+        self.unreadable_entries: set[str] = set()
         """By sort key."""
         self.unreadable_users: set[str] = set()
         """By user id: all their outcomes."""
@@ -113,16 +113,16 @@ class DamagedOutbox(MemoryOutbox):
     ) -> OutboxPage:
         """Say of some pointers only where they are."""
         page = super().pending(before, limit, after)
-        bad = [p for p in page.pointers if p.sort_key in self.unreadable_pointers]
+        bad = [p for p in page.entries if p.sort_key in self.unreadable_entries]
         return OutboxPage(
-            tuple(pointer for pointer in page.pointers if pointer not in bad),
-            tuple(OutboxPosition(pointer.partition, pointer.sort_key) for pointer in bad),
+            tuple(entry for entry in page.entries if entry not in bad),
+            tuple(OutboxPosition(entry.partition, entry.sort_key) for entry in bad),
             page.last,
         )
 
-    def outcomes(self, pointers: Sequence[Pointer]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
         """Give some outcomes for unreadable, and fail at others."""
-        found = dict(super().outcomes(pointers).found)
+        found = dict(super().outcomes(entries).found)
         for key in found:
             self._fail(key.user_id)
         bad = {key for key in found if key.user_id in self.unreadable_users}
@@ -130,13 +130,13 @@ class DamagedOutbox(MemoryOutbox):
         rest = {key: found[key] for key in found.keys() - bad - unread}
         return PointedOutcomes(rest, bad, unread)
 
-    def close(self, pointers: Sequence[Pointer]) -> None:
+    def close(self, entries: Sequence[OutboxEntry]) -> None:
         """Fail at all."""
         if self.close_error:
             raise self.close_error
-        super().close(pointers)
+        super().close(entries)
 
-    def update(self, old: Pointer, new: Pointer) -> bool:
+    def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """Fail at all."""
         if self.update_error:
             raise self.update_error
@@ -175,7 +175,7 @@ class World:
     def commit(self, *names: str) -> list[Outcome]:
         """Commit registrations, in one transaction, and publish nothing."""
         decided = decide_round(works(*((register(n), n) for n in names)), Snapshot(), RULES)
-        changes: list[UserChange] = [draft.change() for draft in decided.drafts]
+        changes: list[UserChange] = [builder.change() for builder in decided.builders]
         report = MemoryUserRepository(self.store).commit(changes, NOW)
         assert not report.conflicts
         return [outcome for change in changes for outcome in change.outcomes]
@@ -194,17 +194,17 @@ class World:
             self.commit(f"user{n}")
 
     @property
-    def entries(self) -> list[Pointer]:
+    def entries(self) -> list[OutboxEntry]:
         """What is in the outbox, by place and age."""
-        return [self.store.pointers[key] for key in sorted(self.store.pointers)]
+        return [self.store.entries[key] for key in sorted(self.store.entries)]
 
     def erase(self, name: str) -> None:
         """Commit an erasure, and publish nothing."""
         user = MemoryUserRepository(self.store).get(uid(name))
         assert user is not None
         erasure = works((EraseUser(), name), name=f"erasure of {name}")
-        [draft] = decide_round(erasure, Snapshot(users={uid(name): user}), RULES).drafts
-        MemoryUserRepository(self.store).commit([draft.change()], NOW)
+        [builder] = decide_round(erasure, Snapshot(users={uid(name): user}), RULES).builders
+        MemoryUserRepository(self.store).commit([builder.change()], NOW)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_what_was_committed_and_not_published_is_published_once_it_is_old(world:
     world.look_everywhere()
     assert [event.user_id for event in world.topic.published] == [o.user_id for o in outcomes]
     assert len({event.event_id for event in world.topic.published}) == 2
-    assert world.store.pointers == {}
+    assert world.store.entries == {}
 
 
 def test_a_full_shard_is_worked_off_page_by_page(
@@ -235,7 +235,7 @@ def test_a_full_shard_is_worked_off_page_by_page(
     world.clock.time = NOW + timedelta(minutes=5)
     world.look_everywhere()
     assert len(world.topic.published) == 240
-    assert world.store.pointers == {}
+    assert world.store.entries == {}
 
 
 def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
@@ -244,10 +244,10 @@ def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
     world.clock.time = NOW + timedelta(minutes=5)
     world.topic.refusal = PublishFailure("Throttled", permanent=False)
     world.look_everywhere()
-    assert len(world.store.pointers) == 1
+    assert len(world.store.entries) == 1
     world.topic.refusal = None
     world.look_everywhere()
-    assert world.store.pointers == {}
+    assert world.store.entries == {}
 
 
 @pytest.mark.usefixtures("one_shard")
@@ -286,7 +286,7 @@ def test_what_the_topic_refuses_does_not_keep_its_transactions_other_events(worl
     }
     world.look_everywhere()
     assert world.outbox.status().parked == ()
-    assert len(world.store.pointers) == 1
+    assert len(world.store.entries) == 1
     del world.topic.refusal_of[uid("eve")]
     world.wait()
     world.look_everywhere()
@@ -363,15 +363,15 @@ def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None
     for name in STUCK:
         world.commit(name)
     if "scrub job" in what:
-        world.outbox.close([*world.store.pointers.values()])
+        world.outbox.close([*world.store.entries.values()])
         for name in STUCK:
             world.erase(name)
-        jobs = [p for p in world.store.pointers.values() if p.kind is JobKind.SCRUB]
-        world.outbox.close([p for p in world.store.pointers.values() if p not in jobs])
-    stuck = set(world.store.pointers)
+        jobs = [p for p in world.store.entries.values() if p.kind is JobKind.SCRUB]
+        world.outbox.close([p for p in world.store.entries.values() if p not in jobs])
+    stuck = set(world.store.entries)
     ids = {uid(name) for name in STUCK}
     if what == "pointer":
-        world.outbox.unreadable_pointers = {sort_key for _, sort_key in stuck}
+        world.outbox.unreadable_entries = {sort_key for _, sort_key in stuck}
     elif what in {"outcome", "scrub job"}:
         world.outbox.unreadable_users = ids
     else:
@@ -382,7 +382,7 @@ def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None
     with capture_logs() as logs:
         assert world.relay.run_once() == 1
     assert published_to(world) == {uid("healthy")}
-    assert set(world.store.pointers) == stuck
+    assert set(world.store.entries) == stuck
     assert world.outbox.status().parked == ()
     unreadable = [line["pointers"] for line in logs if line["event"] == "outbox_unreadable"]
     told = [line["pointer"] for line in logs if line["event"].startswith("outbox_pointer_")]
@@ -390,12 +390,12 @@ def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None
         assert (unreadable, told) == ([len(STUCK)], [])
     else:
         assert (unreadable, len(told)) == ([], len(STUCK))
-    world.outbox.unreadable_pointers = world.outbox.unreadable_users = set()
+    world.outbox.unreadable_entries = world.outbox.unreadable_users = set()
     world.outbox.errors = {}
     for _ in range(2):  # for scrubs the second time
         world.wait(SECOND + AGE + timedelta(seconds=1))
         world.look_everywhere()
-    assert world.store.pointers == {}
+    assert world.store.entries == {}
     assert published_to(world) >= (set() if "scrub job" in what else ids)
 
 
@@ -427,7 +427,7 @@ def test_a_pass_ends_when_the_relay_is_stopped(
     world.wait()
     world.topic.on_publish = world.relay.stop
     assert world.relay.run_once() == 10
-    assert len(world.store.pointers) == 13
+    assert len(world.store.entries) == 13
 
 
 @pytest.mark.usefixtures("one_shard")
@@ -447,7 +447,7 @@ def test_the_thread_outlives_what_it_meets_and_stops_when_told(
     looks: list[str] = []
     enough = threading.Event()
 
-    def fail(*_: object) -> list[Pointer]:
+    def fail(*_: object) -> list[OutboxEntry]:
         looks.append("look")
         if len(looks) == 3:
             enough.set()
@@ -471,9 +471,9 @@ def test_entries_are_read_published_and_closed_together_in_their_order(
     closed: list[int] = []
     close = world.outbox.close
 
-    def count(pointers: Sequence[Pointer]) -> None:
-        closed.append(len(pointers))
-        close(pointers)
+    def count(entries: Sequence[OutboxEntry]) -> None:
+        closed.append(len(entries))
+        close(entries)
 
     monkeypatch.setattr(world.outbox, "close", count)
     names = [f"user{n}" for n in range(250)]
@@ -689,7 +689,7 @@ def test_a_page_that_cannot_be_read_does_not_keep_the_pass_from_its_end(
 # --- scrubs ----------------------------------------------------------------------------------
 
 
-def erased(world: World, name: str) -> Pointer:
+def erased(world: World, name: str) -> OutboxEntry:
     """Erase a user, and return the job alone."""
     world.commit(name)
     world.erase(name)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from application.disposition import Dead, Later, Settlement
-from application.retry import MAX_DELAY, Failure, delay, settle
+from application.disposition import DeadLetter, Disposition, Retry
+from application.retry import MAX_DELAY, Failure, decide_disposition, delay
 
 TRANSIENT = Failure("Unavailable", "the store did not answer")
 PERMANENT = Failure("UnknownField", "data.x: is not a field", permanent=True, body="[redacted]")
@@ -22,22 +22,22 @@ def lowest(low: float, _high: float) -> float:
 @pytest.mark.parametrize(
     ("failure", "receives", "expected"),
     [
-        (TRANSIENT, 1, Later(2)),
-        (TRANSIENT, 2, Later(4)),
-        (TRANSIENT, 9, Later(512)),
-        (TRANSIENT, 10, Later(MAX_DELAY)),
-        (TRANSIENT, 11, Later(MAX_DELAY)),
-        (TRANSIENT, 12, Dead("Unavailable", "the store did not answer")),
-        (TRANSIENT, 13, Dead("Unavailable", "the store did not answer")),
-        (PERMANENT, 1, Dead("UnknownField", "data.x: is not a field", "[redacted]")),
-        (PERMANENT, 12, Dead("UnknownField", "data.x: is not a field", "[redacted]")),
+        (TRANSIENT, 1, Retry(2)),
+        (TRANSIENT, 2, Retry(4)),
+        (TRANSIENT, 9, Retry(512)),
+        (TRANSIENT, 10, Retry(MAX_DELAY)),
+        (TRANSIENT, 11, Retry(MAX_DELAY)),
+        (TRANSIENT, 12, DeadLetter("Unavailable", "the store did not answer")),
+        (TRANSIENT, 13, DeadLetter("Unavailable", "the store did not answer")),
+        (PERMANENT, 1, DeadLetter("UnknownField", "data.x: is not a field", "[redacted]")),
+        (PERMANENT, 12, DeadLetter("UnknownField", "data.x: is not a field", "[redacted]")),
     ],
 )
 def test_a_failure_is_dead_when_permanent_or_on_the_last_receive_and_else_later(
-    failure: Failure, receives: int, expected: Settlement
+    failure: Failure, receives: int, expected: Disposition
 ) -> None:
     """The whole table of what becomes of a message that could not be done."""
-    assert settle(failure, receives, max_receives=12, draw=highest) == expected
+    assert decide_disposition(failure, receives, max_receives=12, draw=highest) == expected
 
 
 @pytest.mark.parametrize("receives", [1, 5, 12, 1_000_000])

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.pending_command import Work
+from application.pending_command import PendingCommand
 from application.ports import CommandKey, Outcome, Snapshot, Status
 from application.rounds import REGISTRATION_RECEIVES, decide_round, registrations_first
 from domain import commands as c
@@ -37,7 +37,7 @@ def snapshot(*users: User) -> Snapshot:
     )
 
 
-def indexes(some: list[Work]) -> list[int]:
+def indexes(some: list[PendingCommand]) -> list[int]:
     """Give the places of works in their batch."""
     return [work.index for work in some]
 
@@ -47,7 +47,7 @@ def test_commands_of_one_user_are_one_change_in_their_order() -> None:
     facts = snapshot(registered("ada"))
     rename = [(c.UpdateProfile(first_name=f"Ada {n}"), "ada") for n in range(3)]
     decided = decide_round(works(*rename), facts, RULES)
-    [change] = [draft.change() for draft in decided.drafts]
+    [change] = [builder.change() for builder in decided.builders]
     assert change.read_version == 1
     assert change.user is not None
     assert (change.user.version, change.user.first_name) == (4, "Ada 2")
@@ -62,7 +62,7 @@ def test_a_registration_and_what_follows_it_are_one_change() -> None:
         Snapshot(),
         RULES,
     )
-    [change] = [draft.change() for draft in decided.drafts]
+    [change] = [builder.change() for builder in decided.builders]
     assert (change.read_version, change.claimed) == (0, email("ada"))
     assert change.user is not None
     assert change.user.version == 2
@@ -71,7 +71,7 @@ def test_a_registration_and_what_follows_it_are_one_change() -> None:
 def test_rejections_alone_write_no_user() -> None:
     """A refused command costs its outcome, no more."""
     decided = decide_round(works((register("ada"), "eve")), snapshot(registered("ada")), RULES)
-    [change] = [draft.change() for draft in decided.drafts]
+    [change] = [builder.change() for builder in decided.builders]
     assert change.user is None
     assert [(o.status, o.code) for o in change.outcomes] == [(Status.REJECTED, "EmailTaken")]
 
@@ -83,7 +83,7 @@ def test_one_address_is_written_once_a_round_and_who_comes_later_waits() -> None
         Snapshot(),
         RULES,
     )
-    assert [draft.user_id for draft in decided.drafts] == [uid("ada")]
+    assert [builder.user_id for builder in decided.builders] == [uid("ada")]
     assert indexes(decided.deferred) == [1, 2]
 
 
@@ -91,7 +91,7 @@ def test_readers_of_an_address_that_nobody_writes_share_a_round() -> None:
     """Fifty registrations of a taken address are fifty rejections in one round."""
     many = [(register("ada"), f"user {n}") for n in range(50)]
     decided = decide_round(works(*many), snapshot(registered("ada")), RULES)
-    assert len(decided.drafts) == 50
+    assert len(decided.builders) == 50
     assert decided.deferred == []
 
 
@@ -107,7 +107,7 @@ def test_two_users_swapping_addresses_take_two_rounds() -> None:
         facts,
         RULES,
     )
-    [change] = [draft.change() for draft in decided.drafts]
+    [change] = [builder.change() for builder in decided.builders]
     assert (change.claimed, change.released) == (email("ada"), email("eve"))
     assert indexes(decided.deferred) == [1]
 
@@ -121,7 +121,7 @@ def test_a_change_back_to_the_old_address_waits_for_the_change_away_from_it() ->
         (c.ConfirmEmailChange(token("ada")), "ada"),
     ]
     decided = decide_round(works(*steps), snapshot(ada), RULES)
-    assert len(decided.drafts[0].works) == 1
+    assert len(decided.builders[0].commands) == 1
     assert indexes(decided.deferred) == [1, 2]
 
 
@@ -135,7 +135,7 @@ def test_nothing_overtakes_a_waiting_command_on_its_way_to_an_address() -> None:
         (request_change("eve"), "ada"),
     ]
     decided = decide_round(works(*steps), snapshot(ada, eve), RULES)
-    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert [indexes(builder.commands) for builder in decided.builders] == [[0]]
     assert indexes(decided.deferred) == [1, 2, 3]
 
 
@@ -143,7 +143,7 @@ def test_an_address_in_other_letters_is_neither_claimed_nor_released() -> None:
     """It is the same address item."""
     ada = awaiting(registered("ada"), "ADA")
     decided = decide_round(works((c.ConfirmEmailChange(token("ADA")), "ada")), snapshot(ada), RULES)
-    change = decided.drafts[0].change()
+    change = decided.builders[0].change()
     assert (change.claimed, change.released) == (None, None)
     assert change.user is not None
     assert change.user.email == email("ADA")
@@ -163,15 +163,15 @@ def test_an_unknown_user_may_still_be_on_its_way_for_a_minute() -> None:
         work.message["receives"] = receives
         work.message["first_received_at"] = NOW.timestamp() - waited
         decided = decide_round([work], Snapshot(), RULES)
-        codes = [outcome.code for draft in decided.drafts for outcome in draft.outcomes]
+        codes = [outcome.code for builder in decided.builders for outcome in builder.outcomes]
         assert codes == ["UserNotFound"] * rejected
         assert indexes(decided.unknown) == [0] * (not rejected)
 
 
-def stored(of: Work) -> Outcome:
+def stored(of: PendingCommand) -> Outcome:
     """Give the outcome of a command that was decided on nothing."""
     decided = decide_round([of], Snapshot(), RULES)
-    return decided.drafts[0].outcomes[0]
+    return decided.builders[0].outcomes[0]
 
 
 def test_what_was_decided_earlier_is_not_decided_again() -> None:
@@ -179,7 +179,7 @@ def test_what_was_decided_earlier_is_not_decided_again() -> None:
     [work] = works((register("ada"), "ada"))
     facts = replace(snapshot(registered("ada")), outcomes={work.key: stored(work)})
     decided = decide_round([work], facts, RULES)
-    assert decided.drafts == []
+    assert decided.builders == []
     assert decided.duplicates == [(work, facts.outcomes[work.key])]
 
 
@@ -198,7 +198,7 @@ def test_facts_that_contradict_each_other_are_read_again() -> None:
     """An address of the user's own, and no user: it was registered between the two reads."""
     facts = Snapshot(addresses={email("ada").key: uid("ada")})
     decided = decide_round(works((register("ada"), "ada")), facts, RULES)
-    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+    assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
 
 
 def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
@@ -208,7 +208,7 @@ def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
     decided = decide_round(
         works((c.DisableTwoFactor(), "ada"), (c.UnlockUser(), "ada")), snapshot(ada), RULES
     )
-    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+    assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
     assert indexes(decided.deferred) == [1]
 
 
@@ -225,7 +225,7 @@ def test_a_session_of_a_later_epoch_than_its_users_is_read_again(command: c.Comm
     session = Session(uid("s"), token("r").stored, (), 1, NOW + timedelta(days=1), 1)
     ada.sessions[uid("s")] = session
     decided = decide_round(works((command, "ada")), snapshot(ada), RULES)
-    assert (indexes(decided.torn), decided.drafts) == ([0], [])
+    assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
 
 
 def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:
@@ -235,7 +235,7 @@ def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:
     by_address.envelope = replace(by_address.envelope, command_id=by_id.envelope.command_id)
     by_address.user_id = uid("ada")
     decided = decide_round([by_id, by_address], snapshot(registered("ada")), RULES)
-    assert [indexes(draft.works) for draft in decided.drafts] == [[0]]
+    assert [indexes(builder.commands) for builder in decided.builders] == [[0]]
     assert indexes(decided.deferred) == [1]
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_read_stops_its_own_users_commands_only() -> None:
         RULES,
     )
     assert indexes(decided.unreadable) == [0, 1]
-    assert [draft.user_id for draft in decided.drafts] == [uid("eve")]
+    assert [builder.user_id for builder in decided.builders] == [uid("eve")]
 
 
 def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
@@ -256,7 +256,7 @@ def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
     [work] = works((c.UnlockUser(), "ada"), age=1)
     work.message["receives"] = RULES.max_receives
     decided = decide_round([work], Snapshot(), RULES)
-    assert decided.drafts[0].outcomes[0].code == "UserNotFound"
+    assert decided.builders[0].outcomes[0].code == "UserNotFound"
 
 
 def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
@@ -264,7 +264,7 @@ def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
     facts = snapshot(registered("ada"), registered("eve"))
     commands = [(c.RevokeAllSessions(), name) for name in ("ada", "ada", "eve", "ada")]
     decided = decide_round(works(*commands, group="g"), facts, RULES)
-    assert [indexes(draft.works) for draft in decided.drafts] == [[0, 1]]
+    assert [indexes(builder.commands) for builder in decided.builders] == [[0, 1]]
     assert indexes(decided.deferred) == [2, 3]
 
 
@@ -284,7 +284,7 @@ def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
         snapshot(registered("ada")),
         RULES,
     )
-    change = decided.drafts[0].change()
+    change = decided.builders[0].change()
     assert (change.saved_sessions, change.removed_sessions) == ((), ())
     assert change.user is not None
     assert change.user.version == 3
@@ -299,7 +299,7 @@ def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> No
     decided = decide_round(
         works((c.RevokeSession(uid("s")), "ada"), (start, "ada")), snapshot(ada), RULES
     )
-    change = decided.drafts[0].change()
+    change = decided.builders[0].change()
     assert [session.revision for session in change.saved_sessions] == [7]
     assert change.removed_sessions == ()
 
@@ -308,7 +308,7 @@ def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_
     """All of it in the transaction that leaves the tombstone."""
     ada = registered("ada")
     ada.two_factor_enabled, ada.two_factor = True, TwoFactor("x", ("y",), 3)
-    change = decide_round(works((c.EraseUser(), "ada")), snapshot(ada), RULES).drafts[0].change()
+    change = decide_round(works((c.EraseUser(), "ada")), snapshot(ada), RULES).builders[0].change()
     assert (change.claimed, change.released) == (None, email("ada"))
     assert change.removed_two_factor == TwoFactor("x", ("y",), 3)
     assert change.scrub
@@ -318,7 +318,7 @@ def test_an_outcome_carries_what_its_events_are_published_with() -> None:
     """The relay has nothing else to go by."""
     work = works((register("ada"), "ada"))[0]
     work.envelope = replace(work.envelope, correlation_id="c", traceparent="t", tracestate="s")
-    [outcome] = decide_round([work], Snapshot(), RULES).drafts[0].outcomes
+    [outcome] = decide_round([work], Snapshot(), RULES).builders[0].outcomes
     assert (outcome.source, outcome.correlation_id) == ("/test", "c")
     assert (outcome.traceparent, outcome.tracestate) == ("t", "s")
     assert outcome.expires_at - outcome.recorded_at == timedelta(days=90)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from application.messages import render_events
 from application.ports import CommandKey, Outcome, Status
-from cli.board import Board, DeadLetter
+from cli.board import Board, DeadLetterMessage
 from cli.received import ReceivedEvent
 from cli.samples import Sample
 from domain.errors import RejectionCode
@@ -123,9 +123,9 @@ def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
 def test_a_dead_letter_ends_the_message_that_it_was_and_no_other() -> None:
     """A dead letter is known by the id that it had on the command queue."""
     it = board()
-    it.dead_letters([DeadLetter("m2", "InvalidField", "data.x", "", 11.0)])
+    it.dead_letters([DeadLetterMessage("m2", "InvalidField", "data.x", "", 11.0)])
     assert it.open
-    it.dead_letters([DeadLetter("m1", "InvalidField", "data.x", "", 11.0)])
+    it.dead_letters([DeadLetterMessage("m1", "InvalidField", "data.x", "", 11.0)])
     assert it.entries[0].outcome == "dead letter InvalidField"
 
 

@@ -15,7 +15,7 @@ from tests.unit.cli.mistakes import ALL, ANSWERS, ENDPOINT, PASSWORD, Mistake, r
 from worker import app, lifecycle, logs
 from worker.errors import ExitCode
 from worker.health import step
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.settings import load_settings
 
 
@@ -137,7 +137,7 @@ def test_a_table_of_another_shape_is_named(
     assert run(["provision"]) == ExitCode.ENVIRONMENT
     said = complaint(capsys)
     assert "table users exists with another primary key: delete it, or use another name" in said
-    monkeypatch.setattr(step, "begin", lambda *_: Vitals())
+    monkeypatch.setattr(step, "begin", lambda *_: HealthAssessment())
     with pytest.raises(SystemExit) as ended:
         lifecycle.prepare(SimpleNamespace(pool_cls="prefork"))
     assert ended.value.code == ExitCode.ENVIRONMENT

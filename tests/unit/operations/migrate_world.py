@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from adapters.dynamodb import Backoff, mapper, records, table
 from adapters.dynamodb.formats import ItemFormat
-from application.ports import CommandKey, JobKind, Pointer
+from application.ports import CommandKey, JobKind, OutboxEntry
 from domain.model import User
 from domain.values import EmailAddress, render_time
 from operations.migration import (
@@ -181,9 +181,9 @@ def old_session(name: str, owner: str) -> Item:
 def old_table() -> MigratedDynamoDB:
     """Make a table with old items, holes and damages; a comment says what shall become of each."""
     database = MigratedDynamoDB()
-    pointer = Pointer(
+    entry = OutboxEntry(
         table.outbox_partition(3),
-        f"{render_time(NOW)}#{uid('pointer')}",
+        f"{render_time(NOW)}#{uid('entry')}",
         JobKind.PUBLISH,
         (CommandKey(uid("ada"), uid("register")),),
         NOW,
@@ -195,7 +195,7 @@ def old_table() -> MigratedDynamoDB:
         old_session("phone", "ada"),  # indexed
         mapper.render_two_factor(uid("ada"), two_factor(revision=1)),
         records.render_outcome(outcome("register", "ada")),
-        records.render_pointer(pointer),
+        records.render_entry(entry),
         mapper.render_user(new_user("grace")),  # format 2, address reserved
         address_item("grace-before", "grace"),  # released: she has another
         address_item("forgotten", "nobody"),  # released: there is no such user
@@ -222,7 +222,7 @@ def damaged_items() -> list[Item]:
 def stored_user(database: InProcessDynamoDB, name: str) -> User | None:
     """Read a user as any worker would that knows both formats."""
     item = database.items.get((f"USER#{uid(name)}", "USER"))
-    read = None if item is None else NEXT["user"].bring_up(item)[1]
+    read = None if item is None else NEXT["user"].upcast(item)[1]
     assert read is None or isinstance(read, User)
     return read
 

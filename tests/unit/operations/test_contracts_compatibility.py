@@ -24,7 +24,7 @@ OPEN: dict[str, Any] = {"additionalProperties": {}}
 TYPED: dict[str, Any] = {"additionalProperties": STRING}
 NULLABLE: dict[str, Any] = {"anyOf": [STRING, {"type": "null"}]}
 COMMAND, EVENT = "biome.user.DoIt.v1", "biome.user.ItWasDone.v1"
-BOTH, NOBODY = {"producers", "subscribers"}, set[str]()
+BOTH, NULL_OBSERVER = {"producers", "subscribers"}, set[str]()
 PRODUCERS, SUBSCRIBERS = {"producers"}, {"subscribers"}
 
 
@@ -46,7 +46,7 @@ def fields(*required: str, **properties: dict[str, Any]) -> dict[str, Any]:
 CLOSED = {"additionalProperties": False}
 CASES = [
     # --- fields ---
-    Case("optional field added", fields(), fields(a=STRING), NOBODY),
+    Case("optional field added", fields(), fields(a=STRING), NULL_OBSERVER),
     Case("required field added", fields(), fields("a", a=STRING), PRODUCERS),
     Case("field removed", fields(a=STRING), fields(), BOTH),
     Case("required field removed", fields("a", a=STRING), fields(), BOTH),
@@ -56,7 +56,7 @@ CASES = [
     Case("required without a schema", fields(), fields("a"), PRODUCERS),
     Case("no more required, without a schema", fields("a"), fields(), SUBSCRIBERS),
     Case("unknown fields refused", fields(), fields() | CLOSED, PRODUCERS),
-    Case("unknown fields let in", fields() | CLOSED, fields(), NOBODY),
+    Case("unknown fields let in", fields() | CLOSED, fields(), NULL_OBSERVER),
     Case("deep within", fields(a=fields(b=STRING)), fields(a=fields()), BOTH),
     # --- types ---
     Case("type changed", {"type": "string"}, {"type": "integer"}, BOTH),
@@ -72,7 +72,7 @@ CASES = [
     # --- values ---
     Case("value added", {"enum": ["a"]}, {"enum": ["a", "b"]}, SUBSCRIBERS),
     Case("value removed", {"enum": ["a", "b"]}, {"enum": ["a"]}, PRODUCERS),
-    Case("values in another order", {"enum": ["a", "b"]}, {"enum": ["b", "a"]}, NOBODY),
+    Case("values in another order", {"enum": ["a", "b"]}, {"enum": ["b", "a"]}, NULL_OBSERVER),
     Case("values listed now", STRING, {**STRING, "enum": ["a"]}, PRODUCERS),
     Case("values free now", {**STRING, "enum": ["a"]}, STRING, SUBSCRIBERS),
     Case("constant changed", {"const": "a"}, {"const": "b"}, BOTH),
@@ -111,8 +111,8 @@ CASES = [
     Case("a keyword that is not known here", {}, {"contains": STRING}, BOTH),
     Case("a reference", {"$ref": "#/a"}, {"$ref": "#/b"}, BOTH),
     # --- what decides nothing ---
-    Case("words", {"title": "a"}, {"description": "b", "examples": [1]}, NOBODY),
-    Case("nothing", NULLABLE, NULLABLE, NOBODY),
+    Case("words", {"title": "a"}, {"description": "b", "examples": [1]}, NULL_OBSERVER),
+    Case("nothing", NULLABLE, NULLABLE, NULL_OBSERVER),
 ]
 
 

@@ -13,7 +13,7 @@ from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
 from application.ports import UserChange
 from cli.bulk import exporting
 from cli.bulk.exporting import SET, export_of, without_secrets
-from operations.user_export import PersonReader, plain
+from operations.user_export import UserDataReader, plain
 from tests.builders import NOW, PASSWORD, email, token, uid
 from tests.persistence import (
     Store,
@@ -61,7 +61,7 @@ def store(table: Paging) -> Store:
 def export(table: Paging, name: str = "ada") -> dict[str, Any]:
     """Export somebody."""
     client: Any = table
-    return export_of(uid(name), PersonReader(client, "users").read(uid(name)), NOW)
+    return export_of(uid(name), UserDataReader(client, "users").read(uid(name)), NOW)
 
 
 def exported_items(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -214,7 +214,7 @@ def test_an_address_that_another_has_meanwhile_is_not_theirs(table: Paging, stor
 def test_of_who_is_unknown_there_is_nothing(table: Paging) -> None:
     """Not even an empty user."""
     client: Any = table
-    assert PersonReader(client, "users").read(uid("nobody")).items == 0
+    assert UserDataReader(client, "users").read(uid("nobody")).items == 0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapters.sqs.sending import QueueMessage
-from operations.bulk_import.dispatch import ATTEMPTS, LANES, Dispatcher, Parcel
+from operations.bulk_import.dispatch import ATTEMPTS, SENDER_THREADS, Dispatcher, Parcel
 from worker.errors import CliError
 
 URL = "http://sqs/commands"
@@ -96,9 +96,9 @@ def test_every_row_goes_once_in_batches_of_ten_and_is_acknowledged() -> None:
 def test_several_batches_are_in_flight_at_once() -> None:
     """All lanes: none of these calls ends before the others have begun."""
     sqs = Sqs()
-    sqs.together = threading.Barrier(LANES)
-    dispatcher(sqs).send(parcels(10 * LANES), lambda rows: None)
-    assert sqs.most_at_once == LANES
+    sqs.together = threading.Barrier(SENDER_THREADS)
+    dispatcher(sqs).send(parcels(10 * SENDER_THREADS), lambda rows: None)
+    assert sqs.most_at_once == SENDER_THREADS
 
 
 def test_on_a_fifo_queue_rows_stay_in_order() -> None:
@@ -130,7 +130,7 @@ def test_rows_are_taken_as_they_are_sent() -> None:
 
     dispatcher(sqs).send(counted(), acknowledge)
     assert done == 2000
-    assert max(ahead) <= 2 * LANES * 10
+    assert max(ahead) <= 2 * SENDER_THREADS * 10
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_an_outage_ends_it_and_all_that_was_taken_is_acknowledged() -> None:
         dispatcher(sqs).send(parcels(1000), told.extend)
     assert sorted(told) == sorted(sqs.sent)
     assert len(told) == 30
-    assert sqs.calls <= 3 + 2 * LANES * ATTEMPTS
+    assert sqs.calls <= 3 + 2 * SENDER_THREADS * ATTEMPTS
 
 
 @pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
@@ -220,7 +220,7 @@ def test_a_journal_that_cannot_be_written_ends_it() -> None:
 
     with pytest.raises(CliError, match="cannot write the journal"):
         dispatcher(sqs).send(parcels(10_000), full)
-    assert sqs.calls <= 4 * LANES
+    assert sqs.calls <= 4 * SENDER_THREADS
 
 
 def test_a_rate_spaces_the_batches() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.outbox import OutboxPage, OutboxPosition
-from application.ports import CommandKey, EventMessage, JobKind, Pointer, PublishFailure
+from application.ports import CommandKey, EventMessage, JobKind, OutboxEntry, PublishFailure
 from application.relay import MAX_ATTEMPTS
 from cli import composition
 from cli.app import run
@@ -59,11 +59,11 @@ class World:
     def left_behind(self, name: str, age: float = 3_600.0) -> str:
         """Commit a registration whose events nobody has published; give the entry's id."""
         store = Store(MemoryUserRepository(self.kept), self.outbox)
-        (pointer,) = must_commit(store, registered(name)).pointers
-        del self.kept.pointers[pointer.partition, pointer.sort_key]
+        (entry,) = must_commit(store, registered(name)).entries
+        del self.kept.entries[entry.partition, entry.sort_key]
         recorded_at = datetime.now(UTC) - timedelta(seconds=age)
-        moved = replace(pointer, recorded_at=recorded_at, sort_key=f"{recorded_at}#{uid(name)}")
-        self.kept.pointers[moved.partition, moved.sort_key] = moved
+        moved = replace(entry, recorded_at=recorded_at, sort_key=f"{recorded_at}#{uid(name)}")
+        self.kept.entries[moved.partition, moved.sort_key] = moved
         return uid(name)
 
     def erased(self, name: str, *, final: bool = False, due_in: float = -3_600.0) -> str:
@@ -71,17 +71,17 @@ class World:
         due = datetime.now(UTC) + timedelta(seconds=due_in)
         key = ("3", f"{due}#{uid(name)}")
         commands = (CommandKey(uid(name), uid("erase")),)
-        self.kept.pointers[key] = Pointer(*key, JobKind.SCRUB, commands, due, final=final)
+        self.kept.entries[key] = OutboxEntry(*key, JobKind.SCRUB, commands, due, final=final)
         return uid(name)
 
-    def park(self, entry: str, reason: str = "the topic refuses an event: too large") -> None:
+    def park(self, name: str, reason: str = "the topic refuses an event: too large") -> None:
         """Set one apart."""
-        (pointer,) = [p for p in self.kept.pointers.values() if p.sort_key.endswith(entry)]
-        self.outbox.park(pointer, reason)
+        (entry,) = [e for e in self.kept.entries.values() if e.sort_key.endswith(name)]
+        self.outbox.park(entry, reason)
 
-    def pointers(self) -> list[Pointer]:
+    def entries(self) -> list[OutboxEntry]:
         """Give what is in the outbox."""
-        return [*self.kept.pointers.values()]
+        return [*self.kept.entries.values()]
 
     def published(self) -> list[str]:
         """Give whose events came out."""
@@ -112,7 +112,7 @@ def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: W
     """What is parked is last; nothing changes."""
     world.left_behind("ada")
     world.park(world.left_behind("grace", 7_200))
-    before = world.pointers()
+    before = world.entries()
     code, out, _ = world.run("list", "--json")
     assert code == ExitCode.OK
     first, last = rows(out)
@@ -125,7 +125,7 @@ def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: W
     shown = world.run("list")[1]
     assert uid("grace") in shown
     assert "2h" in shown
-    assert world.pointers() == before
+    assert world.entries() == before
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_no_id_is_taken_for_another_thing(world: World) -> None:
     world.left_behind("ada")
     assert world.run("list", "--user", "ada")[0] == ExitCode.USAGE
     assert world.run("publish", uid("grace"))[0] == ExitCode.NEGATIVE
-    assert len(world.pointers()) == 1
+    assert len(world.entries()) == 1
 
 
 def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
@@ -178,7 +178,7 @@ def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
     assert world.published() == [uid("ada")]
     assert world.run("publish", "--now")[0] == ExitCode.OK
     assert world.published() == [uid("ada"), uid("young")]
-    assert [pointer.parked_because is None for pointer in world.pointers()] == [False]
+    assert [entry.parked_because is None for entry in world.entries()] == [False]
 
 
 @pytest.mark.parametrize("words", [["--parked"], [uid("grace")]])
@@ -188,7 +188,7 @@ def test_what_is_parked_is_published_when_the_cause_is_mended(
     """All of it, or one by its id."""
     world.park(world.left_behind("grace"))
     assert world.run("publish", *words)[0] == ExitCode.OK
-    assert (world.published(), world.pointers()) == ([uid("grace")], [])
+    assert (world.published(), world.entries()) == ([uid("grace")], [])
 
 
 def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World) -> None:
@@ -198,8 +198,8 @@ def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World)
     code, _, err = world.run("publish", "--parked")
     assert code == ExitCode.NEGATIVE
     assert "not all could be published" in err
-    (pointer,) = world.pointers()
-    assert pointer.parked_because == "the topic refuses an event: InvalidParameter"
+    (entry,) = world.entries()
+    assert entry.parked_because == "the topic refuses an event: InvalidParameter"
 
 
 def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
@@ -212,11 +212,11 @@ def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World)
     assert code == ExitCode.ENVIRONMENT
     assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0}]
     assert "7 entries could not be published now" in err
-    assert len(world.pointers()) == 7
+    assert len(world.entries()) == 7
     world.publisher.refusal = None
     assert world.run("publish", "--parked")[0] == ExitCode.OK
     assert len(world.published()) == 7
-    assert world.pointers() == []
+    assert world.entries() == []
 
 
 def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None:
@@ -229,12 +229,12 @@ def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None
     code, out, _ = world.run("publish", "--json")
     assert code == ExitCode.ENVIRONMENT
     assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0}]
-    assert {pointer.attempts for pointer in world.pointers()} == {1}
+    assert {entry.attempts for entry in world.entries()} == {1}
     assert "failed 1 times" in world.run("list")[1]
     for _ in range(MAX_ATTEMPTS - 1):
         code, out, _ = world.run("publish", "--json")
     assert (code, rows(out)[0]["parked"]) == (ExitCode.NEGATIVE, 22)
-    assert all("InternalError" in str(pointer.parked_because) for pointer in world.pointers())
+    assert all("InternalError" in str(entry.parked_because) for entry in world.entries())
 
 
 def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> None:
@@ -244,13 +244,13 @@ def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> N
     world.outbox = MemoryOutbox(world.kept, page_size=1)
     code, out, _ = world.run("publish", "--json")
     assert (code, rows(out)[0]["done"]) == (ExitCode.OK, 2)
-    [second] = world.pointers()
+    [second] = world.entries()
     assert second.final
     assert world.run("publish", "--now")[:2] == (ExitCode.OK, "nothing to publish\n")
     assert "in 14m  final scrub of 1" in world.run("list")[1]
     # named, it is done at once, and still comes again: it is there for what is written later
     assert world.run("publish", uid("ada"))[0] == ExitCode.OK
-    [again] = world.pointers()
+    [again] = world.entries()
     assert again.final
 
 
@@ -258,16 +258,16 @@ def test_a_final_scrub_that_is_due_ends_the_job(world: World) -> None:
     """Nothing is left then."""
     world.erased("ada", final=True)
     assert world.run("publish")[0] == ExitCode.OK
-    assert world.pointers() == []
+    assert world.entries() == []
 
 
 def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
     """There is nothing to publish, and somebody has to know."""
-    entry = world.left_behind("ada")
+    name = world.left_behind("ada")
     world.kept.outcomes.clear()
-    assert world.run("publish", entry)[0] == ExitCode.NEGATIVE
-    (pointer,) = world.pointers()
-    assert pointer.parked_because == "1 of its outcomes are missing"
+    assert world.run("publish", name)[0] == ExitCode.NEGATIVE
+    (entry,) = world.entries()
+    assert entry.parked_because == "1 of its outcomes are missing"
 
 
 def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> None:

@@ -14,12 +14,12 @@ from adapters.aws.client import AwsConfigurationError
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryUserRepository
-from application.disposition import Later, Settlements
+from application.disposition import Dispositions, Retry
 from tests.builders import message
 from worker import bootstrap, lifecycle
 from worker.errors import ExitCode
 from worker.health import start, step
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.settings import Settings
 
 LOCAL = "http://127.0.0.1:1"
@@ -104,10 +104,10 @@ def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away
     settled = bootstrap.handle_batch([message("a"), message("b", receives=4)])
     assert len(settled.items) == 2
     assert len(set(settled.items)) == 1
-    assert isinstance(settled.items[0], Later)
+    assert isinstance(settled.items[0], Retry)
     assert settled.items[0].delay >= 8
     assert settled.store is False
-    assert bootstrap.handle_batch([]) == Settlements((), store=False)
+    assert bootstrap.handle_batch([]) == Dispositions((), store=False)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_memory_needs_a_pool_of_one_process(
     """Each child would have users of its own; it is said as by `user-worker run`."""
     monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
     monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
-    monkeypatch.setattr(step, "begin", lambda *_: Vitals())
+    monkeypatch.setattr(step, "begin", lambda *_: HealthAssessment())
     monkeypatch.setattr(start, "require_resources", lambda *_: None)
     worker = SimpleNamespace(pool_cls=pool)
     if fits:

@@ -12,7 +12,7 @@ import pytest
 from botocore.stub import Stubber
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from tests import canaries
 from tests.builders import PASSWORD, email, token
 from tests.emitted import (
@@ -137,7 +137,7 @@ def test_every_call_of_an_sdk_client_is_heard() -> None:
 def test_a_call_that_botocore_does_not_make_is_heard_too() -> None:
     """The worker's clients make most of theirs without it."""
     client: Any = aws.client("sns")
-    make_direct(client)
+    use_fast_calls(client)
     _, _, clean = CALLS["PublishBatch"]
     entry = {"Id": "0", "Message": event("LoginFailed", email=ADDRESS)}
     with scripted_aws("PublishBatch") as sent:

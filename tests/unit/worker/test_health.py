@@ -15,10 +15,10 @@ import pytest
 
 from cli.app import run
 from worker.errors import ExitCode
-from worker.health.assessment import Vitals
+from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory, heartbeats
 from worker.health.report import Report
-from worker.health.reporter import Heart
+from worker.health.reporter import HealthReporter
 
 SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
 
@@ -120,19 +120,19 @@ def test_a_heart_beats_at_once_and_outlives_a_full_disk(
 ) -> None:
     """There is a heartbeat as soon as it has started, and an error of the disk ends nothing."""
     file = HeartbeatFile(folder)
-    heart = Heart(Vitals(), file)
-    heart.start()
+    reporter = HealthReporter(HealthAssessment(), file)
+    reporter.start()
     assert len(list(folder.iterdir())) == 1
-    heart.stop()
+    reporter.stop()
     assert not folder.exists()
 
     def full(_: Report) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(file, "write", full)
-    heart = Heart(Vitals(), file)
-    heart.start()
-    heart.stop()
+    reporter = HealthReporter(HealthAssessment(), file)
+    reporter.start()
+    reporter.stop()
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from application.health_source import ENDED, IN_HAND, Sign
-from worker.health.assessment import LOOP_LIMIT, START_LIMIT, Vitals
+from application.health_source import ENDED, IN_HAND, LivenessCheck
+from worker.health.assessment import LOOP_LIMIT, START_LIMIT, HealthAssessment
 from worker.health.report import Report
 
 SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
@@ -19,14 +19,14 @@ SICK = Report(("the event loop has not turned",), ("queue q: the store is away",
 class Part:
     """A part of a worker that says what it is told to."""
 
-    tells: list[Sign] = field(default_factory=list)
+    tells: list[LivenessCheck] = field(default_factory=list)
     complains: list[str] = field(default_factory=list)
 
-    def signs(self) -> list[Sign]:
+    def liveness_checks(self) -> list[LivenessCheck]:
         """Give its signs."""
         return self.tells
 
-    def troubles(self) -> list[str]:
+    def readiness_issues(self) -> list[str]:
         """Give its troubles."""
         return self.complains
 
@@ -47,62 +47,62 @@ def clock() -> Clock:
     return Clock()
 
 
-def running(clock: Clock, *parts: Part, blocks: bool = False) -> Vitals:
+def running(clock: Clock, *parts: Part, blocks: bool = False) -> HealthAssessment:
     """Give the vitals of a worker that has started."""
-    vitals = Vitals(blocks=blocks, clock=clock)
+    assessment = HealthAssessment(blocks=blocks, clock=clock)
     for part in parts:
-        vitals.watch(lambda part=part: part)  # type: ignore[misc]
-    vitals.beat()
-    vitals.ready()
-    return vitals
+        assessment.watch(lambda part=part: part)  # type: ignore[misc]
+    assessment.beat()
+    assessment.ready()
+    return assessment
 
 
 def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clock) -> None:
     """Each sign may be as old as its limit; older, it names itself, its age and its limit."""
-    part = Part([Sign("a poll", 10, 10)])
-    vitals = running(clock, part)
+    part = Part([LivenessCheck("a poll", 10, 10)])
+    assessment = running(clock, part)
     clock.now += LOOP_LIMIT
-    assert vitals.report() == Report()
+    assert assessment.report() == Report()
     clock.now += 1
-    part.tells = [Sign("a poll", 11, 10), Sign("the relay", ENDED, 10)]
-    assert vitals.report().not_live == (
+    part.tells = [LivenessCheck("a poll", 11, 10), LivenessCheck("the relay", ENDED, 10)]
+    assert assessment.report().not_live == (
         "a poll for 11 s, and 10 is the limit",
         "the relay has ended",
         "the event loop has not turned for 31 s, and 30 is the limit",
     )
-    assert not vitals.report().ready
-    vitals.beat()
+    assert not assessment.report().ready
+    assessment.beat()
     part.tells = []
-    assert vitals.report().live
+    assert assessment.report().live
 
 
 def test_a_start_may_take_longer_than_a_turn(clock: Clock) -> None:
     """Children are started before the first turn; not for ever, though."""
-    vitals = Vitals(clock=clock)
+    assessment = HealthAssessment(clock=clock)
     clock.now += START_LIMIT
-    assert vitals.report() == Report((), ("starting",))
+    assert assessment.report() == Report((), ("starting",))
     clock.now += 1
-    assert not vitals.report().live
+    assert not assessment.report().live
 
 
 def test_waiting_for_aws_is_life_however_long_it_takes(clock: Clock) -> None:
     """An outage must not have workers restarted; afterwards the loop has its time again."""
-    vitals = Vitals(clock=clock)
-    vitals.wait("nothing answers")
+    assessment = HealthAssessment(clock=clock)
+    assessment.wait("nothing answers")
     clock.now += 100_000
-    assert vitals.report() == Report((), ("starting: nothing answers",))
-    vitals.go_on()
-    assert vitals.report() == Report((), ("starting",))
+    assert assessment.report() == Report((), ("starting: nothing answers",))
+    assessment.go_on()
+    assert assessment.report() == Report((), ("starting",))
 
 
 def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> None:
     """With the solo pool the loop stands while a batch runs, for minutes perhaps."""
-    part = Part([Sign(IN_HAND, 500, 600)])
+    part = Part([LivenessCheck(IN_HAND, 500, 600)])
     solo, prefork = running(clock, part, blocks=True), running(clock, part)
     clock.now += 500
     assert solo.report().live
     assert not prefork.report().live
-    part.tells = [Sign(IN_HAND, 601, 600)]
+    part.tells = [LivenessCheck(IN_HAND, 601, 600)]
     assert solo.report().not_live == (f"{IN_HAND} for 601 s, and 600 is the limit",)
     part.tells = []
     assert not solo.report().live  # nothing excuses it then
@@ -110,32 +110,34 @@ def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> 
 
 def test_troubles_outside_make_it_unready_and_not_dead(clock: Clock) -> None:
     """Whether AWS answers decides no restart; each trouble is said once."""
-    vitals = running(clock, Part(complains=["q: the store is away"]), Part(complains=["x", "x"]))
-    assert vitals.report() == Report((), ("q: the store is away", "x"))
-    assert vitals.report().live
-    assert not vitals.report().ready
+    assessment = running(
+        clock, Part(complains=["q: the store is away"]), Part(complains=["x", "x"])
+    )
+    assert assessment.report() == Report((), ("q: the store is away", "x"))
+    assert assessment.report().live
+    assert not assessment.report().ready
 
 
 def test_an_ending_worker_lives_and_is_not_ready(clock: Clock) -> None:
     """Its loop has ended, and the last batches run on."""
-    vitals = running(clock)
-    vitals.stop()
+    assessment = running(clock)
+    assessment.stop()
     clock.now += 1000
-    assert vitals.report() == Report((), ("stopping",))
+    assert assessment.report() == Report((), ("stopping",))
 
 
 def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
     """The channel is made long after the heart has begun to beat."""
-    vitals = running(clock)
-    vitals.watch(lambda: None)
-    assert vitals.report() == Report()
+    assessment = running(clock)
+    assessment.watch(lambda: None)
+    assert assessment.report() == Report()
 
 
 def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
     """Neither for the file nor over HTTP: a restart would not mend it."""
-    vitals = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
+    assessment = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
     with structlog.testing.capture_logs() as lines:
-        assert vitals.report() == Report((), ("unknown: see the log",))
+        assert assessment.report() == Report((), ("unknown: see the log",))
     assert [line["event"] for line in lines] == ["health_unknown"]
 
 

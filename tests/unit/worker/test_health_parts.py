@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from application.disposition import Done, Settlements
+from application.disposition import Ack, Dispositions
 from application.health_source import ENDED, IN_HAND
 from application.outbox import OutboxPage
 from application.ports import StoreUnavailableError
 from tests.unit.application.test_relay import World, world
 from worker.transport import channel, receiver
 from worker.transport.breaker import Breaker
-from worker.transport.consumer import Intake
+from worker.transport.consumer import QueueConsumer
 
 from .test_transport_channel import Consumer, consumers
 from .test_transport_in_flight import Raw
@@ -23,37 +23,41 @@ from .test_transport_threads import FakeQueue, _taken, _until, started
 __all__ = ["consumers", "started", "world"]  # fixtures
 
 
-def missing(intake: Intake) -> list[str]:
+def missing(consumer: QueueConsumer) -> list[str]:
     """Give the signs of a queue's threads that should have come."""
-    return [str(sign) for sign in intake.signs() if sign.missing]
+    return [
+        str(liveness_check)
+        for liveness_check in consumer.liveness_checks()
+        if liveness_check.missing
+    ]
 
 
 def test_a_queue_is_ready_as_soon_as_sqs_has_answered_a_poll(
-    started: Callable[..., Intake],
+    started: Callable[..., QueueConsumer],
 ) -> None:
     """An empty answer is one; before it nobody knows."""
     queue = FakeQueue()
     queue.may_answer.clear()
-    intake = started(queue)
-    assert intake.trouble() == "queue q: not polled yet"
+    consumer = started(queue)
+    assert consumer.readiness_issue() == "queue q: not polled yet"
     queue.may_answer.set()
-    _until(lambda: intake.trouble() is None, "readiness")
-    assert missing(intake) == []
+    _until(lambda: consumer.readiness_issue() is None, "readiness")
+    assert missing(consumer) == []
 
 
 def test_receiving_that_fails_is_a_trouble_until_it_works_again(
-    started: Callable[..., Intake],
+    started: Callable[..., QueueConsumer],
 ) -> None:
     """The thread lives meanwhile."""
     queue = FakeQueue(answers=[OSError("no route"), OSError("no route")])
-    intake = started(queue)
-    _until(lambda: intake.trouble() == "queue q: SQS does not answer", "the trouble")
-    assert missing(intake) == []
-    _until(lambda: intake.trouble() is None, "the end of it")
+    consumer = started(queue)
+    _until(lambda: consumer.readiness_issue() == "queue q: SQS does not answer", "the trouble")
+    assert missing(consumer) == []
+    _until(lambda: consumer.readiness_issue() is None, "the end of it")
 
 
 def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
-    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+    started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waiting for room shows nothing; a call without an end is mended by a restart alone."""
     monkeypatch.setattr(receiver, "LONGEST_POLL", 0.1)
@@ -71,60 +75,60 @@ def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_has_ended_is_no_life(
-    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+    started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nobody foresaw may end one; its queue would stand still for ever."""
-    intake = started(FakeQueue())
+    consumer = started(FakeQueue())
 
     def stumble(**_: object) -> bool:
         raise MemoryError
 
-    _until(lambda: intake.trouble() is None, "a poll")
-    monkeypatch.setattr(intake.buffer, "wait_for_room", stumble)
-    _until(lambda: missing(intake), "the end of the thread")
-    assert missing(intake) == ["receiver q, in one poll has ended"]
-    intake.shut()
-    _until(lambda: intake.buffer.closed, "the shutdown")
-    assert missing(intake) == []  # then it is meant to end
+    _until(lambda: consumer.readiness_issue() is None, "a poll")
+    monkeypatch.setattr(consumer.buffer, "wait_for_room", stumble)
+    _until(lambda: missing(consumer), "the end of the thread")
+    assert missing(consumer) == ["receiver q, in one poll has ended"]
+    consumer.shut()
+    _until(lambda: consumer.buffer.closed, "the shutdown")
+    assert missing(consumer) == []  # then it is meant to end
 
 
-def trouble(breaker: Breaker) -> str | None:
+def readiness_issue(breaker: Breaker) -> str | None:
     """Say what it says now."""
-    return breaker.trouble
+    return breaker.readiness_issue
 
 
 def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
     """On trial commands get done; what keeps them from being done is said."""
     breaker = Breaker("q")
-    assert trouble(breaker) is None
+    assert readiness_issue(breaker) is None
     for _ in range(3):
         breaker.report(store=False, topic=None)
-    assert trouble(breaker) is None
+    assert readiness_issue(breaker) is None
     breaker.ask()
     breaker.report(store=False, topic=None, probe=True)
-    assert trouble(breaker) == "the store is away"
+    assert readiness_issue(breaker) == "the store is away"
     now = 1e9
     breaker._clock = lambda: now
     breaker.ask()
     breaker.report(store=True, topic=None)
-    assert trouble(breaker) is None
+    assert readiness_issue(breaker) is None
     topic = Breaker("q")
     for _ in range(3):
         topic.report(store=True, topic=False)
-    assert trouble(topic) == "the topic is away"
+    assert readiness_issue(topic) == "the topic is away"
     topic.report(store=True, topic=True)
-    assert trouble(topic) is None
+    assert readiness_issue(topic) is None
 
 
-def test_a_queue_says_which_it_is_and_why(started: Callable[..., Intake]) -> None:
+def test_a_queue_says_which_it_is_and_why(started: Callable[..., QueueConsumer]) -> None:
     """The breaker's word goes first: polls are not made while it is open."""
-    intake = started(FakeQueue())
+    consumer = started(FakeQueue())
     for _ in range(3):
-        intake.breaker.report(store=False, topic=None)
-    _taken(intake)
-    intake.breaker.report(store=False, topic=None, probe=True)
-    assert intake.trouble() == "queue q: the store is away"
-    _taken(intake)
+        consumer.breaker.report(store=False, topic=None)
+    _taken(consumer)
+    consumer.breaker.report(store=False, topic=None, probe=True)
+    assert consumer.readiness_issue() == "queue q: the store is away"
+    _taken(consumer)
 
 
 def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
@@ -134,17 +138,27 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
     consumer = consumers(q=FakeQueue([[Raw("1")], [Raw("2")]]))
     consumer.consume(2)
     consumer.until(lambda: len(consumer.messages) == 2)
-    signs = [sign for sign in consumer.channel.signs() if sign.what == IN_HAND]
-    assert [(sign.limit, sign.missing) for sign in signs] == [(600, False)]
+    liveness_checks = [
+        liveness_check
+        for liveness_check in consumer.channel.liveness_checks()
+        if liveness_check.what == IN_HAND
+    ]
+    assert [
+        (liveness_check.limit, liveness_check.missing) for liveness_check in liveness_checks
+    ] == [(600, False)]
     first, second = consumer.messages
     monkeypatch.setattr(channel, "monotonic", lambda: 1e9)
-    assert [str(s) for s in consumer.channel.signs() if s.missing and s.what == IN_HAND]
+    assert [str(s) for s in consumer.channel.liveness_checks() if s.missing and s.what == IN_HAND]
     monkeypatch.undo()
     for message in (first, second):
-        message.give_result(repr(Settlements((Done(),))))
+        message.give_result(repr(Dispositions((Ack(),))))
         message.ack()
-    assert [sign for sign in consumer.channel.signs() if sign.what == IN_HAND] == []
-    assert list(consumer.channel.troubles()) == []
+    assert [
+        liveness_check
+        for liveness_check in consumer.channel.liveness_checks()
+        if liveness_check.what == IN_HAND
+    ] == []
+    assert list(consumer.channel.readiness_issues()) == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -152,7 +166,7 @@ def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that an idle worker knows too; one that has not been started says nothing."""
-    assert list(world.relay.signs()) == []
+    assert list(world.relay.liveness_checks()) == []
     away = True
     ended = threading.Event()
 
@@ -165,12 +179,15 @@ def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
 
     monkeypatch.setattr(world.outbox, "pending", pending)
     world.relay.start()
-    _until(lambda: list(world.relay.troubles()), "the trouble")
-    [sign] = world.relay.signs()
-    assert not sign.missing
+    _until(lambda: list(world.relay.readiness_issues()), "the trouble")
+    [liveness_check] = world.relay.liveness_checks()
+    assert not liveness_check.missing
     away = False
-    _until(lambda: not list(world.relay.troubles()), "the end of it")
+    _until(lambda: not list(world.relay.readiness_issues()), "the end of it")
     ended.set()
-    _until(lambda: [s for s in world.relay.signs() if s.age == ENDED], "the end of the thread")
+    _until(
+        lambda: [s for s in world.relay.liveness_checks() if s.age == ENDED],
+        "the end of the thread",
+    )
     world.relay.stop()
-    assert list(world.relay.signs()) == []
+    assert list(world.relay.liveness_checks()) == []

@@ -19,7 +19,7 @@ from worker import logs
 from worker.connections import Aws
 from worker.errors import ExitCode
 from worker.health import requirements, start
-from worker.health.assessment import START_LIMIT, Vitals
+from worker.health.assessment import START_LIMIT, HealthAssessment
 from worker.health.report import Report
 from worker.settings import load_settings
 
@@ -94,11 +94,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], list[Fault]]:
     return counted, faults
 
 
-def look() -> Vitals:
+def look() -> HealthAssessment:
     """Do what a worker does before it starts."""
-    vitals = Vitals()
-    start.require_resources(load_settings(), vitals)
-    return vitals
+    assessment = HealthAssessment()
+    start.require_resources(load_settings(), assessment)
+    return assessment
 
 
 def refused(code: str, operation: str = "Operation") -> sdk.ClientError:
@@ -110,9 +110,9 @@ def test_what_provision_made_is_found_right_in_few_calls(
     production: Any, calls: tuple[Counter[str], list[Fault]]
 ) -> None:
     """Nothing to say, nothing changed, and no call twice but to find the topic's account."""
-    vitals = look()
+    assessment = look()
     assert production == []
-    assert vitals.report().live
+    assert assessment.report().live
     counted, _ = calls
     assert counted == {
         "GetQueueUrl": 2 + 1,
@@ -212,21 +212,21 @@ def test_it_waits_for_sqs_and_dynamodb(
     """As long as it takes, alive and not ready, saying so each time; in development it ends."""
     times = 4
     reports = []
-    vitals = Vitals()
+    assessment = HealthAssessment()
 
     def fail(called: str) -> None:
         nonlocal times
         if called == operation and times:
             times -= 1
-            reports.append(vitals.report())
+            reports.append(assessment.report())
             raise error
 
     calls[1].append(fail)
-    start.require_resources(load_settings(), vitals)
+    start.require_resources(load_settings(), assessment)
     assert [line["event"] for line in production] == ["waiting_for_aws"] * 4
     assert all(report.live for report in reports)
     assert reports[-1].not_ready == (f"starting: {production[0]['reason']}",)
-    assert vitals.report().not_ready == ("starting",)
+    assert assessment.report().not_ready == ("starting",)
     times = 1
     monkeypatch.setenv("USER_WORKER_ENV", "dev")
     with pytest.raises(SystemExit) as ended:
@@ -238,18 +238,18 @@ def test_it_waits_for_sqs_and_dynamodb(
 def test_calls_that_take_long_are_life(calls: Any) -> None:
     """Also those of the first look: each runs until its timeout, and AWS decides no restart."""
     now = 0.0
-    vitals, reports = Vitals(clock=lambda: now), []
+    assessment, reports = HealthAssessment(clock=lambda: now), []
 
     def take_long(_: str) -> None:
         nonlocal now
         now += START_LIMIT
-        reports.append(vitals.report())
+        reports.append(assessment.report())
 
     calls[1].append(take_long)
-    start.require_resources(load_settings(), vitals)
+    start.require_resources(load_settings(), assessment)
     assert set(reports) == {Report((), (f"starting: {start.LOOKING}",))}
     now += START_LIMIT
-    assert vitals.report() == Report((), ("starting",))
+    assert assessment.report() == Report((), ("starting",))
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_their_number_is_logged(
         logger.info("%d %s", number, "x" * length)
     assert time.monotonic() - began < PATIENCE + 8
     text = _drain(reader)
-    torn = [line for line in text.splitlines() if not line.endswith("}")]
-    assert len(torn) <= 1
-    kept = len(text.splitlines()) - len(torn)
+    inconsistent = [line for line in text.splitlines() if not line.endswith("}")]
+    assert len(inconsistent) <= 1
+    kept = len(text.splitlines()) - len(inconsistent)
     assert 0 < kept < sent
     logger.info("after")
     lines = [json.loads(line) for line in _drain(reader).strip().splitlines()]

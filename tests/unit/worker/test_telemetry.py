@@ -19,12 +19,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from adapters.aws import client as aws
 from adapters.aws.call_observer import NO_UNITS, consumed, observe, target_of
-from adapters.aws.fast_calls import make_direct
+from adapters.aws.fast_calls import use_fast_calls
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, BatchPolicy, Ports
-from application.disposition import Dead, Done, Later, ReceivedMessage, Settlements
+from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command, render_events
-from application.ports import EventMessage, JobKind, Outcome, Pointer, PublishFailure
+from application.ports import EventMessage, JobKind, OutboxEntry, Outcome, PublishFailure
 from application.relay import Relay, RelayPolicy
 from domain.commands import COMMANDS
 from tests import canaries
@@ -34,14 +34,14 @@ from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
 from worker.telemetry import instruments
 from worker.telemetry.configuration import SAMPLERS
 from worker.telemetry.counting import CountingMeter, Counts
+from worker.telemetry.instrumented import OUTBOX_SHARDS, InstrumentedWorker
 from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 from worker.telemetry.names import short_name
 from worker.telemetry.queue import WatchedQueue
 from worker.telemetry.sampling import Sampling
 from worker.telemetry.sending import Report
 from worker.telemetry.tracing import Tracing
-from worker.telemetry.watching import OUTBOX_SHARDS, Watching
-from worker.transport.port import DeadLetter
+from worker.transport.port import DeadLetterMessage
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PRODUCER = f"00-{TRACE}-{PARENT}-01"
@@ -79,7 +79,7 @@ class World:
         self.tracing = (
             None if sampling is None else Tracing(sampling, SimpleSpanProcessor(self.spans))
         )
-        self.watching = Watching(CountingMeter(self.counts), self.tracing)
+        self.watching = InstrumentedWorker(CountingMeter(self.counts), self.tracing)
         self.store = MemoryStore()
         self.topic = Topic()
         self.outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
@@ -88,10 +88,10 @@ class World:
         )
         policy = BatchPolicy(12, timedelta(90), timedelta(60), timedelta(seconds=60))
         parser = self.watching.parser(MessageParser(["customer"]))
-        handler = BatchHandler(self.ports, parser, policy, self.watching.witness)
+        handler = BatchHandler(self.ports, parser, policy, self.watching.observer)
         self.batch = self.watching.batches(handler)
 
-    def handle(self, *messages: ReceivedMessage) -> Settlements:
+    def handle(self, *messages: ReceivedMessage) -> Dispositions:
         """Handle a batch of one receive."""
         trace = self.tracing.received("commands", len(messages), 1) if self.tracing else None
         received = messages if trace is None else [_of(trace, each) for each in messages]
@@ -184,7 +184,7 @@ def test_an_event_that_is_published_again_is_the_same(world: World) -> None:
     world.handle(registration("ada", traceparent=PRODUCER))
     first = world.topic.published[0]
     (outcome,) = world.outcomes()
-    assert world.handle(registration("ada", traceparent=PRODUCER)).items == (Done(),)
+    assert world.handle(registration("ada", traceparent=PRODUCER)).items == (Ack(),)
     assert world.outcomes() == [outcome]
     assert render_events(outcome)[0] == first
     assert len(world.named("process RegisterUser")) == 2
@@ -311,7 +311,7 @@ def test_a_context_that_cannot_be_read_begins_a_new_trace(world: World, tracepar
     """The command is done all the same, or is malformed: it never fails for its trace."""
     body = json.loads(registration("ada")["body"]) | {"traceparent": traceparent}
     settled = world.handle(message(json.dumps(body))).items[0]
-    assert isinstance(settled, Done | Dead)
+    assert isinstance(settled, Ack | DeadLetter)
     for span in world.named("process RegisterUser"):
         assert span.parent is None
 
@@ -328,7 +328,7 @@ def test_a_failed_command_is_an_error_and_a_rejection_is_not(world: World) -> No
         source="/test",
         time=NOW,
     )
-    assert isinstance(world.handle(message(unknown, age=0)).items[0], Later | Done)
+    assert isinstance(world.handle(message(unknown, age=0)).items[0], Retry | Ack)
     taken = world.named("process RegisterUser")[1]
     assert (taken.attributes or {})["user_worker.code"] == "EmailTaken"
     assert taken.status.is_unset
@@ -374,14 +374,14 @@ def test_a_probe_is_no_batch(world: World) -> None:
 def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
     """The last look at each shard counts, and no older one."""
     assert world.points(instruments.OUTBOX_OVERDUE) == {}
-    pointer = Pointer("0", "2020", JobKind.PUBLISH, (), NOW - timedelta(hours=1))
-    world.store.pointers["0", "2020"] = pointer
+    entry = OutboxEntry("0", "2020", JobKind.PUBLISH, (), NOW - timedelta(hours=1))
+    world.store.entries["0", "2020"] = entry
     world.ports.outbox.pending(NOW)
     assert world.points(instruments.OUTBOX_OVERDUE) == {(): 1}
     assert world.points(instruments.OUTBOX_AGE)[()] > 3600
-    world.ports.outbox.park(pointer, "for a test")
+    world.ports.outbox.park(entry, "for a test")
     assert world.points(instruments.PARKED) == {(): 1}
-    world.store.pointers.clear()
+    world.store.entries.clear()
     for _ in range(OUTBOX_SHARDS):
         world.ports.outbox.pending(NOW)
     assert world.points(instruments.OUTBOX_OVERDUE) == {(): 0}
@@ -393,9 +393,9 @@ def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
     world.topic.away = True
     world.handle(registration("ada"))
     world.topic.away = False
-    (pointer,) = world.store.pointers.values()
+    (entry,) = world.store.entries.values()
     relay = Relay(world.ports.outbox, world.ports.publisher, Clock(), RelayPolicy(1, timedelta()))
-    relay.work_off([pointer])
+    relay.work_off([entry])
     assert len(world.topic.published) == 1
     assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
     world.handle(registration("eve"))
@@ -413,7 +413,7 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
     with scripted_aws(operation):
         named: Any = service
         client: Any = aws.client(named)
-        make_direct(client)
+        use_fast_calls(client)
         observe(client, world.watching.calls)
         for _ in range(2):
             getattr(client, method)(**request)
@@ -486,7 +486,7 @@ def test_a_call_is_about_a_resource(parameters: Any, target: str) -> None:
 class Queue:
     """A queue whose dead-letter queue does not take everything."""
 
-    def dead_letter(self, letters: Sequence[DeadLetter]) -> dict[str, str]:
+    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> dict[str, str]:
         """Refuse the first."""
         return {letters[0].message.receipt: "Throttled"}
 
@@ -496,7 +496,7 @@ def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
     refusing: Any = Queue()
     queue = WatchedQueue("commands", refusing, world.watching._meter, None)
     raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
-    queue.dead_letter([DeadLetter(each, "NotJson", "", None) for each in raw])
+    queue.dead_letter([DeadLetterMessage(each, "NotJson", "", None) for each in raw])
     assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}
 
 

@@ -242,7 +242,7 @@ def test_a_probe_that_succeeds_keeps_the_breaker_closed(breaker: Breaker) -> Non
     with capture_logs() as logs:
         _report(breaker, AWAY)
         assert breaker.ask() == Probe()
-        assert (breaker.trouble, breaker.state) == (None, 2)
+        assert (breaker.readiness_issue, breaker.state) == (None, 2)
         breaker.report(**STORED, probe=True)
         assert breaker.ask() == Receive(10)
     assert logs == []
@@ -255,7 +255,7 @@ def test_a_success_of_another_batch_clears_the_suspicion_and_its_failure_does_no
     _report(breaker, AWAY)
     assert breaker.ask() == Probe()
     _report(breaker, AWAY, 10)
-    assert breaker.trouble is None
+    assert breaker.readiness_issue is None
     breaker.report(**WELL)
     assert breaker.ask() == Receive(10)
 
@@ -268,7 +268,7 @@ def test_batches_that_all_fail_open_the_breaker_in_spite_of_successful_probes(
     assert breaker.ask() == Probe()
     breaker.report(**STORED, probe=True)
     _report(breaker, AWAY)
-    assert breaker.trouble == "the store is away"
+    assert breaker.readiness_issue == "the store is away"
     assert _pause(breaker, clock) <= 1
 
 

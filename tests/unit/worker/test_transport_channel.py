@@ -12,7 +12,7 @@ from celery.signals import worker_shutting_down
 from kombu.connection import Connection
 from structlog.testing import capture_logs
 
-from application.disposition import Dead, Done, Settlements
+from application.disposition import Ack, DeadLetter, Dispositions
 from worker.transport import ALIAS
 from worker.transport.channel import BatchMessage, Channel
 
@@ -83,7 +83,7 @@ def test_celery_never_holds_more_batches_than_it_asked_for(
     consumer = consumers(q=FakeQueue([[Raw(f"{n}")] for n in range(6)]))
     consumer.consume(prefetch=2)
     consumer.until(lambda: len(consumer.messages) == 2)
-    consumer.until(lambda: len(consumer.channel._intakes["q"].buffer) == 2)
+    consumer.until(lambda: len(consumer.channel._queue_consumers["q"].buffer) == 2)
     assert len(consumer.messages) == 2
     consumer.messages[0].ack()
     assert len(consumer.messages) == 3
@@ -97,7 +97,9 @@ def test_the_urgent_queue_goes_first_without_starving_the_other(
     consumer = consumers(urgent=urgent, normal=normal)
     consumer.channel._shut = True
     consumer.consume(prefetch=9)
-    consumer.until(lambda: all(len(i.buffer) == 9 for i in consumer.channel._intakes.values()))
+    consumer.until(
+        lambda: all(len(i.buffer) == 9 for i in consumer.channel._queue_consumers.values())
+    )
     consumer.channel._shut = False
     consumer.channel.deliver()
     assert consumer.order() == "u0 u1 u2 u3 n0 u4 u5 u6 u7"
@@ -109,7 +111,7 @@ def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Co
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
-    consumer.messages[0].give_result(repr(Settlements((Done(), Dead("Malformed", "-")))))
+    consumer.messages[0].give_result(repr(Dispositions((Ack(), DeadLetter("Malformed", "-")))))
     consumer.messages[0].ack()
     consumer.until(lambda: len(queue.settled) == 3)
     assert sorted(queue.settled) == [("a", "deleted"), ("b", "dead-lettered"), ("b", "deleted")]
@@ -155,9 +157,9 @@ def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> 
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
-    consumer.until(lambda: len(consumer.channel._intakes["q"].buffer) == 1)
+    consumer.until(lambda: len(consumer.channel._queue_consumers["q"].buffer) == 1)
     worker_shutting_down.send(sender="test", sig="SIGTERM", how="Warm", exitcode=0)
-    consumer.messages[0].give_result(repr(Settlements((Done(),))))
+    consumer.messages[0].give_result(repr(Dispositions((Ack(),))))
     consumer.messages[0].ack()
     consumer.until(lambda: len(queue.settled) == 2)
     assert sorted(queue.settled) == [("a", "deleted"), ("b", "visible in 0")]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.disposition import Dead, Done, Later, Settlement
+from application.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.transport.in_flight import LINGER, Call, InFlight
 
 T0 = 1000.0
@@ -37,8 +37,8 @@ def _in_flight(count: int = 1, *, timeout: int = 60, fifo: bool = False) -> InFl
     return flight
 
 
-def _settle(flight: InFlight, order: Settlement, *receipts: str, now: float = T0) -> None:
-    flight.settle([(receipt, order) for receipt in receipts], now)
+def _settle(flight: InFlight, disposition: Disposition, *receipts: str, now: float = T0) -> None:
+    flight.apply([(receipt, disposition) for receipt in receipts], now)
 
 
 def _receipts(call: Call) -> list[str]:
@@ -77,7 +77,7 @@ def test_renewal_ends_after_ten_timeouts_but_a_late_result_still_counts() -> Non
         _succeed(flight, calls, now)
         now += 1
     assert renewals == 20
-    _settle(flight, Done(), "0", now=now)
+    _settle(flight, Ack(), "0", now=now)
     assert _due(flight, now + 1) == [("delete", ["0"])]
 
 
@@ -90,18 +90,18 @@ def test_nothing_is_held_longer_than_sqs_allows() -> None:
 def test_settlements_gather_for_a_moment_and_go_at_once_when_ten() -> None:
     """One call for those of several tasks."""
     flight = _in_flight(12)
-    _settle(flight, Done(), "0")
+    _settle(flight, Ack(), "0")
     assert _due(flight, T0) == []
-    _settle(flight, Done(), "1", now=T0 + LINGER / 2)
+    _settle(flight, Ack(), "1", now=T0 + LINGER / 2)
     assert _due(flight, T0 + LINGER) == [("delete", ["0", "1"])]
-    _settle(flight, Done(), *[str(n) for n in range(2, 12)])
+    _settle(flight, Ack(), *[str(n) for n in range(2, 12)])
     assert [len(r) for _, r in _due(flight, T0)] == [10]
 
 
 def test_a_fifo_queues_settlements_do_not_wait() -> None:
     """The group's next messages do."""
     flight = _in_flight(1, fifo=True)
-    _settle(flight, Done(), "0")
+    _settle(flight, Ack(), "0")
     assert _due(flight, T0) == [("delete", ["0"])]
 
 
@@ -109,11 +109,11 @@ def test_a_renewal_cannot_overwrite_a_back_off() -> None:
     """Ordered during its renewal, a message is put off after it; put off, it is not renewed."""
     flight = _in_flight()
     [renewal] = flight.due(T0 + 30, 4)
-    _settle(flight, Later(7), "0", now=T0 + 30)
+    _settle(flight, Retry(7), "0", now=T0 + 30)
     assert _due(flight, T0 + 40) == []
     flight.finish(renewal, {}, T0 + 40)
     [change] = flight.due(T0 + 61, 4)
-    assert change.kind == "postpone"
+    assert change.kind == "retry_later"
     flight.finish(change, {"0": "InternalError"}, T0 + 61)
     assert "renew" not in [kind for kind, _ in _due(flight, T0 + 200)]
 
@@ -124,7 +124,7 @@ def test_a_message_that_lapsed_is_not_settled() -> None:
     [renewal] = flight.due(T0 + 30, 4)
     flight.finish(renewal, {"0": "ReceiptHandleIsInvalid"}, T0 + 30)
     assert flight.lost == {"0"}
-    _settle(flight, Done(), "0", "1", now=T0 + 31)
+    _settle(flight, Ack(), "0", "1", now=T0 + 31)
     assert _due(flight, T0 + 32) == [("delete", ["1"])]
     assert flight.lost == set()
 
@@ -132,9 +132,9 @@ def test_a_message_that_lapsed_is_not_settled() -> None:
 def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
     """First the dead-letter queue, then the delete."""
     flight = _in_flight()
-    _settle(flight, Dead("Malformed", "-"), "0")
+    _settle(flight, DeadLetter("Malformed", "-"), "0")
     [burial] = flight.due(T0 + 1, 4)
-    assert burial.kind == "bury"
+    assert burial.kind == "dead_letter"
     flight.finish(burial, {}, T0 + 1)
     assert _due(flight, T0 + 1) == [("delete", ["0"])]
 
@@ -142,19 +142,19 @@ def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
 def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
     """After three tries the message is put off, and never deleted."""
     flight, now, kinds = _in_flight(), T0, []
-    _settle(flight, Dead("Malformed", "-"), "0")
+    _settle(flight, DeadLetter("Malformed", "-"), "0")
     while flight.settling:
         now += 1
         for call in flight.due(now, 4):
             kinds.append(call.kind)
-            flight.finish(call, {"0": "AccessDenied"} if call.kind == "bury" else {}, now)
-    assert kinds == ["bury", "bury", "bury", "postpone"]
+            flight.finish(call, {"0": "AccessDenied"} if call.kind == "dead_letter" else {}, now)
+    assert kinds == ["dead_letter", "dead_letter", "dead_letter", "retry_later"]
 
 
 def test_failed_entries_are_tried_again_and_the_others_are_not() -> None:
     """Partial failures: each entry has its own fate."""
     flight = _in_flight(3)
-    _settle(flight, Done(), "0", "1", "2")
+    _settle(flight, Ack(), "0", "1", "2")
     [call] = flight.due(T0 + 1, 4)
     flight.finish(call, {"1": "InternalError"}, T0 + 1)
     assert _due(flight, T0 + 2) == [("delete", ["1"])]
@@ -163,7 +163,7 @@ def test_failed_entries_are_tried_again_and_the_others_are_not() -> None:
 def test_what_finds_no_free_lane_stays_due() -> None:
     """`due` gives no more calls than it may, and forgets none."""
     flight = _in_flight(25)
-    _settle(flight, Done(), *[str(n) for n in range(25)])
+    _settle(flight, Ack(), *[str(n) for n in range(25)])
     first = _due(flight, T0 + 1, 1)
     rest = _due(flight, T0 + 1, 4)
     assert sorted(r for _, call in first + rest for r in call) == sorted(str(n) for n in range(25))
@@ -174,8 +174,8 @@ def test_release_makes_visible_at_once() -> None:
     flight = _in_flight(2)
     flight.release(["0", "1"], T0)
     [call] = flight.due(T0, 4)
-    assert call.kind == "postpone"
-    assert [held.order for held in call.held] == [Later(0), Later(0)]
+    assert call.kind == "retry_later"
+    assert [held.disposition for held in call.held] == [Retry(0), Retry(0)]
 
 
 def test_a_fifo_group_is_released_whole_or_not() -> None:
@@ -183,7 +183,7 @@ def test_a_fifo_group_is_released_whole_or_not() -> None:
     flight = InFlight(60, fifo=True)
     flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0, 60)
     flight.release(["a2", "b1"], T0)
-    assert _due(flight, T0) == [("postpone", ["b1"])]
+    assert _due(flight, T0) == [("retry_later", ["b1"])]
 
 
 def test_a_fifo_group_is_put_off_by_one_call() -> None:
@@ -191,7 +191,7 @@ def test_a_fifo_group_is_put_off_by_one_call() -> None:
     flight = InFlight(60, fifo=True)
     messages = [Raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
     flight.hold(messages, T0, 60)
-    _settle(flight, Later(5), *[message.receipt for message in messages])
+    _settle(flight, Retry(5), *[message.receipt for message in messages])
     calls = [receipts for _, receipts in _due(flight, T0)]
     assert calls == [[f"{group}{n}" for n in range(7)] for group in "abc"]
 
@@ -200,7 +200,7 @@ def test_what_failed_together_is_tried_again_together() -> None:
     """Or a FIFO group, put off at last, would come back in parts."""
     flight = InFlight(60, fifo=True)
     flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0, 60)
-    _settle(flight, Later(5), *[f"a{n}" for n in range(10)])
+    _settle(flight, Retry(5), *[f"a{n}" for n in range(10)])
     now = T0
     for _ in range(3):
         [call] = flight.due(now, 4)
@@ -209,17 +209,19 @@ def test_what_failed_together_is_tried_again_together() -> None:
         now = flight.next_due()
 
 
-@pytest.mark.parametrize("order", [Done(), Later(3), Dead("Malformed", "-")])
-def test_the_first_settlement_stands(order: Settlement) -> None:
+@pytest.mark.parametrize("disposition", [Ack(), Retry(3), DeadLetter("Malformed", "-")])
+def test_the_first_settlement_stands(disposition: Disposition) -> None:
     """A release at the end does not undo a result."""
     flight = _in_flight()
-    _settle(flight, order, "0")
+    _settle(flight, disposition, "0")
     flight.release_all(T0)
     [call] = flight.due(T0 + 1, 4)
-    assert call.held[0].order == order
+    assert call.held[0].disposition == disposition
 
 
-orders: st.SearchStrategy[Settlement] = st.sampled_from([Done(), Later(5), Dead("Malformed", "-")])
+dispositions: st.SearchStrategy[Disposition] = st.sampled_from(
+    [Ack(), Retry(5), DeadLetter("Malformed", "-")]
+)
 codes = st.sampled_from([None, None, "InternalError", "ReceiptHandleIsInvalid"])
 
 
@@ -233,7 +235,7 @@ def test_a_receipt_is_in_at_most_one_call_and_every_order_ends(data: st.DataObje
     for _ in range(data.draw(st.integers(5, 40))):
         now += data.draw(st.sampled_from([0.0, 0.1, 3.0]))
         receipt = str(data.draw(st.integers(0, 14)))
-        _settle(flight, data.draw(orders), receipt, now=now)
+        _settle(flight, data.draw(dispositions), receipt, now=now)
         open_calls += flight.due(now, 4)
         busy = [r for call in open_calls for r in _receipts(call)]
         assert len(busy) == len(set(busy))

@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from application.disposition import Dead, Done, Later, Settlement
+from application.disposition import Ack, DeadLetter, Disposition, Retry
 from worker.transport import refusal
-from worker.transport.consumer import Intake
+from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, Call, InFlight
-from worker.transport.port import CallFailed, DeadLetter, Failures
+from worker.transport.port import CallFailed, DeadLetterMessage, Failures
 
 from .test_transport_in_flight import Raw
 from .test_transport_threads import FakeQueue, _taken, _until, started
 
 __all__ = ["started"]  # a fixture
 
-DEAD = Dead("Malformed", "-")
-ORDERS: dict[str, Settlement] = {"delete": Done(), "postpone": Later(400), "bury": DEAD}
+DEAD = DeadLetter("Malformed", "-")
+ORDERS: dict[str, Disposition] = {"delete": Ack(), "retry_later": Retry(400), "dead_letter": DEAD}
 OPERATIONS = {
     "delete": "DeleteMessageBatch",
-    "postpone": "ChangeMessageVisibilityBatch",
-    "bury": "SendMessageBatch to the dead-letter queue",
+    "retry_later": "ChangeMessageVisibilityBatch",
+    "dead_letter": "SendMessageBatch to the dead-letter queue",
 }
 
 
@@ -79,16 +79,16 @@ def _trial(count: int, *, timeout: int = 10, fifo: bool = False, **options: obje
 
 
 def _trouble(trial: Trial) -> str | None:
-    return trial.flight.trouble
+    return trial.flight.readiness_issue
 
 
-def _settle(trial: Trial, order: Settlement) -> None:
+def _settle(trial: Trial, disposition: Disposition) -> None:
     receipts = list(trial.flight._held)
-    trial.flight.settle([(receipt, order) for receipt in receipts], trial.now)
+    trial.flight.apply([(receipt, disposition) for receipt in receipts], trial.now)
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("kind", ["delete", "bury"])
+@pytest.mark.parametrize("kind", ["delete", "dead_letter"])
 def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
     kind: str, *, whole: bool
 ) -> None:
@@ -114,8 +114,8 @@ def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
 
 def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_receive() -> None:
     """The refusal goes on, and ends, without a message of ours."""
-    trial = _trial(12, kinds=frozenset({"renew", "postpone"}))
-    _settle(trial, Later(400))
+    trial = _trial(12, kinds=frozenset({"renew", "retry_later"}))
+    _settle(trial, Retry(400))
     with capture_logs() as logs:
         trial.run(240)
         assert len(trial.flight) == 0
@@ -129,25 +129,25 @@ def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_rece
 
 def test_deletes_go_on_while_visibility_cannot_be_changed_and_the_other_way_round() -> None:
     """One kind of call that fails stops no other kind."""
-    trial = _trial(20, timeout=60, kinds=frozenset({"renew", "postpone"}))
+    trial = _trial(20, timeout=60, kinds=frozenset({"renew", "retry_later"}))
     receipts = list(trial.flight._held)
-    trial.flight.settle([(r, Later(9)) for r in receipts[:10]], trial.now)
+    trial.flight.apply([(r, Retry(9)) for r in receipts[:10]], trial.now)
     trial.run(1)
-    trial.flight.settle([(r, Done()) for r in receipts[10:]], trial.now)
+    trial.flight.apply([(r, Ack()) for r in receipts[10:]], trial.now)
     trial.run(1)
     assert ("delete", False, 10) in trial.calls
     trial = _trial(20, timeout=60, kinds=frozenset({"delete"}))
-    trial.flight.settle([(r, Done()) for r in receipts[:10]], trial.now)
+    trial.flight.apply([(r, Ack()) for r in receipts[:10]], trial.now)
     trial.run(1)
-    trial.flight.settle([(r, Later(9)) for r in receipts[10:]], trial.now)
+    trial.flight.apply([(r, Retry(9)) for r in receipts[10:]], trial.now)
     trial.run(1)
-    assert ("postpone", False, 10) in trial.calls
+    assert ("retry_later", False, 10) in trial.calls
 
 
 def test_one_failed_call_is_no_refusal() -> None:
     """It is repeated in full a moment later, and nothing is logged."""
     trial = _trial(10, kinds=frozenset({"delete"}))
-    _settle(trial, Done())
+    _settle(trial, Ack())
     with capture_logs() as logs:
         trial.run(0.05)
         trial.kinds = frozenset()
@@ -159,7 +159,7 @@ def test_one_failed_call_is_no_refusal() -> None:
 def test_a_single_message_that_fails_by_itself_stops_nobody() -> None:
     """It is dropped after so many tries; the call of another message shows that SQS is well."""
     trial = _trial(1, kinds=frozenset({"delete"}), whole=False, code="InternalError")
-    _settle(trial, Done())
+    _settle(trial, Ack())
     trial.run(200)
     assert _trouble(trial) is None
     assert len(trial.flight) == 0
@@ -172,7 +172,7 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
     trial = _trial(0, kinds=frozenset({"delete"}), whole=whole)
     for number in range(4):
         trial.flight.hold([Raw(f"m{number}")], trial.now, 10)
-        trial.flight.settle([(f"m{number}", Done())], trial.now)
+        trial.flight.apply([(f"m{number}", Ack())], trial.now)
         trial.run(2)
     assert _trouble(trial) == "DeleteMessageBatch fails: AccessDenied"
     trial.run(240)
@@ -182,26 +182,26 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
 @pytest.mark.parametrize("code", ["InvalidMessageContents", "BatchRequestTooLong"])
 def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(code: str) -> None:
     """Its own content is the reason."""
-    trial = _trial(2, kinds=frozenset({"bury"}), whole=False, code=code)
+    trial = _trial(2, kinds=frozenset({"dead_letter"}), whole=False, code=code)
     _settle(trial, DEAD)
     trial.run(30)
     assert _trouble(trial) is None
-    assert [kind for kind, _, _ in trial.calls].count("bury") == 3
-    assert trial.calls[-1] == ("postpone", False, 2)
+    assert [kind for kind, _, _ in trial.calls].count("dead_letter") == 3
+    assert trial.calls[-1] == ("retry_later", False, 2)
 
 
 def test_a_fifo_group_is_probed_whole() -> None:
     """If parts were postponed separately, later messages might become visible first."""
-    trial = _trial(7, fifo=True, timeout=60, kinds=frozenset({"postpone", "renew"}))
-    _settle(trial, Later(5))
+    trial = _trial(7, fifo=True, timeout=60, kinds=frozenset({"retry_later", "renew"}))
+    _settle(trial, Retry(5))
     trial.run(20)
-    assert {size for kind, _, size in trial.calls if kind == "postpone"} == {7}
+    assert {size for kind, _, size in trial.calls if kind == "retry_later"} == {7}
 
 
 def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
     """After twelve hours it becomes visible; the refusal is still probed."""
     trial = _trial(1, timeout=600, kinds=frozenset({"delete"}))
-    _settle(trial, Done())
+    _settle(trial, Ack())
     trial.run(MAX_HELD_SECONDS - 700)
     [held] = trial.flight._held.values()
     assert held.visible_at > trial.now
@@ -213,10 +213,10 @@ def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
     assert len(trial.flight) == 0
 
 
-@pytest.mark.parametrize("kind", ["delete", "postpone", "bury"])
+@pytest.mark.parametrize("kind", ["delete", "retry_later", "dead_letter"])
 def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
     """What is left becomes visible by itself; one line says how much."""
-    kinds = {"renew", "postpone"} if kind == "postpone" else {kind}
+    kinds = {"renew", "retry_later"} if kind == "retry_later" else {kind}
     trial = _trial(25, timeout=600, kinds=frozenset(kinds))
     _settle(trial, ORDERS[kind])
     trial.run(60)
@@ -232,7 +232,7 @@ def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
 def test_a_refusal_that_ends_during_a_shutdown_lets_all_follow() -> None:
     """Nothing that can be deleted is left."""
     trial = _trial(25, timeout=600, kinds=frozenset({"delete"}))
-    _settle(trial, Done())
+    _settle(trial, Ack())
     trial.run(60)
     trial.kinds = frozenset()
     trial.flight.begin_finishing(trial.now)
@@ -260,12 +260,12 @@ class RefusingQueue(FakeQueue):
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
         """Change it, unless it is refused."""
-        self._may("postpone")
+        self._may("retry_later")
         return super().change_visibility(changes)
 
-    def dead_letter(self, letters: Sequence[DeadLetter]) -> Failures:
+    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send them, unless it is refused."""
-        self._may("bury")
+        self._may("dead_letter")
         return super().dead_letter(letters)
 
 
@@ -275,7 +275,7 @@ class RefusingQueue(FakeQueue):
     ids=lambda each: each if isinstance(each, str) else type(each).__name__,
 )
 def test_receiving_stops_during_a_refusal_and_resumes_after_it(
-    started: Callable[..., Intake],
+    started: Callable[..., QueueConsumer],
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     error: Exception,
@@ -283,51 +283,51 @@ def test_receiving_stops_during_a_refusal_and_resumes_after_it(
     """Whatever the client raises; and the queue is not ready meanwhile."""
     monkeypatch.setattr(refusal, "LONGEST_PAUSE", 0.4)
     queue = RefusingQueue([[Raw("a")]], refused={kind}, error=error)
-    intake = started(queue, buffered=100)
-    intake.settle(_taken(intake), [ORDERS[kind]])
+    consumer = started(queue, buffered=100)
+    consumer.apply(_taken(consumer), [ORDERS[kind]])
     code = getattr(error, "code", type(error).__name__)
     says = f"queue q: {OPERATIONS[kind]} fails: {code}"
-    _until(lambda: intake.trouble() == says, "the trouble")
+    _until(lambda: consumer.readiness_issue() == says, "the trouble")
     time.sleep(0.3)  # polls that were under way end
     polls = len(queue.polled)
     time.sleep(0.5)
     assert len(queue.polled) == polls
-    assert intake.trouble() == says
+    assert consumer.readiness_issue() == says
     queue.refused.clear()
     _until(lambda: queue.settled and queue.settled[-1][0] == "a", "the settlement")
     _until(lambda: len(queue.polled) > polls, "the next poll")
-    assert intake.trouble() is None
+    assert consumer.readiness_issue() is None
 
 
 def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
-    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+    started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With messages in hand only; an acknowledgement makes it ready again."""
     monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue([[Raw("a"), Raw("b")]])
-    intake = started(queue)
-    batch = _taken(intake)
-    _until(lambda: "nothing was acknowledged" in (intake.trouble() or ""), "the trouble")
-    assert "with 2 in hand" in (intake.trouble() or "")
-    intake.settle(batch, [Done(), Done()])
-    _until(lambda: intake.trouble() is None, "readiness")
+    consumer = started(queue)
+    batch = _taken(consumer)
+    _until(lambda: "nothing was acknowledged" in (consumer.readiness_issue() or ""), "the trouble")
+    assert "with 2 in hand" in (consumer.readiness_issue() or "")
+    consumer.apply(batch, [Ack(), Ack()])
+    _until(lambda: consumer.readiness_issue() is None, "readiness")
     time.sleep(0.5)
-    assert intake.trouble() is None
+    assert consumer.readiness_issue() is None
     queue.answers.append([Raw("c")])
-    intake.settle(_taken(intake), [Done()])
-    assert intake.trouble() is None
+    consumer.apply(_taken(consumer), [Ack()])
+    assert consumer.readiness_issue() is None
 
 
 def test_a_settler_that_hangs_is_noticed_before_it_holds_a_message(
-    started: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+    started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was received waits in its inbox."""
     monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue()
-    intake = started(queue)
-    intake.settler.post(lambda: time.sleep(1.5))
+    consumer = started(queue)
+    consumer.acknowledger.post(lambda: time.sleep(1.5))
     queue.answers.append([Raw("a")])
-    batch = _taken(intake)
-    _until(lambda: "nothing was acknowledged" in (intake.trouble() or ""), "the trouble")
-    intake.settle(batch, [Done()])
-    _until(lambda: intake.trouble() is None, "readiness")
+    batch = _taken(consumer)
+    _until(lambda: "nothing was acknowledged" in (consumer.readiness_issue() or ""), "the trouble")
+    consumer.apply(batch, [Ack()])
+    _until(lambda: consumer.readiness_issue() is None, "readiness")

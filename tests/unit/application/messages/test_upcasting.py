@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from application.disposition import Dead, Done
+from application.disposition import Ack, DeadLetter
 from application.messages import MalformedMessageError, MessageParser, UnknownTypeError
 from application.messages.upcasting import FormerCommand
 from application.ports import CommandKey
@@ -65,7 +65,7 @@ def after(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 def world() -> World:
     """A worker of before, and u1."""
     world = World()
-    assert world.handle(registration("u1")) == [Done()]
+    assert world.handle(registration("u1")) == [Ack()]
     return world
 
 
@@ -142,9 +142,9 @@ def test_versions_are_brought_up_step_by_step() -> None:
 def test_a_redelivery_across_the_deployment_is_a_duplicate(world: World, after: World) -> None:
     """The old worker decided it, the new one gets the message again: nothing happens."""
     sent = message(ban(reason="spam"))
-    assert world.handle(sent) == [Done()]
+    assert world.handle(sent) == [Ack()]
 
-    assert after.handle(sent) == [Done()]
+    assert after.handle(sent) == [Ack()]
 
     assert world.published() == ["UserRegistered", "UserBanned"]
     assert after.published() == []
@@ -152,20 +152,20 @@ def test_a_redelivery_across_the_deployment_is_a_duplicate(world: World, after: 
 
 def test_another_command_under_its_id_is_still_a_mistake(world: World, after: World) -> None:
     """An upcast must not make two commands look the same, nor one like its newer form."""
-    assert world.handle(message(ban(reason="spam"))) == [Done()]
+    assert world.handle(message(ban(reason="spam"))) == [Ack()]
 
     for body in (ban(reason="fraud"), ban(V2, ground="other", reason="spam")):
         (settled,) = after.handle(message(body))
-        assert isinstance(settled, Dead)
+        assert isinstance(settled, DeadLetter)
         assert settled.code == "CommandIdReused"
 
 
 def test_the_answer_names_the_type_that_was_sent(after: World) -> None:
     """A producer of version 1 has never heard of version 2."""
-    assert after.handle(message(ban(reason="spam"))) == [Done()]
-    assert after.handle(message(ban(name="again", reason="spam"))) == [Done()]
+    assert after.handle(message(ban(reason="spam"))) == [Ack()]
+    assert after.handle(message(ban(name="again", reason="spam"))) == [Ack()]
     unknown = json.loads(ban(name="nobody", reason="spam")) | {"subject": uid("nobody")}
-    assert after.handle(message(json.dumps(unknown), receives=5)) == [Done()]
+    assert after.handle(message(json.dumps(unknown), receives=5)) == [Ack()]
 
     assert after.published() == ["UserBanned", "CommandHadNoEffect", "CommandRejected"]
     answers = [json.loads(each.body)["data"] for each in after.publisher.published[1:]]
@@ -180,7 +180,7 @@ def test_old_and_new_mix_in_one_batch(after: World) -> None:
     lift = command("UnbanUser", "u1")
     newer = message(ban(V2, name="newer", ground="fraud", reason="again"))
 
-    assert after.handle(message(ban(reason="spam")), lift, newer) == [Done()] * 3
+    assert after.handle(message(ban(reason="spam")), lift, newer) == [Ack()] * 3
 
     user = after.repository.get(uid("u1"))
     assert user is not None

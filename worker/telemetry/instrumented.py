@@ -11,16 +11,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from application.disposition import ReceivedMessage, Settlements
-from application.observer import Witness
+from application.disposition import Dispositions, ReceivedMessage
+from application.observer import BatchObserver
 from application.outbox import SHARDS, Outbox, OutboxPage, OutboxPosition
-from application.pending_command import Parser, Work
+from application.pending_command import Parser, PendingCommand
 from application.ports import (
     CommitReport,
     EventMessage,
     EventPublisher,
     JobKind,
-    Pointer,
+    OutboxEntry,
     PublishFailure,
     UserChange,
     UserRepository,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from application.batch import Ports
     from domain.commands import CommandEnvelope
     from worker.telemetry.tracing import Tracing
-    from worker.transport.consumer import Intake
+    from worker.transport.consumer import QueueConsumer
     from worker.transport.port import CommandQueue
 
 OUTBOX_SHARDS: Final = SHARDS
@@ -65,7 +65,7 @@ class _Commands(threading.local):
     """Names of those that are decided and not yet published, and when they were sent."""
 
 
-class Watching(Telemetry, Witness):
+class InstrumentedWorker(Telemetry, BatchObserver):
     """Watches what it is given, and is the witness of its batches."""
 
     def __init__(self, meter: Meter | None, tracing: Tracing | None) -> None:
@@ -78,7 +78,7 @@ class Watching(Telemetry, Witness):
     # --- what is put together ----------------------------------------------------------------
 
     @property
-    def witness(self) -> Witness:
+    def observer(self) -> BatchObserver:
         """Itself."""
         return self
 
@@ -111,13 +111,13 @@ class Watching(Telemetry, Witness):
         """See `Telemetry`."""
         return WatchedQueue(name, queue, self._meter, self._tracing)
 
-    def intake(self, intake: Intake) -> None:
+    def consumer(self, consumer: QueueConsumer) -> None:
         """See `Telemetry`."""
-        labels = (intake.name,)
+        labels = (consumer.name,)
         for instrument, read in (
-            (instruments.BREAKER, lambda: intake.breaker.state),
-            (instruments.BUFFERED, lambda: len(intake.buffer)),
-            (instruments.IN_FLIGHT, lambda: intake.settler.in_hand),
+            (instruments.BREAKER, lambda: consumer.breaker.state),
+            (instruments.BUFFERED, lambda: len(consumer.buffer)),
+            (instruments.IN_FLIGHT, lambda: consumer.acknowledger.in_hand),
         ):
             self._meter.observe(instrument, lambda read=read: [(float(read()), labels)])  # type: ignore[misc]
 
@@ -129,7 +129,7 @@ class Watching(Telemetry, Witness):
 
     # --- what batches tell -------------------------------------------------------------------
 
-    def handle(self, handler: Batches, messages: Sequence[ReceivedMessage]) -> Settlements:
+    def handle(self, handler: Batches, messages: Sequence[ReceivedMessage]) -> Dispositions:
         """Have a batch handled; one without messages is a probe, and not worth a word."""
         if not messages:
             return handler.handle(messages)
@@ -145,28 +145,30 @@ class Watching(Telemetry, Witness):
             self._commands.in_batch = False
         return settlements
 
-    def settled(self, work: Work, outcome: str, code: str | None, seconds: float) -> None:
-        """See `Witness`."""
-        name = short_name(work.envelope.type)
+    def command_finished(
+        self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
+    ) -> None:
+        """See `BatchObserver`."""
+        name = short_name(pending.envelope.type)
         self._meter.measure(instruments.COMMANDS, 1, name, outcome, code or "")
         self._meter.measure(instruments.HANDLING_TIME, seconds, name, outcome)
         if outcome in {"accepted", "rejected"}:
-            self._commands.waiting += ((name, work.message["sent_at"]),)
+            self._commands.waiting += ((name, pending.message["sent_at"]),)
         if self._tracing is not None:
-            self._tracing.settled(work, outcome, code)
+            self._tracing.command_finished(pending, outcome, code)
 
-    def not_understood(self, outcome: str, code: str) -> None:
-        """See `Witness`."""
+    def message_not_understood(self, outcome: str, code: str) -> None:
+        """See `BatchObserver`."""
         self._meter.measure(instruments.COMMANDS, 1, UNKNOWN, outcome, code)
 
-    def _relayed(self, pointers: Sequence[Pointer]) -> None:
+    def _relayed(self, entries: Sequence[OutboxEntry]) -> None:
         """Take the time of pointers that are done, if it was the relay that did them."""
         if self._commands.in_batch:
             return
         now = time.time()
-        for pointer in pointers:
-            if pointer.kind is JobKind.PUBLISH:
-                delay = max(0.0, now - pointer.recorded_at.timestamp())
+        for entry in entries:
+            if entry.kind is JobKind.PUBLISH:
+                delay = max(0.0, now - entry.recorded_at.timestamp())
                 self._meter.measure(instruments.OUTBOX_DELAY, delay)
 
     def publish(
@@ -191,11 +193,11 @@ class Watching(Telemetry, Witness):
 
 
 class _WatchedBatches(Batches):
-    def __init__(self, handler: Batches, watching: Watching) -> None:
+    def __init__(self, handler: Batches, instrumented: InstrumentedWorker) -> None:
         self._handler = handler
-        self._watching = watching
+        self._watching = instrumented
 
-    def handle(self, messages: Sequence[ReceivedMessage]) -> Settlements:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> Dispositions:
         return self._watching.handle(self._handler, messages)
 
 
@@ -212,9 +214,9 @@ class _TracedParser(Parser):
 
 
 class _WatchedPublisher(EventPublisher):
-    def __init__(self, publisher: EventPublisher, watching: Watching) -> None:
+    def __init__(self, publisher: EventPublisher, instrumented: InstrumentedWorker) -> None:
         self._publisher = publisher
-        self._watching = watching
+        self._watching = instrumented
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
         return self._watching.publish(self._publisher, messages)
@@ -247,7 +249,7 @@ class _WatchedOutbox(_Delegating):
     """Remembers what the relay's looks find: that of a look at each shard."""
 
     def __init__(
-        self, outbox: Outbox, meter: Meter, closed: Callable[[Sequence[Pointer]], None]
+        self, outbox: Outbox, meter: Meter, closed: Callable[[Sequence[OutboxEntry]], None]
     ) -> None:
         super().__init__(outbox)
         self._meter = meter
@@ -269,12 +271,12 @@ class _WatchedOutbox(_Delegating):
         self._looks[-1].append(page)
         return page
 
-    def close(self, pointers: Sequence[Pointer]) -> None:
-        self._inner.close(pointers)
-        self._closed(pointers)
+    def close(self, entries: Sequence[OutboxEntry]) -> None:
+        self._inner.close(entries)
+        self._closed(entries)
 
-    def park(self, pointer: Pointer, reason: str) -> None:
-        self._inner.park(pointer, reason)
+    def park(self, entry: OutboxEntry, reason: str) -> None:
+        self._inner.park(entry, reason)
         self._meter.measure(instruments.PARKED, 1)
 
     def _pages(self) -> list[OutboxPage]:
@@ -282,7 +284,7 @@ class _WatchedOutbox(_Delegating):
 
     def _overdue(self) -> Iterator[Reading]:
         if pages := self._pages():
-            yield float(sum(len(page.pointers) for page in pages)), ()
+            yield float(sum(len(page.entries) for page in pages)), ()
 
     def _unreadable(self) -> Iterator[Reading]:
         if pages := self._pages():
@@ -291,5 +293,5 @@ class _WatchedOutbox(_Delegating):
     def _age(self) -> Iterator[Reading]:
         if pages := self._pages():
             now = time.time()
-            times = [each.recorded_at.timestamp() for page in pages for each in page.pointers]
+            times = [each.recorded_at.timestamp() for page in pages for each in page.entries]
             yield max([0.0, *(now - each for each in times)]), ()
