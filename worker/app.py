@@ -26,7 +26,7 @@ from worker.transport.port import one_line
 logger = structlog.get_logger(__name__)
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
-WATCH = "worker.bootstrap:watch_intake"
+WATCH = "worker.bootstrap:watch_consumer"
 PARTITION_KEY = "application.messages:partition_key"
 
 

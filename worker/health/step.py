@@ -1,4 +1,4 @@
-"""Ties the heart to Celery's worker."""
+"""Connect the health reporter to the Celery worker."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SOLO = "celery.concurrency.solo"
 
 def assessment_of(worker: Any) -> HealthAssessment | None:
     """Give the vitals of a worker of Celery's; `None` of one whose start `begin` was no part of."""
-    reporter: HealthReporter | None = getattr(worker, "heart", None)
+    reporter: HealthReporter | None = getattr(worker, "health_reporter", None)
     return None if reporter is None else reporter.assessment
 
 
 def begin(worker: Any, settings: Settings) -> HealthAssessment:
-    """Start a worker's heart, which beats until the worker has ended.
+    """Start the health reporter of a worker, which reports until the worker has ended.
 
     Ends the program where the port for probes cannot be listened on.
     """
     assessment = HealthAssessment(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
     reporter = HealthReporter(assessment, _file(), _server(settings, assessment))
-    worker.reporter = reporter
+    worker.health_reporter = reporter
     assessment.watch(lambda: _channel(worker))
     reporter.start()
     worker_shutting_down.connect(lambda **_: assessment.stop(), weak=False)
