@@ -1,4 +1,4 @@
-"""What the README and docs/operations.md list is what there is."""
+"""The lists in docs/settings.md, architecture.md and operations.md are complete and correct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from worker.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 def rows(page: str, first: str) -> list[list[str]]:
@@ -39,7 +40,7 @@ def rendered(value: object) -> str:
             return f"`{value}`"
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
+def test_the_page_lists_every_setting_with_its_default() -> None:
     """Nobody has to read the code to run the worker."""
     by_environment = {  # filled in at start
         "CREATE_RESOURCES": "`true`, in prod `false`",
@@ -49,10 +50,10 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
         name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()
     }
 
-    listed = {name.strip("`"): default for name, default, _ in rows(README, "setting")}
+    listed = {name.strip("`"): default for name, default, _ in rows(SETTINGS, "setting")}
 
     assert listed == settings | by_environment
-    assert f"prefix `{PREFIX}`" in README
+    assert f"prefix `{PREFIX}`" in SETTINGS
 
 
 def test_the_defaults_by_environment_are_as_listed() -> None:
@@ -114,7 +115,10 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_files_that_the_readme_names_exist() -> None:
+def test_files_that_the_architecture_names_exist() -> None:
     """A newcomer can follow one command from message to event."""
-    for path in re.findall(r"`((?:worker|domain|adapters|docs|examples)/[\w/]+\.\w+)`", README):
+    for path in re.findall(
+        r"`((?:worker|domain|application|operations|cli|adapters|docs|examples)/[\w/]+\.\w+)`",
+        ARCHITECTURE,
+    ):
         assert (ROOT / path).is_file(), path
