@@ -84,15 +84,17 @@ def test_a_message_put_off_comes_back_after_its_delay(
 def test_sigterm_lets_what_runs_finish_and_what_waits_go(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """No task starts after SIGTERM; in-flight batches settle; the rest is visible within 2 s."""
-    queues.send(*[{"seconds": 3} for _ in range(100)])
+    """No task starts after SIGTERM; batches in flight finish; the rest is visible within 2 s."""
+    # The batches are longer than a slow second child takes to start: otherwise the first child
+    # starts its second batch meanwhile, and the number of starts jumps over that of the children.
+    queues.send(*[{"seconds": 5} for _ in range(100)])
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
         parallel = 1 if "solo" in options else 2
-        eventually(lambda: len(running.records("start")) == parallel, what="the first batches")
+        eventually(lambda: len(running.records("start")) >= parallel, what="the first batches")
         started = running.handled("start")
         running.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        eventually(lambda: queues.depth() == (100 - len(started), len(started)), 2.5, "the release")
+        eventually(lambda: queues.depth()[0] == 100 - len(started), 2.5, "the release")
         assert running.process.wait(10) == 0, running.log
         assert time.monotonic() - began < 10
     assert sorted(running.handled()) == sorted(started)
