@@ -1,4 +1,5 @@
-"""The use case: process batches of commands, publish their events, and relay what was left.
+"""The use case: process batches of commands, publish their events, and relay the rest.
 
-It knows the domain and the ports that it works with; it knows neither Celery nor AWS.
+The application layer imports the domain and defines the ports it needs; it imports neither Celery
+nor the AWS SDK.
 """

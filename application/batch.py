@@ -1,7 +1,8 @@
-"""One batch, step by step: parse, load, decide, commit, publish, settle.
+"""Process one batch: parse, load, decide, commit, publish, and return a disposition per message.
 
-The order is the promise. Nothing is settled before it is committed, and nothing committed
-depends on being published here: what a crash leaves behind is nothing, or an outbox pointer.
+The order of the steps is the guarantee. No message is acknowledged before its command is committed,
+and nothing that was committed depends on being published here: after a crash there is either
+nothing in the store, or an outbox entry that the relay publishes.
 """
 
 from __future__ import annotations
@@ -53,20 +54,22 @@ MAX_ATTEMPTS = 5
 """Commits of one command in one delivery, before its message is retried.
 
 Simulated (`python -m benchmarks.scale celebrity`): with 32 tasks and 50 commands a second for one
-user, p99 is 49 s with three attempts, 14 s with five and 8 s with eight; eight would hold a slot of
-the pool for up to 2.8 s.
+user, p99 is 49 s with three attempts, 14 s with five and 8 s with eight; eight would occupy a slot
+of the pool for up to 2.8 s.
 """
 FACTS_LIFETIME = timedelta(seconds=20)
-"""How old the facts of a decision may be when it is committed.
+"""Maximum age of the facts a decision is based on, when the decision is committed.
 
-A command without effect on its user is committed on no condition of the user, so its outcome could
-be written after the user was erased and scrubbed, with a fingerprint of personal data. A scrub
-starts 30 s after its erasure at the earliest: a batch that stalled for longer decides again.
+A command that does not change its user is committed without a condition on the user. Its outcome
+could therefore be written after the user was erased and scrubbed, with a fingerprint of personal
+data. A scrub starts 30 s after its erasure at the earliest: a batch that stalled for longer decides
+again.
 """
 UNKNOWN_TYPE_DELAY = 60
 """Seconds until the second receive of a message of an unknown type.
 
-Only a deployment can help it, and thousands of such messages must not keep the worker busy.
+Only a deployment can make the type known, and thousands of such messages must not keep the worker
+busy.
 """
 
 UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
@@ -76,14 +79,14 @@ UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
 HEALTH_CHECK_KEY = "00000000-0000-0000-0000-000000000000"
-"""Key that does not exist; used to probe the store."""
+"""Key that does not exist; used to check that the store answers."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a batch works with."""
+    """The ports that a batch uses."""
 
     repository: UserRepository
     outbox: Outbox
@@ -93,21 +96,22 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """The numbers and the chance a batch goes by."""
+    """Limits of a batch and its source of jitter."""
 
     max_receives: int
     outcome_lifetime: timedelta
     command_lifetime: timedelta
-    """How old a command may be; less than the outcomes' lifetime by a margin."""
+    """Maximum age of a command; shorter than the lifetime of outcomes by a margin."""
     registration_grace: timedelta
     registration_receives: int = REGISTRATION_RECEIVES
-    """Until then, and until the grace is over, an unknown user may still be registered."""
+    """Receive count below which an unknown user may still be registered, whatever the grace
+    period."""
     draw: Draw = random.uniform
     sleep: Callable[[float], None] = time.sleep
 
 
 class BatchHandler:
-    """Handles batches; one serves all threads of a process."""
+    """Process batches. One instance serves all threads of a process."""
 
     def __init__(
         self,
@@ -116,7 +120,7 @@ class BatchHandler:
         policy: BatchPolicy,
         observer: BatchObserver = NULL_OBSERVER,
     ) -> None:
-        """Take the ports, the parser, the policy, and who is told what becomes of messages."""
+        """Set the ports, the parser, the policy and the observer of finished messages."""
         self._ports = ports
         self._parser = parser
         self._policy = policy
@@ -124,10 +128,10 @@ class BatchHandler:
         self._cool_down = CoolDown()
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Dispositions:
-        """Handle the messages of one task; give one settlement each, in their order.
+        """Process the messages of one task; return one disposition per message, in their order.
 
-        Without messages, only see whether the store reads and writes.
-        Raises nothing that a message or AWS can cause: such failures are settlements.
+        Without messages, only check that the store can be read and written.
+        Raises nothing that a message or AWS can cause: such failures become dispositions.
         """
         if not messages:
             return self._probe()
@@ -145,20 +149,20 @@ class BatchHandler:
         return batch.run()
 
     def _probe(self) -> Dispositions:
-        """Read and delete what is not there: as throttled as a command, and no trace of it."""
+        """Read and delete keys that do not exist: the same capacity as a command, and no trace."""
         try:
             self._ports.repository.load(LoadRequest(outcomes={CommandKey(None, HEALTH_CHECK_KEY)}))
             self._ports.outbox.close(
                 [OutboxEntry(HEALTH_CHECK_KEY, HEALTH_CHECK_KEY, JobKind.PUBLISH, (), NEVER)]
             )
-        except Exception as error:  # noqa: BLE001  # whatever it is, the store is no use
+        except Exception as error:  # noqa: BLE001 - any error means that the store is unavailable
             logger.warning("store_unavailable", reason=str(error))
             return Dispositions((), store=False)
         return Dispositions((), store=True)
 
 
 class _Batch:
-    """The state of one batch; lives as long as the call."""
+    """State of one batch, for the duration of the call."""
 
     def __init__(
         self,
@@ -192,7 +196,7 @@ class _Batch:
         return self._results.result()
 
     def _try_round(self, commands: Sequence[PendingCommand]) -> None:
-        """Run a round. What fails it as a whole fails its commands, and nothing else."""
+        """Run one round; an error of the round as a whole fails the commands of this round only."""
         try:
             self._round(commands)
         except ThrottledError as error:
@@ -210,12 +214,12 @@ class _Batch:
             self._isolate(commands)
 
     def _throttled(self, commands: Sequence[PendingCommand]) -> None:
-        """Fail the commands of throttled users, who are not tried again for a short time."""
+        """Fail the commands of throttled users, and start the cool-down of these users."""
         self._results.failed(commands, THROTTLED)
         self._cool_down.start(pending.user_id for pending in commands)
 
     def _isolate(self, commands: Sequence[PendingCommand]) -> None:
-        """Run the commands of each user in a round of their own: one of them met a bug."""
+        """Run the commands of each user in a round of their own, because one of them met a bug."""
         parts: dict[object, list[PendingCommand]] = {}
         for pending in self._results.unsettled(commands):
             parts.setdefault(pending.group or pending.user_id or pending.key, []).append(pending)
@@ -244,11 +248,11 @@ class _Batch:
                         "UnknownType",
                         error.detail,
                         body=self._parser.redact(message["body"]),
-                        # in a FIFO group, everything behind it would have to wait, too
+                        # in a FIFO group, every later message would have to wait as well
                         first_delay=FIRST_DELAY if message["fifo"] else UNKNOWN_TYPE_DELAY,
                     ),
                 )
-            except Exception:  # a bug of ours must not cost the others, nor show what it met
+            except Exception:  # a bug must not fail the other messages, nor log personal data
                 logger.exception("parse_failed", message_id=message["message_id"])
                 self._results.unreadable(index, UNFORESEEN_BODY)
             else:
@@ -346,9 +350,9 @@ class _Batch:
             self._results.failed(builder.commands, UNFORESEEN)
 
     def _remember(self, builders: Sequence[UserChangeBuilder], report: CommitReport) -> None:
-        """Keep what was committed, and only that, for publishing.
+        """Keep what was committed, and nothing else, for publishing.
 
-        A draft that was not committed may hold another outcome under the same key: two commands
+        A change that was not committed may hold another outcome under the same key: two commands
         with one id that name unknown addresses.
         """
         outcomes = {
@@ -367,15 +371,16 @@ class _Batch:
         self._results.failed([w for w in commands if w.attempts >= MAX_ATTEMPTS], CONTENDED)
         left = [pending for pending in commands if pending.attempts < MAX_ATTEMPTS]
         if left:
-            self._publish()  # what is committed does not wait for the contended commands
-            # Full jitter below 100 to 400 ms: the rival needs a call or two to get through.
+            self._publish()  # committed events are published before the pause
+            # Full jitter up to 100 to 400 ms: the competing writer needs one or two calls to
+            # finish.
             self._policy.sleep(
                 self._policy.draw(0, 0.1 * max(pending.attempts for pending in left))
             )
         return left
 
     def _publish(self) -> None:
-        """Publish what was committed; what cannot be published now is left to the relay."""
+        """Publish the committed events; the relay publishes those that fail here."""
         if not self._unpublished:
             return
         unpublished, self._unpublished = self._unpublished, []
@@ -396,14 +401,14 @@ class _Batch:
             ]
             if published:
                 self._ports.outbox.close(published)
-        except StoreUnavailableError as error:  # the events are out; the relay sends them again
+        except StoreUnavailableError as error:  # published, but not closed
             logger.warning("outbox_pointer_left", reason=str(error))
-        except Exception:  # whatever it is, the pointers stay, and the relay finds them
+        except Exception:  # the entries stay in the outbox, and the relay publishes them
             logger.exception("publish_failed")
 
 
 def _named_by(commands: Sequence[PendingCommand]) -> LoadRequest:
-    """Collect what the messages themselves name."""
+    """Return the keys that the messages themselves name."""
     reads = [(pending, reads_of(pending.envelope)) for pending in commands]
     return LoadRequest(
         users={pending.envelope.user_id for pending in commands if pending.envelope.user_id},
@@ -423,7 +428,7 @@ def _named_by(commands: Sequence[PendingCommand]) -> LoadRequest:
 
 
 def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot) -> LoadRequest:
-    """Collect what only the first answer could name: users by address, pending addresses."""
+    """Return the keys known only after the first read: users by address, and pending addresses."""
     by_email = [each for each in commands if each.envelope.by_email and each.user_id]
     addresses = {
         pending_address(each.envelope, snapshot.users.get(each.user_id or "")) for each in commands

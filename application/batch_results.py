@@ -1,4 +1,4 @@
-"""Keeps, for one batch, what becomes of each message, and tells it to the log: a line a command."""
+"""Collect the disposition of each message of a batch, and log one line per command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER_FIRST = Failure("Twin", "another message with this id came first, and coul
 
 
 class BatchResults:
-    """The settlements of a batch as they come in; the first one of a message stands."""
+    """The dispositions of one batch; the first disposition of a message is final."""
 
     def __init__(
         self,
@@ -38,22 +38,22 @@ class BatchResults:
         draw: Draw,
         observer: BatchObserver = NULL_OBSERVER,
     ) -> None:
-        """Start with nothing settled; the witness is told of each end."""
+        """Start without dispositions; `observer` is called for each message that is finished."""
         self._observer = observer
         self._messages = messages
         self._max_receives = max_receives
         self._draw = draw
         self._settlements: dict[int, Disposition] = {}
         self._held_groups: dict[str, tuple[int, Retry]] = {}
-        """By FIFO group: the first message that comes back later, and when the group does."""
+        """By FIFO group: the index of the first message to retry, and its disposition."""
         self._store: bool | None = None
         self._known_before = False
-        """Whether the store was read, at least: a write may fail all the same."""
+        """Whether the store answered a read; writes may still fail."""
         self._topic: bool | None = None
         self._started = time.perf_counter()
 
     def committed(self, pending: PendingCommand, outcome: Outcome) -> None:
-        """A command was decided, and its outcome is stored."""
+        """Record that a command was decided and its outcome is stored."""
         self._store = True
         events = [event.type.split(".")[2] for event in outcome.events]
         self._settlements[pending.index] = Ack()
@@ -62,7 +62,7 @@ class BatchResults:
         )
 
     def duplicate(self, pending: PendingCommand, fingerprint: str) -> None:
-        """A command was decided earlier, with this fingerprint; an erased user keeps none."""
+        """Record a command decided before; its `fingerprint` is empty once the user is erased."""
         self._known_before = True
         if fingerprint in ("", pending.envelope.fingerprint):
             self._settlements[pending.index] = Ack()
@@ -71,10 +71,11 @@ class BatchResults:
             self.failed([pending], REUSED_ID)
 
     def duplicate_in_batch(self, pending: PendingCommand, first: PendingCommand) -> None:
-        """A message of the batch repeats the id of an earlier one: it shares its settlement.
+        """Record that a message repeats the id of an earlier message of the batch.
 
-        Not its end, though: what killed the other may be the other's alone. Its body may be the
-        one under this id that was not asked for, or it was received once too often.
+        It shares the disposition of the earlier message unless that is a dead letter, since the
+        cause may concern the earlier message only: it may hold another body under this id, or was
+        received once too often.
         """
         settlement = self._settlements[first.index]
         if isinstance(settlement, Ack):
@@ -88,18 +89,18 @@ class BatchResults:
             self.failed([pending], REUSED_ID if reused else OTHER_FIRST)
 
     def failed(self, commands: Iterable[PendingCommand], failure: Failure) -> None:
-        """Commands could not be done; those that are settled already stay so."""
+        """Record that commands failed; commands that have a disposition already keep it."""
         for pending in commands:
             if pending.index not in self._settlements and not self.held_back(pending.index):
                 settlement = self._settle(pending.index, failure)
                 self._tell_failure(pending, settlement, failure)
 
     def unsettled(self, commands: Iterable[PendingCommand]) -> list[PendingCommand]:
-        """Return those of the commands whose messages are not settled yet."""
+        """Return the commands whose messages have no disposition yet."""
         return [pending for pending in commands if pending.index not in self._settlements]
 
     def unreadable(self, index: int, failure: Failure) -> None:
-        """A message could not be understood: dead, or later where that may change."""
+        """Record a message that could not be parsed; it is dead-lettered, or retried if useful."""
         message = self._messages[index]
         settlement = self._settle(index, failure)
         outcome = "dead" if isinstance(settlement, DeadLetter) else "later"
@@ -121,7 +122,7 @@ class BatchResults:
             failure, message["receives"], self._max_receives, self._draw
         )
         if isinstance(settlement, DeadLetter) and settlement.body is None:
-            # a valid command may carry a secret too, in an extension that nobody here reads
+            # a valid command may hold a secret in an extension field that the parser does not read
             settlement = replace(settlement, body=redact(message["body"]))
         self._settlements[index] = settlement
         if isinstance(settlement, Retry):
@@ -129,7 +130,7 @@ class BatchResults:
         return settlement
 
     def held_back(self, index: int) -> bool:
-        """Say whether an earlier message of the FIFO group comes back later; then so does this."""
+        """Return True, and retry this message, if an earlier one of its FIFO group is retried."""
         first, settlement = self._held_groups.get(self._group(index) or "", (index, None))
         if settlement is None or index <= first:
             return False
@@ -137,13 +138,13 @@ class BatchResults:
         return True
 
     def result(self) -> Dispositions:
-        """Give the settlements, in the order of the messages; a FIFO group has one delay."""
+        """Return the dispositions in the order of the messages; a FIFO group has one delay."""
         items = tuple(self._final(index) for index in range(len(self._messages)))
         store = (self._known_before or None) if self._store is None else self._store
         return Dispositions(items, store, self._topic)
 
     def published(self, *, any_event: bool) -> None:
-        """Note whether the topic took any of the events that were committed."""
+        """Record whether the topic accepted any of the committed events."""
         self._topic = any_event
 
     def _final(self, index: int) -> Disposition:
@@ -158,7 +159,7 @@ class BatchResults:
         return message["group_id"] if message["fifo"] else None
 
     def _hold_group(self, index: int, settlement: Retry) -> None:
-        """Let what comes after this message in its FIFO group wait for it, and nothing before."""
+        """Make the later messages of the FIFO group wait for this one, but no earlier one."""
         group = self._group(index)
         if group is not None and index < self._held_groups.get(group, (index + 1,))[0]:
             self._held_groups[group] = (index, settlement)

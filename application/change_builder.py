@@ -1,4 +1,4 @@
-"""What one user's commands of a round amount to, and what has to be written for it."""
+"""Combine one user's commands of a round into the change to write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.values import EmailAddress
 
 @dataclass(slots=True)
 class UserChangeBuilder:
-    """What one user's commands of the round amount to."""
+    """The combined result of one user's commands of a round."""
 
     user_id: str | None
     user: User | None
@@ -27,7 +27,7 @@ class UserChangeBuilder:
 
     @classmethod
     def of(cls, user_id: str | None, user: User | None) -> UserChangeBuilder:
-        """Start from what was read."""
+        """Start from the user as it was read."""
         if user is None:
             return cls(user_id, None)
         return cls(
@@ -40,12 +40,12 @@ class UserChangeBuilder:
         )
 
     def owns(self, address: EmailAddress) -> bool:
-        """Say whether the address is the user's, after the commands so far."""
+        """Return True if the address belongs to the user after the commands so far."""
         email = self.user.email if self.user else None
         return email is not None and email.key == address.key
 
     def change(self) -> UserChange:
-        """Give what has to be written, by comparing what is with what was read."""
+        """Return what has to be written, by comparing the present state with what was read."""
         outcomes = tuple(self.outcomes)
         if not self.changed or self.user is None:
             return UserChange(self.user_id, outcomes, self.read_version)

@@ -1,6 +1,6 @@
-"""What becomes of a received message: done, later or dead.
+"""Disposition of a received message: acknowledge, retry or dead-letter.
 
-The batch task decides; the transport, which alone holds the receipts, carries it out.
+The batch task decides; the transport, which alone holds the receipt handles, carries it out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NotRequired, TypeAlias, TypedDict
 
 
 class ReceivedMessage(TypedDict):
-    """One SQS message as the transport hands it to the task; it carries no receipt."""
+    """One SQS message as the transport passes it to the task, without its receipt handle."""
 
     message_id: str
     body: str
@@ -24,9 +24,9 @@ class ReceivedMessage(TypedDict):
     group_id: str | None
     """MessageGroupId; on a FIFO queue, messages of one group apply in order."""
     fifo: bool
-    """Whether the queue is FIFO (a group id alone does not say: fair queues have one too)."""
+    """Whether the queue is FIFO. A group id alone does not tell: fair queues have one too."""
     trace: NotRequired[str]
-    """The `traceparent` of the receive, where that is traced."""
+    """The `traceparent` of the receive call, if that call is traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Retry:
 class DeadLetter:
     """Send the message to the dead-letter queue, then delete it.
 
-    `detail` names the field and the rule, never a value. `body` replaces the message's
-    body there when it held a secret; `None` leaves it unchanged.
+    `detail` names the field and the rule, never a value. `body` replaces the message's body in
+    the dead-letter queue if the original held a secret; `None` leaves it unchanged.
     """
 
     code: str
@@ -59,34 +59,34 @@ Disposition: TypeAlias = Ack | Retry | DeadLetter
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dispositions:
-    """The settlements of one batch, in the order of its messages, and what the batch met.
+    """The dispositions of a batch, in the order of its messages; the state of store and topic.
 
-    Celery gives the parent process the `repr` of a task's result and nothing else, so the
-    `repr` is the wire format. (Not a tuple: Celery would look inside one for its `repr`.)
+    Celery passes only the `repr` of a task's result to the parent process, so the `repr` is the
+    wire format. (Not a tuple: Celery would inspect a tuple's items for its `repr`.)
     """
 
     items: tuple[Disposition, ...]
     store: bool | None = None
-    """Whether the store answered for any command; `None` if nothing depended on it."""
+    """Whether the store answered for any command; `None` if no command depended on it."""
     topic: bool | None = None
-    """Whether the topic took any event; `None` if there was none to publish."""
+    """Whether the topic accepted any event; `None` if there was no event to publish."""
 
     def __repr__(self) -> str:
-        """Give all of it as JSON."""
+        """Return the whole value as JSON."""
         rows = [_render(item) for item in self.items]
         return json.dumps([self.store, self.topic, rows], separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Dispositions:
-        """Read back what `repr` wrote.
+        """Parse what `repr` returned.
 
         Raises:
-            ValueError: the text is not that.
+            ValueError: the text has another form.
         """
         match json.loads(text):
             case [None | bool() as store, None | bool() as topic, list(rows)]:
                 return cls(tuple(_parse(row) for row in rows), store, topic)
-        raise ValueError("settlements are a JSON list: of store, of topic, and a list")
+        raise ValueError("dispositions must be a JSON list of store, topic and a list")
 
 
 def _render(settlement: Disposition) -> list[str | int | None]:
@@ -107,4 +107,4 @@ def _parse(row: object) -> Disposition:
             return Retry(delay)
         case ["dead", str(code), str(detail), None | str() as body]:
             return DeadLetter(code, detail, body)
-    raise ValueError("not a settlement")
+    raise ValueError("unknown disposition")

@@ -1,4 +1,4 @@
-"""What the parts of a worker tell of themselves, for its health."""
+"""What the parts of a worker report about their own health."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 ENDED: Final = float("inf")
-"""The age of a sign that will not come again: its thread has ended."""
+"""Age of a check that cannot pass again: its thread has ended."""
 LONGEST_BATCH: Final = 600.0
-"""Seconds after which a batch, or a round of the relay, is taken to hang.
+"""Seconds after which a batch, or a pass of the relay, is considered stuck.
 
-More than all its calls can take while each runs into its timeouts: whether AWS answers must not
-decide whether a worker lives.
+Longer than all its calls can take if each runs into its timeout: an unavailable AWS must not
+cause a restart of the worker.
 """
 STALLED_AFTER: Final = 60.0
-"""Seconds with work in hand and nothing acknowledged, after which a worker is not ready."""
+"""Seconds with messages in progress and no acknowledgement after which a worker is not ready."""
 IN_HAND: Final = "a batch has been in hand"
-"""The sign of the oldest batch that was started and has not ended."""
+"""Name of the check for the oldest batch that has started and not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessCheck:
-    """How long ago something was that has to happen again and again."""
+    """The time since an event that has to happen repeatedly."""
 
     what: str
     age: float
-    """Seconds; `ENDED` if it never will."""
+    """Seconds; `ENDED` if the event cannot happen again."""
     limit: float
-    """Seconds from which on it is missing."""
+    """Seconds above which the check fails."""
 
     @property
     def missing(self) -> bool:
-        """Whether it should have happened by now."""
+        """Whether the event is overdue."""
         return self.age > self.limit
 
     def __str__(self) -> str:
@@ -42,12 +42,12 @@ class LivenessCheck:
 
 
 class HealthSource(Protocol):
-    """A part of the worker that can be asked how it is, from any thread, at once."""
+    """A part of the worker that reports its health, from any thread, without blocking."""
 
     def liveness_checks(self) -> Iterable[LivenessCheck]:
-        """Give its signs of life; those that are missing can only be mended by a restart."""
+        """Return the liveness checks; only a restart repairs one that fails."""
         ...
 
     def readiness_issues(self) -> Iterable[str]:
-        """Say why it gets nothing done now, a line each; a restart would not mend it."""
+        """Return why nothing can be processed now, one line each; a restart would not help."""
         ...

@@ -1,4 +1,4 @@
-"""The outbox as its relay sees it: what a crash may have left to do."""
+"""The outbox port, as the relay uses it: the work that a crash may have left behind."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from application.ports import CommandKey, OutboxEntry, Outcome
 from domain.values import render_time
 
 SHARDS: Final = 8
-"""Partitions of the outbox. One takes 1,000 write units a second: eight take an entry for each of
-2,000 transactions."""
+"""Partitions of the outbox. One partition takes 1,000 write units a second, so eight take an entry
+for each of 2,000 transactions a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class OutboxStatus:
     oldest: datetime | None
     parked: tuple[OutboxEntry, ...]
     unreadable: int = 0
-    """Pointers, pending or parked, of which not even that can be read; counted nowhere else."""
+    """Entries, pending or parked, that cannot be read at all; not counted in the other fields."""
     scheduled: int = 0
-    """Final scrubs that are not due yet; neither pending nor late."""
+    """Final scrubs that are not due yet; they are neither pending nor late."""
 
 
 class OutboxPosition(NamedTuple):
@@ -38,38 +38,38 @@ class OutboxPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OutboxPage:
-    """Pointers of one shard, in order."""
+    """Entries of one shard, in order."""
 
     entries: tuple[OutboxEntry, ...]
     unreadable: tuple[OutboxPosition, ...] = ()
-    """Where pointers are that cannot be read: damaged, or of a later format."""
+    """Positions of entries that cannot be read: damaged, or of a later format."""
     last: OutboxPosition | None = None
-    """Where to go on; `None`: nothing is behind this page."""
+    """Position to continue after; `None` if this is the last page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PointedOutcomes:
-    """The outcomes that pointers name; of one that is in none of these, nothing is stored."""
+    """The outcomes that entries name. A key that is in none of the three fields is not stored."""
 
     found: Mapping[CommandKey, Outcome]
     unreadable: AbstractSet[CommandKey] = frozenset()
-    """Stored, and damaged or of a later format."""
+    """Stored, but damaged or of a later format."""
     unread: AbstractSet[CommandKey] = frozenset()
-    """Not read now, because the store throttled them: nothing is known of them."""
+    """Not read because the store throttled them; whether they are stored is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScrubPage:
-    """What became of one page of an erased user's items."""
+    """Result of scrubbing one page of an erased user's items."""
 
     last: str | None = None
-    """Position to continue after; `None`: nothing is behind this page."""
+    """Position to continue after; `None` if this was the last page."""
     unreadable: int = 0
-    """Outcomes that could not be read and are unchanged."""
+    """Outcomes that could not be read and were left unchanged."""
 
 
 def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:
-    """Return the second scrub of a job, in the same shard and under the same id, due at a time."""
+    """Return the second scrub of a job, in the same shard, under the same id, due at `due`."""
     due = due.replace(microsecond=due.microsecond // 1000 * 1000)
     unique = entry.sort_key.rpartition("#")[2]
     return replace(
@@ -85,74 +85,74 @@ def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:
 
 
 class Outbox(Protocol):
-    """What a crash may have left to do; see `OutboxEntry`."""
+    """The work that a crash may have left behind; see `OutboxEntry`."""
 
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
     ) -> OutboxPage:
-        """Read pointers of one shard recorded before a time, oldest first, `limit` at most.
+        """Read up to `limit` entries of one shard that were recorded before a time, oldest first.
 
-        The shard is the next of a shuffled round or, to go on, that of `after`, whether or not
-        the pointer that was there still is.
+        The shard is the next one of a shuffled cycle or, with `after`, the shard of that position,
+        whether or not the entry there still exists.
         """
         ...
 
     def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
-        """Read, consistently, the outcomes that pointers name.
+        """Read, consistently, the outcomes that entries name.
 
         Raises:
-            StoreUnavailableError: nothing is known of any of them.
+            StoreUnavailableError: no outcome could be read.
         """
         ...
 
     def close(self, entries: Sequence[OutboxEntry]) -> None:
-        """Delete pointers whose work is done; deleting one twice is harmless.
+        """Delete entries whose work is done; deleting one twice has no effect.
 
-        Tries each of them, whatever becomes of the others.
+        A failure for one entry does not prevent deleting the others.
 
         Raises:
-            StoreUnavailableError: some may still be there.
+            StoreUnavailableError: some entries may still exist.
         """
         ...
 
     def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
-        """Replace a pointer by another state of it; `new` may have another key.
+        """Replace an entry by another state of the same entry; `new` may have another key.
 
-        Return False, and change nothing, if `old` was closed, moved or touched meanwhile.
+        Return False, and change nothing, if `old` was closed, moved or changed in the meantime.
 
         Raises:
-            StoreUnavailableError: either may be stored; never both, and never none.
+            StoreUnavailableError: exactly one of the two is stored, but it is unknown which.
         """
         ...
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
-        """Set a pointer apart that cannot be worked off, for a person to see."""
+        """Move an entry that cannot be processed to the parked entries, for an operator."""
         ...
 
     def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
-        """Put a parked pointer back where a relay works it off, with no attempts counted.
+        """Move a parked entry back to a shard that relays read, with zero attempts.
 
-        Return it as it is then, or `None` if it is no longer parked.
+        Return the moved entry, or `None` if it is no longer parked.
         """
         ...
 
     def pages(self) -> Iterator[OutboxPage]:
-        """Read all there is: every shard, oldest first, then what is parked.
+        """Read all entries: every shard, oldest first, then the parked ones.
 
-        For a person, not for a loop.
+        Expensive; meant for an operator's command, not for a loop.
         """
         ...
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """Remove personal data and sessions from one page of an erased user's items.
 
-        Starts at the beginning, or after a position that an earlier call returned. Idempotent.
+        Starts at the beginning, or after the position that an earlier call returned. Idempotent.
 
         Raises:
-            StoreUnavailableError: some of the page may be unchanged; scrub it again.
+            StoreUnavailableError: part of the page may be unchanged; scrub it again.
         """
         ...
 
     def status(self, now: datetime | None = None) -> OutboxStatus:
-        """Count what is pending and list what is parked; `now` is the present time if left out."""
+        """Count pending entries and list parked ones; `now` is the present time if left out."""
         ...

@@ -1,4 +1,4 @@
-"""A message whose command is understood and waits to be decided."""
+"""A message whose command was parsed and is not decided yet."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ logger = structlog.get_logger("worker.command")
 
 
 class Parser(Protocol):
-    """What reads commands: `application.messages.MessageParser`."""
+    """Parse commands; implemented by `application.messages.MessageParser`."""
 
     def parse(self, message: ReceivedMessage) -> CommandEnvelope:
-        """Read a command.
+        """Parse the command of a message.
 
         Raises:
-            MalformedMessageError: it is none.
-            UnknownTypeError: it is one of a later version, perhaps.
+            MalformedMessageError: the message holds no valid command.
+            UnknownTypeError: the type is unknown; a later version may know it.
         """
         ...
 
     def redact(self, body: str) -> str | None:
-        """Give a body without its secrets; `None` when there is nothing secret in it."""
+        """Return the body without its secrets, or `None` if it holds no secret."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class PendingCommand:
-    """A message whose command is still to be decided and committed."""
+    """A message whose command is not decided and committed yet."""
 
     index: int
     message: ReceivedMessage
     envelope: CommandEnvelope
     user_id: str | None
-    """The user it is about; for a command by e-mail address, found when it is read."""
+    """The user that the command is about; for a command by e-mail address, set after the read."""
     log: structlog.typing.FilteringBoundLogger
     attempts: int = 0
     """Commits that failed because something had changed since it was read."""
 
     @classmethod
     def of(cls, index: int, message: ReceivedMessage, envelope: CommandEnvelope) -> PendingCommand:
-        """Start on a command, with its ids bound to every line about it."""
+        """Create it with the command's ids bound to every log line about it."""
         log = logger.bind(
             command_id=envelope.command_id,
             user_id=envelope.user_id,
@@ -56,10 +56,10 @@ class PendingCommand:
 
     @property
     def key(self) -> CommandKey:
-        """Under what its outcome is looked for."""
+        """The key of the command's outcome."""
         return CommandKey(self.envelope.user_id, self.envelope.command_id)
 
     @property
     def group(self) -> str | None:
-        """Its FIFO group, `None` on a standard queue."""
+        """The FIFO group; `None` on a standard queue."""
         return self.message["group_id"] if self.message["fifo"] else None

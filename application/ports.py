@@ -1,4 +1,4 @@
-"""What the domain asks of the world: a store of users, a publisher, a clock. See `outbox` too."""
+"""Ports and their records: the store of users, the event publisher, the clock. See `outbox`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from domain.values import EmailAddress
 
 
 class StoreUnavailableError(Exception):
-    """A store or a topic cannot serve now (throttled, down, timed out): try again later."""
+    """The store or the topic is unavailable (throttled, down, timed out): retry later."""
 
 
 class ThrottledError(StoreUnavailableError):
-    """The store is up, but throttles the items that were asked for: try these again later."""
+    """The store is available but throttles the requested items: retry these later."""
 
 
 class CommandKey(NamedTuple):
-    """Under what a command's outcome is kept: its user and its id.
+    """Key of a command's outcome: its user and its id.
 
-    `user_id` is `None` for the record that a command naming its user by e-mail address leaves
-    under its id alone.
+    `user_id` is `None` for the record that a command by e-mail address stores under its command id
+    alone.
     """
 
     user_id: str | None
@@ -48,15 +48,15 @@ class Outcome:
     command_id: str
     command_type: str
     user_id: str | None
-    """`None`: named by an e-mail address that nobody has."""
+    """`None`: the command named an e-mail address that no user has."""
     by_email: bool
-    """Whether a second record, under the command's id alone, says the same."""
+    """Whether a second record exists under the command id alone."""
     fingerprint: str
     status: Status
     code: RejectionCode | None
     events: tuple[RecordedEvent, ...]
     version: int
-    """The aggregate's version after the command; 0 where there is no user."""
+    """The aggregate's version after the command; 0 without a user."""
     recorded_at: datetime
     expires_at: datetime
     source: str
@@ -66,21 +66,21 @@ class Outcome:
 
     @property
     def place(self) -> tuple[datetime, int, str]:
-        """Where it stands in its user's history: what is later is greater."""
+        """Position in the user's history: a later outcome compares greater."""
         return self.recorded_at, self.version, self.command_id
 
     @property
     def lasting_fingerprint(self) -> str:
-        """The fingerprint to store: none of a command to a user who is erased already.
+        """The fingerprint to store: empty for a command to a user who is already erased.
 
-        It is of personal data, some could be guessed from it, and no scrub job comes after it.
+        It is derived from personal data, some could be guessed from it, and no scrub job follows.
         """
         return "" if self.code is RejectionCode.USER_ERASED else self.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What a round of commands needs to know; nothing twice."""
+    """The items that a round of commands needs, each once."""
 
     users: AbstractSet[str] = frozenset()
     sessions: AbstractSet[tuple[str, str]] = frozenset()
@@ -94,65 +94,65 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was stored, read consistently item by item; what is absent is not stored."""
+    """Stored items, read consistently one by one; an item that is absent is not stored."""
 
     users: dict[str, User] = field(default_factory=dict)
-    """With the sessions and the second factor that were asked for. Fresh copies: the caller's."""
+    """With the requested sessions and second factor. Fresh copies, which the caller may change."""
     addresses: dict[str, str] = field(default_factory=dict)
-    """Owner's user id by address key."""
+    """The owner's user id by address key."""
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
-    """Ids of users (and of commands that name theirs by address) and keys of addresses of which
-    something is stored that cannot be read: damaged, or of a later format. Only commands that
-    need them have to come back."""
+    """Stored items that cannot be parsed (damaged, or of a later format), by user id, by command id
+    (for commands by e-mail address) or by address key. Only commands that need them are retried."""
     unread: set[str] = field(default_factory=set)
-    """As `unreadable`: what the store did not read this time, since it throttles these items."""
+    """Items that the store did not return because it throttles them; keys as in `unreadable`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """All that one user's commands of a round write, together or not at all."""
+    """Everything that one user's commands of a round write, atomically."""
 
     user_id: str | None
-    """`None`: only the outcome of a command by an e-mail address that nobody has."""
+    """`None`: only the outcome of a command by an e-mail address that no user has."""
     outcomes: tuple[Outcome, ...]
-    """One a command, in order; written on the condition that there is none yet."""
+    """One outcome per command, in order; written on the condition that it does not exist."""
     read_version: int = 0
-    """The stored version this was decided on, 0 when there was no user; condition of `user`."""
+    """The stored version that the change is based on, 0 if there was no user; condition of
+    `user`."""
     user: User | None = None
-    """The final state; `None` when the commands changed none."""
+    """The final state; `None` if the commands changed nothing."""
     saved_sessions: tuple[Session, ...] = ()
-    """To write with revision + 1, on the condition that the stored revision is this one
-    (0: that there is none)."""
+    """Sessions to write with revision + 1, on the condition that the stored revision is this one
+    (0: that the session does not exist)."""
     removed_sessions: tuple[Session, ...] = ()
-    """To delete, on the condition that the stored revision is this one."""
+    """Sessions to delete, on the condition that the stored revision is this one."""
     saved_two_factor: TwoFactor | None = None
-    """As a saved session."""
+    """Written as a saved session."""
     removed_two_factor: TwoFactor | None = None
-    """As a removed session."""
+    """Deleted as a removed session."""
     claimed: EmailAddress | None = None
-    """An address to take, on the condition that nobody has it."""
+    """An address to claim, on the condition that no user has it."""
     released: EmailAddress | None = None
-    """An address to give up, on the condition that it is the user's."""
+    """An address to release, on the condition that this user has it."""
     scrub: bool = False
-    """Whether a scrub job has to go to the outbox in the same transaction."""
+    """Whether to add a scrub job to the outbox in the same transaction."""
 
 
 class Conflict(StrEnum):
-    """Why a change was not committed: read again and decide again."""
+    """Why a change was not committed: the commands have to be read and decided again."""
 
     DUPLICATE = "duplicate"
-    """An outcome of one of its commands exists."""
+    """An outcome of one of the commands already exists."""
     STALE = "stale"
-    """The user, a session or the second factor is not as it was read."""
+    """The user, a session or the second factor has changed since it was read."""
     ADDRESS_TAKEN = "address_taken"
-    """Somebody has the claimed address (or the released one is not the user's)."""
+    """Another user has the claimed address, or this user no longer has the released one."""
     CONTENTION = "contention"
     """Another transaction is writing the same items."""
 
 
 class JobKind(StrEnum):
-    """What an outbox pointer asks for."""
+    """The kind of work that an outbox entry asks for."""
 
     PUBLISH = "publish"
     SCRUB = "scrub"
@@ -160,38 +160,38 @@ class JobKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """An entry of the outbox: events that may still have to be published, or a scrub job."""
+    """An entry of the outbox: events that may not be published yet, or a scrub job."""
 
     partition: str
     sort_key: str
     kind: JobKind
     commands: tuple[CommandKey, ...]
-    """Of one transaction; for a scrub job, one key with the erased user."""
+    """The commands of one transaction; for a scrub job, one key with the erased user."""
     recorded_at: datetime
-    """For a final scrub, the time from which it is due."""
+    """Time of the commit; for a final scrub, the time from which it is due."""
     parked_because: str | None = None
     attempts: int = 0
-    """Failed attempts that were counted since the last progress."""
+    """Failed attempts since the last progress."""
     touched_at: datetime | None = None
     """When a relay last stored an attempt or a position in the entry."""
     position: str | None = None
-    """Sort key of the last of the user's items that this scrub has passed."""
+    """Sort key of the last item of the user that this scrub has processed."""
     unreadable: int = 0
-    """Outcomes that this scrub could not read on its way to `position`."""
+    """Outcomes before `position` that this scrub could not read."""
     final: bool = False
-    """Whether this is the second scrub, after which the job is done."""
+    """Whether this is the second scrub, which completes the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitReport:
-    """What became of each change, by its index; whatever is in neither dict is committed."""
+    """Result of each change, by its index; a change in neither mapping is committed."""
 
     entries: tuple[OutboxEntry, ...]
-    """Kind publish, one a committed transaction; scrub jobs are the relay's and not listed."""
+    """Entries of kind publish, one per committed transaction; scrub jobs are not listed."""
     conflicts: Mapping[int, Conflict] = field(default_factory=dict)
     failures: Mapping[int, Exception] = field(default_factory=dict)
-    """Not committed, or not known to be: StoreUnavailableError when trying later may help, and
-    ThrottledError when only the items of this change are throttled."""
+    """Changes that are not committed, or not known to be: StoreUnavailableError if a retry may
+    help, ThrottledError if only the items of this change are throttled."""
 
 
 class UserRepository(Protocol):
@@ -210,17 +210,17 @@ class UserRepository(Protocol):
         ...
 
     def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
-        """Read the user and the session (in `sessions`) whose current token it is.
+        """Read the user and the session (in `sessions`) with this current refresh token.
 
-        Takes the hash in its form at rest. Finds by an index that may lag a moment, and confirms by
-        consistent reads; gives `None` when the confirmed session holds another token.
+        Takes the hash in its stored form. Uses an index that may lag, and confirms the result by
+        consistent reads; returns `None` if the confirmed session holds another token.
         """
         ...
 
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:
-        """Read the user's outcomes, latest first; to go on, those before one of them."""
+        """Read the user's outcomes, latest first; with `before`, only those before that outcome."""
         ...
 
     def outcome(self, key: CommandKey) -> Outcome | None:
@@ -228,32 +228,32 @@ class UserRepository(Protocol):
         ...
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """Read all that a round needs in as few calls as possible.
+        """Read everything a round needs in as few calls as possible.
 
         Items that the store throttles are named in `Snapshot.unread`; the others are read.
 
         Raises:
             ThrottledError: the store throttles all of the items.
-            StoreUnavailableError: nothing is known; try later.
+            StoreUnavailableError: no item could be read; retry later.
         """
         ...
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-        """Commit each change whole or not at all, in as few transactions as fit.
+        """Commit each change completely or not at all, in as few transactions as possible.
 
-        One change's conflict does not keep the others from being committed. Never raises for
-        what the store answers: it is in the report.
+        A conflict of one change does not prevent the others from being committed. Never raises for
+        an answer of the store: it is part of the report.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EventMessage:
-    """An event ready for the topic."""
+    """An event that is ready to be published."""
 
     event_id: str
     user_id: str
-    """Group on a FIFO topic; the command id where there is no user."""
+    """Message group on a FIFO topic; the command id if there is no user."""
     body: str
     """The CloudEvent, in JSON."""
     type: str
@@ -266,27 +266,28 @@ class PublishFailure(NamedTuple):
 
     reason: str
     permanent: bool
-    """Whether the topic refuses it for its content, so that trying again is useless."""
+    """Whether the topic rejects the event for its content, so that a retry cannot succeed."""
     answered: bool = False
-    """Whether the topic answered for this event itself; if not, the whole call failed."""
+    """Whether the topic answered for this event; if not, the whole call failed."""
     shared: bool = False
-    """Whether the cause is not the event's: throttling, or the set-up of the topic."""
+    """Whether the cause does not concern this event: throttling, or the configuration of the
+    topic."""
 
 
 class EventPublisher(Protocol):
-    """The topic."""
+    """The topic of events."""
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Publish events, retrying a little; give the failures by event id.
+        """Publish events, with a few retries; return the failures by event id.
 
-        Never raises for what the topic answers.
+        Never raises for an answer of the topic.
         """
         ...
 
 
 class Clock(Protocol):
-    """The time."""
+    """The source of the present time."""
 
     def now(self) -> datetime:
-        """Give the present time, in UTC."""
+        """Return the present time, in UTC."""
         ...

@@ -1,4 +1,4 @@
-"""What a command has to know before it can be decided, and which addresses it touches."""
+"""Return what must be read before a command can be decided, and which addresses it touches."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _NEEDS_TWO_FACTOR = EnableTwoFactor | DisableTwoFactor | UseRecoveryCode | Erase
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What one command reads, besides its user and its outcome."""
+    """Items that one command reads, besides its user and its outcome."""
 
     session_id: str | None = None
     two_factor: bool = False
     address: str | None = None
-    """The key of the address that the command itself names."""
+    """The key of the address that the command names."""
 
 
 def reads_of(envelope: CommandEnvelope) -> Reads:
-    """Say what a command reads, from its message alone."""
+    """Return what a command reads, from its message alone."""
     command = envelope.command
     if isinstance(command, _NAMES_A_SESSION):
         return Reads(session_id=command.session_id)
@@ -51,14 +51,14 @@ def reads_of(envelope: CommandEnvelope) -> Reads:
 
 
 def pending_address(envelope: CommandEnvelope, user: User | None) -> str | None:
-    """Give the key of the address that the command would take over, known from its user only."""
+    """Return the key of the address that the command would claim, as stored with its user."""
     if isinstance(envelope.command, ConfirmEmailChange) and user and user.email_change:
         return user.email_change.new_email.key
     return None
 
 
 def touched_addresses(envelope: CommandEnvelope, user: User | None) -> set[str]:
-    """Give the keys of all addresses that deciding the command reads or changes."""
+    """Return the keys of all addresses that deciding the command reads or changes."""
     keys = {reads_of(envelope).address, pending_address(envelope, user)}
     if isinstance(envelope.command, ConfirmEmailChange | EraseUser) and user and user.email:
         keys.add(user.email.key)

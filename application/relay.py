@@ -1,9 +1,9 @@
-"""The relay: finishes what a crash left in the outbox.
+"""The relay: publish events and scrub users that a crash left in the outbox.
 
-Every worker runs one, and they do not know of each other: a doubled publication is harmless,
-since ids are stable, and a lease would be one more thing to be left behind.
+Every worker runs one, without coordination: publishing an event twice is harmless, since its id
+is stable, and a lease would be one more thing that a crash can leave behind.
 
-No entry holds up another: see docs/adr/0024-the-relay-isolates-entries.md.
+One entry does not delay another: see docs/adr/0024-the-relay-isolates-entries.md.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ logger = structlog.get_logger(__name__)
 PAGE: Final = 100
 """Entries read at a time."""
 MAX_PAGES: Final = 10
-"""Pages a pass; the next pass on the shard continues behind them."""
+"""Pages per pass; the next pass on the shard continues after them."""
 TOGETHER: Final = 100
 """Commands whose outcomes are read, published and closed together: one BatchGetItem."""
 GIVE_UP_AFTER: Final = 10.0
-"""Seconds in which the topic accepts nothing, after which a pass stops publishing."""
+"""Seconds without an accepted event after which a pass stops publishing."""
 MAX_ATTEMPTS: Final = 5
-"""Counted attempts before an entry is parked, with four tries of the publisher in each: over about
-a minute at the default age. What SNS refuses so often, while it accepts other events, is no passing
-trouble."""
+"""Counted attempts before an entry is parked, each with up to four attempts of the publisher: about
+a minute at the default age. An event that SNS rejects this often, while it accepts others, will not
+be accepted later."""
 SECOND_SCRUB_AFTER: Final = timedelta(minutes=15)
-"""From the first scrub to the second. Longer than any request signed before can be accepted: AWS
-refuses signatures older than that."""
+"""Time from the first scrub to the second. Longer than a signed request can be accepted: AWS
+rejects signatures that are older."""
 SCRUB_SECONDS: Final = 2.0
 SCRUB_PAGES: Final = 20
-"""Bounds of a pass's work on scrubs, and of one slice: then publishing is due again."""
+"""Limits of a pass's work on scrubs, and of one slice, so that publishing is not delayed."""
 TURN: Final = timedelta(seconds=10)
-"""The least time for which an entry that another relay has touched is left to that relay."""
+"""The minimum time for which an entry that another relay has changed is left to that relay."""
 LONGEST_DELAY: Final = timedelta(minutes=10)
-"""Before the next attempt at a scrub, which is never parked."""
+"""Maximum delay before the next attempt at a scrub, which is never parked."""
 REMEMBERED: Final = 10_000
-"""Entries of which something is remembered in memory; it saves repeated work, no more."""
+"""Maximum number of entries remembered in memory; forgetting one only repeats work."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayPolicy:
-    """How often, in seconds, and at what age of an entry the relay acts."""
+    """Interval of the passes, in seconds, and the age from which an entry is processed."""
 
     interval: float
     age: timedelta
@@ -79,7 +79,7 @@ class RelayPolicy:
     second_scrub_after: timedelta = SECOND_SCRUB_AFTER
 
     def retry_delay(self, entry: OutboxEntry) -> timedelta:
-        """Return how long to leave an entry after its last counted attempt; doubles each time."""
+        """Return how long to wait after an entry's last counted attempt; doubles each time."""
         doubled: int = 2 ** min(max(entry.attempts, 1) - 1, 20)
         if entry.kind is JobKind.PUBLISH:
             return max(self.age / 10, timedelta(seconds=0.5)) * doubled
@@ -87,18 +87,18 @@ class RelayPolicy:
 
 
 class Ending(Enum):
-    """What became of an entry."""
+    """Result of processing an entry."""
 
     DONE = auto()
-    """Closed, or replaced by the second scrub: all it asked for now is done."""
+    """Closed, or replaced by the second scrub: all requested work is done."""
     PARKED = auto()
-    """Set apart for a person."""
+    """Moved to the parked entries, for an operator."""
     ADVANCED = auto()
-    """A scrub whose next slice is for the next pass."""
+    """A scrub that continues in the next pass."""
     LEFT = auto()
-    """For a later pass: the topic or the store cannot process it now."""
+    """Left for a later pass: the topic or the store cannot process it now."""
     UNREADABLE = auto()
-    """For a person or, if the format is a later one, for a newer worker."""
+    """For an operator or, if the format is a later one, for a newer worker."""
 
 
 @dataclass(slots=True)
@@ -107,36 +107,36 @@ class _Pass:
 
     now: datetime
     accepted_at: float
-    """When the topic last accepted an event; at first, when the pass began. Monotonic."""
+    """When the topic last accepted an event; initially, when the pass began. Monotonic."""
     accepted: int = 0
-    """Events that the topic accepted."""
+    """Number of events that the topic accepted."""
     endings: Counter[Ending] = field(default_factory=Counter)
     refused: bool = False
-    """Whether there was an event that the topic did not accept."""
+    """Whether the topic did not accept an event."""
     failed: list[tuple[OutboxEntry, PublishFailure]] = field(default_factory=list)
-    """Entries that are to be tried again, each with a reason."""
+    """Entries to retry, each with a reason."""
     deferred: Counter[str] = field(default_factory=Counter)
-    """Events that are to be tried again, by reason."""
+    """Events to retry, by reason."""
 
     @property
     def unavailable(self) -> bool:
-        """Whether the topic is taken for unavailable."""
+        """Whether the topic is considered unavailable."""
         return self.refused and monotonic() - self.accepted_at > GIVE_UP_AFTER
 
     def defer(self, entry: OutboxEntry, failures: Sequence[PublishFailure]) -> None:
-        """Leave an entry for a later pass, for the reason that is most its own."""
+        """Leave an entry for a later pass, for the failure that is most specific to it."""
         self.deferred.update(failure.reason for failure in failures)
         most = max(failures, key=lambda failure: (not failure.shared, failure.answered))
         self.failed.append((entry, most))
 
 
 class Relay:
-    """Publishes what was committed and not published, and scrubs erased users."""
+    """Publish committed events that were not published, and scrub erased users."""
 
     def __init__(
         self, outbox: Outbox, publisher: EventPublisher, clock: Clock, policy: RelayPolicy
     ) -> None:
-        """Take the ports and the policy; nothing runs until `start`."""
+        """Set the ports and the policy; nothing runs until `start`."""
         self._outbox = outbox
         self._publisher = publisher
         self._clock = clock
@@ -148,18 +148,18 @@ class Relay:
         self._hurry = 0
         """Passes to make without a pause."""
         self._retry_until = monotonic()
-        """Until when entries wait for their next attempt soon."""
+        """Time until which entries wait for their next attempt soon. Monotonic."""
         self._resume: dict[str, OutboxPosition] = {}
         """By partition: where the last pass stopped before the end."""
         self._published: dict[tuple[str, str], None] = {}
-        """Entries whose events are out and that could not be closed."""
+        """Entries whose events are published but which could not be closed."""
         self._mine: dict[tuple[str, str], datetime] = {}
-        """Scrubs that this relay works on, and when it touched them last."""
+        """Scrubs that this relay is processing, and when it last stored their progress."""
 
     # --- health ------------------------------------------------------------------------------
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
-        """Yield when it last looked, or made progress, if it runs. Any thread."""
+        """Yield the time since the last pass or progress, while it runs. Any thread."""
         if self._thread is not None and not self._stopping.is_set():
             age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
             yield LivenessCheck(
@@ -167,19 +167,19 @@ class Relay:
             )
 
     def readiness_issues(self) -> Iterator[str]:
-        """Yield what kept its last pass from the outbox. Any thread."""
+        """Yield why the last pass could not read the outbox. Any thread."""
         if self._trouble is not None:
             yield self._trouble
 
     # --- the thread --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Make passes over the outbox from time to time, in a thread."""
+        """Make passes over the outbox at intervals, in a thread."""
         self._thread = threading.Thread(target=self._loop, name="relay", daemon=True)
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End the thread, after the calls in hand; wait for it `timeout` seconds at most."""
+        """End the thread after its current calls; wait for it at most `timeout` seconds."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -191,13 +191,13 @@ class Relay:
             pause = self._pause_after(self._pass())
 
     def _pass(self) -> int:
-        """Make one pass, whatever happens; return how many entries it worked on with success."""
+        """Make one pass and catch every error; return how many entries were processed."""
         try:
             worked = self.run_once()
         except StoreUnavailableError as error:
             self._trouble = "the outbox cannot be read: the store is away"
             logger.warning("outbox_unavailable", reason=str(error))
-        except Exception:  # the relay must outlive whatever it meets
+        except Exception:  # the relay must survive any error
             self._trouble = "the relay has failed: see the log"
             logger.exception("relay_failed")
         else:
@@ -208,8 +208,8 @@ class Relay:
     def _pause_after(self, worked: int) -> float:
         """Return the seconds until the next pass.
 
-        After progress every shard is looked at without a pause, so that a backlog is worked off at
-        full speed; while entries wait for another attempt, a round takes no longer than a pause.
+        After progress, every shard is read once without a pause, so that a backlog is processed at
+        full speed. While entries wait for another attempt, all shards together take one interval.
         """
         self._hurry = SHARDS if worked else max(0, self._hurry - 1)
         if self._hurry:
@@ -225,8 +225,8 @@ class Relay:
     def run_once(self) -> int:
         """Make a pass over the next shard; return how many entries were finished or advanced.
 
-        All events that are due are published before any scrub gets a slice of time. What cannot be
-        done now is left, and what is behind it is done all the same.
+        All events that are due are published before any scrub runs. An entry that cannot be
+        processed now is left, and the entries after it are processed all the same.
 
         Raises:
             StoreUnavailableError: the shard could not be read, or not to its end.
@@ -236,7 +236,7 @@ class Relay:
         broken_off: Exception | None = None
         try:
             self._publish_shard(run, scrubs)
-        except Exception as error:  # noqa: BLE001 - raised below, after what it does not concern
+        except Exception as error:  # noqa: BLE001 - raised below, after the independent work
             broken_off = error
         self._count_attempts(run)
         self._scrub_some(scrubs, run)
@@ -248,9 +248,9 @@ class Relay:
     def work_off(
         self, entries: Iterable[OutboxEntry], progress: Callable[[int], object] = lambda _: None
     ) -> Counter[Ending]:
-        """Work off given entries now, scrubs to their end; return how they ended.
+        """Process given entries now, scrubs to their end; return the results.
 
-        Entries that are not reached because the topic is unavailable have no ending. `progress` is
+        Entries that are not reached because the topic is unavailable have no result. `progress` is
         called with the number of entries that were just tried.
         """
         run = _Pass(self._clock.now(), monotonic())
@@ -271,7 +271,7 @@ class Relay:
         return run.endings
 
     def _publish_shard(self, run: _Pass, scrubs: list[OutboxEntry]) -> None:
-        """Publish what is due on a shard, page by page, and collect its scrubs."""
+        """Publish the due entries of a shard, page by page, and collect its scrubs."""
         page = self._first_page(run.now - self._policy.age)
         for number in range(1, MAX_PAGES + 1):
             self._beat()
@@ -289,13 +289,13 @@ class Relay:
             page = self._outbox.pending(run.now - self._policy.age, PAGE, page.last)
 
     def _first_page(self, before: datetime) -> OutboxPage:
-        """Read a shard from its beginning, or from where the last pass on it stopped."""
+        """Read a shard from its beginning, or from where the last pass stopped."""
         page = self._outbox.pending(before, PAGE)
         after = self._resume.pop(page.last.partition, None) if page.last is not None else None
         return page if after is None else self._outbox.pending(before, PAGE, after)
 
     def _is_due(self, entry: OutboxEntry, now: datetime) -> bool:
-        """Return False while an entry waits for its next attempt, or another relay works on it."""
+        """Return False while an entry waits for its next attempt, or another relay processes it."""
         if entry.touched_at is None:
             return True
         if entry.attempts:
@@ -304,20 +304,20 @@ class Relay:
             return True
         else:
             delay = max(self._policy.age, TURN)
-        # a time in the future is of a clock that is wrong, and nothing to wait for
+        # a time in the future comes from a wrong clock, so do not wait for it
         return not timedelta() <= now - entry.touched_at < delay
 
     def _report(self, run: _Pass) -> None:
         if run.endings[Ending.UNREADABLE]:
             logger.warning("outbox_unreadable", pointers=run.endings[Ending.UNREADABLE])
-        if run.deferred:  # nothing else says why they stay, where no batch publishes
+        if run.deferred:  # without this line, no log says why these events are pending
             reasons = sorted(run.deferred)
             logger.warning("publish_deferred", events=run.deferred.total(), reasons=reasons)
 
     # --- publishing --------------------------------------------------------------------------
 
     def _publish(self, entries: Sequence[OutboxEntry], run: _Pass) -> None:
-        """Publish the events of entries together; what fails as a whole is tried in halves."""
+        """Publish the events of entries together; if the whole call fails, try each half."""
         self._beat()
         try:
             unanswered = self._publish_together(entries, run)
@@ -341,7 +341,7 @@ class Relay:
     def _publish_together(
         self, entries: Sequence[OutboxEntry], run: _Pass
     ) -> dict[OutboxEntry, list[PublishFailure]]:
-        """Publish and close entries; return those whose call failed as a whole, with the reasons.
+        """Publish and close entries; return the entries whose whole call failed, with the reasons.
 
         Raises whatever a port raises before anything is recorded in `run`.
         """
@@ -364,7 +364,7 @@ class Relay:
                 reasons = ", ".join(sorted({failure.reason for failure in failed}))
                 self._park(entry, f"the topic refuses an event: {reasons}", run)
             else:
-                # also beside one that is refused: nobody would publish the others once it is parked
+                # even beside a rejected event: once parked, no relay would publish the others
                 run.refused = True
                 passing = [failure for failure in failed if not failure.permanent]
                 if any(failure.answered for failure in passing):
@@ -384,15 +384,15 @@ class Relay:
     ) -> tuple[dict[OutboxEntry, Ending | str], dict[OutboxEntry, list[EventMessage]]]:
         """Render the events of entries.
 
-        Return how those without events end, or why they are to be parked; and the events of the
-        others.
+        Return the results of entries without events, or why they have to be parked; and the events
+        of the others.
         """
         endings: dict[OutboxEntry, Ending | str] = {}
         ready: dict[OutboxEntry, list[EventMessage]] = {}
         for entry in entries:
             missing = [key for key in entry.commands if key not in outcomes.found]
             if not outcomes.unread.isdisjoint(missing):
-                endings[entry] = Ending.LEFT  # a throttled user's
+                endings[entry] = Ending.LEFT  # belongs to a throttled user
             elif not outcomes.unreadable.isdisjoint(missing):
                 endings[entry] = Ending.UNREADABLE
             elif missing:
@@ -407,7 +407,7 @@ class Relay:
             return
         try:
             self._outbox.close(done)
-        except Exception as error:  # noqa: BLE001 - the events are out; only closing is left
+        except Exception as error:  # noqa: BLE001 - the events are published; only closing failed
             self._explain(done, error)
             if len(self._published) > REMEMBERED:
                 self._published.clear()
@@ -421,7 +421,7 @@ class Relay:
         logger.info("relayed", events=events, commands=commands, pointers=len(done))
 
     def _failed(self, entries: Sequence[OutboxEntry], error: Exception, run: _Pass) -> None:
-        """Leave entries that could not be tried; what one alone brings about is an attempt."""
+        """Leave entries that could not be processed; count a single entry's error as an attempt."""
         self._explain(entries, error)
         if isinstance(error, StoreUnavailableError) or len(entries) > 1:
             run.endings[Ending.LEFT] += len(entries)
@@ -439,7 +439,7 @@ class Relay:
     def _park(self, entry: OutboxEntry, reason: str, run: _Pass) -> None:
         try:
             self._outbox.park(entry, reason)
-        except Exception as error:  # noqa: BLE001 - it is tried again, and is parked then
+        except Exception as error:  # noqa: BLE001 - parking is tried again in a later pass
             self._explain([entry], error)
             run.endings[Ending.LEFT] += 1
             return
@@ -449,9 +449,9 @@ class Relay:
     def _count_attempts(self, run: _Pass) -> None:
         """Count an attempt of each entry that failed, and park those that failed too often.
 
-        Only failures that are the entry's own count: the topic accepted other events in this pass,
-        or it did when the first attempt was counted and answers for this event again. While the
-        whole topic is unavailable nothing is counted, and nothing is written.
+        Only failures of the entry itself count: the topic accepted other events in this pass, or it
+        did when the first attempt was counted and answers for this event again. While the whole
+        topic is unavailable, nothing is counted and nothing is written.
         """
         for entry, failure in run.failed:
             own = run.accepted or (entry.attempts and failure.answered)
@@ -470,20 +470,20 @@ class Relay:
                 self._retry_until = max(self._retry_until, until)
 
     def _update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
-        """Store another state of an entry; return False if that failed or another relay did."""
+        """Store another state of an entry; return False on an error or a concurrent change."""
         try:
             return self._outbox.update(old, new)
-        except Exception as error:  # noqa: BLE001 - nothing is lost but the memory of a failure
+        except Exception as error:  # noqa: BLE001 - only the count of failures is lost
             self._explain([old], error)
             return False
 
     # --- scrubbing ---------------------------------------------------------------------------
 
     def _scrub_some(self, entries: Sequence[OutboxEntry], run: _Pass) -> None:
-        """Run slices of scrubs until the time of the pass for them is over.
+        """Run slices of scrubs until the pass's time for scrubs is used up.
 
-        Those that have waited longest come first, so that a large one, or one that fails, holds up
-        no other.
+        Those that have waited longest come first, so that a large scrub, or one that fails, does
+        not delay the others.
         """
         deadline = monotonic() + SCRUB_SECONDS
         for entry in sorted(entries, key=lambda each: each.touched_at or each.recorded_at):
@@ -493,19 +493,19 @@ class Relay:
             run.endings[ending] += 1
 
     def _scrub(self, entry: OutboxEntry, deadline: float) -> tuple[Ending, OutboxEntry | None]:
-        """Scrub a slice: some pages, until a monotonic time. Return what is left of the job."""
+        """Scrub some pages, until a monotonic time; return the result and the rest of the job."""
         user_id = next((key.user_id for key in entry.commands if key.user_id is not None), None)
         position, unreadable = entry.position, entry.unreadable
         try:
             for _ in range(SCRUB_PAGES):
-                if user_id is None:  # nobody to scrub
+                if user_id is None:  # there is no user to scrub
                     break
                 page = self._outbox.scrub(user_id, position)
                 self._beat()
                 position, unreadable = page.last, unreadable + page.unreadable
                 if position is None or self._stopping.is_set() or monotonic() >= deadline:
                     break
-        except Exception as error:  # noqa: BLE001 - the next attempt continues where this one ended
+        except Exception as error:  # noqa: BLE001 - the next attempt continues at this position
             self._explain([entry], error)
             self._put_off(entry, position, unreadable)
             return Ending.LEFT, None

@@ -1,9 +1,9 @@
-"""One round of a batch: commands, in order, against what was read; nothing is written here.
+"""Decide one round of a batch: commands, in order, against the facts read; writes nothing.
 
-A round holds, per user, as many commands as can be decided on stored facts. A command that
-touches an address which another one of the round writes waits for the next round, and so do its
-user's later commands, and others' that touch its address; on a FIFO queue, so does the rest of
-its group.
+A round holds, per user, as many commands as can be decided on stored facts. A command that touches
+an address which another command of the round writes waits for the next round. So do the later
+commands of its user, the commands of others that touch its address and, on a FIFO queue, the rest
+of its group.
 """
 
 from __future__ import annotations
@@ -23,61 +23,62 @@ from domain.handlers import Context, Decision, handle
 from domain.model import User
 
 REGISTRATION_RECEIVES: Final = 5
-"""Receives for which an unknown user is waited for, however much time the clocks say has passed.
+"""Number of receives for which an unknown user may still be registered, whatever the clocks say.
 
-The delays between them make 15 s at least. After an outage every message is old, and a clock that
-is ahead makes every message look old, so age alone decides nothing.
+The delays between them add up to at least 15 s. After an outage every message is old, and a clock
+that is ahead makes every message look old, so the age alone does not decide.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRules:
-    """What decides a round besides the commands and the facts."""
+    """Rules of a round: times, limits and grace periods."""
 
     now: datetime
     outcome_lifetime: timedelta
     oldest: datetime
-    """Commands sent before are too old to be told from their repetition."""
+    """Commands sent before this time are too old: their outcome may have expired."""
     registration_grace: timedelta
-    """How long after a message's first receive its unknown user may still be registered."""
+    """Time after a message's first receive during which its unknown user may still be
+    registered."""
     max_receives: int
-    """On the last receive nothing is waited for any more: the command gets its outcome."""
+    """On the last receive a command no longer waits: it gets its outcome."""
     registration_receives: int = REGISTRATION_RECEIVES
-    """The receive from which on the user of a command must exist, once the grace is over."""
+    """The receive from which the user of a command must exist, once the grace period is over."""
 
 
 @dataclass(slots=True)
 class Round:
-    """What a round came to."""
+    """The result of a round."""
 
     builders: list[UserChangeBuilder] = field(default_factory=list)
-    """To commit."""
+    """Changes to commit."""
     duplicates: list[tuple[PendingCommand, Outcome]] = field(default_factory=list)
-    """Decided earlier."""
+    """Commands that were decided before."""
     unknown: list[PendingCommand] = field(default_factory=list)
-    """Their user may still be on its way: later."""
+    """Commands whose user may still be registered: retry later."""
     unreadable: list[PendingCommand] = field(default_factory=list)
-    """Something stored that they need cannot be read: later."""
+    """Commands that need a stored item which cannot be read: retry later."""
     throttled: list[PendingCommand] = field(default_factory=list)
-    """The store throttles items that they need: later."""
+    """Commands that need items which the store throttles: retry later."""
     inconsistent: list[PendingCommand] = field(default_factory=list)
-    """What was read contradicts itself, because it changed in between: read again."""
+    """Commands whose items changed between the reads: read again."""
     deferred: list[PendingCommand] = field(default_factory=list)
-    """For the next round."""
+    """Commands for the next round."""
 
     @property
     def commands(self) -> list[PendingCommand]:
-        """The commands that were decided, with what they change in `builders`."""
+        """The commands that were decided, with their changes in `builders`."""
         return [pending for builder in self.builders for pending in builder.commands]
 
 
 def registrations_first(
     commands: Sequence[PendingCommand], snapshot: Snapshot
 ) -> list[PendingCommand]:
-    """Return the commands with the registration of an unknown user before the user's others.
+    """Return the commands with each registration of an unknown user before the user's others.
 
-    A standard queue does not keep the order in which they were sent. Nothing else changes places:
-    not what is of a FIFO group, and not what concerns the address that is registered.
+    A standard queue does not keep the order in which messages were sent. The order changes for
+    nothing else: not within a FIFO group, and not for commands about the registered address.
     """
     ordered: list[PendingCommand] = []
     for pending in commands:
@@ -105,7 +106,7 @@ def _place_of(pending: PendingCommand, before: Sequence[PendingCommand], snapsho
 def decide_round(
     commands: Sequence[PendingCommand], snapshot: Snapshot, rules: RoundRules
 ) -> Round:
-    """Decide what can be decided on the facts in `snapshot`, whose users it takes over."""
+    """Decide what can be decided on the facts in `snapshot`, and change its users in place."""
     return _Decider(snapshot, rules).run(commands)
 
 
@@ -122,7 +123,7 @@ class _Decider:
         self._waiting_groups: set[str] = set()
         self._group_users: dict[str, str | None] = {}
         self._recorded: dict[str | None, int] = {}
-        """By user: the latest version that an outcome in hand, of a duplicate, tells of."""
+        """By user: the latest version in the outcomes read. An older user item is inconsistent."""
         for outcome in snapshot.outcomes.values():
             known = self._recorded.get(outcome.user_id, 0)
             self._recorded[outcome.user_id] = max(known, outcome.version)
@@ -134,7 +135,7 @@ class _Decider:
             )
             if outcome is not None:
                 self._round.duplicates.append((pending, outcome))
-                if pending.group:  # the rest of what was read may be older than this outcome
+                if pending.group:  # the other items read may be older than this outcome
                     self._waiting_groups.add(pending.group)
             elif not self._snapshot.unread.isdisjoint(self._needed(pending)):
                 self._round.throttled.append(pending)
@@ -150,7 +151,7 @@ class _Decider:
         if pending.user_id in self._waiting_users or pending.group in self._waiting_groups:
             return True
         if any(o.command_id == pending.envelope.command_id for o in self._draft(pending).outcomes):
-            return True  # the same id, once with the user's id and once with their address
+            return True  # the same id, once with the user's id and once with the user's address
         if (
             pending.group
             and self._group_users.setdefault(pending.group, pending.user_id) != pending.user_id
@@ -160,13 +161,13 @@ class _Decider:
         return not self._disputed.isdisjoint(touched_addresses(pending.envelope, user))
 
     def _put_off(self, pending: PendingCommand, among: list[PendingCommand]) -> None:
-        """Leave a command for another time, and let nothing overtake it that must not."""
+        """Leave a command for later, and make every command wait that must not overtake it."""
         among.append(pending)
         if pending.user_id:
             self._waiting_users.add(pending.user_id)
         if pending.group:
             self._waiting_groups.add(pending.group)
-        if (named := pending.envelope.by_email) is not None:  # who took it over in this round
+        if (named := pending.envelope.by_email) is not None:  # claimed in this round
             owners = (builder.user_id for builder in self._drafts.values() if builder.owns(named))
             self._waiting_users.update(owner for owner in owners if owner is not None)
         self._disputed |= touched_addresses(pending.envelope, self._draft(pending).user)
@@ -191,7 +192,7 @@ class _Decider:
         decision = handle(pending.envelope, builder.user, self._context)
         if decision.code is RejectionCode.USER_NOT_FOUND and self._may_be_on_its_way(pending):
             self._round.unknown.append(pending)
-            if pending.group:  # its user's later commands may be the registration: they go on
+            if pending.group:  # the user's later commands may register
                 self._waiting_groups.add(pending.group)
             return
         self._record(builder, pending, decision)
@@ -200,23 +201,23 @@ class _Decider:
             self._disputed |= {address.key for address in (email, after) if address}
 
     def _needed(self, pending: PendingCommand) -> set[str]:
-        """Return what a command needs, by the names of `Snapshot.unread` and `unreadable`."""
+        """Return the items that a command needs, named as in `Snapshot.unread` and `unreadable`."""
         addresses = touched_addresses(pending.envelope, self._draft(pending).user)
         named = {pending.envelope.command_id, pending.user_id or pending.envelope.command_id}
         return addresses | named
 
     def _is_torn(self, pending: PendingCommand, user: User | None) -> bool:
-        """Say whether what was read item by item contradicts itself: it changed in between.
+        """Return True if items changed between the reads.
 
-        What is refused or without effect is committed on no condition, so a torn read would
-        give a false answer for good.
+        A rejected command, or one without effect, is committed without a condition, so an
+        inconsistent read would store a wrong outcome permanently.
         """
         reads = reads_of(pending.envelope)
         if (user.version if user else 0) < self._recorded.get(pending.user_id, 0):
             return True
         named = pending.envelope.by_email
         if user is not None and named is not None and not self._draft(pending).owns(named):
-            return True  # somebody else may have the address by now
+            return True  # another user may have the address by now
         if user is None:
             owners = map(self._snapshot.addresses.get, touched_addresses(pending.envelope, None))
             return pending.user_id is not None and pending.user_id in owners
