@@ -1,1 +1,1 @@
-"""The technologies behind the domain's ports: DynamoDB, SNS, SQS, memory, the clock."""
+"""Implementations of the ports: DynamoDB, SNS, SQS, memory, and the system clock."""

@@ -1,4 +1,4 @@
-"""The system's clock, and how far it is from AWS's."""
+"""The system clock, and its difference from AWS's clock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from application.ports import Clock
 
 
 class SystemClock(Clock):
-    """The machine's time."""
+    """The machine's clock."""
 
     def now(self) -> datetime:
-        """Return the time in UTC, in whole milliseconds: what is stored reads back equal."""
+        """Return the time in UTC, in whole milliseconds, so that a stored time reads back equal."""
         now = datetime.now(UTC)
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -21,8 +21,8 @@ class SystemClock(Clock):
 def clock_difference(answer: Any, began: float, ended: float) -> float | None:
     """Return by how many seconds this machine's clock is ahead of AWS's; negative if behind.
 
-    AWS wrote its answer, and the Date header with it, while the call was made. So a Date between
-    the beginning and the end of the call is no difference, however long the call took.
+    AWS writes its answer, with the Date header, during the call. So a Date between the beginning
+    and the end of the call counts as no difference, however long the call took.
 
     Args:
         answer: what a boto3 client returned, or the `response` of its ClientError.

@@ -1,17 +1,17 @@
-"""What adapters raise or report, whatever they adapt."""
+"""Errors that all adapters share."""
 
 from __future__ import annotations
 
 
 class ProvisioningRefusedError(Exception):
-    """Resources are not made in this environment."""
+    """Resources must not be created in this environment."""
 
 
 class ResourceMismatchError(Exception):
-    """Something with the name is there, but not as it should be; the message says what."""
+    """A resource exists with other attributes; the message names the difference."""
 
     def __init__(self, kind: str, name: str, attribute: str) -> None:
-        """Name what differs; the resource itself is left as it is."""
+        """Name the attribute that differs; the resource itself is not changed."""
         super().__init__(
             f"{kind} {name} exists with another {attribute}: delete it, or use another name"
         )
@@ -21,4 +21,4 @@ class ResourceMismatchError(Exception):
 
 
 class ItemRefusedError(Exception):
-    """The store will never take this change (its size, its form): trying again is useless."""
+    """The store rejects this change permanently (its size, its form): a retry cannot succeed."""

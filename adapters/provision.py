@@ -1,7 +1,7 @@
-"""Making table, queues and topic for development; production has its own templates.
+"""Create table, queues and topic for development; production has its own templates.
 
-Idempotent: what is there as it should be is left alone, what is missing is made, and what is
-there with other attributes is an error, never changed.
+Idempotent: a resource with the right attributes is left unchanged, a missing one is created, and
+one with other attributes is an error and is never changed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 RETENTION: Final = 14 * 86_400
-"""Seconds; the longest that SQS keeps a message."""
+"""Seconds; the longest time that SQS keeps a message."""
 PRODUCTION: Final = "prod"
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What is to be there, by name."""
+    """The resources to create, by name."""
 
     env: str
     table: str
@@ -41,27 +41,27 @@ class Resources:
     max_receives: int
     """Receives after which the redrive policy moves a message to the dead-letter queue."""
     protected: bool = False
-    """Whether to ask for point-in-time recovery and deletion protection, where they exist."""
+    """Whether to turn on point-in-time recovery and deletion protection, where supported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What is there now."""
+    """The resources that exist now."""
 
     table_arn: str
     queue_urls: Mapping[str, str]
-    """By name, the dead-letter queue's too."""
+    """By name, including the dead-letter queue."""
     topic_arn: str
 
 
 def provision(
     resources: Resources, dynamodb: DynamoDBClient, sqs: SQSClient, sns: SNSClient
 ) -> Provisioned:
-    """Make what is missing; wait until the table can be used.
+    """Create what is missing; wait until the table is usable.
 
     Raises:
         ProvisioningRefusedError: in production.
-        ResourceMismatchError: something is there with other attributes.
+        ResourceMismatchError: a resource exists with other attributes.
     """
     if resources.env == PRODUCTION:
         raise ProvisioningRefusedError(
@@ -78,7 +78,7 @@ def provision(
 def queue_attributes(
     resources: Resources, name: str, dead_letter_arn: str | None
 ) -> dict[str, str]:
-    """Give what a queue's attributes should be; those of the dead-letter queue without an ARN."""
+    """Return the wanted attributes of a queue; `dead_letter_arn` is `None` for the DLQ itself."""
     wanted = {"MessageRetentionPeriod": str(RETENTION)}
     if dead_letter_arn is not None:
         wanted["VisibilityTimeout"] = str(resources.visibility_timeout)
@@ -91,7 +91,7 @@ def queue_attributes(
 
 
 def queue_differences(stored: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """Name the attributes that are otherwise than they should be."""
+    """Return the attributes that differ from the wanted ones."""
     return [
         attribute
         for attribute, value in wanted.items()

@@ -1,1 +1,1 @@
-"""Clients for AWS, and fast calls for the hot path of the worker."""
+"""AWS clients, and fast calls for the worker's hot path."""

@@ -1,4 +1,4 @@
-"""How much fits into one call of SQS or SNS, and cutting by it.
+"""Split entries into calls of SQS or SNS that stay within the limits of one call.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 MAX_ENTRIES: Final = 10
 MAX_CALL_BYTES: Final = 262_144
-"""Bytes of a call, bodies and attributes together; of SendMessageBatch it is 1 MiB at AWS by now,
-and 256 KiB on queues made before."""
+"""Bytes of bodies and attributes in one call. SendMessageBatch accepts 1 MiB at AWS now, but only
+256 KiB on queues created before that change."""
 
 
 def in_calls(
@@ -22,12 +22,12 @@ def in_calls(
     size: Callable[[T], int],
     apart: Callable[[T], Hashable] | None = None,
 ) -> Iterator[list[T]]:
-    """Cut into calls of at most ten entries and `MAX_CALL_BYTES`; a bigger entry goes alone.
+    """Yield calls of at most ten entries and `MAX_CALL_BYTES`; a larger entry goes alone.
 
     Args:
-        entries: what to send, in order.
-        size: gives an entry's bytes.
-        apart: gives what no two entries of a call may have in common; nothing, if left out.
+        entries: the entries to send, in order.
+        size: returns the size of an entry in bytes.
+        apart: returns a key that no two entries of a call may share; no such rule if left out.
     """
     call: list[T] = []
     there: set[Hashable] = set()

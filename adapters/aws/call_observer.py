@@ -1,4 +1,4 @@
-"""Tells an observer of every call that a boto3 client makes, and of every try that fails."""
+"""Report every call of a boto3 client, and every failed attempt, to an observer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from adapters.dynamodb.capacity import TRANSACTION_FACTOR, item_size, read_units
 THROTTLED: Final = re.compile(
     r"Throttl|ThroughputExceeded|TooManyRequests|RequestLimitExceeded|SlowDown|OverLimit"
 )
-"""In the codes by which AWS's services say: too many, later."""
+"""Matches the codes by which AWS services report throttling."""
 SAMPLED_CALLS: Final = 50
-"""After so many calls of an operation the units of one in so many are computed, and taken for those
-of all: weighing each item would cost as much as all else that telemetry measures."""
+"""After this many calls of an operation, the units are computed for one call in `SAMPLED_CALLS` and
+multiplied: computing them for each call would cost as much as all other telemetry."""
 CANCELLED: Final = "TransactionCanceledException"
 _TARGETS: Final = ("TableName", "QueueUrl", "TopicArn", "QueueName")
 
@@ -28,26 +28,26 @@ NO_UNITS: Final[Units] = (0.0, 0.0)
 
 
 class CallObserver(Protocol):
-    """Is told of calls, on the thread that makes them. What it is told is of no message."""
+    """Observe calls, on the thread that makes them. It receives no content of a message."""
 
     def begin(self, service: str, operation: str, target: Callable[[], str]) -> Any:
-        """Take in that a call begins; gives what `end` is to be called with.
+        """Record that a call begins; return the value to pass to `end`.
 
-        `target` gives the name of the table, queue or topic that it is about, or "".
+        `target` returns the name of the table, queue or topic of the call, or "".
         """
         ...
 
     def end(self, begun: Any, error: str | None, units: Units) -> None:
-        """Take in that it ended, with an error's code or none, and what it took of a table."""
+        """Record that the call ended, with its error code, if any, and the units it used."""
         ...
 
     def failed_try(self, service: str, operation: str, error: str, *, throttled: bool) -> None:
-        """Take in that a try failed; the call may succeed at another."""
+        """Record a failed attempt; the call may succeed at another attempt."""
         ...
 
 
 def observe(made: Client, observer: CallObserver) -> Client:
-    """Have an observer told of all calls that a boto3 client makes from now on; gives it back."""
+    """Report all later calls of a boto3 client to an observer; return the client."""
     client: Any = made
     service: str = client.meta.service_model.service_name
     for method, operation in client.meta.method_to_api_mapping.items():
@@ -94,7 +94,7 @@ def _observed(
 
 
 def target_of(parameters: Mapping[str, Any]) -> str:
-    """Give the name of the table, queue or topic that a call is about, or ''."""
+    """Return the name of the table, queue or topic that a call is about, or ''."""
     for name in _TARGETS:
         if target := parameters.get(name):
             return str(target).rpartition("/" if name == "QueueUrl" else ":")[2]
@@ -119,10 +119,10 @@ def _throttled(error: str, response: Any) -> bool:
 
 
 def consumed(operation: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
-    """Give the read and write units of a call by DynamoDB's rules, without those of the index.
+    """Return the read and write units of a call by DynamoDB's rules, without those of the index.
 
-    Asking DynamoDB itself (`ReturnConsumedCapacity`) would make each request and answer longer,
-    and botocore's own way the only one: three times the processor time.
+    Asking DynamoDB (`ReturnConsumedCapacity`) would make each request and answer longer, and would
+    rule out fast calls, which take a third of the processor time.
     """
     match operation:
         case "BatchGetItem":

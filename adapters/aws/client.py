@@ -1,4 +1,4 @@
-"""Clients of AWS, all made in one place with one configuration."""
+"""Create AWS clients, with one configuration."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Service = Literal["dynamodb", "sns", "sqs"]
 
 CONNECT_TIMEOUT: Final = 3.0
 READ_TIMEOUT: Final = 10.0
-"""Seconds. A call that is still unanswered then is taken for lost and tried again."""
+"""Seconds. A call without an answer by then is considered lost and tried again."""
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
 _LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
 FIFO_SUFFIX: Final = ".fifo"
-"""What the name of a FIFO queue or topic ends in."""
+"""Suffix of the name of a FIFO queue or topic."""
 
 
 class AwsConfigurationError(Exception):
-    """The SDK's own settings are missing or wrong; the message is one line for a person."""
+    """The SDK's own settings are missing or wrong; the message is one line for an operator."""
 
 
 @overload
@@ -106,10 +106,10 @@ def client(
 
 @functools.cache
 def _models() -> Any:
-    """Give the reader of botocore's own files, one for the process: it keeps what it has read.
+    """Return the loader of botocore's own files, shared by all sessions, since it caches them.
 
-    A session with a reader of its own spends 50 ms on them for its first client; with this one
-    the second client takes 10.
+    A session with its own loader spends 50 ms on the first client; with this one, the second
+    client takes 10 ms.
     """
     return Session().get_component("data_loader")
 
@@ -130,9 +130,9 @@ def is_loopback(url: str) -> bool:
 
 
 def region() -> str | None:
-    """Give the region of AWS_DEFAULT_REGION or, as other SDKs have it, of AWS_REGION.
+    """Return the region from AWS_DEFAULT_REGION or, as in other SDKs, from AWS_REGION.
 
-    `None` leaves it to the profile.
+    `None` leaves the region to the profile.
     """
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
@@ -140,11 +140,11 @@ def region() -> str | None:
 def config(
     read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS, attempts: int = ATTEMPTS
 ) -> Config:
-    """Give the configuration of every client.
+    """Return the configuration of every client.
 
-    Finite timeouts, since a pool of threads has no time limit of its own. What the worker sends
-    is built by its own mappers, so botocore need not check the parameters again: for a transaction
-    of 31 items that took a third of the call's processor time (4.4 ms with it, 2.9 ms without).
+    The timeouts are finite, since a thread pool has no time limit of its own. The worker's mappers
+    build the parameters, so botocore does not validate them again: for a transaction of 31 items,
+    validation took a third of the call's processor time (4.4 ms with it, 2.9 ms without).
     """
     return Config(
         connect_timeout=CONNECT_TIMEOUT,
@@ -158,7 +158,7 @@ def config(
 
 
 def error_code(error: Exception) -> str:
-    """Give the service's code of an answer that is an error; of any other error, its class."""
+    """Return the service's error code or, for an error of another kind, the name of its class."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "Unknown"))
     return type(error).__name__

@@ -1,4 +1,4 @@
-"""Reading one stored item, attribute by attribute, with an error that says which was wrong."""
+"""Read the attributes of a stored item; an error names the attribute that is wrong."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WHOLE: Final = re.compile("-?[0-9]+")
 
 
 def render_timestamp(time: datetime) -> str:
-    """Write a time in RFC 3339, in UTC: to the millisecond, and finer only where it is finer."""
+    """Render a time as RFC 3339 in UTC, in milliseconds, or microseconds if needed."""
     precision = "microseconds" if time.microsecond % 1000 else "milliseconds"
     return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Read a time with offset, as UTC; `None` for what is none, or is before the year 1 there."""
+    """Parse a time with offset into UTC; return `None` if it is invalid or before the year 1."""
     try:
         time = datetime.fromisoformat(text)
         return None if time.tzinfo is None else time.astimezone(UTC)
@@ -29,25 +29,25 @@ def parse_timestamp(text: str) -> datetime | None:
 
 
 class Attributes:
-    """The attributes of an item of a kind; what is absent is `None`, or as a default says."""
+    """The attributes of an item of one kind; an absent attribute is `None` or the default."""
 
     __slots__ = ("_kind", "_path", "_values")
 
     def __init__(self, kind: str, values: Mapping[str, Any], path: str = "") -> None:
-        """Read `values`, in DynamoDB's own JSON; `path` leads to them inside the item."""
+        """Read `values`, in DynamoDB JSON; `path` is their place inside the item."""
         self._kind = kind
         self._values = values
         self._path = path
 
     def text(self, name: str) -> str:
-        """Read a string that has to be there."""
+        """Return a string that must be present."""
         value = self.optional_text(name)
         if value is None:
             raise self.malformed(name, "is missing")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """Read a string that may be absent."""
+        """Return a string, or `None` if it is absent."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -57,13 +57,13 @@ class Attributes:
         return text
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """Read a whole number, not below 0."""
+        """Return a whole number that is not negative."""
         if default is not None and name not in self._values:
             return default
         return self._number(name, _NATURAL, "must be a whole number (N), not below 0")
 
     def flag(self, name: str) -> bool:
-        """Read a truth value; absent means false."""
+        """Return a boolean; absent means false."""
         value = self._values.get(name)
         if value is None:
             return False
@@ -73,14 +73,14 @@ class Attributes:
         return flag
 
     def time(self, name: str) -> datetime:
-        """Read a time that has to be there."""
+        """Return a time that must be present."""
         time = self.optional_time(name)
         if time is None:
             raise self.malformed(name, "is missing")
         return time
 
     def optional_time(self, name: str) -> datetime | None:
-        """Read a time with offset that may be absent, as UTC."""
+        """Return a time with offset as UTC, or `None` if it is absent."""
         text = self.optional_text(name)
         if text is None:
             return None
@@ -90,7 +90,7 @@ class Attributes:
         return time
 
     def epoch(self, name: str) -> datetime:
-        """Read a time in epoch seconds, which before 1970 are below 0."""
+        """Return a time stored as epoch seconds, which are negative before 1970."""
         seconds = self._number(name, _WHOLE, "must be a whole number (N)")
         try:
             return datetime.fromtimestamp(seconds, UTC)
@@ -107,7 +107,7 @@ class Attributes:
         return int(number)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Read a list of strings; absent means empty."""
+        """Return a list of strings; absent means empty."""
         value = self._values.get(name)
         if value is None:
             return ()
@@ -117,11 +117,11 @@ class Attributes:
         return tuple(item["S"] for item in items)
 
     def words(self, name: str) -> tuple[str, ...]:
-        """Read words that one string holds, between spaces; absent means none."""
+        """Return the words of a string, separated by spaces; absent means none."""
         return tuple((self.optional_text(name) or "").split())
 
     def nested(self, name: str) -> Attributes | None:
-        """Read a map that may be absent."""
+        """Return a map, or `None` if it is absent."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -131,5 +131,5 @@ class Attributes:
         return Attributes(self._kind, inner, f"{self._path}{name}.")
 
     def malformed(self, name: str, rule: str) -> MalformedItemError:
-        """Make the error that says where the item is wrong."""
+        """Return an error that names the attribute and the rule."""
         return MalformedItemError(self._kind, self._path + name, rule)

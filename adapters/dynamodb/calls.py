@@ -1,4 +1,4 @@
-"""Calling DynamoDB: its errors in the port's words, and pauses before another try."""
+"""Translate DynamoDB's errors into the port's, and wait between attempts."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def unavailable(operation: str, error: Exception) -> StoreUnavailableError:
 def require_answer(response: Mapping[str, Any]) -> None:
     """Check that DynamoDB itself answered a write.
 
-    To botocore whatever comes with status 200 is a success, a proxy's page too, and a write
-    taken for done that was not is a lost command.
+    botocore treats any answer with status 200 as a success, even a proxy's page. A write that is
+    wrongly taken for done is a lost command.
 
     Raises:
-        StoreUnavailableError: the answer has no request id of AWS's.
+        StoreUnavailableError: the answer has no AWS request id.
     """
     if not response.get("ResponseMetadata", {}).get("RequestId"):
         raise StoreUnavailableError("DynamoDB: the answer is not its own")
@@ -66,14 +66,14 @@ def require_answer(response: Mapping[str, Any]) -> None:
 
 @contextmanager
 def calling(operation: str) -> Iterator[None]:
-    """Translate whatever a call raises.
+    """Translate every error that a call raises.
 
-    Not only botocore's own classes: a junk answer ends in errors of its parser, of JSON and of
-    urllib3, and to a caller all of them mean the same.
+    Not only botocore's own classes: an invalid answer raises errors of its parser, of JSON and of
+    urllib3, and all of them mean the same to the caller.
 
     Raises:
-        ThrottledError: DynamoDB throttles it, after the client's own retries.
-        StoreUnavailableError: it failed otherwise, after the client's own retries.
+        ThrottledError: DynamoDB throttles the call, after the client's own retries.
+        StoreUnavailableError: the call failed otherwise, after the client's own retries.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What DynamoDB's cancellation reasons say about one change."""
+"""Map DynamoDB's cancellation reasons to the result of one change."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TRANSACTION_CONFLICT: Final = "TransactionConflict"
 REFUSED: Final = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
 
 _BY_WEIGHT: Final = (Conflict.DUPLICATE, Conflict.STALE, Conflict.ADDRESS_TAKEN, *sorted(REFUSED))
-"""Of several reasons against one change the first here counts: a command that is recorded
-needs nothing more, and one that was decided on old state is decided again whatever else is
-wrong. Then come throttling and what is unknown, and last a conflict that may pass by itself."""
+"""The most important reasons against a change, first one first. A command that is already recorded
+needs nothing more, and a command decided on old state is decided again whatever else failed. Then
+follow throttling and unknown reasons, and last a conflict that may pass by itself."""
 
 
 def reason_codes(response: dict[str, Any], actions: int) -> list[str] | None:
-    """Give a reason code for each action of a cancelled transaction, or `None` if there are none.
+    """Return a reason code for each action of a cancelled transaction, or `None` without reasons.
 
-    `response` is the error's; code "None" means that nothing is wrong with the action.
+    `response` is the error's; the code "None" means that the action was not refused.
     """
     reasons = response.get("CancellationReasons")
     if not isinstance(reasons, list) or len(reasons) != actions:
@@ -31,9 +31,9 @@ def reason_codes(response: dict[str, Any], actions: int) -> list[str] | None:
 
 
 def verdict(conflicts: Sequence[Conflict], codes: Sequence[str]) -> Conflict | Exception | None:
-    """Judge a change by the codes of its actions; `None`: nothing is wrong with it.
+    """Return the result of a change from the codes of its actions; `None` if none was refused.
 
-    `conflicts` holds, by action, what its failed condition means.
+    `conflicts` holds, by action, the meaning of its failed condition.
     """
     found = [
         _conflict(conflict, code)

@@ -1,4 +1,4 @@
-"""How large an item is, and what it costs, by the rules that DynamoDB bills by.
+"""Size and capacity cost of an item, by DynamoDB's rules.
 
 Sources: "DynamoDB item sizes and formats" and "DynamoDB read and write operations" in the
 Developer Guide. A number's size is approximate there too.
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 WRITE_UNIT: Final = 1024
-"""Bytes that one write unit takes; an item costs whole ones."""
+"""Bytes per write unit; an item costs whole units."""
 READ_UNIT: Final = 4096
-"""Bytes that one unit of consistent reading gives."""
+"""Bytes per unit of consistent reading."""
 TRANSACTION_FACTOR: Final = 2
 """In a transaction each item is written twice: prepared, then committed."""
 MAX_ITEM_BYTES: Final = 400 * 1024
 
 
 def item_size(item: Item) -> int:
-    """Give an item's size in bytes: of the names and values of its attributes."""
+    """Return an item's size in bytes: the names and values of its attributes."""
     return sum(_text_size(name) + _value_size(value) for name, value in item.items())
 
 
@@ -50,15 +50,15 @@ def _value_size(value: AttributeValueTypeDef) -> int:
 
 
 def write_units(size: int) -> int:
-    """Give the write units of putting or deleting an item of `size` bytes, or a GSI's entry."""
+    """Return the write units of putting or deleting an item of `size` bytes, or a GSI entry."""
     return max(1, math.ceil(size / WRITE_UNIT))
 
 
 def read_units(size: int) -> int:
-    """Give the read units of reading `size` bytes consistently; what is absent costs one too."""
+    """Return the units of reading `size` bytes consistently; an absent item costs one unit."""
     return max(1, math.ceil(size / READ_UNIT))
 
 
 def transaction_units(sizes: Iterable[int]) -> int:
-    """Give the write units of one transaction from the sizes of its items."""
+    """Return the write units of one transaction from the sizes of its items."""
     return sum(TRANSACTION_FACTOR * write_units(size) for size in sizes)

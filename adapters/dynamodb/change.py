@@ -1,4 +1,4 @@
-"""One change as the actions of a transaction, each with what its failed condition would mean."""
+"""Render one change as actions of a transaction, with the meaning of each failed condition."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ SAME_OWNER: Final = "user_id = :u"
 
 @dataclass(slots=True)
 class Write:
-    """A change, rendered."""
+    """A rendered change."""
 
     index: int
-    """The change's, in the call to commit."""
+    """The index of the change in the call to commit."""
     commands: tuple[CommandKey, ...]
     actions: list[TransactWriteItemTypeDef] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
-    """By action: what it means when its condition fails."""
+    """By action: the conflict that its failed condition means."""
     keys: set[Key] = field(default_factory=set)
     size: int = 0
-    """Bytes, about."""
+    """Approximate size in bytes."""
 
     def put(
         self, table_name: str, item: Item, conflict: Conflict, condition: str, values: Item | None
     ) -> None:
-        """Add the Put of an item."""
+        """Add an action that puts an item."""
         action: TransactWriteItemTypeDef = {
             "Put": {"TableName": table_name, "Item": item, "ConditionExpression": condition}
         }
@@ -52,7 +52,7 @@ class Write:
     def delete(
         self, table_name: str, key: Item, conflict: Conflict, condition: str, values: Item
     ) -> None:
-        """Add the Delete of an item."""
+        """Add an action that deletes an item."""
         action: TransactWriteItemTypeDef = {
             "Delete": {
                 "TableName": table_name,
@@ -71,7 +71,7 @@ class Write:
 
 
 def render_change(table_name: str, index: int, change: UserChange, now: datetime) -> Write:
-    """Render all that a change writes, one action an item."""
+    """Render everything that a change writes, one action per item."""
     write = Write(index, tuple(CommandKey(o.user_id, o.command_id) for o in change.outcomes))
     _outcomes(write, table_name, change)
     if change.user_id is not None:
@@ -86,8 +86,8 @@ def render_change(table_name: str, index: int, change: UserChange, now: datetime
 
 
 def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) -> OutboxEntry:
-    """Make a pointer in a random shard."""
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as its sort key says
+    """Create an outbox entry in a random shard."""
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as in its sort key
     return OutboxEntry(
         partition=table.outbox_partition(randrange(table.OUTBOX_SHARDS)),  # noqa: S311 - no secret
         sort_key=records.render_sort_key(now, str(uuid4())),
@@ -122,7 +122,7 @@ def _sessions(write: Write, table_name: str, user_id: str, change: UserChange) -
         item = mapper.render_session(user_id, replace(session, revision=session.revision + 1))
         _put_revised(write, table_name, item, session.revision)
     for session in change.removed_sessions:
-        if session.revision:  # else it was never stored
+        if session.revision:  # a session with revision 0 was never stored
             key = table.session_key(user_id, session.session_id)
             write.delete(
                 table_name, key, Conflict.STALE, SAME_REVISION, _revision(session.revision)
@@ -153,7 +153,7 @@ def _revision(revision: int) -> Item:
 def _addresses(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
     claimed, released = change.claimed, change.released
     if claimed is not None and released is not None and claimed.key == released.key:
-        return  # another spelling of the same address: its item stays as it is
+        return  # another spelling of the same address: its item does not change
     if claimed is not None:
         item = mapper.render_address(claimed, user_id)
         write.put(table_name, item, Conflict.ADDRESS_TAKEN, ABSENT, None)

@@ -1,4 +1,4 @@
-"""Committing changes in as few transactions as fit, and telling apart why one did not go in."""
+"""Commit changes in as few transactions as possible, and find out why a change failed."""
 
 from __future__ import annotations
 
@@ -34,33 +34,34 @@ if TYPE_CHECKING:
 
 MAX_ACTIONS: Final = 100
 MAX_BYTES: Final = 4_000_000
-"""DynamoDB's 4 MB a transaction, less some for what an estimate misses."""
+"""DynamoDB allows 4 MB per transaction; the difference covers errors of the estimate."""
 ENTRY_BYTES: Final = 10_000
-"""More than a pointer to 99 commands takes."""
+"""Upper bound of the size of an outbox entry with 99 commands."""
 OPERATION: Final = "TransactWriteItems"
 MALFORMED: Final = frozenset({"ValidationException", "SerializationException"})
-"""Errors that name no action of the transaction."""
+"""Errors that do not name an action of the transaction."""
 TOO_LARGE: Final = 413
 THROTTLED_CALLS: Final = 5
-"""Throttled calls in a row after which a commit takes the table to be throttled, not an item.
+"""Throttled calls in a row after which the table, and not an item, is considered throttled.
 
-To find one throttled user among the ten of a batch takes four: of 10, 5, 2 and 1 users.
+Finding one throttled user among the ten of a batch takes four calls: with 10, 5, 2 and 1 users.
 """
 
 
 @dataclass(slots=True)
 class Transaction:
-    """Writes that go in together or not at all, with the pointer that names them."""
+    """Writes that are committed atomically, with their outbox entry."""
 
     writes: list[Write]
     entry: OutboxEntry
     tried: int = 0
-    """Tries that ended in a conflict with another transaction, or in a throttled outbox shard."""
+    """Attempts that ended in a conflict with another transaction or a throttled outbox shard."""
     token: str = field(default_factory=lambda: str(uuid4()))
-    """Makes another try of the same transaction, after a lost answer, succeed without effect."""
+    """Idempotency token: if the answer to a transaction was lost, sending it again has no
+    effect."""
 
     def actions(self, table_name: str) -> list[TransactWriteItemTypeDef]:
-        """Give the actions of its writes in order, the pointer's last."""
+        """Return the actions of its writes in order, followed by that of its outbox entry."""
         actions = [action for write in self.writes for action in write.actions]
         item = render_entry(self.entry)
         actions.append(
@@ -70,7 +71,7 @@ class Transaction:
 
 
 class TransactionWriter:
-    """Commits to one table."""
+    """Commit changes to one table."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
         """Write to `table_name` through `client`; `backoff` is for conflicts that may pass."""
@@ -79,7 +80,7 @@ class TransactionWriter:
         self._backoff = backoff
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-        """Keep the port's promise; see `UserRepository.commit`."""
+        """Commit changes; see `UserRepository.commit`."""
         writes = [
             render_change(self._table, index, change, now) for index, change in enumerate(changes)
         ]
@@ -89,15 +90,15 @@ class TransactionWriter:
 
 
 def pack(writes: Iterable[Write]) -> list[list[Write]]:
-    """Divide writes, in order, among transactions; a write is never split.
+    """Distribute writes, in order, over transactions; a write is never split.
 
-    No two writes to one item share a transaction: DynamoDB would refuse it whole.
+    No two writes of one item share a transaction: DynamoDB would refuse the whole transaction.
     """
     packs: list[list[Write]] = []
     actions, size, keys = 0, 0, set[Key]()
     for write in writes:
         fits = (
-            actions + len(write.actions) < MAX_ACTIONS  # one is the pointer's
+            actions + len(write.actions) < MAX_ACTIONS  # one action is the outbox entry
             and size + write.size + ENTRY_BYTES <= MAX_BYTES
             and keys.isdisjoint(write.keys)
         )
@@ -112,9 +113,9 @@ def pack(writes: Iterable[Write]) -> list[list[Write]]:
 
 
 class _Run:
-    """One call to commit: what is still to be sent, and the report as it grows.
+    """One call to commit: the transactions still to send, and the report so far.
 
-    It ends: each transaction that is sent again has fewer writes, or one more try behind it.
+    It ends: each transaction that is sent again has fewer writes or one more attempt.
     """
 
     def __init__(
@@ -126,13 +127,13 @@ class _Run:
         self._now = now
         self._queue: deque[Transaction] = deque()
         self._throttled_calls = 0
-        """In a row."""
+        """Calls in a row."""
         self.entries: list[OutboxEntry] = []
         self.conflicts: dict[int, Conflict] = {}
         self.failures: dict[int, Exception] = {}
 
     def commit(self, packs: Iterable[list[Write]]) -> None:
-        """Send every pack, in order, and whatever has to be sent again."""
+        """Send every pack in order, and repeat what has to be sent again."""
         for writes in packs:
             self._queue.append(self._transaction(writes))
         while self._queue:
@@ -146,9 +147,9 @@ class _Run:
             self._send(transaction)
 
     def without_contradictions(self, writes: Iterable[Write]) -> Iterator[Write]:
-        """Refuse what writes one item twice, as AWS does; DynamoDB Local takes it for a conflict.
+        """Refuse changes that write an item twice, as AWS does; DynamoDB Local reports a conflict.
 
-        The others of its transaction need not be told apart from it by bisection then.
+        Refusing them here avoids finding them by bisection.
         """
         for write in writes:
             if len(write.keys) == len(write.actions):
@@ -172,7 +173,7 @@ class _Run:
             self._answered(transaction, error)
         except ParamValidationError as error:
             self._bisect(transaction, error)
-        except Exception as error:  # noqa: BLE001 - as in `calls.calling`
+        except Exception as error:  # noqa: BLE001 - see `calls.calling`
             self._failed(transaction, unavailable(OPERATION, error))
         else:
             self._throttled_calls = 0
@@ -196,10 +197,10 @@ class _Run:
     def _cancelled(self, transaction: Transaction, error: ClientError) -> None:
         count = sum(len(write.actions) for write in transaction.writes) + 1
         codes = reason_codes(dict(error.response), count)
-        if codes is None or all(code == "None" for code in codes):  # cancelled for no reason
+        if codes is None or all(code == "None" for code in codes):  # cancelled without a reason
             self._failed(transaction, unavailable(OPERATION, error))
             return
-        if all(code in THROTTLED for code in codes):  # of every user and the outbox: the table
+        if all(code in THROTTLED for code in codes):  # the table is throttled
             self._failed(transaction, StoreUnavailableError(f"DynamoDB {OPERATION}: {codes[0]}"))
             return
         clean, contended = self._judge(transaction, codes, error)
@@ -209,7 +210,7 @@ class _Run:
             return
         if codes[-1] == "None":
             self._queue.appendleft(self._transaction(clean))
-        elif transaction.tried + 1 < self._backoff.tries:  # a pointer in another shard may do
+        elif transaction.tried + 1 < self._backoff.tries:  # another shard may not be throttled
             self._queue.appendleft(self._transaction(clean, transaction.tried + 1))
         else:
             self._failed(replace(transaction, writes=clean), unavailable(OPERATION, error))
@@ -240,7 +241,7 @@ class _Run:
             self.conflicts.update((write.index, Conflict.CONTENTION) for write in writes)
 
     def _in_progress(self, transaction: Transaction) -> None:
-        """The first try, whose answer was lost, is still at work: ask again by the same token."""
+        """The first attempt, whose answer was lost, is still running: repeat it by its token."""
         transaction.tried += 1
         if transaction.tried < self._backoff.tries:
             self._queue.append(transaction)
@@ -263,7 +264,7 @@ class _Run:
             self._queue.appendleft(self._transaction(half))
 
     def _throttled(self, transaction: Transaction, error: Exception) -> None:
-        """Find by halves whose items DynamoDB throttles; the others are committed."""
+        """Bisect to find the users whose items are throttled; the others are committed."""
         self._throttled_calls += 1
         if len(transaction.writes) > 1:
             self._halve(transaction)

@@ -1,13 +1,13 @@
-"""What the table can answer that is no outage."""
+"""Errors of stored items."""
 
 from __future__ import annotations
 
 
 class MalformedItemError(Exception):
-    """A stored item is not what this worker writes; the message says where, never what."""
+    """A stored item has an invalid attribute; the message names it without its value."""
 
     def __init__(self, kind: str, attribute: str, rule: str) -> None:
-        """Name the kind of item, its attribute and the rule that it breaks."""
+        """Set the kind of item, its attribute and the rule that it breaks."""
         super().__init__(f"{kind} item, attribute {attribute}: {rule}")
         self.kind = kind
         self.attribute = attribute

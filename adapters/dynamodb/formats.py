@@ -1,4 +1,4 @@
-"""The numbered formats of items: how older ones are read, and which one is written."""
+"""The numbered formats of items: how older formats are read, and which one is written."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
     Cast: TypeAlias = Callable[[Item], Item]
-    """Takes an item of one format and gives it in a next one; leaves its argument as it is."""
+    """Converts an item to an adjacent format; does not change its argument."""
     Parse: TypeAlias = Callable[[Item, "ItemFormat"], Any]
-    """Reads an item of any format that is known; raises MalformedItemError if it is none."""
+    """Parses an item of any known format; raises MalformedItemError if it is invalid."""
 
 SCHEMA: Final = "schema"
-"""The attribute with the number of the format."""
+"""The attribute that holds the format number."""
 _NOT_AS_NEEDED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What a cast raises on an item that lacks what it takes."""
+"""Errors that a conversion raises if an item lacks what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFormat:
-    """How items of a kind are read and written, and the ways between their formats.
+    """How items of a kind are read and written, and the conversions between their formats.
 
-    A change takes two releases, for the sake of the workers that run beside: the first knows the
-    newer format, and writes it only for what the older cannot say; the second writes it always.
-    For the first, raise `number`, have the mapper read and write the newer format, and add the
-    upcast from the older number and the downcast from the newer; for the second, take the
-    downcast away. See "A stored item gets a new format" in docs/compatibility.md.
+    A change takes two releases, because workers of both versions run at the same time: the first
+    release reads the newer format, and writes it only for what the older cannot hold; the second
+    always writes it. For the first, raise `number`, let the mapper read and write the newer format,
+    and add the upcast from the older number and the downcast from the newer; for the second, remove
+    the downcast. See "A stored item gets a new format" in docs/compatibility.md.
     """
 
     kind: str
     number: int = 1
-    """The newest that is known: what the mapper reads and renders."""
+    """The newest known format, which the mapper reads and renders."""
     upcasts: Mapping[int, Cast] = field(default_factory=dict)
     """By the number they start from; each ends one higher."""
     downcasts: Mapping[int, Cast] = field(default_factory=dict)
     """By the number they start from; each ends one lower."""
 
     def __post_init__(self) -> None:
-        """See that the ways down are a chain from the newest format, each with its way back up.
+        """Check that the downcasts form a chain from the newest format, each with its upcast.
 
         Raises:
-            ValueError: they are not, and would never be taken.
+            ValueError: they do not, so some would never be used.
         """
         chain = range(self.number, self.number - len(self.downcasts), -1)
         if set(self.downcasts) != set(chain) or any(n - 1 not in self.upcasts for n in chain):
@@ -54,23 +54,23 @@ class ItemFormat:
 
     @property
     def writes(self) -> int:
-        """The number of the format that items are written in, if it can say what is in them."""
+        """The format number that items are written in, if that format can hold their content."""
         return self.number - len(self.downcasts)
 
     def read(self, item: Item) -> Attributes:
-        """Give an item's attributes in the newest format.
+        """Return an item's attributes in the newest format.
 
         Raises:
-            MalformedItemError: as `upcast`.
+            MalformedItemError: see `upcast`.
         """
         return Attributes(self.kind, self.upcast(item))
 
     def upcast(self, item: Item, to: int | None = None) -> Item:
-        """Give an item in the newest format, or format `to`: itself, if it is in that or above.
+        """Return an item in the newest format, or format `to`; unchanged if it is in that or above.
 
         Raises:
-            MalformedItemError: no number, one of a later worker's, one without a way up, or the
-                item is not what the upcast from its number takes.
+            MalformedItemError: the format number is missing, too high or without an upcast, or the
+                item lacks what the upcast needs.
         """
         attributes = Attributes(self.kind, item)
         number = attributes.integer(SCHEMA)
@@ -84,7 +84,7 @@ class ItemFormat:
             try:
                 item = upcast(item)
             except _NOT_AS_NEEDED:
-                # without its cause: that may tell a value
+                # without its cause, which may contain a value
                 rule = f"is {number}, and the item is not as its upcast needs it"
                 raise attributes.malformed(SCHEMA, rule) from None
             number += 1
@@ -92,11 +92,11 @@ class ItemFormat:
         return item
 
     def written(self, item: Item, parse: Parse) -> Item:
-        """Give an item of the newest format as it is to be stored.
+        """Return an item of the newest format as it is to be stored.
 
-        That is the oldest format that is still written and loses nothing: what `parse` reads from
-        it has to be what it reads from `item`. So no worker drops what a newer one has stored,
-        and nothing is in the newer format before it needs to be.
+        That is the oldest format that is still written and loses nothing: `parse` must read the
+        same from it as from `item`. So no worker drops what a newer one has stored, and nothing is
+        stored in the newer format before that is necessary.
         """
         if not self.downcasts:
             return item

@@ -1,9 +1,9 @@
-"""Users, sessions, second factors and addresses as items, and back.
+"""Render users, sessions, second factors and addresses as items, and parse them.
 
-The attributes of user, session and address items are a published read contract: their names
-are those of the model's fields, times are RFC 3339 in UTC, and what is absent is `None`, false,
-0 or empty. Nothing is written as NULL, and what has its default is not written at all: items
-are billed by the kilobyte.
+The attributes of user, session and address items are a published read contract: their names are
+those of the model's fields, times are RFC 3339 in UTC, and an absent attribute means `None`,
+false, 0 or empty. NULL is never written, and default values are not written at all, because
+items are billed by the kilobyte.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def render_user(user: User) -> Item:
-    """Write a user's own item, without sessions and second factor."""
+    """Render a user's own item, without sessions and second factor."""
     item: Item = {
         "pk": {"S": table.USER_PREFIX + user.user_id},
         "sk": {"S": table.USER},
@@ -112,10 +112,10 @@ def _render_token(token: OneTimeToken) -> AttributeValueTypeDef:
 
 
 def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
-    """Read a user item.
+    """Parse a user item.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     read = item_format.read(item)
     email = read.optional_text("email")
@@ -169,15 +169,15 @@ def _parse_email_change(read: Attributes | None) -> EmailChange | None:
 
 
 def to_epoch(time: datetime) -> str:
-    """Write a time as DynamoDB's TTL wants it: whole seconds, rounded down, from 1970 on.
+    """Render a time for DynamoDB's TTL: whole seconds, rounded down, not before 1970.
 
-    What was over before is over all the same, and a TTL below 0 means nothing to DynamoDB.
+    A time before 1970 has expired all the same, and DynamoDB has no TTL below 0.
     """
     return str(max(0, int(time.timestamp())))
 
 
 def render_session(user_id: str, session: Session) -> Item:
-    """Write a session; its `expires_at` keeps whole seconds."""
+    """Render a session; its `expires_at` keeps whole seconds."""
     item: Item = {
         "pk": {"S": table.USER_PREFIX + user_id},
         "sk": {"S": table.SESSION_PREFIX + session.session_id},
@@ -195,10 +195,10 @@ def render_session(user_id: str, session: Session) -> Item:
 
 
 def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Session:
-    """Read a session item.
+    """Parse a session item.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     read = item_format.read(item)
     return Session(
@@ -215,7 +215,7 @@ def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Sessi
 
 
 def render_two_factor(user_id: str, two_factor: TwoFactor) -> Item:
-    """Write a second factor."""
+    """Render a second factor."""
     item: Item = {
         "pk": {"S": table.USER_PREFIX + user_id},
         "sk": {"S": table.TWO_FACTOR},
@@ -229,10 +229,10 @@ def render_two_factor(user_id: str, two_factor: TwoFactor) -> Item:
 
 
 def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) -> TwoFactor:
-    """Read a second factor's item.
+    """Parse a second factor's item.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     read = item_format.read(item)
     return TwoFactor(
@@ -246,7 +246,7 @@ def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) ->
 
 
 def render_address(address: EmailAddress, user_id: str) -> Item:
-    """Write who has an address."""
+    """Render the item that names the owner of an address."""
     item: Item = {
         "pk": {"S": table.EMAIL_PREFIX + address.key},
         "sk": {"S": table.EMAIL},
@@ -257,9 +257,9 @@ def render_address(address: EmailAddress, user_id: str) -> Item:
 
 
 def parse_address(item: Item, item_format: ItemFormat = ADDRESS_FORMAT) -> str:
-    """Read the user id of an address's owner.
+    """Parse the user id of an address's owner.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     return item_format.read(item).text("user_id")

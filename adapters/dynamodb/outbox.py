@@ -1,4 +1,4 @@
-"""The outbox in DynamoDB: pointers to outcomes whose events may still have to be published."""
+"""The outbox in DynamoDB: entries that name outcomes whose events may not be published yet."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ SHARDS: Final = tuple(table.outbox_partition(shard) for shard in range(table.OUT
 
 
 def shuffled_shards() -> Callable[[], int]:
-    """Give the shards to look at, one a call, over and over.
+    """Return a function that returns the shards to read, one per call, in an endless cycle.
 
-    In an order of each relay's own, so that several seldom meet; and every shard in its turn, since
-    by chance alone there would be no bound to how long one waits.
+    Each relay shuffles its own order, so that several relays seldom read the same shard at once. A
+    cycle visits every shard; a random choice would leave no bound on the wait of one shard.
     """
     return cycle(sample(range(table.OUTBOX_SHARDS), table.OUTBOX_SHARDS)).__next__
 
 
 class DynamoDBOutbox(Outbox):
-    """The outbox that commits leave their pointers in, in the users' table."""
+    """The outbox, stored in the users' table, where commits write their entries."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class DynamoDBOutbox(Outbox):
         parallel: int = PARALLEL,
         choose_shard: Callable[[], int] | None = None,
     ) -> None:
-        """Work in `table_name`; scrub `page_size` items a page by `parallel` calls at a time."""
+        """Use `table_name`; scrub `page_size` items per page with `parallel` concurrent calls."""
         self._client = client
         self._table = table_name
         self._reads = TableReads(client, table_name, backoff)
@@ -98,7 +98,7 @@ class DynamoDBOutbox(Outbox):
         return OutboxPage(entries, unreadable, _position(last) if last else None)
 
     def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
-        """See the port. One BatchGetItem for every 100 commands, without waiting for throttling."""
+        """See the port. One BatchGetItem per 100 commands, without waiting for throttled keys."""
         commands = {outcome_read_key(c): c for entry in entries for c in entry.commands}
         items, unread = self._reads.get_available(commands)
         found: dict[CommandKey, Outcome] = {}
@@ -111,7 +111,7 @@ class DynamoDBOutbox(Outbox):
         return PointedOutcomes(found, unreadable, {commands[key] for key in unread})
 
     def close(self, entries: Sequence[OutboxEntry]) -> None:
-        """See the port. One call for one pointer, and for every 25."""
+        """See the port. One call for a single entry, otherwise one for every 25."""
         self._deletes.delete([Key(entry.partition, entry.sort_key) for entry in entries])
 
     def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
@@ -131,10 +131,10 @@ class DynamoDBOutbox(Outbox):
         return {"TableName": self._table, "Item": records.render_entry(entry)}
 
     def _write(self, operation: str, call: Callable[..., Any], **parameters: Any) -> bool:
-        """Make a conditional write; return False if its condition did not hold.
+        """Make a conditional write; return False if its condition does not hold.
 
         Raises:
-            StoreUnavailableError: whether it was made is not known.
+            StoreUnavailableError: the result of the write is unknown.
         """
         try:
             require_answer(call(**parameters))
@@ -148,26 +148,26 @@ class DynamoDBOutbox(Outbox):
         return True
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
-        """See the port. One that somebody closed meanwhile is not parked.
+        """See the port. An entry that was closed in the meantime is not parked.
 
         Raises:
-            StoreUnavailableError: it may still be where it was.
+            StoreUnavailableError: the entry may still be in its shard.
         """
         parked = replace(entry, partition=table.PARKED_PARTITION, parked_because=reason)
         self.update(entry, parked)
 
     def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
-        """See the port. The shard is the same whoever unparks it, and however often.
+        """See the port. The shard depends on the entry only, so unparking twice is harmless.
 
         Raises:
-            StoreUnavailableError: it may still be where it was.
+            StoreUnavailableError: the entry may still be parked.
         """
         shard = SHARDS[crc32(entry.sort_key.encode()) % len(SHARDS)]
         back = replace(entry, partition=shard, parked_because=None, attempts=0, touched_at=None)
         return back if self.update(entry, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
-        """See the port. One query or more a shard."""
+        """See the port. At least one query per shard."""
         for partition in (*SHARDS, table.PARKED_PARTITION):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_entries(items))
@@ -177,7 +177,7 @@ class DynamoDBOutbox(Outbox):
         return self._scrubber.scrub(user_id, after)
 
     def status(self, now: datetime | None = None) -> OutboxStatus:
-        """See the port. One query or more a shard: for a person, not for a loop."""
+        """See the port. At least one query per shard: for an operator, not for a loop."""
         now = now or datetime.now(UTC)
         due: list[datetime] = []
         unreadable = scheduled = 0
@@ -213,7 +213,7 @@ class DynamoDBOutbox(Outbox):
 def _parse_entries(
     items: Iterable[Item],
 ) -> tuple[tuple[OutboxEntry, ...], tuple[OutboxPosition, ...]]:
-    """Read pointers one by one; give those that can be read, and where the others are."""
+    """Parse entries one by one; return the valid ones and the positions of the others."""
     entries: list[OutboxEntry] = []
     unreadable: list[OutboxPosition] = []
     for item in items:
@@ -225,7 +225,7 @@ def _parse_entries(
 
 
 def _as_read(entry: OutboxEntry) -> dict[str, Any]:
-    """Return the condition that a pointer is there and was not touched since it was read."""
+    """Return the condition that an entry exists and has not changed since it was read."""
     if entry.touched_at is None:
         condition = "attribute_exists(pk) AND attribute_not_exists(touched_at)"
         return {"ConditionExpression": condition}

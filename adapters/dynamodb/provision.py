@@ -1,4 +1,4 @@
-"""Making the table for development, as its production template has it."""
+"""Create the table for development, like the production template."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ ON_DEMAND: Final = "PAY_PER_REQUEST"
 
 
 def provision_table(client: DynamoDBClient, name: str, *, protected: bool = False) -> str:
-    """Make the table if it is missing, wait until it can be used, and give its ARN.
+    """Create the table if it is missing, wait until it is usable, and return its ARN.
 
     Raises:
-        ResourceMismatchError: it is there with another key, index, billing mode or TTL.
+        ResourceMismatchError: it exists with another key, index, billing mode or TTL.
     """
     definition: Any = {
         "TableName": name,
@@ -68,7 +68,7 @@ def provision_table(client: DynamoDBClient, name: str, *, protected: bool = Fals
 
 
 def table_differences(description: TableDescriptionTypeDef) -> list[str]:
-    """Name what is otherwise in a table's description than this worker needs it."""
+    """Return the parts of a table's description that differ from what this worker needs."""
     types = {
         a["AttributeName"]: a["AttributeType"] for a in description.get("AttributeDefinitions", [])
     }
@@ -92,7 +92,7 @@ def table_differences(description: TableDescriptionTypeDef) -> list[str]:
 
 
 def expires_by(description: TimeToLiveDescriptionTypeDef) -> str | None:
-    """Give the attribute that a table's items expire by; `None` if they do not."""
+    """Return the attribute by which a table's items expire; `None` if they do not expire."""
     if description.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
         return description.get("AttributeName")
     return None
@@ -116,7 +116,7 @@ def _provision_ttl(client: DynamoDBClient, name: str) -> None:
 
 
 def _protect(client: DynamoDBClient, name: str) -> None:
-    """Do what can be done: emulators lack some of it."""
+    """Turn on what the service supports: emulators lack some of it."""
     with suppress(ClientError, BotoCoreError):
         client.update_continuous_backups(
             TableName=name,

@@ -1,4 +1,4 @@
-"""Consistent reads in as few calls as possible."""
+"""Read consistently in as few calls as possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 BATCH_GET_LIMIT: Final = 100
-"""Keys a BatchGetItem call."""
+"""Keys per BatchGetItem call."""
 
 
 class Key(NamedTuple):
@@ -29,18 +29,18 @@ class TableReads:
     """Reads of one table."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
-        """Read `table_name` through `client`; `backoff` is for what DynamoDB leaves unread."""
+        """Use `table_name`; `backoff` is for keys that DynamoDB leaves unprocessed."""
         self._client = client
         self._table = table_name
         self._backoff = backoff
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
-        """Read items consistently, each once; an item that does not exist is absent.
+        """Return items by key, read consistently, each once; an item that does not exist is absent.
 
-        Keys that DynamoDB leaves unprocessed are asked for again, with a growing pause.
+        Keys that DynamoDB leaves unprocessed are requested again, with a growing pause.
 
         Raises:
-            ThrottledError: some keys stay unprocessed.
+            ThrottledError: some keys remain unprocessed.
             StoreUnavailableError: a call failed.
         """
         found, unread = self.get_available(keys)
@@ -55,12 +55,12 @@ class TableReads:
         return found
 
     def get_available(self, keys: Iterable[Key]) -> tuple[dict[Key, Item], set[Key]]:
-        """Read consistently what DynamoDB reads now: 100 keys a call, each call once.
+        """Read what DynamoDB returns at once, consistently: 100 keys per call, without retries.
 
-        Return the items found, and the keys that DynamoDB left unprocessed.
+        Returns the items found, and the keys that DynamoDB left unprocessed.
 
         Raises:
-            ThrottledError: DynamoDB throttles a call as a whole.
+            ThrottledError: DynamoDB throttles a whole call.
             StoreUnavailableError: a call failed.
         """
         found: dict[Key, Item] = {}
@@ -81,7 +81,7 @@ class TableReads:
             return {key_of(key) for key in left.get("Keys", ())}
 
     def query(self, operation: str, **parameters: Any) -> Iterator[list[Item]]:
-        """Read the pages of a Query; `operation` says in errors what it was for.
+        """Yield the pages of a Query; `operation` describes its purpose in errors.
 
         Raises:
             StoreUnavailableError: a page could not be read.
@@ -94,10 +94,10 @@ class TableReads:
             parameters["ExclusiveStartKey"] = last
 
     def page(self, operation: str, **parameters: Any) -> tuple[list[Item], Item | None]:
-        """Read one page of a Query, and the key to start the next one after, if there is one.
+        """Return one page of a Query, and the key to start the next page after, if there is one.
 
         Raises:
-            StoreUnavailableError: it could not be read.
+            StoreUnavailableError: the page could not be read.
         """
         with calling(f"Query of {operation}"):
             page = self._client.query(TableName=self._table, **parameters)
@@ -106,7 +106,7 @@ class TableReads:
     def partition(
         self, operation: str, partition: str, sort_prefix: str | None = None, **parameters: Any
     ) -> Iterator[list[Item]]:
-        """Read the items of a partition page by page, consistently, by sort key."""
+        """Yield the items of a partition page by page, read consistently, by sort key."""
         condition = "pk = :pk"
         values = {":pk": {"S": partition}}
         if sort_prefix is not None:
@@ -122,5 +122,5 @@ class TableReads:
 
 
 def key_of(item: Item) -> Key:
-    """Give an item's primary key."""
+    """Return an item's primary key."""
     return Key(item[table.PARTITION_KEY].get("S", ""), item[table.SORT_KEY].get("S", ""))

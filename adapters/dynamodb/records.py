@@ -1,7 +1,7 @@
-"""Outcomes and outbox pointers as items, and back.
+"""Render outcomes and outbox entries as items, and parse them.
 
-An outcome's events are one compact JSON string, and a pointer's commands are one string: each
-attribute costs the client's processor time and DynamoDB's bytes, and nobody else reads these.
+An outcome's events are one compact JSON string, and an entry's commands are one string: each
+attribute costs processor time in the client and bytes in DynamoDB, and no other program reads them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def render_outcome(outcome: Outcome) -> Item:
-    """Write an outcome under its user, or under its command alone where there is no user."""
+    """Render an outcome under its user, or under its command id alone if there is no user."""
     item = _render_decision(outcome, outcome.user_id)
     item["events"] = {"S": render_events(outcome.events)}
     if outcome.by_email:
@@ -44,10 +44,10 @@ def render_outcome(outcome: Outcome) -> Item:
 
 
 def render_reference(outcome: Outcome) -> Item:
-    """Write, under its command alone, whom a command by e-mail address was about.
+    """Render the reference of a command by e-mail address: the user it was about.
 
-    It is what a redelivery is recognised by when the address has changed hands; the events are
-    with the user's record only.
+    It is stored under the command id alone. A redelivery is recognised by it if the address has a
+    new owner since. The events are in the user's record only.
     """
     item = _render_decision(outcome, None)
     item["by_email"] = {"BOOL": True}
@@ -72,10 +72,10 @@ def _render_decision(outcome: Outcome, under: str | None) -> Item:
 
 
 def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outcome:
-    """Read an outcome; one under its command alone that has a user is a reference: no events.
+    """Parse an outcome. One under a command id alone that names a user is a reference: no events.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     read = item_format.read(item)
     partition = read.text(table.PARTITION_KEY)
@@ -106,12 +106,12 @@ def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outco
 
 
 def scrubbed(item: Item) -> Item | None:
-    """Give an outcome's item without what is personal, as it is to be stored now.
+    """Return an outcome's item without personal data, in the format to store.
 
-    `None` for one that was scrubbed before, or decided after the erasure: then nothing is.
+    Returns `None` if it needs no change: it was scrubbed before, or decided after the erasure.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     outcome = parse_outcome(item)
     if not outcome.fingerprint:
@@ -123,7 +123,7 @@ def scrubbed(item: Item) -> Item | None:
 
 
 def outcome_key_of(item: Item) -> CommandKey:
-    """Give the key that an outcome's item is found by."""
+    """Return the key of an outcome from its item."""
     partition, sort = key_of(item)
     command_id = sort.removeprefix(table.COMMAND_PREFIX)
     if partition.startswith(table.USER_PREFIX):
@@ -149,16 +149,16 @@ def _parse_code(read: Attributes, code: str) -> RejectionCode:
 
 
 def render_events(events: Iterable[RecordedEvent]) -> str:
-    """Write events as a JSON list of [type, category, sequence, data]."""
+    """Render events as a JSON list of [type, category, sequence, data]."""
     rows = [(event.type, event.category, event.sequence, event.data) for event in events]
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
 def parse_events(read: Attributes, text: str) -> tuple[RecordedEvent, ...]:
-    """Read what `render_events` wrote.
+    """Parse the result of `render_events`.
 
     Raises:
-        MalformedItemError: it is no such list.
+        MalformedItemError: the text is not such a list.
     """
     try:
         rows = json.loads(text)
@@ -180,7 +180,7 @@ def _parse_event(read: Attributes, row: object) -> RecordedEvent:
 
 
 def render_entry(entry: OutboxEntry) -> Item:
-    """Write an outbox pointer."""
+    """Render an outbox entry."""
     item = table.key(entry.partition, entry.sort_key)
     item[SCHEMA] = {"N": str(POINTER_FORMAT.number)}
     item["kind"] = {"S": entry.kind.value}
@@ -201,20 +201,20 @@ def render_entry(entry: OutboxEntry) -> Item:
 
 
 def render_command_key(key: CommandKey) -> str:
-    """Write a command's key compactly: `<user id>/<command id>`, or `/<command id>`."""
+    """Render a command's key compactly: `<user id>/<command id>`, or `/<command id>`."""
     return f"{key.user_id or ''}/{key.command_id}"
 
 
 def render_sort_key(recorded_at: datetime, unique: str) -> str:
-    """Write the sort key of a pointer: the older, the smaller."""
+    """Render the sort key of an entry: an older entry sorts first."""
     return f"{render_time(recorded_at)}#{unique}"
 
 
 def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxEntry:
-    """Read an outbox pointer.
+    """Parse an outbox entry.
 
     Raises:
-        MalformedItemError: it is none.
+        MalformedItemError: the item is invalid.
     """
     read = item_format.read(item)
     try:
@@ -230,7 +230,7 @@ def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxE
         parked_because=read.optional_text("parked_because"),
         attempts=read.integer("attempts", 0),
         touched_at=read.optional_time("touched_at"),
-        position=read.optional_text("position") or None,  # an empty sort key starts no query
+        position=read.optional_text("position") or None,  # a query needs a sort key
         unreadable=read.integer("unreadable", 0),
         final=read.flag("final"),
     )
@@ -244,7 +244,7 @@ def _parse_command_key(read: Attributes, word: str) -> CommandKey:
 
 
 def pointer_time(item: Item) -> datetime:
-    """Read when a pointer was recorded, from its key alone.
+    """Return when an entry was recorded, from its key alone.
 
     Raises:
         MalformedItemError: the sort key does not start with a time.

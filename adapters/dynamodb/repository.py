@@ -1,4 +1,4 @@
-"""The users in DynamoDB."""
+"""The repository of users in DynamoDB."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKOFF: Final = Backoff()
 OWNER_READS: Final = 3
-"""Tries to read an address and its owner as they were at one time: it may change hands between."""
+"""Attempts to read an address and its owner consistently: its owner may change between the
+reads."""
 
 
 class DynamoDBUserRepository(UserRepository):
@@ -40,7 +41,7 @@ class DynamoDBUserRepository(UserRepository):
     def __init__(
         self, client: DynamoDBClient, table_name: str, backoff: Backoff = DEFAULT_BACKOFF
     ) -> None:
-        """Keep them in `table_name`; the client is thread-safe and may be shared."""
+        """Use `table_name`; the client is thread-safe and may be shared."""
         self._reads = TableReads(client, table_name, backoff)
         self._writer = TransactionWriter(client, table_name, backoff)
 
@@ -53,7 +54,7 @@ class DynamoDBUserRepository(UserRepository):
         return self._require(LoadRequest(users=set(user_ids))).users
 
     def get_by_email(self, email: EmailAddress) -> User | None:
-        """See the port. Reads the address, then its owner, who has to have it still."""
+        """See the port. Reads the address, then its owner, who must still have it."""
         for _ in range(OWNER_READS):
             owner = self._require(LoadRequest(addresses={email.key})).addresses.get(email.key)
             if owner is None:
@@ -82,10 +83,10 @@ class DynamoDBUserRepository(UserRepository):
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:
-        """See the port. Reads them all, since outcomes are keyed by command, not by time.
+        """See the port. Reads all outcomes, since they are keyed by command, not by time.
 
-        So its cost in read units and time grows with the user's past; its memory does not: of
-        what was read no more than `limit` is kept.
+        The cost in read units and time therefore grows with the user's history. The memory does
+        not: no more than `limit` outcomes are kept.
         """
         pages = self._reads.partition(
             "a user's outcomes", table.USER_PREFIX + user_id, table.COMMAND_PREFIX
@@ -99,20 +100,20 @@ class DynamoDBUserRepository(UserRepository):
         return self._require(LoadRequest(outcomes={key})).outcomes.get(key)
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """See the port. One BatchGetItem for every 100 items.
+        """See the port. One BatchGetItem per 100 items.
 
-        The users of the sessions and second factors asked for are read too: these are parts.
+        Also reads the users of the requested sessions and second factors, which are parts of them.
         """
         reader = SnapshotReader()
         reader.read(*self._reads.get_available(_keys(request)))
         return reader.snapshot
 
     def _require(self, request: LoadRequest) -> Snapshot:
-        """Load for a caller that needs all of it.
+        """Load for a caller that needs all items.
 
         Raises:
-            MalformedItemError: an item is not what this worker writes.
-            StoreUnavailableError: not all could be read.
+            MalformedItemError: an item is invalid.
+            StoreUnavailableError: some items could not be read.
         """
         reader = SnapshotReader()
         reader.read(self._reads.get(_keys(request)))
@@ -147,6 +148,6 @@ def _keys(request: LoadRequest) -> list[Key]:
 
 
 def outcome_read_key(key: CommandKey) -> Key:
-    """Give the primary key that an outcome is stored under."""
+    """Return the primary key that an outcome is stored under."""
     sort = table.COMMAND_PREFIX + key.command_id
     return Key(sort if key.user_id is None else table.USER_PREFIX + key.user_id, sort)

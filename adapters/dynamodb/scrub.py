@@ -1,4 +1,4 @@
-"""Removal of personal data from what is stored about an erased user's past."""
+"""Remove personal data from the stored history of an erased user."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 PAGE_SIZE: Final = 100
-"""Items a page: a crash repeats the work of one page at most."""
+"""Items per page: after a crash, at most one page is scrubbed again."""
 PARALLEL: Final = 4
-"""Updates at a time. At 5 to 8 ms each that is 500 to 800 a second, below the 1,000 write units a
-second that one partition takes: all outcomes of a user are in one."""
+"""Concurrent updates. At 5 to 8 ms each, four make 500 to 800 a second, below the 1,000 write units
+a second of one partition, which holds all outcomes of a user."""
 TRIES: Final = 3
-"""Of one outcome: a format changes by a migration, once."""
+"""Attempts per outcome: a migration changes an item's format once."""
 
 
 class Scrubber:
-    """Scrubs users page by page; what is scrubbed is not written again.
+    """Scrub users page by page; an item that was scrubbed before is not written again.
 
-    Each outcome is a conditional UpdateItem, several at a time, of one write unit for each KB. A
-    transaction of a hundred takes twice the units, and the partition would take half as many.
+    Each outcome is a conditional UpdateItem, several at a time, of one write unit per KB. A
+    transaction of a hundred would take twice the units, and so halve the rate of the partition.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Scrubber:
         page_size: int = PAGE_SIZE,
         parallel: int = PARALLEL,
     ) -> None:
-        """Work in `table_name`, `page_size` items a page, by `parallel` updates at a time."""
+        """Use `table_name`, with `page_size` items per page and `parallel` concurrent updates."""
         self._client = client
         self._table = table_name
         self._reads = reads
@@ -58,13 +58,13 @@ class Scrubber:
         self._parallel = parallel
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
-        """Scrub one page: delete sessions and second factor; empty what is personal in outcomes.
+        """Scrub one page: delete sessions and second factor; remove personal data from outcomes.
 
-        That is personal fields of events, and the fingerprint: it is of personal data, and some
-        could be guessed from it.
+        Personal data are some fields of events, and the fingerprint: it is derived from personal
+        data, parts of which could be guessed from it.
 
         Raises:
-            StoreUnavailableError: some of the page may be unchanged.
+            StoreUnavailableError: part of the page may be unchanged.
         """
         partition = table.USER_PREFIX + user_id
         start = {"ExclusiveStartKey": table.key(partition, after)} if after else {}
@@ -96,7 +96,7 @@ class Scrubber:
                 unreadable += 1
                 continue
             if not outcome.fingerprint:
-                continue  # done before, or decided after the erasure: nothing personal is in it
+                continue  # scrubbed before, or decided after the erasure: it holds no personal data
             todo.append(item)
             if outcome.by_email:
                 sort = table.COMMAND_PREFIX + outcome.command_id
@@ -105,14 +105,14 @@ class Scrubber:
         with_reference = {key_of(references[key]): reference for key, reference in found.items()}
 
         def scrub(item: Item) -> bool:
-            # the reference first: the user's own record says whether both are done
+            # the reference first: the user's own record shows whether both are scrubbed
             reference = with_reference.get(key_of(item))
             return (reference is None or self._scrub_item(reference)) and self._scrub_item(item)
 
         return unreadable + sum(not read for read in self._each(scrub, todo))
 
     def _each(self, scrub: Callable[[Item], bool], items: Sequence[Item]) -> list[bool]:
-        """Scrub items, several at a time; after a failure start no more, and raise it."""
+        """Scrub items, several at a time; after a failure, start no more and raise it."""
         if self._parallel == 1 or len(items) == 1:
             return [scrub(item) for item in items]
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="scrub") as pool:
@@ -132,13 +132,13 @@ class Scrubber:
             if new is None or self._replace(item, new):
                 return True
             found = self._reads.get([key]).get(key)
-            if found is None:  # past its time
+            if found is None:  # expired in the meantime
                 return True
             item = found
         raise StoreUnavailableError("an outcome changes its format all the time")
 
     def _replace(self, old: Item, new: Item) -> bool:
-        """Change what is not the same, unless a migration has changed the format meanwhile."""
+        """Write the changed attributes; return False if a migration has changed the format."""
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         pairs = ", ".join(f"#s{n} = :s{n}" for n in range(len(changed)))
         dropped = dict(enumerate(old.keys() - new.keys()))

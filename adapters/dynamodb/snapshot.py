@@ -1,4 +1,4 @@
-"""Making a snapshot of the items that were read, whatever some of them hold."""
+"""Build a snapshot from items, even if some of them are invalid."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SnapshotReader:
-    """Reads item by item, so that one that cannot be read keeps no other from being read."""
+    """Parse item by item, so that an invalid item does not prevent reading the others."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     errors: list[MalformedItemError] = field(default_factory=list)
-    """What is wrong with the items that `snapshot.unreadable` tells of."""
+    """The errors of the items in `snapshot.unreadable`."""
 
     def read(self, items: Mapping[Key, Item], unread: Collection[Key] = ()) -> None:
         """Add items to the snapshot, and the keys that were not read.
 
-        A part of a user who is not among the items is left out.
+        Sessions and second factors whose user is not among the items are left out.
         """
         self.snapshot.unread.update(map(_concerned, unread))
         for key in _users_first(items):
@@ -63,5 +63,5 @@ def _users_first(items: Iterable[Key]) -> list[Key]:
 
 
 def _concerned(key: Key) -> str:
-    """Give the user id, the address key or the command id that an item is about."""
+    """Return the user id, the address key or the command id that an item is about."""
     return key.partition.partition("#")[2]

@@ -1,4 +1,4 @@
-"""The one table: its keys, its index, its time to live; shared by the adapter and provisioning."""
+"""Names and keys of the table, shared by the adapter and provisioning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
     Item: TypeAlias = dict[str, AttributeValueTypeDef]
-    """An item, or its key, in DynamoDB's own JSON."""
+    """An item, or its key, in DynamoDB JSON."""
 
 PARTITION_KEY: Final = "pk"
 SORT_KEY: Final = "sk"
 TTL_ATTRIBUTE: Final = "expires_at"
-"""Epoch seconds; on outcomes and sessions, and nowhere else."""
+"""Epoch seconds; only outcomes and sessions have it."""
 REFRESH_TOKEN_INDEX: Final = "RefreshTokenIndex"  # noqa: S105 - the name of an index
 REFRESH_TOKEN_HASH: Final = "refresh_token_hash"  # noqa: S105 - the name of an attribute
 
@@ -32,31 +32,31 @@ PARKED_PARTITION: Final = "OUTBOX#PARKED"
 
 
 def key(partition: str, sort: str) -> Item:
-    """Give the primary key of an item."""
+    """Return the primary key of an item."""
     return {PARTITION_KEY: {"S": partition}, SORT_KEY: {"S": sort}}
 
 
 def session_key(user_id: str, session_id: str) -> Item:
-    """Give the key of a session item."""
+    """Return the key of a session item."""
     return key(USER_PREFIX + user_id, SESSION_PREFIX + session_id)
 
 
 def two_factor_key(user_id: str) -> Item:
-    """Give the key of a second factor's item."""
+    """Return the key of a second factor's item."""
     return key(USER_PREFIX + user_id, TWO_FACTOR)
 
 
 def address_key(address: str) -> Item:
-    """Give the key of an address item, by `EmailAddress.key`."""
+    """Return the key of an address item, by `EmailAddress.key`."""
     return key(EMAIL_PREFIX + address, EMAIL)
 
 
 def outcome_key(user_id: str | None, command_id: str) -> Item:
-    """Give the key of an outcome: under its user, or under its command alone."""
+    """Return the key of an outcome: under its user, or under its command id alone."""
     sort = COMMAND_PREFIX + command_id
     return key(sort if user_id is None else USER_PREFIX + user_id, sort)
 
 
 def outbox_partition(shard: int) -> str:
-    """Give the partition key of one of the outbox's shards."""
+    """Return the partition key of an outbox shard."""
     return f"{OUTBOX_PREFIX}{shard}"

@@ -1,4 +1,4 @@
-"""Deleting items, alone or in batches."""
+"""Delete items, one at a time or in batches."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 BATCH_WRITE_LIMIT: Final = 25
-"""Requests a BatchWriteItem call."""
+"""Requests per BatchWriteItem call."""
 
 
 class TableDeletes:
-    """Unconditional deletes in one table; deleting what is not there is harmless."""
+    """Unconditional deletes in one table; deleting an item that does not exist has no effect."""
 
     def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
-        """Delete in `table_name`; `backoff` is for what DynamoDB leaves unprocessed."""
+        """Use `table_name`; `backoff` is for deletes that DynamoDB leaves unprocessed."""
         self._client = client
         self._table = table_name
         self._backoff = backoff
 
     def delete(self, keys: Sequence[Key]) -> None:
-        """Delete items in as few calls as possible; a call that fails does not end the others.
+        """Delete items in as few calls as possible; the other calls go on if one fails.
 
         Raises:
-            StoreUnavailableError: some may still be there.
+            StoreUnavailableError: some items may still exist.
         """
         if len(keys) == 1:
             with calling("DeleteItem"):

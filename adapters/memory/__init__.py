@@ -1,7 +1,7 @@
-"""Every port in memory: for tests, and for a worker that has nothing else.
+"""The ports in memory: for tests, and for a worker without AWS.
 
-The same conditions, conflicts and reports as DynamoDB's, under one lock. What goes in and
-comes out is copied. Nothing expires.
+Conditions, conflicts and reports are the same as DynamoDB's, under one lock. Arguments and results
+are copied. Items do not expire.
 """
 
 from adapters.memory.outbox import MemoryOutbox

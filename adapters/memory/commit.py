@@ -1,4 +1,4 @@
-"""Committing to memory, on DynamoDB's conditions."""
+"""Commit to memory, under DynamoDB's conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-    """Commit what can be: see the port. One call is one transaction with one pointer."""
+    """Commit changes; see the port. One call is one transaction with one outbox entry."""
     conflicts: dict[int, Conflict] = {}
     failures: dict[int, Exception] = {}
     commands: list[CommandKey] = []
@@ -47,7 +47,7 @@ def commit(store: MemoryStore, changes: Sequence[UserChange], now: datetime) -> 
 
 
 def _writes_twice(change: UserChange) -> bool:
-    """Say whether a change names an item twice, which DynamoDB takes in no transaction."""
+    """Return True if a change names an item twice, which DynamoDB rejects in a transaction."""
     outcomes = [key for outcome in change.outcomes for key in _keys_of(outcome)]
     sessions = (*change.saved_sessions, *_stored(change.removed_sessions))
     ids = [session.session_id for session in sessions]
@@ -58,7 +58,7 @@ def _writes_twice(change: UserChange) -> bool:
 
 
 def _conflict(store: MemoryStore, change: UserChange) -> Conflict | None:
-    """Say what keeps a change from being committed; a duplicate counts before all else."""
+    """Return the reason against committing a change; a duplicate comes before all others."""
     if any(key in store.outcomes for o in change.outcomes for key in _keys_of(o)):
         return Conflict.DUPLICATE
     if change.user_id is None:
@@ -153,7 +153,7 @@ def _add_outcome(store: MemoryStore, outcome: Outcome) -> None:
 
 
 def _as_ttl(time: datetime) -> datetime:
-    """Give a time as DynamoDB's TTL keeps it: whole seconds, and none before 1970."""
+    """Return a time as DynamoDB's TTL stores it: whole seconds, not before 1970."""
     return max(time.replace(microsecond=0), EPOCH)
 
 

@@ -26,7 +26,7 @@ from application.ports import OutboxEntry
 from domain.values import render_time
 
 PAGE_SIZE: Final = 100
-"""Outcomes that are scrubbed under one lock."""
+"""Outcomes that are scrubbed while the lock is held."""
 
 
 class MemoryOutbox(Outbox):
@@ -38,7 +38,7 @@ class MemoryOutbox(Outbox):
         choose_shard: Callable[[], int] | None = None,
         page_size: int = PAGE_SIZE,
     ) -> None:
-        """Share `store` with the repository that fills it; scrub `page_size` outcomes a page."""
+        """Share `store` with the repository that fills it; scrub `page_size` outcomes per page."""
         self._store = store
         self._page_size = page_size
         self._choose_shard = choose_shard or shuffled_shards()
@@ -46,7 +46,7 @@ class MemoryOutbox(Outbox):
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
     ) -> OutboxPage:
-        """See the port. Nothing here is unreadable."""
+        """See the port. No entry is unreadable."""
         start = after or OutboxPosition(str(self._choose_shard()), "")
         end = OutboxPosition(start.partition, render_time(before))
         with self._store.lock:
@@ -56,7 +56,7 @@ class MemoryOutbox(Outbox):
         return OutboxPage(entries, last=last)
 
     def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
-        """See the port. Nothing here is unreadable."""
+        """See the port. No outcome is unreadable."""
         named = {command for entry in entries for command in entry.commands}
         with self._store.lock:
             stored = self._store.outcomes
@@ -79,7 +79,7 @@ class MemoryOutbox(Outbox):
         return True
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
-        """See the port. One that somebody closed meanwhile is not parked."""
+        """See the port. An entry that was closed in the meantime is not parked."""
         self.update(entry, replace(entry, partition=PARKED, parked_because=reason))
 
     def unpark(self, entry: OutboxEntry) -> OutboxEntry | None:
@@ -94,14 +94,14 @@ class MemoryOutbox(Outbox):
         return back if self.update(entry, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
-        """See the port. One page; nothing here is unreadable."""
+        """See the port. One page; no entry is unreadable."""
         with self._store.lock:
             keys = sorted(self._store.entries, key=lambda key: (key[0] == PARKED, key))
             entries = tuple(self._store.entries[key] for key in keys)
         yield OutboxPage(entries)
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
-        """See the port. Outcomes are a page each `page_size`; sessions are on the first page."""
+        """See the port. A page has `page_size` outcomes; the first one deletes the sessions."""
         with self._store.lock:
             for owner, session_id in list(self._store.sessions):
                 if owner == user_id:

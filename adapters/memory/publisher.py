@@ -1,4 +1,4 @@
-"""A topic in memory."""
+"""The event publisher in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from application.ports import EventMessage, EventPublisher, PublishFailure
 
 
 class MemoryEventPublisher(EventPublisher):
-    """A topic that keeps what it is given, in order."""
+    """A topic that keeps the published events, in order."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -18,12 +18,12 @@ class MemoryEventPublisher(EventPublisher):
 
     @property
     def published(self) -> list[EventMessage]:
-        """All that was published so far, doubles too."""
+        """All events published so far, including duplicates."""
         with self._lock:
             return list(self._published)
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """See the port. Nothing fails."""
+        """See the port. No event fails."""
         with self._lock:
             self._published.extend(messages)
         return {}

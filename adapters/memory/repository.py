@@ -1,4 +1,4 @@
-"""The users in memory."""
+"""The repository of users in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryUserRepository(UserRepository):
     """Users, addresses and outcomes in memory."""
 
     def __init__(self, store: MemoryStore) -> None:
-        """Keep them in `store`."""
+        """Use `store`."""
         self._store = store
 
     def get(self, user_id: str) -> User | None:
@@ -67,7 +67,7 @@ class MemoryUserRepository(UserRepository):
         return self.load(LoadRequest(outcomes={key})).outcomes.get(key)
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """See the port. The users of the sessions and second factors asked for are read too."""
+        """See the port. Also reads the users of the requested sessions and second factors."""
         snapshot = Snapshot()
         store = self._store
         owners = {user_id for user_id, _ in request.sessions}

@@ -1,4 +1,4 @@
-"""What repository and outbox share."""
+"""The data that the repository and the outbox in memory share."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PARKED: Final = "parked"
 
 @dataclass(slots=True)
 class MemoryStore:
-    """What repository and outbox share."""
+    """The data that the repository and the outbox share."""
 
     lock: RLock = field(default_factory=RLock)
     users: dict[str, User] = field(default_factory=dict)
-    """Without sessions and second factor, as all that is stored apart."""
+    """Without sessions and second factor, which are stored separately."""
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
     two_factors: dict[str, TwoFactor] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -33,15 +33,15 @@ class MemoryStore:
 
 
 def copy_outcome(outcome: Outcome) -> Outcome:
-    """Copy an outcome, with its events' data."""
+    """Return a copy of an outcome, including the data of its events."""
     return replace(outcome, events=tuple(replace(e, data=deepcopy(e.data)) for e in outcome.events))
 
 
 def random_shard() -> int:
-    """Choose the shard of a new pointer."""
+    """Return a random shard for a new entry."""
     return randrange(SHARDS)  # noqa: S311 - no secret
 
 
 def shuffled_shards() -> Callable[[], int]:
-    """Give the shards to look at, each in its turn, over and over."""
+    """Return a function that returns the shards to read, one per call, in an endless cycle."""
     return cycle(sample(range(SHARDS), SHARDS)).__next__

@@ -1,4 +1,4 @@
-"""SNS: the topic of events.
+"""Publish events to an SNS topic.
 
 https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 """
@@ -23,45 +23,46 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 MAX_ATTEMPTS = 4
-BASE_DELAY = 0.1  # seconds, doubled an attempt, with full jitter
+BASE_DELAY = 0.1  # seconds, doubled per attempt, with full jitter
 PATIENCE = 2.0
-"""Seconds after which a batch is not tried again: the topic hangs; the outbox has the events."""
+"""Seconds after which a batch is not tried again: the topic does not answer, and the outbox keeps
+the events."""
 
 MAX_MISSES = 2
-"""Calls in a row that publish nothing, after which the topic is taken for unavailable."""
+"""Calls in a row that publish nothing, after which the topic is considered unavailable."""
 
-# What XML 1.0 does not allow, and so no SNS text: https://www.w3.org/TR/xml/#charsets
+# Characters that XML 1.0, and so SNS, does not allow: https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# Errors that someone has to mend elsewhere; the event itself is fine and waits.
+# Errors of the configuration; the event itself is valid and waits.
 _SET_UP = re.compile(
     r"AuthorizationError|AccessDenied|NotFound|TopicMissing|KMS|InvalidClientTokenId|SignatureDoesNotMatch"
     r"|ExpiredToken|UnrecognizedClient|MissingAuthenticationToken|InvalidSecurity|OptInRequired"
 )
-# Errors of the rate of all calls.
+# Errors of the total request rate.
 _RATE = re.compile(r"Throttl|TooManyRequests|RequestLimit|SlowDown")
-# Errors of the moment, whoever's fault SNS takes them to be.
+# Temporary errors, whether or not SNS marks them as the sender's fault.
 _MOMENT = re.compile(r"Internal|Unavailable|Timeout")
-# Errors that the content of a call made; with several messages in it, of one of them perhaps.
+# Errors of the content of a call, possibly of one message only.
 _CONTENT = re.compile(r"Invalid|Validation|TooLong|TooLarge|EmptyBatch|Malformed|InvalidBatch")
 
 
 class TopicMissingError(LookupError):
-    """The topic does not exist; it may be made yet."""
+    """The topic does not exist; it may be created later."""
 
 
 class _Entry(NamedTuple):
     event_id: str
     size: int
     fields: dict[str, Any]
-    """Of a PublishBatchRequestEntry, but for its id."""
+    """The fields of a PublishBatchRequestEntry, except its id."""
 
 
 _SIZE: Callable[[_Entry], int] = attrgetter("size")
 
 
 class _Verdict(NamedTuple):
-    """What one attempt's error means for an event."""
+    """The meaning of one attempt's error for an event."""
 
     failure: PublishFailure
     again: bool
@@ -69,7 +70,7 @@ class _Verdict(NamedTuple):
 
 
 class SnsPublisher(EventPublisher):
-    """Publishes to one topic, standard or FIFO, in batches."""
+    """Publish to one topic, standard or FIFO, in batches."""
 
     def __init__(
         self,
@@ -79,10 +80,10 @@ class SnsPublisher(EventPublisher):
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Publish through `client` to the topic of this name or ARN.
+        """Publish through `client` to the topic with this name or ARN.
 
         A name is looked up at the first publication, so that a worker can start without SNS.
-        `sleep` waits some seconds and `jitter` gives a factor from 0 to 1; tests replace them.
+        `sleep` waits some seconds and `jitter` returns a factor from 0 to 1; tests replace them.
         """
         self._client = client
         self._topic = topic
@@ -92,11 +93,11 @@ class SnsPublisher(EventPublisher):
         self._jitter = jitter
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Publish events in as few calls as fit; return the failures by event id. Never raises.
+        """Publish events in as few calls as possible; return failures by event id. Never raises.
 
-        If the first call publishes nothing, the last one is tried next: only if that publishes
-        nothing either is the topic taken for unavailable, and the rest not tried. Once something
-        went through, only calls that fail as a whole speak for that.
+        If the first call publishes nothing, the last call is tried next: only if that publishes
+        nothing either, the topic is considered unavailable, and the rest is not tried. After a
+        success, only calls that fail as a whole count as misses.
         """
         entries, failures = self._entries(messages)
         calls = deque(in_calls(entries, _SIZE))
@@ -146,7 +147,7 @@ class SnsPublisher(EventPublisher):
         return _Entry(message.event_id, size, fields)
 
     def _publish_chunk(self, chunk: Sequence[_Entry]) -> dict[str, PublishFailure]:
-        """Publish one batch, trying again what may go through; give the failures."""
+        """Publish one batch, retrying what may succeed; return the failures."""
         failures: dict[str, PublishFailure] = {}
         deadline = time.monotonic() + PATIENCE
         for attempt in range(MAX_ATTEMPTS):
@@ -164,10 +165,10 @@ class SnsPublisher(EventPublisher):
         return failures
 
     def _attempt(self, chunk: Sequence[_Entry]) -> dict[str, _Verdict]:
-        """Call once; where the call is refused for content, find by halves whose it is."""
+        """Make one call; if it is refused for its content, bisect to find the entries at fault."""
         try:
             return self._call(chunk)
-        except Exception as error:  # noqa: BLE001 - whatever the network or a proxy answers
+        except Exception as error:  # noqa: BLE001 - anything that the network or a proxy returns
             verdict = _of_exception(error)
         if verdict.failure.permanent and len(chunk) > 1:
             half = len(chunk) // 2
@@ -193,12 +194,12 @@ class SnsPublisher(EventPublisher):
 
 
 def topic_arn(client: SNSClient, name: str) -> str:
-    """Give the ARN of an existing topic; an ARN is given back as it is.
+    """Return the ARN of an existing topic; return an ARN unchanged.
 
-    Needs `sns:ListTopics`, and no permission to create.
+    Needs `sns:ListTopics`, but no permission to create topics.
 
     Raises:
-        TopicMissingError: there is none of that name in the account and region.
+        TopicMissingError: no topic with this name exists in the account and region.
     """
     if name.startswith("arn:"):
         return name
@@ -211,7 +212,7 @@ def topic_arn(client: SNSClient, name: str) -> str:
 
 
 def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:
-    """Give the attributes for filter policies; one that SNS would refuse is mended or left out."""
+    """Return the attributes for filter policies, without characters that SNS refuses."""
     values = {
         "type": message.type,
         "category": message.category,
@@ -238,7 +239,7 @@ def _of_exception(error: Exception) -> _Verdict:
     code = error_code(error)
     if isinstance(error, ClientError):
         problem = error.response.get("Error", {})
-        if "TopicArn" in str(problem.get("Message")):  # the set-up, not an event, is wrong
+        if "TopicArn" in str(problem.get("Message")):  # the configuration is wrong, not the event
             return _Verdict(PublishFailure(code, permanent=False, shared=True), again=False)
         return _verdict(code, content=_CONTENT.search(code) is not None)
     return _verdict(code, content=isinstance(error, ParamValidationError))

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import DeleteMessageBatchRequestEntryTypeDef
 
 RETENTION: Final = 3_600
-"""Seconds; should this program be killed, what nobody reads is at least not kept for days."""
+"""Seconds; after a crash of this program, unread messages are not kept for days."""
 LONGEST_POLL: Final = 20
 USABLE_AFTER: Final = 1.0
-"""Seconds after CreateQueue until the queue can be used, by AWS's documentation of CreateQueue."""
+"""Seconds after CreateQueue until the queue is usable, by AWS's documentation of CreateQueue."""
 NEW_QUEUE_READS: Final = 30
-"""Reads of a new queue's attributes, `USABLE_AFTER` apart, before giving up."""
+"""Reads of a new queue's attributes, `USABLE_AFTER` seconds apart, before an error."""
 TAIL: Final = "user-worker-tail"
 WAITING: Final = "user-worker-wait"
 OUTCOMES: Final = "user-outcomes"
 PURPOSES: Final = (TAIL, WAITING, OUTCOMES)
-"""What names of temporary queues begin with: `events` and `dev`, `--wait`, `OutcomeListener`."""
+"""Prefixes of temporary queue names: `events` and `dev`, `--wait`, `OutcomeListener`."""
 FilterPolicy = Mapping[str, object]
 """https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html"""
 _OTHER_ATTRIBUTES: Final = frozenset({"InvalidParameter", "InvalidParameterException"})
@@ -43,21 +43,21 @@ _OTHER_ATTRIBUTES: Final = frozenset({"InvalidParameter", "InvalidParameterExcep
 
 
 class NotSubscribedError(Exception):
-    """AWS accepted the calls, but the subscription is not in force; the message says why."""
+    """AWS accepted the calls, but the subscription is not active; the message says why."""
 
 
 class QueueReader:
-    """Reads one queue and deletes what it reads."""
+    """Read one queue, deleting what it reads."""
 
     def __init__(self, sqs: SQSClient, queue_url: str) -> None:
-        """Read the queue of this URL, through a client that waits longer than the longest poll."""
+        """Read the queue at this URL; the client's timeout must be longer than the longest poll."""
         self._sqs = sqs
         self.queue_url = queue_url
 
     def poll(self, wait: int = LONGEST_POLL) -> list[str]:
         """Wait up to `wait` seconds (0-20) for messages, delete them, and return their bodies.
 
-        One that could not be deleted comes again; so may any other.
+        A message may come again, for example if it could not be deleted.
 
         Raises:
             ClientError: AWS refuses, or does not answer (a BotoCoreError).
@@ -79,9 +79,9 @@ class QueueReader:
 
 
 class TopicSubscription:
-    """A queue of one's own, subscribed to a topic, that can be renewed when it is lost.
+    """A temporary queue, subscribed to a topic, that can be renewed if it is lost.
 
-    Not safe to share between threads, but for `close`.
+    Not thread-safe, except for `close`.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class TopicSubscription:
         scope: Literal["MessageAttributes", "MessageBody"] = "MessageAttributes",
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        """Set what to subscribe to; nothing is called yet.
+        """Set what to subscribe to; makes no call yet.
 
         Args:
             sqs: the client for queues.
             sns: the client for topics.
             topic: its ARN, or its name in the account and region of the client for queues.
-            prefix: what the name of the queue begins with.
+            prefix: how the name of the queue begins.
             wanted: a filter policy; everything, if left out.
-            scope: what the filter policy looks at.
-            sleep: waits seconds until a new queue can be used (`USABLE_AFTER`); left out, there
-                is no wait, and what is published within the next second may be missed.
+            scope: what the filter policy applies to.
+            sleep: waits until a new queue is usable (`USABLE_AFTER` seconds); left out, there is no
+            wait, and events published within the next second may be missed.
         """
         self._sqs = sqs
         self._sns = sns
@@ -119,15 +119,15 @@ class TopicSubscription:
         """The access policy as SQS returned it when the queue was new."""
 
     def open(self) -> QueueReader:
-        """Create the queue and subscribe it; on any failure, nothing is left.
+        """Create the queue and subscribe it; on any failure, delete what was created.
 
-        The queue is created with its access policy, so that it accepts the topic's messages from
-        its first moment on: a policy that is set later takes up to 60 s to take effect, and SNS
-        does not retry what a queue refuses.
+        The queue is created with its access policy, so that it accepts the topic's messages at
+        once: a policy that is set later takes up to 60 s to take effect, and SNS does not retry a
+        message that a queue refuses.
 
         Raises:
             ClientError: AWS refuses, or does not answer (a BotoCoreError).
-            NotSubscribedError: the policy or the subscription is not in force.
+            NotSubscribedError: the policy or the subscription is not active.
         """
         try:
             self._topic_arn = self._find_topic()
@@ -144,16 +144,16 @@ class TopicSubscription:
     def renew_if_lost(self) -> tuple[QueueReader, str] | None:
         """Check queue, policy and subscription; renew what is lost.
 
-        Subscribe is the check of the subscription: it returns the one that exists, and otherwise
-        makes it anew. A queue that is gone, or has another policy, is replaced: a policy that is
+        Subscribe is also the check of the subscription: it returns the existing one, and otherwise
+        creates it. A queue that is missing, or has another policy, is replaced: a policy that is
         set again would take up to 60 s to take effect.
 
         Returns:
-            The reader to go on with and what was lost; `None` if nothing was.
+            The reader to continue with and what was lost; `None` if nothing was.
 
         Raises:
-            ClientError: AWS refuses, or does not answer (a BotoCoreError). Nothing is known then,
-                or nothing could be made anew; the next call tries again.
+            ClientError: AWS refuses, or does not answer (a BotoCoreError). The state is then
+            unknown, or nothing could be renewed; the next call tries again.
         """
         lost = "the queue" if not self._queue_url else self._lost()
         if lost is None:
@@ -164,7 +164,7 @@ class TopicSubscription:
         return QueueReader(self._sqs, self._queue_url), lost
 
     def close(self) -> None:
-        """Delete what was made, also when the other end is gone already."""
+        """Delete what was created, even if the topic or the queue is already gone."""
         subscription, self._subscription = self._subscription, ""
         url, self._queue_url = self._queue_url, ""
         if subscription:
@@ -173,7 +173,7 @@ class TopicSubscription:
             _quietly(lambda: self._sqs.delete_queue(QueueUrl=url))
 
     def _lost(self) -> str | None:
-        """Return what is lost, or `None`; a lost subscription is made anew at once."""
+        """Return what is lost, or `None`; a lost subscription is renewed at once."""
         known = self._subscription
         try:
             if self._read_queue()[1] != self._policy:
@@ -188,10 +188,10 @@ class TopicSubscription:
         return None if self._subscription == known else "the subscription"
 
     def _find_topic(self) -> str:
-        """Return the topic's ARN, which the access policy has to name.
+        """Return the topic's ARN, which the access policy must name.
 
-        The account of a topic that is given by name is not known. The ARN of a queue has it, so
-        one is created and deleted again: asking STS, or listing topics, would need another
+        The account of a topic that is given by name is unknown. The ARN of a queue contains it, so
+        a queue is created and deleted again: asking STS, or listing topics, would need another
         endpoint or another permission.
         """
         if self._topic.startswith("arn:"):
@@ -213,7 +213,7 @@ class TopicSubscription:
         return self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
     def _read_new_queue(self, *, with_policy: bool = False) -> tuple[str, object]:
-        """Return ARN and policy; right after its creation, a queue may not be found yet."""
+        """Return ARN and policy; retries, because a new queue may not be found yet."""
         for attempt in range(NEW_QUEUE_READS):
             if attempt:
                 (self._sleep or time.sleep)(USABLE_AFTER)
@@ -234,7 +234,7 @@ class TopicSubscription:
         return answer["Attributes"]["QueueArn"], json.loads(policy) if policy else None
 
     def _subscribe(self) -> str:
-        """Return the ARN of the subscription, which is made unless it exists."""
+        """Return the ARN of the subscription, creating it if it does not exist."""
         subscription = self._sns.subscribe(
             TopicArn=self._topic_arn,
             Protocol="sqs",
@@ -256,7 +256,7 @@ def temporary_subscription(
     wanted: FilterPolicy | None = None,
     scope: Literal["MessageAttributes", "MessageBody"] = "MessageAttributes",
 ) -> Iterator[QueueReader]:
-    """Follow a topic while the block runs; see `TopicSubscription` for arguments and errors."""
+    """Read a topic while the block runs; see `TopicSubscription` for arguments and errors."""
     subscription = TopicSubscription(sqs, sns, topic, prefix, wanted=wanted, scope=scope)
     try:
         yield subscription.open()
@@ -265,9 +265,9 @@ def temporary_subscription(
 
 
 def _let_in(topic_arn: str) -> dict[str, object]:
-    """Allow this topic, and nothing else, to write to the queue.
+    """Return a policy that allows only this topic to write to the queue.
 
-    `*` stands for the queue that has the policy, whose ARN is not known before it is created.
+    `*` stands for the queue that has the policy; its ARN is unknown before it is created.
     """
     statement = {
         "Effect": "Allow",
@@ -280,6 +280,6 @@ def _let_in(topic_arn: str) -> dict[str, object]:
 
 
 def _quietly(remove: Callable[[], object]) -> None:
-    """Call and ignore any error: what is received, or what is left to remove, counts more."""
+    """Call and ignore any error: the messages received matter more than the deletion."""
     with contextlib.suppress(Exception):
         remove()

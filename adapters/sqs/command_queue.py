@@ -1,8 +1,8 @@
-"""The command queue and its dead-letter queue over boto3; keeps `worker.transport.CommandQueue`.
+"""The command queue and its dead-letter queue over boto3; implements `CommandQueue`.
 
-Failures are reported per entry, as SQS does. A call that fails as a whole raises `SqsError`,
-whatever the client has raised: its text names the operation, the queue and the code, and nothing
-of a message. An entry that succeeded is never reported as failed because another call failed.
+Failures are reported per entry, as SQS does. A call that fails as a whole raises `SqsError` for any
+exception of the client; its text names the operation, the queue and the code, and no content of a
+message. An entry that succeeded is never reported as failed because another call failed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 CONTENT_CODES = ("BatchRequestTooLong", "InvalidParameterValue", "InvalidMessageContents")
-"""Ends of the codes that say that an entry, and not the call, is what SQS refuses."""
+"""Suffixes of the codes that concern an entry, and not the whole call."""
 UNRENDERABLE = "InvalidMessageContents"
-"""The code of a dead letter that cannot even be rendered."""
+"""The code of a dead letter that cannot be rendered."""
 LONGEST_WAIT = 20  # seconds of a long poll
 ATTRIBUTES = [
     "ApproximateReceiveCount",
@@ -51,7 +51,7 @@ class SqsError(Exception):
     """A call failed as a whole; the text is one line without personal data."""
 
     def __init__(self, text: str, code: str) -> None:
-        """Take the text and the code: the service's, or the class of any other error."""
+        """Set the text and the code: the service's, or the class of any other error."""
         super().__init__(text)
         self.code = code
 
@@ -72,16 +72,16 @@ class SqsMessage:
     received_at: float
     group_id: str | None
     trace: str | None = field(default=None, kw_only=True)
-    """The `traceparent` of the receive, where that is traced."""
+    """The `traceparent` of the receive call, if that call is traced."""
     redrives: int = 0
-    """How often it was a dead letter before."""
+    """How often the message was redriven from the dead-letter queue."""
     first_received_at: float | None = None
 
 
 def make_client(wait_seconds: int) -> SQSClient:
-    """Make a client whose every call ends, 10 s after the long poll at the latest.
+    """Create a client whose calls end at the latest 10 s after the long poll.
 
-    One attempt, as the transport tries again itself and knows better when.
+    One attempt, because the transport retries by its own rules.
     """
     client = aws.client("sqs", read_timeout=wait_seconds + aws.READ_TIMEOUT, attempts=1)
     client.meta.events.register("after-call.sqs", _refuse_junk)
@@ -89,13 +89,13 @@ def make_client(wait_seconds: int) -> SQSClient:
 
 
 class UnreadableAnswerError(BotoCoreError):
-    """Something answered 200 that is not SQS, or is not all of its answer."""
+    """An answer with status 200 that is not from SQS, or incomplete."""
 
     fmt = "not an answer of SQS"
 
 
 def _refuse_junk(http_response: Any, **_: Any) -> None:
-    """Raise for what botocore reads as an empty answer: a successful receive of nothing."""
+    """Raise for an answer that botocore would read as a successful receive without messages."""
     content: bytes = http_response.content
     length = http_response.headers.get("Content-Length", len(content))
     whole = int(length) == len(content) and content.startswith(b"{") and content.endswith(b"}")
@@ -104,7 +104,7 @@ def _refuse_junk(http_response: Any, **_: Any) -> None:
 
 
 class SqsCommandQueue:
-    """One queue and its dead-letter queue, by name; safe to share between threads."""
+    """One queue and its dead-letter queue, by name; thread-safe."""
 
     def __init__(
         self,
@@ -113,10 +113,10 @@ class SqsCommandQueue:
         client_factory: Callable[[int], Any] = make_client,
         on_clock: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Use one client for polls and one for the rest, each made for the longest wait it has.
+        """Create one client for polls and one for the rest, each for its longest wait.
 
-        A call that gets no answer must fail while there is time to make it again: a renewal that
-        waited as long as a poll would come too late.
+        A call without an answer must fail while there is time to repeat it: a renewal that waited
+        as long as a poll would come too late.
 
         `on_clock` is called with the seconds by which this machine's clock is ahead of each
         answer's Date (see `clock_difference`), by any thread that makes a call.
@@ -129,11 +129,11 @@ class SqsCommandQueue:
         self._on_clock = on_clock
 
     def check(self) -> None:
-        """See that both queues exist.
+        """Check that both queues exist.
 
         Raises:
-            QueueMissingError: one does not.
-            SqsError: the service did not say.
+            QueueMissingError: one of them does not exist.
+            SqsError: the check failed.
         """
         for name in (self._name, self._dead_letter_queue):
             self._url(name)
@@ -141,9 +141,9 @@ class SqsCommandQueue:
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
     ) -> Sequence[SqsMessage]:
-        """Wait up to `wait_seconds` (0-20) for messages and give up to `max_messages` (1-10).
+        """Wait up to `wait_seconds` (0-20) for messages; return up to `max_messages` (1-10).
 
-        They stay invisible to others for `visibility_timeout` seconds, or as the queue has it.
+        They are invisible to others for `visibility_timeout` seconds, or the queue's own timeout.
         """
         visibility = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
         answer = self._call(
@@ -190,15 +190,15 @@ class SqsCommandQueue:
                     failures |= self._bury_big(receipt, entry)
                 else:
                     entries[receipt] = entry
-            except Exception:  # noqa: BLE001 - one letter must not hold up the others
+            except Exception:  # noqa: BLE001 - one message must not delay the others
                 failures[receipt] = UNRENDERABLE
         failures |= self._send("send_message_batch", self._dead_letter_queue, entries)
         return _codes([letter.message.receipt for letter in letters], failures)
 
     def _bury_big(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
-        """Send what only some queues take, and where it is too long, send it without the reason.
+        """Send an entry that only some queues accept; if it is too long, omit the reason.
 
-        The message matters more than the reason, which the log has too.
+        The message matters more than the reason, which is also in the log.
         """
         failures = self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
         if not str(failures.get(receipt, "")).endswith(CONTENT_CODES):
@@ -209,10 +209,10 @@ class SqsCommandQueue:
     def _send(
         self, operation: str, queue: str, entries: Mapping[str, dict[str, Any]]
     ) -> dict[str, str | SqsError]:
-        """Call once for each batch that fits.
+        """Make one call for each batch that fits.
 
         Returns the keys of the entries that failed, each with its code or with the error of its
-        call. Where SQS refuses a call because of an entry and names none, each is sent alone.
+        call. If SQS refuses a call for one entry without naming it, each entry is sent alone.
         """
         keys = list(entries)
         for place, entry in enumerate(entries.values()):
@@ -242,9 +242,9 @@ class SqsCommandQueue:
             answer: dict[str, Any] = getattr(client, operation)(QueueUrl=url, **arguments)
         except Exception as error:
             if error_code(error) in MISSING:
-                self._urls.pop(queue, None)  # made again, it may have another
+                self._urls.pop(queue, None)  # a new queue may have another URL
             if isinstance(error, ClientError) and "RequestId" in _metadata(error):
-                self._compare_clocks(error.response, began)  # else something else has answered
+                self._compare_clocks(error.response, began)  # else AWS did not answer
             raise _translated(error, operation, queue) from error
         self._compare_clocks(answer, began)
         return answer
@@ -280,7 +280,7 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
 
 
 def redrives(attributes: Mapping[str, Any] | None) -> int:
-    """Read how often a message was redriven; 0 for what is no number, as anyone may write it."""
+    """Return how often a message was redriven; 0 for an invalid value, as any sender can set it."""
     text = str(((attributes or {}).get(REDRIVES) or {}).get("StringValue", ""))
     return int(text) if _COUNT.fullmatch(text) else 0
 

@@ -1,8 +1,8 @@
-"""The dead-letter queue as an operator works on it: read what is there, and leave it there.
+"""The dead-letter queue for operators: read its messages without removing them.
 
-SQS has no way to look at a message without receiving it, which hides it from others for a while.
-So everything that was read and not settled is held, kept hidden while the work goes on, and made
-visible again at the end, also after Ctrl-C.
+SQS can only return a message by a receive, which hides it from others for a while. So every message
+that was read and not deleted is held, kept invisible while the work goes on, and made visible again
+at the end, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -29,53 +29,53 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 HIDDEN = 120
-"""Seconds that a letter in hand is hidden from others; after SIGKILL it takes that long."""
+"""Seconds that a held message is invisible to others; after SIGKILL it reappears only then."""
 MOST_HELD = 50_000
-"""Letters in hand at most: SQS allows 120,000 in flight, and others work too."""
+"""Maximum number of held messages: SQS allows 120,000 in flight, and other readers need some."""
 WAIT = 1
-"""Seconds of the long poll that finds nothing: a short one does not ask all of SQS's servers."""
+"""Seconds of a long poll; a short poll would not ask all of SQS's servers."""
 REPEATS = 3
-"""Answers in a row with nothing new after which there is nothing new."""
+"""Answers in a row without a new message after which reading ends."""
 SENDER_THREADS = 8
-"""Calls at a time when letters are kept hidden, or given back."""
+"""Concurrent calls that keep messages invisible, or make them visible again."""
 _OVER_LIMIT = frozenset({"OverLimit", "AWS.SimpleQueueService.OverLimit"})
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLetter:
-    """A dead letter where it lies."""
+    """A message of the dead-letter queue."""
 
     message_id: str
     body: str
     sent_at: float
-    """Seconds since the epoch; of one that SQS moved by itself, when it was first sent."""
+    """Seconds since the epoch; for one that SQS itself moved, the time of the first send."""
     group_id: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Message attributes as SQS has them, the reason's included."""
+    """Message attributes in SQS's form, including the reason."""
     source_queue: str | None = None
-    """Where SQS moved it from, by the redrive policy; `None` if a worker sent it."""
+    """The queue that the redrive policy moved it from; `None` if a worker sent it."""
 
     @property
     def reason(self) -> str | None:
-        """Why it is dead, in a word; `None`: SQS moved it, and nobody has said why.
+        """The error code; `None` if SQS moved the message, so that the reason is unknown.
 
-        What such a letter says of itself is of an earlier time.
+        Attributes of such a message date from an earlier dead letter.
         """
         return None if self.source_queue else self._text(ERROR_CODE)
 
     @property
     def detail(self) -> str:
-        """Which field and which rule."""
+        """The field and the rule that failed."""
         return "" if self.source_queue else self._text(ERROR_DETAIL) or ""
 
     @property
     def original_id(self) -> str:
-        """What the message's id was on the command queue."""
+        """The message id on the command queue."""
         return self.message_id if self.source_queue else self._text(ORIGINAL_ID) or self.message_id
 
     @property
     def original_queue(self) -> str | None:
-        """The name of the queue that it came from, if that is known."""
+        """The name of the queue that it came from, if known."""
         return self.source_queue or self._text(ORIGINAL_QUEUE)
 
     @property
@@ -89,15 +89,15 @@ class StoredLetter:
 
 
 class Depth(NamedTuple):
-    """How much lies in a queue, as SQS counts: approximately."""
+    """The number of messages in a queue, as SQS reports it: approximate."""
 
     visible: int
     hidden: int
-    """In somebody's hands."""
+    """Received and not deleted yet."""
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Visible and hidden messages."""
         return self.visible + self.hidden
 
 
@@ -108,7 +108,7 @@ class _Held:
 
 
 class DeadLetterQueue:
-    """One dead-letter queue; as a context manager it gives back at the end what is in hand."""
+    """One dead-letter queue; as a context manager it releases the held messages at the end."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class DeadLetterQueue:
         wait: int = WAIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Work on the queue at `url`; `wait` (seconds) and `clock` are for tests."""
+        """Use the queue at `url`; `wait` (seconds) and `clock` are for tests."""
         self._client = client
         self._url = url
         self._most_held = most_held
@@ -127,29 +127,29 @@ class DeadLetterQueue:
         self._clock = clock
         self._held: dict[str, _Held] = {}
         self.fifo = url.endswith(FIFO_SUFFIX)
-        """Whether a group's letters are hidden while one before them is."""
+        """Whether a held message also hides the later messages of its group."""
         self.complete = True
-        """Whether reading ended because nothing more came, and not at a limit."""
+        """Whether reading ended because no more messages came, and not at a limit."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the queue."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give back what is in hand."""
+        """Release the held messages."""
         self.release()
 
     def depth(self) -> Depth:
-        """Count what lies there."""
+        """Return the number of messages."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
         visible, hidden = (int(answer["Attributes"].get(name, 0)) for name in names)
         return Depth(visible, hidden)
 
     def letters(self, most: int | None = None) -> Iterator[list[StoredLetter]]:
-        """Read letters, up to ten at a time, `most` of them, until nothing more comes.
+        """Yield messages, up to ten at a time and `most` in total, until no more come.
 
-        Each comes once. It is hidden from others until it is deleted or given back.
+        Each is yielded once. It is invisible to others until it is deleted or released.
 
         Raises:
             ClientError: the queue cannot be read (or a BotoCoreError).
@@ -173,7 +173,7 @@ class DeadLetterQueue:
                 yield fresh
 
     def delete(self, letters: Sequence[StoredLetter]) -> dict[str, str]:
-        """Delete letters in hand; give the ids of those that are still there, with SQS's code."""
+        """Delete held messages; return the ids of those that failed, with SQS's code."""
         held = {each.message_id: self._held.pop(each.message_id) for each in letters}
         failures: dict[str, str] = {}
         for part in _tens(held.items()):
@@ -187,9 +187,9 @@ class DeadLetterQueue:
         return failures
 
     def release(self) -> int:
-        """Make everything in hand visible again; give how many will be so in `HIDDEN` seconds only.
+        """Make all held messages visible again; return how many remain hidden for `HIDDEN` seconds.
 
-        Raises nothing: the letters come back by themselves.
+        Raises nothing: the messages become visible by themselves.
         """
         held, self._held = self._held, {}
         if not held:
@@ -214,14 +214,14 @@ class DeadLetterQueue:
         return answer.get("Messages") or ()
 
     def _hold(self, row: Mapping[str, Any]) -> StoredLetter | None:
-        """Take a letter in hand; `None` if it was there already, as SQS may give one twice."""
+        """Hold a message; return `None` if it is held already, as SQS may return one twice."""
         message_id = row["MessageId"]
         known = self._held.pop(message_id, None)
         self._held[message_id] = _Held(row["ReceiptHandle"], self._clock() + HIDDEN)
         return None if known else _letter(row)
 
     def _renew(self) -> None:
-        """Keep hidden what would soon be visible: the oldest are first."""
+        """Keep messages invisible that would soon reappear; the oldest come first."""
         now = self._clock()
         due = [item for item in self._held.items() if item[1].until - now < HIDDEN / 2]
         for part, lost in self._hide_all(due, HIDDEN):
@@ -233,9 +233,9 @@ class DeadLetterQueue:
     def _hide_all(
         self, items: Iterable[tuple[str, _Held]], seconds: int
     ) -> Iterator[tuple[list[tuple[str, _Held]], set[str]]]:
-        """Hide ten a call, several calls at a time; give each ten with the receipts that are lost.
+        """Hide ten messages per call, with concurrent calls; yield each ten with the lost receipts.
 
-        One after the other, to keep 50,000 hidden would take all the time there is.
+        Sequential calls could not keep 50,000 messages invisible in time.
         """
         parts = list(_tens(items))
         if not parts:
@@ -247,7 +247,7 @@ class DeadLetterQueue:
             )
 
     def _hide(self, receipts: Sequence[str], seconds: int) -> set[str]:
-        """Make letters visible in so many seconds; give the receipts that SQS knows no more."""
+        """Make messages visible in so many seconds; return the receipts that SQS rejects."""
         entries: Any = [
             {"Id": str(place), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
             for place, receipt in enumerate(receipts)

@@ -1,4 +1,4 @@
-"""Dead letters as entries of SQS batches: what is in them, and how large they are."""
+"""Render dead letters as entries of SQS batches, and compute their size."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Protocol
 from adapters.aws.batching import MAX_CALL_BYTES
 
 MAX_DETAIL = 1_000
-"""Characters of the `error_detail` attribute."""
+"""Maximum characters of the `error_detail` attribute."""
 REASON = "MessageAttributes"
-"""The field of an entry that carries why it is dead."""
+"""The field of an entry that holds the reason."""
 ERROR_CODE = "error_code"
 ERROR_DETAIL = "error_detail"
 ORIGINAL_ID = "original_message_id"
 RECEIVED_AT = "received_at"
 ORIGINAL_QUEUE = "original_queue"
 REDRIVES = "redrive_count"
-"""How often it was a dead letter before; a redrive counts on, and the worker hands it on."""
+"""Number of earlier redrives; a redrive increments it, and the worker passes it on."""
 REASON_ATTRIBUTES = frozenset(
     {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES}
 )
@@ -27,7 +27,7 @@ _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 class Letter(Protocol):
-    """What `dead_letter` needs to know of a message."""
+    """The part of a dead letter that `render_letter` needs."""
 
     @property
     def message(self) -> Any:
@@ -36,22 +36,22 @@ class Letter(Protocol):
 
     @property
     def code(self) -> str:
-        """Why, in a word."""
+        """The error code."""
         ...
 
     @property
     def detail(self) -> str:
-        """Which field and which rule, never a value."""
+        """The field and the rule that failed, never a value."""
         ...
 
     @property
     def body(self) -> str | None:
-        """Replaces the message's body when not `None`."""
+        """Replaces the message's body if not `None`."""
         ...
 
 
 def render_letter(letter: Letter, queue: str, *, fifo: bool) -> dict[str, Any]:
-    """Make the entry that sends a message of `queue` to the dead-letter queue with its reason."""
+    """Return the entry that sends a message of `queue` to the dead-letter queue with its reason."""
     message = letter.message
     reason = {
         ERROR_CODE: letter.code,
@@ -73,23 +73,23 @@ def render_letter(letter: Letter, queue: str, *, fifo: bool) -> dict[str, Any]:
     if fifo:
         entry["MessageGroupId"] = message.group_id or message.message_id
         entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
-    elif message.group_id:  # of a fair queue: who shares it still does after a redrive
+    elif message.group_id:  # a fair queue: keep its group for a redrive
         entry["MessageGroupId"] = message.group_id
     return entry
 
 
 def _valid(text: str) -> str:
-    """Replace the characters that SQS refuses."""
+    """Return the text with the characters that SQS refuses replaced."""
     return _INVALID.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def entry_size(entry: Mapping[str, Any]) -> int:
-    """Count an entry's bytes as SQS does: body, and names, types and values of attributes."""
+    """Return an entry's bytes as SQS counts them: body, attribute names, types and values."""
     return len(entry.get("MessageBody", "").encode()) + attributes_size(entry.get(REASON, {}))
 
 
 def attributes_size(attributes: Mapping[str, Any]) -> int:
-    """Count the bytes of names, types and values."""
+    """Return the bytes of names, types and values."""
     texts = [text for name, value in attributes.items() for text in (name, value["DataType"])]
     values = [value.get("StringValue", "") for value in attributes.values()]
     binary = sum(len(value.get("BinaryValue", b"")) for value in attributes.values())
@@ -97,6 +97,6 @@ def attributes_size(attributes: Mapping[str, Any]) -> int:
 
 
 def outgrown_by_reason(entry: Mapping[str, Any]) -> bool:
-    """Say whether the reason may make a message too long that was not: queues have two limits."""
+    """Return True if the reason may make a message too long; queues have one of two limits."""
     body, size = len(entry["MessageBody"].encode()), entry_size(entry)
     return any(body <= limit < size for limit in (MAX_CALL_BYTES, 4 * MAX_CALL_BYTES))

@@ -1,4 +1,4 @@
-"""Send messages to a queue in as few calls as SQS takes, and retry what SQS refused.
+"""Send messages to a queue in as few calls as SQS allows, and retry what SQS refused.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 """
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 MAX_ATTEMPTS = 4
-"""Calls for one batch; each repeats only what SQS refused of the call before."""
+"""Calls for one batch; each call repeats only what SQS refused in the call before."""
 BASE_DELAY = 0.1
-"""Seconds, doubled an attempt, with full jitter."""
+"""Seconds, doubled per attempt, with full jitter."""
 NO_ANSWER = "NoAnswer"
 """The code of an entry that the answer does not mention."""
 
 
 class QueueMessage(NamedTuple):
-    """A body, and the group that it belongs to."""
+    """A message body and its group."""
 
     body: str
     group: str | None = None
@@ -41,18 +41,18 @@ class QueueMessage(NamedTuple):
 
 @dataclass(slots=True)
 class SendReport:
-    """Which messages SQS accepted, and why it accepted no more."""
+    """Which messages SQS accepted, and why others were not sent."""
 
     message_ids: dict[int, str] = field(default_factory=dict)
     """SQS's ids, by the message's position in the input."""
     code: str | None = None
-    """Why something was not sent; `None` when everything was."""
+    """Why a message was not sent; `None` if all were."""
     error: Exception | None = None
-    """What was raised, if a call failed as a whole. The call may have been carried out."""
+    """The exception, if a call failed as a whole. SQS may have carried out the call."""
 
 
 class BatchSender:
-    """Send to one queue; safe to share between threads, as its client is."""
+    """Send to one queue; thread-safe, as its client is."""
 
     def __init__(
         self,
@@ -72,19 +72,19 @@ class BatchSender:
     def send(
         self, messages: Sequence[QueueMessage], report: SendReport | None = None
     ) -> SendReport:
-        """Send messages in order, and stop at the first that cannot be sent.
+        """Send messages in order; stop at the first that cannot be sent.
 
-        What SQS refuses of a batch is sent again, up to `MAX_ATTEMPTS` times. On a FIFO queue no
-        call carries two messages of a group, since SQS may refuse the first and take the second;
-        a deduplication id is fresh a message and stays the same when it is sent again.
+        Entries of a batch that SQS refuses are sent again, up to `MAX_ATTEMPTS` times. On a FIFO
+        queue no call carries two messages of a group, since SQS may refuse the first and accept the
+        second; each message has a new deduplication id, which stays the same when it is sent again.
 
-        No exception is raised, of whatever kind: it is in the report, beside what was sent before
-        it. An interruption (KeyboardInterrupt, SystemExit) passes through.
+        Raises no exception of any kind: it is in the report, together with what was sent before it.
+        An interruption (KeyboardInterrupt, SystemExit) passes through.
 
         Args:
             messages: what to send.
-            report: filled in call by call; a caller that passes its own can still read what was
-                sent after an interruption.
+            report: filled in call by call; after an interruption, a caller that passes its own can
+            still read what was sent.
         """
         report = SendReport() if report is None else report
         apart = _group if self._fifo else None
@@ -93,7 +93,7 @@ class BatchSender:
                 self._send_part([self._entry(place, message) for place, message in part], report)
                 if report.code is not None:
                     break
-        except Exception as error:  # noqa: BLE001 - anything, or the ids of what was sent are lost
+        except Exception as error:  # noqa: BLE001 - keep the ids of what was sent
             report.code, report.error = error_code(error), error
         return report
 
@@ -135,7 +135,7 @@ class BatchSender:
 
 
 def _rows(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """Return the result rows of an answer; a row without an entry's id is passed over."""
+    """Return the result rows of an answer; rows without an entry id are ignored."""
     rows = answer.get(name) or ()
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("Id"), str)]
 
@@ -145,6 +145,6 @@ def _group(placed: tuple[int, QueueMessage]) -> str | None:
 
 
 def _size(placed: tuple[int, QueueMessage]) -> int:
-    """Count a message's bytes as SQS does."""
+    """Return a message's bytes as SQS counts them."""
     message = placed[1]
     return len(message.body.encode()) + attributes_size(message.attributes or {})

@@ -1,4 +1,4 @@
-"""The calls that every batch makes, without what botocore does anew for each of them.
+"""The calls that every batch makes, without the work that botocore repeats for each call.
 
 For the worker's hot path only (`worker.bootstrap`): a fast call bypasses
 `BaseClient._make_api_call`, so instrumentation that wraps it would not see the call.

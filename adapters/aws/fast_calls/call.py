@@ -1,4 +1,4 @@
-"""A client's method, replaced by one that asks botocore once and then does the same by itself."""
+"""Replace a client's method: learn the request from botocore once, then send it directly."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from urllib3.response import BaseHTTPResponse
 from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, Parameters
 from adapters.aws.fast_calls.signing import DATE_FORMAT, Authorization, Signature
 
-logger = logging.getLogger(__name__)  # plain: other services import the adapters too
+logger = logging.getLogger(__name__)  # not structlog: other services import the adapters
 Answer: TypeAlias = dict[str, Any]
 
 LESSONS: Final = 20
-"""Calls to learn from, before botocore's way is kept for good."""
+"""Calls to learn from before the operation is left to botocore permanently."""
 OK: Final = 200
 FIXED: Final = frozenset(
     {"x-amz-target", "content-type", "x-amzn-query-mode", "user-agent", "amz-sdk-request"}
@@ -37,7 +37,8 @@ RENEWED: Final = frozenset(
         "x-amz-security-token",
     }
 )
-"""Headers, by what is done about them in the next call; one of neither kind is not understood."""
+"""Headers that stay fixed, and headers that are renewed in each call. A call with any other header
+is left to botocore."""
 
 CONTEXT: Final = frozenset(
     {
@@ -45,18 +46,18 @@ CONTEXT: Final = frozenset(
         *("auth_type", "auth_options", "signing", "endpoint_properties", "retries", "timestamp"),
     }
 )
-"""What botocore keeps of a call that is like the next; not so a time limit of its own, or a URL
-that was discovered and will expire."""
+"""Keys of botocore's context that do not change the next call. Not included: a timeout of its own,
+or a discovered URL, which expires."""
 ODD: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError, NotPlainError)
-"""Errors of reading or rendering what is not as expected; a time limit's is let through."""
+"""Errors of reading or rendering unexpected data; a timeout is not among them and is raised."""
 
 
 def use_fast_calls(client: Any) -> None:
     """Replace the methods of a boto3 client that every batch calls.
 
-    They take, give and raise what they did. Of botocore's events they leave out all but
-    `before-send` and `after-call`, and of a request whose answer is not a plain success whoever
-    listens to the former is told twice.
+    Arguments, results and errors stay the same. Of botocore's events, only `before-send` and
+    `after-call` are emitted. If the answer is not a plain success, the listeners of `before-send`
+    are called twice.
     """
     service: str = client.meta.service_model.service_name
     tap = _Tap(client.meta.events, client.meta.service_model.service_id.hyphenize())
@@ -65,7 +66,7 @@ def use_fast_calls(client: Any) -> None:
 
 
 class _Heard(local):
-    """What botocore said during this thread's call, and what it is given to work on."""
+    """What botocore reported during this thread's call, and an answer to pass to botocore."""
 
     request: Any = None
     signer: Any = None
@@ -73,11 +74,11 @@ class _Heard(local):
     http: Any = None
     context: Any = None
     first_answer: Any = None
-    """What a call that was sent already has come to: an answer or an exception."""
+    """The result of a call that was already sent: an answer or an exception."""
 
 
 class _Tap:
-    """Listens to a client's events, all of them public ones."""
+    """Listen to a client's public events."""
 
     def __init__(self, events: Any, service: str) -> None:
         self.heard = _Heard()
@@ -110,14 +111,14 @@ class _Route:
 
     url: str
     headers: dict[str, Any]
-    """What is the same in each call."""
+    """The headers that are the same in each call."""
     authorization: Authorization
     signature: Signature
     signer: Any
     session: Any
 
     def request(self, body: bytes) -> Any | None:
-        """Make the signed request, or `None` with other credentials than it was learnt with."""
+        """Build the signed request; return `None` if the credentials have changed."""
         known = self.authorization
         credentials = self.signer.get_auth_instance(known.service, known.region, "v4").credentials
         if credentials.access_key != known.access_key:
@@ -137,10 +138,11 @@ class _Route:
 
 
 class _DirectCall:
-    """Calls one operation.
+    """Call one operation.
 
-    The first call on a resource is botocore's, and what was heard of it is compared, byte for
-    byte, with what would be sent and read here: only if all agree, the next ones are made here.
+    The first call on a resource is made by botocore. Its request and answer are compared, byte for
+    byte, with what this class would send and read. Only if they are equal, later calls are sent
+    here.
     """
 
     def __init__(self, client: Any, operation: Operation, tap: _Tap) -> None:
@@ -160,7 +162,7 @@ class _DirectCall:
         try:
             target = self._operation.target(parameters)
             body = self._operation.render(parameters)
-        except ODD:  # is botocore's to say
+        except ODD:  # botocore reports the error
             return self._botocore(**parameters)
         route = self._routes.get(target)
         request = route.request(body) if route else None
@@ -169,11 +171,11 @@ class _DirectCall:
         try:
             http = self._send(route, request)
             answer = _read(self._operation, http)
-        except Exception as error:  # noqa: BLE001 - as botocore does, and hands it to its retries
+        except Exception as error:  # noqa: BLE001 - as botocore does; its retries decide
             return self._hand_over(error, parameters)
         if answer is None:
             return self._hand_over(http, parameters)
-        # For botocore's count of what may be retried, and whoever looks at answers.
+        # Needed by botocore's retry quota and by listeners to answers.
         self._emit(
             self._after_call, http_response=http, parsed=answer, model=self._model, context={}
         )
@@ -185,7 +187,7 @@ class _DirectCall:
         return route.session.send(request) if answer is None else answer
 
     def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
-        """Let botocore judge what was answered, as if it had sent the request, and try again."""
+        """Let botocore process the answer as if it had sent the request, and retry."""
         heard = self._tap.heard
         heard.first_answer = first_answer
         try:
@@ -194,7 +196,7 @@ class _DirectCall:
             heard.first_answer = None
 
     def _learn(self, target: Hashable, body: bytes, parameters: Parameters) -> Answer:
-        """Let botocore make the call, and see how it does."""
+        """Let botocore make the call, and learn from it."""
         heard = self._tap.heard
         heard.request = heard.signer = heard.session = heard.http = heard.context = None
         answer = self._botocore(**parameters)
@@ -206,24 +208,24 @@ class _DirectCall:
         return answer
 
     def _understood(self, answer: Answer, body: bytes) -> _Route | None:
-        """Compare what was heard; one answer that is not the plain success teaches nothing."""
+        """Compare the recorded call; return `None` if it differs or was not a plain success."""
         heard = self._tap.heard
         try:
             read = _read(self._operation, heard.http)
             if read is None:
                 return None
             route = _route(heard, body) if read == _comparable(answer) else None
-        except ODD:  # what is not understood is left to botocore
+        except ODD:  # anything unexpected is left to botocore
             route = None
         if route is None:
             self._lessons += 1
-            if self._lessons >= LESSONS:  # calls are right, and cost three times as much
+            if self._lessons >= LESSONS:  # calls stay correct, at three times the cost
                 logger.info("direct_calls_given_up operation=%s", self._operation.name)
         return route
 
 
 def _read(operation: Operation, http: Any) -> Answer | None:
-    """Read a plain success as botocore does; give `None` for any other answer."""
+    """Parse a plain success as botocore does; return `None` for any other answer."""
     if http.status_code != OK:
         return None
     headers = {name.lower(): value for name, value in http.headers.items()}
@@ -239,14 +241,14 @@ def _read(operation: Operation, http: Any) -> Answer | None:
 
 
 def _comparable(answer: Answer) -> Answer:
-    """Leave out what botocore notes on a success too, where it may try once only."""
+    """Return the answer without what botocore adds to a success if it may try only once."""
     metadata = answer["ResponseMetadata"]
     kept = {name: value for name, value in metadata.items() if name != "MaxAttemptsReached"}
     return {**answer, "ResponseMetadata": kept}
 
 
 def _route(heard: _Heard, body: bytes) -> _Route | None:
-    """Make of what was heard of a call what the next one needs; `None` if anything is unknown."""
+    """Build the route of the next calls from a recorded call; `None` if anything is unknown."""
     request = heard.request
     sent = request.body.encode() if isinstance(request.body, str) else request.body
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
@@ -258,7 +260,7 @@ def _route(heard: _Heard, body: bytes) -> _Route | None:
         and headers["amz-sdk-request"].startswith("attempt=1;")
         and headers["content-length"] == str(len(body))
         and not url.query
-        and isinstance(heard.http.raw, BaseHTTPResponse)  # not a stub's
+        and isinstance(heard.http.raw, BaseHTTPResponse)  # a stubbed answer has no raw response
         and heard.context.keys() <= CONTEXT
     )
     if not understood:
@@ -278,7 +280,7 @@ def _route(heard: _Heard, body: bytes) -> _Route | None:
 
 
 def _host(url: SplitResult) -> str:
-    """Give the Host header, whose port is left out where it is the scheme's own."""
+    """Return the Host header; the scheme's default port is left out."""
     host = url.hostname or ""
     host = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}.get(url.scheme)

@@ -1,8 +1,8 @@
-"""The bodies and answers of the calls that every batch makes.
+"""Render and parse the calls that every batch makes.
 
-A body is rendered as botocore renders it, byte for byte. An answer is read only where it is the
-plain success that nearly all are, and then as botocore reads it; `read` raises `NotPlainError` or
-ValueError for any other, and botocore reads that.
+A body is rendered byte for byte as botocore renders it. An answer is parsed only if it is a plain
+success, as nearly all are, with the same result as botocore's; for any other answer, `read` raises
+`NotPlainError` or ValueError, and botocore parses it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 Parameters = Mapping[str, Any]
 
 _QUOTED: Final = (
-    ("%", "%25"),  # the signs that quoting itself makes come first
+    ("%", "%25"),  # percent and plus first, because quoting produces them
     ("+", "%2B"),
     (" ", "+"),
     *((char, quote_plus(char)) for char in string.punctuation if char not in "%+-_.~"),
@@ -28,15 +28,15 @@ _QUOTED: Final = (
 _PLAIN_MESSAGE: Final = frozenset(
     {"MessageId", "ReceiptHandle", "MD5OfBody", "MD5OfMessageAttributes", "Body", "Attributes"}
 )
-# null members are absent to botocore, and binary ones decoded: so rare that it may have them.
-# The quote that ends a name has an even number of backslashes before it; within a text, odd.
+# botocore drops null members and decodes binary ones; both are rare and left to botocore. The quote
+# that ends a name is preceded by an even number of backslashes; within a text, by an odd number.
 _NULL_MEMBER: Final = re.compile(rb'(?<!\\)(?:\\\\)*":\s*null')
 _NULL_GIVEN: Final = re.compile(_NULL_MEMBER.pattern + rb"|, null|\[null")
 _BINARY: Final = (b'"B"', b'"BS"')
 
 
 class NotPlainError(Exception):
-    """A call, or an answer, that is left to botocore."""
+    """A call or an answer that is left to botocore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Operation:
 
     name: str
     method: str
-    """The client's."""
+    """The name of the client's method."""
     target: Callable[[Parameters], Hashable]
-    """Names the resource that the endpoint may depend on."""
+    """Returns the resource that the endpoint may depend on."""
     render: Callable[[Parameters], bytes]
     read: Callable[[bytes, dict[str, Any]], dict[str, Any]]
-    """Reads the body of an answer; adds to the metadata, second, what it says of itself."""
+    """Parses the body of an answer, and adds its metadata to the second argument."""
 
 
 # --- bodies --------------------------------------------------------------------------------
@@ -60,8 +60,8 @@ def render_json(parameters: Parameters) -> bytes:
     """Render the body of the JSON protocol.
 
     Raises:
-        TypeError: a value is not of JSON: binary, a set, a time.
-        NotPlainError: it may hold a null, which botocore would leave out.
+        TypeError: a value has no JSON form: bytes, a set or a time.
+        NotPlainError: the body may hold a null, which botocore would leave out.
     """
     body = json.dumps(parameters).encode()
     _require(b"null" not in body or _NULL_GIVEN.search(body) is None)
@@ -69,7 +69,7 @@ def render_json(parameters: Parameters) -> bytes:
 
 
 def render_publish_batch(parameters: Parameters) -> bytes:
-    """Render the body of the query protocol, of strings in mappings and lists only."""
+    """Render the body of the query protocol; values are strings in mappings and lists."""
     parts = ["Action=PublishBatch&Version=2010-03-31"]
     for name, value in parameters.items():
         if name == "PublishBatchRequestEntries":
@@ -93,9 +93,9 @@ def _render_entry(parts: list[str], prefix: str, entry: Parameters) -> None:
 
 
 def quote(text: str) -> str:
-    """Do what `urllib.parse.quote_plus` does, which looks at every character in Python.
+    """Return the result of `urllib.parse.quote_plus`, which checks every character in Python.
 
-    Four times as fast for what is mostly printable ASCII: an event's JSON.
+    Four times as fast for text that is mostly printable ASCII, such as an event's JSON.
     """
     if not (text.isascii() and text.isprintable()):
         return quote_plus(text)
@@ -106,7 +106,7 @@ def quote(text: str) -> str:
 
 
 _quote_word: Final = lru_cache(maxsize=256)(quote)
-"""For attributes: the same few words, never personal, over and over."""
+"""For attributes: few distinct words, never personal data."""
 
 
 # --- answers -------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def _require(plain: object) -> None:
 
 
 def _identify(metadata: dict[str, Any]) -> None:
-    """Take the request's id from the headers, as botocore does with the JSON protocol only."""
+    """Copy the request id from the headers, as botocore does for the JSON protocol only."""
     if "x-amzn-requestid" in metadata["HTTPHeaders"]:
         metadata["RequestId"] = metadata["HTTPHeaders"]["x-amzn-requestid"]
 
@@ -131,21 +131,21 @@ def _load(content: bytes, members: frozenset[str]) -> dict[str, Any]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    """Give back what has to be a list of objects."""
+    """Return the value, which must be a list of objects."""
     objects: list[dict[str, Any]] = value
     _require(type(value) is list and all(type(each) is dict for each in objects))
     return objects
 
 
 def read_nothing(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Read the answer of a write of DynamoDB's."""
+    """Parse the answer of a DynamoDB write."""
     _require(content == b"{}")
     _identify(metadata)
     return {}
 
 
 def read_items(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Read the answer of a BatchGetItem; what was left unread is botocore's to read."""
+    """Parse the answer of a BatchGetItem; one with unprocessed keys is left to botocore."""
     _identify(metadata)
     _require(not any(mark in content for mark in _BINARY))
     answer = _load(content, _ITEMS)
@@ -158,7 +158,7 @@ def read_items(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_messages(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Read the answer of a ReceiveMessage."""
+    """Parse the answer of a ReceiveMessage."""
     _identify(metadata)
     answer = _load(content, _MESSAGES)
     for row in _objects(answer.get("Messages", [])):
@@ -167,7 +167,7 @@ def read_messages(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_deleted(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Read the answer of a DeleteMessageBatch in which nothing failed."""
+    """Parse the answer of a DeleteMessageBatch without failures."""
     _identify(metadata)
     answer = _load(content, _RESULTS)
     rows = _objects(answer.get("Successful"))
@@ -176,7 +176,7 @@ def read_deleted(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_published(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Read the answer of a PublishBatch in which nothing failed."""
+    """Parse the answer of a PublishBatch without failures."""
     try:
         root = ET.fromstring(content)  # noqa: S314 - as botocore does
     except ET.ParseError:
@@ -212,7 +212,7 @@ _PUBLISHED: Final = frozenset({"Id", "MessageId", "SequenceNumber"})
 
 
 def _tables_written(parameters: Parameters) -> frozenset[str]:
-    parameters["ClientRequestToken"]  # without it, botocore makes one
+    parameters["ClientRequestToken"]  # botocore generates one if it is missing
     actions = parameters["TransactItems"]
     return frozenset([part["TableName"] for action in actions for part in action.values()])
 

@@ -1,4 +1,4 @@
-"""Signature Version 4 over a few headers that are known beforehand.
+"""Signature Version 4 for requests whose signed headers are known in advance.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -15,14 +15,14 @@ DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 
 class Signature:
-    """Signs a POST to one URL in one scope; what is the same for each is made once."""
+    """Sign a POST to one URL in one scope; the constant parts are computed once."""
 
     def __init__(
         self, path: str, fixed: dict[str, str], signed: str, region: str, service: str
     ) -> None:
-        """Sign the headers that `signed` names, between semicolons.
+        """Set the headers to sign: `signed` names them, separated by semicolons.
 
-        `fixed` are values by lower-case name; date and token come with the call.
+        `fixed` are values by lower-case name; date and token are given with each call.
         """
         self._path = path
         self._fixed = fixed
@@ -33,7 +33,7 @@ class Signature:
         self._key: tuple[str, str, bytes] = ("", "", b"")
 
     def authorization(self, credentials: Any, time: str, body: bytes) -> str:
-        """Give the Authorization header; `time` as in X-Amz-Date, `credentials` frozen."""
+        """Return the Authorization header; `time` as in X-Amz-Date, `credentials` frozen."""
         values = {
             **self._fixed,
             "x-amz-date": time,
@@ -64,7 +64,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """An Authorization header, taken apart."""
+    """The parts of an Authorization header."""
 
     access_key: str
     region: str
@@ -73,10 +73,10 @@ class Authorization:
 
     @classmethod
     def parse(cls, header: str) -> Authorization:
-        """Read a header as botocore writes it.
+        """Parse a header as botocore writes it.
 
         Raises:
-            ValueError: it is not of Signature Version 4.
+            ValueError: the header is not of Signature Version 4.
         """
         algorithm, _, rest = header.partition(" ")
         parts = dict(part.strip().split("=", 1) for part in rest.split(","))
