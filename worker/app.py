@@ -31,7 +31,7 @@ PARTITION_KEY = "application.messages:partition_key"
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make the application; it creates no client and calls no service."""
+    """Create the application, without a client and without a call to AWS."""
     app: Any = Celery("user-worker", include=["worker.tasks"])
     app.Worker = app.subclass_with_self("worker.celery_worker:Worker")
     app.conf.update(_configuration(settings))
@@ -57,17 +57,17 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_ignore_result": True,
         "task_acks_late": True,
-        "worker_prefetch_multiplier": 1,  # what waits, waits in the transport
+        "worker_prefetch_multiplier": 1,  # waiting batches wait in the transport
         "worker_enable_remote_control": False,
         "worker_disable_rate_limits": True,
         "worker_detect_quorum_queues": False,
-        "worker_proc_alive_timeout": 30.0,  # a child that imports on a busy machine is no dead one
+        "worker_proc_alive_timeout": 30.0,  # a child on a busy machine needs longer to import
     }
 
 
 @celeryd_init.connect
 def check_options(conf: Any, options: Any, **_: Any) -> None:
-    """End the program with one line when -Q or -X name a queue that the settings do not."""
+    """Exit with one line if -Q or -X names a queue that is not in the settings."""
     known = [queue.name for queue in conf.task_queues]
     for option, name in (("-Q", "queues"), ("-X", "exclude_queues")):
         for queue in chosen_queues(options.get(name)):
@@ -82,11 +82,11 @@ def check_options(conf: Any, options: Any, **_: Any) -> None:
 
 @worker_init.connect
 def check_queues(sender: Any, **_: Any) -> None:
-    """End the program with one line when a queue is missing, or AWS refuses us.
+    """Exit with one line if a queue does not exist or AWS denies access.
 
-    Other troubles may pass, and the worker starts. But a person who has just typed the command
-    would wait for nothing, so in development they end it too. What has been looked at together
-    with table and topic is not looked at again.
+    Other errors may be temporary, and the worker starts. In development they end it as well,
+    because a developer is waiting. Skipped if the queues were already checked together with table
+    and topic.
     """
     if assessment_of(sender) is not None:
         return
@@ -95,24 +95,24 @@ def check_queues(sender: Any, **_: Any) -> None:
     for name in sender.app.amqp.queues.consume_from:
         try:
             queue = options.queue(name)
-        except Exception as error:  # noqa: BLE001  # it calls no network, so it would fail again
+        except Exception as error:  # noqa: BLE001 - it calls no network: permanent
             exit_with_error(error)
         try:
             queue.check()
-        except Exception as error:  # noqa: BLE001  # the transport survives what may pass
+        except Exception as error:  # noqa: BLE001 - the transport survives temporary errors
             if settings.env == "dev" or isinstance(error, LookupError) or is_permanent(error):
                 exit_with_error(error)
-            logs.configure(settings.log_format, settings.log_level)  # Celery has not, so early
+            logs.configure(settings.log_format, settings.log_level)  # earlier than Celery does
             logger.warning("queue_unchecked", queue=name, reason=one_line(error))
 
 
 @worker_process_init.connect
 def ignore_stop_signals_in_children(**_: Any) -> None:
-    """Let a child finish its batch when SIGTERM or SIGHUP is sent to the whole process group.
+    """Ignore SIGTERM and SIGHUP in a child, so that it finishes its batch.
 
-    A terminal that is closed sends SIGHUP so. The parent stops its children through their pipes;
-    what must end at once it ends with SIGKILL. With the solo pool this process is the parent,
-    which has to hear the signals.
+    Both may be sent to the whole process group: a closing terminal sends SIGHUP so. The parent
+    stops its children through their pipes, and by SIGKILL if they must end at once. With the solo
+    pool this process is the parent, which must handle the signals.
     """
     if current_process().name != "MainProcess":
         for name in ("SIGTERM", "SIGHUP"):

@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows which adapter stands behind which port."""
+"""The composition root: the only module that chooses the adapter for each port."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ from worker.transport.port import CommandQueue
 logger = structlog.get_logger(__name__)
 
 PUBLISH_TIMEOUT = 5.0
-"""Seconds to wait for the topic's answer; what it does not take then is the relay's."""
+"""Seconds to wait for the topic's answer; the relay publishes events that it does not accept."""
 COMMAND_AGE_MARGIN = timedelta(days=30)
-"""A command must be this much younger than its outcome's lifetime: so long may it be repeated."""
+"""Difference between the lifetime of outcomes and the maximum age of a command; a command may be
+repeated for this long."""
 
 
 class NotReadyError(Exception):
-    """What the worker needs is not there; the message is one line for a person."""
+    """A required resource is missing; the message is one line for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker's parts, put together."""
+    """The parts of a worker."""
 
     settings: Settings
     ports: Ports
@@ -62,14 +63,14 @@ class Worker:
 
 
 _workers: dict[int, Worker] = {}
-"""By process: a forked child must not use its parent's connections."""
+"""By process id: a forked child must not use its parent's connections."""
 
 
 def worker() -> Worker:
-    """Give this process's worker, building it at the first call.
+    """Return this process's worker; build it at the first call.
 
     Raises:
-        SettingsError: a setting is wrong.
+        SettingsError: a setting is invalid.
     """
     pid = os.getpid()
     if pid not in _workers:
@@ -79,10 +80,10 @@ def worker() -> Worker:
 
 
 def handle_batch(messages: Sequence[ReceivedMessage]) -> Dispositions:
-    """Handle a task's messages; give one settlement each.
+    """Process a task's messages; return one disposition per message.
 
-    A child that cannot make its clients, for want of credentials perhaps, is as good as a store
-    that is away: its messages come back, all with one delay, as groups have to.
+    If a child cannot create its clients (for example, without credentials), the store counts as
+    unavailable and all messages are retried with one delay, as FIFO groups require.
     """
     try:
         batch = worker().batch
@@ -94,7 +95,7 @@ def handle_batch(messages: Sequence[ReceivedMessage]) -> Dispositions:
 
 
 def build(settings: Settings) -> Worker:
-    """Put a worker together, watched by this process's telemetry."""
+    """Build a worker, instrumented by this process's telemetry."""
     watch = telemetry.of_process()
     ports = watch.ports(build_ports(settings))
     parser = watch.parser(MessageParser(settings.roles))
@@ -115,8 +116,8 @@ def build(settings: Settings) -> Worker:
 
 
 def build_ports(settings: Settings) -> Ports:
-    """Choose the adapters; clients are made here, and nothing is called yet."""
-    # The publisher tries again by itself, and a topic that hangs must not hold up what is done.
+    """Choose the adapters and create their clients; makes no call."""
+    # The publisher retries by itself, and a topic without an answer must not delay the batch.
     sns = _fast(aws.client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
     publisher = SnsPublisher(sns, settings.events_topic)
     if settings.repository == "memory":
@@ -132,15 +133,15 @@ def build_ports(settings: Settings) -> Ports:
 
 
 def provision_for_development(settings: Settings) -> bool:
-    """Make table, queues and topic where the settings ask for it, on an emulator only.
+    """Create table, queues and topic if the settings ask for it, on an emulator only.
 
-    Gives whether it did: then what was there is as it has to be.
+    Return True if they were created or checked; they then match the settings.
 
-    Nobody wants a table in a real account because a worker was started: as soon as one of the
-    services is Amazon's, nothing is made. `user-worker provision` is for that.
+    Starting a worker must not create resources in a real account: if one of the services is
+    Amazon's, nothing is created. Use `user-worker provision` for that.
 
     Raises:
-        NotReadyError: they cannot be made; the message is one line for a person.
+        NotReadyError: they cannot be created; the message is one line for an operator.
     """
     if not settings.create_resources:
         return False
@@ -160,7 +161,7 @@ def _is_amazons(endpoint_url: str) -> bool:
 
 
 def resources(settings: Settings) -> Resources:
-    """Name what the worker needs to be there."""
+    """Return the names and limits of the resources that the worker needs."""
     return Resources(
         env=settings.env,
         table=settings.table,
@@ -173,7 +174,7 @@ def resources(settings: Settings) -> Resources:
 
 
 def command_queue_factory(name: str) -> CommandQueue:
-    """Make the queue of a name for the transport, with its dead-letter queue."""
+    """Create the queue with this name, and its dead-letter queue, for the transport."""
     dead_letters = load_settings().dead_letter_queue
     queue = SqsCommandQueue(
         name, dead_letters, lambda wait: _fast(make_client(wait)), clock_watch().observe
@@ -183,17 +184,17 @@ def command_queue_factory(name: str) -> CommandQueue:
 
 @cache
 def clock_watch() -> ClockWatch:
-    """Return what compares this process's clock with the answers of all its queues."""
+    """Return the watch that compares this process's clock with the answers of all queues."""
     return ClockWatch()
 
 
 def watch_consumer(consumer: QueueConsumer) -> None:
-    """Have this process's telemetry watch what serves a queue."""
+    """Register a queue consumer with this process's telemetry."""
     telemetry.of_process().consumer(consumer)
 
 
 def _fast(client: Client) -> Client:
-    """Replace the calls of every batch by fast ones, and have telemetry observe all calls."""
+    """Replace the calls of every batch by fast ones, and let telemetry observe all calls."""
     use_fast_calls(client)
     calls = telemetry.of_process().calls
     return client if calls is None else observe(client, calls)

@@ -1,4 +1,4 @@
-"""Celery's worker, with the signals and the errors at start that an operator expects."""
+"""Celery's worker program, with our signals and with start-up errors in one line."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from worker.startup import one_line_for_the_start
 
 
 class Worker(CeleryProgram):
-    """Celery's worker as a program. SIGHUP stops it as SIGTERM does, unless it was ignored.
+    """Celery's worker program. SIGHUP stops it like SIGTERM, unless SIGHUP was ignored.
 
-    Celery restarts itself on SIGHUP, by a command line that no longer works once it runs as a
-    module, and only when it has no terminal. A terminal that is closed, or an init system that
-    sends SIGHUP, means "stop"; `nohup` means "go on".
+    Celery restarts itself on SIGHUP, with a command line that fails if it was started as a module,
+    and only without a terminal. From a closing terminal or an init system SIGHUP means "stop"; with
+    `nohup` it is ignored.
     """
 
     class Blueprint(CeleryProgram.Blueprint):
         """The steps of a start; the last one returns when the worker stops."""
 
         def start(self, parent: Any) -> None:
-            """Start step by step; what the machine lacks ends the program with one line."""
+            """Start step by step; exit with one line if the machine lacks a resource."""
             with one_line_for_the_start(lambda: not parent.has_started):
                 super().start(parent)
 
     has_started = False
-    """Whether it consumes from its queues."""
+    """Whether the worker consumes from its queues."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with one_line_for_the_start():
             super().__init__(*args, **kwargs)
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        """Note that the start is done."""
+        """Record that the start is complete."""
         self.has_started = True
         super().on_consumer_ready(consumer)
 

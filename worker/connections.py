@@ -1,4 +1,4 @@
-"""What looks at AWS from outside a batch: clients, and the ports behind them, made when needed."""
+"""AWS clients, and the ports behind them, for use outside a batch; created on first use."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="BaseClient")
 
 READ_TIMEOUT = 30.0
-"""Seconds: more than the longest poll."""
+"""Seconds; longer than the longest poll."""
 PUBLISH_TIMEOUT = 5.0
-"""Seconds for one call of the publisher, which tries again by itself."""
+"""Seconds for one call of the publisher, which retries by itself."""
 
 
 @dataclass(frozen=True)
 class Aws:
-    """What a run of the command line, or a worker before it starts, talks to; called when used."""
+    """Connections of the command line, or of a worker before it starts; made on first use."""
 
     settings: Settings
 
@@ -59,7 +59,7 @@ class Aws:
         """The store of users and outcomes.
 
         Raises:
-            CliError: it is in another process's memory, or its table is missing.
+            CliError: the store is in another process's memory, or its table does not exist.
         """
         self.require_shared_store()
         return DynamoDBUserRepository(self.dynamodb, self.settings.table)
@@ -77,7 +77,7 @@ class Aws:
         return SnsPublisher(sns, self.topic_arn)
 
     def require_shared_store(self) -> None:
-        """See that users are kept where this process can see them; errors as `repository`."""
+        """Check that this process can read the store of users; errors as `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
                 f"with {PREFIX}REPOSITORY=memory only the worker itself knows users and outcomes",
@@ -87,7 +87,7 @@ class Aws:
 
     @cached_property
     def command_queue_url(self) -> str:
-        """Where commands go.
+        """URL of the command queue.
 
         Raises:
             CliError: the queue does not exist.
@@ -96,18 +96,18 @@ class Aws:
 
     @cached_property
     def command_queue_arn(self) -> str:
-        """Its ARN; errors as `command_queue_url`."""
+        """ARN of the command queue; errors as `command_queue_url`."""
         url = self.command_queue_url
         answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
 
     @cached_property
     def dead_letter_queue_url(self) -> str:
-        """Where dead letters lie; errors as `command_queue_url`."""
+        """URL of the dead-letter queue; errors as `command_queue_url`."""
         return self.queue_url(self.settings.dead_letter_queue)
 
     def queue_url(self, name: str) -> str:
-        """Find a queue; errors as `command_queue_url`."""
+        """Return the URL of a queue; errors as `command_queue_url`."""
         try:
             answer = self.sqs.get_queue_url(QueueName=name)
         except ClientError as error:
@@ -119,13 +119,13 @@ class Aws:
             }
             variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
             raise missing(f"queue {name}", variable) from error
-        if "QueueUrl" not in answer:  # the SDK takes any page for an answer, if it comes with 200
+        if "QueueUrl" not in answer:  # the SDK accepts any page with status 200 as an answer
             raise ResponseParserError("no QueueUrl")
         return answer["QueueUrl"]
 
     @cached_property
     def topic_arn(self) -> str:
-        """The topic of events; a name is one in the account and region of the command queue.
+        """ARN of the topic of events; a name is in the account and region of the command queue.
 
         Raises:
             CliError: the topic does not exist.
@@ -141,16 +141,16 @@ class Aws:
     def _topic_beside_the_queue(self, name: str) -> str:
         try:
             queue_arn = self.command_queue_arn
-        except CliError:  # there is no queue to learn the account from
+        except CliError:  # no queue to learn the account from
             return topic_arn(self.sns, name)
         partition, _, region, account = queue_arn.split(":")[1:5]
         return f"arn:{partition}:sns:{region}:{account}:{name}"
 
     def require_table(self) -> None:
-        """See that the table is there.
+        """Check that the table exists.
 
         Raises:
-            CliError: it is not.
+            CliError: the table does not exist.
         """
         try:
             self.dynamodb.describe_table(TableName=self.settings.table)
@@ -158,12 +158,12 @@ class Aws:
             if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
                 raise missing(f"table {self.settings.table}", f"{PREFIX}TABLE") from error
             if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
-                return  # a reader needs no right to describe it
+                return  # a role that only reads may lack this permission
             raise
 
 
 def _in_a_region(made: C) -> C:
-    """Give a client back that knows its region; with an endpoint set, boto3 lets one do without."""
+    """Return the client if it has a region: with an endpoint set, boto3 needs none."""
     if not made.meta.region_name:
         raise no_region()
     return made

@@ -1,4 +1,4 @@
-"""What happens around the tasks in a worker's life: logs, resources, the relay."""
+"""Handlers of Celery's signals: logs, resources, telemetry and the relay."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from worker.settings import load_settings
 from worker.startup import exit_with_error, one_line_for_the_start
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
-"""What Celery passes on when nobody asked for a level; then the setting holds."""
+"""The level that Celery passes if none was given; the setting applies then."""
 SINGLE_PROCESS_POOLS = frozenset({"celery.concurrency.solo", "celery.concurrency.thread"})
 
 RELAY_RETRY = 10.0
-"""Seconds until another try where the relay could not be made."""
+"""Seconds until the relay is created again after a failure."""
 
 logger = structlog.get_logger(__name__)
 
 
 @setup_logging.connect
 def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
-    """Give Celery's lines and ours one format, at the level of `-l` or of the settings."""
+    """Configure one format for Celery's log lines and ours; level from `-l` or the settings."""
     settings = load_settings()
     asked_for = loglevel if loglevel != CELERYS_DEFAULT_LEVEL else None
     unblock_standard_streams()
@@ -48,16 +48,16 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
 
 @worker_init.connect
 def prepare(sender: Any, **_: Any) -> None:
-    """Make what development needs, or wait for what is there elsewhere; start the heart before.
+    """Provision for development, or wait for resources elsewhere; start the health report first.
 
-    Refuse a pool that cannot share what is in memory.
+    Exits if the pool cannot share a repository in memory.
     """
     with one_line_for_the_start():
         _prepare(sender)
 
 
 def _prepare(sender: Any) -> None:
-    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+    from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
     from worker.health.start import require_resources  # noqa: PLC0415 - as above
 
     settings = load_settings()
@@ -71,31 +71,31 @@ def _prepare(sender: Any) -> None:
         made = bootstrap.provision_for_development(settings)
     except bootstrap.NotReadyError as error:
         exit_with_error(error)
-    if not made:  # else they were compared with what is needed
+    if not made:  # provisioning has compared them already
         require_resources(settings, assessment)
 
 
 @worker_process_init.connect
 def forget_parents_telemetry(**_: Any) -> None:
-    """Let a child start telemetry of its own: an SDK's threads do not live on after a fork."""
+    """Let a child start its own telemetry: an SDK's threads do not survive a fork."""
     telemetry.forget_parent()
 
 
 @worker_process_shutdown.connect
 @worker_shutdown.connect
 def stop_telemetry(**_: Any) -> None:
-    """Send what a process has measured last."""
+    """Send the last measurements of a process."""
     telemetry.stop()
 
 
 @worker_ready.connect
 def start_relay(sender: Any = None, **_: Any) -> None:
-    """Start the relay, in the parent process: one a worker, however many children it has.
+    """Start the relay in the parent process: one per worker, however many children it has.
 
-    Where it cannot be made now, for want of credentials perhaps, it is tried again: Celery would
-    log the error and go on for ever without one.
+    If it cannot be created now (for example, without credentials), this is tried again: Celery
+    would log the error and run without a relay.
     """
-    from worker import bootstrap  # noqa: PLC0415 - makes clients, so not at import
+    from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
 
     try:
         worker = bootstrap.worker()

@@ -1,9 +1,9 @@
-"""Writes log lines to a file descriptor without letting it stop the process.
+"""Write log lines to a file descriptor without ever blocking the process.
 
-A pipe that nobody reads blocks its writer for ever, and with it every thread that logs. So a line
-waits for at most `PATIENCE` seconds since the pipe took the last one; then lines are dropped and
-counted, and the count is logged as soon as a line can be written again. The same goes for a closed
-pipe and for a full disk, which fail at once. A regular file and a terminal lose nothing else.
+A pipe without a reader blocks its writer, and with it every thread that logs. So a line waits at
+most `PATIENCE` seconds since the pipe last accepted one; then lines are dropped and counted, and
+the count is logged as soon as a line can be written again. The same applies to a closed pipe and to
+a full disk, which fail at once. For a regular file and a terminal nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 PATIENCE: Final = 5.0
-"""Seconds for which a line waits for a reader that reads nothing at all."""
+"""Seconds for which a line waits for a reader that reads nothing."""
 ATOMIC: Final = getattr(select, "PIPE_BUF", 512)
-"""Bytes that a pipe takes whole; it counts as writable if it has room for so many."""
+"""Bytes that a pipe writes atomically; it counts as writable if it has room for this many."""
 STDOUT: Final = 1
 STDERR: Final = 2
 SHORT: Final = 0.01
-"""Seconds until another try when two processes write at the same time."""
+"""Seconds until the next attempt if two processes write at the same time."""
 DROPPED_FIELD: Final = "lines"
 """The field of a `log_lines_dropped` line that holds their number."""
 
 
 class LogStreamHandler(logging.Handler):
-    """Writes each record as one line to a file descriptor, and never waits for long.
+    """Write each record as one line to a file descriptor, and never wait for long.
 
-    Used after a fork, too: it keeps no thread, and nothing that is not written yet.
+    Also usable after a fork: it keeps no thread and no unwritten data.
     """
 
     def __init__(self, descriptor: int) -> None:
-        """Write to an open descriptor, which stays open."""
+        """Write to an open descriptor, which is not closed."""
         super().__init__()
         self._descriptor = descriptor
         self._may_block = hasattr(select, "poll") and (
@@ -45,7 +45,7 @@ class LogStreamHandler(logging.Handler):
         self._blocked_since: float | None = None
         self._dropped = 0
         self._broken_off = False
-        """Whether the last line was written in part only."""
+        """Whether the last line was only partly written."""
 
     @classmethod
     def of_file(cls, path: str) -> LogStreamHandler:
@@ -58,7 +58,7 @@ class LogStreamHandler(logging.Handler):
 
     @classmethod
     def of_stream(cls, stream: Any) -> logging.Handler:
-        """Write to standard error if the stream is that, otherwise to the stream itself."""
+        """Write to standard error if the stream is standard error, otherwise to the stream."""
         with contextlib.suppress(AttributeError, OSError, ValueError, io.UnsupportedOperation):
             if stream.fileno() == STDERR:
                 return cls(STDERR)
@@ -68,7 +68,7 @@ class LogStreamHandler(logging.Handler):
         """Write a record, or count it as dropped."""
         try:
             line = self._line(record)
-        except Exception:  # noqa: BLE001  # as every handler: an error in a line ends no thread
+        except Exception:  # noqa: BLE001 - as every handler: it must not end a thread
             self.handleError(record)
             return
         if not self._write(line):
@@ -93,7 +93,7 @@ class LogStreamHandler(logging.Handler):
             self._dropped = 0
 
     def _write(self, line: bytes) -> bool:
-        """Write all of a line; return False if that was not possible."""
+        """Write a whole line; return False if that failed."""
         if self._broken_off:
             line = b"\n" + line
         rest = memoryview(line)
@@ -103,7 +103,7 @@ class LogStreamHandler(logging.Handler):
             part = rest[:ATOMIC] if self._may_block else rest
             try:
                 rest = rest[os.write(self._descriptor, part) :]
-            except BlockingIOError:  # another process was faster
+            except BlockingIOError:  # another process wrote first
                 sleep(SHORT)
                 if not self._has_room():
                     break
@@ -116,7 +116,7 @@ class LogStreamHandler(logging.Handler):
         return not rest
 
     def _has_room(self) -> bool:
-        """Wait until the descriptor can be written to, as long as patience lasts."""
+        """Wait until the descriptor is writable, at most `PATIENCE` seconds since it blocked."""
         now = monotonic()
         since = now if self._blocked_since is None else self._blocked_since
         poll = select.poll()
@@ -128,11 +128,11 @@ class LogStreamHandler(logging.Handler):
 
 
 def unblock_standard_streams() -> None:
-    """Keep writes to standard output and error from blocking for ever on pipes and sockets.
+    """Make writes to standard output and error non-blocking if they are pipes or sockets.
 
-    Celery writes there, too, in its signal handlers: "Warm shutdown" must not hang. A pipe is
-    opened once more for that, so that the processes it is shared with notice nothing; where that is
-    not possible, it stays as it is.
+    Celery writes there in its signal handlers: "Warm shutdown" must not block. A pipe is opened a
+    second time for this, so that processes that share it are not affected; if that fails, it is
+    left unchanged.
     """
     for descriptor in (STDOUT, STDERR):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Structured logs: readable in development, JSON elsewhere; Celery's lines look the same.
+"""Structured logs: readable in development, JSON elsewhere; Celery's lines have the same form.
 
-Lines go to a file descriptor by `worker.log_stream`, so that a pipe that nobody reads, a closed
-pipe or a full disk costs lines, which are counted, and never stops the worker.
+Lines are written by `worker.log_stream`: a pipe without a reader, a closed pipe or a full disk
+loses lines, which are counted, and never stops the worker.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _renderer(log_format: Literal["console", "json"]) -> structlog.typing.Proces
 def _without_exception_text(
     _logger: Any, _name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Say where an exception came from, without its text, which may quote a person's data."""
+    """Replace an exception by its class and traceback: its text may contain personal data."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()
@@ -81,16 +81,16 @@ def _without_exception_text(
         frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
         event["error"] = type(error).__name__
         event["traceback"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-        # The code of an AWS error is AWS's own word, and says more than the class does.
+        # The code of an AWS error is AWS's own term, and tells more than the class.
         if code := getattr(error, "response", {}).get("Error", {}).get("Code"):
             event["aws_error"] = code
     return event
 
 
 def _quieten() -> None:
-    """Silence what says per task or per call what our own lines say per command.
+    """Silence loggers that report per task or call what our own lines report per command.
 
-    The SDK's debug lines hold whole requests, and so personal data, at any level.
+    The SDK's debug lines contain whole requests, and so personal data; they stay off at any level.
     """
     for name in ("botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(name).setLevel(logging.WARNING)

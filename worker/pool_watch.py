@@ -1,4 +1,4 @@
-"""Notices a dead child of the prefork pool soon."""
+"""Detect a dead child of the prefork pool quickly."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 
 INTERVAL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class PoolWatch(StartStopStep):
-    """A step of Celery's worker that looks after the pool several times a second.
+    """A step of Celery's worker that checks the pool several times a second.
 
-    The pool learns of a child's end from a pipe that closes, looks once and takes the pipe off
-    the event loop. A killed child's pipe closes a moment before the child can be reaped, so that
-    one look often comes too early, and the next one is Celery's own, up to five seconds later:
-    so long would the child's batch wait, and its place stay empty.
+    The pool learns of a child's end from a closed pipe, checks once and removes the pipe from the
+    event loop. A killed child's pipe closes a moment before the child can be reaped, so that this
+    check often comes too early. Celery's own next check is up to five seconds later; until then the
+    child's batch would wait and its place stay empty.
     """
 
     requires = ("celery.worker.components:Pool",)
 
     def register_with_event_loop(self, worker: Any, hub: Hub) -> None:
-        """Look from now on; pools without processes have nothing to look after."""
+        """Check from now on; pools without processes need no check."""
         hub.call_repeatedly(INTERVAL, _look, worker.pool)
 
 
 def _look(pool: Any) -> None:
-    # A cold shutdown has killed the children: new ones would only have to be waited for.
+    # After a cold shutdown has killed the children, new ones would only delay the exit.
     if state.should_terminate in (None, False):
         pool.maintain_pool()

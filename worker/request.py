@@ -1,8 +1,8 @@
-"""How Celery runs a batch: the task's options, and the request that catches its result.
+"""How Celery runs a batch: the task's options, and the request that receives its result.
 
-There is no result backend, and an acknowledgement carries no result; `task.Request` is
-Celery's hook for code that wants it. The request runs in the parent process: on the main thread
-with prefork and solo, on the pool's threads with threads.
+There is no result backend, and an acknowledgement carries no result; `task.Request` is Celery's
+hook for code that needs it. The request runs in the parent process: on the main thread with prefork
+and solo, on the pool's threads with threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_RESULT = 192 * 1024 * 1024
 
 
 class BatchTask(Task):
-    """The base of a task that the transport feeds."""
+    """Base class of the task that the transport sends batches to."""
 
     Request = "worker.request:BatchRequest"
     acks_late = True
@@ -35,16 +35,16 @@ class BatchTask(Task):
 
 
 class BatchRequest(Request):
-    """Gives a result to the message before the message is acknowledged.
+    """Pass the result to the message before the message is acknowledged.
 
-    Whatever ends otherwise (an exception, a lost child, a time limit, a revocation) is
-    acknowledged without a result, which the transport takes for *unsettled*.
+    Any other end (an exception, a lost child, a time limit, a revocation) is acknowledged without a
+    result, and the transport retries the messages.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Wrap `on_success` of the subclass that Celery makes for each pool.
+        """Wrap `on_success` of the subclass that Celery creates for each pool.
 
-        `celery.worker.request.create_request_cls` overrides it there and calls no super.
+        `celery.worker.request.create_request_cls` overrides it there without calling super.
         """
         super().__init_subclass__(**kwargs)
         cls.on_success = _handing_in_the_result(cls.on_success)
@@ -52,7 +52,7 @@ class BatchRequest(Request):
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's signature
         """Stop a running batch at a cold shutdown.
 
-        By SIGKILL, as the children ignore SIGTERM; a pool without processes cannot.
+        Uses SIGKILL, as the children ignore SIGTERM; a pool without processes cannot stop a batch.
         """
         with contextlib.suppress(NotImplementedError):
             super().cancel(pool, signal or "SIGKILL", emit_retry)

@@ -1,4 +1,4 @@
-"""Every setting of the worker, its default and its limits."""
+"""The worker's settings, with their defaults and limits."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ A_TOPIC = (
 )
 AN_ADDRESS = "an address or name of this machine, such as 127.0.0.1, 0.0.0.0 or ::"
 NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
-"""What else begins like a setting: that of the command line, and those of the tests."""
+"""Variables with the same prefix that are not settings: of the command line, and of tests."""
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the message is one line for a person."""
+    """A setting is missing or invalid; the message is one line for an operator."""
 
 
 class Settings(BaseSettings):
     """The settings, read from `USER_WORKER_*` variables.
 
-    The AWS region, endpoint and credentials are the SDK's own (`AWS_DEFAULT_REGION`,
-    `AWS_ENDPOINT_URL`, ...) and not repeated here.
+    The AWS region, endpoint and credentials are the SDK's own settings (`AWS_DEFAULT_REGION`,
+    `AWS_ENDPOINT_URL`, ...).
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
@@ -48,26 +48,27 @@ class Settings(BaseSettings):
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
     events_topic: str = Field(default="user-events", pattern=TOPIC, description=A_TOPIC)
-    """A name of the account and region, or an ARN."""
+    """A name in the account and region, or an ARN."""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
-    """Seconds; `provision` sets it on the queue, renewal follows half of it."""
+    """Seconds; `provision` sets it on the queue; messages are renewed at half of it."""
     batch_size: int = Field(default=20, ge=10, le=30)
-    """Commands a task may carry under load; thirty registrations fit one transaction."""
+    """Maximum commands per task under load; thirty registrations fit into one transaction."""
     max_receives: int = Field(default=12, ge=1, le=1_000)
-    """The queue's redrive policy; on the last receive the worker dead-letters itself."""
+    """`maxReceiveCount` of the redrive policy; on the last receive the worker dead-letters
+    itself."""
     outcome_days: int = Field(default=90, ge=60, le=3_650)
-    """How long outcomes are kept: SQS retention (14 days), the DLQ's (14), and the 30 by which a
-    command has to be younger, with some room."""
+    """How long outcomes are kept: the retention of SQS (14 days) and of the DLQ (14), the 30 days
+    by which a command must be younger, and a margin."""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
     """In the environment, separated by commas."""
     relay_interval: float = Field(default=5.0, gt=0, le=300)
-    """Seconds between two looks of the relay at the outbox, before jitter."""
+    """Seconds between two passes of the relay over the outbox, before jitter."""
     relay_age: float = Field(default=30.0, ge=0, le=3_600)
-    """Seconds after which an outbox pointer is taken to be left behind."""
+    """Seconds after which an outbox entry counts as left behind."""
     registration_grace: float = Field(default=60.0, ge=0, le=900)
     """Seconds after a message's first receive during which its user may still be registered."""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Where probes are answered over HTTP; nowhere if not given."""
+    """Port for HTTP probes; no HTTP if left out."""
     health_host: str = Field(
         default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]{1,253}$", description=AN_ADDRESS
     )
@@ -123,8 +124,8 @@ def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: with one line that names the variable and the rule, or the setting that
-            a mistyped variable was meant for.
+        SettingsError: one line names the variable and the rule, or the setting that a mistyped
+        variable may stand for.
     """
     for variable, meant in unknown_settings().items():
         if meant is not None:
@@ -136,9 +137,9 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def unknown_settings() -> dict[str, str | None]:
-    """Give the variables that begin as settings do and are none.
+    """Return the variables that have the prefix of settings but are not settings.
 
-    Each with the setting that it is like, or `None`: those may be meant for others, as Kubernetes
-    sets some for a service named user-worker.
+    Each with the most similar setting, or `None`: such a variable may be meant for another program,
+    as Kubernetes sets some for a service named user-worker.
     """
     return unknown_variables(os.environ, PREFIX, (*Settings.model_fields, *NOT_SETTINGS))

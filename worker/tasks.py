@@ -1,4 +1,4 @@
-"""The one task: a batch of messages in, their settlements out."""
+"""The only task: takes a batch of messages and returns their dispositions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.transport.channel import TASK
 
 @shared_task(base=BatchTask, name=TASK)
 def handle_batch(messages: list[ReceivedMessage]) -> Dispositions:
-    """Run one batch; the composition root makes its clients on the first call, in the child."""
+    """Process one batch; the first call creates the clients, in the child process."""
     from worker import bootstrap  # noqa: PLC0415  # after the fork
 
     return bootstrap.handle_batch(messages)

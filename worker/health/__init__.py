@@ -1,6 +1,6 @@
-"""Whether the worker lives, and whether it gets anything done.
+"""Health of the worker: liveness and readiness.
 
-Two questions, since they have two answers. A worker that does not *live* has to be restarted; one
-that is not *ready* waits for AWS, and a restart would not help. Neither is asked of AWS: the worker
-tells what its own loops, threads and calls have met.
+A worker that is not *live* must be restarted. One that is not *ready* waits for AWS, and a restart
+would not help. No check calls AWS: the worker reports what its own loops, threads and calls have
+seen.
 """

@@ -1,4 +1,4 @@
-"""All that a worker knows of its own health, judged."""
+"""Combine the health of a worker's parts into one report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from worker.health.report import Report
 logger = structlog.get_logger(__name__)
 
 LOOP_LIMIT: Final = 30.0
-"""Seconds that one turn of the event loop may take; it is asked for one a second."""
+"""Maximum seconds for one turn of the event loop, which is asked for one every second."""
 START_LIMIT: Final = 120.0
-"""Seconds until its first turn: children are started before, on a machine that may be busy."""
+"""Maximum seconds until its first turn: children start before it, on a machine that may be busy."""
 
 
 class HealthAssessment:
-    """Gathers what the parts of one worker tell; any thread may call any method.
+    """Combine what the parts of one worker report; thread-safe.
 
     Args:
         blocks: whether a batch blocks the event loop, as it does with the solo pool.
@@ -36,31 +36,31 @@ class HealthAssessment:
         self._stopping = False
 
     def watch(self, part: Callable[[], HealthSource | None]) -> None:
-        """Ask a part too, from now on; `None` while it is not there."""
+        """Include a part in later reports; `part` returns `None` while it does not exist."""
         self._parts.append(part)
 
     def beat(self) -> None:
-        """Say that the event loop turns."""
+        """Record that the event loop turns."""
         self._loop_at, self._loop_limit = self._clock(), LOOP_LIMIT
 
     def wait(self, reason: str) -> None:
-        """Say that the start waits for something, in words for a person."""
+        """Record that the start waits for something; `reason` is for an operator."""
         self._waiting = reason
 
     def go_on(self) -> None:
-        """Say that the start waits no more."""
+        """Record that the start no longer waits."""
         self._loop_at, self._waiting = self._clock(), None
 
     def ready(self) -> None:
-        """Say that the start is done."""
+        """Record that the start is complete."""
         self._starting = False
 
     def stop(self) -> None:
-        """Say that the worker is ending, and its event loop too. Safe in a signal handler."""
+        """Record that the worker, and its event loop, is ending. Safe in a signal handler."""
         self._stopping = True
 
     def report(self) -> Report:
-        """Judge what the parts tell now; a mistake of the judge is no worker's death."""
+        """Return the report of all parts; a bug in the health check never fails liveness."""
         try:
             return self._judge()
         except Exception:
@@ -84,10 +84,10 @@ class HealthAssessment:
         return Report(tuple(map(str, missing)), tuple(dict.fromkeys(readiness_issues)))
 
     def _loop(self, liveness_checks: list[LivenessCheck]) -> list[LivenessCheck]:
-        """Give the event loop's sign, unless something else has to show whether it goes on.
+        """Return the event loop's check, unless another check covers the same progress.
 
         That is the call that the start waits for, the end of the last batches, or the batch that
-        blocks the loop: each of them ends by itself.
+        blocks the loop: each of them has its own limit.
         """
         blocked = self._blocks and any(
             liveness_check.what == IN_HAND for liveness_check in liveness_checks

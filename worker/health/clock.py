@@ -1,7 +1,7 @@
-"""Whether this machine's clock agrees with AWS's, by the Date of each answer of SQS.
+"""Compare this machine's clock with AWS's, by the Date of each answer of SQS.
 
-A clock that is off lets commands expire too early, orders outbox entries by wrong ages, and from
-five minutes on AWS refuses what is signed by it.
+With a wrong clock commands expire too early and outbox entries get wrong ages; from five minutes
+on, AWS rejects the signatures.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from application.health_source import LivenessCheck
 logger = structlog.get_logger(__name__)
 
 LIMIT: Final = 30.0
-"""Seconds of difference from which on the worker is not ready."""
+"""Seconds of difference from which the worker is not ready."""
 CONFIRMATIONS: Final = 2
-"""Answers in a row that have to agree before the worker believes them."""
+"""Consecutive answers that must agree before the difference is reported."""
 
 
 class ClockWatch:
-    """Compares this machine's clock with AWS's; any thread may call any method."""
+    """Compare this machine's clock with AWS's; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -48,7 +48,7 @@ class ClockWatch:
             self._trouble = f"the clock is {abs(seconds):.0f} s {where} AWS's"
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
-        """Yield nothing: a restart does not set a clock right."""
+        """Yield nothing: a restart does not correct a clock."""
         yield from ()
 
     def readiness_issues(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What one check found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from worker.errors import CliError
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
-    """It works, but perhaps not as meant."""
+    """Works, but perhaps not as intended."""
     FAIL = "fail"
-    """It does not work."""
+    """Does not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, how it is, and what to do."""
+    """One line: what was checked, its state, and what to do."""
 
     check: str
     level: Level
@@ -30,21 +30,21 @@ class Finding:
 
 
 def ok(check: str, says: str) -> Finding:
-    """Say that it is as it should be."""
+    """Return a finding without a problem."""
     return Finding(check, Level.OK, says)
 
 
 def warn(check: str, says: str, advice: str) -> Finding:
-    """Say that it may not be as meant."""
+    """Return a finding that may be a problem."""
     return Finding(check, Level.WARN, says, advice)
 
 
 def fail(check: str, says: str, advice: str) -> Finding:
-    """Say that it does not work."""
+    """Return a finding that is a problem."""
     return Finding(check, Level.FAIL, says, advice)
 
 
 def error_finding(check: str, error: Exception) -> Finding:
-    """Say what an error means, in the words of the other commands."""
+    """Return the finding of an error, with the same message as in other commands."""
     known = explain(error) or CliError(f"unforeseen {type(error).__name__}", "see --debug")
     return fail(check, known.problem, known.advice)

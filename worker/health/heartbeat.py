@@ -1,8 +1,8 @@
-"""The file by which a worker shows other processes that it lives. Standard library only.
+"""The file that shows other processes that a worker is live. Standard library only.
 
-One file a worker, in a directory of its user's own within the temporary directory, which may be
-a tmpfs on an otherwise read-only system. A file that is not written anew is a worker that does
-not live; one whose process is gone is nothing.
+One file per worker, in a directory of its user inside the temporary directory, which may be a tmpfs
+on an otherwise read-only system. A file that is not updated belongs to a worker that is not live; a
+file whose process is gone is ignored.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Final
 from worker.health.report import Report
 
 INTERVAL: Final = 2.0
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 LIMIT: Final = 30.0
-"""Seconds without one after which a worker is taken not to live: stopped, frozen or starved."""
+"""Seconds without a heartbeat after which a worker is not live: stopped, frozen or starved."""
 _SUFFIX: Final = ".json"
 _DRAFT: Final = ".new"
 _OWNER_ONLY: Final = 0o700
 
 
 class HeartbeatError(Exception):
-    """The directory cannot be used; the message is one line for a person."""
+    """The directory cannot be used; the message is one line for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last that was heard of a worker."""
+    """The last heartbeat of a worker."""
 
     pid: int
     age: float
@@ -44,22 +44,22 @@ class Heartbeat:
 
     @property
     def late(self) -> bool:
-        """Whether the next one should have come."""
+        """Whether the next heartbeat is overdue."""
         return not 0 <= self.age <= LIMIT
 
     @property
     def health(self) -> Report:
-        """What was reported; or that nothing is any more."""
+        """The last report; if the heartbeat is overdue, a report that says so."""
         if self.late:
             return Report((f"no heartbeat for {max(self.age, LIMIT):.0f} s",))
         return self.report
 
 
 def directory() -> Path:
-    """Return where this user's workers show that they live.
+    """Return the directory of this user's heartbeat files.
 
     Raises:
-        HeartbeatError: there is no temporary directory that can be written to.
+        HeartbeatError: no temporary directory is writable.
     """
     user = os.getuid() if hasattr(os, "getuid") else "all"
     try:
@@ -69,47 +69,47 @@ def directory() -> Path:
 
 
 class HeartbeatFile:
-    """The file of this process."""
+    """The heartbeat file of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the directory if it is missing, and remove what dead workers have left.
+        """Create the directory if it is missing, and remove the files of dead workers.
 
         Raises:
-            HeartbeatError: it cannot be made or changed, or somebody else could write there.
+            HeartbeatError: it cannot be created or changed, or another user could write there.
         """
         self._pid = os.getpid()
         self._path = folder / f"{self._pid}{_SUFFIX}"
         _make(folder)
         for path, beat in _files(folder):
             if beat is None or beat.late or _is_gone(beat.pid):
-                with contextlib.suppress(OSError):  # what is left there harms nobody
+                with contextlib.suppress(OSError):  # a file that cannot be removed does no harm
                     path.unlink(missing_ok=True)
                     path.with_suffix(_DRAFT).unlink(missing_ok=True)
 
     def write(self, report: Report) -> None:
-        """Say how it is now, in one step: a reader sees the last report or this one.
+        """Write a report atomically: a reader sees the last report or this one.
 
         Raises:
-            OSError, HeartbeatError: it cannot be written.
+            OSError, HeartbeatError: the file cannot be written.
         """
         text = json.dumps({"pid": self._pid, "at": time.monotonic(), **asdict(report)})
         draft = self._path.with_suffix(_DRAFT)
         try:
             draft.write_text(text)
-        except FileNotFoundError:  # another worker has ended, and taken the directory along
+        except FileNotFoundError:  # another worker has ended and removed the directory
             _make(self._path.parent)
             draft.write_text(text)
         draft.replace(self._path)
 
     def remove(self) -> None:
-        """Leave nothing: the worker ends as it should."""
+        """Remove the file at a regular end."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
-            self._path.parent.rmdir()  # if it was the last
+            self._path.parent.rmdir()  # only if it is empty
 
 
 def heartbeats(folder: Path) -> list[Heartbeat]:
-    """Give the last heartbeat of each worker here whose process exists."""
+    """Return the last heartbeat of each worker in a directory whose process exists."""
     beats = [beat for _, beat in _files(folder) if beat is not None]
     return sorted((b for b in beats if not _is_gone(b.pid)), key=lambda beat: beat.pid)
 
@@ -126,7 +126,7 @@ def _make(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Heartbeat | None]]:
-    """Give each file with what it says; `None` where that is nothing."""
+    """Yield each file with its heartbeat, or `None` if it is invalid."""
     for path in folder.glob(f"*{_SUFFIX}"):
         try:
             fields = json.loads(path.read_bytes())
@@ -140,11 +140,11 @@ def _files(folder: Path) -> Iterator[tuple[Path, Heartbeat | None]]:
 
 
 def _is_gone(pid: int) -> bool:
-    """Tell whether a process has ended. Our own id was another's: we have no heartbeat yet."""
+    """Return True if a process has ended. Our own id: the file is of an earlier process."""
     if pid == os.getpid():
         return True
     if os.name != "posix":
-        return False  # there, asking is ending
+        return False  # os.kill would end the process there
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -1,4 +1,4 @@
-"""What a worker says of its health, and the words that it travels in."""
+"""A worker's health report and its JSON form."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Why a worker does not live, and why it is not ready; nothing if it does and is."""
+    """Why a worker is not live, and why it is not ready; both empty if it is healthy."""
 
     not_live: tuple[str, ...] = ()
     not_ready: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:
-        """Whether it need not be restarted."""
+        """Whether no restart is needed."""
         return not self.not_live
 
     @property
     def ready(self) -> bool:
-        """Whether it gets commands done."""
+        """Whether commands are processed."""
         return not self.reasons
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is not ready: what does not live is not ready either."""
+        """Why the worker is not ready; a worker that is not live is not ready either."""
         return self.not_live + self.not_ready
 
     def render(self) -> str:
-        """Write it as one line of JSON."""
+        """Return the report as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, fields: Any) -> Self:
-        """Read what was rendered, once JSON has been made of it.
+        """Parse the decoded JSON of a report.
 
-        Raises:
+        ValueError: it is not a report.
             ValueError: it is something else.
         """
         try:

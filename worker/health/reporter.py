@@ -1,4 +1,4 @@
-"""The thread that reports a worker's health, as long as the process gets to run at all."""
+"""The thread that reports a worker's health."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ logger = structlog.get_logger(__name__)
 
 
 class Server(Protocol):
-    """What tells the health on request, beside the file."""
+    """A server that answers health requests."""
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         ...
 
 
 class HealthReporter:
-    """Writes the heartbeat file from time to time. Made, started and stopped on the main thread."""
+    """Write the heartbeat file at intervals. Created, started and stopped on the main thread."""
 
     def __init__(
         self, assessment: HealthAssessment, file: HeartbeatFile | None, server: Server | None = None
     ) -> None:
-        """Take what is to be reported, and where: a file, a server, or neither."""
+        """Set what to report, and where: to a file, a server, or neither."""
         self.assessment = assessment
         self.server = server
         self._file = file
@@ -37,13 +37,13 @@ class HealthReporter:
         self._thread = Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
-        """Beat once, so that there is a heartbeat from now on, and then in a thread."""
+        """Write the first heartbeat, then the next ones in a thread."""
         if self._file is not None:
             self._beat(self._file)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, take the file away and close the server."""
+        """Stop the thread, remove the file and close the server."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(INTERVAL)
@@ -61,7 +61,7 @@ class HealthReporter:
         try:
             file.write(self.assessment.report())
         except (OSError, HeartbeatError) as error:
-            if not self._failing:  # one line an episode
+            if not self._failing:  # log once per episode
                 logger.warning("heartbeat_unwritten", reason=one_line(error))
             self._failing = True
         else:

@@ -1,9 +1,9 @@
-"""What a worker looks at before it starts: queues, table and topic, as they are in AWS.
+"""Check queues, table and topic in AWS before a worker starts.
 
-What would make it break a promise ends it: a missing resource, a table with other keys, a command
-queue that gives up no message. What is merely otherwise than the settings say is a warning, or
-a changed attribute would keep all workers down that are started after. `user-worker doctor` judges
-by the same rules, and is stricter.
+A fault that would break a guarantee ends the worker: a missing resource, a table with other keys, a
+command queue without a redrive policy. Any other difference from the settings is a warning, because
+otherwise one changed attribute would stop every worker that starts later. `user-worker doctor` uses
+the same rules and is stricter.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FATAL: Final = ("primary key", "type of a key")
-"""What a table has to have; another index or billing mode can be mended under running workers."""
+"""Required of a table; another index or billing mode can be corrected while workers run."""
 LOOKS: Final = frozenset(
     {"DescribeTable", "DescribeTimeToLive", "GetQueueAttributes", "GetTopicAttributes"}
 )
-"""What is called here alone: a role that may not can do all its work."""
+"""Calls that only this check makes: a role without permission for them can still work."""
 NOT_LOOKED_AT: Final = "could not be looked at"
 
 
 def check(aws: Aws) -> list[Finding]:
-    """Look at all that the worker needs; give what is otherwise than the settings say.
+    """Check all resources that the worker needs; return the differences from the settings.
 
     Raises:
-        CliError: the worker cannot keep its promises with what is there.
-        ClientError, BotoCoreError: SQS or DynamoDB did not say. What SNS does not say is a
-            finding: events wait in the outbox, and commands can be done meanwhile.
+        CliError: the worker cannot keep its guarantees with these resources.
+        ClientError, BotoCoreError: SQS or DynamoDB did not answer. An error of SNS is a finding:
+        events wait in the outbox, and commands are processed meanwhile.
     """
     findings = [*_queues(aws), *_topic(aws)]
     if aws.settings.repository == "dynamodb":
@@ -50,7 +50,7 @@ def check(aws: Aws) -> list[Finding]:
 
 def _queues(aws: Aws) -> Iterator[Finding]:
     dead = aws.settings.dead_letter_queue
-    # the commands' first: where all are missing, that is the one to name
+    # command queues first: if all are missing, the error names that one
     stored = {name: _attributes(aws, name) for name in (*aws.settings.queues, dead)}
     for name, found in stored.items():
         if found is None:
@@ -79,7 +79,7 @@ def _require_redrive(name: str, stored: Mapping[str, str]) -> None:
 
 
 def _mild(finding: Finding) -> Iterator[Finding]:
-    """Make a warning of what the worker can live with; how many wait is nothing to warn of."""
+    """Yield failures as warnings; the number of waiting messages is not a warning."""
     if finding.level is Level.FAIL:
         yield replace(finding, level=Level.WARN)
 
@@ -109,7 +109,7 @@ def _described(aws: Aws, name: str) -> TableDescriptionTypeDef:
 
 
 def _topic(aws: Aws) -> Iterator[Finding]:
-    """Look at the topic; whether it is FIFO is in its name."""
+    """Check that the topic exists; its name already tells whether it is FIFO."""
     check = f"topic {aws.settings.events_topic}"
     try:
         if _allowed(lambda: aws.topic_arn) is None:
@@ -121,7 +121,7 @@ def _topic(aws: Aws) -> Iterator[Finding]:
 
 
 def _allowed(look: Callable[[], T]) -> T | None:
-    """Look; give `None` where that is not allowed, which says nothing of what is there."""
+    """Make a call; return `None` if it is denied, which tells nothing about the resource."""
     try:
         return look()
     except ClientError as error:

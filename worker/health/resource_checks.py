@@ -1,4 +1,4 @@
-"""Whether queues and table are as `provision` would have made them."""
+"""Compare queues and table with what `provision` would create."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SETTINGS = {
     "MessageRetentionPeriod": "14 days",
     "FifoQueue": "the name",
 }
-"""What each attribute of a queue should agree with."""
+"""The setting that each queue attribute should match."""
 
 USABLE = frozenset({"ACTIVE", "UPDATING"})
-"""Of a table or an index, the states in which it is read and written."""
+"""States in which a table or an index can be read and written."""
 
 
 def attributes(aws: Aws, name: str) -> dict[str, str]:
-    """Read a queue's attributes."""
+    """Return a queue's attributes."""
     answer = aws.sqs.get_queue_attributes(QueueUrl=aws.queue_url(name), AttributeNames=["All"])
     return dict(answer["Attributes"].items())
 
@@ -38,7 +38,7 @@ def attributes(aws: Aws, name: str) -> dict[str, str]:
 def check_queue(
     settings: Settings, name: str, stored: Mapping[str, str], dead_arn: str | None
 ) -> Finding:
-    """Compare a queue's attributes with what `provision` would give it."""
+    """Compare a queue's attributes with those that `provision` would set."""
     check = f"queue {name}"
     is_dead = name == settings.dead_letter_queue
     wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
@@ -57,7 +57,7 @@ def check_queue(
 
 
 def check_table(name: str, description: TableDescriptionTypeDef) -> Finding:
-    """Compare a table's keys and index with what `provision` would make."""
+    """Compare a table's keys and index with those that `provision` would create."""
     check = f"table {name}"
     different = table_differences(description)
     if different:
@@ -75,7 +75,7 @@ def check_table(name: str, description: TableDescriptionTypeDef) -> Finding:
 
 
 def check_expiry(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
-    """Say so where a table's items stay for ever."""
+    """Yield a warning if a table's items never expire."""
     if expires_by(description) != TTL_ATTRIBUTE:
         says = f"its items do not expire by {TTL_ATTRIBUTE}"
         yield warn(check, says, "turn time to live on, or the table grows for ever")

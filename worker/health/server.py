@@ -13,23 +13,23 @@ from typing import Any, Final
 from worker.health.report import Report
 
 REQUEST_TIMEOUT: Final = 5.0
-"""Seconds that a client may take to say what it wants."""
+"""Seconds that a client may take to send its request."""
 LIVE: Final = "/live"
 READY: Final = "/ready"
 
 
 class PortInUseError(Exception):
-    """The address cannot be listened on; the message is one line for a person."""
+    """The address is not available; the message is one line for an operator."""
 
 
 class HealthServer:
-    """Answers probes, in daemon threads; it calls nothing and waits for nothing but its client."""
+    """Answer probes, in daemon threads; makes no call and waits for its client only."""
 
     def __init__(self, host: str, port: int, report: Callable[[], Report]) -> None:
-        """Listen on a host's address and port, 0 for a free one; nothing is answered until `start`.
+        """Listen on a host's address and port, 0 for a free one; answers nothing until `start`.
 
         Raises:
-            PortInUseError: that is not possible.
+            PortInUseError: the address is not available.
         """
         handler = type("Handler", (_Handler,), {"report": staticmethod(report)})
         try:
@@ -44,17 +44,17 @@ class HealthServer:
         )
 
     def start(self) -> None:
-        """Answer, in a thread."""
+        """Answer requests, in a thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
 
     def forget(self) -> None:
-        """Give the socket back in a forked child, where nothing would answer on it."""
+        """Close the socket in a forked child, which does not answer requests."""
         self._server.socket.close()
 
 
@@ -63,7 +63,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up."""
+        """Ignore clients that disconnect."""
 
 
 class _Server6(_Server):
@@ -103,4 +103,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log nothing: probes come every few seconds."""
+        """Log nothing: probes arrive every few seconds."""

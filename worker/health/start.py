@@ -1,4 +1,4 @@
-"""Waits for AWS before anything is received, and looks whether all is there."""
+"""Wait for AWS before anything is received, and check the resources."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between two tries, doubling."""
+"""Seconds between two attempts, doubling."""
 ENDS: Final[dict[int, ExitCode]] = {
     signal.SIGTERM: ExitCode.OK,
     signal.SIGHUP: ExitCode.OK,
     signal.SIGINT: ExitCode.INTERRUPTED,
 }
-"""By signal, how a worker ends that has not started yet."""
+"""By signal, the exit code of a worker that has not started yet."""
 LOOKING: Final = "looking at queues, table and topic"
 
 
 def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
-    """Look at queues, table and topic, as soon as SQS and DynamoDB answer; log what differs.
+    """Check queues, table and topic as soon as SQS and DynamoDB answer; log differences.
 
-    While they do not, it waits: an outage must not keep a worker down that is started during it,
-    and ending would only start it again. In development it ends, as a person is waiting.
+    It waits until they answer: an outage must not end a worker that starts during it, since it
+    would only be started again. In development it exits, because a developer is waiting.
 
     Raises:
-        SystemExit: with one line, when something is missing or wrong, or AWS refuses us; with 0
-            when asked to end while it waits, with 130 at Ctrl-C.
+        SystemExit: with one line if a resource is missing or wrong, or AWS denies access; with 0 if
+        asked to end while it waits, with 130 at Ctrl-C.
     """
     aws, pause = Aws(settings), FIRST_PAUSE
     assessment.wait(
@@ -57,8 +57,8 @@ def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
 
 
 def _look(aws: Aws) -> str | None:
-    """Look once; say why that was not possible, if it was not now."""
-    logs.configure(aws.settings.log_format, aws.settings.log_level)  # Celery has not, so early
+    """Check once; return why that was not possible, or `None`."""
+    logs.configure(aws.settings.log_format, aws.settings.log_level)  # earlier than Celery does
     try:
         for finding in check(aws):
             logger.warning(
@@ -66,7 +66,7 @@ def _look(aws: Aws) -> str | None:
             )
     except Exception as error:
         known = explain(error)
-        if known is None:  # a mistake of the check itself is no reason to do no work
+        if known is None:  # a bug in the check must not stop the worker
             logger.exception("resources_unchecked")
             return None
         if aws.settings.env == "dev" or _will_last(error):
@@ -76,16 +76,16 @@ def _look(aws: Aws) -> str | None:
 
 
 def _will_last(error: Exception) -> bool:
-    """Tell what the worker finds missing or wrong, or how AWS refuses us, from an outage."""
+    """Return True for a missing or wrong resource or denied access, False for an outage."""
     return isinstance(error, CliError | LookupError) or is_refusal(error)
 
 
 @contextmanager
 def _hearing_signals() -> Iterator[None]:
-    """End on SIGTERM and SIGHUP, which process 1 would ignore as Celery does not listen yet.
+    """Exit on SIGTERM and SIGHUP, which process 1 would ignore until Celery handles them.
 
-    End on Ctrl-C too, with its exit code, and without a word of Celery's. Under `nohup` SIGHUP
-    stays ignored.
+    Exit on Ctrl-C too, with its exit code and without Celery's messages. Under `nohup` SIGHUP stays
+    ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

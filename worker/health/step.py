@@ -1,4 +1,4 @@
-"""Connect the health reporter to the Celery worker."""
+"""Connect the health report to Celery's worker."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SOLO = "celery.concurrency.solo"
 
 
 def assessment_of(worker: Any) -> HealthAssessment | None:
-    """Give the vitals of a worker of Celery's; `None` of one whose start `begin` was no part of."""
+    """Return the health assessment of Celery's worker; `None` if `begin` was not called for it."""
     reporter: HealthReporter | None = getattr(worker, "health_reporter", None)
     return None if reporter is None else reporter.assessment
 
 
 def begin(worker: Any, settings: Settings) -> HealthAssessment:
-    """Start the health reporter of a worker, which reports until the worker has ended.
+    """Start the health report of a worker, until the worker ends.
 
-    Ends the program where the port for probes cannot be listened on.
+    Exits if the port for probes is not available.
     """
     assessment = HealthAssessment(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
     reporter = HealthReporter(assessment, _file(), _server(settings, assessment))
@@ -49,13 +49,13 @@ def begin(worker: Any, settings: Settings) -> HealthAssessment:
 
 
 def _channel(worker: Any) -> HealthSource | None:
-    """Give the channel that the worker consumes from, as soon as it does."""
+    """Return the channel that the worker consumes from, or `None` before it does."""
     consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
     return getattr(consumer, "channel", None)
 
 
 def _file() -> HeartbeatFile | None:
-    """Give the file to beat in; a worker without one works all the same."""
+    """Return the heartbeat file; a worker also works without one."""
     try:
         return HeartbeatFile(directory())
     except HeartbeatError as error:
@@ -81,12 +81,12 @@ def _server(settings: Settings, assessment: HealthAssessment) -> HealthServer | 
 
 
 class HealthStep(StartStopStep):
-    """A step of Celery's worker by which its event loop shows that it turns."""
+    """A step of Celery's worker that records each turn of the event loop."""
 
     requires = ("celery.worker.components:Hub",)
 
     def register_with_event_loop(self, worker: Any, hub: Hub) -> None:
-        """Have the loop beat from now on."""
+        """Record a turn of the event loop every `INTERVAL` seconds."""
         assessment = assessment_of(worker)
         if assessment is not None:
             assessment.beat()

@@ -1,13 +1,13 @@
-"""The transport between SQS and Celery's worker: a receive, or several, is one task.
+"""The transport between SQS and Celery's worker: one or several receives become one task.
 
-It owns every receipt: it receives in threads of its own, keeps messages invisible while they
-wait or run, settles what the task decides, and lets go what a shutdown leaves. The task sees
-messages only. Threads, and what each owns:
+The transport owns every receipt handle: it receives in its own threads, keeps messages invisible
+while they wait or run, carries out the dispositions that the task returns, and releases the rest at
+a shutdown. The task sees messages only. Threads, and what each owns:
 
-- **main** (Celery's event loop): `Channel`, which hands batches to Celery;
-- **receiver**, one or more a queue: long polls, into the queue's `Buffer`;
-- **settler**, one a queue: `InFlight`, the receipts and what each is due for;
-- **lanes**, four a settler: one call at a time each.
+- **main** (Celery's event loop): `Channel`, which passes batches to Celery;
+- **receiver**, one or more per queue: long polls, into the queue's `Buffer`;
+- **acknowledger**, one per queue: `InFlight`, the receipts and the calls each is due for;
+- **sender threads**, four per acknowledger: one call at a time each.
 """
 
 from kombu.transport import TRANSPORT_ALIASES

@@ -1,6 +1,6 @@
-"""The thread that owns every receipt of one queue, and the lanes that make its calls.
+"""The thread that owns every receipt of one queue, and the sender threads that make its calls.
 
-When SQS refuses a kind of call as a whole, what is finished stays held and is renewed, one small
+If SQS refuses a kind of call as a whole, finished messages stay held and are renewed, one small
 call at a time probes, and the receivers wait: see `worker.transport.refusal`.
 """
 
@@ -23,15 +23,16 @@ from worker.transport.port import CallFailed, CommandQueue, DeadLetterMessage, F
 logger = structlog.get_logger(__name__)
 
 SENDER_THREADS = 4
-"""Calls at a time. While all lanes are busy, settlements gather into fuller calls."""
+"""Concurrent calls. While all sender threads are busy, dispositions are collected into fuller
+calls."""
 
 
 class Acknowledger:
-    """Renews what is in flight and settles what is finished, over all tasks of one queue.
+    """Renew messages in flight and acknowledge finished ones, for all tasks of one queue.
 
-    Every public method may be called from any thread, and from a signal handler, and returns
-    at once: it only leaves a note in the inbox (`SimpleQueue.put` is reentrant). The `InFlight`
-    is touched by the settler's own thread alone, but for `still_held`, which only looks.
+    Every public method may be called from any thread, and from a signal handler, and returns at
+    once: it only adds to the inbox (`SimpleQueue.put` is reentrant). The `InFlight` is used by the
+    acknowledger's own thread only, except for `still_held` and the properties, which only read.
     """
 
     def __init__(self, name: str, queue: CommandQueue, in_flight: InFlight) -> None:
@@ -54,17 +55,17 @@ class Acknowledger:
             thread.start()
 
     def post(self, action: Callable[[], None]) -> None:
-        """Have the settler's thread run something."""
+        """Run a function on the acknowledger's thread."""
         self._inbox.put(action)
 
     def hold(self, messages: Sequence[RawMessage], visibility_timeout: int) -> None:
-        """Take charge of messages just received, invisible for so many seconds."""
+        """Hold messages just received, which are invisible for so many seconds."""
         if self._idle:
             self._in_flight.progress_at = monotonic()
         self.post(partial(self._in_flight.hold, messages, monotonic(), visibility_timeout))
 
     def apply(self, dispositions: Iterable[tuple[str, Disposition]]) -> None:
-        """Carry out the settlements of receipts."""
+        """Carry out the dispositions of messages, by receipt."""
         self.post(partial(self._in_flight.apply, list(dispositions), monotonic()))
 
     def release(self, receipts: Collection[str]) -> None:
@@ -73,17 +74,17 @@ class Acknowledger:
 
     @property
     def in_hand(self) -> int:
-        """How many messages are received and not settled yet, as it looks now."""
+        """Number of messages that are received and not finished yet; may be outdated."""
         return len(self._in_flight)
 
     @property
     def refused(self) -> bool:
-        """Whether SQS refuses a kind of call, so that nothing more may be received."""
+        """Whether SQS refuses a kind of call, so that no more messages may be received."""
         return self._in_flight.readiness_issue is not None
 
     @property
     def readiness_issue(self) -> str | None:
-        """Return why messages are not settled, `None` if they are. Any thread."""
+        """Why messages are not acknowledged; `None` if they are. Any thread."""
         if refused := self._in_flight.readiness_issue:
             return refused
         seconds = monotonic() - self._in_flight.progress_at
@@ -93,20 +94,20 @@ class Acknowledger:
 
     @property
     def _idle(self) -> bool:
-        """Whether no message is held, nor waits for this thread to be held or settled."""
+        """Whether no message is held or waits in the inbox."""
         return self.in_hand == 0 and self._inbox.empty()
 
     def still_held(self, receipts: Iterable[str]) -> bool:
-        """Return True if all are ours still, as far as the last renewal knows."""
+        """Return True if all messages are still ours, as far as the last renewal shows."""
         return self._in_flight.lost.isdisjoint(receipts)
 
     def liveness_check(self) -> LivenessCheck:
-        """Return whether the threads run; each of their calls ends by itself. Any thread."""
+        """Return the check that the threads run; each of their calls has a timeout. Any thread."""
         alive = self._finishing or all(t.is_alive() for t in (self._thread, *self._sender_threads))
         return LivenessCheck(self._thread.name, 0.0 if alive else ENDED, 0.0)
 
     def finish(self, seconds: float) -> bool:
-        """Release what nobody settled and wait for the last calls; say whether all were made."""
+        """Release unfinished messages and wait for the last calls; return True if all were made."""
         self.post(self._begin_finishing)
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -120,9 +121,9 @@ class Acknowledger:
                 for call in self._in_flight.due(monotonic(), SENDER_THREADS - self._busy_senders):
                     self._busy_senders += 1
                     self._calls.put(call)
-            except Exception:  # the thread must outlive whatever happens
+            except Exception:  # the thread must survive any error
                 logger.exception("settler_stumbled", queue=self._name)
-                sleep(1)  # what failed may fail again at once
+                sleep(1)  # the error may occur again at once
         for _ in self._sender_threads:
             self._calls.put(None)
 
@@ -155,7 +156,7 @@ class Acknowledger:
     def _make(self, call: Call) -> Failures:
         try:
             return self._send(call)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the call did not succeed
+        except Exception as error:  # noqa: BLE001 - any error means that the call failed
             return CallFailed.of(error, [held.message.receipt for held in call.held])
 
     def _send(self, call: Call) -> Failures:

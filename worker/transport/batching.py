@@ -1,4 +1,4 @@
-"""Which messages run together: pure decisions."""
+"""Decide which messages run together; pure functions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from application.retry import delay
 from worker.transport.port import RawMessage
 
 APART_FROM = 3
-"""The receive from which a message runs apart from other users' messages.
+"""The receive from which a message runs apart from the messages of other users.
 
-It may be what ended the process that ran it before. Messages of the same user go with it: most that
-come back are contended, and running each by itself would only make rivals of them.
+It may have ended the process that ran it before. Messages of the same user run with it: most of
+those that are retried are contended, and running them separately would make them compete.
 """
 PartitionKey: TypeAlias = Callable[[str], str | None]
-"""Names, from a message's body, what the message must run together with; `None` for nothing."""
+"""Returns, from a message's body, a key of messages that must run together; `None` for no key."""
 
 _numbers = count(1)
 
@@ -33,7 +33,7 @@ class Messages(list[ReceivedMessage]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Messages of one queue that become one task; or none, see `probe`."""
+    """Messages of one queue that become one task; without messages, a probe (see `probe`)."""
 
     number: int
     queue: str
@@ -49,7 +49,7 @@ class Batch:
 
 
 def no_partition(_body: str) -> None:
-    """Name nothing: each message is a partition of its own."""
+    """Return no key: each message is a partition of its own."""
 
 
 def into_batches(
@@ -59,10 +59,10 @@ def into_batches(
     fifo: bool,
     partition_key: PartitionKey = no_partition,
 ) -> list[Batch]:
-    """Split one receive into batches, keeping its order within each.
+    """Split one receive into batches, keeping its order within each batch.
 
-    A message at its third receive or later runs apart, with the messages of its partition or, on
-    a FIFO queue, of its group: the later ones of a group must wait for it.
+    A message at its third receive or later runs apart, with the messages of its partition or, on a
+    FIFO queue, of its group: the later messages of a group must wait for it.
     """
     if all(message.receives < APART_FROM for message in messages):
         return [Batch(next(_numbers), queue, tuple(messages))] if messages else []
@@ -85,9 +85,9 @@ def probe(queue: str) -> Batch:
 
 
 def joined(first: Batch, second: Batch, most: int) -> Batch | None:
-    """Join two neighbours of a buffer into one task of at most `most` messages, in their order.
+    """Join two adjacent batches of a buffer into one task of at most `most` messages, in order.
 
-    Return `None` if they do not fit, or if one of them has to run apart, or is a probe.
+    Return `None` if they do not fit, or if one of them must run apart or is a probe.
     """
     messages = first.messages + second.messages
     if len(messages) > most or _runs_apart(first) or _runs_apart(second):
@@ -101,18 +101,18 @@ def _runs_apart(batch: Batch) -> bool:
 
 
 def _unit(message: RawMessage, partition_key: PartitionKey, *, fifo: bool) -> str:
-    """Name what a message must run together with, if it runs apart."""
+    """Return the key of the messages that must run together with this one, if it runs apart."""
     if fifo and message.group_id is not None:
         return f"group {message.group_id}"
     try:
         key = partition_key(message.body)
-    except Exception:  # noqa: BLE001  # the message runs by itself, and its task says what is wrong
+    except Exception:  # noqa: BLE001 - the message runs alone, and its task reports the error
         key = None
     return f"message {message.receipt}" if key is None else f"partition {key}"
 
 
 def as_task_argument(batch: Batch, *, fifo: bool) -> Messages:
-    """Render a batch for the task, without receipts."""
+    """Return a batch as the task's argument, without receipts."""
     return Messages(_received(message, fifo=fifo) for message in batch.messages)
 
 
@@ -133,11 +133,11 @@ def _received(message: RawMessage, *, fifo: bool) -> ReceivedMessage:
 
 
 def return_delay(batch: Batch) -> int:
-    """Return in how many seconds a batch without a result is retried; one delay for all of it.
+    """Return the seconds until a batch without a result is retried; one delay for all messages.
 
-    At once at first, as a lost child is nobody's fault; from the third receive on with
-    growing, jittered delays, or a batch that kills its process would use up all its receives
-    within seconds.
+    At first at once, since a lost child is not the message's fault; from the third receive on with
+    growing, jittered delays, because otherwise a batch that ends its process would use up all its
+    receives within seconds.
     """
     receives = max((message.receives for message in batch.messages), default=0)
     if receives < APART_FROM:

@@ -1,22 +1,22 @@
-"""The circuit breaker: how much of a queue may be received while AWS is in trouble.
+"""The circuit breaker: how much of a queue may be received while AWS is unavailable.
 
 Every receive counts towards the dead-letter queue, so in an outage the worker must not receive
-messages that it cannot process. Batches report whether the store answered, and the breaker of
-their queue decides by these reports:
+messages that it cannot process. Batches report whether the store answered, and the breaker of their
+queue decides by these reports:
 
 - **closed**: receive as much as possible.
-- **suspicious**, after a few batches in a row for which the store did not answer at all: run a
-  *probe*, a batch without messages that reads and writes the store; a probe costs no receive. If it
-  succeeds, the failure was that of a few users, and the breaker is closed again. If batches then go
-  on to fail without any success, the breaker opens in spite of the probe.
-- **open**, after a failed probe: receive nothing, and probe again with growing pauses.
-- **half-open**, after a successful probe: receive one message, and then twice as many each time
-  while that succeeds; a failed trial opens the breaker again.
+- **suspicious**, after a few batches in a row for which the store did not answer: run a *probe*, a
+  batch without messages that reads and writes the store; a probe costs no receive. If it
+  succeeds, the failures concerned a few users, and the breaker closes. If batches then continue
+  to fail without any success, the breaker opens in spite of the probe.
+- **open**, after a failed probe: receive nothing, and probe again at growing intervals.
+- **half-open**, after a successful probe: receive one message, then twice as many each time while
+  that succeeds; a failed trial opens the breaker again.
 
-What the store refuses for the items of single users is no failure of the store, see `Dispositions`.
+If the store refuses only the items of single users, it is available, see `Dispositions`.
 
 An unavailable topic is different: what is committed is safe, and the relay publishes it. Receiving
-goes on, at a pace at which the outbox does not grow faster than the relay empties it.
+continues, at a rate at which the outbox does not grow faster than the relay empties it.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from worker.transport.port import MAX_BATCH
 logger = structlog.get_logger(__name__)
 
 TOLERATED = 2
-"""Batches in a row that may fail of the same cause before the breaker reacts."""
+"""Batches in a row that may fail for the same cause before the breaker reacts."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds between probes, doubling, jittered."""
+"""Seconds between probes, doubling, with jitter."""
 PACE = 1.0
-"""Seconds between receives while the topic is away."""
+"""Seconds between receives while the topic is unavailable."""
 REPORT_WITHIN = 60.0
-"""Seconds after which a probe or trial that has not reported counts as failed."""
+"""Seconds after which a probe or trial without a report counts as failed."""
 LOOK_AGAIN = 0.05
-"""Seconds between looks for the report of a probe or trial."""
+"""Seconds between checks for the report of a probe or trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Receive at most so many messages."""
+    """Receive at most this many messages."""
 
     messages: int
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Have a batch without messages run."""
+    """Run a batch without messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for so many seconds, then ask again."""
+    """Do nothing for this many seconds, then ask again."""
 
     seconds: float
 
@@ -70,36 +70,36 @@ Advice: TypeAlias = Receive | Probe | Wait
 
 
 class Breaker:
-    """Tells the receivers of one queue what to do next; any thread may call any method."""
+    """Decide what the receivers of one queue do next; thread-safe."""
 
     def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
         self._name = name
         self._clock = clock
         self._lock = Lock()
         self._messages = MAX_BATCH
-        """To receive at a time: ten when closed, fewer when half-open, none when open."""
+        """Messages per receive: ten when closed, fewer when half-open, none when open."""
         self._store_failures = 0
         self._topic_failures = 0
-        """Batches in a row that met them."""
+        """Batches in a row that failed for this cause."""
         self._suspicious = False
-        """A probe decides whether to open."""
+        """Whether a probe decides whether to open."""
         self._cleared = False
-        """Such a probe succeeded, and no batch has since."""
+        """Whether such a probe succeeded, without a successful batch since."""
         self._pause = FIRST_PAUSE
         self._not_before = 0.0
         self._report_by: float | None = None
-        """Until when the report of a probe or trial is waited for."""
+        """Time until which the report of a probe or trial is awaited."""
 
     @property
     def readiness_issue(self) -> str | None:
-        """Return what is unavailable, if anything; a trial after an outage is no trouble."""
+        """What is unavailable, or `None`; a trial after an outage is not an issue."""
         if self._messages == 0 and not self._suspicious:
             return "the store is away"
         return "the topic is away" if self._paced else None
 
     @property
     def state(self) -> int:
-        """Return as a number how much is received: 0 all, 1 slowed, 2 on trial, 3 nothing."""
+        """How much is received, as a number: 0 all, 1 slowed, 2 on trial, 3 nothing."""
         if self._messages == 0 and not self._suspicious:
             return 3
         if self._messages < MAX_BATCH:
@@ -111,7 +111,7 @@ class Breaker:
         return self._topic_failures > TOLERATED
 
     def ask(self) -> Advice:
-        """Say what a receiver shall do now, and ask again after."""
+        """Return what a receiver must do now; it asks again afterwards."""
         with self._lock:
             now = self._clock()
             if self._report_by is not None:
@@ -127,7 +127,7 @@ class Breaker:
             return Receive(self._messages) if self._messages else Probe()
 
     def trial_received_nothing(self) -> None:
-        """Take in that a trial brought no message: no report will come of it."""
+        """Record that a trial received no message, so that no report will follow."""
         with self._lock:
             self._report_by = None
 
@@ -138,9 +138,9 @@ class Breaker:
                 self._report_of_topic(took=topic)
                 self._report_of_store(answered=store)
             elif self._report_by is None:
-                pass  # of a batch from before
+                pass  # of an earlier batch
             elif self._messages == 0 and not probe and not store:
-                pass  # of a batch from before, too: only the probe's own failure counts
+                pass  # of an earlier batch: only the probe itself counts as a failure
             else:
                 self._report_of_trial(answered=store)
 
@@ -177,7 +177,7 @@ class Breaker:
             self._suspicious, self._cleared = False, True
             self._messages, self._store_failures = MAX_BATCH, 0
             return
-        if answered is None:  # a message that the store had nothing to do with proves nothing
+        if answered is None:  # a message that did not need the store proves nothing
             return
         self._messages = min(max(1, 2 * self._messages), MAX_BATCH)
         if self._messages == MAX_BATCH:
@@ -185,7 +185,7 @@ class Breaker:
             self._tell_end()
 
     def _open(self, now: float) -> None:
-        if self._suspicious or self._messages == MAX_BATCH:  # else it was open before
+        if self._suspicious or self._messages == MAX_BATCH:  # otherwise it was open before
             logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
         self._suspicious = self._cleared = False
         self._messages, self._report_by = 0, None

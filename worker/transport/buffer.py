@@ -1,4 +1,4 @@
-"""The small bounded buffer between the receive threads and the main thread."""
+"""The bounded buffer between the receive threads and the main thread."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from worker.transport.batching import Batch, joined
 
 
 class Buffer:
-    """Batches received and not yet started; any thread may call any method.
+    """Batches that are received and not started; thread-safe.
 
-    It is full from `limit()` batches on, and a full one stops the receiving: each receive under
-    way may overshoot by the batches it is split into. Closed once and for all, it takes nothing
-    more.
+    It is full from `limit()` batches on, which stops the receiving; each receive in progress may
+    exceed the limit by the batches it is split into. Once closed, it accepts nothing more.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -33,9 +32,9 @@ class Buffer:
         return self._closed
 
     def wait_for_room(self, *, in_burst: bool = False) -> bool:
-        """Block until there is room; `False` when the buffer was closed instead.
+        """Block until there is room; return False if the buffer was closed instead.
 
-        With `in_burst`, block until there is a rush as well.
+        With `in_burst`, also block until there is a burst.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._may_receive(in_burst))
@@ -45,28 +44,28 @@ class Buffer:
         return (self._rush or not in_burst) and len(self._batches) < self._limit()
 
     def burst(self, is_on: bool) -> None:  # noqa: FBT001
-        """Say whether the last poll brought as much as it could: then there may be more."""
+        """Set whether the last poll was full, so that more messages may be waiting."""
         with self._changed:
             if self._rush != is_on:
                 self._rush = is_on
                 self._changed.notify_all()
 
     def wait_closed(self, seconds: float) -> bool:
-        """Block until the buffer is closed, at most `seconds`; say whether it is."""
+        """Block until the buffer is closed, at most `seconds`; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
     def put(self, batch: Batch) -> bool:
-        """Add a batch; `False`, adding nothing, when the buffer was closed."""
+        """Add a batch; return False, and add nothing, if the buffer is closed."""
         with self._changed:
             if not self._closed:
                 self._batches.append(batch)
             return not self._closed
 
     def take(self, join_up_to: int) -> Batch | None:
-        """Give the oldest batch, if any, without waiting.
+        """Remove and return the oldest batch, or `None`, without waiting.
 
-        Those behind it come along as far as they may and make at most `join_up_to` messages.
+        Batches behind it are joined to it while the total is at most `join_up_to` messages.
         """
         with self._changed:
             if not self._batches:
@@ -79,7 +78,7 @@ class Buffer:
             return batch
 
     def close(self) -> list[Batch]:
-        """Take nothing more and give what was waiting."""
+        """Accept nothing more, and return the batches that were waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""The channel that Celery's consumer reads from: batches in, results out.
+"""The channel that Celery's consumer reads from: it delivers batches and receives results.
 
-Everything here runs on the worker's main thread, but for `apply`, which a thread of the pool
-may call, and `_shutting_down`, which runs in a signal handler on the main thread.
+Everything here runs on the worker's main thread, except `apply`, which a thread of the pool may
+call, and `_shutting_down`, which runs in a signal handler on the main thread.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ logger = structlog.get_logger(__name__)
 
 TASK = "worker.tasks.handle_batch"
 DEFAULT_PREFETCH = 4
-"""Batches handed to Celery at a time when it sets no limit of its own."""
+"""Batches delivered to Celery at a time if it sets no limit itself."""
 URGENT_IN_A_ROW = 4
-"""Batches of an urgent queue that may go before a waiting one of a less urgent queue."""
+"""Batches of an urgent queue that may run before a waiting one of a less urgent queue."""
 CLOSE_SECONDS = 3.0
-"""Time for the last settlements, on top of the poll that may be under way."""
+"""Seconds for the last acknowledgements, in addition to the poll in progress."""
 
 
 class BatchMessage(Message):
-    """The kombu message of one batch: its payload is ready made, its body empty.
+    """The kombu message of one batch: its payload is already decoded, its body empty.
 
-    The empty body keeps commands out of whatever Celery dumps of a message it does not like.
+    The empty body keeps commands out of what Celery logs about an invalid message.
     """
 
     def __init__(self, batch: Batch, channel: Channel, *, fifo: bool) -> None:
@@ -61,11 +61,11 @@ class BatchMessage(Message):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What Celery takes for a decoded task message."""
+        """The decoded task message, as Celery expects it."""
         return self._payload
 
     def give_result(self, text: str) -> None:
-        """Hand in the task's result, before the acknowledgement; on any thread."""
+        """Pass on the task's result, before the acknowledgement; any thread."""
         self._channel.apply(self._batch, text)
 
 
@@ -81,10 +81,10 @@ def _headers(batch: Batch) -> dict[str, Any]:
 
 
 class Channel(StdChannel):
-    """Gives Celery one batch for one task, and never more than its prefetch count.
+    """Deliver one batch per task to Celery, and never more than its prefetch count.
 
-    It owns no receipt (the settlers do) and re-sends nothing: whatever is not settled becomes
-    visible again by itself or by a settler.
+    It owns no receipt (the acknowledgers do) and sends nothing again: a message without a
+    disposition becomes visible again by its timeout or through an acknowledger.
     """
 
     def __init__(self, transport: Transport, options: Options) -> None:
@@ -144,19 +144,19 @@ class Channel(StdChannel):
         consumer.start()
 
     def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
-        """Stop receiving from a queue and let go what has not started."""
+        """Stop receiving from a queue and release the batches that have not started."""
         consumer = self._queue_consumers.get(self._consumers.pop(consumer_tag, ""))
         if consumer is not None:
             consumer.shut()
 
     def deliver(self) -> None:
-        """Hand over waiting batches while Celery has room for them."""
+        """Deliver waiting batches while Celery has room for them."""
         while self._may_deliver() and self._callback is not None:
             taken = self._take()
             if taken is None:
                 return
             consumer, batch = taken
-            if not self._may_deliver():  # the signal came in between
+            if not self._may_deliver():  # a shutdown signal arrived in the meantime
                 consumer.acknowledger.release(batch.receipts)
                 return
             self._handed_over[batch.number] = monotonic()
@@ -167,7 +167,7 @@ class Channel(StdChannel):
         return not self._shut and len(self._delivered) < self._prefetch
 
     def _take(self) -> tuple[QueueConsumer, Batch] | None:
-        """Take from the most urgent queue, but now and then from the least, or it starves."""
+        """Take from the most urgent queue, and periodically from the least urgent one."""
         consumers = list(self._queue_consumers.values())
         if self._urgent_in_a_row >= URGENT_IN_A_ROW:
             consumers.reverse()
@@ -183,7 +183,7 @@ class Channel(StdChannel):
     # --- settling --------------------------------------------------------------------------
 
     def apply(self, batch: Batch, text: str) -> None:
-        """Carry out a task's result; any thread. What it does not say stays unsettled."""
+        """Carry out a task's result; any thread. An invalid result is ignored."""
         try:
             result = Dispositions.parse(text)
         except ValueError:
@@ -193,14 +193,14 @@ class Channel(StdChannel):
             return
         self._settled.add(batch.number)
         consumer = self._queue_consumers.get(batch.queue)
-        if consumer is not None:  # after a cold shutdown a thread may still come with a result
+        if consumer is not None:  # after a cold shutdown a pool thread may still return a result
             consumer.breaker.report(
                 store=result.store, topic=result.topic, probe=not batch.messages
             )
             consumer.apply(batch, result.items)
 
     def basic_ack(self, delivery_tag: int, **_: Any) -> None:
-        """Take a batch back from Celery; without a result it becomes visible again."""
+        """Take a batch back from Celery; without a result its messages are retried."""
         self._handed_over.pop(delivery_tag, None)
         batch = self._delivered.pop(delivery_tag, None)
         if batch is None:
@@ -218,13 +218,13 @@ class Channel(StdChannel):
         self.deliver()
 
     def basic_reject(self, delivery_tag: int, **_: Any) -> None:
-        """As an acknowledgement; nothing is ever sent anew."""
+        """Same as an acknowledgement; nothing is sent again."""
         self.basic_ack(delivery_tag)
 
     # --- its health, told to any thread ------------------------------------------------------
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
-        """Give the signs of life of every queue's threads, and of the pool: how long it takes."""
+        """Yield the checks of every queue's threads, and the age of the oldest running batch."""
         for consumer in list(self._queue_consumers.values()):
             yield from consumer.liveness_checks()
         seconds = self._longest_in_hand()
@@ -234,7 +234,7 @@ class Channel(StdChannel):
             yield LivenessCheck(IN_HAND, seconds, limit)
 
     def readiness_issues(self) -> Iterator[str]:
-        """Yield which queues get nothing done and why, and a batch that takes suspiciously long."""
+        """Yield which queues are not processed and why, and a batch that runs unusually long."""
         yield from filter(
             None, [consumer.readiness_issue() for consumer in list(self._queue_consumers.values())]
         )
@@ -243,21 +243,21 @@ class Channel(StdChannel):
             yield f"{IN_HAND} for {seconds:.0f} s"
 
     def _longest_in_hand(self) -> float | None:
-        """Return the seconds since the oldest batch was handed to the pool, `None` without one."""
+        """Return the seconds since the oldest running batch was delivered, `None` without one."""
         started = list(self._handed_over.values())
         return monotonic() - min(started) if started else None
 
     # --- the end ---------------------------------------------------------------------------
 
     def _shutting_down(self, **_: Any) -> None:
-        """Start nothing more, and let go at once what has not started. In a signal handler."""
+        """Start nothing more, and release what has not started. In a signal handler."""
         self._shut = True
         for consumer in self._queue_consumers.values():
             consumer.shut()
-        self.connection.waker.wake()  # the event loop may be asleep for seconds
+        self.connection.waker.wake()  # the event loop may sleep for seconds
 
     def close(self) -> None:
-        """Stop receiving, release what is unsettled, wait for the last calls."""
+        """Stop receiving, release unfinished messages, and wait for the last calls."""
         if self.closed:
             return
         self.closed = self._shut = True
@@ -274,7 +274,7 @@ class Channel(StdChannel):
     # --- what AMQP has and SQS has not -------------------------------------------------------
 
     def queue_declare(self, queue: str = "", **_: Any) -> queue_declare_ok_t:
-        """Declare nothing: queues are provisioned, not made by their reader."""
+        """Declare nothing: queues are provisioned, not created by their reader."""
         return queue_declare_ok_t(queue, 0, 0)
 
     def queue_bind(self, *_: Any, **__: Any) -> None:
@@ -286,14 +286,14 @@ class Channel(StdChannel):
         """Do nothing: there are no exchanges."""
 
     def basic_get(self, *_: Any, **__: Any) -> None:
-        """Give nothing: messages come by `basic_consume` only."""
+        """Return nothing: messages arrive through `basic_consume` only."""
 
     def prepare_message(self, body: Any, *_: Any, **__: Any) -> Any:
-        """Give what `basic_publish` takes."""
+        """Return the body unchanged, for `basic_publish`."""
         return body
 
     def basic_publish(self, _message: Any, exchange: str = "", **_: Any) -> None:
-        """Drop the worker's monitoring events, which have no exchange here; refuse the rest.
+        """Drop the worker's monitoring events, which have no exchange here; reject anything else.
 
         Raises:
             NotImplementedError: commands are sent with the SDK or kombu's own SQS transport.

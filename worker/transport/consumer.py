@@ -1,4 +1,4 @@
-"""One queue with all that serves it: receivers, breaker, buffer, settler."""
+"""One queue with its receivers, breaker, buffer and acknowledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIFO_SUFFIX = ".fifo"
 
 
 class QueueConsumer:
-    """Serves one queue. Made, started and finished on the main thread."""
+    """Consume one queue. Created, started and finished on the main thread."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class QueueConsumer:
         ]
 
     def start(self) -> None:
-        """Start every thread."""
+        """Start all threads."""
         self.acknowledger.start()
         for receiver in self._receivers:
             receiver.start()
 
     def take(self, free: int) -> Batch | None:
-        """Give the next batch to run, if any; one that is no longer all ours is let go.
+        """Return the next batch to run, or `None`; a batch that is no longer all ours is released.
 
-        Receives are joined only when more of them wait than `free`, the tasks that may start.
+        Receives are joined only if more of them wait than `free`, the tasks that may start.
         """
         join_up_to = self._batch_size if len(self.buffer) > free else 0
         while (batch := self.buffer.take(join_up_to)) is not None:
@@ -76,16 +76,16 @@ class QueueConsumer:
         return None
 
     def apply(self, batch: Batch, settlements: Sequence[Disposition]) -> None:
-        """Carry out what became of a batch's messages, in their order. Any thread."""
+        """Carry out the dispositions of a batch's messages, in their order. Any thread."""
         self.acknowledger.apply(zip(batch.receipts, settlements, strict=True))
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
-        """Give the signs of life of every thread. Any thread."""
+        """Yield the checks of all threads. Any thread."""
         yield self.acknowledger.liveness_check()
         yield from (receiver.liveness_check() for receiver in self._receivers)
 
     def readiness_issue(self) -> str | None:
-        """Return why nothing of this queue gets done now, `None` if it does. Any thread."""
+        """Return why this queue is not processed now, `None` if it is. Any thread."""
         readiness_issue = (
             self.acknowledger.readiness_issue
             or self.breaker.readiness_issue
@@ -94,16 +94,16 @@ class QueueConsumer:
         return readiness_issue and f"queue {self.name}: {readiness_issue}"
 
     def shut(self) -> None:
-        """Receive no more and let go what has not started. Safe in a signal handler."""
+        """Stop receiving and release what has not started. Safe in a signal handler."""
         self.acknowledger.post(self._empty_buffer)
 
     def finish(self, seconds: float) -> bool:
-        """Wait for the last poll and the last settlements; say whether all was done in time."""
+        """Wait for the last poll and the last calls; return True if all ended in time."""
         self.shut()
         deadline = monotonic() + seconds
         ended = [receiver.join(max(0.0, deadline - monotonic())) for receiver in self._receivers]
         return self.acknowledger.finish(max(1.0, deadline - monotonic())) and all(ended)
 
-    def _empty_buffer(self) -> None:  # on the settler's thread
+    def _empty_buffer(self) -> None:  # on the acknowledger's thread
         for batch in self.buffer.close():
             self.acknowledger.release(batch.receipts)

@@ -1,7 +1,7 @@
 """Which receipts are held, and which call each is due for: a state machine without threads.
 
-A receipt is in at most one call at a time. That is what keeps a renewal from overwriting a
-back-off, and it needs no lock, as one thread (the settler's) owns this object.
+A receipt is in at most one call at a time. So a renewal cannot overwrite a retry delay, and no lock
+is needed, since only the acknowledger's thread changes this object.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ logger = structlog.get_logger(__name__)
 MAX_RENEWED_TIMEOUTS = 10
 """Visibility timeouts after which a message is no longer renewed: its task must be stuck."""
 MAX_HELD_SECONDS = 43_200
-"""SQS lets a message be invisible for twelve hours in all."""
+"""SQS allows a message to be invisible for at most twelve hours in total."""
 MAX_TRIES = {"dead_letter": 3, "retry_later": 5, "delete": 20}
-"""Tries of a message that fails while SQS carries out the call for others."""
+"""Attempts for a message that fails while SQS carries out the call for others."""
 LINGER = 0.02
-"""Seconds a settlement waits for company, unless ten are waiting or the queue is FIFO."""
+"""Seconds that a disposition waits for others, unless ten are waiting or the queue is FIFO."""
 GONE = frozenset(
     {
         "ReceiptHandleIsInvalid",
@@ -37,7 +37,7 @@ GONE = frozenset(
         "AWS.SimpleQueueService.MessageNotInflight",
     }
 )
-"""Codes that say that the message is no longer ours: deleted, or visible again."""
+"""Codes of a message that is no longer ours: it was deleted, or is visible again."""
 UNSENDABLE = frozenset(
     {
         "BatchRequestTooLong",
@@ -47,7 +47,7 @@ UNSENDABLE = frozenset(
         "InvalidParameterValueException",
     }
 )
-"""Codes that say that the dead-letter queue refuses this message, whatever else it accepts."""
+"""Codes of a message that the dead-letter queue refuses, even if it accepts others."""
 
 Kind: TypeAlias = Literal["renew", "delete", "retry_later", "dead_letter"]
 KINDS: tuple[Kind, ...] = ("renew", "delete", "retry_later", "dead_letter")
@@ -55,7 +55,7 @@ KINDS: tuple[Kind, ...] = ("renew", "delete", "retry_later", "dead_letter")
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One received message that is not settled yet. Times are of `time.monotonic`."""
+    """One received message that is not finished. Times are from `time.monotonic`."""
 
     message: RawMessage
     since: float
@@ -68,12 +68,12 @@ class Held:
     probes: int = 0
     """How often it was chosen to probe a refused call."""
     busy: bool = False
-    """In a call at this moment."""
+    """Whether it is in a call at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to the queue about up to ten messages."""
+    """One call to the queue for up to ten messages."""
 
     kind: Kind
     held: Sequence[Held]
@@ -81,27 +81,27 @@ class Call:
 
 @dataclass(slots=True)
 class InFlight:
-    """The messages of one queue between receive and settlement; `now` is monotonic seconds."""
+    """The messages of one queue between receive and acknowledgement; `now` is monotonic seconds."""
 
     visibility_timeout: int
     fifo: bool = False
     finishing: bool = False
-    """Set at the end: nothing lingers and little is tried again."""
+    """Set at the end: nothing waits for others, and few attempts are made."""
     lost: set[str] = field(default_factory=set)
-    """Receipts that lapsed before their message was settled, until somebody tries to."""
+    """Receipts that expired before their message had a disposition; removed once it gets one."""
     queue: str = ""
-    """Its name, for the log."""
+    """The queue's name, for the log."""
     progress_at: float = float("-inf")
-    """When a message was settled last, or the first one was held after none was."""
+    """When a message was last finished, or when the first one was held after there was none."""
     _held: dict[str, Held] = field(default_factory=dict)
     _ordered: dict[str, Held] = field(default_factory=dict)
     _next_renewal: float = float("inf")
     _refusals: dict[Kind, Refusal] = field(init=False)
     _samples: dict[Kind, Held] = field(default_factory=dict)
-    """What renewals and deletes failed with last, to probe with when no message waits."""
+    """The message with which renewals or deletes failed last, to probe with if no message waits."""
 
     def __post_init__(self) -> None:
-        """Prepare the record of each kind of call; both changes of visibility are one call."""
+        """Create the record of each kind of call; both changes of visibility are one operation."""
         visibility = Refusal(self.queue, "ChangeMessageVisibilityBatch")
         self._refusals = {
             "renew": visibility,
@@ -115,19 +115,19 @@ class InFlight:
 
     @property
     def settling(self) -> bool:
-        """Whether a message waits for, or is in, a call that settles it."""
+        """Whether a message waits for, or is in, a call that finishes it."""
         return bool(self._ordered)
 
     @property
     def readiness_issue(self) -> str | None:
-        """Return which calls fail as a whole, and the codes; `None` if none does. Any thread."""
+        """Which calls fail as a whole, and the codes; `None` if none does. Any thread."""
         texts = [refusal.readiness_issue for refusal in self._refusals.values()]
         return "; ".join(dict.fromkeys(text for text in texts if text)) or None
 
     def hold(self, messages: Iterable[RawMessage], now: float, visibility_timeout: int) -> None:
-        """Take charge of messages just received: renew them until they are settled.
+        """Hold messages just received: renew them until they are finished.
 
-        They are invisible for `visibility_timeout` seconds, as the receive asked for.
+        They are invisible for `visibility_timeout` seconds, as the receive requested.
         """
         if not self._held:
             self.progress_at = now
@@ -137,7 +137,7 @@ class InFlight:
         self._next_renewal = min(self._next_renewal, renew_at)
 
     def apply(self, dispositions: Iterable[tuple[str, Disposition]], now: float) -> None:
-        """Note what shall become of messages; of those not held any more, nothing."""
+        """Record the dispositions of messages; ignore those no longer held."""
         for receipt, disposition in dispositions:
             held = self._held.get(receipt)
             self.lost.discard(receipt)
@@ -150,8 +150,8 @@ class InFlight:
     def release(self, receipts: Collection[str], now: float) -> None:
         """Make messages visible at once; on a FIFO queue only whole groups.
 
-        A message let go before an earlier one of its group, which a task still has, could
-        overtake it; such a one stays until its visibility timeout ends.
+        A message that is released before an earlier one of its group, which a task still has, could
+        overtake it; such a message stays held until its visibility timeout ends.
         """
         kept = {
             held.message.group_id
@@ -167,11 +167,11 @@ class InFlight:
         self.apply([(receipt, Retry(0)) for receipt in free], now - LINGER)
 
     def release_all(self, now: float) -> None:
-        """Make visible whatever nobody has settled."""
+        """Make all messages without a disposition visible."""
         self.apply([(receipt, Retry(0)) for receipt in self._held], now - LINGER)
 
     def begin_finishing(self, now: float) -> None:
-        """Release what nobody has settled, and try once more at once what was refused."""
+        """Release all messages without a disposition, and retry once what was refused."""
         self.finishing = True
         self.release_all(now)
         for refusal in self._refusals.values():
@@ -209,9 +209,9 @@ class InFlight:
         return self._probe(kind, waiting) if refusal.refused else self._parts(kind, waiting)
 
     def _probe(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
-        """Choose the one small call that finds out whether SQS still refuses this kind of call.
+        """Choose the one small call that checks whether SQS still refuses this kind of call.
 
-        It is about another message each time, as one message may be the reason itself.
+        It uses another message each time, since one message may be the cause itself.
         """
         if not waiting:
             return []
@@ -223,11 +223,11 @@ class InFlight:
         return [[first]]
 
     def _unprobed(self, now: float) -> list[Kind]:
-        """Return the kinds of call that are to be probed now, and have no message waiting.
+        """Return the kinds of call that are due for a probe and have no message waiting.
 
-        The last message that failed is tried again then: renewed or deleted too late, it harms
-        nobody, and a worker without messages has to notice the end of a refusal, too. A dead
-        letter must not be sent twice: when none waits, the refusal ends.
+        The last message that failed is tried again then: a late renewal or delete of it does no
+        harm, and a worker without messages must also notice the end of a refusal. A dead letter
+        must not be sent twice: if none waits, the refusal ends.
         """
         unprobed: list[Kind] = []
         for kind in ("renew", "delete", "dead_letter"):
@@ -243,9 +243,9 @@ class InFlight:
         return unprobed
 
     def _drop_lapsed(self, now: float) -> None:
-        """Forget what became visible by itself while SQS refused to renew or to settle it.
+        """Forget messages that became visible while SQS refused to renew or to finish them.
 
-        Not so a message that is done: to delete it late is right.
+        Except an acknowledged message: deleting it late is correct.
         """
         if not any(refusal.failing for refusal in self._refusals.values()):
             return
@@ -254,7 +254,7 @@ class InFlight:
                 self._drop(held)
 
     def next_due(self) -> float:
-        """Return when `due` may next have something: never too late, sometimes too early."""
+        """Return when `due` may next return something: never too late, sometimes too early."""
         earliest = {kind: refusal.not_before for kind, refusal in self._refusals.items()}
         dispositions = (
             max(held.act_at, earliest[_kind(held.disposition)])
@@ -265,7 +265,7 @@ class InFlight:
         return min(max(self._next_renewal, earliest["renew"]), *dispositions, *probes, float("inf"))
 
     def finish(self, call: Call, failures: Failures, now: float) -> None:
-        """Record the result of a call. What failed together is tried again together."""
+        """Record the result of a call. Messages that fail together are retried together."""
         for held in call.held:
             held.busy = False
         codes = [failures.get(held.message.receipt) for held in call.held]
@@ -285,8 +285,8 @@ class InFlight:
     ) -> bool:
         """Return True if a call failed as a whole, and then keep its messages as they are.
 
-        A message whose entry fails alone may be the reason itself. Its call fails as a whole only
-        if the call of another message has failed before it.
+        A message whose entry fails alone may be the cause itself. Its call fails as a whole only if
+        the call of another message has failed before it.
         """
         refusal = self._refusals[call.kind]
         refusal.probing = False
@@ -298,13 +298,13 @@ class InFlight:
             return False
         refusal.failed(codes[0] or "", now)
         self._samples["renew" if call.kind == "retry_later" else call.kind] = call.held[0]
-        self._next_renewal = now  # what waits for a call that is refused is renewed from now on
+        self._next_renewal = now  # messages that wait for a refused call are renewed from now on
         if self.finishing and refusal.refused:
             self._abandon(refusal)
         return True
 
     def _abandon(self, refusal: Refusal) -> None:
-        """Give up at shutdown what is refused; it becomes visible by its visibility timeout."""
+        """Give up refused calls at shutdown; the messages become visible by their timeout."""
         waiting = [
             held
             for held in self._ordered.values()
@@ -322,9 +322,9 @@ class InFlight:
         return 0.0 if self.fifo or self.finishing else LINGER
 
     def _parts(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
-        """Cut into calls of ten at most; a FIFO group is put off by one call if it can be.
+        """Split into calls of at most ten; if possible, a FIFO group is delayed by one call.
 
-        Put off by two at the same time, the later ones might come back first.
+        With two concurrent calls, the later messages of the group might become visible first.
         """
         whole_groups = self.fifo and kind == "retry_later"
         units: dict[str, list[Held]] = {}
@@ -355,7 +355,7 @@ class InFlight:
         if now < self._next_renewal:
             return []
         candidates = [held for held in self._held.values() if self._renewable(held, now)]
-        # What is due but busy, or finds no free lane, is looked at again shortly.
+        # A message that is due but busy, or finds no free sender thread, is checked again shortly.
         again = now + min(0.5, self.visibility_timeout / 10)
         self._next_renewal = min(
             (max(held.renew_at, again) for held in candidates), default=float("inf")
@@ -363,7 +363,7 @@ class InFlight:
         free = [held for held in candidates if not held.busy]
         if not any(held.renew_at <= now for held in free):
             return []
-        soon = now + self.visibility_timeout / 10  # so that neighbours share the call
+        soon = now + self.visibility_timeout / 10  # so that they share the call
         return [held for held in free if held.renew_at <= soon]
 
     def _renewable(self, held: Held, now: float) -> bool:
@@ -410,7 +410,7 @@ class InFlight:
             logger.error("dead_letter_refused", message_id=message.message_id, reason=code)
             held.disposition = Retry(delay(message.receives, random.uniform))
             held.act_at, held.tries = now, 0
-        else:  # it comes back by itself, when its visibility timeout ends
+        else:  # its visibility timeout will end
             logger.warning("settlement_refused", message_id=message.message_id, reason=code)
             self._drop(held)
 

@@ -1,4 +1,4 @@
-"""The kombu transport: how Celery's worker gets its channel and its event loop the bell."""
+"""The kombu transport: it provides the channel, and wakes Celery's event loop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Transport(base.Transport):
-    """Serves every pool on the asynchronous loop.
+    """Serve every pool on the asynchronous event loop.
 
-    With a synchronous transport the children of a prefork pool share one pipe and its lock,
-    and the death of the one that holds it wedges all; and tasks still start after SIGTERM.
+    With a synchronous transport the children of a prefork pool share one pipe and its lock, so the
+    death of the child that holds it blocks all; and tasks still start after SIGTERM.
     """
 
     driver_type = "sqs"
@@ -40,15 +40,15 @@ class Transport(base.Transport):
         self.waker = Waker()
 
     def as_uri(self, uri: str, *_: Any, **__: Any) -> str:
-        """Give the broker's name for Celery's banner."""
+        """Return the broker's URI for Celery's banner."""
         return uri
 
     def establish_connection(self) -> Transport:
-        """Connect to nothing yet: each queue's client connects by itself, and again."""
+        """Connect to nothing: each queue's client connects, and reconnects, itself."""
         return self
 
     def create_channel(self, connection: Any) -> Channel:  # noqa: ARG002  # kombu's signature
-        """Give a new channel; it calls no service until something consumes from it."""
+        """Return a new channel; it makes no call until it consumes from a queue."""
         channel = Channel(self, Options.read(self._options))
         self._channels.append(channel)
         return channel
@@ -59,7 +59,7 @@ class Transport(base.Transport):
             self._channels.remove(connection)
 
     def close_connection(self, connection: Any) -> None:  # noqa: ARG002  # kombu's signature
-        """Close every channel, which waits for the last settlements."""
+        """Close every channel, waiting for the last calls."""
         for channel in list(self._channels):
             channel.close()
         if self._hub is not None:
@@ -68,17 +68,17 @@ class Transport(base.Transport):
         self.waker.close()
 
     def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ARG002  # kombu's signature
-        """Have the event loop deliver when a receive thread rings."""
+        """Make the event loop deliver when a receive thread wakes it."""
         self._hub = loop
         loop.add_reader(self.waker, self._answer)
 
     def drain_events(self, connection: Any, **kwargs: Any) -> None:  # noqa: ARG002  # kombu's signature
-        """Deliver what has come, waiting at most `timeout` seconds.
+        """Deliver what has arrived, waiting at most `timeout` seconds.
 
         For green pools, which have no event loop.
 
         Raises:
-            TimeoutError: nothing came.
+            TimeoutError: nothing arrived.
         """
         if not self.waker.wait(kwargs.get("timeout")):
             raise TimeoutError

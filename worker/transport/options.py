@@ -15,43 +15,45 @@ if TYPE_CHECKING:
     from worker.transport.consumer import QueueConsumer
 
 WAIT_SECONDS = 5
-"""Length of a long poll. A poll cannot be called off, and what arrives on an abandoned one stays
-invisible for a visibility timeout; so shutdown waits for it, and it is short."""
+"""Seconds of a long poll. A poll cannot be cancelled, and a message that arrives during an
+abandoned poll stays invisible for a visibility timeout; so shutdown waits for the poll, and it is
+short."""
 IDLE_AFTER = 20
 """Seconds without a message after which a queue is idle."""
 IDLE_WAIT_SECONDS = 20
-"""Length of a long poll of an idle queue: SQS's longest. Shutdown does not wait for it."""
+"""Seconds of a long poll of an idle queue: the longest that SQS allows. Shutdown does not wait for
+it."""
 IDLE_VISIBILITY_TIMEOUT = 10
-"""Seconds for which what such a poll brings is invisible, until the first renewal: so long is a
-message late, at most, that comes just when a shutdown has abandoned the poll."""
+"""Seconds for which messages of such a poll are invisible, until the first renewal. This is the
+maximum delay of a message that arrives when a shutdown has just abandoned the poll."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the transport can be told."""
+    """The options of the transport."""
 
     command_queue_factory: CommandQueueFactory | str
-    """A callable, or the dotted name `module:function` of one."""
+    """A function, or its dotted name `module:function`."""
     visibility_timeout: int
-    """Seconds; that of the queues."""
+    """Seconds; the visibility timeout of the queues."""
     wait_seconds: int = WAIT_SECONDS
     idle_after: float = IDLE_AFTER
     receivers: int = 3
-    """Receive threads a queue: one, and others that poll only while polls bring ten messages."""
+    """Receive threads per queue: one, and others that poll only while polls return ten messages."""
     batch_size: int = 10
-    """Messages that one task may carry: of several receives, when the buffer holds them."""
+    """Maximum messages per task: of several receives, if the buffer holds them."""
     queues: tuple[str, ...] = ()
     """Names of the queues, the more urgent first."""
     partition: PartitionKey | str = no_partition
-    """Names what a message at its third receive or later runs together with; see `batching`."""
+    """Returns the key of messages that run together from the third receive on; see `batching`."""
     watch: Callable[[QueueConsumer], None] | str | None = None
-    """Is told of what serves each queue; a callable, or its dotted name."""
+    """Called with the consumer of each queue; a function, or its dotted name."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Options:
-        """Read Celery's `broker_transport_options`; those of other transports are ignored.
+        """Read Celery's `broker_transport_options`; options of other transports are ignored.
 
-        Raises:
+        TypeError: a required option is missing.
             TypeError: one is missing.
         """
         known = {name: value for name, value in options.items() if name in cls.__slots__}
@@ -59,11 +61,11 @@ class Options:
 
     @property
     def queue_order(self) -> dict[str, int]:
-        """The place of each queue, the most urgent first."""
+        """The position of each queue, the most urgent first."""
         return {name: place for place, name in enumerate(self.queues)}
 
     def watched(self, consumer: QueueConsumer) -> QueueConsumer:
-        """Tell the watcher, if there is one, of what serves a queue; give it back."""
+        """Call `watch`, if set, with the consumer of a queue; return the consumer."""
         if self.watch is not None:
             watch: Any = symbol_by_name(self.watch)
             watch(consumer)
@@ -77,7 +79,7 @@ class Options:
         return key
 
     def queue(self, name: str) -> CommandQueue:
-        """Make the `CommandQueue` of a name."""
+        """Create the `CommandQueue` with this name."""
         factory: Any = symbol_by_name(self.command_queue_factory)
         queue: CommandQueue = factory(name)
         return queue

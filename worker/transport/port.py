@@ -1,4 +1,4 @@
-"""What the transport asks of a queue: four calls, each of up to ten messages."""
+"""The port that the transport uses for a queue: four calls, each for up to ten messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 MAX_BATCH = 10
-"""SQS takes and gives at most ten messages a call."""
+"""Maximum messages per call of SQS."""
 
 
 class RawMessage(Protocol):
-    """One message as received, with the receipt that alone can settle it."""
+    """One message as received, with the receipt that alone can acknowledge it."""
 
     @property
     def message_id(self) -> str:
@@ -40,7 +40,7 @@ class RawMessage(Protocol):
 
     @property
     def first_received_at(self) -> float | None:
-        """When it was received for the first time, in seconds since the epoch, if SQS tells."""
+        """When it was first received, in seconds since the epoch, if SQS reports it."""
         ...
 
     @property
@@ -55,19 +55,19 @@ class RawMessage(Protocol):
 
     @property
     def trace(self) -> str | None:
-        """The `traceparent` of the receive that brought it, where that is traced."""
+        """The `traceparent` of the receive call, if that call is traced."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMessage:
-    """A message on its way to the dead-letter queue, with the reason."""
+    """A message for the dead-letter queue, with the reason."""
 
     message: RawMessage
     code: str
     detail: str
     body: str | None
-    """Replaces the message's body; `None` leaves it as it is."""
+    """Replaces the message's body; `None` leaves it unchanged."""
 
 
 Failures: TypeAlias = Mapping[str, str]
@@ -75,52 +75,52 @@ Failures: TypeAlias = Mapping[str, str]
 
 
 class CallFailed(dict[str, str]):
-    """The failures of a call that failed as a whole: each receipt, all with the call's code."""
+    """The failures of a call that failed as a whole: each receipt with the call's code."""
 
     @classmethod
     def of(cls, error: Exception, receipts: Iterable[str]) -> CallFailed:
-        """Return the failures of a call that raised; an error without a code gives its class."""
+        """Return the failures of a call that raised; without a code, its class is the code."""
         code = str(getattr(error, "code", None) or type(error).__name__)
         return cls(dict.fromkeys(receipts, code))
 
 
 class CommandQueue(Protocol):
-    """One queue and its dead-letter queue. Calls block, and may come from several threads.
+    """One queue and its dead-letter queue. Calls block; several threads may make them.
 
-    Every call ends in finite time. One that fails as a whole raises an exception, whose text is
-    one line without personal data, and whose attribute `code` is the service's code, if it has one.
+    Every call ends in finite time. A call that fails as a whole raises an exception whose text is
+    one line without personal data, and whose attribute `code` is the service's code, if any.
     """
 
     def check(self) -> None:
-        """Raise `LookupError`, naming the queue, when it or its dead-letter queue is missing."""
+        """Raise `LookupError`, naming the queue, if it or its dead-letter queue does not exist."""
 
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[RawMessage]:
-        """Wait up to `wait_seconds` for messages; give up to `max_messages` of them.
+        """Wait up to `wait_seconds` for messages; return up to `max_messages` of them.
 
-        They stay invisible to others for `visibility_timeout` seconds.
+        They are invisible to others for `visibility_timeout` seconds.
         """
         ...
 
     def delete(self, receipts: Sequence[str]) -> Failures:
-        """Delete up to ten messages; give those that failed."""
+        """Delete up to ten messages; return those that failed."""
         ...
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
-        """Let up to ten messages appear again in so many seconds; give those that failed."""
+        """Make up to ten messages visible in so many seconds; return those that failed."""
         ...
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
-        """Send up to ten messages to the dead-letter queue, deleting none; give the failed."""
+        """Send up to ten messages to the dead-letter queue; return those that failed."""
         ...
 
 
 CommandQueueFactory: TypeAlias = Callable[[str], CommandQueue]
-"""Makes the `CommandQueue` of a queue name, without calling the network."""
+"""Returns the `CommandQueue` of a queue name, without calling the network."""
 
 
 def one_line(error: Exception) -> str:
-    """Give an error's kind and the first line of its text."""
+    """Return an error's class and the first line of its text."""
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The thread that receives: long polls that survive whatever the service answers."""
+"""The receive thread: long polls that survive any answer of the service."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
-"""Seconds between tries while receiving fails, doubling, jittered."""
+"""Seconds between attempts while receiving fails, doubling, with jitter."""
 
 LONGEST_POLL = 120.0
-"""Seconds; a poll ends by its timeouts in a third of it, whatever becomes of the connection."""
+"""Seconds; a poll ends by its timeouts in a third of this, whatever happens to the connection."""
 
 SHORTEST_POLL = 0.1
-"""Seconds; were an empty answer to come sooner, again and again, the thread would spin."""
+"""Seconds; if empty answers arrived faster than this, the thread would spin."""
 
 
 LOOK_AGAIN = 0.2
-"""Seconds between looks whether SQS settles messages again."""
+"""Seconds between checks whether SQS accepts acknowledgements again."""
 
 EXTRA_WAIT_SECONDS = 1
-"""Length of a spare receiver's poll: a long one, so that SQS asks all its servers, but short."""
+"""Seconds of an extra receiver's poll: a long poll, so that SQS asks all its servers, but short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How to poll; all in seconds."""
+    """How to poll; all values in seconds."""
 
     wait_seconds: int
     visibility_timeout: int
     idle_after: float
     extra: bool = False
-    """Whether to poll in a rush only: while polls bring all that they can."""
+    """Whether to poll only in a burst: while polls return as many messages as they can."""
 
     def in_burst(self) -> Polling:
-        """Give the polling of a spare receiver."""
+        """Return the polling of an extra receiver."""
         return replace(self, wait_seconds=EXTRA_WAIT_SECONDS, idle_after=float("inf"), extra=True)
 
 
 class Receiver:
-    """Receives from one queue into its buffer until the buffer is closed. Its thread is its own."""
+    """Receive from one queue into its buffer, in a thread, until the buffer is closed."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Receiver:
         self._thread.start()
 
     def liveness_check(self) -> LivenessCheck:
-        """Say how long its poll has taken; waiting for room is no sign of anything. Any thread."""
+        """Return the check of its current poll; waiting for room does not count. Any thread."""
         since, alive = self._polling_since, self._thread.is_alive() or self._buffer.closed
         age = 0.0 if since is None else monotonic() - since
         return LivenessCheck(
@@ -99,22 +99,22 @@ class Receiver:
         )
 
     def readiness_issue(self) -> str | None:
-        """Say why it brings nothing; `None` where SQS has answered its last poll. Any thread."""
+        """Return why it receives nothing; `None` if SQS answered its last poll. Any thread."""
         if self._failing_since is not None:
             return "SQS does not answer"
         return None if self._answered else "not polled yet"
 
     def join(self, seconds: float) -> bool:
-        """Wait for the poll under way to end, once the buffer is closed; say whether it did.
+        """Wait for the current poll to end, once the buffer is closed; return True if it did.
 
-        The long poll of an idle queue is not waited for.
+        The long poll of an idle queue is not awaited.
         """
         self._thread.join(0 if self._abandonable else seconds)
         return self._abandonable or not self._thread.is_alive()
 
     def _run(self) -> None:
         while self._buffer.wait_for_room(in_burst=self._polling.extra):
-            if self._acknowledger.refused:  # what is received now could not be settled either
+            if self._acknowledger.refused:  # what is received now could not be acknowledged either
                 self._buffer.wait_closed(LOOK_AGAIN)
                 continue
             match self._breaker.ask():
@@ -130,7 +130,7 @@ class Receiver:
         self._polling_since = monotonic()
         try:
             received = self._poll(most)
-        except Exception as error:  # noqa: BLE001  # the thread must outlive whatever happens
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error
             received = False
             self._failed(error)
             self._buffer.wait_closed(self._pause())
@@ -141,7 +141,7 @@ class Receiver:
             self._breaker.trial_received_nothing()
 
     def _poll(self, most: int) -> bool:
-        """Poll once; say whether it brought anything."""
+        """Poll once; return True if messages were received."""
         began = monotonic()
         wait, visibility = self._polling.wait_seconds, self._polling.visibility_timeout
         self._abandonable = began - self._idle_since >= self._polling.idle_after
@@ -169,7 +169,7 @@ class Receiver:
         return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter
 
     def _failed(self, error: Exception) -> None:
-        """Log one line an episode, not one a try."""
+        """Log one line per episode, not one per attempt."""
         self._failures += 1
         if self._failing_since is None:
             self._failing_since = monotonic()

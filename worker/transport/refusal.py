@@ -1,9 +1,9 @@
 """Whether SQS carries out one kind of call, and when the next one may be made.
 
-A call fails *as a whole* when it raises, or when every one of its entries fails with a code that
-is not about the entry. To repeat such a call for every message would help nobody. So the kind of
-call counts as *refused*: one small call at a time probes it, with growing delays, and everything
-else of that kind waits until a probe succeeds.
+A call fails *as a whole* if it raises, or if every one of its entries fails with a code that does
+not concern the entry. Repeating such a call for every message is useless. So the kind of call
+counts as *refused*: one small call at a time probes it, at growing intervals, and all other calls
+of that kind wait until a probe succeeds.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ TOLERATED = 1
 """Calls in a row that may fail as a whole before the kind of call counts as refused."""
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 15.0
-"""Seconds until the next try, doubling, jittered: some 30 calls in a refusal of four minutes."""
+"""Seconds until the next attempt, doubling, with jitter: about 30 calls in four minutes."""
 LOOK_AGAIN = 0.1
-"""Seconds until the next look, when no message is free to make a probe with."""
+"""Seconds until the next check, if no message is free for a probe."""
 
 
 @dataclass(slots=True)
 class Refusal:
-    """One kind of call on one queue. Times are of `time.monotonic`, in seconds.
+    """One kind of call on one queue. Times are from `time.monotonic`, in seconds.
 
-    Changed by the settler's thread only; `refused` and `readiness_issue` may be read by any thread.
+    Changed by the acknowledger's thread only; `refused` and `readiness_issue` may be read by any
+    thread.
     """
 
     queue: str
     call: str
     """The operation, as AWS names it."""
     probing: bool = False
-    """Whether a probe is under way."""
+    """Whether a probe is in progress."""
     _failures: int = 0
     """Calls in a row that failed as a whole."""
     _since: float = 0.0
@@ -55,12 +56,12 @@ class Refusal:
 
     @property
     def readiness_issue(self) -> str | None:
-        """Return which call fails and the code; `None` while calls succeed."""
+        """Which call fails, and the code; `None` while calls succeed."""
         return f"{self.call} fails: {self._code}" if self.refused else None
 
     @property
     def not_before(self) -> float:
-        """When the next call may be made; infinity while a probe is under way."""
+        """When the next call may be made; infinity while a probe is in progress."""
         return float("inf") if self.probing else self._not_before
 
     def failed(self, code: str, now: float) -> None:
@@ -81,9 +82,9 @@ class Refusal:
         self._failures, self._not_before, self._suspect = 0, float("-inf"), None
 
     def suspects(self, receipt: str) -> bool:
-        """Record that a call about one message failed; return True if its message may be why.
+        """Record that a call for one message failed; return True if its message may be the cause.
 
-        That is so until the call fails for another message, too.
+        That is so until the call fails for another message too.
         """
         if self.refused or self._suspect not in {None, receipt}:
             return False
@@ -91,7 +92,7 @@ class Refusal:
         return True
 
     def look_again(self, now: float) -> None:
-        """Put the next probe off by a moment."""
+        """Delay the next probe by `LOOK_AGAIN` seconds."""
         self._not_before = now + LOOK_AGAIN
 
     def hurry(self) -> None:
