@@ -221,7 +221,7 @@ class _Batch:
     def _isolate(self, commands: Sequence[PendingCommand]) -> None:
         """Run the commands of each user in a round of their own, because one of them met a bug."""
         parts: dict[object, list[PendingCommand]] = {}
-        for pending in self._results.unsettled(commands):
+        for pending in self._results.without_disposition(commands):
             parts.setdefault(pending.group or pending.user_id or pending.key, []).append(pending)
         if len(parts) <= 1:
             self._results.failed(commands, UNFORESEEN)

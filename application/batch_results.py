@@ -43,7 +43,7 @@ class BatchResults:
         self._messages = messages
         self._max_receives = max_receives
         self._draw = draw
-        self._settlements: dict[int, Disposition] = {}
+        self._dispositions: dict[int, Disposition] = {}
         self._held_groups: dict[str, tuple[int, Retry]] = {}
         """By FIFO group: the index of the first message to retry, and its disposition."""
         self._store: bool | None = None
@@ -56,8 +56,8 @@ class BatchResults:
         """Record that a command was decided and its outcome is stored."""
         self._store = True
         events = [event.type.split(".")[2] for event in outcome.events]
-        self._settlements[pending.index] = Ack()
-        self._tell(
+        self._dispositions[pending.index] = Ack()
+        self._report(
             pending, outcome.status, code=outcome.code, events=events, version=outcome.version
         )
 
@@ -65,8 +65,8 @@ class BatchResults:
         """Record a command decided before; its `fingerprint` is empty once the user is erased."""
         self._known_before = True
         if fingerprint in ("", pending.envelope.fingerprint):
-            self._settlements[pending.index] = Ack()
-            self._tell(pending, "duplicate")
+            self._dispositions[pending.index] = Ack()
+            self._report(pending, "duplicate")
         else:
             self.failed([pending], REUSED_ID)
 
@@ -77,33 +77,33 @@ class BatchResults:
         cause may concern the earlier message only: it may hold another body under this id, or was
         received once too often.
         """
-        settlement = self._settlements[first.index]
-        if isinstance(settlement, Ack):
+        disposition = self._dispositions[first.index]
+        if isinstance(disposition, Ack):
             self.duplicate(pending, first.envelope.fingerprint)
-        elif isinstance(settlement, Retry):
-            self._settlements[pending.index] = settlement
-            self._tell(pending, "later", code=OTHER_FIRST.code)
+        elif isinstance(disposition, Retry):
+            self._dispositions[pending.index] = disposition
+            self._report(pending, "later", code=OTHER_FIRST.code)
         else:
             same = pending.envelope.fingerprint == first.envelope.fingerprint
-            reused = same and settlement.code == REUSED_ID.code
+            reused = same and disposition.code == REUSED_ID.code
             self.failed([pending], REUSED_ID if reused else OTHER_FIRST)
 
     def failed(self, commands: Iterable[PendingCommand], failure: Failure) -> None:
         """Record that commands failed; commands that have a disposition already keep it."""
         for pending in commands:
-            if pending.index not in self._settlements and not self.held_back(pending.index):
-                settlement = self._settle(pending.index, failure)
-                self._tell_failure(pending, settlement, failure)
+            if pending.index not in self._dispositions and not self.held_back(pending.index):
+                disposition = self._decide(pending.index, failure)
+                self._report_failure(pending, disposition, failure)
 
-    def unsettled(self, commands: Iterable[PendingCommand]) -> list[PendingCommand]:
+    def without_disposition(self, commands: Iterable[PendingCommand]) -> list[PendingCommand]:
         """Return the commands whose messages have no disposition yet."""
-        return [pending for pending in commands if pending.index not in self._settlements]
+        return [pending for pending in commands if pending.index not in self._dispositions]
 
     def unreadable(self, index: int, failure: Failure) -> None:
         """Record a message that could not be parsed; it is dead-lettered, or retried if useful."""
         message = self._messages[index]
-        settlement = self._settle(index, failure)
-        outcome = "dead" if isinstance(settlement, DeadLetter) else "later"
+        disposition = self._decide(index, failure)
+        outcome = "dead" if isinstance(disposition, DeadLetter) else "later"
         self._observer.message_not_understood(outcome, failure.code)
         logger.warning(
             "message_not_understood",
@@ -114,27 +114,27 @@ class BatchResults:
             receives=message["receives"],
         )
 
-    def _settle(self, index: int, failure: Failure) -> Disposition:
+    def _decide(self, index: int, failure: Failure) -> Disposition:
         if failure.store and self._store is None:
             self._store = False
         message = self._messages[index]
-        settlement = decide_disposition(
+        disposition = decide_disposition(
             failure, message["receives"], self._max_receives, self._draw
         )
-        if isinstance(settlement, DeadLetter) and settlement.body is None:
+        if isinstance(disposition, DeadLetter) and disposition.body is None:
             # a valid command may hold a secret in an extension field that the parser does not read
-            settlement = replace(settlement, body=redact(message["body"]))
-        self._settlements[index] = settlement
-        if isinstance(settlement, Retry):
-            self._hold_group(index, settlement)
-        return settlement
+            disposition = replace(disposition, body=redact(message["body"]))
+        self._dispositions[index] = disposition
+        if isinstance(disposition, Retry):
+            self._hold_group(index, disposition)
+        return disposition
 
     def held_back(self, index: int) -> bool:
         """Return True, and retry this message, if an earlier one of its FIFO group is retried."""
-        first, settlement = self._held_groups.get(self._group(index) or "", (index, None))
-        if settlement is None or index <= first:
+        first, disposition = self._held_groups.get(self._group(index) or "", (index, None))
+        if disposition is None or index <= first:
             return False
-        self._settlements.setdefault(index, settlement)
+        self._dispositions.setdefault(index, disposition)
         return True
 
     def result(self) -> Dispositions:
@@ -148,30 +148,30 @@ class BatchResults:
         self._topic = any_event
 
     def _final(self, index: int) -> Disposition:
-        settlement = self._settlements[index]
+        disposition = self._dispositions[index]
         group = self._group(index)
-        if group is None or not isinstance(settlement, Retry):
-            return settlement
-        return self._held_groups.get(group, (index, settlement))[1]
+        if group is None or not isinstance(disposition, Retry):
+            return disposition
+        return self._held_groups.get(group, (index, disposition))[1]
 
     def _group(self, index: int) -> str | None:
         message = self._messages[index]
         return message["group_id"] if message["fifo"] else None
 
-    def _hold_group(self, index: int, settlement: Retry) -> None:
+    def _hold_group(self, index: int, disposition: Retry) -> None:
         """Make the later messages of the FIFO group wait for this one, but no earlier one."""
         group = self._group(index)
         if group is not None and index < self._held_groups.get(group, (index + 1,))[0]:
-            self._held_groups[group] = (index, settlement)
+            self._held_groups[group] = (index, disposition)
 
-    def _tell_failure(
-        self, pending: PendingCommand, settlement: Disposition, failure: Failure
+    def _report_failure(
+        self, pending: PendingCommand, disposition: Disposition, failure: Failure
     ) -> None:
-        delay = settlement.delay if isinstance(settlement, Retry) else None
-        outcome = "dead" if isinstance(settlement, DeadLetter) else "later"
-        self._tell(pending, outcome, code=failure.code, detail=failure.detail, delay=delay)
+        delay = disposition.delay if isinstance(disposition, Retry) else None
+        outcome = "dead" if isinstance(disposition, DeadLetter) else "later"
+        self._report(pending, outcome, code=failure.code, detail=failure.detail, delay=delay)
 
-    def _tell(
+    def _report(
         self, pending: PendingCommand, outcome: str, *, code: str | None = None, **fields: object
     ) -> None:
         seconds = time.perf_counter() - self._started

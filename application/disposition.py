@@ -89,8 +89,8 @@ class Dispositions:
         raise ValueError("dispositions must be a JSON list of store, topic and a list")
 
 
-def _render(settlement: Disposition) -> list[str | int | None]:
-    match settlement:
+def _render(disposition: Disposition) -> list[str | int | None]:
+    match disposition:
         case Ack():
             return ["done"]
         case Retry(delay):

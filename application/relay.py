@@ -144,8 +144,8 @@ class Relay:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._beat_at = monotonic()
-        self._trouble: str | None = None
-        self._hurry = 0
+        self._issue: str | None = None
+        self._eager_passes = 0
         """Passes to make without a pause."""
         self._retry_until = monotonic()
         """Time until which entries wait for their next attempt soon. Monotonic."""
@@ -153,7 +153,7 @@ class Relay:
         """By partition: where the last pass stopped before the end."""
         self._published: dict[tuple[str, str], None] = {}
         """Entries whose events are published but which could not be closed."""
-        self._mine: dict[tuple[str, str], datetime] = {}
+        self._own_scrubs: dict[tuple[str, str], datetime] = {}
         """Scrubs that this relay is processing, and when it last stored their progress."""
 
     # --- health ------------------------------------------------------------------------------
@@ -168,8 +168,8 @@ class Relay:
 
     def readiness_issues(self) -> Iterator[str]:
         """Yield why the last pass could not read the outbox. Any thread."""
-        if self._trouble is not None:
-            yield self._trouble
+        if self._issue is not None:
+            yield self._issue
 
     # --- the thread --------------------------------------------------------------------------
 
@@ -195,13 +195,13 @@ class Relay:
         try:
             worked = self.run_once()
         except StoreUnavailableError as error:
-            self._trouble = "the outbox cannot be read: the store is away"
+            self._issue = "the outbox cannot be read: the store is unavailable"
             logger.warning("outbox_unavailable", reason=str(error))
         except Exception:  # the relay must survive any error
-            self._trouble = "the relay has failed: see the log"
+            self._issue = "the relay has failed: see the log"
             logger.exception("relay_failed")
         else:
-            self._trouble = None
+            self._issue = None
             return worked
         return 0
 
@@ -211,8 +211,8 @@ class Relay:
         After progress, every shard is read once without a pause, so that a backlog is processed at
         full speed. While entries wait for another attempt, all shards together take one interval.
         """
-        self._hurry = SHARDS if worked else max(0, self._hurry - 1)
-        if self._hurry:
+        self._eager_passes = SHARDS if worked else max(0, self._eager_passes - 1)
+        if self._eager_passes:
             return 0.0
         pause = self._policy.interval * self._policy.draw(0.5, 1.5)
         return pause / SHARDS if monotonic() < self._retry_until else pause
@@ -300,7 +300,7 @@ class Relay:
             return True
         if entry.attempts:
             delay = self._policy.retry_delay(entry)
-        elif self._mine.get(_key(entry)) == entry.touched_at:
+        elif self._own_scrubs.get(_key(entry)) == entry.touched_at:
             return True
         else:
             delay = max(self._policy.age, TURN)
@@ -408,7 +408,7 @@ class Relay:
         try:
             self._outbox.close(done)
         except Exception as error:  # noqa: BLE001 - the events are published; only closing failed
-            self._explain(done, error)
+            self._log_error(done, error)
             if len(self._published) > REMEMBERED:
                 self._published.clear()
             self._published.update(dict.fromkeys(map(_key, done)))
@@ -422,25 +422,25 @@ class Relay:
 
     def _failed(self, entries: Sequence[OutboxEntry], error: Exception, run: _Pass) -> None:
         """Leave entries that could not be processed; count a single entry's error as an attempt."""
-        self._explain(entries, error)
+        self._log_error(entries, error)
         if isinstance(error, StoreUnavailableError) or len(entries) > 1:
             run.endings[Ending.LEFT] += len(entries)
         else:
             failure = PublishFailure(f"{type(error).__name__}, see the log", permanent=False)
             run.failed.append((entries[0], failure))
 
-    def _explain(self, entries: Sequence[OutboxEntry], error: Exception) -> None:
-        told = {"pointer": entries[0].sort_key, "pointers": len(entries)}
+    def _log_error(self, entries: Sequence[OutboxEntry], error: Exception) -> None:
+        fields = {"pointer": entries[0].sort_key, "pointers": len(entries)}
         if isinstance(error, StoreUnavailableError):
-            logger.warning("outbox_pointer_left", reason=str(error), **told)
+            logger.warning("outbox_pointer_left", reason=str(error), **fields)
         else:
-            logger.error("outbox_pointer_failed", exc_info=error, **told)
+            logger.error("outbox_pointer_failed", exc_info=error, **fields)
 
     def _park(self, entry: OutboxEntry, reason: str, run: _Pass) -> None:
         try:
             self._outbox.park(entry, reason)
         except Exception as error:  # noqa: BLE001 - parking is tried again in a later pass
-            self._explain([entry], error)
+            self._log_error([entry], error)
             run.endings[Ending.LEFT] += 1
             return
         run.endings[Ending.PARKED] += 1
@@ -474,7 +474,7 @@ class Relay:
         try:
             return self._outbox.update(old, new)
         except Exception as error:  # noqa: BLE001 - only the count of failures is lost
-            self._explain([old], error)
+            self._log_error([old], error)
             return False
 
     # --- scrubbing ---------------------------------------------------------------------------
@@ -506,7 +506,7 @@ class Relay:
                 if position is None or self._stopping.is_set() or monotonic() >= deadline:
                     break
         except Exception as error:  # noqa: BLE001 - the next attempt continues at this position
-            self._explain([entry], error)
+            self._log_error([entry], error)
             self._put_off(entry, position, unreadable)
             return Ending.LEFT, None
         if position is not None:
@@ -518,7 +518,7 @@ class Relay:
                 touched_at=self._clock.now(),
             )
             return self._advance(entry, touched)
-        self._mine.pop(_key(entry), None)
+        self._own_scrubs.pop(_key(entry), None)
         if unreadable:
             self._put_off(entry, None, 0)
             return Ending.UNREADABLE, None
@@ -529,12 +529,12 @@ class Relay:
     ) -> tuple[Ending, OutboxEntry | None]:
         """Store how far a scrub has come, so that any relay continues there."""
         if not self._update(entry, touched):
-            self._mine.pop(_key(entry), None)
+            self._own_scrubs.pop(_key(entry), None)
             return Ending.LEFT, None
-        if len(self._mine) > REMEMBERED:
-            self._mine.clear()
+        if len(self._own_scrubs) > REMEMBERED:
+            self._own_scrubs.clear()
         if touched.touched_at is not None:
-            self._mine[_key(touched)] = touched.touched_at
+            self._own_scrubs[_key(touched)] = touched.touched_at
         return Ending.ADVANCED, touched
 
     def _put_off(self, entry: OutboxEntry, position: str | None, unreadable: int) -> None:
@@ -562,7 +562,7 @@ class Relay:
                 due = now + self._policy.second_scrub_after
                 self._outbox.update(entry, final_scrub(entry, due))
         except Exception as error:  # noqa: BLE001 - it is scrubbed again, which is harmless
-            self._explain([entry], error)
+            self._log_error([entry], error)
             return Ending.LEFT
         logger.info("scrubbed", user_id=user_id, final=entry.final)
         return Ending.DONE

@@ -116,7 +116,7 @@ class _Decider:
         self._rules = rules
         self._context = Context(rules.now, snapshot.addresses, rules.oldest)
         self._round = Round()
-        self._drafts: dict[str, UserChangeBuilder] = {}
+        self._builders: dict[str, UserChangeBuilder] = {}
         self._disputed: set[str] = set()
         """Addresses that the round writes, or that a waiting command touches."""
         self._waiting_users: set[str] = set()
@@ -125,8 +125,8 @@ class _Decider:
         self._recorded: dict[str | None, int] = {}
         """By user: the latest version in the outcomes read. An older user item is inconsistent."""
         for outcome in snapshot.outcomes.values():
-            known = self._recorded.get(outcome.user_id, 0)
-            self._recorded[outcome.user_id] = max(known, outcome.version)
+            latest = self._recorded.get(outcome.user_id, 0)
+            self._recorded[outcome.user_id] = max(latest, outcome.version)
 
     def run(self, commands: Sequence[PendingCommand]) -> Round:
         for pending in commands:
@@ -150,14 +150,16 @@ class _Decider:
     def _must_wait(self, pending: PendingCommand) -> bool:
         if pending.user_id in self._waiting_users or pending.group in self._waiting_groups:
             return True
-        if any(o.command_id == pending.envelope.command_id for o in self._draft(pending).outcomes):
+        if any(
+            o.command_id == pending.envelope.command_id for o in self._builder(pending).outcomes
+        ):
             return True  # the same id, once with the user's id and once with the user's address
         if (
             pending.group
             and self._group_users.setdefault(pending.group, pending.user_id) != pending.user_id
         ):
             return True
-        user = self._draft(pending).user
+        user = self._builder(pending).user
         return not self._disputed.isdisjoint(touched_addresses(pending.envelope, user))
 
     def _put_off(self, pending: PendingCommand, among: list[PendingCommand]) -> None:
@@ -168,24 +170,24 @@ class _Decider:
         if pending.group:
             self._waiting_groups.add(pending.group)
         if (named := pending.envelope.by_email) is not None:  # claimed in this round
-            owners = (builder.user_id for builder in self._drafts.values() if builder.owns(named))
+            owners = (builder.user_id for builder in self._builders.values() if builder.owns(named))
             self._waiting_users.update(owner for owner in owners if owner is not None)
-        self._disputed |= touched_addresses(pending.envelope, self._draft(pending).user)
+        self._disputed |= touched_addresses(pending.envelope, self._builder(pending).user)
 
-    def _draft(self, pending: PendingCommand) -> UserChangeBuilder:
+    def _builder(self, pending: PendingCommand) -> UserChangeBuilder:
         if pending.user_id is None:
             return UserChangeBuilder(None, None)
-        if pending.user_id not in self._drafts:
+        if pending.user_id not in self._builders:
             user = self._snapshot.users.get(pending.user_id)
-            self._drafts[pending.user_id] = UserChangeBuilder.of(pending.user_id, user)
-        return self._drafts[pending.user_id]
+            self._builders[pending.user_id] = UserChangeBuilder.of(pending.user_id, user)
+        return self._builders[pending.user_id]
 
     def _decide(self, pending: PendingCommand) -> None:
-        builder = self._draft(pending)
+        builder = self._builder(pending)
         if not self._snapshot.unreadable.isdisjoint(self._needed(pending)):
             self._put_off(pending, self._round.unreadable)
             return
-        if self._is_torn(pending, builder.user):
+        if self._is_inconsistent(pending, builder.user):
             self._put_off(pending, self._round.inconsistent)
             return
         email = builder.user.email if builder.user else None
@@ -202,11 +204,11 @@ class _Decider:
 
     def _needed(self, pending: PendingCommand) -> set[str]:
         """Return the items that a command needs, named as in `Snapshot.unread` and `unreadable`."""
-        addresses = touched_addresses(pending.envelope, self._draft(pending).user)
+        addresses = touched_addresses(pending.envelope, self._builder(pending).user)
         named = {pending.envelope.command_id, pending.user_id or pending.envelope.command_id}
         return addresses | named
 
-    def _is_torn(self, pending: PendingCommand, user: User | None) -> bool:
+    def _is_inconsistent(self, pending: PendingCommand, user: User | None) -> bool:
         """Return True if items changed between the reads.
 
         A rejected command, or one without effect, is committed without a condition, so an
@@ -216,7 +218,7 @@ class _Decider:
         if (user.version if user else 0) < self._recorded.get(pending.user_id, 0):
             return True
         named = pending.envelope.by_email
-        if user is not None and named is not None and not self._draft(pending).owns(named):
+        if user is not None and named is not None and not self._builder(pending).owns(named):
             return True  # another user may have the address by now
         if user is None:
             owners = map(self._snapshot.addresses.get, touched_addresses(pending.envelope, None))

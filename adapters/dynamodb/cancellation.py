@@ -13,7 +13,7 @@ CONDITION_FAILED: Final = "ConditionalCheckFailed"
 TRANSACTION_CONFLICT: Final = "TransactionConflict"
 REFUSED: Final = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
 
-_BY_WEIGHT: Final = (Conflict.DUPLICATE, Conflict.STALE, Conflict.ADDRESS_TAKEN, *sorted(REFUSED))
+_BY_PRIORITY: Final = (Conflict.DUPLICATE, Conflict.STALE, Conflict.ADDRESS_TAKEN, *sorted(REFUSED))
 """The most important reasons against a change, first one first. A command that is already recorded
 needs nothing more, and a command decided on old state is decided again whatever else failed. Then
 follow throttling and unknown reasons, and last a conflict that may pass by itself."""
@@ -30,7 +30,9 @@ def reason_codes(response: dict[str, Any], actions: int) -> list[str] | None:
     return [str(reason.get("Code", "None")) for reason in reasons]
 
 
-def verdict(conflicts: Sequence[Conflict], codes: Sequence[str]) -> Conflict | Exception | None:
+def classify_cancellation(
+    conflicts: Sequence[Conflict], codes: Sequence[str]
+) -> Conflict | Exception | None:
     """Return the result of a change from the codes of its actions; `None` if none was refused.
 
     `conflicts` holds, by action, the meaning of its failed condition.
@@ -42,7 +44,7 @@ def verdict(conflicts: Sequence[Conflict], codes: Sequence[str]) -> Conflict | E
     ]
     if not found:
         return None
-    worst = min(found, key=_weight)
+    worst = min(found, key=_priority)
     if isinstance(worst, Conflict):
         return worst
     kind = ItemRefusedError if worst in REFUSED else StoreUnavailableError
@@ -57,7 +59,7 @@ def _conflict(conflict: Conflict, code: str) -> Conflict | str:
     return Conflict.CONTENTION if code == TRANSACTION_CONFLICT else code
 
 
-def _weight(found: Conflict | str) -> int:
-    if found in _BY_WEIGHT:
-        return _BY_WEIGHT.index(found)
-    return len(_BY_WEIGHT) + (found is Conflict.CONTENTION)
+def _priority(found: Conflict | str) -> int:
+    if found in _BY_PRIORITY:
+        return _BY_PRIORITY.index(found)
+    return len(_BY_PRIORITY) + (found is Conflict.CONTENTION)

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws.client import error_code
 from adapters.dynamodb.calls import THROTTLED, Backoff, require_answer, unavailable
-from adapters.dynamodb.cancellation import reason_codes, verdict
+from adapters.dynamodb.cancellation import classify_cancellation, reason_codes
 from adapters.dynamodb.change import ABSENT, Write, new_entry, render_change
 from adapters.dynamodb.reads import Key
 from adapters.dynamodb.records import render_entry
@@ -221,7 +221,7 @@ class _Run:
         clean, contended, start = [], [], 0
         for write in transaction.writes:
             end = start + len(write.actions)
-            found = verdict(write.conflicts, codes[start:end])
+            found = classify_cancellation(write.conflicts, codes[start:end])
             start = end
             if found is None:
                 clean.append(write)

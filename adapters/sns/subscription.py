@@ -174,7 +174,7 @@ class TopicSubscription:
 
     def _lost(self) -> str | None:
         """Return what is lost, or `None`; a lost subscription is renewed at once."""
-        known = self._subscription
+        previous = self._subscription
         try:
             if self._read_queue()[1] != self._policy:
                 return "the queue's access policy"
@@ -185,7 +185,7 @@ class TopicSubscription:
             if error_code(error) in _OTHER_ATTRIBUTES:
                 return "the subscription's attributes"
             raise
-        return None if self._subscription == known else "the subscription"
+        return None if self._subscription == previous else "the subscription"
 
     def _find_topic(self) -> str:
         """Return the topic's ARN, which the access policy must name.

@@ -187,7 +187,7 @@ class SqsCommandQueue:
             try:
                 entry = render_letter(letter, self._name, fifo=fifo)
                 if outgrown_by_reason(entry):
-                    failures |= self._bury_big(receipt, entry)
+                    failures |= self._send_oversized(receipt, entry)
                 else:
                     entries[receipt] = entry
             except Exception:  # noqa: BLE001 - one message must not delay the others
@@ -195,7 +195,7 @@ class SqsCommandQueue:
         failures |= self._send("send_message_batch", self._dead_letter_queue, entries)
         return _codes([letter.message.receipt for letter in letters], failures)
 
-    def _bury_big(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
+    def _send_oversized(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
         """Send an entry that only some queues accept; if it is too long, omit the reason.
 
         The message matters more than the reason, which is also in the log.

@@ -75,7 +75,7 @@ class StoredLetter:
 
     @property
     def original_queue(self) -> str | None:
-        """The name of the queue that it came from, if known."""
+        """The name of the queue that it came from, if held_before."""
         return self.source_queue or self._text(ORIGINAL_QUEUE)
 
     @property
@@ -176,7 +176,7 @@ class DeadLetterQueue:
         """Delete held messages; return the ids of those that failed, with SQS's code."""
         held = {each.message_id: self._held.pop(each.message_id) for each in letters}
         failures: dict[str, str] = {}
-        for part in _tens(held.items()):
+        for part in _chunks(held.items()):
             entries: Any = [
                 {"Id": str(place), "ReceiptHandle": each.receipt}
                 for place, (_, each) in enumerate(part)
@@ -216,9 +216,9 @@ class DeadLetterQueue:
     def _hold(self, row: Mapping[str, Any]) -> StoredLetter | None:
         """Hold a message; return `None` if it is held already, as SQS may return one twice."""
         message_id = row["MessageId"]
-        known = self._held.pop(message_id, None)
+        held_before = self._held.pop(message_id, None)
         self._held[message_id] = _Held(row["ReceiptHandle"], self._clock() + HIDDEN)
-        return None if known else _letter(row)
+        return None if held_before else _letter(row)
 
     def _renew(self) -> None:
         """Keep messages invisible that would soon reappear; the oldest come first."""
@@ -237,7 +237,7 @@ class DeadLetterQueue:
 
         Sequential calls could not keep 50,000 messages invisible in time.
         """
-        parts = list(_tens(items))
+        parts = list(_chunks(items))
         if not parts:
             return
         receipts = [[each.receipt for _, each in part] for part in parts]
@@ -274,7 +274,7 @@ def _letter(row: Mapping[str, Any]) -> StoredLetter:
     )
 
 
-def _tens(items: Iterable[tuple[str, _Held]]) -> Iterator[list[tuple[str, _Held]]]:
+def _chunks(items: Iterable[tuple[str, _Held]]) -> Iterator[list[tuple[str, _Held]]]:
     rows = list(items)
     for start in range(0, len(rows), MAX_ENTRIES):
         yield rows[start : start + MAX_ENTRIES]

@@ -103,7 +103,7 @@ def test_an_outage_of_the_table_makes_it_unready_and_never_dead(
             proxy.clear()
             eventually(lambda: ask(port, "/ready") == (200, []), 40, "readiness")
             proxy.inject(Unavailable(), "Query")
-            away = ["the outbox cannot be read: the store is away"]
+            away = ["the outbox cannot be read: the store is unavailable"]
             eventually(lambda: ask(port, "/ready") == (503, away), 40, "the outage")
             assert ask(port, "/live") == (200, [])
             eventually(lambda: heard().health == Report((), tuple(away)), 40, "the file")

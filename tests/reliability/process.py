@@ -92,7 +92,7 @@ class Process(wire.Process):
         """Carry out the settlements as the transport does, one call at a time."""
         settler = Acknowledger("commands", self._queue, in_flight)  # its threads are not started
         now = 0.0
-        while in_flight.settling:
+        while in_flight.unfinished:
             now += 6  # more than any pause before another try
             for call in in_flight.due(now, 1):
                 in_flight.finish(call, settler._make(call), now)

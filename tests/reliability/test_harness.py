@@ -96,7 +96,7 @@ def _forgets_the_outbox(patch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_torn_reads(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rounds._Decider, "_is_torn", lambda *_: False)
+    patch.setattr(rounds._Decider, "_is_inconsistent", lambda *_: False)
 
 
 def _lets_commands_overtake(patch: pytest.MonkeyPatch) -> None:

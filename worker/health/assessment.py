@@ -78,7 +78,7 @@ class HealthAssessment:
             if liveness_check.missing
         ]
         readiness_issues = [
-            *self._own_troubles(),
+            *self._own_issues(),
             *(t for part in parts for t in part.readiness_issues()),
         ]
         return Report(tuple(map(str, missing)), tuple(dict.fromkeys(readiness_issues)))
@@ -97,7 +97,7 @@ class HealthAssessment:
         age = self._clock() - self._loop_at
         return [LivenessCheck("the event loop has not turned", age, self._loop_limit)]
 
-    def _own_troubles(self) -> list[str]:
+    def _own_issues(self) -> list[str]:
         if self._stopping:
             return ["stopping"]
         if self._waiting:

@@ -28,24 +28,24 @@ class ClockWatch:
     def __init__(self) -> None:
         self._lock = Lock()
         self._differing = 0
-        self._trouble: str | None = None
+        self._issue: str | None = None
 
     def observe(self, seconds: float) -> None:
         """Record by how many seconds this clock was ahead of an answer's Date."""
         with self._lock:
             if abs(seconds) <= LIMIT:
                 self._differing = 0
-                if self._trouble is not None:
-                    self._trouble = None
+                if self._issue is not None:
+                    self._issue = None
                     logger.warning("clock_agrees", seconds=round(seconds, 1))
                 return
             self._differing += 1
             if self._differing < CONFIRMATIONS:
                 return
-            if self._trouble is None:
+            if self._issue is None:
                 logger.error("clock_differs", seconds=round(seconds, 1))
             where = "ahead of" if seconds > 0 else "behind"
-            self._trouble = f"the clock is {abs(seconds):.0f} s {where} AWS's"
+            self._issue = f"the clock is {abs(seconds):.0f} s {where} AWS's"
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Yield nothing: a restart does not correct a clock."""
@@ -53,5 +53,5 @@ class ClockWatch:
 
     def readiness_issues(self) -> Iterator[str]:
         """Yield the difference, if there is one."""
-        if (readiness_issue := self._trouble) is not None:
+        if (readiness_issue := self._issue) is not None:
             yield readiness_issue

@@ -46,5 +46,5 @@ def fail(check: str, says: str, advice: str) -> Finding:
 
 def error_finding(check: str, error: Exception) -> Finding:
     """Return the finding of an error, with the same message as in other commands."""
-    known = explain(error) or CliError(f"unforeseen {type(error).__name__}", "see --debug")
-    return fail(check, known.problem, known.advice)
+    explained = explain(error) or CliError(f"unforeseen {type(error).__name__}", "see --debug")
+    return fail(check, explained.problem, explained.advice)

@@ -34,7 +34,7 @@ class HealthReporter:
         self._file = file
         self._stopped = Event()
         self._failing = False
-        self._thread = Thread(target=self._run, name="heart", daemon=True)
+        self._thread = Thread(target=self._run, name="health-reporter", daemon=True)
 
     def start(self) -> None:
         """Write the first heartbeat, then the next ones in a thread."""

@@ -24,13 +24,13 @@ logger = structlog.get_logger(__name__)
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts, doubling."""
-ENDS: Final[dict[int, ExitCode]] = {
+EXIT_CODES: Final[dict[int, ExitCode]] = {
     signal.SIGTERM: ExitCode.OK,
     signal.SIGHUP: ExitCode.OK,
     signal.SIGINT: ExitCode.INTERRUPTED,
 }
 """By signal, the exit code of a worker that has not started yet."""
-LOOKING: Final = "looking at queues, table and topic"
+CHECKING: Final = "looking at queues, table and topic"
 
 
 def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
@@ -45,10 +45,10 @@ def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
     """
     aws, pause = Aws(settings), FIRST_PAUSE
     assessment.wait(
-        LOOKING
+        CHECKING
     )  # its calls may take longer than a start is given, each until its timeout
     with _hearing_signals():
-        while (waiting_for := _look(aws)) is not None:
+        while (waiting_for := _check_once(aws)) is not None:
             assessment.wait(waiting_for)
             logger.warning("waiting_for_aws", reason=waiting_for, seconds=pause)
             threading.Event().wait(pause)
@@ -56,7 +56,7 @@ def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
     assessment.go_on()
 
 
-def _look(aws: Aws) -> str | None:
+def _check_once(aws: Aws) -> str | None:
     """Check once; return why that was not possible, or `None`."""
     logs.configure(aws.settings.log_format, aws.settings.log_level)  # earlier than Celery does
     try:
@@ -65,17 +65,17 @@ def _look(aws: Aws) -> str | None:
                 "resource_differs", check=finding.check, says=finding.says, advice=finding.advice
             )
     except Exception as error:
-        known = explain(error)
-        if known is None:  # a bug in the check must not stop the worker
+        explained = explain(error)
+        if explained is None:  # a bug in the check must not stop the worker
             logger.exception("resources_unchecked")
             return None
-        if aws.settings.env == "dev" or _will_last(error):
+        if aws.settings.env == "dev" or _is_permanent(error):
             exit_with_error(error)
-        return known.problem
+        return explained.problem
     return None
 
 
-def _will_last(error: Exception) -> bool:
+def _is_permanent(error: Exception) -> bool:
     """Return True for a missing or wrong resource or denied access, False for an outage."""
     return isinstance(error, CliError | LookupError) or is_refusal(error)
 
@@ -91,7 +91,7 @@ def _hearing_signals() -> Iterator[None]:
         yield
         return
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, _end) for number in ENDS.keys() - ignored}
+    before = {number: signal.signal(number, _end) for number in EXIT_CODES.keys() - ignored}
     try:
         yield
     finally:
@@ -100,4 +100,4 @@ def _hearing_signals() -> Iterator[None]:
 
 
 def _end(number: int, _: object) -> NoReturn:
-    raise SystemExit(int(ENDS[number]))
+    raise SystemExit(int(EXIT_CODES[number]))

@@ -43,9 +43,11 @@ class Acknowledger:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._busy_senders = 0
         self._finishing = False
-        self._thread = Thread(target=self._run, name=f"settler {name}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"acknowledger {name}", daemon=True)
         self._sender_threads = [
-            Thread(target=self._send_calls, name=f"settler {name} lane {number}", daemon=True)
+            Thread(
+                target=self._send_calls, name=f"acknowledger {name} sender {number}", daemon=True
+            )
             for number in range(SENDER_THREADS)
         ]
 
@@ -112,10 +114,10 @@ class Acknowledger:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    # --- on the settler's thread -----------------------------------------------------------
+    # --- on the acknowledger's thread ------------------------------------------------------
 
     def _run(self) -> None:
-        while not (self._finishing and self._busy_senders == 0 and not self._in_flight.settling):
+        while not (self._finishing and self._busy_senders == 0 and not self._in_flight.unfinished):
             try:
                 self._read_inbox()
                 for call in self._in_flight.due(monotonic(), SENDER_THREADS - self._busy_senders):
@@ -147,7 +149,7 @@ class Acknowledger:
         self._busy_senders -= 1
         self._in_flight.finish(call, failures, monotonic())
 
-    # --- on a lane -------------------------------------------------------------------------
+    # --- on a sender thread ----------------------------------------------------------------
 
     def _send_calls(self) -> None:
         while (call := self._calls.get()) is not None:

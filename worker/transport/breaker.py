@@ -94,8 +94,8 @@ class Breaker:
     def readiness_issue(self) -> str | None:
         """What is unavailable, or `None`; a trial after an outage is not an issue."""
         if self._messages == 0 and not self._suspicious:
-            return "the store is away"
-        return "the topic is away" if self._paced else None
+            return "the store is unavailable"
+        return "the topic is unavailable" if self._paced else None
 
     @property
     def state(self) -> int:
@@ -150,7 +150,7 @@ class Breaker:
         was_paced = self._paced
         self._topic_failures = 0 if took else self._topic_failures + 1
         if self._paced and not was_paced:
-            logger.warning("receiving_slowed", queue=self._name, reason="the topic is away")
+            logger.warning("receiving_slowed", queue=self._name, reason="the topic is unavailable")
         elif was_paced and not self._paced:
             self._not_before = 0.0
             self._tell_end()
@@ -186,7 +186,7 @@ class Breaker:
 
     def _open(self, now: float) -> None:
         if self._suspicious or self._messages == MAX_BATCH:  # otherwise it was open before
-            logger.warning("receiving_stopped", queue=self._name, reason="the store is away")
+            logger.warning("receiving_stopped", queue=self._name, reason="the store is unavailable")
         self._suspicious = self._cleared = False
         self._messages, self._report_by = 0, None
         self._not_before = now + self._pause * random.uniform(0.5, 1)  # noqa: S311  # jitter

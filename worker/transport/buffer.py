@@ -20,7 +20,7 @@ class Buffer:
         self._limit = limit
         self._batches: deque[Batch] = deque()
         self._closed = False
-        self._rush = False
+        self._in_burst = False
         self._changed = Condition()
 
     def __len__(self) -> int:
@@ -41,13 +41,13 @@ class Buffer:
             return not self._closed
 
     def _may_receive(self, in_burst: bool) -> bool:  # noqa: FBT001
-        return (self._rush or not in_burst) and len(self._batches) < self._limit()
+        return (self._in_burst or not in_burst) and len(self._batches) < self._limit()
 
     def burst(self, is_on: bool) -> None:  # noqa: FBT001
         """Set whether the last poll was full, so that more messages may be waiting."""
         with self._changed:
-            if self._rush != is_on:
-                self._rush = is_on
+            if self._in_burst != is_on:
+                self._in_burst = is_on
                 self._changed.notify_all()
 
     def wait_closed(self, seconds: float) -> bool:

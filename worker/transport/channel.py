@@ -98,7 +98,7 @@ class Channel(StdChannel):
         self._prefetch = DEFAULT_PREFETCH
         self._delivered: dict[int, Batch] = {}
         self._handed_over: dict[int, float] = {}
-        self._settled: set[int] = set()
+        self._with_result: set[int] = set()
         self._urgent_in_a_row = 0
         self._shut = False
 
@@ -191,7 +191,7 @@ class Channel(StdChannel):
         if result is None or len(result.items) != len(batch.messages):
             logger.error("result_unreadable", queue=batch.queue, messages=len(batch.messages))
             return
-        self._settled.add(batch.number)
+        self._with_result.add(batch.number)
         consumer = self._queue_consumers.get(batch.queue)
         if consumer is not None:  # after a cold shutdown a pool thread may still return a result
             consumer.breaker.report(
@@ -205,8 +205,8 @@ class Channel(StdChannel):
         batch = self._delivered.pop(delivery_tag, None)
         if batch is None:
             return
-        if delivery_tag in self._settled:
-            self._settled.discard(delivery_tag)
+        if delivery_tag in self._with_result:
+            self._with_result.discard(delivery_tag)
         else:
             delay = return_delay(batch)
             logger.warning(

@@ -75,9 +75,9 @@ class QueueConsumer:
             self.acknowledger.release(batch.receipts)
         return None
 
-    def apply(self, batch: Batch, settlements: Sequence[Disposition]) -> None:
+    def apply(self, batch: Batch, dispositions: Sequence[Disposition]) -> None:
         """Carry out the dispositions of a batch's messages, in their order. Any thread."""
-        self.acknowledger.apply(zip(batch.receipts, settlements, strict=True))
+        self.acknowledger.apply(zip(batch.receipts, dispositions, strict=True))
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Yield the checks of all threads. Any thread."""

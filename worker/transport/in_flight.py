@@ -94,7 +94,7 @@ class InFlight:
     progress_at: float = float("-inf")
     """When a message was last finished, or when the first one was held after there was none."""
     _held: dict[str, Held] = field(default_factory=dict)
-    _ordered: dict[str, Held] = field(default_factory=dict)
+    _decided: dict[str, Held] = field(default_factory=dict)
     _next_renewal: float = float("inf")
     _refusals: dict[Kind, Refusal] = field(init=False)
     _samples: dict[Kind, Held] = field(default_factory=dict)
@@ -114,9 +114,9 @@ class InFlight:
         return len(self._held)
 
     @property
-    def settling(self) -> bool:
+    def unfinished(self) -> bool:
         """Whether a message waits for, or is in, a call that finishes it."""
-        return bool(self._ordered)
+        return bool(self._decided)
 
     @property
     def readiness_issue(self) -> str | None:
@@ -145,7 +145,7 @@ class InFlight:
                 continue
             held.disposition = disposition
             held.act_at = now + self._linger
-            self._ordered[receipt] = held
+            self._decided[receipt] = held
 
     def release(self, receipts: Collection[str], now: float) -> None:
         """Make messages visible at once; on a FIFO queue only whole groups.
@@ -205,7 +205,7 @@ class InFlight:
         refusal = self._refusals[kind]
         if now < refusal.not_before:
             return []
-        waiting = self._due_renewals(now) if kind == "renew" else self._due_orders(kind, now)
+        waiting = self._due_renewals(now) if kind == "renew" else self._due_dispositions(kind, now)
         return self._probe(kind, waiting) if refusal.refused else self._parts(kind, waiting)
 
     def _probe(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
@@ -236,7 +236,7 @@ class InFlight:
                 continue
             if kind != "dead_letter":
                 unprobed.append(kind)
-            elif any(_kind(held.disposition) == "dead_letter" for held in self._ordered.values()):
+            elif any(_kind(held.disposition) == "dead_letter" for held in self._decided.values()):
                 refusal.look_again(now)
             elif not self.finishing:
                 refusal.succeeded(now)
@@ -249,7 +249,7 @@ class InFlight:
         """
         if not any(refusal.failing for refusal in self._refusals.values()):
             return
-        for held in list(self._ordered.values()):
+        for held in list(self._decided.values()):
             if not held.busy and held.visible_at <= now and _kind(held.disposition) != "delete":
                 self._drop(held)
 
@@ -258,7 +258,7 @@ class InFlight:
         earliest = {kind: refusal.not_before for kind, refusal in self._refusals.items()}
         dispositions = (
             max(held.act_at, earliest[_kind(held.disposition)])
-            for held in self._ordered.values()
+            for held in self._decided.values()
             if not held.busy
         )
         probes = (r.not_before for r in self._refusals.values() if r.refused)
@@ -307,7 +307,7 @@ class InFlight:
         """Give up refused calls at shutdown; the messages become visible by their timeout."""
         waiting = [
             held
-            for held in self._ordered.values()
+            for held in self._decided.values()
             if not held.busy and self._refusals[_kind(held.disposition)] is refusal
         ]
         for held in waiting:
@@ -341,10 +341,10 @@ class InFlight:
                 parts[-1].append(held)
         return parts
 
-    def _due_orders(self, kind: Kind, now: float) -> list[Held]:
+    def _due_dispositions(self, kind: Kind, now: float) -> list[Held]:
         waiting = [
             held
-            for held in self._ordered.values()
+            for held in self._decided.values()
             if not held.busy and _kind(held.disposition) == kind and held.act_at <= now + LINGER
         ]
         if len(waiting) < MAX_BATCH and not any(held.act_at <= now for held in waiting):
@@ -416,7 +416,7 @@ class InFlight:
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.message.receipt, None)
-        self._ordered.pop(held.message.receipt, None)
+        self._decided.pop(held.message.receipt, None)
 
 
 def _kind(disposition: Disposition | None) -> Kind:

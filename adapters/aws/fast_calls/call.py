@@ -22,7 +22,7 @@ from adapters.aws.fast_calls.signing import DATE_FORMAT, Authorization, Signatur
 logger = logging.getLogger(__name__)  # not structlog: other services import the adapters
 Answer: TypeAlias = dict[str, Any]
 
-LESSONS: Final = 20
+LEARNING_CALLS: Final = 20
 """Calls to learn from before the operation is left to botocore permanently."""
 OK: Final = 200
 FIXED: Final = frozenset(
@@ -48,7 +48,14 @@ CONTEXT: Final = frozenset(
 )
 """Keys of botocore's context that do not change the next call. Not included: a timeout of its own,
 or a discovered URL, which expires."""
-ODD: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError, NotPlainError)
+UNEXPECTED: Final = (
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+    NotPlainError,
+)
 """Errors of reading or rendering unexpected data; a timeout is not among them and is raised."""
 
 
@@ -60,12 +67,12 @@ def use_fast_calls(client: Any) -> None:
     are called twice.
     """
     service: str = client.meta.service_model.service_name
-    tap = _Tap(client.meta.events, client.meta.service_model.service_id.hyphenize())
+    recorder = _Recorder(client.meta.events, client.meta.service_model.service_id.hyphenize())
     for operation in OPERATIONS.get(service, ()):
-        setattr(client, operation.method, _DirectCall(client, operation, tap))
+        setattr(client, operation.method, _DirectCall(client, operation, recorder))
 
 
-class _Heard(local):
+class _Recorded(local):
     """What botocore reported during this thread's call, and an answer to pass to botocore."""
 
     request: Any = None
@@ -77,32 +84,32 @@ class _Heard(local):
     """The result of a call that was already sent: an answer or an exception."""
 
 
-class _Tap:
+class _Recorder:
     """Listen to a client's public events."""
 
     def __init__(self, events: Any, service: str) -> None:
-        self.heard = _Heard()
+        self.recorded = _Recorded()
         events.register(f"before-sign.{service}", self._signing)
         events.register_first(f"before-send.{service}", self._sending)
         events.register(f"needs-retry.{service}", self._answered)
         events.register(f"after-call.{service}", self._called)
 
     def _signing(self, request_signer: Any, **_: object) -> None:
-        self.heard.signer = request_signer
+        self.recorded.signer = request_signer
 
     def _sending(self, request: Any, **_: object) -> Any:
-        self.heard.request = request
-        answer, self.heard.first_answer = self.heard.first_answer, None
+        self.recorded.request = request
+        answer, self.recorded.first_answer = self.recorded.first_answer, None
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def _answered(self, endpoint: Any, **_: object) -> None:
-        self.heard.session = endpoint.http_session
+        self.recorded.session = endpoint.http_session
 
     def _called(self, http_response: Any, context: Any, **_: object) -> None:
-        self.heard.http = http_response
-        self.heard.context = context
+        self.recorded.http = http_response
+        self.recorded.context = context
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +126,11 @@ class _Route:
 
     def request(self, body: bytes) -> Any | None:
         """Build the signed request; return `None` if the credentials have changed."""
-        known = self.authorization
-        credentials = self.signer.get_auth_instance(known.service, known.region, "v4").credentials
-        if credentials.access_key != known.access_key:
+        authorization = self.authorization
+        credentials = self.signer.get_auth_instance(
+            authorization.service, authorization.region, "v4"
+        ).credentials
+        if credentials.access_key != authorization.access_key:
             return None
         now = time.strftime(DATE_FORMAT, time.gmtime())
         headers = {
@@ -145,12 +154,12 @@ class _DirectCall:
     here.
     """
 
-    def __init__(self, client: Any, operation: Operation, tap: _Tap) -> None:
+    def __init__(self, client: Any, operation: Operation, recorder: _Recorder) -> None:
         self._botocore: Callable[..., Answer] = getattr(client, operation.method)
         self._operation = operation
-        self._tap = tap
+        self._recorder = recorder
         self._routes: dict[Hashable, _Route] = {}
-        self._lessons = 0
+        self._learning_calls = 0
         self._emit: Callable[..., Any] = client.meta.events.emit
         self._model = client.meta.service_model.operation_model(operation.name)
         service = client.meta.service_model.service_id.hyphenize()
@@ -162,7 +171,7 @@ class _DirectCall:
         try:
             target = self._operation.target(parameters)
             body = self._operation.render(parameters)
-        except ODD:  # botocore reports the error
+        except UNEXPECTED:  # botocore reports the error
             return self._botocore(**parameters)
         route = self._routes.get(target)
         request = route.request(body) if route else None
@@ -188,38 +197,44 @@ class _DirectCall:
 
     def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
         """Let botocore process the answer as if it had sent the request, and retry."""
-        heard = self._tap.heard
-        heard.first_answer = first_answer
+        recorded = self._recorder.recorded
+        recorded.first_answer = first_answer
         try:
             return self._botocore(**parameters)
         finally:
-            heard.first_answer = None
+            recorded.first_answer = None
 
     def _learn(self, target: Hashable, body: bytes, parameters: Parameters) -> Answer:
         """Let botocore make the call, and learn from it."""
-        heard = self._tap.heard
-        heard.request = heard.signer = heard.session = heard.http = heard.context = None
+        recorded = self._recorder.recorded
+        recorded.request = recorded.signer = recorded.session = recorded.http = recorded.context = (
+            None
+        )
         answer = self._botocore(**parameters)
-        if self._lessons < LESSONS and answer["ResponseMetadata"].get("RetryAttempts") == 0:
-            route = self._understood(answer, body)
+        if (
+            self._learning_calls < LEARNING_CALLS
+            and answer["ResponseMetadata"].get("RetryAttempts") == 0
+        ):
+            route = self._learned_route(answer, body)
             if route is not None:
                 self._routes[target] = route
-                self._lessons = 0
+                self._learning_calls = 0
         return answer
 
-    def _understood(self, answer: Answer, body: bytes) -> _Route | None:
+    def _learned_route(self, answer: Answer, body: bytes) -> _Route | None:
         """Compare the recorded call; return `None` if it differs or was not a plain success."""
-        heard = self._tap.heard
+        recorded = self._recorder.recorded
         try:
-            read = _read(self._operation, heard.http)
+            read = _read(self._operation, recorded.http)
             if read is None:
                 return None
-            route = _route(heard, body) if read == _comparable(answer) else None
-        except ODD:  # anything unexpected is left to botocore
+            route = _route(recorded, body) if read == _comparable(answer) else None
+        except UNEXPECTED:  # anything unexpected is left to botocore
             route = None
         if route is None:
-            self._lessons += 1
-            if self._lessons >= LESSONS:  # calls stay correct, at three times the cost
+            self._learning_calls += 1
+            if self._learning_calls >= LEARNING_CALLS:
+                # calls stay correct, at three times the cost
                 logger.info("direct_calls_given_up operation=%s", self._operation.name)
         return route
 
@@ -234,7 +249,7 @@ def _read(operation: Operation, http: Any) -> Answer | None:
         if "x-amz-crc32" in headers and int(headers["x-amz-crc32"]) != crc32(http.content):
             return None
         answer = operation.read(http.content, metadata)
-    except ODD:
+    except UNEXPECTED:
         return None
     answer["ResponseMetadata"] = metadata
     return answer
@@ -247,36 +262,40 @@ def _comparable(answer: Answer) -> Answer:
     return {**answer, "ResponseMetadata": kept}
 
 
-def _route(heard: _Heard, body: bytes) -> _Route | None:
+def _route(recorded: _Recorded, body: bytes) -> _Route | None:
     """Build the route of the next calls from a recorded call; `None` if anything is unknown."""
-    request = heard.request
+    request = recorded.request
     sent = request.body.encode() if isinstance(request.body, str) else request.body
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     url = urlsplit(request.url)
-    understood = (
+    is_understood = (
         request.method == "POST"
         and sent == body
         and headers.keys() <= FIXED | RENEWED
         and headers["amz-sdk-request"].startswith("attempt=1;")
         and headers["content-length"] == str(len(body))
         and not url.query
-        and isinstance(heard.http.raw, BaseHTTPResponse)  # a stubbed answer has no raw response
-        and heard.context.keys() <= CONTEXT
+        and isinstance(recorded.http.raw, BaseHTTPResponse)  # a stubbed answer has no raw response
+        and recorded.context.keys() <= CONTEXT
     )
-    if not understood:
+    if not is_understood:
         return None
-    known = Authorization.parse(headers["authorization"])
+    authorization = Authorization.parse(headers["authorization"])
     fixed = {name: " ".join(headers[name].split()) for name in headers.keys() & FIXED}
     fixed["host"] = _host(url)
-    signature = Signature(url.path or "/", fixed, known.signed, known.region, known.service)
-    credentials = heard.signer.get_auth_instance(known.service, known.region, "v4").credentials
+    signature = Signature(
+        url.path or "/", fixed, authorization.signed, authorization.region, authorization.service
+    )
+    credentials = recorded.signer.get_auth_instance(
+        authorization.service, authorization.region, "v4"
+    ).credentials
     if (
         signature.authorization(credentials, headers["x-amz-date"], body)
         != headers["authorization"]
     ):
         return None
     kept = {name: value for name, value in request.headers.items() if name.lower() in FIXED}
-    return _Route(request.url, kept, known, signature, heard.signer, heard.session)
+    return _Route(request.url, kept, authorization, signature, recorded.signer, recorded.session)
 
 
 def _host(url: SplitResult) -> str:

@@ -1,4 +1,4 @@
-"""Signature Version 4 for requests whose signed headers are known in advance.
+"""Signature Version 4 for requests whose signed headers are cached in advance.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -52,9 +52,9 @@ class Signature:
         )
 
     def _signing_key(self, secret: str, day: str) -> bytes:
-        known = self._key  # read once: another thread may replace it
-        if known[:2] == (secret, day):
-            return known[2]
+        cached = self._key  # read once: another thread may replace it
+        if cached[:2] == (secret, day):
+            return cached[2]
         key = _mac(f"AWS4{secret}".encode(), day)
         for part in (self._region, self._service, "aws4_request"):
             key = _mac(key, part)

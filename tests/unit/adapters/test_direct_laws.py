@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from adapters.aws import client as aws
 from adapters.aws.fast_calls import use_fast_calls
-from adapters.aws.fast_calls.call import LESSONS, _read
+from adapters.aws.fast_calls.call import LEARNING_CALLS, _read
 from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, quote
 from tests.unit.adapters.scripted_aws import CALLS, PLAIN, published, reply, scripted_aws
 
@@ -340,7 +340,7 @@ def test_what_is_not_understood_is_left_to_botocore(
     caplog.set_level(logging.INFO, "adapters.aws.fast_calls")
     made = direct(operation)
     made.meta.events.register(event, handler)
-    assert requests_of_botocore(operation, made, LESSONS - 1) == LESSONS - 1
+    assert requests_of_botocore(operation, made, LEARNING_CALLS - 1) == LEARNING_CALLS - 1
     assert caplog.messages == []
     assert requests_of_botocore(operation, made, 4) == 4
     assert caplog.messages == [f"direct_calls_given_up operation={operation}"]

@@ -16,7 +16,7 @@ from botocore.exceptions import (
 
 from adapters.aws import client as aws
 from adapters.dynamodb import Backoff, DynamoDBUserRepository
-from adapters.dynamodb.cancellation import verdict
+from adapters.dynamodb.cancellation import classify_cancellation
 from adapters.dynamodb.change import Write, render_change
 from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, THROTTLED_CALLS, pack
 from adapters.errors import ItemRefusedError
@@ -85,7 +85,7 @@ def test_the_weightiest_reason_counts(
     codes: tuple[str, ...], expected: Conflict | type[Exception] | None
 ) -> None:
     """A duplicate before all; a decision on old state before what else is wrong."""
-    found = verdict(FOUR, codes)
+    found = classify_cancellation(FOUR, codes)
     if isinstance(expected, type):
         assert isinstance(found, expected)
     else:

@@ -20,7 +20,7 @@ from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory, he
 from worker.health.report import Report
 from worker.health.reporter import HealthReporter
 
-SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
+SICK = Report(("the event loop has not turned",), ("queue q: the store is unavailable",))
 
 
 # --- the file --------------------------------------------------------------------------------

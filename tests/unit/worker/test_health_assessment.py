@@ -12,7 +12,7 @@ from application.health_source import ENDED, IN_HAND, LivenessCheck
 from worker.health.assessment import LOOP_LIMIT, START_LIMIT, HealthAssessment
 from worker.health.report import Report
 
-SICK = Report(("the event loop has not turned",), ("queue q: the store is away",))
+SICK = Report(("the event loop has not turned",), ("queue q: the store is unavailable",))
 
 
 @dataclass
@@ -111,9 +111,9 @@ def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> 
 def test_troubles_outside_make_it_unready_and_not_dead(clock: Clock) -> None:
     """Whether AWS answers decides no restart; each trouble is said once."""
     assessment = running(
-        clock, Part(complains=["q: the store is away"]), Part(complains=["x", "x"])
+        clock, Part(complains=["q: the store is unavailable"]), Part(complains=["x", "x"])
     )
-    assert assessment.report() == Report((), ("q: the store is away", "x"))
+    assert assessment.report() == Report((), ("q: the store is unavailable", "x"))
     assert assessment.report().live
     assert not assessment.report().ready
 

@@ -106,7 +106,7 @@ def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
     assert readiness_issue(breaker) is None
     breaker.ask()
     breaker.report(store=False, topic=None, probe=True)
-    assert readiness_issue(breaker) == "the store is away"
+    assert readiness_issue(breaker) == "the store is unavailable"
     now = 1e9
     breaker._clock = lambda: now
     breaker.ask()
@@ -115,7 +115,7 @@ def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
     topic = Breaker("q")
     for _ in range(3):
         topic.report(store=True, topic=False)
-    assert readiness_issue(topic) == "the topic is away"
+    assert readiness_issue(topic) == "the topic is unavailable"
     topic.report(store=True, topic=True)
     assert readiness_issue(topic) is None
 
@@ -127,7 +127,7 @@ def test_a_queue_says_which_it_is_and_why(started: Callable[..., QueueConsumer])
         consumer.breaker.report(store=False, topic=None)
     _taken(consumer)
     consumer.breaker.report(store=False, topic=None, probe=True)
-    assert consumer.readiness_issue() == "queue q: the store is away"
+    assert consumer.readiness_issue() == "queue q: the store is unavailable"
     _taken(consumer)
 
 

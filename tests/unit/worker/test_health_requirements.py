@@ -247,7 +247,7 @@ def test_calls_that_take_long_are_life(calls: Any) -> None:
 
     calls[1].append(take_long)
     start.require_resources(load_settings(), assessment)
-    assert set(reports) == {Report((), (f"starting: {start.LOOKING}",))}
+    assert set(reports) == {Report((), (f"starting: {start.CHECKING}",))}
     now += START_LIMIT
     assert assessment.report() == Report((), ("starting",))
 

@@ -268,7 +268,7 @@ def test_batches_that_all_fail_open_the_breaker_in_spite_of_successful_probes(
     assert breaker.ask() == Probe()
     breaker.report(**STORED, probe=True)
     _report(breaker, AWAY)
-    assert breaker.readiness_issue == "the store is away"
+    assert breaker.readiness_issue == "the store is unavailable"
     assert _pause(breaker, clock) <= 1
 
 

@@ -143,7 +143,7 @@ def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
     """After three tries the message is put off, and never deleted."""
     flight, now, kinds = _in_flight(), T0, []
     _settle(flight, DeadLetter("Malformed", "-"), "0")
-    while flight.settling:
+    while flight.unfinished:
         now += 1
         for call in flight.due(now, 4):
             kinds.append(call.kind)
@@ -250,5 +250,5 @@ def test_a_receipt_is_in_at_most_one_call_and_every_order_ends(data: st.DataObje
     for _ in range(20):
         now += 1
         _succeed(flight, flight.due(now, 4), now)
-    assert not flight.settling
+    assert not flight.unfinished
     assert len(flight) <= 15 - len(settled)

@@ -224,7 +224,7 @@ def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
     with capture_logs() as logs:
         trial.flight.begin_finishing(trial.now)
         trial.run(3)
-    assert not trial.flight.settling
+    assert not trial.flight.unfinished
     assert trial.refused() == 1
     assert [(line["event"], line["messages"]) for line in logs] == [("settling_abandoned", 25)]
 
