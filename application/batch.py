@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from application.backoff import Draw
 from application.batch_results import BatchResults
 from application.change_builder import UserChangeBuilder
 from application.cool_down import CoolDown
@@ -39,7 +40,7 @@ from application.ports import (
     UserRepository,
 )
 from application.reads import pending_address, reads_of
-from application.retry import FIRST_DELAY, Draw, Failure
+from application.retry import FIRST_DELAY, Failure
 from application.rounds import (
     REGISTRATION_RECEIVES,
     Round,

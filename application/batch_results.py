@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import structlog
 
+from application.backoff import Draw
 from application.disposition import (
     Ack,
     DeadLetter,
@@ -20,7 +21,7 @@ from application.messages import redact
 from application.observer import NULL_OBSERVER, BatchObserver
 from application.pending_command import PendingCommand
 from application.ports import Outcome
-from application.retry import Draw, Failure, decide_disposition
+from application.retry import Failure, decide_disposition
 
 logger = structlog.get_logger(__name__)
 

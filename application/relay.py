@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from application.backoff import Draw
 from application.health_source import ENDED, LONGEST_BATCH, LivenessCheck
 from application.messages import render_events
 from application.outbox import (
@@ -39,7 +40,6 @@ from application.ports import (
     PublishFailure,
     StoreUnavailableError,
 )
-from application.retry import Draw
 
 logger = structlog.get_logger(__name__)
 

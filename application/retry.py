@@ -8,9 +8,9 @@ the next deployment: the message is retried like after a transient failure, but 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from application.backoff import HALF, Backoff, Draw
 from application.disposition import DeadLetter, Disposition, Retry
 
 FIRST_DELAY = 2
@@ -35,10 +35,6 @@ class Failure:
     """Maximum seconds before the second receive; doubled for each receive after it."""
 
 
-Draw = Callable[[float, float], float]
-"""Return a random number between two bounds, as `random.uniform` does."""
-
-
 def decide_disposition(
     failure: Failure, receives: int, max_receives: int, draw: Draw
 ) -> Disposition:
@@ -58,5 +54,4 @@ def delay(receives: int, draw: Draw, first: int = FIRST_DELAY) -> int:
     Jitter takes off up to half. Jitter over the whole range, from zero, would let one message in
     fifty use up twelve receives within ten minutes.
     """
-    ceiling = min(first * 2 ** min(receives - 1, 10), MAX_DELAY)
-    return max(1, round(draw(ceiling / 2, ceiling)))
+    return max(1, round(Backoff(first, MAX_DELAY, HALF, draw).delay(receives)))

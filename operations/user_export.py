@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Backoff
+from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.reads import Key, TableReads, key_of
-from adapters.dynamodb.repository import DEFAULT_BACKOFF
+from adapters.dynamodb.repository import DEFAULT_RETRIES
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class UserDataReader:
     """Collects all that is stored of a person, with queries and without a scan."""
 
     def __init__(
-        self, client: DynamoDBClient, table_name: str, backoff: Backoff = DEFAULT_BACKOFF
+        self, client: DynamoDBClient, table_name: str, retries: Retries = DEFAULT_RETRIES
     ) -> None:
         """Read `table_name`; the client is thread-safe and may be shared."""
-        self._reads = TableReads(client, table_name, backoff)
+        self._reads = TableReads(client, table_name, retries)
 
     def read(self, user_id: str) -> StoredPerson:
         """Give everything: page by page, however much it is.

@@ -125,7 +125,7 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises:
         SettingsError: one line names the variable and the rule, or the setting that a mistyped
-        variable may stand for.
+            variable may stand for.
     """
     for variable, meant in unknown_settings().items():
         if meant is not None:

@@ -1,13 +1,13 @@
 """Users and outbox in one DynamoDB table."""
 
-from adapters.dynamodb.calls import Backoff
+from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
 
 __all__ = [
-    "Backoff",
     "DynamoDBOutbox",
     "DynamoDBUserRepository",
     "MalformedItemError",
+    "Retries",
 ]

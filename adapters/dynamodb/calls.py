@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.aws.client import error_code
+from application.backoff import Backoff
 from application.ports import StoreUnavailableError, ThrottledError
 
 THROTTLED: Final = frozenset(
@@ -28,8 +28,8 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before a try: growing, capped, with full jitter; all in seconds."""
+class Retries(Backoff):
+    """How often to attempt a call, and how long to wait in between; in seconds."""
 
     base: float = 0.05
     cap: float = 1.0
@@ -37,9 +37,8 @@ class Backoff:
     sleep: Callable[[float], None] = time.sleep
 
     def pause(self, tried: int) -> None:
-        """Wait after the `tried`-th try (from 1) has failed."""
-        limit = min(self.cap, self.base * 2 ** (tried - 1))
-        self.sleep(random.uniform(0, limit))  # noqa: S311 - jitter, no secret
+        """Wait after failed attempt number `tried`, from 1."""
+        self.sleep(self.delay(tried))
 
 
 def unavailable(operation: str, error: Exception) -> StoreUnavailableError:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws.client import error_code
-from adapters.dynamodb.calls import THROTTLED, Backoff, require_answer, unavailable
+from adapters.dynamodb.calls import THROTTLED, Retries, require_answer, unavailable
 from adapters.dynamodb.cancellation import classify_cancellation, reason_codes
 from adapters.dynamodb.change import ABSENT, Write, new_entry, render_change
 from adapters.dynamodb.reads import Key
@@ -73,18 +73,18 @@ class Transaction:
 class TransactionWriter:
     """Commit changes to one table."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
-        """Write to `table_name` through `client`; `backoff` is for conflicts that may pass."""
+    def __init__(self, client: DynamoDBClient, table_name: str, retries: Retries) -> None:
+        """Write to `table_name` through `client`; `retries` is for conflicts that may pass."""
         self._client = client
         self._table = table_name
-        self._backoff = backoff
+        self._retries = retries
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
         """Commit changes; see `UserRepository.commit`."""
         writes = [
             render_change(self._table, index, change, now) for index, change in enumerate(changes)
         ]
-        run = _Run(self._client, self._table, self._backoff, now)
+        run = _Run(self._client, self._table, self._retries, now)
         run.commit(pack(run.without_contradictions(writes)))
         return CommitReport(tuple(run.entries), run.conflicts, run.failures)
 
@@ -119,11 +119,11 @@ class _Run:
     """
 
     def __init__(
-        self, client: DynamoDBClient, table_name: str, backoff: Backoff, now: datetime
+        self, client: DynamoDBClient, table_name: str, retries: Retries, now: datetime
     ) -> None:
         self._client = client
         self._table = table_name
-        self._backoff = backoff
+        self._retries = retries
         self._now = now
         self._queue: deque[Transaction] = deque()
         self._throttled_calls = 0
@@ -143,7 +143,7 @@ class _Run:
                 self._failed(transaction, error)
                 continue
             if transaction.tried:
-                self._backoff.pause(transaction.tried)
+                self._retries.pause(transaction.tried)
             self._send(transaction)
 
     def without_contradictions(self, writes: Iterable[Write]) -> Iterator[Write]:
@@ -210,7 +210,7 @@ class _Run:
             return
         if codes[-1] == "None":
             self._queue.appendleft(self._transaction(clean))
-        elif transaction.tried + 1 < self._backoff.tries:  # another shard may not be throttled
+        elif transaction.tried + 1 < self._retries.tries:  # another shard may not be throttled
             self._queue.appendleft(self._transaction(clean, transaction.tried + 1))
         else:
             self._failed(replace(transaction, writes=clean), unavailable(OPERATION, error))
@@ -235,7 +235,7 @@ class _Run:
         return clean, contended
 
     def _contended(self, writes: list[Write], tried: int) -> None:
-        if tried < self._backoff.tries:
+        if tried < self._retries.tries:
             self._queue.append(self._transaction(writes, tried))
         else:
             self.conflicts.update((write.index, Conflict.CONTENTION) for write in writes)
@@ -243,7 +243,7 @@ class _Run:
     def _in_progress(self, transaction: Transaction) -> None:
         """The first attempt, whose answer was lost, is still running: repeat it by its token."""
         transaction.tried += 1
-        if transaction.tried < self._backoff.tries:
+        if transaction.tried < self._retries.tries:
             self._queue.append(transaction)
         else:
             self.conflicts.update((w.index, Conflict.CONTENTION) for w in transaction.writes)

@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 from adapters.aws.client import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.attributes import render_timestamp
-from adapters.dynamodb.calls import Backoff, require_answer, unavailable
+from adapters.dynamodb.calls import Retries, require_answer, unavailable
 from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key, TableReads, key_of
-from adapters.dynamodb.repository import DEFAULT_BACKOFF, outcome_read_key
+from adapters.dynamodb.repository import DEFAULT_RETRIES, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, PARALLEL, Scrubber
 from adapters.dynamodb.writes import TableDeletes
 from application.outbox import (
@@ -61,7 +61,7 @@ class DynamoDBOutbox(Outbox):
         self,
         client: DynamoDBClient,
         table_name: str,
-        backoff: Backoff = DEFAULT_BACKOFF,
+        retries: Retries = DEFAULT_RETRIES,
         *,
         page_size: int = PAGE_SIZE,
         parallel: int = PARALLEL,
@@ -70,8 +70,8 @@ class DynamoDBOutbox(Outbox):
         """Use `table_name`; scrub `page_size` items per page with `parallel` concurrent calls."""
         self._client = client
         self._table = table_name
-        self._reads = TableReads(client, table_name, backoff)
-        self._deletes = TableDeletes(client, table_name, backoff)
+        self._reads = TableReads(client, table_name, retries)
+        self._deletes = TableDeletes(client, table_name, retries)
         self._scrubber = Scrubber(
             client, table_name, self._reads, self._deletes, page_size=page_size, parallel=parallel
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Backoff, calling
+from adapters.dynamodb.calls import Retries, calling
 from application.ports import ThrottledError
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class Key(NamedTuple):
 class TableReads:
     """Reads of one table."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
-        """Use `table_name`; `backoff` is for keys that DynamoDB leaves unprocessed."""
+    def __init__(self, client: DynamoDBClient, table_name: str, retries: Retries) -> None:
+        """Use `table_name`; `retries` is for keys that DynamoDB leaves unprocessed."""
         self._client = client
         self._table = table_name
-        self._backoff = backoff
+        self._retries = retries
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         """Return items by key, read consistently, each once; an item that does not exist is absent.
@@ -44,10 +44,10 @@ class TableReads:
             StoreUnavailableError: a call failed.
         """
         found, unread = self.get_available(keys)
-        for tried in range(1, self._backoff.tries):
+        for tried in range(1, self._retries.tries):
             if not unread:
                 break
-            self._backoff.pause(tried)
+            self._retries.pause(tried)
             more, unread = self.get_available(unread)
             found |= more
         if unread:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from adapters.dynamodb import records, table
-from adapters.dynamodb.calls import Backoff
+from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.snapshot import SnapshotReader
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-DEFAULT_BACKOFF: Final = Backoff()
+DEFAULT_RETRIES: Final = Retries()
 OWNER_READS: Final = 3
 """Attempts to read an address and its owner consistently: its owner may change between the
 reads."""
@@ -39,11 +39,11 @@ class DynamoDBUserRepository(UserRepository):
     """Users, addresses and outcomes in one table."""
 
     def __init__(
-        self, client: DynamoDBClient, table_name: str, backoff: Backoff = DEFAULT_BACKOFF
+        self, client: DynamoDBClient, table_name: str, retries: Retries = DEFAULT_RETRIES
     ) -> None:
         """Use `table_name`; the client is thread-safe and may be shared."""
-        self._reads = TableReads(client, table_name, backoff)
-        self._writer = TransactionWriter(client, table_name, backoff)
+        self._reads = TableReads(client, table_name, retries)
+        self._writer = TransactionWriter(client, table_name, retries)
 
     def get(self, user_id: str) -> User | None:
         """See the port."""

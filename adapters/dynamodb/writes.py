@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Backoff, calling, require_answer
+from adapters.dynamodb.calls import Retries, calling, require_answer
 from adapters.dynamodb.reads import Key
 from application.ports import StoreUnavailableError
 
@@ -20,11 +20,11 @@ BATCH_WRITE_LIMIT: Final = 25
 class TableDeletes:
     """Unconditional deletes in one table; deleting an item that does not exist has no effect."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, backoff: Backoff) -> None:
-        """Use `table_name`; `backoff` is for deletes that DynamoDB leaves unprocessed."""
+    def __init__(self, client: DynamoDBClient, table_name: str, retries: Retries) -> None:
+        """Use `table_name`; `retries` is for deletes that DynamoDB leaves unprocessed."""
         self._client = client
         self._table = table_name
-        self._backoff = backoff
+        self._retries = retries
 
     def delete(self, keys: Sequence[Key]) -> None:
         """Delete items in as few calls as possible; the other calls go on if one fails.
@@ -49,7 +49,7 @@ class TableDeletes:
 
     def _delete_batch(self, keys: Sequence[Key]) -> None:
         requests: Any = [{"DeleteRequest": {"Key": table.key(*key)}} for key in keys]
-        for tried in range(1, self._backoff.tries + 1):
+        for tried in range(1, self._retries.tries + 1):
             with calling("BatchWriteItem"):
                 response = self._client.batch_write_item(RequestItems={self._table: requests})
                 require_answer(response)
@@ -57,6 +57,6 @@ class TableDeletes:
             if not left:
                 return
             requests = left
-            if tried < self._backoff.tries:
-                self._backoff.pause(tried)
+            if tried < self._retries.tries:
+                self._retries.pause(tried)
         raise StoreUnavailableError("DynamoDB BatchWriteItem: items stay unprocessed")

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections import deque
@@ -17,13 +16,14 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws.batching import MAX_CALL_BYTES, in_calls
 from adapters.aws.client import FIFO_SUFFIX, error_code
+from application.backoff import Backoff
 from application.ports import EventMessage, EventPublisher, PublishFailure
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 MAX_ATTEMPTS = 4
-BASE_DELAY = 0.1  # seconds, doubled per attempt, with full jitter
+BACKOFF = Backoff(0.1)
 PATIENCE = 2.0
 """Seconds after which a batch is not tried again: the topic does not answer, and the outbox keeps
 the events."""
@@ -78,19 +78,19 @@ class SnsPublisher(EventPublisher):
         topic: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff = BACKOFF,
     ) -> None:
         """Publish through `client` to the topic with this name or ARN.
 
         A name is looked up at the first publication, so that a worker can start without SNS.
-        `sleep` waits some seconds and `jitter` returns a factor from 0 to 1; tests replace them.
+        `sleep` waits for seconds.
         """
         self._client = client
         self._topic = topic
         self._arn: str | None = None
         self._fifo = topic.endswith(FIFO_SUFFIX)
         self._sleep = sleep
-        self._jitter = jitter
+        self._backoff = backoff
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
         """Publish events in as few calls as possible; return failures by event id. Never raises.
@@ -154,7 +154,7 @@ class SnsPublisher(EventPublisher):
             if attempt:
                 if time.monotonic() > deadline:
                     break
-                self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
+                self._sleep(self._backoff.delay(attempt))
             verdicts = self._attempt(chunk)
             for entry in chunk:
                 failures.pop(entry.event_id, None)

@@ -105,7 +105,7 @@ class TopicSubscription:
             wanted: a filter policy; everything, if left out.
             scope: what the filter policy applies to.
             sleep: waits until a new queue is usable (`USABLE_AFTER` seconds); left out, there is no
-            wait, and events published within the next second may be missed.
+                wait, and events published within the next second may be missed.
         """
         self._sqs = sqs
         self._sns = sns
@@ -153,7 +153,7 @@ class TopicSubscription:
 
         Raises:
             ClientError: AWS refuses, or does not answer (a BotoCoreError). The state is then
-            unknown, or nothing could be renewed; the next call tries again.
+                unknown, or nothing could be renewed; the next call tries again.
         """
         lost = "the queue" if not self._queue_url else self._lost()
         if lost is None:

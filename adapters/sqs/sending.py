@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMe
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from uuid import uuid4
 from adapters.aws.batching import in_calls
 from adapters.aws.client import FIFO_SUFFIX, error_code
 from adapters.sqs.dead_letters import attributes_size
+from application.backoff import Backoff
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 4
 """Calls for one batch; each call repeats only what SQS refused in the call before."""
-BASE_DELAY = 0.1
-"""Seconds, doubled per attempt, with full jitter."""
+BACKOFF = Backoff(0.1)
 NO_ANSWER = "NoAnswer"
 """The code of an entry that the answer does not mention."""
 
@@ -60,14 +59,14 @@ class BatchSender:
         queue_url: str,
         *,
         sleep: Callable[[float], object] = time.sleep,
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff = BACKOFF,
     ) -> None:
-        """Send through `client`; `sleep` waits seconds, `jitter` returns a factor from 0 to 1."""
+        """Send through `client`; `sleep` waits for seconds."""
         self._client = client
         self._queue_url = queue_url
         self._fifo = queue_url.endswith(FIFO_SUFFIX)
         self._sleep = sleep
-        self._jitter = jitter
+        self._backoff = backoff
 
     def send(
         self, messages: Sequence[QueueMessage], report: SendReport | None = None
@@ -84,7 +83,7 @@ class BatchSender:
         Args:
             messages: what to send.
             report: filled in call by call; after an interruption, a caller that passes its own can
-            still read what was sent.
+                still read what was sent.
         """
         report = SendReport() if report is None else report
         apart = _group if self._fifo else None
@@ -131,7 +130,7 @@ class BatchSender:
                 codes = final or [row.get("Code", NO_ANSWER) for row in refused]
                 report.code = str(codes[0]) if codes else NO_ANSWER
                 return
-            self._sleep(BASE_DELAY * 2 ** (attempt - 1) * self._jitter())
+            self._sleep(self._backoff.delay(attempt))
 
 
 def _rows(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.client import error_code
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Backoff, calling, require_answer
+from adapters.dynamodb.calls import Retries, calling, require_answer
 from adapters.dynamodb.capacity import item_size, transaction_units, write_units
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import BATCH_GET_LIMIT, Key, key_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adapters.dynamodb.table import Item
 
-PATIENCE: Final = Backoff(base=0.1, cap=5.0, tries=40)
+PATIENCE: Final = Retries(base=0.1, cap=5.0, tries=40)
 """For a table that throttles: more than a minute on average, longer than a burst of its workers."""
 BUSY: Final = frozenset(
     {
@@ -63,14 +63,14 @@ class MeteredTable:
         name: str,
         reads: Bucket,
         writes: Bucket,
-        backoff: Backoff = PATIENCE,
+        retries: Retries = PATIENCE,
     ) -> None:
-        """Call the table `name`; `backoff` is for when it is busy."""
+        """Call the table `name`; `retries` is for when it is busy."""
         self._client: Any = client
         self._name = name
         self._reads = reads
         self._writes = writes
-        self._backoff = backoff
+        self._retries = retries
 
     # --- reads -----------------------------------------------------------------------------
 
@@ -112,11 +112,11 @@ class MeteredTable:
         distinct = list(dict.fromkeys(keys))
         for start in range(0, len(distinct), BATCH_GET_LIMIT):
             left = [table.key(*key) for key in distinct[start : start + BATCH_GET_LIMIT]]
-            for tried in range(1, self._backoff.tries + 1):
+            for tried in range(1, self._retries.tries + 1):
                 left = self._get_some(left, found, consistent=consistent)
                 if not left:
                     break
-                self._backoff.pause(tried)
+                self._retries.pause(tried)
             else:
                 raise StoreUnavailableError("DynamoDB BatchGetItem: keys stay unprocessed")
         return found
@@ -178,7 +178,7 @@ class MeteredTable:
         sizes = [item_size(b.get("Item") or b["Key"]) for a in actions for b in a.values()]
         units = transaction_units(sizes)
         with calling("TransactWriteItems"):
-            for tried in range(1, self._backoff.tries + 1):
+            for tried in range(1, self._retries.tries + 1):
                 try:
                     answer = self._send(
                         self._client.transact_write_items, self._writes, TransactItems=named
@@ -189,7 +189,7 @@ class MeteredTable:
                         raise
                     if "ConditionalCheckFailed" in _reasons(error):
                         return False
-                    self._backoff.pause(tried)  # another's transaction is at one of the items
+                    self._retries.pause(tried)  # another's transaction is at one of the items
                 else:
                     require_answer(answer)
                     self._writes.spend(_units(answer, units))
@@ -205,9 +205,9 @@ class MeteredTable:
             try:
                 return call(**request, ReturnConsumedCapacity="TOTAL")
             except ClientError as error:
-                if error_code(error) not in BUSY or tried == self._backoff.tries:
+                if error_code(error) not in BUSY or tried == self._retries.tries:
                     raise
-                self._backoff.pause(tried)
+                self._retries.pause(tried)
 
 
 def unchanged(item: Item) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from adapters.aws import client as aws
-from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, Retries
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
 from tests.persistence import Store, shards
@@ -19,7 +19,7 @@ from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-QUICK = Backoff(base=0.005, cap=0.1, tries=8)
+QUICK = Retries(base=0.005, cap=0.1, tries=8)
 
 
 @pytest.fixture

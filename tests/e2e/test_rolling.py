@@ -14,7 +14,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from adapters.dynamodb import Backoff
+from adapters.dynamodb import Retries
 from application.ports import Outcome, Status
 from domain import commands as c
 from operations.migration import Bucket, MeteredTable, Migration, PageMigration, Progress
@@ -106,7 +106,7 @@ class Deployment:
         """Migrate the users to the format of the last release."""
         client = boto3.client("dynamodb", endpoint_url=self.system.endpoint)
         metered = MeteredTable(
-            client, self.system.names.table, Bucket(1e6), Bucket(1e6), Backoff(tries=10)
+            client, self.system.names.table, Bucket(1e6), Bucket(1e6), Retries(tries=10)
         )
         progress = Progress.start(2)
         pages = PageMigration(metered, KINDS_NEXT)

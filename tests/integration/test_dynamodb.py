@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from adapters.aws import client as aws
 from adapters.dynamodb import (
-    Backoff,
     DynamoDBOutbox,
     DynamoDBUserRepository,
+    Retries,
 )
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size
 from adapters.dynamodb.mapper import render_user
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from mypy_boto3_dynamodb import DynamoDBClient
 
-QUICK = Backoff(base=0.01, cap=0.1, tries=6)
+QUICK = Retries(base=0.01, cap=0.1, tries=6)
 
 
 class Wiretap:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.aws import client as aws
-from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, Retries
 from adapters.dynamodb.provision import provision_table
 from operations.migration import (
     Bucket,
@@ -57,7 +57,7 @@ class Copy:
 
 def migrate(client: Any, name: str, segments: int, writes: Bucket | None = None) -> Counts:
     """Migrate to the made-up next formats, with pages of three items."""
-    metered = MeteredTable(client, name, Bucket(1e6), writes or Bucket(1e6), Backoff(tries=10))
+    metered = MeteredTable(client, name, Bucket(1e6), writes or Bucket(1e6), Retries(tries=10))
     progress = Progress.start(segments)
     pages = PageMigration(metered, NEXT)
     Migration(metered, pages, progress, threading.Event(), 3).run(lambda _: None)
@@ -138,7 +138,7 @@ def test_an_item_that_the_table_refuses_is_left_and_told_of(client: Any, name: s
 
     user, ada = NEXT["user"], uid("ada")
     grown = replace(user.item_format, upcasts={1: grow})
-    metered = MeteredTable(client, name, Bucket(1e6), Bucket(1e6), Backoff(tries=3))
+    metered = MeteredTable(client, name, Bucket(1e6), Bucket(1e6), Retries(tries=3))
     progress = Progress.start(1)
     pages = PageMigration(metered, {**NEXT, "user": replace(user, item_format=grown)})
     Migration(metered, pages, progress, threading.Event()).run(lambda _: None)

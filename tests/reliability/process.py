@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import cycle
 from typing import Any
 
-from adapters.dynamodb import Backoff, DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, Retries
 from adapters.dynamodb.table import OUTBOX_PREFIX
 from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, SqsError
@@ -47,18 +47,18 @@ class Process(wire.Process):
         draw: Callable[[float, float], float] = lambda _low, high: high,
     ) -> None:
         """Start up; nothing is called yet. `sleep` and `draw` are its pauses and its chance."""
-        backoff = Backoff(sleep=sleep)
+        retries = Retries(sleep=sleep)
         dynamodb = on.connect(world.dynamodb, self)
         outbox = DynamoDBOutbox(
             dynamodb,
             world.table,
-            backoff,
+            retries,
             page_size=3,
             parallel=1,  # calls in an order that a seed repeats
             choose_shard=cycle(range(SHARDS)).__next__,
         )
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
-        repository = DynamoDBUserRepository(dynamodb, world.table, backoff)
+        repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(repository, outbox, publisher, world.clock)
         self._handler = BatchHandler(ports, PARSER, policy(sleep, draw))
         relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())

@@ -40,7 +40,7 @@ def check(aws: Aws) -> list[Finding]:
     Raises:
         CliError: the worker cannot keep its guarantees with these resources.
         ClientError, BotoCoreError: SQS or DynamoDB did not answer. An error of SNS is a finding:
-        events wait in the outbox, and commands are processed meanwhile.
+            events wait in the outbox, and commands are processed meanwhile.
     """
     findings = [*_queues(aws), *_topic(aws)]
     if aws.settings.repository == "dynamodb":

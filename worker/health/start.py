@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from application.backoff import Backoff
 from worker import logs
 from worker.cli_errors import explain, is_refusal
 from worker.connections import Aws
@@ -21,9 +22,8 @@ from worker.startup import exit_with_error
 
 logger = structlog.get_logger(__name__)
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts, doubling."""
+BACKOFF: Final = Backoff(1.0, 30.0)
+"""Between two attempts, without jitter."""
 EXIT_CODES: Final[dict[int, ExitCode]] = {
     signal.SIGTERM: ExitCode.OK,
     signal.SIGHUP: ExitCode.OK,
@@ -41,18 +41,18 @@ def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
 
     Raises:
         SystemExit: with one line if a resource is missing or wrong, or AWS denies access; with 0 if
-        asked to end while it waits, with 130 at Ctrl-C.
+            asked to end while it waits, with 130 at Ctrl-C.
     """
-    aws, pause = Aws(settings), FIRST_PAUSE
-    assessment.wait(
-        CHECKING
-    )  # its calls may take longer than a start is given, each until its timeout
-    with _hearing_signals():
+    aws, attempts = Aws(settings), 0
+    # The calls of a check may take longer than the limit of a start, each until its timeout.
+    assessment.wait(CHECKING)
+    with _exit_on_signals():
         while (waiting_for := _check_once(aws)) is not None:
+            attempts += 1
+            pause = BACKOFF.ceiling(attempts)
             assessment.wait(waiting_for)
             logger.warning("waiting_for_aws", reason=waiting_for, seconds=pause)
             threading.Event().wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
     assessment.go_on()
 
 
@@ -81,7 +81,7 @@ def _is_permanent(error: Exception) -> bool:
 
 
 @contextmanager
-def _hearing_signals() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """Exit on SIGTERM and SIGHUP, which process 1 would ignore until Celery handles them.
 
     Exit on Ctrl-C too, with its exit code and without Celery's messages. Under `nohup` SIGHUP stays

@@ -21,7 +21,6 @@ continues, at a rate at which the outbox does not grow faster than the relay emp
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -30,15 +29,15 @@ from typing import TypeAlias
 
 import structlog
 
+from application.backoff import HALF, Backoff
 from worker.transport.port import MAX_BATCH
 
 logger = structlog.get_logger(__name__)
 
 TOLERATED = 2
 """Batches in a row that may fail for the same cause before the breaker reacts."""
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-"""Seconds between probes, doubling, with jitter."""
+BACKOFF = Backoff(1.0, 30.0, HALF)
+"""Between probes."""
 PACE = 1.0
 """Seconds between receives while the topic is unavailable."""
 REPORT_WITHIN = 60.0
@@ -85,7 +84,8 @@ class Breaker:
         """Whether a probe decides whether to open."""
         self._cleared = False
         """Whether such a probe succeeded, without a successful batch since."""
-        self._pause = FIRST_PAUSE
+        self._openings = 0
+        """How often it opened, or stayed open, since the store last answered a batch."""
         self._not_before = 0.0
         self._report_by: float | None = None
         """Time until which the report of a probe or trial is awaited."""
@@ -160,7 +160,7 @@ class Breaker:
             return
         self._store_failures = 0 if answered else self._store_failures + 1
         if answered:
-            self._pause = FIRST_PAUSE
+            self._openings = 0
             self._cleared = False
         elif self._store_failures > TOLERATED:
             if self._cleared:
@@ -189,8 +189,8 @@ class Breaker:
             logger.warning("receiving_stopped", queue=self._name, reason="the store is unavailable")
         self._suspicious = self._cleared = False
         self._messages, self._report_by = 0, None
-        self._not_before = now + self._pause * random.uniform(0.5, 1)  # noqa: S311  # jitter
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._openings += 1
+        self._not_before = now + BACKOFF.delay(self._openings)
 
     def _tell_end(self) -> None:
         logger.warning("receiving_at_full_speed", queue=self._name)

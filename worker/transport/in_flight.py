@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import structlog
 
+from application.backoff import Backoff
 from application.disposition import Ack, DeadLetter, Disposition, Retry
 from application.retry import delay
 from worker.transport.port import MAX_BATCH, CallFailed, Failures, RawMessage
@@ -26,6 +27,8 @@ MAX_HELD_SECONDS = 43_200
 """SQS allows a message to be invisible for at most twelve hours in total."""
 MAX_TRIES = {"dead_letter": 3, "retry_later": 5, "delete": 20}
 """Attempts for a message that fails while SQS carries out the call for others."""
+RETRIES = Backoff(0.2, 5.0)
+"""Between these attempts."""
 LINGER = 0.02
 """Seconds that a disposition waits for others, unless ten are waiting or the queue is FIFO."""
 GONE = frozenset(
@@ -401,8 +404,8 @@ class InFlight:
             held.renew_at = now + self.visibility_timeout / 10
             self._next_renewal = min(self._next_renewal, held.renew_at)
             return
-        held.act_at = now + min(0.2 * 2**held.tries, 5.0) * jitter
         held.tries += 1
+        held.act_at = now + RETRIES.ceiling(held.tries) * jitter
         if held.tries < (2 if self.finishing else MAX_TRIES[kind]):
             return
         message = held.message

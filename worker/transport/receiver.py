@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Thread
@@ -10,6 +9,7 @@ from time import monotonic
 
 import structlog
 
+from application.backoff import HALF, Backoff
 from application.health_source import ENDED, LivenessCheck
 from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
@@ -20,9 +20,8 @@ from worker.transport.port import MAX_BATCH, CommandQueue, one_line
 
 logger = structlog.get_logger(__name__)
 
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
-"""Seconds between attempts while receiving fails, doubling, with jitter."""
+BACKOFF = Backoff(0.4, 5.0, HALF)
+"""Between attempts while receiving fails."""
 
 LONGEST_POLL = 120.0
 """Seconds; a poll ends by its timeouts in a third of this, whatever happens to the connection."""
@@ -133,7 +132,7 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 - the thread must survive any error
             received = False
             self._failed(error)
-            self._buffer.wait_closed(self._pause())
+            self._buffer.wait_closed(BACKOFF.delay(self._failures))
         else:
             self._succeeded()
         self._polling_since = None
@@ -163,10 +162,6 @@ class Receiver:
                 self._acknowledger.release(batch.receipts)
         self._on_received()
         return True
-
-    def _pause(self) -> float:
-        longest: float = min(FIRST_PAUSE * 2 ** min(self._failures, 20), LONGEST_PAUSE)
-        return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter
 
     def _failed(self, error: Exception) -> None:
         """Log one line per episode, not one per attempt."""

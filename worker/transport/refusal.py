@@ -8,18 +8,18 @@ of that kind wait until a probe succeeds.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 import structlog
+
+from application.backoff import HALF, Backoff
 
 logger = structlog.get_logger(__name__)
 
 TOLERATED = 1
 """Calls in a row that may fail as a whole before the kind of call counts as refused."""
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 15.0
-"""Seconds until the next attempt, doubling, with jitter: about 30 calls in four minutes."""
+BACKOFF = Backoff(0.2, 15.0, HALF)
+"""Until the next attempt: about 30 calls in four minutes."""
 LOOK_AGAIN = 0.1
 """Seconds until the next check, if no message is free for a probe."""
 
@@ -66,9 +66,8 @@ class Refusal:
 
     def failed(self, code: str, now: float) -> None:
         """Record a call that failed as a whole; log the beginning of an episode."""
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 20), LONGEST_PAUSE)
-        self._not_before = now + pause * random.uniform(0.5, 1)  # noqa: S311  # jitter
         self._failures += 1
+        self._not_before = now + BACKOFF.delay(self._failures)
         self._code = code
         if self._failures == TOLERATED + 1:
             self._since = now

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import (
-    Backoff,
     DynamoDBOutbox,
     DynamoDBUserRepository,
+    Retries,
     mapper,
     records,
     table,
@@ -28,17 +28,17 @@ from tests.unit.adapters.wire import Wire, answer, error, page
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
 POINTER = new_entry(JobKind.PUBLISH, (CommandKey(uid("ada"), uid("c")),), NOW)
-IMPATIENT = Backoff(tries=3, sleep=lambda _: None)
+IMPATIENT = Retries(tries=3, sleep=lambda _: None)
 
 
-def repository(wire: Wire, backoff: Backoff = IMPATIENT) -> DynamoDBUserRepository:
+def repository(wire: Wire, retries: Retries = IMPATIENT) -> DynamoDBUserRepository:
     """Read through a wire."""
-    return DynamoDBUserRepository(wire.client, "users", backoff)
+    return DynamoDBUserRepository(wire.client, "users", retries)
 
 
-def outbox(wire: Wire, backoff: Backoff = IMPATIENT, **options: Any) -> DynamoDBOutbox:
+def outbox(wire: Wire, retries: Retries = IMPATIENT, **options: Any) -> DynamoDBOutbox:
     """Work off through a wire."""
-    return DynamoDBOutbox(wire.client, "users", backoff, **options)
+    return DynamoDBOutbox(wire.client, "users", retries, **options)
 
 
 def everything(wire: Wire) -> Any:
@@ -90,7 +90,7 @@ def test_unprocessed_keys_are_asked_for_again_after_a_pause() -> None:
         answer({"Responses": {"users": [grace]}, "UnprocessedKeys": {}}),
     )
     pauses: list[float] = []
-    reader = repository(wire, Backoff(base=1, cap=1, tries=3, sleep=pauses.append))
+    reader = repository(wire, Retries(base=1, cap=1, tries=3, sleep=pauses.append))
     found = reader.get_many([uid("ada"), uid("grace")])
     assert found.keys() == {uid("ada"), uid("grace")}
     assert wire.requests[1]["RequestItems"]["users"] == left["users"]

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 
 from adapters.aws import client as aws
-from adapters.dynamodb import Backoff, DynamoDBUserRepository
+from adapters.dynamodb import DynamoDBUserRepository, Retries
 from adapters.dynamodb.cancellation import classify_cancellation
 from adapters.dynamodb.change import Write, render_change
 from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, THROTTLED_CALLS, pack
@@ -43,8 +43,8 @@ ADA = (OK, OK, OK)
 def commit(wire: Wire, *changes: UserChange, pauses: list[float] | None = None) -> CommitReport:
     """Commit through a wire, without waiting."""
     slept: list[float] = [] if pauses is None else pauses
-    backoff = Backoff(tries=4, sleep=slept.append)
-    return DynamoDBUserRepository(wire.client, "users", backoff).commit(changes, NOW)
+    retries = Retries(tries=4, sleep=slept.append)
+    return DynamoDBUserRepository(wire.client, "users", retries).commit(changes, NOW)
 
 
 def names(*users: str) -> list[UserChange]:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
 from adapters.sqs.sending import (
-    BASE_DELAY,
+    BACKOFF,
     MAX_ATTEMPTS,
     NO_ANSWER,
     BatchSender,
@@ -15,6 +16,8 @@ from adapters.sqs.sending import (
     SendReport,
 )
 
+LONGEST = replace(BACKOFF, draw=lambda _low, high: high)
+"""Without jitter."""
 URL = "http://sqs/commands"
 FIFO_URL = f"{URL}.fifo"
 MESSAGES = [QueueMessage(str(i), f"g{i}") for i in range(3)]
@@ -62,7 +65,7 @@ class Sqs:
 def send(sqs: Any, messages: Sequence[QueueMessage], url: str = URL) -> tuple[SendReport, list]:  # type: ignore[type-arg]
     """Send; give the report and the pauses."""
     pauses: list[float] = []
-    sender = BatchSender(sqs, url, sleep=pauses.append, jitter=lambda: 1.0)
+    sender = BatchSender(sqs, url, sleep=pauses.append, backoff=LONGEST)
     return sender.send(messages), pauses
 
 
@@ -72,7 +75,7 @@ def test_only_what_was_refused_is_sent_again() -> None:
     report, pauses = send(sqs, MESSAGES)
     assert sqs.bodies == [["0", "1", "2"], ["1"], ["1"]]
     assert (report.message_ids, report.code) == ({0: "m0", 1: "m1", 2: "m2"}, None)
-    assert pauses == [BASE_DELAY, 2 * BASE_DELAY]
+    assert pauses == [BACKOFF.base, 2 * BACKOFF.base]
 
 
 def test_what_is_refused_again_and_again_is_given_up() -> None:

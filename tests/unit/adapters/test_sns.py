@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from botocore.exceptions import (
 )
 
 from adapters.aws.batching import MAX_CALL_BYTES
-from adapters.sns.publisher import MAX_ATTEMPTS, MAX_MISSES, SnsPublisher, topic_arn
+from adapters.sns.publisher import BACKOFF, MAX_ATTEMPTS, MAX_MISSES, SnsPublisher, topic_arn
 from application.ports import EventMessage, PublishFailure
 
+LONGEST = replace(BACKOFF, draw=lambda _low, high: high)
+"""Without jitter."""
 TOPIC = "arn:aws:sns:us-east-1:123456789012:user-events"
 Entries = list[dict[str, Any]]
 Answer = Callable[[Entries], Any]
@@ -99,7 +102,7 @@ def publish(
 ) -> tuple[dict[str, PublishFailure], list[float]]:
     """Publish without waiting; give the failures and the waits."""
     waits: list[float] = []
-    publisher = SnsPublisher(client, topic, sleep=waits.append, jitter=lambda: 1.0)  # type: ignore[arg-type]
+    publisher = SnsPublisher(client, topic, sleep=waits.append, backoff=LONGEST)  # type: ignore[arg-type]
     return publisher.publish(messages), waits
 
 

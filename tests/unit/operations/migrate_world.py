@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from adapters.dynamodb import Backoff, mapper, records, table
+from adapters.dynamodb import Retries, mapper, records, table
 from adapters.dynamodb.formats import ItemFormat
 from application.ports import CommandKey, JobKind, OutboxEntry
 from domain.model import User
@@ -41,7 +41,7 @@ from tests.reliability.in_process_dynamodb import (
 from tests.reliability.wire import Process, ProcessCrash, Wire
 
 Item: TypeAlias = dict[str, Any]
-FAST: Final = Backoff(tries=6, sleep=lambda _: None)
+FAST: Final = Retries(tries=6, sleep=lambda _: None)
 PAGE: Final = 4
 
 

@@ -14,6 +14,7 @@ import structlog
 from botocore import exceptions as sdk
 from moto import mock_aws
 
+from application.backoff import Backoff
 from cli.app import run
 from worker import logs
 from worker.connections import Aws
@@ -72,7 +73,7 @@ def production(provisioned: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     """Settings of production, and the log of what is looked at; no pause is slept through."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     monkeypatch.setattr(logs, "configure", lambda *_: None)
-    monkeypatch.setattr(start, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(start, "BACKOFF", Backoff(0.0))
     with structlog.testing.capture_logs() as lines:
         yield lines
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from worker.transport.breaker import (
-    LONGEST_PAUSE,
+    BACKOFF,
     PACE,
     REPORT_WITHIN,
     TOLERATED,
@@ -96,7 +96,7 @@ def test_nothing_is_received_while_the_store_is_away(breaker: Breaker, clock: Cl
         probes += 1
         breaker.report(**AWAY, probe=True)
     assert 20 <= probes <= 60
-    assert LONGEST_PAUSE / 2 <= longest <= LONGEST_PAUSE
+    assert BACKOFF.cap / 2 <= longest <= BACKOFF.cap
 
 
 def test_one_probe_at_a_time(breaker: Breaker, clock: Clock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -103,7 +103,7 @@ def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
         assert trial.refused() < 40
         assert min(held.visible_at for held in trial.flight._held.values()) > trial.now
         trial.kinds, trial.calls = frozenset(), []
-        trial.run(refusal.LONGEST_PAUSE + 1)
+        trial.run(refusal.BACKOFF.cap + 1)
     assert [line["event"] for line in logs] == ["settling_failed", "settling_again"]
     assert logs[0]["call"] == OPERATIONS[kind]
     assert logs[0]["reason"] == "AccessDenied"
@@ -122,7 +122,7 @@ def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_rece
         assert _trouble(trial) == "ChangeMessageVisibilityBatch fails: AccessDenied"
         assert trial.refused() < 40
         trial.kinds = frozenset()
-        trial.run(refusal.LONGEST_PAUSE + 1)
+        trial.run(refusal.BACKOFF.cap + 1)
     assert [line["event"] for line in logs] == ["settling_failed", "settling_again"]
     assert _trouble(trial) is None
 
@@ -208,7 +208,7 @@ def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
     trial.run(3600)
     assert _trouble(trial) is not None
     trial.kinds = frozenset()
-    trial.run(refusal.LONGEST_PAUSE + 1)
+    trial.run(refusal.BACKOFF.cap + 1)
     assert _trouble(trial) is None
     assert len(trial.flight) == 0
 
@@ -281,7 +281,7 @@ def test_receiving_stops_during_a_refusal_and_resumes_after_it(
     error: Exception,
 ) -> None:
     """Whatever the client raises; and the queue is not ready meanwhile."""
-    monkeypatch.setattr(refusal, "LONGEST_PAUSE", 0.4)
+    monkeypatch.setattr(refusal, "BACKOFF", replace(refusal.BACKOFF, cap=0.4))
     queue = RefusingQueue([[Raw("a")]], refused={kind}, error=error)
     consumer = started(queue, buffered=100)
     consumer.apply(_taken(consumer), [ORDERS[kind]])
