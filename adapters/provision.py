@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from application.queue_port import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 
 from application.backoff import Draw
-from application.health_source import ENDED, LONGEST_BATCH, LivenessCheck
+from application.health_source import ENDED, LONGEST_BATCH, HealthSource, LivenessCheck
 from application.messages import render_events
 from application.outbox import (
     SHARDS,
@@ -130,7 +130,7 @@ class _Pass:
         self.failed.append((entry, most))
 
 
-class Relay:
+class Relay(HealthSource):
     """Publish committed events that were not published, and scrub erased users."""
 
     def __init__(

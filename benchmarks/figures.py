@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
-from adapters.dynamodb.table import OUTBOX_SHARDS
+from application.outbox import SHARDS
 from benchmarks.arguments import BenchmarkError
 from benchmarks.results_file import read_results
 from benchmarks.rows import Row, rows_of
@@ -175,8 +175,8 @@ def _held_by_a_task() -> int:
 
 
 _SCALE: Final[dict[str, Callable[[], str]]] = {
-    "shards": lambda: str(OUTBOX_SHARDS),
-    "shards-full": lambda: _whole(outbox.capacity(OUTBOX_SHARDS, 10)),
+    "shards": lambda: str(SHARDS),
+    "shards-full": lambda: _whole(outbox.capacity(SHARDS, 10)),
     "rotation-units": lambda: f"{_units(ROTATION)}",
     "rotations-quota": lambda: _whole(TABLE_UNITS / _units(ROTATION)),
     "registration-units": lambda: f"{_units(REGISTRATION)}",

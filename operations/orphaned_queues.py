@@ -15,9 +15,10 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.sns.subscription import PURPOSES
 from adapters.sqs.command_queue import MISSING
+from application.queue_port import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

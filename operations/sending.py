@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
 from application.messages.outgoing import Outgoing
+from application.queue_port import FIFO_SUFFIX
 from worker.errors import CliError, UsageError
-from worker.settings import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

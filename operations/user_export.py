@@ -15,6 +15,7 @@ from adapters.dynamodb import table
 from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_RETRIES
+from application.outbox import SHARDS
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 PARTITIONS = (
-    *(table.outbox_partition(shard) for shard in range(table.OUTBOX_SHARDS)),
+    *(table.outbox_partition(shard) for shard in range(SHARDS)),
     table.PARKED_PARTITION,
 )
 """Where pointers to a person's outcomes may be."""

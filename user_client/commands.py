@@ -23,6 +23,7 @@ from application.messages import (
     render_command,
 )
 from application.messages.outgoing import Outgoing, check_outgoing
+from application.queue_port import FIFO_SUFFIX
 from domain.commands import Command
 from domain.errors import InvalidValueError
 from domain.values import parse_time
@@ -128,7 +129,7 @@ class UserCommands:
         self._client = client
         self._connections: dict[int, Future[BatchSender]] = {}
         """By process id: made, or being made by one thread for all that wait for it."""
-        self._fifo = queue.endswith(aws.FIFO_SUFFIX)
+        self._fifo = queue.endswith(FIFO_SUFFIX)
 
     def send(self, command: Command, **envelope: Unpack[Envelope]) -> str:
         """Send one command and return its id. See `CommandRequest` for the envelope.

@@ -15,13 +15,12 @@ from worker import (
     lifecycle,  # noqa: F401 - connects its signals, before those below
     logs,
 )
-from worker.errors import UsageError
+from worker.errors import UsageError, one_line
 from worker.health.step import HealthStep, assessment_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
 from worker.startup import chosen_queues, exit_with_error, is_permanent
 from worker.transport import ALIAS, Options
-from worker.transport.port import one_line
 
 logger = structlog.get_logger(__name__)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from urllib.parse import urlsplit
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,6 +29,7 @@ from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.batch import BatchHandler, BatchPolicy, Ports
 from application.disposition import Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser
+from application.queue_port import CommandQueue
 from application.relay import Relay, RelayPolicy
 from application.retry import delay
 from worker import telemetry
@@ -37,7 +37,6 @@ from worker.health.clock import ClockWatch
 from worker.settings import Settings, load_settings
 from worker.telemetry.port import Batches
 from worker.transport.consumer import QueueConsumer
-from worker.transport.port import CommandQueue
 
 logger = structlog.get_logger(__name__)
 
@@ -147,17 +146,12 @@ def provision_for_development(settings: Settings) -> bool:
         return False
     try:
         clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
-        if any(_is_amazons(client.meta.endpoint_url) for client in clients):
+        if any(aws.is_amazon(client.meta.endpoint_url) for client in clients):
             return False
         provision(resources(settings), *clients)
     except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
         raise NotReadyError(str(error)) from error
     return True
-
-
-def _is_amazons(endpoint_url: str) -> bool:
-    host = urlsplit(endpoint_url).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def resources(settings: Settings) -> Resources:

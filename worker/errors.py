@@ -80,3 +80,9 @@ def memory_needs_one_process() -> UsageError:
         "with USER_WORKER_REPOSITORY=memory each process has users of its own",
         "use --pool threads",
     )
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's class and the first line of its text."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

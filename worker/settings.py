@@ -8,11 +8,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from application.queue_port import FIFO_SUFFIX
 from domain.values import parse_role
 from worker.settings_errors import in_one_line, unknown_variables
 
 PREFIX = "USER_WORKER_"
-FIFO_SUFFIX = ".fifo"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
 TOPIC = r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:)?[A-Za-z0-9_-]{1,250}(\.fifo)?$"
 A_TABLE = "3 to 255 letters, digits, dots, - or _"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
-from worker.transport.port import one_line
+from worker.errors import one_line
 
 LIST = ","
 

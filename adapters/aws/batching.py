@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, TypeVar
 
+from application.queue_port import MAX_BATCH
+
 T = TypeVar("T")
 
-MAX_ENTRIES: Final = 10
 MAX_CALL_BYTES: Final = 262_144
 """Bytes of bodies and attributes in one call. SendMessageBatch accepts 1 MiB at AWS now, but only
 256 KiB on queues created before that change."""
@@ -34,7 +35,7 @@ def in_calls(
     length = 0
     for entry in entries:
         extra = size(entry)
-        full = len(call) == MAX_ENTRIES or length + extra > MAX_CALL_BYTES
+        full = len(call) == MAX_BATCH or length + extra > MAX_CALL_BYTES
         if call and (full or (apart is not None and apart(entry) in there)):
             yield call
             call, there, length = [], set(), 0

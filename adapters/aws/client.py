@@ -26,9 +26,8 @@ READ_TIMEOUT: Final = 10.0
 ATTEMPTS: Final = 3
 CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
+_AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
-FIFO_SUFFIX: Final = ".fifo"
-"""Suffix of the name of a FIFO queue or topic."""
 
 
 class AwsConfigurationError(Exception):
@@ -127,6 +126,11 @@ def is_loopback(url: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+def is_amazon(url: str) -> bool:
+    """Return True if a URL is an endpoint of AWS itself, and not of an emulator."""
+    return (urlsplit(url).hostname or "").endswith(_AMAZON)
 
 
 def region() -> str | None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.capacity import item_size
 from adapters.dynamodb.reads import Key, key_of
+from application.outbox import SHARDS
 from application.ports import CommandKey, Conflict, JobKind, OutboxEntry, UserChange
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) ->
     """Create an outbox entry in a random shard."""
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as in its sort key
     return OutboxEntry(
-        partition=table.outbox_partition(randrange(table.OUTBOX_SHARDS)),  # noqa: S311 - no secret
+        partition=table.outbox_partition(randrange(SHARDS)),  # noqa: S311 - no secret
         sort_key=records.render_sort_key(now, str(uuid4())),
         kind=kind,
         commands=commands,

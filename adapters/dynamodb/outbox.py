@@ -23,6 +23,7 @@ from adapters.dynamodb.repository import DEFAULT_RETRIES, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, PARALLEL, Scrubber
 from adapters.dynamodb.writes import TableDeletes
 from application.outbox import (
+    SHARDS,
     Outbox,
     OutboxPage,
     OutboxPosition,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from adapters.dynamodb.table import Item
 
-SHARDS: Final = tuple(table.outbox_partition(shard) for shard in range(table.OUTBOX_SHARDS))
+PARTITIONS: Final = tuple(table.outbox_partition(shard) for shard in range(SHARDS))
 
 
 def shuffled_shards() -> Callable[[], int]:
@@ -51,7 +52,7 @@ def shuffled_shards() -> Callable[[], int]:
     Each relay shuffles its own order, so that several relays seldom read the same shard at once. A
     cycle visits every shard; a random choice would leave no bound on the wait of one shard.
     """
-    return cycle(sample(range(table.OUTBOX_SHARDS), table.OUTBOX_SHARDS)).__next__
+    return cycle(sample(range(SHARDS), SHARDS)).__next__
 
 
 class DynamoDBOutbox(Outbox):
@@ -81,7 +82,7 @@ class DynamoDBOutbox(Outbox):
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
     ) -> OutboxPage:
         """See the port."""
-        partition = after.partition if after else SHARDS[self._choose_shard()]
+        partition = after.partition if after else PARTITIONS[self._choose_shard()]
         start = {"ExclusiveStartKey": table.key(*after)} if after else {}
         items, last = self._reads.page(
             "the outbox",
@@ -162,13 +163,13 @@ class DynamoDBOutbox(Outbox):
         Raises:
             StoreUnavailableError: the entry may still be parked.
         """
-        shard = SHARDS[crc32(entry.sort_key.encode()) % len(SHARDS)]
+        shard = PARTITIONS[crc32(entry.sort_key.encode()) % len(PARTITIONS)]
         back = replace(entry, partition=shard, parked_because=None, attempts=0, touched_at=None)
         return back if self.update(entry, back) else None
 
     def pages(self) -> Iterator[OutboxPage]:
         """See the port. At least one query per shard."""
-        for partition in (*SHARDS, table.PARKED_PARTITION):
+        for partition in (*PARTITIONS, table.PARKED_PARTITION):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_entries(items))
 
@@ -185,7 +186,7 @@ class DynamoDBOutbox(Outbox):
             "ProjectionExpression": "pk, sk, #final",
             "ExpressionAttributeNames": {"#final": "final"},  # a reserved word
         }
-        for shard in SHARDS:
+        for shard in PARTITIONS:
             for item in self._items(shard, **wanted):
                 try:
                     time = records.pointer_time(item)

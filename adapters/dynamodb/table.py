@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from application.outbox import SHARDS
-
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
@@ -27,7 +25,6 @@ COMMAND_PREFIX: Final = "COMMAND#"
 EMAIL: Final = "EMAIL"
 EMAIL_PREFIX: Final = "EMAIL#"
 OUTBOX_PREFIX: Final = "OUTBOX#"
-OUTBOX_SHARDS: Final = SHARDS
 PARKED_PARTITION: Final = "OUTBOX#PARKED"
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import ClientError, ParamValidationError
 
 from adapters.aws.batching import MAX_CALL_BYTES, in_calls
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from application.backoff import Backoff
 from application.ports import EventMessage, EventPublisher, PublishFailure
+from application.queue_port import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from botocore.exceptions import ClientError
 
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.sqs.command_queue import MISSING
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -64,7 +65,7 @@ class QueueReader:
             Exception: whatever else the SDK raises, such as RuntimeError for its credentials.
         """
         answer = self._sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait
+            QueueUrl=self.queue_url, MaxNumberOfMessages=MAX_BATCH, WaitTimeSeconds=wait
         )
         messages = answer.get("Messages") or []
         if messages:

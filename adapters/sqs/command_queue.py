@@ -18,16 +18,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import client as aws
 from adapters.aws.batching import in_calls
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.clock import clock_difference
 from adapters.sqs.dead_letters import (
     REASON,
     REDRIVES,
-    Letter,
     entry_size,
     outgrown_by_reason,
     render_letter,
 )
+from application.queue_port import FIFO_SUFFIX, CommandQueue, DeadLetterMessage, Failures
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -103,7 +103,7 @@ def _refuse_junk(http_response: Any, **_: Any) -> None:
         raise UnreadableAnswerError
 
 
-class SqsCommandQueue:
+class SqsCommandQueue(CommandQueue):
     """One queue and its dead-letter queue, by name; thread-safe."""
 
     def __init__(
@@ -160,7 +160,7 @@ class SqsCommandQueue:
             _message(row, now) for row in answer.get("Messages") or () if row.get("ReceiptHandle")
         ]
 
-    def delete(self, receipts: Sequence[str]) -> Mapping[str, str]:
+    def delete(self, receipts: Sequence[str]) -> Failures:
         """Delete messages; return the receipts that failed with their codes.
 
         Raises:
@@ -169,7 +169,7 @@ class SqsCommandQueue:
         entries = {receipt: {"ReceiptHandle": receipt} for receipt in receipts}
         return _codes(entries, self._send("delete_message_batch", self._name, entries))
 
-    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Mapping[str, str]:
+    def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
         """Make messages visible in so many seconds; return and raise as `delete`."""
         entries = {
             receipt: {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
@@ -177,7 +177,7 @@ class SqsCommandQueue:
         }
         return _codes(entries, self._send("change_message_visibility_batch", self._name, entries))
 
-    def dead_letter(self, letters: Sequence[Letter]) -> Mapping[str, str]:
+    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
         fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
         failures: dict[str, str | SqsError] = {}
@@ -295,7 +295,7 @@ def _failures(
     return {each: codes.get(each, "NoAnswer") for each in ids if each not in succeeded}
 
 
-def _codes(keys: Collection[str], failures: Mapping[str, str | SqsError]) -> Mapping[str, str]:
+def _codes(keys: Collection[str], failures: Mapping[str, str | SqsError]) -> Failures:
     """Return the codes of the entries that failed.
 
     Raises:

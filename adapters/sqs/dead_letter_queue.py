@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters.aws.batching import MAX_ENTRIES
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.sqs.command_queue import redrives
 from adapters.sqs.dead_letters import (
     ERROR_CODE,
@@ -24,6 +23,7 @@ from adapters.sqs.dead_letters import (
     ORIGINAL_ID,
     ORIGINAL_QUEUE,
 )
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -157,7 +157,7 @@ class DeadLetterQueue:
         self.complete = True
         left, idle = most, 0
         while idle < REPEATS:
-            count = MAX_ENTRIES if left is None else min(MAX_ENTRIES, left)
+            count = MAX_BATCH if left is None else min(MAX_BATCH, left)
             if count == 0 or len(self._held) >= self._most_held:
                 self.complete = False
                 return
@@ -276,5 +276,5 @@ def _letter(row: Mapping[str, Any]) -> StoredLetter:
 
 def _chunks(items: Iterable[tuple[str, _Held]]) -> Iterator[list[tuple[str, _Held]]]:
     rows = list(items)
-    for start in range(0, len(rows), MAX_ENTRIES):
-        yield rows[start : start + MAX_ENTRIES]
+    for start in range(0, len(rows), MAX_BATCH):
+        yield rows[start : start + MAX_BATCH]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from adapters.aws.batching import MAX_CALL_BYTES
+from application.queue_port import DeadLetterMessage
 
 MAX_DETAIL = 1_000
 """Maximum characters of the `error_detail` attribute."""
@@ -26,31 +27,7 @@ REASON_ATTRIBUTES = frozenset(
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class Letter(Protocol):
-    """The part of a dead letter that `render_letter` needs."""
-
-    @property
-    def message(self) -> Any:
-        """The message as received."""
-        ...
-
-    @property
-    def code(self) -> str:
-        """The error code."""
-        ...
-
-    @property
-    def detail(self) -> str:
-        """The field and the rule that failed, never a value."""
-        ...
-
-    @property
-    def body(self) -> str | None:
-        """Replaces the message's body if not `None`."""
-        ...
-
-
-def render_letter(letter: Letter, queue: str, *, fifo: bool) -> dict[str, Any]:
+def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[str, Any]:
     """Return the entry that sends a message of `queue` to the dead-letter queue with its reason."""
     message = letter.message
     reason = {

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from adapters.aws.batching import in_calls
-from adapters.aws.client import FIFO_SUFFIX, error_code
+from adapters.aws.client import error_code
 from adapters.sqs.dead_letters import attributes_size
 from application.backoff import Backoff
+from application.queue_port import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

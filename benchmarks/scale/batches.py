@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+from application.queue_port import MAX_BATCH
 from benchmarks.scale import cost
 from worker.settings import Settings
-from worker.transport.port import MAX_BATCH
 
 SEED: Final = 6
 SECONDS: Final = 60.0

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.dynamodb.table import OUTBOX_SHARDS
+from application.outbox import SHARDS
 from benchmarks.scale import cost
 from benchmarks.scale.batches import LEAST_TASKS, mean_batch, tasks_for
 from benchmarks.scale.inputs import Habits, Inputs
@@ -95,7 +95,7 @@ def fill(rate: float) -> int:
 
 def shards_for(rate: float, pointer_units: float) -> int:
     """Give the shards that so many commands a second need; eight are there anyway."""
-    return max(OUTBOX_SHARDS, math.ceil(rate * pointer_units / PARTITION_WRITES / SHARD_LOAD))
+    return max(SHARDS, math.ceil(rate * pointer_units / PARTITION_WRITES / SHARD_LOAD))
 
 
 def _units(habits: Habits, batch: int) -> tuple[float, float, float]:

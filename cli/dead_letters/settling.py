@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from adapters.aws.client import FIFO_SUFFIX
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
+from application.queue_port import FIFO_SUFFIX
 from cli import composition, output
 from cli.dead_letters.choice import LetterFilter
 from cli.dead_letters.letter import Letter

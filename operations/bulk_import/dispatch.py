@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters.aws.batching import MAX_ENTRIES
-from adapters.aws.client import FIFO_SUFFIX
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 from worker.errors import CliError
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class Dispatcher:
 
 def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
     rest = iter(parcels)
-    while batch := list(islice(rest, MAX_ENTRIES)):
+    while batch := list(islice(rest, MAX_BATCH)):
         yield batch
 
 

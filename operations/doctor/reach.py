@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import ClientError
 
-from adapters.aws.client import AwsConfigurationError, region
+from adapters.aws.client import AwsConfigurationError, is_amazon, region
 from adapters.clock import clock_difference
 from operations.doctor.emulator import lacking, localstack_health
 from worker.cli_errors import is_denial, is_refusal
@@ -21,7 +20,6 @@ from worker.health.finding import Finding, error_finding, fail, ok, warn
 LARGEST_SKEW = 300
 """Seconds by which a signature's time may differ from AWS's: five minutes (Signature Version 4)."""
 WORRYING_SKEW = 60
-_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 Checks = Generator[Finding, None, bool]
 """Findings, and at the end whether it makes sense to go on."""
@@ -45,7 +43,7 @@ def configuration(aws: Aws) -> Checks:
 
 
 def _endpoints(endpoints: Mapping[str, str], env: str) -> Finding:
-    amazons = {name for name, url in endpoints.items() if _is_amazons(url)}
+    amazons = {name for name, url in endpoints.items() if is_amazon(url)}
     says = ", ".join(sorted(set(endpoints.values())))
     if amazons and amazons != endpoints.keys():
         says = f"{' and '.join(sorted(amazons))} of Amazon, the others at an emulator: {says}"
@@ -53,10 +51,6 @@ def _endpoints(endpoints: Mapping[str, str], env: str) -> Finding:
     if env == "prod" and not amazons:
         return warn("endpoint", f"{says}, in prod", "unset AWS_ENDPOINT_URL")
     return ok("endpoint", says)
-
-
-def _is_amazons(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith(_AMAZON)
 
 
 def answers(aws: Aws) -> Checks:
@@ -100,7 +94,7 @@ def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | N
 
 def emulator(endpoint: str) -> Generator[Finding]:
     """Look at LocalStack's own report, if it is one."""
-    report = None if _is_amazons(endpoint) else localstack_health(endpoint)
+    report = None if is_amazon(endpoint) else localstack_health(endpoint)
     if report is None:
         return
     name = f"LocalStack {report.get('version', '')}".strip()

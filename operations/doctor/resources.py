@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters.aws.client import FIFO_SUFFIX
 from adapters.sns.subscription import OUTCOMES, RETENTION
 from application.ports import StoreUnavailableError
+from application.queue_port import FIFO_SUFFIX
 from operations.orphaned_queues import Leftovers
 from worker.connections import Aws
 from worker.errors import CliError

@@ -12,9 +12,9 @@ import pytest
 from moto import mock_aws
 
 from adapters.sqs.command_queue import SqsCommandQueue
+from application.queue_port import CommandQueue, DeadLetterMessage
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sqs import InProcessSqs
-from worker.transport import CommandQueue, DeadLetterMessage
 
 SECONDS = 10.0
 TIMEOUT = 30

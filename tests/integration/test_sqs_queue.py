@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
+from application.queue_port import CommandQueue, DeadLetterMessage
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
 from tests.e2e.worker_process import Queues
-from worker.transport import CommandQueue, DeadLetterMessage
 
 KIB = 1024
 

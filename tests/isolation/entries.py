@@ -14,6 +14,7 @@ from uuid import uuid4
 import boto3
 
 from adapters.dynamodb import records, table
+from application.outbox import SHARDS
 from application.ports import CommandKey, JobKind, OutboxEntry, Outcome
 from domain import events as e
 from tests.e2e.system import System
@@ -49,7 +50,7 @@ def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -
     """Make an entry of a shard that names outcomes."""
     then = datetime.now(UTC) - age
     return OutboxEntry(
-        table.outbox_partition(shard % table.OUTBOX_SHARDS),
+        table.outbox_partition(shard % SHARDS),
         records.render_sort_key(then, str(uuid4())),
         kind,
         tuple(CommandKey(each.user_id, each.command_id) for each in outcomes),

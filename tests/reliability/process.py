@@ -19,6 +19,7 @@ from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, SqsError
 from application.batch import BatchHandler, BatchPolicy, Ports
 from application.messages import MessageParser
+from application.outbox import SHARDS
 from application.ports import StoreUnavailableError
 from application.relay import Relay, RelayPolicy
 from tests.reliability import wire
@@ -29,7 +30,6 @@ from worker.transport.in_flight import InFlight
 
 PARSER = MessageParser(["customer", "admin"])
 VISIBILITY_TIMEOUT = 60
-SHARDS = 8
 MAX_ROUNDS = 40
 """Receives and looks at the outbox before a run that comes to no rest is given up: a message has
 12 receives."""

@@ -23,6 +23,7 @@ from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, Ports
 from application.disposition import Ack
+from application.outbox import SHARDS
 from application.pending_command import PendingCommand
 from application.ports import CommandKey, Snapshot
 from application.relay import Relay, RelayPolicy
@@ -32,7 +33,7 @@ from domain.commands import CommandEnvelope
 from tests.builders import NOW, message, register
 from tests.reliability.invariants import Stored, check
 from tests.reliability.model import Model
-from tests.reliability.process import PARSER, SHARDS, Process, policy
+from tests.reliability.process import PARSER, Process, policy
 from tests.reliability.schedules import USERS, draw_command
 from tests.reliability.wire import Wire
 from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent

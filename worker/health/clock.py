@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from application.health_source import LivenessCheck
+from application.health_source import HealthSource, LivenessCheck
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ CONFIRMATIONS: Final = 2
 """Consecutive answers that must agree before the difference is reported."""
 
 
-class ClockWatch:
+class ClockWatch(HealthSource):
     """Compare this machine's clock with AWS's; thread-safe."""
 
     def __init__(self) -> None:

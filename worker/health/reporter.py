@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from threading import Event, Thread
-from typing import Protocol
 
 import structlog
 
+from worker.errors import one_line
 from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import INTERVAL, HeartbeatError, HeartbeatFile
-from worker.transport.port import one_line
+from worker.health.server import HealthServer
 
 logger = structlog.get_logger(__name__)
-
-
-class Server(Protocol):
-    """A server that answers health requests."""
-
-    def close(self) -> None:
-        """Stop listening."""
-        ...
 
 
 class HealthReporter:
     """Write the heartbeat file at intervals. Created, started and stopped on the main thread."""
 
     def __init__(
-        self, assessment: HealthAssessment, file: HeartbeatFile | None, server: Server | None = None
+        self,
+        assessment: HealthAssessment,
+        file: HeartbeatFile | None,
+        server: HealthServer | None = None,
     ) -> None:
         """Set what to report, and where: to a file, a server, or neither."""
         self.assessment = assessment

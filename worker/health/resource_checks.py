@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from adapters.aws.client import FIFO_SUFFIX
 from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import TTL_ATTRIBUTE
 from adapters.provision import queue_attributes, queue_differences
+from application.queue_port import FIFO_SUFFIX
 from worker.bootstrap import resources
 from worker.connections import Aws
 from worker.health.finding import Finding, fail, ok, warn

@@ -34,10 +34,10 @@ from worker.telemetry.queue import WatchedQueue
 
 if TYPE_CHECKING:
     from application.batch import Ports
+    from application.queue_port import CommandQueue
     from domain.commands import CommandEnvelope
     from worker.telemetry.tracing import Tracing
     from worker.transport.consumer import QueueConsumer
-    from worker.transport.port import CommandQueue
 
 OUTBOX_SHARDS: Final = SHARDS
 """As many looks are one round of the relay."""

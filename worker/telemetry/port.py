@@ -11,10 +11,10 @@ from application.pending_command import Parser
 if TYPE_CHECKING:
     from application.batch import Ports
     from application.disposition import Dispositions, ReceivedMessage
+    from application.queue_port import CommandQueue
     from worker.telemetry.calls import Calls
     from worker.telemetry.instruments import Instrument
     from worker.transport.consumer import QueueConsumer
-    from worker.transport.port import CommandQueue
 
 
 class Batches(Protocol):

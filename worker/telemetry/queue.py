@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from application.queue_port import CommandQueue, DeadLetterMessage, Failures, RawMessage
 from worker.telemetry import instruments
 from worker.telemetry.port import Meter
-from worker.transport.port import CommandQueue, DeadLetterMessage, Failures, RawMessage
 
 if TYPE_CHECKING:
     from worker.telemetry.tracing import Tracing

@@ -15,7 +15,6 @@ from kombu.transport import TRANSPORT_ALIASES
 from worker.transport.batching import Messages
 from worker.transport.kombu_transport import Transport
 from worker.transport.options import Options
-from worker.transport.port import CommandQueue, DeadLetterMessage, Failures, RawMessage
 
 ALIAS = "sqs-batch"
 """The scheme of Celery's `broker_url`."""
@@ -23,11 +22,7 @@ TRANSPORT_ALIASES[ALIAS] = "worker.transport:Transport"
 
 __all__ = [
     "ALIAS",
-    "CommandQueue",
-    "DeadLetterMessage",
-    "Failures",
     "Messages",
     "Options",
-    "RawMessage",
     "Transport",
 ]

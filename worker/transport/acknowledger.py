@@ -17,8 +17,8 @@ import structlog
 
 from application.disposition import DeadLetter, Disposition, Retry
 from application.health_source import ENDED, STALLED_AFTER, LivenessCheck
+from application.queue_port import CallFailed, CommandQueue, DeadLetterMessage, Failures, RawMessage
 from worker.transport.in_flight import Call, InFlight
-from worker.transport.port import CallFailed, CommandQueue, DeadLetterMessage, Failures, RawMessage
 
 logger = structlog.get_logger(__name__)
 

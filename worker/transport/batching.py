@@ -9,8 +9,8 @@ from itertools import count
 from typing import TypeAlias
 
 from application.disposition import ReceivedMessage
+from application.queue_port import RawMessage
 from application.retry import delay
-from worker.transport.port import RawMessage
 
 APART_FROM = 3
 """The receive from which a message runs apart from the messages of other users.

@@ -30,7 +30,7 @@ from typing import TypeAlias
 import structlog
 
 from application.backoff import HALF, Backoff
-from worker.transport.port import MAX_BATCH
+from application.queue_port import MAX_BATCH
 
 logger = structlog.get_logger(__name__)
 

@@ -18,7 +18,13 @@ from kombu.message import Message
 from kombu.transport.base import StdChannel
 
 from application.disposition import Dispositions, Retry
-from application.health_source import IN_HAND, LONGEST_BATCH, STALLED_AFTER, LivenessCheck
+from application.health_source import (
+    IN_HAND,
+    LONGEST_BATCH,
+    STALLED_AFTER,
+    HealthSource,
+    LivenessCheck,
+)
 from worker.transport.batching import Batch, as_task_argument, return_delay
 from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
@@ -80,7 +86,7 @@ def _headers(batch: Batch) -> dict[str, Any]:
     }
 
 
-class Channel(StdChannel):
+class Channel(StdChannel, HealthSource):
     """Deliver one batch per task to Celery, and never more than its prefetch count.
 
     It owns no receipt (the acknowledgers do) and sends nothing again: a message without a

@@ -7,15 +7,13 @@ from time import monotonic
 
 from application.disposition import Disposition
 from application.health_source import LivenessCheck
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH, CommandQueue
 from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import Batch, PartitionKey, no_partition
 from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
 from worker.transport.in_flight import InFlight
-from worker.transport.port import MAX_BATCH, CommandQueue
 from worker.transport.receiver import Polling, Receiver
-
-FIFO_SUFFIX = ".fifo"
 
 
 class QueueConsumer:

@@ -15,8 +15,8 @@ import structlog
 
 from application.backoff import Backoff
 from application.disposition import Ack, DeadLetter, Disposition, Retry
+from application.queue_port import MAX_BATCH, CallFailed, Failures, RawMessage
 from application.retry import delay
-from worker.transport.port import MAX_BATCH, CallFailed, Failures, RawMessage
 from worker.transport.refusal import Refusal
 
 logger = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.imports import symbol_by_name
 
+from application.queue_port import CommandQueue, CommandQueueFactory
 from worker.transport.batching import PartitionKey, no_partition
-from worker.transport.port import CommandQueue, CommandQueueFactory
 
 if TYPE_CHECKING:
     from worker.transport.consumer import QueueConsumer

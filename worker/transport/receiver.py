@@ -11,12 +11,13 @@ import structlog
 
 from application.backoff import HALF, Backoff
 from application.health_source import ENDED, LivenessCheck
+from application.queue_port import MAX_BATCH, CommandQueue
+from worker.errors import one_line
 from worker.transport.acknowledger import Acknowledger
 from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
 from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
-from worker.transport.port import MAX_BATCH, CommandQueue, one_line
 
 logger = structlog.get_logger(__name__)
 

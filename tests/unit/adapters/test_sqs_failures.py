@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from adapters.clock import clock_difference
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
-from worker.transport.port import DeadLetterMessage
+from application.queue_port import DeadLetterMessage
 
 KIB = 1024
 SECRET = "ada@example.com"

@@ -10,8 +10,9 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 
-from adapters.aws.batching import MAX_CALL_BYTES, MAX_ENTRIES
+from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
+from application.queue_port import MAX_BATCH
 from cli.dead_letters import purging, redriving, settling
 from cli.dead_letters.letter import Letter
 from operations.dead_letters import redrive
@@ -40,7 +41,7 @@ def fifo(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
     """As they were, without their reason and counted; the others stay."""
-    meant = [world.letter("Unavailable")["body"] for _ in range(MAX_ENTRIES + 3)]
+    meant = [world.letter("Unavailable")["body"] for _ in range(MAX_BATCH + 3)]
     left = [world.letter("NotJson")["body"] for _ in range(3)]
 
     done = world.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
@@ -208,7 +209,7 @@ def test_ctrl_c_waits_for_what_is_being_sent(
     monkeypatch.setattr(redriving, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     back = [row["Body"] for row in world.waiting()]
-    assert len(back) == MAX_ENTRIES
+    assert len(back) == MAX_BATCH
     assert sorted(back + world.dead()) == sorted(bodies)
 
 

@@ -25,6 +25,7 @@ from application.batch import BatchHandler, BatchPolicy, Ports
 from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command, render_events
 from application.ports import EventMessage, JobKind, OutboxEntry, Outcome, PublishFailure
+from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
 from domain.commands import COMMANDS
 from tests import canaries
@@ -41,7 +42,6 @@ from worker.telemetry.queue import WatchedQueue
 from worker.telemetry.sampling import Sampling
 from worker.telemetry.sending import Report
 from worker.telemetry.tracing import Tracing
-from worker.transport.port import DeadLetterMessage
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PRODUCER = f"00-{TRACE}-{PARENT}-01"

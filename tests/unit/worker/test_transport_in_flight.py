@@ -23,6 +23,7 @@ class Raw:
     sent_at: float = 0.0
     received_at: float = 0.0
     first_received_at: float | None = None
+    redrives: int = 0
     trace: str | None = None
 
     @property

@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from application.disposition import Ack, DeadLetter, Disposition, Retry
+from application.queue_port import CallFailed, DeadLetterMessage, Failures
 from worker.transport import refusal
 from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, Call, InFlight
-from worker.transport.port import CallFailed, DeadLetterMessage, Failures
 
 from .test_transport_in_flight import Raw
 from .test_transport_threads import FakeQueue, _taken, _until, started

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from application.disposition import Ack, DeadLetter, Disposition, Retry
+from application.queue_port import DeadLetterMessage, Failures
 from worker.transport.batching import Batch
 from worker.transport.consumer import QueueConsumer
-from worker.transport.port import DeadLetterMessage, Failures
 from worker.transport.receiver import Polling
 
 from .test_transport_in_flight import Raw

@@ -1,13 +1,15 @@
-"""The port that the transport uses for a queue: four calls, each for up to ten messages."""
+"""The port of a command queue and its records: four calls, each for up to ten messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-MAX_BATCH = 10
-"""Maximum messages per call of SQS."""
+MAX_BATCH: Final = 10
+"""Maximum messages or events per call, by the rules of SQS and SNS."""
+FIFO_SUFFIX: Final = ".fifo"
+"""Suffix of the name of a FIFO queue or topic."""
 
 
 class RawMessage(Protocol):
@@ -51,6 +53,11 @@ class RawMessage(Protocol):
     @property
     def group_id(self) -> str | None:
         """MessageGroupId."""
+        ...
+
+    @property
+    def redrives(self) -> int:
+        """How often the message was redriven from the dead-letter queue."""
         ...
 
     @property
@@ -118,9 +125,3 @@ class CommandQueue(Protocol):
 
 CommandQueueFactory: TypeAlias = Callable[[str], CommandQueue]
 """Returns the `CommandQueue` of a queue name, without calling the network."""
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's class and the first line of its text."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
