@@ -66,7 +66,7 @@ def provision(
     """
     if resources.env == PRODUCTION:
         raise ProvisioningRefusedError(
-            "resources are not made by the worker in production: deploy them by its template"
+            "the worker creates no resources in production: deploy its template"
         )
     table_arn = provision_table(dynamodb, resources.table, protected=resources.protected)
     urls = _provision_queues(sqs, resources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -15,11 +16,10 @@ from worker import (
     lifecycle,  # noqa: F401 - connects its signals, before those below
     logs,
 )
-from worker.errors import UsageError, one_line
+from worker.errors import UsageError, exit_with_error, one_line
 from worker.health.step import HealthStep, assessment_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
-from worker.startup import chosen_queues, exit_with_error, is_permanent
 from worker.transport import ALIAS, Options
 
 logger = structlog.get_logger(__name__)
@@ -69,14 +69,21 @@ def check_options(conf: Any, options: Any, **_: Any) -> None:
     """Exit with one line if -Q or -X names a queue that is not in the settings."""
     known = [queue.name for queue in conf.task_queues]
     for option, name in (("-Q", "queues"), ("-X", "exclude_queues")):
-        for queue in chosen_queues(options.get(name)):
+        for queue in _queue_names(options.get(name)):
             if queue not in known:
                 exit_with_error(
                     UsageError(
-                        f"{option} names a queue that the settings do not",
+                        f"{option} names queue {queue}, which is not in the settings",
                         f"they name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
                     )
                 )
+
+
+def _queue_names(option: object) -> list[str]:
+    """Return the names in Celery's `-Q` or `-X`, which it passes as typed or split."""
+    if isinstance(option, str):
+        return [name.strip() for name in option.split(",") if name.strip()]
+    return [str(name) for name in option] if isinstance(option, Collection) else []
 
 
 @worker_init.connect
@@ -99,7 +106,9 @@ def check_queues(sender: Any, **_: Any) -> None:
         try:
             queue.check()
         except Exception as error:  # noqa: BLE001 - the transport survives temporary errors
-            if settings.env == "dev" or isinstance(error, LookupError) or is_permanent(error):
+            from worker.cli_errors import is_refusal  # noqa: PLC0415 - only for an error
+
+            if settings.env == "dev" or isinstance(error, LookupError) or is_refusal(error):
                 exit_with_error(error)
             logs.configure(settings.log_format, settings.log_level)  # earlier than Celery does
             logger.warning("queue_unchecked", queue=name, reason=one_line(error))

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.apps.worker import Worker as CeleryProgram
 
-from worker.startup import one_line_for_the_start
+from worker.errors import exit_if_start_fails
 
 
 class Worker(CeleryProgram):
@@ -23,14 +23,14 @@ class Worker(CeleryProgram):
 
         def start(self, parent: Any) -> None:
             """Start step by step; exit with one line if the machine lacks a resource."""
-            with one_line_for_the_start(lambda: not parent.has_started):
+            with exit_if_start_fails(lambda: not parent.has_started):
                 super().start(parent)
 
     has_started = False
     """Whether the worker consumes from its queues."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with one_line_for_the_start():
+        with exit_if_start_fails():
             super().__init__(*args, **kwargs)
 
     def on_consumer_ready(self, consumer: Any) -> None:

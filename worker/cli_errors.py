@@ -1,17 +1,24 @@
-"""Puts what settings, SDK and adapters raise into one line for a person."""
+"""Explain errors of the settings, the SDK, the adapters and the machine in one line each.
+
+An explanation says what is wrong, where, and what to do. It repeats no text of AWS and no query of
+a URL, because both may contain what was sent.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
-from adapters.aws.client import AwsConfigurationError
+from adapters.aws.client import AwsConfigurationError, error_code, is_amazon
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
@@ -19,95 +26,113 @@ from application.ports import StoreUnavailableError
 from worker.errors import CliError, missing, no_region
 from worker.settings import SettingsError
 
-_CREDENTIALS = "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
-_EMULATOR = "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
-_NETWORK = "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
-_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
-_URL = "write it as http://127.0.0.1:4566"
-
-_LACKING: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-    ((sdk.NoCredentialsError, sdk.PartialCredentialsError), "no AWS credentials", _CREDENTIALS),
-    (
-        (sdk.TokenRetrievalError, sdk.UnauthorizedSSOTokenError),
-        "the AWS sign-in has expired",
-        "sign in with `aws sso login`",
-    ),
-    ((sdk.ProfileNotFound,), "AWS_PROFILE names no profile of the AWS configuration", "correct it"),
-    ((sdk.InvalidRegionError,), "AWS_DEFAULT_REGION is not the name of a region", "correct it"),
+_CREDENTIALS: Final = (
+    "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
 )
-"""What the SDK misses before it calls anything."""
+_EMULATOR: Final = (
+    "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
+)
+_NETWORK: Final = (
+    "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
+)
+_PROXY: Final = "correct HTTP_PROXY or HTTPS_PROXY, or add the host of AWS to NO_PROXY"
+_TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
-_MISSING = {
+_RESOURCES: Final = {
     "AWS.SimpleQueueService.NonExistentQueue": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
     "QueueDoesNotExist": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
     "ResourceNotFoundException": ("such table", "USER_WORKER_TABLE"),
     "NotFound": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
     "NotFoundException": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
 }
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
-_SKEWED = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
-_SKEW_TEXTS = ("Signature expired", "Signature not yet current")
-"""How the services begin to say, of a signature, that the clocks differ."""
-_BAD_CREDENTIALS = frozenset(
+_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_SKEWED: Final = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+_SKEW_TEXTS: Final = ("Signature expired", "Signature not yet current")
+"""How a service's text begins if a signature is rejected for the time of its clock."""
+_BAD_CREDENTIALS: Final = frozenset(
     {
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
+        *("IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId"),
+        *("InvalidSignatureException", "SignatureDoesNotMatch", "UnrecognizedClientException"),
     }
 )
-_DENIED = frozenset(
+_DENIED: Final = frozenset(
     {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "AuthorizationErrorException",
-        "KMSAccessDeniedException",
-        "KmsAccessDenied",
+        *("AccessDenied", "AccessDeniedException", "AuthorizationError"),
+        *("AuthorizationErrorException", "KMSAccessDeniedException", "KmsAccessDenied"),
     }
 )
-_REFUSALS = _EXPIRED | _SKEWED | _BAD_CREDENTIALS | _DENIED
-_ANSWERS = (
-    (_SKEWED, "this machine's clock differs from AWS's by minutes", "set it right"),
-    (_EXPIRED, "the AWS credentials have expired", "sign in again, as you did before"),
+_REFUSALS: Final = _EXPIRED | _SKEWED | _BAD_CREDENTIALS | _DENIED
+_ANSWERS: Final = (
+    (_SKEWED, "this machine's clock differs from AWS's by minutes", "correct the clock"),
+    (_EXPIRED, "the AWS credentials have expired", "sign in again"),
     (_BAD_CREDENTIALS, "AWS does not accept the credentials ({code})", _CREDENTIALS),
-    (_DENIED, "AWS does not allow {operation}", "use a role that may do it"),
+    (_DENIED, "AWS does not allow {operation}", "use a role with this permission"),
     (
         frozenset({"ValidationException"}),
-        "the table does not take {operation}",
-        "`user-worker doctor` tells whether it has the right keys",
+        "the table does not support {operation}",
+        "run `user-worker doctor` to check its keys",
     ),
 )
-_ROUND_PROXY = "correct HTTP_PROXY or HTTPS_PROXY, or name the host of AWS in NO_PROXY"
+
+_SEMAPHORES: Final = (
+    "the prefork pool's semaphores need a writable /dev/shm; --pool threads does not"
+)
+_LACKS: Final = {
+    errno.ENOSPC: f"free space on the disk; {_SEMAPHORES}",
+    errno.EDQUOT: "free space, or raise the quota",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the machine's limit of open files",
+    errno.EAGAIN: "raise the limit of processes and threads (ulimit -u, pids of the container)",
+    errno.ENOMEM: "add memory, or start fewer children (--concurrency)",
+}
+"""What to do about an error of the operating system that does not depend on a file."""
 
 
 def explain(error: BaseException) -> CliError | None:
-    """Put an error, or what led to it, into one line; `None` if nobody foresaw it."""
+    """Return the explanation of an error or its cause; `None` for an unforeseen error."""
     for each in _causes(error):
-        if isinstance(each, CliError):
-            return each
-        if known := _explain_first(each):
+        if known := _explain_one(each):
             return known
     if isinstance(error, StoreUnavailableError):
-        advice = "try again; if that does not help, `user-worker doctor` looks at the table"
-        return CliError(f"the store does not answer: {_one_line(error)}", advice)
+        advice = "try again; if it persists, run `user-worker doctor`"
+        return CliError(f"the store is unavailable: {_text(error)}", advice)
     return None
 
 
 def is_denial(error: BaseException) -> bool:
-    """Tell whether AWS knows who asks, and does not allow it."""
-    return any(isinstance(e, sdk.ClientError) and _code(e) in _DENIED for e in _causes(error))
+    """Return True if AWS knows the caller and denies the operation."""
+    return any(isinstance(e, sdk.ClientError) and error_code(e) in _DENIED for e in _causes(error))
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Tell whether AWS refused who asks: it will do so again."""
-    return any(isinstance(e, sdk.ClientError) and _code(e) in _REFUSALS for e in _causes(error))
+    """Return True if AWS refuses the caller, so that a retry cannot succeed."""
+    causes = _causes(error)
+    return any(isinstance(e, sdk.ClientError) and error_code(e) in _REFUSALS for e in causes)
+
+
+def explain_system_error(error: Exception) -> CliError | None:
+    """Return the explanation of an error of the operating system at the start, or `None`."""
+    from celery.platforms import LockFailed  # noqa: PLC0415 - needed for an error at start only
+
+    match error:
+        case OSError(errno=int(number), strerror=str(reason)):
+            at = f": {os.fsdecode(error.filename)}" if error.filename else ""
+            advice = "allow the worker's user to write there, or use another path"
+            advice = _LACKS.get(number) or (advice if at else _SEMAPHORES)
+            return CliError(f"cannot start: {reason}{at}", advice)
+        case LockFailed():
+            return CliError(f"cannot write the pid file: {error}", "see --pidfile")
+        case MemoryError():
+            return CliError("cannot start: out of memory", _LACKS[errno.ENOMEM])
+        case RuntimeError() if "start new thread" in str(error):
+            return CliError("cannot start: no more threads", _LACKS[errno.EAGAIN])
+        case ImportError() if "sem_open" in str(error):
+            return CliError("cannot start: no semaphores", _SEMAPHORES)
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give the error and what led to it, the outermost first, none twice."""
+    """Yield the error and its causes, the outermost first, each once."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -116,147 +141,119 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _explain_first(error: BaseException) -> CliError | None:
-    for explanation in (_explain_own, _explain_found, _explain_lack, _explain_sdk):
-        if known := explanation(error):
-            return known
-    return None
-
-
-def _explain_own(error: BaseException) -> CliError | None:
+def _explain_one(error: BaseException) -> CliError | None:  # noqa: C901, PLR0911, PLR0912 - a table
     match error:
-        case SettingsError():
-            problem, _, guess = str(error).partition("; did you mean ")
-            advice = f"did you mean {guess}" if guess else "correct the environment variable"
-            return CliError(problem, advice)
+        case SettingsError(advice=""):
+            return CliError(error.problem, "correct the environment variable")
+        case CliError():
+            return error
         case ProvisioningRefusedError() | ResourceMismatchError():
             return CliError(str(error))
-        case AwsConfigurationError():
-            return _explain_configuration(error)
-    return None
-
-
-def _explain_found(error: BaseException) -> CliError | None:
-    """Say what was looked for and is not there, or is there and cannot be read."""
-    match error:
         case QueueMissingError():
             return missing(str(error).removesuffix(" does not exist"))
         case MalformedItemError():
-            return CliError(
-                f"the table holds what this version cannot read: {_one_line(error)}",
-                "a newer worker may have written it: install its version",
-            )
+            problem = f"the table contains an item that this version cannot read: {_text(error)}"
+            return CliError(problem, "if a newer version wrote it, install that version")
+        case AwsConfigurationError():
+            return _explain_configuration(error)
+        case sdk.NoRegionError():
+            return no_region()
+        case sdk.NoCredentialsError() | sdk.PartialCredentialsError():
+            return CliError("no AWS credentials", _CREDENTIALS)
+        case sdk.TokenRetrievalError() | sdk.UnauthorizedSSOTokenError():
+            return CliError("the AWS sign-in has expired", "sign in with `aws sso login`")
+        case sdk.ProfileNotFound():
+            return CliError("AWS_PROFILE names a profile that does not exist", "correct it")
+        case sdk.InvalidRegionError():
+            return CliError("AWS_DEFAULT_REGION is not the name of a region", "correct it")
+        case sdk.ConnectionError() | sdk.HTTPClientError():
+            return _explain_connection(error)
+        case sdk.ClientError():
+            return _explain_answer(error)
+        case ResponseParserError():
+            return _not_aws()
+        case sdk.BotoCoreError():
+            return CliError(f"error of the AWS SDK: {_text(error)}", "run it again with --debug")
+        case ValueError() if "Invalid endpoint" in str(error):
+            return CliError("AWS_ENDPOINT_URL is not a URL", "write it as http://127.0.0.1:4566")
     return None
 
 
 def _explain_configuration(error: AwsConfigurationError) -> CliError:
-    """Say what the SDK lacks, with our own advice where its own error is known."""
     text, _, advice = str(error).partition(": ")
     if "region" in text:
         return no_region()
     if "credentials" in text:
         return CliError(text, _CREDENTIALS)
-    cause = error.__cause__
-    known = None if cause is None else _explain_lack(cause) or _explain_sdk(cause)
+    known = None if error.__cause__ is None else _explain_one(error.__cause__)
     return known or CliError(text, advice)
 
 
-def _explain_lack(error: BaseException) -> CliError | None:
-    if isinstance(error, sdk.NoRegionError):
-        return no_region()
-    for kinds, problem, advice in _LACKING:
-        if isinstance(error, kinds):
-            return CliError(problem, advice)
-    return None
-
-
-def _explain_sdk(error: BaseException) -> CliError | None:
-    match error:
-        case sdk.ConnectionError() | sdk.HTTPClientError():
-            return _explain_silence(error)
-        case sdk.ClientError():
-            return _explain_answer(error)
-        case ResponseParserError():
-            return _no_aws()
-        case sdk.BotoCoreError():
-            return CliError(f"the AWS SDK refuses: {_one_line(error)}", "see --debug")
-        case ValueError() if "Invalid endpoint" in str(error):
-            return CliError("AWS_ENDPOINT_URL is not a URL", _URL)
-    return None
-
-
-def _no_aws() -> CliError:
-    advice = "correct AWS_ENDPOINT_URL, its port above all"
-    if getproxies():
-        advice = f"correct AWS_ENDPOINT_URL; it may be a proxy: {_ROUND_PROXY}"
-    return CliError("what answers is no AWS", advice)
+def _explain_connection(error: sdk.BotoCoreError) -> CliError:
+    unnamed = "endpoint_url" not in error.kwargs and isinstance(error, sdk.HTTPClientError)
+    if isinstance(error, sdk.ProxyConnectionError | sdk.InvalidProxiesConfigError) or (
+        unnamed and getproxies()  # the HTTP client raises this for an invalid proxy URL
+    ):
+        return _explain_proxy(error)
+    endpoint = str(error.kwargs.get("endpoint_url") or "AWS")
+    # scheme, host and port only: a query may contain a signature
+    origin = "/".join(endpoint.partition("?")[0].split("/", 3)[:3])
+    emulated = not is_amazon(origin)
+    if isinstance(error, sdk.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        advice = "use http:// for an emulator, or set AWS_CA_BUNDLE to the file of its authority"
+        return CliError(f"the certificate of {origin} is not trusted", advice)
+    if isinstance(error, sdk.SSLError):
+        plain = origin.replace("https://", "http://", 1)
+        return CliError(f"no TLS at {origin}", f"for an emulator set AWS_ENDPOINT_URL={plain}")
+    if any(isinstance(each, socket.gaierror) for each in _causes(error)):
+        advice = "check AWS_DEFAULT_REGION and the network"
+        advice = "correct AWS_ENDPOINT_URL" if emulated else advice
+        return CliError(f"the host of {origin} does not exist", advice)
+    if isinstance(error, sdk.ConnectionClosedError):
+        advice = "check whether AWS_ENDPOINT_URL needs http or https, or try again"
+        return CliError(f"{origin} closed the connection", advice)
+    return CliError(f"nothing answers at {origin}", _EMULATOR if emulated else _NETWORK)
 
 
 def _explain_proxy(error: sdk.BotoCoreError) -> CliError:
-    """Name the proxy by its host and port alone: its URL may hold a password."""
-    proxy = "that HTTP_PROXY or HTTPS_PROXY names"
+    """Name the proxy by its host and port only: its URL may contain a password."""
+    proxy = "of HTTP_PROXY or HTTPS_PROXY"
     try:
         url = urlsplit(str(error.kwargs.get("proxy_url", "")))
         if url.hostname:
             proxy = f"{url.hostname}:{url.port}" if url.port else url.hostname
-    except ValueError:  # no URL at all
+    except ValueError:  # not a URL
         pass
     refused = _TUNNEL_REFUSED.search(str(error.kwargs.get("error", "")))
     does = f"refuses the connection with status {refused[1]}" if refused else "does not answer"
-    return CliError(f"the proxy {proxy} {does}", _ROUND_PROXY)
-
-
-def _explain_silence(error: sdk.BotoCoreError) -> CliError:
-    if isinstance(error, sdk.ProxyConnectionError | sdk.InvalidProxiesConfigError):
-        return _explain_proxy(error)
-    unnamed = "endpoint_url" not in error.kwargs and isinstance(error, sdk.HTTPClientError)
-    if unnamed and getproxies():  # raised by the HTTP client for an invalid proxy URL
-        return _explain_proxy(error)
-    endpoint = str(error.kwargs.get("endpoint_url") or "AWS")
-    # scheme, host and port alone: a query could hold a signature
-    origin = "/".join(endpoint.partition("?")[0].split("/", 3)[:3])
-    ours = "amazonaws.com" not in origin
-    if isinstance(error, sdk.SSLError):
-        return _explain_tls(error, origin)
-    if any(isinstance(each, socket.gaierror) for each in _causes(error)):
-        advice = "correct AWS_ENDPOINT_URL" if ours else "check AWS_DEFAULT_REGION and the network"
-        return CliError(f"there is no host as in {origin}", advice)
-    if isinstance(error, sdk.ConnectionClosedError):
-        advice = "is it http or https? correct AWS_ENDPOINT_URL, or try again"
-        return CliError(f"what listens at {origin} hangs up", advice)
-    return CliError(f"nothing answers at {origin}", _EMULATOR if ours else _NETWORK)
-
-
-def _explain_tls(error: sdk.BotoCoreError, origin: str) -> CliError:
-    """Tell a server that does not speak TLS from one that is not trusted."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        advice = "write http:// for an emulator, or name its authority's file in AWS_CA_BUNDLE"
-        return CliError(f"the certificate of {origin} is not trusted", advice)
-    plain = origin.replace("https://", "http://", 1)
-    return CliError(f"no TLS at {origin}", f"an emulator speaks http: AWS_ENDPOINT_URL={plain}")
+    return CliError(f"the proxy {proxy} {does}", _PROXY)
 
 
 def _explain_answer(error: sdk.ClientError) -> CliError:
-    """Repeat the code alone: an error's text may quote what was sent."""
-    code, operation = _code(error), error.operation_name
-    if code in _MISSING:
-        return missing(*_MISSING[code])
-    text = str(error.response.get("Error", {}).get("Message", ""))
-    if code in _REFUSALS and text.startswith(_SKEW_TEXTS):
+    """Repeat the code only: the text of an answer may quote what was sent."""
+    answer = error.response.get("Error", {})
+    code = str(answer.get("Code", ""))
+    if code in _RESOURCES:
+        return missing(*_RESOURCES[code])
+    if code in _REFUSALS and str(answer.get("Message", "")).startswith(_SKEW_TEXTS):
         code = "RequestExpired"
+    operation = error.operation_name
     for codes, problem, advice in _ANSWERS:
         if code in codes:
             return CliError(problem.format(code=code, operation=operation), advice)
-    if not code or code.isdigit():  # an HTTP status, where a service would have named its error
-        return _no_aws()
+    if not code or code.isdigit():  # an HTTP status; a service would name its error
+        return _not_aws()
     return CliError(
-        f"AWS answered {operation} with {code}", "try again, or see `user-worker doctor`"
+        f"AWS answered {operation} with {code}", "try again, or run `user-worker doctor`"
     )
 
 
-def _code(error: sdk.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _not_aws() -> CliError:
+    advice = "correct AWS_ENDPOINT_URL, especially its port"
+    if getproxies():
+        advice = f"correct AWS_ENDPOINT_URL; a proxy may have answered: {_PROXY}"
+    return CliError("the endpoint is not AWS", advice)
 
 
-def _one_line(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return " ".join(str(error).split())

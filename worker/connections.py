@@ -80,7 +80,7 @@ class Aws:
         """Check that this process can read the store of users; errors as `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
-                f"with {PREFIX}REPOSITORY=memory only the worker itself knows users and outcomes",
+                f"with {PREFIX}REPOSITORY=memory only the worker's own process has the users",
                 "follow the events instead, or use the dynamodb repository",
             )
         self.require_table()

@@ -1,32 +1,35 @@
-"""What the command line says when it cannot go on: one line, and an exit code that tells why."""
+"""Errors that end the program with one line for an operator, and an exit code that tells why."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 
 class ExitCode(IntEnum):
-    """What the caller can tell from the exit code."""
+    """What a caller can tell from the exit code."""
 
     OK = 0
     NEGATIVE = 1
-    """The answer is no: a command was rejected, or what was asked for does not exist."""
+    """The answer is no: a command was rejected, or the requested item does not exist."""
     USAGE = 2
-    """The command line, or a command on it, is wrong; nothing was sent."""
+    """The command line, or a command on it, is invalid; nothing was sent."""
     ENVIRONMENT = 3
-    """A setting, a resource or AWS itself is missing or does not answer."""
+    """A setting, a resource or AWS itself is missing or unavailable."""
     TIMEOUT = 4
-    """No answer in the time given."""
+    """No answer within the given time."""
     UNFORESEEN = 70
-    """A mistake of this program (EX_SOFTWARE of sysexits.h)."""
+    """A bug of this program (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130
-    """Ctrl-C before the work was done."""
+    """Ctrl-C before the work was complete."""
 
 
 class CliError(Exception):
-    """Ends the program with one line for a person: what is wrong, and what to do."""
+    """Ends the program with one line for an operator: what is wrong, and what to do."""
 
     def __init__(
         self, problem: str, advice: str = "", code: ExitCode = ExitCode.ENVIRONMENT
@@ -38,51 +41,83 @@ class CliError(Exception):
 
 
 class UsageError(CliError):
-    """What was typed is wrong."""
+    """The command line is wrong."""
 
     def __init__(self, problem: str, advice: str = "") -> None:
         super().__init__(problem, advice, ExitCode.USAGE)
 
 
 def say(error: CliError | str, stream: TextIO) -> None:
-    """Write what is wrong, on one line."""
+    """Write an error on one line."""
     stream.write(f"error: {' '.join(str(error).split())}\n")
     stream.flush()
-
-
-def region() -> str:
-    """Give the region that is asked for, as the environment names it."""
-    return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "the default"
-
-
-def missing(what: str, variable: str = "the setting that names it") -> CliError:
-    """Say that a resource does not exist, and how to make it where `provision` may."""
-    place = f"region {region()}"
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-        place += f" at {endpoint}"
-    advice = f"correct {variable} or the region"
-    if os.environ.get("USER_WORKER_ENV") == "prod":
-        advice += ", or deploy what makes it"
-    else:
-        advice = f"create it with `user-worker provision`, or {advice}"
-    return CliError(f"no {what} in {place}", advice)
-
-
-def no_region() -> CliError:
-    """Say that the region is not known."""
-    advice = "set AWS_DEFAULT_REGION; beside `user-worker dev`, paste the export line it prints"
-    return CliError("no AWS region", advice)
-
-
-def memory_needs_one_process() -> UsageError:
-    """Say that users in memory cannot be shared."""
-    return UsageError(
-        "with USER_WORKER_REPOSITORY=memory each process has users of its own",
-        "use --pool threads",
-    )
 
 
 def one_line(error: Exception) -> str:
     """Return an error's class and the first line of its text."""
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def exit_with_error(error: Exception) -> NoReturn:
+    """Exit with one line and the exit code of the error, as `user-worker`'s other commands do.
+
+    Nothing else would end the process: Celery logs and ignores what a signal handler raises.
+
+    Raises:
+        SystemExit: always.
+    """
+    from worker.cli_errors import explain  # noqa: PLC0415 - imports the SDK, only for an error
+
+    known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
+    say(known, sys.__stderr__ or sys.stderr)  # Celery may have redirected sys.stderr to its log
+    raise SystemExit(int(known.code)) from error
+
+
+@contextmanager
+def exit_if_start_fails(is_starting: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Exit with one line, and no traceback, if the machine lacks what the start needs.
+
+    Args:
+        is_starting: whether an error still concerns the start; later ones are raised unchanged.
+
+    Raises:
+        SystemExit: the system has no space, descriptors, threads, memory or semaphores left, or
+            denies access to a file.
+    """
+    try:
+        yield
+    except Exception as error:
+        from worker.cli_errors import explain_system_error  # noqa: PLC0415 - as above
+
+        known = explain_system_error(error) if is_starting() else None
+        if known is None:
+            raise
+        exit_with_error(known)
+
+
+def missing(what: str, variable: str = "the setting that names it") -> CliError:
+    """Return the error of a resource that does not exist, with how to create it."""
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "the default"
+    place = f"region {region}"
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        place += f" at {endpoint}"
+    advice = f"correct {variable} or the region"
+    if os.environ.get("USER_WORKER_ENV") == "prod":
+        advice += ", or deploy the resource"
+    else:
+        advice = f"create it with `user-worker provision`, or {advice}"
+    return CliError(f"no {what} in {place}", advice)
+
+
+def no_region() -> CliError:
+    """Return the error of a missing region."""
+    advice = "set AWS_DEFAULT_REGION; for `user-worker dev`, paste the export line that it prints"
+    return CliError("no AWS region", advice)
+
+
+def memory_needs_one_process() -> UsageError:
+    """Return the error of a repository in memory with several processes."""
+    return UsageError(
+        "with USER_WORKER_REPOSITORY=memory each process has its own users", "use --pool threads"
+    )

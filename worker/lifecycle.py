@@ -18,11 +18,15 @@ from celery.signals import (
 )
 
 from worker import logs, telemetry
-from worker.errors import CliError, memory_needs_one_process
+from worker.errors import (
+    CliError,
+    exit_if_start_fails,
+    exit_with_error,
+    memory_needs_one_process,
+)
 from worker.health import step as health
 from worker.log_stream import unblock_standard_streams
 from worker.settings import load_settings
-from worker.startup import exit_with_error, one_line_for_the_start
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """The level that Celery passes if none was given; the setting applies then."""
@@ -52,7 +56,7 @@ def prepare(sender: Any, **_: Any) -> None:
 
     Exits if the pool cannot share a repository in memory.
     """
-    with one_line_for_the_start():
+    with exit_if_start_fails():
         _prepare(sender)
 
 

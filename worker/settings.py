@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from application.queue_port import FIFO_SUFFIX
 from domain.values import parse_role
-from worker.settings_errors import in_one_line, unknown_variables
+from worker.errors import CliError
 
 PREFIX = "USER_WORKER_"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
@@ -22,11 +24,20 @@ A_TOPIC = (
     "or such a name in an ARN, arn:aws:sns:REGION:ACCOUNT:NAME"
 )
 AN_ADDRESS = "an address or name of this machine, such as 127.0.0.1, 0.0.0.0 or ::"
+SIMILARITY: Final = 0.75
+"""Similarity (0 to 1) from which a name counts as a mistyped setting: TABEL and TABLE have 0.8."""
+_KINDS: Final = {
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+    "finite_number": "a number",
+}
 NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
 """Variables with the same prefix that are not settings: of the command line, and of tests."""
 
 
-class SettingsError(Exception):
+class SettingsError(CliError):
     """A setting is missing or invalid; the message is one line for an operator."""
 
 
@@ -93,7 +104,7 @@ class Settings(BaseSettings):
     @classmethod
     def _roles_are_names(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
         if not roles:
-            raise ValueError("must name one role at least")
+            raise ValueError("must name at least one role")
         return tuple(map(parse_role, roles))
 
     @model_validator(mode="after")
@@ -129,17 +140,59 @@ def load_settings(**overrides: object) -> Settings:
     """
     for variable, meant in unknown_settings().items():
         if meant is not None:
-            raise SettingsError(f"{variable} is no setting; did you mean {meant}?")
+            raise SettingsError(f"{variable} is not a setting", f"did you mean {meant}?")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        raise SettingsError(in_one_line(error, PREFIX, Settings.model_fields)) from error
+        problems = error.errors(include_input=False, include_url=False)
+        raise SettingsError("; ".join(map(_problem, problems))) from error
 
 
 def unknown_settings() -> dict[str, str | None]:
     """Return the variables that have the prefix of settings but are not settings.
 
-    Each with the most similar setting, or `None`: such a variable may be meant for another program,
-    as Kubernetes sets some for a service named user-worker.
+    Each with the most similar setting, or `None`: such a variable may be meant for another
+    program, as Kubernetes sets some for a service named user-worker.
     """
-    return unknown_variables(os.environ, PREFIX, (*Settings.model_fields, *NOT_SETTINGS))
+    names = [name.upper() for name in (*Settings.model_fields, *NOT_SETTINGS)]
+    found: dict[str, str | None] = {}
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in names:
+            similar = difflib.get_close_matches(name, names, n=1, cutoff=SIMILARITY)
+            found[variable] = PREFIX + similar[0] if similar else None
+    return found
+
+
+def _problem(problem: Any) -> str:
+    """Return the variable and what it may be, never its value."""
+    if not problem["loc"]:
+        return _rule(problem, None)
+    name = str(problem["loc"][0])
+    return f"{PREFIX}{name.upper()} {_rule(problem, Settings.model_fields.get(name))}"
+
+
+def _rule(problem: Any, field: FieldInfo | None) -> str:
+    kind: str = problem["type"]
+    if kind == "literal_error":
+        return f"must be {problem['ctx']['expected'].replace(chr(39), '')}"
+    if kind == "string_pattern_mismatch" and field is not None and field.description:
+        return f"must be {field.description}"
+    limits = "" if field is None else _limits(field)
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}{limits}"
+    return f"must be{limits}" if limits else str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _limits(field: FieldInfo) -> str:
+    """Return the limits of a number, such as ` from 10 to 30`."""
+    limits = {
+        name: getattr(each, name)
+        for each in field.metadata
+        for name in ("ge", "gt", "le")
+        if hasattr(each, name)
+    }
+    if "le" not in limits:
+        return ""
+    lowest = f" from {limits['ge']}" if "ge" in limits else f" more than {limits.get('gt')}, up"
+    return f"{lowest} to {limits['le']}"

@@ -102,7 +102,7 @@ def test_a_page_instead_of_aws_is_told_in_words(
     with FaultyProxy(aws_endpoint) as proxy:
         proxy.inject(Junk())
         done = cli.run(*line.split(), AWS_ENDPOINT_URL=proxy.url)
-    assert (done.code, "what answers is no AWS" in complaint(done)) == (3, True)
+    assert (done.code, "the endpoint is not AWS" in complaint(done)) == (3, True)
 
 
 def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLine) -> None:

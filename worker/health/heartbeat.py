@@ -65,7 +65,7 @@ def directory() -> Path:
     try:
         return Path(tempfile.gettempdir()) / f"user-worker-{user}"
     except OSError as error:
-        raise HeartbeatError("no temporary directory can be written to; set TMPDIR") from error
+        raise HeartbeatError("no temporary directory is writable; set TMPDIR") from error
 
 
 class HeartbeatFile:

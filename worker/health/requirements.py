@@ -31,7 +31,7 @@ LOOKS: Final = frozenset(
     {"DescribeTable", "DescribeTimeToLive", "GetQueueAttributes", "GetTopicAttributes"}
 )
 """Calls that only this check makes: a role without permission for them can still work."""
-NOT_LOOKED_AT: Final = "could not be looked at"
+NOT_CHECKED: Final = "could not be checked"
 
 
 def check(aws: Aws) -> list[Finding]:
@@ -73,8 +73,8 @@ def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
 def _require_redrive(name: str, stored: Mapping[str, str]) -> None:
     if not stored.get("RedrivePolicy"):
         raise CliError(
-            f"queue {name} has no redrive policy: a message that kills workers would never end",
-            "give it one, with the dead-letter queue of the settings",
+            f"queue {name} has no redrive policy: a message that kills workers comes back forever",
+            "add one with the dead-letter queue of the settings",
         )
 
 
@@ -117,7 +117,7 @@ def _topic(aws: Aws) -> Iterator[Finding]:
     except (ClientError, BotoCoreError) as error:
         if is_refusal(error):
             raise
-        yield warn(check, f"{NOT_LOOKED_AT}: {type(error).__name__}", "events wait in the outbox")
+        yield warn(check, f"{NOT_CHECKED}: {type(error).__name__}", "events wait in the outbox")
 
 
 def _allowed(look: Callable[[], T]) -> T | None:
@@ -131,4 +131,4 @@ def _allowed(look: Callable[[], T]) -> T | None:
 
 
 def _denied(check: str, action: str) -> Finding:
-    return warn(check, NOT_LOOKED_AT, f"allow {action}, or look yourself: `user-worker doctor`")
+    return warn(check, NOT_CHECKED, f"allow {action}, or run `user-worker doctor`")

@@ -44,14 +44,12 @@ def check_queue(
     wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
     different = queue_differences(stored, wanted)
     if different:
-        says = "; ".join(f"its {each} is not that of {_SETTINGS[each]}" for each in different)
+        says = "; ".join(f"{each} differs from {_SETTINGS[each]}" for each in different)
         advice = "correct the queue, or the setting; on an emulator delete it and provision again"
         return fail(check, says, advice)
     waiting = stored.get("ApproximateNumberOfMessages", "0")
     if is_dead and waiting != "0":
-        return warn(
-            check, f"{waiting} dead letters", "`user-worker dlq list` tells why they are dead"
-        )
+        return warn(check, f"{waiting} dead letters", "run `user-worker dlq list` for the reasons")
     kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
     return ok(check, f"{kind}, {waiting} waiting")
 
@@ -61,21 +59,21 @@ def check_table(name: str, description: TableDescriptionTypeDef) -> Finding:
     check = f"table {name}"
     different = table_differences(description)
     if different:
-        says = f"made for something else, or by an older version: another {', '.join(different)}"
+        says = f"created for another purpose or by an older version: another {', '.join(different)}"
         advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
         return fail(check, says, advice)
     status = description.get("TableStatus", "of unknown status")
     if status not in USABLE:
-        return warn(check, f"is {status}: it takes no command yet, or no more", "wait, or look why")
+        return warn(check, f"is {status}: it cannot be used", "wait, or find out why")
     for index in description.get("GlobalSecondaryIndexes", ()):
         if index.get("IndexStatus") not in {None, *USABLE}:
-            says = f"its index {index.get('IndexName')} is {index.get('IndexStatus')}"
-            return warn(check, says, "wait: readers by refresh token find nothing, or not all")
+            says = f"index {index.get('IndexName')} is {index.get('IndexStatus')}"
+            return warn(check, says, "wait: until then, reads by refresh token may find nothing")
     return ok(check, f"{status}, keys and index as needed")
 
 
 def check_expiry(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
     """Yield a warning if a table's items never expire."""
     if expires_by(description) != TTL_ATTRIBUTE:
-        says = f"its items do not expire by {TTL_ATTRIBUTE}"
-        yield warn(check, says, "turn time to live on, or the table grows for ever")
+        says = f"items do not expire by {TTL_ATTRIBUTE}"
+        yield warn(check, says, "turn on time to live, or the table grows forever")

@@ -14,11 +14,10 @@ from application.backoff import Backoff
 from worker import logs
 from worker.cli_errors import explain, is_refusal
 from worker.connections import Aws
-from worker.errors import CliError, ExitCode
+from worker.errors import CliError, ExitCode, exit_with_error
 from worker.health.assessment import HealthAssessment
 from worker.health.requirements import check
 from worker.settings import Settings
-from worker.startup import exit_with_error
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +29,7 @@ EXIT_CODES: Final[dict[int, ExitCode]] = {
     signal.SIGINT: ExitCode.INTERRUPTED,
 }
 """By signal, the exit code of a worker that has not started yet."""
-CHECKING: Final = "looking at queues, table and topic"
+CHECKING: Final = "checking queues, table and topic"
 
 
 def require_resources(settings: Settings, assessment: HealthAssessment) -> None:

@@ -12,13 +12,12 @@ from celery.signals import worker_process_init, worker_shutdown, worker_shutting
 from kombu.asynchronous import Hub
 
 from application.health_source import HealthSource
-from worker.errors import CliError
+from worker.errors import CliError, exit_with_error
 from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
 from worker.health.reporter import HealthReporter
 from worker.health.server import HealthServer, PortInUseError
 from worker.settings import PREFIX, Settings
-from worker.startup import exit_with_error
 
 logger = structlog.get_logger(__name__)
 

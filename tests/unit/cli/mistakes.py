@@ -85,7 +85,7 @@ SETTINGS = {
     ),
     "a setting's name": Mistake(
         "status",
-        "USER_WORKER_TABEL is no setting",
+        "USER_WORKER_TABEL is not a setting",
         "did you mean USER_WORKER_TABLE?",
         ExitCode.ENVIRONMENT,
         {"USER_WORKER_TABEL": "users"},
@@ -99,7 +99,7 @@ SETTINGS = {
     ),
     "memory and processes": Mistake(
         "run --pool prefork",
-        "users of its own",
+        "its own users",
         "--pool threads",
         ExitCode.USAGE,
         {"USER_WORKER_REPOSITORY": "memory"},
@@ -162,12 +162,14 @@ ANSWERS = {
         "certificate of https://aws.local is not trusted",
         "AWS_CA_BUNDLE",
     ),
-    "another's port": aws(refused("404"), "what answers is no AWS", "its port"),
+    "another's port": aws(refused("404"), "the endpoint is not AWS", "its port"),
     "http where https is spoken": aws(
-        sdk.ConnectionClosedError(endpoint_url=f"{ENDPOINT}/"), "hangs up", "http or https"
+        sdk.ConnectionClosedError(endpoint_url=f"{ENDPOINT}/"),
+        "closed the connection",
+        "http or https",
     ),
     "a host that is none": aws(
-        no_host(), "no host as in http://locahlost:4566", "AWS_ENDPOINT_URL"
+        no_host(), "the host of http://locahlost:4566 does not exist", "AWS_ENDPOINT_URL"
     ),
     "a dead network": aws(
         sdk.ConnectTimeoutError(endpoint_url="https://sqs.eu-west-1.amazonaws.com/"),
@@ -189,7 +191,7 @@ ANSWERS = {
     "a wrong clock": aws(
         refused("SignatureDoesNotMatch", "Signature expired: 20261123T110000Z is now earlier than"),
         "clock differs",
-        "set it right",
+        "correct the clock",
     ),
     "signed out": aws(
         sdk.UnauthorizedSSOTokenError(), "the AWS sign-in has expired", "aws sso login"

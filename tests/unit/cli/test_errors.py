@@ -55,7 +55,7 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
             "the proxy proxy.test:3128 refuses the connection with status 407",
             "HTTPS_PROXY",
         ),
-        (sdk.ProxyConnectionError(proxy_url="http://[::1"), "the proxy that HTTP", "correct"),
+        (sdk.ProxyConnectionError(proxy_url="http://[::1"), "the proxy of HTTP_PROXY", "correct"),
         (ValueError("Invalid endpoint: nonsense"), "AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
         (answer("QueueDoesNotExist"), "no such queue", "user-worker provision"),
         (answer("ResourceNotFoundException"), "no such table", "USER_WORKER_TABLE"),

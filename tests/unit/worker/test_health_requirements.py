@@ -133,7 +133,7 @@ def test_what_provision_made_is_found_right_in_few_calls(
         ("COMMAND_QUEUE", "plain", "queue plain has no redrive policy"),
         ("EVENTS_TOPIC", "nowhere", "no topic nowhere"),
         ("TABLE", "nowhere", "no table nowhere"),
-        ("TABLE", "stale", "table stale: made for something else"),
+        ("TABLE", "stale", "table stale: created for another purpose"),
     ],
 )
 @pytest.mark.usefixtures("production")

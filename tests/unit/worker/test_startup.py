@@ -1,4 +1,4 @@
-"""Errors of the operating system at start, in words for a person."""
+"""Errors of the operating system at the start of a worker."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from celery.platforms import LockFailed
 
 from cli.health import show_health
-from worker.errors import ExitCode
+from worker.cli_errors import explain_system_error
+from worker.errors import ExitCode, exit_if_start_fails
 from worker.health.heartbeat import HeartbeatError, directory
-from worker.startup import lack_of_the_system, one_line_for_the_start
 
 ERRORS: list[tuple[Exception, str]] = [
     (OSError(errno.ENOSPC, "No space left on device"), "/dev/shm"),
@@ -35,19 +35,19 @@ def test_what_the_machine_lacks_is_one_line_with_exit_code_3(
     error: Exception, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What is lacking, and what to do."""
-    with pytest.raises(SystemExit) as ended, one_line_for_the_start():
+    with pytest.raises(SystemExit) as ended, exit_if_start_fails():
         raise error
     assert ended.value.code == ExitCode.ENVIRONMENT
-    assert says in str(lack_of_the_system(error))
+    assert says in str(explain_system_error(error))
     assert capfd.readouterr().err.count("\n") <= 1
 
 
 def test_an_error_after_the_start_and_a_bug_are_raised_as_they_are() -> None:
     """Their traceback is wanted."""
-    with pytest.raises(OSError, match="later"), one_line_for_the_start(lambda: False):
+    with pytest.raises(OSError, match="later"), exit_if_start_fails(lambda: False):
         raise OSError(errno.ENOSPC, "later")
     for bug in (RuntimeError("a bug"), ImportError("a bug"), OSError("without a number")):
-        with pytest.raises(type(bug)), one_line_for_the_start():
+        with pytest.raises(type(bug)), exit_if_start_fails():
             raise bug
 
 
@@ -63,6 +63,4 @@ def test_without_a_temporary_directory_there_is_no_heartbeat_and_one_line(
     with pytest.raises(HeartbeatError, match="set TMPDIR"):
         directory()
     assert show_health(live_only=False, as_json=False) == ExitCode.ENVIRONMENT
-    assert capsys.readouterr().err == (
-        "error: no temporary directory can be written to; set TMPDIR\n"
-    )
+    assert capsys.readouterr().err == ("error: no temporary directory is writable; set TMPDIR\n")
