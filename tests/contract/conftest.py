@@ -1,4 +1,4 @@
-"""Every store that keeps the ports of persistence."""
+"""Every store that implements the persistence ports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def memory() -> Store:
 
 @pytest.fixture(scope="session")
 def moto_client() -> Iterator[DynamoDBClient]:
-    """A client that moto answers, while it mocks AWS; making one takes half a second."""
+    """A client that moto answers while it mocks AWS; creating one takes half a second."""
     client = aws.client("dynamodb")
     yield client
     client.close()
@@ -48,7 +48,7 @@ def aws_client(aws_endpoint: str) -> Iterator[DynamoDBClient]:
 
 
 def dynamodb_store(client: DynamoDBClient) -> Iterator[Store]:
-    """Make a table of its own for a test."""
+    """Create a separate table for a test."""
     table = f"users-{uuid.uuid4().hex[:12]}"
     provision_table(client, table)
     outbox = DynamoDBOutbox(client, table, QUICK, page_size=3, choose_shard=shards().__next__)
@@ -65,7 +65,7 @@ def moto(moto_client: DynamoDBClient) -> Iterator[Store]:
 
 @pytest.fixture
 def in_process() -> Store:
-    """The DynamoDB of the crash tests, which has to be as good as any other."""
+    """The DynamoDB of the crash tests, which must pass the same suite."""
     client: Any = InProcessDynamoDB()
     outbox = DynamoDBOutbox(client, "users", QUICK, page_size=3, choose_shard=shards().__next__)
     return Store(DynamoDBUserRepository(client, "users", QUICK), outbox)

@@ -1,4 +1,4 @@
-"""What the transport's port promises, of every queue: in process, in moto and at the endpoint."""
+"""Contract of the command queue port: in process, in moto and at the endpoint."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TIMEOUT = 30
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """A command queue, how to put bodies on it, and what lies in its dead-letter queue."""
+    """A command queue, a way to send to it, and the content of its dead-letter queue."""
 
     port: CommandQueue
     send: Callable[..., None]
     dead: Callable[[], list[Any]]
 
     def receive(self, count: int, most: int = 10) -> list[Any]:
-        """Receive until there are so many, `most` of them a call."""
+        """Receive until the given number of messages has arrived, at most `most` per call."""
         messages: list[Any] = []
         deadline = time.monotonic() + SECONDS
         while len(messages) < count and time.monotonic() < deadline:
@@ -120,7 +120,7 @@ def fifo(request: pytest.FixtureRequest, fifo_resource_names: ResourceNames) -> 
 
 
 def test_a_message_is_received_as_it_was_sent_and_counted(queues: Queues) -> None:
-    """Made visible again, it comes again with its second receive and another receipt."""
+    """After it is made visible again, it returns with receive count 2 and another receipt."""
     queues.send('{"name":"Zoë \U0001f43e"}')
     [first] = queues.receive(1)
     assert (first.body, first.receives, first.group_id) == ('{"name":"Zoë \U0001f43e"}', 1, None)
@@ -132,7 +132,7 @@ def test_a_message_is_received_as_it_was_sent_and_counted(queues: Queues) -> Non
 
 
 def test_a_receive_gives_no_more_than_asked_for_and_nothing_twice(queues: Queues) -> None:
-    """What is out stays invisible to the next receive."""
+    """A received message stays invisible to the next receive."""
     queues.send(*"abcde")
     messages = queues.receive(5, most=2)
     assert sorted(message.body for message in messages) == list("abcde")
@@ -140,7 +140,7 @@ def test_a_receive_gives_no_more_than_asked_for_and_nothing_twice(queues: Queues
 
 
 def test_what_is_deleted_does_not_come_back_and_the_rest_does(queues: Queues) -> None:
-    """Two of three are deleted; the third one is made visible."""
+    """Two of three messages are deleted; the third is made visible."""
     queues.send(*"abc")
     one, two, three = queues.receive(3)
     assert queues.port.delete([one.receipt, two.receipt]) == {}
@@ -150,7 +150,7 @@ def test_what_is_deleted_does_not_come_back_and_the_rest_does(queues: Queues) ->
 
 
 def test_a_receipt_that_is_none_fails_alone(queues: Queues) -> None:
-    """It is named by itself; the others of the call are done."""
+    """An invalid receipt is reported by itself; the other entries succeed."""
     queues.send("a")
     [message] = queues.receive(1)
     changes = [("junk", 0), (message.receipt, 0)]
@@ -159,7 +159,7 @@ def test_a_receipt_that_is_none_fails_alone(queues: Queues) -> None:
 
 
 def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Queues) -> None:
-    """Nothing is lost between sending and deleting: that is two calls, in this order."""
+    """Sending and deleting are two calls, in this order, so that no message is lost in between."""
     queues.send('{"password":"x"}')
     [message] = queues.receive(1)
     letter = DeadLetterMessage(
@@ -181,7 +181,7 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
 
 
 def test_a_group_comes_in_order_and_waits_for_what_is_out(fifo: Queues) -> None:
-    """While one of a group is in flight, nothing of it comes; another group does."""
+    """While a message of a group is in flight, no other of the group is received."""
     fifo.send("a1", "a2", group="a")
     [first] = fifo.receive(1, most=1)
     assert (first.body, first.group_id) == ("a1", "a")

@@ -1,4 +1,4 @@
-"""What a commit promises, of every store."""
+"""Contract of `UserRepository.commit`, for every store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_state_outcome_address_and_pointer_commit_together(store: Store) -> None:
-    """A registration's user, outcome and address are all there, and one pointer names it."""
+    """A registration stores user, outcome and address, and one outbox entry names it."""
     change = registered("ada")
     report = must_commit(store, change)
     snapshot = store.repository.load(
@@ -47,7 +47,7 @@ def test_state_outcome_address_and_pointer_commit_together(store: Store) -> None
 
 
 def test_a_rejection_is_recorded_without_touching_the_user(store: Store) -> None:
-    """Where no state changed, only the outcome is written."""
+    """Without a change of state, only the outcome is written."""
     user = committed(store, "ada")
     refused = outcome("refused", "ada", code=RejectionCode.TOKEN_INVALID)
     must_commit(store, UserChange(uid("ada"), (refused,), 1))
@@ -56,7 +56,7 @@ def test_a_rejection_is_recorded_without_touching_the_user(store: Store) -> None
 
 
 def test_a_rejection_for_nobody_is_recorded(store: Store) -> None:
-    """A command for a user who does not exist has its outcome too, and makes no user."""
+    """A command for a user who does not exist has an outcome, and creates no user."""
     refused = outcome("refused", "nobody", version=0, code=RejectionCode.USER_NOT_FOUND)
     must_commit(store, UserChange(uid("nobody"), (refused,)))
     assert store.repository.get(uid("nobody")) is None
@@ -64,7 +64,7 @@ def test_a_rejection_for_nobody_is_recorded(store: Store) -> None:
 
 
 def test_a_command_by_address_leaves_a_second_record_without_events(store: Store) -> None:
-    """A redelivery is known by its id alone, wherever the address is by then."""
+    """A redelivery is recognised by its id alone, whoever has the address by then."""
     change = registered("ada")
     by_email = replace(change.outcomes[0], by_email=True)
     must_commit(store, replace(change, outcomes=(by_email,)))
@@ -85,7 +85,7 @@ def test_a_command_by_an_address_of_nobody_is_recorded_by_its_id(store: Store) -
 
 @pytest.mark.parametrize("known_by", ["user", "id alone"])
 def test_a_second_outcome_of_a_command_is_a_duplicate(store: Store, known_by: str) -> None:
-    """Neither a command of one user nor one by address is recorded twice."""
+    """No command is recorded twice, whether by user id or by address."""
     first = registered("ada")
     by_email = replace(first.outcomes[0], by_email=True)
     must_commit(store, replace(first, outcomes=(by_email,)))
@@ -99,14 +99,14 @@ def test_a_second_outcome_of_a_command_is_a_duplicate(store: Store, known_by: st
 
 
 def test_a_duplicate_counts_before_all_other_conflicts(store: Store) -> None:
-    """A redelivered registration is a duplicate, though its user and address exist too."""
+    """A redelivered registration is a duplicate, although its user and address exist too."""
     must_commit(store, registered("ada"))
     assert commit(store, registered("ada")).conflicts == {0: Conflict.DUPLICATE}
 
 
 @pytest.mark.parametrize("read_version", [0, 1, 3])
 def test_an_old_version_is_stale(store: Store, read_version: int) -> None:
-    """A user is replaced only by whom was decided on the stored version; nothing is written."""
+    """A user is replaced only by a change based on the stored version."""
     user = committed(store, "ada")
     must_commit(store, renamed(user))
     again = replace(renamed(user, "Mary", command="other"), read_version=read_version)
@@ -118,13 +118,13 @@ def test_an_old_version_is_stale(store: Store, read_version: int) -> None:
 
 
 def test_an_update_of_nobody_is_stale(store: Store) -> None:
-    """A user who vanished is not brought back."""
+    """A user who no longer exists is not created again."""
     assert commit(store, renamed(new_user("ada"))).conflicts == {0: Conflict.STALE}
     assert store.repository.get(uid("ada")) is None
 
 
 def test_a_taken_address_is_refused_whole(store: Store) -> None:
-    """Nothing of a change whose address is taken is stored, in whatever letters it is spelt."""
+    """If the address is taken, in any spelling, nothing of the change is stored."""
     must_commit(store, registered("ada"))
     change = registered("grace", "ADA")
     report = commit(store, change)
@@ -135,7 +135,7 @@ def test_a_taken_address_is_refused_whole(store: Store) -> None:
 
 
 def test_only_ones_own_address_is_released(store: Store) -> None:
-    """A user cannot free the address of another, nor one that nobody has."""
+    """A user can release neither another user's address nor one that no user has."""
     ada = committed(store, "ada")
     must_commit(store, registered("grace"))
     for address in ("grace", "nobody"):
@@ -145,7 +145,7 @@ def test_only_ones_own_address_is_released(store: Store) -> None:
 
 
 def test_a_moved_user_frees_the_old_address(store: Store) -> None:
-    """The new address is the user's, and the old one anybody's."""
+    """The new address belongs to the user; the old one is free."""
     must_commit(store, moved(committed(store, "ada"), "countess"))
     found = store.repository.get_by_email(email("countess"))
     assert found is not None
@@ -155,7 +155,7 @@ def test_a_moved_user_frees_the_old_address(store: Store) -> None:
 
 
 def test_another_spelling_of_ones_address_is_no_conflict(store: Store) -> None:
-    """The address item stays; only the user's spelling changes."""
+    """The address item does not change; only the user's spelling does."""
     must_commit(store, moved(committed(store, "ada"), "ADA"))
     found = store.repository.get_by_email(email("ada"))
     assert found is not None
@@ -163,7 +163,7 @@ def test_another_spelling_of_ones_address_is_no_conflict(store: Store) -> None:
 
 
 def test_an_address_freed_in_a_commit_can_be_taken_in_the_same(store: Store) -> None:
-    """Changes of one commit apply in their order, also where they touch one address."""
+    """Changes of one commit apply in order, even if they concern one address."""
     ada = committed(store, "ada")
     must_commit(store, moved(ada, "countess"), registered("grace", "ada"))
     found = store.repository.get_by_email(email("ada"))
@@ -172,7 +172,7 @@ def test_an_address_freed_in_a_commit_can_be_taken_in_the_same(store: Store) -> 
 
 
 def test_a_swap_of_addresses_never_leaves_one_with_two_owners(store: Store) -> None:
-    """Neither can go first: both are refused, and everybody keeps what they had."""
+    """Neither change can be first: both are refused, and every user keeps the address."""
     ada, grace = committed(store, "ada"), committed(store, "grace")
     report = commit(store, moved(ada, "grace"), moved(grace, "ada"))
     assert report.conflicts == {0: Conflict.ADDRESS_TAKEN, 1: Conflict.ADDRESS_TAKEN}
@@ -183,7 +183,7 @@ def test_a_swap_of_addresses_never_leaves_one_with_two_owners(store: Store) -> N
 
 
 def test_two_changes_of_one_user_in_a_commit_apply_once(store: Store) -> None:
-    """The second was decided on a version that is gone by then."""
+    """The second change is based on a version that no longer exists."""
     ada = committed(store, "ada")
     report = commit(store, renamed(ada, "Grace", "one"), renamed(ada, "Mary", "two"))
     assert report.conflicts == {1: Conflict.STALE}
@@ -193,7 +193,7 @@ def test_two_changes_of_one_user_in_a_commit_apply_once(store: Store) -> None:
 
 
 def test_a_conflict_does_not_stop_the_others(store: Store) -> None:
-    """What has no conflict commits, and the pointers name exactly that."""
+    """Changes without a conflict are committed, and the entries name exactly those."""
     ada = committed(store, "ada")
     must_commit(store, renamed(ada))
     changes = [registered(f"user {n}".replace(" ", "")) for n in range(6)]
@@ -214,7 +214,7 @@ def test_a_conflict_does_not_stop_the_others(store: Store) -> None:
 
 
 def test_many_changes_commit_whole_with_every_command_named_once(store: Store) -> None:
-    """More than one transaction takes is divided, and nothing lost in between."""
+    """More than fit into one transaction are divided, and none is lost."""
     changes = [registered(f"user{n}") for n in range(35)]  # 3 items each: more than 100
     report = must_commit(store, *changes)
     named = [key for entry in report.entries for key in entry.commands]
@@ -226,7 +226,7 @@ def test_many_changes_commit_whole_with_every_command_named_once(store: Store) -
 
 @pytest.mark.parametrize("what", ["outcome", "session"])
 def test_a_change_that_writes_an_item_twice_is_refused_whole(store: Store, what: str) -> None:
-    """It can only be a mistake, and which of the two would stand is anybody's guess."""
+    """Such a change is a bug, and it is undefined which of the two writes would win."""
     grace = registered("grace")
     twice = registered("ada")
     if what == "outcome":
@@ -244,7 +244,7 @@ def test_a_change_that_writes_an_item_twice_is_refused_whole(store: Store, what:
 
 
 def test_nothing_to_commit_leaves_no_pointer(store: Store) -> None:
-    """An empty commit is one."""
+    """An empty commit writes no entry."""
     assert commit(store).entries == ()
     assert pending(store) == []
 
@@ -253,7 +253,7 @@ def test_nothing_to_commit_leaves_no_pointer(store: Store) -> None:
 
 
 def test_a_session_lives_apart_from_the_user(store: Store) -> None:
-    """It is read only where it is asked for, with the revision it was stored as."""
+    """It is read only if requested, with the revision it was stored with."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_sessions=(session("phone"),)))
     stored = load_user(store, "ada", "phone", "tablet")
@@ -265,7 +265,7 @@ def test_a_session_lives_apart_from_the_user(store: Store) -> None:
 
 @pytest.mark.parametrize("revision", [0, 1, 3])
 def test_a_session_read_at_another_revision_is_stale(store: Store, revision: int) -> None:
-    """Two rotations of one session never both commit."""
+    """Two rotations of one session are never both committed."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_sessions=(session("phone"),)))
     ada = load_user(store, "ada")
@@ -285,7 +285,7 @@ def test_a_session_read_at_another_revision_is_stale(store: Store, revision: int
 
 
 def test_a_removed_session_is_gone(store: Store) -> None:
-    """Removing needs the stored revision; one that was never stored needs no removing."""
+    """Removing needs the stored revision; a session that was never stored needs no removal."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_sessions=(session("phone"),)))
     removed = (session("phone", revision=1), session("never stored"))
@@ -294,7 +294,7 @@ def test_a_removed_session_is_gone(store: Store) -> None:
 
 
 def test_a_second_factor_is_saved_changed_and_removed_by_its_revision(store: Store) -> None:
-    """As a session's."""
+    """By its revision, like a session."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_two_factor=two_factor()))
     ada = load_user(store, "ada")
@@ -315,7 +315,7 @@ def test_a_second_factor_is_saved_changed_and_removed_by_its_revision(store: Sto
 def test_a_session_that_ended_long_ago_can_be_read_again(
     store: Store, expires_at: datetime
 ) -> None:
-    """A producer may name any time; one before 1970 is kept as 1970, and is over all the same."""
+    """A producer may send any time; one before 1970 is stored as 1970 and has expired."""
     ada = committed(store, "ada")
     ended = replace(session("phone"), expires_at=expires_at)
     must_commit(store, replace(renamed(ada), saved_sessions=(ended,)))
@@ -327,7 +327,7 @@ def test_a_session_that_ended_long_ago_can_be_read_again(
 
 
 def test_a_command_to_an_erased_user_leaves_no_fingerprint(store: Store) -> None:
-    """It is of personal data and could be guessed; the scrub job may be done by then."""
+    """It is derived from personal data and could be guessed; the scrub may be done by then."""
     late = outcome("late", "ada", version=2, by_email=True, code=RejectionCode.USER_ERASED)
     must_commit(store, UserChange(uid("ada"), (late,)))
     for key in (CommandKey(uid("ada"), uid("late")), CommandKey(None, uid("late"))):
@@ -342,7 +342,7 @@ def test_a_command_to_an_erased_user_leaves_no_fingerprint(store: Store) -> None
 
 
 def test_an_erasure_leaves_a_scrub_job_with_its_commit(store: Store) -> None:
-    """The job is in the outbox beside the pointer, and the report does not list it."""
+    """The job is in the outbox beside the entry, and the report does not list it."""
     ada = committed(store, "ada")
     store.outbox.close(pending(store))
     erased = replace(renamed(ada, command="erase"), released=ada.email, scrub=True)

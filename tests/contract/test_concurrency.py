@@ -1,4 +1,4 @@
-"""What commits promise when several writers work at once."""
+"""Contract of commits by concurrent writers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.persistence import (
 
 
 def at_once(count: int, work: Callable[[int], CommitReport]) -> list[CommitReport]:
-    """Run the same work in threads."""
+    """Run the same function in several threads."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count)))
 
@@ -36,7 +36,7 @@ def insist(store: Store, decide: Callable[[], UserChange]) -> CommitReport:
 
 
 def test_an_address_that_many_claim_at_once_goes_to_one(concurrent_store: Store) -> None:
-    """One user, one owner, one pointer; nineteen learn that the address is taken."""
+    """One user, one owner, one entry; the other nineteen get a conflict."""
     store = concurrent_store
 
     def claim(n: int) -> CommitReport:
@@ -60,7 +60,7 @@ def test_an_address_that_many_claim_at_once_goes_to_one(concurrent_store: Store)
 
 
 def test_concurrent_updates_of_a_user_lose_none(concurrent_store: Store) -> None:
-    """Every update has a version of its own, without gaps."""
+    """Every update has its own version, without gaps."""
     store = concurrent_store
     committed(store, "ada")
 
@@ -81,7 +81,7 @@ def test_concurrent_updates_of_a_user_lose_none(concurrent_store: Store) -> None
 
 
 def test_one_command_decided_many_times_at_once_is_recorded_once(concurrent_store: Store) -> None:
-    """All other deliveries of it are duplicates."""
+    """All other deliveries are duplicates."""
     store = concurrent_store
     committed(store, "ada")
 
@@ -102,7 +102,7 @@ def test_one_command_decided_many_times_at_once_is_recorded_once(concurrent_stor
 
 
 def test_batches_that_overlap_commit_every_change_once(concurrent_store: Store) -> None:
-    """Ten writers with ten changes each, a shared one among them: 91 users, one owner each."""
+    """Ten writers with ten changes each, one of them shared: 91 users, one owner each."""
     store = concurrent_store
 
     def write(n: int) -> CommitReport:
@@ -119,7 +119,7 @@ def test_batches_that_overlap_commit_every_change_once(concurrent_store: Store) 
 
 
 def test_users_that_trade_addresses_never_share_one(concurrent_store: Store) -> None:
-    """Four users move among three free addresses at once; each address has one owner at most."""
+    """Four users move among three free addresses at once; each address has at most one owner."""
     store = concurrent_store
     for name in ("a", "b", "c", "d"):
         committed(store, name)

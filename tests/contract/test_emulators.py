@@ -1,7 +1,7 @@
-"""Where an emulator is not as AWS documents it: each difference by name, and what it is instead.
+"""Differences between the emulators and AWS's documentation, each by name and actual behaviour.
 
-A difference that goes away with a new version fails here, and its work-around can go as well. None
-of these is one that the worker relies on: it keeps every limit by itself.
+A difference that a new version removes fails here, so that its workaround can be removed. The
+worker relies on none of them: it keeps every limit by itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Clients, and a queue, a topic and a table to try things on."""
+    """Clients, and a queue, a topic and a table for the checks."""
 
     sqs: Any
     sns: Any
@@ -36,7 +36,7 @@ class Account:
 
     @classmethod
     def make(cls) -> Account:
-        """Make everything under a name that nobody else has."""
+        """Create everything under a unique name."""
         session: Any = boto3.Session()
         sqs, sns, dynamodb = (session.client(name) for name in ("sqs", "sns", "dynamodb"))
         name = f"difference-{uuid.uuid4().hex[:12]}"
@@ -50,7 +50,7 @@ class Account:
         return cls(sqs, sns, dynamodb, queue, sns.create_topic(Name=name)["TopicArn"], name)
 
     def remove(self) -> None:
-        """Leave nothing."""
+        """Delete everything."""
         self.sqs.delete_queue(QueueUrl=self.queue)
         self.sns.delete_topic(TopicArn=self.topic)
         self.dynamodb.delete_table(TableName=self.table)
@@ -58,7 +58,7 @@ class Account:
             client.close()
 
     def put(self, key: str, **attributes: Any) -> dict[str, Any]:
-        """Give the action that puts an item."""
+        """Return the action that puts an item."""
         return {"Put": {"TableName": self.table, "Item": {"pk": {"S": key}, **attributes}}}
 
 
@@ -96,7 +96,7 @@ def _a_redrive(account: Account) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is asked, what AWS documents, and what each emulator answers."""
+    """A request, the documented answer, and the answer of each emulator."""
 
     ask: Callable[[Account], None]
     documented: str
@@ -135,7 +135,7 @@ DIFFERENCES = {
 
 
 def answer(difference: Difference, account: Account) -> str:
-    """Ask; give the error's code, or that it was taken."""
+    """Make the request; return the error code, or that it was accepted."""
     try:
         difference.ask(account)
     except ClientError as error:
@@ -166,7 +166,7 @@ def at_endpoint(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_moto_differs_where_this_table_says(name: str, in_moto: Account) -> None:
-    """And nowhere else in it."""
+    """It differs in nothing else in the table."""
     difference = DIFFERENCES[name]
     assert answer(difference, in_moto) == difference.moto
 
@@ -180,5 +180,5 @@ def test_the_endpoint_differs_where_this_table_says(name: str, at_endpoint: Acco
 
 
 def test_localstack_is_as_documented_in_all_of_these() -> None:
-    """Which is why the AWS tests run on it once more."""
+    """That is why the AWS tests also run on it."""
     assert all(each.localstack == each.documented for each in DIFFERENCES.values())

@@ -1,4 +1,4 @@
-"""What the outbox promises, of every store."""
+"""Contract of the outbox port, for every store."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Clock(ports.Clock):
     time = NOW
 
     def now(self) -> datetime:
-        """Return the time it was moved to."""
+        """Return the time it was set to."""
         return self.time
 
 
 def test_a_pointer_is_pending_from_its_commit_until_it_is_closed(store: Store) -> None:
-    """And closing it twice is harmless."""
+    """Closing it twice has no effect."""
     report = must_commit(store, registered("ada"))
     assert pending(store) == list(report.entries)
     for _ in range(2):
@@ -56,7 +56,7 @@ def test_a_pointer_is_pending_from_its_commit_until_it_is_closed(store: Store) -
 
 
 def test_several_pointers_are_closed_together(store: Store) -> None:
-    """More than one call of a store takes."""
+    """More entries than one call of a store accepts."""
     entries = [must_commit(store, registered(f"user{n}")).entries[0] for n in range(3)]
     gone = [replace(entries[0], sort_key=f"{entries[0].sort_key}{n}") for n in range(26)]
     store.outbox.close([entries[0], *gone, entries[1]])
@@ -64,7 +64,7 @@ def test_several_pointers_are_closed_together(store: Store) -> None:
 
 
 def test_pending_gives_what_was_recorded_before_a_time(store: Store) -> None:
-    """What may still be in work is left alone."""
+    """An entry that a batch may still be processing is left alone."""
     must_commit(store, registered("ada"))
     assert not any(store.outbox.pending(NOW).entries for _ in range(8))
     store.repository.commit([registered("grace")], LATER)
@@ -74,7 +74,7 @@ def test_pending_gives_what_was_recorded_before_a_time(store: Store) -> None:
 
 
 def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> None:
-    """The one that has waited longest is worked off first."""
+    """The oldest entry is processed first."""
     for n in range(16):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
     for _ in range(8):
@@ -87,7 +87,7 @@ def test_pending_is_oldest_first_and_no_more_than_asked_for(store: Store) -> Non
 
 @pytest.mark.parametrize("closing", [False, True])
 def test_pages_go_through_a_shard_whole(store: Store, closing: bool) -> None:
-    """Each pointer once and in order, whether those before it are left where they are or not."""
+    """Each entry once and in order, whether or not earlier entries remain."""
     for n in range(40):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
     seen: list[OutboxEntry] = []
@@ -110,7 +110,7 @@ def test_pages_go_through_a_shard_whole(store: Store, closing: bool) -> None:
 
 
 def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
-    """Of users and of nobody; a missing one is absent."""
+    """With and without a user; a missing outcome is absent."""
     change = registered("ada")
     alone = UserChange(None, (outcome("reset", None, version=0, by_email=True),))
     report = must_commit(store, change, alone)
@@ -126,7 +126,7 @@ def test_the_outcomes_that_pointers_name_are_read(store: Store) -> None:
 
 
 def test_a_parked_pointer_is_set_apart_with_its_reason(store: Store) -> None:
-    """It is pending no more, for a person to see, and parking it twice is harmless."""
+    """It is no longer pending but listed for an operator; parking it twice has no effect."""
     (entry,) = must_commit(store, registered("ada")).entries
     for _ in range(2):
         store.outbox.park(entry, "an outcome is missing")
@@ -140,7 +140,7 @@ def test_a_parked_pointer_is_set_apart_with_its_reason(store: Store) -> None:
 
 
 def test_a_parked_pointer_can_be_closed(store: Store) -> None:
-    """When a person has seen to it."""
+    """An operator has resolved it."""
     (entry,) = must_commit(store, registered("ada")).entries
     store.outbox.park(entry, "refused")
     store.outbox.close(store.outbox.status().parked)
@@ -148,7 +148,7 @@ def test_a_parked_pointer_can_be_closed(store: Store) -> None:
 
 
 def test_a_parked_pointer_can_be_put_back_once(store: Store) -> None:
-    """As it was, and as old, so that any relay takes it; two people at once make no second one."""
+    """Unchanged and with its age, so that any relay processes it; a second call has no effect."""
     (entry,) = must_commit(store, registered("ada")).entries
     store.outbox.park(entry, "refused")
     (parked,) = store.outbox.status().parked
@@ -170,7 +170,7 @@ def test_a_parked_pointer_that_was_closed_is_not_put_back(store: Store) -> None:
 
 
 def test_pages_give_everything_once_and_what_is_parked_last(store: Store) -> None:
-    """Of every shard, oldest first in each."""
+    """Every shard, oldest first in each."""
     assert [entry for page in store.outbox.pages() for entry in page.entries] == []
     for n in range(20):
         store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
@@ -185,7 +185,7 @@ def test_pages_give_everything_once_and_what_is_parked_last(store: Store) -> Non
 
 
 def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
-    """Another relay finished its work: there is nothing to see to."""
+    """Another relay has finished its work."""
     report = must_commit(store, registered("ada"))
     store.outbox.close(report.entries)
     store.outbox.park(report.entries[0], "too late")
@@ -193,7 +193,7 @@ def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
 
 
 def test_status_counts_all_shards_and_finds_the_oldest(store: Store) -> None:
-    """However many there are."""
+    """In all shards."""
     assert (store.outbox.status().pending, store.outbox.status().oldest) == (0, None)
     for n in range(12):
         store.repository.commit([registered(f"user{n}")], LATER - timedelta(milliseconds=n))
@@ -206,7 +206,7 @@ def test_status_counts_all_shards_and_finds_the_oldest(store: Store) -> None:
 
 
 def test_a_pointer_remembers_what_relays_store_in_it(store: Store) -> None:
-    """Attempts, position and all; in its place, for whichever relay reads it next."""
+    """Attempts, position and the rest; in place, for the relay that reads it next."""
     (entry,) = must_commit(store, registered("ada")).entries
     first = replace(entry, attempts=1, touched_at=LATER)
     assert store.outbox.update(entry, first)
@@ -219,7 +219,7 @@ def test_a_pointer_remembers_what_relays_store_in_it(store: Store) -> None:
 
 
 def test_of_two_relays_that_read_the_same_state_one_stores_the_next(store: Store) -> None:
-    """The other one learns that it was overtaken, and nothing is counted twice."""
+    """The other relay learns of the conflict, and no attempt is counted twice."""
     (entry,) = must_commit(store, registered("ada")).entries
     first = replace(entry, attempts=1, touched_at=LATER)
     assert store.outbox.update(entry, first)
@@ -231,7 +231,7 @@ def test_of_two_relays_that_read_the_same_state_one_stores_the_next(store: Store
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_pointer_that_was_closed_stays_closed(store: Store, moved: bool) -> None:
-    """Whoever was still at work on it brings it back neither in its place nor elsewhere."""
+    """A relay that was still processing it does not create it again."""
     (entry,) = must_commit(store, registered("ada")).entries
     store.outbox.close([entry])
     new = final_scrub(entry, LATER) if moved else replace(entry, touched_at=LATER)
@@ -257,7 +257,7 @@ def test_a_pointer_that_is_put_back_starts_anew(store: Store) -> None:
 
 
 def test_a_scrub_is_cut_into_pages(store: Store) -> None:
-    """Each says where to go on, and what is behind it is unchanged."""
+    """Each page returns the position to continue after, and later items are unchanged."""
     fill(store)
     left, position = [8], None
     while True:
@@ -273,9 +273,9 @@ def test_a_scrub_is_cut_into_pages(store: Store) -> None:
 
 
 def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -> None:
-    """By a batch that was frozen between its reads and its commit: no condition stops that one.
+    """By a batch that stalled between its reads and its commit: no condition prevents that.
 
-    Until the second is due it is neither pending nor late.
+    Until the second scrub is due, it is neither pending nor late.
     """
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada, command="erase"), scrub=True))
@@ -306,7 +306,7 @@ def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -
 
 
 def fill(store: Store) -> list[UserChange]:
-    """Give Ada a long past; leave Grace beside her."""
+    """Give Ada a long history, and add Grace."""
     grace = registered("grace")
     must_commit(store, registered("ada"), grace)
     changes = []
@@ -328,7 +328,7 @@ def fill(store: Store) -> list[UserChange]:
 
 
 def test_scrubbing_takes_out_personal_data_and_sessions(store: Store) -> None:
-    """Events keep their place and all else; fingerprints are empty; others keep theirs."""
+    """Events keep everything else; fingerprints are emptied; other users are unchanged."""
     grace, *changes = fill(store)
     for _ in range(2):  # once more changes nothing
         scrub(store.outbox, uid("ada"))
@@ -351,7 +351,7 @@ def test_scrubbing_takes_out_personal_data_and_sessions(store: Store) -> None:
 
 
 def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store) -> None:
-    """The reference of a command by address is about the same person."""
+    """The reference of a command by address concerns the same user."""
     fill(store)
     reference = store.repository.outcome(CommandKey(None, uid("command 3")))
     assert reference is not None
@@ -363,7 +363,7 @@ def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store)
 
 
 def test_scrubbing_nobody_is_harmless(store: Store) -> None:
-    """A job may outlive all that it is about."""
+    """A job may outlive all its items."""
     scrub(store.outbox, uid("nobody"))
     assert store.repository.history(uid("nobody")) == []
 

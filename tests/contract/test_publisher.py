@@ -1,4 +1,4 @@
-"""What publishing promises, of every topic: in memory, in process, in moto and at the endpoint."""
+"""Contract of the event publisher: in memory, in process, in moto and at the endpoint."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A publisher, and what its subscriber has got; `received` waits for so many."""
+    """A publisher and its subscriber's messages; `received` waits for the given number."""
 
     publisher: EventPublisher
     received: Callable[[int], Sequence[dict[str, Any]]]
 
 
 def event(name: str, /, **data: Any) -> EventMessage:
-    """Make an event named after its user."""
+    """Create an event named after its user."""
     event_id, kind = uid(f"event {name}"), "biome.user.EmailVerified.v1"
     text = json.dumps({"id": event_id, "type": kind, "data": data}, ensure_ascii=False)
     return EventMessage(event_id, uid(name), text, kind, "email", "/test")
@@ -105,7 +105,7 @@ def topic(request: pytest.FixtureRequest) -> Topic:
 
 
 def test_what_is_published_arrives_as_it_was_rendered(topic: Topic) -> None:
-    """More than one call carries, and characters of every width."""
+    """More events than one call carries, with characters of every width."""
     events = [event(f"user {n}", name="Zoë 例 \U0001f43e", number=n) for n in range(12)]
     assert topic.publisher.publish(events) == {}
     by_id = {row["id"]: row for row in topic.received(12)}
@@ -118,7 +118,7 @@ def test_nothing_to_publish_fails_nothing(topic: Topic) -> None:
 
 
 def test_publishing_again_harms_nobody(topic: Topic) -> None:
-    """The relay may repeat: a subscriber gets the same ids, once or twice, and no others."""
+    """The relay may publish again: a subscriber gets the same ids, once or twice."""
     events = [event("ada"), event("grace")]
     for _ in range(2):
         assert topic.publisher.publish(events) == {}

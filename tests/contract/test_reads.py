@@ -1,4 +1,4 @@
-"""What reading promises, of every store."""
+"""Contract of the reading methods, for every store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.persistence import (
 
 
 def test_what_is_not_stored_is_absent(store: Store) -> None:
-    """Nothing is made up for what nobody stored."""
+    """An item that is not stored is not invented."""
     nobody = uid("nobody")
     request = LoadRequest(
         users={nobody},
@@ -43,19 +43,19 @@ def test_what_is_not_stored_is_absent(store: Store) -> None:
 
 
 def test_an_empty_request_loads_nothing(store: Store) -> None:
-    """A round may need to know nothing."""
+    """A round may need no items."""
     assert store.repository.load(LoadRequest()).users == {}
 
 
 def test_get_many_gives_those_that_exist(store: Store) -> None:
-    """By id, each once, however often it is asked for."""
+    """By id, each once, even if requested twice."""
     ada, grace = committed(store, "ada"), committed(store, "grace")
     found = store.repository.get_many([uid("ada"), uid("grace"), uid("nobody"), uid("ada")])
     assert found == {uid("ada"): ada, uid("grace"): grace}
 
 
 def test_more_than_a_hundred_items_are_loaded(store: Store) -> None:
-    """What one call of a store takes is no limit of a request."""
+    """The limit of one call does not limit a request."""
     changes = [registered(f"user{n}") for n in range(35)]
     must_commit(store, *changes)
     request = LoadRequest(
@@ -70,7 +70,7 @@ def test_more_than_a_hundred_items_are_loaded(store: Store) -> None:
 
 
 def test_what_is_read_is_the_readers_own(store: Store) -> None:
-    """Changing it changes nothing stored, nor what was handed in."""
+    """Changing the result changes neither the store nor the argument."""
     change = registered("ada")
     must_commit(store, change)
     assert change.user is not None
@@ -87,7 +87,7 @@ def test_what_is_read_is_the_readers_own(store: Store) -> None:
 
 
 def test_only_the_parts_asked_for_are_loaded(store: Store) -> None:
-    """A session or second factor that no command names costs no read."""
+    """A session or second factor that no command names is not read."""
     ada = committed(store, "ada")
     saved = (session("phone"), session("tablet"))
     must_commit(store, replace(renamed(ada), saved_sessions=saved, saved_two_factor=two_factor()))
@@ -102,7 +102,7 @@ def test_only_the_parts_asked_for_are_loaded(store: Store) -> None:
 
 
 def test_an_address_finds_its_present_owner(store: Store) -> None:
-    """In whatever letters it is asked for, and at once after a change."""
+    """In any spelling, and at once after a change."""
     ada = committed(store, "ada")
     assert store.repository.get_by_email(email("ADA")) == ada
     must_commit(store, moved(ada, "countess"), registered("grace", "ada"))
@@ -112,7 +112,7 @@ def test_an_address_finds_its_present_owner(store: Store) -> None:
 
 
 def test_a_refresh_token_finds_its_user_and_session(store: Store) -> None:
-    """The current token does; the one before it does not."""
+    """The current token does; the previous one does not."""
     ada = committed(store, "ada")
     saved = (session("phone"), session("tablet"))
     must_commit(store, replace(renamed(ada), saved_sessions=saved))
@@ -130,7 +130,7 @@ def test_a_refresh_token_finds_its_user_and_session(store: Store) -> None:
 
 
 def test_history_is_latest_first_and_of_one_user(store: Store) -> None:
-    """Whatever order the ids of the commands have; no more than asked for."""
+    """Whatever the order of the command ids, and at most `limit`."""
     must_commit(store, registered("ada"), registered("grace"))
     decided = [
         replace(outcome(f"command {n}", "ada"), recorded_at=NOW + timedelta(seconds=n))

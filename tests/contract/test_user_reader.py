@@ -1,4 +1,4 @@
-"""What the reader of other services promises, on every store."""
+"""Contract of the reader for other services, for every store."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NULL_OBSERVER = uid("nobody")
 
 @pytest.fixture
 def reader(store: Store) -> UserReader:
-    """Read what the store holds, at NOW."""
+    """Create a reader of the store, at NOW."""
     return UserReader(repository=store.repository, clock=lambda: NOW)
 
 
 def saved(store: Store, user: User, *sessions: Session) -> User:
-    """Store a user, by one version more, with sessions; give the user as it is then."""
+    """Store a user with one version more, with sessions; return the stored user."""
     change = renamed(user)
     assert change.user is not None
     must_commit(store, replace(change, saved_sessions=sessions))
@@ -47,7 +47,7 @@ def with_phone(store: Store) -> None:
 
 
 def test_nobody_is_none_and_no_session(store: Store, reader: UserReader) -> None:
-    """Nothing is made up, and a check of nothing is a no."""
+    """Unknown users and sessions are not invented; the check of an unknown session fails."""
     assert reader.get(NULL_OBSERVER) is None
     assert reader.get_many([NULL_OBSERVER]) == {}
     assert reader.get_many([]) == {}
@@ -63,7 +63,7 @@ def test_nobody_is_none_and_no_session(store: Store, reader: UserReader) -> None
 
 
 def test_a_user_is_shown_as_stored(store: Store, reader: UserReader) -> None:
-    """With all that a login decides on, by id in either case and by address in any letters."""
+    """With everything a login needs, by id in either case and by address in any spelling."""
     until = NOW + timedelta(hours=1)
     ada = replace(committed(store, "ada"), locked_until=until, two_factor_enabled=True)
     saved(store, ada)
@@ -77,7 +77,7 @@ def test_a_user_is_shown_as_stored(store: Store, reader: UserReader) -> None:
 
 
 def test_many_are_read_by_id(store: Store, reader: UserReader) -> None:
-    """In the order asked for, each once, without those who are not."""
+    """In the order requested, each once, without unknown ids."""
     must_commit(store, *(registered(f"user{n}") for n in range(12)))
     wanted = [uid(f"user{n}") for n in range(12)]
     found = reader.get_many([*reversed(wanted), NULL_OBSERVER, wanted[0]])
@@ -86,7 +86,7 @@ def test_many_are_read_by_id(store: Store, reader: UserReader) -> None:
 
 
 def test_an_address_is_its_present_owners(store: Store, reader: UserReader) -> None:
-    """At once after it changed hands."""
+    """At once after the owner has changed."""
     ada = committed(store, "ada")
     must_commit(store, moved(ada, "countess"), registered("grace", "ada"))
     owners = [reader.by_email(f"{name}@example.com") for name in ("ada", "countess")]
@@ -94,7 +94,7 @@ def test_an_address_is_its_present_owners(store: Store, reader: UserReader) -> N
 
 
 def test_a_session_is_good_until_it_expires(store: Store, reader: UserReader) -> None:
-    """It says when that will be, and whose it is."""
+    """The result has the expiry and the user."""
     with_phone(store)
     check = reader.check_session(uid("ada"), uid("session phone"))
     assert check.good
@@ -109,7 +109,7 @@ def test_a_session_is_good_until_it_expires(store: Store, reader: UserReader) ->
 def test_no_session_and_another_users_session_are_not_good(
     store: Store, reader: UserReader
 ) -> None:
-    """A session id alone opens nothing."""
+    """A session id alone is not sufficient."""
     with_phone(store)
     committed(store, "grace")
     for user, name in (("ada", "tablet"), ("grace", "phone")):
@@ -118,7 +118,7 @@ def test_no_session_and_another_users_session_are_not_good(
 
 
 def test_a_moved_epoch_ends_a_session(store: Store, reader: UserReader) -> None:
-    """Though its item is as it was."""
+    """Although its item is unchanged."""
     with_phone(store)
     saved(store, replace(load_user(store, "ada"), session_epoch=2))
     refusal = reader.check_session(uid("ada"), uid("session phone")).refusal
@@ -136,7 +136,7 @@ PRESENTED: list[tuple[TokenHash, SessionRefusal | None]] = [
 
 
 def test_a_token_has_to_be_the_sessions_current_one(store: Store, reader: UserReader) -> None:
-    """One that leaked from the table opens nothing."""
+    """A token that leaked from the table is not accepted."""
     with_phone(store)
     for presented, refusal in PRESENTED:
         check = reader.check_session(uid("ada"), uid("session phone"), presented.value)
@@ -144,7 +144,7 @@ def test_a_token_has_to_be_the_sessions_current_one(store: Store, reader: UserRe
 
 
 def test_a_token_alone_finds_its_session(store: Store, reader: UserReader) -> None:
-    """The current one does; one that was exchanged, or the hash at rest, finds nothing."""
+    """The current token does; a used token, or the stored hash, does not."""
     with_phone(store)
     check = reader.by_refresh_token(token("phone 1").value)
     assert check

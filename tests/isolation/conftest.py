@@ -1,4 +1,4 @@
-"""The systems of the end-to-end tests, for tests of isolation."""
+"""Fixtures of the end-to-end systems, for the isolation tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of the outbox and outcomes, put directly into the table, as a crash left them."""
+"""Write outbox entries and outcomes directly into the table, as a crash would leave them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.e2e.system import System
 from tests.persistence import outcome
 
 FULL = os.environ.get("USER_WORKER_TEST_FULL") == "1"
-"""Whether tests run in the size that the promise names, with the default settings."""
+"""Whether tests run at the documented size, with the default settings."""
 OLD = timedelta(minutes=10)
-"""More than any age at which a relay takes an entry."""
+"""Older than any age at which a relay processes an entry."""
 PER_CALL = 25
 
 
@@ -33,7 +33,7 @@ def tell(figure: str) -> None:
 
 
 def decided(user_id: str) -> Outcome:
-    """Make the outcome of a registration, with an event and a fingerprint of its own."""
+    """Return the outcome of a registration, with an event and a unique fingerprint."""
     now = datetime.now(UTC).replace(microsecond=0)
     event = e.RecordedEvent.of(e.UserRegistered(f"{user_id}@example.com"), 1)
     made = outcome(str(uuid4()), None, event)
@@ -47,7 +47,7 @@ def decided(user_id: str) -> Outcome:
 
 
 def entry(kind: JobKind, shard: int, *outcomes: Outcome, age: timedelta = OLD) -> OutboxEntry:
-    """Make an entry of a shard that names outcomes."""
+    """Return an entry in a shard that names outcomes."""
     then = datetime.now(UTC) - age
     return OutboxEntry(
         table.outbox_partition(shard % SHARDS),
@@ -68,7 +68,7 @@ def left_behind(
 
 
 def store(system: System, outcomes: Iterable[Outcome], entries: Iterable[OutboxEntry] = ()) -> None:
-    """Put items into the table, several calls at a time; the outcomes before what names them."""
+    """Put items into the table with concurrent calls; outcomes before their entries."""
     client = boto3.client("dynamodb", endpoint_url=system.endpoint)
     for items in (map(records.render_outcome, outcomes), map(records.render_entry, entries)):
         requests: list[Any] = [{"PutRequest": {"Item": item}} for item in items]

@@ -1,4 +1,4 @@
-"""Watches the health of a worker over HTTP while something is wrong."""
+"""Watch the health of a worker over HTTP during a fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask(port: int, path: str = "/ready") -> tuple[int, list[str]]:
 
 @dataclass(slots=True)
 class Watch:
-    """Polls `/ready` while the block runs."""
+    """Poll `/ready` while the block runs."""
 
     port: int
     seen: list[tuple[int, list[str]]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Watch:
             self.seen.append(ask(self.port))
 
     def during(self, seconds: float) -> list[tuple[int, list[str]]]:
-        """Wait so long; return what was seen meanwhile."""
+        """Wait for so many seconds; return what was seen in the meantime."""
         begin = len(self.seen)
         time.sleep(seconds)
         return self.seen[begin:]

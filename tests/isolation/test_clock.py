@@ -1,4 +1,4 @@
-"""A worker whose clock differs from AWS's is not ready, and says by how much."""
+"""A worker whose clock differs from AWS's is not ready, and reports the difference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _is_told(port: int, says: str) -> bool:
 def test_a_clock_that_differs_from_the_date_of_answers_makes_the_worker_unready(
     aws_endpoint: str, system: System
 ) -> None:
-    """It works on meanwhile; without a Date, and with one that is a little off, it is ready."""
+    """It continues to work; without a Date, or with a small difference, it is ready."""
     port = free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,

@@ -1,7 +1,7 @@
-"""A worker that is frozen between its read and its write: nothing it writes afterwards is personal.
+"""A worker that is frozen between its read and its write stores no personal data afterwards.
 
-A command without effect on its user is committed on no condition of the user. If the user was
-erased and scrubbed in the meantime, its outcome would keep a fingerprint of personal data for good.
+A command that does not change its user is committed without a condition on the user. If the user
+was erased and scrubbed in the meantime, its outcome would keep a fingerprint of personal data.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 
 @dataclass
 class FreezeAfter:
-    """The worker is stopped before it gets the answer of a call that names a command."""
+    """Stops the worker before it gets the answer to a call that names a command."""
 
     command_id: str
     pid: int = 0
     frozen: threading.Event = field(default_factory=threading.Event)
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward; stop the worker if this is the call; answer."""
+        """Forward the call; stop the worker if this is the one; answer."""
         answer = exchange.forward()
         if self.command_id.encode() in exchange.asked and not self.frozen.is_set():
             os.killpg(self.pid, signal.SIGSTOP)
@@ -49,7 +49,7 @@ class FreezeAfter:
 
 
 def erase(system: System, user: str) -> None:
-    """Erase a user and scrub what is stored of the past, as another worker would."""
+    """Erase a user and scrub the stored history, as another worker would."""
     settings = load_settings(table=system.names.table)
     ports = Ports(system.repository, system.outbox, MemoryEventPublisher(), SystemClock())
     policy = BatchPolicy(settings.max_receives, timedelta(90), timedelta(60), timedelta(seconds=60))
@@ -69,7 +69,7 @@ def erase(system: System, user: str) -> None:
 
 @pytest.mark.timeout(150)
 def test_an_outcome_written_after_the_scrub_holds_no_fingerprint(system: System) -> None:
-    """The frozen worker finds its facts outdated, and decides again."""
+    """The frozen worker finds that its facts are too old, and decides again."""
     user = str(uuid4())
     again = message(register(uuid4().hex), user)
     fault = FreezeAfter(again.command_id)

@@ -1,4 +1,4 @@
-"""Several workers and one user whom all commands concern.
+"""Several workers process commands that all concern one user.
 
 In the full form (USER_WORKER_TEST_FULL=1) eight workers process 1,000 commands; else three 150.
 """
@@ -24,11 +24,11 @@ FULL = bool(os.environ.get("USER_WORKER_TEST_FULL"))
 WORKERS = 8 if FULL else 3
 COMMANDS = 1000 if FULL else 150
 FACTOR = 4
-"""How much longer p99 may be than that of one worker."""
+"""Maximum p99 in relation to that of one worker."""
 
 
 def _p99(endpoint: str, folder: Path, workers: int) -> tuple[float, int]:
-    """Return the time in seconds until 99 % are decided, and the most receives of a command."""
+    """Return the seconds until 99 % are decided, and the maximum receives of a command."""
     system = System.create(endpoint, folder)
     with ExitStack() as stack:
         running = [stack.enter_context(system.worker(THREADS)) for _ in range(workers)]

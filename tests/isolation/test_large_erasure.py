@@ -1,4 +1,4 @@
-"""The erasure of a user with a long past holds up nobody's events.
+"""The erasure of a user with a long history does not delay other users' events.
 
 In full (`USER_WORKER_TEST_FULL=1`) the user has 10,000 outcomes, and the settings are the default
 ones: eight events that were left behind on eight shards have to be out within 45 s. By default
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 
 OUTCOMES = 10_000 if FULL else 600
 UPDATE_SECONDS = 0.0 if FULL else 0.05
-"""By which each update is slowed down."""
+"""Delay of each update."""
 SETTINGS = {} if FULL else {"RELAY_AGE": "5", "RELAY_INTERVAL": "0.5"}
 OUT_WITHIN = 45
 
@@ -36,7 +36,7 @@ def unscrubbed(system: System, user: str) -> int:
 @pytest.mark.timeout(1_800 if FULL else 300)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_events_are_published_while_a_large_user_is_scrubbed(system: System, workers: int) -> None:
-    """And two workers share the work in turns, and do not do it twice."""
+    """Two workers take turns and do not do the work twice."""
     user = str(uuid4())
     past = [decided(user) for _ in range(OUTCOMES)]
     store(system, past, [entry(JobKind.SCRUB, 3, past[0])])

@@ -1,4 +1,4 @@
-"""What an outage of SNS has left is published at the relay's full speed.
+"""After an outage of SNS, the relay publishes the backlog at full speed.
 
 In full (`USER_WORKER_TEST_FULL=1`) these are 6,000 entries with the default settings; on a quiet
 machine one worker publishes at least 100 a second.
@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 ENTRIES = 6_000 if FULL else 400
 SETTINGS = {} if FULL else {"RELAY_INTERVAL": "0.5"}
 LEAST_A_SECOND = 20
-"""Generous: the machine may have much else to do."""
+"""Low, because the machine may be busy."""
 
 
 @pytest.mark.timeout(1_800 if FULL else 300)
 def test_a_backlog_is_worked_off_without_pauses(system: System) -> None:
-    """Each event is out, once; and the outbox is empty."""
+    """Each event is published once, and the outbox is empty."""
     outcomes, entries = left_behind(str(uuid4()) for _ in range(ENTRIES))
     store(system, outcomes, entries)
     assert system.outbox.status().pending == ENTRIES

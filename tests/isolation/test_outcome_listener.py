@@ -1,4 +1,4 @@
-"""A listener that loses its queue or its subscription hears the next outcome all the same.
+"""A listener that loses its queue or its subscription still receives later outcomes.
 
 The waits of the listener are short here; with USER_WORKER_TEST_FULL=1 they are those of a service,
 and each case takes half a minute.
@@ -27,11 +27,11 @@ FULL = os.environ.get("USER_WORKER_TEST_FULL") == "1"
 POLL = LONGEST_POLL if FULL else 1
 CHECK = outcomes.CHECK_LEAST if FULL else 0.5
 IN_VAIN = 45.0 if FULL else 2.5
-"""Seconds to wait for an answer that does not come; the loss is found in one such wait or more."""
+"""Seconds to wait for an answer that does not come; one or more such waits detect the loss."""
 
 
 class Account:
-    """The queue and the subscription that a listener made, and who takes them away."""
+    """The queue and the subscription of a listener, and ways to delete them."""
 
     def __init__(self, system: System) -> None:
         self.sqs: Any = boto3.client("sqs", endpoint_url=system.endpoint)
@@ -49,7 +49,7 @@ class Account:
         }
 
     def delete_queue(self) -> None:
-        """By hand, or by a clean-up that took it for forgotten."""
+        """Manually, or by a clean-up of orphaned queues."""
         ((url, _),) = self.subscriptions().items()
         self.sqs.delete_queue(QueueUrl=url)
 
@@ -59,12 +59,12 @@ class Account:
         self.sns.unsubscribe(SubscriptionArn=arn)
 
     def renew_topic(self) -> None:
-        """A topic of the same name, by a stack that was deployed anew: without subscriptions."""
+        """Delete the topic and create it again, as a new stack would: without subscriptions."""
         self.sns.delete_topic(TopicArn=self.topic)
         self.sns.create_topic(Name=self.topic.rpartition(":")[2])
 
     def change_policy(self) -> None:
-        """Set a policy that denies everyone: SNS drops what the queue refuses."""
+        """Set a policy that denies everyone: SNS drops messages that the queue refuses."""
         ((url, _),) = self.subscriptions().items()
         nobody = '{"Version": "2012-10-17", "Statement": []}'
         self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": nobody})
@@ -79,7 +79,7 @@ LOSSES: dict[str, Callable[[Account], None]] = {
 
 
 def told_of_the_loss(listener: OutcomeListener) -> bool:
-    """Wait for an answer that does not come; say whether the error names a loss."""
+    """Wait for an answer that does not come; return whether the error names a loss."""
     with pytest.raises(NoAnswerError) as caught:
         listener.answer(str(uuid4()), IN_VAIN)
     return "was lost and made anew" in str(caught.value)
@@ -89,7 +89,7 @@ def told_of_the_loss(listener: OutcomeListener) -> bool:
 def test_after_a_loss_the_next_outcome_is_heard(
     system: System, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    """While a worker runs; who waits in vain learns that an answer may have been missed."""
+    """While a worker runs; a caller that waits in vain is told that an answer may be lost."""
     monkeypatch.setattr(outcomes, "LONGEST_POLL", POLL)
     monkeypatch.setattr(outcomes, "CHECK_LEAST", CHECK)
     account, user_id = Account(system), uuid4()

@@ -36,7 +36,7 @@ SHORT = 60.0 if FULL else 4.0
 MOST_REFUSED_CALLS = 100
 POOLS = [THREADS, PREFORK] if FULL else [THREADS]
 RECOVERY = 60.0
-"""Seconds; the longest pause between two probes is 15 s."""
+"""Seconds; the longest delay between two probes is 15 s."""
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def _recovered(running: WorkerProcess, system: System, port: int) -> None:
 def test_refused_deletes_burn_no_receives_and_end_without_a_restart(
     aws_endpoint: str, quick_system: System, options: Sequence[str]
 ) -> None:
-    """Sixty commands are decided, and twenty more wait in the queue until deletes work."""
+    """Sixty commands are decided, and twenty more wait in the queue until deletes succeed."""
     system, port = quick_system, free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -107,17 +107,17 @@ def test_refused_deletes_burn_no_receives_and_end_without_a_restart(
 
 
 def _quiet(proxy: FaultyProxy) -> int:
-    """Return the number of receives so far, if none is made for longer than a poll."""
+    """Return the number of receives, once none was made for longer than a poll."""
     before = proxy.calls["ReceiveMessage"]
     time.sleep(1.5)
     return before if proxy.calls["ReceiveMessage"] == before else 0
 
 
 class EntriesFail:
-    """The service answers, and every entry has failed."""
+    """SQS answers, and every entry has failed."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Name each entry with a code."""
+        """Return an error code for each entry."""
         entries = json.loads(exchange.asked)["Entries"]
         row = {"SenderFault": False, "Code": "InternalError", "Message": "injected"}
         failed = [{"Id": entry["Id"], **row} for entry in entries]
@@ -137,7 +137,7 @@ REFUSALS: dict[str, Fault] = {
 def test_a_dead_letter_queue_that_refuses_is_probed_and_gets_every_letter_once(
     aws_endpoint: str, quick_system: System, fault: str
 ) -> None:
-    """Forty malformed messages; none is lost, doubled, or spent by receives."""
+    """Forty malformed messages: none is lost, duplicated, or uses up its receives."""
     system, port = quick_system, free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -169,7 +169,7 @@ def test_a_dead_letter_queue_that_refuses_is_probed_and_gets_every_letter_once(
 def test_changes_of_visibility_that_are_denied_stop_the_receiving_and_no_delete(
     aws_endpoint: str, quick_system: System
 ) -> None:
-    """Messages that cannot be postponed become visible by themselves; finished ones are deleted."""
+    """Messages that cannot be retried become visible by timeout; finished ones are deleted."""
     system, port = quick_system, free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -204,7 +204,7 @@ def _of_unknown_type() -> str:
 def test_a_worker_that_is_stopped_during_a_refusal_ends_soon(
     aws_endpoint: str, quick_system: System
 ) -> None:
-    """With what it can do; the rest becomes visible by itself, and another worker deletes it."""
+    """It does what is possible; the rest becomes visible, and another worker deletes it."""
     system, port = quick_system, free_port()
     sent = _users(30)
     with FaultyProxy(aws_endpoint) as proxy:
@@ -226,7 +226,7 @@ def test_a_worker_that_is_stopped_during_a_refusal_ends_soon(
 def test_a_dead_letter_queue_that_was_deleted_and_made_again_gets_the_letters(
     aws_endpoint: str, quick_system: System
 ) -> None:
-    """The worker names the code meanwhile."""
+    """The worker reports the code in the meantime."""
     system, port = quick_system, free_port()
     with system.worker(HEALTH_PORT=str(port), VISIBILITY_TIMEOUT=str(TIMEOUT)) as running:
         running.ready()

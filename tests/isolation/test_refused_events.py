@@ -1,4 +1,4 @@
-"""Events that SNS refuses with a code of its own hold up no others, and are parked.
+"""Events that SNS refuses by their own error codes delay no others, and are parked.
 
 In full (`USER_WORKER_TEST_FULL=1`) with the default settings of the relay: all good events have to
 be out within 90 s. By default its age and interval are short, and so are its delays.
@@ -27,7 +27,7 @@ OUT_WITHIN, PARKED_WITHIN = (90, 180) if FULL else (60, 60)
 
 @pytest.mark.timeout(360)
 def test_refused_events_hold_up_no_others_and_are_parked_with_their_reason(system: System) -> None:
-    """They are at the heads of all shards, where a relay meets them first."""
+    """They are the first entries of all shards, where a relay finds them first."""
     bad = [str(uuid4()) for _ in range(REFUSED)]
     refused, heads = left_behind(bad, age=2 * OLD)
     good, behind = left_behind([str(uuid4()) for _ in range(GOOD)])

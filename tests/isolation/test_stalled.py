@@ -1,4 +1,4 @@
-"""Work in hand that does not move: a stopped child, and a log pipe that nobody reads."""
+"""Work that does not progress: a stopped child, and a log pipe without a reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOLS = {
     "solo": ("-P", "solo"),
 }
 MORE_THAN_A_PIPE_HOLDS = 400
-"""Commands; each is a line of some 400 bytes, and a pipe holds 64 KiB at most."""
+"""Commands; each is a log line of about 400 bytes, and a pipe holds at most 64 KiB."""
 
 
 def _environment(system: System, port: int) -> dict[str, str]:
@@ -40,7 +40,7 @@ def _environment(system: System, port: int) -> dict[str, str]:
 def test_one_stopped_child_of_two_makes_the_worker_unready_while_the_other_works(
     aws_endpoint: str, system: System, tmp_path: Path
 ) -> None:
-    """Its batch is in hand for longer than any may be; limits are cut to 3 s."""
+    """Its batch exceeds the limit, which is 3 s here."""
     port = free_port()
     with worker(
         system.names,
@@ -70,7 +70,7 @@ def test_one_stopped_child_of_two_makes_the_worker_unready_while_the_other_works
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_log_pipe_that_nobody_reads_does_not_stop_the_work(system: System, pool: str) -> None:
-    """All commands are done, the number of lost lines is logged, and SIGTERM ends the worker."""
+    """All commands are processed, the lost lines are counted, and SIGTERM ends the worker."""
     port = free_port()
     settings = {
         "AWS_ENDPOINT_URL": system.endpoint,
@@ -132,7 +132,7 @@ def _read(reader: int, so_far: bytearray | None = None) -> bytearray:
 
 
 def _fill_again(system: System) -> None:
-    """Fill the pipe once more, so that the end is written to a full one."""
+    """Fill the pipe again, so that the end is logged to a full pipe."""
     sent = [message(register(uuid4().hex), str(uuid4())) for _ in range(MORE_THAN_A_PIPE_HOLDS)]
     system.send(*sent)
     system.outcomes(sent, 60)

@@ -1,4 +1,4 @@
-"""One throttled user: the commands of all others are processed as if nothing had happened.
+"""The commands of other users are processed normally while one user is throttled.
 
 In the full form (USER_WORKER_TEST_FULL=1) there are 2,000 commands, and the rate of the others is
 compared with that of a run without throttling; else 300, and only counts are asserted.
@@ -31,10 +31,10 @@ ORDER = (False, True, True, False, False, True, True, False) if FULL else (True,
 """Runs without and with throttling, balanced against drift; the medians of their rates count."""
 COMMANDS = 2000 if FULL else 300
 SHARE = 0.05
-"""Of the commands that are for the throttled user."""
+"""Fraction of the commands that are for the throttled user."""
 GOOD_USERS = 40
 RATE = 0.9
-"""Of the rate without throttling, that the others keep."""
+"""Minimum rate of the other users, relative to a run without throttling."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def _running(
 
 
 def _commands(hot: str, users: Sequence[str]) -> tuple[list[Message], list[Message]]:
-    """Return the commands in random order, and those of them that are not for the hot user."""
+    """Return the commands in random order, and those that are not for the throttled user."""
     chance = random.Random(1)
     chosen = [hot] * round(COMMANDS * SHARE)
     chosen += chance.choices(users, k=COMMANDS - len(chosen))
@@ -93,7 +93,7 @@ def test_the_commands_of_other_users_are_processed_at_once(
     fault: type[UnreadPartition | ThrottledPartition],
     operation: str,
 ) -> None:
-    """None of them needs a second receive, the breaker stays closed, and no rate is lost.
+    """None needs a second receive, the breaker stays closed, and the rate is kept.
 
     The commands of the throttled user are processed once the throttling has ended.
     """

@@ -1,4 +1,4 @@
-"""A flood of messages of an unknown type: good traffic goes on as if it were not there.
+"""A flood of messages of an unknown type does not delay valid commands.
 
 In the full form (USER_WORKER_TEST_FULL=1) there are 5,000 such messages; else 500.
 """
@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 FULL = bool(os.environ.get("USER_WORKER_TEST_FULL"))
 UNKNOWN = 5000 if FULL else 500
 RATE = 20
-"""Good commands a second."""
+"""Valid commands per second."""
 SECONDS = 90 if FULL else 10
-"""In the full form, the second receive of the unknown ones is within that time."""
+"""In the full form, the unknown ones are received a second time within this time."""
 P99 = 2.0
 """Seconds."""
 
@@ -36,7 +36,7 @@ def _unknown() -> str:
 
 @pytest.mark.timeout(240)
 def test_good_commands_do_not_wait_for_messages_of_an_unknown_type(system: System) -> None:
-    """The unknown ones start at a delay of half a minute to a minute, and stay on the queue."""
+    """Their first delay is half a minute to a minute, and they stay on the queue."""
     sent: dict[str, float] = {}
     good: list[Message] = []
     with system.worker(THREADS) as worker:

@@ -1,4 +1,4 @@
-"""No test waits for botocore's back-off."""
+"""Fixtures that skip botocore's own delays between retries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Give the seconds that botocore would have slept, in order."""
+    """Return the seconds that botocore would have slept, in order."""
     slept: list[float] = []
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=slept.append))
     return slept

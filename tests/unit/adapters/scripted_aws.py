@@ -1,4 +1,4 @@
-"""AWS at the place where botocore hands a signed request to urllib3: answers by script."""
+"""Scripted answers in place of urllib3, where botocore sends a signed request."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CALLS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
         {"QueueUrl": QUEUE, "Entries": [{"Id": "0", "ReceiptHandle": "r+/="}]},
     ),
 }
-"""By operation: the service, the client's method and what to call it with."""
+"""By operation: the service, the client's method and its arguments."""
 _XML: Final = (
     '<PublishBatchResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishBatchResult>'
     "{}</PublishBatchResult><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata>"
@@ -84,11 +84,11 @@ PLAIN: Final[dict[str, bytes]] = {
     ).encode(),
     "DeleteMessageBatch": b'{"Successful": [{"Id": "0"}], "Failed": []}',
 }
-"""The success that each operation is usually answered with."""
+"""The usual successful answer of each operation."""
 
 
 def reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> AWSResponse:
-    """Make an answer, as urllib3 gives it."""
+    """Return an answer in the form of urllib3."""
     fields = {"x-amzn-RequestId": REQUEST_ID, "Content-Length": str(len(body)), **(headers or {})}
     raw = HTTPResponse(
         BytesIO(body),
@@ -106,14 +106,14 @@ def reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = No
 
 @dataclass(slots=True)
 class ScriptedAws:
-    """Gives the replies in turn, then what `rest` makes; keeps the requests."""
+    """Returns the given replies in turn, then those of `rest`; records the requests."""
 
     rest: Callable[[], Reply]
     replies: list[Reply] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
 
     def send(self, request: Any) -> AWSResponse:
-        """Stand for `URLLib3Session.send`."""
+        """Replaces `URLLib3Session.send`."""
         self.requests.append(request)
         found = self.replies.pop(0) if self.replies else self.rest()
         if isinstance(found, Exception):
@@ -123,7 +123,7 @@ class ScriptedAws:
 
 @contextmanager
 def scripted_aws(operation: str, replies: Iterable[Reply] = ()) -> Iterator[ScriptedAws]:
-    """Answer every request of every client, with the operation's plain success in the end."""
+    """Answer every request of every client; after the script, with plain successes."""
     aws = ScriptedAws(lambda: reply(PLAIN[operation]), list(replies))
     with patch("botocore.httpsession.URLLib3Session.send", aws.send):
         yield aws

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what is stored."""
+"""Hypothesis strategies for stored items."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ command_keys = st.builds(CommandKey, st.none() | ids, ids)
 
 @st.composite
 def entries(draw: st.DrawFn) -> OutboxEntry:
-    """Give a pointer whose sort key starts with its time."""
+    """Draw an entry whose sort key starts with its time."""
     time = draw(times)
     time = time.replace(microsecond=time.microsecond // 1000 * 1000)
     stamp = time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

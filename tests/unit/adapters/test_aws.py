@@ -13,7 +13,7 @@ from worker.settings import Settings
 
 
 def test_the_region_of_either_variable_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_DEFAULT_REGION is the SDK's own and goes first; AWS_REGION is what others set."""
+    """AWS_DEFAULT_REGION is the SDK's own and wins; other SDKs use AWS_REGION."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     assert aws.client("sqs").meta.region_name == "eu-central-1"
@@ -45,7 +45,7 @@ def test_no_credentials_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_wrong_setting_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """Botocore's own errors are of many classes."""
+    """The SDK raises many classes for them."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(aws.AwsConfigurationError) as caught:
         aws.client("dynamodb")
@@ -53,14 +53,14 @@ def test_a_wrong_setting_is_one_clear_line(
 
 
 def test_every_client_gives_up_in_finite_time() -> None:
-    """A thread without a time limit must not wait for ever."""
+    """A thread without a time limit must not wait forever."""
     config: Any = aws.client("sns", read_timeout=25).meta.config
     assert (config.connect_timeout, config.read_timeout) == (aws.CONNECT_TIMEOUT, 25)
     assert config.retries["total_max_attempts"] == aws.ATTEMPTS
 
 
 def test_the_client_says_whose_it_is() -> None:
-    """In AWS's own logs."""
+    """For AWS's own logs."""
     config: Any = aws.client("dynamodb").meta.config
     assert "user-worker" in config.user_agent_extra
 
@@ -69,7 +69,7 @@ def test_the_client_says_whose_it_is() -> None:
 def test_only_the_workers_hot_path_has_fast_calls(
     monkeypatch: pytest.MonkeyPatch, service: aws.Service
 ) -> None:
-    """Instrumentation that wraps botocore's calls sees all others."""
+    """Instrumentation that wraps botocore's calls sees all other calls."""
 
     def fast(client: Any) -> set[str]:
         return {name for name, value in vars(client).items() if isinstance(value, _DirectCall)}

@@ -17,7 +17,7 @@ entries = st.lists(st.tuples(sizes, st.sampled_from("abc")), max_size=40)
 def test_calls_are_as_full_as_they_may_be_and_nothing_is_lost(
     rows: list[tuple[int, str]],
 ) -> None:
-    """In order; no call is larger than SQS and SNS take, but that of one too large by itself."""
+    """In order; only a call with one oversized entry exceeds the limits of SQS and SNS."""
     calls = list(in_calls(rows, itemgetter(0)))
     assert [row for call in calls for row in call] == rows
     for call in calls:
@@ -30,7 +30,7 @@ def test_calls_are_as_full_as_they_may_be_and_nothing_is_lost(
 
 @given(entries)
 def test_what_has_to_stay_apart_does(rows: list[tuple[int, str]]) -> None:
-    """Of two messages of a FIFO group SQS may refuse the first and take the second."""
+    """SQS may refuse the first of two messages of a FIFO group and accept the second."""
     calls = list(in_calls(rows, itemgetter(0), itemgetter(1)))
     assert [row for call in calls for row in call] == rows
     assert all(len({group for _, group in call}) == len(call) for call in calls)

@@ -1,4 +1,4 @@
-"""What items cost: the budgets of one kilobyte, and how large an item can become."""
+"""Capacity cost of items: the budget of one kilobyte, and the maximum size of an item."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
     ],
 )
 def test_sizes_follow_dynamodbs_rules(item: Any, size: int) -> None:
-    """Names and values in UTF-8, three bytes a document, one an element."""
+    """UTF-8 bytes of names and values, three bytes per document, one per element."""
     assert item_size(item) == size
 
 
 @pytest.mark.parametrize(("size", "units"), [(1, 1), (1024, 1), (1025, 2), (2049, 3)])
 def test_units_are_whole_kilobytes(size: int, units: int) -> None:
-    """And a transaction pays twice."""
+    """A transaction costs twice as much."""
     assert write_units(size) == units
     assert transaction_units([size, 10]) == 2 * (units + 1)
 
 
 def items_of(change: UserChange) -> list[Item]:
-    """Give the items that a change puts."""
+    """Return the items that a change puts."""
     write = render_change("users", 0, change, NOW)
     return [dict(action["Put"]["Item"]) for action in write.actions]  # type: ignore[arg-type]
 
 
 def batch_units(change: UserChange) -> float:
-    """Give the write units a command costs in a batch of ten such changes."""
+    """Return the write units per command of a batch with ten such changes."""
     commands = tuple(key for _ in range(10) for key in render_change("t", 0, change, NOW).commands)
     entry = item_size(records.render_entry(new_entry(JobKind.PUBLISH, commands, NOW)))
     shared = (transaction_units([entry]) + write_units(entry)) / 10  # put, later deleted
@@ -68,14 +68,14 @@ def batch_units(change: UserChange) -> float:
 
 
 def traced(change: UserChange) -> UserChange:
-    """Give a change's outcome all that a message may bring along."""
+    """Set every optional field of the change's outcome that a message may fill."""
     (decided,) = change.outcomes
     decided = replace(decided, traceparent=f"00-{'a' * 32}-{'b' * 16}-01", tracestate="a=b,c=d")
     return replace(change, outcomes=(decided,))
 
 
 def rotated() -> UserChange:
-    """Make a rotation late in a session's life."""
+    """Return a rotation late in a session's life."""
     expires = NOW + timedelta(days=30)
     event = e.RecordedEvent.of(e.RefreshTokenRotated(uid("session"), expires), 2)
     change = renamed(new_user("ada"))
@@ -96,7 +96,7 @@ def rotated() -> UserChange:
     ids=["update", "registration", "rotation"],
 )
 def test_a_command_stays_within_its_budget(change: UserChange, units: float) -> None:
-    """Every item with usual values is under one kilobyte, so that a batch costs what it should."""
+    """Every item with usual values is below one kilobyte."""
     change = traced(change)
     assert max(map(item_size, items_of(change))) < WRITE_UNIT
     assert batch_units(change) == pytest.approx(units)
@@ -107,7 +107,7 @@ WIDE = "\N{GRINNING FACE}"
 
 
 def largest_user_item() -> Item:
-    """Fill every field to its limit, with ten times as many roles as there are."""
+    """Return a user with every field at its limit, and ten times as many roles as exist."""
     mail = EmailAddress("a" * 64 + "@" + "b" * 189)
     pending = OneTimeToken(token("t").stored, NOW)
     user = replace(
@@ -137,7 +137,7 @@ def largest_user_item() -> Item:
 
 
 def test_no_item_can_outgrow_dynamodb() -> None:
-    """With every field at its limit a user takes 3 % of what an item may have."""
+    """With every field at its limit, a user takes 3 % of the maximum item size."""
     assert item_size(largest_user_item()) < 0.03 * MAX_ITEM_BYTES
     codes = tuple(token(f"{n}").stored for n in range(16))
     factor = replace(

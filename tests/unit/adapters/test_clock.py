@@ -7,7 +7,7 @@ from domain.values import parse_time, render_time
 
 
 def test_the_time_is_now_in_utc() -> None:
-    """Whatever zone the machine is in."""
+    """In any time zone of the machine."""
     before = datetime.now(UTC)
     now = SystemClock().now()
     assert now.tzinfo is UTC
@@ -15,6 +15,6 @@ def test_the_time_is_now_in_utc() -> None:
 
 
 def test_a_time_that_is_stored_reads_back_equal() -> None:
-    """What is rendered to the millisecond loses nothing."""
+    """Rendering in milliseconds loses nothing."""
     now = SystemClock().now()
     assert parse_time(render_time(now)) == now

@@ -1,4 +1,4 @@
-"""The hot calls: sent and read as botocore does, and by botocore where anything is odd."""
+"""Fast calls send and read like botocore, and leave anything unusual to botocore."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ OPERATIONS = sorted(CALLS)
 
 @cache
 def session() -> boto3.session.Session:
-    """Share what is slow to read: the descriptions of the services."""
+    """Create a session that shares the service descriptions, which are slow to read."""
     return boto3.session.Session(
         aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret", region_name="us-east-1"
     )
 
 
 def plain(operation: str, attempts: int = 3) -> Any:
-    """Make a client of boto3's own."""
+    """Create an ordinary client of boto3."""
     service: Any = CALLS[operation][0]
     return session().client(service, config=aws.config(attempts=attempts))
 
 
 def direct(operation: str, attempts: int = 3) -> Any:
-    """Make the same client with direct calls."""
+    """Create the same client with fast calls."""
     client = plain(operation, attempts)
     use_fast_calls(client)
     return client
@@ -71,14 +71,14 @@ def call(client: Any, operation: str) -> Any:
 
 @contextmanager
 def counting_botocores(client: Any) -> Iterator[list[object]]:
-    """Count the requests that botocore makes itself: it signs them."""
+    """Count the requests that botocore makes itself, by its signatures."""
     made: list[object] = []
     client.meta.events.register("before-sign", lambda **_: made.append(None))
     yield made
 
 
 def comparable(request: Any) -> tuple[object, ...]:
-    """Give what must be the same in both clients' requests."""
+    """Return the parts that must be equal in both clients' requests."""
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     left = {name: value for name, value in headers.items() if name not in OF_THE_CALL}
     return request.method, request.url, left, _text(request.body), sorted(headers)
@@ -89,7 +89,7 @@ def _text(value: str | bytes) -> str:
 
 
 def signature(request: Any, credentials: Credentials) -> str:
-    """Sign a request again with botocore, at the time and over the headers that it names."""
+    """Sign a request again with botocore, with its own time and headers."""
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     signed = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
     scope = headers["authorization"].split("Credential=")[1].split(",")[0].split("/")
@@ -105,7 +105,7 @@ def signature(request: Any, credentials: Credentials) -> str:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_direct_call_sends_what_botocore_would(operation: str) -> None:
-    """Method, URL, headers and body, byte for byte; and botocore signs it the same way."""
+    """Method, URL, headers and body are equal byte for byte, and so is the signature."""
     with scripted_aws(operation) as sent:
         client = direct(operation)
         with counting_botocores(client) as botocores:
@@ -137,7 +137,7 @@ def test_a_direct_call_sends_what_botocore_would(operation: str) -> None:
 def test_the_sdks_settings_of_the_endpoint_hold(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, url: str | None
 ) -> None:
-    """For direct calls as for the first, with a signature to match."""
+    """For all calls, with a valid signature."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv(variable, value)
@@ -156,7 +156,7 @@ def test_the_sdks_settings_of_the_endpoint_hold(
 
 
 def test_credentials_that_expire_are_renewed() -> None:
-    """Each request is signed with the credentials of its time, and carries their token."""
+    """Each request is signed with the current credentials and their token."""
     count = 0
 
     def fetch() -> dict[str, str]:
@@ -319,7 +319,7 @@ ANSWERS: dict[str, Reply | bytes] = {
 
 
 def outcome(client: Any, operation: str) -> object:
-    """Give what a call returns, or all that a caller can see of its error."""
+    """Return what a call returns, or everything a caller can see of its error."""
     try:
         return call(client, operation)
     except ClientError as error:
@@ -329,7 +329,7 @@ def outcome(client: Any, operation: str) -> object:
 
 
 def found(name: str) -> Reply:
-    """Make the answer anew: its body can be read once."""
+    """Build the answer again, because its body can be read once only."""
     answer = ANSWERS[name]
     if isinstance(answer, bytes):
         return reply(answer)
@@ -340,7 +340,7 @@ def found(name: str) -> Reply:
 
 @cache
 def both(operation: str, attempts: int) -> tuple[Any, Any]:
-    """Make a client of each kind, for many answers."""
+    """Create a client of each kind, for many answers."""
     return plain(operation, attempts), direct(operation, attempts)
 
 
@@ -348,7 +348,7 @@ def both(operation: str, attempts: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_an_answer_is_what_botocore_makes_of_it(operation: str, name: str, attempts: int) -> None:
-    """Whatever comes back; and what botocore would try again is tried as often."""
+    """For every answer; and retries are made as often as by botocore."""
     seen, requests = [], []
     for client in both(operation, attempts):
         sent: ScriptedAws
@@ -367,7 +367,7 @@ def test_an_answer_is_what_botocore_makes_of_it(operation: str, name: str, attem
 
 
 def test_retries_are_given_back_by_direct_calls() -> None:
-    """After an outage has used up what botocore may retry, successes restore it."""
+    """After an outage has used up botocore's retry quota, successes restore it."""
     attempts = []
     for make in (plain, direct):
         client = make("DeleteItem")
@@ -388,7 +388,7 @@ def test_retries_are_given_back_by_direct_calls() -> None:
 
 
 def test_threads_share_a_client() -> None:
-    """Each gets the answer, or the error, of its own call."""
+    """Each thread gets the answer, or the error, of its own call."""
     with scripted_aws("DeleteItem") as sent:
         client = direct("DeleteItem")
         bad = found("no such table")

@@ -287,17 +287,17 @@ def direct(operation: str) -> Any:
 
 @pytest.mark.parametrize("operation", sorted(CALLS))
 def test_only_the_first_call_is_botocores(operation: str) -> None:
-    """When all is as it should be; else the tests below would prove nothing."""
+    """In the normal case; otherwise the tests below would prove nothing."""
     assert requests_of_botocore(operation, direct(operation), 4) == 1
 
 
 def add_header(request: Any, **_: object) -> None:
-    """Send something that nobody here knows how to renew."""
+    """Send a header that a fast call cannot renew."""
     request.headers["X-New"] = "1"
 
 
 def change_body(params: Any, **_: object) -> None:
-    """Send another body than was asked for."""
+    """Send another body than requested."""
     if isinstance(params["body"], bytes):
         params["body"] += b" "
     else:
@@ -310,12 +310,12 @@ def add_query(params: Any, **_: object) -> None:
 
 
 def time_out_sooner(context: Any, **_: object) -> None:
-    """Give one call a time limit of its own."""
+    """Give one call its own timeout."""
     context["read_timeout"] = 1
 
 
 def discover(context: Any, **_: object) -> None:
-    """Keep something that nobody here knows."""
+    """Keep an unknown key in the context."""
     context["discovery"] = {}
 
 
@@ -333,9 +333,9 @@ def discover(context: Any, **_: object) -> None:
 def test_what_is_not_understood_is_left_to_botocore(
     operation: str, event: str, handler: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another botocore, or somebody's hook, changes how a call is made: it stays theirs.
+    """Another botocore, or a hook, changes the call: the operation stays with botocore.
 
-    A line of the log says so, once, since nothing else would but the bill for processors.
+    The log has one line about it, because otherwise only the processor time would show it.
     """
     caplog.set_level(logging.INFO, "adapters.aws.fast_calls")
     made = direct(operation)
@@ -347,7 +347,7 @@ def test_what_is_not_understood_is_left_to_botocore(
 
 
 def test_an_answer_read_otherwise_by_botocore_is_left_to_it() -> None:
-    """So is one in which a hook mends something."""
+    """For example, if a hook corrects the answer."""
 
     def mend(parsed: Any, **_: object) -> None:
         parsed["More"] = 1
@@ -365,7 +365,7 @@ def test_a_trace_of_lambdas_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_another_table_is_learnt_for_itself() -> None:
-    """Its endpoint may be another: AWS has one for each account."""
+    """Its endpoint may be another: AWS has one per account."""
     made = direct("DeleteItem")
     signed: list[object] = []
     made.meta.events.register("before-sign", lambda **_: signed.append(None))
@@ -387,7 +387,7 @@ def test_another_table_is_learnt_for_itself() -> None:
     ],
 )
 def test_parameters_that_need_more_are_left_to_botocore(parameters: dict[str, Any]) -> None:
-    """A token that botocore makes, binary values, and what is wrong."""
+    """A token that botocore creates, binary values, and invalid parameters."""
     made = direct("TransactWriteItems")
     assert requests_of_botocore("TransactWriteItems", made, 3) == 1
     seen = []
@@ -404,14 +404,14 @@ def test_parameters_that_need_more_are_left_to_botocore(parameters: dict[str, An
 
 
 def test_the_plain_answers_are_read_here() -> None:
-    """Else the calls above would be compared with themselves."""
+    """Otherwise the tests above would compare botocore with itself."""
     for name, body in PLAIN.items():
         operation, _ = operation_of(name)
         assert _read(operation, reply(body)) is not None
 
 
 def test_who_listens_before_sending_hears_of_direct_calls() -> None:
-    """And may answer in AWS's place, or break the call, which botocore then tries again."""
+    """They may answer in place of AWS, or fail the call, which botocore then retries."""
     made = direct("DeleteItem")
     heard: list[str] = []
     answers: list[Any] = [None, reply(b"{}"), ConnectionResetError(104, "reset"), None]

@@ -1,4 +1,4 @@
-"""Reads and the outbox's calls: how many, and what is made of partial answers and failures."""
+"""Number of calls of reads and outbox, and their handling of partial answers and failures."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ IMPATIENT = Retries(tries=3, sleep=lambda _: None)
 
 
 def repository(wire: Wire, retries: Retries = IMPATIENT) -> DynamoDBUserRepository:
-    """Read through a wire."""
+    """Create a repository on a wire."""
     return DynamoDBUserRepository(wire.client, "users", retries)
 
 
 def outbox(wire: Wire, retries: Retries = IMPATIENT, **options: Any) -> DynamoDBOutbox:
-    """Work off through a wire."""
+    """Create an outbox on a wire."""
     return DynamoDBOutbox(wire.client, "users", retries, **options)
 
 
 def everything(wire: Wire) -> Any:
-    """Answer a BatchGetItem with nothing found."""
+    """Answer a BatchGetItem without items."""
     return answer({"Responses": {"users": []}, "UnprocessedKeys": {}})
 
 
@@ -50,7 +50,7 @@ def everything(wire: Wire) -> Any:
 
 
 def test_ten_users_and_their_outcomes_are_one_consistent_call() -> None:
-    """With addresses, sessions and second factors too."""
+    """Including addresses, sessions and second factors."""
     wire = Wire(rest=lambda: everything(wire))
     users = {uid(f"user{n}") for n in range(10)}
     request = LoadRequest(
@@ -67,7 +67,7 @@ def test_ten_users_and_their_outcomes_are_one_consistent_call() -> None:
 
 
 def test_a_hundred_keys_fit_a_call() -> None:
-    """And the rest go into further ones; each key once."""
+    """More keys need further calls; each key is read once."""
     wire = Wire(rest=lambda: everything(wire))
     repository(wire).load(LoadRequest(addresses={f"{n}@example.com" for n in range(201)}))
     keys = [request["RequestItems"]["users"]["Keys"] for request in wire.requests]
@@ -82,7 +82,7 @@ def test_nothing_to_load_is_no_call() -> None:
 
 
 def test_unprocessed_keys_are_asked_for_again_after_a_pause() -> None:
-    """And what both answers gave is put together."""
+    """The items of both answers are combined."""
     ada, grace = (mapper.render_user(new_user(name)) for name in ("ada", "grace"))
     left = {"users": {"Keys": [{"pk": grace["pk"], "sk": grace["sk"]}], "ConsistentRead": True}}
     wire = Wire(
@@ -99,7 +99,7 @@ def test_unprocessed_keys_are_asked_for_again_after_a_pause() -> None:
 
 
 def test_keys_that_stay_unprocessed_end_the_load() -> None:
-    """After a bounded number of tries; half a snapshot would be taken for the whole."""
+    """After a bounded number of attempts; part of a snapshot must not be taken for all of it."""
     left = {"users": {"Keys": [{"pk": {"S": "a"}, "sk": {"S": "b"}}], "ConsistentRead": True}}
     wire = Wire(rest=lambda: answer({"Responses": {"users": []}, "UnprocessedKeys": left}))
     with pytest.raises(StoreUnavailableError):
@@ -146,7 +146,7 @@ def test_whatever_comes_in_place_of_an_answer_means_unavailable(call: str, failu
 
 
 def test_a_session_that_lost_its_token_meanwhile_is_not_found() -> None:
-    """The index lags: what it names is confirmed by a consistent read."""
+    """The index lags: its result is confirmed by a consistent read."""
     rotated = mapper.render_session(uid("ada"), session("phone", revision=2, used=1))
     named = {"pk": rotated["pk"], "sk": rotated["sk"]}
     user = mapper.render_user(new_user("ada"))
@@ -172,7 +172,7 @@ def test_an_address_that_changes_hands_between_two_reads_finds_the_new_owner() -
 
 
 def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> None:
-    """Pages come by command id; what was asked for are the latest of all."""
+    """Pages are in order of command ids; the result is the latest of all pages."""
     decided = [
         replace(outcome(f"command {n}", "ada"), recorded_at=NOW + timedelta(seconds=n))
         for n in (5, 1, 4, 0, 3, 2)
@@ -190,7 +190,7 @@ def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> N
 
 
 def test_outcomes_of_many_pointers_are_read_a_hundred_a_call_and_none_is_waited_for() -> None:
-    """What DynamoDB leaves unread is told apart from what is not stored."""
+    """Outcomes that DynamoDB leaves unread are distinguished from missing ones."""
     keys = [CommandKey(uid("ada"), f"c{n}") for n in range(101)]
     entries = [new_entry(JobKind.PUBLISH, (key,), NOW) for key in keys]
     stored = {**records.render_outcome(outcome("c0", "ada")), "sk": {"S": "COMMAND#c0"}}
@@ -211,7 +211,7 @@ def test_outcomes_of_many_pointers_are_read_a_hundred_a_call_and_none_is_waited_
 
 
 def test_a_call_that_fails_does_not_keep_other_pointers_from_being_closed() -> None:
-    """Each twenty-five are closed for themselves."""
+    """Each twenty-five entries are closed by their own call."""
     wire = Wire(error("ResourceNotFoundException"), rest=lambda: answer({}))
     with pytest.raises(StoreUnavailableError):
         outbox(wire).close([_other(POINTER) for _ in range(60)])
@@ -227,14 +227,14 @@ def test_closing_one_pointer_is_one_small_call() -> None:
 
 
 def test_closing_nothing_is_no_call() -> None:
-    """A commit may have failed whole."""
+    """A commit may have failed as a whole."""
     wire = Wire()
     outbox(wire).close([])
     assert wire.requests == []
 
 
 def test_several_pointers_are_closed_twenty_five_a_call() -> None:
-    """And what was left unprocessed is tried again."""
+    """Unprocessed entries are tried again."""
     entries = [_other(POINTER) for _ in range(26)]
     key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     left = {"users": [{"DeleteRequest": {"Key": key}}]}
@@ -246,7 +246,7 @@ def test_several_pointers_are_closed_twenty_five_a_call() -> None:
 
 
 def test_items_that_stay_unprocessed_are_an_error() -> None:
-    """A pointer that is still there is not closed."""
+    """An entry that still exists is not closed."""
     key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     left = {"users": [{"DeleteRequest": {"Key": key}}]}
     wire = Wire(rest=lambda: answer({"UnprocessedItems": left}))
@@ -256,7 +256,7 @@ def test_items_that_stay_unprocessed_are_an_error() -> None:
 
 
 def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
-    """What is scrubbed already is not written again."""
+    """Outcomes that were scrubbed before are not written again."""
     done = records.render_outcome(outcome("done", "ada"))
     done["fingerprint"] = {"S": ""}
     open_item = records.render_outcome(outcome("open", "ada"))
@@ -268,7 +268,7 @@ def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
 
 
 def test_a_scrub_is_one_page_a_call_and_says_where_to_go_on() -> None:
-    """A person may have any number of outcomes, and others wait for the relay."""
+    """A user may have any number of outcomes, and other entries wait for the relay."""
     item = records.render_outcome(outcome("a", "ada"))
     last = {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "COMMAND#a"}}}
     wire = Wire(answer({"Items": [item], **last}), answer({}), answer({"Items": []}))
@@ -290,7 +290,7 @@ def test_after_a_failure_a_page_starts_no_more_updates() -> None:
 
 
 def test_references_of_a_page_are_read_in_one_call() -> None:
-    """And scrubbed before the user's own records, which say that both are done."""
+    """They are scrubbed before the user's own records, which show that both are done."""
     decided = [outcome(f"c{n}", "ada", by_email=True) for n in range(3)]
     items = [records.render_outcome(each) for each in decided]
     references = [records.render_reference(each) for each in decided]
@@ -306,7 +306,7 @@ def test_references_of_a_page_are_read_in_one_call() -> None:
 
 
 def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
-    """TTL deletes in its own time: the write has a condition, and its failure is no error."""
+    """TTL may delete it at any time: the write has a condition, and its failure is no error."""
     item = records.render_outcome(outcome("c", "ada"))
     gone = answer({"Responses": {"users": []}})
     wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), gone)
@@ -316,7 +316,7 @@ def test_an_outcome_that_expired_during_a_scrub_is_not_brought_back() -> None:
 
 
 def test_an_outcome_that_is_migrated_during_a_scrub_is_scrubbed_in_its_new_format() -> None:
-    """It is read again: what is written fits the number that stands in `schema`."""
+    """It is read again: what is written fits its format number."""
     item = records.render_outcome(outcome("c", "ada"))
     migrated = answer({"Responses": {"users": [{**item, "colour": {"S": "red"}}]}})
     wire = Wire(answer({"Items": [item]}), error("ConditionalCheckFailedException"), migrated)
@@ -325,7 +325,7 @@ def test_an_outcome_that_is_migrated_during_a_scrub_is_scrubbed_in_its_new_forma
 
 
 def test_an_outcome_that_changes_its_format_all_the_time_is_left_for_the_next_scrub() -> None:
-    """It ends, and the job stays."""
+    """The attempts end, and the job remains."""
     item = records.render_outcome(outcome("c", "ada"))
     again = answer({"Responses": {"users": [item]}})
     failed = error("ConditionalCheckFailedException")
@@ -337,7 +337,7 @@ def test_an_outcome_that_changes_its_format_all_the_time_is_left_for_the_next_sc
 def test_an_outcome_of_an_older_format_is_scrubbed_as_a_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its number goes up with what is written, and what only the older one had goes away."""
+    """It gets the newer number, and attributes of the older format are removed."""
 
     def renamed(item: Any) -> Any:
         new = {name: value for name, value in item.items() if name != "origin"}

@@ -1,4 +1,4 @@
-"""What commit makes of each answer that DynamoDB can give."""
+"""How a commit handles each possible answer of DynamoDB."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ ADA = (OK, OK, OK)
 
 
 def commit(wire: Wire, *changes: UserChange, pauses: list[float] | None = None) -> CommitReport:
-    """Commit through a wire, without waiting."""
+    """Commit on a wire, without delays."""
     slept: list[float] = [] if pauses is None else pauses
     retries = Retries(tries=4, sleep=slept.append)
     return DynamoDBUserRepository(wire.client, "users", retries).commit(changes, NOW)
 
 
 def names(*users: str) -> list[UserChange]:
-    """Register users: three actions each."""
+    """Return registrations: three actions each."""
     return [registered(user) for user in users]
 
 
 def sizes(wire: Wire) -> list[int]:
-    """Give the number of actions in each request."""
+    """Return the number of actions in each request."""
     return [len(request["TransactItems"]) for request in wire.requests]
 
 
@@ -84,7 +84,7 @@ FOUR = (Conflict.DUPLICATE, Conflict.STALE, Conflict.ADDRESS_TAKEN, Conflict.STA
 def test_the_weightiest_reason_counts(
     codes: tuple[str, ...], expected: Conflict | type[Exception] | None
 ) -> None:
-    """A duplicate before all; a decision on old state before what else is wrong."""
+    """A duplicate before all others; a decision on old state before other faults."""
     found = classify_cancellation(FOUR, codes)
     if isinstance(expected, type):
         assert isinstance(found, expected)
@@ -93,7 +93,7 @@ def test_the_weightiest_reason_counts(
 
 
 def test_changes_without_a_reason_are_tried_again_at_once_without_the_others() -> None:
-    """In the same commit, with a pointer that names them alone, and a token of its own."""
+    """In the same commit, with a new entry and a new token."""
     wire = Wire(cancelled(*ADA, FAILED, OK, OK, OK, OK, FAILED, *ADA, OK))
     pauses: list[float] = []
     report = commit(wire, *names("a", "b", "c", "d"), pauses=pauses)
@@ -109,7 +109,7 @@ def test_changes_without_a_reason_are_tried_again_at_once_without_the_others() -
 
 
 def test_a_passing_conflict_of_transactions_is_tried_again_after_a_pause() -> None:
-    """Those that were not in its way do not wait for it."""
+    """Changes without the conflict do not wait."""
     wire = Wire(cancelled(*ADA, OK, CONTENDED, OK, OK))
     pauses: list[float] = []
     report = commit(wire, *names("a", "b"), pauses=pauses)
@@ -121,7 +121,7 @@ def test_a_passing_conflict_of_transactions_is_tried_again_after_a_pause() -> No
 
 
 def test_a_lasting_conflict_of_transactions_is_contention() -> None:
-    """After a few tries the caller decides again."""
+    """After a few attempts the caller decides again."""
     wire = Wire(rest=lambda: cancelled(OK, CONTENDED, OK, OK))
     pauses: list[float] = []
     report = commit(wire, *names("a"), pauses=pauses)
@@ -130,7 +130,7 @@ def test_a_lasting_conflict_of_transactions_is_contention() -> None:
 
 
 def test_a_transaction_still_in_progress_is_asked_for_by_the_same_token() -> None:
-    """The first try's answer was lost: a new token would commit twice, or fail as a duplicate."""
+    """The first answer was lost: a new token would commit twice, or fail as a duplicate."""
     wire = Wire(error("TransactionInProgressException"))
     report = commit(wire, *names("a"))
     assert len(report.entries) == 1
@@ -139,7 +139,7 @@ def test_a_transaction_still_in_progress_is_asked_for_by_the_same_token() -> Non
 
 
 def test_a_transaction_that_stays_in_progress_is_contention() -> None:
-    """Reading again shows whether it committed."""
+    """Reading again shows whether it was committed."""
     wire = Wire(rest=lambda: error("TransactionInProgressException"))
     assert commit(wire, *names("a")).conflicts == {0: Conflict.CONTENTION}
     assert all(request == wire.requests[0] for request in wire.requests)
@@ -147,7 +147,7 @@ def test_a_transaction_that_stays_in_progress_is_contention() -> None:
 
 
 def test_one_throttled_item_fails_its_change_alone() -> None:
-    """The others commit."""
+    """The others are committed."""
     wire = Wire(cancelled(*ADA, OK, "ThrottlingError", OK, OK))
     report = commit(wire, *names("a", "b"))
     assert isinstance(report.failures[1], ThrottledError)
@@ -156,7 +156,7 @@ def test_one_throttled_item_fails_its_change_alone() -> None:
 
 
 def test_what_is_throttled_for_all_users_and_the_outbox_is_the_table() -> None:
-    """No single user is to blame then."""
+    """No single user is the cause then."""
     throttled = ("ThrottlingError",) * 7
     report = commit(Wire(cancelled(*throttled)), *names("a", "b"))
     assert report.failures.keys() == {0, 1}
@@ -164,7 +164,7 @@ def test_what_is_throttled_for_all_users_and_the_outbox_is_the_table() -> None:
 
 
 def test_a_throttled_shard_of_the_outbox_is_replaced_by_another() -> None:
-    """The users' own items are fine."""
+    """The users' own items are not throttled."""
     wire = Wire(cancelled(*ADA, "ThrottlingError"))
     pauses: list[float] = []
     report = commit(wire, *names("a"), pauses=pauses)
@@ -174,7 +174,7 @@ def test_a_throttled_shard_of_the_outbox_is_replaced_by_another() -> None:
 
 
 def test_an_outbox_that_stays_throttled_fails_all() -> None:
-    """The tries are bounded, and it is not the users' items that are throttled."""
+    """The attempts are bounded, and it is not the users' items that are throttled."""
     wire = Wire(rest=lambda: cancelled(*ADA, "ThrottlingError"))
     report = commit(wire, *names("a"))
     assert type(report.failures[0]) is StoreUnavailableError
@@ -185,14 +185,14 @@ HOT = "ThrottlingException"
 
 
 def hot(request: dict[str, Any]) -> bool:
-    """Whether a request has the user whose items are throttled."""
+    """Return True if a request contains the throttled user."""
     return "hot@example.com" in str(request)
 
 
 @pytest.mark.parametrize("code", [HOT, "ProvisionedThroughputExceededException"])
 @pytest.mark.parametrize("place", [0, 4, 9])
 def test_a_call_that_is_throttled_for_one_user_commits_the_others(code: str, place: int) -> None:
-    """DynamoDB may refuse the call as a whole: halves show whose items it is about."""
+    """DynamoDB may refuse the whole call: bisection finds the throttled items."""
     wire = Wire(rest=lambda: error(code) if hot(wire.requests[-1]) else answer())
     users = [f"u{number}" for number in range(10)]
     users[place] = "hot"
@@ -221,7 +221,7 @@ def test_a_table_that_is_throttled_is_not_asked_for_each_user() -> None:
     ids=["for no reason", "without reasons", "without the list"],
 )
 def test_a_cancellation_that_blames_no_change_fails_all(cancellation: Answer) -> None:
-    """And is not tried for ever."""
+    """Without endless retries."""
     wire = Wire(cancellation)
     report = commit(wire, *names("a"))
     assert isinstance(report.failures[0], StoreUnavailableError)
@@ -232,7 +232,7 @@ def test_a_cancellation_that_blames_no_change_fails_all(cancellation: Answer) ->
 
 
 def poisoned(request: dict[str, Any]) -> bool:
-    """Whether a request has the user whom DynamoDB refuses."""
+    """Return True if a request contains the user whom DynamoDB refuses."""
     return "poison@example.com" in str(request)
 
 
@@ -248,7 +248,7 @@ def poisoned(request: dict[str, Any]) -> bool:
 def test_a_refusal_that_names_nobody_is_bisected_to_the_culprit(
     refusal: Callable[[], Answer],
 ) -> None:
-    """The others commit; only the culprit is refused for good."""
+    """The others are committed; only the invalid one is refused permanently."""
     wire = Wire(rest=lambda: refusal() if poisoned(wire.requests[-1]) else answer())
     report = commit(wire, *names("a", "b", "c", "poison", "d", "e", "f", "g"))
     assert report.failures.keys() == {3}
@@ -259,7 +259,7 @@ def test_a_refusal_that_names_nobody_is_bisected_to_the_culprit(
 
 
 def junk() -> Iterator[tuple[str, Callable[[], Answer]]]:
-    """Give all that can come in place of an answer."""
+    """Return everything that may come in place of an answer."""
     url = "https://dynamodb"
     yield "503", lambda: page(b"<html>down</html>", 503)
     yield "500", lambda: error("InternalServerError", 500)
@@ -286,7 +286,7 @@ JUNK = dict(junk())
 
 @pytest.mark.parametrize("kind", JUNK)
 def test_whatever_comes_in_place_of_an_answer_is_a_failure_for_later(kind: str) -> None:
-    """Commit never raises; the cause is kept for the log."""
+    """A commit never raises; the cause is kept for the log."""
     wire = Wire(rest=JUNK[kind])
     report = commit(wire, *names("a", "b"))
     assert report.failures.keys() == {0, 1}
@@ -298,7 +298,7 @@ def test_whatever_comes_in_place_of_an_answer_is_a_failure_for_later(kind: str) 
 
 @pytest.mark.parametrize("kind", ["503", "throttled", "closed", "read timeout", "no endpoint"])
 def test_a_passing_failure_is_tried_again_with_the_same_token(kind: str) -> None:
-    """So that a try whose answer was lost is not made twice."""
+    """So that an attempt whose answer was lost is not made twice."""
     wire = Wire(JUNK[kind]())
     report = commit(wire, *names("a"))
     assert not report.failures
@@ -308,7 +308,7 @@ def test_a_passing_failure_is_tried_again_with_the_same_token(kind: str) -> None
 
 
 def test_one_transactions_failure_leaves_the_others_committed() -> None:
-    """Each transaction is on its own."""
+    """Each transaction is independent."""
     changes = names(*(f"user{n}" for n in range(35)))  # 33 fit one transaction
     wire = Wire(answer(), error("AccessDeniedException"))
     report = commit(wire, *changes)
@@ -320,12 +320,12 @@ def test_one_transactions_failure_leaves_the_others_committed() -> None:
 
 
 def write(index: int, change: UserChange) -> Write:
-    """Render a change."""
+    """Return a rendered change."""
     return render_change("users", index, change, NOW)
 
 
 def test_ten_updates_are_one_call_of_twenty_one_actions() -> None:
-    """A user and an outcome each, and one pointer."""
+    """A user and an outcome each, and one entry."""
     wire = Wire()
     report = commit(wire, *(renamed(new_user(f"user{n}")) for n in range(10)))
     assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [21])
@@ -333,7 +333,7 @@ def test_ten_updates_are_one_call_of_twenty_one_actions() -> None:
 
 
 def test_thirty_registrations_are_one_call_of_ninety_one_actions() -> None:
-    """As many as a task may carry."""
+    """The maximum of a task."""
     wire = Wire()
     report = commit(wire, *(registered(f"user{n}") for n in range(30)))
     assert (wire.operations, sizes(wire)) == (["TransactWriteItems"], [91])
@@ -341,7 +341,7 @@ def test_thirty_registrations_are_one_call_of_ninety_one_actions() -> None:
 
 
 def test_a_transaction_has_at_most_a_hundred_actions() -> None:
-    """The pointer's among them, and no change is split."""
+    """Including the entry's action, and no change is split."""
     packs = pack([write(n, registered(f"user{n}")) for n in range(100)])
     assert [len(each) for each in packs] == [33, 33, 33, 1]
     assert all(sum(len(w.actions) for w in each) < MAX_ACTIONS for each in packs)
@@ -358,14 +358,14 @@ def test_a_transaction_has_at_most_four_megabytes() -> None:
 
 
 def test_two_writes_to_one_item_never_share_a_transaction() -> None:
-    """DynamoDB would refuse both, and all others with them."""
+    """DynamoDB would refuse the whole transaction."""
     ada = new_user("ada")
     for second in (renamed(ada, command="other"), registered("grace", "ada")):
         assert len(pack([write(0, moved(ada, "countess")), write(1, second)])) == 2
 
 
 def test_an_action_for_each_item_with_its_condition() -> None:
-    """A change with everything: no item is named twice."""
+    """A change with every kind of item: no item is named twice."""
     change = moved(new_user("ada"), "countess")
     change = replace(
         change,

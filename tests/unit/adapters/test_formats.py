@@ -1,4 +1,4 @@
-"""Formats change release by release, and no worker beside another one loses anything by it."""
+"""Formats change over two releases, and workers of both releases lose nothing."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ Item = dict[str, Any]
 
 
 def with_mood(item: Item) -> Item:
-    """Bring a format up that knew no mood."""
+    """Upcast a format without a mood."""
     return {**item, "mood": {"S": "calm"}}
 
 
 def without_mood(item: Item) -> Item:
-    """Bring it down again."""
+    """Downcast to it."""
     return {name: value for name, value in item.items() if name != "mood"}
 
 
 def with_body(item: Item) -> Item:
-    """Bring a format up that called the body a text."""
+    """Upcast a format in which the body was called text."""
     return {**without_text(item), "body": item["text"]}
 
 
 def with_text(item: Item) -> Item:
-    """Bring it down again."""
+    """Downcast to it."""
     rest = {name: value for name, value in item.items() if name != "body"}
     return {**rest, "text": item["body"]}
 
 
 def without_text(item: Item) -> Item:
-    """Leave out what is called otherwise now."""
+    """Remove the attribute that has a new name."""
     return {name: value for name, value in item.items() if name != "text"}
 
 
@@ -61,7 +61,7 @@ THREE = ItemFormat("note", 3, {1: with_mood, 2: with_body}, {3: with_text, 2: wi
 
 
 def parse(item: Item, item_format: ItemFormat) -> tuple[str, str | None]:
-    """Read body and mood; `calm` need not be said."""
+    """Parse body and mood; the mood `calm` is not stored."""
     read = item_format.read(item)
     if item_format.number == 1:
         return read.text("text"), None
@@ -70,7 +70,7 @@ def parse(item: Item, item_format: ItemFormat) -> tuple[str, str | None]:
 
 
 def note(mood: str | None = None, number: int = 2, body: str = "hello") -> Item:
-    """Make a note as the mapper of a release renders it."""
+    """Return a note as the mapper of a release renders it."""
     item = {"schema": {"N": str(number)}, "body" if number == 3 else "text": {"S": body}}
     return item if mood is None else {**item, "mood": {"S": mood}}
 
@@ -82,7 +82,7 @@ def note(mood: str | None = None, number: int = 2, body: str = "hello") -> Item:
 def test_a_release_writes_the_format_that_its_downcasts_lead_to(
     item_format: ItemFormat, writes: int
 ) -> None:
-    """One without any writes the newest that it knows."""
+    """Without downcasts it writes the newest format that it knows."""
     assert item_format.writes == writes
 
 
@@ -93,14 +93,14 @@ def test_a_release_writes_the_format_that_its_downcasts_lead_to(
 def test_a_downcast_that_would_never_be_taken_is_refused(
     number: int, upcasts: Any, downcasts: Any
 ) -> None:
-    """When the format is defined, and not by items that the release before cannot read."""
+    """At its definition, before an item is written that the older release cannot read."""
     with pytest.raises(ValueError, match="note items: a downcast"):
         ItemFormat("note", number, upcasts, downcasts)
 
 
 @pytest.mark.parametrize("mood", [None, "calm"])
 def test_what_the_older_format_can_say_is_written_in_it(mood: str | None) -> None:
-    """So the release before reads all that it wrote, however the default is rendered."""
+    """So the previous release can read it, however the default is rendered."""
     stored = EXPANDED.written(note(mood), parse)
     assert stored == note(number=1)
     assert parse(stored, OLD) == ("hello", None)
@@ -114,7 +114,7 @@ def test_what_the_older_format_cannot_say_is_written_in_the_newer() -> None:
 
 
 def test_a_downcast_that_does_not_suit_an_item_loses_nothing() -> None:
-    """It fails, or makes what cannot be read: the item is written in the newer format."""
+    """It fails, or its result cannot be parsed: the item is written in the newer format."""
     unsuited: list[Callable[[Any], Any]] = [
         lambda item: item["no such"],
         lambda _: {},
@@ -127,7 +127,7 @@ def test_a_downcast_that_does_not_suit_an_item_loses_nothing() -> None:
 
 @given(st.sampled_from([None, "calm", "merry"]), st.text())
 def test_what_is_written_reads_as_what_was_meant(mood: str | None, body: str) -> None:
-    """Over two steps too; it is as old as it can be, and no older than what is still written."""
+    """Over two steps too; in the oldest format possible that is still written."""
     meant = note(mood, 3, body)
     stored = THREE.written(meant, parse)
     assert parse(stored, THREE) == parse(meant, THREE)
@@ -135,7 +135,7 @@ def test_what_is_written_reads_as_what_was_meant(mood: str | None, body: str) ->
 
 
 def test_each_release_reads_what_the_one_beside_it_writes() -> None:
-    """Old and expanded, expanded and next: no item waits. Old and next must not meet."""
+    """Old with expanded, and expanded with next, understand each other; old and next do not."""
     by_old, by_expanded, by_next = note(number=1), EXPANDED.written(note(), parse), note("merry")
     for item, reader in [
         (by_old, EXPANDED),
@@ -149,7 +149,7 @@ def test_each_release_reads_what_the_one_beside_it_writes() -> None:
 
 
 def test_an_item_is_brought_up_no_further_than_asked() -> None:
-    """And one that is above already is left as it is."""
+    """An item that is newer already is unchanged."""
     assert THREE.upcast(note(number=1), 2) == note("calm")
     above = note("merry", 3)
     assert THREE.upcast(above, 2) is above
@@ -176,7 +176,7 @@ def test_items_of_every_kind_are_written_in_the_format_of_the_release(
     render: Callable[[], Item],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """None is rendered past the downcasts."""
+    """None is downcast further."""
     (name,) = [name for name, value in vars(module).items() if value is item_format]
     newer = replace(item_format, number=2, upcasts={1: dict})
     expanded = replace(newer, downcasts={2: lambda item: {**item, "old": {"S": "way"}}})

@@ -29,25 +29,25 @@ USER_ID = uid("ada")
 
 @given(stored.users)
 def test_a_user_reads_back_equal(user: User) -> None:
-    """Nothing of a user is lost between the model and the item."""
+    """The item holds everything that the model holds."""
     assert mapper.parse_user(mapper.render_user(user)) == user
 
 
 @given(stored.sessions)
 def test_a_session_reads_back_equal(value: Session) -> None:
-    """As a user; its end has whole seconds."""
+    """Like a user; its expiry has whole seconds."""
     assert mapper.parse_session(mapper.render_session(USER_ID, value)) == value
 
 
 @given(stored.two_factors)
 def test_a_second_factor_reads_back_equal(value: TwoFactor) -> None:
-    """As a user."""
+    """Like a user."""
     assert mapper.parse_two_factor(mapper.render_two_factor(USER_ID, value)) == value
 
 
 @given(stored.emails)
 def test_an_address_reads_back_its_owner(address: EmailAddress) -> None:
-    """And is found by its key."""
+    """It is found by its key."""
     item = mapper.render_address(address, USER_ID)
     assert mapper.parse_address(item) == USER_ID
     assert item["pk"] == {"S": f"EMAIL#{address.key}"}
@@ -55,7 +55,7 @@ def test_an_address_reads_back_its_owner(address: EmailAddress) -> None:
 
 @given(stored.outcomes)
 def test_an_outcome_reads_back_equal(value: Outcome) -> None:
-    """Its events too, whatever JSON their data are."""
+    """Including its events, with any JSON data."""
     value = replace(value, fingerprint=value.lasting_fingerprint)
     item = records.render_outcome(value)
     assert records.parse_outcome(item) == value
@@ -64,7 +64,7 @@ def test_an_outcome_reads_back_equal(value: Outcome) -> None:
 
 @given(stored.outcomes)
 def test_a_reference_reads_back_as_the_outcome_without_its_events(value: Outcome) -> None:
-    """It is enough to know a redelivery by."""
+    """It is enough to recognise a redelivery."""
     value = replace(value, fingerprint=value.lasting_fingerprint)
     read = records.parse_outcome(records.render_reference(value))
     expected = replace(
@@ -75,13 +75,13 @@ def test_a_reference_reads_back_as_the_outcome_without_its_events(value: Outcome
 
 @given(stored.entries())
 def test_a_pointer_reads_back_equal(value: OutboxEntry) -> None:
-    """With all the commands that it names."""
+    """Including all commands that it names."""
     assert records.parse_entry(records.render_entry(value)) == value
 
 
 @given(stored.users, stored.outcomes)
 def test_nothing_is_stored_as_null_or_as_an_empty_set(user: User, decided: Outcome) -> None:
-    """What is absent is absent."""
+    """An absent value is an absent attribute."""
     for item in (mapper.render_user(user), records.render_outcome(decided)):
         assert {kind for value in item.values() for kind in value} <= {"S", "N", "BOOL", "L", "M"}
 
@@ -90,7 +90,7 @@ def test_nothing_is_stored_as_null_or_as_an_empty_set(user: User, decided: Outco
 
 
 def test_a_login_service_finds_what_it_needs_under_the_models_names() -> None:
-    """Attributes of a user item have the names of the model's fields."""
+    """The attributes of a user item have the names of the model's fields."""
     item = mapper.render_user(new_user("ada"))
     assert item == {
         "pk": {"S": f"USER#{USER_ID}"},
@@ -119,7 +119,7 @@ def test_a_session_item_carries_what_index_and_ttl_want() -> None:
 
 
 def test_only_outcomes_and_sessions_expire() -> None:
-    """A user, an address or a pointer with a TTL would vanish one day."""
+    """A user, an address or an entry with a TTL would disappear."""
     entry = OutboxEntry("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
     lasting = (
         mapper.render_user(new_user("ada")),
@@ -134,7 +134,7 @@ def test_only_outcomes_and_sessions_expire() -> None:
 
 
 def test_a_session_written_with_an_end_before_1970_is_read() -> None:
-    """Workers wrote such items once, and their users must not be stuck."""
+    """Earlier workers wrote such items, and their users must stay usable."""
     item = mapper.render_session(USER_ID, session("phone"))
     item["expires_at"] = {"N": "-86400"}
     assert mapper.parse_session(item).expires_at == datetime(1969, 12, 31, tzinfo=UTC)
@@ -147,7 +147,7 @@ _POINTER_REST = (JobKind.PUBLISH, (), new_user("ada").created_at)
 
 
 def rendered() -> dict[str, Item]:
-    """Give an item of each kind, by kind."""
+    """Return an item of each kind, by kind."""
     entry = OutboxEntry("OUTBOX#1", "2026-11-22T10:00:00.000Z#x", *_POINTER_REST)
     return {
         "user": mapper.render_user(new_user("ada")),
@@ -209,7 +209,7 @@ WRONG: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("kind", "attribute", "value"), WRONG)
 def test_a_malformed_item_says_where_and_never_what(kind: str, attribute: str, value: Any) -> None:
-    """The error names the kind and the attribute; a stored value may be personal."""
+    """The error names the kind and the attribute; a stored value may be personal data."""
     item: Any = rendered()[kind]
     if value is None:
         del item[attribute]
@@ -244,7 +244,7 @@ def test_a_malformed_map_says_where_inside(outer: str, inner: Any, path: str) ->
 
 
 def test_an_older_item_is_upcast_step_by_step() -> None:
-    """Made-up formats: 0 had `mail`, 1 had `mail_address`, 2 is the present one."""
+    """Invented formats: 0 had `mail`, 1 had `mail_address`, 2 is the present one."""
 
     def rename(old: str, new: str) -> Any:
         return lambda item: {

@@ -1,4 +1,4 @@
-"""What the stores in memory promise beyond the suite that all stores share."""
+"""Properties of the stores in memory beyond the contract suite."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ steps = st.lists(
 def decide(
     repository: MemoryUserRepository, step: tuple[str, str, str, bool], number: int
 ) -> UserChange:
-    """Decide a change on what is stored, or on nothing."""
+    """Return a change that is decided on the stored state, or on none."""
     kind, name, address, fresh = step
     user = repository.get(uid(name))
     if kind == "register" or user is None:
@@ -48,7 +48,7 @@ def decide(
 def test_whatever_is_committed_an_address_has_one_owner_and_no_version_is_lost(
     plan: list[tuple[str, str, str, bool]], batch: int
 ) -> None:
-    """In batches of any size, of changes decided on present or old state."""
+    """In batches of any size, with changes decided on current or old state."""
     store = MemoryStore()
     repository = MemoryUserRepository(store)
     committed = 0
@@ -69,12 +69,12 @@ def test_whatever_is_committed_an_address_has_one_owner_and_no_version_is_lost(
 
 
 def message(name: str) -> EventMessage:
-    """Make a message of an event."""
+    """Return a message for an event."""
     return EventMessage(uid(name), uid("ada"), "{}", "biome.user.Test.v1", "profile", "/test")
 
 
 def test_the_topic_keeps_what_was_published_in_order() -> None:
-    """Doubles too: a test sees what subscribers would."""
+    """Including duplicates, as subscribers would see them."""
     topic = MemoryEventPublisher()
     assert topic.publish([message("one"), message("two")]) == {}
     topic.publish([message("one")])
@@ -84,7 +84,7 @@ def test_the_topic_keeps_what_was_published_in_order() -> None:
 
 
 def test_threads_lose_nothing() -> None:
-    """Each commit and each event of each thread is there."""
+    """Each commit and each event of each thread is stored."""
     store, topic = MemoryStore(), MemoryEventPublisher()
     repository, outbox = MemoryUserRepository(store), MemoryOutbox(store)
 

@@ -17,13 +17,13 @@ def test_a_unit_test_reaches_no_address() -> None:
 
 
 def test_a_unit_test_looks_up_no_name() -> None:
-    """Nor does it ask a name server, which would be slow or absent."""
+    """It does not ask a name server either, which would be slow or missing."""
     with pytest.raises(AssertionError, match=OUT_OF_BOUNDS):
         urllib.request.urlopen("http://example.com", timeout=1)
 
 
 def test_a_unit_test_that_forgets_its_fake_reaches_no_real_account() -> None:
-    """A client made by accident gets fake credentials, and does not get out either."""
+    """A client created by accident has fake credentials, and reaches no network either."""
     client = boto3.client("sqs")
     with pytest.raises(HTTPClientError, match=OUT_OF_BOUNDS):
         client.list_queues()

@@ -24,7 +24,7 @@ MESSAGES = [QueueMessage(str(i), f"g{i}") for i in range(3)]
 
 
 class Sqs:
-    """An SQS that refuses some bodies some times, and answers the nth call with an error."""
+    """An SQS that refuses some bodies a number of times, and fails one call with an error."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Sqs:
         self._breaks_with = breaks_with or ConnectTimeoutError(endpoint_url=URL)
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Answer out of order, as SQS may."""
+        """Answer in another order, as SQS may."""
         self.calls.append(Entries)
         if len(self.calls) == self._breaks_at:
             raise self._breaks_with
@@ -58,19 +58,19 @@ class Sqs:
 
     @property
     def bodies(self) -> list[list[str]]:
-        """What each call carried."""
+        """The bodies of each call."""
         return [[entry["MessageBody"] for entry in call] for call in self.calls]
 
 
 def send(sqs: Any, messages: Sequence[QueueMessage], url: str = URL) -> tuple[SendReport, list]:  # type: ignore[type-arg]
-    """Send; give the report and the pauses."""
+    """Send; return the report and the delays."""
     pauses: list[float] = []
     sender = BatchSender(sqs, url, sleep=pauses.append, backoff=LONGEST)
     return sender.send(messages), pauses
 
 
 def test_only_what_was_refused_is_sent_again() -> None:
-    """After pauses that grow; in the end all have their ids, by place."""
+    """After growing delays; in the end all have their ids, by position."""
     sqs = Sqs({"1": 2})
     report, pauses = send(sqs, MESSAGES)
     assert sqs.bodies == [["0", "1", "2"], ["1"], ["1"]]
@@ -79,7 +79,7 @@ def test_only_what_was_refused_is_sent_again() -> None:
 
 
 def test_what_is_refused_again_and_again_is_given_up() -> None:
-    """The report names the code, and knows what went all the same."""
+    """The report names the code and what was sent."""
     sqs = Sqs({"1": 99})
     report, _ = send(sqs, MESSAGES)
     assert len(sqs.calls) == MAX_ATTEMPTS
@@ -87,14 +87,14 @@ def test_what_is_refused_again_and_again_is_given_up() -> None:
 
 
 def test_what_is_the_senders_fault_is_not_tried_again() -> None:
-    """It would be refused for ever."""
+    """It would be refused again."""
     sqs = Sqs({"1": 99}, fault=True)
     report, pauses = send(sqs, MESSAGES)
     assert (len(sqs.calls), pauses, report.code) == (1, [], "InternalError")
 
 
 def test_after_a_failure_nothing_more_is_sent() -> None:
-    """So that what was not sent is one known rest, and the order of a group holds."""
+    """So that the unsent messages are one known rest, and the order of a group holds."""
     sqs = Sqs(breaks_at=2)
     report, _ = send(sqs, [QueueMessage(str(i)) for i in range(25)])
     assert len(sqs.calls) == 2
@@ -110,7 +110,7 @@ ANYTHING = [
     MemoryError(),
     OSError(24, "too many open files"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors of botocore, and errors that no list of its exceptions contains."""
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
@@ -124,7 +124,7 @@ def test_whatever_is_raised_is_in_the_report_with_what_was_sent(error: Exception
 
 
 def test_what_cannot_be_written_ends_it_with_what_was_sent() -> None:
-    """Half a character in the 15th of 25 messages."""
+    """An unpaired surrogate in the 15th of 25 messages."""
     messages = [QueueMessage("\ud800" if i == 14 else str(i)) for i in range(25)]
     report, _ = send(Sqs(), messages)
     assert (sorted(report.message_ids), report.code) == (list(range(10)), "UnicodeEncodeError")
@@ -144,11 +144,11 @@ def test_what_cannot_be_written_ends_it_with_what_was_sent() -> None:
     ],
 )
 def test_an_answer_that_is_not_sqss_is_no_success(answer: Any) -> None:
-    """A proxy answers anything."""
+    """A proxy may answer anything."""
 
     class Proxy:
         def send_message_batch(self, **_: object) -> Any:
-            """Answer it."""
+            """Answer with it."""
             return answer
 
     report, _ = send(Proxy(), MESSAGES)
@@ -170,7 +170,7 @@ def test_an_answer_that_says_nothing_of_a_message_is_no_success() -> None:
 
     class Silent:
         def send_message_batch(self, **_: object) -> dict[str, Any]:
-            """Answer nothing."""
+            """Answer with nothing."""
             return {}
 
     report, pauses = send(Silent(), MESSAGES)
@@ -179,7 +179,7 @@ def test_an_answer_that_says_nothing_of_a_message_is_no_success() -> None:
 
 
 def test_on_a_fifo_queue_no_call_carries_two_of_one_group() -> None:
-    """SQS may refuse the first and take the second; then they would apply in the wrong order."""
+    """SQS may refuse the first and accept the second; they would apply in the wrong order."""
     sqs = Sqs({"0": 1})
     messages = [QueueMessage(str(i), group) for i, group in enumerate("aabbc")]
     report, _ = send(sqs, messages, FIFO_URL)
@@ -188,7 +188,7 @@ def test_on_a_fifo_queue_no_call_carries_two_of_one_group() -> None:
 
 
 def test_a_deduplication_id_stays_when_a_message_is_sent_again() -> None:
-    """SQS may have taken what it called refused; two messages have never the same."""
+    """SQS may have accepted what it reported as refused; ids of two messages always differ."""
     sqs = Sqs({"0": 1})
     send(sqs, MESSAGES, FIFO_URL)
     first, again = sqs.calls

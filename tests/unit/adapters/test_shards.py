@@ -16,14 +16,14 @@ from adapters.memory import store as memory
 def test_every_shard_is_looked_at_in_its_turn(
     shuffled_shards: Callable[[], Callable[[], int]],
 ) -> None:
-    """A pointer waits for eight looks at most; by chance alone it could wait for any number."""
+    """An entry waits for at most eight passes; a random choice would have no bound."""
     choose = shuffled_shards()
     for _ in range(3):
         assert sorted(choose() for _ in range(8)) == list(range(8))
 
 
 def test_relays_look_in_orders_of_their_own() -> None:
-    """Else those that were started together would meet at every shard."""
+    """Otherwise relays that start together would read the same shards at once."""
     orders = {tuple(choose() for _ in range(8)) for choose in _many()}
     assert len(orders) > 1
 

@@ -1,4 +1,4 @@
-"""What a snapshot makes of items that cannot be read."""
+"""Snapshots with items that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REQUEST = LoadRequest(
 
 
 def stored() -> dict[str, Any]:
-    """Give Ada's items, Grace's, and a command of nobody's, by what they are."""
+    """Return the items of Ada, of Grace, and of a command without a user, by name."""
     alone = replace(outcome("by address", None), by_email=True)
     return {
         "user": mapper.render_user(new_user("ada")),
@@ -69,13 +69,13 @@ CONCERNED = {
 
 
 def repository(items: dict[str, Any]) -> DynamoDBUserRepository:
-    """Read a table that holds some items."""
+    """Create a repository on a table with some items."""
     wire = Wire(rest=lambda: answer({"Responses": {"users": list(items.values())}}))
     return DynamoDBUserRepository(wire.client, "users")
 
 
 def test_of_whole_items_nothing_is_unreadable() -> None:
-    """Each is found; what is damaged below is all that makes the difference."""
+    """All are found; the tests below only damage one of them."""
     snapshot = repository(stored()).load(REQUEST)
     assert snapshot.unreadable == set()
     assert snapshot.users.keys() == REQUEST.users
@@ -90,7 +90,7 @@ def test_of_whole_items_nothing_is_unreadable() -> None:
 def test_an_item_that_cannot_be_read_concerns_its_own_user_only(
     kind: str, damage: Callable[[Any], None]
 ) -> None:
-    """It is told whose it is, and all else of the round is there."""
+    """The snapshot names its user, and has all other items."""
     items = stored()
     damage(items[kind])
     snapshot = repository(items).load(REQUEST)
@@ -110,7 +110,7 @@ READS: dict[str, Callable[[DynamoDBUserRepository], object]] = {
 
 @pytest.mark.parametrize("kind", READS)
 def test_whoever_asks_for_one_thing_is_told_that_it_cannot_be_read(kind: str) -> None:
-    """An absent user, owner or outcome would be a wrong answer."""
+    """A missing user, owner or outcome would be a wrong answer."""
     items = stored()
     _of_a_later_format(items[kind])
     with pytest.raises(MalformedItemError, match="later format"):

@@ -25,14 +25,14 @@ Answer = Callable[[Entries], Any]
 
 
 class ScriptedSns:
-    """Answers each PublishBatch by the next of its answers, and the last one from then on."""
+    """Answers each PublishBatch with the next answer; the last one repeats."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
         self.calls: list[Entries] = []
 
     def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Entries) -> Any:  # noqa: N803
-        """Answer as scripted."""
+        """Answer by the script."""
         self.calls.append(PublishBatchRequestEntries)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return answer(PublishBatchRequestEntries)
@@ -64,7 +64,7 @@ def failing(bodies: str, code: str, *, fault: bool = False) -> Answer:
 
 
 def error(code: str, status: int = 400, text: str = "no") -> ClientError:
-    """Give what botocore raises for a call that SNS refuses."""
+    """Return the error of a call that SNS refuses."""
     return ClientError(
         {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
         "PublishBatch",
@@ -81,7 +81,7 @@ def raising(problem: Exception) -> Answer:
 
 
 def event(body: str, **changes: Any) -> EventMessage:
-    """Give an event with a body."""
+    """Return an event with a body."""
     fields: dict[str, Any] = {
         "event_id": f"id-{body[:20]}",
         "user_id": "user-1",
@@ -93,14 +93,14 @@ def event(body: str, **changes: Any) -> EventMessage:
 
 
 def events(bodies: str) -> list[EventMessage]:
-    """Give an event for each letter."""
+    """Return an event for each letter."""
     return [event(body) for body in bodies]
 
 
 def publish(
     client: ScriptedSns, messages: list[EventMessage], topic: str = TOPIC
 ) -> tuple[dict[str, PublishFailure], list[float]]:
-    """Publish without waiting; give the failures and the waits."""
+    """Publish without waiting; return the failures and the delays."""
     waits: list[float] = []
     publisher = SnsPublisher(client, topic, sleep=waits.append, backoff=LONGEST)  # type: ignore[arg-type]
     return publisher.publish(messages), waits
@@ -110,7 +110,7 @@ def publish(
 
 
 def test_ten_events_are_one_call_and_eleven_are_two() -> None:
-    """Fewer, fuller calls."""
+    """As few and as full calls as possible."""
     client = ScriptedSns(success)
 
     assert publish(client, events("abcdefghijk")) == ({}, [])
@@ -127,7 +127,7 @@ def test_nothing_to_publish_is_no_call() -> None:
 
 
 def test_a_call_carries_no_more_than_sns_takes() -> None:
-    """Bodies in bytes, with their attributes."""
+    """In bytes of bodies and attributes."""
     client = ScriptedSns(success)
     body = "é" * 60_000
 
@@ -142,7 +142,7 @@ def test_a_call_carries_no_more_than_sns_takes() -> None:
 
 
 def test_an_event_carries_the_three_attributes_for_filters() -> None:
-    """Those three and no more."""
+    """Exactly these three."""
     client = ScriptedSns(success)
 
     publish(client, [event("a")])
@@ -160,7 +160,7 @@ def test_an_event_carries_the_three_attributes_for_filters() -> None:
 def test_an_attribute_that_sns_refuses_does_not_stop_the_event(
     source: str, sent: str | None
 ) -> None:
-    """It is mended, or left out when nothing is left of it."""
+    """Its invalid characters are removed; an empty attribute is left out."""
     client = ScriptedSns(success)
 
     assert publish(client, [event("a", command_source=source)])[0] == {}
@@ -170,7 +170,7 @@ def test_an_attribute_that_sns_refuses_does_not_stop_the_event(
 
 
 def test_a_fifo_topic_gets_group_and_deduplication() -> None:
-    """The user's events in one group, each event once in five minutes."""
+    """A user's events are one group; duplicates are dropped for five minutes."""
     client = ScriptedSns(success)
 
     publish(client, [event("a")], topic=TOPIC + ".fifo")
@@ -180,7 +180,7 @@ def test_a_fifo_topic_gets_group_and_deduplication() -> None:
 
 
 def test_an_event_given_twice_is_sent_once() -> None:
-    """Two pointers of the outbox may name the same command."""
+    """Two outbox entries may name the same command."""
     client = ScriptedSns(success)
 
     publish(client, events("aab"))
@@ -192,7 +192,7 @@ def test_an_event_given_twice_is_sent_once() -> None:
 
 
 def test_only_what_failed_is_sent_again_after_a_growing_wait() -> None:
-    """What went through is not published twice."""
+    """Accepted events are not published twice."""
     failed = failing("b", "InternalError")
     client = ScriptedSns(failed, failed, success)
 
@@ -212,7 +212,7 @@ def test_what_fails_on_every_attempt_is_reported_to_be_tried_later() -> None:
 
 
 def test_what_sns_refuses_for_its_content_is_not_tried_again() -> None:
-    """It is the sender's fault, and the same the next time."""
+    """It is the sender's fault, so a retry would fail too."""
     client = ScriptedSns(failing("b", "InvalidParameter", fault=True))
 
     failures, waits = publish(client, events("abc"))
@@ -223,7 +223,7 @@ def test_what_sns_refuses_for_its_content_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize("code", ["AuthorizationError", "NotFound", "KMSAccessDenied"])
 def test_a_wrong_set_up_is_not_the_events_fault(code: str) -> None:
-    """Someone mends it, and the relay publishes then; trying at once is of no use."""
+    """An operator corrects it, and the relay publishes then; an immediate retry is useless."""
     entry_failed = ScriptedSns(failing("b", code, fault=True))
     call_failed = ScriptedSns(raising(error(code)))
 
@@ -239,7 +239,7 @@ def test_a_wrong_set_up_is_not_the_events_fault(code: str) -> None:
 
 
 def test_a_wrong_arn_in_the_settings_is_not_the_events_fault() -> None:
-    """SNS calls it an invalid parameter, as it calls a wrong event."""
+    """SNS reports an invalid parameter, as for an invalid event."""
     refusal = error("InvalidParameter", text="Invalid parameter: TopicArn Reason: no")
     client = ScriptedSns(raising(refusal))
 
@@ -250,7 +250,7 @@ def test_a_wrong_arn_in_the_settings_is_not_the_events_fault() -> None:
 
 
 def test_throttling_is_tried_again_whosever_fault_it_is_called() -> None:
-    """SNS may blame the sender for it."""
+    """SNS may report it as the sender's fault."""
     client = ScriptedSns(failing("a", "ThrottledException", fault=True), success)
 
     assert publish(client, events("a")) == ({}, [0.1])
@@ -271,7 +271,7 @@ def test_throttling_is_tried_again_whosever_fault_it_is_called() -> None:
     ids=str,
 )
 def test_a_call_that_fails_as_a_whole_is_tried_again(problem: Exception) -> None:
-    """A moment's trouble costs a wait; a lasting one is reported, and nothing is raised."""
+    """A short fault costs a delay; a lasting one is reported, and nothing is raised."""
     recovering = ScriptedSns(raising(problem), success)
     down = ScriptedSns(raising(problem))
 
@@ -284,7 +284,7 @@ def test_a_call_that_fails_as_a_whole_is_tried_again(problem: Exception) -> None
 
 @pytest.mark.parametrize("junk", [None, [], "text", {"Failed": [{}]}, {"Successful": 5}, {}])
 def test_junk_for_an_answer_is_a_failure_to_be_tried_later(junk: Any) -> None:
-    """A proxy may answer anything; nothing is taken for published that SNS did not name."""
+    """A proxy may answer anything; only events that SNS names count as published."""
     client = ScriptedSns(lambda _: junk)
 
     failures, _ = publish(client, events("ab"))
@@ -307,7 +307,7 @@ def test_while_the_topic_is_unavailable_the_rest_is_not_tried() -> None:
 
 @pytest.mark.parametrize("whole_call", [False, True])
 def test_refused_events_at_the_head_do_not_stand_for_the_topic(whole_call: bool) -> None:
-    """The newest are tried before the topic is judged; then all others are, in order."""
+    """The last call is tried before the topic is judged; then all others, in order."""
     bad = {str(number) for number in range(20)}
 
     def answer(entries: Entries) -> Any:
@@ -328,7 +328,7 @@ def test_refused_events_at_the_head_do_not_stand_for_the_topic(whole_call: bool)
 
 
 def test_a_topic_that_becomes_unavailable_ends_the_publication() -> None:
-    """What went through first is no reason to try a hundred others, each with its patience."""
+    """Earlier successes do not cause a hundred further calls with their delays."""
     client = ScriptedSns(success, raising(error("ServiceUnavailable", 503)))
 
     failures, _ = publish(client, [event(str(number)) for number in range(100)])
@@ -342,7 +342,7 @@ def test_a_topic_that_becomes_unavailable_ends_the_publication() -> None:
     [error("InvalidParameter"), error("ValidationError"), ParamValidationError(report="no")],
 )
 def test_a_refusal_that_names_nobody_is_narrowed_down(refusal: Exception) -> None:
-    """One event's content does not keep nine others back."""
+    """One invalid event does not hold back nine others."""
 
     def answer(entries: Entries) -> Any:
         if any(entry["Message"] == "f" for entry in entries):
@@ -361,7 +361,7 @@ def test_a_refusal_that_names_nobody_is_narrowed_down(refusal: Exception) -> Non
 
 @pytest.mark.parametrize("body", ["x" * (MAX_CALL_BYTES - 30), "é" * 140_000, "\ud800"])
 def test_a_message_that_no_call_can_carry_is_refused_alone(body: str) -> None:
-    """Too large with its attributes, or no Unicode: the others are published."""
+    """Too large with its attributes, or invalid Unicode: the others are published."""
     client = ScriptedSns(success)
 
     failures, _ = publish(client, [event("a"), event(body, event_id="big"), event("b")])
@@ -391,12 +391,12 @@ class ListingSns(ScriptedSns):
         self.listings = 0
 
     def get_paginator(self, name: str) -> ListingSns:
-        """Give itself, for the one list there is."""
+        """Return itself, for its only list."""
         assert name == "list_topics"
         return self
 
     def paginate(self) -> list[dict[str, Any]]:
-        """Give two pages."""
+        """Return two pages."""
         self.listings += 1
         arn = "arn:aws:sns:us-east-1:1:"
         return [
@@ -406,7 +406,7 @@ class ListingSns(ScriptedSns):
 
 
 def test_a_topic_is_found_by_its_whole_name() -> None:
-    """Not by the end of another's; an ARN needs no look-up; an absent one is an error."""
+    """Not by the end of another name; an ARN needs no look-up; a missing one is an error."""
     client: Any = ListingSns()
 
     assert topic_arn(client, "user-events") == "arn:aws:sns:us-east-1:1:user-events"
@@ -416,7 +416,7 @@ def test_a_topic_is_found_by_its_whole_name() -> None:
 
 
 def test_a_topic_is_looked_up_at_the_first_publication_and_once() -> None:
-    """A worker starts without SNS, and does not list topics with every batch."""
+    """A worker starts without SNS, and does not list topics for every batch."""
     client = ListingSns()
     publisher = SnsPublisher(client, "user-events")  # type: ignore[arg-type]
     assert client.listings == 0
@@ -429,7 +429,7 @@ def test_a_topic_is_looked_up_at_the_first_publication_and_once() -> None:
 
 
 def test_events_wait_for_a_topic_that_is_not_there_yet() -> None:
-    """Neither raised nor given up; the next publication looks again."""
+    """Nothing is raised or given up; the next publication looks it up again."""
     client = ListingSns()
     waits: list[float] = []
     publisher = SnsPublisher(client, "of-nobody", sleep=waits.append)  # type: ignore[arg-type]

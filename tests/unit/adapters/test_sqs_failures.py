@@ -1,4 +1,4 @@
-"""What the command queue reports when its client raises, whatever that is."""
+"""Reports of the command queue for any exception of its client."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ NAMES = [
 
 @dataclass
 class ScriptedSqs:
-    """A client whose batch calls succeed, unless the script has something else for them."""
+    """A client whose batch calls succeed unless the script returns something else."""
 
     script: Callable[[int, list[dict[str, Any]]], Any] = lambda _number, _entries: None
-    """Takes the number of the call and its entries; an exception is raised, an answer given."""
+    """Takes the number of the call and its entries; returns an answer, or an exception to raise."""
     sent: list[list[dict[str, Any]]] = field(default_factory=list)
     """The entries of each call that succeeded."""
     calls: int = 0
@@ -73,7 +73,7 @@ def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLette
 
 @pytest.mark.parametrize("error", ERRORS, ids=NAMES)
 def test_a_call_that_raises_keeps_what_other_calls_have_sent(error: Exception) -> None:
-    """Or dead letters would be sent twice: three calls, of which the second one raises."""
+    """Otherwise dead letters would be sent twice: the second of three calls raises."""
     sqs = ScriptedSqs(lambda number, _: error if number == 2 else None)
     letters = [_letter(str(n), "x" * 200 * KIB) for n in range(3)]
     failures = _queue(sqs).dead_letter(letters)
@@ -86,7 +86,7 @@ def test_a_call_that_raises_keeps_what_other_calls_have_sent(error: Exception) -
 def test_a_call_that_raises_alone_names_the_operation_the_queue_and_the_code(
     error: Exception,
 ) -> None:
-    """And quotes nothing of what was raised."""
+    """It quotes nothing of the exception."""
     queue = _queue(ScriptedSqs(lambda *_: error))
     calls: dict[str, Callable[[], object]] = {
         "delete_message_batch on commands": lambda: queue.delete(["a", "b"]),
@@ -101,14 +101,14 @@ def test_a_call_that_raises_alone_names_the_operation_the_queue_and_the_code(
 
 
 def test_a_refusal_of_several_calls_is_one_of_the_whole() -> None:
-    """However many calls the letters take, none was answered."""
+    """None of the calls was answered."""
     queue = _queue(ScriptedSqs(lambda *_: _denied("SendMessageBatch")))
     with pytest.raises(SqsError, match="AccessDenied"):
         queue.dead_letter([_letter(str(n), "x" * 200 * KIB) for n in range(3)])
 
 
 def test_an_entry_that_makes_sqs_refuse_its_call_fails_alone() -> None:
-    """The call names no entry, so that each is sent alone."""
+    """The refusal names no entry, so each is sent alone."""
 
     def script(_number: int, entries: list[dict[str, Any]]) -> Exception | None:
         bad = any(entry["MessageBody"] == "bad" for entry in entries)
@@ -129,7 +129,7 @@ def test_a_letter_that_cannot_be_rendered_fails_alone() -> None:
 
 
 def test_a_letter_outgrown_by_its_reason_is_sent_without_it() -> None:
-    """And one that is refused for another cause keeps it, and fails."""
+    """A message that is refused for another cause keeps its reason, and fails."""
 
     def script(_number: int, entries: list[dict[str, Any]]) -> Exception | None:
         long = any("MessageAttributes" in entry for entry in entries)
@@ -152,13 +152,13 @@ def test_an_answer_that_is_not_one_of_sqs_is_a_failed_call(answer: Any) -> None:
 
 
 def test_an_answer_without_entries_fails_each_entry() -> None:
-    """Nothing is taken for done that SQS does not name."""
+    """An entry that SQS does not name has failed."""
     failures = _queue(ScriptedSqs(lambda *_: {})).delete(["a", "b"])
     assert failures == {"a": "NoAnswer", "b": "NoAnswer"}
 
 
 def test_a_missing_dead_letter_queue_is_looked_up_again() -> None:
-    """It may be made anew, with another URL."""
+    """It may be created again with another URL."""
     sqs = ScriptedSqs(
         lambda number, _: _denied("SendMessageBatch", "QueueDoesNotExist") if number == 1 else None
     )
@@ -171,7 +171,7 @@ def test_a_missing_dead_letter_queue_is_looked_up_again() -> None:
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
 AT = 1_795_435_200.0
-"""The same, in seconds since the epoch."""
+"""The same time in seconds since the epoch."""
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ AT = 1_795_435_200.0
 def test_a_date_within_the_call_is_no_difference_of_clocks(
     began: float, ended: float, seconds: float
 ) -> None:
-    """A long poll, and a process that stood still during a call, are none either."""
+    """Neither a long poll nor a process that was stopped during a call counts."""
     answer = {"ResponseMetadata": {"HTTPHeaders": {"date": DATE}}}
     assert clock_difference(answer, AT + began, AT + ended) == seconds
 
@@ -199,12 +199,12 @@ def test_a_date_within_the_call_is_no_difference_of_clocks(
     ],
 )
 def test_an_answer_without_a_date_of_its_own_says_nothing_of_clocks(answer: Any) -> None:
-    """No Date, no readable one, or a cached answer's."""
+    """Without a Date, with an invalid one, or with that of a cached answer."""
     assert clock_difference(answer, AT, AT) is None
 
 
 def test_each_answer_and_each_error_of_sqs_is_compared_with_the_clock() -> None:
-    """Not so an error of something else that answers in its place."""
+    """Except an error of something that answers in place of SQS."""
     headers = {"HTTPHeaders": {"date": DATE}}
     answers: list[Any] = [
         {"Successful": [{"Id": "0"}], "ResponseMetadata": headers},

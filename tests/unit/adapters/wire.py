@@ -1,4 +1,4 @@
-"""A client whose answers are scripted at the place where botocore would send a request."""
+"""A client with scripted answers in place of the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer: TypeAlias = "AWSResponse | Exception"
 
 
 class _Raw:
-    """The body of an answer, as urllib3 gives it."""
+    """The body of an answer, in the form of urllib3."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -29,37 +29,37 @@ class _Raw:
 
 
 def answer(body: Any = None, status: int = 200) -> AWSResponse:
-    """Make an answer of DynamoDB's."""
+    """Return an answer of DynamoDB."""
     headers: Any = {"content-type": "application/x-amz-json-1.0", "x-amzn-requestid": "ID"}
     return AWSResponse("https://dynamodb", status, headers, _Raw(json.dumps(body or {}).encode()))
 
 
 def page(body: bytes, status: int) -> AWSResponse:
-    """Make an answer that is not DynamoDB's: of something on the way."""
+    """Return an answer that is not from DynamoDB but from a proxy."""
     headers: Any = {"content-type": "text/html"}
     return AWSResponse("https://dynamodb", status, headers, _Raw(body))
 
 
 def error(code: str, status: int = 400, **members: Any) -> AWSResponse:
-    """Make DynamoDB's answer of an error."""
+    """Return DynamoDB's answer with an error."""
     kind = f"com.amazonaws.dynamodb.v20120810#{code}"
     return answer({"__type": kind, "message": "no", **members}, status)
 
 
 def cancelled(*codes: str) -> AWSResponse:
-    """Make the answer of a cancelled transaction, with a code for each action."""
+    """Return the answer of a cancelled transaction, with a code for each action."""
     reasons = [{"Code": code} for code in codes]
     return error("TransactionCanceledException", CancellationReasons=reasons)
 
 
 @cache
 def _session() -> boto3.session.Session:
-    """Share what is slow to read: the description of the service."""
+    """Return a session that shares the service description, which is slow to read."""
     return boto3.session.Session(region_name="us-east-1")
 
 
 class Wire:
-    """Gives the scripted answers in turn, then whatever `rest` makes; keeps the requests."""
+    """Returns the scripted answers in turn, then those of `rest`; records the requests."""
 
     def __init__(self, *answers: Answer, rest: Callable[[], Answer] = answer) -> None:
         self._answers = list(answers)

@@ -48,18 +48,18 @@ from tests.builders import NOW, PASSWORD, message, uid
 
 
 class FixedClock(Clock):
-    """A clock that stands."""
+    """A clock that does not move."""
 
     def now(self) -> datetime:
-        """Give the one time."""
+        """Return the fixed time."""
         return NOW
 
 
 class Repository(MemoryUserRepository):
-    """Users in memory, whose calls are counted and can be made to fail."""
+    """A repository in memory that counts its calls and can be made to fail."""
 
     def __init__(self, store: MemoryStore) -> None:
-        """Start with nothing failing."""
+        """Create it without failures."""
         super().__init__(store)
         self.loads: list[LoadRequest] = []
         self.commits: list[Sequence[UserChange]] = []
@@ -68,14 +68,14 @@ class Repository(MemoryUserRepository):
         self.commit_reports: list[CommitReport] = []
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """Fail as told, or read."""
+        """Fail as set, or load."""
         self.loads.append(request)
         if self.load_errors:
             raise self.load_errors.pop(0)
         return super().load(request)
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-        """Answer as told, or write."""
+        """Answer as set, or commit."""
         self.commits.append(changes)
         if self.before_commit:
             self.before_commit.pop(0)()
@@ -85,12 +85,12 @@ class Repository(MemoryUserRepository):
 
 
 class Publisher(MemoryEventPublisher):
-    """A topic that can be down."""
+    """A topic that can be unavailable."""
 
     down = False
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Refuse everything while down."""
+        """Refuse everything while unavailable."""
         if self.down:
             return {m.event_id: PublishFailure("Throttled", permanent=False) for m in messages}
         return super().publish(messages)
@@ -98,21 +98,21 @@ class Publisher(MemoryEventPublisher):
 
 @dataclass
 class World:
-    """A handler and all that it touches."""
+    """A handler and its collaborators."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     slept: list[float] = field(default_factory=list)
     published_before_sleep: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Put it together."""
+        """Connect the parts."""
         self.repository = Repository(self.store)
         self.outbox = MemoryOutbox(self.store)
         self.publisher = Publisher()
         self.handler = self.made(FixedClock())
 
     def made(self, clock: Clock) -> BatchHandler:
-        """Create a handler that uses a clock."""
+        """Create a handler with a clock."""
         policy = BatchPolicy(
             max_receives=12,
             outcome_lifetime=timedelta(days=90),
@@ -125,7 +125,7 @@ class World:
         return BatchHandler(ports, MessageParser(["customer"]), policy)
 
     def sleep(self, seconds: float) -> None:
-        """Note how long a batch slept, and what was published before."""
+        """Record how long a batch slept, and what was published before."""
         self.slept.append(seconds)
         self.published_before_sleep.append(self.published())
 
@@ -134,17 +134,17 @@ class World:
         return list(self.handler.handle(messages).items)
 
     def published(self) -> list[str]:
-        """Give the short types of what was published, in order."""
+        """Return the short types of the published events, in order."""
         return [event.type.split(".")[2] for event in self.publisher.published]
 
     def entries(self) -> list[OutboxEntry]:
-        """Give what is left in the outbox."""
+        """Return the entries left in the outbox."""
         return list(self.store.entries.values())
 
 
 @pytest.fixture
 def world() -> World:
-    """A world with nobody in it."""
+    """A world without users."""
     return World()
 
 
@@ -159,7 +159,7 @@ def command(
     age: float = 3600,
     source: str = "/test",
 ) -> ReceivedMessage:
-    """Make the message of a command."""
+    """Return the message of a command."""
     body = render_command(
         name,
         data or {},
@@ -172,7 +172,7 @@ def command(
 
 
 def registration(user: str, address: str | None = None, **more: str) -> ReceivedMessage:
-    """Make the message of a registration."""
+    """Return the message of a registration."""
     data: dict[str, object] = {
         "email": f"{address or user}@example.com",
         "first_name": "Ada",
@@ -183,7 +183,7 @@ def registration(user: str, address: str | None = None, **more: str) -> Received
 
 
 def test_a_batch_of_ten_users_is_one_load_one_commit_one_publication(world: World) -> None:
-    """Fewer, fuller calls are the lever."""
+    """The fewest and fullest calls possible."""
     assert world.handle(*(registration(f"u{n}") for n in range(10))) == [Ack()] * 10
     assert (len(world.repository.loads), len(world.repository.commits)) == (1, 1)
     assert world.published() == ["UserRegistered"] * 10
@@ -191,7 +191,7 @@ def test_a_batch_of_ten_users_is_one_load_one_commit_one_publication(world: Worl
 
 
 def test_a_redelivered_command_changes_and_publishes_nothing(world: World) -> None:
-    """It was done; its events are the relay's business if they are not out."""
+    """It is complete; the relay publishes its events if necessary."""
     world.handle(registration("ada"))
     assert world.handle(registration("ada")) == [Ack()]
     assert len(world.published()) == 1
@@ -199,13 +199,13 @@ def test_a_redelivered_command_changes_and_publishes_nothing(world: World) -> No
 
 
 def test_a_command_id_seen_twice_in_a_batch_counts_once(world: World) -> None:
-    """Both messages go, one outcome stays."""
+    """Both messages are acknowledged; one outcome is stored."""
     assert world.handle(registration("ada"), registration("ada")) == [Ack(), Ack()]
     assert world.published() == ["UserRegistered"]
 
 
 def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
-    """In the same batch and in a later one: the first command stands."""
+    """In the same batch and in a later one: the first command stays."""
     first = registration("ada", id="c")
     other = command("UnlockUser", "ada", id="c")
     dead = DeadLetter("CommandIdReused", "id: was used for another command")
@@ -215,7 +215,7 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
 
 
 def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: World) -> None:
-    """Behind such a one in the batch it comes back, and is known then; a second such one dies."""
+    """After it in the batch the command is retried, and known then; a second other one fails."""
     first, other = registration("ada", id="c"), command("UnlockUser", "ada", id="c")
     dead = DeadLetter("CommandIdReused", "id: was used for another command")
     assert world.handle(first) == [Ack()]
@@ -224,7 +224,7 @@ def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: Worl
 
 
 def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: World) -> None:
-    """A store that is away costs the command the message that was received too often, no more."""
+    """An unavailable store uses up only the message that was received too often."""
     world.repository.load_errors = [StoreUnavailableError("down")]
     last, fresh = registration("ada", id="c"), registration("ada", id="c")
     last["receives"] = 12
@@ -235,7 +235,7 @@ def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: Wo
 
 
 def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
-    """With the field named, and the secret gone."""
+    """Its dead letter names the field and holds no secret."""
     plain = registration("eve")
     plain["body"] = plain["body"].replace(PASSWORD.value, "correct horse")
     dead, done = world.handle(plain, registration("ada"))
@@ -247,7 +247,7 @@ def test_a_malformed_message_is_dead_and_the_others_go_on(world: World) -> None:
 
 
 def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: World) -> None:
-    """A producer may be deployed before us; its secrets are nobody's all the same."""
+    """A producer may be deployed before the worker; secrets are removed all the same."""
     body = json.loads(command("UnlockUser", "ada")["body"])
     body |= {"type": "biome.user.HugUser.v1", "data": {"password": "correct horse"}}
     assert world.handle(message(json.dumps(body), receives=1)) == [Retry(60)]
@@ -261,7 +261,7 @@ def test_an_unknown_type_comes_later_and_is_dead_on_its_last_receive(world: Worl
 def test_a_bug_in_reading_a_message_costs_neither_the_others_nor_a_secret(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message comes back, and at last is dead without its body."""
+    """The message is retried, and finally dead-lettered without its body."""
     bad = message("a body")
     parse = MessageParser.parse
 
@@ -281,7 +281,7 @@ def test_a_bug_in_reading_a_message_costs_neither_the_others_nor_a_secret(
 def test_what_is_stored_and_cannot_be_read_sends_its_command_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others of the batch go on."""
+    """The others of the batch are processed."""
     load = MemoryUserRepository.load
 
     def partly(self: MemoryUserRepository, request: LoadRequest) -> Snapshot:
@@ -294,7 +294,7 @@ def test_what_is_stored_and_cannot_be_read_sends_its_command_back(
 def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(
     world: World,
 ) -> None:
-    """And is rejected for good afterwards: when it was received several times, over a minute."""
+    """It is rejected afterwards: when it was received several times, over a minute."""
     assert world.handle(command("UnlockUser", "ada", age=5)) == [Retry(2)]
     assert world.handle(command("UnlockUser", "ada", age=86_400)) == [Retry(2)]
     young = command("UnlockUser", "ada", age=86_400, receives=5)
@@ -307,7 +307,7 @@ def test_an_unknown_user_comes_later_while_its_registration_may_be_on_its_way(
 
 
 def test_fifty_registrations_of_one_address_take_two_rounds(world: World) -> None:
-    """One wins; forty-nine are refused together."""
+    """One succeeds; forty-nine are rejected together."""
     settled = world.handle(*(registration(f"u{n}", "Ada" if n % 2 else "ada") for n in range(50)))
     assert settled == [Ack()] * 50
     assert len(world.repository.commits) == 2
@@ -315,7 +315,7 @@ def test_fifty_registrations_of_one_address_take_two_rounds(world: World) -> Non
 
 
 def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
-    """The address is read first, then whose it is; the outcome is kept under the id too."""
+    """The address is read first, then its owner; the outcome is stored under the id too."""
     world.handle(registration("ada"))
     reset = command(
         "RequestPasswordReset",
@@ -337,7 +337,7 @@ def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
 
 
 def test_a_reset_for_nobody_has_no_effect_and_is_recorded(world: World) -> None:
-    """The answer must not tell whether an address is known."""
+    """The answer must not tell whether an address exists."""
     data: dict[str, object] = {
         "email": "nobody@example.com",
         "token_id": uid("t"),
@@ -350,7 +350,7 @@ def test_a_reset_for_nobody_has_no_effect_and_is_recorded(world: World) -> None:
 
 
 def test_a_stale_user_is_read_and_decided_again(world: World) -> None:
-    """Another worker was faster; nothing of its work is lost."""
+    """Another worker was faster; its change is kept."""
     world.handle(registration("ada"))
     rival = World(world.store)
     rename = command("UpdateProfile", "ada", {"first_name": "Augusta"}, id="rival")
@@ -362,7 +362,7 @@ def test_a_stale_user_is_read_and_decided_again(world: World) -> None:
 
 
 def test_a_lasting_conflict_comes_back_later(world: World) -> None:
-    """After three attempts; the others of the batch are done."""
+    """After the last attempt; the others of the batch are processed."""
     lost = CommitReport((), {0: Conflict.STALE})
     world.repository.commit_reports = [lost] * MAX_ATTEMPTS
     assert world.handle(registration("ada")) == [Retry(2)]
@@ -371,7 +371,7 @@ def test_a_lasting_conflict_comes_back_later(world: World) -> None:
 
 
 def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> None:
-    """What is committed is done and published at once."""
+    """Committed changes are published at once."""
     rival = World(world.store)
     world.repository.before_commit = [lambda: rival.handle(registration("x", "ada"))]
     assert world.handle(registration("ada"), registration("eve")) == [Ack(), Ack()]
@@ -380,7 +380,7 @@ def test_a_conflict_of_one_user_does_not_hold_up_the_others(world: World) -> Non
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("down"), KeyError("a bug")])
 def test_a_store_that_cannot_be_read_sends_the_batch_back(world: World, error: Exception) -> None:
-    """Throttled, down or a bug of ours: nothing is lost."""
+    """Throttled, unavailable, or a bug: nothing is lost."""
     world.repository.load_errors = [error] * 3  # of the batch and, after a bug, of each user alone
     assert world.handle(registration("ada"), registration("eve")) == [Retry(2), Retry(2)]
     world.repository.load_errors = []
@@ -397,14 +397,14 @@ def test_a_change_that_fails_to_commit_comes_back_alone(world: World, error: Exc
 
 
 def test_what_fails_on_the_last_receive_is_dead_with_the_reason(world: World) -> None:
-    """The queue would give it up without one."""
+    """The queue would dead-letter it without a reason."""
     world.repository.load_errors = [StoreUnavailableError("down")]
     last = command("UnlockUser", "ada", receives=12)
     assert world.handle(last) == [DeadLetter("Unavailable", "the store did not answer")]
 
 
 def test_a_command_is_done_whatever_the_topic_says(world: World) -> None:
-    """The pointer stays, for the relay."""
+    """The entry stays, for the relay."""
     world.publisher.down = True
     assert world.handle(registration("ada")) == [Ack()]
     [entry] = world.entries()
@@ -412,7 +412,7 @@ def test_a_command_is_done_whatever_the_topic_says(world: World) -> None:
 
 
 def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None:
-    """With one delay, so that its order stays; other groups go on."""
+    """With one delay, so that its order is kept; other groups are processed."""
     world.repository.load_errors = [StoreUnavailableError("down")]
     old = registration("ada", group="a")
     old["receives"] = 2
@@ -424,7 +424,7 @@ def test_a_transient_failure_sends_a_fifo_group_back_whole(world: World) -> None
 
 
 def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> None:
-    """What is not understood yet keeps what follows it; what is dead does not."""
+    """A message of an unknown type blocks its group; a dead-lettered one does not."""
     unknown = json.loads(command("UnlockUser", "ada")["body"]) | {"type": "biome.user.HugUser.v1"}
     waiting = message(json.dumps(unknown), group="a")  # not for a minute: ada waits behind it
     assert world.handle(waiting, registration("ada", group="a")) == [Retry(2), Retry(2)]
@@ -441,7 +441,7 @@ def test_a_fifo_group_waits_behind_a_message_that_comes_later(world: World) -> N
 
 
 def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> None:
-    """One user a round."""
+    """One user per round."""
     names = ["ada", "eve", "ada"]
     settled = world.handle(
         *(registration(n, id=f"{n} {i}", group="g") for i, n in enumerate(names))
@@ -455,7 +455,7 @@ def test_a_fifo_group_of_several_users_applies_in_its_order(world: World) -> Non
 
 
 def test_an_empty_batch_sees_whether_the_store_reads_and_writes(world: World) -> None:
-    """It is how an outage's end is found out without receiving anything."""
+    """This detects the end of an outage without a receive."""
     assert world.handler.handle([]) == Dispositions((), store=True)
     [request] = world.repository.loads
     assert [*request.outcomes] == [CommandKey(None, HEALTH_CHECK_KEY)]
@@ -470,7 +470,7 @@ def _throttled(_entries: Sequence[OutboxEntry]) -> None:
 
 
 def test_a_pointer_that_the_store_does_not_delete_now_is_the_relays(world: World) -> None:
-    """Its events are out all the same: that is no failure to publish, and no surprise."""
+    """The events are published: this is neither a failure to publish nor a bug."""
     world.outbox.close = _throttled  # type: ignore[method-assign, assignment]
     with capture_logs() as logs:
         settled = world.handler.handle([registration("ada")])
@@ -481,7 +481,7 @@ def test_a_pointer_that_the_store_does_not_delete_now_is_the_relays(world: World
 
 
 def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(world: World) -> None:
-    """Read or write, all at once or one by one."""
+    """Reads or writes, all at once or one by one."""
     error = StoreUnavailableError("down")
     world.repository.load_errors = [error]
     assert world.handler.handle([registration("ada")]).store is False
@@ -491,7 +491,7 @@ def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(world: World) -
 
 
 def test_a_bug_or_a_refused_item_is_no_outage(world: World) -> None:
-    """A poisonous message runs alone, so it alone would speak for the store."""
+    """A message that triggers a bug runs alone, so it alone would decide about the store."""
     world.repository.load_errors = [KeyError("a bug")]
     assert world.handler.handle([registration("ada")]).store is None
     world.repository.commit_reports = [CommitReport((), {}, {0: ItemRefusedError("too big")})]
@@ -499,7 +499,7 @@ def test_a_bug_or_a_refused_item_is_no_outage(world: World) -> None:
 
 
 def test_a_batch_of_which_something_got_through_reports_no_outage(world: World) -> None:
-    """One user's throttled partition is none; nor is what was known before, or junk."""
+    """One user's throttled partition is no outage; neither are duplicates or invalid messages."""
     error = StoreUnavailableError("throttled")
     entry = OutboxEntry("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
     world.repository.commit_reports = [CommitReport((entry,), {}, {0: error})]
@@ -515,7 +515,7 @@ def test_a_batch_of_which_something_got_through_reports_no_outage(world: World) 
 def test_what_was_known_before_does_not_hide_that_nothing_is_written(
     world: World, names: Sequence[str]
 ) -> None:
-    """A duplicate is only read: while writes fail, it would keep the breaker from opening."""
+    """A duplicate is only read: while writes fail, it would keep the breaker closed."""
     world.handle(registration("bob"))
     world.repository.commit_reports = [CommitReport((), {}, {0: StoreUnavailableError("down")})]
     settled = world.handler.handle([registration(name) for name in names])
@@ -524,7 +524,7 @@ def test_what_was_known_before_does_not_hide_that_nothing_is_written(
 
 
 def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
-    """If not, what comes is committed and left to the relay, so it had better come slowly."""
+    """If not, new commands are committed and left to the relay, so receiving must slow down."""
     world.publisher.down = True
     assert world.handler.handle([registration("ada")]).topic is False
     assert world.handler.handle([registration("ada")]).topic is None
@@ -552,7 +552,7 @@ def throttling(world: World, *names: str) -> None:
 
 
 def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None:
-    """The others are done at once, in one load; the store as a whole did not fail."""
+    """The others are processed at once, in one load; the store as a whole did not fail."""
     world.handle(registration("hot"), registration("ada"))
     throttling(world, "hot")
     loads = len(world.repository.loads)
@@ -568,7 +568,7 @@ def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None
 def test_a_throttled_user_costs_other_users_no_call_for_a_short_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within the cool-down their commands are retried without a call; after it, they are tried."""
+    """During the cool-down their commands are retried without a call; afterwards with one."""
     now = [100.0]
     monkeypatch.setattr(world.handler, "_cool_down", CoolDown(lambda: now[0]))
     world.handle(registration("hot"), registration("ada"))
@@ -599,7 +599,7 @@ def test_a_fifo_group_waits_behind_a_user_in_cool_down(world: World) -> None:
 
 
 def test_the_users_in_cool_down_are_bounded() -> None:
-    """Expired ones are forgotten first; if none is expired, all are."""
+    """Expired users are forgotten first; if none has expired, all are."""
     now = [0.0]
     cool_down = CoolDown(lambda: now[0])
     cool_down.start(str(number) for number in range(MAX_USERS - 1))
@@ -627,7 +627,7 @@ def test_an_address_that_stays_unread_delays_the_commands_that_need_it(world: Wo
 
 
 def test_a_fifo_group_waits_behind_a_throttled_user_and_other_groups_go_on(world: World) -> None:
-    """Order within a group is kept."""
+    """The order within a group is kept."""
     world.handle(registration("hot"), registration("ada"))
     throttling(world, "hot")
     settled = world.handle(
@@ -639,7 +639,7 @@ def test_a_fifo_group_waits_behind_a_throttled_user_and_other_groups_go_on(world
 
 
 def test_throttled_writes_fail_their_user_alone_and_not_the_store(world: World) -> None:
-    """What is throttled for one user is reported of no store."""
+    """A throttled user does not count as a failure of the store."""
     world.repository.commit_reports = [CommitReport((), {}, {0: ThrottledError("hot")})]
     settlements = world.handler.handle([registration("hot")])
     assert (settlements.items, settlements.store) == ((Retry(2),), None)
@@ -651,7 +651,7 @@ def test_throttled_writes_fail_their_user_alone_and_not_the_store(world: World) 
 def test_a_throttled_load_is_the_users_if_it_named_one_and_else_the_stores(
     world: World, names: Sequence[str], store: bool | None
 ) -> None:
-    """DynamoDB refuses a call as a whole when it can read none of its keys."""
+    """DynamoDB refuses the whole call if it can read none of its keys."""
     world.repository.load_errors = [ThrottledError("all keys")]
     batch = [command("UnlockUser", name, id=f"{index}") for index, name in enumerate(names)]
     settlements = world.handler.handle(batch)
@@ -662,7 +662,7 @@ def test_a_throttled_load_is_the_users_if_it_named_one_and_else_the_stores(
 def test_a_bug_that_one_user_brings_out_fails_that_user_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others of the batch are done in the same delivery."""
+    """The others of the batch are processed in the same delivery."""
     commit = world.repository.commit
 
     def stumble(changes: Sequence[UserChange], now: datetime) -> CommitReport:
@@ -689,7 +689,7 @@ def test_a_registration_goes_before_its_users_commands_of_the_same_batch(world: 
 
 
 def test_facts_that_are_too_old_are_read_again_before_anything_is_committed(world: World) -> None:
-    """The user may have been erased and scrubbed since: the outcome would hold its fingerprint."""
+    """The user may have been erased and scrubbed: the outcome would hold a fingerprint."""
     world.handle(registration("ada"))
     times = iter([NOW, NOW + FACTS_LIFETIME + timedelta(seconds=1)])
     frozen: list[object] = []
@@ -735,7 +735,7 @@ def test_what_is_published_is_what_is_stored(world: World) -> None:
 def test_what_is_committed_is_published_before_contended_commands_are_tried_again(
     world: World,
 ) -> None:
-    """Other users' events do not wait for a contended user."""
+    """Events of other users do not wait for a contended user."""
     world.handle(registration("hot"), registration("ada"))
     rival = World(world.store)
     world.repository.before_commit = [

@@ -21,7 +21,7 @@ maybe: st.SearchStrategy[bool | None] = st.sampled_from([None, True, False])
 def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
     items: list[Disposition], store: bool | None, topic: bool | None
 ) -> None:
-    """Celery cuts and quotes what it knows; an object's own repr it leaves alone."""
+    """Celery shortens and quotes known types; it does not change an object's own repr."""
     result = Dispositions(tuple(items), store, topic)
     assert Dispositions.parse(saferepr(result, 10_000_000)) == result
 
@@ -46,6 +46,6 @@ def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
     ],
 )
 def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:
-    """A result cut short must not be taken for another one."""
+    """A truncated result must not be read as another one."""
     with pytest.raises(ValueError, match=r"settlement|Expecting"):
         Dispositions.parse(text)

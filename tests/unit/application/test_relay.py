@@ -49,12 +49,12 @@ class MovingClock(Clock):
     time = NOW
 
     def now(self) -> datetime:
-        """Give the time it was moved to."""
+        """Return the time it was set to."""
         return self.time
 
 
 class Topic(MemoryEventPublisher):
-    """A topic that can refuse."""
+    """A topic that can refuse events."""
 
     def __init__(self) -> None:
         """Accept everything."""
@@ -70,7 +70,7 @@ class Topic(MemoryEventPublisher):
         self.on_publish: Callable[[], object] = lambda: None
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Refuse what the test says."""
+        """Refuse what the test sets."""
         self.calls.append(len(messages))
         self.on_publish()
         whole = self.refusal
@@ -87,10 +87,10 @@ class Topic(MemoryEventPublisher):
 
 
 class DamagedOutbox(MemoryOutbox):
-    """An outbox some of which cannot be read, as a later format could not."""
+    """An outbox with entries and outcomes that cannot be read, like those of a later format."""
 
     def __init__(self, store: MemoryStore, choose_shard: Callable[[], int]) -> None:
-        """Start undamaged."""
+        """Create it undamaged."""
         super().__init__(store, choose_shard)
         self.unreadable_entries: set[str] = set()
         """By sort key."""
@@ -111,7 +111,7 @@ class DamagedOutbox(MemoryOutbox):
     def pending(
         self, before: datetime, limit: int = 10, after: OutboxPosition | None = None
     ) -> OutboxPage:
-        """Say of some pointers only where they are."""
+        """Return only the position of some entries."""
         page = super().pending(before, limit, after)
         bad = [p for p in page.entries if p.sort_key in self.unreadable_entries]
         return OutboxPage(
@@ -121,7 +121,7 @@ class DamagedOutbox(MemoryOutbox):
         )
 
     def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
-        """Give some outcomes for unreadable, and fail at others."""
+        """Return some outcomes as unreadable, and fail for others."""
         found = dict(super().outcomes(entries).found)
         for key in found:
             self._fail(key.user_id)
@@ -131,19 +131,19 @@ class DamagedOutbox(MemoryOutbox):
         return PointedOutcomes(rest, bad, unread)
 
     def close(self, entries: Sequence[OutboxEntry]) -> None:
-        """Fail at all."""
+        """Fail if set."""
         if self.close_error:
             raise self.close_error
         super().close(entries)
 
     def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
-        """Fail at all."""
+        """Fail if set."""
         if self.update_error:
             raise self.update_error
         return super().update(old, new)
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
-        """Leave some as they are, and fail at others."""
+        """Leave some outcomes unchanged, and fail for others."""
         self._fail(user_id)
         self.scrubbed.append(user_id)
         self.on_scrub()
@@ -156,10 +156,10 @@ class DamagedOutbox(MemoryOutbox):
 
 
 class World:
-    """A relay and what it works on; each look is at the next shard."""
+    """A relay with its collaborators; each pass reads the next shard."""
 
     def __init__(self) -> None:
-        """Start with an empty outbox."""
+        """Create it with an empty outbox."""
         self.shards = shards()
         self.store = MemoryStore()
         self.clock = MovingClock()
@@ -168,12 +168,12 @@ class World:
         self.relay = self.another_relay()
 
     def another_relay(self) -> Relay:
-        """Make one that knows nothing of the first."""
+        """Create a relay that shares no memory with the first."""
         policy = RelayPolicy(0.01, AGE, second_scrub_after=SECOND)
         return Relay(self.outbox, self.topic, self.clock, policy)
 
     def commit(self, *names: str) -> list[Outcome]:
-        """Commit registrations, in one transaction, and publish nothing."""
+        """Commit registrations in one transaction, without publishing."""
         decided = decide_round(works(*((register(n), n) for n in names)), Snapshot(), RULES)
         changes: list[UserChange] = [builder.change() for builder in decided.builders]
         report = MemoryUserRepository(self.store).commit(changes, NOW)
@@ -181,7 +181,7 @@ class World:
         return [outcome for change in changes for outcome in change.outcomes]
 
     def look_everywhere(self, relay: Relay | None = None) -> int:
-        """Look at every shard once; return how many entries were finished or advanced."""
+        """Make a pass over each shard; return how many entries were finished or advanced."""
         return sum((relay or self.relay).run_once() for _ in range(8))
 
     def wait(self, time: timedelta = timedelta(minutes=5)) -> None:
@@ -189,17 +189,17 @@ class World:
         self.clock.time += time
 
     def fill_shard(self, count: int) -> None:
-        """Commit so many registrations, an entry each."""
+        """Commit so many registrations, with one entry each."""
         for n in range(count):
             self.commit(f"user{n}")
 
     @property
     def entries(self) -> list[OutboxEntry]:
-        """What is in the outbox, by place and age."""
+        """The entries of the outbox, by partition and age."""
         return [self.store.entries[key] for key in sorted(self.store.entries)]
 
     def erase(self, name: str) -> None:
-        """Commit an erasure, and publish nothing."""
+        """Commit an erasure without publishing."""
         user = MemoryUserRepository(self.store).get(uid(name))
         assert user is not None
         erasure = works((EraseUser(), name), name=f"erasure of {name}")
@@ -214,7 +214,7 @@ def world() -> World:
 
 
 def test_what_was_committed_and_not_published_is_published_once_it_is_old(world: World) -> None:
-    """With the ids that the batch would have given."""
+    """With the ids that the batch would have used."""
     outcomes = world.commit("ada", "eve")
     world.look_everywhere()
     assert world.topic.published == []
@@ -228,7 +228,7 @@ def test_what_was_committed_and_not_published_is_published_once_it_is_old(world:
 def test_a_full_shard_is_worked_off_page_by_page(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An outage leaves more than one page behind."""
+    """An outage leaves more than one page."""
     monkeypatch.setattr("application.relay.PAGE", 10)
     for n in range(240):
         world.commit(f"u{n}")
@@ -239,7 +239,7 @@ def test_a_full_shard_is_worked_off_page_by_page(
 
 
 def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
-    """SNS is down: the pointer waits for the next look."""
+    """SNS is unavailable: the entry waits for the next pass."""
     world.commit("ada")
     world.clock.time = NOW + timedelta(minutes=5)
     world.topic.refusal = PublishFailure("Throttled", permanent=False)
@@ -252,7 +252,7 @@ def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
 
 @pytest.mark.usefixtures("one_shard")
 def test_a_pass_says_once_why_the_topic_accepts_nothing(world: World) -> None:
-    """Where no command comes, no batch says it; and a pass in vain is one line, however full."""
+    """Without commands no batch logs it; a pass logs one line, however many events fail."""
     world.fill_shard(24)
     world.wait()
     world.topic.refusal = PublishFailure("AuthorizationError", permanent=False, shared=True)
@@ -267,7 +267,7 @@ def test_a_pass_says_once_why_the_topic_accepts_nothing(world: World) -> None:
 
 
 def test_what_the_topic_refuses_for_its_content_is_parked(world: World) -> None:
-    """A person sees it, and the shard is not blocked."""
+    """An operator sees it, and it does not block the shard."""
     world.commit("ada")
     world.clock.time = NOW + timedelta(minutes=5)
     world.topic.refusal = PublishFailure("InvalidParameter", permanent=True)
@@ -277,7 +277,7 @@ def test_what_the_topic_refuses_for_its_content_is_parked(world: World) -> None:
 
 
 def test_what_the_topic_refuses_does_not_keep_its_transactions_other_events(world: World) -> None:
-    """They go out before the pointer is parked, which is where the relay's work on it ends."""
+    """They are published before the entry is parked, because no relay processes it afterwards."""
     world.commit("ada", "eve", "bob")
     world.clock.time = NOW + timedelta(minutes=5)
     world.topic.refusal_of = {
@@ -296,7 +296,7 @@ def test_what_the_topic_refuses_does_not_keep_its_transactions_other_events(worl
 
 
 def test_a_pointer_whose_outcome_is_missing_is_parked_never_deleted(world: World) -> None:
-    """It names something that was promised."""
+    """It names an outcome that must exist."""
     world.commit("ada")
     world.store.outcomes.clear()
     world.clock.time = NOW + timedelta(minutes=5)
@@ -307,7 +307,7 @@ def test_a_pointer_whose_outcome_is_missing_is_parked_never_deleted(world: World
 
 
 def test_an_erased_users_data_are_scrubbed_twice_and_the_job_is_closed(world: World) -> None:
-    """Also from the events that were stored before."""
+    """Including the events that were stored before."""
     world.commit("ada")
     world.erase("ada")
     world.wait()
@@ -327,7 +327,7 @@ def test_an_erased_users_data_are_scrubbed_twice_and_the_job_is_closed(world: Wo
 
 
 def test_what_was_written_after_the_first_scrub_is_scrubbed_by_the_second(world: World) -> None:
-    """By a batch that stalled between its reads and its commit, with a guessable fingerprint."""
+    """By a batch that stalled between reads and commit, with a guessable fingerprint."""
     [late] = world.commit("ada")
     world.erase("ada")
     world.wait()
@@ -342,12 +342,12 @@ def test_what_was_written_after_the_first_scrub_is_scrubbed_by_the_second(world:
 
 @pytest.fixture
 def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pointer goes to the same shard."""
+    """Put every entry into the same shard."""
     monkeypatch.setattr("adapters.memory.commit.random_shard", lambda: 0)
 
 
 def published_to(world: World) -> set[str]:
-    """Give whom events were published about."""
+    """Return the users about whom events were published."""
     return {event.user_id for event in world.topic.published}
 
 
@@ -359,7 +359,7 @@ STUCK = [f"stuck{n}" for n in range(23)]
     "what", ["pointer", "outcome", "scrub job", "bug", "bug in a scrub job", "outage"]
 )
 def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None:
-    """In one look, past more than a page of it; and it stays, to be done when it can be."""
+    """In one pass, past more than a page of such entries, which stay for later."""
     for name in STUCK:
         world.commit(name)
     if "scrub job" in what:
@@ -403,7 +403,7 @@ def test_what_is_stuck_blocks_nothing_behind_it(world: World, what: str) -> None
 def test_an_outcome_that_is_missing_beside_one_that_cannot_be_read_is_not_parked(
     world: World,
 ) -> None:
-    """The worker that can read the one decides about both."""
+    """A worker that can read the one decides about both."""
     world.commit("ada", "eve")
     world.outbox.unreadable_users = {uid("ada")}
     for key in [key for key in world.store.outcomes if key.user_id == uid("eve")]:
@@ -421,7 +421,7 @@ def test_an_outcome_that_is_missing_beside_one_that_cannot_be_read_is_not_parked
 def test_a_pass_ends_when_the_relay_is_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However much the shard holds; the next relay goes on."""
+    """However many entries the shard holds; the next relay continues."""
     monkeypatch.setattr("application.relay.TOGETHER", 10)
     world.fill_shard(23)
     world.wait()
@@ -432,7 +432,7 @@ def test_a_pass_ends_when_the_relay_is_stopped(
 
 @pytest.mark.usefixtures("one_shard")
 def test_a_pass_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of a shard that never ends is for the next pass."""
+    """The rest of a shard is left to the next pass."""
     monkeypatch.setattr("application.relay.PAGE", 10)
     monkeypatch.setattr("application.relay.MAX_PAGES", 2)
     world.fill_shard(23)
@@ -443,7 +443,7 @@ def test_a_pass_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_thread_outlives_what_it_meets_and_stops_when_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that is down, or a bug, does not end the relay."""
+    """An unavailable store, or a bug, does not end the relay."""
     looks: list[str] = []
     enough = threading.Event()
 
@@ -467,7 +467,7 @@ def test_the_thread_outlives_what_it_meets_and_stops_when_told(
 def test_entries_are_read_published_and_closed_together_in_their_order(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundred commands at a time, whatever they are in."""
+    """A hundred commands at a time, in any entries."""
     closed: list[int] = []
     close = world.outbox.close
 
@@ -489,7 +489,7 @@ def test_entries_are_read_published_and_closed_together_in_their_order(
 
 
 def test_after_progress_all_shards_are_looked_at_without_a_pause(world: World) -> None:
-    """A backlog is worked off at full speed; an idle relay looks once in its interval."""
+    """A backlog is processed at full speed; an idle relay reads one shard per interval."""
     assert 0.005 <= world.relay._pause_after(0) <= 0.015
     pauses = [world.relay._pause_after(worked) for worked in (1, 0, 0, 0, 0, 0, 0, 0, 0)]
     assert pauses[:8] == [0] * 8
@@ -498,7 +498,7 @@ def test_after_progress_all_shards_are_looked_at_without_a_pause(world: World) -
 
 @pytest.mark.usefixtures("one_shard")
 def test_entries_whose_outcomes_are_throttled_are_left_and_the_others_go_on(world: World) -> None:
-    """Nothing is known of them, so that they are neither parked nor counted."""
+    """Their state is unknown, so they are neither parked nor counted."""
     world.commit("ada", "eve")
     world.commit("bob")
     world.outbox.unread_users = {uid("ada")}
@@ -516,7 +516,7 @@ def test_entries_whose_outcomes_are_throttled_are_left_and_the_others_go_on(worl
 
 
 def refused_and_good(world: World, refused: int = 22, good: int = 60) -> tuple[set[str], set[str]]:
-    """Commit entries of both kinds, the refused ones first; return the ids of their users."""
+    """Commit entries of both kinds, the refused first; return the ids of their users."""
     bad = [f"refused{n}" for n in range(refused)]
     well = [f"good{n}" for n in range(good)]
     for name in bad + well:
@@ -526,7 +526,7 @@ def refused_and_good(world: World, refused: int = 22, good: int = 60) -> tuple[s
 
 
 def test_refused_entries_hold_up_nothing_and_are_parked_with_the_reason(world: World) -> None:
-    """All good ones are out in the first round, though the refused are at the heads of shards."""
+    """All valid events are published in the first cycle, behind the refused ones."""
     bad, good = refused_and_good(world)
     world.topic.refusal_of = dict.fromkeys(bad, INTERNAL)
     world.look_everywhere()
@@ -548,7 +548,7 @@ def test_refused_entries_hold_up_nothing_and_are_parked_with_the_reason(world: W
 @pytest.mark.usefixtures("one_shard")
 @pytest.mark.parametrize("how", ["its call fails", "its call raises"])
 def test_an_event_that_breaks_its_call_is_found(world: World, how: str) -> None:
-    """By halves: the others of the call go out, and it alone is counted."""
+    """By halves: the other events of the call are published, and only this one is counted."""
     bad, good = refused_and_good(world, 3, 60)
     broken = UNAVAILABLE if how == "its call fails" else RuntimeError("refreshed but expired")
     world.topic.breaks_calls = dict.fromkeys(bad, broken)
@@ -563,7 +563,7 @@ def test_an_event_that_breaks_its_call_is_found(world: World, how: str) -> None:
 
 @pytest.mark.parametrize("refusal", [INTERNAL, UNAVAILABLE])
 def test_in_an_outage_nothing_is_counted_or_parked(world: World, refusal: PublishFailure) -> None:
-    """However long, and whether the topic answers for the events or not."""
+    """However long it lasts, and whether or not the topic answers for single events."""
     world.fill_shard(40)
     world.topic.refusal = refusal
     for _ in range(3 * MAX_ATTEMPTS):
@@ -579,7 +579,7 @@ def test_in_an_outage_nothing_is_counted_or_parked(world: World, refusal: Publis
 def test_what_the_topic_refuses_for_its_rate_or_set_up_is_never_parked(
     world: World, reason: str
 ) -> None:
-    """It is no entry's fault, whatever goes through meanwhile."""
+    """The entry is not the cause, whatever else is accepted."""
     bad, _ = refused_and_good(world, 8, 8)
     shared = PublishFailure(reason, permanent=False, answered=True, shared=True)
     world.topic.refusal_of = dict.fromkeys(bad, shared)
@@ -595,7 +595,7 @@ def test_what_the_topic_refuses_for_its_rate_or_set_up_is_never_parked(
 def test_a_pass_gives_up_when_the_topic_accepts_nothing_and_the_next_goes_on_behind(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So an outage is not tried entry by entry, and what is behind refused ones has its turn."""
+    """So an outage is not tried entry by entry, and entries behind refused ones get a turn."""
     now = 0.0
     monkeypatch.setattr("application.relay.monotonic", lambda: now)
     monkeypatch.setattr("application.relay.PAGE", 10)
@@ -662,7 +662,7 @@ def test_an_entry_that_cannot_be_marked_or_parked_holds_up_nothing(
 def test_a_page_that_cannot_be_read_does_not_keep_the_pass_from_its_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was read before is counted and scrubbed; the error is told by the thread."""
+    """What was read before is counted and scrubbed; the thread logs the error."""
     monkeypatch.setattr("application.relay.PAGE", 2)
     monkeypatch.setattr("adapters.memory.commit.random_shard", lambda: 0)
     world.commit("erased")
@@ -690,7 +690,7 @@ def test_a_page_that_cannot_be_read_does_not_keep_the_pass_from_its_end(
 
 
 def erased(world: World, name: str) -> OutboxEntry:
-    """Erase a user, and return the job alone."""
+    """Erase a user, and return the scrub job alone."""
     world.commit(name)
     world.erase(name)
     world.outbox.close([p for p in world.entries if p.kind is JobKind.PUBLISH])
@@ -698,7 +698,7 @@ def erased(world: World, name: str) -> OutboxEntry:
 
 
 def with_past(world: World, name: str, outcomes: int) -> None:
-    """Store so many outcomes of a user besides."""
+    """Store so many outcomes of a user."""
     [first] = [o for o in world.store.outcomes.values() if o.user_id == uid(name)][:1]
     for n in range(outcomes):
         key = CommandKey(uid(name), uid(f"{name} {n}"))
@@ -727,7 +727,7 @@ def slow_scrubs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_shard", "slow_scrubs")
 def test_events_are_published_before_a_scrub_gets_a_slice_of_time(world: World) -> None:
-    """Though the job is older; the next slice continues where the first one ended."""
+    """Although the job is older; the next slice continues where the first one ended."""
     erased(world, "ada")
     with_past(world, "ada", 100)
     world.commit("behind")
@@ -755,7 +755,7 @@ def test_events_are_published_before_a_scrub_gets_a_slice_of_time(world: World) 
 
 @pytest.mark.usefixtures("one_shard", "slow_scrubs")
 def test_another_relay_leaves_a_scrub_alone_that_was_touched_a_moment_ago(world: World) -> None:
-    """It continues the scrub from its position when no relay has touched it for a while."""
+    """It continues the scrub from its position if no relay has changed it for a while."""
     erased(world, "ada")
     with_past(world, "ada", 100)
     world.wait()
@@ -786,7 +786,7 @@ def test_a_slice_that_was_overtaken_stores_no_position(world: World) -> None:
 
 @pytest.mark.usefixtures("one_shard", "slow_scrubs")
 def test_a_large_scrub_holds_up_no_other(world: World) -> None:
-    """Jobs of one shard take turns, and one that nobody has touched comes first."""
+    """Jobs of one shard take turns; one that no relay has changed comes first."""
     erased(world, "large")
     with_past(world, "large", 100)
     erased(world, "small")
@@ -805,7 +805,7 @@ def test_a_large_scrub_holds_up_no_other(world: World) -> None:
 def test_a_scrub_that_fails_is_retried_with_growing_delays_and_never_parked(
     world: World, error: Exception
 ) -> None:
-    """Its user is throttled, perhaps: other jobs and the position are not lost by it."""
+    """Its user may be throttled: this delays no other job, and the position is kept."""
     erased(world, "ada")
     erased(world, "eve")
     world.outbox.errors = {uid("ada"): error}
@@ -828,7 +828,7 @@ def test_a_scrub_that_fails_is_retried_with_growing_delays_and_never_parked(
 def test_each_page_of_a_scrub_is_a_sign_of_life(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow store does not have the relay taken for hanging."""
+    """A slow store does not make the relay look stuck."""
     beats: list[Any] = []
     monkeypatch.setattr(world.relay, "_beat", lambda: beats.append(len(world.outbox.scrubbed)))
     erased(world, "ada")

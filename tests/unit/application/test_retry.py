@@ -36,17 +36,17 @@ def lowest(low: float, _high: float) -> float:
 def test_a_failure_is_dead_when_permanent_or_on_the_last_receive_and_else_later(
     failure: Failure, receives: int, expected: Disposition
 ) -> None:
-    """The whole table of what becomes of a message that could not be done."""
+    """The complete table of decisions for a failed message."""
     assert decide_disposition(failure, receives, max_receives=12, draw=highest) == expected
 
 
 @pytest.mark.parametrize("receives", [1, 5, 12, 1_000_000])
 def test_the_delay_is_jittered_by_half_and_never_zero(receives: int) -> None:
-    """A delay of nothing would make a tight loop; a huge count must not overflow."""
+    """A delay of zero would make a tight loop; a large count must not overflow."""
     assert 1 <= delay(receives, lowest) <= delay(receives, highest) <= MAX_DELAY
     assert delay(receives, lowest) == delay(receives, highest) // 2
 
 
 def test_ten_minutes_of_failures_do_not_use_up_the_receives_even_with_the_worst_luck() -> None:
-    """Eleven delays lie before the twelfth receive, after which a message is dead."""
+    """Eleven delays come before the twelfth receive, after which a message is dead-lettered."""
     assert sum(delay(receives, lowest) for receives in range(1, 12)) > 600

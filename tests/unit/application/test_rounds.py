@@ -16,7 +16,7 @@ from tests.builders import NOW, RULES, email, envelope, register, request_change
 
 
 def registered(name: str, address: str | None = None) -> User:
-    """Make a user who has signed up."""
+    """Return a registered user."""
     sent = envelope(register(address or name), name, f"registration of {name}")
     user = handle(sent, None, Context(NOW, {}, RULES.oldest)).user
     assert user is not None
@@ -24,13 +24,13 @@ def registered(name: str, address: str | None = None) -> User:
 
 
 def awaiting(user: User, address: str) -> User:
-    """Let the user await the confirmation of an address."""
+    """Let the user wait for the confirmation of an address."""
     handle(envelope(request_change(address), None), user, Context(NOW, {}, RULES.oldest))
     return user
 
 
 def snapshot(*users: User) -> Snapshot:
-    """Make the facts of some users and their addresses."""
+    """Return the facts about some users and their addresses."""
     return Snapshot(
         users={user.user_id: user for user in users},
         addresses={user.email.key: user.user_id for user in users if user.email},
@@ -38,12 +38,12 @@ def snapshot(*users: User) -> Snapshot:
 
 
 def indexes(some: list[PendingCommand]) -> list[int]:
-    """Give the places of works in their batch."""
+    """Return the positions of commands in their batch."""
     return [work.index for work in some]
 
 
 def test_commands_of_one_user_are_one_change_in_their_order() -> None:
-    """One Put carries them all, conditioned on the version that was read."""
+    """One Put writes them all, on the condition of the version that was read."""
     facts = snapshot(registered("ada"))
     rename = [(c.UpdateProfile(first_name=f"Ada {n}"), "ada") for n in range(3)]
     decided = decide_round(works(*rename), facts, RULES)
@@ -69,7 +69,7 @@ def test_a_registration_and_what_follows_it_are_one_change() -> None:
 
 
 def test_rejections_alone_write_no_user() -> None:
-    """A refused command costs its outcome, no more."""
+    """A rejected command costs only its outcome."""
     decided = decide_round(works((register("ada"), "eve")), snapshot(registered("ada")), RULES)
     [change] = [builder.change() for builder in decided.builders]
     assert change.user is None
@@ -77,7 +77,7 @@ def test_rejections_alone_write_no_user() -> None:
 
 
 def test_one_address_is_written_once_a_round_and_who_comes_later_waits() -> None:
-    """The second registration is decided on what the first one's commit leaves."""
+    """The second registration is decided after the first one's commit."""
     decided = decide_round(
         works((register("x"), "ada"), (register("X"), "eve"), (c.UnlockUser(), "eve")),
         Snapshot(),
@@ -96,7 +96,7 @@ def test_readers_of_an_address_that_nobody_writes_share_a_round() -> None:
 
 
 def test_two_users_swapping_addresses_take_two_rounds() -> None:
-    """The second takes the freed address once it is free."""
+    """The second takes the released address once it is free."""
     ada, eve = awaiting(registered("ada"), "eve"), awaiting(registered("eve"), "ada")
     ada.email = email("third")
     facts = snapshot(ada, eve)
@@ -126,7 +126,7 @@ def test_a_change_back_to_the_old_address_waits_for_the_change_away_from_it() ->
 
 
 def test_nothing_overtakes_a_waiting_command_on_its_way_to_an_address() -> None:
-    """Eve gives up her address in the next round; Ada asked for it after her, and gets it then."""
+    """Eve releases her address in the next round; Ada asked for it later, and gets it then."""
     ada, eve = awaiting(registered("ada"), "third"), registered("eve")
     steps: list[tuple[c.Command, str]] = [
         (c.ConfirmEmailChange(token("third")), "ada"),
@@ -150,7 +150,7 @@ def test_an_address_in_other_letters_is_neither_claimed_nor_released() -> None:
 
 
 def test_an_unknown_user_may_still_be_on_its_way_for_a_minute() -> None:
-    """Counted from the first receive: after an outage all messages are old."""
+    """Counted from the first receive, because after an outage all messages are old."""
     for receives, waited, rejected in [
         (1, 59, False),
         (1, 86_400, False),  # a clock that is ahead
@@ -169,13 +169,13 @@ def test_an_unknown_user_may_still_be_on_its_way_for_a_minute() -> None:
 
 
 def stored(of: PendingCommand) -> Outcome:
-    """Give the outcome of a command that was decided on nothing."""
+    """Return the outcome of a command without a user."""
     decided = decide_round([of], Snapshot(), RULES)
     return decided.builders[0].outcomes[0]
 
 
 def test_what_was_decided_earlier_is_not_decided_again() -> None:
-    """A redelivered command changes nothing, whatever the user is like by now."""
+    """A redelivered command changes nothing, whatever the state of the user."""
     [work] = works((register("ada"), "ada"))
     facts = replace(snapshot(registered("ada")), outcomes={work.key: stored(work)})
     decided = decide_round([work], facts, RULES)
@@ -184,7 +184,7 @@ def test_what_was_decided_earlier_is_not_decided_again() -> None:
 
 
 def test_a_command_by_email_is_known_by_its_id_alone() -> None:
-    """Even when the address has another owner by now."""
+    """Even if the address has another owner by now."""
     reset = c.RequestPasswordReset(uid("t"), token("t"), NOW + timedelta(hours=1), email("ada"))
     [work] = works((reset, None))
     outcome = replace(stored(work), user_id=uid("ada"))
@@ -195,14 +195,14 @@ def test_a_command_by_email_is_known_by_its_id_alone() -> None:
 
 
 def test_facts_that_contradict_each_other_are_read_again() -> None:
-    """An address of the user's own, and no user: it was registered between the two reads."""
+    """The user's address exists without the user: it was registered between the two reads."""
     facts = Snapshot(addresses={email("ada").key: uid("ada")})
     decided = decide_round(works((register("ada"), "ada")), facts, RULES)
     assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
 
 
 def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
-    """Read before it was stored, it would stay behind, and its codes would go on to work."""
+    """If it was read before it was stored, it would remain, and its codes would stay valid."""
     ada = registered("ada")
     ada.two_factor_enabled = True
     decided = decide_round(
@@ -220,7 +220,7 @@ def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
     ],
 )
 def test_a_session_of_a_later_epoch_than_its_users_is_read_again(command: c.Command) -> None:
-    """It is live; taken for one that is over, the answer would be wrong for good."""
+    """It is active; taken for an ended one, the answer would be wrong permanently."""
     ada = registered("ada")
     session = Session(uid("s"), token("r").stored, (), 1, NOW + timedelta(days=1), 1)
     ada.sessions[uid("s")] = session
@@ -240,7 +240,7 @@ def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:
 
 
 def test_what_cannot_be_read_stops_its_own_users_commands_only() -> None:
-    """An item of a later format: a newer worker will do."""
+    """An item of a later format: a newer worker can read it."""
     facts = replace(snapshot(registered("eve")), unreadable={uid("ada"), email("x").key})
     decided = decide_round(
         works((c.UnlockUser(), "ada"), (register("x"), "bob"), (c.UnlockUser(), "eve")),
@@ -252,7 +252,7 @@ def test_what_cannot_be_read_stops_its_own_users_commands_only() -> None:
 
 
 def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
-    """The command gets its outcome, rather than a dead letter without one."""
+    """The command gets its outcome instead of a dead letter without one."""
     [work] = works((c.UnlockUser(), "ada"), age=1)
     work.message["receives"] = RULES.max_receives
     decided = decide_round([work], Snapshot(), RULES)
@@ -260,7 +260,7 @@ def test_on_its_last_receive_an_unknown_user_is_waited_for_no_more() -> None:
 
 
 def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
-    """What follows in the group waits for what comes before it."""
+    """Later commands of the group wait for earlier ones."""
     facts = snapshot(registered("ada"), registered("eve"))
     commands = [(c.RevokeAllSessions(), name) for name in ("ada", "ada", "eve", "ada")]
     decided = decide_round(works(*commands, group="g"), facts, RULES)
@@ -269,7 +269,7 @@ def test_a_fifo_group_holds_one_user_a_round_and_keeps_its_order() -> None:
 
 
 def test_a_fifo_group_waits_behind_a_user_on_its_way() -> None:
-    """Else a later command of the group would overtake."""
+    """Otherwise a later command of the group would overtake it."""
     facts = snapshot(registered("eve"))
     commands = [(c.UnlockUser(), "ada"), (c.RevokeAllSessions(), "eve")]
     decided = decide_round(works(*commands, group="g", age=1), facts, RULES)
@@ -277,7 +277,7 @@ def test_a_fifo_group_waits_behind_a_user_on_its_way() -> None:
 
 
 def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
-    """Nothing was stored, and nothing is left to store."""
+    """Nothing was stored, so there is nothing to delete."""
     start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
     decided = decide_round(
         works((start, "ada"), (c.RevokeSession(uid("s")), "ada")),
@@ -291,7 +291,7 @@ def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
 
 
 def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> None:
-    """Its condition is the stored revision, not that there is none."""
+    """Its condition is the stored revision, not its absence."""
     ada = registered("ada")
     start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
     handle(envelope(start, "ada"), ada, Context(NOW, {}, RULES.oldest))
@@ -305,7 +305,7 @@ def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> No
 
 
 def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_a_scrub() -> None:
-    """All of it in the transaction that leaves the tombstone."""
+    """All of it in the transaction that writes the tombstone."""
     ada = registered("ada")
     ada.two_factor_enabled, ada.two_factor = True, TwoFactor("x", ("y",), 3)
     change = decide_round(works((c.EraseUser(), "ada")), snapshot(ada), RULES).builders[0].change()
@@ -315,7 +315,7 @@ def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_
 
 
 def test_an_outcome_carries_what_its_events_are_published_with() -> None:
-    """The relay has nothing else to go by."""
+    """The relay has no other source."""
     work = works((register("ada"), "ada"))[0]
     work.envelope = replace(work.envelope, correlation_id="c", traceparent="t", tracestate="s")
     [outcome] = decide_round([work], Snapshot(), RULES).builders[0].outcomes
@@ -325,7 +325,7 @@ def test_an_outcome_carries_what_its_events_are_published_with() -> None:
 
 
 def test_a_registration_takes_the_place_of_its_users_first_command() -> None:
-    """Commands of other users, and what concerns its address, keep their places."""
+    """Commands of other users, and commands about its address, keep their positions."""
     role, add = c.AssignRole("customer"), register
     cases = [
         ([(role, "ada"), (role, "eve"), (add("ada"), "ada")], ["ada 2", "ada 0", "eve 1"]),

@@ -27,7 +27,7 @@ LOCAL = "http://127.0.0.1:1"
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What was asked to be made; nothing is."""
+    """The resources that were requested; nothing is created."""
     asked: list[object] = []
     monkeypatch.setattr(bootstrap, "provision", lambda resources, *_: asked.append(resources))
     return asked
@@ -36,7 +36,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_development_makes_its_resources_on_an_emulator(
     made: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newcomer need not."""
+    """A new developer need not create them."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", LOCAL)
     bootstrap.provision_for_development(Settings())
     assert made == [bootstrap.resources(Settings())]
@@ -64,7 +64,7 @@ def test_nothing_is_made_where_the_settings_say_so(
 
 
 def test_what_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has a queue of an older shape learns which."""
+    """The line names the queue whose attributes differ."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", LOCAL)
 
     def refuse(*_: object) -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_repository_is_chosen_by_the_settings() -> None:
-    """And making it calls nothing."""
+    """Creating it makes no call."""
     dynamodb = bootstrap.build_ports(Settings())
     memory = bootstrap.build_ports(Settings(repository="memory"))
     assert isinstance(dynamodb.repository, DynamoDBUserRepository)
@@ -95,7 +95,7 @@ def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its messages come back, with one delay as groups have to, and the breaker hears of it."""
+    """Its messages are retried with one delay, as groups require, and the breaker is told."""
 
     def without_credentials() -> bootstrap.Worker:
         raise AwsConfigurationError("no AWS credentials")
@@ -118,7 +118,7 @@ def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away
 def test_memory_needs_a_pool_of_one_process(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], pool: type, *, fits: bool
 ) -> None:
-    """Each child would have users of its own; it is said as by `user-worker run`."""
+    """Each child would have its own users; the message is that of `user-worker run`."""
     monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
     monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
     monkeypatch.setattr(step, "begin", lambda *_: HealthAssessment())
@@ -136,7 +136,7 @@ def test_memory_needs_a_pool_of_one_process(
 def test_a_relay_that_cannot_be_made_yet_is_started_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Celery swallows what a signal's handler raises: events would wait for another worker."""
+    """Celery ignores what a signal handler raises: events would wait for another worker."""
     started, connected = threading.Event(), threading.Event()
     relay = SimpleNamespace(start=started.set)
     settings = SimpleNamespace(queues=("q",), repository="memory")

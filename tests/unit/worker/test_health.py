@@ -1,4 +1,4 @@
-"""What a worker leaves for probes, and what `user-worker health` makes of it."""
+"""The heartbeat file of a worker, and its evaluation by `user-worker health`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SICK = Report(("the event loop has not turned",), ("queue q: the store is unavai
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where workers beat in this test, which is another process than theirs."""
+    """The folder of the heartbeat files; the test is another process than the workers."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return directory()
 
@@ -42,7 +42,7 @@ def other() -> Iterator[int]:
 
 
 def beat(folder: Path, pid: int, *, age: float = 0.0, report: Report = SICK) -> Path:
-    """Leave the heartbeat of a process."""
+    """Write the heartbeat of a process."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{pid}.json"
     reported = json.loads(report.render())
@@ -51,7 +51,7 @@ def beat(folder: Path, pid: int, *, age: float = 0.0, report: Report = SICK) -> 
 
 
 def test_what_is_written_is_read_by_another_process(folder: Path) -> None:
-    """The report as it was, its age, and nothing left when the worker ends."""
+    """The report is unchanged, with its age, and the file is removed when the worker ends."""
     file = HeartbeatFile(folder)
     file.write(SICK)
     look = "import sys, pathlib; from worker.health.heartbeat import heartbeats\n"
@@ -69,7 +69,7 @@ def test_what_is_written_is_read_by_another_process(folder: Path) -> None:
 
 
 def test_a_heartbeat_that_is_late_is_a_worker_that_does_not_live(folder: Path, other: int) -> None:
-    """Whatever it said last; one from before the machine was started is late too."""
+    """Whatever its report; one from before the machine was started is late too."""
     path = beat(folder, other, age=29, report=Report())
     assert [each.health for each in heartbeats(folder)] == [Report()]
     beat(folder, other, age=31, report=Report())
@@ -82,7 +82,7 @@ def test_a_heartbeat_that_is_late_is_a_worker_that_does_not_live(folder: Path, o
 
 
 def test_a_new_worker_clears_away_what_the_dead_have_left(folder: Path, other: int) -> None:
-    """A restarted container may find files of its last life, of ids that are in use again."""
+    """A restarted container may find files of its last run, with ids that are used again."""
     living = beat(folder, other)
     gone = beat(folder, 2**22 + 1)
     assert [each.pid for each in heartbeats(folder)] == [other]
@@ -100,7 +100,7 @@ def test_a_new_worker_clears_away_what_the_dead_have_left(folder: Path, other: i
 def test_somebody_elses_directory_is_not_written_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory that all may write to, a name may be taken, by a link even."""
+    """In a directory that all users may write to, the name may be taken, even by a link."""
     folder.symlink_to(folder.parent)
     with pytest.raises(HeartbeatError, match="not a directory of this user"):
         HeartbeatFile(folder)
@@ -118,7 +118,7 @@ def test_somebody_elses_directory_is_not_written_to(
 def test_a_heart_beats_at_once_and_outlives_a_full_disk(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is a heartbeat as soon as it has started, and an error of the disk ends nothing."""
+    """The first heartbeat is written at the start, and an error of the disk ends nothing."""
     file = HeartbeatFile(folder)
     reporter = HealthReporter(HealthAssessment(), file)
     reporter.start()
@@ -155,7 +155,7 @@ def test_the_command_answers_by_its_exit_code(  # noqa: PLR0917
     ready: int,
     says: str,
 ) -> None:
-    """A probe needs no words; a person gets the reasons."""
+    """A probe needs only the exit code; an operator gets the reasons."""
     beat(folder, other, report=report)
     assert run(["health", "--live"]) == live
     capsys.readouterr()
@@ -169,14 +169,14 @@ def test_the_command_answers_by_its_exit_code(  # noqa: PLR0917
 def test_without_a_worker_the_answer_is_no(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A container whose worker has not begun yet, or has gone, is not healthy."""
+    """A container whose worker has not started yet, or has ended, is not healthy."""
     assert run(["health", "--live"]) == ExitCode.NEGATIVE
     assert "no worker" in capsys.readouterr().err
     assert not folder.exists()  # asking leaves nothing
 
 
 def test_one_of_several_workers_that_is_ill_makes_the_answer_no(folder: Path, other: int) -> None:
-    """On a machine with several, none is overlooked."""
+    """On a machine with several workers, each one counts."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as second:
         beat(folder, other, report=Report())
         beat(folder, second.pid, report=Report())
@@ -188,7 +188,7 @@ def test_one_of_several_workers_that_is_ill_makes_the_answer_no(folder: Path, ot
 
 @pytest.mark.parametrize("question", [[], ["--live"], ["--ready"]])
 def test_a_probe_is_cheap(question: list[str]) -> None:
-    """It comes every few seconds: not even the command line is read, nor Celery nor the SDK."""
+    """It runs every few seconds: it imports neither the command line nor Celery nor the SDK."""
     look = "import atexit, sys; from cli import main; "
     look += "heavy = {'celery', 'kombu', 'botocore', 'pydantic', 'rich', 'structlog', 'typer'}; "
     look += "atexit.register(lambda: print(sorted(heavy & sys.modules.keys()))); main()"

@@ -1,4 +1,4 @@
-"""How a worker's health is judged from what its parts tell, by a clock that is moved by hand."""
+"""The health report from what the parts of a worker report, with a clock set by the test."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ SICK = Report(("the event loop has not turned",), ("queue q: the store is unavai
 
 @dataclass
 class Part:
-    """A part of a worker that says what it is told to."""
+    """A part of a worker that reports what the test sets."""
 
     tells: list[LivenessCheck] = field(default_factory=list)
     complains: list[str] = field(default_factory=list)
 
     def liveness_checks(self) -> list[LivenessCheck]:
-        """Give its signs."""
+        """Return its checks."""
         return self.tells
 
     def readiness_issues(self) -> list[str]:
-        """Give its troubles."""
+        """Return its issues."""
         return self.complains
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that the test sets."""
 
     now = 100.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
@@ -48,7 +48,7 @@ def clock() -> Clock:
 
 
 def running(clock: Clock, *parts: Part, blocks: bool = False) -> HealthAssessment:
-    """Give the vitals of a worker that has started."""
+    """Return the assessment of a worker that has started."""
     assessment = HealthAssessment(blocks=blocks, clock=clock)
     for part in parts:
         assessment.watch(lambda part=part: part)  # type: ignore[misc]
@@ -58,7 +58,7 @@ def running(clock: Clock, *parts: Part, blocks: bool = False) -> HealthAssessmen
 
 
 def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clock) -> None:
-    """Each sign may be as old as its limit; older, it names itself, its age and its limit."""
+    """Each check may be as old as its limit; an older one reports its name, age and limit."""
     part = Part([LivenessCheck("a poll", 10, 10)])
     assessment = running(clock, part)
     clock.now += LOOP_LIMIT
@@ -77,7 +77,7 @@ def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clo
 
 
 def test_a_start_may_take_longer_than_a_turn(clock: Clock) -> None:
-    """Children are started before the first turn; not for ever, though."""
+    """Children start before the first turn, but not without a limit."""
     assessment = HealthAssessment(clock=clock)
     clock.now += START_LIMIT
     assert assessment.report() == Report((), ("starting",))
@@ -86,7 +86,7 @@ def test_a_start_may_take_longer_than_a_turn(clock: Clock) -> None:
 
 
 def test_waiting_for_aws_is_life_however_long_it_takes(clock: Clock) -> None:
-    """An outage must not have workers restarted; afterwards the loop has its time again."""
+    """An outage must not cause restarts; afterwards the loop has its full time again."""
     assessment = HealthAssessment(clock=clock)
     assessment.wait("nothing answers")
     clock.now += 100_000
@@ -96,7 +96,7 @@ def test_waiting_for_aws_is_life_however_long_it_takes(clock: Clock) -> None:
 
 
 def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> None:
-    """With the solo pool the loop stands while a batch runs, for minutes perhaps."""
+    """With the solo pool the loop stops while a batch runs, possibly for minutes."""
     part = Part([LivenessCheck(IN_HAND, 500, 600)])
     solo, prefork = running(clock, part, blocks=True), running(clock, part)
     clock.now += 500
@@ -109,7 +109,7 @@ def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> 
 
 
 def test_troubles_outside_make_it_unready_and_not_dead(clock: Clock) -> None:
-    """Whether AWS answers decides no restart; each trouble is said once."""
+    """The availability of AWS causes no restart; each issue is reported once."""
     assessment = running(
         clock, Part(complains=["q: the store is unavailable"]), Part(complains=["x", "x"])
     )
@@ -119,7 +119,7 @@ def test_troubles_outside_make_it_unready_and_not_dead(clock: Clock) -> None:
 
 
 def test_an_ending_worker_lives_and_is_not_ready(clock: Clock) -> None:
-    """Its loop has ended, and the last batches run on."""
+    """Its loop has ended, and the last batches still run."""
     assessment = running(clock)
     assessment.stop()
     clock.now += 1000
@@ -127,14 +127,14 @@ def test_an_ending_worker_lives_and_is_not_ready(clock: Clock) -> None:
 
 
 def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
-    """The channel is made long after the heart has begun to beat."""
+    """The channel is created long after the first report."""
     assessment = running(clock)
     assessment.watch(lambda: None)
     assert assessment.report() == Report()
 
 
 def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
-    """Neither for the file nor over HTTP: a restart would not mend it."""
+    """Neither for the file nor over HTTP: a restart would not repair it."""
     assessment = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
     with structlog.testing.capture_logs() as lines:
         assert assessment.report() == Report((), ("unknown: see the log",))
@@ -143,7 +143,7 @@ def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"not_live": "x", "not_ready": []}', "3"])
 def test_what_is_no_report_is_refused(text: str) -> None:
-    """A file of something else is not taken for a healthy worker."""
+    """The file of another program is not taken for a healthy worker."""
     assert Report.parse(json.loads(SICK.render())) == SICK
     with pytest.raises(ValueError, match="no report"):
         Report.parse(json.loads(text))

@@ -1,4 +1,4 @@
-"""How the worker judges its clock by the answers of AWS."""
+"""The comparison of the worker's clock with AWS's answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.health.clock import CONFIRMATIONS, LIMIT, ClockWatch
 
 
 def test_a_clock_that_differs_makes_the_worker_unready_until_it_agrees() -> None:
-    """One line begins it and one ends it, each with the seconds."""
+    """One log line at the beginning and one at the end, each with the seconds."""
     watch = ClockWatch()
     with capture_logs() as logs:
         watch.observe(3600)
@@ -28,7 +28,7 @@ def test_a_clock_that_differs_makes_the_worker_unready_until_it_agrees() -> None
 
 
 def test_single_answers_that_differ_are_not_believed() -> None:
-    """One odd answer among many right ones is the answer's fault."""
+    """One odd answer among many right ones is a fault of that answer."""
     watch = ClockWatch()
     for seconds in (100.0, 0.0) * 10:
         watch.observe(seconds)

@@ -1,4 +1,4 @@
-"""What the worker's parts tell of themselves: signs of life, and why they get nothing done."""
+"""Liveness checks and readiness issues of the worker's parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["consumers", "started", "world"]  # fixtures
 
 
 def missing(consumer: QueueConsumer) -> list[str]:
-    """Give the signs of a queue's threads that should have come."""
+    """Return the failed checks of a queue's threads."""
     return [
         str(liveness_check)
         for liveness_check in consumer.liveness_checks()
@@ -35,7 +35,7 @@ def missing(consumer: QueueConsumer) -> list[str]:
 def test_a_queue_is_ready_as_soon_as_sqs_has_answered_a_poll(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """An empty answer is one; before it nobody knows."""
+    """An empty answer counts; before the first one the state is unknown."""
     queue = FakeQueue()
     queue.may_answer.clear()
     consumer = started(queue)
@@ -48,7 +48,7 @@ def test_a_queue_is_ready_as_soon_as_sqs_has_answered_a_poll(
 def test_receiving_that_fails_is_a_trouble_until_it_works_again(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """The thread lives meanwhile."""
+    """The thread is live in the meantime."""
     queue = FakeQueue(answers=[OSError("no route"), OSError("no route")])
     consumer = started(queue)
     _until(lambda: consumer.readiness_issue() == "queue q: SQS does not answer", "the trouble")
@@ -59,7 +59,7 @@ def test_receiving_that_fails_is_a_trouble_until_it_works_again(
 def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Waiting for room shows nothing; a call without an end is mended by a restart alone."""
+    """Waiting for room shows nothing; a call without an end needs a restart."""
     monkeypatch.setattr(receiver, "LONGEST_POLL", 0.1)
     busy, stuck = FakeQueue([[Raw("1")]]), FakeQueue()
     full = started(busy, buffered=1)
@@ -77,7 +77,7 @@ def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
 def test_a_thread_that_has_ended_is_no_life(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw may end one; its queue would stand still for ever."""
+    """A bug may end one; its queue would not be processed any more."""
     consumer = started(FakeQueue())
 
     def stumble(**_: object) -> bool:
@@ -93,12 +93,12 @@ def test_a_thread_that_has_ended_is_no_life(
 
 
 def readiness_issue(breaker: Breaker) -> str | None:
-    """Say what it says now."""
+    """Return its present issue."""
     return breaker.readiness_issue
 
 
 def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
-    """On trial commands get done; what keeps them from being done is said."""
+    """On trial, commands are processed; otherwise the issue is reported."""
     breaker = Breaker("q")
     assert readiness_issue(breaker) is None
     for _ in range(3):
@@ -121,7 +121,7 @@ def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
 
 
 def test_a_queue_says_which_it_is_and_why(started: Callable[..., QueueConsumer]) -> None:
-    """The breaker's word goes first: polls are not made while it is open."""
+    """The breaker's issue comes first: no polls are made while it is open."""
     consumer = started(FakeQueue())
     for _ in range(3):
         consumer.breaker.report(store=False, topic=None)
@@ -134,7 +134,7 @@ def test_a_queue_says_which_it_is_and_why(started: Callable[..., QueueConsumer])
 def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
     consumers: Callable[..., Consumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest counts, from when it was handed to the pool."""
+    """The oldest batch counts, from its delivery to the pool."""
     consumer = consumers(q=FakeQueue([[Raw("1")], [Raw("2")]]))
     consumer.consume(2)
     consumer.until(lambda: len(consumer.messages) == 2)
@@ -165,7 +165,7 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
 def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that an idle worker knows too; one that has not been started says nothing."""
+    """So that an idle worker reports it too; a relay that has not started reports nothing."""
     assert list(world.relay.liveness_checks()) == []
     away = True
     ended = threading.Event()

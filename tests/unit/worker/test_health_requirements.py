@@ -1,4 +1,4 @@
-"""What a worker looks at before it starts: what ends it, what it warns of, what it waits for."""
+"""Checks before a worker starts: what ends it, what it warns about, what it waits for."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from worker.health.report import Report
 from worker.settings import load_settings
 
 Fault = Callable[[str], None]
-"""Is told the operation of each call, and may raise."""
+"""Called with the operation of each call; may raise."""
 
 
 @pytest.fixture(scope="module")
 def provisioned() -> Iterator[None]:
-    """An AWS of Amazon's kind, with what `provision` makes."""
+    """A mocked AWS with the resources that `provision` creates."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
@@ -49,7 +49,7 @@ def provisioned() -> Iterator[None]:
 
 
 def _unlike_ours(dynamodb: Any) -> None:
-    """Make a table with our keys and nothing else."""
+    """Create a table with our keys and nothing else."""
     keys = {"pk": "HASH", "sk": "RANGE"}
     dynamodb.create_table(
         TableName="bare",
@@ -70,7 +70,7 @@ def _unlike_ours(dynamodb: Any) -> None:
 
 @pytest.fixture
 def production(provisioned: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Settings of production, and the log of what is looked at; no pause is slept through."""
+    """Settings of production, and the log; delays are skipped."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     monkeypatch.setattr(start, "BACKOFF", Backoff(0.0))
@@ -80,7 +80,7 @@ def production(provisioned: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], list[Fault]]:
-    """Counts the calls to AWS by operation, and lets each of the faults have them before."""
+    """Count the calls to AWS by operation, and call each fault before them."""
     real = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
     counted: Counter[str] = Counter()
     faults: list[Fault] = []
@@ -103,14 +103,14 @@ def look() -> HealthAssessment:
 
 
 def refused(code: str, operation: str = "Operation") -> sdk.ClientError:
-    """An answer that is an error."""
+    """Return an error answer."""
     return sdk.ClientError({"Error": {"Code": code, "Message": "-"}}, operation)
 
 
 def test_what_provision_made_is_found_right_in_few_calls(
     production: Any, calls: tuple[Counter[str], list[Fault]]
 ) -> None:
-    """Nothing to say, nothing changed, and no call twice but to find the topic's account."""
+    """No finding, no change, and no call twice except to find the topic's account."""
     assessment = look()
     assert production == []
     assert assessment.report().live
@@ -140,7 +140,7 @@ def test_what_provision_made_is_found_right_in_few_calls(
 def test_what_would_break_a_promise_ends_it_with_one_line(
     setting: str, value: str, says: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    """Exit code 3, by the resource's name, in production as in development."""
+    """Exit code 3, with the resource's name, in production as in development."""
     monkeypatch.setenv(f"USER_WORKER_{setting}", value)
     with pytest.raises(SystemExit) as ended:
         look()
@@ -162,7 +162,7 @@ def test_what_would_break_a_promise_ends_it_with_one_line(
 def test_what_merely_differs_is_a_warning(  # noqa: PLR0917
     production: Any, setting: str, value: str, check: str, says: list[str], monkeypatch: Any
 ) -> None:
-    """A changed attribute must not keep all workers down that are started after."""
+    """A changed attribute must not stop all workers that start later."""
     monkeypatch.setenv(f"USER_WORKER_{setting}", value)
     assert look().report().live
     told = [line for line in production if line["check"] == check]
@@ -184,7 +184,7 @@ def test_what_merely_differs_is_a_warning(  # noqa: PLR0917
 def test_a_role_that_may_not_look_starts_all_the_same(
     production: Any, calls: Any, operation: str, action: str
 ) -> None:
-    """It says nothing of what is there; the action that is missing is named."""
+    """The check is inconclusive then; the missing permission is named."""
 
     def deny(called: str) -> None:
         if called == operation:
@@ -210,7 +210,7 @@ def test_a_role_that_may_not_look_starts_all_the_same(
 def test_it_waits_for_sqs_and_dynamodb(
     production: Any, calls: Any, monkeypatch: Any, error: Exception, operation: str
 ) -> None:
-    """As long as it takes, alive and not ready, saying so each time; in development it ends."""
+    """Without a limit, live and not ready, with a log line each time; in development it exits."""
     times = 4
     reports = []
     assessment = HealthAssessment()
@@ -237,7 +237,7 @@ def test_it_waits_for_sqs_and_dynamodb(
 
 @pytest.mark.usefixtures("production")
 def test_calls_that_take_long_are_life(calls: Any) -> None:
-    """Also those of the first look: each runs until its timeout, and AWS decides no restart."""
+    """Including those of the first check: each runs until its timeout, without a restart."""
     now = 0.0
     assessment, reports = HealthAssessment(clock=lambda: now), []
 
@@ -266,7 +266,7 @@ def test_calls_that_take_long_are_life(calls: Any) -> None:
 def test_a_table_that_is_not_all_there_is_a_warning(
     production: Any, monkeypatch: pytest.MonkeyPatch, description: dict[str, str], says: str | None
 ) -> None:
-    """It may be made at this moment, or be on its way out."""
+    """It may be created or deleted at this moment."""
     real = requirements._described
 
     def described(*_: Any) -> Any:
@@ -288,7 +288,7 @@ def test_a_table_that_is_not_all_there_is_a_warning(
 )
 @pytest.mark.usefixtures("production")
 def test_a_signal_ends_it_while_it_waits(calls: Any, number: signal.Signals, code: int) -> None:
-    """Celery does not listen yet; afterwards it is as it was before."""
+    """Celery does not handle signals yet; afterwards the handlers are restored."""
     before = signal.getsignal(number)
     calls[1].append(lambda _: signal.raise_signal(number))
     with pytest.raises(SystemExit) as ended:
@@ -298,7 +298,7 @@ def test_a_signal_ends_it_while_it_waits(calls: Any, number: signal.Signals, cod
 
 
 def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:
-    """Commands can be done meanwhile, and their events wait in the outbox."""
+    """Commands can be processed, and their events wait in the outbox."""
 
     def fail(called: str) -> None:
         if called == "GetTopicAttributes":
@@ -313,7 +313,7 @@ def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> 
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "AccessDenied"])
 @pytest.mark.usefixtures("production")
 def test_credentials_that_aws_refuses_end_it(calls: Any, code: str) -> None:
-    """They would be refused again; whoever starts it may have others, or allow more."""
+    """They would be refused again; an operator must change them."""
 
     def refuse(called: str) -> None:
         raise refused(code, called)
@@ -327,7 +327,7 @@ def test_credentials_that_aws_refuses_end_it(calls: Any, code: str) -> None:
 def test_a_mistake_of_the_check_keeps_nobody_from_work(
     production: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw is logged with its traceback, and the worker starts."""
+    """An unforeseen error is logged with its traceback, and the worker starts."""
 
     def stumble(_: object) -> None:
         raise ZeroDivisionError

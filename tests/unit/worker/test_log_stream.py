@@ -1,4 +1,4 @@
-"""Log lines to pipes that nobody reads, closed pipes, full disks, and files that take all."""
+"""Log lines to pipes without a reader, closed pipes, full disks, and regular files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def logger_to() -> Iterator[Callable[[int], logging.Logger]]:
-    """Make the root logger write JSON lines to a descriptor; restore it after the test."""
+    """Let the root logger write JSON lines to a descriptor; restore it after the test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -54,7 +54,7 @@ def _events(text: str) -> list[str]:
 
 
 def _drain(reader: int) -> str:
-    """Read all that a pipe holds now."""
+    """Return all that a pipe holds now."""
     os.set_blocking(reader, False)
     parts: list[bytes] = []
     while True:
@@ -69,7 +69,7 @@ def _drain(reader: int) -> str:
 def test_a_pipe_that_nobody_reads_costs_lines_and_their_number_is_logged(
     logger_to: Callable[[int], logging.Logger], length: int, *, blocking: bool
 ) -> None:
-    """The first dropped line waits, the others do not; every line in the pipe is whole."""
+    """The first dropped line waits, the others do not; every line in the pipe is complete."""
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)
     logger = logger_to(writer)
@@ -95,7 +95,7 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_their_number_is_logged(
 
 
 def test_a_reader_that_is_slow_loses_nothing(logger_to: Callable[[int], logging.Logger]) -> None:
-    """As long as it reads something, lines wait for it."""
+    """While it reads anything, lines wait for it."""
     reader, writer = os.pipe()
     logger = logger_to(writer)
     read: list[bytes] = []
@@ -138,7 +138,7 @@ def test_a_socket_that_nobody_reads_costs_lines(
 def test_a_closed_pipe_costs_lines_and_raises_nothing(
     logger_to: Callable[[int], logging.Logger], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No traceback for each line either."""
+    """Nor a traceback for each line."""
     reader, writer = os.pipe()
     logger = logger_to(writer)
     os.close(reader)
@@ -153,7 +153,7 @@ def test_a_closed_pipe_costs_lines_and_raises_nothing(
 def test_a_full_disk_costs_lines_which_are_counted_when_there_is_room(
     logger_to: Callable[[int], logging.Logger], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The descriptor stays the same, as a log file does."""
+    """The descriptor stays the same, like that of a log file."""
     full = os.open("/dev/full", os.O_WRONLY)
     logger = logger_to(full)
     logger.info("lost")
@@ -175,7 +175,7 @@ def test_a_full_disk_costs_lines_which_are_counted_when_there_is_room(
 def test_a_line_that_was_broken_off_does_not_spoil_the_next_one(
     logger_to: Callable[[int], logging.Logger],
 ) -> None:
-    """The next one begins on a line of its own."""
+    """It starts on a new line."""
     reader, writer = os.pipe()
     logger = logger_to(writer)
     logger.info("x" * 100_000)
@@ -189,7 +189,7 @@ def test_a_line_that_was_broken_off_does_not_spoil_the_next_one(
 
 
 def test_a_file_is_appended_to_and_takes_every_line(tmp_path: Path) -> None:
-    """In order, of all threads."""
+    """In order, from all threads."""
     path = tmp_path / "log"
     path.write_text("before\n")
     handler = LogStreamHandler.of_file(str(path))

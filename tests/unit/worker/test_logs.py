@@ -16,7 +16,7 @@ SECRET = "ada@example.com"
 
 @pytest.fixture
 def log_file(tmp_path: Path) -> Iterator[Path]:
-    """A file that the lines go to as JSON; the test runner's own handlers come back after."""
+    """A JSON log file; the test runner's own handlers are restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     path = tmp_path / "log"
@@ -31,12 +31,12 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
 
 
 def lines(path: Path) -> list[dict[str, object]]:
-    """Read the lines back."""
+    """Return the lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_our_lines_and_the_librarys_have_one_form(log_file: Path) -> None:
-    """One parser is enough for whoever reads them."""
+    """One parser is sufficient for both."""
     structlog.get_logger("worker.command").bind(command_id="c").info("command", outcome="accepted")
     logging.getLogger("celery.apps.worker").info("%s ready.", "celery@here")
     ours, theirs = lines(log_file)
@@ -46,7 +46,7 @@ def test_our_lines_and_the_librarys_have_one_form(log_file: Path) -> None:
 
 
 def test_an_exception_is_told_by_class_and_place_never_by_its_text(log_file: Path) -> None:
-    """Its text may quote what a person entrusted to us."""
+    """Its text may contain personal data."""
     try:
         dict[str, str]()[SECRET]
     except KeyError:
@@ -60,7 +60,7 @@ def test_an_exception_is_told_by_class_and_place_never_by_its_text(log_file: Pat
 
 
 def test_an_error_of_aws_is_told_with_its_code(log_file: Path) -> None:
-    """The code is AWS's own word, and says more than the class."""
+    """The code is AWS's own term, and tells more than the class."""
     response = {"Error": {"Code": "ThrottlingException", "Message": SECRET}}
     error = ClientError(response, "PutItem")  # type: ignore[arg-type]  # the part that is read
     structlog.get_logger("worker").error("commit_failed", exc_info=error)
@@ -70,7 +70,7 @@ def test_an_error_of_aws_is_told_with_its_code(log_file: Path) -> None:
 
 
 def test_the_sdk_is_silent_even_at_debug(tmp_path: Path, log_file: Path) -> None:
-    """Its debug lines hold whole requests."""
+    """Its debug lines contain whole requests."""
     logs.configure("json", "DEBUG", str(tmp_path / "debug"))
     logging.getLogger("botocore.endpoint").debug("Making request with %s", SECRET)
     logging.getLogger("worker").debug("shown")
@@ -80,7 +80,7 @@ def test_the_sdk_is_silent_even_at_debug(tmp_path: Path, log_file: Path) -> None
 def test_development_reads_lines_a_person_can(
     capsys: pytest.CaptureFixture[str], log_file: Path
 ) -> None:
-    """No JSON, and no colours where there is no terminal."""
+    """No JSON, and no colours without a terminal."""
     logs.configure("console", "INFO")
     structlog.get_logger("worker.command").info("command", outcome="accepted")
     line = capsys.readouterr().err

@@ -6,7 +6,7 @@ from worker.settings import Settings, SettingsError, load_settings, unknown_sett
 
 
 def test_the_defaults_are_those_of_development() -> None:
-    """A newcomer sets nothing."""
+    """A new developer sets nothing."""
     settings = load_settings()
     assert (settings.env, settings.repository, settings.table) == ("dev", "dynamodb", "users")
     assert settings.create_resources
@@ -20,7 +20,7 @@ def test_the_defaults_are_those_of_development() -> None:
 def test_other_environments_differ_only_where_they_must(
     monkeypatch: pytest.MonkeyPatch, env: str, creates: bool, log: str
 ) -> None:
-    """Production creates nothing; logs are for machines outside development."""
+    """Production creates nothing; logs are JSON outside development."""
     monkeypatch.setenv("USER_WORKER_ENV", env)
     settings = load_settings()
     assert (settings.create_resources, settings.log_format) == (creates, log)
@@ -50,7 +50,7 @@ def test_other_environments_differ_only_where_they_must(
 def test_a_wrong_setting_is_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
 ) -> None:
-    """Whoever mistypes a setting learns which, and what it may be."""
+    """The message names the setting and what it may be."""
     monkeypatch.setenv(f"USER_WORKER_{name}", value)
     with pytest.raises(SettingsError) as raised:
         load_settings()
@@ -74,7 +74,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(
 def test_a_mistyped_name_is_said_and_a_strangers_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, variable: str, meant: str | None
 ) -> None:
-    """A setting that has no effect is worse than one that ends the program."""
+    """A setting without effect is worse than one that ends the program."""
     monkeypatch.setenv(f"USER_WORKER_{variable}", "x")
     assert unknown_settings() == {f"USER_WORKER_{variable}": meant}
     if meant is None:
@@ -87,7 +87,7 @@ def test_a_mistyped_name_is_said_and_a_strangers_is_left_alone(
 def test_the_variables_of_the_command_line_and_of_tests_are_no_mistakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As are all settings, however they are written."""
+    """The same for all settings, in upper and lower case."""
     for name in ("USER_WORKER_DEBUG", "USER_WORKER_CRASH_SEED", "user_worker_table"):
         monkeypatch.setenv(name, "users")
     assert unknown_settings() == {}
@@ -99,7 +99,7 @@ def test_the_variables_of_the_command_line_and_of_tests_are_no_mistakes(
 def test_production_refuses_what_is_for_development(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """A table made by accident, or users kept in memory, must not happen there."""
+    """It must not create a table by accident, or keep users in memory."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     monkeypatch.setenv(f"USER_WORKER_{name}", value)
     with pytest.raises(SettingsError, match=f"USER_WORKER_{name}"):
@@ -122,7 +122,7 @@ def test_roles_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_topic_may_be_named_by_its_arn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be another account's."""
+    """It may belong to another account."""
     arn = "arn:aws:sns:eu-west-1:123456789012:user-events.fifo"
     monkeypatch.setenv("USER_WORKER_EVENTS_TOPIC", arn)
     assert load_settings().events_topic == arn

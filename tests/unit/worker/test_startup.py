@@ -34,7 +34,7 @@ ERRORS: list[tuple[Exception, str]] = [
 def test_what_the_machine_lacks_is_one_line_with_exit_code_3(
     error: Exception, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What is lacking, and what to do."""
+    """What is missing, and what to do."""
     with pytest.raises(SystemExit) as ended, exit_if_start_fails():
         raise error
     assert ended.value.code == ExitCode.ENVIRONMENT
@@ -43,7 +43,7 @@ def test_what_the_machine_lacks_is_one_line_with_exit_code_3(
 
 
 def test_an_error_after_the_start_and_a_bug_are_raised_as_they_are() -> None:
-    """Their traceback is wanted."""
+    """Their traceback is needed."""
     with pytest.raises(OSError, match="later"), exit_if_start_fails(lambda: False):
         raise OSError(errno.ENOSPC, "later")
     for bug in (RuntimeError("a bug"), ImportError("a bug"), OSError("without a number")):

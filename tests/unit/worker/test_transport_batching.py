@@ -1,4 +1,4 @@
-"""Which messages run together."""
+"""Decisions about which messages run together."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_one_receive_is_one_batch_in_its_order() -> None:
 
 
 def test_from_the_third_receive_on_a_message_runs_alone() -> None:
-    """The others keep together."""
+    """The others stay together."""
     raws = [Raw("a"), Raw("b", receives=3), Raw("c", receives=2), Raw("d", receives=7)]
     assert _split(*raws) == [["a", "c"], ["b"], ["d"]]
 
 
 def test_a_suspects_fifo_group_runs_alone_in_order() -> None:
-    """What is behind it in its group must wait for it; other groups need not."""
+    """Later messages of its group must wait for it; other groups need not."""
     raws = [Raw("a1", "a", 3), Raw("b1", "b"), Raw("a2", "a"), Raw("b2", "b")]
     assert _split(*raws, fifo=True) == [["b1", "b2"], ["a1", "a2"]]
 
@@ -44,7 +44,7 @@ def _batch(number: int, *messages: Raw) -> Batch:
 
 
 def test_neighbours_join_in_the_order_received() -> None:
-    """One task, one order: a FIFO group keeps its own."""
+    """One task, one order: a FIFO group keeps its order."""
     both = joined(_batch(1, Raw("a1", "a"), Raw("b1", "b")), _batch(2, Raw("a2", "a")), 3)
     assert both is not None
     assert both.receipts == ["a1", "b1", "a2"]
@@ -65,7 +65,7 @@ def test_neighbours_join_in_the_order_received() -> None:
 def test_what_does_not_fit_or_has_to_run_alone_joins_nothing(
     first: tuple[Raw, ...], second: tuple[Raw, ...], most: int
 ) -> None:
-    """From the third receive on a message runs alone, and so does a probe, under any load."""
+    """From the third receive on a message runs alone, and so does a probe, at any load."""
     assert joined(_batch(1, *first), _batch(2, *second), most) is None
 
 
@@ -79,7 +79,7 @@ def test_a_batch_without_a_result_comes_back_at_once_at_first_then_later() -> No
 
 
 def test_no_repr_shows_a_body_or_a_receipt() -> None:
-    """Neither of what the task gets nor of the batch; pickled for a child it is the same."""
+    """Neither that of the task's argument nor that of the batch, also when pickled for a child."""
     batch = Batch(1, "q", (Raw("the-receipt", body="the-body"),))
     argument = as_task_argument(batch, fifo=False)
     assert argument[0]["body"] == "the-body"

@@ -1,4 +1,4 @@
-"""When the breaker lets a queue be received from, and how it finds its way back."""
+"""When the breaker allows receives from a queue, and how it closes again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.transport.breaker import (
 
 
 class Met(TypedDict):
-    """What a batch met."""
+    """What a batch reports."""
 
     store: bool | None
     topic: bool | None
@@ -29,34 +29,34 @@ class Met(TypedDict):
 
 @dataclass
 class Clock:
-    """A clock that stands still until told."""
+    """A clock that the test sets."""
 
     now: float = 1000.0
 
     def __call__(self) -> float:
-        """Give the time it was set to."""
+        """Return the time it was set to."""
         return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock of the test's own."""
+    """The clock of this test."""
     return Clock()
 
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    """A breaker that is closed."""
+    """A closed breaker."""
     return Breaker("q", clock)
 
 
 AWAY: Met = {"store": False, "topic": None}
 TOPIC_AWAY: Met = {"store": True, "topic": False}
 STORED: Met = {"store": True, "topic": None}
-"""As a batch of duplicates, or a probe that gets its answer."""
+"""Like a batch of duplicates, or a successful probe."""
 WELL: Met = {"store": True, "topic": True}
 NOTHING: Met = {"store": None, "topic": None}
-"""As a batch of junk: it proves nothing."""
+"""Like a batch of invalid messages: it proves nothing."""
 
 
 def _report(breaker: Breaker, met: Met, times: int = TOLERATED + 1) -> None:
@@ -72,7 +72,7 @@ def _open(breaker: Breaker) -> None:
 
 
 def _pause(breaker: Breaker, clock: Clock) -> float:
-    """Wait until the next probe is due; return how long that took, in seconds."""
+    """Wait until the next probe is due; return the seconds waited."""
     advice = breaker.ask()
     assert isinstance(advice, Wait)
     clock.now += advice.seconds
@@ -81,14 +81,14 @@ def _pause(breaker: Breaker, clock: Clock) -> float:
 
 
 def test_all_there_is_may_be_received_while_batches_get_somewhere(breaker: Breaker) -> None:
-    """A failed batch now and then is no outage."""
+    """A single failed batch is no outage."""
     for met in (AWAY, AWAY, WELL, AWAY, AWAY, TOPIC_AWAY, TOPIC_AWAY, AWAY, WELL):
         breaker.report(**met)
         assert breaker.ask() == Receive(10)
 
 
 def test_nothing_is_received_while_the_store_is_away(breaker: Breaker, clock: Clock) -> None:
-    """Ten minutes of outage are some dozens of probes, and no receive."""
+    """Ten minutes of outage cost some dozens of probes, and no receive."""
     _open(breaker)
     end, probes, longest = clock.now + 600, 0, 0.0
     while clock.now < end:
@@ -109,7 +109,7 @@ def test_one_probe_at_a_time(breaker: Breaker, clock: Clock) -> None:
 def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
     breaker: Breaker, clock: Clock
 ) -> None:
-    """A store that comes back is not met by the whole backlog at once."""
+    """A store that is available again does not get the whole backlog at once."""
     _open(breaker)
     _pause(breaker, clock)
     sizes: list[int] = []
@@ -122,7 +122,7 @@ def test_a_probe_that_gets_an_answer_begins_a_trial_that_grows(
 
 
 def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock: Clock) -> None:
-    """One probe too early must not start everything from the beginning."""
+    """A probe that is too early must not reset the delays."""
     _open(breaker)
     first = _pause(breaker, clock)
     breaker.report(**STORED)
@@ -132,7 +132,7 @@ def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock
 
 
 def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock) -> None:
-    """An empty queue says nothing about the store."""
+    """An empty queue tells nothing about the store."""
     _open(breaker)
     _pause(breaker, clock)
     breaker.report(**STORED)
@@ -142,7 +142,7 @@ def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock)
 
 
 def test_a_probe_that_never_reports_counts_as_failed(breaker: Breaker, clock: Clock) -> None:
-    """Its child may have been killed, or the store may hang."""
+    """Its child may have been killed, or the store may not answer."""
     _open(breaker)
     _pause(breaker, clock)
     clock.now += REPORT_WITHIN
@@ -153,7 +153,7 @@ def test_a_probe_that_never_reports_counts_as_failed(breaker: Breaker, clock: Cl
 def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
     breaker: Breaker, clock: Clock
 ) -> None:
-    """All that was in flight when the store went away fails one after the other."""
+    """All batches that were in flight at the beginning of the outage fail one after the other."""
     _open(breaker)
     _report(breaker, AWAY, 50)
     assert _pause(breaker, clock) <= 1
@@ -164,7 +164,7 @@ def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
 
 
 def test_the_receiving_is_paced_while_the_topic_is_away(breaker: Breaker, clock: Clock) -> None:
-    """Commands are committed all the same; the outbox must not outgrow the relay."""
+    """Commands are committed all the same; the outbox must not grow faster than the relay works."""
     _report(breaker, TOPIC_AWAY)
     received = 0
     end = clock.now + 60
@@ -180,7 +180,7 @@ def test_the_receiving_is_paced_while_the_topic_is_away(breaker: Breaker, clock:
 
 
 def test_the_first_batch_that_is_published_ends_the_pacing(breaker: Breaker) -> None:
-    """Nothing is in doubt then: the topic takes events again. A duplicate proves nothing."""
+    """The topic accepts events again. A duplicate proves nothing."""
     _report(breaker, TOPIC_AWAY)
     assert breaker.ask() == Receive(10)
     _report(breaker, STORED)
@@ -190,7 +190,7 @@ def test_the_first_batch_that_is_published_ends_the_pacing(breaker: Breaker) -> 
 
 
 def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None:
-    """One when it begins and one when it ends, however long it lasts."""
+    """One at its beginning and one at its end, however long it lasts."""
     with capture_logs() as logs:
         _open(breaker)
         _report(breaker, AWAY, 20)
@@ -213,7 +213,7 @@ def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None
 
 
 def test_junk_neither_ends_a_trial_nor_proves_the_store(breaker: Breaker, clock: Clock) -> None:
-    """The store had nothing to do with it, so the same is tried again."""
+    """It did not need the store, so the trial is repeated."""
     _open(breaker)
     _pause(breaker, clock)
     breaker.report(**STORED)
@@ -223,7 +223,7 @@ def test_junk_neither_ends_a_trial_nor_proves_the_store(breaker: Breaker, clock:
 
 
 def test_junk_between_failures_does_not_hide_an_outage(breaker: Breaker) -> None:
-    """Only what depended on the store counts, for it or against it."""
+    """Only batches that needed the store count."""
     for _ in range(TOLERATED + 1):
         breaker.report(**AWAY)
         breaker.report(**NOTHING)
@@ -231,14 +231,14 @@ def test_junk_between_failures_does_not_hide_an_outage(breaker: Breaker) -> None
 
 
 def test_failures_of_the_topic_do_not_count_against_the_store(breaker: Breaker) -> None:
-    """One batch that the store fails is no outage, however long the topic has been away."""
+    """One batch that the store fails is no outage, however long the topic is unavailable."""
     _report(breaker, TOPIC_AWAY, 20)
     breaker.report(**AWAY)
     assert breaker.ask() == Receive(10)
 
 
 def test_a_probe_that_succeeds_keeps_the_breaker_closed(breaker: Breaker) -> None:
-    """Three batches in a row that hold one throttled user only are no outage."""
+    """Three batches in a row with one throttled user are no outage."""
     with capture_logs() as logs:
         _report(breaker, AWAY)
         assert breaker.ask() == Probe()
@@ -251,7 +251,7 @@ def test_a_probe_that_succeeds_keeps_the_breaker_closed(breaker: Breaker) -> Non
 def test_a_success_of_another_batch_clears_the_suspicion_and_its_failure_does_not_confirm_it(
     breaker: Breaker,
 ) -> None:
-    """Batches of before the probe still report while it runs."""
+    """Earlier batches still report while the probe runs."""
     _report(breaker, AWAY)
     assert breaker.ask() == Probe()
     _report(breaker, AWAY, 10)
@@ -273,7 +273,7 @@ def test_batches_that_all_fail_open_the_breaker_in_spite_of_successful_probes(
 
 
 def test_a_success_between_two_suspicions_has_each_judged_by_a_probe(breaker: Breaker) -> None:
-    """A throttled user fills three batches now and then."""
+    """A throttled user may fail three batches in a row."""
     for _ in range(5):
         _report(breaker, AWAY)
         assert breaker.ask() == Probe()

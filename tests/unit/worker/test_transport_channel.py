@@ -1,4 +1,4 @@
-"""The channel, as Celery's consumer uses it: kombu's own `Connection`, a queue made for tests."""
+"""The channel, used like by Celery's consumer: kombu's own `Connection` and a fake queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .test_transport_threads import FakeQueue
 
 @dataclass
 class Consumer:
-    """A consumer of some queues that keeps what it is given."""
+    """A consumer of some queues that keeps its batches."""
 
     connection: Connection
     channel: Channel
@@ -30,7 +30,7 @@ class Consumer:
     messages: list[BatchMessage] = field(default_factory=list)
 
     def consume(self, prefetch: int) -> None:
-        """Start."""
+        """Start consuming."""
         self.channel.basic_qos(0, prefetch)
         for number, name in enumerate(self.queues):
             self.channel.basic_consume(name, False, self._keep, f"{number}")
@@ -39,7 +39,7 @@ class Consumer:
         self.messages.append(message)
 
     def until(self, look: Callable[[], object]) -> None:
-        """Drain events until something is seen."""
+        """Drain events until a condition holds."""
         deadline = time.monotonic() + 10
         while not look():
             assert time.monotonic() < deadline
@@ -49,13 +49,13 @@ class Consumer:
                 continue
 
     def order(self) -> str:
-        """The receipts of what it was given, in order."""
+        """The receipts of its batches, in order."""
         return " ".join(m.payload["args"][0][0]["message_id"][-2:] for m in self.messages)
 
 
 @pytest.fixture
 def consumers() -> Iterator[Callable[..., Consumer]]:
-    """Make consumers, and close them after the test."""
+    """Create consumers, and close them after the test."""
     made: list[Consumer] = []
 
     def make(**queues: FakeQueue) -> Consumer:
@@ -79,7 +79,7 @@ def consumers() -> Iterator[Callable[..., Consumer]]:
 def test_celery_never_holds_more_batches_than_it_asked_for(
     consumers: Callable[..., Consumer],
 ) -> None:
-    """The rest waits in the transport, where a shutdown can let it go."""
+    """The rest waits in the transport, where a shutdown can release it."""
     consumer = consumers(q=FakeQueue([[Raw(f"{n}")] for n in range(6)]))
     consumer.consume(prefetch=2)
     consumer.until(lambda: len(consumer.messages) == 2)
@@ -92,7 +92,7 @@ def test_celery_never_holds_more_batches_than_it_asked_for(
 def test_the_urgent_queue_goes_first_without_starving_the_other(
     consumers: Callable[..., Consumer],
 ) -> None:
-    """After four urgent batches in a row, one of the others."""
+    """After four urgent batches in a row comes one of the other queue."""
     urgent, normal = (FakeQueue([[Raw(f"{mark}{n}")] for n in range(9)]) for mark in "un")
     consumer = consumers(urgent=urgent, normal=normal)
     consumer.channel._shut = True
@@ -106,7 +106,7 @@ def test_the_urgent_queue_goes_first_without_starving_the_other(
 
 
 def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Consumer]) -> None:
-    """One settlement a message."""
+    """One disposition per message."""
     queue = FakeQueue([[Raw("a"), Raw("b")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
@@ -123,7 +123,7 @@ def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Co
 def test_without_a_readable_result_the_batch_is_visible_again(
     result: str | None, consumers: Callable[..., Consumer]
 ) -> None:
-    """No result, too many, cut off, unknown: nothing is deleted, and nothing is sent anew."""
+    """Missing, too long, truncated, unknown: nothing is deleted, and nothing is sent again."""
     queue = FakeQueue([[Raw("a")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
@@ -141,7 +141,7 @@ def test_without_a_readable_result_the_batch_is_visible_again(
 def test_a_rejected_batch_is_visible_again(
     requeue: bool, consumers: Callable[..., Consumer]
 ) -> None:
-    """Kombu's own virtual transports would send it anew, or drop it."""
+    """Kombu's own virtual transports would send it again, or drop it."""
     queue = FakeQueue([[Raw("a")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
@@ -152,7 +152,7 @@ def test_a_rejected_batch_is_visible_again(
 
 
 def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> None:
-    """Not even what was waiting when a place becomes free."""
+    """Not even a batch that waits for a free slot."""
     queue = FakeQueue([[Raw("a")], [Raw("b")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
@@ -167,7 +167,7 @@ def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> 
 
 
 def test_it_sends_nothing(consumers: Callable[..., Consumer]) -> None:
-    """Monitoring events have nowhere to go; a task sent through it is an error, not a loss."""
+    """Monitoring events have no destination; sending a task is an error, not a loss."""
     channel = consumers(q=FakeQueue()).channel
     channel.basic_publish({}, exchange="celeryev", routing_key="worker.heartbeat")
     with pytest.raises(NotImplementedError, match="only receives"):
@@ -177,7 +177,7 @@ def test_it_sends_nothing(consumers: Callable[..., Consumer]) -> None:
 def test_what_celery_might_print_of_a_message_shows_no_body(
     consumers: Callable[..., Consumer],
 ) -> None:
-    """Its body is empty, its headers and its payload's `repr` name counts."""
+    """Its body is empty; its headers and its payload's `repr` contain counts only."""
     consumer = consumers(q=FakeQueue([[Raw("a", body="the-body")]]))
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)

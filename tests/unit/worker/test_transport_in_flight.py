@@ -56,7 +56,7 @@ def _succeed(flight: InFlight, calls: list[Call], now: float) -> None:
 
 
 def test_messages_are_renewed_at_half_their_timeout_in_one_call() -> None:
-    """Not before; and again half a timeout later."""
+    """Not earlier; and again half a timeout later."""
     flight = _in_flight(10)
     assert _due(flight, T0 + 29) == []
     assert flight.next_due() == T0 + 30
@@ -69,7 +69,7 @@ def test_messages_are_renewed_at_half_their_timeout_in_one_call() -> None:
 
 
 def test_renewal_ends_after_ten_timeouts_but_a_late_result_still_counts() -> None:
-    """A stuck task's message comes back; should it end after all, its result is carried out."""
+    """The message of a stuck task reappears; if the task ends after all, its result is used."""
     flight = _in_flight(timeout=10)
     now, renewals = T0, 0
     while now < T0 + 300:
@@ -83,13 +83,13 @@ def test_renewal_ends_after_ten_timeouts_but_a_late_result_still_counts() -> Non
 
 
 def test_nothing_is_held_longer_than_sqs_allows() -> None:
-    """Twelve hours in all, or SQS refuses the renewal."""
+    """Twelve hours in total, or SQS refuses the renewal."""
     flight = _in_flight(timeout=30_000)
     assert _due(flight, T0 + 15_000) == []
 
 
 def test_settlements_gather_for_a_moment_and_go_at_once_when_ten() -> None:
-    """One call for those of several tasks."""
+    """One call for the dispositions of several tasks."""
     flight = _in_flight(12)
     _settle(flight, Ack(), "0")
     assert _due(flight, T0) == []
@@ -100,14 +100,14 @@ def test_settlements_gather_for_a_moment_and_go_at_once_when_ten() -> None:
 
 
 def test_a_fifo_queues_settlements_do_not_wait() -> None:
-    """The group's next messages do."""
+    """The group's next messages wait for them."""
     flight = _in_flight(1, fifo=True)
     _settle(flight, Ack(), "0")
     assert _due(flight, T0) == [("delete", ["0"])]
 
 
 def test_a_renewal_cannot_overwrite_a_back_off() -> None:
-    """Ordered during its renewal, a message is put off after it; put off, it is not renewed."""
+    """Decided during its renewal, it is delayed after it; once delayed, it is not renewed."""
     flight = _in_flight()
     [renewal] = flight.due(T0 + 30, 4)
     _settle(flight, Retry(7), "0", now=T0 + 30)
@@ -120,7 +120,7 @@ def test_a_renewal_cannot_overwrite_a_back_off() -> None:
 
 
 def test_a_message_that_lapsed_is_not_settled() -> None:
-    """Its renewal says that it is gone; the result that comes later asks for no call."""
+    """Its renewal shows that it is gone; a later result makes no call."""
     flight = _in_flight(2)
     [renewal] = flight.due(T0 + 30, 4)
     flight.finish(renewal, {"0": "ReceiptHandleIsInvalid"}, T0 + 30)
@@ -141,7 +141,7 @@ def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
 
 
 def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
-    """After three tries the message is put off, and never deleted."""
+    """After three attempts the message is retried later, and never deleted."""
     flight, now, kinds = _in_flight(), T0, []
     _settle(flight, DeadLetter("Malformed", "-"), "0")
     while flight.unfinished:
@@ -153,7 +153,7 @@ def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
 
 
 def test_failed_entries_are_tried_again_and_the_others_are_not() -> None:
-    """Partial failures: each entry has its own fate."""
+    """Each entry of a partial failure is handled separately."""
     flight = _in_flight(3)
     _settle(flight, Ack(), "0", "1", "2")
     [call] = flight.due(T0 + 1, 4)
@@ -162,7 +162,7 @@ def test_failed_entries_are_tried_again_and_the_others_are_not() -> None:
 
 
 def test_what_finds_no_free_lane_stays_due() -> None:
-    """`due` gives no more calls than it may, and forgets none."""
+    """`due` returns no more calls than allowed, and forgets none."""
     flight = _in_flight(25)
     _settle(flight, Ack(), *[str(n) for n in range(25)])
     first = _due(flight, T0 + 1, 1)
@@ -171,7 +171,7 @@ def test_what_finds_no_free_lane_stays_due() -> None:
 
 
 def test_release_makes_visible_at_once() -> None:
-    """What no task has seen goes back with a timeout of 0, without lingering."""
+    """A message that no task has seen gets a timeout of 0, without waiting for others."""
     flight = _in_flight(2)
     flight.release(["0", "1"], T0)
     [call] = flight.due(T0, 4)
@@ -180,7 +180,7 @@ def test_release_makes_visible_at_once() -> None:
 
 
 def test_a_fifo_group_is_released_whole_or_not() -> None:
-    """Nothing goes back before an earlier message of its group that a task still has."""
+    """No message goes back before an earlier one of its group that a task still has."""
     flight = InFlight(60, fifo=True)
     flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0, 60)
     flight.release(["a2", "b1"], T0)
@@ -188,7 +188,7 @@ def test_a_fifo_group_is_released_whole_or_not() -> None:
 
 
 def test_a_fifo_group_is_put_off_by_one_call() -> None:
-    """Two calls at the same time may end in either order, and the group come back in parts."""
+    """Two concurrent calls may end in either order, and the group would reappear in parts."""
     flight = InFlight(60, fifo=True)
     messages = [Raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
     flight.hold(messages, T0, 60)
@@ -198,7 +198,7 @@ def test_a_fifo_group_is_put_off_by_one_call() -> None:
 
 
 def test_what_failed_together_is_tried_again_together() -> None:
-    """Or a FIFO group, put off at last, would come back in parts."""
+    """Otherwise a FIFO group would reappear in parts."""
     flight = InFlight(60, fifo=True)
     flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0, 60)
     _settle(flight, Retry(5), *[f"a{n}" for n in range(10)])
@@ -212,7 +212,7 @@ def test_what_failed_together_is_tried_again_together() -> None:
 
 @pytest.mark.parametrize("disposition", [Ack(), Retry(3), DeadLetter("Malformed", "-")])
 def test_the_first_settlement_stands(disposition: Disposition) -> None:
-    """A release at the end does not undo a result."""
+    """A release at the end does not replace a result."""
     flight = _in_flight()
     _settle(flight, disposition, "0")
     flight.release_all(T0)

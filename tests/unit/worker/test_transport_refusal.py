@@ -1,4 +1,4 @@
-"""What happens when SQS refuses deletes, changes of visibility or dead letters as a whole."""
+"""Refusals of deletes, changes of visibility or dead letters as a whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPERATIONS = {
 
 
 class DeniedError(Exception):
-    """A refusal as the adapter reports it."""
+    """A refusal in the form that the adapter raises."""
 
     code = "AccessDenied"
 
@@ -40,7 +40,7 @@ ARBITRARY = [RuntimeError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x"), Key
 
 @dataclass
 class Trial:
-    """An `InFlight` with messages, on a clock of its own, against a queue that may refuse."""
+    """An `InFlight` with messages, on its own clock, with a queue that may refuse calls."""
 
     flight: InFlight
     kinds: frozenset[str] = frozenset()
@@ -50,10 +50,10 @@ class Trial:
     code: str = "AccessDenied"
     now: float = 1000.0
     calls: list[tuple[str, bool, int]] = field(default_factory=list)
-    """Each call: its kind, whether it was refused, and how many messages it was about."""
+    """Each call: its kind, whether it was refused, and its number of messages."""
 
     def run(self, seconds: float) -> None:
-        """Let time pass, making the calls that are due when they are due."""
+        """Advance the time, making the calls that are due."""
         end = self.now + seconds
         while self.now < end:
             for call in self.flight.due(self.now, 4):
@@ -68,7 +68,7 @@ class Trial:
         self.flight.finish(call, failures, self.now)
 
     def refused(self) -> int:
-        """Count the refused calls."""
+        """Return the number of refused calls."""
         return sum(refused for _, refused, _ in self.calls)
 
 
@@ -92,7 +92,7 @@ def _settle(trial: Trial, disposition: Disposition) -> None:
 def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
     kind: str, *, whole: bool
 ) -> None:
-    """They are renewed throughout; after it all follow in full calls. One line begins it."""
+    """They are renewed throughout; afterwards all follow in full calls. One log line begins it."""
     trial = _trial(35, kinds=frozenset({kind}), whole=whole)
     _settle(trial, ORDERS[kind])
     with capture_logs() as logs:
@@ -113,7 +113,7 @@ def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
 
 
 def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_receive() -> None:
-    """The refusal goes on, and ends, without a message of ours."""
+    """The refusal continues, and ends, without a message in flight."""
     trial = _trial(12, kinds=frozenset({"renew", "retry_later"}))
     _settle(trial, Retry(400))
     with capture_logs() as logs:
@@ -128,7 +128,7 @@ def test_while_visibility_cannot_be_changed_what_lapses_is_left_to_its_next_rece
 
 
 def test_deletes_go_on_while_visibility_cannot_be_changed_and_the_other_way_round() -> None:
-    """One kind of call that fails stops no other kind."""
+    """A failing kind of call stops no other kind."""
     trial = _trial(20, timeout=60, kinds=frozenset({"renew", "retry_later"}))
     receipts = list(trial.flight._held)
     trial.flight.apply([(r, Retry(9)) for r in receipts[:10]], trial.now)
@@ -157,7 +157,7 @@ def test_one_failed_call_is_no_refusal() -> None:
 
 
 def test_a_single_message_that_fails_by_itself_stops_nobody() -> None:
-    """It is dropped after so many tries; the call of another message shows that SQS is well."""
+    """It is given up after several attempts; a call for another message succeeds."""
     trial = _trial(1, kinds=frozenset({"delete"}), whole=False, code="InternalError")
     _settle(trial, Ack())
     trial.run(200)
@@ -168,7 +168,7 @@ def test_a_single_message_that_fails_by_itself_stops_nobody() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None:
-    """A quiet queue has calls of one message only."""
+    """A queue with little traffic has calls with one message only."""
     trial = _trial(0, kinds=frozenset({"delete"}), whole=whole)
     for number in range(4):
         trial.flight.hold([Raw(f"m{number}")], trial.now, 10)
@@ -181,7 +181,7 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
 
 @pytest.mark.parametrize("code", ["InvalidMessageContents", "BatchRequestTooLong"])
 def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(code: str) -> None:
-    """Its own content is the reason."""
+    """Its own content is the cause."""
     trial = _trial(2, kinds=frozenset({"dead_letter"}), whole=False, code=code)
     _settle(trial, DEAD)
     trial.run(30)
@@ -215,7 +215,7 @@ def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
 
 @pytest.mark.parametrize("kind", ["delete", "retry_later", "dead_letter"])
 def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
-    """What is left becomes visible by itself; one line says how much."""
+    """The rest becomes visible by timeout; one log line has the number."""
     kinds = {"renew", "retry_later"} if kind == "retry_later" else {kind}
     trial = _trial(25, timeout=600, kinds=frozenset(kinds))
     _settle(trial, ORDERS[kind])
@@ -242,7 +242,7 @@ def test_a_refusal_that_ends_during_a_shutdown_lets_all_follow() -> None:
 
 @dataclass
 class RefusingQueue(FakeQueue):
-    """Refuses the operations that are named in `refused`, by what `error` is."""
+    """Refuses the operations in `refused` with `error`."""
 
     refused: set[str] = field(default_factory=set)
     error: Exception = field(default_factory=DeniedError)
@@ -254,7 +254,7 @@ class RefusingQueue(FakeQueue):
             raise self.error
 
     def delete(self, receipts: Sequence[str]) -> Failures:
-        """See `CommandQueue`, as for the rest."""
+        """See `CommandQueue`."""
         self._may("delete")
         return super().delete(receipts)
 
@@ -280,7 +280,7 @@ def test_receiving_stops_during_a_refusal_and_resumes_after_it(
     kind: str,
     error: Exception,
 ) -> None:
-    """Whatever the client raises; and the queue is not ready meanwhile."""
+    """For any exception of the client; the queue is not ready in the meantime."""
     monkeypatch.setattr(refusal, "BACKOFF", replace(refusal.BACKOFF, cap=0.4))
     queue = RefusingQueue([[Raw("a")]], refused={kind}, error=error)
     consumer = started(queue, buffered=100)
@@ -302,7 +302,7 @@ def test_receiving_stops_during_a_refusal_and_resumes_after_it(
 def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With messages in hand only; an acknowledgement makes it ready again."""
+    """Only with messages in flight; an acknowledgement makes it ready again."""
     monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue([[Raw("a"), Raw("b")]])
     consumer = started(queue)
@@ -321,7 +321,7 @@ def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
 def test_a_settler_that_hangs_is_noticed_before_it_holds_a_message(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was received waits in its inbox."""
+    """Received messages wait in its inbox."""
     monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
     queue = FakeQueue()
     consumer = started(queue)

@@ -1,4 +1,4 @@
-"""The transport's threads against a queue made for tests: they outlive whatever it does."""
+"""The transport's threads with a fake queue: they survive any error."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from .test_transport_in_flight import Raw
 
 @dataclass
 class FakeQueue:
-    """Gives prepared answers to `receive`, then nothing; notes every settlement."""
+    """Returns prepared answers to `receive`, then nothing; records every call."""
 
     answers: list[Sequence[Raw] | BaseException] = field(default_factory=list)
     readiness_issues: list[BaseException] = field(default_factory=list)
-    """Raised by the next settling calls."""
+    """Raised by the next acknowledging calls."""
     settled: list[tuple[str, str]] = field(default_factory=list)
     polling: threading.Event = field(default_factory=threading.Event)
     may_answer: threading.Event = field(default_factory=threading.Event)
     polled: list[tuple[int, int, int]] = field(default_factory=list)
-    """What each poll asked for: messages, seconds to wait, seconds of invisibility."""
+    """Each poll's arguments: messages, seconds to wait, seconds of invisibility."""
     latency: float = 0.01
     at_a_time: int = 0
     most_at_a_time: int = 0
-    """Polls under way, now and at most."""
+    """Concurrent polls, now and at most."""
     calls: int = 0
-    """Settling calls that did not raise."""
+    """Acknowledging calls that did not raise."""
 
     def __post_init__(self) -> None:
         self.may_answer.set()
 
     def check(self) -> None:
-        """See `CommandQueue`, as for the rest."""
+        """See `CommandQueue`."""
 
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[Raw]:
-        """Give the next answer."""
+        """Return the next answer."""
         self.polled.append((max_messages, wait_seconds, visibility_timeout))
         self.at_a_time += 1
         self.most_at_a_time = max(self.most_at_a_time, self.at_a_time)
@@ -61,15 +61,15 @@ class FakeQueue:
         return answer
 
     def delete(self, receipts: Sequence[str]) -> Failures:
-        """Note it."""
+        """Record it."""
         return self._note((receipt, "deleted") for receipt in receipts)
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
-        """Note it."""
+        """Record it."""
         return self._note((receipt, f"visible in {seconds}") for receipt, seconds in changes)
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
-        """Note it."""
+        """Record it."""
         return self._note((letter.message.receipt, "dead-lettered") for letter in letters)
 
     def _note(self, rows: Iterator[tuple[str, str]]) -> Failures:
@@ -101,7 +101,7 @@ def _consumer(
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., QueueConsumer]]:
-    """Start intakes, and finish them after the test."""
+    """Start consumers, and finish them after the test."""
     consumers: list[QueueConsumer] = []
 
     def start(queue: FakeQueue, **options: int) -> QueueConsumer:
@@ -132,7 +132,7 @@ def _taken(consumer: QueueConsumer) -> Batch:
 def test_receiving_survives_everything_and_tells_once(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """Exceptions of any kind; one line when it begins and one when it ends."""
+    """Any exception; one log line at its beginning and one at its end."""
     errors = [OSError("reset"), KeyError("junk"), ValueError("a\nb"), RuntimeError()]
     with capture_logs() as logs:
         consumer = started(FakeQueue([*errors, [Raw("a")]]))
@@ -143,7 +143,7 @@ def test_receiving_survives_everything_and_tells_once(
 
 
 def test_a_full_buffer_stops_the_receiving(started: Callable[..., QueueConsumer]) -> None:
-    """Back-pressure: no poll until somebody takes a batch."""
+    """Back-pressure: no poll until a batch is taken."""
     queue = FakeQueue([[Raw(str(n))] for n in range(4)])
     consumer = started(queue, buffered=2)
     _until(lambda: len(consumer.buffer) == 2, "two batches")
@@ -153,7 +153,7 @@ def test_a_full_buffer_stops_the_receiving(started: Callable[..., QueueConsumer]
 
 
 def test_a_task_takes_what_several_receives_brought(started: Callable[..., QueueConsumer]) -> None:
-    """As much as a task may carry is buffered for each that may start, in the order received."""
+    """The buffer holds full tasks for each that may start, in the order received."""
     queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(9)])
     consumer = started(queue, buffered=2, batch_size=30)
     _until(lambda: len(consumer.buffer) == 6, "six receives")
@@ -165,7 +165,7 @@ def test_a_task_takes_what_several_receives_brought(started: Callable[..., Queue
 def test_receives_are_not_joined_while_as_many_tasks_may_start(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """Nobody waits in a long task for what another child could do at the same time."""
+    """No message waits in a long task while another child is free."""
     queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(2)])
     consumer = started(queue, buffered=2, batch_size=20)
     _until(lambda: len(consumer.buffer) == 2, "two receives")
@@ -174,7 +174,7 @@ def test_receives_are_not_joined_while_as_many_tasks_may_start(
 
 
 def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., QueueConsumer]) -> None:
-    """Whoever has the lapsed message now may be at work on it."""
+    """Another worker may be processing the expired message now."""
     queue = FakeQueue([[Raw("a")], [Raw("b")]])
     consumer = started(queue, buffered=2, batch_size=10)
     _until(lambda: len(consumer.buffer) == 2, "both")
@@ -184,7 +184,7 @@ def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., Queu
 
 
 def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
-    """Waiting batches at once, late ones when they come; in-flight ones only at the end."""
+    """Waiting batches at once, late ones on arrival; those in flight at the end only."""
     queue = FakeQueue([[Raw("running")], [Raw("waiting")], [Raw("late")]])
     consumer = _consumer(queue, buffered=2)
     consumer.start()
@@ -206,7 +206,7 @@ def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
 
 
 def test_settling_outlives_failing_calls(started: Callable[..., QueueConsumer]) -> None:
-    """Each call that raises is made again; dead letters are sent before they are deleted."""
+    """Each call that raises is repeated; dead letters are sent before they are deleted."""
     queue = FakeQueue([[Raw("a"), Raw("b"), Raw("c")]], [OSError(), TimeoutError(), ValueError()])
     consumer = started(queue)
     batch = _taken(consumer)
@@ -223,7 +223,7 @@ def test_settling_outlives_failing_calls(started: Callable[..., QueueConsumer]) 
 
 
 def test_the_settler_outlives_an_error_of_its_own(started: Callable[..., QueueConsumer]) -> None:
-    """Whatever is posted to it."""
+    """For any posted function."""
     queue = FakeQueue([[Raw("a")]])
     consumer = started(queue)
     with capture_logs() as logs:
@@ -234,7 +234,7 @@ def test_the_settler_outlives_an_error_of_its_own(started: Callable[..., QueueCo
 
 
 def test_settlements_of_several_batches_share_a_call(started: Callable[..., QueueConsumer]) -> None:
-    """Those that come together are deleted together."""
+    """Dispositions that arrive together are deleted together."""
     queue = FakeQueue([[Raw(str(n))] for n in range(5)])
     consumer = started(queue, buffered=5)
     receipts = [_taken(consumer).receipts[0] for _ in range(5)]
@@ -254,7 +254,7 @@ def test_settlements_of_several_batches_share_a_call(started: Callable[..., Queu
 def test_an_idle_queue_is_polled_as_seldom_as_sqs_allows(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """And what such a poll brings is not hidden for long, should nobody wait for its end."""
+    """The messages of such a poll are invisible for a short time, in case it is abandoned."""
     queue = FakeQueue([[Raw("a")]])
     started(queue, idle_after=0.3)
     _until(lambda: len(queue.polled) > 1 and queue.polled[-1][1] == 20, "the idle poll")
@@ -263,7 +263,7 @@ def test_an_idle_queue_is_polled_as_seldom_as_sqs_allows(
 
 
 def test_a_message_ends_the_idleness(started: Callable[..., QueueConsumer]) -> None:
-    """From then on the queue is polled in a way that a shutdown can wait for."""
+    """From then on, polls are short enough for a shutdown to wait."""
     queue = FakeQueue()
     consumer = started(queue, idle_after=0.2)
     _until(lambda: queue.polled and queue.polled[-1][1] == 20, "the idle poll")
@@ -274,7 +274,7 @@ def test_a_message_ends_the_idleness(started: Callable[..., QueueConsumer]) -> N
 
 
 def test_the_end_does_not_wait_for_an_idle_poll() -> None:
-    """Twenty seconds are too long for a person, and for most orchestrators."""
+    """Twenty seconds are too long for an operator, and for most orchestrators."""
     queue = FakeQueue()
     consumer = _consumer(queue, idle_after=0)
     queue.may_answer.clear()
@@ -287,7 +287,7 @@ def test_the_end_does_not_wait_for_an_idle_poll() -> None:
 
 
 def test_nothing_is_received_while_the_store_is_away(started: Callable[..., QueueConsumer]) -> None:
-    """A batch without messages asks for it; when it gets an answer, one message is tried."""
+    """A batch without messages probes the store; if it answers, one message is tried."""
     queue = FakeQueue()
     consumer = started(queue)
     for _ in range(3):
@@ -309,7 +309,7 @@ def test_nothing_is_received_while_the_store_is_away(started: Callable[..., Queu
 def test_a_second_receiver_polls_only_while_polls_bring_all_that_they_can(
     started: Callable[..., QueueConsumer],
 ) -> None:
-    """A flood is received by two at a time, and an idle queue is polled by one."""
+    """A burst is received by two threads, and an idle queue is polled by one."""
     flood = [[Raw(f"{poll}-{n}") for n in range(10)] for poll in range(6)]
     queue = FakeQueue([[Raw("a")], [Raw("b")]])
     consumer = started(queue, buffered=100, receivers=2)
