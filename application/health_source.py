@@ -16,7 +16,7 @@ cause a restart of the worker.
 """
 STALLED_AFTER: Final = 60.0
 """Seconds with messages in progress and no acknowledgement after which a worker is not ready."""
-IN_HAND: Final = "a batch has been in hand"
+RUNNING_BATCH: Final = "a batch has been running"
 """Name of the check for the oldest batch that has started and not ended."""
 
 
@@ -38,7 +38,7 @@ class LivenessCheck:
     def __str__(self) -> str:
         if self.age == ENDED:
             return f"{self.what} has ended"
-        return f"{self.what} for {self.age:.0f} s, and {self.limit:.0f} is the limit"
+        return f"{self.what} for {self.age:.0f} s (limit: {self.limit:.0f} s)"
 
 
 class HealthSource(Protocol):

@@ -163,7 +163,7 @@ class Relay(HealthSource):
         if self._thread is not None and not self._stopping.is_set():
             age = monotonic() - self._beat_at if self._thread.is_alive() else ENDED
             yield LivenessCheck(
-                "the relay has not looked", age, LONGEST_BATCH + 2 * self._policy.interval
+                "the relay has made no progress", age, LONGEST_BATCH + 2 * self._policy.interval
             )
 
     def readiness_issues(self) -> Iterator[str]:

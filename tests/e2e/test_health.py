@@ -138,7 +138,7 @@ def test_a_process_that_stands_still_or_a_child_that_hangs_does_not_live(
         os.kill(child, signal.SIGSTOP)
         system.send(message(register(uuid4().hex), str(uuid4())))
         eventually(lambda: not heard().health.live, 40, "the batch that does not end")
-        assert "a batch has been in hand" in heard().health.not_live[0]
+        assert "a batch has been running" in heard().health.not_live[0]
         os.kill(child, signal.SIGCONT)
         eventually(lambda: heard().health.live, 40, "the end of the batch")
 

@@ -60,7 +60,7 @@ def test_one_stopped_child_of_two_makes_the_worker_unready_while_the_other_works
 
         def unready() -> bool:
             system.send(message(register(uuid4().hex), str(uuid4())))
-            return "in hand for" in str(ask(port)[1])
+            return "running for" in str(ask(port)[1])
 
         eventually(unready, 40, "the stopped child's batch")
         os.kill(stopped, signal.SIGCONT)

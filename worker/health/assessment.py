@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from application.health_source import IN_HAND, HealthSource, LivenessCheck
+from application.health_source import RUNNING_BATCH, HealthSource, LivenessCheck
 from worker.health.report import Report
 
 logger = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class HealthAssessment:
         blocks the loop: each of them has its own limit.
         """
         blocked = self._blocks and any(
-            liveness_check.what == IN_HAND for liveness_check in liveness_checks
+            liveness_check.what == RUNNING_BATCH for liveness_check in liveness_checks
         )
         if self._waiting or self._stopping or blocked:
             return []

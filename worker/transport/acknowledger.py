@@ -92,7 +92,7 @@ class Acknowledger:
         seconds = monotonic() - self._in_flight.progress_at
         if self._idle or seconds < STALLED_AFTER:
             return None
-        return f"nothing was acknowledged for {seconds:.0f} s, with {self.in_hand} in hand"
+        return f"nothing was acknowledged for {seconds:.0f} s, with {self.in_hand} in flight"
 
     @property
     def _idle(self) -> bool:

@@ -19,8 +19,8 @@ from kombu.transport.base import StdChannel
 
 from application.disposition import Dispositions, Retry
 from application.health_source import (
-    IN_HAND,
     LONGEST_BATCH,
+    RUNNING_BATCH,
     STALLED_AFTER,
     HealthSource,
     LivenessCheck,
@@ -233,22 +233,22 @@ class Channel(StdChannel, HealthSource):
         """Yield the checks of every queue's threads, and the age of the oldest running batch."""
         for consumer in list(self._queue_consumers.values()):
             yield from consumer.liveness_checks()
-        seconds = self._longest_in_hand()
+        seconds = self._longest_running()
         if seconds is not None:
             renewed = MAX_RENEWED_TIMEOUTS * self._options.visibility_timeout
             limit = max(LONGEST_BATCH, min(renewed, MAX_HELD_SECONDS))
-            yield LivenessCheck(IN_HAND, seconds, limit)
+            yield LivenessCheck(RUNNING_BATCH, seconds, limit)
 
     def readiness_issues(self) -> Iterator[str]:
         """Yield which queues are not processed and why, and a batch that runs unusually long."""
         yield from filter(
             None, [consumer.readiness_issue() for consumer in list(self._queue_consumers.values())]
         )
-        seconds = self._longest_in_hand()
+        seconds = self._longest_running()
         if seconds is not None and seconds > STALLED_AFTER:
-            yield f"{IN_HAND} for {seconds:.0f} s"
+            yield f"{RUNNING_BATCH} for {seconds:.0f} s"
 
-    def _longest_in_hand(self) -> float | None:
+    def _longest_running(self) -> float | None:
         """Return the seconds since the oldest running batch was delivered, `None` without one."""
         started = list(self._handed_over.values())
         return monotonic() - min(started) if started else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from application.health_source import ENDED, IN_HAND, LivenessCheck
+from application.health_source import ENDED, RUNNING_BATCH, LivenessCheck
 from worker.health.assessment import LOOP_LIMIT, START_LIMIT, HealthAssessment
 from worker.health.report import Report
 
@@ -66,9 +66,9 @@ def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clo
     clock.now += 1
     part.tells = [LivenessCheck("a poll", 11, 10), LivenessCheck("the relay", ENDED, 10)]
     assert assessment.report().not_live == (
-        "a poll for 11 s, and 10 is the limit",
+        "a poll for 11 s (limit: 10 s)",
         "the relay has ended",
-        "the event loop has not turned for 31 s, and 30 is the limit",
+        "the event loop has not turned for 31 s (limit: 30 s)",
     )
     assert not assessment.report().ready
     assessment.beat()
@@ -97,13 +97,13 @@ def test_waiting_for_aws_is_life_however_long_it_takes(clock: Clock) -> None:
 
 def test_a_batch_that_blocks_the_loop_is_judged_by_its_own_age(clock: Clock) -> None:
     """With the solo pool the loop stops while a batch runs, possibly for minutes."""
-    part = Part([LivenessCheck(IN_HAND, 500, 600)])
+    part = Part([LivenessCheck(RUNNING_BATCH, 500, 600)])
     solo, prefork = running(clock, part, blocks=True), running(clock, part)
     clock.now += 500
     assert solo.report().live
     assert not prefork.report().live
-    part.tells = [LivenessCheck(IN_HAND, 601, 600)]
-    assert solo.report().not_live == (f"{IN_HAND} for 601 s, and 600 is the limit",)
+    part.tells = [LivenessCheck(RUNNING_BATCH, 601, 600)]
+    assert solo.report().not_live == (f"{RUNNING_BATCH} for 601 s (limit: 600 s)",)
     part.tells = []
     assert not solo.report().live  # nothing excuses it then
 

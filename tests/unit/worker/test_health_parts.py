@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from application.disposition import Ack, Dispositions
-from application.health_source import ENDED, IN_HAND
+from application.health_source import ENDED, RUNNING_BATCH
 from application.outbox import OutboxPage
 from application.ports import StoreUnavailableError
 from tests.unit.application.test_relay import World, world
@@ -141,14 +141,16 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
     liveness_checks = [
         liveness_check
         for liveness_check in consumer.channel.liveness_checks()
-        if liveness_check.what == IN_HAND
+        if liveness_check.what == RUNNING_BATCH
     ]
     assert [
         (liveness_check.limit, liveness_check.missing) for liveness_check in liveness_checks
     ] == [(600, False)]
     first, second = consumer.messages
     monkeypatch.setattr(channel, "monotonic", lambda: 1e9)
-    assert [str(s) for s in consumer.channel.liveness_checks() if s.missing and s.what == IN_HAND]
+    assert [
+        str(s) for s in consumer.channel.liveness_checks() if s.missing and s.what == RUNNING_BATCH
+    ]
     monkeypatch.undo()
     for message in (first, second):
         message.give_result(repr(Dispositions((Ack(),))))
@@ -156,7 +158,7 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
     assert [
         liveness_check
         for liveness_check in consumer.channel.liveness_checks()
-        if liveness_check.what == IN_HAND
+        if liveness_check.what == RUNNING_BATCH
     ] == []
     assert list(consumer.channel.readiness_issues()) == []
 

@@ -308,7 +308,7 @@ def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
     consumer = started(queue)
     batch = _taken(consumer)
     _until(lambda: "nothing was acknowledged" in (consumer.readiness_issue() or ""), "the trouble")
-    assert "with 2 in hand" in (consumer.readiness_issue() or "")
+    assert "with 2 in flight" in (consumer.readiness_issue() or "")
     consumer.apply(batch, [Ack(), Ack()])
     _until(lambda: consumer.readiness_issue() is None, "readiness")
     time.sleep(0.5)
