@@ -1,4 +1,4 @@
-"""What a full batch costs: AWS calls, as they are sent, and write units, by DynamoDB's rules."""
+"""Cost of a full batch: the AWS calls on the wire, and write units by DynamoDB's rules."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.aws
 
 @dataclass(slots=True)
 class Meter:
-    """Counts the calls of the clients that it is attached to, and keeps what they write."""
+    """Counts the calls of the attached clients, and keeps what they write."""
 
     calls: Counter[str] = field(default_factory=Counter)
     transactions: list[list[dict[str, Any]]] = field(default_factory=list)
     signed_by_botocore: int = 0
 
     def attach(self, client: Any) -> Any:
-        """Count a client's calls from now on; give the client."""
+        """Count a client's calls from now on; return the client."""
         events: Any = client.meta.events
         events.register("before-send", self._sending, unique_id="meter")  # once, however often
         events.register("before-sign", self._signing, unique_id="signing")
@@ -62,7 +62,7 @@ class Meter:
             self.transactions.append(json.loads(request.body)["TransactItems"])
 
     def clear(self) -> None:
-        """Start anew."""
+        """Start again from zero."""
         self.calls.clear()
         self.transactions.clear()
         self.signed_by_botocore = 0
@@ -70,7 +70,7 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A batch handler and a queue as a worker has them, all of their clients metered."""
+    """A batch handler and a queue like a worker's, with metered clients."""
 
     system: System
     meter: Meter
@@ -78,7 +78,7 @@ class Bench:
     handle: Callable[[Sequence[ReceivedMessage]], Any]
 
     def run(self, messages: Sequence[Message]) -> Counter[str]:
-        """Have ten messages received, handled and deleted, as one batch; give the calls made."""
+        """Receive, handle and delete ten messages as one batch; return the calls made."""
         self.system.send(*messages)
         self.meter.clear()
         received = self.queue.receive(10, 5)
@@ -103,7 +103,7 @@ class Bench:
         return calls
 
     def units_a_command(self, commands: int) -> float:
-        """Give the write units of the transactions so far, their pointers' deletion included."""
+        """Return the write units of the transactions so far, with the deletion of their entries."""
         units = 0
         for actions in self.meter.transactions:
             items = [action["Put"]["Item"] for action in actions]
@@ -115,7 +115,7 @@ class Bench:
 
 
 def _index_units(item: dict[str, Any]) -> int:
-    """Give the units of a session's new entry in the index, and of taking away its old one."""
+    """Return the units of a session's new index entry, and of removing the old one."""
     if table.REFRESH_TOKEN_HASH not in item:
         return 0
     entry = write_units(item_size({"pk": item["pk"], "sk": item["sk"]}))
@@ -124,7 +124,7 @@ def _index_units(item: dict[str, Any]) -> int:
 
 @pytest.fixture
 def system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
-    """A system for this test alone."""
+    """A separate system for this test."""
     system = System.create(aws_endpoint, tmp_path)
     yield system
     system.delete()
@@ -151,7 +151,7 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def registrations(count: int) -> tuple[list[str], list[Message]]:
-    """Make the registrations of new users."""
+    """Return registrations of new users."""
     users = [str(uuid4()) for _ in range(count)]
     return users, [message(register(user), user) for user in users]
 
@@ -170,11 +170,11 @@ AT_START = {
     "DescribeTable": 1,
     "DescribeTimeToLive": 1,
 }
-"""A worker looks once, before it is ready, whether what it needs is as it needs it."""
+"""Before it is ready, a worker checks once that the resources match the settings."""
 
 
 def test_ten_commands_for_ten_users_make_six_calls(bench: Bench) -> None:
-    """Receive, get, transact, publish, delete the pointer, delete the messages: 0.6 a command."""
+    """Receive, get, transact, publish, delete the entry, delete the messages: 0.6 per command."""
     users, signing_up = registrations(10)
     assert bench.run(signing_up) == SIX_CALLS
     assert bench.units_a_command(10) == pytest.approx(6.3)  # user, address, outcome
@@ -184,14 +184,14 @@ def test_ten_commands_for_ten_users_make_six_calls(bench: Bench) -> None:
 
 
 def test_only_the_first_batchs_calls_are_botocores(bench: Bench) -> None:
-    """The service's answers are such as `adapters.aws.fast_calls` reads by itself."""
+    """`adapters.aws.fast_calls` can read the service's answers."""
     _, signing_up = registrations(10)
     assert bench.run(signing_up) == SIX_CALLS
     assert bench.meter.signed_by_botocore == 0
 
 
 def test_ten_rotations_make_six_calls_and_8_3_write_units_each(bench: Bench) -> None:
-    """User, session and outcome, and an index entry out and another in."""
+    """User, session and outcome, and a new index entry for an old one."""
     users, signing_up = registrations(10)
     sessions = [str(uuid4()) for _ in users]
     expiry = datetime.now(UTC) + timedelta(days=30)
@@ -210,7 +210,7 @@ def test_ten_rotations_make_six_calls_and_8_3_write_units_each(bench: Bench) -> 
 
 
 def test_a_worker_makes_no_other_calls(system: System) -> None:
-    """A whole process, counted at a proxy: five, beside its look at the start and its polls."""
+    """A whole process, counted at a proxy: five calls, besides its start-up check and its polls."""
     _, messages = registrations(10)
     system.send(*messages)
     quiet = {"CREATE_RESOURCES": "false", "RELAY_INTERVAL": "300"}

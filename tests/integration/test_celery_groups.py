@@ -1,4 +1,4 @@
-"""A Celery producer on a FIFO queue: the order of one user, and no other's."""
+"""A Celery producer on a FIFO queue keeps the order of each user, independently of others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterat
 
 
 def received(queues: Queues) -> dict[str, Any]:
-    """Return the one message on the command queue."""
+    """Return the only message on the command queue."""
     sqs = boto3.client("sqs")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -44,7 +44,7 @@ def received(queues: Queues) -> dict[str, Any]:
 def test_the_example_puts_each_user_of_a_fifo_queue_into_a_group_of_its_own(
     fifo_queues: Queues,
 ) -> None:
-    """Run as it stands, but for the name of the queue."""
+    """The example runs unchanged, except for the name of the queue."""
     program = EXAMPLE.read_text().replace('"user-commands"', f'"{fifo_queues.names.command_queue}"')
     subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
 
@@ -54,7 +54,7 @@ def test_the_example_puts_each_user_of_a_fifo_queue_into_a_group_of_its_own(
 
 
 def test_without_a_group_kombu_names_one_for_all(fifo_queues: Queues) -> None:
-    """What docs/sending.md warns of; if kombu changes this, the page has to."""
+    """docs/sending.md warns of this; if kombu changes it, the page must follow."""
     app = Celery(broker="sqs://", set_as_current=False)
     app.conf.task_default_queue = fifo_queues.names.command_queue
     app.conf.broker_transport_options = {

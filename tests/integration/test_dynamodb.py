@@ -1,4 +1,4 @@
-"""The table as AWS keeps it: calls counted on the wire, and answers lost after their effect."""
+"""The table at a real endpoint: calls counted on the wire, and answers lost after their effect."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUICK = Retries(base=0.01, cap=0.1, tries=6)
 
 
 class Wiretap:
-    """Counts what goes over the wire, and can lose an answer."""
+    """Counts requests on the wire, and can lose an answer."""
 
     def __init__(self, client: DynamoDBClient) -> None:
         self.sent: list[str] = []
@@ -54,7 +54,7 @@ class Wiretap:
         events.register("before-send.dynamodb", self._before_send)
 
     def lose_answer_to(self, operation: str) -> None:
-        """Let the next request of an operation have its effect, and its answer be lost."""
+        """Let the next request of an operation take effect, and lose its answer."""
         self._lose.add(operation)
 
     def _before_send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
@@ -71,7 +71,7 @@ class Wiretap:
 
 @pytest.fixture
 def client(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
-    """A client of its own for each test, since hooks are hung on it."""
+    """A separate client for each test, because hooks are registered on it."""
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
     made = aws.client("dynamodb")
     yield made
@@ -80,7 +80,7 @@ def client(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynam
 
 @pytest.fixture
 def table(client: DynamoDBClient) -> Iterator[str]:
-    """A table of its own for each test."""
+    """A separate table for each test."""
     name = f"users-{uuid.uuid4().hex[:12]}"
     provision_table(client, name)
     yield name
@@ -98,7 +98,7 @@ def store(client: DynamoDBClient, table: str) -> Store:
 
 
 def test_a_batch_of_ten_is_three_calls(client: DynamoDBClient, store: Store) -> None:
-    """One to load ten users and their outcomes, one to commit, one to close the pointer."""
+    """One loads ten users and their outcomes, one commits, one closes the entry."""
     names = [f"user{n}" for n in range(10)]
     must_commit(store, *(registered(name) for name in names))
     tap = Wiretap(client)
@@ -117,7 +117,7 @@ def test_a_batch_of_ten_is_three_calls(client: DynamoDBClient, store: Store) -> 
 def test_an_items_size_is_what_dynamodb_bills(
     client: DynamoDBClient, table: str, kilobytes: int
 ) -> None:
-    """To the byte: at the limit it costs so many units, and one byte more costs one more.
+    """To the byte: at a limit an item costs so many units, and one byte more costs one more.
 
     By single writes: for transactions DynamoDB Local reports less than AWS documents.
     """
@@ -136,7 +136,7 @@ def test_an_items_size_is_what_dynamodb_bills(
 def test_a_commit_whose_answer_was_lost_is_a_success_once(
     client: DynamoDBClient, store: Store
 ) -> None:
-    """The second try carries the same token: it is no duplicate, and has no further effect."""
+    """The second attempt has the same token: it is no duplicate, and has no further effect."""
     ada = committed(store, "ada")
     tap = Wiretap(client)
     tap.lose_answer_to("TransactWriteItems")
@@ -155,7 +155,7 @@ def test_a_commit_whose_answer_was_lost_is_a_success_once(
 def test_a_close_whose_answer_was_lost_is_done(
     client: DynamoDBClient, store: Store, several: bool
 ) -> None:
-    """Deleting twice is harmless."""
+    """Deleting twice has no effect."""
     entries = [*must_commit(store, registered("ada")).entries]
     if several:
         entries += must_commit(store, registered("grace")).entries
@@ -167,7 +167,7 @@ def test_a_close_whose_answer_was_lost_is_done(
 
 
 def test_a_park_whose_answer_was_lost_is_done(client: DynamoDBClient, store: Store) -> None:
-    """The pointer is parked once, and pending no more."""
+    """The entry is parked once, and no longer pending."""
     (entry,) = must_commit(store, registered("ada")).entries
     tap = Wiretap(client)
     tap.lose_answer_to("TransactWriteItems")
@@ -180,7 +180,7 @@ def test_a_park_whose_answer_was_lost_is_done(client: DynamoDBClient, store: Sto
 def test_a_scrub_that_was_broken_off_is_finished_by_the_next(
     client: DynamoDBClient, table: str, store: Store
 ) -> None:
-    """Wherever it broke off, across pages."""
+    """Wherever it was interrupted, across pages."""
     must_commit(store, registered("ada"))
     for _ in range(5):
         ada = store.repository.get(uid("ada"))
@@ -212,7 +212,7 @@ def test_a_scrub_that_was_broken_off_is_finished_by_the_next(
 
 
 def test_an_item_that_is_too_large_is_refused_alone(store: Store) -> None:
-    """The others of its batch commit; trying it again would be useless."""
+    """The other changes of its batch are committed; a retry would fail too."""
     huge = registered("huge")
     assert huge.user is not None
     huge = replace(huge, user=replace(huge.user, first_name="x" * 500_000))
@@ -226,7 +226,7 @@ def test_an_item_that_is_too_large_is_refused_alone(store: Store) -> None:
 
 
 def test_a_table_that_is_missing_is_an_outage(client: DynamoDBClient) -> None:
-    """It may be made yet: no command is lost for it."""
+    """It may be created later: no command is lost."""
     repository = DynamoDBUserRepository(client, f"missing-{uuid.uuid4().hex}", QUICK)
     report = repository.commit([registered("ada")], NOW)
     assert isinstance(report.failures[0], StoreUnavailableError)
@@ -258,7 +258,7 @@ def test_an_outcome_and_its_reference_expire_together(client: DynamoDBClient, ta
 def test_the_index_holds_keys_only_and_only_of_sessions(
     client: DynamoDBClient, table: str, store: Store
 ) -> None:
-    """Sparse: what has no refresh token is not in it."""
+    """It is sparse: an item without a refresh token is not in it."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_sessions=(session("phone"),)))
     answer = client.query(

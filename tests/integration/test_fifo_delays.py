@@ -1,4 +1,4 @@
-"""What queues promise of order and groups: on record, since the worker's rules rest on it."""
+"""Order and groups of queues, on record because the worker's rules depend on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _receive(queues: Queues) -> list[Any]:
 
 
 def _after_delays(queues: Queues, delays: Sequence[int]) -> list[str]:
-    """Put five messages of one group off, each by its delay; give the order they come back in."""
+    """Delay five messages of one group, each by its delay; return the order they reappear in."""
     queues.send(*"abcde", group="user-1")
     rows = _receive(queues)
     assert [row["Body"] for row in rows] == list("abcde")
@@ -58,19 +58,19 @@ def _after_delays(queues: Queues, delays: Sequence[int]) -> list[str]:
 
 @pytest.mark.parametrize("delay", [0, 1])
 def test_a_group_put_off_with_one_delay_comes_back_in_order(fifo: Queues, delay: int) -> None:
-    """What the worker relies on when it sends a group back whole."""
+    """The worker relies on this when it retries a whole group."""
     assert _after_delays(fifo, [delay] * 5) == list("abcde")
 
 
 @on_localstack
 def test_unequal_delays_break_the_order_on_localstack(fifo: Queues) -> None:
-    """Why a group goes back with one delay: here the later ones overtake the first."""
+    """The reason for one delay per group: here the later messages overtake the first."""
     assert _after_delays(fifo, [2, 0, 0, 0, 0]) == list("bcdea")
 
 
 @on_the_embedded_aws
 def test_unequal_delays_hold_the_whole_group_on_the_embedded_aws(fifo: Queues) -> None:
-    """It differs from LocalStack: nothing of a group comes while one of it is put off."""
+    """It differs from LocalStack: while one message of a group is delayed, none is received."""
     assert _after_delays(fifo, [2, 0, 0, 0, 0]) == list("abcde")
 
 
@@ -90,7 +90,7 @@ def test_nothing_of_a_group_comes_while_one_of_it_is_in_flight_and_others_do(
 
 
 def _groups_of(sqs: Any, url: str) -> list[str]:
-    """Send two messages of one group to a standard queue; give the groups of both receives."""
+    """Send two messages of one group to a standard queue; return the groups of both receives."""
     entries = [{"Id": str(n), "MessageBody": "x", "MessageGroupId": "signup"} for n in range(2)]
     answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
     assert not answer.get("Failed")
@@ -110,14 +110,14 @@ def _groups_of(sqs: Any, url: str) -> list[str]:
 def test_a_standard_queue_takes_a_group_and_does_not_lock_it(
     resource_names: ResourceNames, aws_endpoint: str
 ) -> None:
-    """Fair queues, on LocalStack and on the embedded AWS alike: the group only comes along."""
+    """A fair queue, on LocalStack and on the embedded AWS: the group is only passed along."""
     queues = Queues.create(resource_names, aws_endpoint, 30)
     assert _groups_of(queues.sqs, queues.url) == ["signup", "signup"]
     queues.delete()
 
 
 def test_moto_takes_a_group_on_a_standard_queue_as_well() -> None:
-    """In process; no emulator that these tests use refuses it."""
+    """In process; no emulator of these tests refuses it."""
     with mock_aws():
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="commands")["QueueUrl"]

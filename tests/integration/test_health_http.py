@@ -22,7 +22,7 @@ SICK = Report(("the event loop has not turned",), ("queue q: the store is unavai
 
 @dataclass
 class Probe:
-    """A server, and what it shall report."""
+    """A server, and the report that it returns."""
 
     report: Report = field(default_factory=Report)
     server: HealthServer = field(init=False)
@@ -33,7 +33,7 @@ class Probe:
         self.server.start()
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-        """Ask; give status, body and headers."""
+        """Make a request; return status, body and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         connection.request(method, path)
         answer = connection.getresponse()
@@ -57,7 +57,7 @@ def probe(server: Probe) -> Probe:
 
 
 def test_probes_are_answered_with_a_status_and_reasons(probe: Probe) -> None:
-    """200 or 503, and JSON; the state is that of the moment."""
+    """200 or 503, and JSON, with the state of the moment."""
     assert probe.ask("/live")[:2] == (200, b'{"live": true, "reasons": []}\n')
     assert probe.ask("/ready")[:2] == (200, b'{"ready": true, "reasons": []}\n')
     probe.report = Report((), ("starting",))
@@ -75,13 +75,13 @@ def test_probes_are_answered_with_a_status_and_reasons(probe: Probe) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/live/.."])
 def test_there_is_nothing_else(probe: Probe, path: str) -> None:
-    """Other paths are not found, other methods not known."""
+    """Other paths are not found, and other methods not supported."""
     assert probe.ask(path)[0] == 404
     assert probe.ask("/live", "POST")[0] == 501
 
 
 def test_a_client_that_says_nothing_holds_up_nobody(probe: Probe) -> None:
-    """Each has a thread of its own, and half a request does no harm."""
+    """Each client has its own thread, and half a request does no harm."""
     silent = [socket.create_connection(("127.0.0.1", probe.server.port)) for _ in range(5)]
     silent[0].sendall(b"GET /li")
     silent[1].sendall(b"\x00\xff nonsense\r\n\r\n")
@@ -92,7 +92,7 @@ def test_a_client_that_says_nothing_holds_up_nobody(probe: Probe) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
 def test_a_port_that_cannot_be_had_is_one_line(probe: Probe, host: str) -> None:
-    """In use, or of another machine."""
+    """In use, or an address of another machine."""
     with pytest.raises(PortInUseError) as refused:
         HealthServer(host, probe.server.port, Report)
     assert str(refused.value).startswith(f"cannot listen on port {probe.server.port} of {host}: ")
@@ -101,7 +101,7 @@ def test_a_port_that_cannot_be_had_is_one_line(probe: Probe, host: str) -> None:
 def test_a_worker_whose_port_is_taken_ends_with_one_line(
     probe: Probe, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody would take the other's answers for its own."""
+    """Otherwise a probe would read another worker's answers."""
     port = probe.server.port
     monkeypatch.setenv("USER_WORKER_HEALTH_PORT", str(port))
     with pytest.raises(SystemExit) as ended:
@@ -114,5 +114,5 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
 
 
 def test_without_a_port_nobody_listens() -> None:
-    """A worker opens no port unless it is asked to."""
+    """A worker opens no port unless one is set."""
     assert step._server(load_settings(), HealthAssessment()) is None

@@ -1,4 +1,4 @@
-"""What wraps boto3 in another service (OpenTelemetry, X-Ray, Datadog) sees every call of ours."""
+"""Instrumentation of boto3 in another service (OpenTelemetry, X-Ray, Datadog) sees every call."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ READS: dict[str, Callable[[UserReader], object]] = {
 
 @pytest.mark.parametrize("name", READS)
 def test_every_read_is_seen(reader: UserReader, counted: Count, name: str) -> None:
-    """Ten of ten: fast calls are the worker's own."""
+    """Ten of ten: only the worker uses fast calls."""
     with counted() as (seen, sent):
         for _ in range(TIMES):
             READS[name](reader)
@@ -96,7 +96,7 @@ SENDS: dict[str, Callable[[UserCommands], object]] = {
 def test_every_sending_is_seen(
     aws_endpoint: str, resource_names: ResourceNames, counted: Count, name: str
 ) -> None:
-    """And the look for the queue before the first."""
+    """Including the look-up of the queue before the first one."""
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName=resource_names.command_queue)["QueueUrl"]
     users = UserCommands(resource_names.command_queue, source="/test")
@@ -113,7 +113,7 @@ def test_everything_that_a_listener_calls_is_seen(
     counted: Count,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its start, ten answers received and deleted one by one, and its end."""
+    """The start, ten answers received and deleted one by one, and the end."""
     monkeypatch.setattr(outcomes, "LONGEST_POLL", 1)
     sns = boto3.client("sns")
     topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]

@@ -1,4 +1,4 @@
-"""Making resources for development: what there is afterwards, and what is refused."""
+"""Provisioning for development: the resources afterwards, and what is refused."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Aws:
     sns: SNSClient
 
     def provision(self, resources: Resources) -> Provisioned:
-        """Provision by them."""
+        """Provision with these clients."""
         return provision(resources, self.dynamodb, self.sqs, self.sns)
 
 
 @pytest.fixture
 def here(aws_endpoint: str) -> Iterator[Aws]:
-    """Clients of the endpoint; what a test made is taken away again."""
+    """Clients of the endpoint; resources of a test are deleted afterwards."""
     made = Aws(aws.client("dynamodb"), aws.client("sqs"), aws.client("sns"))
     yield made
     for client in (made.dynamodb, made.sqs, made.sns):
@@ -43,7 +43,7 @@ def here(aws_endpoint: str) -> Iterator[Aws]:
 
 
 def resources(names: ResourceNames) -> Resources:
-    """Ask for everything of these names."""
+    """Return the resources with these names."""
     return Resources(
         env="test",
         table=names.table,
@@ -56,7 +56,7 @@ def resources(names: ResourceNames) -> Resources:
 
 
 def attributes(here: Aws, url: str) -> dict[str, Any]:
-    """Read a queue's attributes."""
+    """Return a queue's attributes."""
     answer = here.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     return dict(answer["Attributes"].items())
 
@@ -83,7 +83,7 @@ def test_the_table_has_keys_index_ttl_and_is_on_demand(
 def test_the_queue_has_redrive_visibility_and_the_longest_retention(
     here: Aws, resource_names: ResourceNames
 ) -> None:
-    """The dead-letter queue keeps messages as long, and is its target."""
+    """The dead-letter queue has the same retention, and is the target."""
     made = here.provision(resources(resource_names))
     queue = attributes(here, made.queue_urls[resource_names.command_queue])
     dead = attributes(here, made.queue_urls[resource_names.dead_letter_queue])
@@ -108,7 +108,7 @@ def test_names_that_end_in_fifo_make_fifo_queues_and_topic(
 
 @pytest.mark.parametrize("fifo", [False, True])
 def test_provisioning_again_changes_nothing(here: Aws, *, fifo: bool) -> None:
-    """It runs at every start; also after it was broken off in the middle."""
+    """It runs at every start, also after an interruption."""
     wanted = resources(ResourceNames.unique(fifo=fifo))
     left: Any = {"MessageRetentionPeriod": "1209600"} | ({"FifoQueue": "true"} if fifo else {})
     here.sqs.create_queue(QueueName=wanted.dead_letter_queue, Attributes=left)
@@ -120,7 +120,7 @@ def test_provisioning_again_changes_nothing(here: Aws, *, fifo: bool) -> None:
 def test_several_queues_share_the_dead_letter_queue(
     here: Aws, resource_names: ResourceNames
 ) -> None:
-    """An urgent one beside the usual one."""
+    """An urgent queue beside the usual one."""
     urgent = f"{resource_names.command_queue}-urgent"
     wanted = replace(
         resources(resource_names), command_queues=(urgent, resource_names.command_queue)
@@ -151,7 +151,7 @@ def test_a_queue_with_other_attributes_is_an_error_and_stays_as_it_is(
 
 
 def plain_table(here: Aws, name: str, **changes: Any) -> None:
-    """Make a table that is not quite as it should be."""
+    """Create a table with a small difference."""
     definition: dict[str, Any] = {
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -201,7 +201,7 @@ NUMBERS = {
 def test_a_table_with_other_keys_is_an_error(
     here: Aws, resource_names: ResourceNames, changes: dict[str, Any], problem: str
 ) -> None:
-    """The worker would fail on it at its first command."""
+    """The worker would fail at its first command."""
     plain_table(here, resource_names.table, **changes)
     with pytest.raises(ResourceMismatchError, match=problem) as caught:
         here.provision(resources(resource_names))
@@ -212,7 +212,7 @@ def test_a_table_with_other_keys_is_an_error(
 def test_a_table_that_expires_by_another_attribute_is_an_error(
     here: Aws, resource_names: ResourceNames
 ) -> None:
-    """It would keep outcomes for ever, or lose what should stay."""
+    """It would keep outcomes forever, or delete other items."""
     plain_table(here, resource_names.table)
     here.dynamodb.update_time_to_live(
         TableName=resource_names.table,
@@ -224,13 +224,13 @@ def test_a_table_that_expires_by_another_attribute_is_an_error(
 
 
 def test_protection_is_asked_for_where_it_exists(here: Aws, resource_names: ResourceNames) -> None:
-    """And its absence in an emulator is no error."""
+    """An emulator that lacks it causes no error."""
     here.provision(replace(resources(resource_names), protected=True))
     here.provision(replace(resources(resource_names), protected=True))
 
 
 def test_production_is_refused_before_any_call(resource_names: ResourceNames) -> None:
-    """There, resources come from a template, with rights that the worker lacks."""
+    """In production a template creates resources, with permissions that the worker lacks."""
     nobody: Any = None
     with pytest.raises(ProvisioningRefusedError, match="production"):
         provision(replace(resources(resource_names), env="prod"), nobody, nobody, nobody)

@@ -1,4 +1,4 @@
-"""A proxy in the environment: this machine's AWS is called without it, others name it."""
+"""With a proxy in the environment, an AWS on this machine is called directly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_client_goes_round_the_proxy_on_this_machine(
     aws_endpoint: str, monkeypatch: pytest.MonkeyPatch, service: aws.Service, host: str
 ) -> None:
-    """Under each of its names, also where only one service has an endpoint of its own."""
+    """By each of its names, also if only one service has its own endpoint."""
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     variable = f"AWS_ENDPOINT_URL_{service.upper()}"
     monkeypatch.setenv(variable, aws_endpoint.replace("127.0.0.1", host))
@@ -52,14 +52,14 @@ def test_a_client_goes_round_the_proxy_on_this_machine(
     ],
 )
 def test_this_machine_is_known_by_its_names(url: str, *, local: bool) -> None:
-    """And nothing else is taken for it."""
+    """No other host is taken for it."""
     assert aws.is_loopback(url) is local
 
 
 def test_the_command_line_goes_round_the_proxy_on_this_machine(
     aws_endpoint: str, resource_names: ResourceNames
 ) -> None:
-    """All of it: what creates, sends, looks and examines."""
+    """All commands: provision, send, status and doctor."""
     cli = CommandLine.on(resource_names, aws_endpoint)
     assert cli.run("provision").code == 0
     assert cli.run("send", "UnlockUser", "--user", "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77").code == 0
@@ -70,7 +70,7 @@ def test_the_command_line_goes_round_the_proxy_on_this_machine(
 
 @pytest.mark.parametrize("words", [("status",), ("send", "UnlockUser", "--user", "x"), ("doctor",)])
 def test_elsewhere_the_error_names_the_proxy_and_no_password(words: tuple[str, ...]) -> None:
-    """Nothing is looked up: the proxy would do that, and it is on this machine."""
+    """No name is looked up: the proxy would do that, and it is on this machine."""
     words = tuple(word.replace("x", "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77") for word in words)
     done = CommandLine({"AWS_ENDPOINT_URL": "http://aws.test:4566"}).run(*words)
     assert done.code != 0

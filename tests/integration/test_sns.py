@@ -34,7 +34,7 @@ class Topic:
     queue_url: str
 
     def subscribe(self, name: str, filter_policy: dict[str, Any] | None = None) -> None:
-        """Subscribe a new queue, raw; `received` reads from it from then on."""
+        """Subscribe a new queue with raw delivery; `received` then reads from it."""
         fifo = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
         self.queue_url = self.sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]  # type: ignore[arg-type]
         answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])
@@ -49,7 +49,7 @@ class Topic:
         )
 
     def received(self, count: int) -> list[dict[str, Any]]:
-        """Receive that many messages, deleting them."""
+        """Receive and delete that many messages."""
         messages: list[dict[str, Any]] = []
         deadline = time.monotonic() + DEADLINE
         while len(messages) < count and time.monotonic() < deadline:
@@ -95,7 +95,7 @@ def fifo_topic(aws_endpoint: str, fifo_resource_names: ResourceNames) -> Iterato
 
 
 def outcome(count: int, *, source: str = "/signup", email: str = "Adé@example.com") -> Outcome:
-    """Give an outcome of so many events."""
+    """Return an outcome with so many events."""
     first = RecordedEvent.of(UserRegistered(email), 1)
     rest = [RecordedEvent.of(EmailVerified(), number) for number in range(2, count + 1)]
     now = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -116,7 +116,7 @@ def outcome(count: int, *, source: str = "/signup", email: str = "Adé@example.c
 
 
 def test_events_reach_a_subscriber_as_they_were_rendered(topic: Topic) -> None:
-    """Twelve events, two calls, every body whole; attributes for filters on each."""
+    """Twelve events, two calls, every body complete, with attributes for filters."""
     messages = render_events(outcome(12))
 
     assert SnsPublisher(topic.sns, topic.arn).publish(messages) == {}
@@ -158,7 +158,7 @@ def test_a_subscriber_gets_what_its_filter_lets_through(
 
 
 def test_a_hostile_address_reaches_the_subscriber_too(topic: Topic) -> None:
-    """Characters that XML has no place for, and those that mean something to it."""
+    """Characters that XML does not allow, and those with a meaning in XML."""
     email = "a\ufffe\u2028&<😀>@example.com"
 
     failures = SnsPublisher(topic.sns, topic.arn).publish(render_events(outcome(1, email=email)))
@@ -169,14 +169,14 @@ def test_a_hostile_address_reaches_the_subscriber_too(topic: Topic) -> None:
 
 
 def test_an_event_without_a_source_to_name_is_published(topic: Topic) -> None:
-    """An empty attribute would be refused, and its batch with it."""
+    """SNS would refuse an empty attribute, and the whole batch."""
     assert SnsPublisher(topic.sns, topic.arn).publish(render_events(outcome(2, source=""))) == {}
 
     assert len(topic.received(2)) == 2
 
 
 def test_a_fifo_topic_keeps_order_and_swallows_what_is_published_twice(fifo_topic: Topic) -> None:
-    """Group and deduplication id are the user's and the event's."""
+    """The group is the user id, and the deduplication id is the event id."""
     messages = render_events(outcome(5))
     publisher = SnsPublisher(fifo_topic.sns, fifo_topic.arn)
 
@@ -191,7 +191,7 @@ def test_a_fifo_topic_keeps_order_and_swallows_what_is_published_twice(fifo_topi
 
 
 def test_a_missing_topic_is_not_the_events_fault(topic: Topic) -> None:
-    """The events wait in the outbox until there is one."""
+    """The events wait in the outbox until the topic exists."""
     publisher = SnsPublisher(topic.sns, topic.arn + "-of-nobody")
 
     failures = publisher.publish(render_events(outcome(2)))
@@ -201,7 +201,7 @@ def test_a_missing_topic_is_not_the_events_fault(topic: Topic) -> None:
 
 
 def test_a_topic_is_found_by_name(topic: Topic) -> None:
-    """Without the right to create one."""
+    """Without the permission to create one."""
     assert topic_arn(topic.sns, topic.arn.rpartition(":")[2]) == topic.arn
     with pytest.raises(LookupError):
         topic_arn(topic.sns, "of-nobody")

@@ -48,7 +48,7 @@ def _receive(queue: CommandQueue, count: int) -> list[Any]:
 
 
 def test_a_message_is_received_as_it_was_sent(queues: Queues) -> None:
-    """Body, id, count of receives, time of sending; the adapter keeps the transport's port."""
+    """Body, id, receive count, time of sending; the adapter implements the port."""
     [sent] = queues.send('{"name":"Zoë \U0001f43e"}')
     queue: CommandQueue = _open(queues)
     [message] = _receive(queue, 1)
@@ -63,12 +63,12 @@ def test_a_message_is_received_as_it_was_sent(queues: Queues) -> None:
 
 
 def test_an_empty_queue_gives_nothing(queues: Queues) -> None:
-    """After the wait that was asked for."""
+    """After the requested wait."""
     assert list(_open(queues).receive(10, 1)) == []
 
 
 def test_entries_that_fail_are_named_and_the_others_are_done(queues: Queues) -> None:
-    """A junk receipt among good ones."""
+    """An invalid receipt among valid ones."""
     queues.send("a", "b")
     queue = _open(queues)
     one, other = _receive(queue, 2)
@@ -78,7 +78,7 @@ def test_entries_that_fail_are_named_and_the_others_are_done(queues: Queues) -> 
 
 
 def test_a_dead_letter_carries_its_reason(queues: Queues) -> None:
-    """Attributes, the body unchanged; characters and lengths that SQS refuses are mended."""
+    """With attributes and an unchanged body; invalid characters and lengths are corrected."""
     [sent] = queues.send('{"a":1}')
     queue = _open(queues)
     [message] = _receive(queue, 1)
@@ -101,7 +101,7 @@ def test_a_dead_letter_carries_its_reason(queues: Queues) -> None:
 
 
 def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:
-    """A call takes 256 KiB in all; one as long as a message may be goes even so."""
+    """A call carries 256 KiB in total; a message of the maximum size is sent all the same."""
     queue = _open(queues)
     message = SqsMessage("id", "r", "", 1, 0.0, time.time(), None)
     sizes = [150 * KIB, 150 * KIB, 10, 256 * KIB - 20, 10]
@@ -114,7 +114,7 @@ def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:
 
 
 def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Queues) -> None:
-    """A fresh deduplication id each receive: dead again after a redrive, it is there again."""
+    """It has a new deduplication id per receive: after a redrive it can be dead-lettered again."""
     fifo_queues.send("a", group="user-1")
     queue = _open(fifo_queues)
     [message] = _receive(queue, 1)
@@ -127,7 +127,7 @@ def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Qu
 
 
 def test_a_missing_queue_is_named(resource_names: ResourceNames, aws_endpoint: str) -> None:
-    """One line, a `LookupError`; of the queue or of its dead-letter queue."""
+    """One line and a `LookupError`, for the queue or its dead-letter queue."""
     queue = SqsCommandQueue(resource_names.command_queue, resource_names.dead_letter_queue)
     for call in (queue.check, lambda: queue.receive(10, 0)):
         with pytest.raises(QueueMissingError, match=resource_names.command_queue):

@@ -1,4 +1,4 @@
-"""The topic may be named by its ARN, which spares the worker a permission to list topics."""
+"""The topic may be given by its ARN, so that the worker needs no permission to list topics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from worker.settings import Settings, load_settings
 
 @pytest.fixture
 def by_name(aws_endpoint: str, resource_names: ResourceNames) -> Settings:
-    """Resources that are there, and settings that name them."""
+    """Existing resources, and settings that name them."""
     settings = load_settings(**asdict(resource_names))
     provision_for_development(settings)
     return settings
 
 
 def test_an_arn_is_the_topic_that_its_name_is(by_name: Settings) -> None:
-    """The command line finds it, and a worker that makes its resources finds it there."""
+    """The command line finds it, and so does a worker that creates its resources."""
     arn = Aws(by_name).topic_arn
     by_arn = by_name.model_copy(update={"events_topic": arn})
 
@@ -36,7 +36,7 @@ def test_an_arn_is_the_topic_that_its_name_is(by_name: Settings) -> None:
 
 
 def test_an_arn_of_no_topic_is_missing(by_name: Settings) -> None:
-    """With one line that names the setting."""
+    """One line names the setting."""
     arn = Aws(by_name).topic_arn + "-of-nobody"
 
     with pytest.raises(CliError, match="USER_WORKER_EVENTS_TOPIC"):

@@ -1,4 +1,4 @@
-"""Items of a later format, or damaged, in the table as AWS keeps it: what is around them works."""
+"""Items of a later format, or damaged ones, do not affect the items around them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table(Store):
-    """A store whose items can be changed behind its back."""
+    """A store whose items can be changed directly."""
 
     client: DynamoDBClient
     name: str
 
     def set(self, partition: str, sort_key: str, attribute: str, value: str) -> None:
-        """Write another value: a number if the attribute holds one."""
+        """Write another value; a number if the attribute is one."""
         self.client.update_item(
             TableName=self.name,
             Key={"pk": {"S": partition}, "sk": {"S": sort_key}},
@@ -54,7 +54,7 @@ class Table(Store):
 
 @pytest.fixture
 def table(aws_endpoint: str) -> Iterator[Table]:
-    """A table of its own for each test."""
+    """A separate table for each test."""
     assert aws_endpoint
     client, name = aws.client("dynamodb"), f"users-{uuid.uuid4().hex[:12]}"
     provision_table(client, name)
@@ -71,7 +71,7 @@ DAMAGES = [("schema", "2"), ("schema", "-1"), ("recorded_at", "yesterday"), ("co
 def test_an_outcome_that_cannot_be_read_is_told_from_one_that_is_missing(
     table: Table, attribute: str, value: str
 ) -> None:
-    """A rejection of a newer worker's must not be parked for lost; the others are found."""
+    """A rejection by a newer worker must not be parked as missing; the others are found."""
     (entry,) = must_commit(table, registered("ada"), registered("grace")).entries
     ada, grace = (CommandKey(uid(n), uid(f"register {n}")) for n in ("ada", "grace"))
     missing = CommandKey(uid("ada"), uid("never recorded"))
@@ -82,7 +82,7 @@ def test_an_outcome_that_cannot_be_read_is_told_from_one_that_is_missing(
 
 
 def _shard(table: Table, of: str, limit: int) -> tuple[list[OutboxEntry], list[OutboxPosition]]:
-    """Go through the shard that holds a pointer, from its beginning."""
+    """Read the shard of an entry page by page, from its beginning."""
     entries: list[OutboxEntry] = []
     unreadable: list[OutboxPosition] = []
     after: OutboxPosition | None = OutboxPosition(of, "0")
@@ -101,7 +101,7 @@ def _shard(table: Table, of: str, limit: int) -> tuple[list[OutboxEntry], list[O
 def test_pointers_that_cannot_be_read_do_not_hide_those_behind_them(
     table: Table, attribute: str, value: str
 ) -> None:
-    """Though they fill more than a page: their places are told, and the rest is given."""
+    """Even if they fill more than a page: their positions are returned with the valid entries."""
     shard = "OUTBOX#0"
     bad = {OutboxPosition(shard, f"2026-11-22T10:00:00.00{n}Z#x") for n in range(5)}
     for position in bad:
@@ -127,7 +127,7 @@ def test_pointers_that_cannot_be_read_do_not_hide_those_behind_them(
 
 
 def test_status_counts_what_it_cannot_read(table: Table) -> None:
-    """A person looks there when something is stuck: it must not be the next thing that is."""
+    """An operator looks there for stuck entries, so it must not fail itself."""
     (entry,) = must_commit(table, registered("ada")).entries
     must_commit(table, registered("grace"))
     table.outbox.park(entry, "refused")
@@ -141,7 +141,7 @@ def test_status_counts_what_it_cannot_read(table: Table) -> None:
 
 
 def test_a_scrub_goes_past_what_it_cannot_read_and_says_so(table: Table) -> None:
-    """All else of the erased user is emptied; once it can be read the rest is too."""
+    """All other outcomes of the erased user are scrubbed; once readable, so is the rest."""
     ada = committed(table, "ada")
     for n in range(5):
         change = renamed(ada, command=f"command {n}")
@@ -162,7 +162,7 @@ def test_a_scrub_goes_past_what_it_cannot_read_and_says_so(table: Table) -> None
 
 
 def test_a_user_who_cannot_be_read_is_told_with_the_others_loaded(table: Table) -> None:
-    """A round goes on without that user; who asks for them alone gets an error."""
+    """A round continues without that user; a single read raises an error."""
     committed(table, "ada")
     grace = committed(table, "grace")
     table.set(f"USER#{uid('ada')}", "USER", "schema", "2")
