@@ -78,11 +78,11 @@ THROTTLED = Failure("Throttled", "the store throttles the items of this user")
 CONTENDED = Failure("Contended", "the user was changed by others at the same time")
 UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
-UNREADABLE = Failure("Unreadable", "something stored of the user cannot be read")
+UNREADABLE = Failure("Unreadable", "a stored item of the user cannot be read")
 HEALTH_CHECK_KEY = "00000000-0000-0000-0000-000000000000"
 """Key that does not exist; used to check that the store answers."""
 NEVER = datetime.min.replace(tzinfo=UTC)
-UNKNOWN_USER = Failure("UserNotFound", "the user is not known yet")
+UNKNOWN_USER = Failure("UserNotFound", "the user does not exist yet")
 
 
 @dataclass(frozen=True, slots=True)

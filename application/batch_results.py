@@ -26,7 +26,7 @@ from application.retry import Failure, decide_disposition
 logger = structlog.get_logger(__name__)
 
 REUSED_ID = Failure("CommandIdReused", "id: was used for another command", permanent=True)
-OTHER_FIRST = Failure("Twin", "another message with this id came first, and could not be done")
+OTHER_FIRST = Failure("Twin", "an earlier message with this id failed")
 
 
 class BatchResults:

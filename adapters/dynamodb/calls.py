@@ -60,7 +60,7 @@ def require_answer(response: Mapping[str, Any]) -> None:
         StoreUnavailableError: the answer has no AWS request id.
     """
     if not response.get("ResponseMetadata", {}).get("RequestId"):
-        raise StoreUnavailableError("DynamoDB: the answer is not its own")
+        raise StoreUnavailableError("the answer is not from DynamoDB")
 
 
 @contextmanager

@@ -135,14 +135,14 @@ def _parse_status(read: Attributes) -> Status:
     try:
         return Status(read.text("status"))
     except ValueError:
-        raise read.malformed("status", "is none that this worker knows") from None
+        raise read.malformed("status", "is unknown to this worker") from None
 
 
 def _parse_code(read: Attributes, code: str) -> RejectionCode:
     try:
         return RejectionCode(code)
     except ValueError:
-        raise read.malformed("code", "is none that this worker knows") from None
+        raise read.malformed("code", "is unknown to this worker") from None
 
 
 # --- events --------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxE
     try:
         kind = JobKind(read.text("kind"))
     except ValueError:
-        raise read.malformed("kind", "is none that this worker knows") from None
+        raise read.malformed("kind", "is unknown to this worker") from None
     return OutboxEntry(
         partition=read.text(table.PARTITION_KEY),
         sort_key=read.text(table.SORT_KEY),

@@ -135,7 +135,7 @@ class Scrubber:
             if found is None:  # expired in the meantime
                 return True
             item = found
-        raise StoreUnavailableError("an outcome changes its format all the time")
+        raise StoreUnavailableError("an outcome changes its format repeatedly")
 
     def _replace(self, old: Item, new: Item) -> bool:
         """Write the changed attributes; return False if a migration has changed the format."""

@@ -209,7 +209,7 @@ def topic_arn(client: SNSClient, name: str) -> str:
             arn = topic.get("TopicArn", "")
             if arn.rpartition(":")[2] == name:
                 return arn
-    raise TopicMissingError(f"there is no topic {name}")
+    raise TopicMissingError(f"topic {name} does not exist")
 
 
 def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:
@@ -230,7 +230,9 @@ def _again(verdict: _Verdict | None) -> bool:
 def _of_result(result: dict[str, Any] | None) -> _Verdict:
     """Judge an entry that was not published, from its part of the answer."""
     if result is None:
-        return _Verdict(PublishFailure("SNS did not answer for it", permanent=False), again=True)
+        return _Verdict(
+            PublishFailure("SNS returned no result for it", permanent=False), again=True
+        )
     failure, again = _verdict(str(result.get("Code")), content=result.get("SenderFault") is True)
     return _Verdict(failure._replace(answered=True), again)
 

@@ -243,7 +243,7 @@ class TopicSubscription:
             Attributes=self._attributes,
         )["SubscriptionArn"]
         if not subscription.startswith("arn:"):  # "pending confirmation"
-            raise NotSubscribedError("SNS wants the subscription confirmed")
+            raise NotSubscribedError("SNS requires confirmation of the subscription")
         return subscription
 
 

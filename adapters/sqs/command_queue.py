@@ -91,7 +91,7 @@ def make_client(wait_seconds: int) -> SQSClient:
 class UnreadableAnswerError(BotoCoreError):
     """An answer with status 200 that is not from SQS, or incomplete."""
 
-    fmt = "not an answer of SQS"
+    fmt = "the answer is not from SQS"
 
 
 def _refuse_junk(http_response: Any, **_: Any) -> None:

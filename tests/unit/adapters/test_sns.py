@@ -411,7 +411,7 @@ def test_a_topic_is_found_by_its_whole_name() -> None:
 
     assert topic_arn(client, "user-events") == "arn:aws:sns:us-east-1:1:user-events"
     assert topic_arn(client, TOPIC) == TOPIC
-    with pytest.raises(LookupError, match="no topic events"):
+    with pytest.raises(LookupError, match="topic events does not exist"):
         topic_arn(client, "events")
 
 

@@ -179,7 +179,7 @@ def test_a_priority_queue_is_tried_like_the_other(
     [
         (sdk.EndpointConnectionError(endpoint_url="http://h:1/"), "connection", "nothing answers"),
         (sdk.ClientError({"Error": {"Code": "ExpiredToken"}}, "X"), "identity", "have expired"),
-        (sdk.ClientError({"Error": {"Code": "404"}}, "X"), "connection", "no AWS"),
+        (sdk.ClientError({"Error": {"Code": "404"}}, "X"), "connection", "not AWS"),
     ],
     ids=["silence", "expired", "a web server"],
 )

@@ -65,7 +65,7 @@ def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
     assert told == {
         ("user", "schema", "is missing"),
         ("session", "schema", "is of a later format than 2"),
-        ("session", "schema", "is 1, and the item is not as its upcast needs it"),
+        ("session", "schema", "is 1, but the item lacks what its upcast needs"),
         ("unknown", "pk, sk", "are no key that the worker writes"),
         ("user", "email", "is an address that another user has too"),
     }

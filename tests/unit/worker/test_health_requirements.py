@@ -259,7 +259,7 @@ def test_calls_that_take_long_are_life(calls: Any) -> None:
         ({"TableStatus": "DELETING"}, "is DELETING"),
         ({"TableStatus": "CREATING"}, "is CREATING"),
         ({"TableStatus": "UPDATING"}, None),
-        ({"index": "CREATING"}, "its index RefreshTokenIndex is CREATING"),
+        ({"index": "CREATING"}, "index RefreshTokenIndex is CREATING"),
         ({"index": "ACTIVE"}, None),
     ],
 )
