@@ -28,8 +28,8 @@ class Backoff:
 
     def ceiling(self, attempt: int) -> float:
         """Return the delay after failed attempt number `attempt`, from 1, without jitter."""
-        doublings = min(max(attempt - 1, 0), _MAX_DOUBLINGS)
-        return min(self.base * 2**doublings, self.cap)
+        factor: int = 2 ** min(max(attempt - 1, 0), _MAX_DOUBLINGS)
+        return min(self.base * factor, self.cap)
 
     def delay(self, attempt: int) -> float:
         """Return the delay after failed attempt number `attempt`, from 1."""

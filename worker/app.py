@@ -16,7 +16,8 @@ from worker import (
     lifecycle,  # noqa: F401 - connects its signals, before those below
     logs,
 )
-from worker.errors import UsageError, exit_with_error, one_line
+from worker.cli_errors import exit_with_error, is_refusal
+from worker.errors import UsageError, one_line
 from worker.health.step import HealthStep, assessment_of
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
@@ -106,8 +107,6 @@ def check_queues(sender: Any, **_: Any) -> None:
         try:
             queue.check()
         except Exception as error:  # noqa: BLE001 - the transport survives temporary errors
-            from worker.cli_errors import is_refusal  # noqa: PLC0415 - only for an error
-
             if settings.env == "dev" or isinstance(error, LookupError) or is_refusal(error):
                 exit_with_error(error)
             logs.configure(settings.log_format, settings.log_level)  # earlier than Celery does

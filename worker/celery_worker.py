@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.apps.worker import Worker as CeleryProgram
 
-from worker.errors import exit_if_start_fails
+from worker.cli_errors import exit_if_start_fails
 
 
 class Worker(CeleryProgram):

@@ -10,8 +10,10 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
-from typing import Final
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -23,7 +25,7 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
 from application.ports import StoreUnavailableError
-from worker.errors import CliError, missing, no_region
+from worker.errors import CliError, ExitCode, missing, no_region, one_line, say
 from worker.settings import SettingsError
 
 _CREDENTIALS: Final = (
@@ -129,6 +131,39 @@ def explain_system_error(error: Exception) -> CliError | None:
         case ImportError() if "sem_open" in str(error):
             return CliError("cannot start: no semaphores", _SEMAPHORES)
     return None
+
+
+def exit_with_error(error: Exception) -> NoReturn:
+    """Exit with one line and the exit code of the error, as `user-worker`'s other commands do.
+
+    Nothing else would end the process: Celery logs and ignores what a signal handler raises.
+
+    Raises:
+        SystemExit: always.
+    """
+    known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
+    say(known, sys.__stderr__ or sys.stderr)  # Celery may have redirected sys.stderr to its log
+    raise SystemExit(int(known.code)) from error
+
+
+@contextmanager
+def exit_if_start_fails(is_starting: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Exit with one line, and no traceback, if the machine lacks what the start needs.
+
+    Args:
+        is_starting: whether an error still concerns the start; later ones are raised unchanged.
+
+    Raises:
+        SystemExit: the system has no space, descriptors, threads, memory or semaphores left, or
+            denies access to a file.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = explain_system_error(error) if is_starting() else None
+        if known is None:
+            raise
+        exit_with_error(known)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

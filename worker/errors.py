@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 
 class ExitCode(IntEnum):
@@ -57,43 +54,6 @@ def one_line(error: Exception) -> str:
     """Return an error's class and the first line of its text."""
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def exit_with_error(error: Exception) -> NoReturn:
-    """Exit with one line and the exit code of the error, as `user-worker`'s other commands do.
-
-    Nothing else would end the process: Celery logs and ignores what a signal handler raises.
-
-    Raises:
-        SystemExit: always.
-    """
-    from worker.cli_errors import explain  # noqa: PLC0415 - imports the SDK, only for an error
-
-    known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
-    say(known, sys.__stderr__ or sys.stderr)  # Celery may have redirected sys.stderr to its log
-    raise SystemExit(int(known.code)) from error
-
-
-@contextmanager
-def exit_if_start_fails(is_starting: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Exit with one line, and no traceback, if the machine lacks what the start needs.
-
-    Args:
-        is_starting: whether an error still concerns the start; later ones are raised unchanged.
-
-    Raises:
-        SystemExit: the system has no space, descriptors, threads, memory or semaphores left, or
-            denies access to a file.
-    """
-    try:
-        yield
-    except Exception as error:
-        from worker.cli_errors import explain_system_error  # noqa: PLC0415 - as above
-
-        known = explain_system_error(error) if is_starting() else None
-        if known is None:
-            raise
-        exit_with_error(known)
 
 
 def missing(what: str, variable: str = "the setting that names it") -> CliError:

@@ -18,12 +18,8 @@ from celery.signals import (
 )
 
 from worker import logs, telemetry
-from worker.errors import (
-    CliError,
-    exit_if_start_fails,
-    exit_with_error,
-    memory_needs_one_process,
-)
+from worker.cli_errors import exit_if_start_fails, exit_with_error
+from worker.errors import CliError, memory_needs_one_process
 from worker.health import step as health
 from worker.log_stream import unblock_standard_streams
 from worker.settings import load_settings

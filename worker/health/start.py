@@ -12,9 +12,9 @@ import structlog
 
 from application.backoff import Backoff
 from worker import logs
-from worker.cli_errors import explain, is_refusal
+from worker.cli_errors import exit_with_error, explain, is_refusal
 from worker.connections import Aws
-from worker.errors import CliError, ExitCode, exit_with_error
+from worker.errors import CliError, ExitCode
 from worker.health.assessment import HealthAssessment
 from worker.health.requirements import check
 from worker.settings import Settings

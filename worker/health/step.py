@@ -12,7 +12,8 @@ from celery.signals import worker_process_init, worker_shutdown, worker_shutting
 from kombu.asynchronous import Hub
 
 from application.health_source import HealthSource
-from worker.errors import CliError, exit_with_error
+from worker.cli_errors import exit_with_error
+from worker.errors import CliError
 from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
 from worker.health.reporter import HealthReporter

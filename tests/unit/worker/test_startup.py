@@ -10,8 +10,8 @@ import pytest
 from celery.platforms import LockFailed
 
 from cli.health import show_health
-from worker.cli_errors import explain_system_error
-from worker.errors import ExitCode, exit_if_start_fails
+from worker.cli_errors import exit_if_start_fails, explain_system_error
+from worker.errors import ExitCode
 from worker.health.heartbeat import HeartbeatError, directory
 
 ERRORS: list[tuple[Exception, str]] = [
