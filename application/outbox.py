@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import cycle
+from random import sample
 from typing import Final, NamedTuple, Protocol
 
 from application.ports import CommandKey, OutboxEntry, Outcome
@@ -66,6 +68,15 @@ class ScrubPage:
     """Position to continue after; `None` if this was the last page."""
     unreadable: int = 0
     """Outcomes that could not be read and were left unchanged."""
+
+
+def shuffled_shards() -> Callable[[], int]:
+    """Return a function that returns the shards to read, one per call, in an endless cycle.
+
+    Each relay shuffles its own order, so that several relays seldom read the same shard at once. A
+    cycle visits every shard; a random choice would leave no bound on the wait of one shard.
+    """
+    return cycle(sample(range(SHARDS), SHARDS)).__next__
 
 
 def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import cycle
-from random import sample
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
@@ -30,6 +28,7 @@ from application.outbox import (
     OutboxStatus,
     PointedOutcomes,
     ScrubPage,
+    shuffled_shards,
 )
 from application.ports import (
     CommandKey,
@@ -44,15 +43,6 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 PARTITIONS: Final = tuple(table.outbox_partition(shard) for shard in range(SHARDS))
-
-
-def shuffled_shards() -> Callable[[], int]:
-    """Return a function that returns the shards to read, one per call, in an endless cycle.
-
-    Each relay shuffles its own order, so that several relays seldom read the same shard at once. A
-    cycle visits every shard; a random choice would leave no bound on the wait of one shard.
-    """
-    return cycle(sample(range(SHARDS), SHARDS)).__next__
 
 
 class DynamoDBOutbox(Outbox):

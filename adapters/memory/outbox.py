@@ -12,7 +12,6 @@ from adapters.memory.store import (
     MemoryStore,
     copy_outcome,
     random_shard,
-    shuffled_shards,
 )
 from application.outbox import (
     Outbox,
@@ -21,6 +20,7 @@ from application.outbox import (
     OutboxStatus,
     PointedOutcomes,
     ScrubPage,
+    shuffled_shards,
 )
 from application.ports import OutboxEntry
 from domain.values import render_time

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import count, cycle
-from random import randrange, sample
+from itertools import count
+from random import randrange
 from threading import RLock
 from typing import Final
 
@@ -40,8 +40,3 @@ def copy_outcome(outcome: Outcome) -> Outcome:
 def random_shard() -> int:
     """Return a random shard for a new entry."""
     return randrange(SHARDS)  # noqa: S311 - no secret
-
-
-def shuffled_shards() -> Callable[[], int]:
-    """Return a function that returns the shards to read, one per call, in an endless cycle."""
-    return cycle(sample(range(SHARDS), SHARDS)).__next__
