@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from application.pending_command import PendingCommand
 from application.ports import Outcome, UserChange
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from domain.values import EmailAddress
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from domain.values import EmailAddress
 
 

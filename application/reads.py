@@ -18,7 +18,7 @@ from domain.commands import (
     StartSession,
     UseRecoveryCode,
 )
-from domain.model import User
+from domain.user import User
 
 _NAMES_A_SESSION = StartSession | RotateRefreshToken | RevokeSession
 _NEEDS_TWO_FACTOR = EnableTwoFactor | DisableTwoFactor | UseRecoveryCode | EraseUser

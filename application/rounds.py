@@ -20,7 +20,7 @@ from application.reads import reads_of, touched_addresses
 from domain.commands import CreateUser, RegisterUser
 from domain.errors import RejectionCode
 from domain.handlers import Context, Decision, handle
-from domain.model import User
+from domain.user import User
 
 REGISTRATION_RECEIVES: Final = 5
 """Number of receives for which an unknown user may still be registered, whatever the clocks say.

@@ -36,7 +36,7 @@ from benchmarks.arguments import (
     whole_number,
 )
 from benchmarks.endpoints import dynamodb_alone
-from domain.model import User
+from domain.user import User
 from domain.values import EmailAddress
 from operations.migration import (
     KINDS,

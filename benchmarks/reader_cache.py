@@ -24,7 +24,8 @@ from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryStore, MemoryUserRepository
 from application.ports import UserChange, UserRepository
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
-from domain.model import Session, User
+from domain.sessions import Session
+from domain.user import User
 from domain.values import EmailAddress, TokenHash
 from operations.embedded_aws import EmbeddedAws
 from user_client import ReadCache, UserReader

@@ -14,7 +14,7 @@ from cli import composition, output
 from cli.send import report
 from cli.waiting import await_outcomes, listener
 from domain.errors import InvalidValueError
-from domain.model import User
+from domain.user import User
 from domain.values import EmailAddress, parse_id, render_time
 from worker.errors import CliError, ExitCode, UsageError
 

@@ -20,8 +20,8 @@ from domain.events import (
     RecordedEvent,
     RefreshTokenReuseDetected,
 )
-from domain.model import Events, User
 from domain.tokens import OneTimeToken
+from domain.user import Events, User
 from domain.values import EmailAddress
 
 

@@ -19,7 +19,8 @@ from application.ports import (
 )
 from domain import events as e
 from domain.errors import RejectionCode
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from tests.builders import NOW, PASSWORD, email, token, uid
 
 LATER = NOW + timedelta(seconds=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from domain.model import User
+from domain.user import User
 from user_client.errors import UserClientError
 
 

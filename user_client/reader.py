@@ -12,8 +12,9 @@ from adapters.aws import client as aws
 from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
 from application.ports import LoadRequest, StoreUnavailableError, UserRepository
-from domain.model import Session, User
+from domain.sessions import Session
 from domain.tokens import same_hash
+from domain.user import User
 from domain.values import EmailAddress, TokenHash, parse_id
 from user_client.read_cache import ReadCache
 from user_client.read_models import SessionCheck, SessionRefusal, UnreadableError, UserView

@@ -21,7 +21,9 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
-from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:

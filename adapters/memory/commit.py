@@ -18,7 +18,7 @@ from application.ports import (
     Outcome,
     UserChange,
 )
-from domain.model import Session
+from domain.sessions import Session
 from domain.values import EmailAddress, render_time
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

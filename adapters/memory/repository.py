@@ -18,7 +18,7 @@ from application.ports import (
     UserChange,
     UserRepository,
 )
-from domain.model import User
+from domain.user import User
 from domain.values import EmailAddress
 
 

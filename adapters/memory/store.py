@@ -12,7 +12,8 @@ from typing import Final
 
 from application.outbox import SHARDS
 from application.ports import CommandKey, OutboxEntry, Outcome
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 
 PARKED: Final = "parked"
 

@@ -11,7 +11,7 @@ from adapters.dynamodb.change import ABSENT, SAME_OWNER
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
 from application.ports import StoreUnavailableError
-from domain.model import User
+from domain.user import User
 from domain.values import EmailAddress
 from operations.migration.counts import Counts, Finding, told
 from operations.migration.kinds import Kind

@@ -9,7 +9,7 @@ from adapters.dynamodb import table
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import key_of
 from application.ports import StoreUnavailableError
-from domain.model import User
+from domain.user import User
 from operations.migration import kinds as k
 from operations.migration.addresses import AddressAudit
 from operations.migration.counts import Counts, Finding

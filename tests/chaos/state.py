@@ -11,7 +11,7 @@ from typing import Any
 from application.ports import EventMessage, Outcome
 from domain import commands as c
 from domain.commands import Command
-from domain.model import User
+from domain.user import User
 from domain.values import render_time
 from tests.chaos.history import Sent
 from tests.chaos.subscriber import replay

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from domain.model import Session, User
+from domain.sessions import Session
+from domain.user import User
 from domain.values import TokenHash
 from tests.builders import NOW, PASSWORD, token, uid
 from tests.persistence import (

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import mapper
-from domain.model import Ban, EmailChange, OneTimeToken, Session, User
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange, User
 from domain.values import EmailAddress
 
 PAGE = (Path(__file__).parents[2] / "docs" / "table.md").read_text()

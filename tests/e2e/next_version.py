@@ -20,7 +20,7 @@ from application.messages import MessageParser
 from application.messages.upcasting import FormerCommand
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, Reason
-from domain.state import Ban
+from domain.user import Ban
 from operations.migration import KINDS, Kind
 from worker import bootstrap
 

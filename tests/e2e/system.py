@@ -24,7 +24,7 @@ from application.messages import render_command, render_events
 from application.messages.commands import command_data
 from application.ports import CommandKey, LoadRequest, Outcome, Snapshot
 from domain.commands import Command
-from domain.model import User
+from domain.user import User
 from tests.builders import register
 from tests.conftest import ResourceNames
 from tests.e2e.worker_process import FORKED, Queues, WorkerProcess, eventually, worker

@@ -24,7 +24,7 @@ from application.disposition import Ack
 from application.messages import render_events
 from application.ports import LoadRequest, Outcome, Status
 from domain import commands as c
-from domain.model import User
+from domain.user import User
 from tests.builders import message as received
 from tests.builders import register
 from tests.e2e.command_line import CommandLine

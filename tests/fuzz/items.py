@@ -12,7 +12,9 @@ from adapters.dynamodb import MalformedItemError, mapper, records
 from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
-from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress
 from tests import canaries
 from tests.builders import NOW, uid

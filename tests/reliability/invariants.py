@@ -11,7 +11,8 @@ from adapters.dynamodb import mapper, records, table
 from application.messages import render_events
 from application.ports import CommandKey, Outcome
 from domain.events import PERSONAL_FIELDS
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from tests.reliability.world import World
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from domain import commands as c
-from domain.model import OneTimeToken
+from domain.tokens import OneTimeToken
 from domain.values import EmailAddress
 from tests.reliability.invariants import Stored
 from tests.reliability.person import RULES, No, Person, check_token

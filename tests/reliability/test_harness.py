@@ -108,7 +108,7 @@ def _skips_the_scrub(patch: pytest.MonkeyPatch) -> None:
 
 
 def _locks_too_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("domain.access.FAILURES_BEFORE_LOCK", FAILURES_BEFORE_LOCK - 4)
+    patch.setattr("domain.user.FAILURES_BEFORE_LOCK", FAILURES_BEFORE_LOCK - 4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
-from domain.model import Ban, EmailChange, OneTimeToken, Session, TwoFactor, User
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress
 
 ids = st.uuids().map(str)

@@ -19,7 +19,9 @@ from adapters.dynamodb.capacity import (
 from adapters.dynamodb.change import new_entry, render_change
 from application.ports import JobKind, UserChange
 from domain import events as e
-from domain.model import MAX_USED_REFRESH_TOKENS, Ban, EmailChange, OneTimeToken
+from domain.policy import MAX_USED_REFRESH_TOKENS
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange
 from domain.values import MAX_CIPHERTEXT, MAX_NAME, MAX_PASSWORD_HASH, MAX_REASON, EmailAddress
 from tests.builders import NOW, token, uid
 from tests.persistence import new_user, outcome, registered, renamed, session, two_factor

@@ -12,7 +12,8 @@ from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
 from application.ports import JobKind, OutboxEntry, Outcome
-from domain.model import Session, TwoFactor, User
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from domain.values import EmailAddress
 from tests.builders import uid
 from tests.persistence import new_user, outcome, session, two_factor

@@ -10,8 +10,8 @@ from application.ports import CommandKey, Outcome, Snapshot, Status
 from application.rounds import REGISTRATION_RECEIVES, decide_round, registrations_first
 from domain import commands as c
 from domain.handlers import Context, handle
-from domain.model import Session, User
-from domain.state import TwoFactor
+from domain.sessions import Session
+from domain.user import TwoFactor, User
 from tests.builders import NOW, RULES, email, envelope, register, request_change, token, uid, works
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
-from domain.model import Ban, EmailChange, Session, TwoFactor
+from domain.sessions import Session
+from domain.user import Ban, EmailChange, TwoFactor
 from tests.unit.domain.given import (
     BEFORE,
     NEW,

@@ -12,7 +12,9 @@ from domain.commands import Command, CommandEnvelope
 from domain.errors import RejectionCode
 from domain.events import Event
 from domain.handlers import Context, Decision, handle
-from domain.model import OneTimeToken, Session, TwoFactor, User
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import TwoFactor, User
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
-from domain.model import EmailChange
+from domain.user import EmailChange
 from domain.values import EmailAddress
 from tests.unit.domain.given import (
     ADA,

@@ -14,7 +14,7 @@ from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
 from domain.events import EVENTS, RecordedEvent
-from domain.model import User
+from domain.user import User
 from tests.unit.domain import access_cases, identity_cases
 from tests.unit.domain.given import (
     ADA,

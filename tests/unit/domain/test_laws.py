@@ -17,15 +17,10 @@ from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.events import PERSONAL_FIELDS
 from domain.handlers import Context, Decision, handle
-from domain.model import (
-    MAX_USED_REFRESH_TOKENS,
-    Ban,
-    EmailChange,
-    OneTimeToken,
-    Session,
-    TwoFactor,
-    User,
-)
+from domain.policy import MAX_USED_REFRESH_TOKENS
+from domain.sessions import Session
+from domain.tokens import OneTimeToken
+from domain.user import Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress, TokenHash
 from tests.unit.domain.given import NOW, OTHER_ID, USER_ID, envelope, password, token
 

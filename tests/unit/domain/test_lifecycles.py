@@ -10,8 +10,8 @@ import pytest
 from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.handlers import Decision
-from domain.model import User
 from domain.policy import LONGEST_LOCK, lock_duration
+from domain.user import User
 from tests.unit.domain.given import (
     NEW,
     NOW,

@@ -13,7 +13,7 @@ import pytest
 from adapters.memory import MemoryStore, MemoryUserRepository
 from application.ports import UserChange
 from domain.commands import RecordLoginFailure, StartSession
-from domain.model import Ban, User
+from domain.user import Ban, User
 from tests.builders import NOW, PASSWORD
 from tests.persistence import new_user
 from user_client import UserReader

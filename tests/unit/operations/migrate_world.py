@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from adapters.dynamodb import Retries, mapper, records, table
 from adapters.dynamodb.formats import ItemFormat
 from application.ports import CommandKey, JobKind, OutboxEntry
-from domain.model import User
+from domain.user import User
 from domain.values import EmailAddress, render_time
 from operations.migration import (
     KINDS,

@@ -18,7 +18,8 @@ from adapters.dynamodb import DynamoDBUserRepository, mapper
 from adapters.dynamodb.formats import USER_FORMAT
 from application.ports import StoreUnavailableError
 from domain.errors import InvalidValueError, RejectedError
-from domain.model import Ban, Session, User
+from domain.sessions import Session
+from domain.user import Ban, User
 from tests.builders import NOW, PASSWORD, token, uid
 from tests.persistence import new_user, session
 from tests.unit.adapters.wire import Wire, answer, error

@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from adapters.dynamodb import DynamoDBUserRepository, mapper
-from domain.model import Ban
+from domain.user import Ban
 from tests.builders import NOW, token, uid
 from tests.persistence import new_user, session
 from tests.unit.user_client.reader_world import ADA, AT_ONCE, PHONE, World
