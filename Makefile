@@ -106,6 +106,11 @@ docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken
 	@$(SITE) build --quiet --strict --config-file build/docs/mkdocs.yml
 	@echo build/site/index.html
 
+.PHONY: reference
+reference: $(INSTALLED) ## Write contracts/ and the reference tables of the pages from the definitions in domain/
+	@$(BIN)/user-worker contracts
+	@$(BIN)/python -m scripts.reference_tables
+
 .PHONY: contracts-html
 contracts-html: $(INSTALLED) ## Check the AsyncAPI document, and write it as a page, build/contracts/index.html; needs Node
 	@cd contracts/node && npm ci --silent --no-audit --no-fund && npm run --silent html

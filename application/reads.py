@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.commands import (
-    CommandEnvelope,
-    ConfirmEmailChange,
-    CreateUser,
-    DisableTwoFactor,
-    EnableTwoFactor,
-    EraseUser,
-    RegisterUser,
-    RequestEmailChange,
-    RevokeSession,
-    RotateRefreshToken,
-    StartSession,
-    UseRecoveryCode,
-)
+from domain.commands import CommandEnvelope, ConfirmEmailChange, EraseUser
+from domain.rules import fields_of
 from domain.user import User
-
-_NAMES_A_SESSION = StartSession | RotateRefreshToken | RevokeSession
-_NEEDS_TWO_FACTOR = EnableTwoFactor | DisableTwoFactor | UseRecoveryCode | EraseUser
+from domain.values import EmailAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +21,25 @@ class Reads:
 
 
 def reads_of(envelope: CommandEnvelope) -> Reads:
-    """Return what a command reads, from its message alone."""
+    """Return what a command reads, derived from its definition.
+
+    A command that names a session reads the session, one that names an address reads its owner, and
+    one with `needs_two_factor` reads the second factor.
+    """
     command = envelope.command
-    if isinstance(command, _NAMES_A_SESSION):
-        return Reads(session_id=command.session_id)
-    if isinstance(command, _NEEDS_TWO_FACTOR):
-        return Reads(two_factor=True)
-    if isinstance(command, RegisterUser | CreateUser):
-        return Reads(address=command.email.key)
-    if isinstance(command, RequestEmailChange):
-        return Reads(address=command.new_email.key)
-    if envelope.by_email is not None:
-        return Reads(address=envelope.by_email.key)
-    return Reads()
+    address = next(
+        (
+            value.key
+            for field in fields_of(type(command))
+            if field.kind is EmailAddress and (value := getattr(command, field.name)) is not None
+        ),
+        None,
+    )
+    return Reads(getattr(command, "session_id", None), command.needs_two_factor, address)
 
 
 def pending_address(envelope: CommandEnvelope, user: User | None) -> str | None:
-    """Return the key of the address that the command would claim, as stored with its user."""
+    """Return the key of the address that the command would assign, known from its user only."""
     if isinstance(envelope.command, ConfirmEmailChange) and user and user.email_change:
         return user.email_change.new_email.key
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from datetime import datetime
+from typing import Any, Final
 from uuid import uuid5
 
 from application.messages.commands import USER_NAMESPACE
@@ -19,6 +20,10 @@ from domain.values import EmailAddress, parse_id, render_time
 from worker.errors import CliError, ExitCode, UsageError
 
 _NO = ExitCode.NEGATIVE
+_NOT_BY_NAME: Final = frozenset(
+    {"ban", "deactivation_reason", "email_change", "lock_count", "sessions", "two_factor_enabled"}
+)
+"""The fields of a user that are shown under another name, or not at all."""
 
 
 def show_outcome(command_id: str, *, user_id: str | None, wait: float | None, as_json: bool) -> int:
@@ -103,8 +108,11 @@ def _print_history(outcomes: Sequence[Outcome], limit: int) -> None:
 
 
 def user_facts(user: User) -> dict[str, object]:
-    """Give what may be seen of a user: of hashes and ciphertexts, only that they are there."""
-    return {
+    """Return what may be seen of a user: of hashes and ciphertexts, only that they exist.
+
+    A field that is not listed here follows at the end, under its own name.
+    """
+    facts = {
         "user_id": user.user_id,
         "version": user.version,
         "email": user.email and user.email.value,
@@ -129,6 +137,24 @@ def user_facts(user: User) -> dict[str, object]:
         "created_at": _time(user.created_at),
         "updated_at": _time(user.updated_at),
     }
+    known = facts.keys() | _NOT_BY_NAME
+    return facts | {f.name: _fact(user, f) for f in fields(user) if f.name not in known}
+
+
+def _fact(user: User, field: Field[Any]) -> object:
+    """Return a field's value, or of one that is kept out of the repr, only that it is set."""
+    value = getattr(user, field.name)
+    if not field.repr:
+        return _set(value)
+    match value:
+        case datetime():
+            return render_time(value)
+        case tuple():
+            return list(value)
+        case None | str() | int():
+            return value
+        case _:
+            return _set(value)
 
 
 def _set(value: object) -> str | None:

@@ -1,1 +1,1 @@
-"""The business: users, what may be asked of them, and what then happened. Standard library only."""
+"""The business rules: users, commands and events. Imports the standard library only."""

@@ -1,38 +1,144 @@
-"""The 26 commands: what a service may ask for. Each is defined here and nowhere else.
+"""The commands: what a service may ask for. Each is defined here and nowhere else.
 
-The types of the fields carry the rules (see `values`); the boundary derives its validation
-and the JSON Schema from them.
+A field's type carries its rule (see `domain.rules`): validation, JSON Schemas, the Python client,
+the tables in docs/messages.md and test data are derived from it. The types below belong to fields
+of several messages; a field of one message may state its rule in place.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, ClassVar, TypeAlias
 
+from domain import rules
+from domain.errors import RejectionCode as Code
+from domain.rules import Items, Number, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
 TYPE_PREFIX = "biome.user."
 
-# A string with a rule: the boundary finds the rule by this name. See `application.messages.fields`.
-Id: TypeAlias = Annotated[str, "id"]
-Name: TypeAlias = Annotated[str, "name"]
-Reason: TypeAlias = Annotated[str, "reason"]
-RoleName: TypeAlias = Annotated[str, "role"]
-"""A role that the settings know."""
-AnyRoleName: TypeAlias = Annotated[str, "any_role"]
-"""A role by its form alone: one that the settings no longer know can still be revoked."""
-Ciphertext: TypeAlias = Annotated[str, "ciphertext"]
-CredentialVersion: TypeAlias = Annotated[int, "credential_version"]
-RecoveryCodes: TypeAlias = Annotated[tuple[TokenHash, ...], "recovery_codes"]
-Roles: TypeAlias = Annotated[tuple[RoleName, ...], "roles"]
+# --- types of fields ---
+
+_ADDRESS = "E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII."
+_EXAMPLE_TIME = "2026-12-24T18:00:00.000Z"
+
+
+def _example_hash(byte: int) -> str:
+    return f"{byte:02x}" * 32
+
+
+EMAIL = rules.EMAIL.of(_ADDRESS, "ada@example.com")
+NEW_EMAIL = rules.EMAIL.of(
+    f"The address that replaces the present one. {_ADDRESS}", "ada@example.org"
+)
+Email: TypeAlias = Annotated[EmailAddress, EMAIL]
+NewEmail: TypeAlias = Annotated[EmailAddress, NEW_EMAIL]
+NamingEmail: TypeAlias = Annotated[
+    EmailAddress,
+    rules.EMAIL.of(f"Names the user in place of subject. {_ADDRESS}", "ada@example.com"),
+]
+FirstName: TypeAlias = Annotated[
+    str, rules.NAME.of("Given name: trimmed, composed (NFC), visible text.", "Ada")
+]
+LastName: TypeAlias = Annotated[
+    str, rules.NAME.of("Family name: trimmed, composed (NFC), visible text.", "Lovelace")
+]
+Argon2Hash: TypeAlias = Annotated[
+    PasswordHash,
+    rules.PASSWORD_HASH.of(
+        "Argon2id hash in PHC form, at least m=47104,t=1 or m=19456,t=2 or m=12288,t=3 "
+        "or m=9216,t=4 or m=7168,t=5, at most m=1048576,t=20,p=16; "
+        "made where the password was typed. Never the password.",
+        # Of a random password that was not kept.
+        "$argon2id$v=19$m=19456,t=2,p=1$SozvRNUKuA7HTe2K2fhYRg$wXhzswWI2gwDWkqoBvLAETSkgeCqsph2//w99esuMQE",
+    ),
+]
+CredentialVersion: TypeAlias = Annotated[
+    int,
+    Number(
+        description="The number of the password that was checked; "
+        "rejected when it is no longer that.",
+        example=1,
+    ),
+]
+TokenId: TypeAlias = Annotated[
+    str,
+    rules.ID.of(
+        "Names the token. Edge and mailer both derive the token from it, by a key that they share.",
+        "7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01",
+    ),
+]
+MailedTokenHash: TypeAlias = Annotated[
+    TokenHash,
+    rules.TOKEN_HASH.of("SHA-256 of the token, in hexadecimal.", _example_hash(0x11)),
+]
+ExpiryTime: TypeAlias = Annotated[
+    datetime, rules.TIME.of("When the token, or the session, ends.", _EXAMPLE_TIME)
+]
+SessionId: TypeAlias = Annotated[
+    str,
+    rules.ID.of("Names the session; the edge makes it.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
+]
+RefreshTokenHash: TypeAlias = Annotated[
+    TokenHash,
+    rules.TOKEN_HASH.of("SHA-256 of the refresh token, in hexadecimal.", _example_hash(0x22)),
+]
+RecoveryCodes: TypeAlias = Annotated[
+    tuple[TokenHash, ...],
+    Items(
+        item=rules.TOKEN_HASH,
+        min_items=8,
+        max_items=16,
+        description="SHA-256 of each recovery code, in hexadecimal.",
+        example=[_example_hash(byte) for byte in range(0x40, 0x48)],
+    ),
+]
+_KNOWN_ROLE = replace(rules.ROLE, setting="roles")
+RoleName: TypeAlias = Annotated[
+    str, _KNOWN_ROLE.of("A role; the worker's settings say which there are.", "lab_assistant")
+]
+AnyRoleName: TypeAlias = Annotated[
+    str,
+    rules.ROLE.of(
+        "A role, by its form: one that the settings no longer know can still be revoked.",
+        "customer",
+    ),
+]
+Roles: TypeAlias = Annotated[
+    tuple[str, ...],
+    Items(
+        item=_KNOWN_ROLE,
+        max_items=20,
+        description="The user's roles; the worker's settings say which there are.",
+        example=["customer"],
+    ),
+]
+Reason: TypeAlias = Annotated[
+    str, rules.REASON.of("Why, for those who look after users: visible text.", "spam")
+]
+EndTime: TypeAlias = Annotated[
+    datetime, rules.TIME.of("When it ends; left out or null, it does not.", _EXAMPLE_TIME)
+]
+
+
+# --- commands ---
 
 
 def message_type(class_name: str) -> str:
-    """Give the type of a message by its class: `BanUser` is version 1, `BanUserV2` version 2."""
+    """Return the message type of a class: `BanUser` is version 1, `BanUserV2` version 2."""
     name, version = re.fullmatch(r"(.+?)(?:V([1-9][0-9]*))?", class_name, re.ASCII).groups()  # type: ignore[union-attr]  # any name matches
     return f"{TYPE_PREFIX}{name}.v{version or 1}"
+
+
+ANY_COMMAND_REJECTIONS = (
+    Code.USER_NOT_FOUND,
+    Code.USER_ERASED,
+    Code.VERSION_CONFLICT,
+    Code.COMMAND_EXPIRED,
+)
+"""Why any command may be rejected; one that creates a user never because it does not exist."""
 
 
 class Command:
@@ -41,127 +147,169 @@ class Command:
     __slots__ = ()
     type: ClassVar[str]
     creates_user: ClassVar[bool] = False
+    needs_two_factor: ClassVar[bool] = False
+    """Whether the second factor must be loaded to decide the command."""
+    needs_a_field: ClassVar[bool] = False
+    """Whether at least one of the optional fields must be present."""
+    rejections: ClassVar[tuple[Code, ...]] = ()
+    """Why the command may be rejected, besides `ANY_COMMAND_REJECTIONS`."""
 
     def __init_subclass__(cls) -> None:
         """Derive the message type from the class's name."""
         super().__init_subclass__()
         cls.type = message_type(cls.__name__)
 
+    @classmethod
+    def may_name_by_email(cls) -> bool:
+        """Return True if `email` may name the user in place of the message's subject."""
+        return not cls.creates_user and any(field.name == "email" for field in fields_of(cls))
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterUser(Command):
     """A person signs up."""
 
-    email: EmailAddress
-    first_name: Name
-    last_name: Name
-    password_hash: PasswordHash
+    email: Email
+    first_name: FirstName
+    last_name: LastName
+    password_hash: Argon2Hash
     creates_user: ClassVar[bool] = True
+    rejections: ClassVar[tuple[Code, ...]] = (Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class CreateUser(Command):
     """An administrator creates a user, who has no password yet."""
 
-    email: EmailAddress
-    first_name: Name
-    last_name: Name
+    email: Email
+    first_name: FirstName
+    last_name: LastName
     roles: Roles
     creates_user: ClassVar[bool] = True
+    rejections: ClassVar[tuple[Code, ...]] = (Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile(Command):
     """Change one or both names."""
 
-    first_name: Name | None = None
-    last_name: Name | None = None
+    first_name: FirstName | None = None
+    last_name: LastName | None = None
+    needs_a_field: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class RequestEmailVerification(Command):
     """Send a token to the user's address."""
 
-    token_id: Id
-    token_hash: TokenHash
-    expires_at: datetime
+    token_id: TokenId
+    token_hash: MailedTokenHash
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyEmail(Command):
     """The token of the verification mail came back."""
 
-    token_hash: TokenHash
+    token_hash: MailedTokenHash
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_INVALID, Code.TOKEN_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestEmailChange(Command):
     """Send a token to the address that is to replace the user's."""
 
-    new_email: EmailAddress
-    token_id: Id
-    token_hash: TokenHash
-    expires_at: datetime
+    new_email: NewEmail
+    token_id: TokenId
+    token_hash: MailedTokenHash
+    expires_at: ExpiryTime
+    rejections: ClassVar[tuple[Code, ...]] = (Code.EMAIL_TAKEN,)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmEmailChange(Command):
     """The token of the change mail came back: take over the address."""
 
-    token_hash: TokenHash
+    token_hash: MailedTokenHash
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.TOKEN_INVALID,
+        Code.TOKEN_EXPIRED,
+        Code.EMAIL_TAKEN,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword(Command):
     """The user, who knows the old password, sets a new one."""
 
-    password_hash: PasswordHash
+    password_hash: Argon2Hash
     credential_version: CredentialVersion
+    rejections: ClassVar[tuple[Code, ...]] = (Code.CREDENTIAL_STALE,)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPasswordReset(Command):
     """Send a reset token; the user is named by id or by address."""
 
-    token_id: Id
-    token_hash: TokenHash
-    expires_at: datetime
-    email: EmailAddress | None = None
+    token_id: TokenId
+    token_hash: MailedTokenHash
+    expires_at: ExpiryTime
+    email: NamingEmail | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResetPassword(Command):
     """The reset token came back with a new password; named by id or by address."""
 
-    token_hash: TokenHash
-    password_hash: PasswordHash
-    email: EmailAddress | None = None
+    token_hash: MailedTokenHash
+    password_hash: Argon2Hash
+    email: NamingEmail | None = None
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_INVALID, Code.TOKEN_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class StartSession(Command):
     """The edge checked a login; this also resets the count of failures."""
 
-    session_id: Id
-    refresh_token_hash: TokenHash
-    expires_at: datetime
+    session_id: SessionId
+    refresh_token_hash: RefreshTokenHash
+    expires_at: Annotated[datetime, rules.TIME.of("When the session ends.", _EXAMPLE_TIME)]
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.USER_BANNED,
+        Code.USER_LOCKED,
+        Code.USER_DEACTIVATED,
+        Code.SESSION_ALREADY_EXISTS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RotateRefreshToken(Command):
     """Exchange a session's refresh token for its next one."""
 
-    session_id: Id
-    refresh_token_hash: TokenHash
-    next_refresh_token_hash: TokenHash
-    expires_at: datetime
+    session_id: SessionId
+    refresh_token_hash: RefreshTokenHash
+    next_refresh_token_hash: Annotated[
+        TokenHash,
+        rules.TOKEN_HASH.of(
+            "SHA-256 of the refresh token that replaces it, in hexadecimal.", _example_hash(0x33)
+        ),
+    ]
+    expires_at: Annotated[
+        datetime, rules.TIME.of("When the session ends from now on.", _EXAMPLE_TIME)
+    ]
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.SESSION_NOT_FOUND,
+        Code.SESSION_EXPIRED,
+        Code.REFRESH_TOKEN_REUSED,
+        Code.TOKEN_INVALID,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeSession(Command):
     """End one session."""
 
-    session_id: Id
+    session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +331,34 @@ class UnlockUser(Command):
 class EnableTwoFactor(Command):
     """Store an encrypted secret and the hashes of 8 to 16 recovery codes."""
 
-    secret_ciphertext: Ciphertext
+    secret_ciphertext: Annotated[
+        str,
+        rules.CIPHERTEXT.of(
+            "The second factor's secret, encrypted by the edge; printable ASCII.", "AQIDBAUGBwg="
+        ),
+    ]
     recovery_code_hashes: RecoveryCodes
+    needs_two_factor: ClassVar[bool] = True
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_ALREADY_ENABLED,)
 
 
 @dataclass(frozen=True, slots=True)
 class DisableTwoFactor(Command):
     """Remove the second factor."""
 
+    needs_two_factor: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True)
 class UseRecoveryCode(Command):
     """Spend one recovery code."""
 
-    code_hash: TokenHash
+    code_hash: Annotated[
+        TokenHash,
+        rules.TOKEN_HASH.of("SHA-256 of the recovery code, in hexadecimal.", _example_hash(0x40)),
+    ]
+    needs_two_factor: ClassVar[bool] = True
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_NOT_ENABLED, Code.CODE_INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +380,7 @@ class BanUser(Command):
     """Shut the user out, for a time or for good."""
 
     reason: Reason
-    until: datetime | None = None
+    until: EndTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +403,8 @@ class ReactivateUser(Command):
 @dataclass(frozen=True, slots=True)
 class EraseUser(Command):
     """Remove the person's data; a tombstone stays and the address is free again."""
+
+    needs_two_factor: ClassVar[bool] = True
 
 
 COMMANDS: dict[str, type[Command]] = {
@@ -279,17 +443,17 @@ COMMANDS: dict[str, type[Command]] = {
 
 @dataclass(frozen=True, slots=True)
 class CommandEnvelope:
-    """A command with all that its message says around it."""
+    """A command with the attributes of its message."""
 
     command_id: str
     user_id: str | None
     """`None` when the command names its user by e-mail address."""
     command: Command
     fingerprint: str
-    """Of the type, the subject and the data: the same id with another one is a mistake."""
+    """Hash of type, subject and data: another one under the same id is an error."""
     source: str
     sent_at: datetime
-    """The message's `time`, or when it was sent to the queue."""
+    """The message's `time`, or the time it was sent to the queue."""
     expected_version: int | None = None
     expires_at: datetime | None = None
     correlation_id: str | None = None
@@ -297,16 +461,16 @@ class CommandEnvelope:
     traceparent: str | None = None
     tracestate: str | None = None
     sent_as: str | None = None
-    """The message type of an older version that `command` was made of."""
+    """The message type of an older version, if `command` was upcast from it."""
 
     @property
     def type(self) -> str:
-        """The message type that the producer sent and knows."""
+        """Return the message type that the producer sent."""
         return self.sent_as or self.command.type
 
     @property
     def by_email(self) -> EmailAddress | None:
-        """The address that names the user, where the command names it so."""
+        """Return the address that names the user, if the command names it by address."""
         if self.user_id is None and isinstance(self.command, RequestPasswordReset | ResetPassword):
             return self.command.email
         return None

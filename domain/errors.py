@@ -1,4 +1,4 @@
-"""What can go wrong in the domain: a value that is none, and a command that is refused."""
+"""The errors of the domain: an invalid value and a rejected command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InvalidValueError(DomainError, ValueError):
 
 
 class RejectionCode(StrEnum):
-    """Why a command was refused; recorded with its outcome and published."""
+    """Why a command was rejected; stored with its outcome and published."""
 
     EMAIL_TAKEN = "EmailTaken"
     USER_ALREADY_EXISTS = "UserAlreadyExists"
@@ -38,9 +38,9 @@ class RejectionCode(StrEnum):
 
 
 class RejectedError(DomainError):
-    """The domain refuses a command; nothing was changed."""
+    """The domain rejects a command; nothing was changed."""
 
     def __init__(self, code: RejectionCode) -> None:
-        """Refuse with `code`."""
+        """Reject with `code`."""
         super().__init__(code.value)
         self.code = code

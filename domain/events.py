@@ -1,21 +1,61 @@
-"""The 30 domain events: what happened. Thin, and nothing in them is secret.
+"""The domain events: what happened. They are small and contain no secret.
 
-An e-mail address is in those alone whose purpose is to reach a person.
+Only events whose purpose is to reach a person contain an e-mail address. A field's type carries
+its rule, as in `domain.commands`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
-from domain.commands import message_type
+from domain import rules
+from domain.commands import (
+    EMAIL,
+    NEW_EMAIL,
+    EndTime,
+    ExpiryTime,
+    RoleName,
+    SessionId,
+    TokenId,
+    message_type,
+)
+from domain.rules import Items, Number, Text, fields_of
 from domain.values import render_time
 
 JsonValue: TypeAlias = "str | int | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
-PERSONAL_FIELDS = frozenset({"email", "old_email", "new_email"})
-"""The fields that an erasure empties in stored events; all of them are nullable."""
+
+def _unchecked(pattern: str, description: str, example: str) -> Text:
+    """Return the rule of a text that the worker writes itself."""
+    return Text(parse=str, pattern=pattern, description=description, example=example)
+
+
+# --- types of fields, where they differ from those of commands ---
+
+EmailText: TypeAlias = Annotated[str, EMAIL]
+NewEmailText: TypeAlias = Annotated[str, NEW_EMAIL]
+NewCredentialVersion: TypeAlias = Annotated[
+    int, Number(description="The new password's number.", example=2)
+]
+CommandId: TypeAlias = Annotated[
+    str,
+    rules.ID.of(
+        "The command's id; the same as causationid.", "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
+    ),
+]
+CommandType: TypeAlias = Annotated[
+    str,
+    _unchecked(
+        r"^biome\.user\.[A-Z][A-Za-z0-9]*\.v[1-9][0-9]*$",
+        "The command's message type, as it was sent.",
+        "biome.user.AssignRole.v1",
+    ),
+]
+
+
+# --- events ---
 
 
 class Event:
@@ -33,8 +73,8 @@ class Event:
             cls.category = category
 
     def data(self) -> dict[str, JsonValue]:
-        """Give the event's fields as JSON values."""
-        return {field.name: _json(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]  # every subclass is a dataclass
+        """Return the event's fields as JSON values."""
+        return {field.name: _json(getattr(self, field.name)) for field in fields_of(type(self))}
 
 
 def _json(value: object) -> JsonValue:
@@ -50,31 +90,45 @@ def _json(value: object) -> JsonValue:
 class UserRegistered(Event, category="registration"):
     """A person signed up."""
 
-    email: str | None
+    email: EmailText | None
 
 
 @dataclass(frozen=True, slots=True)
 class UserCreated(Event, category="registration"):
     """An administrator created a user."""
 
-    email: str | None
-    roles: tuple[str, ...]
+    email: EmailText | None
+    roles: Annotated[
+        tuple[str, ...],
+        Items(
+            item=rules.ROLE,
+            description="The user's roles; the worker's settings say which there are.",
+            example=["customer"],
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdated(Event, category="profile"):
     """Names changed; `changed` lists the fields."""
 
-    changed: tuple[str, ...]
+    changed: Annotated[
+        tuple[str, ...],
+        Items(
+            item=Text(parse=str, pattern="^[a-z][a-z0-9_]{0,49}$"),
+            description="The names of the fields that changed.",
+            example=["first_name"],
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class EmailVerificationRequested(Event, category="email"):
     """A verification mail is due."""
 
-    email: str | None
-    token_id: str
-    expires_at: datetime
+    email: EmailText | None
+    token_id: TokenId
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,92 +140,100 @@ class EmailVerified(Event, category="email"):
 class EmailChangeRequested(Event, category="email"):
     """A mail to the new address is due, and a notice to the present one."""
 
-    email: str | None
-    new_email: str | None
-    token_id: str
-    expires_at: datetime
+    email: EmailText | None
+    new_email: NewEmailText | None
+    token_id: TokenId
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
 class EmailChanged(Event, category="email"):
     """The address was replaced."""
 
-    old_email: str | None
-    new_email: str | None
+    old_email: (
+        Annotated[str, rules.EMAIL.of("The address that was replaced.", "ada@example.com")] | None
+    )
+    new_email: NewEmailText | None
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged(Event, category="password"):
     """The user set a new password; every session ended."""
 
-    credential_version: int
+    credential_version: NewCredentialVersion
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordResetRequested(Event, category="password"):
     """A reset mail is due."""
 
-    email: str | None
-    token_id: str
-    expires_at: datetime
+    email: EmailText | None
+    token_id: TokenId
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordReset(Event, category="password"):
     """The password was reset; every session ended."""
 
-    credential_version: int
+    credential_version: NewCredentialVersion
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted(Event, category="session"):
     """A login succeeded."""
 
-    session_id: str
-    expires_at: datetime
+    session_id: SessionId
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokenRotated(Event, category="session"):
     """A session got its next refresh token."""
 
-    session_id: str
-    expires_at: datetime
+    session_id: SessionId
+    expires_at: ExpiryTime
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRevoked(Event, category="session"):
     """A session ended."""
 
-    session_id: str
+    session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
 class AllSessionsRevoked(Event, category="session"):
     """Every session ended."""
 
-    session_epoch: int
+    session_epoch: Annotated[
+        int, Number(description="Sessions of an earlier epoch have ended.", example=2)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokenReuseDetected(Event, category="session"):
     """A used refresh token came back: it may be stolen, and its session ended."""
 
-    session_id: str
+    session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed(Event, category="status"):
     """A wrong password; `failed_logins` in a row."""
 
-    failed_logins: int
+    failed_logins: Annotated[
+        int, Number(description="Failures in a row, this one included.", example=3)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class UserLocked(Event, category="status"):
     """Too many failures: no login before `locked_until`."""
 
-    locked_until: datetime
+    locked_until: Annotated[
+        datetime, rules.TIME.of("When a login is possible again.", "2026-12-24T18:00:00.000Z")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,28 +255,28 @@ class TwoFactorDisabled(Event, category="two_factor"):
 class RecoveryCodeUsed(Event, category="two_factor"):
     """A recovery code was spent; `remaining` are left."""
 
-    remaining: int
+    remaining: Annotated[int, Number(description="How many recovery codes are left.", example=7)]
 
 
 @dataclass(frozen=True, slots=True)
 class RoleAssigned(Event, category="role"):
     """The user has one more role."""
 
-    role: str
+    role: RoleName
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRevoked(Event, category="role"):
     """The user has one role less."""
 
-    role: str
+    role: RoleName
 
 
 @dataclass(frozen=True, slots=True)
 class UserBanned(Event, category="status"):
     """The user is shut out, until a time or for good; every session ended."""
 
-    until: datetime | None
+    until: EndTime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +303,24 @@ class UserErased(Event, category="privacy"):
 class CommandRejected(Event, category="command"):
     """A command was refused, for the reason in `code`."""
 
-    command_id: str
-    command_type: str
-    code: str
+    command_id: CommandId
+    command_type: CommandType
+    code: Annotated[
+        str,
+        _unchecked(
+            "^[A-Z][A-Za-z]*$",
+            "Why it was rejected. More codes may be added.",
+            "UserNotFound",
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class CommandHadNoEffect(Event, category="command"):
     """A command asked for what was so already."""
 
-    command_id: str
-    command_type: str
+    command_id: CommandId
+    command_type: CommandType
 
 
 EVENTS: dict[str, type[Event]] = {
@@ -291,10 +360,15 @@ EVENTS: dict[str, type[Event]] = {
 }
 """Every event by its message type."""
 
+PERSONAL_FIELDS = frozenset(
+    field.name for event in EVENTS.values() for field in fields_of(event) if field.personal
+)
+"""The fields that an erasure sets to null in stored events."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as it is stored with its command's outcome, and published from there."""
+    """An event as it is stored with the outcome of its command, and then published."""
 
     type: str
     category: str
@@ -308,6 +382,6 @@ class RecordedEvent:
         return cls(event.type, event.category, sequence, event.data())
 
     def without_personal_data(self) -> RecordedEvent:
-        """Give it with the fields emptied that name a person, and everything else as it is."""
+        """Return the event with its personal fields set to null."""
         data = {k: None if k in PERSONAL_FIELDS else value for k, value in self.data.items()}
         return RecordedEvent(self.type, self.category, self.sequence, data)

@@ -1,7 +1,7 @@
-"""What each command does: the common rules, then the aggregate's own; pure functions all.
+"""Decide commands: first the common rules, then those of the aggregate. All functions are pure.
 
-`handle` is the one way in. A command's own function fetches from the context what its method of
-the aggregate asks for; `_HANDLERS` and `_CREATORS` say which function is whose.
+`handle` is the only entry point. The handler of a command passes its method of the aggregate the
+arguments it needs; `_HANDLERS` and `_CREATORS` map each command to its handler.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from domain.values import EmailAddress
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a decision rests on besides the command and its user."""
+    """The input of a decision besides the command and its user."""
 
     now: datetime
     """In UTC."""
     addresses: Mapping[str, str]
-    """The owner's user id by `EmailAddress.key`, of the addresses in question that have one."""
+    """The owner's user id by `EmailAddress.key`, of the addresses concerned."""
     oldest: datetime
-    """Commands sent before this are refused: their outcome may be forgotten already."""
+    """Commands sent before this time are rejected: their outcome may have been deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of a command."""
+    """The result of a command."""
 
     user: User | None
-    """The aggregate afterwards; `None` where there is none."""
+    """The aggregate afterwards; `None` if there is no such user."""
     events: tuple[RecordedEvent, ...]
-    """What to publish, category command included; never empty."""
+    """The events to publish, including those of category command; never empty."""
     code: RejectionCode | None
-    """Why it was refused; `None`: accepted."""
+    """The reason of a rejection; `None`: accepted."""
     changed: bool
-    """Whether the user or a part of it must be saved; a used refresh token is refused and
-    changes."""
+    """Whether the user or a part of it must be saved; the reuse of a refresh token is rejected
+    and changes the user."""
 
 
 def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Decision:
     """Decide one command.
 
-    Takes the user that the command names, as it is now (with the session or the second factor
-    that the command needs), and may change it: the caller passes a copy of its own. A refused
-    command changes nothing, with the exception that `Decision.changed` tells of.
+    `user` is the present state of the user that the command names, with the session or the second
+    factor that the command needs. It may be changed, so the caller passes its own copy. A rejected
+    command changes nothing, with the exception that `Decision.changed` documents.
     """
     try:
         _check_age(envelope, context)
@@ -111,16 +111,16 @@ def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
 
 
 def _is_named(envelope: c.CommandEnvelope, user: User) -> bool:
-    """Tell whether the address that names the user still is the user's.
+    """Return True if the address that names the user still belongs to the user.
 
-    It may have changed hands, or its owner been erased, between the two reads.
+    Between the two reads, another user may have taken it, or its owner may have been erased.
     """
     named = envelope.by_email
     return named is None or (user.email is not None and user.email.key == named.key)
 
 
 def _code_of(events: Events) -> RejectionCode | None:
-    """Give the code of the one rejection that is itself a fact: a used token came back."""
+    """Return the code of the one rejection that has events of its own: a reused refresh token."""
     reused = any(isinstance(event, RefreshTokenReuseDetected) for event in events)
     return RejectionCode.REFRESH_TOKEN_REUSED if reused else None
 

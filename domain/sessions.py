@@ -12,7 +12,7 @@ from domain.tokens import same_hash
 from domain.values import TokenHash
 
 _USED_DIGITS = 16
-"""64 bits tell the tokens of one session apart, at a quarter of the size."""
+"""64 bits distinguish the tokens of one session, at a quarter of the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +24,28 @@ class Session:
     used_token_hashes: tuple[str, ...] = field(repr=False)
     """The latest used ones, oldest first: the first 16 hexadecimal digits of the hash at rest."""
     session_epoch: int
-    """The user's epoch at the start: the session is over when the user's has moved on."""
+    """The user's epoch at the start: the session is over once the user has another epoch."""
     expires_at: datetime
     revision: int = 0
     """How often the stored item was written; 0: not stored yet."""
 
     def is_over(self, session_epoch: int, now: datetime) -> bool:
-        """Tell whether it expired, or the user's epoch moved on."""
+        """Return True if the session expired, or the user's epoch has changed since its start."""
         return self.expires_at <= now or self.session_epoch != session_epoch
 
     def has_used(self, token: TokenHash) -> bool:
-        """Tell whether a token was this session's and has been exchanged."""
+        """Return True if a token of this session was exchanged before."""
         prefix = token.stored[:_USED_DIGITS]
         matches = [hmac.compare_digest(used, prefix) for used in self.used_token_hashes]
         return any(matches)
 
     def rotated(self, current: TokenHash, following: TokenHash, expires_at: datetime) -> Session:
-        """Exchange the current token for the following one.
+        """Return the session with the current token exchanged for the following one.
 
         Raises:
             RejectedError: SessionNotFound (the first token is not the current one), or
                 TokenInvalid (the following one is the current one or was used before: it would
-                be valid and used up at once).
+                be valid and used at the same time).
         """
         if not same_hash(self.refresh_token_hash, current):
             raise RejectedError(RejectionCode.SESSION_NOT_FOUND)

@@ -1,4 +1,4 @@
-"""Tokens that are out by mail: known by their hashes, used once, and only for a while."""
+"""One-time tokens that were sent by mail; only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from domain.values import TokenHash
 
 
 def same_hash(at_rest: str, presented: TokenHash) -> bool:
-    """Compare a hash at rest with a presented one, in constant time."""
+    """Return True if a stored hash is that of the presented one; takes constant time."""
     return hmac.compare_digest(at_rest, presented.stored)
 
 
 @dataclass(frozen=True, slots=True)
 class OneTimeToken:
-    """A token that is out by mail; `token_hash` is in the form at rest."""
+    """A token that was sent by mail; `token_hash` is in its stored form."""
 
     token_hash: str = field(repr=False)
     expires_at: datetime
 
     @classmethod
     def of(cls, token_hash: TokenHash, expires_at: datetime) -> OneTimeToken:
-        """Keep a token, by its hash at rest, until a time."""
+        """Create a token that is valid until a time."""
         return cls(token_hash.stored, expires_at)
 
 
 def check_token(token: OneTimeToken | None, presented: TokenHash, now: datetime) -> None:
-    """Make sure that the token that came back is the one that is out.
+    """Check a presented token against the expected one.
 
     Raises:
-        RejectedError: TokenInvalid (another one, or none is out), or TokenExpired.
+        RejectedError: TokenInvalid (no token is expected, or another one), or TokenExpired.
     """
     if token is None or not same_hash(token.token_hash, presented):
         raise RejectedError(RejectionCode.TOKEN_INVALID)

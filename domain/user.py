@@ -50,35 +50,47 @@ class TwoFactor:
 
 @dataclass(slots=True)
 class User:
-    """A user. `version` is the number of its events."""
+    """A user. The docstrings of the fields explain the attributes in docs/table.md."""
 
     user_id: str
     version: int
+    """Number of the user's events"""
     created_at: datetime
     updated_at: datetime
+    """Time of the last event"""
     email: EmailAddress | None
-    """`None` after erasure."""
+    """As it is displayed and mailed to; absent after erasure"""
     first_name: str = field(repr=False)
+    """Empty after erasure"""
     last_name: str = field(repr=False)
+    """Empty after erasure"""
     email_verified: bool = False
     password_hash: str | None = field(default=None, repr=False)
+    """argon2id, PHC string"""
     credential_version: int = 0
-    """Incremented with each new password."""
+    """Incremented with each new password; ChangePassword names it"""
     roles: tuple[str, ...] = ()
     session_epoch: int = 0
-    """Incremented to end all sessions, including those that are not loaded."""
+    """Incremented to end all sessions: a session of another epoch is over"""
     failed_logins: int = 0
+    """Consecutive failed logins since the last lock or login"""
     lock_count: int = 0
-    """Consecutive locks: each lasts twice as long as the previous one."""
+    """Consecutive locks: each lasts twice as long as the previous one"""
     locked_until: datetime | None = None
+    """Locked while this is in the future"""
     ban: Ban | None = field(default=None, repr=False)
+    """`reason`, and `until` (S) if it ends"""
     deactivated: bool = False
     deactivation_reason: str | None = field(default=None, repr=False)
     erased: bool = False
+    """A tombstone: all personal data was deleted"""
     two_factor_enabled: bool = False
     email_verification: OneTimeToken | None = None
+    """`token_hash`, `expires_at` (S)"""
     email_change: EmailChange | None = None
+    """`new_email`, and `token` with `token_hash` and `expires_at`"""
     password_reset: OneTimeToken | None = None
+    """`token_hash`, `expires_at` (S)"""
     sessions: dict[str, Session] = field(default_factory=dict)
     """By id; only the sessions that the pending commands name are loaded."""
     two_factor: TwoFactor | None = None

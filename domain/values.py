@@ -1,7 +1,4 @@
-"""Value objects: each parses what it is given, or says which rule it breaks.
-
-No error here contains the value that caused it.
-"""
+"""Value objects. Each parses a text, or raises an error that states the rule, never the value."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ MAX_REASON = 500
 MAX_PASSWORD_HASH = 512
 MAX_CIPHERTEXT = 1024
 
-# Where IDNA 2003 (the standard library's) and IDNA 2008 map to different domains, a mail
-# could reach somebody else: such domains have to be written in their ASCII form.
+# IDNA 2003 (of the standard library) and IDNA 2008 map these to different domains, so a mail could
+# reach another person: such domains must be written in their ASCII form.
 _IDNA_DEVIATIONS = frozenset("ßẞς\u200c\u200d")
 _WITHOUT_DEVIATIONS = dict.fromkeys(map(ord, _IDNA_DEVIATIONS))
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
@@ -55,13 +52,13 @@ ARGON2_MAXIMA = (1_048_576, 20, 16)
 
 @dataclass(frozen=True, slots=True)
 class EmailAddress:
-    """An address in the form it is shown and mailed to; equal addresses share a `key`."""
+    """An address as it is displayed and mailed to; equal addresses have the same `key`."""
 
     value: str = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> EmailAddress:
-        """Trim, compose (NFC), and lower-case the domain in its ASCII form.
+        """Return the address, trimmed, composed (NFC), its domain in lower-case ASCII.
 
         Raises:
             InvalidValueError: not an address of the form local@domain within the limits.
@@ -83,7 +80,7 @@ class EmailAddress:
 
     @property
     def key(self) -> str:
-        """What makes the address unique: the whole of it, case-folded."""
+        """Return the form in which addresses are compared: the case-folded whole."""
         if self.value.isascii():
             return self.value.lower()
         return unicodedata.normalize("NFC", self.value.casefold())
@@ -133,10 +130,10 @@ class PasswordHash:
 
     @classmethod
     def parse(cls, text: str) -> PasswordHash:
-        """Accept argon2id version 19 within the parameters above.
+        """Return the hash if it is argon2id version 19 within the parameters above.
 
         Raises:
-            InvalidValueError: anything else.
+            InvalidValueError: not such a hash.
         """
         match = _PHC.fullmatch(text) if len(text) <= MAX_PASSWORD_HASH else None
         if match is None:
@@ -157,10 +154,10 @@ class TokenHash:
 
     @classmethod
     def parse(cls, text: str) -> TokenHash:
-        """Accept 64 hexadecimal digits.
+        """Return the hash of 64 hexadecimal digits.
 
         Raises:
-            InvalidValueError: anything else.
+            InvalidValueError: not 64 hexadecimal digits.
         """
         if not _TOKEN_HASH.fullmatch(text):
             raise InvalidValueError("must be 64 hexadecimal digits (SHA-256)")
@@ -168,7 +165,7 @@ class TokenHash:
 
     @property
     def stored(self) -> str:
-        """The form at rest: hashed once more, so that a leaked table cannot be replayed."""
+        """Return the stored form, hashed once more, so that a leaked table cannot be replayed."""
         return hashlib.sha256(bytes.fromhex(self.value)).hexdigest()
 
 
@@ -191,10 +188,10 @@ def parse_reason(text: str) -> str:
 
 
 def parse_ciphertext(text: str) -> str:
-    """Accept 1 to 1024 bytes of printable ASCII (a ciphertext in some text encoding).
+    """Return a ciphertext of 1 to 1024 printable ASCII characters.
 
     Raises:
-        InvalidValueError: anything else.
+        InvalidValueError: empty, too long, or not printable ASCII.
     """
     if not 1 <= len(text) <= MAX_CIPHERTEXT or not (text.isascii() and text.isprintable()):
         raise InvalidValueError(f"must be 1 to {MAX_CIPHERTEXT} printable ASCII characters")
@@ -202,7 +199,7 @@ def parse_ciphertext(text: str) -> str:
 
 
 def parse_role(text: str) -> str:
-    """Accept a lower-case role name; which roles exist is a setting.
+    """Return a lower-case role name; which roles exist is a setting.
 
     Raises:
         InvalidValueError: not a lower-case name.
@@ -216,7 +213,7 @@ def parse_id(text: str) -> str:
     """Return a UUID in its canonical lower-case form with hyphens.
 
     Raises:
-        InvalidValueError: not a UUID, or the nil or the max UUID, which identify nothing.
+        InvalidValueError: not a UUID, or the nil or the max UUID.
     """
     if not _UUID.fullmatch(text):
         raise InvalidValueError("must be a UUID of the form 8-4-4-4-12")
@@ -227,10 +224,10 @@ def parse_id(text: str) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time with offset, as UTC, to the millisecond (see `render_time`).
+    """Parse an RFC 3339 time with offset; return it in UTC, to the millisecond.
 
     Raises:
-        InvalidValueError: anything else.
+        InvalidValueError: not such a time.
     """
     if not _TIME.fullmatch(text):
         raise InvalidValueError("must be an RFC 3339 time with offset")
@@ -242,7 +239,7 @@ def parse_time(text: str) -> datetime:
 
 
 def render_time(time: datetime) -> str:
-    """Write a time in RFC 3339, in UTC, to the millisecond."""
+    """Return a time in RFC 3339, in UTC, to the millisecond."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

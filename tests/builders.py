@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid5
 
 from application.disposition import ReceivedMessage
 from application.pending_command import PendingCommand
 from application.rounds import RoundRules
 from domain import commands as c
+from domain.rules import FieldDefinition, Items, Text, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 from tests.canaries import TOKEN_MARK
 
@@ -45,6 +47,22 @@ def request_change(address: str) -> c.RequestEmailChange:
     return c.RequestEmailChange(
         email(address), uid(f"token {address}"), token(address), NOW + timedelta(hours=1)
     )
+
+
+def example_value(field: FieldDefinition) -> Any:
+    """Return the example of a field's rule as a value of the domain."""
+    match field.rule:
+        case Text(parse=parse, example=example):
+            return parse(example)
+        case Items(item=item, example=example):
+            return tuple(map(item.parse, example))
+    return field.rule.example
+
+
+def example_command(kind: type[c.Command]) -> c.Command:
+    """Return a command made of the examples of its fields, naming its user by id."""
+    by_email = {"email": None} if kind.may_name_by_email() else {}
+    return kind(**{field.name: example_value(field) for field in fields_of(kind)} | by_email)
 
 
 def envelope(

@@ -1,22 +1,21 @@
-"""A typed command's fields as JSON values; a value of a wrong type is refused by its field's name.
+"""Render the fields of a typed command as JSON values; a value of a wrong type is an error.
 
-What a field's text must look like is the worker's parser's to check, which the client runs on the
-rendered command; here only types are checked, so that no value can pass for another's.
+The error names the field. Only types are checked here, so that a value of another field's type
+is not accepted; the client checks the rules of the values with the worker's parser afterwards.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 from uuid import UUID
 
 from domain.commands import Command
 from domain.errors import InvalidValueError
+from domain.rules import FieldDefinition, Items, Text, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
 
 Render = Callable[[Any], Any]
@@ -105,9 +104,6 @@ def _of(kind: type[EmailAddress | PasswordHash | TokenHash]) -> Render:
     return render
 
 
-_token_hash: Final = _of(TokenHash)
-
-
 def _list_of(render: Render) -> Render:
     def render_all(value: object) -> list[Any]:
         if not isinstance(value, (tuple, list)):
@@ -126,30 +122,20 @@ def _list_of(render: Render) -> Render:
 _BY_CLASS: Final[Mapping[object, Render]] = {
     EmailAddress: _of(EmailAddress),
     PasswordHash: _of(PasswordHash),
-    TokenHash: _token_hash,
+    TokenHash: _of(TokenHash),
     datetime: time_text,
     str: text,
     int: _number,
 }
-_BY_RULE: Final[Mapping[object, Render]] = {
-    "id": id_text,
-    "roles": _list_of(text),
-    "recovery_codes": _list_of(_token_hash),
-}
-"""Where the rule of a field (see `domain.commands`) says more than its class."""
 
 
 @cache
 def _renders(command: Hashable) -> tuple[tuple[str, Render], ...]:
-    hints = get_type_hints(command, include_extras=True)
-    names = [field.name for field in dataclasses.fields(command)]  # type: ignore[arg-type]  # every command is a dataclass
-    return tuple((name, _render_of(hints[name])) for name in names)
+    return tuple((field.name, _render_of(field)) for field in fields_of(command))  # type: ignore[arg-type]  # a class is hashable
 
 
-def _render_of(hint: Any) -> Render:
-    if get_origin(hint) in (Union, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is Annotated:
-        kind, rule = get_args(hint)[:2]
-        return _BY_RULE.get(rule) or _BY_CLASS[kind]
-    return _BY_CLASS[hint]
+def _render_of(field: FieldDefinition) -> Render:
+    rule = field.rule.item if isinstance(field.rule, Items) else field.rule
+    is_id = isinstance(rule, Text) and rule.format == "uuid"
+    render = id_text if is_id else _BY_CLASS[field.item_kind]
+    return _list_of(render) if isinstance(field.rule, Items) else render

@@ -9,7 +9,7 @@ items are billed by the kilobyte.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
 from adapters.dynamodb.attributes import Attributes, render_timestamp
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
     from adapters.dynamodb.table import Item
 
+
+# Fields of a user that are stored under their own name, by type.
+_TEXTS: Final = (
+    "password_hash",
+    "deactivation_reason",
+)
+_COUNTS: Final = ("credential_version", "session_epoch", "failed_logins", "lock_count")
+_FLAGS: Final = ("email_verified", "deactivated", "erased", "two_factor_enabled")
 
 # --- users ---------------------------------------------------------------------------------
 
@@ -57,33 +65,22 @@ def render_user(user: User) -> Item:
 def _put_texts(item: Item, user: User) -> None:
     if user.email is not None:
         item["email"] = {"S": user.email.value}
-    if user.password_hash is not None:
-        item["password_hash"] = {"S": user.password_hash}
+    for name in _TEXTS:
+        if (text := getattr(user, name)) is not None:
+            item[name] = {"S": text}
     if user.roles:
         item["roles"] = {"L": [{"S": role} for role in user.roles]}
     if user.locked_until is not None:
         item["locked_until"] = {"S": render_timestamp(user.locked_until)}
-    if user.deactivation_reason is not None:
-        item["deactivation_reason"] = {"S": user.deactivation_reason}
 
 
 def _put_counts_and_flags(item: Item, user: User) -> None:
-    if user.credential_version:
-        item["credential_version"] = {"N": str(user.credential_version)}
-    if user.session_epoch:
-        item["session_epoch"] = {"N": str(user.session_epoch)}
-    if user.failed_logins:
-        item["failed_logins"] = {"N": str(user.failed_logins)}
-    if user.lock_count:
-        item["lock_count"] = {"N": str(user.lock_count)}
-    if user.email_verified:
-        item["email_verified"] = {"BOOL": True}
-    if user.deactivated:
-        item["deactivated"] = {"BOOL": True}
-    if user.erased:
-        item["erased"] = {"BOOL": True}
-    if user.two_factor_enabled:
-        item["two_factor_enabled"] = {"BOOL": True}
+    for name in _COUNTS:
+        if count := getattr(user, name):
+            item[name] = {"N": str(count)}
+    for name in _FLAGS:
+        if getattr(user, name):
+            item[name] = {"BOOL": True}
 
 
 def _put_maps(item: Item, user: User) -> None:
@@ -121,6 +118,9 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
     """
     read = item_format.read(item)
     email = read.optional_text("email")
+    plain: dict[str, Any] = {name: read.optional_text(name) for name in _TEXTS}
+    plain |= {name: read.integer(name, 0) for name in _COUNTS}
+    plain |= {name: read.flag(name) for name in _FLAGS}
     return User(
         user_id=read.text("user_id"),
         version=read.integer("version"),
@@ -129,22 +129,13 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
         email=None if email is None else EmailAddress(email),
         first_name=read.text("first_name"),
         last_name=read.text("last_name"),
-        email_verified=read.flag("email_verified"),
-        password_hash=read.optional_text("password_hash"),
-        credential_version=read.integer("credential_version", 0),
         roles=read.texts("roles"),
-        session_epoch=read.integer("session_epoch", 0),
-        failed_logins=read.integer("failed_logins", 0),
-        lock_count=read.integer("lock_count", 0),
         locked_until=read.optional_time("locked_until"),
         ban=_parse_ban(read.nested("ban")),
-        deactivated=read.flag("deactivated"),
-        deactivation_reason=read.optional_text("deactivation_reason"),
-        erased=read.flag("erased"),
-        two_factor_enabled=read.flag("two_factor_enabled"),
         email_verification=_parse_token(read.nested("email_verification")),
         email_change=_parse_email_change(read.nested("email_change")),
         password_reset=_parse_token(read.nested("password_reset")),
+        **plain,
     )
 
 

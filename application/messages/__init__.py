@@ -1,7 +1,7 @@
-"""The boundary: messages in any accepted form become commands, outcomes become events.
+"""Parse messages of any accepted form into commands, and render outcomes as events.
 
 Every command and event is defined once, in the domain; validation, fingerprints and JSON
-Schemas here are derived from those definitions.
+Schemas are derived from those definitions.
 """
 
 from application.messages.commands import MessageParser, partition_key, render_command

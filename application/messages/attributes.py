@@ -1,4 +1,4 @@
-"""The attributes of a CloudEvent that carries a command: what each may be.
+"""The attributes of a CloudEvent that carries a command, and their validation.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 """
@@ -12,8 +12,9 @@ from typing import Annotated, Any, NotRequired
 from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 
 from application.messages.errors import MalformedCode, MalformedMessageError, field_path
-from application.messages.fields import ID, TIME, record, text
+from application.messages.fields import record, text
 from domain.errors import InvalidValueError
+from domain.rules import ID, TIME, Text
 
 SPEC_VERSION = "1.0"
 JSON_TYPE = "application/json"
@@ -44,7 +45,7 @@ def _printable(limit: int) -> Any:
             raise InvalidValueError(f"must have 1 to {limit} printable characters")
         return value
 
-    return text(check, minLength=1, maxLength=limit)
+    return text(Text(parse=check, min_length=1, max_length=limit))
 
 
 def _json_type(value: str) -> str:
@@ -61,7 +62,7 @@ def _version(value: object) -> int:
     return value
 
 
-# Telemetry must not cost anybody a command: what is no trace context is left out.
+# An invalid trace context is ignored: telemetry must not make a command fail.
 def _traceparent(value: object) -> str | None:
     return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
 
@@ -77,35 +78,37 @@ def _checked(kind: Any, check: Callable[[object], Any], **schema: Any) -> Any:
 
 
 ATTRIBUTES: dict[str, Any] = {
-    "id": ID,
-    "source": text(_source, format="uri-reference", minLength=1, maxLength=MAX_SOURCE),
-    "subject": NotRequired[ID],
-    "time": NotRequired[TIME],
-    "datacontenttype": NotRequired[text(_json_type, pattern=f"^{JSON_TYPE}")],
+    "id": text(ID),
+    "source": text(
+        Text(parse=_source, format="uri-reference", min_length=1, max_length=MAX_SOURCE)
+    ),
+    "subject": NotRequired[text(ID)],
+    "time": NotRequired[text(TIME)],
+    "datacontenttype": NotRequired[text(Text(parse=_json_type, pattern=f"^{JSON_TYPE}"))],
     "expectedversion": NotRequired[
         _checked(int, _version, type="integer", minimum=0, maximum=MAX_INTEGER)
     ],
-    "expirytime": NotRequired[TIME],
+    "expirytime": NotRequired[text(TIME)],
     "correlationid": NotRequired[_printable(MAX_CORRELATION_ID)],
     "actor": NotRequired[_printable(MAX_ACTOR)],
     "traceparent": NotRequired[_checked(str | None, _traceparent, type="string")],
     "tracestate": NotRequired[_checked(str | None, _tracestate, type="string")],
 }
-"""The attributes and extensions that mean something here, but `specversion`, `type`, `data`."""
+"""The attributes and extensions that the worker uses, except `specversion`, `type` and `data`."""
 
 _RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
 
 
 def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
-    """Make what validates the attributes and gives their values by name."""
+    """Return the validator of the attributes, which returns their values by name."""
     return record("Attributes", ATTRIBUTES, extra="ignore")
 
 
 def check_extensions(event: dict[str, Any]) -> None:
-    """See that attributes unknown here could be extensions; CloudEvents asks to ignore those.
+    """Check that unknown attributes are valid extensions, which CloudEvents says to ignore.
 
     Raises:
-        MalformedMessageError: a name or a value that CloudEvents does not allow.
+        MalformedMessageError: CloudEvents does not allow a name or a value.
     """
     for name in event.keys() - _RESERVED:
         if name == "data_base64":

@@ -1,4 +1,4 @@
-"""Celery's protocol 2, as kombu's SQS transport writes it, read as a CloudEvent's attributes.
+"""Read messages of Celery's protocol 2, as kombu's SQS transport writes them, as CloudEvents.
 
 The task's name is the command's type, its id the command id, its keyword arguments the data
 plus `user_id`; extensions travel as headers.
@@ -16,7 +16,7 @@ from domain.errors import InvalidValueError
 from domain.values import parse_time, render_time
 
 DEFAULT_SOURCE = "urn:celery"
-"""The `source` of a task whose sender named none in its headers."""
+"""The `source` of a task without one in its headers."""
 _HEADERS = (
     "source",
     "time",
@@ -33,15 +33,15 @@ _BODY_PARTS = 3  # args, kwargs, embed
 
 
 def looks_like_celery(message: dict[str, Any]) -> bool:
-    """Tell whether a JSON object has the shape of a kombu message."""
+    """Return True if a JSON object has the shape of a kombu message."""
     return isinstance(message.get("headers"), dict) and isinstance(message.get("body"), str)
 
 
 def read_celery(message: dict[str, Any]) -> dict[str, Any]:
-    """Give a task message's content as the attributes of a CloudEvent.
+    """Return the content of a task message as the attributes of a CloudEvent.
 
     Raises:
-        MalformedMessageError: not a task message, or one that asks for what is not done here
+        MalformedMessageError: not a task message, or one with an unsupported feature
             (`eta`, `countdown`, positional arguments, callbacks).
     """
     headers = message["headers"]
@@ -105,7 +105,7 @@ def _decode_body(message: dict[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    """Read what kombu writes for a `datetime` or a `UUID` as the string it stands for."""
+    """Return the string that kombu's form of a `datetime` or a `UUID` stands for."""
     if not isinstance(value, dict) or value.keys() != _TYPED:
         return value
     match value:

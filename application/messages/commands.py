@@ -1,12 +1,10 @@
-"""Commands in: a message's body to a `CommandEnvelope`; and out, for those who send them."""
+"""Parse the body of a message into a `CommandEnvelope`, and render commands for senders."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Collection, Container, Hashable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
@@ -32,8 +30,9 @@ from application.messages.errors import (
 from application.messages.fields import data_adapter
 from application.messages.sns import looks_like_notification, read_notification
 from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, upcast
-from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope, UpdateProfile
+from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope
 from domain.events import EVENTS
+from domain.rules import fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
 
 USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
@@ -44,7 +43,7 @@ _SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wro
 _FINGERPRINT_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
 
-# What pydantic finds, in our words: never with the value.
+# The errors of pydantic in words that never contain the value.
 _RULES: dict[str, tuple[MalformedCode, str]] = {
     "missing": (MalformedCode.MISSING_FIELD, "is missing"),
     "extra_forbidden": (MalformedCode.UNKNOWN_FIELD, "is no field of this command"),
@@ -62,7 +61,7 @@ _RULES: dict[str, tuple[MalformedCode, str]] = {
 
 
 class MessageParser:
-    """Reads commands; built once, since building the validation takes tens of milliseconds."""
+    """Parser of commands; created once, since that takes tens of milliseconds."""
 
     def __init__(
         self,
@@ -70,12 +69,12 @@ class MessageParser:
         commands: Mapping[str, type[Command]] = COMMANDS,
         former: Mapping[str, FormerCommand] = FORMER_COMMANDS,
     ) -> None:
-        """Prepare the validation of every command.
+        """Create the validators of all commands.
 
         Args:
             roles: the roles that may be assigned.
             commands: the newest version of each, by message type.
-            former: the versions before them that are still taken.
+            former: the earlier versions that are still accepted.
         """
         self._attributes = attributes_adapter().validator.validate_python
         self._former = former
@@ -86,11 +85,11 @@ class MessageParser:
             self._data[name] = adapter.validator.validate_python
 
     def parse(self, message: ReceivedMessage) -> CommandEnvelope:
-        """Read a CloudEvent in JSON, the same in an SNS notification, or a Celery message.
+        """Parse a CloudEvent in JSON, also inside an SNS notification, or a Celery message.
 
         Raises:
-            MalformedMessageError: none of these, or not a valid command: dead at once.
-            UnknownTypeError: a command that this version does not know: later.
+            MalformedMessageError: not one of these, or not a valid command.
+            UnknownTypeError: a command that this version of the worker does not know.
         """
         try:
             event = read_event(message["body"])
@@ -100,7 +99,7 @@ class MessageParser:
             raise
 
     def redact(self, body: str) -> str | None:
-        """Give a body without its secrets; `None` when there is nothing secret in it."""
+        """Return a body without its secrets; `None` if it contains no secret."""
         return redaction.redact(body)
 
     def _envelope(self, event: dict[str, Any], sent_at: float) -> CommandEnvelope:
@@ -137,10 +136,9 @@ class MessageParser:
         except ValidationError as error:
             raise _malformed(error, ("data",)) from None
         command = self._commands[kind](**values)
-        if isinstance(command, UpdateProfile) and command == UpdateProfile():
-            raise MalformedMessageError(
-                MalformedCode.MISSING_FIELD, "data: needs first_name or last_name, or both"
-            )
+        if command.needs_a_field and not command_data(command):
+            names = " or ".join(field.name for field in fields_of(type(command)))
+            raise MalformedMessageError(MalformedCode.MISSING_FIELD, f"data: needs {names}")
         return command
 
 
@@ -154,19 +152,19 @@ def render_command(
     time: datetime | None = None,
     **extensions: str | int | None,
 ) -> str:
-    """Write a command as a CloudEvent in JSON, as a producer does.
+    """Return a command as a CloudEvent in JSON, as a producer writes it.
 
     Args:
         name_or_type: `RegisterUser`, the newest version, or `biome.user.RegisterUser.v1`.
         data: the command's fields, as JSON values; not validated here.
         command_id: UUID, the idempotency key together with the user's.
         source: URI reference of the sender.
-        user_id: UUID of the user, where the command needs one.
-        time: when it was asked for.
+        user_id: UUID of the user, if the command needs one.
+        time: when the command was requested.
         extensions: `correlationid`, `expectedversion`, ...; `None` is left out.
 
     Raises:
-        ValueError: there is no such command.
+        ValueError: unknown command.
     """
     kind = name_or_type if name_or_type in _SENDABLE else _NEWEST.get(name_or_type)
     if kind is None:
@@ -186,18 +184,9 @@ def render_command(
 
 
 def command_data(command: Command) -> dict[str, Any]:
-    """Give a command's fields as JSON values; those that are `None` are left out."""
-    values = ((field, getattr(command, field)) for field in _fields(type(command)))
+    """Return a command's fields as JSON values, without those that are `None`."""
+    values = ((field.name, getattr(command, field.name)) for field in fields_of(type(command)))
     return {name: _plain(value) for name, value in values if value is not None}
-
-
-@cache
-def _fields_of(command: Hashable) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(command))  # type: ignore[arg-type]
-
-
-def _fields(command: type[Command]) -> tuple[str, ...]:
-    return _fields_of(command)  # type: ignore[arg-type]  # mypy looks at the instances' hash
 
 
 _SENDABLE = COMMANDS.keys() | FORMER_COMMANDS.keys()
@@ -217,10 +206,10 @@ def _plain(value: Any) -> Any:
 
 
 def read_event(body: str) -> dict[str, Any]:
-    """Give the CloudEvent's attributes that a body carries, in whichever form, unchecked.
+    """Return the attributes of the CloudEvent in a body of any accepted form, not validated.
 
     Raises:
-        MalformedMessageError: it carries none.
+        MalformedMessageError: the body contains no CloudEvent.
     """
     message = decode_body(body)
     if isinstance(message, dict) and looks_like_notification(message):
@@ -233,10 +222,10 @@ def read_event(body: str) -> dict[str, Any]:
 
 
 def partition_key(body: str) -> str | None:
-    """Return what a message that is retried again and again runs together with.
+    """Return the key of the messages that a repeatedly retried message runs together with.
 
     It is the user whom the command names by id or by address, or all messages of unknown types.
-    `None` for a message that is no command. Its fields are not validated.
+    `None` for a message that is not a command. The fields are not validated.
     """
     try:
         event = read_event(body)
@@ -277,7 +266,7 @@ def _command_type(event: dict[str, Any], known: Container[str]) -> str:
 
 def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
     user_id: str | None = attributes.get("subject")
-    if _may_name_by_email(command):
+    if command.may_name_by_email():
         if (user_id is None) == (getattr(command, "email", None) is None):
             code = MalformedCode.MISSING_FIELD if user_id is None else MalformedCode.INVALID_FIELD
             raise MalformedMessageError(code, "subject: either it or data.email must be given")
@@ -291,12 +280,8 @@ def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
     return user_id
 
 
-def _may_name_by_email(command: Command) -> bool:
-    return not command.creates_user and "email" in _fields(type(command))
-
-
 def _fingerprint(command: Command, user_id: str | None, expected_version: int | None) -> str:
-    """Hash what was asked for; the envelope's other attributes may differ between two sendings."""
+    """Hash the request; other attributes may differ if the same command is sent again."""
     asked = canonical([command.type, user_id, expected_version, command_data(command)])
     return blake2b(asked.encode(), digest_size=_FINGERPRINT_BYTES).hexdigest()
 
@@ -312,6 +297,6 @@ def _malformed(error: ValidationError, prefix: tuple[str, ...]) -> MalformedMess
 
 
 def _rule(kind: str, text: str) -> tuple[MalformedCode, str]:
-    if kind == "value_error":  # the domain's own words, which never hold the value
+    if kind == "value_error":  # the domain's own text, which never contains the value
         return MalformedCode.INVALID_FIELD, text.removeprefix("Value error, ")
     return _RULES.get(kind, (MalformedCode.INVALID_FIELD, "is not valid"))

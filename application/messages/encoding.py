@@ -1,4 +1,4 @@
-"""JSON and base64, read strictly and within limits."""
+"""Decode JSON and base64 strictly and within limits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{6,}={0,2}")
 _MIN_BASE64 = 8  # characters; less is a mistyped word rather than a broken message
 
 compact = json.JSONEncoder(separators=(",", ":")).encode
-"""Write JSON compactly in ASCII, so that no character is one that SQS or SNS refuses."""
+"""Encode as compact JSON in ASCII, because SQS and SNS refuse some characters."""
 canonical = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
-"""Write JSON in one way only."""
+"""Encode as JSON with sorted names, so that equal values have equal texts."""
 
 
 def trimmed(text: str) -> str:
@@ -31,14 +31,14 @@ def trimmed(text: str) -> str:
 
 
 def base64_within(text: str) -> str | None:
-    """Return the base64 that a trimmed text is, without the line breaks of MIME, or `None`."""
+    """Return trimmed base64 without the line breaks of MIME; `None` for other text."""
     joined = text.replace("\r", "").replace("\n", "")
     is_base64 = len(joined) >= _MIN_BASE64 and _BASE64.fullmatch(joined)
     return joined if is_base64 else None
 
 
 def decode_body(body: str) -> Any:
-    """Read JSON, or base64 of JSON as kombu's SQS transport writes it by default.
+    """Parse JSON, or base64 of JSON as kombu's SQS transport writes it by default.
 
     Raises:
         MalformedMessageError: the body is neither, or longer than `MAX_BODY`.
@@ -56,7 +56,7 @@ def decode_body(body: str) -> Any:
 
 
 def decode_json(text: str) -> Any:
-    """Read JSON: no duplicate names, no NaN, no more than `MAX_DEPTH` levels.
+    """Parse JSON without duplicate names, NaN, or more than `MAX_DEPTH` levels.
 
     Byte order marks around it are ignored.
 
@@ -92,7 +92,7 @@ def decode_base64(text: str) -> str:
 
 
 def encode_base64(text: str) -> str:
-    """Write text as base64 of its UTF-8 bytes."""
+    """Return text as base64 of its UTF-8 bytes."""
     return base64.b64encode(text.encode()).decode()
 
 

@@ -1,33 +1,33 @@
-"""Why a message is not a command. No text here ever holds a value that a sender gave."""
+"""Errors of messages that are not valid commands. No text contains a value of the message."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 
-# No hash and hardly a token looks like this; nor is any name of ours longer.
+# No hash and hardly a token looks like this, and no field name is longer.
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}[0-9]{0,2}")
 
 
 class MalformedCode(StrEnum):
-    """The `error_code` of a dead letter whose body could not be understood."""
+    """The `error_code` of a dead letter whose body could not be parsed."""
 
     NOT_JSON = "NotJson"
     """Neither JSON nor base64 of JSON."""
     INVALID_ENCODING = "InvalidEncoding"
-    """Base64, UTF-8, content type or compression of a body within are not as they should be."""
+    """Invalid base64, UTF-8, content type or compression."""
     TOO_LARGE = "TooLarge"
     """More than SQS carries (1 MiB)."""
     TOO_DEEP = "TooDeep"
-    """Nested beyond any message's need."""
+    """Nested deeper than any valid message."""
     DUPLICATE_FIELD = "DuplicateField"
     """A JSON object names a field twice: receivers would disagree on its value."""
     NOT_A_COMMAND = "NotACommand"
     """JSON, but no CloudEvent, SNS notification or Celery message with a user command."""
     NOT_SUPPORTED = "NotSupported"
-    """Asks for what the worker does not do, such as a delay (`eta`) or a callback."""
+    """Uses an unsupported feature, such as a delay (`eta`) or a callback."""
     MISSING_FIELD = "MissingField"
-    """A required attribute or field is not there."""
+    """A required attribute or field is missing."""
     UNKNOWN_FIELD = "UnknownField"
     """A field that the command does not have."""
     INVALID_FIELD = "InvalidField"
@@ -35,15 +35,15 @@ class MalformedCode(StrEnum):
 
 
 class MalformedMessageError(Exception):
-    """A message can never be understood: it belongs into the dead-letter queue, at once."""
+    """A message can never become a valid command: it must be dead-lettered at once."""
 
     def __init__(self, code: MalformedCode, detail: str, body: str | None = None) -> None:
-        """Say why.
+        """Store the reason.
 
         Args:
-            code: the kind of mistake.
-            detail: the field and the rule, for its sender; never a value.
-            body: what the dead letter has to carry when the original held a secret.
+            code: the kind of error.
+            detail: the field and the rule, for the sender; never a value.
+            body: the body of the dead letter, if the original contained a secret.
         """
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -52,19 +52,19 @@ class MalformedMessageError(Exception):
 
 
 class UnknownTypeError(Exception):
-    """A command type or version that this worker does not know, perhaps not yet."""
+    """A command type or version that this version of the worker does not know."""
 
     def __init__(self, detail: str) -> None:
-        """Say which attribute names what is not known."""
+        """Store the attribute and the unknown type."""
         super().__init__(detail)
         self.detail = detail
 
 
 def field_path(parts: tuple[str | int, ...]) -> str:
-    """Name a field for its sender, e.g. `data.roles[1]`.
+    """Return the path of a field for the sender, e.g. `data.roles[1]`.
 
-    A name that is none (not identifier-like, over 40 characters, or with digits in it) could be
-    a value that slipped into the wrong place, so it is not repeated.
+    A name that does not look like an identifier, has more than 40 characters or contains digits
+    could be a misplaced value, so it is not repeated.
     """
     path = ""
     for part in parts:

@@ -1,4 +1,4 @@
-"""Events out: a recorded outcome to the messages that the topic gets."""
+"""Render the events of a recorded outcome as messages for the topic."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SEQUENCE_DIGITS = 20  # so that sequences compare as strings
 
 
 def event_id(outcome: Outcome, index: int) -> str:
-    """Give the id of an outcome's event: the same however often it is published.
+    """Return the id of an outcome's event, which is the same each time it is published.
 
     UUIDv5 of `<command id>/<index>` in the namespace of the user's id, or of the command's
-    where there is no user.
+    if there is no user.
     """
     namespace = UUID(outcome.user_id or outcome.command_id)
     return str(uuid5(namespace, f"{outcome.command_id}/{index}"))
 
 
 def render_events(outcome: Outcome) -> list[EventMessage]:
-    """Write an outcome's events as CloudEvents in JSON, ready for the topic."""
+    """Return an outcome's events as CloudEvents in JSON."""
     return [_render(outcome, index, event) for index, event in enumerate(outcome.events)]
 
 

@@ -1,4 +1,4 @@
-"""Commands on their way out: checked as the worker will check them, before they are sent."""
+"""Check commands before they are sent, as the worker will check them."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ class Outgoing:
 
     @property
     def key(self) -> CommandKey:
-        """Under what its outcome will be found."""
+        """Return the key of its outcome."""
         return CommandKey(self.envelope.user_id, self.envelope.command_id)
 
     @property
     def group(self) -> str:
-        """What is done in order on a FIFO queue: all that is about one user, as far as known."""
+        """Return its message group on a FIFO queue: that of its user, as far as known."""
         by_email = self.envelope.by_email
-        if by_email is not None:  # hashed: a group is no place for personal data
+        if by_email is not None:  # hashed, because a group must not contain personal data
             return hashlib.sha256(by_email.key.encode()).hexdigest()
         return self.envelope.user_id or self.envelope.command_id
 
     @property
     def name(self) -> str:
-        """The command's class name."""
+        """Return the command's class name."""
         return type(self.envelope.command).__name__
 
 
 def check_outgoing(body: str, parser: MessageParser) -> Outgoing:
-    """Read a message's body as the worker will.
+    """Parse a message's body as the worker will.
 
     Raises:
-        MalformedMessageError: it would be a dead letter; says field and rule, never the value.
-        UnknownTypeError: there is no such command in this version.
+        MalformedMessageError: the worker would dead-letter it; the error names field and rule.
+        UnknownTypeError: this version does not know the command.
     """
     message = ReceivedMessage(
         message_id="",
@@ -57,7 +57,7 @@ def check_outgoing(body: str, parser: MessageParser) -> Outgoing:
     envelope = parser.parse(message)
     try:
         body.encode()
-    except UnicodeEncodeError:  # half a character, in what the worker may not even read
+    except UnicodeEncodeError:  # half a surrogate pair, in a part that the worker ignores
         raise MalformedMessageError(
             MalformedCode.INVALID_ENCODING, "must be valid Unicode"
         ) from None

@@ -1,10 +1,10 @@
-"""Secrets out of dead letters: what a producer sent in clear must not come to rest there.
+"""Remove secrets from dead letters: a secret that was sent in clear text must not be stored there.
 
-A field whose name speaks of a secret reads `[redacted]`, unless its value is of the form that
-makes it none (a hash of the right kind, a token's id). It is found at any depth, also in an
-SNS notification's message and in a Celery message's body, which keeps its form. What cannot
-be read at all is replaced as a whole where it may hold a secret: the dead letter's
-`original_message_id` tells the sender which message it was.
+The value of a field whose name suggests a secret is replaced by `[redacted]`, unless it has a form
+that is not secret (a hash of the right kind, a token's id). Fields are found at any depth, also in
+the message of an SNS notification and in the body of a Celery message. A body
+that cannot be parsed and may contain a secret is replaced as a whole: the dead letter's
+`original_message_id` identifies the message for its sender.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
 
 
 def redact(body: str) -> str | None:
-    """Give a body without its secrets; `None` when there is nothing secret in it."""
+    """Return a body without its secrets; `None` if it contains no secret."""
     redacted = _redact_text(body, UNREADABLE, _MAX_WRAPPINGS)
     if redacted is None or len(redacted) <= MAX_BODY:
         return redacted
@@ -70,7 +70,7 @@ def _redact_text(text: str, unreadable: str, wrappings: int) -> str | None:
 
 
 def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
-    """Read JSON, or base64 of JSON; `None` for what is neither."""
+    """Parse JSON, or base64 of JSON; return `None` for other text."""
     text = trimmed(text)
     encoded = base64_within(text)
     try:
@@ -84,9 +84,9 @@ def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
 
 
 def _clean(value: Any, wrappings: int) -> Any:
-    """Give the value without secrets; the same object when it holds none.
+    """Return the value without secrets; the same object if it contains no secret.
 
-    The recursion is bounded: `decode_json` refuses what is nested too deep.
+    The recursion is bounded: `decode_json` refuses JSON that is nested too deep.
     """
     match value:
         case dict():
@@ -104,7 +104,7 @@ def _clean(value: Any, wrappings: int) -> Any:
 
 
 def _clean_text(value: str, wrappings: int) -> str:
-    """Clean a text that is itself a message; redact one that spells out a secret field."""
+    """Clean a text that is itself a message; redact a text that contains a secret field."""
     if isinstance(_decode(value)[0], dict | list):
         return _redact_text(value, REDACTED, wrappings - 1) or value
     spelt_out = any(_WORD.search(match[1]) for match in _QUOTED_NAME.finditer(value))
@@ -127,7 +127,7 @@ def _clean_object(value: dict[str, Any], wrappings: int) -> dict[str, Any]:
 
 
 def _clean_headers(headers: dict[str, Any], wrappings: int, *, vouched: bool) -> dict[str, Any]:
-    """Clean headers, but for the representations that a body without secrets vouches for."""
+    """Clean headers, except the representations of a body that contains no secret."""
     texts = {name: headers[name] for name in _REPRESENTATIONS if headers.get(name)}
     rest = {name: value for name, value in headers.items() if name not in texts}
     clean = _clean_object(rest, wrappings)
@@ -137,7 +137,7 @@ def _clean_headers(headers: dict[str, Any], wrappings: int, *, vouched: bool) ->
 
 
 def _is_readable(body: object) -> bool:
-    """Tell whether a Celery body can be read; whether it holds secrets is seen elsewhere."""
+    """Return True if a Celery body can be parsed."""
     return isinstance(body, str) and isinstance(_decode(body)[0], dict | list)
 
 
@@ -153,7 +153,7 @@ def _clean_field(name: str, value: Any, wrappings: int) -> Any:
 
 
 def _hidden(values: list[Any]) -> list[Any]:
-    """Redact every value; give the same list when there is none left to redact."""
+    """Redact every value; return the same list if all values are redacted."""
     return values if all(value == REDACTED for value in values) else [REDACTED] * len(values)
 
 
@@ -171,7 +171,7 @@ def _clean_secret(name: str, value: Any) -> Any:
 
 
 def _is_harmless(name: str, value: str) -> bool:
-    """Tell whether a value has the form that its name promises, which is no secret."""
+    """Return True if a value has the form that its name implies and that is not a secret."""
     if "hash" in name:
         rule: Callable[[str], Any] = PasswordHash.parse if "pass" in name else TokenHash.parse
     elif name.endswith("tokenid"):

@@ -1,11 +1,10 @@
-"""Example messages, made of the example of each field: what the contracts show.
+"""Example messages for the contracts, made of the examples of the fields.
 
-The real renderers write them, so they look as messages do.
+The renderers of real messages write them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,37 +16,28 @@ from application.messages.events import render_events
 from application.messages.upcasting import FORMER_COMMANDS
 from application.ports import Outcome, Status
 from domain.commands import COMMANDS, Command
-from domain.events import EVENTS, Event, RecordedEvent
+from domain.events import EVENTS, RecordedEvent
+from domain.rules import example_of
 
 _ASKED: Final = datetime(2026, 11, 22, 10, tzinfo=UTC)
 _DECIDED: Final = _ASKED + timedelta(milliseconds=412)
 
 
 def command_definition(kind: str) -> type[Command]:
-    """Give the class of a command's message type, of the newest version or a former one.
+    """Return the class of a command's message type, of the newest version or a former one.
 
     Raises:
-        KeyError: there is no such command.
+        KeyError: unknown command.
     """
     former = FORMER_COMMANDS.get(kind)
     return former.definition if former else COMMANDS[kind]
 
 
-def names_by_email(command: type[Command]) -> bool:
-    """Tell whether the command may name its user by address in place of the subject."""
-    return not command.creates_user and "email" in field_names(command)
-
-
-def field_names(message: type[Command | Event]) -> list[str]:
-    """Give the names of a message's fields, in the order of the definition."""
-    return [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]  # all are dataclasses
-
-
 def command_examples(kind: str) -> list[dict[str, Any]]:
-    """Give valid messages of a command: by subject, and by address where it may be."""
+    """Return valid messages of a command: by subject, and by address if the command allows it."""
     command = command_definition(kind)
-    data = {n: descriptions.field(kind.split(".")[2], n).example for n in field_names(command)}
-    if not names_by_email(command):
+    data = example_of(command)
+    if not command.may_name_by_email():
         return [_command(kind, data, None if command.creates_user else EXAMPLE_USER)]
     by_subject = {name: value for name, value in data.items() if name != "email"}
     return [_command(kind, by_subject, EXAMPLE_USER), _command(kind, data, None)]
@@ -68,13 +58,13 @@ def _command(kind: str, data: dict[str, Any], user_id: str | None) -> dict[str, 
 
 
 def event_example(kind: str) -> dict[str, Any]:
-    """Give a message of an event.
+    """Return a message of an event.
 
     Raises:
-        KeyError: there is no such event.
+        KeyError: unknown event.
     """
     event = EVENTS[kind]
-    data = {n: descriptions.field(kind.split(".")[2], n).example for n in field_names(event)}
+    data = example_of(event)
     sequence = None if event.category == "command" else 7
     outcome = Outcome(
         command_id=EXAMPLE_COMMAND,

@@ -1,4 +1,4 @@
-"""SNS notifications, for topics that deliver commands without raw message delivery."""
+"""Read SNS notifications, for topics that deliver commands without raw message delivery."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from application.messages.errors import MalformedCode, MalformedMessageError
 
 
 def looks_like_notification(message: dict[str, Any]) -> bool:
-    """Tell whether a JSON object is what SNS puts on a queue."""
+    """Return True if a JSON object has the shape of an SNS notification."""
     return "Type" in message and "TopicArn" in message
 
 
 def read_notification(message: dict[str, Any]) -> Any:
-    """Return the JSON within a notification.
+    """Return the JSON in a notification.
 
     Raises:
-        MalformedMessageError: not a notification, or not of JSON or its base64.
+        MalformedMessageError: not a notification, or its message is not JSON or base64 of JSON.
     """
     if message["Type"] != "Notification":
         raise MalformedMessageError(

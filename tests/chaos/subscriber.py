@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from domain.events import EVENTS
+
 
 @dataclass(slots=True)
 class Known:
@@ -31,11 +33,13 @@ class Known:
     def hear(self, event: dict[str, Any]) -> None:
         """Take an event in.
 
+        An event that is defined and not in `_HEARD` is counted and has no other effect here.
+
         Raises:
-            KeyError: nobody knows such an event.
+            KeyError: there is no such event.
         """
         self.version += 1
-        _HEARD[event["type"].split(".")[2]](self, event["data"])
+        _HEARD.get(EVENTS[event["type"]].__name__, _nothing)(self, event["data"])
 
     def trust(self) -> None:
         """Forget failures and lock."""

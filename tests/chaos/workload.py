@@ -18,7 +18,7 @@ from typing import Any
 from application.messages import render_command
 from application.messages.commands import command_data
 from domain import commands as c
-from tests.builders import PASSWORD, email, token, uid
+from tests.builders import PASSWORD, email, example_command, token, uid
 
 USERS = 24
 ADDRESSES = 36
@@ -73,8 +73,16 @@ class Workload:
                 deck = self._stories()
                 self._random.shuffle(deck)
             planned += self._tell(deck.pop()(), at)
+        planned += self._untold(planned, seconds / 2)
         in_time = (replace(p, at=tuple(min(at, seconds) for at in p.at)) for p in planned)
         return sorted(in_time, key=lambda each: each.at[0])
+
+    def _untold(self, planned: list[Planned], at: float) -> Iterator[Planned]:
+        """Yield a command of every kind that no story has, made of the examples of its fields."""
+        told = {type(each.command) for each in planned}
+        for kind in c.COMMANDS.values():
+            if kind not in told and not kind.creates_user:
+                yield self._message(at, self._random.choice(self._users), example_command(kind))
 
     # --- one message ---------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from cli.output import event_line
 from cli.received import ReceivedEvent
 from cli.samples import sample_stages
 from domain.events import EVENTS
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT, Addition, Block
 from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World
 from tests.docs.shell import syntax
@@ -60,6 +60,8 @@ def check(block: Block, folder: Path, world: World) -> None:
         layout(block.text)
     elif kind == "drawing":
         assert not re.search(r"^(make|user-worker|aws) ", block.text, re.MULTILINE)
+    elif (addition := Addition.of(block)) is not None:
+        added(addition, block, world)
     elif block.language == "python":
         world.check(block)
     elif block.language in SHELLS:
@@ -80,6 +82,13 @@ def part(text: str, whole: str) -> None:
     lines = [line.strip() for line in whole.splitlines()]
     starts = range(len(lines) - len(wanted) + 1)
     assert any(lines[at : at + len(wanted)] == wanted for at in starts), "not in that file"
+
+
+def added(addition: Addition, block: Block, world: World) -> None:
+    """Check that there is a place for lines that are to be added, and that Python fits there."""
+    addition.apply((ROOT / addition.file).read_text(), block.text)
+    if block.language == "python":
+        world.check(block)
 
 
 def output(block: Block, command: str, folder: Path) -> None:

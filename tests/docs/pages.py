@@ -4,7 +4,8 @@ A block's language says how it is checked. A comment on the line before it says 
 
     <!-- examples/send_boto3.py -->     the block is this file, as it stands
     <!-- part of examples/login.py -->  lines of this file, one after the other
-    <!-- in domain/values.py -->        Python to be added there: its names are known there
+    <!-- in FILE above "LINE" -->       lines to be added to a file, above or below its first line
+                                        that starts so; names of Python are known there
     <!-- not run: why -->               Python that is compiled only; its imports have to be right
     <!-- output of make run -->         what a command prints, which has to be one that there is
     <!-- drawing -->                    lines and boxes, checked by nobody
@@ -26,6 +27,7 @@ _FENCE = re.compile(
     r"^(?P<indent>[ \t]*)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
+_ADDITION = re.compile(r'in (\S+) (above|below) "(.+)"')
 _CODE = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 
 
@@ -46,6 +48,35 @@ class Block:
     def where(self) -> str:
         """Page and line, for whoever has to mend it."""
         return f"{self.page}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Where the lines of a block are to be added."""
+
+    file: str
+    above: bool
+    line: str
+    """The start of the line above or below which they go."""
+
+    @classmethod
+    def of(cls, block: Block) -> Addition | None:
+        """Return where a block says that it is to be added; `None` if it does not say so."""
+        found = _ADDITION.fullmatch(block.mark)
+        return None if found is None else cls(found[1], found[2] == "above", found[3])
+
+    def apply(self, text: str, addition: str) -> str:
+        """Return the text of the file with the lines added.
+
+        Raises:
+            ValueError: the file has no such line.
+        """
+        lines = text.splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            if line.startswith(self.line):
+                at = number if self.above else number + 1
+                return "".join([*lines[:at], addition, *lines[at:]])
+        raise ValueError(f"{self.file} has no line that starts with {self.line!r}")
 
 
 @dataclass(frozen=True, slots=True)

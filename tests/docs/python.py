@@ -13,7 +13,7 @@ import boto3
 from moto import mock_aws
 
 from adapters.dynamodb.provision import provision_table
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT, Addition, Block
 
 GIVEN: Final[dict[str, dict[str, Any]]] = {
     "docs/security.md": {"password": "a password that nobody has"},
@@ -47,8 +47,8 @@ class World:
         Raises:
             Exception: whatever it raises, or what shows that it cannot be right.
         """
-        if block.mark.startswith("in "):
-            self._add(block)
+        if (addition := Addition.of(block)) is not None:
+            self._add(block, addition.file)
         elif block.mark.startswith("not run: "):
             resolve(ast.parse(block.text))
         else:
@@ -56,9 +56,8 @@ class World:
             namespace = self._pages.setdefault(block.page, fresh)
             exec(compile(block.text, block.where, "exec"), namespace)
 
-    def _add(self, block: Block) -> None:
+    def _add(self, block: Block, path: str) -> None:
         """Check lines that are to be added to a module: they know every name they use."""
-        path = block.mark.removeprefix("in ")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         tree = fragment(block.text)
         added = self._added.setdefault(block.page, set())

@@ -35,11 +35,11 @@ WRONG = {
     ),
     "a module's name": (
         "knows no parse_nothing",
-        "<!-- in domain/values.py -->\n```python\nparse_nothing('x')\n```",
+        "<!-- in domain/values.py above \"MAX_NAME\" -->\n```python\nparse_nothing('x')\n```",
     ),
     "a module's attribute": (
         "no attribute 'nope'",
-        "<!-- in domain/values.py -->\n```python\nre.nope('x')\n```",
+        "<!-- in domain/values.py above \"MAX_NAME\" -->\n```python\nre.nope('x')\n```",
     ),
     "python that fails": ("Expecting", "```python\nimport json\njson.loads('{')\n```"),
     "python that is none": (

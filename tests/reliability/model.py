@@ -6,17 +6,32 @@ ends. `serial.py` asks it whether what the workers did is what some order of the
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from datetime import datetime
 from typing import Any
 
 from domain import commands as c
 from domain.tokens import OneTimeToken
+from domain.user import User
 from domain.values import EmailAddress
 from tests.reliability.invariants import Stored
 from tests.reliability.person import RULES, No, Person, check_token
 
+COMPARED = {
+    "email_verified", "password_hash", "credential_version", "roles", "session_epoch",
+    "failed_logins", "lock_count", "locked_until", "ban", "deactivated", "deactivation_reason",
+    "erased", "two_factor_enabled", "email_verification", "email_change", "password_reset",
+    "two_factor",
+}  # fmt: skip
+"""Fields of a user that `_facts` compares or that follow from what it compares."""
 Answer = tuple[str | None, tuple[str, ...]]
 """The code of a rejection, and the names of the events."""
+OTHERS = {
+    field.name: field.default
+    for field in fields(User)
+    if field.name not in COMPARED and field.default is not MISSING
+}
+"""Fields of a user that the model has no name of its own for, with their defaults."""
 
 
 class Model:
@@ -69,6 +84,8 @@ class Model:
         name = type(command).__name__
         if name in {"RequestEmailChange", "ConfirmEmailChange"}:
             return self._change_email(person, command, now)
+        if name not in RULES:
+            raise NotImplementedError(f"add {name} to RULES in tests/reliability/person.py")
         return RULES[name](person, command, now)
 
     def _create(self, user_id: str, person: Person | None, command: Any) -> list[str]:
@@ -120,7 +137,7 @@ class Model:
             "failures": p.failures, "locks": p.locks, "locked until": p.locked_until,
             "ban": p.ban, "resting": p.resting, "erased": p.erased, "codes": p.codes,
             "verification": p.verification, "reset": p.reset, "change": p.change, "logins": live,
-        }  # fmt: skip
+        } | {name: p.others.get(name, default) for name, default in OTHERS.items()}  # fmt: skip
 
 
 def _facts(stored: Stored, user_id: str) -> dict[str, Any]:
@@ -140,7 +157,7 @@ def _facts(stored: Stored, user_id: str) -> dict[str, Any]:
             for (owner, id_), session in stored.sessions.items()
             if owner == user_id and session.session_epoch == u.session_epoch
         },
-    }  # fmt: skip
+    } | {name: getattr(u, name) for name in OTHERS}  # fmt: skip
 
 
 def _out(token: OneTimeToken | None) -> tuple[str, datetime] | None:

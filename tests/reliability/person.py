@@ -49,6 +49,8 @@ class Person:
     change: tuple[EmailAddress, str, datetime] | None = None
     codes: set[str] | None = None
     logins: dict[str, Login] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    """Fields of `User` that only one command sets, by name; see `sets`."""
 
     def copy(self) -> Person:
         """Give the same person, who goes their own way."""
@@ -267,6 +269,18 @@ def _erase(person: Person, _: Any, __: datetime) -> list[str]:
     return ["UserErased"]
 
 
+def sets(name: str, event: str) -> Callable[[Person, Any, datetime], list[str]]:
+    """Return the rule of a command that only sets the field of its name."""
+
+    def set_it(person: Person, command: Any, _: datetime) -> list[str]:
+        value = getattr(command, name)
+        changed = person.others.get(name) != value
+        person.others = {**person.others, name: value}
+        return [event] if changed else []
+
+    return set_it
+
+
 RULES: dict[str, Callable[[Person, Any, datetime], list[str]]] = {
     "UpdateProfile": _update_profile,
     "RequestEmailVerification": _request_verification,
@@ -291,4 +305,4 @@ RULES: dict[str, Callable[[Person, Any, datetime], list[str]]] = {
     "ReactivateUser": _reactivate,
     "EraseUser": _erase,
 }
-"""By the name of the command; those that have to do with others are the model's."""
+"""By the name of the command; the model has the rules of commands that concern other users."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from domain import commands as c
-from tests.builders import NOW, PASSWORD, email, register, request_change, token, uid
+from tests.builders import (
+    NOW,
+    PASSWORD,
+    email,
+    example_command,
+    register,
+    request_change,
+    token,
+    uid,
+)
 from tests.reliability.world import Sent, malformed, sent
 
 IN_A_MONTH = NOW + timedelta(days=30)
@@ -50,7 +59,8 @@ def _for_ada(*commands: c.Command) -> tuple[Sent, ...]:
     return tuple(sent(command, "ada", str(number)) for number, command in enumerate(commands))
 
 
-# the command that is accepted, after what happened to Ada before
+# A command, and the history of Ada after which it is accepted. A command that is not listed here is
+# made of the examples of its fields, and sent without a history.
 ACCEPTED: tuple[tuple[c.Command, tuple[c.Command, ...]], ...] = (
     (c.UpdateProfile("Augusta"), ()),
     (VERIFICATION, ()),
@@ -87,7 +97,9 @@ def every_kind() -> Iterable[Scenario]:
         yield Scenario(f"{kind} accepted", (), (sent(creation, "ada"),))
         taken = (sent(register("ada"), "eve"),)
         yield Scenario(f"{kind} refused", taken, (sent(creation, "ada"),))
-    for command, before in ACCEPTED:
+    told = {type(command) for command, _ in ACCEPTED}
+    others = [kind for kind in c.COMMANDS.values() if not (kind.creates_user or kind in told)]
+    for command, before in (*ACCEPTED, *((example_command(kind), ()) for kind in others)):
         kind = type(command).__name__
         history = _for_ada(register("ada"), *before)
         yield Scenario(f"{kind} accepted", history, (sent(command, "ada"),))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from unittest.mock import patch
 from uuid import UUID
 
 from domain import commands as c
-from tests.builders import NOW, PASSWORD, email, token, uid
+from domain.rules import FieldDefinition, fields_of
+from tests.builders import NOW, PASSWORD, email, example_value, token, uid
 from tests.reliability.invariants import check
 from tests.reliability.process import Process, run_to_rest
 from tests.reliability.serial import Order, explain
@@ -63,13 +64,19 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
 """Values of a command's field, few enough that commands have to do with each other."""
 
 
+def _draw_value(field: FieldDefinition, chance: random.Random) -> Any:
+    """Draw a value of a field; of one that is not in `FIELDS`, its example."""
+    draw = FIELDS.get(field.name)
+    return example_value(field) if draw is None else draw(chance)
+
+
 KINDS = (*c.COMMANDS.values(), *COMMON * 3)
 
 
 def draw_command(chance: random.Random, kinds: Sequence[type[c.Command]] = KINDS) -> c.Command:
     """Draw a command of one of the kinds."""
     kind: Any = chance.choice(kinds)
-    values = {field.name: FIELDS[field.name](chance) for field in fields(kind)}
+    values = {field.name: _draw_value(field, chance) for field in fields_of(kind)}
     if kind is c.RegisterUser:
         values["last_name"] = "Lovelace"
     elif kind is c.CreateUser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
@@ -28,32 +30,37 @@ seconds = times.map(lambda time: time.replace(microsecond=0))
 emails = st.builds(lambda local: EmailAddress(f"{local}@example.com"), st.text("abcÄß", min_size=1))
 tokens = st.builds(OneTimeToken, hashes, times)
 
+_BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
+    str: texts,
+    int: counts,
+    bool: st.booleans(),
+    datetime: times,
+    EmailAddress: emails,
+    tuple[str, ...]: st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
+    Ban: st.builds(Ban, texts, st.none() | times),
+    EmailChange: st.builds(EmailChange, emails, tokens),
+    OneTimeToken: tokens,
+}
+
+
+def _values(name: str, hint: Any) -> st.SearchStrategy[Any]:
+    if get_origin(hint) is UnionType:
+        (inner,) = (part for part in get_args(hint) if part is not NoneType)
+        return st.none() | _values(name, inner)
+    assert hint in _BY_TYPE, f"User.{name}: add a strategy for its type to _BY_TYPE above"
+    return _BY_TYPE[hint]
+
+
 users = st.builds(
     User,
+    **{
+        name: _values(name, hint)
+        for name, hint in get_type_hints(User).items()
+        if name not in {"user_id", "sessions", "two_factor"}
+    },
     user_id=ids,
-    version=counts,
-    created_at=times,
-    updated_at=times,
-    email=st.none() | emails,
-    first_name=texts,
-    last_name=texts,
-    email_verified=st.booleans(),
-    password_hash=st.none() | texts,
-    credential_version=counts,
-    roles=st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
-    session_epoch=counts,
-    failed_logins=counts,
-    lock_count=counts,
-    locked_until=st.none() | times,
-    ban=st.none() | st.builds(Ban, texts, st.none() | times),
-    deactivated=st.booleans(),
-    deactivation_reason=st.none() | texts,
-    erased=st.booleans(),
-    two_factor_enabled=st.booleans(),
-    email_verification=st.none() | tokens,
-    email_change=st.none() | st.builds(EmailChange, emails, tokens),
-    password_reset=st.none() | tokens,
 )
+"""With any value in every field that is stored in the user's own item."""
 
 sessions = st.builds(
     Session,

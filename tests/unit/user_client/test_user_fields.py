@@ -14,8 +14,9 @@ import pytest
 from application.messages import MessageParser, render_command
 from domain import commands as c
 from domain.errors import InvalidValueError
+from domain.rules import fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
-from tests.builders import PASSWORD, message, token, uid
+from tests.builders import PASSWORD, example_value, message, token, uid
 from user_client.fields import command_fields
 
 PARSER = MessageParser(("customer", "lab_assistant", "admin"))
@@ -60,8 +61,12 @@ VALUES: dict[str, Any] = {
 
 def full(command: type[c.Command], **values: Any) -> Any:
     """Make a command with a value in each field."""
-    names = [field.name for field in dataclasses.fields(command)]  # type: ignore[arg-type]
-    return command(**{name: values.get(name, VALUES[name]) for name in names})
+    given = VALUES | values
+    made = {
+        field.name: given[field.name] if field.name in given else example_value(field)
+        for field in fields_of(command)
+    }
+    return command(**made)
 
 
 def read(command: c.Command) -> c.Command:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import re
 from datetime import UTC, datetime, timedelta
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from application.disposition import ReceivedMessage
 from application.messages import MessageParser, render_command
+from application.messages.commands import command_data
 from domain.commands import COMMANDS, Command
 from domain.errors import InvalidValueError
-from domain.values import EmailAddress, PasswordHash, TokenHash, parse_name, parse_reason
+from domain.rules import (
+    MAX_INTEGER,
+    FieldDefinition,
+    Items,
+    Number,
+    Text,
+    example_of,
+    fields_of,
+)
+from domain.values import EmailAddress, PasswordHash, TokenHash
 
 ROLES: Final = ("customer", "lab_assistant", "admin")
 COMMAND_ID: Final = "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
@@ -31,7 +40,7 @@ def token_hash(mark: int) -> str:
     return f"{mark:064x}"
 
 
-EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+_OWN: Final[dict[str, dict[str, Any]]] = {
     "RegisterUser": {
         "email": "Ada@Example.com",
         "first_name": "Ada",
@@ -94,6 +103,17 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ReactivateUser": {},
     "EraseUser": {},
 }
+"""Examples that tests rely on; of other commands, the examples of their fields serve."""
+
+
+def _example(command: type[Command]) -> dict[str, Any]:
+    if command.__name__ in _OWN:
+        return _OWN[command.__name__]
+    by_email = {"email"} if command.may_name_by_email() else set()
+    return {name: value for name, value in example_of(command).items() if name not in by_email}
+
+
+EXAMPLES: Final = {command.__name__: _example(command) for command in COMMANDS.values()}
 
 
 def message(body: str) -> ReceivedMessage:
@@ -158,7 +178,7 @@ def _accepted_by(rule: Any) -> Any:
 _LOCAL = st.text("abcxyzABC019!#$%&'*+/=?^_`{|}~-é漢", min_size=1, max_size=15)
 _LABEL = st.text("abcxyz019", min_size=1, max_size=20)
 _TOP_LEVEL = st.sampled_from(("com", "ORG", "xn--p1ai", "рф"))
-_TEXT = st.text(min_size=1, max_size=100)
+_PRINTABLE = [chr(code) for code in range(32, 127)]
 _TOKEN_HASHES = st.text("0123456789abcdef", min_size=64, max_size=64).map(TokenHash.parse)
 _TIMES = st.integers(0, 253_000_000_000_000).map(  # milliseconds: what a message carries
     lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
@@ -175,36 +195,44 @@ _BY_CLASS: dict[object, st.SearchStrategy[Any]] = {
     TokenHash: _TOKEN_HASHES,
     datetime: _TIMES,
 }
-_BY_RULE: dict[str, st.SearchStrategy[Any]] = {
-    "id": st.uuids().map(str),
-    "name": _TEXT.filter(_accepted_by(parse_name)).map(parse_name),
-    "reason": _TEXT.filter(_accepted_by(parse_reason)).map(parse_reason),
-    "role": st.sampled_from(ROLES),
-    "any_role": st.from_regex(r"[a-z][a-z0-9_]{0,49}", fullmatch=True),
-    "ciphertext": st.text([chr(code) for code in range(32, 127)], min_size=1, max_size=1024),
-    "credential_version": st.integers(0, 2**53 - 1),
-    "recovery_codes": st.lists(_TOKEN_HASHES, min_size=8, max_size=16, unique=True).map(tuple),
-    "roles": st.lists(st.sampled_from(ROLES), unique=True).map(tuple),
-}
 
 
-def _values(hint: Any) -> st.SearchStrategy[Any]:
-    if get_origin(hint) in (Union, UnionType):
-        (inner,) = (part for part in get_args(hint) if part is not NoneType)
-        return st.none() | _values(inner)
-    if get_origin(hint) is Annotated:
-        return _BY_RULE[get_args(hint)[1]]
-    return _BY_CLASS[hint]
+def _values(field: FieldDefinition) -> st.SearchStrategy[Any]:
+    match field.rule:
+        case Number():
+            values: st.SearchStrategy[Any] = st.integers(0, MAX_INTEGER)
+        case Items(item=item, min_items=least, max_items=most):
+            texts = _texts(item, field.item_kind)
+            values = st.lists(texts, min_size=least or 0, max_size=most, unique=True).map(tuple)
+        case Text():
+            values = _texts(field.rule, field.kind)
+    return st.none() | values if field.nullable else values
+
+
+def _texts(rule: Text, kind: object) -> st.SearchStrategy[Any]:
+    """Return a strategy of valid values, by their type or else by the keywords of the rule."""
+    if rule.setting == "roles":
+        return st.sampled_from(ROLES)
+    if kind in _BY_CLASS:
+        return _BY_CLASS[kind]
+    if rule.format == "uuid":
+        return st.uuids().map(str)
+    if rule.pattern is not None:
+        texts = st.from_regex(re.compile(rule.pattern, re.ASCII), fullmatch=True)
+    else:
+        least, most = rule.min_length or 0, rule.max_length or 100
+        texts = st.text(_PRINTABLE, min_size=least, max_size=most) | st.text(
+            min_size=least, max_size=min(most, 100)
+        )
+    return texts.filter(_accepted_by(rule.parse)).map(rule.parse)
 
 
 def commands_of(kind: type[Command]) -> st.SearchStrategy[Command]:
     """Give every command of a class."""
-    hints = get_type_hints(kind, include_extras=True)
-    fields = {field.name: _values(hints[field.name]) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    made: st.SearchStrategy[Command] = st.builds(kind, **fields)
-    if kind.__name__ == "UpdateProfile":
-        return made.filter(lambda command: command != kind())
-    return made
+    made: st.SearchStrategy[Command] = st.builds(
+        kind, **{field.name: _values(field) for field in fields_of(kind)}
+    )
+    return made.filter(command_data) if kind.needs_a_field else made
 
 
 any_command = st.sampled_from(list(COMMANDS.values())).flatmap(commands_of)

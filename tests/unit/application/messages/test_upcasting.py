@@ -14,7 +14,7 @@ from application.messages import MalformedMessageError, MessageParser, UnknownTy
 from application.messages.upcasting import FormerCommand
 from application.ports import CommandKey
 from domain import handlers
-from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, Reason, message_type
+from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, EndTime, Reason, message_type
 from tests.builders import message, uid
 from tests.unit.application.messages.examples import PARSER
 from tests.unit.application.test_batch import World, command, registration
@@ -29,7 +29,7 @@ class BanUserV2(Command):
 
     ground: AnyRoleName
     reason: Reason
-    until: datetime | None = None
+    until: EndTime | None = None
 
 
 def ban_from_v1(old: BanUser) -> BanUserV2:

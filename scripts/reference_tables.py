@@ -1,0 +1,185 @@
+"""Write the reference tables of docs/messages.md and docs/table.md from the definitions in domain/.
+
+    python -m scripts.reference_tables            write the tables
+    python -m scripts.reference_tables --check    exit with 1 if a table is not current
+
+A table stands between `<!-- table NAME -->` and `<!-- end of table -->`; all other text stays.
+`make reference` runs this and `user-worker contracts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+from domain.commands import COMMANDS
+from domain.events import EVENTS
+from domain.rules import AnyRule, FieldDefinition, Items, Number, Text, fields_of
+from domain.user import User
+from domain.values import EmailAddress
+
+ROOT: Final = Path(__file__).parents[1]
+PAGES: Final = ("docs/messages.md", "docs/table.md")
+_TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+APART: Final = frozenset({"sessions", "two_factor"})
+"""Fields of a user that are stored in items of their own."""
+_ATTRIBUTE_TYPES: Final[dict[Any, str]] = {
+    str: "S",
+    int: "N",
+    bool: "BOOL",
+    datetime: "S",
+    EmailAddress: "S",
+    tuple[str, ...]: "L of S",
+}
+
+
+def stale_pages(root: Path = ROOT) -> dict[str, str]:
+    """Return the text of the pages whose tables are not current, by path."""
+    new = {page: render((root / page).read_text(encoding="utf-8")) for page in PAGES}
+    return {
+        page: text
+        for page, text in new.items()
+        if text != (root / page).read_text(encoding="utf-8")
+    }
+
+
+def render(text: str) -> str:
+    """Return a page's text with current tables."""
+    return _TABLE.sub(lambda found: found[1] + _TABLES[found[2]]() + found[3], text)
+
+
+def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    separator = "|" + "---|" * len(header)
+    return "\n".join([_line(header), separator, *map(_line, rows)]) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+
+
+# --- messages --------------------------------------------------------------------------------
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    for command in COMMANDS.values():
+        fields = (field.name + ("" if field.required else "?") for field in fields_of(command))
+        yield command.__name__, _joined(fields), _joined(code.value for code in command.rejections)
+
+
+def _events() -> Iterator[tuple[str, ...]]:
+    for event in EVENTS.values():
+        yield event.__name__, event.category, _joined(field.name for field in fields_of(event))
+
+
+def _joined(words: Iterator[str]) -> str:
+    return ", ".join(words) or "-"
+
+
+def _fields() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each meaning that a field has in the commands."""
+    found: dict[tuple[str, str], tuple[FieldDefinition, list[str]]] = {}
+    for command in COMMANDS.values():
+        for field in fields_of(command):
+            key = field.name, field.rule.description
+            found.setdefault(key, (field, []))[1].append(command.__name__)
+    names = [name for name, _ in found]
+    for (name, description), (field, commands) in found.items():
+        where = f" of {', '.join(commands)}" if names.count(name) > 1 else ""
+        yield f"`{name}`{where}", _value(field.rule), description.replace("|", "\\|")
+
+
+def _value(rule: AnyRule) -> str:
+    match rule:
+        case Number():
+            return "integer, 0 or more"
+        case Items():
+            least, most = rule.min_items or 0, rule.max_items
+            return f"array of {least} to {most} distinct items, each: {_value(rule.item)}"
+        case Text():
+            return ", ".join(["string", *_limits(rule)])
+
+
+def _limits(rule: Text) -> Iterator[str]:
+    if rule.format is not None:
+        yield {"email": "e-mail address", "uuid": "UUID", "date-time": "RFC 3339 with offset"}[
+            rule.format
+        ]
+    elif rule.pattern is not None:
+        yield "`" + rule.pattern.replace("|", "\\|") + "`"
+    if rule.min_length is not None:
+        yield f"{rule.min_length} to {rule.max_length} characters"
+    elif rule.max_length is not None:
+        yield f"at most {rule.max_length} characters"
+    if rule.setting is not None:
+        yield f"listed in `USER_WORKER_{rule.setting.upper()}`"
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def _user() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each attribute of a user's item; the docstrings of `User` explain them."""
+    yield "`pk`, `sk`", "S", ""
+    yield "`schema`", "N", ""
+    hints, explained = get_type_hints(User), dict(_attribute_docstrings(User))
+    for field in dataclasses.fields(User):
+        if field.name not in APART:
+            yield (
+                f"`{field.name}`",
+                _attribute_type(hints[field.name]),
+                explained.get(field.name, ""),
+            )
+
+
+def _attribute_type(hint: Any) -> str:
+    if get_origin(hint) is UnionType:
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if dataclasses.is_dataclass(hint) and hint not in _ATTRIBUTE_TYPES:
+        return "M"
+    return _ATTRIBUTE_TYPES[hint]
+
+
+def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
+    """Yield the names of a class's fields with the docstring below each."""
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    for field, following in zip(tree.body, tree.body[1:], strict=False):
+        match field, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(str(text))):
+                yield name, " ".join(text.removesuffix(".").split())
+
+
+_TABLES: Final[dict[str, Callable[[], str]]] = {
+    "commands": lambda: _table(("Command", "data", "rejections"), _commands()),
+    "fields": lambda: _table(("field", "value", "meaning"), _fields()),
+    "events": lambda: _table(("Event", "category", "data"), _events()),
+    "user": lambda: _table(("attribute", "type", ""), _user()),
+}
+
+
+def main() -> int:
+    """Write the tables or check them; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
+    check = parser.parse_args().check
+    stale = stale_pages()
+    for page, text in stale.items():
+        print(f"{page}: {'changed; run `make reference`' if check else 'written'}")
+        if not check:
+            (ROOT / page).write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The reference tables of the pages are generated from the definitions, and current."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from domain.commands import COMMANDS
+from domain.events import EVENTS
+from domain.rules import fields_of
+from scripts import reference_tables
+from scripts.reference_tables import PAGES, render, stale_pages
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tables_are_current() -> None:
+    """A change of a message, a field or a user's attribute changes the pages in the same commit."""
+    assert list(stale_pages()) == [], "run `make reference`"
+
+
+def test_every_table_is_on_a_page_once() -> None:
+    """A table without its markers would go unwritten."""
+    text = "".join((ROOT / page).read_text() for page in PAGES)
+    for name in reference_tables._TABLES:
+        assert text.count(f"<!-- table {name} -->\n") == 1, name
+
+
+def test_the_tables_name_every_message_and_every_field_of_a_command() -> None:
+    """With all of its fields, in order; a producer and a subscriber find each."""
+    page = (ROOT / "docs" / "messages.md").read_text()
+    for command in COMMANDS.values():
+        fields = [field.name + ("" if field.required else "?") for field in fields_of(command)]
+        assert f"\n| {command.__name__} | {', '.join(fields) or '-'} | " in page
+        for field in fields_of(command):
+            assert f"\n| `{field.name}`" in page
+    for event in EVENTS.values():
+        names = ", ".join(field.name for field in fields_of(event)) or "-"
+        assert f"\n| {event.__name__} | {event.category} | {names} |\n" in page
+
+
+def test_a_stale_table_is_found_and_other_text_stays(tmp_path: Path) -> None:
+    """Only what stands between the markers is written."""
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / page, tmp_path / page)
+    messages = tmp_path / "docs" / "messages.md"
+    current = messages.read_text()
+    row = "| UnbanUser | - | - |\n"
+    assert row in current
+    messages.write_text(current.replace(row, "") + "\nMore text.\n")
+
+    assert stale_pages(tmp_path) == {"docs/messages.md": current + "\nMore text.\n"}
+    assert render("a\n| UnbanUser | x |\nb") == "a\n| UnbanUser | x |\nb"
