@@ -46,7 +46,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    say(text, sys.stderr)
+    from cli.output import printable
+
+    say(printable(" ".join(text.split())), sys.stderr)
     return code
 
 

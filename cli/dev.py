@@ -21,10 +21,10 @@ from cli.process import WorkerProcess
 from cli.provision import make_resources
 from cli.received import ReceivedEvent
 from cli.run import celery_arguments
-from cli.stopping import stop_on_signals
 from cli.stream import SampleStream
 from cli.tail import EventTail
 from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
+from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 from worker.settings import PREFIX, load_settings
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from adapters.aws.client import error_code
 from cli import composition, output
 from cli.received import ReceivedEvent
-from cli.stopping import stop_on_signals
 from cli.tail import EventTail
 from domain.events import EVENTS
+from operations.signals import stop_on_signals
 from worker.cli_errors import is_refusal
 from worker.errors import ExitCode, UsageError
 

@@ -27,7 +27,6 @@ from application.ports import StoreUnavailableError
 from cli import composition, output
 from cli.migrate_state import Plan, StateFile, counts_json
 from cli.progress import LINE_EVERY
-from cli.stopping import stop_on_signals
 from operations.migration import (
     Bucket,
     Counts,
@@ -41,6 +40,7 @@ from operations.migration import (
     throughput_of,
 )
 from operations.migration.metered import PATIENCE
+from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 
 if TYPE_CHECKING:

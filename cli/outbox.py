@@ -19,9 +19,9 @@ from application.ports import OutboxEntry, StoreUnavailableError
 from application.relay import Ending, Relay, RelayPolicy
 from cli import composition, output
 from cli.ages import age_text
-from cli.progress import progress
-from cli.stopping import stop_on_signals
+from cli.progress import TerminalProgress
 from domain.values import render_time
+from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 
 logger = structlog.get_logger(__name__)
@@ -192,7 +192,7 @@ def _work_off(aws: composition.Aws, relay: Relay, meant: list[OutboxEntry]) -> C
     """Work off entries; those that had no turn, since the topic is unavailable, are left."""
     endings: Counter[str] = Counter()
     if meant:
-        with progress("publishing", len(meant), "entries") as tell:
+        with TerminalProgress().track("publishing", len(meant), "entries") as tell:
             for ending, count in relay.work_off(_in_their_shards(aws, meant), tell).items():
                 endings[_WORDS[ending]] += count
     endings["left"] += len(meant) - endings.total()

@@ -1,4 +1,4 @@
-"""How far a command has come, while it works."""
+"""The progress of operations, on a terminal."""
 
 from __future__ import annotations
 
@@ -17,46 +17,52 @@ from rich.progress import (
 )
 
 from cli import output
+from operations.progress import Advance
 
 LINE_EVERY = 10.0
 """Seconds between two lines, where there is no terminal for a bar."""
 
 
-@contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show how many of `total` are done: a bar on a terminal, a line now and then elsewhere.
+class TerminalProgress:
+    """Shows the progress of operations on standard error."""
 
-    Gives what is to be told how many more are done.
-    """
-    console = output.stderr()
-    if not console.is_terminal:
-        yield _lines(console, what, total, unit)
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda more: bar.update(task, advance=more)
+    @contextmanager
+    def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show how many of `total` are done: a bar on a terminal, a line now and then elsewhere."""
+        console = output.stderr()
+        if not console.is_terminal:
+            yield _lines(console, activity, total, unit)
+            return
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task(activity, total=total)
+            yield lambda more: bar.update(task, advance=more)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """Print a line."""
+        style = "yellow" if warning else "dim"
+        output.stderr().print(output.printable(text), style=style, markup=False)
 
 
 def _lines(
     console: Console, what: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic
-) -> Callable[[int], object]:
-    done, told = 0, clock()
+) -> Advance:
+    done, printed = 0, clock()
 
-    def tell(more: int) -> None:
-        nonlocal done, told
+    def advance(more: int) -> None:
+        nonlocal done, printed
         done += more
-        if clock() - told >= LINE_EVERY:
-            told = clock()
+        if clock() - printed >= LINE_EVERY:
+            printed = clock()
             console.print(f"{what}: {done} of {total} {unit}")
 
-    return tell
+    return advance

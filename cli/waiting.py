@@ -13,7 +13,7 @@ from adapters.sns.subscription import LONGEST_POLL, WAITING, QueueReader, tempor
 from application.ports import CommandKey, LoadRequest, Outcome, UserRepository
 from cli import output
 from cli.received import ReceivedEvent
-from cli.stopping import stop_on_signals
+from operations.signals import stop_on_signals
 from worker.cli_errors import is_refusal
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ from cli.bulk.reporting import (
     write_report,
 )
 from cli.bulk.telling import complaints
-from cli.progress import progress
-from cli.stopping import stop_on_signals
+from cli.progress import TerminalProgress
 from operations.bulk_import.checking import Checked, check_rows
 from operations.bulk_import.columns import Columns
 from operations.bulk_import.dispatch import Dispatcher, Parcel
@@ -34,6 +33,7 @@ from operations.bulk_import.records import FileFormat, format_of, parse_delimite
 from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import SourceFile
 from operations.command_input import command_class
+from operations.signals import stop_on_signals
 from worker.cli_errors import explain
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -170,7 +170,7 @@ def _check(options: ImportOptions, source: SourceFile, reader: RowReader, tally:
     with (
         stop_on_signals(),
         complaints(options.file, options.errors) as tell,
-        progress("checked", source.size, "bytes") as advance,
+        TerminalProgress().track("checked", source.size, "bytes") as advance,
     ):
         checked = check_rows(_watched(reader, source, advance), tell)
     tally.rows, tally.bad = checked.rows, checked.bad
@@ -218,7 +218,7 @@ def _send(options: ImportOptions, work: _Sending, tally: Tally) -> None:
                 own = row.outgoing.group if work.dispatcher.fifo else None
                 yield Parcel(row.number, QueueMessage(row.outgoing.body, options.group or own))
 
-    with progress("sent", tally.to_send, "rows") as advance:
+    with TerminalProgress().track("sent", tally.to_send, "rows") as advance:
         advance(tally.sent_before)
 
         def acknowledge(rows: list[int]) -> None:
@@ -242,7 +242,7 @@ def _write_report(
 ) -> int:
     """Wait for the outcomes, write the report, and return the exit code as `send --wait` does."""
     try:
-        with progress("outcomes", checked.rows, "rows") as advance:
+        with TerminalProgress().track("outcomes", checked.rows, "rows") as advance:
             write_report(_counted(reader, advance), checked, awaiting, report)
     except KeyboardInterrupt:
         advice = "run the same command again: it sends nothing twice"

@@ -14,7 +14,7 @@ from cli.commands import bulk as bulk
 from cli.commands import operating as operating
 from cli.commands import contracts as contracts
 from cli.commands import migrating as migrating
-from cli.commands import dead_letters as dead_letters
+from cli.commands import dlq as dlq
 from cli.commands import outbox as outbox
 
 PANELS = {

@@ -1,1 +1,1 @@
-"""Dead letters: reading, redriving and deleting them."""
+"""Dead letters: list, filter, redrive and delete them."""

@@ -1,50 +1,81 @@
-"""Dead letters back to their queues: letter by letter, or by SQS's own task."""
+"""Sends dead letters back to the queues they came from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from adapters.aws.client import error_code
+from adapters.aws.client import FIFO_SUFFIX
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import REASON, REASON_ATTRIBUTES, REDRIVES, outgrown_by_reason
 from adapters.sqs.sending import BatchSender, QueueMessage
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.move_task import move_all
+from operations.dead_letters.processing import DeadLetterError, Plan, Result, process_letters
+from operations.progress import NO_PROGRESS, Progress
+from worker.connections import Aws
 
 MAX_ATTRIBUTES = 10
-"""Of a message, at SQS."""
-_REFUSED = frozenset(
-    {
-        "AWS.SimpleQueueService.UnsupportedOperation",
-        "InvalidParameterValue",
-        "InvalidParameterValueException",
-    }
-)
-"""What is answered while another task runs, and where SQS sees no dead-letter queue."""
-_ABSENT = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "InvalidAction",
-        "NotImplemented",
-        "ResourceNotFoundException",
-        "UnknownOperationException",
-        "UnsupportedOperation",
-        "501",
-    }
-)
-"""What is answered where there are no such tasks, or not for whoever asks."""
-_ENDED = _REFUSED | {"ResourceNotFoundException"}
-"""What is answered to who cancels a task that has ended."""
+"""Of a message, by SQS."""
 
 
-class RedriveError(Exception):
-    """Letters could not be sent back; the text is one line without personal data."""
+class Redrive(NamedTuple):
+    """What a redrive did, and by which method."""
+
+    result: Result
+    method: str
+
+
+def redrive_letters(
+    aws: Aws,
+    wanted: LetterFilter,
+    *,
+    only: Collection[str] | None = None,
+    rate: float | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Redrive:
+    """Send back letters that a filter includes; of these the ids in `only`, if given.
+
+    Args:
+        aws: the queues.
+        wanted: which letters; without a condition, SQS moves all of them where it can.
+        only: ids that an operator has confirmed. They do not hold back a move by SQS, which knows
+            no ids.
+        rate: letters a second at most.
+        progress: receives reports.
+
+    Raises:
+        CliError: not all could be sent; says how many were.
+    """
+    if _may_be_moved(aws, wanted):
+        moved = move_all(aws, rate, progress)
+        if moved is not None:
+            return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
+    with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
+        redriver = Redriver(queue, cache(partial(_sender, aws)))
+        plan = Plan(wanted, "sending back", only, rate, in_order=True, skip=redriver.came_back)
+        return Redrive(process_letters(queue, plan, redriver.redrive, progress), "batches")
+
+
+def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
+    """Return True if SQS's own task does the same.
+
+    It has no filter, and does not know where letters came from that a worker has sent. On a FIFO
+    queue a fresh deduplication id is not guaranteed.
+    """
+    one_queue = len(aws.settings.queues) == 1
+    return (
+        wanted.is_everything and one_queue and not aws.dead_letter_queue_url.endswith(FIFO_SUFFIX)
+    )
+
+
+def _sender(aws: Aws, queue: str | None) -> BatchSender:
+    """Return a sender to the queue a letter came from, else to the command queue."""
+    ours = queue in aws.settings.queues
+    url = aws.queue_url(queue) if ours and queue else aws.command_queue_url
+    return BatchSender(aws.sqs, url)
 
 
 @dataclass(slots=True)
@@ -57,22 +88,22 @@ class Redriver:
 
     queue: DeadLetterQueue
     sender: Callable[[str | None], BatchSender]
-    """Gives the sender for a letter's original queue (`None`: it is not known)."""
+    """Returns the sender for a letter's original queue (`None`: it is not known)."""
     sent: set[str] = field(default_factory=set)
-    """SQS's ids of what was sent, and of those letters."""
+    """SQS's ids of the messages that were sent."""
 
     def came_back(self, letter: StoredLetter) -> bool:
-        """Say whether it was sent by this very redrive, and is dead again already."""
+        """Return True if this redrive has sent the letter, and it is dead again already."""
         return letter.original_id in self.sent
 
     def redrive(self, letters: Sequence[StoredLetter]) -> list[StoredLetter]:
-        """Send letters in hand back, in their order; give those that were.
+        """Send letters in hand back, in their order; return those that were sent.
 
         Each goes out with its group, a fresh deduplication id, its own attributes, and a count of
         redrives that is one higher.
 
         Raises:
-            RedriveError: not all could be sent, or deleted; the others were.
+            DeadLetterError: not all could be sent, or deleted; the others were.
         """
         done: list[StoredLetter] = []
         for name, part in _by_queue(letters).items():
@@ -82,10 +113,10 @@ class Redriver:
             failures = self.queue.delete(taken) if taken else {}
             done += taken
             if report.code is not None:
-                raise RedriveError(f"SQS took no more: {report.code}") from report.error
+                raise DeadLetterError(f"SQS took no more: {report.code}") from report.error
             if failures:
                 codes = ", ".join(sorted(set(failures.values())))
-                raise RedriveError(f"{len(failures)} were sent and not deleted: {codes}")
+                raise DeadLetterError(f"{len(failures)} were sent and not deleted: {codes}")
         return done
 
 
@@ -111,81 +142,3 @@ def _message(letter: StoredLetter) -> QueueMessage:
 
 
 _VALUES = ("DataType", "StringValue", "BinaryValue")
-
-
-class MoveProgress(NamedTuple):
-    """How far SQS's own task is."""
-
-    status: str
-    moved: int
-    total: int
-    """When it began."""
-    failure: str = ""
-
-    @property
-    def running(self) -> bool:
-        """Whether it goes on."""
-        return self.status in {"RUNNING", "CANCELLING"}
-
-
-class MoveTask:
-    """SQS's own redrive, which moves all there is, without anybody receiving it.
-
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
-    """
-
-    def __init__(self, client: SQSClient, source_arn: str) -> None:
-        """Move out of the queue at `source_arn`."""
-        self._client = client
-        self._source = source_arn
-        self._handle = ""
-
-    def start(self, destination_arn: str, rate: int | None) -> str | None:
-        """Start, `rate` (1-500) letters a second at most; give why it cannot be had here, or None.
-
-        Raises:
-            RedriveError: one is running already.
-            ClientError: it cannot be started.
-        """
-        more: dict[str, Any] = {} if rate is None else {"MaxNumberOfMessagesPerSecond": rate}
-        try:
-            answer = self._client.start_message_move_task(
-                SourceArn=self._source, DestinationArn=destination_arn, **more
-            )
-        except ClientError as error:
-            code = error_code(error)
-            if code in _REFUSED and self._is_running():
-                raise RedriveError("a redrive of this queue is running already") from error
-            if code in _REFUSED | _ABSENT:
-                return code
-            raise
-        self._handle = answer["TaskHandle"]
-        return None
-
-    def _is_running(self) -> bool:
-        """Ask, since what SQS answers to a second task it answers to other mistakes, too."""
-        try:
-            return self.progress().running
-        except (ClientError, BotoCoreError):
-            return False
-
-    def progress(self) -> MoveProgress:
-        """Look how far it is."""
-        answer = self._client.list_message_move_tasks(SourceArn=self._source, MaxResults=1)
-        for row in answer.get("Results") or ():
-            return MoveProgress(
-                row.get("Status", ""),
-                int(row.get("ApproximateNumberOfMessagesMoved", 0)),
-                int(row.get("ApproximateNumberOfMessagesToMove", 0) or 0),
-                row.get("FailureReason", ""),
-            )
-        return MoveProgress("COMPLETED", 0, 0)
-
-    def cancel(self) -> str | None:
-        """Have it stop; what it has moved stays moved. Give why it goes on, if it does."""
-        try:
-            self._client.cancel_message_move_task(TaskHandle=self._handle)
-        except (ClientError, BotoCoreError) as error:
-            code = error_code(error)
-            return None if code in _ENDED else code
-        return None

@@ -8,7 +8,7 @@ import pytest
 
 from cli.app import run
 from cli.run import celery_arguments
-from cli.stopping import stop_on_signals
+from operations.signals import stop_on_signals
 from worker.errors import UsageError
 from worker.settings import Settings
 

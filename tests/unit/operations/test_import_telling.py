@@ -5,10 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from cli import output
-from cli import progress as telling
+from cli import output, progress
 from cli.bulk.telling import SHOWN, complaints
-from cli.progress import LINE_EVERY, progress
+from cli.progress import LINE_EVERY, TerminalProgress
 from operations.bulk_import.records import Problem
 
 
@@ -26,7 +25,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 def test_a_terminal_has_a_bar(screen: io.StringIO) -> None:
     """With how many of how many; it is gone at the end."""
-    with progress("sent", 300, "rows") as advance:
+    with TerminalProgress().track("sent", 300, "rows") as advance:
         advance(100)
         advance(50)
     assert "150/300" in screen.getvalue()
@@ -36,7 +35,7 @@ def test_a_terminal_has_a_bar(screen: io.StringIO) -> None:
 def test_elsewhere_there_is_a_line_now_and_then() -> None:
     """A log of a long import stays short."""
     now, written = [0.0], io.StringIO()
-    tell = telling._lines(Console(file=written, width=80), "sent", 300, "rows", lambda: now[0])
+    tell = progress._lines(Console(file=written, width=80), "sent", 300, "rows", lambda: now[0])
     for _ in range(100):
         now[0] += LINE_EVERY / 40
         tell(3)

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from tests.unit.cli.dlq_world import Done, mocked
 
 from adapters.sns.subscription import OUTCOMES, PURPOSES, TAIL, temporary_subscription
 from cli import composition
 from cli.app import run
 from operations import orphaned_queues as leftovers
 from operations.doctor import resources
-from tests.unit.operations.dlq_world import Done, mocked
 from worker.errors import ExitCode
 from worker.health.finding import Level
 

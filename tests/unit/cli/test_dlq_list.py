@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from cli import composition
-from cli.dead_letters import reading
-from cli.dead_letters.choice import LetterFilter
-from tests.unit.operations.dlq_world import World, command, mocked
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.listing import list_letters
+from tests.unit.cli.dlq_world import World, command, mocked
 from worker.errors import ExitCode
 
 SECRET = "correct horse battery staple"
@@ -168,7 +168,7 @@ def test_bodies_are_not_kept_of_letters_that_are_counted(world: World) -> None:
     """Fifty thousand of 1 MiB would be more than a machine has; facts stay."""
     body = command(password="[redacted]", note="x" * 1000)
     world.letter("NotJson", body, attributes={"team": "sign-up"})
-    seen = reading.look(composition.aws(), LetterFilter())
+    seen = list_letters(composition.aws(), LetterFilter())
     [letter] = seen.letters
     assert (letter.stored.body, "team" in letter.stored.attributes) == ("", False)
     assert (letter.reason, letter.command, letter.redacted) == ("NotJson", "UnbanUser", True)

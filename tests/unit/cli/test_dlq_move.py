@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from cli.dead_letters import redriving
-from operations.dead_letters.redrive import MoveTask
-from tests.unit.operations.dlq_world import Done, World, mocked
+from operations.dead_letters import move_task
+from operations.dead_letters.move_task import MoveTask
+from tests.unit.cli.dlq_world import Done, World, mocked
 from worker.errors import ExitCode
 
 RUNNING = {"Status": "RUNNING", "ApproximateNumberOfMessagesToMove": 3}
@@ -68,8 +68,8 @@ def refusal(code: str) -> ClientError:
 
 def redrive(world: World, monkeypatch: pytest.MonkeyPatch, tasks: Tasks) -> Done:
     """Send all back, on such an SQS."""
-    monkeypatch.setattr(redriving, "MoveTask", lambda _, arn: MoveTask(tasks, arn))  # type: ignore[arg-type]
-    monkeypatch.setattr(redriving, "LOOK_EVERY", 0)
+    monkeypatch.setattr(move_task, "MoveTask", lambda _, arn: MoveTask(tasks, arn))  # type: ignore[arg-type]
+    monkeypatch.setattr(move_task, "POLL_INTERVAL", 0)
     return world.dlq("redrive", "--yes", "--json")
 
 

@@ -1,4 +1,4 @@
-"""A dead letter as it is told of: what it asked for, why it is dead, and nothing secret."""
+"""A dead letter as it may be shown: its command, its reason, and no secrets."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ from adapters.sqs.dead_letters import REASON_ATTRIBUTES
 from application.messages import MalformedMessageError, redact
 from application.messages.commands import read_event
 from application.messages.redaction import REDACTED
-from cli.output import name_of
 from domain.errors import InvalidValueError
 from domain.values import parse_id, render_time
 
 BY_SQS = "BySqs"
-"""The reason of a letter that SQS moved by the redrive policy: no worker has said why."""
+"""The reason of a letter that SQS moved by the redrive policy: no worker gave one."""
 UNREADABLE = "-"
-"""The command of a letter in which none can be read."""
+"""The command of a letter whose command cannot be read."""
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A letter, and what can be read in it."""
+    """A letter, and what can be read from its body."""
 
     stored: StoredLetter
     command_type: str | None
     """The message type, if it looks like one: anything else may be a value in its place."""
     command_id: str | None
-    """The command's id, if there is one."""
+    """The command's id, if it can be read."""
     user_id: str | None
-    """The id of the user it names, if it names one."""
+    """The id of the user, if the command names one."""
     redacted: bool
-    """Whether something is missing in the stored body that was in the message."""
+    """Whether the stored body lacks a secret that was in the message."""
 
     @classmethod
     def read(cls, stored: StoredLetter) -> Self:
-        """Read what can be read."""
+        """Read a letter; what cannot be read is `None`."""
         try:
             event = read_event(stored.body)
         except MalformedMessageError:
@@ -55,13 +54,13 @@ class Letter:
         )
 
     def without_body(self) -> Self:
-        """Give it for keeping many: a body, or what a producer attached, may be of 1 MiB."""
+        """Return the letter without body and own attributes, which may have 1 MiB."""
         reason = {n: v for n, v in self.stored.attributes.items() if n in REASON_ATTRIBUTES}
         return replace(self, stored=replace(self.stored, body="", attributes=reason))
 
     @property
     def message_id(self) -> str:
-        """What SQS calls it."""
+        """SQS's id of the letter."""
         return self.stored.message_id
 
     @property
@@ -71,27 +70,27 @@ class Letter:
 
     @property
     def command(self) -> str:
-        """The name of what it asks for."""
-        return name_of(self.command_type) if self.command_type else UNREADABLE
+        """The name of its command."""
+        return self.command_type.split(".")[2] if self.command_type else UNREADABLE
 
     @property
     def ids(self) -> frozenset[str]:
-        """All ids that it goes by."""
+        """All ids of the letter."""
         named = (self.message_id, self.stored.original_id, self.command_id)
         return frozenset(each for each in named if each)
 
     @property
     def body(self) -> str:
-        """The body as it may be shown, also of one that SQS moved as it was."""
+        """The body without secrets, also of a letter that SQS moved unchanged."""
         clean = redact(self.stored.body)
         return self.stored.body if clean is None else clean
 
     def age(self, now: float) -> float:
-        """Give the seconds since it was sent, at a time in seconds since the epoch."""
+        """Return the seconds since it was sent; `now` is in seconds since the epoch."""
         return max(0.0, now - self.stored.sent_at)
 
     def facts(self, now: float) -> dict[str, object]:
-        """Give what can be told of it, the body left out."""
+        """Return the letter for JSON, without its body."""
         return {
             "message_id": self.message_id,
             "reason": self.reason,
@@ -109,7 +108,7 @@ class Letter:
         }
 
     def attributes(self) -> dict[str, object]:
-        """Give its message attributes; of those that its producer named, nothing secret."""
+        """Return its message attributes, without secrets in those of its producer."""
         own: dict[str, object] = {}
         for name, value in self.stored.attributes.items():
             text = value.get("StringValue")
@@ -121,7 +120,7 @@ class Letter:
 
 
 def time_text(seconds: float) -> str:
-    """Write a time given in seconds since the epoch."""
+    """Render a time given in seconds since the epoch."""
     return render_time(datetime.fromtimestamp(seconds, UTC))
 
 

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from application.queue_port import MAX_BATCH
-from cli.dead_letters import purging, redriving, settling
-from cli.dead_letters.letter import Letter
+from cli.commands import dlq
 from operations.dead_letters import redrive
-from tests.unit.operations.dlq_world import World, command, mocked
+from operations.dead_letters.letter import Letter
+from tests.unit.cli.dlq_world import World, command, mocked
 from worker.errors import ExitCode
 
 
@@ -142,7 +142,7 @@ def test_on_a_terminal_only_what_was_agreed_to_goes_back(
             raise typer.Abort
         return True
 
-    monkeypatch.setattr(redriving, "require_terminal", lambda _: None)
+    monkeypatch.setattr(dlq, "_require_terminal", lambda _: None)
     monkeypatch.setattr(typer, "confirm", confirm)
     done = world.dlq("redrive", "--reason", "Unavailable")
     assert done.code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
@@ -156,7 +156,7 @@ def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
 ) -> None:
     """Exit code 3, and how many went before."""
     bodies = [world.letter()["body"] for _ in range(3)]
-    monkeypatch.setattr(redriving, "_sender", lambda *_: Refusing())
+    monkeypatch.setattr(redrive, "_sender", lambda *_: Refusing())
     done = world.dlq("redrive", "--limit", "2", "--yes")
     assert done.code == ExitCode.ENVIRONMENT
     assert "SQS took no more: Throttled; 0 letters before were done" in done.err
@@ -192,7 +192,6 @@ def crash(*_: object) -> None:
 def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and not when its visibility timeout ends."""
     bodies = [world.letter()["body"] for _ in range(12)]
-    monkeypatch.setattr(settling, "_settle", interrupt)
     monkeypatch.setattr(Letter, "read", interrupt)
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     assert world.dlq("list").code == ExitCode.INTERRUPTED
@@ -205,8 +204,8 @@ def test_ctrl_c_waits_for_what_is_being_sent(
 ) -> None:
     """It ends after the ten in hand, which are sent and deleted; the others are there at once."""
     bodies = [world.letter()["body"] for _ in range(25)]
-    send = redriving._sender
-    monkeypatch.setattr(redriving, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
+    send = redrive._sender
+    monkeypatch.setattr(redrive, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     back = [row["Body"] for row in world.waiting()]
     assert len(back) == MAX_BATCH
@@ -239,8 +238,8 @@ def test_letters_that_come_back_at_once_do_not_go_round(
     """A worker that buries them again would keep the redrive busy for ever."""
     for _ in range(3):
         world.letter("NotJson")
-    send = redriving._sender
-    monkeypatch.setattr(redriving, "_sender", lambda aws, _: Burying(world, send(aws, None)))
+    send = redrive._sender
+    monkeypatch.setattr(redrive, "_sender", lambda aws, _: Burying(world, send(aws, None)))
     done = world.dlq("redrive", "--reason", "NotJson", "--yes", "--json")
     assert done.rows == [{"redriven": 3, "method": "batches"}]
     assert len(world.dead()) == 3
@@ -342,7 +341,7 @@ def test_on_a_terminal_the_number_has_to_be_typed(
     """A habit of the fingers is no consent."""
     for code in ("NotJson", "NotJson", "Unavailable"):
         world.letter(code)
-    monkeypatch.setattr(purging, "require_terminal", lambda _: None)
+    monkeypatch.setattr(dlq, "_require_terminal", lambda _: None)
     monkeypatch.setattr(typer, "prompt", lambda *_, **__: typed)
     done = world.dlq("purge", "--reason", "NotJson")
     assert done.code == (ExitCode.OK if left == 1 else ExitCode.NEGATIVE)

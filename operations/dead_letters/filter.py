@@ -1,4 +1,4 @@
-"""Which dead letters are meant: by reason, command, age and id."""
+"""Selects dead letters by reason, command, age and id."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cli.ages import seconds_of
-from cli.dead_letters.letter import Letter
+from operations.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
-    """Letters that meet every condition; of one condition, any of its values will do."""
+    """Includes letters that meet every condition; of one condition, any of its values."""
 
     reasons: frozenset[str] = frozenset()
-    """In lower case, as `commands`."""
+    """In lower case, as `commands` and `ids`."""
     commands: frozenset[str] = frozenset()
     older_than: float | None = None
     """Seconds."""
@@ -30,32 +29,21 @@ class LetterFilter:
         *,
         reasons: Sequence[str] | None = None,
         commands: Sequence[str] | None = None,
-        older_than: str | None = None,
-        newer_than: str | None = None,
+        older_than: float | None = None,
+        newer_than: float | None = None,
         ids: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Self:
-        """Read what was typed.
-
-        Raises:
-            UsageError: an age is none.
-        """
-        return cls(
-            _lower(reasons),
-            _lower(commands),
-            None if older_than is None else seconds_of("--older-than", older_than),
-            None if newer_than is None else seconds_of("--newer-than", newer_than),
-            _lower(ids),
-            limit,
-        )
+        """Return a filter of values in any case."""
+        return cls(_lower(reasons), _lower(commands), older_than, newer_than, _lower(ids), limit)
 
     @property
     def is_everything(self) -> bool:
-        """Whether every letter is meant."""
+        """Whether every letter is included."""
         return self == LetterFilter()
 
     def includes(self, letter: Letter, now: float) -> bool:
-        """Say whether a letter is meant; `limit` is for whoever counts."""
+        """Return True if a letter meets the conditions; `limit` is applied by the caller."""
         age = letter.age(now)
         names = {letter.command.lower(), (letter.command_type or "").lower()}
         return (
@@ -66,8 +54,8 @@ class LetterFilter:
             and (not self.ids or not self.ids.isdisjoint({each.lower() for each in letter.ids}))
         )
 
-    def chosen(self, letters: Iterable[Letter], now: float) -> list[Letter]:
-        """Give those that are meant."""
+    def select(self, letters: Iterable[Letter], now: float) -> list[Letter]:
+        """Return the letters that are included."""
         return [letter for letter in letters if self.includes(letter, now)]
 
 

@@ -1,0 +1,428 @@
+"""`user-worker dlq`: list dead letters, send them back, delete them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.commands.base import EXIT_CODES, Json, app
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from operations.dead_letters.filter import LetterFilter
+    from operations.dead_letters.letter import Letter
+    from operations.dead_letters.listing import Group, Listing
+    from operations.dead_letters.processing import Result
+    from worker.connections import Aws
+
+NO_SUCH_LETTER = "no such dead letter"
+IDS_ADVICE = "`user-worker dlq list --each` has the ids of those that are"
+
+dlq = typer.Typer(
+    name="dlq",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=EXIT_CODES,
+    help="Work on dead letters: look, send back, delete.\n\n"
+    "\b\n"
+    "[bold]Examples[/bold]\n"
+    "  user-worker dlq list\n"
+    "  user-worker dlq show MESSAGE_ID\n"
+    "  user-worker dlq redrive --reason Unavailable --dry-run\n"
+    "  user-worker dlq purge --reason NotJson --older-than 3d\n\n"
+    "Reading a letter hides it from others until the command ends.",
+)
+app.add_typer(dlq, rich_help_panel="Operate")
+
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option("--reason", "-r", metavar="CODE", help="Their error_code; BySqs. Repeatable."),
+]
+Commands = Annotated[
+    list[str] | None,
+    typer.Option("--type", "-t", metavar="COMMAND", help="What they ask for. Repeatable."),
+]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="AGE", help="Like 90s, 10m, 2h, 3d.")
+]
+NewerThan = Annotated[str | None, typer.Option("--newer-than", metavar="AGE", help="As above.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", metavar="ID", help="Message or command id. Repeatable."),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="So many letters at most.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show which, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")]
+
+
+def _filter(
+    reasons: list[str] | None,
+    commands: list[str] | None,
+    older_than: str | None,
+    newer_than: str | None,
+    ids: list[str] | None,
+    limit: int | None = None,
+) -> LetterFilter:
+    from cli.ages import seconds_of
+    from operations.dead_letters.filter import LetterFilter
+
+    return LetterFilter.of(
+        reasons=reasons,
+        commands=commands,
+        older_than=None if older_than is None else seconds_of("--older-than", older_than),
+        newer_than=None if newer_than is None else seconds_of("--newer-than", newer_than),
+        ids=ids,
+        limit=limit,
+    )
+
+
+# --- list ---
+
+
+@dlq.command("list", epilog=EXIT_CODES)
+def list_(
+    reason: Reasons = None,
+    command: Commands = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    ids: Ids = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=50_000, metavar="N", help="Look at so many.")
+    ] = 1_000,
+    each: Annotated[bool, typer.Option("--each", help="A line a letter, with its ids.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Count dead letters by reason and command.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker dlq list
+      user-worker dlq list --reason InvalidField --each
+      user-worker dlq list --each --json | jq .command_id
+    """
+    from cli import composition, output
+    from cli.progress import TerminalProgress
+    from operations.dead_letters.listing import group_letters, list_letters
+    from operations.signals import stop_on_signals
+
+    wanted = _filter(reason, command, older_than, newer_than, ids)
+    aws = composition.aws()
+    with stop_on_signals():
+        listing = list_letters(aws, wanted, limit, progress=TerminalProgress())
+    letters, now = listing.letters, listing.now
+    if as_json:
+        rows = (
+            [letter.facts(now) for letter in letters]
+            if each
+            else [group.facts() for group in group_letters(letters)]
+        )
+        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+    elif letters:
+        console = output.stdout()
+        if each:
+            for letter in letters:
+                console.print(_line(letter, now), markup=False)
+        else:
+            console.print(_group_table(group_letters(letters), now))
+        console.print(
+            f"\n{len(letters)} of {listing.looked_at} dead letters looked at", style="dim"
+        )
+    else:
+        what = "nothing there" if wanted.is_everything else "none of them is meant"
+        output.stdout().print(f"{listing.looked_at} dead letters looked at: {what}")
+    _print_unseen(listing)
+    return ExitCode.OK
+
+
+def _line(letter: Letter, now: float) -> str:
+    from cli import output
+    from cli.ages import age_text
+
+    back = f"came back {letter.stored.redrives}x" if letter.stored.redrives else ""
+    words = (
+        letter.message_id,
+        f"{age_text(letter.age(now)):>4}",
+        letter.reason,
+        letter.command,
+        letter.stored.detail,
+        back,
+    )
+    return output.printable("  ".join(word for word in words if word))
+
+
+def _group_table(groups: Iterable[Group], now: float) -> Table:
+    from rich.text import Text
+
+    from cli import output
+    from cli.ages import age_text
+
+    table = output.plain_table("reason", "command", "letters", "oldest", "newest", "came back")
+    for each in groups:
+        ages = [age_text(max(0.0, now - moment)) for moment in (each.oldest, each.newest)]
+        back = f"{each.redrives}x" if each.redrives else "-"
+        reason = Text(output.printable(each.reason))  # no markup: anyone may have written it
+        table.add_row(reason, each.command, str(each.count), *ages, back)
+    return table
+
+
+def _print_unseen(listing: Listing) -> None:
+    """Print to standard error how many letters may be there that were not looked at."""
+    from cli import output
+
+    console = output.stderr()
+    if listing.depth.hidden:
+        text = f"{listing.depth.hidden} more are in somebody's hands, and were not seen"
+        console.print(text, style="yellow")
+    if not listing.complete:
+        total = listing.depth.visible
+        text = f"looked at {listing.looked_at} of about {total} letters; --limit sets how many"
+        console.print(text, style="yellow")
+    elif listing.behind:
+        text = f"about {listing.behind} more stand behind others of their groups, which SQS hides"
+        console.print(f"{text} meanwhile", style="yellow")
+
+
+# --- show ---
+
+
+@dlq.command(epilog=EXIT_CODES)
+def show(
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="Message or command id.")],
+    as_json: Json = False,
+) -> int:
+    """Show one dead letter, of secrets only that they were there.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker dlq show 6f1c0f6e-4a53-4a0e-9d0c-7a3e5f0c9b11
+    """
+    from cli import composition, output
+    from cli.progress import TerminalProgress
+    from operations.dead_letters.filter import LetterFilter
+    from operations.dead_letters.listing import list_letters
+    from operations.signals import stop_on_signals
+
+    wanted = LetterFilter.of(ids=[message_id], limit=1)
+    aws = composition.aws()
+    with stop_on_signals():
+        listing = list_letters(aws, wanted, bodies=True, progress=TerminalProgress())
+    if not listing.letters:
+        if listing.depth.hidden:
+            _print_unseen(listing)
+        raise CliError(NO_SUCH_LETTER, IDS_ADVICE, ExitCode.NEGATIVE)
+    letter = listing.letters[0]
+    facts, attributes = letter.facts(listing.now), letter.attributes()
+    if as_json:
+        facts |= {"attributes": attributes, "body": letter.body}
+        sys.stdout.write(output.json_line(facts) + "\n")
+        return ExitCode.OK
+    console = output.stdout()
+    console.print(output.pairs({k: v for k, v in facts.items() if v not in {None, ""}}))
+    if attributes:
+        console.print("\nattributes", style="bold")
+        console.print(output.pairs(attributes))
+    console.print("\nbody", style="bold")
+    console.print(_readable(letter.body), markup=False)
+    return ExitCode.OK
+
+
+def _readable(body: str) -> str:
+    """Write JSON in lines, and anything else as it is; nothing in it can steer a terminal."""
+    from cli import output
+
+    try:
+        return json.dumps(json.loads(body), indent=2)
+    except (ValueError, RecursionError):
+        return output.printable(body)
+
+
+# --- redrive and purge ---
+
+
+@dlq.command(epilog=EXIT_CODES)
+def redrive(
+    reason: Reasons = None,
+    command: Commands = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    ids: Ids = None,
+    limit: Limit = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1, max=10_000, metavar="N", help="Letters a second, at most."),
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    edit: Annotated[
+        str | None, typer.Option("--edit", metavar="TEXT", hidden=True, help="Refused.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Send dead letters back to the queue they came from.
+
+    With the same command ids, so nothing is done twice. All of them without a
+    filter: by SQS's own task, where there is one.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker dlq redrive --reason Unavailable --dry-run
+      user-worker dlq redrive --reason Unavailable --yes
+      user-worker dlq redrive --type BanUser --limit 10
+    """
+    from cli import composition
+    from cli.progress import TerminalProgress
+    from operations.dead_letters.redrive import redrive_letters
+    from operations.signals import stop_on_signals
+
+    wanted = _filter(reason, command, older_than, newer_than, ids, limit)
+    if edit is not None:
+        raise UsageError(
+            "dead letters go back as they are: a command's id stands for its content",
+            "send a new command with an id of its own, and `dlq purge --id` this one",
+        )
+    aws = composition.aws()
+    only: frozenset[str] | None = None
+    if dry_run or not yes:
+        only = _preview(aws, wanted, "would go back", ask_for=None if dry_run else "a redrive")
+        if dry_run or not only:
+            _print_done(as_json=as_json, redriven=0, method="none", would_redrive=len(only))
+            return ExitCode.OK
+        typer.confirm(f"Send {len(only)} letters back?", abort=True, err=True)
+    with stop_on_signals():
+        result, method = redrive_letters(
+            aws, wanted, only=only, rate=rate, progress=TerminalProgress()
+        )
+    _print_left(result)
+    _require_named(wanted, result.done)
+    text = f"sent {result.done} dead letters back"
+    _print_done(text, as_json=as_json, redriven=result.done, method=method)
+    return ExitCode.OK if result.complete else ExitCode.NEGATIVE
+
+
+@dlq.command(epilog=EXIT_CODES)
+def purge(
+    reason: Reasons = None,
+    command: Commands = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    ids: Ids = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> int:
+    """Delete dead letters, for good.
+
+    On a terminal their number has to be typed.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker dlq purge --reason NotJson --dry-run
+      user-worker dlq purge --reason NotJson --older-than 3d --yes
+    """
+    from cli import composition
+    from cli.progress import TerminalProgress
+    from operations.dead_letters.delete import delete_letters
+    from operations.signals import stop_on_signals
+
+    wanted = _filter(reason, command, older_than, newer_than, ids, limit)
+    aws = composition.aws()
+    only: frozenset[str] | None = None
+    if dry_run or not yes:
+        only = _preview(aws, wanted, "would be deleted", ask_for=None if dry_run else "a purge")
+        if dry_run or not only:
+            _print_done(as_json=as_json, deleted=0, would_delete=len(only))
+            return ExitCode.OK
+        prompt = f"This cannot be undone. Type {len(only)} to delete them"
+        if typer.prompt(prompt, err=True).strip() != str(len(only)):
+            raise CliError("nothing was deleted: that is not the number", "", ExitCode.NEGATIVE)
+    with stop_on_signals():
+        result = delete_letters(aws, wanted, only=only, progress=TerminalProgress())
+    _print_left(result)
+    _require_named(wanted, result.done)
+    _print_done(f"deleted {result.done} dead letters", as_json=as_json, deleted=result.done)
+    return ExitCode.OK if result.complete else ExitCode.NEGATIVE
+
+
+def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) -> frozenset[str]:
+    """Print which letters are included, and what would become of them; return their ids.
+
+    Raises:
+        UsageError: a confirmation of `ask_for` is needed, and there is no terminal.
+        CliError: none of the given ids was found.
+    """
+    from cli import output
+    from cli.progress import TerminalProgress
+    from operations.dead_letters.listing import group_letters, list_letters
+    from operations.signals import stop_on_signals
+
+    if ask_for:
+        _require_terminal(ask_for)
+    with stop_on_signals():
+        listing = list_letters(aws, wanted, progress=TerminalProgress())
+    letters = listing.letters
+    console = output.stderr()
+    if letters:
+        console.print(_group_table(group_letters(letters), listing.now))
+    redacted = sum(letter.redacted for letter in letters)
+    if redacted:
+        text = f"{redacted} have lost a secret, and most likely come back: send new commands"
+        console.print(text, style="yellow")
+    console.print(f"{len(letters)} of {listing.looked_at} dead letters {fate}")
+    if wanted.limit is None:
+        _print_unseen(listing)
+    _require_named(wanted, len(letters))
+    return frozenset(letter.message_id for letter in letters)
+
+
+def _require_terminal(action: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is here to agree to {action}", "say --yes, or --dry-run to see")
+
+
+def _require_named(wanted: LetterFilter, count: int) -> None:
+    if wanted.ids and not count:
+        raise CliError(NO_SUCH_LETTER, IDS_ADVICE, ExitCode.NEGATIVE)
+
+
+def _print_left(result: Result) -> None:
+    """Print to standard error which letters were left, and why."""
+    from cli import output
+
+    texts: Collection[tuple[object, str]] = (
+        (result.behind, f"{result.behind} that are meant wait behind others of their FIFO group"),
+        (
+            result.unconfirmed,
+            f"{result.unconfirmed} came, or could be seen, only later and were left: run it again",
+        ),
+        (
+            result.unseen,
+            f"{result.unseen} more are in somebody's hands, or gone, and were not seen",
+        ),
+        (
+            result.full,
+            "too many letters that are not meant: what lies behind them was not looked at",
+        ),
+        (result.endless, "letters keep coming: ended after more than there were"),
+    )
+    for happened, text in texts:
+        if happened:
+            output.stderr().print(text, style="yellow")
+
+
+def _print_done(text: str = "", *, as_json: bool, **facts: object) -> None:
+    """Print the facts as JSON, or the text if there is one."""
+    from cli import output
+
+    if as_json:
+        sys.stdout.write(output.json_line(facts) + "\n")
+    elif text:
+        output.stdout().print(text)

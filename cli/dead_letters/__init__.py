@@ -1,1 +1,0 @@
-"""`user-worker dlq`: look at dead letters, send them back, take them away."""

@@ -1,0 +1,111 @@
+"""Reads dead letters, which stay in the queue, and groups them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapters.sqs.dead_letter_queue import DeadLetterQueue, Depth
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.letter import Letter, time_text
+from operations.progress import NO_PROGRESS, Progress
+from worker.connections import Aws
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Dead letters that were read."""
+
+    letters: list[Letter]
+    """Those that the filter includes."""
+    looked_at: int
+    depth: Depth
+    """When reading began."""
+    complete: bool
+    """Whether reading ended because nothing more came, and not at a limit."""
+    fifo: bool
+    now: float
+    """When reading ended, in seconds since the epoch."""
+
+    @property
+    def behind(self) -> int:
+        """How many were not seen, since SQS hides them behind others of their FIFO groups."""
+        return max(0, self.depth.visible - self.looked_at) if self.complete and self.fifo else 0
+
+
+def list_letters(
+    aws: Aws,
+    wanted: LetterFilter,
+    most: int | None = None,
+    *,
+    bodies: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> Listing:
+    """Read letters, `most` of them in all, and leave all of them where they are.
+
+    Letters come without bodies unless `bodies` is set, since there may be many.
+    """
+    found: list[Letter] = []
+    looked_at = 0
+    with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
+        depth = queue.depth()
+        total = depth.visible if most is None else min(most, depth.visible)
+        with progress.track("looking", total, "letters") as advance:
+            for batch in queue.letters(most):
+                looked_at += len(batch)
+                selected = wanted.select(map(Letter.read, batch), time.time())
+                found += selected if bodies else [letter.without_body() for letter in selected]
+                advance(len(batch))
+                if wanted.limit is not None and len(found) >= wanted.limit:
+                    queue.complete = False
+                    break
+        complete, fifo = queue.complete, queue.fifo
+    return Listing(found[: wanted.limit], looked_at, depth, complete, fifo, time.time())
+
+
+@dataclass(slots=True)
+class Group:
+    """Letters of one reason and one command."""
+
+    reason: str
+    command: str
+    count: int = 0
+    oldest: float = float("inf")
+    newest: float = 0.0
+    """Seconds since the epoch."""
+    redrives: int = 0
+    """The highest number of redrives of a letter."""
+    redacted: int = 0
+    example: str = ""
+
+    def add(self, letter: Letter) -> None:
+        """Count a letter."""
+        self.count += 1
+        self.example = self.example or letter.message_id
+        self.oldest = min(self.oldest, letter.stored.sent_at)
+        self.newest = max(self.newest, letter.stored.sent_at)
+        self.redrives = max(self.redrives, letter.stored.redrives)
+        self.redacted += letter.redacted
+
+    def facts(self) -> dict[str, object]:
+        """Return the group for JSON."""
+        return {
+            "reason": self.reason,
+            "command": self.command,
+            "letters": self.count,
+            "oldest": time_text(self.oldest),
+            "newest": time_text(self.newest),
+            "redrives": self.redrives,
+            "redacted": self.redacted,
+            "example": self.example,
+        }
+
+
+def group_letters(letters: Iterable[Letter]) -> list[Group]:
+    """Group letters by reason and command, the largest group first."""
+    groups: dict[tuple[str, str], Group] = {}
+    for letter in letters:
+        key = (letter.reason, letter.command)
+        groups.setdefault(key, Group(*key)).add(letter)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.reason, group.command))

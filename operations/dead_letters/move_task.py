@@ -1,0 +1,183 @@
+"""Moves all dead letters by SQS's own task (StartMessageMoveTask)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.aws.client import error_code
+from operations.progress import Progress
+from worker.connections import Aws
+from worker.errors import CliError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+POLL_INTERVAL = 0.5
+"""Seconds between two reads of a task's progress."""
+MAX_RATE = 500
+"""Letters a second: the highest rate that SQS accepts."""
+_REFUSED = frozenset(
+    {
+        "AWS.SimpleQueueService.UnsupportedOperation",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+    }
+)
+"""Codes while another task is running, and where SQS sees no dead-letter queue."""
+_ABSENT = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "InvalidAction",
+        "NotImplemented",
+        "ResourceNotFoundException",
+        "UnknownOperationException",
+        "UnsupportedOperation",
+        "501",
+    }
+)
+"""Codes where there are no such tasks, or the caller may not start one."""
+_ENDED = _REFUSED | {"ResourceNotFoundException"}
+"""Codes for cancelling a task that has ended."""
+
+
+class Moved(NamedTuple):
+    """What SQS has moved."""
+
+    letters: int
+    endless: bool
+    """Whether the task was cancelled, since letters came back as fast as they were moved."""
+
+
+def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
+    """Let SQS move all letters to the command queue; return `None` where it cannot.
+
+    Raises:
+        CliError: a task is running already, or SQS gave it up.
+    """
+    source, destination = (
+        aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        for url in (aws.dead_letter_queue_url, aws.command_queue_url)
+    )
+    task = MoveTask(aws.sqs, source)
+    unavailable = task.start(
+        destination, None if rate is None else max(1, min(MAX_RATE, int(rate)))
+    )
+    if unavailable:
+        progress.note(f"no StartMessageMoveTask here ({unavailable}): sending letter by letter")
+        return None
+    try:
+        return _follow(task, progress)
+    except KeyboardInterrupt:
+        if code := task.cancel():
+            text = f"SQS's own redrive goes on, and could not be cancelled: {code}"
+            progress.note(text, warning=True)
+        raise
+
+
+def _follow(task: MoveTask, progress: Progress) -> Moved:
+    """Wait for the end of a task; cancel it when letters come back as fast as they are moved."""
+    seen, endless = task.progress(), False
+    with progress.track("moving", seen.total, "letters") as advance:
+        reported = 0
+        while True:
+            advance(seen.moved - reported)
+            reported = seen.moved
+            if not seen.running:
+                break
+            if seen.total and seen.moved > seen.total and seen.status == "RUNNING":
+                endless = True
+                task.cancel()
+            time.sleep(POLL_INTERVAL)
+            seen = task.progress()
+    if seen.failure or seen.status == "FAILED":
+        reason = seen.failure or seen.status
+        raise CliError(f"SQS gave the redrive up after {seen.moved} letters: {reason}")
+    return Moved(seen.moved, endless)
+
+
+class MoveProgress(NamedTuple):
+    """How far a task of SQS is."""
+
+    status: str
+    moved: int
+    total: int
+    """When it began."""
+    failure: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the task is still moving letters."""
+        return self.status in {"RUNNING", "CANCELLING"}
+
+
+class MoveTask:
+    """A redrive by SQS, which moves all letters without a consumer that receives them.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
+    """
+
+    def __init__(self, client: SQSClient, source_arn: str) -> None:
+        """Move out of the queue at `source_arn`."""
+        self._client = client
+        self._source = source_arn
+        self._handle = ""
+
+    def start(self, destination_arn: str, rate: int | None) -> str | None:
+        """Start, with at most `rate` (1-500) letters a second.
+
+        Return `None`, or SQS's code where such tasks are not available.
+
+        Raises:
+            CliError: a task is running already.
+            ClientError: the task cannot be started.
+        """
+        more: dict[str, Any] = {} if rate is None else {"MaxNumberOfMessagesPerSecond": rate}
+        try:
+            answer = self._client.start_message_move_task(
+                SourceArn=self._source, DestinationArn=destination_arn, **more
+            )
+        except ClientError as error:
+            code = error_code(error)
+            if code in _REFUSED and self._is_running():
+                raise CliError(
+                    "a redrive of this queue is running already", "wait until it has ended"
+                ) from error
+            if code in _REFUSED | _ABSENT:
+                return code
+            raise
+        self._handle = answer["TaskHandle"]
+        return None
+
+    def _is_running(self) -> bool:
+        """Ask SQS, whose answer to a second task is also its answer to other mistakes."""
+        try:
+            return self.progress().running
+        except (ClientError, BotoCoreError):
+            return False
+
+    def progress(self) -> MoveProgress:
+        """Return how far the task is."""
+        answer = self._client.list_message_move_tasks(SourceArn=self._source, MaxResults=1)
+        for row in answer.get("Results") or ():
+            return MoveProgress(
+                row.get("Status", ""),
+                int(row.get("ApproximateNumberOfMessagesMoved", 0)),
+                int(row.get("ApproximateNumberOfMessagesToMove", 0) or 0),
+                row.get("FailureReason", ""),
+            )
+        return MoveProgress("COMPLETED", 0, 0)
+
+    def cancel(self) -> str | None:
+        """Cancel the task; return SQS's code if it continues. What was moved stays moved."""
+        try:
+            self._client.cancel_message_move_task(TaskHandle=self._handle)
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error)
+            return None if code in _ENDED else code
+        return None

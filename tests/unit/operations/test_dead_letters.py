@@ -1,0 +1,93 @@
+"""Dead letters as operations: results are returned, and progress goes to the caller."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cli import composition
+from operations.dead_letters.delete import delete_letters
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.listing import group_letters, list_letters
+from operations.dead_letters.redrive import redrive_letters
+from operations.progress import Advance
+from tests.unit.cli.dlq_world import World, mocked
+
+
+class Recorder:
+    """Records reports."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.done: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    @contextmanager
+    def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
+        """Count what is done."""
+        self.done[activity] = 0
+
+        def advance(more: int) -> None:
+            self.done[activity] += more
+
+        yield advance
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """Keep a text."""
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[None]:
+    """An AWS in this process, for all tests."""
+    with mocked():
+        yield
+
+
+@pytest.fixture
+def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
+    """Standard queues with three letters."""
+    world = World(capsys, monkeypatch)
+    for code in ("Unavailable", "NotJson", "NotJson"):
+        world.letter(code)
+    return world
+
+
+def test_operations_return_results_report_progress_and_print_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A console other than the terminal works on the same functions."""
+    aws, progress = composition.aws(), Recorder()
+
+    listing = list_letters(aws, LetterFilter(), progress=progress)
+    assert [(group.reason, group.count) for group in group_letters(listing.letters)] == [
+        ("NotJson", 2),
+        ("Unavailable", 1),
+    ]
+    only = [each.message_id for each in listing.letters if each.reason == "NotJson"][:1]
+    deleted = delete_letters(
+        aws, LetterFilter.of(reasons=["NotJson"]), only=only, progress=progress
+    )
+    assert (deleted.done, deleted.unconfirmed, deleted.complete) == (1, 1, True)
+    redriven = redrive_letters(aws, LetterFilter.of(reasons=["unavailable"]), progress=progress)
+    assert (redriven.result.done, redriven.method) == (1, "batches")
+
+    assert progress.done == {"looking": 3, "deleting": 1, "sending back": 1}
+    assert progress.notes == []
+    assert capsys.readouterr() == ("", "")
+    assert len(world.dead()) == 1
+
+
+def test_operations_run_outside_the_main_thread(world: World) -> None:
+    """There, Python lets nobody set the handlers of signals."""
+    done: list[int] = []
+    aws = composition.aws()
+    thread = threading.Thread(
+        target=lambda: done.append(delete_letters(aws, LetterFilter.of(reasons=["NotJson"])).done)
+    )
+    thread.start()
+    thread.join(30)
+    assert done == [2]
