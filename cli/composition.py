@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from worker.connections import Aws
-from worker.errors import UsageError
-from worker.settings import PREFIX, Settings, load_settings
+from typing import TYPE_CHECKING
 
-__all__ = ["Aws", "aws", "require_development"]
+if TYPE_CHECKING:
+    from worker.connections import Aws
 
 
-def aws(**overrides: object) -> Aws:
-    """Put together what the environment asks for.
+def aws() -> Aws:
+    """Return clients and ports by the settings of the environment.
 
     Raises:
         SettingsError: a setting is wrong.
     """
-    return Aws(load_settings(**overrides))
+    from worker.connections import Aws
+    from worker.settings import load_settings
 
-
-def require_development(settings: Settings, what: str) -> None:
-    """Refuse in production.
-
-    Raises:
-        UsageError: the environment is production.
-    """
-    if settings.env == "prod":
-        raise UsageError(
-            f"{what} is for development, and {PREFIX}ENV is prod",
-            "make the resources of production by your own templates",
-        )
+    return Aws(load_settings())

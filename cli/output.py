@@ -1,177 +1,45 @@
-"""How things look on a terminal; what is for machines goes to standard output, talk to error."""
+"""Output on a terminal; what is for programs goes to standard output, all else to error."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from application.ports import Outcome
-from cli.received import ReceivedEvent
-from domain.events import CommandHadNoEffect
-from domain.values import render_time
-
 WIDE = 110
 """Columns from which outcomes take a line each."""
-WIDE_EVENTS = 170
-"""Columns from which ids in events are shown whole: a type, two ids and a time fit."""
 PIPE_WIDTH = 130
-_SHORT_ID = 8
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TYPE_WIDTH = 26  # EmailVerificationRequested
 
 
 def stdout() -> Console:
-    """Give the console for results; colours only on a terminal, and not with NO_COLOR."""
+    """Return the console for results; colours only on a terminal, and not with NO_COLOR."""
     return Console(highlight=False, emoji=False, soft_wrap=True, width=_width())
 
 
 def _width() -> int | None:
-    """Give a fixed width to pipes and files; a terminal's is its own."""
+    """Return a fixed width for pipes and files; a terminal has its own."""
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
 
 
 def stderr() -> Console:
-    """Give the console for talk."""
+    """Return the console for everything but results."""
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
-def name_of(message_type: str) -> str:
-    """Give the class's name in a message type: `RegisterUser` in `biome.user.RegisterUser.v1`."""
-    parts = message_type.split(".")
-    return parts[2] if len(parts) == 4 else message_type  # noqa: PLR2004 - biome.user.<Name>.v<N>
-
-
 def printable(value: object) -> str:
-    """Give a text that cannot steer a terminal: what people typed in may hold anything."""
+    """Return a text without control characters, which could steer a terminal."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def data_text(data: Mapping[str, object], *, wide: bool) -> str:
-    """Write an event's fields on one line; those that are null are left out."""
-    texts = {name: printable(value) for name, value in data.items() if value is not None}
-    if not wide:
-        texts = {k: v[:_SHORT_ID] if _ID.fullmatch(v) else v for k, v in texts.items()}
-    return " ".join(f"{name}={text}" for name, text in texts.items())
-
-
-def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
-    """Write an event on one line: time, type, sequence, user, data."""
-    line = Text.assemble((f"{clock(event.time)}  ", "dim"))
-    line.append("<- ", style="green")
-    line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
-    line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
-    line.append(f" {short_id(event.user_id, wide=wide)}", style="dim")
-    line.append(f"  {data_text(_telling(event), wide=wide)}")
-    return line
-
-
-def print_event(event: ReceivedEvent) -> None:
-    """Print an event: on a terminal one line of it, elsewhere the whole."""
-    console = stdout()
-    if not console.is_terminal:
-        console.print(event_line(event, wide=True))
-        return
-    line = event_line(event, wide=console.width >= WIDE_EVENTS)
-    console.print(line, soft_wrap=False, no_wrap=True, overflow="ellipsis")
-
-
-def _telling(event: ReceivedEvent) -> Mapping[str, object]:
-    """Give the data that say something: a command event's own ids are shown otherwise."""
-    if event.category != "command":
-        return event.data
-    code = event.data.get("code")
-    return {"code": code, "command": name_of(str(event.data.get("command_type")))}
-
-
-def _event_style(event: ReceivedEvent) -> str:
-    if event.name == "CommandRejected":
-        return "red"
-    return "yellow" if event.category == "command" else "green"
-
-
-def clock(time: datetime) -> str:
-    """Give the time of day, here, to the millisecond."""
-    return time.astimezone().isoformat(timespec="milliseconds")[11:23]
-
-
-def short_id(identity: str | None, *, wide: bool) -> str:
-    """Give an id, or on narrow terminals its beginning."""
-    text = printable(identity or "-")
-    return text if wide else f"{text[:_SHORT_ID]:<{_SHORT_ID}}"
-
-
-# --- outcomes ---
-
-
-def outcome_text(outcome: Outcome) -> Text:
-    """Write how a command ended, in a word or two."""
-    if outcome.code is not None:
-        return Text(f"rejected {outcome.code}", style="red")
-    if any(event.type == CommandHadNoEffect.type for event in outcome.events):
-        return Text("accepted, no effect", style="green")
-    return Text("accepted", style="green")
-
-
-def event_names(outcome: Outcome, separator: str) -> str:
-    """List an outcome's events, those of category command left out."""
-    names = [name_of(e.type) for e in outcome.events if e.category != "command"]
-    return separator.join(names) or "-"
-
-
-def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
-    """Lay out outcomes: a line each, or two on narrow terminals."""
-    columns = ("command id", "command", "outcome", "events", "version", "recorded")
-    table = plain_table(*columns) if wide else plain_table(*columns[1:4], gap=1)
-    for outcome in outcomes:
-        command, result = name_of(outcome.command_type), outcome_text(outcome)
-        if wide:
-            recorded = render_time(outcome.recorded_at)
-            version = str(outcome.version)
-            table.add_row(
-                outcome.command_id, command, result, event_names(outcome, ", "), version, recorded
-            )
-        else:
-            command = f"{command}\n{outcome.command_id}"
-            result = Text(result.plain.replace(" ", "\n"), style=result.style)
-            table.add_row(command, result, event_names(outcome, "\n"))
-    return table
-
-
-def outcome_json(outcome: Outcome) -> dict[str, object]:
-    """Give an outcome's facts for machines."""
-    return {
-        "command_id": outcome.command_id,
-        "command_type": outcome.command_type,
-        "user_id": outcome.user_id,
-        "status": str(outcome.status),
-        "code": outcome.code and str(outcome.code),
-        "version": outcome.version,
-        "recorded_at": render_time(outcome.recorded_at),
-        "expires_at": render_time(outcome.expires_at),
-        "source": outcome.source,
-        "correlation_id": outcome.correlation_id,
-        "events": [
-            {"type": e.type, "category": e.category, "sequence": e.sequence, "data": e.data}
-            for e in outcome.events
-        ],
-    }
-
-
-# --- the rest ---
-
-
 def plain_table(*columns: str, gap: int = 2) -> Table:
-    """Make a table that reads well on a terminal and in a pipe alike."""
+    """Return a table that is readable on a terminal and in a pipe."""
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -179,7 +47,7 @@ def plain_table(*columns: str, gap: int = 2) -> Table:
 
 
 def pairs(rows: Mapping[str, object]) -> Table:
-    """Lay out names and values."""
+    """Return a table of names and values."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -189,5 +57,5 @@ def pairs(rows: Mapping[str, object]) -> Table:
 
 
 def json_line(value: object) -> str:
-    """Write a value for machines; nothing in it can steer a terminal."""
+    """Return a value as JSON on one line, in ASCII: nothing in it can steer a terminal."""
     return json.dumps(value, separators=(",", ":"))

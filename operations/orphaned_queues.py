@@ -1,7 +1,7 @@
-"""Queues that were made for a while, and what a killed process has left of them.
+"""Temporary queues and subscriptions, and those that a killed process has left behind.
 
-SQS tells of no queue whether anybody reads it. But whoever reads one of these takes all that comes,
-within seconds: so what lies there for a minute, our own probe if nothing else, nobody reads.
+SQS does not know whether a queue has a reader. But the reader of a temporary queue receives every
+message within seconds: where a message stays for a minute, our own probe at least, there is none.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from adapters.aws.client import error_code
 from adapters.sns.subscription import PURPOSES
 from adapters.sqs.command_queue import MISSING
 from application.queue_port import FIFO_SUFFIX
+from operations.progress import NO_PROGRESS, Progress
+from worker.connections import Aws
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -50,7 +52,7 @@ class TemporaryQueue:
     """Messages, approximately."""
 
 
-class Leftovers:
+class TemporaryQueues:
     """The temporary queues of an account, and the subscriptions to a topic for such."""
 
     def __init__(self, sqs: SQSClient, sns: SNSClient) -> None:
@@ -98,7 +100,7 @@ class Leftovers:
         A queue where neither the probe nor an older message is found then is taken to be read.
         """
         before = {queue.url: self._peek(queue) for queue in queues}
-        probes = {queue.url: self._ring(queue) for queue in queues}
+        probes = {queue.url: self._probe(queue) for queue in queues}
         if queues:
             pause(PATIENCE)
         return [
@@ -109,7 +111,7 @@ class Leftovers:
             )
         ]
 
-    def _ring(self, queue: TemporaryQueue) -> str | None:
+    def _probe(self, queue: TemporaryQueue) -> str | None:
         fifo = {"MessageGroupId": "probe", "MessageDeduplicationId": str(uuid4())}
         more: Any = fifo if queue.url.endswith(FIFO_SUFFIX) else {}
         try:
@@ -187,3 +189,30 @@ class Leftovers:
         """End subscriptions."""
         for each in subscriptions:
             self._sns.unsubscribe(SubscriptionArn=each)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many queues and subscriptions were removed."""
+
+    queues: int
+    subscriptions: int
+
+
+def remove_orphans(
+    aws: Aws, queues: Sequence[TemporaryQueue], progress: Progress = NO_PROGRESS
+) -> Removed:
+    """Remove those of the queues that have no reader, and all subscriptions without a queue."""
+    temporary = TemporaryQueues(aws.sqs, aws.sns)
+    # before the queues are looked at again: what is subscribed now has a queue, or had one
+    subscriptions = temporary.subscriptions(aws.topic_arn)
+    if queues:
+        text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues somebody reads"
+        progress.note(text)
+    unread = temporary.unread(queues)
+    for queue in unread:
+        temporary.unsubscribe(filter(None, [subscriptions.pop(queue.arn, None)]))
+        temporary.remove(queue)
+    orphans = temporary.orphans(subscriptions, aws.command_queue_arn)
+    temporary.unsubscribe(orphans.values())
+    return Removed(len(unread), len(orphans))

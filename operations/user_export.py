@@ -1,14 +1,17 @@
-"""All that the table holds of one person, item by item and as it is stored.
+"""Exports all that the table holds of one user, item by item and as it is stored.
 
-Read without the mapper, so that what it does not know, of a later format or damaged, is not
-left out. Each item is read consistently; together they are no snapshot of one time.
+Items are read without the mapper, so that unknown ones, of a later format or damaged, are not
+left out. Each item is read consistently; together they are not a snapshot of one time.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from adapters.dynamodb import table
@@ -16,7 +19,8 @@ from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_RETRIES
 from application.outbox import SHARDS
-from domain.values import EmailAddress
+from domain.values import EmailAddress, render_time
+from worker.connections import Aws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,6 +32,94 @@ PARTITIONS = (
     table.PARKED_PARTITION,
 )
 """Where pointers to a person's outcomes may be."""
+
+
+SET = "set"
+"""Replaces a secret: not even its owner may read a hash, a ciphertext or a token."""
+# by the name, so that what a later version stores is not shown for being unknown here
+_SECRET = re.compile(r"(hash(es)?|fingerprint|ciphertext|cipher|secret|password|token|code)s?$")
+_NO_SECRET = frozenset({"code"})  # of a rejection
+_NOTE = (
+    "Every item that the table holds of this person. Hashes, ciphertexts and the fingerprints of "
+    'commands read "set". Times are UTC; expires_at of sessions and outcomes is in seconds since '
+    "1970, and what is past it is removed within days. Backups and what subscribers of events "
+    "keep are not in it."
+)
+
+
+def export_user(aws: Aws, user_id: str) -> dict[str, Any] | None:
+    """Return all that is stored of a user, secrets as `SET`; `None` if nothing is.
+
+    Raises:
+        StoreUnavailableError: not all could be read.
+    """
+    aws.require_shared_store()
+    person = UserDataReader(aws.dynamodb, aws.settings.table).read(user_id)
+    return export_of(user_id, person, datetime.now(UTC)) if person.items else None
+
+
+def find_user_id(aws: Aws, email: EmailAddress) -> str | None:
+    """Return the id of the user with an address, if there is one."""
+    user = aws.repository.get_by_email(email)
+    return None if user is None else user.user_id
+
+
+def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, Any]:
+    """Return the export of what was read: every item, with its secrets as `SET`."""
+    outcomes = sorted(person.outcomes, key=lambda item: str(item.get("recorded_at", "")))
+    items: dict[str, Any] = {
+        "user": person.user,
+        "address": person.address,
+        "two_factor": person.two_factor,
+        "sessions": person.sessions,
+        "outcomes": [_with_events(item) for item in outcomes],
+        "by_email": person.by_email,
+        "outbox": [_entry(item, user_id) for item in person.outbox],
+        "other": person.other,
+    }
+    return {
+        "exported_at": render_time(now),
+        "about": _NOTE,
+        "user_id": user_id,
+        "erased": bool(person.user and person.user.get("erased")),
+        "items": person.items,
+        **{name: without_secrets(value) for name, value in items.items()},
+    }
+
+
+def _with_events(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an outcome with its events as objects; an invalid list of events is unchanged."""
+    try:
+        rows = json.loads(item["events"])
+        names = ("type", "category", "sequence", "data")
+        events = [dict(zip(names, row, strict=True)) for row in rows]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return dict(item)
+    return {**item, "events": events}
+
+
+def _entry(item: Mapping[str, Any], user_id: str) -> dict[str, Any]:
+    """Return an entry without other users whose commands were in the same transaction."""
+    words = str(item.get("commands", "")).split()
+    own = [word for word in words if word.partition("/")[0] == user_id]
+    return {**item, "commands": own}
+
+
+def without_secrets(value: Any, name: str = "") -> Any:
+    """Return a value with `SET` in place of secrets, which names show; empty stays empty."""
+    match value:
+        case dict():
+            return {key: without_secrets(each, key) for key, each in value.items()}
+        case list() if not _is_secret(name):
+            return [without_secrets(each) for each in value]
+        case None | bool() | "" | []:
+            return value
+        case _:
+            return SET if _is_secret(name) else value
+
+
+def _is_secret(name: str) -> bool:
+    return name not in _NO_SECRET and _SECRET.search(name.lower()) is not None
 
 
 @dataclass(slots=True)
@@ -64,7 +156,7 @@ class UserDataReader:
         self._reads = TableReads(client, table_name, retries)
 
     def read(self, user_id: str) -> StoredPerson:
-        """Give everything: page by page, however much it is.
+        """Read everything, page by page, however much it is.
 
         The outbox holds only what has not been published yet; it is read whole.
 
@@ -122,7 +214,7 @@ def _names(entry: Mapping[str, Any], user_id: str) -> bool:
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an item's attributes as JSON has them; binary values in base64."""
+    """Return an item's attributes as JSON has them; binary values in base64."""
     return {name: _plain(value) for name, value in item.items()}
 
 

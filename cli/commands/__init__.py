@@ -1,6 +1,6 @@
-"""What can be typed: names, options and help. The work is elsewhere, and imported when done.
+"""The commands, a file each; what a command needs of Celery and AWS is imported when it runs.
 
-The order of the imports is that of the help, in which each module has a panel.
+The order of the imports is that of the help.
 """
 
 # ruff: noqa: I001
@@ -8,19 +8,20 @@ The order of the imports is that of the help, in which each module has a panel.
 from __future__ import annotations
 
 from cli.commands.base import app as app
-from cli.commands import running as running
-from cli.commands import messages as messages
-from cli.commands import bulk as bulk
-from cli.commands import operating as operating
+from cli.commands import dev as dev
+from cli.commands import provision as provision
+from cli.commands import run as run
+from cli.commands import send as send
+from cli.commands import events as events
+from cli.commands import outcome as outcome
+from cli.commands import user as user
+from cli.commands import import_ as import_
+from cli.commands import export as export
+from cli.commands import status as status
+from cli.commands import health as health
+from cli.commands import doctor as doctor
+from cli.commands import leftovers as leftovers
 from cli.commands import contracts as contracts
-from cli.commands import migrating as migrating
+from cli.commands import migrate as migrate
 from cli.commands import dlq as dlq
 from cli.commands import outbox as outbox
-
-PANELS = {
-    running.__name__: "Run",
-    messages.__name__: "Send and see",
-    bulk.__name__: "Many at once, and all of one",
-}
-for _command in app.registered_commands:
-    _command.rich_help_panel = PANELS.get(getattr(_command.callback, "__module__", ""), "Operate")

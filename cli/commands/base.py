@@ -24,6 +24,11 @@ Wait = Annotated[
     float | None,
     typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="Wait for the outcome."),
 ]
+RUN = "Run"
+MESSAGES = "Send and see"
+BULK = "Bulk import and export"
+OPERATE = "Operate"
+"""Panels of the help."""
 EXIT_CODES = (
     "[bold]Exit codes:[/bold] 0 done; 1 the answer is no (rejected, not found); "
     "2 mistyped, nothing sent; 3 a setting, a resource or AWS is missing; 4 no answer in time."
@@ -64,7 +69,7 @@ def main(
         typer.Option("--debug", envvar="USER_WORKER_DEBUG", help="Show where an error comes from."),
     ] = False,
 ) -> None:
-    """Keep users: commands in by SQS, events out by SNS.
+    """Process user commands from SQS and publish user events to SNS.
 
     \b
     AWS is found by the SDK's own variables: AWS_DEFAULT_REGION, AWS_PROFILE,

@@ -1,16 +1,19 @@
-"""Write what others build on: schemas, and the AsyncAPI document."""
+"""`user-worker contracts`: write schemas and the AsyncAPI document, and compare releases."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.commands.base import EXIT_CODES, app
+from cli import output
+from cli.commands.base import EXIT_CODES, OPERATE, app
+from worker.errors import ExitCode, UsageError
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def contracts(
     folder: Annotated[
         Path, typer.Option("--output", file_okay=False, help="The folder of the contracts.")
@@ -44,24 +47,78 @@ def contracts(
       user-worker contracts --check --against contracts
       user-worker contracts --release 0.2.0
     """
-    from cli import contracts as work
-    from worker.errors import UsageError
-
     if release is not None:
         if check or against is not None:
             raise UsageError("--release writes, while --check and --against do not")
         if not _is_version(release):
             raise UsageError("--release must be a version such as 0.2.0")
-    results = [work.check(folder)] if check else []
+    results = [_check(folder)] if check else []
     if against is not None:
-        results.append(work.compare(against))
+        results.append(_compare(against))
     if not results:
-        results.append(work.write(folder))
+        results.append(_write(folder))
     if release is not None:
-        results.append(work.keep_release(folder, release))
+        results.append(_keep_release(folder, release))
     return max(results)
 
 
 def _is_version(text: str) -> bool:
     parts = text.split(".")
     return len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts)  # noqa: PLR2004 - major, minor, patch
+
+
+def _write(folder: Path) -> int:
+    """Write the files that are not up to date."""
+    from operations.contracts import generating
+
+    stale = generating.write_files(folder)
+    output.stdout().print(f"{folder}: {len(stale)} files written", markup=False)
+    return ExitCode.OK
+
+
+def _check(folder: Path) -> int:
+    """Print which files are not up to date; return 1 if any."""
+    from operations.contracts import generating
+
+    stale = generating.stale_files(folder)
+    for path, state in stale.items():
+        output.stdout().print(f"{folder / path}: {state}; run user-worker contracts", markup=False)
+    return ExitCode.NEGATIVE if stale else ExitCode.OK
+
+
+def _compare(past: Path) -> int:
+    """Print what breaks users of a release; return 1 if anything does.
+
+    Args:
+        past: a release's file, or the folder of contracts, for the newest of its releases.
+    """
+    from operations.contracts import compatibility, generating
+
+    lines = compatibility.breaks(_read(past), generating.promised())
+    for line in lines:
+        output.stdout().print(line, markup=False)
+    return ExitCode.NEGATIVE if lines else ExitCode.OK
+
+
+def _keep_release(folder: Path, version: str) -> int:
+    """Write the present contract as that of a version."""
+    from operations.contracts import generating
+
+    file = generating.write_release(folder, version)
+    output.stdout().print(f"{file}: written", markup=False)
+    return ExitCode.OK
+
+
+def _read(past: Path) -> dict[str, Any]:
+    from operations.contracts import generating
+
+    file = generating.newest_release(past) if past.is_dir() else past
+    if file is None:
+        raise UsageError(f"no release below {past}", "it has none in released/v<version>.json")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {type(error).__name__}") from error
+    if not isinstance(found, dict) or not {"commands", "events"} <= found.keys():
+        raise UsageError(f"{file} is no release: it needs commands and events")
+    return found

@@ -8,13 +8,17 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from cli.commands.base import EXIT_CODES, Json, app
+from cli import composition, output
+from cli.ages import age_text, seconds_of
+from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.progress import TerminalProgress
+from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from operations.dead_letters.filter import LetterFilter
     from operations.dead_letters.letter import Letter
     from operations.dead_letters.listing import Group, Listing
@@ -38,7 +42,7 @@ dlq = typer.Typer(
     "  user-worker dlq purge --reason NotJson --older-than 3d\n\n"
     "Reading a letter hides it from others until the command ends.",
 )
-app.add_typer(dlq, rich_help_panel="Operate")
+app.add_typer(dlq, rich_help_panel=OPERATE)
 
 Reasons = Annotated[
     list[str] | None,
@@ -71,7 +75,6 @@ def _filter(
     ids: list[str] | None,
     limit: int | None = None,
 ) -> LetterFilter:
-    from cli.ages import seconds_of
     from operations.dead_letters.filter import LetterFilter
 
     return LetterFilter.of(
@@ -108,10 +111,7 @@ def list_(
       user-worker dlq list --reason InvalidField --each
       user-worker dlq list --each --json | jq .command_id
     """
-    from cli import composition, output
-    from cli.progress import TerminalProgress
     from operations.dead_letters.listing import group_letters, list_letters
-    from operations.signals import stop_on_signals
 
     wanted = _filter(reason, command, older_than, newer_than, ids)
     aws = composition.aws()
@@ -143,8 +143,6 @@ def list_(
 
 
 def _line(letter: Letter, now: float) -> str:
-    from cli import output
-    from cli.ages import age_text
 
     back = f"came back {letter.stored.redrives}x" if letter.stored.redrives else ""
     words = (
@@ -159,10 +157,6 @@ def _line(letter: Letter, now: float) -> str:
 
 
 def _group_table(groups: Iterable[Group], now: float) -> Table:
-    from rich.text import Text
-
-    from cli import output
-    from cli.ages import age_text
 
     table = output.plain_table("reason", "command", "letters", "oldest", "newest", "came back")
     for each in groups:
@@ -175,8 +169,6 @@ def _group_table(groups: Iterable[Group], now: float) -> Table:
 
 def _print_unseen(listing: Listing) -> None:
     """Print to standard error how many letters may be there that were not looked at."""
-    from cli import output
-
     console = output.stderr()
     if listing.depth.hidden:
         text = f"{listing.depth.hidden} more are in somebody's hands, and were not seen"
@@ -204,11 +196,8 @@ def show(
     [bold]Examples[/bold]
       user-worker dlq show 6f1c0f6e-4a53-4a0e-9d0c-7a3e5f0c9b11
     """
-    from cli import composition, output
-    from cli.progress import TerminalProgress
     from operations.dead_letters.filter import LetterFilter
     from operations.dead_letters.listing import list_letters
-    from operations.signals import stop_on_signals
 
     wanted = LetterFilter.of(ids=[message_id], limit=1)
     aws = composition.aws()
@@ -236,8 +225,6 @@ def show(
 
 def _readable(body: str) -> str:
     """Write JSON in lines, and anything else as it is; nothing in it can steer a terminal."""
-    from cli import output
-
     try:
         return json.dumps(json.loads(body), indent=2)
     except (ValueError, RecursionError):
@@ -277,10 +264,7 @@ def redrive(
       user-worker dlq redrive --reason Unavailable --yes
       user-worker dlq redrive --type BanUser --limit 10
     """
-    from cli import composition
-    from cli.progress import TerminalProgress
     from operations.dead_letters.redrive import redrive_letters
-    from operations.signals import stop_on_signals
 
     wanted = _filter(reason, command, older_than, newer_than, ids, limit)
     if edit is not None:
@@ -328,10 +312,7 @@ def purge(
       user-worker dlq purge --reason NotJson --dry-run
       user-worker dlq purge --reason NotJson --older-than 3d --yes
     """
-    from cli import composition
-    from cli.progress import TerminalProgress
     from operations.dead_letters.delete import delete_letters
-    from operations.signals import stop_on_signals
 
     wanted = _filter(reason, command, older_than, newer_than, ids, limit)
     aws = composition.aws()
@@ -359,10 +340,7 @@ def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) 
         UsageError: a confirmation of `ask_for` is needed, and there is no terminal.
         CliError: none of the given ids was found.
     """
-    from cli import output
-    from cli.progress import TerminalProgress
     from operations.dead_letters.listing import group_letters, list_letters
-    from operations.signals import stop_on_signals
 
     if ask_for:
         _require_terminal(ask_for)
@@ -395,8 +373,6 @@ def _require_named(wanted: LetterFilter, count: int) -> None:
 
 def _print_left(result: Result) -> None:
     """Print to standard error which letters were left, and why."""
-    from cli import output
-
     texts: Collection[tuple[object, str]] = (
         (result.behind, f"{result.behind} that are meant wait behind others of their FIFO group"),
         (
@@ -420,8 +396,6 @@ def _print_left(result: Result) -> None:
 
 def _print_done(text: str = "", *, as_json: bool, **facts: object) -> None:
     """Print the facts as JSON, or the text if there is one."""
-    from cli import output
-
     if as_json:
         sys.stdout.write(output.json_line(facts) + "\n")
     elif text:

@@ -1,12 +1,31 @@
-"""What was committed and not published yet."""
+"""`user-worker outbox`: what was committed and not published yet, and publishing it now."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.base import EXIT_CODES, Json, User, app
+from cli import composition, output
+from cli.ages import age_text
+from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
+from cli.ids import parse_id_option
+from cli.progress import TerminalProgress
+from operations.signals import stop_on_signals
+from worker.errors import CliError, ExitCode
+
+if TYPE_CHECKING:
+    from application.outbox import OutboxPosition
+    from application.ports import OutboxEntry
+
+SHOWN_USERS = 2
+"""Users whose ids a line has room for."""
 
 outbox = typer.Typer(
     name="outbox",
@@ -20,7 +39,7 @@ outbox = typer.Typer(
     "  user-worker outbox publish --parked\n\n"
     "Every worker does this by itself; nothing is ever deleted unpublished.",
 )
-app.add_typer(outbox, rich_help_panel="Operate")
+app.add_typer(outbox, rich_help_panel=OPERATE)
 
 
 @outbox.command("list", epilog=EXIT_CODES)
@@ -39,11 +58,67 @@ def list_(
       user-worker outbox list
       user-worker outbox list --parked --json | jq .parked_because
     """
-    from cli.outbox import list_outbox
-    from cli.show import id_of
+    from operations.outbox import list_entries
 
-    user_id = None if user is None else id_of(user, "--user")
-    return list_outbox(user_id=user_id, parked=parked, limit=limit, as_json=as_json)
+    user_id = None if user is None else parse_id_option(user, "--user")
+    aws = composition.aws()
+    now = datetime.now(UTC)
+    entries = list(islice(list_entries(aws, user_id=user_id, parked=parked), limit + 1))
+    rows = [_facts(entry, now) for entry in entries[:limit]]
+    if as_json:
+        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+    elif rows:
+        console = output.stdout()
+        for row in rows:
+            console.print(output.printable(_line(row)), markup=False)
+    else:
+        output.stdout().print("nothing is in the outbox" if not user_id else "nothing of that user")
+    if len(entries) > limit:
+        output.stderr().print("there are more: --limit sets how many", style="yellow")
+    return ExitCode.OK
+
+
+def _facts(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, object]:
+    from application.ports import OutboxEntry
+    from domain.values import render_time
+    from operations.outbox import entry_id, shard
+
+    facts: dict[str, object] = {"id": entry_id(entry), "shard": shard(entry)}
+    if not isinstance(entry, OutboxEntry):
+        return facts | {"kind": "unreadable", "recorded_at": None, "commands": 0, "user_ids": []}
+    return facts | {
+        "kind": entry.kind.value,
+        "recorded_at": render_time(entry.recorded_at),
+        "age_seconds": round((now - entry.recorded_at).total_seconds(), 1),
+        "commands": len(entry.commands),
+        "user_ids": sorted({key.user_id for key in entry.commands if key.user_id}),
+        "attempts": entry.attempts,
+        "final": entry.final,
+        "parked_because": entry.parked_because,
+    }
+
+
+def _line(row: dict[str, object]) -> str:
+    users = row["user_ids"]
+    names = [str(each) for each in users] if isinstance(users, list) else []
+    more = f" and {len(names) - SHOWN_USERS} more" if len(names) > SHOWN_USERS else ""
+    reason = row.get("parked_because")
+    words = (
+        str(row["id"]),
+        f"{_age(row):>4}",
+        f"{'final ' if row.get('final') else ''}{row['kind']} of {row['commands']}",
+        f"users {', '.join(names[:SHOWN_USERS])}{more}" if names else "",
+        f"failed {row['attempts']} times" if row.get("attempts") else "",
+        f"parked: {reason}" if reason else f"shard {row['shard']}",
+    )
+    return "  ".join(word for word in words if word)
+
+
+def _age(row: dict[str, object]) -> str:
+    age = row.get("age_seconds")
+    if not isinstance(age, float):
+        return "-"
+    return age_text(age) if age >= 0 else f"in {age_text(-age)}"
 
 
 @outbox.command(epilog=EXIT_CODES)
@@ -68,6 +143,46 @@ def publish(
       user-worker outbox publish
       user-worker outbox publish --parked
     """
-    from cli.outbox import PublishOptions, publish_outbox
+    from operations.outbox import publish_entries
 
-    return publish_outbox(PublishOptions(frozenset(ids or ()), parked, now, as_json))
+    aws = composition.aws()
+    with _warnings_on_standard_error(), stop_on_signals():
+        published = publish_entries(
+            aws, frozenset(ids or ()), parked=parked, now=now, progress=TerminalProgress()
+        )
+    counts = {word: published.counts[word] for word in ("done", "parked", "left", "unreadable")}
+    if published.entries or not published.unknown:
+        if as_json:
+            sys.stdout.write(output.json_line(counts) + "\n")
+        else:
+            texts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+            text = f"of {published.entries} entries: {texts}" if texts else "nothing to publish"
+            output.stdout().print(text)
+    if counts["left"]:
+        raise CliError(
+            f"{counts['left']} entries could not be published now", "`user-worker doctor` looks why"
+        )
+    if counts["parked"] or counts["unreadable"]:
+        advice = "`user-worker outbox list` has the reasons"
+        raise CliError("not all could be published", advice, ExitCode.NEGATIVE)
+    if published.unknown:
+        advice = "`user-worker outbox list` has those that are there"
+        text = f"{len(published.unknown)} of those named are not in the outbox, or no more"
+        raise CliError(text, advice, ExitCode.NEGATIVE)
+    return ExitCode.OK
+
+
+@contextmanager
+def _warnings_on_standard_error() -> Iterator[None]:
+    """Write the relay's warnings to standard error, and no other log lines."""
+    import structlog
+
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

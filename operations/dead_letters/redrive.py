@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import NamedTuple
 
-from adapters.aws.client import FIFO_SUFFIX
+from application.queue_port import FIFO_SUFFIX
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import REASON, REASON_ATTRIBUTES, REDRIVES, outgrown_by_reason
 from adapters.sqs.sending import BatchSender, QueueMessage

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapters.sns.subscription import OUTCOMES, RETENTION
 from application.ports import StoreUnavailableError
 from application.queue_port import FIFO_SUFFIX
-from operations.orphaned_queues import Leftovers
+from operations.orphaned_queues import TemporaryQueues
 from worker.connections import Aws
 from worker.errors import CliError
 from worker.health.finding import Finding, Level, error_finding, ok, warn
@@ -120,9 +120,9 @@ def _outbox(aws: Aws) -> Iterator[Finding]:
         yield ok("outbox", f"{status.pending} pending")
 
 
-def leftovers(aws: Aws) -> Iterator[Finding]:
+def temporary_queues(aws: Aws) -> Iterator[Finding]:
     """Look for temporary queues that a killed process has left; a service may keep its for long."""
-    found = Leftovers(aws.sqs, aws.sns)
+    found = TemporaryQueues(aws.sqs, aws.sns)
     queues = yield from look("leftovers", lambda: list(found.queues(_MOST_TEMPORARY)))
     now = time.time()
     old = [queue for queue in queues or () if now - queue.made_at > RETENTION]

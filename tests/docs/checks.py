@@ -20,10 +20,10 @@ import yaml
 import user_client
 from application.disposition import ReceivedMessage
 from application.messages import MessageParser
-from cli.output import event_line
-from cli.received import ReceivedEvent
-from cli.samples import sample_stages
+from cli.demo.samples import sample_stages
+from cli.rendering import event_line
 from domain.events import EVENTS
+from operations.received_event import ReceivedEvent
 from tests.docs.pages import ROOT, Addition, Block
 from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World

@@ -16,7 +16,8 @@ from unittest import mock
 import typer.main
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from cli import composition, send
+from application import messages
+from cli import composition
 from cli.app import run
 from tests import canaries
 from tests.fuzz.bodies import NAMES, SECRETIVE, any_body, canary_event, damaged_body
@@ -78,7 +79,7 @@ def _run(words: list[str]) -> None:
     aws, out, err = _Aws(), io.StringIO(), io.StringIO()
     with (
         mock.patch.object(composition, "aws", return_value=aws),
-        mock.patch.object(send, "MessageParser", return_value=PARSER),
+        mock.patch.object(messages, "MessageParser", return_value=PARSER),
         mock.patch.object(typer.main, "get_command", _get_command),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(b""))),
         contextlib.redirect_stdout(out),

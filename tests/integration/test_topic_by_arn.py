@@ -7,9 +7,9 @@ from dataclasses import asdict
 import boto3
 import pytest
 
-from cli.composition import Aws
 from tests.conftest import ResourceNames
 from worker.bootstrap import provision_for_development
+from worker.connections import Aws
 from worker.errors import CliError
 from worker.settings import Settings, load_settings
 

@@ -12,9 +12,10 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from cli.composition import Aws
-from cli.waiting import listener
+from operations.outcomes import listener
 from tests.conftest import ResourceNames
+from tests.unit.operations.recorded_progress import RecordedProgress
+from worker.connections import Aws
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ def test_an_answer_on_the_topic_ends_the_waiting(aws: Aws, topic: str) -> None:
         aws.sqs.get_queue_url(QueueName=subscription["Endpoint"].rpartition(":")[2])
 
 
-def test_without_a_topic_there_is_no_listening(
-    aws: Aws, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_topic_there_is_no_listening(aws: Aws) -> None:
     """It says so, and the wait goes on by reading."""
-    listen = listener(aws, [str(uuid4())])
+    progress = RecordedProgress()
+    listen = listener(aws, [str(uuid4())], progress)
     assert listen is not None
     with listen() as heard:
         assert heard is None
-    assert "cannot listen to the topic (NotFound" in capsys.readouterr().err
+    [note] = progress.notes
+    assert "cannot listen to the topic (NotFound" in note

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from application.messages import render_events
 from application.ports import CommandKey, Outcome, Status
-from cli.board import Board, DeadLetterMessage
-from cli.received import ReceivedEvent
-from cli.samples import Sample
+from cli.demo.board import Board, DeadLetterMessage
+from cli.demo.samples import Sample
 from domain.errors import RejectionCode
 from domain.events import CommandHadNoEffect, CommandRejected, Event, RecordedEvent, UserRegistered
+from operations.received_event import ReceivedEvent
 from tests.builders import NOW, uid
 
 SAMPLE = Sample("RegisterUser", "Ada", uid("command"), uid("ada"), "{}", "accepted")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from cli import output
-from cli.received import ReceivedEvent
-from cli.show import user_facts
+from cli import output, rendering
+from cli.commands.user import user_facts
 from domain.handlers import Context, handle
+from operations.received_event import ReceivedEvent
 from tests.builders import NOW, PASSWORD, RULES, envelope, register, token, uid
 
 EVENT = {
@@ -32,7 +32,7 @@ def event(**changes: object) -> ReceivedEvent:
 
 def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
     """What matters of an event fits on a line."""
-    line = output.event_line(event(), wide=True).plain
+    line = rendering.event_line(event(), wide=True).plain
     for part in ("UserRegistered", "#1", uid("ada"), "email=ada@example.com"):
         assert part in line
     assert "\n" not in line
@@ -40,7 +40,7 @@ def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
 
 def test_a_narrow_terminal_gets_short_ids() -> None:
     """An id must not push the data out of sight."""
-    line = output.event_line(event(data={"session_id": uid("session")}), wide=False).plain
+    line = rendering.event_line(event(data={"session_id": uid("session")}), wide=False).plain
     assert f"session_id={uid('session')[:8]}" in line
     assert uid("session") not in line
     assert uid("ada")[:8] in line
@@ -54,13 +54,13 @@ def test_a_rejection_names_the_command_and_the_code() -> None:
         sequence=None,
         data={"command_id": "x", "command_type": "biome.user.BanUser.v1", "code": "UserErased"},
     )
-    assert "code=UserErased command=BanUser" in output.event_line(rejected, wide=True).plain
+    assert "code=UserErased command=BanUser" in rendering.event_line(rejected, wide=True).plain
 
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
 def test_nothing_that_a_user_typed_can_steer_the_terminal(evil: str) -> None:
     """Names and addresses are other people's; an escape sequence must not work."""
-    line = output.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
+    line = rendering.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
     assert not set(line) & {"\x1b", "\x9b", "\r", "\n", "\u202e", "\x00"}
     assert not set(output.json_line({"email": evil})) & {"\x1b", "\x9b", "\r", "\n", "\u202e"}
 
@@ -69,7 +69,7 @@ def test_markup_in_data_is_shown_and_not_obeyed() -> None:
     """Square brackets are text."""
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=True, width=200)
-    console.print(output.event_line(event(data={"email": "[red]x[/red]"}), wide=True))
+    console.print(rendering.event_line(event(data={"email": "[red]x[/red]"}), wide=True))
     console.print(output.pairs({"name": "[red]y[/red]"}))
     assert "[red]x[/red]" in sink.getvalue()
     assert "[red]y[/red]" in sink.getvalue()
@@ -113,7 +113,7 @@ def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str,
     """What is missing or odd does not end the tail."""
     received = event(**changes)
     assert received.time <= datetime.now(UTC)
-    assert output.event_line(received, wide=True).plain
+    assert rendering.event_line(received, wide=True).plain
 
 
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:

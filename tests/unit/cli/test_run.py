@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cli.app import run
-from cli.run import celery_arguments
+from cli.commands.run import celery_arguments
 from operations.signals import stop_on_signals
 from worker.errors import UsageError
 from worker.settings import Settings

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from application.messages import MalformedMessageError, MessageParser
-from cli.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
+from cli.demo.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
 from domain.values import PasswordHash
 from tests.builders import message
 from worker.settings import Settings

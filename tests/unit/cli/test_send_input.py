@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.send import SendOptions, _events
+from cli.commands.send import SendOptions, _events
 from tests.builders import uid
 from worker.errors import UsageError
 

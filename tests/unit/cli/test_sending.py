@@ -9,7 +9,7 @@ import pytest
 
 from adapters.aws.batching import MAX_CALL_BYTES
 from application.messages import MessageParser
-from cli.send import SendOptions, send_commands
+from cli.commands.send import SendOptions, _send
 from operations.command_input import Options, check, from_arguments
 from operations.sending import send, send_bodies
 from tests.builders import uid
@@ -122,7 +122,7 @@ def test_of_what_was_sent_in_part_every_id_is_told(
     """Sent ones as always, the others to the terminal: no generated id is lost."""
     sqs = Sqs(breaks_with=error)
     aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=URL)
-    monkeypatch.setattr("cli.send.composition.aws", lambda: aws)
+    monkeypatch.setattr("cli.composition.aws", lambda: aws)
     file = tmp_path / "commands.jsonl"
     line = json.dumps({"type": "UnbanUser", "subject": uid("ada"), "data": {}}) + "\n"
     file.write_text(line * 25)
@@ -130,7 +130,7 @@ def test_of_what_was_sent_in_part_every_id_is_told(
         None, [], None, str(file), None, None, "/test", {}, None, None, as_json=as_json
     )
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CliError):
-        send_commands(options)
+        _send(options)
     said = capsys.readouterr()
     ids = [json.loads(e["MessageBody"])["id"] for call in sqs.calls for e in call]
     told = said.out.splitlines()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cli import stream
-from cli.board import Board
-from cli.stream import QUIET, SampleStream
+from cli.demo import stream
+from cli.demo.board import Board
+from cli.demo.stream import QUIET, SampleStream
 
 
 class Waiting(Board):
@@ -25,7 +25,7 @@ class Waiting(Board):
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The monotonic clock, to be set."""
     now = {"s": 100.0}
-    monkeypatch.setattr("cli.stream.time.monotonic", lambda: now["s"])
+    monkeypatch.setattr("cli.demo.stream.time.monotonic", lambda: now["s"])
     return now
 
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def samples(monkeypatch: pytest.MonkeyPatch) -> SampleStream:
     """A stream whose queue others keep busy."""
     aws: Any = type("Aws", (), {"command_queue_url": "http://q"})()
-    monkeypatch.setattr(stream, "depths", lambda *_: {"visible": 7})
+    monkeypatch.setattr(stream, "queue_depths", lambda *_: {"visible": 7})
     return SampleStream(aws, lambda _: (), Path("log"))
 
 
@@ -55,7 +55,7 @@ def test_an_empty_queue_is_enough(
     samples: SampleStream, clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen twice, as SQS counts approximately."""
-    monkeypatch.setattr(stream, "depths", lambda *_: {"visible": 0})
+    monkeypatch.setattr(stream, "queue_depths", lambda *_: {"visible": 0})
     assert not samples._nothing_more_comes(Waiting())
     assert samples._nothing_more_comes(Waiting())
     assert clock["s"] == 100.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -13,31 +12,8 @@ from operations.dead_letters.delete import delete_letters
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.listing import group_letters, list_letters
 from operations.dead_letters.redrive import redrive_letters
-from operations.progress import Advance
 from tests.unit.cli.dlq_world import World, mocked
-
-
-class Recorder:
-    """Records reports."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.done: dict[str, int] = {}
-        self.notes: list[str] = []
-
-    @contextmanager
-    def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
-        """Count what is done."""
-        self.done[activity] = 0
-
-        def advance(more: int) -> None:
-            self.done[activity] += more
-
-        yield advance
-
-    def note(self, text: str, *, warning: bool = False) -> None:
-        """Keep a text."""
-        self.notes.append(text)
+from tests.unit.operations.recorded_progress import RecordedProgress
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +36,7 @@ def test_operations_return_results_report_progress_and_print_nothing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A console other than the terminal works on the same functions."""
-    aws, progress = composition.aws(), Recorder()
+    aws, progress = composition.aws(), RecordedProgress()
 
     listing = list_letters(aws, LetterFilter(), progress=progress)
     assert [(group.reason, group.count) for group in group_letters(listing.letters)] == [

@@ -11,9 +11,8 @@ import pytest
 
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
 from application.ports import UserChange
-from cli.bulk import exporting
-from cli.bulk.exporting import SET, export_of, without_secrets
-from operations.user_export import UserDataReader, plain
+from cli.commands.export import _write
+from operations.user_export import SET, UserDataReader, export_of, plain, without_secrets
 from tests.builders import NOW, PASSWORD, email, token, uid
 from tests.persistence import (
     Store,
@@ -272,7 +271,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for force in (False, True):
-            exporting._write(tmp_path / str(force), "x", force=force)
+            _write(tmp_path / str(force), "x", force=force)
             assert (tmp_path / str(force)).stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
@@ -283,9 +282,9 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     path = tmp_path / "ada.json"
     path.write_text("precious")
     with pytest.raises(UsageError, match="is there already"):
-        exporting._write(path, "x", force=False)
+        _write(path, "x", force=False)
     assert path.read_text() == "precious"
-    exporting._write(path, "x", force=True)
+    _write(path, "x", force=True)
     assert path.read_text() == "x"
     assert [file.name for file in tmp_path.iterdir()] == ["ada.json"]
 
@@ -294,4 +293,4 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """With the system's reason."""
     for force in (False, True):
         with pytest.raises(CliError, match=r"cannot write .*: No such file"):
-            exporting._write(tmp_path / "nowhere" / "x", "x", force=force)
+            _write(tmp_path / "nowhere" / "x", "x", force=force)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.bulk.journal import SYNC_EVERY, Journal, Plan
+from operations.bulk_import.journal import SYNC_EVERY, Journal, Plan
 from worker.errors import CliError, ExitCode, UsageError
 
 PLAN = Plan("f" * 64, "0" * 64, "http://sqs/commands")

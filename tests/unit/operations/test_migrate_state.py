@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapters.dynamodb.reads import Key
-from cli import migrate_state
-from cli.migrate_state import Plan, StateFile
 from operations.migration import Counts, Progress
 from operations.migration.counts import Finding
+from operations.migration.state import SAVE_EVERY, Plan, StateFile
 from tests.builders import uid
 from worker.errors import CliError, UsageError
 
@@ -91,6 +90,6 @@ def test_a_state_is_saved_now_and_then(tmp_path: Path) -> None:
     state = StateFile(tmp_path / "state", PLAN, lambda: now)
     state.note(Progress.start(1))
     assert not state.path.exists()
-    now = migrate_state.SAVE_EVERY
+    now = SAVE_EVERY
     state.note(Progress.start(1))
     assert state.path.exists()

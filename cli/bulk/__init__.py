@@ -1,1 +1,0 @@
-"""Many users at once: `user-worker import`; and all of one user: `user-worker export`."""

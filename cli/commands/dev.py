@@ -1,0 +1,319 @@
+"""`user-worker dev`: an AWS, its resources, a worker and the events, in one terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.text import Text
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, RUN, Pool, app
+from cli.process import WorkerProcess
+from operations.signals import stop_on_signals
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from cli.demo.stream import SampleStream
+    from operations.event_tail import EventTail
+    from operations.received_event import ReceivedEvent
+    from worker.connections import Aws
+
+POLL = 2
+"""Seconds of a long poll: so soon it is seen that the worker ended."""
+PAUSE = 5.0
+"""Seconds between two streams of samples with --keep-going."""
+_LOG_LINES = 12
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_EMULATOR = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",  # the name that JavaScript's SDK reads
+}
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=RUN)
+def dev(
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Send sample commands and show how each ends.")
+    ] = False,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="End when every sample has ended; 0 if all as they should."),
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Send new samples every few seconds.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, metavar="PORT", help="Port of the embedded AWS (default: a free one)."
+        ),
+    ] = None,
+    pool: Annotated[Pool, typer.Option(help="Celery's pool.")] = Pool.THREADS,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Batches at a time.")
+    ] = 2,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=600, metavar="SECONDS", help="Seconds that --once may take."),
+    ] = 60.0,
+) -> int:
+    """Run it all here: an AWS, its resources, a worker, live events.
+
+    Uses the AWS of AWS_ENDPOINT_URL if that is set, such as LocalStack, and
+    else one embedded in this program that forgets everything when it ends.
+    Ctrl-C ends it all.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker dev                   then `user-worker send` elsewhere
+      user-worker dev --samples         watch every kind of outcome, go on
+      user-worker dev --samples --once  the same as a check, then end
+    """
+    return _run(
+        DevOptions(
+            samples=samples or once or keep_going,
+            once=once,
+            keep_going=keep_going,
+            port=port,
+            pool=pool.value,
+            concurrency=concurrency,
+            timeout=timeout,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """The options."""
+
+    samples: bool
+    once: bool
+    keep_going: bool
+    port: int | None
+    pool: str
+    concurrency: int
+    timeout: float
+
+
+def _run(options: DevOptions) -> int:
+    """Run until stopped, or with `once` until every sample has ended; return the exit code."""
+    from operations.provision import require_development
+    from worker.settings import load_settings
+
+    settings = load_settings()
+    require_development(settings, "dev")
+    _require_compatible(options, settings.repository)
+    try:
+        with stop_on_signals(), contextlib.ExitStack() as stack:
+            started: list[str] = []
+            stack.callback(_print_stopped, started)
+            _develop(options, stack, started)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED if options.once else ExitCode.OK
+    return ExitCode.OK
+
+
+def _print_stopped(started: list[str]) -> None:
+    if started:
+        output.stderr().print("stopped; nothing is left running", style="dim")
+
+
+def _require_compatible(options: DevOptions, repository: str) -> None:
+    if options.once and options.keep_going:
+        raise UsageError("--once and --keep-going exclude each other", "give one of them")
+    if options.port and _given_endpoint():
+        raise UsageError(
+            "--port is for the embedded AWS, and AWS_ENDPOINT_URL names another", "unset one"
+        )
+    if options.samples and repository == "memory":
+        raise UsageError(
+            "--samples reads outcomes, and with USER_WORKER_REPOSITORY=memory only the worker can",
+            "use the dynamodb repository",
+        )
+
+
+def _given_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _develop(options: DevOptions, stack: contextlib.ExitStack, started: list[str]) -> None:
+    from cli.commands.run import celery_arguments
+    from cli.demo.stream import SampleStream
+    from operations.event_tail import EventTail
+    from operations.provision import provision_resources
+
+    given = _given_endpoint()
+    if given is None:
+        stack.enter_context(_embedded_aws(options.port))
+        started.append("AWS")
+    else:
+        stack.enter_context(_given_aws(given))
+    aws = composition.aws()
+    provision_resources(aws)
+    log = stack.enter_context(_log_file())
+    tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
+    arguments = celery_arguments(aws.settings, options.pool, options.concurrency)
+    worker = stack.enter_context(WorkerProcess(arguments, log))
+    started.append("worker")
+    stack.callback(output.stderr().print, "\nstopping the worker ...", style="dim")
+    _introduce(aws, worker, options, given)
+    if not worker.wait_until_ready(options.timeout):
+        raise _ended(worker, "did not start")
+    view = LiveView(tail, worker)
+    if options.samples:
+        # an AWS that others use, or that keeps its data, may know the plain addresses
+        SampleStream(aws, view.look, log).run(_mark() if given else "", options.timeout)
+    if options.once:
+        return
+    _print_what_next(given)
+    _go_on(options, view, SampleStream(aws, view.look, log))
+
+
+def _go_on(options: DevOptions, view: LiveView, stream: SampleStream) -> None:
+    while True:
+        pause_ends = time.monotonic() + PAUSE
+        while time.monotonic() < pause_ends:
+            view.look(POLL)
+        if options.keep_going:
+            stream.run(_mark(), options.timeout)
+
+
+def _mark() -> str:
+    return f"-{secrets.token_hex(3)}"
+
+
+class LiveView:
+    """The events as they come, and an eye on the worker."""
+
+    def __init__(self, tail: EventTail, worker: WorkerProcess) -> None:
+        """Take the tail of the topic and the worker that has to be running."""
+        self._tail = tail
+        self._worker = worker
+
+    def look(self, wait: int) -> list[ReceivedEvent]:
+        """Wait up to `wait` seconds for events, print them and give them.
+
+        Raises:
+            CliError: the worker has ended.
+        """
+        from cli.rendering import print_event
+
+        if self._worker.exit_code() is not None:
+            raise _ended(self._worker, "ended")
+        events = self._tail.poll(wait)
+        for event in events:
+            print_event(event)
+        return events
+
+
+def _ended(worker: WorkerProcess, what: str) -> CliError:
+    console = output.stderr()
+    for line in worker.last_lines(_LOG_LINES):
+        console.print(Text(output.printable(line), style="dim"))
+    code = worker.exit_code()
+    how = "" if code is None else f" (exit code {code})"
+    return CliError(f"the worker {what}{how}", f"its log is {worker.log}")
+
+
+@contextlib.contextmanager
+def _embedded_aws(port: int | None) -> Iterator[None]:
+    """Run an AWS of our own; meanwhile the environment names it and nothing else."""
+    from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
+
+    output.stderr().print("starting an embedded AWS ...", style="dim")
+    with contextlib.ExitStack() as stack:
+        try:
+            embedded = stack.enter_context(EmbeddedAws(port))
+        except EmbeddedAwsError as error:
+            in_use = "in use" in str(error)
+            advice = "choose another with --port, or none" if in_use else ""
+            raise CliError(str(error), advice) from error
+        stack.enter_context(_environment())
+        for name in list(os.environ):
+            if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN")):
+                del os.environ[name]
+        os.environ.update(_EMULATOR, AWS_ENDPOINT_URL=embedded.endpoint_url)
+        yield
+
+
+@contextlib.contextmanager
+def _given_aws(endpoint: str) -> Iterator[None]:
+    """Use the AWS that the environment names; an emulator on this machine takes any credentials."""
+    with _environment():
+        if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
+            for name, value in _EMULATOR.items():
+                os.environ.setdefault(name, value)
+        yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Put the environment back at the end."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _log_file() -> Iterator[Path]:
+    """Yield a file for the worker's log; it stays when something went wrong."""
+    directory = Path(tempfile.mkdtemp(prefix="user-worker-dev-"))
+    try:
+        yield directory / "worker.log"
+    except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str | None) -> None:
+    settings = aws.settings
+    kind = "as AWS_ENDPOINT_URL says" if given else "embedded; forgets everything at the end"
+    console = output.stdout()
+    console.print(
+        output.pairs(
+            {
+                "AWS": f"{os.environ['AWS_ENDPOINT_URL']} ({kind})",
+                "commands": f"queue {settings.command_queue}, "
+                f"dead letters in {settings.dead_letter_queue}",
+                "users": f"table {settings.table}",
+                "events": f"topic {settings.events_topic}",
+                "worker": f"celery, {options.concurrency} batches at a time ({options.pool}), "
+                f"process {worker.pid}",
+                "its log": str(worker.log),
+            }
+        )
+    )
+    console.print()
+    console.print("[cyan]->[/cyan] commands in   [green]<-[/green] events out")
+
+
+def _print_what_next(given: str | None) -> None:
+    console = output.stdout()
+    console.print()
+    console.print("Following the events; Ctrl-C ends everything. In another terminal:")
+    names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
+    console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
+    console.print(
+        "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "
+        "last_name=Turing roles=customer --wait 10"
+    )
+    console.print("  .venv/bin/user-worker user alan@example.com --history")
+    console.print()

@@ -1,0 +1,63 @@
+"""`user-worker doctor`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from cli import output
+from cli.commands.base import OPERATE, Json, app
+from worker.errors import ExitCode
+
+if TYPE_CHECKING:
+    from worker.health.finding import Finding
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+"""By level."""
+WIDTH = 24
+"""Columns of the checks' names; those of resources may be longer."""
+
+
+@app.command(
+    epilog="[bold]Exit codes:[/bold] 0 it works, warnings or not; 3 something fails.",
+    rich_help_panel=OPERATE,
+)
+def doctor(as_json: Json = False) -> int:
+    """Look for what is wrong here, and say what to do.
+
+    Looks at the installation, the settings, credentials, the clock, queues,
+    topic, table and permissions; changes nothing. One line a check.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker doctor
+      user-worker doctor --json | jq 'select(.level != "ok")'
+    """
+    from operations.doctor.examination import examine
+    from worker.health.finding import Level
+
+    levels: list[Level] = []
+    console = output.stdout()
+    for finding in examine():
+        levels.append(finding.level)
+        if as_json:
+            sys.stdout.write(output.json_line(asdict(finding)) + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(_line(finding))
+    if not as_json:
+        counts = (f"{levels.count(level)} {level}" for level in Level)
+        console.print(Text(", ".join(counts), style="dim"))
+    return ExitCode.ENVIRONMENT if Level.FAIL in levels else ExitCode.OK
+
+
+def _line(finding: Finding) -> Text:
+    line = Text.assemble((f"{finding.level:<5}", STYLES[finding.level.value]))
+    line.append(f"{finding.check:<{WIDTH}} ")
+    line.append(output.printable(finding.says))
+    if finding.advice:
+        line.append(f"; {output.printable(finding.advice)}", style="bold")
+    return line

@@ -1,0 +1,74 @@
+"""`user-worker events`: follow the topic live."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, MESSAGES, Json, app
+from cli.completing import categories
+from cli.progress import TerminalProgress
+from operations.signals import stop_on_signals
+from worker.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from operations.received_event import ReceivedEvent
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
+def events(
+    category: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this category: registration, profile, email, ..., command.",
+            autocompletion=categories,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after so many events.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Follow what comes out of the topic, until Ctrl-C.
+
+    It subscribes a queue of its own, and removes it at the end.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker events
+      user-worker events --category command --json | jq .data.code
+    """
+    from operations.event_tail import EventTail, follow_events
+
+    known = categories("")
+    if category is not None and category not in known:
+        raise UsageError(f"there is no category {category!r}", f"choose of {', '.join(known)}")
+    aws = composition.aws()
+    printed = 0
+    try:
+        with stop_on_signals(), EventTail(aws.sqs, aws.sns, aws.topic_arn, category) as tail:
+            output.stderr().print(
+                f"following {aws.settings.events_topic}; Ctrl-C ends it", style="dim"
+            )
+            received = follow_events(tail, TerminalProgress())
+            while limit is None or printed < limit:
+                _print_event(next(received), as_json=as_json)
+                printed += 1
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    return ExitCode.OK
+
+
+def _print_event(event: ReceivedEvent, *, as_json: bool) -> None:
+    """Print one event."""
+    from cli.rendering import print_event
+
+    if as_json:
+        sys.stdout.write(output.json_line(event.attributes) + "\n")
+        sys.stdout.flush()
+    else:
+        print_event(event)

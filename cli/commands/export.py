@@ -1,0 +1,102 @@
+"""`user-worker export`: all that is stored of a user, for them to see."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import BULK, EXIT_CODES, app
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from worker.connections import Aws
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=BULK)
+def export(
+    user: Annotated[str, typer.Argument(metavar="USER_ID|EMAIL", help="Who.")],
+    file: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; made readable to you only."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> int:
+    """Write all that is stored of a user, as JSON.
+
+    Of secrets only whether they are set.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker export ada@example.com --output ada.json
+      user-worker export USER_ID | jq .outcomes
+    """
+    from operations.user_export import export_user
+
+    if file is not None and not force and Path(file).exists():
+        raise _exists(file)
+    aws = composition.aws()
+    user_id = _user_id(user, aws)
+    found = None if user_id is None else export_user(aws, user_id)
+    if found is None:
+        advice = "of who is erased, give the id: the address leads to nobody"
+        raise CliError("nothing is stored of that user", advice, ExitCode.NEGATIVE)
+    text = json.dumps(found, indent=2) + "\n"  # in ASCII: see `json_line`
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        _write(Path(file), text, force=force)
+        console = output.stderr()
+        console.print(f"wrote {found['items']} items to {file}", style="dim", markup=False)
+    return ExitCode.OK
+
+
+def _user_id(who: str, aws: Aws) -> str | None:
+    from domain.errors import InvalidValueError
+    from domain.values import EmailAddress, parse_id
+    from operations.user_export import find_user_id
+
+    try:
+        if "@" not in who:
+            return parse_id(who)
+        email = EmailAddress.parse(who)
+    except InvalidValueError as error:
+        raise UsageError(f"the user: {error}", "give a user's id or e-mail address") from None
+    return find_user_id(aws, email)
+
+
+def _exists(file: object) -> UsageError:
+    return UsageError(f"{file} is there already", "give another --output, or --force")
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises:
+        UsageError: the file exists.
+        CliError: the file cannot be written.
+    """
+    exclusive = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        if force:  # beside it, so that the old one stays until the new one is whole
+            handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        else:
+            handle, part = os.open(path, exclusive, 0o600), str(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            if force:
+                Path(part).replace(path)
+        except OSError:
+            Path(part).unlink(missing_ok=True)
+            raise
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror}", "give another place") from error

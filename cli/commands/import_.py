@@ -1,0 +1,198 @@
+"""`user-worker import`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import BULK, EXIT_CODES, Json, app
+from cli.progress import TerminalProgress
+from operations.signals import stop_on_signals
+from worker.errors import ExitCode
+
+if TYPE_CHECKING:
+    from operations.bulk_import.records import Problem
+    from operations.bulk_import.run import Tally
+
+SHOWN = 20
+"""Problems that the terminal shows; a file has all of them."""
+
+
+class Format(StrEnum):
+    """What a file of rows may be."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@app.command("import", epilog=EXIT_CODES, rich_help_panel=BULK)
+def import_(
+    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines; in UTF-8.")],
+    command: Annotated[
+        str, typer.Option("--command", "-c", help="What each row asks for.")
+    ] = "CreateUser",
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Name a column's field. Repeatable."),
+    ] = None,
+    ignored: Annotated[
+        list[str] | None,
+        typer.Option("--ignore-column", metavar="COLUMN", help="Leave one out. Repeatable."),
+    ] = None,
+    defaults: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="For rows without it. Repeatable."),
+    ] = None,
+    file_format: Annotated[
+        Format | None, typer.Option("--format", help="By the file's name, if left out.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option("--delimiter", help="Between cells; of , ; and tab found by itself."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file only; no AWS is needed.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Send the good rows though there are bad ones.")
+    ] = False,
+    errors: Annotated[
+        str | None,
+        typer.Option("--errors", metavar="FILE", help="All bad rows: line, field, rule."),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Wait; write what became of each row."),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, help="For --report: seconds without any new outcome."),
+    ] = 120.0,
+    journal: Annotated[
+        str | None,
+        typer.Option("--journal", metavar="FILE", help="Progress; default FILE.progress.jsonl."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.1, help="Rows a second, at most.")
+    ] = None,
+    import_id: Annotated[
+        str | None,
+        typer.Option("--import-id", help="Rows sent before under it are done once, in any file."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="Where it comes from (a URI reference).")
+    ] = "/user-worker/import",
+    group: Annotated[
+        str | None, typer.Option("--group", help="The message group; as that of `send`.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Send a command for every row of a file, all checked before.
+
+    Run it again after a stop: it goes on where it was, and no row is done twice.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker import users.csv --set roles=customer --dry-run
+      user-worker import users.csv --set roles=customer
+      user-worker import members.csv --map Mail=email --ignore-column Notes
+      user-worker import users.csv --set roles=customer --report report.csv
+      user-worker import leavers.csv --command DeactivateUser --rate 50
+
+    \b
+    Columns are found by the header, in any case: email, first_name, ..., user_id.
+    In a cell of several values, such as roles, ; or | separates them; an empty
+    cell is left out.
+    """
+    from operations.bulk_import.run import Import, ImportOptions
+
+    options = ImportOptions(
+        file=file,
+        command=command,
+        mapping=mapping or [],
+        ignored=ignored or [],
+        defaults=defaults or [],
+        file_format=file_format,
+        delimiter=delimiter,
+        import_id=import_id,
+        source=source,
+        group=group,
+        journal=journal,
+        errors=errors,
+        report=report,
+        wait=wait,
+        rate=rate,
+        dry_run=dry_run,
+        skip_bad=skip_bad,
+    )
+    aws = composition.aws()
+    with stop_on_signals(), Import(aws, options, TerminalProgress()) as run:
+        problems = ProblemPrinter(file)
+        run.check(problems)
+        problems.end(errors)
+        run.require_valid()
+        if dry_run:
+            _print_tally(run.tally, f"{run.tally.to_send} rows checked", as_json=as_json)
+            return ExitCode.OK
+        run.send()
+        sent = f"{run.tally.sent} rows sent to {aws.settings.command_queue}"
+        _print_tally(run.tally, sent, as_json=as_json)
+        if not as_json:
+            output.stderr().print(
+                f"their events have correlationid {run.tally.import_id}", style="dim", markup=False
+            )
+        outcomes = run.write_report()
+    return ExitCode.OK if outcomes is None else _print_outcomes(outcomes)
+
+
+class ProblemPrinter:
+    """Prints the first problems of a file's rows, and counts the others."""
+
+    def __init__(self, file: str) -> None:
+        """Print problems of `file`."""
+        self._file = file
+        self._console = output.stderr()
+        self._count = 0
+
+    def __call__(self, problem: Problem) -> None:
+        """Print or count a problem."""
+        self._count += 1
+        if self._count <= SHOWN:
+            field = f"{problem.field}: " if problem.field else ""
+            text = f"{self._file}, line {problem.line}: {field}{problem.rule}"
+            self._console.print(output.printable(text), markup=False)
+
+    def end(self, errors: str | None) -> None:
+        """Print how many were not shown, and where they are."""
+        if self._count > SHOWN:
+            where = f"all are in {errors}" if errors else "--errors FILE writes all to a file"
+            self._console.print(f"and {self._count - SHOWN} more; {where}", markup=False)
+
+
+def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(output.json_line(asdict(tally)) + "\n")
+        return
+    parts = [done]
+    if tally.sent_before:
+        parts.append(f"{tally.sent_before} were sent before")
+    if tally.bad:
+        parts.append(f"{tally.bad} bad ones left out")
+    sys.stdout.write(", ".join(parts) + "\n")
+
+
+def _print_outcomes(outcomes: Counter[str]) -> int:
+    """Print how many rows have each outcome; return the exit code as `send --wait` does."""
+    from operations.bulk_import.report import NO_ANSWER, REJECTED
+
+    parts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]
+    output.stderr().print(f"report: {', '.join(parts)}", markup=False)
+    if outcomes[NO_ANSWER]:
+        return ExitCode.TIMEOUT
+    return ExitCode.NEGATIVE if outcomes[REJECTED] else ExitCode.OK

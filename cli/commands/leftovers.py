@@ -1,0 +1,67 @@
+"""`user-worker leftovers`: queues and subscriptions that a killed process has left behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cli import composition, output
+from cli.ages import age_text, seconds_of
+from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.progress import TerminalProgress
+from worker.errors import ExitCode
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
+def leftovers(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Like 90s, 10m, 2h, 3d.")
+    ] = "1h",
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove those that nobody reads.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """List temporary queues, and remove those left behind.
+
+    They are those of `events`, of `--wait` and of services that wait for
+    answers. --remove puts a message into each, takes a minute to see whether
+    somebody reads it, and ends subscriptions without a queue, too.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker leftovers
+      user-worker leftovers --older-than 1d --remove
+    """
+    from operations.orphaned_queues import TemporaryQueues, remove_orphans
+
+    least = seconds_of("--older-than", older_than)
+    aws = composition.aws()
+    now = time.time()
+    old = [q for q in TemporaryQueues(aws.sqs, aws.sns).queues() if now - q.made_at >= least]
+    console = output.stdout()
+    if remove:
+        removed = remove_orphans(aws, old, TerminalProgress())
+        if as_json:
+            sys.stdout.write(output.json_line(asdict(removed)) + "\n")
+        else:
+            text = f"removed {removed.queues} queues that nobody read"
+            if removed.subscriptions:
+                text += f", and {removed.subscriptions} subscriptions without a queue"
+            console.print(text)
+    elif as_json:
+        rows = ({**asdict(queue), "age_seconds": round(now - queue.made_at)} for queue in old)
+        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+    elif old:
+        table = output.plain_table("queue", "age", "waiting")
+        for queue in old:
+            table.add_row(queue.name, age_text(now - queue.made_at), str(queue.waiting))
+        console.print(table)
+        output.stderr().print("--remove removes those that nobody reads", style="dim")
+    else:
+        console.print(f"no temporary queue is older than {older_than}", markup=False)
+    return ExitCode.OK

@@ -1,0 +1,34 @@
+"""`user-worker provision`."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.text import Text
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, RUN, Json, app
+from worker.errors import ExitCode
+
+STYLES = {"made": "green", "found": "dim"}
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=RUN)
+def provision(as_json: Json = False) -> int:
+    """Make table, queues and topic for development.
+
+    What is there already stays. Refused when USER_WORKER_ENV is prod.
+
+    \b
+    [bold]Examples[/bold]
+      AWS_ENDPOINT_URL=http://127.0.0.1:4566 user-worker provision
+    """
+    from operations.provision import provision_resources
+
+    made = provision_resources(composition.aws())
+    if as_json:
+        sys.stdout.write(output.json_line(made) + "\n")
+    else:
+        rows = {name: Text(word, style=STYLES[word]) for name, word in made.items()}
+        output.stdout().print(output.pairs(rows))
+    return ExitCode.OK

@@ -1,0 +1,259 @@
+"""`user-worker send`: send commands to the queue and, if asked to, wait for their outcomes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, Wait, app
+from cli.completing import command_names
+from cli.progress import TerminalProgress
+from operations.signals import stop_on_signals
+from worker.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from adapters.sqs.sending import SendReport
+    from application.messages.outgoing import Outgoing
+
+STANDARD_INPUT = "-"
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
+def send(
+    command: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="COMMAND|-",
+            help="RegisterUser, or biome.user.RegisterUser.v1; - reads standard input.",
+            autocompletion=command_names,
+        ),
+    ] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The command's fields.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="JSON", help="The fields as a JSON object.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="PATH",
+            help="JSON, a JSON array or JSON lines; - is standard input.",
+        ),
+    ] = None,
+    user: User = None,
+    command_id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="UUID", help="The command's id; a new one if left out."),
+    ] = None,
+    correlation_id: Annotated[
+        str | None,
+        typer.Option("--correlation-id", metavar="TEXT", help="Goes into the command's events."),
+    ] = None,
+    expected_version: Annotated[
+        int | None,
+        typer.Option(
+            "--expected-version", min=0, metavar="N", help="Reject if the user's version differs."
+        ),
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="TEXT", help="Who asks for it.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="URI", help="Where it comes from (a URI reference).")
+    ] = "/user-worker/cli",
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="TEXT",
+            help="The message group. FIFO: what keeps its order (default: the user). "
+            "Standard: who shares the queue fairly (default: none).",
+        ),
+    ] = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> int:
+    """Send commands to the queue, checked before the first leaves.
+
+    Prints their ids, a line each, or with --wait how they ended.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker send CreateUser email=ada@example.com first_name=Ada
+            last_name=Lovelace roles=customer,admin --wait 10
+      user-worker send AssignRole role=admin --user UUID
+      user-worker send BanUser --user UUID --data '{"reason": "fraud"}'
+      user-worker send --file commands.jsonl
+      echo '{"type": "UnbanUser", "user_id": "UUID"}' | user-worker send -
+
+    \b
+    A line of such a file is {"type", "data", "id"?, "user_id"?}
+    or a whole CloudEvent.
+    """
+    extensions = {
+        "correlationid": correlation_id,
+        "expectedversion": expected_version,
+        "actor": actor,
+    }
+    return _send(
+        SendOptions(
+            command=command,
+            pairs=pairs or [],
+            data=data,
+            file=file,
+            user_id=user,
+            command_id=command_id,
+            source=source,
+            extensions=extensions,
+            group=group,
+            wait=wait,
+            as_json=as_json,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """The arguments and options."""
+
+    command: str | None
+    pairs: Sequence[str]
+    data: str | None
+    file: str | None
+    user_id: str | None
+    command_id: str | None
+    source: str
+    extensions: Mapping[str, str | int | None]
+    group: str | None
+    wait: float | None
+    as_json: bool
+
+
+def _send(options: SendOptions) -> int:
+    """Check, send, and wait if asked to; return the exit code."""
+    from adapters.sqs.sending import SendReport
+    from application.messages import MessageParser
+    from cli.rendering import print_outcomes
+    from operations.command_input import check
+    from operations.outcomes import await_outcomes, listener
+    from operations.sending import send
+
+    aws = composition.aws()
+    parser = MessageParser(aws.settings.roles)
+    outgoing = [check(event, place, parser) for place, event in _events(options)]
+    # before anything is sent: it may not be there
+    repository = None if options.wait is None else aws.repository
+    sent = SendReport()
+    try:
+        send(aws.sqs, aws.command_queue_url, outgoing, options.group, report=sent)
+    except BaseException:  # also an interruption: the ids may be needed to send the rest again
+        if sent.message_ids or sent.code is not None or len(outgoing) > 1:
+            _print_sent(outgoing, sent, as_json=options.as_json)
+            _print_ids("not sent", [o for n, o in enumerate(outgoing) if n not in sent.message_ids])
+        raise
+    _print_destination(outgoing, aws.settings.command_queue)
+    if options.wait is None or repository is None:
+        _print_sent(outgoing, sent, as_json=options.as_json)
+        return ExitCode.OK
+    keys = [each.key for each in outgoing]
+    listen = listener(aws, {key.command_id for key in keys}, TerminalProgress())
+    try:
+        with stop_on_signals():
+            outcomes = await_outcomes(repository, keys, options.wait, listen=listen)
+    except BaseException:
+        _print_ids("sent", outgoing)
+        raise
+    _print_ids("no outcome yet", [each for each in outgoing if each.key not in outcomes])
+    return print_outcomes([outcomes.get(each.key) for each in outgoing], as_json=options.as_json)
+
+
+def _events(options: SendOptions) -> list[tuple[str, dict[str, object]]]:
+    from operations.command_input import Options, from_arguments, from_text
+
+    common = Options(
+        user_id=options.user_id,
+        command_id=options.command_id,
+        source=options.source,
+        extensions=options.extensions,
+    )
+    file = STANDARD_INPUT if options.command == STANDARD_INPUT else options.file
+    if file is None and options.command is None:
+        raise UsageError("nothing to send", "name a command, or give --file")
+    if file is None:
+        assert options.command is not None
+        event = from_arguments(options.command, options.pairs, options.data, common)
+        return [(options.command, event)]
+    if options.command not in (None, STANDARD_INPUT) or options.pairs or options.data:
+        raise UsageError("a command and --file exclude each other", "give one of them")
+    if options.command_id is not None:
+        raise UsageError("--id goes with one command", "write ids into the file")
+    where, text = _read(file)
+    events = list(from_text(text, where, common))
+    if not events:
+        raise UsageError(f"{where} holds no command", "write one a line")
+    return events
+
+
+def _read(file: str) -> tuple[str, str]:
+    """Return a name for errors, and the text: UTF-8, or the UTF-16 that PowerShell writes.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if file == STANDARD_INPUT:
+        where, content = "standard input", sys.stdin.buffer.read()
+    else:
+        where = file
+        try:
+            content = Path(file).read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read {file}", error.strerror or "") from error
+    try:
+        return where, content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where} is not UTF-8", "convert it") from error
+
+
+def _print_destination(outgoing: Sequence[Outgoing], queue: str) -> None:
+    console = output.stderr()
+    if len(outgoing) == 1:
+        one = outgoing[0]
+        about = f" for user {one.envelope.user_id}" if one.envelope.user_id else ""
+        console.print(f"sent {one.name} to {queue}{about}", style="dim")
+    else:
+        console.print(f"sent {len(outgoing)} commands to {queue}", style="dim")
+
+
+def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool) -> None:
+    for place, each in enumerate(outgoing):
+        if place not in sent.message_ids:
+            continue
+        envelope = each.envelope
+        line = envelope.command_id
+        if as_json:
+            line = output.json_line(
+                {
+                    "command_id": envelope.command_id,
+                    "command_type": envelope.type,
+                    "user_id": envelope.user_id,
+                    "message_id": sent.message_ids[place],
+                }
+            )
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _print_ids(what: str, outgoing: Sequence[Outgoing]) -> None:
+    """Print types and ids, so that no command has to be sent under a new id."""
+    for each in outgoing:
+        sys.stderr.write(f"{what}: {each.name} {each.envelope.command_id}\n")

@@ -1,0 +1,78 @@
+"""`user-worker status`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.text import Text
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from worker.errors import CliError, ExitCode
+
+_MISSING = Text("missing", style="red")
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
+def status(as_json: Json = False) -> int:
+    """Show what waits, what is dead, and whether all is there.
+
+    The exit code is 3 if something is missing; `user-worker doctor` looks closer.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker status --json | jq .dead_letters
+    """
+    from operations.status import read_status
+
+    aws = composition.aws()
+    found = read_status(aws)
+    if as_json:
+        sys.stdout.write(output.json_line(found) + "\n")
+    else:
+        output.stdout().print(output.pairs(_lines(found)))
+    if found["missing"]:
+        advice = "create them with `user-worker provision`, or correct settings or region"
+        if aws.settings.env == "prod":  # where that refuses
+            advice = "correct settings or region; `user-worker doctor` says which"
+        raise CliError(f"missing: {', '.join(found['missing'])}", advice)
+    return ExitCode.OK
+
+
+def _lines(found: dict[str, Any]) -> dict[str, object]:
+    lines: dict[str, object] = {"AWS": f"{found['endpoint']} ({found['region']})"}
+    names = found["names"]
+    for queue in ("priority_queue", "command_queue"):
+        if queue in names:
+            lines[names[queue]] = _queue_text(found[queue], worrying=False)
+    lines[names["dead_letters"]] = _queue_text(found["dead_letters"], worrying=True)
+    topic = found["topic"]
+    lines[names["topic"]] = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
+    lines[names["table"]] = _MISSING if found["table"] is None else found["table"]
+    if found["outbox"] is not None:
+        lines["outbox"] = _outbox_text(found["outbox"])
+    return lines
+
+
+def _queue_text(counts: dict[str, int] | None, *, worrying: bool) -> Text:
+    if counts is None:
+        return _MISSING
+    text = f"{counts['visible']} waiting, {counts['in_flight']} in flight"
+    if counts["delayed"]:
+        text += f", {counts['delayed']} delayed"
+    return Text(text, style="yellow" if worrying and any(counts.values()) else "")
+
+
+def _outbox_text(outbox: dict[str, Any]) -> Text:
+    text = f"{outbox['pending']} pending"
+    if outbox["oldest"]:
+        text += f", the oldest for {outbox['oldest_seconds']:g} s"
+    if outbox["scheduled"]:
+        text += f", {outbox['scheduled']} final scrubs to come"
+    if outbox["parked"]:
+        reasons = sorted({output.printable(entry["reason"]) for entry in outbox["parked"]})
+        text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"
+    if outbox["unreadable"]:
+        text += f", {outbox['unreadable']} that cannot be read"
+    return Text(text, style="yellow" if outbox["parked"] or outbox["unreadable"] else "")

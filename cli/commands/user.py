@@ -1,0 +1,162 @@
+"""`user-worker user`: a user as stored, without secrets."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import Field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, MESSAGES, Json, app
+from cli.ids import parse_id_option
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from domain.user import User
+    from domain.values import EmailAddress
+
+_NOT_BY_NAME: Final = frozenset(
+    {"ban", "deactivation_reason", "email_change", "lock_count", "sessions", "two_factor_enabled"}
+)
+"""The fields of a user that are shown under another name, or not at all."""
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
+def user(
+    user: Annotated[str, typer.Argument(metavar="USER_ID|EMAIL", help="Who.")],
+    history: Annotated[
+        bool, typer.Option("--history", help="Also how their commands ended, latest first.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="Of the history, at most.")
+    ] = 100,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="COMMAND_ID", help="Only what came before this command."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Show a user as stored; of secrets only whether they are set.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker user ada@example.com --history
+      user-worker user USER_ID --history --limit 20 --before COMMAND_ID
+    """
+    from cli import rendering
+    from operations.users import find_user, read_history
+
+    email = _address(user) if "@" in user else None
+    user_id = (
+        None if email else parse_id_option(user, "a user who is not named by an e-mail address")
+    )
+    last = None if before is None else parse_id_option(before, "--before")
+    repository = composition.aws().repository
+    found = find_user(repository, user_id=user_id, email=email)
+    if found is None:
+        of_email = "of who is erased, give the id; " if email else ""
+        advice = f"{of_email}registrations may still be on the queue"
+        raise CliError("there is no such user", advice, ExitCode.NEGATIVE)
+    past = read_history(repository, found.user_id, limit, last) if history or before else None
+    facts = user_facts(found)
+    if as_json:
+        if past is not None:
+            facts["history"] = [rendering.outcome_json(outcome) for outcome in past.outcomes]
+            facts["history_goes_on"] = past.continues
+        sys.stdout.write(output.json_line(facts) + "\n")
+        return ExitCode.OK
+    console = output.stdout()
+    if before is None:
+        console.print(output.pairs({name: _shown(value) for name, value in facts.items()}))
+    if past is not None:
+        console.print()
+        console.print(rendering.outcome_table(past.outcomes, wide=console.width >= output.WIDE))
+        if past.continues:
+            text = f"there are more: --before {past.outcomes[-1].command_id}"
+            output.stderr().print(text, style="yellow")
+    return ExitCode.OK
+
+
+def _address(text: str) -> EmailAddress:
+    from domain.errors import InvalidValueError
+    from domain.values import EmailAddress
+
+    try:
+        return EmailAddress.parse(text)
+    except InvalidValueError as error:
+        raise UsageError(f"the address: {error}", "or give the user's id") from None
+
+
+def user_facts(user: User) -> dict[str, object]:
+    """Return what may be shown of a user: of hashes and ciphertexts, only that they are set.
+
+    A field that is not listed here follows at the end, under its own name.
+    """
+    facts = {
+        "user_id": user.user_id,
+        "version": user.version,
+        "email": user.email and user.email.value,
+        "email_verified": user.email_verified,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "password_hash": _set(user.password_hash),
+        "credential_version": user.credential_version,
+        "roles": list(user.roles),
+        "two_factor": "enabled" if user.two_factor_enabled else None,
+        "failed_logins": user.failed_logins,
+        "locked_until": _time(user.locked_until),
+        "banned": user.ban is not None,
+        "ban_reason": user.ban and user.ban.reason,
+        "banned_until": user.ban and _time(user.ban.until),
+        "deactivated": user.deactivated,
+        "erased": user.erased,
+        "session_epoch": user.session_epoch,
+        "email_verification": _set(user.email_verification),
+        "email_change_to": user.email_change and user.email_change.new_email.value,
+        "password_reset": _set(user.password_reset),
+        "created_at": _time(user.created_at),
+        "updated_at": _time(user.updated_at),
+    }
+    known = facts.keys() | _NOT_BY_NAME
+    return facts | {f.name: _fact(user, f) for f in fields(user) if f.name not in known}
+
+
+def _fact(user: User, field: Field[Any]) -> object:
+    """Return the value of a field; of a field that is kept out of the repr, only that it is set."""
+    value = getattr(user, field.name)
+    if not field.repr:
+        return _set(value)
+    match value:
+        case datetime():
+            return _time(value)
+        case tuple():
+            return list(value)
+        case None | str() | int():
+            return value
+        case _:
+            return _set(value)
+
+
+def _set(value: object) -> str | None:
+    return None if value is None else "set"
+
+
+def _time(value: datetime | None) -> str | None:
+    from domain.values import render_time
+
+    return None if value is None else render_time(value)
+
+
+def _shown(value: object) -> object:
+    match value:
+        case None | []:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(value)
+        case _:
+            return value

@@ -1,0 +1,162 @@
+"""Events and outcomes on a terminal and as JSON."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from application.ports import Outcome, Status
+from cli.output import WIDE, json_line, plain_table, printable, stderr, stdout
+from domain.events import CommandHadNoEffect
+from domain.values import render_time
+from operations.received_event import ReceivedEvent
+from worker.errors import ExitCode
+
+WIDE_EVENTS = 170
+"""Columns from which ids in events are shown whole: a type, two ids and a time fit."""
+_SHORT_ID = 8
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TYPE_WIDTH = 26  # EmailVerificationRequested
+
+
+def name_of(message_type: str) -> str:
+    """Return the class's name in a message type: `RegisterUser` of `biome.user.RegisterUser.v1`."""
+    parts = message_type.split(".")
+    return parts[2] if len(parts) == 4 else message_type  # noqa: PLR2004 - biome.user.<Name>.v<N>
+
+
+def data_text(data: Mapping[str, object], *, wide: bool) -> str:
+    """Write an event's fields on one line; those that are null are left out."""
+    texts = {name: printable(value) for name, value in data.items() if value is not None}
+    if not wide:
+        texts = {k: v[:_SHORT_ID] if _ID.fullmatch(v) else v for k, v in texts.items()}
+    return " ".join(f"{name}={text}" for name, text in texts.items())
+
+
+def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
+    """Write an event on one line: time, type, sequence, user, data."""
+    line = Text.assemble((f"{clock(event.time)}  ", "dim"))
+    line.append("<- ", style="green")
+    line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
+    line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
+    line.append(f" {short_id(event.user_id, wide=wide)}", style="dim")
+    line.append(f"  {data_text(_shown_data(event), wide=wide)}")
+    return line
+
+
+def print_event(event: ReceivedEvent) -> None:
+    """Print an event: on a terminal one line of it, elsewhere the whole."""
+    console = stdout()
+    if not console.is_terminal:
+        console.print(event_line(event, wide=True))
+        return
+    line = event_line(event, wide=console.width >= WIDE_EVENTS)
+    console.print(line, soft_wrap=False, no_wrap=True, overflow="ellipsis")
+
+
+def _shown_data(event: ReceivedEvent) -> Mapping[str, object]:
+    """Return the data to show: the ids of a command event are shown elsewhere in the line."""
+    if event.category != "command":
+        return event.data
+    code = event.data.get("code")
+    return {"code": code, "command": name_of(str(event.data.get("command_type")))}
+
+
+def _event_style(event: ReceivedEvent) -> str:
+    if event.name == "CommandRejected":
+        return "red"
+    return "yellow" if event.category == "command" else "green"
+
+
+def clock(time: datetime) -> str:
+    """Return the local time of day, to the millisecond."""
+    return time.astimezone().isoformat(timespec="milliseconds")[11:23]
+
+
+def short_id(identity: str | None, *, wide: bool) -> str:
+    """Return an id, or on narrow terminals its beginning."""
+    text = printable(identity or "-")
+    return text if wide else f"{text[:_SHORT_ID]:<{_SHORT_ID}}"
+
+
+# --- outcomes ---
+
+
+def outcome_text(outcome: Outcome) -> Text:
+    """Return how a command ended, in a word or two."""
+    if outcome.code is not None:
+        return Text(f"rejected {outcome.code}", style="red")
+    if any(event.type == CommandHadNoEffect.type for event in outcome.events):
+        return Text("accepted, no effect", style="green")
+    return Text("accepted", style="green")
+
+
+def event_names(outcome: Outcome, separator: str) -> str:
+    """List an outcome's events, those of category command left out."""
+    names = [name_of(e.type) for e in outcome.events if e.category != "command"]
+    return separator.join(names) or "-"
+
+
+def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
+    """Return a table of outcomes: a line each, or two on narrow terminals."""
+    columns = ("command id", "command", "outcome", "events", "version", "recorded")
+    table = plain_table(*columns) if wide else plain_table(*columns[1:4], gap=1)
+    for outcome in outcomes:
+        command, result = name_of(outcome.command_type), outcome_text(outcome)
+        if wide:
+            recorded = render_time(outcome.recorded_at)
+            version = str(outcome.version)
+            table.add_row(
+                outcome.command_id, command, result, event_names(outcome, ", "), version, recorded
+            )
+        else:
+            command = f"{command}\n{outcome.command_id}"
+            result = Text(result.plain.replace(" ", "\n"), style=result.style)
+            table.add_row(command, result, event_names(outcome, "\n"))
+    return table
+
+
+def outcome_json(outcome: Outcome) -> dict[str, object]:
+    """Return an outcome for JSON."""
+    return {
+        "command_id": outcome.command_id,
+        "command_type": outcome.command_type,
+        "user_id": outcome.user_id,
+        "status": str(outcome.status),
+        "code": outcome.code and str(outcome.code),
+        "version": outcome.version,
+        "recorded_at": render_time(outcome.recorded_at),
+        "expires_at": render_time(outcome.expires_at),
+        "source": outcome.source,
+        "correlation_id": outcome.correlation_id,
+        "events": [
+            {"type": e.type, "category": e.category, "sequence": e.sequence, "data": e.data}
+            for e in outcome.events
+        ],
+    }
+
+
+def print_outcomes(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
+    """Print outcomes; return the exit code of the worst of them."""
+    known = [outcome for outcome in outcomes if outcome is not None]
+    if as_json:
+        for outcome in known:
+            sys.stdout.write(json_line(outcome_json(outcome)) + "\n")
+    elif known:
+        console = stdout()
+        console.print(outcome_table(known, wide=console.width >= WIDE))
+    if len(known) < len(outcomes):
+        missing = len(outcomes) - len(known)
+        stderr().print(
+            f"error: no outcome of {missing} of {len(outcomes)} commands in time; "
+            "is a worker running? see `user-worker status`; "
+            "to a user who is unknown, the answer takes a minute"
+        )
+        return ExitCode.TIMEOUT
+    rejected = any(outcome.status is Status.REJECTED for outcome in known)
+    return ExitCode.NEGATIVE if rejected else ExitCode.OK

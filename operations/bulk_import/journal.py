@@ -1,0 +1,186 @@
+"""The progress of an import, in a file beside the imported one, so that it can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import CliError, UsageError
+
+SYNC_EVERY = 1.0
+"""Seconds. What a power failure loses is sent again under the same ids, and done once."""
+_AGAIN = "or start anew with --journal NEWFILE: what was sent already is not done twice"
+_OTHERWISE = {
+    "file_sha256": (
+        "another file, or this one has changed since",
+        "bring back what it was, or import it as new commands with --journal NEWFILE",
+    ),
+    "options_sha256": ("an import with other options", f"give the same, {_AGAIN}"),
+    "queue": ("an import into another queue", f"correct USER_WORKER_COMMAND_QUEUE, {_AGAIN}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The import that a journal belongs to."""
+
+    file_sha256: str
+    options_sha256: str
+    """Of the options that decide what a row asks for."""
+    queue: str
+
+
+class Journal:
+    """One journal: a line for the plan, and one for every batch that the queue has accepted."""
+
+    def __init__(self, path: Path, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep it at `path`; nothing is read or written yet. `clock` counts seconds."""
+        self.path = path
+        self.sent = bytearray()
+        """One byte a row, up to the last one sent: 1 if the queue has accepted it."""
+        self._plan = plan
+        self._clock = clock
+        self._file = -1
+        self._synced = 0.0
+
+    def load(self) -> None:
+        """Read the progress of earlier runs; an incomplete last line does not count.
+
+        Raises:
+            UsageError: the journal belongs to another import, or is damaged.
+            CliError: the journal cannot be read.
+        """
+        try:
+            if not self.path.exists():
+                return
+            if not self.path.is_file():
+                raise UsageError(f"the journal {self.path} is not a file", "give another --journal")
+            self._read(self.path.read_bytes())
+        except OSError as error:
+            raise self._unusable("read", error) from error
+
+    def open(self) -> None:
+        """Lock the journal until `close`, and continue where it ends; errors as those of `load`.
+
+        Raises:
+            UsageError: another import is writing the journal.
+            CliError: the journal cannot be written.
+        """
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._lock()
+            self.load()
+            content = self.path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            os.ftruncate(self._file, whole)
+            if not whole:
+                self._write({"import": 1, **asdict(self._plan)})
+            self._sync()
+        except OSError as error:
+            raise self._unusable("write", error) from error
+
+    def record(self, rows: Sequence[int]) -> None:
+        """Record that the queue has accepted these rows, given by ascending number.
+
+        Raises:
+            CliError: the journal cannot be written, as on a full disk.
+        """
+        if not rows:
+            return
+        try:
+            self._write({"sent": list(_ranges(rows))})
+            if self._clock() - self._synced >= SYNC_EVERY:
+                self._sync()
+        except OSError as error:
+            raise self._unusable("write", error) from error
+        for number in rows:
+            self._mark(number, number)
+
+    def has(self, number: int) -> bool:
+        """Return True if the row with this number was sent."""
+        return number <= len(self.sent) and bool(self.sent[number - 1])
+
+    def close(self) -> None:
+        """Write everything to disk, and unlock the journal."""
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        try:
+            os.fsync(file)
+        except OSError as error:
+            raise self._unusable("write", error) from error
+        finally:
+            os.close(file)
+
+    def _lock(self) -> None:
+        if sys.platform != "win32":
+            import fcntl  # noqa: PLC0415 - not on Windows
+
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"another import is at work with the journal {self.path}", "wait for its end"
+                ) from error
+
+    def _write(self, line: dict[str, Any]) -> None:
+        data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+        if os.write(self._file, data) < len(data):
+            raise OSError(0, "no space left")
+
+    def _sync(self) -> None:
+        os.fsync(self._file)
+        self._synced = self._clock()
+
+    def _unusable(self, what: str, error: OSError) -> CliError:
+        advice = "give another place with --journal, or make room; then run it again to go on"
+        return CliError(f"cannot {what} the journal {self.path}: {error.strerror}", advice)
+
+    # --- reading ---
+
+    def _read(self, content: bytes) -> None:
+        self.sent = bytearray()
+        lines = content.split(b"\n")[:-1]  # what is after the last end of line is not finished
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                if number == 1:
+                    self._require_ours(entry)
+                else:
+                    for first, last in entry["sent"]:
+                        self._mark(first, last)
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise UsageError(
+                    f"line {number} of the journal {self.path} is damaged", f"mend it, {_AGAIN}"
+                ) from error
+
+    def _require_ours(self, entry: dict[str, Any]) -> None:
+        plan = asdict(self._plan)
+        if entry["import"] != 1 or plan.keys() - entry.keys():
+            raise ValueError("no journal of an import")
+        for name, (other, advice) in _OTHERWISE.items():
+            if entry[name] != plan[name]:
+                raise UsageError(f"the journal {self.path} is of {other}", advice)
+
+    def _mark(self, first: int, last: int) -> None:
+        if not (type(first) is type(last) is int and 1 <= first <= last < 2**40):
+            raise ValueError("no rows")
+        self.sent.extend(bytes(max(0, last - len(self.sent))))
+        self.sent[first - 1 : last] = b"\1" * (last - first + 1)
+
+
+def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ascending numbers as ranges, ends included."""
+    first = last = rows[0]
+    for number in rows[1:]:
+        if number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last

@@ -1,0 +1,50 @@
+"""The problems of an import's rows, in a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from operations.bulk_import.records import Problem
+from worker.errors import CliError, UsageError
+
+
+@contextmanager
+def problem_file(imported: str, name: str | None) -> Iterator[Callable[[Problem], object]]:
+    """Yield a function that writes a problem to a file: CSV or, by its name, JSON lines.
+
+    Without a name nothing is written.
+
+    Raises:
+        UsageError: the file is the imported one.
+        CliError: the file cannot be written.
+    """
+    if name is None:
+        yield lambda _problem: None
+        return
+    path = Path(name)
+    if path.exists() and path.samefile(imported):
+        raise UsageError("--errors is the file that is imported", "give another")
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield _csv(stream) if path.suffix.lower() == ".csv" else _json_lines(stream)
+    except OSError as error:
+        raise CliError(f"cannot write {name}: {error.strerror}", "give another place") from error
+
+
+def _csv(stream: TextIO) -> Callable[[Problem], object]:
+    rows = csv.writer(stream)
+    rows.writerow(("line", "field", "rule"))
+    return lambda problem: rows.writerow((problem.line, problem.field, problem.rule))
+
+
+def _json_lines(stream: TextIO) -> Callable[[Problem], object]:
+    def write(problem: Problem) -> None:
+        row = {"line": problem.line, "field": problem.field or None, "rule": problem.rule}
+        stream.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+    return write

@@ -1,0 +1,289 @@
+"""Imports a file of commands: checks all of it, sends it to the queue, and reports outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapters.sqs.sending import QueueMessage
+from application.messages import MessageParser
+from application.messages.encoding import canonical
+from operations.bulk_import.checking import check_rows
+from operations.bulk_import.columns import Columns
+from operations.bulk_import.dispatch import Dispatcher, Parcel
+from operations.bulk_import.journal import Journal, Plan
+from operations.bulk_import.problems import problem_file
+from operations.bulk_import.records import (
+    FileFormat,
+    Problem,
+    format_of,
+    parse_delimiter,
+    sniffed_delimiter,
+)
+from operations.bulk_import.report import OutcomeWaiter, report_file, write_report
+from operations.bulk_import.rows import Identity, Row, RowReader
+from operations.bulk_import.source import SourceFile
+from operations.command_input import command_class
+from operations.progress import NO_PROGRESS, Progress
+from worker.cli_errors import explain
+from worker.connections import Aws
+from worker.errors import CliError, UsageError
+
+JOURNAL_SUFFIX = ".progress.jsonl"
+_REPORT_EVERY = 256  # rows
+_MAX_ID = 128  # characters, of a correlation id
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What to import, and how."""
+
+    file: str
+    command: str
+    mapping: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+    defaults: Sequence[str] = ()
+    file_format: str | None = None
+    delimiter: str | None = None
+    import_id: str | None = None
+    source: str = "/user-worker/import"
+    group: str | None = None
+    journal: str | None = None
+    errors: str | None = None
+    report: str | None = None
+    wait: float = 120.0
+    rate: float | None = None
+    dry_run: bool = False
+    skip_bad: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many rows there are, and how many were sent."""
+
+    import_id: str
+    rows: int = 0
+    bad: int = 0
+    sent_before: int = 0
+    sent: int = 0
+
+    @property
+    def to_send(self) -> int:
+        """How many rows are to be sent."""
+        return self.rows - self.bad
+
+
+class Import:
+    """One import: `check`, then `send`, then `write_report`; closes its files as a context."""
+
+    def __init__(self, aws: Aws, options: ImportOptions, progress: Progress = NO_PROGRESS) -> None:
+        """Open the file and, unless it is a dry run, find queue, journal and table.
+
+        Raises:
+            UsageError: the options do not fit the file, or the journal is of another import.
+            CliError: the queue or the table is missing, or a file cannot be read.
+        """
+        if options.dry_run and options.report is not None:
+            raise UsageError("--report needs rows that are sent", "leave out --dry-run")
+        self._options = options
+        self._progress = progress
+        self._aws = aws
+        with ExitStack() as files:  # closes the file if anything below fails
+            self._source = files.enter_context(closing(SourceFile(options.file)))
+            parser = MessageParser(aws.settings.roles)
+            self._reader, identity = _reader(options, self._source, parser)
+            self.tally = Tally(identity.correlation_id)
+            if not options.dry_run:
+                self._prepare()
+            self._files = files.pop_all()
+
+    def _prepare(self) -> None:
+        """Find everything that sending needs, before the work of the check."""
+        options, aws = self._options, self._aws
+        report = options.report is not None
+        self._waiter = OutcomeWaiter(aws.repository, options.wait) if report else None
+        plan = Plan(self._source.digest(), _digest_of(options), aws.command_queue_url)
+        self._journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
+        self._journal.load()  # it may be the journal of another import
+        self._dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
+
+    def __enter__(self) -> Self:
+        """Return the import."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all files."""
+        self._files.close()
+
+    def check(self, on_problem: Callable[[Problem], object] = lambda _: None) -> None:
+        """Check all rows; `on_problem` is called for each problem, in the order of the file.
+
+        Raises:
+            CliError: a file cannot be read or written.
+        """
+        options, source = self._options, self._source
+        with (
+            problem_file(options.file, options.errors) as write,
+            self._progress.track("checked", source.size, "bytes") as advance,
+        ):
+
+            def report(problem: Problem) -> None:
+                on_problem(problem)
+                write(problem)
+
+            self._checked = check_rows(_counting_bytes(self._reader, source, advance), report)
+        self.tally.rows, self.tally.bad = self._checked.rows, self._checked.bad
+
+    def require_valid(self) -> None:
+        """Raise UsageError if there are no rows, or invalid ones that are not to be skipped."""
+        tally = self.tally
+        if not tally.rows:
+            raise UsageError(
+                f"{self._options.file} holds no row", "write one a line, below the header"
+            )
+        if tally.bad and not self._options.skip_bad:
+            raise UsageError(
+                f"{tally.bad} of {tally.rows} rows are bad; nothing was sent",
+                "correct them, or leave them out with --skip-bad",
+            )
+
+    def send(self) -> None:
+        """Send the rows that were checked and are not sent yet, and record them in the journal.
+
+        Raises:
+            UsageError: as `require_valid`, or the file has changed since.
+            CliError: not all were sent; says how many, and how to continue.
+        """
+        self.require_valid()
+        self._source.require_unchanged()
+        options = self._options
+        others = [Path(name) for name in (options.file, options.errors) if name]
+        others.append(self._journal.path)
+        self._report = self._files.enter_context(report_file(options.report, others))
+        with closing(self._journal):
+            self._journal.open()
+            self._send()
+
+    def _send(self) -> None:
+        tally, journal = self.tally, self._journal
+        tally.sent_before = sum(journal.sent)
+
+        def is_due(number: int) -> bool:
+            return self._checked.may_be_sent(number) and not journal.has(number)
+
+        def parcels() -> Iterator[Parcel]:
+            for row in self._reader.read(is_due):
+                if row.outgoing is not None:
+                    own = row.outgoing.group if self._dispatcher.fifo else None
+                    group = self._options.group or own
+                    yield Parcel(row.number, QueueMessage(row.outgoing.body, group))
+
+        with self._progress.track("sent", tally.to_send, "rows") as advance:
+            advance(tally.sent_before)
+
+            def acknowledge(rows: list[int]) -> None:
+                tally.sent += len(rows)
+                advance(len(rows))
+                journal.record(rows)
+
+            try:
+                self._dispatcher.send(parcels(), acknowledge)
+            except KeyboardInterrupt:
+                self._progress.note(f"stopped: {self._so_far()}", warning=True)
+                raise
+            except (CliError, ClientError, BotoCoreError) as error:
+                known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
+                # not a usage error, whatever it was: some rows may be on the queue
+                raise CliError(f"{known}; {self._so_far()}") from error
+
+    def _so_far(self) -> str:
+        done = self.tally.sent_before + self.tally.sent
+        return f"{done} of {self.tally.to_send} rows are sent; run the same command again to go on"
+
+    def write_report(self) -> Counter[str] | None:
+        """Wait for outcomes and write the report; return how many rows have each outcome.
+
+        Without a report in the options, return `None`.
+        """
+        if self._report is None or self._waiter is None:
+            return None
+        try:
+            with self._progress.track("outcomes", self._checked.rows, "rows") as advance:
+                rows = _counting(self._reader, advance)
+                write_report(rows, self._checked, self._waiter, self._report)
+        except KeyboardInterrupt:
+            advice = "run the same command again: it sends nothing twice"
+            self._progress.note(f"stopped: the report is not complete; {advice}", warning=True)
+            raise
+        return self._report.counts
+
+
+def _counting_bytes(
+    rows: Iterable[Row], source: SourceFile, advance: Callable[[int], object]
+) -> Iterator[Row]:
+    """Yield rows, and report now and then how many more bytes were read."""
+    reported = 0
+    for row in rows:
+        if row.number % _REPORT_EVERY == 0:
+            advance(source.position - reported)
+            reported = source.position
+        yield row
+
+
+def _counting(rows: Iterable[Row], advance: Callable[[int], object]) -> Iterator[Row]:
+    for row in rows:
+        advance(1)
+        yield row
+
+
+# --- the file and its columns ---
+
+
+def _reader(
+    options: ImportOptions, source: SourceFile, parser: MessageParser
+) -> tuple[RowReader, Identity]:
+    file_format = FileFormat(options.file_format or format_of(source))
+    if options.delimiter is not None:
+        delimiter = parse_delimiter(options.delimiter)
+    else:
+        delimiter = sniffed_delimiter(source) if file_format is FileFormat.CSV else ","
+    mapping: dict[str, str | None] = dict(_pairs(options.mapping, "--map COLUMN=FIELD"))
+    columns = Columns(
+        command_class(options.command),
+        {name: field or None for name, field in mapping.items()} | dict.fromkeys(options.ignored),
+        dict(_pairs(options.defaults, "--set FIELD=VALUE")),
+    )
+    identity = _identity(options, source)
+    return RowReader(
+        source, file_format, delimiter, columns, identity=identity, parser=parser
+    ), identity
+
+
+def _identity(options: ImportOptions, source: SourceFile) -> Identity:
+    if options.import_id is None:
+        return Identity(source.digest(), named=False, source=options.source)
+    if not 1 <= len(options.import_id) <= _MAX_ID or not options.import_id.isprintable():
+        raise UsageError(f"--import-id must have 1 to {_MAX_ID} printable characters")
+    return Identity(options.import_id, named=True, source=options.source)
+
+
+def _pairs(words: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"write it as {form}", "quote what has blanks")
+        yield name, value.strip()
+
+
+def _digest_of(options: ImportOptions) -> str:
+    """Hash the options that determine a row's command: a journal belongs to one set of these."""
+    chosen = asdict(options)
+    names = ("command", "mapping", "ignored", "defaults", "file_format", "delimiter", "import_id")
+    return sha256(canonical([chosen[name] for name in names]).encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""Follows the topic through a temporary queue."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+from adapters.aws.client import error_code
+from adapters.sns.subscription import LONGEST_POLL, TAIL, QueueReader, TopicSubscription
+from operations.progress import NO_PROGRESS, Progress
+from operations.received_event import ReceivedEvent
+from worker.cli_errors import is_refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries to receive, doubled from one to the other."""
+CHECK_EVERY = 60.0
+"""Seconds between two checks of queue and subscription; the next one follows each error."""
+
+
+class EventTail:
+    """A temporary subscription to a topic, for as long as the `with` block lasts."""
+
+    def __init__(
+        self, sqs: SQSClient, sns: SNSClient, topic_arn: str, category: str | None = None
+    ) -> None:
+        """Follow a topic, or one category of its events."""
+        wanted = None if category is None else {"category": [category]}
+        self._subscription = TopicSubscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
+        self._reader: QueueReader | None = None
+        self.seen: set[str] = set()
+        """Ids of the events so far: SNS and SQS may both deliver twice."""
+
+    def __enter__(self) -> Self:
+        """Create queue and subscription; after a failure neither exists."""
+        self._reader = self._subscription.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove both, also if one of them is gone already."""
+        self._subscription.close()
+
+    def renew_if_lost(self) -> None:
+        """Create queue and subscription again if they are lost; errors as `TopicSubscription`'s."""
+        if renewed := self._subscription.renew_if_lost():
+            self._reader = renewed[0]
+
+    def poll(self, wait: int = LONGEST_POLL) -> list[ReceivedEvent]:
+        """Wait up to `wait` seconds for events, and return those not seen before."""
+        assert self._reader is not None, "use it in a with block"
+        bodies = self._reader.poll(wait)
+        now = time.monotonic()
+        events = []
+        for body in bodies:
+            with contextlib.suppress(ValueError):  # others may publish to the topic, too
+                event = ReceivedEvent.parse(body, now)
+                if event.id not in self.seen:
+                    self.seen.add(event.id)
+                    events.append(event)
+        return events
+
+
+def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator[ReceivedEvent]:
+    """Yield events for ever; continue after any error but a refusal."""
+    pause, checked = FIRST_PAUSE, time.monotonic()
+    while True:
+        try:
+            if time.monotonic() - checked >= CHECK_EVERY:
+                checked = time.monotonic()
+                tail.renew_if_lost()
+            events = tail.poll()
+        except Exception as error:
+            if is_refusal(error):
+                raise
+            if pause == FIRST_PAUSE:
+                progress.note(f"events cannot be received ({error_code(error)}): trying again")
+            time.sleep(pause)
+            pause, checked = min(2 * pause, LONGEST_PAUSE), -CHECK_EVERY
+            continue
+        pause = FIRST_PAUSE
+        yield from events

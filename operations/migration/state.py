@@ -1,0 +1,178 @@
+"""The progress of a migration in a file, so that another run can continue there.
+
+The file holds no personal data: keys of address items are not written. Two runs at the same time
+may both write it: what either has recorded as done is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.dynamodb.reads import Key
+from operations.migration.counts import KEPT_FINDINGS, NUMBERS, Counts, Finding
+from operations.migration.scan import Progress, SegmentProgress
+from worker.errors import CliError, UsageError
+
+SAVE_EVERY: Final = 1.0
+"""Seconds. What a power failure loses is done again, which changes nothing."""
+FORM: Final = 1
+_ANEW: Final = "or start anew with --state NEWFILE: what is done already is not done twice"
+_OTHERWISE: Final = {
+    "table": ("another table, or of one that was made anew", f"correct USER_WORKER_TABLE, {_ANEW}"),
+    "target": ("a migration to other formats", f"use the worker of that version, {_ANEW}"),
+    "addresses": ("a migration with other options", f"give the same, {_ANEW}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The migration that a state belongs to."""
+
+    table: str
+    """The table's id, which a table made anew under the same name does not have."""
+    target: Mapping[str, int]
+    """The numbers of the formats."""
+    addresses: bool
+
+
+class StateFile:
+    """One state, in one file, which exists while the migration is not finished."""
+
+    def __init__(self, path: Path, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep it at `path`; nothing is read or written yet. `clock` counts seconds."""
+        self.path = path
+        self._plan = plan
+        self._clock = clock
+        self._saved = clock()
+
+    def load(self) -> Progress | None:
+        """Return the progress of an earlier run; `None` if there is no file.
+
+        Raises:
+            UsageError: the file is of another migration, or damaged.
+            CliError: the file cannot be read.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CliError(f"cannot read the state {self.path}", "give another --state") from error
+        try:
+            state = json.loads(text)
+            self._require_ours(state)
+            return _progress(state)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UsageError(
+                f"{self.path} is no state of a migration, or a damaged one", f"remove it, {_ANEW}"
+            ) from error
+
+    def note(self, progress: Progress) -> None:
+        """Save now and then; errors as `save`."""
+        if self._clock() - self._saved >= SAVE_EVERY:
+            self.save(progress)
+
+    def save(self, progress: Progress) -> None:
+        """Save, in one step: an incomplete file never replaces a complete one.
+
+        Raises:
+            CliError: the file cannot be written, as on a full disk.
+        """
+        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        try:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+                f.write(json.dumps(self._state(progress), separators=(",", ":")) + "\n")
+                f.flush()
+                os.fsync(f.fileno())
+            beside.replace(self.path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise CliError(
+                f"cannot write the state {self.path}: {error.strerror}",
+                "give another place with --state, or make room; then run it again to go on",
+            ) from error
+        self._saved = self._clock()
+
+    def remove(self) -> None:
+        """Remove the file: the migration is finished."""
+        self.path.unlink(missing_ok=True)
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        return {
+            "migration": FORM,
+            "table": self._plan.table,
+            "target": dict(self._plan.target),
+            "addresses": self._plan.addresses,
+            "segments": [{"done": s.done, "after": s.after} for s in progress.segments],
+            "counts": counts_json(progress.counts),
+        }
+
+    def _require_ours(self, state: dict[str, Any]) -> None:
+        if state["migration"] != FORM:
+            raise ValueError("no state of a migration")
+        for name, (other, advice) in _OTHERWISE.items():
+            if state[name] != getattr(self._plan, name):
+                raise UsageError(f"the state {self.path} is of {other}", advice)
+
+
+def counts_json(counts: Counts) -> dict[str, Any]:
+    """Return counts and findings for JSON."""
+    found: dict[str, dict[str, int]] = {}
+    for (kind, number), count in sorted(counts.found.items()):
+        found.setdefault(kind, {})[str(number)] = count
+    return {
+        "found": found,
+        **{name: getattr(counts, name) for name in NUMBERS},
+        "findings": [
+            {"key": f.key, "kind": f.kind, "attribute": f.attribute, "rule": f.rule}
+            for f in counts.findings
+        ],
+    }
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    """Read what `StateFile.save` wrote; raise ValueError, TypeError or KeyError else."""
+    segments = [
+        SegmentProgress(
+            None if each["after"] is None else Key(*map(_text, each["after"])), _flag(each["done"])
+        )
+        for each in state["segments"]
+    ]
+    if not segments:
+        raise ValueError("no segments")
+    stored = state["counts"]
+    counts = Counts(
+        findings=[
+            Finding(*(_text(each[name]) for name in ("key", "kind", "attribute", "rule")))
+            for each in stored["findings"][:KEPT_FINDINGS]
+        ]
+    )
+    for kind, numbers in stored["found"].items():
+        counts.found.update({(kind, int(number)): _count(n) for number, n in numbers.items()})
+    for name in NUMBERS:
+        setattr(counts, name, _count(stored[name]))
+    return Progress(segments, counts)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("no truth value")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no count")
+    return value

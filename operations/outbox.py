@@ -1,0 +1,139 @@
+"""The outbox: what was committed and not published yet, and publishing it now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from adapters.clock import SystemClock
+from application.outbox import OutboxPosition
+from application.ports import OutboxEntry, StoreUnavailableError
+from application.relay import Ending, Relay, RelayPolicy
+from operations.progress import NO_PROGRESS, Progress
+from worker.connections import Aws
+
+logger = structlog.get_logger(__name__)
+
+_WORDS = {
+    Ending.DONE: "done",
+    Ending.PARKED: "parked",
+    Ending.ADVANCED: "left",
+    Ending.LEFT: "left",
+    Ending.UNREADABLE: "unreadable",
+}
+
+
+def entry_id(entry: OutboxEntry | OutboxPosition) -> str:
+    """Return the id of an entry for operators: the part of its key that is its own."""
+    return entry.sort_key.rpartition("#")[2]
+
+
+def shard(entry: OutboxEntry | OutboxPosition) -> str:
+    """Return the shard of an entry, or "parked"."""
+    return entry.partition.rpartition("#")[2].lower()
+
+
+def list_entries(
+    aws: Aws, *, user_id: str | None = None, parked: bool = False
+) -> Iterator[OutboxEntry | OutboxPosition]:
+    """Yield entries, oldest first in each shard, then what is parked.
+
+    Args:
+        aws: the store.
+        user_id: only what concerns this user.
+        parked: only what is parked.
+    """
+    for entry in _entries(aws):
+        if parked and shard(entry) != "parked":
+            continue
+        if user_id is None or (
+            isinstance(entry, OutboxEntry) and any(key.user_id == user_id for key in entry.commands)
+        ):
+            yield entry
+
+
+def _entries(aws: Aws) -> Iterator[OutboxEntry | OutboxPosition]:
+    for page in aws.outbox.pages():
+        yield from page.entries
+        yield from page.unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of the entries that were to be published."""
+
+    entries: int
+    counts: Counter[str]
+    """How many are "done", "parked", "left" and "unreadable"."""
+    unknown: Collection[str]
+    """The ids that are not in the outbox."""
+
+
+def publish_entries(
+    aws: Aws,
+    ids: Collection[str] = (),
+    *,
+    parked: bool = False,
+    now: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> Published:
+    """Publish now what the relay would publish later.
+
+    No entry leaves the outbox unless it was published: others are left, or parked.
+
+    Args:
+        aws: the store and the topic.
+        ids: of entries; without ids, all entries that are old enough.
+        parked: whether to try parked entries again.
+        now: whether to include entries that a worker may be publishing at this moment.
+        progress: receives reports.
+    """
+    relay_age = timedelta(seconds=aws.settings.relay_age)
+    before = datetime.now(UTC) - (timedelta() if now else relay_age)
+
+    def is_due(entry: OutboxEntry | OutboxPosition) -> bool:
+        if ids:
+            return not _names(entry).isdisjoint(ids)
+        if not isinstance(entry, OutboxEntry):
+            return False  # not asked for; `list` and `status` report it
+        return parked if entry.parked_because is not None else entry.recorded_at < before
+
+    due = [entry for entry in _entries(aws) if is_due(entry)]
+    entries = [entry for entry in due if isinstance(entry, OutboxEntry)]
+    # what fails now is retried, and parked, at the pace of the workers
+    relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, relay_age))
+    counts: Counter[str] = Counter()
+    if entries:
+        with progress.track("publishing", len(entries), "entries") as advance:
+            endings = relay.work_off(_unparked(aws, entries), advance)
+        for ending, count in endings.items():
+            counts[_WORDS[ending]] += count
+    counts["left"] += len(entries) - counts.total()  # no turn, since the topic is unavailable
+    counts["unreadable"] += len(due) - len(entries)
+    return Published(len(due), counts, set(ids).difference(*map(_names, due)))
+
+
+def _names(entry: OutboxEntry | OutboxPosition) -> set[str]:
+    return {entry_id(entry), entry.sort_key}
+
+
+def _unparked(aws: Aws, entries: list[OutboxEntry]) -> Iterator[OutboxEntry]:
+    """Yield entries, each parked one after it is back in its shard, where no crash can lose it.
+
+    An entry that is no longer parked is another process's work, and left out.
+    """
+    for entry in entries:
+        if entry.parked_because is None:
+            yield entry
+            continue
+        try:
+            back = aws.outbox.unpark(entry)
+        except StoreUnavailableError as error:  # it stays parked
+            logger.warning("outbox_pointer_left", pointer=entry.sort_key, reason=str(error))
+            continue
+        if back is not None:
+            yield back

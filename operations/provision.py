@@ -1,0 +1,49 @@
+"""Creates the resources of development."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from adapters.provision import provision
+from worker.bootstrap import resources
+from worker.connections import Aws
+from worker.errors import CliError, UsageError
+from worker.settings import PREFIX, Settings
+
+
+def require_development(settings: Settings, action: str) -> None:
+    """Raise UsageError if the environment is production."""
+    if settings.env == "prod":
+        raise UsageError(
+            f"{action} is for development, and {PREFIX}ENV is prod",
+            "make the resources of production by your own templates",
+        )
+
+
+def provision_resources(aws: Aws) -> dict[str, str]:
+    """Create what is missing; return for each resource whether it was "made" or "found".
+
+    Raises:
+        UsageError: the environment is production.
+        ResourceMismatchError: a resource exists and differs from what it should be.
+    """
+    require_development(aws.settings, "provision")
+    settings = aws.settings
+    lookups: dict[str, Callable[[], object]] = {
+        f"table {settings.table}": aws.require_table,
+        f"topic {settings.events_topic}": lambda: aws.topic_arn,
+    }
+    for name in (*settings.queues, settings.dead_letter_queue):
+        lookups[f"queue {name}"] = partial(aws.queue_url, name)
+    before = {name: _exists(look) for name, look in lookups.items()}
+    provision(resources(settings), aws.dynamodb, aws.sqs, aws.sns)
+    return {name: "found" if there else "made" for name, there in before.items()}
+
+
+def _exists(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except CliError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""An event as it was received from the topic."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from domain.events import EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """A CloudEvent from the topic; missing attributes are empty, since anyone may publish there."""
+
+    id: str
+    type: str
+    user_id: str | None
+    sequence: int | None
+    command_id: str | None
+    time: datetime
+    """When it was committed or, if that is missing, when it was received."""
+    received_at: float
+    """Seconds of the monotonic clock."""
+    data: dict[str, Any]
+    attributes: dict[str, Any]
+    """All attributes."""
+
+    @classmethod
+    def parse(cls, body: str, received_at: float) -> Self:
+        """Parse a body from raw delivery.
+
+        Raises:
+            ValueError: the body is not a CloudEvent in JSON.
+        """
+        event = _attributes(body)
+        data = event.get("data")
+        sequence = str(event.get("sequence") or "")
+        return cls(
+            id=str(event.get("id") or ""),
+            type=event["type"],
+            user_id=_text(event.get("subject")),
+            sequence=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
+            command_id=_text(event.get("causationid")),
+            time=_time(event.get("time")),
+            received_at=received_at,
+            data=data if isinstance(data, dict) else {},
+            attributes=event,
+        )
+
+    @property
+    def name(self) -> str:
+        """The event's class name, or the whole type of an unknown event."""
+        return EVENTS[self.type].__name__ if self.type in EVENTS else self.type
+
+    @property
+    def category(self) -> str:
+        """The event's category; empty for an unknown event."""
+        return EVENTS[self.type].category if self.type in EVENTS else ""
+
+
+def _attributes(body: str) -> dict[str, Any]:
+    event: Any = None
+    with contextlib.suppress(ValueError, TypeError, RecursionError):  # TypeError: not a text
+        event = json.loads(body)
+    if isinstance(event, dict) and isinstance(event.get("type"), str):
+        return event
+    raise ValueError("not a CloudEvent in JSON")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _time(value: object) -> datetime:
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.now(UTC)

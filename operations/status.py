@@ -1,0 +1,93 @@
+"""The state of queues, topic, table and outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from application.outbox import OutboxStatus
+from domain.values import render_time
+from worker.connections import Aws
+from worker.errors import CliError
+
+DEPTHS = {
+    "visible": "ApproximateNumberOfMessages",
+    "in_flight": "ApproximateNumberOfMessagesNotVisible",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+}
+
+
+def read_status(aws: Aws) -> dict[str, Any]:
+    """Return the state of each resource; what is missing is null, and listed under `missing`.
+
+    A priority queue is also null where none is set; `names` does not contain it then.
+    """
+    settings = aws.settings
+    first = settings.priority_queue
+    in_memory = settings.repository == "memory"
+    found: dict[str, Any] = {
+        "region": aws.sqs.meta.region_name,
+        "endpoint": aws.sqs.meta.endpoint_url,
+        "priority_queue": _found(lambda: queue_depths(aws, aws.queue_url(first)))
+        if first
+        else None,
+        "command_queue": _found(lambda: queue_depths(aws, aws.command_queue_url)),
+        "dead_letters": _found(lambda: queue_depths(aws, aws.dead_letter_queue_url)),
+        "topic": _found(lambda: _topic(aws)),
+        "table": "in the worker's memory" if in_memory else _found(lambda: _table(aws)),
+        "outbox": None,
+    }
+    names = {"priority_queue": f"queue {first}"} if first else {}
+    names |= {
+        "command_queue": f"queue {settings.command_queue}",
+        "dead_letters": f"queue {settings.dead_letter_queue}",
+        "topic": f"topic {settings.events_topic}",
+        "table": f"table {settings.table}",
+    }
+    found["missing"] = [name for key, name in names.items() if found[key] is None]
+    if found["table"] is not None and not in_memory:
+        found["outbox"] = _outbox(aws.outbox.status())
+    found["names"] = names
+    return found
+
+
+def queue_depths(aws: Aws, url: str) -> dict[str, int]:
+    """Count a queue's messages: visible, in flight and delayed."""
+    answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    attributes: dict[str, str] = dict(answer["Attributes"].items())
+    return {name: int(attributes.get(key, 0)) for name, key in DEPTHS.items()}
+
+
+def _found(look: Callable[[], Any]) -> Any:
+    try:
+        return look()
+    except CliError:
+        return None
+
+
+def _topic(aws: Aws) -> dict[str, int]:
+    attributes = aws.sns.get_topic_attributes(TopicArn=aws.topic_arn)["Attributes"]
+    return {"subscriptions": int(attributes.get("SubscriptionsConfirmed", 0))}
+
+
+def _table(aws: Aws) -> str:
+    aws.require_table()
+    table = aws.dynamodb.describe_table(TableName=aws.settings.table)["Table"]
+    return table.get("TableStatus", "unknown")
+
+
+def _outbox(status: OutboxStatus) -> dict[str, Any]:
+    return {
+        "pending": status.pending,
+        "oldest": None if status.oldest is None else render_time(status.oldest),
+        "oldest_seconds": None
+        if status.oldest is None
+        else round((datetime.now(UTC) - status.oldest).total_seconds(), 1),
+        "parked": [
+            {"recorded_at": render_time(p.recorded_at), "reason": p.parked_because}
+            for p in status.parked
+        ],
+        "unreadable": status.unreadable,
+        "scheduled": status.scheduled,
+    }

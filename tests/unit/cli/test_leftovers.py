@@ -1,0 +1,191 @@
+"""`user-worker leftovers`, and what `doctor` says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from adapters.sns.subscription import OUTCOMES, PURPOSES, TAIL, temporary_subscription
+from cli import composition
+from cli.app import run
+from operations import orphaned_queues
+from operations.doctor import resources
+from tests.unit.cli.dlq_world import Done, mocked
+from worker.errors import ExitCode
+from worker.health.finding import Level
+
+UNREAD = orphaned_queues.TemporaryQueues.unread
+
+
+@dataclass
+class Account:
+    """An account with a topic and a command queue, and the command line on it."""
+
+    capsys: pytest.CaptureFixture[str]
+    topic: str
+    sqs: Any
+    sns: Any
+    killed: list[object] = field(default_factory=list)
+
+    def forgotten(self, prefix: str = OUTCOMES) -> str:
+        """Make a queue as a process does that is killed then; give its name."""
+        made = temporary_subscription(self.sqs, self.sns, self.topic, prefix)
+        url = made.__enter__().queue_url
+        self.killed.append(made)  # were it forgotten here too, it would clean up
+        return url.rpartition("/")[2]
+
+    def queues(self) -> set[str]:
+        """Give the names of all queues but the command queue."""
+        urls = self.sqs.list_queues().get("QueueUrls", ())
+        return {url.rpartition("/")[2] for url in urls} - {"user-commands"}
+
+    def subscribed(self) -> set[str]:
+        """Give the names of queues that are subscribed."""
+        rows = self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]
+        return {row["Endpoint"].rpartition(":")[2] for row in rows}
+
+    def run(self, *words: str) -> Done:
+        """Run `user-worker leftovers`."""
+        self.capsys.readouterr()
+        code = run(["leftovers", *words])
+        captured = self.capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def account(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Account]:
+    """An AWS in this process."""
+    with mocked():
+        sqs, sns = boto3.client("sqs"), boto3.client("sns")
+        sqs.create_queue(QueueName="user-commands")
+        topic = sns.create_topic(Name="user-events")["TopicArn"]
+        patience(monkeypatch)
+        monkeypatch.setattr(orphaned_queues, "WAIT", 0)
+        made = Account(capsys, topic, sqs, sns)
+        yield made
+        made.killed.clear()
+
+
+def patience(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Let a minute go by at once, in which something happens."""
+
+    def unread(self: Any, queues: Any) -> Any:
+        return UNREAD(self, queues, lambda _: meanwhile())
+
+    monkeypatch.setattr(orphaned_queues.TemporaryQueues, "unread", unread)
+
+
+def read_all(account: Account, name: str) -> None:
+    """Take what is on a queue, as its reader does."""
+    url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    while rows := account.sqs.receive_message(QueueUrl=url).get("Messages"):
+        for row in rows:
+            account.sqs.delete_message(QueueUrl=url, ReceiptHandle=row["ReceiptHandle"])
+
+
+def test_what_nobody_reads_goes_with_its_subscription_and_nothing_else(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a queue that is read, nor one that only looks like a temporary one."""
+    forgotten = {account.forgotten(prefix) for prefix in PURPOSES}
+    alive = account.forgotten()
+    others = {"user-outcomes-billing", f"my-{alive}", f"{alive}-dlq"}
+    for name in others:
+        account.sqs.create_queue(QueueName=name)
+    patience(monkeypatch, lambda: read_all(account, alive))
+
+    done = account.run("--older-than", "0s", "--remove", "--json")
+
+    assert (done.code, done.rows) == (ExitCode.OK, [{"queues": 3, "subscriptions": 0}])
+    assert account.queues() == {alive} | others
+    assert account.subscribed() == {alive}
+    assert forgotten.isdisjoint(account.queues())
+    read_all(account, alive)
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_queue_full_of_old_answers_is_read_by_nobody(
+    account: Account, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The probe is far behind; and more come all the time."""
+    name = account.forgotten(TAIL)
+    url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+    def answers() -> None:
+        for _ in range(count):
+            account.sqs.send_message(QueueUrl=url, MessageBody="{}")
+
+    answers()
+    patience(monkeypatch, answers)
+    assert account.run("--older-than", "0s", "--remove", "--json").rows[0]["queues"] == 1
+    assert account.queues() == set()
+
+
+def test_young_queues_are_left_alone(account: Account) -> None:
+    """An hour is what one may wait for, and nobody is asked before."""
+    name = account.forgotten()
+    for words in ([], ["--remove"]):
+        assert account.run(*words).code == ExitCode.OK
+    url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    assert "Messages" not in account.sqs.receive_message(QueueUrl=url)
+    assert "no temporary queue is older than 1h" in account.run().out
+    listed = account.run("--older-than", "0s")
+    assert name in listed.out
+    assert account.queues() == account.subscribed() == {name}
+
+
+def test_subscriptions_without_a_queue_end(account: Account) -> None:
+    """A topic has room for so many filter policies; those of other accounts are not ours."""
+    gone = account.forgotten()
+    account.sqs.delete_queue(QueueUrl=account.sqs.get_queue_url(QueueName=gone)["QueueUrl"])
+    theirs = f"{OUTCOMES}-{uuid4().hex[:12]}"
+    arn = f"arn:aws:sqs:us-east-1:999999999999:{theirs}"
+    account.sns.subscribe(TopicArn=account.topic, Protocol="sqs", Endpoint=arn)
+    done = account.run("--remove", "--json")
+    assert done.rows == [{"queues": 0, "subscriptions": 1}]
+    assert account.subscribed() == {theirs}
+
+
+def test_an_age_that_is_none_is_refused(account: Account) -> None:
+    """Before anything is asked of AWS."""
+    assert account.run("--older-than", "soon").code == ExitCode.USAGE
+
+
+def test_a_queue_that_goes_by_itself_meanwhile_is_no_trouble(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process has ended as it should."""
+    url = account.sqs.get_queue_url(QueueName=account.forgotten())["QueueUrl"]
+    patience(monkeypatch, lambda: account.sqs.delete_queue(QueueUrl=url))
+    done = account.run("--older-than", "0s", "--remove", "--json")
+    assert (done.code, done.rows[0]["queues"]) == (ExitCode.OK, 0)
+
+
+def test_doctor_warns_of_those_that_were_most_likely_killed(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's queue for answers may be old; not with answers that nobody fetches."""
+    monkeypatch.setattr(resources, "RETENTION", -1)
+    aws = composition.aws()
+    assert list(resources.temporary_queues(aws)) == []
+    name = account.forgotten()
+    [finding] = resources.temporary_queues(aws)
+    assert finding.level is Level.OK
+    url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    account.sqs.send_message(QueueUrl=url, MessageBody=json.dumps({}))
+    [finding] = resources.temporary_queues(aws)
+    assert (finding.level, name in finding.says) == (Level.WARN, True)
+    read_all(account, name)
+    tail = account.forgotten(TAIL)
+    [finding] = resources.temporary_queues(aws)
+    assert (finding.level, tail in finding.says) == (Level.WARN, True)

@@ -1,0 +1,293 @@
+"""`user-worker migrate` on a table in this process: what it says, keeps, refuses, and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.dynamodb.reads import Key
+from cli import composition
+from cli.app import run
+from cli.commands import migrate as command
+from operations import migration
+from operations.migration import Counts, Progress
+from operations.migration import run as migration_run
+from operations.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, told
+from operations.migration.scan import resume_point
+from operations.migration.state import StateFile
+from tests.builders import uid
+from tests.reliability.in_process_dynamodb import _error
+from tests.unit.operations.migrate_world import (
+    NEXT,
+    MigratedDynamoDB,
+    address_item,
+    check,
+    damaged_items,
+    old_table,
+)
+from worker.errors import ExitCode
+from worker.settings import Settings, load_settings
+
+
+class Table(MigratedDynamoDB):
+    """A table that can be described, and breaks off when told to."""
+
+    table_id = "id-1"
+    scans_left = 1_000_000
+
+    def describe_table(self, *, TableName: str) -> Any:  # noqa: N803
+        """Describe it."""
+        return {"Table": {"TableId": self.table_id, "ItemCount": len(self.items)}}
+
+    def scan(self, **request: Any) -> Any:
+        """Read a page, or be denied."""
+        self.scans_left -= 1
+        if self.scans_left < 0:
+            raise _error("Scan", "AccessDeniedException")
+        return super().scan(**request)
+
+
+@dataclass
+class Aws:
+    """What the command line is given in place of AWS."""
+
+    dynamodb: Table
+    settings: Settings = field(default_factory=load_settings)
+
+    def require_shared_store(self) -> None:
+        """The table is there."""
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Table:
+    """The old table, the next formats, pages of four items, and a folder to stand in."""
+    made = Table()
+    made.items = old_table().items
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(composition, "aws", lambda: Aws(made))
+    monkeypatch.setattr(migration_run, "target", lambda: migration.target(NEXT))
+    monkeypatch.setattr(migration_run, "PageMigration", _next_pages)
+    monkeypatch.setattr(migration_run, "Migration", _small_pages)
+    return made
+
+
+def _next_pages(metered: migration.MeteredTable, **options: Any) -> migration.PageMigration:
+    return migration.PageMigration(metered, NEXT, **options)
+
+
+def _small_pages(
+    metered: migration.MeteredTable, pages: migration.PageMigration, *rest: Any
+) -> migration.Migration:
+    progress, stop, _ = rest
+    return migration.Migration(metered, pages, progress, stop, 4)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> dict[str, Any]:
+    """Run it for programs; give what it printed."""
+    assert run(["migrate", "--json", *arguments]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+# --- the command ---------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_by_kind_and_format(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It writes nothing: to the table, or beside it."""
+    before = deepcopy(table.items)
+    found = printed(capsys, "--dry-run")
+    assert found["dry_run"] is True
+    assert found["found"]["user"] == {"1": 4}
+    assert (found["changed"], found["bad"], found["taken"]) == (5, 4, 1)
+    assert table.items == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A person has to see to it; the state is gone, as there is nothing to go on with."""
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    captured = capsys.readouterr()
+    assert "addresses reserved            2" in captured.out
+    assert captured.err.count("left: ") == 5
+    assert "@" not in captured.out + captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_left_ends_with_zero(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a deployment can go on by itself."""
+    table.items = {}
+    assert printed(capsys, code=0)["items"] == 0
+
+
+def test_addresses_may_be_left_out(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """Formats only."""
+    found = printed(capsys, "--no-addresses")
+    assert (found["changed"], found["reserved"], found["released"], found["taken"]) == (5, 0, 0, 0)
+
+
+def test_it_goes_on_where_it_was_broken_off(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The state holds no address, and only its owner reads it."""
+    table.scans_left = 3
+    assert run(["migrate", "--segments", "2"]) == ExitCode.ENVIRONMENT
+    assert "run the same command again to go on" in capsys.readouterr().err
+    (state,) = tmp_path.iterdir()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o600
+    assert "@" not in state.read_text()
+    saved = json.loads(state.read_text())
+    assert any(segment["after"] or segment["done"] for segment in saved["segments"])
+    table.scans_left = 1_000_000
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    assert "going on where" in capsys.readouterr().err
+    check(table, damaged_items(), frozenset({uid("alan")}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_after_the_pages_in_hand(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is done is written down; another Ctrl-C does not cut that short."""
+    scan, save = table.scan, StateFile.save
+
+    def interrupted(**request: Any) -> Any:
+        if request.get("ExclusiveStartKey"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return scan(**request)
+
+    def impatient(state: StateFile, progress: Progress) -> None:
+        if progress.counts.items:
+            os.kill(os.getpid(), signal.SIGINT)
+        save(state, progress)
+
+    monkeypatch.setattr(table, "scan", interrupted)
+    monkeypatch.setattr(StateFile, "save", impatient)
+    assert run(["migrate", "--segments", "2"]) == ExitCode.INTERRUPTED
+    assert "stopped: " in capsys.readouterr().err
+    monkeypatch.setattr(table, "scan", scan)
+    monkeypatch.setattr(StateFile, "save", save)
+    assert run(["migrate"]) == ExitCode.NEGATIVE
+    assert "going on where" in capsys.readouterr().err
+    check(table, damaged_items(), frozenset({uid("alan")}))
+
+
+@pytest.mark.parametrize("change", ["table", "option"])
+def test_a_state_of_another_migration_is_refused(
+    table: Table, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table made anew under the same name has not been migrated."""
+    table.scans_left = 3
+    assert run(["migrate"]) == ExitCode.ENVIRONMENT
+    table.scans_left = 1_000_000
+    if change == "table":
+        table.table_id = "id-2"
+    before = deepcopy(table.items)
+    options = ["--no-addresses"] if change == "option" else []
+    assert run(["migrate", *options]) == ExitCode.USAGE
+    assert "the state migrate-users.state.json is of" in capsys.readouterr().err
+    assert table.items == before
+
+
+@pytest.mark.parametrize("words", [["--segments", "0"], ["--share", "2"], ["--units", "0"]])
+def test_impossible_options_are_refused(words: list[str]) -> None:
+    """Before anything is called."""
+    assert run(["migrate", *words]) == ExitCode.USAGE
+
+
+def test_a_table_with_few_units_is_asked_for_few_at_once(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is what may be used in a second: else one call would take those of half a minute."""
+    limits: set[int] = set()
+    scan = table.scan
+
+    def noted(**request: Any) -> Any:
+        limits.add(request["Limit"])
+        return scan(**request)
+
+    monkeypatch.setattr(table, "scan", noted)
+    monkeypatch.setattr(migration_run, "Migration", migration.Migration)
+    table.items = {}
+    for units in ("1", "50", "5000"):
+        assert run(["migrate", "--units", units, "--segments", "1"]) == ExitCode.OK
+    assert limits == {10, 50, 200}
+
+
+# --- progress ------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments, items and their rate, what was changed, and what is left so far."""
+    now = 0.0
+    monkeypatch.setattr(command, "monotonic", lambda: now)
+    progress = Progress.start(4)
+    with command._display(progress, 900) as tell:
+        progress.counts.found["user", 1] = 300
+        progress.segments[0].done = True
+        progress.counts.changed, progress.counts.bad = 40, 2
+        tell(progress)
+        assert capsys.readouterr().err == ""
+        now = 10.0
+        tell(progress)
+    expected = "302 of about 900 items; segments 1/4, 40 changed, 2 left, 30/s\n"
+    assert capsys.readouterr().err == expected
+
+
+# --- what may be shown ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (Key(f"USER#{uid('a')}", "USER"), True),
+        (Key(f"USER#{uid('a')}", f"SESSION#{uid('b')}"), True),
+        (Key(f"COMMAND#{uid('a')}", f"COMMAND#{uid('a')}"), True),
+        (Key("OUTBOX#3", f"2026-11-23T10:00:00.000Z#{uid('a')}"), True),
+        (Key("EMAIL#somebody", "EMAIL"), False),
+        (Key("USER#somebody", "USER"), False),
+        (Key(f"USER#{uid('a')}", "SESSION#somebody"), False),
+        (Key("somebody", "NOTE"), False),
+    ],
+)
+def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
+    """Else a hash of it, by which it can be told from others."""
+    assert is_impersonal(key) is shown
+    assert "somebody" not in told(key)
+    assert (told(key) == "/".join(key)) is shown
+    assert told(key) != told(Key(key.partition + "x", key.sort))
+
+
+def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
+    """Address items at its end are looked at again."""
+    user: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": "USER"}}
+    address = address_item("a", "a")
+    assert resume_point([user, address], address) == Key(f"USER#{uid('a')}", "USER")
+    assert resume_point([address], None) is None
+
+
+def test_a_page_of_which_nothing_was_sent_is_gone_on_with_after_its_end() -> None:
+    """Else a run of outcomes would be scanned again and again after each stop."""
+    outcome: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": f"COMMAND#{uid('b')}"}}
+    assert resume_point([], outcome) == Key(f"USER#{uid('a')}", f"COMMAND#{uid('b')}")
+
+
+def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:
+    """All are counted."""
+    counts, finding = Counts(bad=2), Finding("k", "user", "schema", "r")
+    for _ in range(KEPT_FINDINGS + 5):
+        counts.tell(finding)
+    assert len(counts.findings) == KEPT_FINDINGS
