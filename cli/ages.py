@@ -18,7 +18,7 @@ def seconds_of(option: str, text: str) -> float:
     """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
-        raise UsageError(f"{option} is no age", "write it like 90s, 10m, 2h or 3d")
+        raise UsageError(f"{option} is not an age", "write it like 90s, 10m, 2h or 3d")
     return float(int(match[1]) * _SECONDS[match[2]])
 
 

@@ -204,7 +204,7 @@ def _lines(text: str, where: str) -> Iterator[tuple[str, Any]]:
 def _filled_in(item: dict[str, Any], place: str, options: Options) -> dict[str, Any]:
     unknown = sorted(item.keys() - _SHORT_FORM - _EXTENSIONS)
     if unknown:
-        raise UsageError(f"{place} has a field that is none", "use type, data, id, user_id, ...")
+        raise UsageError(f"{place} has an unknown field", "use type, data, id, user_id, ...")
     if not isinstance(item.get("type"), str) or not isinstance(item.get("data", {}), dict):
         raise UsageError(f"{place} needs a type, and data as an object", "see send --help")
     extensions = {**(options.extensions or {}), **{k: item[k] for k in _EXTENSIONS & item.keys()}}

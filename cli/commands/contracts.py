@@ -120,5 +120,5 @@ def _read(past: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read: {type(error).__name__}") from error
     if not isinstance(found, dict) or not {"commands", "events"} <= found.keys():
-        raise UsageError(f"{file} is no release: it needs commands and events")
+        raise UsageError(f"{file} is not a release: it needs commands and events")
     return found

@@ -136,7 +136,7 @@ def list_(
             f"\n{len(letters)} of {listing.looked_at} dead letters looked at", style="dim"
         )
     else:
-        what = "nothing there" if wanted.is_everything else "none of them is meant"
+        what = "nothing there" if wanted.is_everything else "none of them matches"
         output.stdout().print(f"{listing.looked_at} dead letters looked at: {what}")
     _print_unseen(listing)
     return ExitCode.OK
@@ -171,14 +171,14 @@ def _print_unseen(listing: Listing) -> None:
     """Print to standard error how many letters may be there that were not looked at."""
     console = output.stderr()
     if listing.depth.hidden:
-        text = f"{listing.depth.hidden} more are in somebody's hands, and were not seen"
+        text = f"{listing.depth.hidden} more are held by another consumer, and were not seen"
         console.print(text, style="yellow")
     if not listing.complete:
         total = listing.depth.visible
         text = f"looked at {listing.looked_at} of about {total} letters; --limit sets how many"
         console.print(text, style="yellow")
     elif listing.behind:
-        text = f"about {listing.behind} more stand behind others of their groups, which SQS hides"
+        text = f"about {listing.behind} more are behind others of their groups, which SQS hides"
         console.print(f"{text} meanwhile", style="yellow")
 
 
@@ -352,7 +352,9 @@ def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) 
         console.print(_group_table(group_letters(letters), listing.now))
     redacted = sum(letter.redacted for letter in letters)
     if redacted:
-        text = f"{redacted} have lost a secret, and most likely come back: send new commands"
+        text = (
+            f"{redacted} lack a redacted secret and will most likely fail again: send new commands"
+        )
         console.print(text, style="yellow")
     console.print(f"{len(letters)} of {listing.looked_at} dead letters {fate}")
     if wanted.limit is None:
@@ -363,7 +365,10 @@ def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) 
 
 def _require_terminal(action: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"nobody is here to agree to {action}", "say --yes, or --dry-run to see")
+        raise UsageError(
+            f"{action} must be confirmed on a terminal",
+            "give --yes, or --dry-run to see the letters",
+        )
 
 
 def _require_named(wanted: LetterFilter, count: int) -> None:
@@ -374,20 +379,20 @@ def _require_named(wanted: LetterFilter, count: int) -> None:
 def _print_left(result: Result) -> None:
     """Print to standard error which letters were left, and why."""
     texts: Collection[tuple[object, str]] = (
-        (result.behind, f"{result.behind} that are meant wait behind others of their FIFO group"),
+        (result.behind, f"{result.behind} that match wait behind others of their FIFO group"),
         (
             result.unconfirmed,
-            f"{result.unconfirmed} came, or could be seen, only later and were left: run it again",
+            f"{result.unconfirmed} arrived or became visible later and were left: run it again",
         ),
         (
             result.unseen,
-            f"{result.unseen} more are in somebody's hands, or gone, and were not seen",
+            f"{result.unseen} more are held by another consumer, or gone, and were not seen",
         ),
         (
             result.full,
-            "too many letters that are not meant: what lies behind them was not looked at",
+            "too many letters that do not match: those behind them were not looked at",
         ),
-        (result.endless, "letters keep coming: ended after more than there were"),
+        (result.endless, "new letters keep arriving: stopped after more than there were"),
     )
     for happened, text in texts:
         if happened:

@@ -46,7 +46,7 @@ def events(
 
     known = categories("")
     if category is not None and category not in known:
-        raise UsageError(f"there is no category {category!r}", f"choose of {', '.join(known)}")
+        raise UsageError(f"there is no category {category!r}", f"choose one of {', '.join(known)}")
     aws = composition.aws()
     printed = 0
     try:

@@ -45,8 +45,8 @@ def export(
     user_id = _user_id(user, aws)
     found = None if user_id is None else export_user(aws, user_id)
     if found is None:
-        advice = "of who is erased, give the id: the address leads to nobody"
-        raise CliError("nothing is stored of that user", advice, ExitCode.NEGATIVE)
+        advice = "for an erased user, give the id: the address is no longer stored"
+        raise CliError("no data of that user was found", advice, ExitCode.NEGATIVE)
     text = json.dumps(found, indent=2) + "\n"  # in ASCII: see `json_line`
     if file is None:
         sys.stdout.write(text)
@@ -72,7 +72,7 @@ def _user_id(who: str, aws: Aws) -> str | None:
 
 
 def _exists(file: object) -> UsageError:
-    return UsageError(f"{file} is there already", "give another --output, or --force")
+    return UsageError(f"{file} exists already", "give another --output, or --force")
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

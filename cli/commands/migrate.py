@@ -82,7 +82,7 @@ def migrate(
     if run.resumed:
         text = f"{progress.done} of {len(progress.segments)} segments and {progress.counts.items}"
         output.stderr().print(
-            f"going on where {run.state.path} says: {text} items are done", markup=False
+            f"continuing from {run.state.path}: {text} items are done", markup=False
         )
     try:
         with stop_on_signals(), _display(progress, run.expected) as report:

@@ -57,9 +57,9 @@ def user(
     repository = composition.aws().repository
     found = find_user(repository, user_id=user_id, email=email)
     if found is None:
-        of_email = "of who is erased, give the id; " if email else ""
+        of_email = "for an erased user, give the id; " if email else ""
         advice = f"{of_email}registrations may still be on the queue"
-        raise CliError("there is no such user", advice, ExitCode.NEGATIVE)
+        raise CliError("user not found", advice, ExitCode.NEGATIVE)
     past = read_history(repository, found.user_id, limit, last) if history or before else None
     facts = user_facts(found)
     if as_json:

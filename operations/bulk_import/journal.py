@@ -126,7 +126,7 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UsageError(
-                    f"another import is at work with the journal {self.path}", "wait for its end"
+                    f"another import is using the journal {self.path}", "wait for its end"
                 ) from error
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Journal:
         self._synced = self._clock()
 
     def _unusable(self, what: str, error: OSError) -> CliError:
-        advice = "give another place with --journal, or make room; then run it again to go on"
+        advice = "give another place with --journal, or make room; then run it again to continue"
         return CliError(f"cannot {what} the journal {self.path}: {error.strerror}", advice)
 
     # --- reading ---

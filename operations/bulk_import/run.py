@@ -146,7 +146,7 @@ class Import:
         tally = self.tally
         if not tally.rows:
             raise UsageError(
-                f"{self._options.file} holds no row", "write one a line, below the header"
+                f"{self._options.file} has no rows", "write one a line, below the header"
             )
         if tally.bad and not self._options.skip_bad:
             raise UsageError(
@@ -205,7 +205,9 @@ class Import:
 
     def _so_far(self) -> str:
         done = self.tally.sent_before + self.tally.sent
-        return f"{done} of {self.tally.to_send} rows are sent; run the same command again to go on"
+        return (
+            f"{done} of {self.tally.to_send} rows are sent; run the same command again to continue"
+        )
 
     def write_report(self) -> Counter[str] | None:
         """Wait for outcomes and write the report; return how many rows have each outcome.

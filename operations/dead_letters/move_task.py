@@ -69,13 +69,15 @@ def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
         destination, None if rate is None else max(1, min(MAX_RATE, int(rate)))
     )
     if unavailable:
-        progress.note(f"no StartMessageMoveTask here ({unavailable}): sending letter by letter")
+        progress.note(
+            f"StartMessageMoveTask is unavailable ({unavailable}): sending letter by letter"
+        )
         return None
     try:
         return _follow(task, progress)
     except KeyboardInterrupt:
         if code := task.cancel():
-            text = f"SQS's own redrive goes on, and could not be cancelled: {code}"
+            text = f"SQS's own redrive is still running, and could not be cancelled: {code}"
             progress.note(text, warning=True)
         raise
 
@@ -97,7 +99,7 @@ def _follow(task: MoveTask, progress: Progress) -> Moved:
             seen = task.progress()
     if seen.failure or seen.status == "FAILED":
         reason = seen.failure or seen.status
-        raise CliError(f"SQS gave the redrive up after {seen.moved} letters: {reason}")
+        raise CliError(f"SQS stopped the redrive after {seen.moved} letters: {reason}")
     return Moved(seen.moved, endless)
 
 

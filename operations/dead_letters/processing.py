@@ -117,7 +117,7 @@ class _Run:
                 done = len(self.action(selected))
         except DeadLetterError as error:
             advice = "run it again: no command is done twice"
-            raise CliError(f"{error}; {self.result.done} letters before were done", advice) from (
+            raise CliError(f"{error}; {self.result.done} letters were done before", advice) from (
                 error
             )
         self.result.done += done

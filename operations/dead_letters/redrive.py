@@ -113,7 +113,7 @@ class Redriver:
             failures = self.queue.delete(taken) if taken else {}
             done += taken
             if report.code is not None:
-                raise DeadLetterError(f"SQS took no more: {report.code}") from report.error
+                raise DeadLetterError(f"SQS accepted no more: {report.code}") from report.error
             if failures:
                 codes = ", ".join(sorted(set(failures.values())))
                 raise DeadLetterError(f"{len(failures)} were sent and not deleted: {codes}")

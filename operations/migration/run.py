@@ -88,7 +88,7 @@ class MigrationRun:
     def summary(self) -> str:
         """What is done, and how to continue."""
         done = self.progress.counts.items
-        return f"{done} items are done; run the same command again to go on"
+        return f"{done} items are done; run the same command again to continue"
 
     def run(self, report: Callable[[Progress], object]) -> None:
         """Migrate; `report` is called after every page.

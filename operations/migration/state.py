@@ -70,7 +70,7 @@ class StateFile:
             return _progress(state)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
-                f"{self.path} is no state of a migration, or a damaged one", f"remove it, {_ANEW}"
+                f"{self.path} is not the state of a migration, or is damaged", f"remove it, {_ANEW}"
             ) from error
 
     def note(self, progress: Progress) -> None:
@@ -95,7 +95,7 @@ class StateFile:
             beside.unlink(missing_ok=True)
             raise CliError(
                 f"cannot write the state {self.path}: {error.strerror}",
-                "give another place with --state, or make room; then run it again to go on",
+                "give another place with --state, or make room; then run it again to continue",
             ) from error
         self._saved = self._clock()
 

@@ -134,7 +134,7 @@ def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("list", "--limit", "2", "--json")
     assert done.rows[0]["letters"] == 2
-    assert "1 more are in somebody's hands" in done.err
+    assert "1 more are held by another consumer" in done.err
     assert "looked at 2 of about 3" in done.err
 
 
@@ -143,7 +143,7 @@ def test_an_age_that_is_none_is_refused_before_anything_is_read(world: World, ag
     """With its option, and how to write one."""
     done = world.dlq("list", "--older-than", age)
     assert done.code == ExitCode.USAGE
-    assert "--older-than is no age" in done.err
+    assert "--older-than is not an age" in done.err
 
 
 @pytest.mark.parametrize("reason", ["[/x]", "[red]", "[link=file:///]", "a]b["])

@@ -125,7 +125,7 @@ def test_letters_that_come_back_as_fast_as_they_go_end_it(
     tasks = Tasks("", cancel, RUNNING, going_round, ended)
     done = redrive(world, monkeypatch, tasks)
     assert (done.code, done.rows[0]["redriven"], tasks.cancelled) == (ExitCode.NEGATIVE, 5, 1)
-    assert "letters keep coming" in done.err
+    assert "new letters keep arriving" in done.err
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_letters_that_come_back_as_fast_as_they_go_end_it(
     [
         ("", ""),
         ("ResourceNotFoundException", ""),
-        ("AccessDenied", "goes on, and could not be cancelled: AccessDenied"),
+        ("AccessDenied", "still running, and could not be cancelled: AccessDenied"),
         (ConnectTimeoutError(endpoint_url="x"), "could not be cancelled: ConnectTimeoutError"),
     ],
 )
@@ -153,4 +153,4 @@ def test_a_task_that_failed_is_no_success(world: World, monkeypatch: pytest.Monk
     failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))
     assert done.code == ExitCode.ENVIRONMENT
-    assert "gave the redrive up after 1 letters: KMS" in done.err
+    assert "stopped the redrive after 1 letters: KMS" in done.err

@@ -105,7 +105,7 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
     for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
         done = world.dlq(*words, "--dry-run", "--json")
         assert (done.code, done.rows[0][key]) == (ExitCode.OK, 2)
-        assert "1 have lost a secret" in done.err
+        assert "1 lack a redacted secret" in done.err
     assert world.waiting() == []
     assert sorted(world.dead()) == sorted(bodies)
 
@@ -146,7 +146,7 @@ def test_on_a_terminal_only_what_was_agreed_to_goes_back(
     monkeypatch.setattr(typer, "confirm", confirm)
     done = world.dlq("redrive", "--reason", "Unavailable")
     assert done.code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
-    assert ("1 came, or could be seen, only later and were left" in done.err) is agreed
+    assert ("1 arrived or became visible later and were left" in done.err) is agreed
     assert [row["Body"] for row in world.waiting()] == ([before] if agreed else [])
     assert sorted(world.dead()) == sorted(later if agreed else [before, *later])
 
@@ -159,7 +159,7 @@ def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
     monkeypatch.setattr(redrive, "_sender", lambda *_: Refusing())
     done = world.dlq("redrive", "--limit", "2", "--yes")
     assert done.code == ExitCode.ENVIRONMENT
-    assert "SQS took no more: Throttled; 0 letters before were done" in done.err
+    assert "SQS accepted no more: Throttled; 0 letters were done before" in done.err
     assert sorted(world.dead()) == sorted(bodies)
 
 
@@ -271,7 +271,7 @@ def test_it_is_said_when_not_all_could_be_looked_at(
     monkeypatch.setattr(DeadLetterQueue.__init__, "__kwdefaults__", {**defaults, "most_held": 20})
     done = world.dlq(*words, "--reason", "NotJson", "--yes", "--json")
     assert (done.code, done.rows[0][key]) == (ExitCode.NEGATIVE, 0)
-    assert "what lies behind them was not looked at" in done.err
+    assert "those behind them were not looked at" in done.err
     done = world.dlq(*words, "--reason", "Unavailable", "--yes", "--json")
     assert (done.code, done.rows[0][key], done.err) == (ExitCode.OK, 25, "")
 
@@ -283,7 +283,7 @@ def test_it_is_said_what_others_hold(world: World) -> None:
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("purge", "--reason", "Unavailable", "--yes", "--json")
     assert (done.code, done.rows) == (ExitCode.OK, [{"deleted": 2}])
-    assert "1 more are in somebody's hands" in done.err
+    assert "1 more are held by another consumer" in done.err
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
@@ -315,7 +315,7 @@ def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) ->
         fifo.letter(code, command(), MessageGroupId=group)
     done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
     assert done.rows == [{"redriven": 1, "method": "batches"}]
-    assert "1 that are meant wait behind others" in done.err
+    assert "1 that match wait behind others" in done.err
     assert [row["Attributes"]["MessageGroupId"] for row in fifo.waiting()] == ["b"]
 
 

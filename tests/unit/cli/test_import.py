@@ -149,7 +149,7 @@ def test_the_imported_file_is_not_written_over(cli: Cli) -> None:
     [
         ("", (), "is empty"),
         ("\n\n", (), "holds no header"),
-        (HEADER, (), "holds no row"),
+        (HEADER, (), "has no rows"),
         ("ada@biome.test,Ada,Lovelace\n", (), "is no header"),
         (HEADER, ("--command", "CreateUsers"), "did you mean CreateUser"),
         (HEADER, ("--map", "email"), "--map COLUMN=FIELD"),

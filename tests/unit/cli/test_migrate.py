@@ -143,7 +143,7 @@ def test_it_goes_on_where_it_was_broken_off(
     """The state holds no address, and only its owner reads it."""
     table.scans_left = 3
     assert run(["migrate", "--segments", "2"]) == ExitCode.ENVIRONMENT
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     (state,) = tmp_path.iterdir()
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert "@" not in state.read_text()
@@ -151,7 +151,7 @@ def test_it_goes_on_where_it_was_broken_off(
     assert any(segment["after"] or segment["done"] for segment in saved["segments"])
     table.scans_left = 1_000_000
     assert run(["migrate"]) == ExitCode.NEGATIVE
-    assert "going on where" in capsys.readouterr().err
+    assert "continuing from" in capsys.readouterr().err
     check(table, damaged_items(), frozenset({uid("alan")}))
     assert list(tmp_path.iterdir()) == []
 
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_it_after_the_pages_in_hand(
     monkeypatch.setattr(table, "scan", scan)
     monkeypatch.setattr(StateFile, "save", save)
     assert run(["migrate"]) == ExitCode.NEGATIVE
-    assert "going on where" in capsys.readouterr().err
+    assert "continuing from" in capsys.readouterr().err
     check(table, damaged_items(), frozenset({uid("alan")}))
 
 

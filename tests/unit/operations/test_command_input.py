@@ -220,7 +220,7 @@ def test_what_a_line_leaves_out_comes_from_the_options() -> None:
     [
         (line() + "\nnonsense", "file, line 2 is not JSON"),
         ("[1]", "file, item 1 is not a JSON object"),
-        (line(colour="red"), "has a field that is none"),
+        (line(colour="red"), "has an unknown field"),
         ('{"data": {}}', "needs a type"),
         (line(data=[1]), "data as an object"),
         (line() + "\n" + line(type="UnbanUsr"), "line 2: there is no command"),

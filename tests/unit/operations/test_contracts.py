@@ -174,7 +174,7 @@ def test_a_release_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFi
         (["--against", "{}/empty"], "no release below"),
         (["--against", "{}/none"], "does not exist"),
         (["--against", "{}/broken.json"], "cannot be read"),
-        (["--against", "{}/other.json"], "is no release"),
+        (["--against", "{}/other.json"], "is not a release"),
     ],
 )
 def test_mistakes_are_one_line(

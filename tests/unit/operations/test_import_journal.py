@@ -158,7 +158,7 @@ def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
     """Two imports of one file would send each row twice."""
     first = opened(tmp_path)
     second = Journal(tmp_path / "journal", PLAN)
-    with pytest.raises(UsageError, match="another import is at work"):
+    with pytest.raises(UsageError, match="another import is using the journal"):
         second.open()
     second.close()
     first.close()
