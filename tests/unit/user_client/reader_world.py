@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from adapters.dynamodb import Backoff, DynamoDBUserRepository, mapper
+from adapters.dynamodb import Retries, DynamoDBUserRepository, mapper
 from tests.builders import NOW, uid
 from tests.persistence import new_user, session
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from user_client import ReadCache, UserReader
 
 ADA, PHONE = uid("ada"), uid("session phone")
-AT_ONCE = Backoff(tries=3, sleep=lambda _: None)
+AT_ONCE = Retries(tries=3, sleep=lambda _: None)
 
 
 class World:
