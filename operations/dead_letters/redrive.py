@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import NamedTuple
 
-from application.queue_port import FIFO_SUFFIX
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import REASON, REASON_ATTRIBUTES, REDRIVES, outgrown_by_reason
 from adapters.sqs.sending import BatchSender, QueueMessage
+from application.queue_port import FIFO_SUFFIX
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.move_task import move_all
 from operations.dead_letters.processing import DeadLetterError, Plan, Result, process_letters
