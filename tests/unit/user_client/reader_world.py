@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from adapters.dynamodb import Retries, DynamoDBUserRepository, mapper
+from adapters.dynamodb import DynamoDBUserRepository, Retries, mapper
 from tests.builders import NOW, uid
 from tests.persistence import new_user, session
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
