@@ -78,11 +78,19 @@ class Workload:
         return sorted(in_time, key=lambda each: each.at[0])
 
     def _untold(self, planned: list[Planned], at: float) -> Iterator[Planned]:
-        """Yield a command of every kind that no story has, made of the examples of its fields."""
+        """Yield a command of every kind that no story has, made of the examples of its fields.
+
+        Each goes to a new user, so that it is accepted whatever the seed.
+        """
         told = {type(each.command) for each in planned}
         for kind in c.COMMANDS.values():
             if kind not in told and not kind.creates_user:
-                yield self._message(at, self._random.choice(self._users), example_command(kind))
+                yield from self._tell(self._untold_story(kind), at)
+
+    def _untold_story(self, kind: type[c.Command]) -> Steps:
+        name = f"untold {self._seed} {self._next()}"
+        yield 0, name, c.RegisterUser(email(name.replace(" ", "-")), "Ada", "Lovelace", PASSWORD)
+        yield 1, name, example_command(kind)
 
     # --- one message ---------------------------------------------------------------------------
 

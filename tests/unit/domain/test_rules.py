@@ -88,7 +88,12 @@ def test_a_pattern_makes_a_whole_rule() -> None:
 @pytest.mark.parametrize("options", [{"example": "x"}, {"pattern": "["}])
 def test_a_pattern_that_its_example_does_not_match_is_an_error(options: dict[str, Any]) -> None:
     """At import, not when the first message arrives."""
-    arguments = {"pattern": "[a-z]{2}", "error": "must be", "description": "d", "example": "de"}
+    arguments: dict[str, Any] = {
+        "pattern": "[a-z]{2}",
+        "error": "must be",
+        "description": "d",
+        "example": "de",
+    }
     with pytest.raises(Exception, match=r"must be|unterminated"):
         matching(**arguments | options)
 

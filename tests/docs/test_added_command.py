@@ -1,0 +1,74 @@
+"""Following docs/how-to-add-a-command.md literally adds a command, and the checks pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, Addition, blocks_of
+
+PAGE = "docs/how-to-add-a-command.md"
+TESTS = (
+    "tests/unit/domain/test_handlers.py",
+    "tests/unit/domain/test_laws.py::test_an_erased_user_holds_nothing_of_the_person_and_stays_as_it_is",
+    "tests/unit/domain/test_rules.py",
+    "tests/unit/application/messages/test_schema.py",
+    "tests/unit/adapters/test_mapper.py",
+    "tests/unit/operations/test_contracts.py",
+    "tests/unit/user_client/test_user_fields.py",
+    "tests/docs/test_messages_page.py",
+    "tests/docs/test_reference_tables.py",
+    "tests/docs/test_table_page.py",
+    "tests/chaos/test_checker.py::test_a_run_in_peace_has_nothing_wrong",
+)
+TYPED = ("domain", "application/messages", "adapters/dynamodb/mapper.py")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a copy of the repository with the blocks of the page inserted."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "node_modules"))
+    for block in blocks_of(PAGE, (ROOT / PAGE).read_text()):
+        if (addition := Addition.of(block)) is not None:
+            file = tree / addition.file
+            file.write_text(addition.apply(file.read_text(), block.text))
+    return tree
+
+
+def run(tree: Path, *arguments: str) -> str:
+    """Run a module of Python in the tree; it must succeed."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tree,
+        env=own | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout[-5000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_the_command_of_the_page_works(tree: Path) -> None:
+    """Every block goes where its text says; then the contracts, tables, style, types and tests."""
+    run(tree, "cli", "contracts")
+    run(tree, "scripts.reference_tables")
+    assert (tree / "contracts" / "commands" / "ChangeLocale.v1.json").is_file()
+    assert "| `locale` | S | Language tag such as de-CH |" in (tree / "docs/table.md").read_text()
+    run(tree, "ruff", "format")
+    run(tree, "ruff", "check")
+    run(tree, "mypy", *TYPED)
+
+    tested = run(tree, "pytest", "-q", "-p", "no:cacheprovider", "-x", "-n", "0", *TESTS)
+
+    assert " passed" in tested
