@@ -22,7 +22,7 @@ from application.cool_down import CoolDown
 from application.disposition import Dispositions, ReceivedMessage
 from application.messages import UNREADABLE as UNREADABLE_BODY
 from application.messages import MalformedMessageError, UnknownTypeError, render_events
-from application.observer import NULL_OBSERVER, BatchObserver
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import Outbox
 from application.pending_command import Parser, PendingCommand
 from application.ports import (
@@ -119,7 +119,7 @@ class BatchHandler:
         ports: Ports,
         parser: Parser,
         policy: BatchPolicy,
-        observer: BatchObserver = NULL_OBSERVER,
+        observer: WorkerObserver = NULL_OBSERVER,
     ) -> None:
         """Set the ports, the parser, the policy and the observer of finished messages."""
         self._ports = ports
@@ -136,18 +136,20 @@ class BatchHandler:
         """
         if not messages:
             return self._probe()
-        results = BatchResults(
-            messages, self._policy.max_receives, self._policy.draw, self._observer
-        )
-        batch = _Batch(
-            messages,
-            self._ports,
-            self._parser,
-            self._policy,
-            results=results,
-            cool_down=self._cool_down,
-        )
-        return batch.run()
+        with self._observer.batch(messages):
+            results = BatchResults(
+                messages, self._policy.max_receives, self._policy.draw, self._observer
+            )
+            batch = _Batch(
+                messages,
+                self._ports,
+                self._parser,
+                self._policy,
+                results=results,
+                cool_down=self._cool_down,
+                observer=self._observer,
+            )
+            return batch.run()
 
     def _probe(self) -> Dispositions:
         """Read and delete keys that do not exist: the same capacity as a command, and no trace."""
@@ -174,6 +176,7 @@ class _Batch:
         *,
         results: BatchResults,
         cool_down: CoolDown,
+        observer: WorkerObserver,
     ) -> None:
         self._messages = messages
         self._ports = ports
@@ -181,6 +184,7 @@ class _Batch:
         self._policy = policy
         self._results = results
         self._cool_down = cool_down
+        self._observer = observer
         self._pending: list[PendingCommand] = []
         self._duplicates_in_batch: list[tuple[PendingCommand, PendingCommand]] = []
         self._unpublished: list[tuple[OutboxEntry, list[Outcome]]] = []
@@ -238,7 +242,7 @@ class _Batch:
             if self._results.held_back(index):
                 continue
             try:
-                envelope = self._parser.parse(message)
+                envelope = self._observer.command_parsed(message, self._parser.parse(message))
             except MalformedMessageError as error:
                 reason = Failure(error.code, error.detail, permanent=True, body=error.body)
                 self._results.unreadable(index, reason)
@@ -325,7 +329,9 @@ class _Batch:
             logger.warning("facts_outdated", commands=len(decided.commands), seconds=round(seconds))
             return decided.commands
         changes = [builder.change() for builder in decided.builders]
-        report = self._ports.repository.commit(changes, now)
+        with self._observer.committing(len(changes)):
+            report = self._ports.repository.commit(changes, now)
+            self._observer.committed(report)
         again: list[PendingCommand] = []
         for index, builder in enumerate(decided.builders):
             if index in report.conflicts:

@@ -18,7 +18,7 @@ from application.disposition import (
     Retry,
 )
 from application.messages import redact
-from application.observer import NULL_OBSERVER, BatchObserver
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.pending_command import PendingCommand
 from application.ports import Outcome
 from application.retry import Failure, decide_disposition
@@ -37,7 +37,7 @@ class BatchResults:
         messages: Sequence[ReceivedMessage],
         max_receives: int,
         draw: Draw,
-        observer: BatchObserver = NULL_OBSERVER,
+        observer: WorkerObserver = NULL_OBSERVER,
     ) -> None:
         """Start without dispositions; `observer` is called for each message that is finished."""
         self._observer = observer

@@ -1,15 +1,47 @@
-"""The observer of batches; telemetry implements it."""
+"""The observer of a worker: batches, the relay, the publisher and the queues report to it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+from application.disposition import ReceivedMessage
+from application.outbox import OutboxPage
 from application.pending_command import PendingCommand
+from application.ports import CommitReport, EventMessage, OutboxEntry, PublishFailure
+from domain.commands import CommandEnvelope
 
 
-class BatchObserver:
-    """No-op observer of a batch; called in the thread that handles it.
+class QueueState(NamedTuple):
+    """The state of what serves one queue."""
 
-    The arguments hold no personal data except for `PendingCommand`: use its type and nothing else.
+    breaker: int
+    """0 closed, 1 slowed, 2 half-open, 3 open."""
+    buffered: int
+    """Batches that wait for a free child or thread."""
+    in_flight: int
+    """Messages that are received and not acknowledged."""
+
+
+class WorkerObserver:
+    """No-op observer of a worker; telemetry implements it.
+
+    Every method is called in the thread that does the work, and none may raise. Commands,
+    envelopes and messages hold personal data: an observer uses their types, ids and counts only.
     """
+
+    def batch(self, messages: Sequence[ReceivedMessage]) -> AbstractContextManager[object]:  # noqa: ARG002 - see the class
+        """Observe the handling of a batch, for as long as the block runs."""
+        return nullcontext()
+
+    def command_parsed(
+        self,
+        message: ReceivedMessage,  # noqa: ARG002
+        envelope: CommandEnvelope,
+    ) -> CommandEnvelope:
+        """Observe a command of the batch; return it with the trace context that it passes on."""
+        return envelope
 
     def command_finished(
         self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
@@ -19,5 +51,43 @@ class BatchObserver:
     def message_not_understood(self, outcome: str, code: str) -> None:
         """Observe a message that could not be parsed; `outcome` is `dead` or `later`."""
 
+    def committing(self, changes: int) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Observe the commit of so many changes, for as long as the block runs."""
+        return nullcontext()
 
-NULL_OBSERVER = BatchObserver()
+    def committed(self, report: CommitReport) -> None:
+        """Observe the result of a commit; called inside the block of `committing`."""
+
+    def publishing(self, events: int) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Observe the publication of so many events, for as long as the block runs."""
+        return nullcontext()
+
+    def published(
+        self, messages: Sequence[EventMessage], failures: Mapping[str, PublishFailure]
+    ) -> None:
+        """Observe the result of a publication: the failures by event id."""
+
+    def outbox_read(self, page: OutboxPage, *, first: bool) -> None:
+        """Observe a page of a shard that the relay read; `first` begins another look."""
+
+    def outbox_closed(self, entries: Sequence[OutboxEntry]) -> None:
+        """Observe entries whose work is done, by a batch or by the relay."""
+
+    def outbox_parked(self) -> None:
+        """Observe that an entry was set apart for a person."""
+
+    def received(self, queue: str, messages: int, started: int) -> str | None:  # noqa: ARG002
+        """Observe a receive that began at `started`, in ns since the epoch.
+
+        Return the `traceparent` of the receive if it is traced.
+        """
+        return None
+
+    def dead_lettered(self, codes: Mapping[str, int]) -> None:
+        """Observe messages that are in the dead-letter queue: how many by error code."""
+
+    def queue_served(self, queue: str, read: Callable[[], QueueState]) -> None:
+        """Observe the state of a queue, by `read`, for as long as the process runs."""
+
+
+NULL_OBSERVER = WorkerObserver()

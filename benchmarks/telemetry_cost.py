@@ -55,7 +55,7 @@ KINDS: dict[str, dict[str, str]] = {
 
 
 def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
-    """Give the milliseconds of processor time a command of each kind, in this process."""
+    """Return the milliseconds of processor time a command of each kind, in this process."""
     from worker import logs  # noqa: PLC0415 - of the checkout that is measured
 
     logs.configure("json", "INFO", os.devnull)
@@ -84,7 +84,7 @@ def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
 def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
     """Put a worker's parts together, with the telemetry that variables ask for.
 
-    Gives its queue, what handles a batch, what sends spans, and what sends all and ends it.
+    Return its queue, what handles a batch, what sends spans, and what sends all and ends it.
     """
     from worker import bootstrap  # noqa: PLC0415 - of the checkout that is measured
     from worker.settings import load_settings  # noqa: PLC0415 - as above
@@ -96,22 +96,21 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
     )
     send: Any = lambda: None  # noqa: E731
     stop: Any = send
-    if telemetry := getattr(bootstrap, "telemetry", None):
-        if kind:
-            os.environ[COLLECTOR] = os.environ["AWS_ENDPOINT_URL"]
-        telemetry.process._made.clear()  # noqa: SLF001 - one a process is the rule
-        telemetry.process._metrics = None  # noqa: SLF001 - as above
+    telemetry: Any = bootstrap.telemetry
+    telemetry.process._made.clear()  # noqa: SLF001 - one a process is the rule
+    if kind:
+        os.environ[COLLECTOR] = os.environ["AWS_ENDPOINT_URL"]
+        telemetry.process._port = None  # noqa: SLF001 - as above
         telemetry.prepare()
-        made, metrics = telemetry.of_process(), telemetry.process._metrics  # noqa: SLF001 - as above
-
-        if tracing := getattr(made, "_tracing", None):
-            send = tracing._spans._processor.force_flush  # noqa: SLF001 - a worker has no use for it
+        made, port = telemetry.of_process(), telemetry.process._port  # noqa: SLF001 - as above
+        if tracer := getattr(made.observer, "_tracer", None):
+            send = tracer.span_processor.force_flush
 
         def stop() -> None:
-            made.stop()
-            if metrics:
-                metrics.outlet.stop()
-                metrics.counts.remove()
+            for each in made.stops:
+                each()
+            if port:
+                port.stop()
 
     queue: Any = bootstrap.command_queue_factory("user-commands")
     own: Any = getattr(queue, "_queue", queue)  # what answers knows no names

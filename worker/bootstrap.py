@@ -29,13 +29,13 @@ from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.batch import BatchHandler, BatchPolicy, Ports
 from application.disposition import Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser
+from application.observer import QueueState
 from application.queue_port import CommandQueue
 from application.relay import Relay, RelayPolicy
 from application.retry import delay
 from worker import telemetry
 from worker.health.clock import ClockWatch
 from worker.settings import Settings, load_settings
-from worker.telemetry.port import Batches
 from worker.transport.consumer import QueueConsumer
 
 logger = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class Worker:
 
     settings: Settings
     ports: Ports
-    batch: Batches
+    batch: BatchHandler
     relay: Relay
 
 
@@ -94,10 +94,10 @@ def handle_batch(messages: Sequence[ReceivedMessage]) -> Dispositions:
 
 
 def build(settings: Settings) -> Worker:
-    """Build a worker, instrumented by this process's telemetry."""
-    watch = telemetry.of_process()
-    ports = watch.ports(build_ports(settings))
-    parser = watch.parser(MessageParser(settings.roles))
+    """Build a worker, observed by this process's telemetry."""
+    observer = telemetry.of_process().observer
+    ports = telemetry.observe_ports(build_ports(settings), observer)
+    parser = MessageParser(settings.roles)
     lifetime = timedelta(days=settings.outcome_days)
     policy = BatchPolicy(
         max_receives=settings.max_receives,
@@ -109,7 +109,7 @@ def build(settings: Settings) -> Worker:
     return Worker(
         settings=settings,
         ports=ports,
-        batch=watch.batches(BatchHandler(ports, parser, policy, watch.observer)),
+        batch=BatchHandler(ports, parser, policy, observer),
         relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
     )
 
@@ -173,7 +173,7 @@ def command_queue_factory(name: str) -> CommandQueue:
     queue = SqsCommandQueue(
         name, dead_letters, lambda wait: _fast(make_client(wait)), clock_watch().observe
     )
-    return telemetry.of_process().queue(name, queue)
+    return telemetry.observe_queue(name, queue, telemetry.of_process().observer)
 
 
 @cache
@@ -183,8 +183,15 @@ def clock_watch() -> ClockWatch:
 
 
 def watch_consumer(consumer: QueueConsumer) -> None:
-    """Register a queue consumer with this process's telemetry."""
-    telemetry.of_process().consumer(consumer)
+    """Report the state of what serves a queue to this process's telemetry."""
+    telemetry.of_process().observer.queue_served(
+        consumer.name,
+        lambda: QueueState(
+            breaker=consumer.breaker.state,
+            buffered=len(consumer.buffer),
+            in_flight=consumer.acknowledger.in_hand,
+        ),
+    )
 
 
 def _fast(client: Client) -> Client:

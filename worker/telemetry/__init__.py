@@ -1,17 +1,19 @@
 """Metrics and traces, off unless the standard OTEL_* variables turn them on; see docs/telemetry.md.
 
-The composition root asks `of_process()` for this process's `Telemetry` and lets it watch what it
-puts together. Off, everything comes back as it was given, and costs nothing.
+The composition root asks `of_process()` for this process's `Telemetry`. Off, its observer does
+nothing, the ports are used as they are, and OpenTelemetry is not imported.
 """
 
 from worker.telemetry.configuration import TelemetryError
-from worker.telemetry.port import Telemetry
-from worker.telemetry.process import forget_parent, of_process, prepare, stop
+from worker.telemetry.observed_ports import observe_ports, observe_queue
+from worker.telemetry.process import Telemetry, forget_parent, of_process, prepare, stop
 
 __all__ = [
     "Telemetry",
     "TelemetryError",
     "forget_parent",
+    "observe_ports",
+    "observe_queue",
     "of_process",
     "prepare",
     "stop",

@@ -1,19 +1,18 @@
-"""Calls to AWS, as `adapters.aws.call_observer.CallObserver` tells of them."""
+"""Calls to AWS: the observer that `adapters.aws.call_observer` reports them to."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Final, NamedTuple
+
+from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span
 
 from worker.telemetry import instruments
-from worker.telemetry.port import Meter
+from worker.telemetry.metrics import Meter
+from worker.telemetry.tracing import end_span
 
-if TYPE_CHECKING:
-    from worker.telemetry.spans import Span
-    from worker.telemetry.tracing import Tracing
-
-_SYSTEMS = {"sqs": "aws_sqs", "sns": "aws.sns", "dynamodb": "aws.dynamodb"}
+_SYSTEMS: Final = {"sqs": "aws_sqs", "sns": "aws.sns", "dynamodb": "aws.dynamodb"}
 
 
 class _Begun(NamedTuple):
@@ -24,20 +23,40 @@ class _Begun(NamedTuple):
 
 
 class Calls:
-    """Measures and traces calls."""
+    """Measures calls, and traces those that a traced batch or relay makes."""
 
-    def __init__(self, meter: Meter, tracing: Tracing | None) -> None:
-        """Measure with a meter and trace with `tracing`, if there is one."""
+    def __init__(self, meter: Meter, tracer: Tracer) -> None:
+        """Measure by `meter`, and make spans by `tracer`."""
         self._meter = meter
-        self._tracing = tracing
+        self._tracer = tracer
 
     def begin(self, service: str, operation: str, target: Callable[[], str]) -> _Begun:
-        """Take in that a call begins."""
-        span = None if self._tracing is None else self._tracing.call(service, operation, target)
+        """Observe the start of a call."""
+        span = None
+        if get_current_span().is_recording():
+            span = self._begin_span(service, operation, target())
         return _Begun(service, operation, time.perf_counter(), span)
 
+    def _begin_span(self, service: str, operation: str, target: str) -> Span:
+        attributes = (
+            {
+                "db.system.name": _SYSTEMS[service],
+                "db.operation.name": operation,
+                "db.collection.name": target,
+            }
+            if service == "dynamodb"
+            else {
+                "messaging.system": _SYSTEMS[service],
+                "messaging.operation.name": operation,
+                "messaging.operation.type": "send",
+                "messaging.destination.name": target,
+            }
+        )
+        name = f"{operation} {target}"
+        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+
     def end(self, begun: _Begun, error: str | None, units: tuple[float, float]) -> None:
-        """Take in that a call ended."""
+        """Observe the end of a call."""
         service, operation, at, span = begun
         seconds = time.perf_counter() - at
         is_store = service == "dynamodb"
@@ -46,11 +65,11 @@ class Calls:
         for amount, unit in zip(units, ("read", "write"), strict=True):
             if amount:
                 self._meter.measure(instruments.CAPACITY, amount, operation, unit)
-        if span is not None and self._tracing is not None:
-            self._tracing.end_call(span, error)
+        if span is not None:
+            end_span(span, error)
 
     def failed_try(self, service: str, operation: str, error: str, *, throttled: bool) -> None:
-        """Take in that a try failed."""
+        """Observe a try that failed."""
         self._meter.measure(instruments.FAILED_TRIES, 1, service, operation, error)
         if throttled:
             self._meter.measure(instruments.THROTTLES, 1, service, operation)

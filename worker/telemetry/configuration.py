@@ -122,9 +122,11 @@ class _Given:
             self.ignore(variable, rule)
 
     def one_of(self, variable: str, allowed: tuple[str, ...], default: str) -> str:
-        """Return one of the allowed values, in lower case."""
+        """Return one of the allowed values, in lower case; the SDK reads it in this form, too."""
         self.require(variable, lambda text: text.lower() in allowed, _alternatives(allowed))
-        return self.get(variable).lower() or default
+        if chosen := self.get(variable).lower():
+            self.set(variable, chosen)
+        return chosen or default
 
     def names_ending(self, suffix: str) -> list[str]:
         """Return the OpenTelemetry variables whose name ends so."""

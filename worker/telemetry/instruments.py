@@ -11,8 +11,20 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from domain import commands, events
+
+SCOPE: Final = "user-worker"
+"""The name of what measures and traces; the name of the service unless another is set."""
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 _UNITS: Final = {"s": "seconds"}
+UNKNOWN: Final = "other"
+"""The label of a type that is not defined: anyone may send any."""
+_SHORT_NAMES: Final = {kind: kind.split(".")[2] for kind in (*commands.COMMANDS, *events.EVENTS)}
+
+
+def short_name(message_type: str) -> str:
+    """Return the name of a command or event, without domain and version."""
+    return _SHORT_NAMES.get(message_type, UNKNOWN)
 
 
 class Kind(Enum):
@@ -50,7 +62,7 @@ class Instrument:
         return tuple(label.replace(".", "_") for label in self.labels)
 
     def attributes(self, labels: tuple[str, ...]) -> dict[str, str]:
-        """Give labels by name, as OpenTelemetry has them; one without a value is left out."""
+        """Return the labels as OpenTelemetry's attributes; one without a value is left out."""
         pairs = zip(self.labels, labels, strict=True)
         return {name: value for name, value in pairs if value}
 

@@ -4,57 +4,53 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import structlog
 
+from application.observer import NULL_OBSERVER, WorkerObserver
 from worker.telemetry.configuration import DISABLED, METRICS, Configuration, TelemetryError, read
-from worker.telemetry.port import Meter, Telemetry
 
 if TYPE_CHECKING:
-    from worker.telemetry.counting import Counts
+    from worker.telemetry.calls import Calls
+    from worker.telemetry.prometheus import PrometheusPort
 
 logger = structlog.get_logger(__name__)
 
 FLUSH_SECONDS: Final = 3.0
 """How long the end of a process waits for the last spans and metrics to be sent."""
-WRITE_SECONDS: Final = 1.0
-"""A process that is killed takes with it what it has counted since."""
 MISSING: Final = (
     "its packages are not installed: pip install 'user-worker[telemetry]', "
     "or set OTEL_SDK_DISABLED=true"
 )
 
 
-class Outlet(Protocol):
-    """How metrics leave a worker: a port for Prometheus, or what sends them."""
-
-    def leave(self) -> None:
-        """Let go of it in a child just forked."""
-        ...
-
-    def stop(self) -> None:
-        """Send what is left, and nothing after it."""
-        ...
+Stops: TypeAlias = tuple[Callable[[], object], ...]
 
 
-class _Metrics(NamedTuple):
-    """What all processes of a worker count, and how it leaves."""
+class Telemetry(NamedTuple):
+    """What observes one process."""
 
-    counts: Counts
-    outlet: Outlet
+    observer: WorkerObserver = NULL_OBSERVER
+    calls: Calls | None = None
+    """What observes calls to AWS, if anything does."""
+    stops: Stops = ()
+    """What sends the last spans and metrics; each may take long where a collector is down."""
 
+
+OFF: Final = Telemetry()
 
 _made: dict[int, Telemetry] = {}
 """By process: an SDK's threads do not outlive a fork."""
-_metrics: _Metrics | None = None
+_port: PrometheusPort | None = None
 """The parent's, which its children inherit."""
 _lock = threading.Lock()
 
 
 def prepare() -> None:
-    """Check what is asked for, and begin to give metrics; in the parent, before any child.
+    """Check what is asked for, and open the port for Prometheus; in the parent, before any child.
 
     A worker never ends because of telemetry: what is not possible is off, with one warning
     (a package is missing, the port is taken, there is no place for temporary files, ...).
@@ -63,18 +59,16 @@ def prepare() -> None:
     if not configuration.on:
         return
     try:
-        from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
+        from worker.telemetry import assembly  # noqa: PLC0415 - off, nothing of it is imported
 
-        sdk.quieten()
-        if configuration.traces != "none":
-            sdk.check_span_sender(configuration.traces)
+        assembly.check(configuration)
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
         _turn_off("all", DISABLED, "true", error)
         return
-    if configuration.metrics == "none":
+    if configuration.metrics != "prometheus":
         return
     try:
-        _begin_metrics(configuration)
+        _open_port(configuration)
     except Exception as error:  # noqa: BLE001 - as above
         _turn_off("metrics", METRICS, "none", error)
 
@@ -90,27 +84,12 @@ def _turn_off(what: str, variable: str, value: str, error: Exception) -> None:
     os.environ[variable] = value
 
 
-def _begin_metrics(configuration: Configuration) -> _Metrics:
-    from worker.telemetry.counting import Counts  # noqa: PLC0415 - off, it is not imported
+def _open_port(configuration: Configuration) -> PrometheusPort:
+    from worker.telemetry.prometheus import PrometheusPort  # noqa: PLC0415 - as above
 
-    global _metrics  # noqa: PLW0603 - one a worker
-    counts = Counts()
-    try:
-        _metrics = _Metrics(counts, _outlet(counts, configuration))
-    except BaseException:
-        counts.remove()
-        raise
-    return _metrics
-
-
-def _outlet(counts: Counts, configuration: Configuration) -> Outlet:
-    if configuration.metrics == "prometheus":
-        from worker.telemetry.prometheus import PrometheusPort  # noqa: PLC0415 - as above
-
-        return PrometheusPort(counts, configuration)
-    from worker.telemetry.sending import MetricSender, exporter_of  # noqa: PLC0415 - as above
-
-    return MetricSender(counts, exporter_of(configuration.metrics))
+    global _port  # noqa: PLW0603 - one a worker
+    _port = PrometheusPort(configuration)
+    return _port
 
 
 def of_process() -> Telemetry:
@@ -126,66 +105,40 @@ def of_process() -> Telemetry:
                 _made[pid] = _make(read(os.environ))
             except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
                 _turn_off("all", DISABLED, "true", error)
-                _made[pid] = Telemetry()
+                _made[pid] = OFF
         return _made[pid]
 
 
 def _make(configuration: Configuration) -> Telemetry:
     if not configuration.on:
-        return Telemetry()
-    from worker.telemetry import sdk  # noqa: PLC0415 - off, nothing of it is imported
-    from worker.telemetry.instrumented import InstrumentedWorker  # noqa: PLC0415 - as above
-    from worker.telemetry.sampling import Sampling  # noqa: PLC0415 - as above
-    from worker.telemetry.tracing import Tracing  # noqa: PLC0415 - as above
+        return OFF
+    from worker.telemetry import assembly  # noqa: PLC0415 - off, nothing of it is imported
 
-    sdk.quieten()
-    tracing = None
-    if configuration.traces != "none":
-        tracing = Tracing(Sampling.of(os.environ), sdk.span_sender(configuration.traces))
-    return InstrumentedWorker(_meter(configuration), tracing)
-
-
-def _meter(configuration: Configuration) -> Meter | None:
-    if configuration.metrics == "none":
-        return None
-    from worker.telemetry.counting import CountingMeter  # noqa: PLC0415 - as above
-
-    meter = CountingMeter((_metrics or _begin_metrics(configuration)).counts)
-    threading.Thread(target=_keep_written, args=(meter,), name="telemetry", daemon=True).start()
-    return meter
-
-
-def _keep_written(meter: Meter) -> None:
-    """Have the parent see within a second what is measured here, while the process lives."""
-    while True:
-        time.sleep(WRITE_SECONDS)
-        meter.write()
+    port = None
+    if configuration.metrics == "prometheus":
+        port = _port or _open_port(configuration)
+    return assembly.assemble(configuration, port)
 
 
 def forget_parent() -> None:
     """Let go, in a child just forked, what is the parent's; nothing where there is no child.
 
-    Celery tells the one process of a solo pool as well that a process begins.
+    Celery reports the start of a process for the one process of a solo pool as well.
     """
     global _lock  # noqa: PLW0603 - the parent may have held it
     _lock = threading.Lock()
-    if _metrics is not None and not _metrics.counts.here:
-        _metrics.outlet.leave()
+    if _port is not None:
+        _port.leave()
 
 
 def stop() -> None:
-    """Send what is left, in `FLUSH_SECONDS` at most; in the parent, give no more metrics."""
-    if not _made and _metrics is None:
-        return
-    last = threading.Thread(target=_send_last, name="telemetry flush", daemon=True)
-    last.start()
-    last.join(FLUSH_SECONDS)
-    if _metrics is not None:
-        _metrics.counts.remove()
-
-
-def _send_last() -> None:
-    if telemetry := _made.pop(os.getpid(), None):
-        telemetry.stop()
-    if _metrics is not None and _metrics.counts.here:
-        _metrics.outlet.stop()
+    """Send what is left, in `FLUSH_SECONDS` at most; in the parent, close the port."""
+    stops = _made.pop(os.getpid(), OFF).stops
+    if _port is not None:
+        stops = (*stops, _port.stop)
+    deadline = monotonic() + FLUSH_SECONDS
+    threads = [threading.Thread(target=each, name="telemetry flush", daemon=True) for each in stops]
+    for thread in threads:  # at the same time: one that cannot be sent must not delay the others
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))

@@ -1,33 +1,62 @@
-"""A port for Prometheus: one for a worker, however many children it has."""
+"""Metrics for Prometheus: one port for a worker, however many children it has.
+
+Every process measures by Prometheus's client library in its multiprocess mode, in mapped files of
+its own, and the parent adds the files up. What a child measured outlives it.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Final
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from worker.telemetry.configuration import HOST, PORT, Configuration, TelemetryError
-from worker.telemetry.counting import Counts
+from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
+from worker.telemetry.metrics import Meter, ReadGauge
+
+logger = structlog.get_logger(__name__)
+
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the client library looks for the folder of the files."""
 
 
-class PrometheusPort:
-    """Answers with what a worker has counted; in the parent."""
+class PrometheusPort(Collector):
+    """Serves the metrics of a worker; made in the parent, before any child."""
 
-    def __init__(self, counts: Counts, configuration: Configuration) -> None:
-        """Answer from now on.
+    def __init__(self, configuration: Configuration) -> None:
+        """Make the folder and listen.
 
         Raises:
-            TelemetryError: the port is not to be had.
+            TelemetryError: there is no place for temporary files, or the port is not available.
         """
-        self._counts = counts
-        host, port = configuration.prometheus_host, configuration.prometheus_port
-        registry = CollectorRegistry()
-        registry.register(self)
+        self._pid = os.getpid()
+        self.gauges: Final[defaultdict[Instrument, list[ReadGauge]]] = defaultdict(list)
+        """How to read each gauge; those of the parent, which has what is read."""
         try:
-            self._server, _ = start_http_server(port, host, registry)
+            self.folder: Final = Path(tempfile.mkdtemp(prefix="user-worker-metrics-"))
         except OSError as error:
+            raise TelemetryError(
+                f"TMPDIR must be a folder that can be written to: metrics are counted there; "
+                f"{error.strerror or type(error).__name__}"
+            ) from error
+        self.registry: Final = CollectorRegistry()
+        MultiProcessCollector(self.registry, str(self.folder))
+        self.registry.register(self)
+        host, port = configuration.prometheus_host, configuration.prometheus_port
+        try:
+            self._server, _ = start_http_server(port, host, self.registry)
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
             reason = error.strerror or type(error).__name__
             raise TelemetryError(
                 f"{PORT}: cannot listen on port {port} of {host}: {reason}; "
@@ -39,24 +68,68 @@ class PrometheusPort:
         """The port that is listened on."""
         return int(self._server.server_port)
 
-    def collect(self) -> Iterator[Any]:
-        """Give counts and gauges; Prometheus's client calls it."""
-        yield from self._counts.families()
-        for instrument, readings in self._counts.gauges().items():
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges; the client library calls it."""
+        for instrument, reads in list(self.gauges.items()):
             family = GaugeMetricFamily(
                 instrument.prometheus_name,
                 instrument.description,
                 labels=instrument.prometheus_labels,
             )
-            for value, labels in readings:
+            for value, labels in (reading for read in reads for reading in read()):
                 family.add_metric(labels, value)
             yield family
 
     def leave(self) -> None:
-        """Close the port in a child, or it would stay taken when the parent has gone."""
-        self._server.socket.close()
+        """Close the port in a child just forked: it would stay taken when the parent has ended."""
+        if os.getpid() != self._pid:
+            self._server.socket.close()
 
     def stop(self) -> None:
-        """Answer no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop listening and remove the files, in the process that made them."""
+        if os.getpid() == self._pid:
+            self._server.shutdown()
+            self._server.server_close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PrometheusMeter(Meter):
+    """Measures in the files of one process."""
+
+    def __init__(self, port: PrometheusPort) -> None:
+        """Create the metrics; those without labels start at 0."""
+        self._gauges = port.gauges
+        self._failing = False
+        os.environ[FOLDER] = str(port.folder)
+        # Made for each process: the lock of the parent's may have been held at the fork.
+        values.ValueClass = values.MultiProcessValue()
+        self._metrics = {
+            each.name: _metric(each) for each in CATALOGUE if each.kind is not Kind.GAUGE
+        }
+
+    def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
+        """See the port. On a full disk a new series is lost, with one line in the log."""
+        metric = self._metrics[instrument.name]
+        try:
+            series = metric.labels(*labels) if labels else metric
+        except OSError as error:
+            if not self._failing:
+                logger.warning("metrics_not_counted", reason=error.strerror)
+            self._failing = True
+            return
+        if isinstance(series, Counter):
+            series.inc(value)
+        else:
+            series.observe(value)
+
+    def observe(self, instrument: Instrument, read: ReadGauge) -> None:
+        """See the port."""
+        self._gauges[instrument].append(read)
+
+
+def _metric(instrument: Instrument) -> Counter | Histogram:
+    name, labels = instrument.prometheus_name, instrument.prometheus_labels
+    if instrument.kind is Kind.COUNTER:
+        return Counter(name, instrument.description, labels, registry=None)
+    buckets = instrument.buckets
+    return Histogram(name, instrument.description, labels, buckets=buckets, registry=None)

@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, of one process: who sends, what traces, and what sends spans.
+"""OpenTelemetry's SDK for one process: its providers, their exporters, and the resource.
 
 A forked child inherits the SDK of its parent, whose threads start again there: an exporter
 therefore sends for the process that made it only, and the child makes an SDK of its own.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.request import getproxies
@@ -16,9 +17,18 @@ from uuid import uuid4
 
 import requests
 import structlog
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -27,17 +37,138 @@ from opentelemetry.sdk.trace.export import (
 )
 
 from adapters.aws.client import is_loopback
-from worker.telemetry.configuration import ENDPOINT
-from worker.telemetry.instruments import SCHEMA_URL
+from worker.telemetry.configuration import ENDPOINT, TEMPORALITY
+from worker.telemetry.instruments import SCHEMA_URL, SCOPE
 
 logger = structlog.get_logger(__name__)
 
-SCOPE: Final = "user-worker"
 _DEFAULT_ENDPOINT: Final = "http://localhost:4318"
+KEPT_INTERVALS: Final = 60
+"""With delta temporality, counts of so many intervals are kept for a collector that is down."""
+
+
+def quieten() -> None:
+    """Silence the SDK's own lines: they may hold an endpoint's password, and come at each try."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+
+
+def tracer_provider(exporter: str) -> TracerProvider:
+    """Make what samples, batches and sends spans, as the variables say."""
+    provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(send_spans_by(_span_exporter(exporter))))
+    return provider
+
+
+def meter_provider(exporter: str) -> MeterProvider:
+    """Make what sends metrics every OTEL_METRIC_EXPORT_INTERVAL, and at its end."""
+    reader = PeriodicExportingMetricReader(send_metrics_by(_metric_exporter(exporter)))
+    return MeterProvider([reader], resource(), AlwaysOffExemplarFilter(), shutdown_on_exit=False)
+
+
+def check(traces: str, metrics: str) -> None:
+    """Make exporters and close them; raise what the SDK raises for variables it cannot read."""
+    if traces != "none":
+        _span_exporter(traces).shutdown()
+    if metrics not in {"none", "prometheus"}:
+        _metric_exporter(metrics).shutdown()
+
+
+def _span_exporter(name: str) -> SpanExporter:
+    if name == "console":
+        return ConsoleSpanExporter()
+    return OTLPSpanExporter(session=session_for("TRACES"))
+
+
+def _metric_exporter(name: str) -> MetricExporter:
+    if name == "console":
+        return ConsoleMetricExporter()
+    return OTLPMetricExporter(session=session_for("METRICS"))
+
+
+class _Delivery:
+    """Logs when sending starts to fail, and when it succeeds again."""
+
+    def __init__(self, signal: str) -> None:
+        self._signal = signal
+        self._pid = os.getpid()
+        self._failing = False
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a forked child, whose parent sends."""
+        return os.getpid() != self._pid
+
+    def attempt(self, send: Callable[[], Any], success: object) -> bool:
+        """Send and return whether it succeeded. Raises nothing."""
+        try:
+            sent, reason = send() is success, "not delivered"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+            sent, reason = False, type(error).__name__
+        if not sent and not self._failing:
+            logger.warning("telemetry_not_sent", signal=self._signal, reason=reason)
+        elif sent and self._failing:
+            logger.warning("telemetry_sent_again", signal=self._signal)
+        self._failing = not sent
+        return sent
+
+
+def send_spans_by(exporter: SpanExporter) -> SpanExporter:
+    """Make an exporter send the spans of this process only, and log failures; return it."""
+    delivery, send = _Delivery("traces"), exporter.export
+
+    def export(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        success = SpanExportResult.SUCCESS
+        if delivery.inherited or delivery.attempt(lambda: send(spans), success):
+            return success
+        return SpanExportResult.FAILURE
+
+    exporter.export = export  # type: ignore[method-assign]
+    return exporter
+
+
+def send_metrics_by(exporter: MetricExporter) -> MetricExporter:
+    """Make an exporter send the metrics of this process only, and log failures; return it.
+
+    Totals since the start replace earlier ones that were not sent; increments are kept and sent
+    later.
+    """
+    delivery, send = _Delivery("metrics"), exporter.export
+    delta = os.environ.get(TEMPORALITY, "").strip().lower() in {"delta", "lowmemory"}
+    unsent: deque[MetricsData] = deque(maxlen=KEPT_INTERVALS if delta else 1)
+
+    def export(
+        metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
+    ) -> MetricExportResult:
+        success = MetricExportResult.SUCCESS
+        if delivery.inherited:
+            return success
+        unsent.append(metrics_data)
+        while unsent:
+            if not delivery.attempt(lambda: send(unsent[0], timeout_millis), success):
+                return MetricExportResult.FAILURE
+            unsent.popleft()
+        return success
+
+    exporter.export = export  # type: ignore[method-assign]
+    return exporter
+
+
+def session_for(signal: str) -> requests.Session | None:
+    """Return a session without a proxy if the collector is on this machine; else `None`.
+
+    The SDK's own session uses HTTP_PROXY for that, unless NO_PROXY says otherwise.
+    """
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "").strip()
+    endpoint = own or os.environ.get(ENDPOINT, "").strip() or _DEFAULT_ENDPOINT
+    if not (getproxies() and is_loopback(endpoint)):
+        return None
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def resource() -> Resource:
-    """Say who sends: `service.name`, `service.version`, and an instance id for each process."""
+    """Return who sends: `service.name`, `service.version`, and an instance id for each process."""
     given = Resource.create()  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, the former first
     name = str(given.attributes.get("service.name", ""))
     instance = given.attributes.get("service.instance.id")
@@ -55,90 +186,3 @@ def _version() -> str:
         return version(SCOPE)
     except PackageNotFoundError:
         return "unknown"
-
-
-def quieten() -> None:
-    """Silence the SDK's own lines: they may hold an endpoint's password, and come at each try."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-
-
-class Delivery:
-    """What an exporter tells the log: a line when sending begins to fail, and one when it ends."""
-
-    def __init__(self, signal: str) -> None:
-        self._signal = signal
-        self._pid = os.getpid()
-        self._failing = False
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether this is a forked child, whose parent's exporter it is."""
-        return os.getpid() != self._pid
-
-    def attempt(self, send: Callable[[], Any], success: Any) -> bool:
-        """Send; say whether it went well. Raises nothing."""
-        try:
-            sent, reason = bool(send() == success), "not delivered"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
-            sent, reason = False, type(error).__name__
-        if not sent and not self._failing:
-            logger.warning("telemetry_not_sent", signal=self._signal, reason=reason)
-        elif sent and self._failing:
-            logger.warning("telemetry_sent_again", signal=self._signal)
-        self._failing = not sent
-        return sent
-
-
-class OwnSpans(SpanExporter):
-    """Sends the spans of the process that made it."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self._delivery = Delivery("traces")
-
-    def export(self, spans: Any) -> SpanExportResult:
-        """Send spans, or nothing in a child."""
-        if self._delivery.elsewhere:
-            return SpanExportResult.SUCCESS
-        sent = self._delivery.attempt(
-            lambda: self._exporter.export(spans), SpanExportResult.SUCCESS
-        )
-        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        """Close the connection."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """See the exporter."""
-        return self._exporter.force_flush(timeout_millis)
-
-
-def span_sender(exporter: str) -> SpanProcessor:
-    """Make what sends spans: to the `console`, or by `otlp` to the endpoint of the variables."""
-    return BatchSpanProcessor(OwnSpans(_span_exporter(exporter)))
-
-
-def check_span_sender(exporter: str) -> None:
-    """Make an exporter and close it; raise what the SDK raises for variables it cannot read."""
-    _span_exporter(exporter).shutdown()
-
-
-def _span_exporter(exporter: str) -> SpanExporter:
-    if exporter == "console":
-        return ConsoleSpanExporter()
-    return OTLPSpanExporter(session=session_for("TRACES"))
-
-
-def session_for(signal: str) -> requests.Session | None:
-    """Return a session without a proxy if the collector is on this machine; else `None`.
-
-    The SDK's own session uses HTTP_PROXY for that, unless NO_PROXY says otherwise.
-    """
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "").strip()
-    endpoint = own or os.environ.get(ENDPOINT, "").strip() or _DEFAULT_ENDPOINT
-    if not (getproxies() and is_loopback(endpoint)):
-        return None
-    session = requests.Session()
-    session.trust_env = False
-    return session

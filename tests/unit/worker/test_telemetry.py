@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    Sampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import NoOpTracer
 
 from adapters.aws import client as aws
 from adapters.aws.call_observer import NO_UNITS, consumed, observe, target_of
@@ -24,6 +29,8 @@ from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, Mem
 from application.batch import BatchHandler, BatchPolicy, Ports
 from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command, render_events
+from application.observer import NULL_OBSERVER, QueueState
+from application.outbox import SHARDS
 from application.ports import EventMessage, JobKind, OutboxEntry, Outcome, PublishFailure
 from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
@@ -32,16 +39,12 @@ from tests import canaries
 from tests.builders import NOW, PASSWORD, message, uid
 from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
-from worker.telemetry import instruments
-from worker.telemetry.configuration import SAMPLERS
-from worker.telemetry.counting import CountingMeter, Counts
-from worker.telemetry.instrumented import OUTBOX_SHARDS, InstrumentedWorker
-from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
-from worker.telemetry.names import short_name
-from worker.telemetry.queue import WatchedQueue
-from worker.telemetry.sampling import Sampling
-from worker.telemetry.sending import Report
-from worker.telemetry.tracing import Tracing
+from worker.telemetry import instruments, observe_ports, observe_queue, sdk
+from worker.telemetry.calls import Calls
+from worker.telemetry.configuration import SAMPLERS, read
+from worker.telemetry.instruments import CATALOGUE, Instrument, Kind, short_name
+from worker.telemetry.metrics import MetricsObserver, OpenTelemetryMeter
+from worker.telemetry.tracing import TracingObserver
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PRODUCER = f"00-{TRACE}-{PARENT}-01"
@@ -67,33 +70,37 @@ class Topic(MemoryEventPublisher):
         return super().publish(messages)
 
 
-ALL = Sampling()
+ALL = ParentBased(ALWAYS_ON)
+NONE_OF_OURS = ParentBased(ALWAYS_OFF)
 
 
 class World:
-    """A handler that is watched, and what it tells."""
+    """A handler that is observed, and what telemetry says of it."""
 
-    def __init__(self, *, sampling: Sampling | None = ALL) -> None:
+    def __init__(self, *, sampler: Sampler | None = ALL) -> None:
         self.spans = InMemorySpanExporter()
-        self.counts = Counts()
-        self.tracing = (
-            None if sampling is None else Tracing(sampling, SimpleSpanProcessor(self.spans))
-        )
-        self.watching = InstrumentedWorker(CountingMeter(self.counts), self.tracing)
+        self.reader = InMemoryMetricReader()
+        meter = OpenTelemetryMeter(MeterProvider([self.reader]))
+        provider = TracerProvider(sampler)
+        provider.add_span_processor(SimpleSpanProcessor(self.spans))
+        if sampler is None:
+            self.observer = MetricsObserver(meter)
+            self.calls = Calls(meter, NoOpTracer())
+        else:
+            tracer = provider.get_tracer("test")
+            self.observer = TracingObserver(meter, tracer)
+            self.calls = Calls(meter, tracer)
         self.store = MemoryStore()
         self.topic = Topic()
-        self.outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
-        self.ports = self.watching.ports(
-            Ports(MemoryUserRepository(self.store), self.outbox, self.topic, Clock())
-        )
+        outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
+        ports = Ports(MemoryUserRepository(self.store), outbox, self.topic, Clock())
+        self.ports = observe_ports(ports, self.observer)
         policy = BatchPolicy(12, timedelta(90), timedelta(60), timedelta(seconds=60))
-        parser = self.watching.parser(MessageParser(["customer"]))
-        handler = BatchHandler(self.ports, parser, policy, self.watching.observer)
-        self.batch = self.watching.batches(handler)
+        self.batch = BatchHandler(self.ports, MessageParser(["customer"]), policy, self.observer)
 
     def handle(self, *messages: ReceivedMessage) -> Dispositions:
         """Handle a batch of one receive."""
-        trace = self.tracing.received("commands", len(messages), 1) if self.tracing else None
+        trace = self.observer.received("commands", len(messages), 1)
         received = messages if trace is None else [_of(trace, each) for each in messages]
         return self.batch.handle(received)
 
@@ -101,11 +108,17 @@ class World:
         """Give the finished spans of a name."""
         return [span for span in self.spans.get_finished_spans() if span.name == name]
 
+    def metrics(self) -> MetricsData:
+        """Return all that was measured so far."""
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        return data
+
     def points(self, instrument: Instrument) -> dict[tuple[str, ...], Any]:
         """Give what was measured, by the labels' values: a sum, or a histogram's count."""
         points = [
             point
-            for resource in Report(self.counts).take().resource_metrics
+            for resource in self.metrics().resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == instrument.name
@@ -127,17 +140,11 @@ class World:
     def emitted(self) -> str:
         """Give all that spans and metrics say, as JSON."""
         spans = [span.to_json() for span in self.spans.get_finished_spans()]
-        return "\n".join([*spans, Report(self.counts).take().to_json()])
+        return "\n".join([*spans, self.metrics().to_json()])
 
 
 def _of(trace: str, message: ReceivedMessage) -> ReceivedMessage:
     return ReceivedMessage(**{**message, "trace": trace})
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have counts in a folder of the test's own."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -192,7 +199,7 @@ def test_an_event_that_is_published_again_is_the_same(world: World) -> None:
 
 def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
     """As with telemetry off."""
-    world = World(sampling=None)
+    world = World(sampler=None)
     world.handle(registration("ada", traceparent=PRODUCER, tracestate="vendor=1"))
     (outcome,) = world.outcomes()
     assert (outcome.traceparent, outcome.tracestate) == (PRODUCER, "vendor=1")
@@ -200,19 +207,19 @@ def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampling", "producer"),
+    ("sampler", "producer"),
     [
-        (Sampling(0), PRODUCER[:-1] + "0"),  # the producer records nothing
-        (Sampling(1), PRODUCER[:-1] + "0"),  # nor do we then, whatever our part is
-        (Sampling(0, parent_based=False), PRODUCER),  # the producer does, and we do not
-        (Sampling(0), None),
+        (NONE_OF_OURS, PRODUCER[:-1] + "0"),  # the producer records nothing
+        (ALL, PRODUCER[:-1] + "0"),  # nor do we then, whatever our part is
+        (ALWAYS_OFF, PRODUCER),  # the producer does, and we do not
+        (NONE_OF_OURS, None),
     ],
 )
 def test_what_is_not_sampled_carries_on_the_producers_context(
-    sampling: Sampling, producer: str | None
+    sampler: Sampler, producer: str | None
 ) -> None:
     """As with traces off: nothing is stored that says no more than that there is no span."""
-    world = World(sampling=sampling)
+    world = World(sampler=sampler)
     world.handle(registration("ada", traceparent=producer))
     (outcome,) = world.outcomes()
     assert outcome.traceparent == producer
@@ -222,7 +229,7 @@ def test_what_is_not_sampled_carries_on_the_producers_context(
 
 def test_a_command_is_sampled_though_its_batch_is_not() -> None:
     """The producer wants to see it; the batch is a trace of the worker's own."""
-    world = World(sampling=Sampling(0))
+    world = World(sampler=NONE_OF_OURS)
     world.handle(registration("ada", traceparent=PRODUCER), registration("eve"))
     (span,) = world.spans.get_finished_spans()
     assert span.name == "process RegisterUser"
@@ -246,29 +253,30 @@ SAMPLERS_BY_NAME = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@given(trace_id=st.integers(1, 2**128 - 1), parent=st.sampled_from((None, True, False)))
-def test_a_sampler_decides_as_opentelemetrys_own(
-    name: str, trace_id: int, parent: bool | None
+@pytest.mark.parametrize("form", [str, str.title, " {} ".format])
+def test_the_variables_choose_opentelemetrys_sampler(
+    monkeypatch: pytest.MonkeyPatch, name: str, form: Any
 ) -> None:
     """Another service that samples by ratio takes the same traces."""
-    ours = Sampling.of({"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": "0.25"})
-    context = Context()
-    if parent is not None:
-        remote = SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(parent))
-        context = set_span_in_context(NonRecordingSpan(remote), context)
-    theirs = SAMPLERS_BY_NAME[name].should_sample(context, trace_id, "process")
-    assert ours.takes(trace_id, parent=parent) == theirs.decision.is_sampled()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", form(name))
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    read(os.environ)
+    provider = sdk.tracer_provider("console")
+    provider.shutdown()
+    assert provider.sampler.get_description() == SAMPLERS_BY_NAME[name].get_description()
 
 
 def test_a_trace_that_begins_here_has_the_id_that_was_decided_on() -> None:
     """Else a subscriber that samples by the same ratio would take others."""
-    half = Sampling(0.5)
-    world = World(sampling=half)
+    half = TraceIdRatioBased(0.5)
+    world = World(sampler=ParentBased(half))
     for each in range(40):
         world.handle(registration(f"user {each}"))
     roots = [span for span in world.spans.get_finished_spans() if span.parent is None]
-    assert 10 < len({span.context.trace_id for span in roots if span.context}) < 70
-    assert all(half.takes(span.context.trace_id) for span in roots if span.context)
+    ids = {span.context.trace_id for span in roots if span.context}
+    assert 10 < len(ids) < 70
+    assert all(half.should_sample(None, each, "process").decision.is_sampled() for each in ids)
 
 
 def test_a_batch_leads_from_the_receive_to_commit_and_publication(world: World) -> None:
@@ -294,8 +302,7 @@ def test_a_batch_leads_from_the_receive_to_commit_and_publication(world: World) 
 
 def test_a_batch_of_several_receives_is_linked_with_the_others(world: World) -> None:
     """One is its parent."""
-    tracing: Any = world.tracing
-    traces = [tracing.received("commands", 1, 1) for _ in range(2)]
+    traces = [world.observer.received("commands", 1, 1) or "" for _ in range(2)]
     both = registration("ada"), registration("eve")
     world.batch.handle([_of(trace, each) for trace, each in zip(traces, both, strict=True)])
     (batch,) = world.named("handle batch")
@@ -366,9 +373,10 @@ def test_critical_time_is_that_of_published_commands(world: World) -> None:
 
 def test_a_probe_is_no_batch(world: World) -> None:
     """It would drown the sizes of batches in an outage."""
-    world.handle()
+    world.batch.handle([])
     assert world.points(instruments.BATCH_SIZE) == {}
-    assert not world.named("handle batch")
+    assert world.points(instruments.OUTBOX_DELAY) == {}
+    assert not world.spans.get_finished_spans()
 
 
 def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
@@ -382,7 +390,7 @@ def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
     world.ports.outbox.park(entry, "for a test")
     assert world.points(instruments.PARKED) == {(): 1}
     world.store.entries.clear()
-    for _ in range(OUTBOX_SHARDS):
+    for _ in range(SHARDS):
         world.ports.outbox.pending(NOW)
     assert world.points(instruments.OUTBOX_OVERDUE) == {(): 0}
     assert world.points(instruments.OUTBOX_AGE) == {(): 0}
@@ -414,7 +422,7 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
         named: Any = service
         client: Any = aws.client(named)
         use_fast_calls(client)
-        observe(client, world.watching.calls)
+        observe(client, world.calls)
         for _ in range(2):
             getattr(client, method)(**request)
     duration = instruments.STORE_CALLS if service == "dynamodb" else instruments.MESSAGING_CALLS
@@ -433,7 +441,7 @@ def test_capacity_is_that_of_few_calls_and_an_estimate_of_many(
     service, method, request = CALLS["DeleteItem"]
     with scripted_aws("DeleteItem"):
         named: Any = service
-        client: Any = observe(aws.client(named), world.watching.calls)
+        client: Any = observe(aws.client(named), world.calls)
         for _ in range(calls):
             getattr(client, method)(**request)
     assert world.points(instruments.CAPACITY) == {("DeleteItem", "write"): units}
@@ -483,6 +491,28 @@ def test_a_call_is_about_a_resource(parameters: Any, target: str) -> None:
     assert target_of(parameters) == target
 
 
+def test_a_queue_has_its_state_and_what_it_received(world: World) -> None:
+    """Each under its own name."""
+    for queue, state in (("a", QueueState(3, 2, 10)), ("b", QueueState(0, 0, 1))):
+        world.observer.queue_served(queue, lambda state=state: state)  # type: ignore[misc]
+        world.observer.received(queue, 7, 1)
+    assert world.points(instruments.BREAKER) == {("a",): 3, ("b",): 0}
+    assert world.points(instruments.BUFFERED) == {("a",): 2, ("b",): 0}
+    assert world.points(instruments.IN_FLIGHT) == {("a",): 10, ("b",): 1}
+    assert world.points(instruments.RECEIVED) == {
+        ("aws_sqs", "receive", queue): 7 for queue in ("a", "b")
+    }
+
+
+def test_off_the_ports_are_used_as_they_are() -> None:
+    """Nothing stands before them."""
+    store = MemoryStore()
+    ports = Ports(MemoryUserRepository(store), MemoryOutbox(store), Topic(), Clock())
+    queue: Any = Queue()
+    assert observe_ports(ports, NULL_OBSERVER) is ports
+    assert observe_queue("commands", queue, NULL_OBSERVER) is queue
+
+
 class Queue:
     """A queue whose dead-letter queue does not take everything."""
 
@@ -494,7 +524,7 @@ class Queue:
 def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
     """What could not be sent is tried again, and counted then."""
     refusing: Any = Queue()
-    queue = WatchedQueue("commands", refusing, world.watching._meter, None)
+    queue = observe_queue("commands", refusing, world.observer)
     raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
     queue.dead_letter([DeadLetterMessage(each, "NotJson", "", None) for each in raw])
     assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}
@@ -535,18 +565,18 @@ def test_spans_and_metrics_hold_nothing_personal(told: str) -> None:
     nothing_personal(told, "telemetry")
 
 
-def test_counts_do_not_wait_for_spans_at_the_end(world: World) -> None:
-    """A collector that is away may take all the time that a process has for its end."""
+def test_the_text_of_an_error_is_in_no_span(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold what a message says; the class of the error is enough."""
+
+    def broken(_: object) -> dict[str, PublishFailure]:
+        raise RuntimeError("what a message says")
+
+    monkeypatch.setattr(world.topic, "publish", broken)
     world.handle(registration("ada"))
-    (series,) = world.counts.series()[instruments.BATCH_SIZE].values()
-    assert series.total == 1
-    written: list[bool] = []
-    meter: Any = world.watching._meter
-    tracing: Any = world.tracing
-    meter.write = lambda: written.append(True)
-    tracing.stop = lambda: written.append(False)
-    world.watching.stop()
-    assert written == [True, False]
+    (span,) = world.named("publish")
+    assert (span.attributes or {})["error.type"] == "RuntimeError"
+    assert not span.status.is_ok
+    assert "what a message says" not in world.emitted()
 
 
 def test_labels_have_few_values() -> None:

@@ -20,8 +20,8 @@ from worker.telemetry.configuration import (
     Configuration,
     read,
 )
-from worker.telemetry.port import Telemetry
-from worker.telemetry.sdk import OwnSpans, resource, session_for
+from worker.telemetry.process import OFF, Telemetry
+from worker.telemetry.sdk import resource, send_spans_by, session_for
 
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
@@ -194,9 +194,11 @@ def test_off_nothing_is_imported_and_nothing_watches() -> None:
     """It costs nothing: the parts come back as they were given."""
     code = (
         "import sys, worker.bootstrap as b; from worker.settings import Settings; "
-        "from application.batch import BatchHandler; "
+        "from application.observer import NULL_OBSERVER; "
+        "from adapters.sns.publisher import SnsPublisher; "
         "w = b.build(Settings(repository='memory')); "
-        "assert type(w.batch) is BatchHandler; "
+        "assert w.batch._observer is NULL_OBSERVER; "
+        "assert type(w.ports.publisher) is SnsPublisher; "
         "assert not [m for m in sys.modules if m.startswith(('opentelemetry', 'prometheus'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)  # a fresh interpreter
@@ -206,7 +208,7 @@ def test_off_nothing_is_imported_and_nothing_watches() -> None:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process that has made no telemetry yet, and forgets what it made."""
     monkeypatch.setattr(process, "_made", {})
-    monkeypatch.setattr(process, "_metrics", None)
+    monkeypatch.setattr(process, "_port", None)
     for variable in (DISABLED, *EXPORTERS):  # which it may set: they are restored after the test
         monkeypatch.setenv(variable, "")
     yield monkeypatch
@@ -216,15 +218,16 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_a_missing_package_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
     """With what to install."""
     fresh.setenv("OTEL_TRACES_EXPORTER", "otlp")
-    fresh.delitem(sys.modules, "worker.telemetry.sdk", raising=False)
-    fresh.delattr("worker.telemetry.sdk", raising=False)
+    for module in ("sdk", "assembly"):
+        fresh.delitem(sys.modules, f"worker.telemetry.{module}", raising=False)
+        fresh.delattr(f"worker.telemetry.{module}", raising=False)
     fresh.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with capture_logs() as lines:
         process.prepare()
     (line,) = lines
     assert line["event"] == "telemetry_off"
     assert "pip install 'user-worker[telemetry]'" in line["reason"]
-    assert type(process.of_process()) is Telemetry
+    assert process.of_process() is OFF
 
 
 def test_one_process_has_one_telemetry(fresh: pytest.MonkeyPatch) -> None:
@@ -232,7 +235,7 @@ def test_one_process_has_one_telemetry(fresh: pytest.MonkeyPatch) -> None:
     for variable in EXPORTERS:
         fresh.delenv(variable, raising=False)
     assert process.of_process() is process.of_process()
-    assert type(process.of_process()) is Telemetry
+    assert process.of_process() is OFF
 
 
 def test_processes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +265,7 @@ class _Away(SpanExporter):
 def test_a_collector_that_is_away_is_one_line_an_episode() -> None:
     """Without what it was to get, and without its address, which may hold a password."""
     away = _Away()
-    exporter = OwnSpans(away)
+    exporter = send_spans_by(away)
     with capture_logs() as lines:
         exporter.export([])
         away.answer = OSError(SECRET_URL)
@@ -282,8 +285,7 @@ def test_a_collector_that_is_away_is_one_line_an_episode() -> None:
 
 def test_a_child_does_not_send_what_is_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK's threads start again after a fork, in the child too."""
-    away = _Away()
-    exporter = OwnSpans(away)
+    exporter = send_spans_by(_Away())
     monkeypatch.setattr("os.getpid", lambda: -1)
     assert exporter.export([]) is SpanExportResult.SUCCESS
 
@@ -291,28 +293,35 @@ def test_a_child_does_not_send_what_is_its_parents(monkeypatch: pytest.MonkeyPat
 def test_the_end_is_bounded_where_the_collector_is_away(fresh: pytest.MonkeyPatch) -> None:
     """A worker that is to stop does not wait for it."""
     answered = threading.Event()
-
-    class Waiting(Telemetry):
-        def stop(self) -> None:
-            answered.wait(30)
-
     fresh.setattr(process, "FLUSH_SECONDS", 0.01)
-    fresh.setattr(process, "_made", {os.getpid(): Waiting()})
+    waiting = Telemetry(stops=(lambda: answered.wait(30),))
+    fresh.setattr(process, "_made", {os.getpid(): waiting})
     process.stop()
     assert not answered.is_set()
     answered.set()
 
 
+def test_counts_do_not_wait_for_spans_at_the_end(fresh: pytest.MonkeyPatch) -> None:
+    """A collector that is away may take all the time that a process has for its end."""
+    answered, sent = threading.Event(), threading.Event()
+    fresh.setattr(process, "FLUSH_SECONDS", 0.2)
+    both = Telemetry(stops=(lambda: answered.wait(30), sent.set))
+    fresh.setattr(process, "_made", {os.getpid(): both})
+    process.stop()
+    assert sent.is_set()
+    answered.set()
+
+
 def test_without_a_place_for_files_it_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
     """A container whose file system is read-only, and that has no /tmp."""
-    fresh.setenv("OTEL_METRICS_EXPORTER", "otlp")
+    fresh.setenv("OTEL_METRICS_EXPORTER", "prometheus")
     fresh.setattr("tempfile.tempdir", "/nowhere/at/all")
     with capture_logs() as lines:
         process.prepare()
     (line,) = lines
     assert (line["event"], line["signals"]) == ("telemetry_off", "metrics")
     assert line["reason"].startswith("TMPDIR must be a folder")
-    assert type(process.of_process()) is Telemetry
+    assert process.of_process() is OFF
 
 
 def test_a_port_that_is_taken_leaves_the_worker_without_metrics(fresh: pytest.MonkeyPatch) -> None:
@@ -327,20 +336,20 @@ def test_a_port_that_is_taken_leaves_the_worker_without_metrics(fresh: pytest.Mo
         process.prepare()
     assert [line["event"] for line in lines] == ["telemetry_off"]
     assert "OTEL_EXPORTER_PROMETHEUS_PORT" in lines[0]["reason"]
-    assert type(process.of_process()) is Telemetry
+    assert process.of_process() is OFF
 
 
 def test_an_error_that_nobody_foresaw_is_told_by_its_class(fresh: pytest.MonkeyPatch) -> None:
     """Its text may hold an endpoint's password."""
 
-    def broken(_: str) -> None:
+    def broken(*_: str) -> None:
         raise RuntimeError(SECRET_URL)
 
     fresh.setenv("OTEL_TRACES_EXPORTER", "otlp")
-    fresh.setattr("worker.telemetry.sdk.span_sender", broken)
+    fresh.setattr("worker.telemetry.sdk.tracer_provider", broken)
     with capture_logs() as lines:
         process.prepare()
-        assert type(process.of_process()) is Telemetry
+        assert process.of_process() is OFF
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("telemetry_off", "RuntimeError")
     ]

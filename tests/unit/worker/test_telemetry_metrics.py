@@ -8,31 +8,61 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
+    InMemoryMetricReader,
     MetricExporter,
     MetricExportResult,
     MetricsData,
 )
+from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
-from worker.telemetry import instruments
-from worker.telemetry.counting import CountingMeter, Counts
-from worker.telemetry.sending import MetricSender, Report, exporter_of
+from worker.telemetry import instruments, sdk
+from worker.telemetry.configuration import Configuration
+from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
+from worker.telemetry.metrics import OpenTelemetryMeter
+from worker.telemetry.prometheus import FOLDER, PrometheusMeter, PrometheusPort
 
 DEADLINE = 30
 
 
+class Server:
+    """Stands for the server of a port, since a unit test reaches no address."""
+
+    socket = type("Socket", (), {"close": staticmethod(lambda: None)})
+    server_port = 9464
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+    def server_close(self) -> None:
+        """Do nothing."""
+
+
 @pytest.fixture
-def counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrometheusPort:
     """Files in a folder of the test's own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return Counts()
+    monkeypatch.setattr(
+        "worker.telemetry.prometheus.start_http_server", lambda *_: (Server(), None)
+    )
+    monkeypatch.setenv(FOLDER, "")  # restored after the test, as the class of values is
+    monkeypatch.setattr("prometheus_client.values.ValueClass", None)
+    return PrometheusPort(Configuration(metrics="prometheus"))
 
 
-def points(data: MetricsData, name: str) -> list[Any]:
-    """Give the points of a metric."""
+def fetched(port: PrometheusPort, name: str, **labels: str) -> float | None:
+    """Return a sample as Prometheus would fetch it."""
+    assert generate_latest(port.registry)
+    return port.registry.get_sample_value(name, labels)
+
+
+def points(data: MetricsData | None, name: str) -> list[Any]:
+    """Return the points of a metric."""
+    assert data is not None
     return [
         point
         for resource in data.resource_metrics
@@ -41,18 +71,6 @@ def points(data: MetricsData, name: str) -> list[Any]:
         if metric.name == name
         for point in metric.data.data_points
     ]
-
-
-def temporality(data: MetricsData, name: str) -> AggregationTemporality:
-    """Say whether a metric's points are sums since the start, or what was added."""
-    (found,) = {
-        metric.data.aggregation_temporality  # type: ignore[union-attr]
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        if metric.name == name
-    }
-    return found
 
 
 def in_a_child(work: Callable[[], None]) -> None:
@@ -68,39 +86,39 @@ def in_a_child(work: Callable[[], None]) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_what_children_counted_is_added_up_and_outlives_them(counts: Counts) -> None:
+# --- Prometheus ----------------------------------------------------------------------------
+
+
+def test_what_children_counted_is_added_up_and_outlives_them(port: PrometheusPort) -> None:
     """With the parent's own; gauges are the parent's alone."""
-    meter = CountingMeter(counts)
+    meter = PrometheusMeter(port)
     meter.measure(instruments.COMMANDS, 2, "BanUser", "accepted", "")
 
     def work() -> None:
-        of_child = CountingMeter(counts)
+        of_child = PrometheusMeter(port)
         of_child.measure(instruments.COMMANDS, 3, "BanUser", "accepted", "")
         of_child.measure(instruments.BATCH_SIZE, 10)
-        of_child.write()
         of_child.observe(instruments.OUTBOX_AGE, lambda: [(9.0, ())])
 
     in_a_child(work)
     in_a_child(work)
     meter.observe(instruments.OUTBOX_AGE, lambda: [(1.0, ())])
-    report = Report(counts).take()
-    (commands,) = points(report, "user_worker.commands")
-    assert (commands.value, commands.attributes) == (
-        8,
-        {"command": "BanUser", "outcome": "accepted"},
-    ), "a label without a value is left out"
-    (sizes,) = points(report, "user_worker.batch.size")
-    assert (sizes.count, sizes.sum) == (2, 20)
-    assert [point.value for point in points(report, "user_worker.outbox.age")] == [1.0]
+    labels = {"command": "BanUser", "outcome": "accepted", "code": ""}
+    assert fetched(port, "user_worker_commands_total", **labels) == 8
+    assert fetched(port, "user_worker_batch_size_count") == 2
+    assert fetched(port, "user_worker_batch_size_sum") == 20
+    assert fetched(port, "user_worker_outbox_age_seconds") == 1.0
 
 
-def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: Counts) -> None:
-    """Counting has a lock, which another thread of the parent may hold just then."""
-    meter = CountingMeter(counts)
-    counter: Any = meter._series["user_worker.redeliveries", ()]
+def test_a_child_can_count_though_its_parent_held_the_locks_at_the_fork(
+    port: PrometheusPort,
+) -> None:
+    """The client library has locks, which another thread of the parent may hold just then."""
+    metrics: Any = PrometheusMeter(port)._metrics
+    counter, labelled = metrics["user_worker.redeliveries"], metrics["user_worker.dead_letters"]
     (lock,) = {
         cell.cell_contents
-        for cell in type(counter._total).inc.__closure__ or ()
+        for cell in type(counter._value).inc.__closure__ or ()
         if hasattr(cell.cell_contents, "acquire")
     }
 
@@ -108,83 +126,126 @@ def test_a_child_can_count_though_its_parent_held_the_lock_at_the_fork(counts: C
         done = threading.Event()
 
         def count() -> None:
-            of_child = CountingMeter(counts)
+            of_child = PrometheusMeter(port)
             of_child.measure(instruments.REDELIVERIES, 1)
-            of_child.write()
+            of_child.measure(instruments.DEAD_LETTERS, 1, "NotJson")
             done.set()
 
         threading.Thread(target=count, daemon=True).start()
         assert done.wait(DEADLINE)
 
-    with meter._lock, lock:
+    with labelled._lock, lock:
         in_a_child(work)
-    (point,) = points(Report(counts).take(), "user_worker.redeliveries")
-    assert point.value == 1
+    assert fetched(port, "user_worker_redeliveries_total") == 1
+    assert fetched(port, "user_worker_dead_letters_total", code="NotJson") == 1
 
 
-def test_a_disk_that_is_full_does_not_stop_a_batch(counts: Counts) -> None:
+def test_a_disk_that_is_full_does_not_stop_a_batch(
+    port: PrometheusPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What would be a new series is lost, with one line; the others go on."""
-    meter: Any = CountingMeter(counts)
-    free = meter._value_class
+    meter = PrometheusMeter(port)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    meter._value_class = full
     with capture_logs() as lines:
-        for _ in range(2):
-            meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
-            meter.write()
-        meter._value_class = free
+        with monkeypatch.context() as patch:
+            patch.setattr("prometheus_client.values.ValueClass", full)
+            for _ in range(2):
+                meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
+                meter.measure(instruments.HANDLING_TIME, 1, "BanUser", "accepted")
+            meter.measure(instruments.REDELIVERIES, 1)
         meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
-        meter.write()
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("metrics_not_counted", "No space left on device")
     ]
-    (point,) = points(Report(counts).take(), "user_worker.commands")
-    assert point.value == 1
+    labels = {"command": "BanUser", "outcome": "accepted", "code": ""}
+    assert fetched(port, "user_worker_commands_total", **labels) == 1
+    assert fetched(port, "user_worker_redeliveries_total") == 1
 
 
-def test_a_histogram_has_its_values_in_buckets(counts: Counts) -> None:
+def test_a_histogram_has_its_values_in_buckets(port: PrometheusPort) -> None:
     """Each value once: in the bucket whose upper bound is the first that is not below it."""
-    meter = CountingMeter(counts)
-    for size in (1, 2, 2, 10, 31):
-        meter.measure(instruments.BATCH_SIZE, size)
-    (point,) = points(Report(counts).take(), "user_worker.batch.size")
+    reader = InMemoryMetricReader()
+    for meter in (PrometheusMeter(port), OpenTelemetryMeter(MeterProvider([reader]))):
+        for size in (1, 2, 2, 10, 31):
+            meter.measure(instruments.BATCH_SIZE, size)
+    (point,) = points(reader.get_metrics_data(), "user_worker.batch.size")
     assert point.explicit_bounds == (1, 2, 5, 10, 15, 20, 30)
-    assert point.bucket_counts == [1, 2, 0, 1, 0, 0, 0, 1]
+    assert point.bucket_counts == (1, 2, 0, 1, 0, 0, 0, 1)
     assert (point.count, point.sum) == (5, 46)
+    below = [
+        fetched(port, "user_worker_batch_size_bucket", le=bound)
+        for bound in ("1.0", "2.0", "5.0", "10.0", "15.0", "20.0", "30.0", "+Inf")
+    ]
+    assert below == [1, 3, 3, 4, 4, 4, 4, 5]
 
 
-@pytest.mark.parametrize("delta", [False, True])
-def test_a_report_is_of_all_or_of_what_was_added(counts: Counts, *, delta: bool) -> None:
-    """As OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE has it; and says which."""
-    meter, report = CountingMeter(counts), Report(counts, delta=delta)
-    meter.measure(instruments.REDELIVERIES, 2)
-    meter.measure(instruments.BATCH_SIZE, 10)
-    first = report.take()
-    report.taken()
-    meter.measure(instruments.REDELIVERIES, 5)
-    meter.measure(instruments.BATCH_SIZE, 10)
-    second = report.take()
-    (before,), (after,) = (points(each, "user_worker.redeliveries") for each in (first, second))
-    assert (before.value, after.value) == ((2, 5) if delta else (2, 7))
-    assert after.start_time_unix_nano == (
-        before.time_unix_nano if delta else before.start_time_unix_nano
-    )
-    (sizes,) = points(second, "user_worker.batch.size")
-    assert (sizes.count, sizes.sum) == ((1, 10) if delta else (2, 20))
-    for name in ("user_worker.redeliveries", "user_worker.batch.size"):
-        assert temporality(second, name).name == ("DELTA" if delta else "CUMULATIVE")
+@pytest.mark.parametrize("instrument", CATALOGUE, ids=lambda each: each.name)
+def test_both_ways_have_the_same_metrics(port: PrometheusPort, instrument: Instrument) -> None:
+    """By the names that a collector makes of OpenTelemetry's."""
+    reader = InMemoryMetricReader()
+    labels = tuple(f"value of {name}" for name in instrument.labels)
+    for meter in (PrometheusMeter(port), OpenTelemetryMeter(MeterProvider([reader]))):
+        if instrument.kind is Kind.GAUGE:
+            meter.observe(instrument, lambda: [(0.01, labels)])
+        else:
+            meter.measure(instrument, 0.01, *labels)
+    (point,) = points(reader.get_metrics_data(), instrument.name)
+    assert point.attributes == dict(zip(instrument.labels, labels, strict=True))
+    assert getattr(point, "explicit_bounds", ()) == instrument.buckets
+    of_port = dict(zip(instrument.prometheus_labels, labels, strict=True))
+    found = {
+        sample.name: sample.labels.get("le")
+        for family in port.registry.collect()
+        for sample in family.samples
+        if sample.name in instrument.prometheus_names
+        and {k: v for k, v in sample.labels.items() if k != "le"} == of_port
+    }
+    assert found.keys() == instrument.prometheus_names
+
+
+def test_counters_without_labels_start_at_0(port: PrometheusPort) -> None:
+    """So that the first one that is counted is seen as a rise."""
+    reader = InMemoryMetricReader()
+    OpenTelemetryMeter(MeterProvider([reader]))
+    PrometheusMeter(port)
+    data = reader.get_metrics_data()
+    for each in CATALOGUE:
+        if each.kind is Kind.COUNTER and not each.labels:
+            (point,) = points(data, each.name)
+            assert point.value == 0
+            assert fetched(port, f"{each.prometheus_name}_total") == 0
+
+
+def test_a_label_without_a_value_is_left_out_of_otlp() -> None:
+    """A code, where there is none."""
+    reader = InMemoryMetricReader()
+    meter = OpenTelemetryMeter(MeterProvider([reader]))
+    meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
+    (point,) = points(reader.get_metrics_data(), "user_worker.commands")
+    assert point.attributes == {"command": "BanUser", "outcome": "accepted"}
+
+
+def test_files_are_removed_by_whom_they_are_of(port: PrometheusPort) -> None:
+    """A child that ends leaves what it counted, and what its parent counts."""
+    in_a_child(port.stop)
+    assert port.folder.is_dir()
+    port.stop()
+    assert not port.folder.exists()
+
+
+# --- OTLP ----------------------------------------------------------------------------------
 
 
 class Collector(MetricExporter):
-    """Keeps what it gets, and can be away."""
+    """Keeps what it gets, and can be down."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, temporality: AggregationTemporality) -> None:
+        super().__init__({Counter: temporality, Histogram: temporality})
         self.got: list[MetricsData] = []
-        self.away = False
+        self.down = False
         self.asked = threading.Semaphore(0)
         self.closed = False
 
@@ -192,11 +253,11 @@ class Collector(MetricExporter):
         self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object
     ) -> MetricExportResult:
         """Keep, or refuse."""
-        assert timeout_millis == 30_000
-        if not self.away:
+        assert timeout_millis > 0
+        if not self.down:
             self.got.append(metrics_data)
         self.asked.release()
-        return MetricExportResult.FAILURE if self.away else MetricExportResult.SUCCESS
+        return MetricExportResult.FAILURE if self.down else MetricExportResult.SUCCESS
 
     def shutdown(self, timeout_millis: float = 0, **_: object) -> None:
         """Close."""
@@ -206,53 +267,84 @@ class Collector(MetricExporter):
         """Keep nothing back."""
         return True
 
+    def total(self, name: str) -> float:
+        """Return the sum of what arrived, or of what arrived last."""
+        values = [point.value for data in self.got for point in points(data, name)]
+        delta = self._preferred_temporality == {
+            Counter: AggregationTemporality.DELTA,
+            Histogram: AggregationTemporality.DELTA,
+        }
+        return float(sum(values) if delta else values[-1])
+
+
+@pytest.fixture(params=["cumulative", "delta"])
+def collector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Collector:
+    """A collector that gets totals, or increments."""
+    variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+    monkeypatch.setenv(variable, request.param)
+    made = Collector(AggregationTemporality[request.param.upper()])
+    monkeypatch.setattr(sdk, "_metric_exporter", lambda _: made)
+    return made
+
 
 def test_metrics_are_sent_every_interval_and_at_the_end(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was counted last as well."""
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
-    meter, collector = CountingMeter(counts), Collector()
-    sender = MetricSender(counts, collector)
-    assert collector.asked.acquire(timeout=DEADLINE)
-    assert collector.asked.acquire(timeout=DEADLINE)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
+    provider = sdk.meter_provider("otlp")
+    meter = OpenTelemetryMeter(provider)
+    for _ in range(2):
+        meter.measure(instruments.REDELIVERIES, 1)
+        assert collector.asked.acquire(timeout=DEADLINE)
     meter.measure(instruments.REDELIVERIES, 1)
-    sender.stop()
-    (point,) = points(collector.got[-1], "user_worker.redeliveries")
-    assert point.value == 1
+    provider.shutdown()
+    assert collector.total("user_worker.redeliveries") == 3
     assert collector.closed
 
 
-@pytest.mark.parametrize("preference", ["cumulative", "delta"])
-def test_a_collector_that_is_away_gets_all_when_it_is_back(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch, preference: str
-) -> None:
+def test_a_collector_that_is_down_gets_all_when_it_is_back(collector: Collector) -> None:
     """With one line when sending begins to fail; nothing that was counted is lost."""
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)
-    meter, collector = CountingMeter(counts), Collector()
-    meter.measure(instruments.REDELIVERIES, 1)
-    collector.away = True
+    collector.down = True
     with capture_logs() as lines:
-        sender = MetricSender(counts, collector)
-        assert collector.asked.acquire(timeout=DEADLINE)
-        assert collector.asked.acquire(timeout=DEADLINE)
-        collector.away = False
-        sender.stop()
+        provider = sdk.meter_provider("otlp")
+        meter = OpenTelemetryMeter(provider)
+        for _ in range(3):
+            meter.measure(instruments.REDELIVERIES, 1)
+            provider.force_flush()
+        collector.down = False
+        meter.measure(instruments.REDELIVERIES, 1)
+        provider.shutdown()
     assert [line["event"] for line in lines] == ["telemetry_not_sent", "telemetry_sent_again"]
-    (point,) = points(collector.got[-1], "user_worker.redeliveries")
-    assert point.value == 1
+    assert collector.total("user_worker.redeliveries") == 4
 
 
-def test_files_are_removed_by_whom_they_are_of(counts: Counts) -> None:
-    """A child that ends leaves what it counted, and what its parent counts."""
-    in_a_child(counts.remove)
-    assert counts.folder.is_dir()
-    counts.remove()
-    assert not counts.folder.exists()
+def test_increments_are_kept_for_a_bounded_time(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector that never comes back must not fill the memory."""
+    monkeypatch.setattr(sdk, "KEPT_INTERVALS", 2)
+    exporter = sdk.send_metrics_by(collector)
+    collector.down = True
+    with capture_logs():
+        for _ in range(5):
+            exporter.export(MetricsData([]), 30_000)
+        collector.down = False
+        exporter.export(MetricsData([]), 30_000)
+    assert len(collector.got) <= 2
+
+
+def test_a_child_does_not_send_its_parents_metrics(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's threads start again after a fork, in the child too."""
+    exporter = sdk.send_metrics_by(collector)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert exporter.export(MetricsData([]), 30_000) is MetricExportResult.SUCCESS
+    assert not collector.got
 
 
 def test_metrics_can_be_sent_by_every_exporter() -> None:
     """To the console as well."""
-    assert isinstance(exporter_of("console"), ConsoleMetricExporter)
-    assert not isinstance(exporter_of("otlp"), ConsoleMetricExporter)
+    assert isinstance(sdk._metric_exporter("console"), ConsoleMetricExporter)
+    assert not isinstance(sdk._metric_exporter("otlp"), ConsoleMetricExporter)
