@@ -106,11 +106,13 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
         if tracer := getattr(made.observer, "_tracer", None):
             send = tracer.span_processor.force_flush
 
-        def stop() -> None:
+        def send_all() -> None:
             for each in made.stops:
                 each()
             if port:
                 port.stop()
+
+        stop = send_all
 
     queue: Any = bootstrap.command_queue_factory("user-commands")
     own: Any = getattr(queue, "_queue", queue)  # what answers knows no names
