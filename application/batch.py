@@ -109,6 +109,8 @@ class BatchPolicy:
     period."""
     draw: Draw = random.uniform
     sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    """Clock of the cool-down of throttled users, in seconds."""
 
 
 class BatchHandler:
@@ -126,7 +128,7 @@ class BatchHandler:
         self._parser = parser
         self._policy = policy
         self._observer = observer
-        self._cool_down = CoolDown()
+        self._cool_down = CoolDown(policy.monotonic)
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> Dispositions:
         """Process the messages of one task; return one disposition per message, in their order.

@@ -1,4 +1,4 @@
-"""Users whose items the store throttled a moment ago: their commands are retried without a call."""
+"""Remember the users whose items the store throttled: their commands are retried without a call."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-SECONDS = 2.0
-"""How long a user is not tried again by this process: as long as the first delay of a retry.
+SECONDS = 1.0
+"""How long this process does not try a throttled user again.
 
-Each command of a throttled user costs the batch that it is in a refused call, and the commands of
-other users wait for it. With 5 % of 80 commands a second for one user, one batch in eight meets a
-throttled user within this time, and every second one without it.
+Each command of a throttled user costs its batch a refused call, for which the commands of other
+users wait. The shortest delay of a retry is as long, so no command is retried too early because of
+its own failure.
 """
 MAX_USERS = 10_000
-"""Users remembered; beyond it, all are forgotten, and tried again."""
+"""Maximum number of users; beyond it, all are forgotten and tried again."""
 
 
 class CoolDown:
-    """Remembers throttled users for a short time; all threads of a process share one."""
+    """Throttled users of the last `SECONDS`; thread-safe, one for all threads of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Create it empty; `monotonic` returns seconds that never go back."""
+        """Start without users; `monotonic` returns seconds that never decrease."""
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._until: dict[str, float] = {}
 
     def start(self, user_ids: Iterable[str | None]) -> None:
-        """Start the cool-down of users, or start it again; `None` is an unknown user."""
+        """Start or restart the cool-down of users; `None` (an unknown user) is ignored."""
         now = self._monotonic()
         with self._lock:
             if len(self._until) >= MAX_USERS:

@@ -305,7 +305,8 @@ def test_an_alarm_reaches_a_person_and_says_what_to_do(name: str) -> None:
 def test_what_alarms_count_in_the_log_is_logged() -> None:
     """Each event has its line in the code, and each count its alarm."""
     filters = of_type("alarms", "AWS::Logs::MetricFilter")
-    code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    layers = (ROOT / "application", ROOT / "worker")
+    code = "".join(path.read_text() for layer in layers for path in layer.rglob("*.py"))
     for each in filters.values():
         (made,) = each["Properties"]["MetricTransformations"]
         alarm = ALARMS[made["MetricName"]]["Properties"]

@@ -20,7 +20,7 @@ from adapters.sqs.command_queue import SqsCommandQueue, SqsError
 from application.batch import BatchHandler, BatchPolicy, Ports
 from application.messages import MessageParser
 from application.outbox import SHARDS
-from application.ports import StoreUnavailableError
+from application.ports import Clock, StoreUnavailableError
 from application.relay import Relay, RelayPolicy
 from tests.reliability import wire
 from tests.reliability.world import World
@@ -60,7 +60,7 @@ class Process(wire.Process):
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
         repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(repository, outbox, publisher, world.clock)
-        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw))
+        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock))
         relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
@@ -98,8 +98,10 @@ class Process(wire.Process):
                 in_flight.finish(call, settler._make(call), now)
 
 
-def policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]) -> BatchPolicy:
-    """Give the numbers that a worker goes by, with pauses and chance of the test's own."""
+def policy(
+    sleep: Callable[[float], None], draw: Callable[[float, float], float], clock: Clock
+) -> BatchPolicy:
+    """Return the limits of a worker, with the pauses, the jitter and the clock of the test."""
     return BatchPolicy(
         max_receives=12,
         outcome_lifetime=timedelta(days=90),
@@ -108,6 +110,7 @@ def policy(sleep: Callable[[float], None], draw: Callable[[float, float], float]
         registration_receives=1,  # nobody waits: messages are an hour old
         draw=draw,
         sleep=sleep,
+        monotonic=lambda: clock.now().timestamp(),
     )
 
 

@@ -172,7 +172,8 @@ class OverMemory(WorkerAndModel):
         outbox = MemoryOutbox(self._store, cycle(range(SHARDS)).__next__)
         self._publisher = MemoryEventPublisher()
         ports = Ports(MemoryUserRepository(self._store), outbox, self._publisher, self.clock)
-        self._handler = BatchHandler(ports, PARSER, policy(lambda _: None, lambda _, high: high))
+        limits = policy(lambda _: None, lambda _, high: high, self.clock)
+        self._handler = BatchHandler(ports, PARSER, limits)
         age = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
         self._relay = Relay(outbox, self._publisher, self.clock, age)
 

@@ -18,7 +18,7 @@ from application.batch import (
     BatchPolicy,
     Ports,
 )
-from application.cool_down import MAX_USERS, CoolDown
+from application.cool_down import MAX_USERS, SECONDS, CoolDown
 from application.disposition import (
     Ack,
     DeadLetter,
@@ -581,7 +581,7 @@ def test_a_throttled_user_costs_other_users_no_call_for_a_short_time(
     both = [command("UnlockUser", name, id="third") for name in ("hot", "ada")]
     assert world.handle(*both) == [Retry(2), Ack()]
     assert {user for load in world.repository.loads[loads:] for user in load.users} == {uid("ada")}
-    now[0] += 2
+    now[0] += SECONDS
     assert world.handle(command("UnlockUser", "hot", id="fourth")) == [Ack()]
 
 
@@ -603,9 +603,9 @@ def test_the_users_in_cool_down_are_bounded() -> None:
     now = [0.0]
     cool_down = CoolDown(lambda: now[0])
     cool_down.start(str(number) for number in range(MAX_USERS - 1))
-    now[0] = 1.5
+    now[0] = 0.75 * SECONDS
     cool_down.start(["kept", None])
-    now[0] = 2.5
+    now[0] = 1.25 * SECONDS
     cool_down.start(["next"])
     assert [cool_down.includes(user) for user in ("0", "kept", "next", None)] == [0, 1, 1, 0]
     cool_down.start(str(number) for number in range(MAX_USERS - 2))
