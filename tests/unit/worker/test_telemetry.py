@@ -272,7 +272,7 @@ def test_a_trace_that_begins_here_has_the_id_that_was_decided_on() -> None:
     half = TraceIdRatioBased(0.5)
     world = World(sampler=ParentBased(half))
     for each in range(40):
-        world.handle(registration(f"user {each}"))
+        world.handle(registration(f"user{each}"))
     roots = [span for span in world.spans.get_finished_spans() if span.parent is None]
     ids = {span.context.trace_id for span in roots if span.context}
     assert 10 < len(ids) < 70
