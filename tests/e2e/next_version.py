@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 from adapters.dynamodb import mapper
@@ -19,7 +18,7 @@ from adapters.dynamodb.formats import ItemFormat
 from application.messages import MessageParser
 from application.messages.upcasting import FormerCommand
 from domain import handlers
-from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, Reason
+from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, EndTime, Reason
 from domain.user import Ban
 from operations.migration import KINDS, Kind
 from worker import bootstrap
@@ -37,7 +36,7 @@ class BanUserV2(Command):
 
     ground: AnyRoleName
     reason: Reason
-    until: datetime | None = None
+    until: EndTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
