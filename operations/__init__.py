@@ -1,1 +1,1 @@
-"""What operators do, as functions that return results and print nothing."""
+"""Operator tasks, as functions that return results and print nothing."""

@@ -1,4 +1,4 @@
-"""What a person types or pipes in becomes messages: checked before the first one is sent."""
+"""Parse commands from arguments, files or pipes; all are checked before the first one is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.errors import UsageError
 
 DEFAULT_SOURCE = "/user-worker/cli"
 _BLANKS = "quote values with blanks"
-# Repeated in an error; what looks otherwise may be a secret in the wrong place.
+# Names of this form may be repeated in an error; other text may be a misplaced secret.
 _COMMAND_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -37,7 +37,7 @@ _EXTENSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the options of `send` say about every command without saying it itself."""
+    """Defaults from the options of `send`, for attributes that a command does not set itself."""
 
     user_id: str | None = None
     command_id: str | None = None
@@ -46,10 +46,10 @@ class Options:
 
 
 def command_class(name: str) -> type[Command]:
-    """Find a command by its class name or its full type.
+    """Return the command with this class name or full type.
 
     Raises:
-        UsageError: there is none; names those that look like it.
+        UsageError: the command is unknown; the message suggests similar names.
     """
     command = COMMANDS.get(name) or _NAMES.get(name)
     if command is None:
@@ -73,12 +73,12 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 def from_arguments(
     name: str, pairs: Sequence[str], data: str | None, options: Options
 ) -> dict[str, Any]:
-    """Give the CloudEvent of a command's name, `key=value` words and JSON data.
+    """Return the CloudEvent for a command's name, `key=value` words and JSON data.
 
-    A word wins over the same field of the data.
+    A word overrides the same field of the data.
 
     Raises:
-        UsageError: no such command, a word that is none, JSON that is none.
+        UsageError: the command is unknown, or a word or the JSON is invalid.
     """
     command = command_class(name)
     values: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def from_arguments(
         values = _object(data, "--data")
     for number, pair in enumerate(pairs, 1):
         key, equals, text = pair.partition("=")
-        if not equals:  # which may be half of a secret that a blank tore apart
+        if not equals:  # not shown: it may be half of a secret that contains a blank
             raise UsageError(f"word {number} is not of the form key=value", _BLANKS)
         values[key] = _value(command, key, text)
     return _event(command, values, options)
@@ -107,7 +107,7 @@ def _event(command: type[Command], data: dict[str, Any], options: Options) -> di
 
 
 def _value(command: type[Command], key: str, text: str) -> Any:
-    """Read a value as its field's type asks: only what is no string is read as JSON."""
+    """Convert a value to its field's type; only values of non-string types are parsed as JSON."""
     hints = get_type_hints(command, include_extras=False)
     names = [field.name for field in fields(command)]  # type: ignore[arg-type]  # all are dataclasses
     if key not in names:
@@ -135,14 +135,14 @@ def _json_or_text(text: str) -> Any:
     try:
         return _read_json(text)
     except ValueError:
-        return text  # the check of the command names field and rule
+        return text  # the check of the command reports field and rule
 
 
 def _read_json(text: str) -> Any:
-    """Read JSON, with or without byte order marks around it.
+    """Parse JSON, with or without byte order marks around it.
 
     Raises:
-        ValueError: it is none, or nested deeper than anybody reads.
+        ValueError: the text is not JSON, or is nested too deep.
     """
     try:
         return json.loads(trimmed(text))
@@ -164,14 +164,14 @@ def _object(text: str, where: str) -> dict[str, Any]:
 
 
 def from_text(text: str, where: str, options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the CloudEvents in a JSON object, a JSON array of them, or JSON lines.
+    """Yield the CloudEvents in a JSON object, a JSON array of objects, or JSON lines.
 
-    Each comes with a name of where it stands, for errors. An object with `specversion` is a
-    whole CloudEvent and goes out as it is; another one says `type` and `data`, and what else it
-    leaves out is filled in.
+    Each comes with its position in the text, for errors. An object with `specversion` is a
+    complete CloudEvent and is sent unchanged. Any other object has `type` and `data`, and missing
+    attributes are filled in.
 
     Raises:
-        UsageError: what is there is not that.
+        UsageError: the text is in none of these formats.
     """
     for place, item in _items(text, where):
         if not isinstance(item, dict):
@@ -224,10 +224,10 @@ def _filled_in(item: dict[str, Any], place: str, options: Options) -> dict[str, 
 
 
 def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
-    """Check a command as the worker will.
+    """Check a command by the worker's own rules.
 
     Raises:
-        UsageError: naming the field and the rule, never the value.
+        UsageError: the command is invalid; the message names field and rule, never the value.
     """
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     try:
@@ -239,7 +239,7 @@ def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
 
 
 def _in_options(detail: str) -> str:
-    """Name the option beside the attribute that it sets."""
+    """Append the option that sets the attribute."""
     detail = detail.removesuffix(" (user_id in a Celery task)")
     for attribute, option in {
         "subject:": "--user",

@@ -1,10 +1,10 @@
-"""An AWS of one's own: SQS, SNS and DynamoDB, emulated by MiniStack in a child process.
+"""A private AWS: SQS, SNS and DynamoDB, emulated by MiniStack in a child process.
 
-For development and tests. Nothing is kept: when it stops, all that it held is gone.
+For development and tests. No state is kept: all data is lost when it stops.
 
-The child lives exactly as long as the other end of its standard input is open. So it stops
-when asked to and when the process that started it dies, however that dies, and there is
-nothing to clean up afterwards. It runs this very file.
+The child runs exactly as long as the other end of its standard input is open. It therefore stops
+on request and when its parent process ends for any reason, and nothing has to be cleaned up
+afterwards. The child runs this file.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from typing import IO, Self
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0
-"""Seconds; a start takes about one, on a busy machine several."""
+"""Seconds. A start takes about one, and several on a busy machine."""
 _STOP_TIMEOUT = 5.0
 _POLL_INTERVAL = 0.05
 _PORT_ATTEMPTS = 3
 _LAST_LINES = 5
 _LOG = "ministack.log"
 
-# what would make the child listen elsewhere, keep state or run what it finds on this machine
+# variables that make the child listen elsewhere, keep state or run other programs of this machine
 _FOREIGN_PREFIXES = ("AWS_", "DOCKER_", "IOT_", "LOCALSTACK_", "MINISTACK_", "SFTP_")
-_FOREIGN_SUFFIX = "_PROXY"  # it reaches nothing beyond this machine
+_FOREIGN_SUFFIX = "_PROXY"  # the child connects to nothing outside this machine
 _FOREIGN = ("EDGE_PORT", "PERSIST_STATE", "S3_PERSIST", "STATE_DIR", "USE_SSL")
 
 
 class EmbeddedAwsError(Exception):
-    """The embedded AWS cannot be started; the message is one line for a person."""
+    """Raised if the embedded AWS cannot be started; the message is one line for the operator."""
 
 
 class _PortTakenError(EmbeddedAwsError):
-    """Somebody else listens on the port."""
+    """Another process listens on the port."""
 
 
 class EmbeddedAws:
-    """A MiniStack that runs while the `with` block does.
+    """MiniStack, running for the duration of the `with` block.
 
     Args:
-        port: where to listen on 127.0.0.1; a free port if not given.
-        timeout: seconds that it may take to answer.
+        port: port to listen on at 127.0.0.1; a free port if not given.
+        timeout: seconds to wait for the first answer.
     """
 
     def __init__(self, port: int | None = None, *, timeout: float = START_TIMEOUT) -> None:
@@ -66,10 +66,10 @@ class EmbeddedAws:
 
     @property
     def endpoint_url(self) -> str:
-        """Where it answers, for `AWS_ENDPOINT_URL`.
+        """URL of the emulator, for `AWS_ENDPOINT_URL`.
 
         Raises:
-            EmbeddedAwsError: it is not running.
+            EmbeddedAwsError: the embedded AWS is not running.
         """
         if self._port is None:
             raise EmbeddedAwsError("the embedded AWS is not running")
@@ -77,10 +77,10 @@ class EmbeddedAws:
 
     @property
     def pid(self) -> int:
-        """The child's process id.
+        """Process id of the child.
 
         Raises:
-            EmbeddedAwsError: it is not running.
+            EmbeddedAwsError: the embedded AWS is not running.
         """
         if self._process is None:
             raise EmbeddedAwsError("the embedded AWS is not running")
@@ -94,11 +94,11 @@ class EmbeddedAws:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start the child and wait until it answers.
 
         Raises:
-            EmbeddedAwsError: MiniStack is not installed, the port is in use, or no answer
-                came in time.
+            EmbeddedAwsError: MiniStack is not installed, the port is in use, or the child did not
+                answer in time.
         """
         if importlib.util.find_spec("ministack") is None:
             raise EmbeddedAwsError(
@@ -111,14 +111,14 @@ class EmbeddedAws:
             try:
                 self._start_on(_free_port())
             except _PortTakenError:
-                # somebody took it between our look and the child's
+                # another process took the port between our check and the child's start
                 if attempt == _PORT_ATTEMPTS:
                     raise
             else:
                 return
 
     def stop(self) -> None:
-        """Stop it, and all that it started; do nothing if it is not running."""
+        """Stop the child and its processes; do nothing if it is not running."""
         process, self._process, self._port = self._process, None, None
         if process is not None:
             _close(process.stdin)
@@ -144,7 +144,7 @@ class EmbeddedAws:
                 stderr=subprocess.STDOUT,
                 env=_environment(port, self._directory),
                 cwd=self._directory,
-                # a Ctrl-C is for our process, which still needs its AWS to end well
+                # Ctrl-C must reach only our process, which needs its AWS for a clean end
                 start_new_session=True,
             )
         try:
@@ -190,12 +190,12 @@ def _environment(port: int, directory: Path) -> dict[str, str]:
         "BIND_HOST": HOST,
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": HOST,  # in queue URLs
-        "MINISTACK_EDITION": directory.name,  # what tells our child from another's
+        "MINISTACK_EDITION": directory.name,  # distinguishes our child from other emulators
         "SERVICES": "sqs,sns,dynamodb",
-        # its listeners for other services have ports of their own, open to all interfaces
+        # its listeners for other services use ports of their own, open on all interfaces
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "DOCKER_HOST": f"unix://{directory}/none",  # it would remove containers of its like
+        "DOCKER_HOST": f"unix://{directory}/none",  # otherwise it removes others' containers
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(directory),
     }
@@ -217,7 +217,7 @@ def _answers(port: int, directory: Path) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=1)
     try:
         connection.request("GET", "/_ministack/health")
-        # another one may have taken the port meanwhile
+        # another emulator may have taken the port meanwhile
         health: dict[str, object] = json.load(connection.getresponse())
         return health.get("edition") == directory.name
     except (OSError, ValueError, AttributeError, http.client.HTTPException):
@@ -233,9 +233,9 @@ def _close(stream: IO[bytes] | None) -> None:
 
 
 def _end_with_parent(directory: str) -> None:
-    """Block until standard input ends, then end this process and all that it started.
+    """Block until standard input ends, then kill this process and all processes it started.
 
-    There is no state to save, so nothing is asked to end by itself.
+    There is no state to save, so a clean shutdown is not needed.
     """
     while os.read(sys.stdin.fileno(), 1):
         pass

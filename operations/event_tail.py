@@ -1,4 +1,4 @@
-"""Follows the topic through a temporary queue."""
+"""Follow the topic through a temporary queue."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
-"""Seconds between two tries to receive, doubled from one to the other."""
+"""Seconds between two attempts to receive, doubled after each failure."""
 CHECK_EVERY = 60.0
-"""Seconds between two checks of queue and subscription; the next one follows each error."""
+"""Seconds between two checks of queue and subscription; a check also follows each error."""
 
 
 class EventTail:
-    """A temporary subscription to a topic, for as long as the `with` block lasts."""
+    """Temporary subscription to a topic, for the duration of the `with` block."""
 
     def __init__(
         self, sqs: SQSClient, sns: SNSClient, topic_arn: str, category: str | None = None
     ) -> None:
-        """Follow a topic, or one category of its events."""
+        """Create a tail of a topic, or of one category of its events."""
         wanted = None if category is None else {"category": [category]}
         self._subscription = TopicSubscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
         self._reader: QueueReader | None = None
         self.seen: set[str] = set()
-        """Ids of the events so far: SNS and SQS may both deliver twice."""
+        """Ids of the events received so far: both SNS and SQS may deliver twice."""
 
     def __enter__(self) -> Self:
-        """Create queue and subscription; after a failure neither exists."""
+        """Create queue and subscription; after a failure, neither exists."""
         self._reader = self._subscription.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove both, also if one of them is gone already."""
+        """Remove queue and subscription, even if one of them no longer exists."""
         self._subscription.close()
 
     def renew_if_lost(self) -> None:
-        """Create queue and subscription again if they are lost; errors as `TopicSubscription`'s."""
+        """Create queue and subscription again if lost; raises the errors of `TopicSubscription`."""
         if renewed := self._subscription.renew_if_lost():
             self._reader = renewed[0]
 
@@ -67,7 +67,7 @@ class EventTail:
 
 
 def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator[ReceivedEvent]:
-    """Yield events for ever; continue after any error but a refusal."""
+    """Yield events forever; continue after any error except denied access."""
     pause, checked = FIRST_PAUSE, time.monotonic()
     while True:
         try:

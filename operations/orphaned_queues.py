@@ -1,7 +1,8 @@
-"""Temporary queues and subscriptions, and those that a killed process has left behind.
+"""Find temporary queues and subscriptions, and remove those left behind by a killed process.
 
-SQS does not know whether a queue has a reader. But the reader of a temporary queue receives every
-message within seconds: where a message stays for a minute, our own probe at least, there is none.
+SQS does not report whether a queue has a reader. The reader of a temporary queue receives every
+message within seconds, so a queue where a message (at least our own probe) stays for a minute has
+no reader.
 """
 
 from __future__ import annotations
@@ -27,21 +28,23 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 NAME: Final = re.compile(rf"(?:{'|'.join(PURPOSES)})-[0-9a-f]{{12}}(?:\.fifo)?")
-"""What `temporary_subscription` calls a queue, and hardly anybody else."""
+"""Pattern of the names that `temporary_subscription` gives to queues, unlikely to match others."""
 PATIENCE: Final = 60.0
-"""Seconds until a queue's reader must have taken the probe: it polls all the time, or pauses 10 s
-after a call that failed."""
+"""Seconds within which a queue's reader must have received the probe.
+
+A reader polls continuously, or pauses 10 s after a failed call.
+"""
 PROBE: Final = '{"probe":"is this queue read?"}'
-"""No event: whoever takes it passes over it."""
+"""Not an event: every receiver ignores it."""
 WAIT = 1
-"""Seconds of a look that finds nothing: a shorter one does not ask all of SQS's servers."""
+"""Seconds of long polling: without it, a receive does not query all servers of SQS."""
 PEEKS: Final = 5
-"""Looks at a queue, of ten messages each: there may be many before the probe."""
+"""Receives per queue, of ten messages each: there may be many before the probe."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemporaryQueue:
-    """A queue of `events`, `--wait` or `OutcomeListener`."""
+    """Temporary queue of `events`, `--wait` or `OutcomeListener`."""
 
     name: str
     url: str
@@ -49,22 +52,22 @@ class TemporaryQueue:
     made_at: float
     """Seconds since the epoch."""
     waiting: int
-    """Messages, approximately."""
+    """Approximate number of messages."""
 
 
 class TemporaryQueues:
-    """The temporary queues of an account, and the subscriptions to a topic for such."""
+    """Temporary queues of an account, and their subscriptions to a topic."""
 
     def __init__(self, sqs: SQSClient, sns: SNSClient) -> None:
-        """Look through these clients."""
+        """Use these clients."""
         self._sqs = sqs
         self._sns = sns
 
     def queues(self, most: int | None = None) -> Iterator[TemporaryQueue]:
-        """Give all there are, or `most` of them, whether somebody reads them or not.
+        """Yield all temporary queues, or at most `most` of them, whether or not they have a reader.
 
         Raises:
-            ClientError: SQS says no, or nothing (a BotoCoreError); so do all methods.
+            ClientError: SQS returned an error (or a BotoCoreError: no answer); so do all methods.
         """
         pages = self._sqs.get_paginator("list_queues")
         found = 0
@@ -87,7 +90,7 @@ class TemporaryQueues:
             answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
         except ClientError as error:
             if error_code(error) in MISSING:
-                return None  # it has just gone
+                return None  # the queue was just deleted
             raise
         arn, made_at, waiting = (answer["Attributes"][each] for each in names)
         return TemporaryQueue(name, url, arn, float(made_at), int(waiting))
@@ -95,9 +98,10 @@ class TemporaryQueues:
     def unread(
         self, queues: Sequence[TemporaryQueue], pause: Callable[[float], object] = time.sleep
     ) -> list[TemporaryQueue]:
-        """Give those that nobody reads: puts a probe into each, and looks again after a minute.
+        """Return the queues without a reader: send a probe to each, and check again after a minute.
 
-        A queue where neither the probe nor an older message is found then is taken to be read.
+        A queue that then contains neither the probe nor an older message is considered to have a
+        reader.
         """
         before = {queue.url: self._peek(queue) for queue in queues}
         probes = {queue.url: self._probe(queue) for queue in queues}
@@ -133,7 +137,7 @@ class TemporaryQueues:
         return False
 
     def _peek(self, queue: TemporaryQueue) -> Mapping[str, int]:
-        """Look at up to ten messages, which stay visible; give when SQS got each, by its id."""
+        """Receive up to ten messages, which stay visible; return when each was sent, by its id."""
         try:
             answer: Any = self._sqs.receive_message(
                 QueueUrl=queue.url,
@@ -152,18 +156,18 @@ class TemporaryQueues:
         }
 
     def subscriptions(self, topic_arn: str) -> dict[str, str]:
-        """Give the subscriptions of temporary queues to a topic, by the queue's ARN."""
+        """Return the subscriptions of temporary queues to a topic, by the ARN of the queue."""
         pages: Any = self._sns.get_paginator("list_subscriptions_by_topic")
         rows = (row for page in pages.paginate(TopicArn=topic_arn) for row in page["Subscriptions"])
         return {
             row["Endpoint"]: row["SubscriptionArn"]
             for row in rows
-            if row["SubscriptionArn"].startswith("arn:")  # else it is no more, or not yet
+            if row["SubscriptionArn"].startswith("arn:")  # else it is deleted, or pending
             and NAME.fullmatch(row["Endpoint"].rpartition(":")[2])
         }
 
     def orphans(self, subscriptions: Mapping[str, str], beside: str) -> dict[str, str]:
-        """Give those subscriptions whose queue is gone, of the account and region of an ARN."""
+        """Return subscriptions without a queue, of the account and region of the ARN `beside`."""
         place = beside.rpartition(":")[0]
         ours = {arn: each for arn, each in subscriptions.items() if arn.rpartition(":")[0] == place}
         return {arn: each for arn, each in ours.items() if not self._exists(arn)}
@@ -178,7 +182,7 @@ class TemporaryQueues:
         return True
 
     def remove(self, queue: TemporaryQueue) -> None:
-        """Delete a queue; its subscription has to go first."""
+        """Delete a queue; its subscription must be deleted first."""
         try:
             self._sqs.delete_queue(QueueUrl=queue.url)
         except ClientError as error:
@@ -186,14 +190,14 @@ class TemporaryQueues:
                 raise
 
     def unsubscribe(self, subscriptions: Iterable[str]) -> None:
-        """End subscriptions."""
+        """Delete subscriptions."""
         for each in subscriptions:
             self._sns.unsubscribe(SubscriptionArn=each)
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many queues and subscriptions were removed."""
+    """Number of queues and subscriptions that were removed."""
 
     queues: int
     subscriptions: int
@@ -204,7 +208,7 @@ def remove_orphans(
 ) -> Removed:
     """Remove those of the queues that have no reader, and all subscriptions without a queue."""
     temporary = TemporaryQueues(aws.sqs, aws.sns)
-    # before the queues are looked at again: what is subscribed now has a queue, or had one
+    # read before the queues are checked again: each of these subscriptions has or had a queue
     subscriptions = temporary.subscriptions(aws.topic_arn)
     if queues:
         text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues somebody reads"

@@ -1,4 +1,4 @@
-"""The outbox: what was committed and not published yet, and publishing it now."""
+"""The outbox: list events that are committed but not published yet, and publish them now."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORDS = {
 
 
 def entry_id(entry: OutboxEntry | OutboxPosition) -> str:
-    """Return the id of an entry for operators: the part of its key that is its own."""
+    """Return the id of an entry for operators: the unique part of its key."""
     return entry.sort_key.rpartition("#")[2]
 
 
@@ -40,12 +40,12 @@ def shard(entry: OutboxEntry | OutboxPosition) -> str:
 def list_entries(
     aws: Aws, *, user_id: str | None = None, parked: bool = False
 ) -> Iterator[OutboxEntry | OutboxPosition]:
-    """Yield entries, oldest first in each shard, then what is parked.
+    """Yield entries, oldest first in each shard, then the parked ones.
 
     Args:
         aws: the store.
-        user_id: only what concerns this user.
-        parked: only what is parked.
+        user_id: if given, yield only entries that concern this user.
+        parked: yield only parked entries.
     """
     for entry in _entries(aws):
         if parked and shard(entry) != "parked":
@@ -64,13 +64,13 @@ def _entries(aws: Aws) -> Iterator[OutboxEntry | OutboxPosition]:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of the entries that were to be published."""
+    """Result of publishing entries."""
 
     entries: int
     counts: Counter[str]
-    """How many are "done", "parked", "left" and "unreadable"."""
+    """Number of entries that are "done", "parked", "left" and "unreadable"."""
     unknown: Collection[str]
-    """The ids that are not in the outbox."""
+    """Ids that are not in the outbox."""
 
 
 def publish_entries(
@@ -83,14 +83,14 @@ def publish_entries(
 ) -> Published:
     """Publish now what the relay would publish later.
 
-    No entry leaves the outbox unless it was published: others are left, or parked.
+    An entry leaves the outbox only when it is published; otherwise it is left or parked.
 
     Args:
         aws: the store and the topic.
-        ids: of entries; without ids, all entries that are old enough.
-        parked: whether to try parked entries again.
+        ids: ids of entries; without ids, all entries that are old enough.
+        parked: whether to retry parked entries.
         now: whether to include entries that a worker may be publishing at this moment.
-        progress: receives reports.
+        progress: receives progress reports.
     """
     relay_age = timedelta(seconds=aws.settings.relay_age)
     before = datetime.now(UTC) - (timedelta() if now else relay_age)
@@ -99,12 +99,12 @@ def publish_entries(
         if ids:
             return not _names(entry).isdisjoint(ids)
         if not isinstance(entry, OutboxEntry):
-            return False  # not asked for; `list` and `status` report it
+            return False  # not requested; `list` and `status` report it
         return parked if entry.parked_because is not None else entry.recorded_at < before
 
     due = [entry for entry in _entries(aws) if is_due(entry)]
     entries = [entry for entry in due if isinstance(entry, OutboxEntry)]
-    # what fails now is retried, and parked, at the pace of the workers
+    # an entry that fails now is retried, and parked, by the workers' own schedule
     relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, relay_age))
     counts: Counter[str] = Counter()
     if entries:
@@ -112,7 +112,7 @@ def publish_entries(
             endings = relay.work_off(_unparked(aws, entries), advance)
         for ending, count in endings.items():
             counts[_WORDS[ending]] += count
-    counts["left"] += len(entries) - counts.total()  # no turn, since the topic is unavailable
+    counts["left"] += len(entries) - counts.total()  # not tried, since the topic is unavailable
     counts["unreadable"] += len(due) - len(entries)
     return Published(len(due), counts, set(ids).difference(*map(_names, due)))
 
@@ -122,9 +122,9 @@ def _names(entry: OutboxEntry | OutboxPosition) -> set[str]:
 
 
 def _unparked(aws: Aws, entries: list[OutboxEntry]) -> Iterator[OutboxEntry]:
-    """Yield entries, each parked one after it is back in its shard, where no crash can lose it.
+    """Yield entries; a parked one is first moved back to its shard, so that no crash can lose it.
 
-    An entry that is no longer parked is another process's work, and left out.
+    An entry that is no longer parked is being processed by another process, and is skipped.
     """
     for entry in entries:
         if entry.parked_because is None:
@@ -132,7 +132,7 @@ def _unparked(aws: Aws, entries: list[OutboxEntry]) -> Iterator[OutboxEntry]:
             continue
         try:
             back = aws.outbox.unpark(entry)
-        except StoreUnavailableError as error:  # it stays parked
+        except StoreUnavailableError as error:  # the entry stays parked
             logger.warning("outbox_pointer_left", pointer=entry.sort_key, reason=str(error))
             continue
         if back is not None:

@@ -1,4 +1,4 @@
-"""Waits for outcomes: by reading at first, then by listening to the topic."""
+"""Wait for outcomes: first by reading the store, then by listening to the topic."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from worker.connections import Aws
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
-"""Seconds between two looks without listening, doubled from the one to the other."""
+"""Seconds between two reads without listening, doubled after each read."""
 MOST_FILTERED = 100
-"""Commands in one filter policy; SNS takes 150 values."""
+"""Maximum commands in one filter policy; SNS accepts 150 values."""
 
 _LEAST = 0.5
-"""Seconds that are worth a poll."""
+"""Minimum seconds for a poll."""
 
 Sleep = Callable[[float], None]
 """Waits some seconds, or less if an outcome is announced."""
 Listen = Callable[[], AbstractContextManager[Sleep | None]]
-"""Begins to listen; yields a function that waits, or `None` if listening is not possible."""
+"""Starts listening; yields a function that waits, or `None` if listening is not possible."""
 
 
 def await_outcomes(
@@ -41,22 +41,22 @@ def await_outcomes(
     sleep: Sleep = time.sleep,
     listen: Listen | None = None,
 ) -> dict[CommandKey, Outcome]:
-    """Read, consistently, until the keys have outcomes or the time is over; return those found.
+    """Read consistently until all keys have outcomes or time is up; return the outcomes found.
 
-    Most outcomes are there in a moment, so it begins with a few reads. What is not there by then
-    is listened for: it reads once after it has begun to listen, after every answer it hears, and
-    after ever longer silences, since the topic may say nothing (a duplicate), or say it late.
+    Most outcomes are recorded quickly, so it begins with a few reads. For the rest, it listens to
+    the topic: it reads once after it has started to listen, after every event it receives, and
+    after ever longer silences, since the topic may be silent (a duplicate) or late.
 
     Args:
-        repository: where to look.
-        keys: whose outcomes.
-        seconds: how long to look; with none at all it looks once.
-        enough: how many outcomes will do; one for each key if not given.
+        repository: the store to read from.
+        keys: keys of the commands.
+        seconds: seconds to wait; with 0 it reads once.
+        enough: number of outcomes to wait for; by default one for each key.
         sleep: waits some seconds.
-        listen: begins to listen; without it, and where it yields `None`, there is a read a second.
+        listen: starts listening; without it, and if it yields `None`, it reads once a second.
 
     Raises:
-        StoreUnavailableError: the store refuses the caller, or did not answer the last read.
+        StoreUnavailableError: the store denies access, or the last read failed.
     """
     enough = len(set(keys)) if enough is None else enough
     deadline = time.monotonic() + seconds
@@ -67,7 +67,7 @@ def await_outcomes(
             try:
                 missing = set(keys) - found.keys()
                 found |= repository.load(LoadRequest(outcomes=missing)).outcomes
-            except Exception as error:  # the next read may succeed; what AWS refuses, it refuses
+            except Exception as error:  # the next read may succeed, unless AWS denies access
                 if is_refusal(error) or time.monotonic() >= deadline:
                     raise
             left = deadline - time.monotonic()
@@ -77,15 +77,15 @@ def await_outcomes(
                 if heard := stack.enter_context(listen()):
                     sleep, longest = heard, LONGEST_POLL
                 listen = None
-                continue  # for what was recorded before it could be heard
+                continue  # read outcomes that were recorded before listening started
             sleep(min(pause, left))
             pause = min(2 * pause, longest)
 
 
 def outcome_keys(command_id: str, user_id: str | None) -> list[CommandKey]:
-    """Return the keys under which the outcome of a command may be.
+    """Return the keys under which the outcome of a command may be stored.
 
-    Without a user, these are the keys of commands that name none: registrations, and password
+    Without a user, these are the keys of commands that name no user: registrations, and password
     resets by e-mail address.
     """
     if user_id is not None:
@@ -97,7 +97,7 @@ def outcome_keys(command_id: str, user_id: str | None) -> list[CommandKey]:
 def listener(
     aws: Aws, command_ids: Collection[str], progress: Progress = NO_PROGRESS
 ) -> Listen | None:
-    """Return a function that listens for the outcomes of commands; `None` for too many."""
+    """Return a function that listens for the outcomes of commands; `None` if they are too many."""
     if len(command_ids) > MOST_FILTERED:
         return None
     return lambda: _listening(aws, frozenset(command_ids), progress)
@@ -105,7 +105,7 @@ def listener(
 
 @contextlib.contextmanager
 def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Iterator[Sleep | None]:
-    """Subscribe a queue for as long as the block lasts, if this operator may."""
+    """Subscribe a queue for the duration of the block; yield `None` if that fails."""
     with contextlib.ExitStack() as stack:
         sleep: Sleep | None = None
         try:
@@ -120,7 +120,7 @@ def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Ite
                 )
             )
             sleep = _Heard(reader, command_ids)
-        except Exception as error:  # noqa: BLE001 - whatever it is, reading does without it
+        except Exception as error:  # noqa: BLE001 - reading works without listening
             progress.note(
                 f"cannot listen to the topic ({error_code(error)}): reading once a second instead"
             )
@@ -128,14 +128,14 @@ def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Ite
 
 
 class _Heard:
-    """Waits until one of some commands is answered on the topic."""
+    """Waits until an event of one of the given commands is received from the topic."""
 
     def __init__(self, reader: QueueReader, command_ids: frozenset[str]) -> None:
         self._reader = reader
         self._command_ids = command_ids
 
     def __call__(self, seconds: float) -> None:
-        """Wait for some seconds at most, or half a second more: SQS counts whole ones."""
+        """Wait at most some seconds, or up to half a second more: SQS polls for whole seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > _LEAST:
             try:

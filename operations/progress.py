@@ -1,4 +1,4 @@
-"""How an operation reports its progress to the caller."""
+"""Report the progress of an operation to the caller."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], object]
-"""Takes how many more units are done."""
+"""Receives the number of units done since the last call."""
 
 
 class Progress(Protocol):
-    """Receives reports while an operation is running."""
+    """Receives progress reports while an operation is running."""
 
     def track(self, activity: str, total: int, unit: str) -> AbstractContextManager[Advance]:
-        """Begin an activity of `total` units; the activity ends with the `with` block."""
+        """Start an activity of `total` units; the activity ends with the `with` block."""
         ...
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        """Report something that the operator should know while the work continues."""
+        """Report information for the operator while the work continues."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Creates the resources of development."""
+"""Create the resources for development."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def require_development(settings: Settings, action: str) -> None:
 
 
 def provision_resources(aws: Aws) -> dict[str, str]:
-    """Create what is missing; return for each resource whether it was "made" or "found".
+    """Create missing resources; return for each resource whether it was "made" or "found".
 
     Raises:
         UsageError: the environment is production.
-        ResourceMismatchError: a resource exists and differs from what it should be.
+        ResourceMismatchError: a resource exists and differs from its definition.
     """
     require_development(aws.settings, "provision")
     settings = aws.settings

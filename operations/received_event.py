@@ -1,4 +1,4 @@
-"""An event as it was received from the topic."""
+"""An event received from the topic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.events import EVENTS
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """A CloudEvent from the topic; missing attributes are empty, since anyone may publish there."""
+    """CloudEvent from the topic; missing attributes are empty, since anyone may publish there."""
 
     id: str
     type: str
@@ -21,12 +21,12 @@ class ReceivedEvent:
     sequence: int | None
     command_id: str | None
     time: datetime
-    """When it was committed or, if that is missing, when it was received."""
+    """Time of the commit or, if that is missing, of the receipt."""
     received_at: float
     """Seconds of the monotonic clock."""
     data: dict[str, Any]
     attributes: dict[str, Any]
-    """All attributes."""
+    """All attributes of the CloudEvent."""
 
     @classmethod
     def parse(cls, body: str, received_at: float) -> Self:
@@ -63,7 +63,7 @@ class ReceivedEvent:
 
 def _attributes(body: str) -> dict[str, Any]:
     event: Any = None
-    with contextlib.suppress(ValueError, TypeError, RecursionError):  # TypeError: not a text
+    with contextlib.suppress(ValueError, TypeError, RecursionError):  # TypeError: not a string
         event = json.loads(body)
     if isinstance(event, dict) and isinstance(event.get("type"), str):
         return event

@@ -1,4 +1,4 @@
-"""Send commands to the queue, ten a call."""
+"""Send commands to the queue, ten per call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def send(
     *,
     report: SendReport | None = None,
 ) -> list[str]:
-    """Send checked commands; see `send_bodies`. The group is the user's, or the one given."""
+    """Send checked commands with `send_bodies`; the group is the given one, or the user's."""
     bodies = [(each.body, group or each.group) for each in outgoing]
     return send_bodies(client, queue_url, bodies, grouped=group is not None, report=report)
 
@@ -40,19 +40,19 @@ def send_bodies(
 ) -> list[str]:
     """Send bodies, each with its group, and return the SQS message ids in the same order.
 
-    The group counts on FIFO queues, and on standard ones (fair queues) if `grouped`. The
-    deduplication id is fresh: a repeated command is for the worker to recognise.
+    Groups are sent to FIFO queues, and to standard queues (fair queues) if `grouped`. The
+    deduplication id is always new: the worker detects repeated commands.
 
     Args:
-        client: SQS.
-        queue_url: where to send to.
+        client: the SQS client.
+        queue_url: URL of the queue.
         messages: bodies and groups.
-        grouped: whether a standard queue gets the groups, too.
-        report: filled in call by call, for a caller that needs it after any exception.
+        grouped: whether to send groups to a standard queue, too.
+        report: updated after each call, for a caller that needs it after an exception.
 
     Raises:
-        UsageError: one is larger than SQS takes; nothing was sent.
-        CliError: not all were sent; says how many.
+        UsageError: a body exceeds the size limit of SQS; nothing was sent.
+        CliError: some bodies were not sent; the message says how many were.
         ClientError: the first call failed as a whole (or a BotoCoreError).
     """
     if any(len(body.encode()) > MAX_CALL_BYTES for body, _ in messages):

@@ -1,6 +1,6 @@
-"""SIGINT, SIGTERM and SIGHUP end the work in hand in one way, and only once.
+"""Handle SIGINT, SIGTERM and SIGHUP alike: they stop the current work once.
 
-Under `nohup` SIGHUP is ignored from the start, and stays so.
+Under `nohup`, SIGHUP is ignored from the start and stays ignored.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle the signals by `handler`, without SIGHUP where it is ignored.
+    """Install the handler for the signals, except for SIGHUP if it is ignored.
 
-    Python delivers signals to the main thread only: elsewhere there is nothing to handle.
+    Python delivers signals to the main thread only; in other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,9 +35,9 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first signal; later ones must not interrupt the clean-up.
+    """Raise KeyboardInterrupt at the first signal; later signals do not interrupt the clean-up.
 
-    The clean-up itself is bounded: every call and every process it waits for has its timeout.
+    The clean-up is bounded: every call and every process it waits for has a timeout.
     """
     stopped = False
 
@@ -53,7 +53,7 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """Deliver a signal that arrives during the block after the block has ended.
+    """Defer a signal that arrives during the block until the block has ended.
 
     The block must be short, or bounded by timeouts.
     """

@@ -1,4 +1,4 @@
-"""The state of queues, topic, table and outbox."""
+"""Read the state of queues, topic, table and outbox."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DEPTHS = {
 
 
 def read_status(aws: Aws) -> dict[str, Any]:
-    """Return the state of each resource; what is missing is null, and listed under `missing`.
+    """Return the state of each resource; a missing one is null, and listed under `missing`.
 
-    A priority queue is also null where none is set; `names` does not contain it then.
+    The priority queue is also null if none is configured; `names` does not contain it then.
     """
     settings = aws.settings
     first = settings.priority_queue
@@ -53,7 +53,7 @@ def read_status(aws: Aws) -> dict[str, Any]:
 
 
 def queue_depths(aws: Aws, url: str) -> dict[str, int]:
-    """Count a queue's messages: visible, in flight and delayed."""
+    """Return the number of a queue's messages: visible, in flight and delayed."""
     answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     attributes: dict[str, str] = dict(answer["Attributes"].items())
     return {name: int(attributes.get(key, 0)) for name, key in DEPTHS.items()}

@@ -1,7 +1,7 @@
-"""Exports all that the table holds of one user, item by item and as it is stored.
+"""Export everything the table stores about one user, item by item, as stored.
 
-Items are read without the mapper, so that unknown ones, of a later format or damaged, are not
-left out. Each item is read consistently; together they are not a snapshot of one time.
+Items are read without the mapper, so that unknown items (of a later format, or damaged) are
+included. Each item is read consistently; together they are not a snapshot of one point in time.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PARTITIONS = (
     *(table.outbox_partition(shard) for shard in range(SHARDS)),
     table.PARKED_PARTITION,
 )
-"""Where pointers to a person's outcomes may be."""
+"""Partitions that may contain pointers to a person's outcomes."""
 
 
 SET = "set"
-"""Replaces a secret: not even its owner may read a hash, a ciphertext or a token."""
-# by the name, so that what a later version stores is not shown for being unknown here
+"""Replaces a secret: not even the user may read a hash, a ciphertext or a token."""
+# matched by name, so that secrets that a later version stores are hidden too
 _SECRET = re.compile(r"(hash(es)?|fingerprint|ciphertext|cipher|secret|password|token|code)s?$")
-_NO_SECRET = frozenset({"code"})  # of a rejection
+_NO_SECRET = frozenset({"code"})  # the code of a rejection
 _NOTE = (
     "Every item that the table holds of this person. Hashes, ciphertexts and the fingerprints of "
     'commands read "set". Times are UTC; expires_at of sessions and outcomes is in seconds since '
@@ -48,10 +48,10 @@ _NOTE = (
 
 
 def export_user(aws: Aws, user_id: str) -> dict[str, Any] | None:
-    """Return all that is stored of a user, secrets as `SET`; `None` if nothing is.
+    """Return everything stored about a user, secrets as `SET`; `None` if nothing is stored.
 
     Raises:
-        StoreUnavailableError: not all could be read.
+        StoreUnavailableError: some items could not be read.
     """
     aws.require_shared_store()
     person = UserDataReader(aws.dynamodb, aws.settings.table).read(user_id)
@@ -59,13 +59,13 @@ def export_user(aws: Aws, user_id: str) -> dict[str, Any] | None:
 
 
 def find_user_id(aws: Aws, email: EmailAddress) -> str | None:
-    """Return the id of the user with an address, if there is one."""
+    """Return the id of the user with an address, or `None`."""
     user = aws.repository.get_by_email(email)
     return None if user is None else user.user_id
 
 
 def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, Any]:
-    """Return the export of what was read: every item, with its secrets as `SET`."""
+    """Return the export of the items that were read, with secrets as `SET`."""
     outcomes = sorted(person.outcomes, key=lambda item: str(item.get("recorded_at", "")))
     items: dict[str, Any] = {
         "user": person.user,
@@ -88,7 +88,7 @@ def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, An
 
 
 def _with_events(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an outcome with its events as objects; an invalid list of events is unchanged."""
+    """Return an outcome with its events as objects; an invalid list of events stays unchanged."""
     try:
         rows = json.loads(item["events"])
         names = ("type", "category", "sequence", "data")
@@ -99,14 +99,14 @@ def _with_events(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entry(item: Mapping[str, Any], user_id: str) -> dict[str, Any]:
-    """Return an entry without other users whose commands were in the same transaction."""
+    """Return an entry without the commands of other users in the same transaction."""
     words = str(item.get("commands", "")).split()
     own = [word for word in words if word.partition("/")[0] == user_id]
     return {**item, "commands": own}
 
 
 def without_secrets(value: Any, name: str = "") -> Any:
-    """Return a value with `SET` in place of secrets, which names show; empty stays empty."""
+    """Return a value with secrets, detected by name, replaced by `SET`; empty values stay empty."""
     match value:
         case dict():
             return {key: without_secrets(each, key) for key, each in value.items()}
@@ -124,7 +124,7 @@ def _is_secret(name: str) -> bool:
 
 @dataclass(slots=True)
 class StoredPerson:
-    """What is stored of a person: items as plain values, with their keys `pk` and `sk`."""
+    """Items stored about a person, as plain values, with their keys `pk` and `sk`."""
 
     user: dict[str, Any] | None = None
     address: dict[str, Any] | None = None
@@ -134,34 +134,34 @@ class StoredPerson:
     by_email: list[dict[str, Any]] = field(default_factory=list)
     """Second records of commands that named the person by e-mail address."""
     outbox: list[dict[str, Any]] = field(default_factory=list)
-    """Pointers to outcomes of the person, and a scrub job that is not done yet."""
+    """Pointers to outcomes of the person, and an unfinished scrub job."""
     other: list[dict[str, Any]] = field(default_factory=list)
-    """What lies with the person and is of no kind that this version knows."""
+    """Items in the person's partition of a kind that this version does not know."""
 
     @property
     def items(self) -> int:
-        """How many items there are."""
+        """Number of items."""
         single = (self.user, self.address, self.two_factor)
         many = (self.sessions, self.outcomes, self.by_email, self.outbox, self.other)
         return sum(item is not None for item in single) + sum(len(items) for items in many)
 
 
 class UserDataReader:
-    """Collects all that is stored of a person, with queries and without a scan."""
+    """Collects everything stored about a person, with queries and without a scan."""
 
     def __init__(
         self, client: DynamoDBClient, table_name: str, retries: Retries = DEFAULT_RETRIES
     ) -> None:
-        """Read `table_name`; the client is thread-safe and may be shared."""
+        """Create a reader of `table_name`; the client is thread-safe and may be shared."""
         self._reads = TableReads(client, table_name, retries)
 
     def read(self, user_id: str) -> StoredPerson:
-        """Read everything, page by page, however much it is.
+        """Read everything, page by page, without a size limit.
 
-        The outbox holds only what has not been published yet; it is read whole.
+        The whole outbox is read; it contains only entries that are not published yet.
 
         Raises:
-            StoreUnavailableError: not all could be read.
+            StoreUnavailableError: some items could not be read.
         """
         found = StoredPerson()
         for item in self._partition("a user's items", table.USER_PREFIX + user_id):
@@ -178,7 +178,7 @@ class UserDataReader:
             yield from page
 
     def _address(self, user: Mapping[str, Any] | None, user_id: str) -> dict[str, Any] | None:
-        """Read who has the address that the user item shows: another, if it just changed hands."""
+        """Return the item of the user's address; `None` if it now belongs to another user."""
         email = user and user.get("email")
         if not isinstance(email, str):
             return None
@@ -214,7 +214,7 @@ def _names(entry: Mapping[str, Any], user_id: str) -> bool:
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item's attributes as JSON has them; binary values in base64."""
+    """Return an item's attributes as JSON values; binary values in base64."""
     return {name: _plain(value) for name, value in item.items()}
 
 
@@ -234,7 +234,7 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "NS": lambda texts: [_number(each) for each in texts],
     "BS": lambda values: [base64.b64encode(each).decode() for each in values],
 }
-"""By DynamoDB's type; S, SS and BOOL are as JSON has them."""
+"""Converters by DynamoDB type; S, SS and BOOL need none."""
 
 
 def _plain(value: Mapping[str, Any]) -> Any:

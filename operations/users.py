@@ -1,4 +1,4 @@
-"""Reads a user and the outcomes of their commands."""
+"""Read a user and the outcomes of their commands."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from worker.errors import UsageError
 def find_user(
     repository: UserRepository, *, user_id: str | None = None, email: EmailAddress | None = None
 ) -> User | None:
-    """Return the user with an address, else the one with an id, if there is one."""
+    """Return the user with the address if one is given, else with the id; `None` if not found."""
     return repository.get_by_email(email) if email else repository.get(user_id or "")
 
 
 class History(NamedTuple):
-    """Outcomes of a user's commands, latest first."""
+    """Outcomes of a user's commands, newest first."""
 
     outcomes: list[Outcome]
     continues: bool
-    """Whether there are older ones."""
+    """Whether there are older outcomes."""
 
 
 def read_history(
     repository: UserRepository, user_id: str, limit: int, before: str | None = None
 ) -> History:
-    """Return up to `limit` outcomes, of those older than the command `before` if it is given.
+    """Return up to `limit` outcomes, only those older than the command `before` if it is given.
 
     Raises:
         UsageError: `before` is not a command of the user.
@@ -38,5 +38,5 @@ def read_history(
         last = repository.outcome(CommandKey(user_id, before))
         if last is None:
             raise UsageError("--before is no command of that user", "give one that was listed")
-    found = repository.history(user_id, limit + 1, last)  # one more, to know whether there are more
+    found = repository.history(user_id, limit + 1, last)  # one more, to detect older ones
     return History(found[:limit], len(found) > limit)

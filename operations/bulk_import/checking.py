@@ -1,4 +1,4 @@
-"""The first pass over a file: every row is checked before the first one is sent."""
+"""First pass over a file: check every row before the first one is sent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _KEY_BYTES = 16
 
 @dataclass(slots=True)
 class Checked:
-    """What the first pass found."""
+    """Result of the first pass."""
 
     rows: int = 0
     bad: int = 0
-    """How many rows may not be sent."""
+    """Number of invalid rows."""
     good: bytearray = field(default_factory=bytearray)
-    """One byte a row: 1 if it may be sent."""
+    """One byte per row: 1 if the row may be sent."""
 
     def add(self, *, good: bool) -> None:
         """Count a row."""
@@ -33,14 +33,14 @@ class Checked:
         self.good.append(good)
 
     def may_be_sent(self, number: int) -> bool:
-        """Say whether the row with this number was good."""
+        """Return True if the row with this number is valid."""
         return number <= self.rows and bool(self.good[number - 1])
 
 
 class Seen:
-    """Remembers what has to be there once only, on disk: memory does not grow with the file.
+    """Detects repeated values; it stores them on disk, so memory does not grow with the file.
 
-    What is kept is a keyed hash, and the key is gone with the process: nobody's address is left.
+    It stores keyed hashes, and the key is lost when the process ends: no address can be recovered.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Seen:
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def close(self) -> None:
-        """Forget it all."""
+        """Discard all stored values."""
         self._lines.close()
 
     def first(self, kind: str, value: str, line: int) -> int | None:
-        """Give the line that the value was on before; `None` if this is the first."""
+        """Return the line where the value occurred first, or `None` if it is new."""
         key = blake2b(f"{kind}/{value}".encode(), key=self._key, digest_size=_KEY_BYTES).digest()
         insert = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
         if self._lines.execute(insert, (key, line)).rowcount:
@@ -66,11 +66,11 @@ class Seen:
 
 
 def check_rows(rows: Iterable[Row], tell: Callable[[Problem], object]) -> Checked:
-    """Check all rows of a file, in order, and tell of each problem.
+    """Check all rows of a file in order, and report each problem to `tell`.
 
     Raises:
-        UsageError: the file cannot be read on, or its header is none.
-        CliError: there is no room for what has to be remembered.
+        UsageError: the rest of the file cannot be read, or its header is invalid.
+        CliError: there is no disk space for the temporary database.
     """
     checked = Checked()
     try:
@@ -89,7 +89,7 @@ def check_rows(rows: Iterable[Row], tell: Callable[[Problem], object]) -> Checke
 
 
 def _repetitions(row: Row, seen: Seen) -> tuple[Problem, ...]:
-    """Find what an earlier row has said already: it would be refused, or done but once."""
+    """Return a problem if an earlier row repeats this one: the worker would reject or ignore it."""
     if row.outgoing is None:
         return ()
     envelope = row.outgoing.envelope
@@ -103,4 +103,4 @@ def _repetitions(row: Row, seen: Seen) -> tuple[Problem, ...]:
         for name, line in lines
         if line is not None
     ]
-    return tuple(found[:1])  # the others only follow from it
+    return tuple(found[:1])  # a repeated address or user id explains the other repetitions

@@ -1,4 +1,4 @@
-"""Which column of a file is which field of the command, and how a cell's text becomes a value."""
+"""Map the columns of a file to fields of a command, and parse cells to values."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ ENVELOPE = {
     "correlation_id": "correlationid",
     "actor": "actor",
 }
-"""What a row may say around its command, and the CloudEvent's attribute that it becomes."""
-PASSWORD = "password"  # noqa: S105 - the name of a column that must not be
+"""Columns beside the command's own fields, and the CloudEvents attribute that each becomes."""
+PASSWORD = "password"  # noqa: S105 - the name of a column that is not allowed
 _SEPARATORS = re.compile(r"[;|,]")
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z_ .-]{0,39}")
-"""Repeated in an error; what looks otherwise may be somebody's data in place of a header."""
+"""Names of this form may be repeated in an error; other text may be personal data."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """What one row asks for: the command's fields, and the attributes around them."""
+    """Content of one row: the command's fields, and attributes of the CloudEvent."""
 
     data: dict[str, Any]
     attributes: dict[str, Any]
 
 
 class Columns:
-    """Knows the fields of one command, and what the columns of a file are called."""
+    """Maps the columns of a file to the fields of one command."""
 
     def __init__(
         self,
@@ -42,16 +42,16 @@ class Columns:
         mapping: Mapping[str, str | None] | None = None,
         defaults: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare for a command.
+        """Create the mapping for a command.
 
         Args:
-            command: its class.
-            mapping: fields by the names of columns that are not called like them; `None` for a
-                column that is to be ignored.
-            defaults: texts of fields, for rows that leave them out.
+            command: the class of the command.
+            mapping: fields by column name, for columns whose names differ from the field's; `None`
+                for a column to ignore.
+            defaults: texts of fields for rows that do not set them.
 
         Raises:
-            UsageError: one of them names a field that the command does not have.
+            UsageError: a mapping or a default names a field that the command does not have.
         """
         self.command = command
         hints = get_type_hints(command)
@@ -79,10 +79,10 @@ class Columns:
         return f"its fields are {', '.join([*self._hints, *ENVELOPE])}"
 
     def field(self, column: str) -> str | None:
-        """Give the field that a column holds, or `None` if it is to be ignored.
+        """Return the field for a column, or `None` if the column is to be ignored.
 
         Raises:
-            KeyError: it is none that is known.
+            KeyError: the column is unknown.
         """
         folded = _folded(column)
         if folded in self._mapping:
@@ -94,10 +94,10 @@ class Columns:
     # --- a header ---
 
     def of_header(self, names: Sequence[str], file: str) -> list[str | None]:
-        """Give the field of each column, `None` for one that is ignored.
+        """Return the field for each column, or `None` for a column to ignore.
 
         Raises:
-            UsageError: it is no header, or a column is unknown, twice there, or missing.
+            UsageError: the names are not a header, or a column is unknown, repeated or missing.
         """
         found: list[str | None] = []
         unknown: list[str] = []
@@ -161,7 +161,7 @@ class Columns:
     # --- a row ---
 
     def of_cells(self, fields: Sequence[str | None], cells: Sequence[str]) -> Asked:
-        """Read a row of CSV; an empty cell is left out."""
+        """Parse a row of CSV; empty cells are omitted."""
         said = {
             field: self._value(field, text)
             for field, cell in zip(fields, cells, strict=True)
@@ -170,10 +170,10 @@ class Columns:
         return self._asked(said)
 
     def of_object(self, item: Mapping[str, Any]) -> Asked:
-        """Read an object of fields; null is left out.
+        """Parse a JSON object of fields; null values are omitted.
 
         Raises:
-            KeyError: a name that is none of the command's.
+            KeyError: a name is not a field of the command.
         """
         said = {}
         for name, value in item.items():
@@ -189,7 +189,7 @@ class Columns:
         return Asked(data, around)
 
     def _value(self, field: str, text: str) -> Any:
-        """Read a cell as its field's type asks; what is not of the type is for the check to say."""
+        """Convert a cell to its field's type; if invalid, it stays text for the check to report."""
         if field in self._whole:
             return int(text) if _WHOLE.fullmatch(text) else text
         if field in self._lists:

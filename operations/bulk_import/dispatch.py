@@ -1,4 +1,4 @@
-"""The second pass over a file: rows to the queue, several batches at a time."""
+"""Second pass over a file: send rows to the queue, several batches at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SENDER_THREADS = 8
-"""Batches in flight on a standard queue. On a FIFO queue there is one: rows stay in order."""
+"""Batches in flight on a standard queue. On a FIFO queue it is one, to keep the rows in order."""
 ATTEMPTS = 5
 LONGEST_PAUSE = 8.0
-"""Tries of a call that AWS did not answer, of three attempts each, and seconds between two."""
+"""Maximum calls for one batch while AWS is unavailable, and seconds between two of them.
+
+Each call makes three attempts of its own.
+"""
 _FORBIDDEN = 400
 _SERVER_ERRORS = 500
 _THROTTLED = frozenset(
@@ -32,19 +35,19 @@ _THROTTLED = frozenset(
 
 
 class Parcel(NamedTuple):
-    """A row on its way."""
+    """A row to send."""
 
     number: int
     message: QueueMessage
 
 
 class Sent(NamedTuple):
-    """What became of a batch."""
+    """Result of sending a batch."""
 
     rows: list[int]
-    """The numbers that the queue has taken."""
+    """Numbers of the rows that the queue has accepted."""
     error: Exception | None
-    """Why the others are not sent."""
+    """Reason why the other rows were not sent."""
 
 
 class Dispatcher:
@@ -59,34 +62,34 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        """Send to a queue.
+        """Create a dispatcher for a queue.
 
         Args:
-            client: SQS.
-            queue_url: where to.
-            rate: rows a second at most; as fast as it goes if `None`.
-            clock: counts seconds.
-            sleep: waits seconds; by default it ends early when sending stops.
+            client: the SQS client.
+            queue_url: URL of the queue.
+            rate: maximum rows per second; unlimited if `None`.
+            clock: returns seconds.
+            sleep: waits some seconds; the default returns early when sending stops.
         """
         self._stop = threading.Event()
         self._sleep = sleep or self._stop.wait
         self._sender = BatchSender(client, queue_url, sleep=self._pause)
         self.fifo = queue_url.endswith(FIFO_SUFFIX)
-        """Whether each row needs a group."""
+        """Whether each row needs a message group."""
         self._sender_threads = 1 if self.fifo else SENDER_THREADS
         self._rate = rate
         self._clock = clock
         self._next = clock()
 
     def send(self, parcels: Iterable[Parcel], acknowledge: Callable[[list[int]], object]) -> None:
-        """Send all; stop at the first that cannot be sent.
+        """Send all rows; stop at the first that cannot be sent.
 
-        `acknowledge` is called, in the caller's thread, with the rows of every batch that the queue
-        has accepted, also of those that were in flight when it had to stop, or was interrupted. A
-        row may be named twice.
+        `acknowledge` is called in the caller's thread with the rows of every batch that the queue
+        has accepted, including batches that were in flight when sending stopped or was interrupted.
+        It may receive a row twice.
 
         Raises:
-            CliError: the queue refuses a row, or the SDK fails with what is no error of AWS's.
+            CliError: the queue rejects a row, or the SDK fails with an error that is not from AWS.
             ClientError: a call failed as a whole (or a BotoCoreError).
         """
         flying: set[Future[Sent]] = set()
@@ -118,7 +121,7 @@ class Dispatcher:
         self._sleep(seconds)
 
     def _send_batch(self, batch: Sequence[Parcel]) -> Sent:
-        """Send one batch, and again what AWS did not answer to."""
+        """Send one batch, and retry the rows that AWS did not accept after a transient error."""
         left, rows = list(batch), list[int]()
         for attempt in range(1, ATTEMPTS + 1):
             report = self._sender.send([parcel.message for parcel in left])
@@ -140,30 +143,30 @@ def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
 
 
 def _land(flying: set[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
-    """Wait for a batch, and take those that are done.
+    """Wait until a batch completes, and acknowledge all completed batches.
 
     Raises:
-        Exception: why one was not sent.
+        Exception: the reason why a batch was not sent.
     """
     done, _ = wait(flying, return_when=FIRST_COMPLETED)
     failed: Exception | None = None
     for future in done:
         rows, error = future.result()
         acknowledge(rows)
-        flying.discard(future)  # only now: an interruption must not lose its rows
+        flying.discard(future)  # only now, so that an interruption does not lose its rows
         failed = failed or error
     if failed is not None:
         raise failed
 
 
 def _land_all(flying: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
-    """Wait for what is in flight, whether it succeeds or not: the first failure is known."""
+    """Wait for all batches in flight and ignore their errors: the first one is already raised."""
     for future in flying:
         acknowledge(future.result().rows)
 
 
 def _translated(report: SendReport) -> Exception:
-    """Return what is raised for a batch that was not sent as a whole."""
+    """Return the exception to raise for a batch that was not sent completely."""
     if report.error is None:
         return CliError(f"SQS refused a row with {report.code}")
     if isinstance(report.error, (BotoCoreError, ClientError)):
@@ -174,9 +177,9 @@ def _translated(report: SendReport) -> Exception:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return True if a failed call may succeed when it is made again."""
+    """Return True if a failed call may succeed on retry."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _FORBIDDEN)
         return status >= _SERVER_ERRORS or error.response.get("Error", {}).get("Code") in _THROTTLED
-    # without a cause, SQS refused the row itself
+    # without a cause, SQS rejected the row itself
     return isinstance(error, BotoCoreError) or error.__cause__ is not None

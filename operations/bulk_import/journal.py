@@ -1,4 +1,4 @@
-"""The progress of an import, in a file beside the imported one, so that it can be resumed."""
+"""Progress of an import in a file beside the imported one, so that the import can be resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from worker.errors import CliError, UsageError
 
 SYNC_EVERY = 1.0
-"""Seconds. What a power failure loses is sent again under the same ids, and done once."""
+"""Seconds between two syncs. Rows lost in a power failure are sent again under the same ids."""
 _AGAIN = "or start anew with --journal NEWFILE: what was sent already is not done twice"
 _OTHERWISE = {
     "file_sha256": (
@@ -32,25 +32,25 @@ class Plan:
 
     file_sha256: str
     options_sha256: str
-    """Of the options that decide what a row asks for."""
+    """Digest of the options that determine the command of a row."""
     queue: str
 
 
 class Journal:
-    """One journal: a line for the plan, and one for every batch that the queue has accepted."""
+    """Journal of one import: a line for the plan, and one for each accepted batch."""
 
     def __init__(self, path: Path, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep it at `path`; nothing is read or written yet. `clock` counts seconds."""
+        """Use the file at `path`; nothing is read or written yet. `clock` returns seconds."""
         self.path = path
         self.sent = bytearray()
-        """One byte a row, up to the last one sent: 1 if the queue has accepted it."""
+        """One byte per row, up to the last one sent: 1 if the queue has accepted the row."""
         self._plan = plan
         self._clock = clock
         self._file = -1
         self._synced = 0.0
 
     def load(self) -> None:
-        """Read the progress of earlier runs; an incomplete last line does not count.
+        """Read the progress of earlier runs; an incomplete last line is ignored.
 
         Raises:
             UsageError: the journal belongs to another import, or is damaged.
@@ -66,7 +66,7 @@ class Journal:
             raise self._unusable("read", error) from error
 
     def open(self) -> None:
-        """Lock the journal until `close`, and continue where it ends; errors as those of `load`.
+        """Lock the journal until `close`, and continue at its end; also raises errors of `load`.
 
         Raises:
             UsageError: another import is writing the journal.
@@ -86,10 +86,10 @@ class Journal:
             raise self._unusable("write", error) from error
 
     def record(self, rows: Sequence[int]) -> None:
-        """Record that the queue has accepted these rows, given by ascending number.
+        """Record that the queue has accepted these rows, in ascending order.
 
         Raises:
-            CliError: the journal cannot be written, as on a full disk.
+            CliError: the journal cannot be written, for example on a full disk.
         """
         if not rows:
             return
@@ -107,7 +107,7 @@ class Journal:
         return number <= len(self.sent) and bool(self.sent[number - 1])
 
     def close(self) -> None:
-        """Write everything to disk, and unlock the journal."""
+        """Sync the journal to disk and unlock it."""
         if self._file < 0:
             return
         file, self._file = self._file, -1
@@ -120,7 +120,7 @@ class Journal:
 
     def _lock(self) -> None:
         if sys.platform != "win32":
-            import fcntl  # noqa: PLC0415 - not on Windows
+            import fcntl  # noqa: PLC0415 - not available on Windows
 
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,7 +146,7 @@ class Journal:
 
     def _read(self, content: bytes) -> None:
         self.sent = bytearray()
-        lines = content.split(b"\n")[:-1]  # what is after the last end of line is not finished
+        lines = content.split(b"\n")[:-1]  # text after the last line end is an incomplete line
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
@@ -176,7 +176,7 @@ class Journal:
 
 
 def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield ascending numbers as ranges, ends included."""
+    """Yield ascending numbers as inclusive ranges."""
     first = last = rows[0]
     for number in rows[1:]:
         if number != last + 1:

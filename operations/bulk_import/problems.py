@@ -1,4 +1,4 @@
-"""The problems of an import's rows, in a file."""
+"""Write the problems of an import's rows to a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.errors import CliError, UsageError
 
 @contextmanager
 def problem_file(imported: str, name: str | None) -> Iterator[Callable[[Problem], object]]:
-    """Yield a function that writes a problem to a file: CSV or, by its name, JSON lines.
+    """Yield a function that writes a problem to a file: CSV if named .csv, else JSON lines.
 
     Without a name nothing is written.
 

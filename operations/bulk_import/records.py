@@ -1,4 +1,4 @@
-"""CSV and JSON lines as records: which line each begins at, and what it says."""
+"""Read CSV and JSON lines as records, each with the number of its first line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from operations.bulk_import.source import SourceFile
 from worker.errors import UsageError
 
 DELIMITERS = ",;\t"
-"""What is looked for where no delimiter is given; in doubt the first."""
+"""Delimiters to detect if none is given; the first one wins if they occur equally often."""
 _CSV_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 
 
 class FileFormat(StrEnum):
-    """What a file of commands may be."""
+    """Format of a file of commands."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -29,11 +29,11 @@ class FileFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one row: field and rule, never the value."""
+    """Problem of one row: field and rule, never the value."""
 
     line: int
     field: str
-    """Empty where it is about the whole row."""
+    """Empty if the problem concerns the whole row."""
     rule: str
 
 
@@ -51,11 +51,11 @@ class JsonRow:
 
     line: int
     value: dict[str, Any] | Problem
-    """The object, or why it is none."""
+    """The object, or the problem if the line is not one."""
 
 
 def format_of(source: SourceFile) -> FileFormat:
-    """Tell the format by the file's name, or else by its first character."""
+    """Return the format by the file's suffix, or else by its first character."""
     suffix = PurePath(source.name).suffix.lower()
     if suffix in _CSV_SUFFIXES:
         return FileFormat.CSV
@@ -69,12 +69,12 @@ def format_of(source: SourceFile) -> FileFormat:
 
 
 def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
-    """Yield the rows, the header first; rows without any text are left out.
+    """Yield the rows, the header first; rows without text are omitted.
 
     Blanks around a quoted cell are ignored.
 
     Raises:
-        UsageError: from some line on it is not CSV.
+        UsageError: the file is not valid CSV from some line on.
     """
     lines = _TrimmedLines(source.lines(), delimiter)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -93,9 +93,9 @@ def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
 
 
 class _TrimmedLines:
-    """Lines of CSV without the blanks around quoted cells, which `csv` takes for text.
+    """Yields lines of CSV without the blanks around quoted cells, which `csv` would treat as text.
 
-    Its `skipinitialspace` knows spaces before a quote only, neither tabs nor what is after it.
+    `skipinitialspace` of `csv` removes only spaces before a quote: no tabs, and nothing after it.
     """
 
     def __init__(self, lines: Iterator[str], delimiter: str) -> None:
@@ -103,7 +103,7 @@ class _TrimmedLines:
         self._delimiter = delimiter
         self._blanks = " \t\u00a0".replace(delimiter, "")
         self.in_quotes = False
-        """Whether the next line begins within a quoted cell. False at the start of a record."""
+        """Whether the next line begins inside a quoted cell. False at the start of a record."""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -113,7 +113,7 @@ class _TrimmedLines:
         pieces = line.split('"')
         if len(pieces) == 1:
             return line
-        # A doubled quote leaves an empty piece between two that are within the cell.
+        # A doubled quote yields an empty piece between two pieces inside the cell.
         last, outside = len(pieces) - 1, not self.in_quotes
         for place, piece in enumerate(pieces):
             if outside and place > 0:
@@ -130,17 +130,17 @@ class _TrimmedLines:
 
 
 def sniffed_delimiter(source: SourceFile) -> str:
-    """Give the delimiter that the first line with text has most of, outside quotes."""
+    """Return the delimiter that occurs most often, outside quotes, in the first line with text."""
     first = next((line for line in source.lines() if line.strip()), "")
     unquoted = "".join(first.split('"')[::2])
     return max(DELIMITERS, key=unquoted.count)
 
 
 def parse_delimiter(text: str) -> str:
-    """Read a delimiter as it is typed: a character, or `tab`.
+    """Parse a delimiter as typed: a character, or `tab`.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the text is neither.
     """
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text.lower(), text)
     if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
@@ -152,10 +152,10 @@ def parse_delimiter(text: str) -> str:
 
 
 def read_json_lines(source: SourceFile) -> Iterator[JsonRow]:
-    """Give the objects, one a line; blank lines are left out.
+    """Yield the objects, one per line; blank lines are skipped.
 
     Raises:
-        UsageError: the file is one JSON array.
+        UsageError: the file is a JSON array.
     """
     begun = False
     for number, line in enumerate(source.lines(), 1):

@@ -1,4 +1,4 @@
-"""The outcome of each row of an import, in a file."""
+"""Write the outcome of each row of an import to a file."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from operations.bulk_import.rows import Row
 from worker.errors import CliError, UsageError
 
 AT_ONCE = 100
-"""Rows whose outcomes are read together: one BatchGetItem."""
+"""Rows whose outcomes are read together, in one BatchGetItem."""
 PAUSE = 1.0
-"""Seconds between two looks at rows that have no outcome yet."""
+"""Seconds between two reads of outcomes that are missing."""
 COLUMNS = ("line", "email", "user_id", "command_id", "outcome", "code", "detail")
 
 ACCEPTED, REJECTED = str(Status.ACCEPTED), str(Status.REJECTED)
 DUPLICATE = "duplicate"
-"""The row repeats an earlier one of the file, and was not sent."""
+"""The row repeats an earlier one of the file and was not sent."""
 NOT_SENT = "not sent"
 """The row is invalid."""
 NO_ANSWER = "no answer"
-"""The row was sent and has no outcome yet: it is on the queue, or a dead letter."""
+"""The row was sent and has no outcome yet: the command is on the queue, or a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class ReportFile:
         self._stream = stream
         self._rows = csv.writer(stream) if as_csv else None
         self.counts: Counter[str] = Counter()
-        """How many rows have each outcome."""
+        """Number of rows by outcome."""
 
     def begin(self) -> None:
-        """Empty the file, which may hold the report of an earlier run."""
+        """Truncate the file, which may contain the report of an earlier run."""
         self._stream.truncate(0)
         if self._rows is not None:
             self._rows.writerow(COLUMNS)
@@ -77,7 +77,7 @@ class ReportFile:
         """Write a line.
 
         Raises:
-            CliError: the file cannot be written, as on a full disk.
+            CliError: the file cannot be written, for example on a full disk.
         """
         self.counts[line.outcome] += 1
         facts = asdict(line)
@@ -90,7 +90,7 @@ class ReportFile:
             raise _unwritable(self._name, error) from error
 
     def end(self) -> None:
-        """Write all lines to the file; errors as those of `add`."""
+        """Flush all lines to the file; raises the errors of `add`."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -99,9 +99,9 @@ class ReportFile:
 
 @contextmanager
 def report_file(name: str | None, others: Collection[Path]) -> Iterator[ReportFile | None]:
-    """Open the file for the report, readable by its owner alone; yield `None` without a name.
+    """Open the report file, readable by its owner only; yield `None` without a name.
 
-    The file holds addresses. It is opened before anything is sent, since that may fail.
+    The file contains addresses. It is opened before anything is sent, because opening may fail.
 
     Raises:
         UsageError: the file is another file of the import.
@@ -121,7 +121,7 @@ def report_file(name: str | None, others: Collection[Path]) -> Iterator[ReportFi
         try:
             if sys.platform != "win32":
                 os.fchmod(descriptor, 0o600)
-        except OSError as error:  # another's file
+        except OSError as error:  # the file belongs to another user
             raise _unwritable(name, error) from error
         yield ReportFile(name, stream, as_csv=path.suffix.lower() == ".csv")
 
@@ -140,7 +140,7 @@ class OutcomeWaiter:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Stop waiting when no new outcome was recorded for `seconds`."""
+        """Create a waiter that stops when no new outcome was recorded for `seconds`."""
         self._repository = repository
         self._seconds = seconds
         self._clock = clock
@@ -151,7 +151,7 @@ class OutcomeWaiter:
         """Return the outcomes of commands.
 
         Raises:
-            StoreUnavailableError: they cannot be read, also not after the wait.
+            StoreUnavailableError: the outcomes cannot be read, even after the wait.
         """
         found: dict[CommandKey, Outcome] = {}
         while True:
@@ -174,7 +174,7 @@ class OutcomeWaiter:
 def write_report(
     rows: Iterable[Row], checked: Checked, waiter: OutcomeWaiter, report: ReportFile
 ) -> None:
-    """Write a line for every row, in the order of the file; memory does not grow with it."""
+    """Write a line for every row, in the order of the file; memory does not grow with the file."""
     report.begin()
     rest = iter(rows)
     while batch := list(islice(rest, AT_ONCE)):

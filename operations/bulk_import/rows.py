@@ -1,4 +1,4 @@
-"""A file's rows as commands, each with the same id whenever the file is read."""
+"""Read the rows of a file as commands; a row has the same command id each time it is read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from operations.command_input import Options, command_class, from_text
 from worker.errors import UsageError
 
 COMMAND_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000002")
-"""A row's command has the UUIDv5 of the import, the row and what it asks for, in this namespace."""
+"""Namespace of the UUIDv5 that is a row's command id: made of import, row and content."""
 SOURCE = "/user-worker/import"
 _WHOLE = "specversion"
 _COMMAND = "type"
@@ -42,10 +42,10 @@ _NO_USER = " (user_id in a Celery task)"
 
 
 class Row(NamedTuple):
-    """One row, and the command that it is, or all that is wrong with it."""
+    """One row, with its command or all its problems."""
 
     number: int
-    """From 1; the header and blank lines are not counted."""
+    """Counts from 1, without the header and blank lines."""
     line: int
     outgoing: Outgoing | None
     problems: tuple[Problem, ...] = ()
@@ -53,28 +53,28 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the commands of one import have in common."""
+    """Properties that all commands of one import share."""
 
     scope: str
-    """The file's digest, or the name that was given to the import."""
+    """Digest of the file, or the name that was given to the import."""
     named: bool
-    """Whether it is such a name: then a row's place in the file does not matter."""
+    """Whether `scope` is a given name; a row's position in the file is then irrelevant."""
     source: str = SOURCE
 
     @property
     def correlation_id(self) -> str:
-        """What comes back in every event of the import."""
+        """Correlation id, which every event of the import carries."""
         return self.scope if self.named else f"import-{self.scope[:16]}"
 
     def command_id(self, number: int, asked: object) -> str:
-        """Give the id of what a row asks for: the same whenever it is asked."""
+        """Return a deterministic command id for the content of a row."""
         place = "" if self.named else str(number)
         content = sha256(canonical(asked).encode()).hexdigest()
         return str(uuid5(COMMAND_NAMESPACE, f"{self.scope}/{place}/{content}"))
 
 
 class RowReader:
-    """Reads a file from its first row, as often as it is asked to, with the same result."""
+    """Reads a file from its first row, repeatedly, with the same result each time."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class RowReader:
         identity: Identity,
         parser: MessageParser,
     ) -> None:
-        """Read `source`; rows that name no command are of that of `columns`."""
+        """Create a reader of `source`; rows that name no command use the command of `columns`."""
         self._source = source
         self._format = file_format
         self._delimiter = delimiter
@@ -95,14 +95,14 @@ class RowReader:
         self._parser = parser
 
     def __iter__(self) -> Iterator[Row]:
-        """Give all rows; errors as `read`."""
+        """Yield all rows; raises the errors of `read`."""
         return self.read(lambda _number: True)
 
     def read(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
-        """Give the rows whose number is wanted, in order.
+        """Yield the rows whose number is wanted, in order.
 
         Raises:
-            UsageError: the file cannot be read on, or its header is none.
+            UsageError: the rest of the file cannot be read, or its header is invalid.
         """
         rows = self._csv_rows if self._format is FileFormat.CSV else self._json_rows
         return rows(wanted)
@@ -124,7 +124,7 @@ class RowReader:
         if missing < 0:
             rule = f"has {len(record.cells)} cells, and the header {len(fields)}"
             return Row(number, record.line, None, (Problem(record.line, "", rule),))
-        cells = [*record.cells, *[""] * missing]  # spreadsheets leave out the empty ones at the end
+        cells = [*record.cells, *[""] * missing]  # spreadsheets omit empty cells at a row's end
         return self._row_of(number, record.line, self._columns.of_cells(fields, cells))
 
     def _json_rows(self, wanted: Callable[[int], bool]) -> Iterator[Row]:
@@ -166,7 +166,7 @@ class RowReader:
         return self._checked(number, line, body)
 
     def _row_of_command(self, number: int, line: int, item: dict[str, Any]) -> Row:
-        """Read a command as `send --file` takes it, with an id that stays the same."""
+        """Parse a command in the format of `send --file`, with a deterministic id."""
         if _WHOLE not in item and not _is_command(item[_COMMAND]):
             return Row(number, line, None, (Problem(line, _COMMAND, "names no command"),))
         if _WHOLE not in item and item.get("id") is None:
@@ -183,7 +183,7 @@ class RowReader:
         return self._checked(number, line, compact(event))
 
     def _checked(self, number: int, line: int, body: str) -> Row:
-        if len(body) > MAX_CALL_BYTES:  # it is ASCII
+        if len(body) > MAX_CALL_BYTES:  # the body is ASCII
             return Row(number, line, None, (Problem(line, "", "is larger than 256 KiB"),))
         try:
             return Row(number, line, check_outgoing(body, self._parser))
@@ -203,7 +203,7 @@ def _is_command(name: object) -> bool:
 
 
 def _problem(line: int, detail: str) -> Problem:
-    """Cut `data.email: must ...` into field and rule, and name attributes as columns are."""
+    """Split `data.email: must ...` into field and rule; replace an attribute by its column name."""
     path, colon, rule = detail.partition(": ")
     if not colon:
         return Problem(line, "", detail)

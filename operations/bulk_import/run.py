@@ -1,4 +1,4 @@
-"""Imports a file of commands: checks all of it, sends it to the queue, and reports outcomes."""
+"""Import a file of commands: check all rows, send them to the queue, and report outcomes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from worker.errors import CliError, UsageError
 
 JOURNAL_SUFFIX = ".progress.jsonl"
 _REPORT_EVERY = 256  # rows
-_MAX_ID = 128  # characters, of a correlation id
+_MAX_ID = 128  # characters of a correlation id
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What to import, and how."""
+    """Options of an import."""
 
     file: str
     command: str
@@ -66,7 +66,7 @@ class ImportOptions:
 
 @dataclass(slots=True)
 class Tally:
-    """How many rows there are, and how many were sent."""
+    """Number of rows, and of rows sent."""
 
     import_id: str
     rows: int = 0
@@ -76,18 +76,18 @@ class Tally:
 
     @property
     def to_send(self) -> int:
-        """How many rows are to be sent."""
+        """Number of rows to send."""
         return self.rows - self.bad
 
 
 class Import:
-    """One import: `check`, then `send`, then `write_report`; closes its files as a context."""
+    """One import: call `check`, `send`, `write_report` in this order; the context closes files."""
 
     def __init__(self, aws: Aws, options: ImportOptions, progress: Progress = NO_PROGRESS) -> None:
-        """Open the file and, unless it is a dry run, find queue, journal and table.
+        """Open the file and, unless it is a dry run, look up queue, journal and table.
 
         Raises:
-            UsageError: the options do not fit the file, or the journal is of another import.
+            UsageError: the options do not match the file, or the journal is of another import.
             CliError: the queue or the table is missing, or a file cannot be read.
         """
         if options.dry_run and options.report is not None:
@@ -95,7 +95,7 @@ class Import:
         self._options = options
         self._progress = progress
         self._aws = aws
-        with ExitStack() as files:  # closes the file if anything below fails
+        with ExitStack() as files:  # closes the file if a statement below fails
             self._source = files.enter_context(closing(SourceFile(options.file)))
             parser = MessageParser(aws.settings.roles)
             self._reader, identity = _reader(options, self._source, parser)
@@ -105,13 +105,13 @@ class Import:
             self._files = files.pop_all()
 
     def _prepare(self) -> None:
-        """Find everything that sending needs, before the work of the check."""
+        """Look up everything that sending needs, before the expensive check."""
         options, aws = self._options, self._aws
         report = options.report is not None
         self._waiter = OutcomeWaiter(aws.repository, options.wait) if report else None
         plan = Plan(self._source.digest(), _digest_of(options), aws.command_queue_url)
         self._journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
-        self._journal.load()  # it may be the journal of another import
+        self._journal.load()  # raises if the journal belongs to another import
         self._dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
 
     def __enter__(self) -> Self:
@@ -123,7 +123,7 @@ class Import:
         self._files.close()
 
     def check(self, on_problem: Callable[[Problem], object] = lambda _: None) -> None:
-        """Check all rows; `on_problem` is called for each problem, in the order of the file.
+        """Check all rows; call `on_problem` for each problem, in the order of the file.
 
         Raises:
             CliError: a file cannot be read or written.
@@ -142,7 +142,7 @@ class Import:
         self.tally.rows, self.tally.bad = self._checked.rows, self._checked.bad
 
     def require_valid(self) -> None:
-        """Raise UsageError if there are no rows, or invalid ones that are not to be skipped."""
+        """Raise UsageError if there are no rows, or invalid rows that are not to be skipped."""
         tally = self.tally
         if not tally.rows:
             raise UsageError(
@@ -155,11 +155,11 @@ class Import:
             )
 
     def send(self) -> None:
-        """Send the rows that were checked and are not sent yet, and record them in the journal.
+        """Send the checked rows that are not sent yet, and record them in the journal.
 
         Raises:
-            UsageError: as `require_valid`, or the file has changed since.
-            CliError: not all were sent; says how many, and how to continue.
+            UsageError: as `require_valid`, or the file has changed since the check.
+            CliError: some rows were not sent; the message says how many were, and how to continue.
         """
         self.require_valid()
         self._source.require_unchanged()
@@ -200,7 +200,7 @@ class Import:
                 raise
             except (CliError, ClientError, BotoCoreError) as error:
                 known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
-                # not a usage error, whatever it was: some rows may be on the queue
+                # CliError for every cause, since some rows may already be on the queue
                 raise CliError(f"{known}; {self._so_far()}") from error
 
     def _so_far(self) -> str:
@@ -210,9 +210,9 @@ class Import:
         )
 
     def write_report(self) -> Counter[str] | None:
-        """Wait for outcomes and write the report; return how many rows have each outcome.
+        """Wait for outcomes and write the report; return the number of rows by outcome.
 
-        Without a report in the options, return `None`.
+        Return `None` if the options name no report.
         """
         if self._report is None or self._waiter is None:
             return None
@@ -230,7 +230,7 @@ class Import:
 def _counting_bytes(
     rows: Iterable[Row], source: SourceFile, advance: Callable[[int], object]
 ) -> Iterator[Row]:
-    """Yield rows, and report now and then how many more bytes were read."""
+    """Yield rows, and report regularly how many more bytes were read."""
     reported = 0
     for row in rows:
         if row.number % _REPORT_EVERY == 0:
@@ -285,7 +285,7 @@ def _pairs(words: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
 
 
 def _digest_of(options: ImportOptions) -> str:
-    """Hash the options that determine a row's command: a journal belongs to one set of these."""
+    """Hash the options that determine a row's command; a journal belongs to one set of them."""
     chosen = asdict(options)
     names = ("command", "mapping", "ignored", "defaults", "file_format", "delimiter", "import_id")
     return sha256(canonical([chosen[name] for name in names]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The file that is imported: its lines, its digest, and whether it is still as it was."""
+"""The imported file: its lines, its digest, and a check that it has not changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from worker.errors import UsageError
 
 MAX_LINE = 1_048_576
-"""Bytes of one line: no command is longer, and no file shall fill the memory."""
+"""Maximum bytes of one line, more than any command has; it limits the memory used."""
 _BLOCK = 1 << 20
 _READ = 1 << 15
 _LOOK_EVERY = 256  # lines
@@ -21,13 +21,13 @@ _AS_UTF_8 = "save it as UTF-8 (spreadsheets call it CSV UTF-8)"
 
 
 class SourceFile:
-    """A file that is read more than once, from its beginning, in a bounded amount of memory."""
+    """File that is read several times, from its beginning, in bounded memory."""
 
     def __init__(self, name: str) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
-            UsageError: it is not there, is no regular file, or is empty.
+            UsageError: the file does not exist, is not a regular file, or is empty.
         """
         self.name = name
         if name == "-":
@@ -35,7 +35,7 @@ class SourceFile:
         try:
             status = Path(name).stat()
             if stat.S_ISREG(status.st_mode):
-                self._file = Path(name).open("rb")  # noqa: SIM115 - `close` does
+                self._file = Path(name).open("rb")  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise UsageError(f"cannot read {name}", error.strerror or "") from error
         if not stat.S_ISREG(status.st_mode):
@@ -47,16 +47,16 @@ class SourceFile:
         self._stamp = self._look()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     @property
     def position(self) -> int:
-        """How many bytes have been read, about."""
+        """Number of bytes read, approximately."""
         return self._file.tell()
 
     def digest(self) -> str:
-        """Give the SHA-256 of the whole content, in hexadecimal."""
+        """Return the SHA-256 of the whole content, in hexadecimal."""
         self._file.seek(0)
         digest = hashlib.sha256()
         while block := self._file.read(_BLOCK):
@@ -64,12 +64,12 @@ class SourceFile:
         return digest.hexdigest()
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines, from the first, each with its end: LF, CR LF or CR alone.
+        """Yield the lines from the first one, each with its line end: LF, CR LF or CR alone.
 
-        A byte order mark is left out.
+        A byte order mark is removed.
 
         Raises:
-            UsageError: one is not UTF-8, or longer than `MAX_LINE`, or the file changes under way.
+            UsageError: a line is not UTF-8, or longer than `MAX_LINE`, or the file has changed.
         """
         for number, raw in enumerate(self._raw_lines(), 1):
             if number % _LOOK_EVERY == 0:
@@ -89,9 +89,9 @@ class SourceFile:
             block = self._file.read(_READ)
             at_end = not block
             lines = (pending + block).splitlines(keepends=True)
-            # The last one may continue in the next block; after a CR an LF may come there.
+            # The last line may continue in the next block, and an LF may follow a CR there.
             pending = lines.pop() if lines and not at_end else b""
-            for number, line in enumerate(lines, number + 1):  # noqa: B020 - goes on counting
+            for number, line in enumerate(lines, number + 1):  # noqa: B020 - continues counting
                 self._require_short(line, number)
                 yield line
             self._require_short(pending, number + 1)
@@ -104,10 +104,10 @@ class SourceFile:
             )
 
     def require_unchanged(self) -> None:
-        """See that nobody has written to the file since it was opened.
+        """Raise an error if the file was written to since it was opened.
 
         Raises:
-            UsageError: somebody has; what was checked is not what would be sent.
+            UsageError: the file has changed, so the check no longer applies to it.
         """
         if self._look() != self._stamp:
             raise UsageError(f"{self.name} changed while it was read", "import a file at rest")
