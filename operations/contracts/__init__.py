@@ -1,1 +1,1 @@
-"""What others build on: schemas and an AsyncAPI document, and what may become of them."""
+"""Public contracts: schemas, an AsyncAPI document, and rules for compatible changes."""

@@ -1,7 +1,7 @@
 """The AsyncAPI 3.0 document: channels, operations, bindings, headers and security.
 
-https://www.asyncapi.com/docs/reference/specification/v3.0.0. It is written from the worker's
-side: it receives commands and sends events. Payloads are the schema files beside the document.
+https://www.asyncapi.com/docs/reference/specification/v3.0.0. It describes the worker's side: the
+worker receives commands and sends events. Payloads are the schema files beside the document.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SQS_BINDING: Final = "0.2.0"
 SNS_BINDING: Final = "0.1.0"
 CONTENT_TYPE: Final = "application/cloudevents+json"
 DEAD_LETTER_RETENTION: Final = 1_209_600
-"""Seconds: 14 days, the most that SQS keeps, and what `provision` sets."""
+"""Seconds: 14 days, the maximum retention of SQS, which `provision` sets."""
 _STRING: Final = {"type": "string"}
 _ABOUT: Final = """\
 The one writer of Biome's users. Services put commands on a queue; each is decided once, by its \
@@ -40,7 +40,7 @@ _SIGV4: Final = (
 
 
 def asyncapi() -> dict[str, Any]:
-    """Give the document."""
+    """Return the document."""
     return {
         "asyncapi": ASYNCAPI,
         "id": "urn:biome:user-worker",
@@ -79,7 +79,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def command_kinds() -> list[str]:
-    """Give the message types that are taken: the newest versions, then the former ones."""
+    """Return the accepted message types: the newest versions, then the former ones."""
     return [*COMMANDS, *FORMER_COMMANDS]
 
 

@@ -1,8 +1,8 @@
-"""What a change of the schemas breaks, for those who send commands and those who read events.
+"""Find changes of the schemas that break producers of commands or subscribers of events.
 
-The two look at a schema from opposite sides. A producer is broken when less is accepted than
-before; a subscriber when something may come that could not come before, or no longer comes.
-Fields added to an event break nobody: subscribers ignore what they do not know.
+Producers and subscribers are affected by opposite changes. A producer breaks when the worker
+accepts less than before. A subscriber breaks when events contain new values, or lack former ones.
+Additional fields of an event break no subscriber, since subscribers ignore unknown fields.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any, Final, TypeAlias
 Schema: TypeAlias = Mapping[str, Any]
 
 ANNOTATIONS: Final = frozenset({"$schema", "$id", "title", "description", "examples", "default"})
-"""Keywords that say something to people and decide nothing."""
+"""Keywords that are documentation only and do not affect validation."""
 RETIRED: Final[frozenset[str]] = frozenset()
-"""Message types whose deprecation has ended: they may be missing now."""
+"""Message types whose deprecation period has ended; they may be missing now."""
 _LEAST: Final = ("minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum")
 _MOST: Final = ("maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum")
 _FORMS: Final = ("pattern", "format", "multipleOf", "not")
 
 
 class Effect(Enum):
-    """What a change does to the set of valid values."""
+    """Effect of a change on the set of valid values."""
 
     NARROWER = "narrower"
     WIDER = "wider"
     EITHER = "different"
-    """Not known to be one of the two alone."""
+    """Not known to be only narrower or only wider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,18 @@ _COMBINATIONS: Final = {
     "anyOf": (Effect.WIDER, Effect.NARROWER),
     "oneOf": (Effect.EITHER, Effect.EITHER),
 }
-"""What one more part does, and one less."""
+"""Effect of an additional part, and of a missing part."""
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
     """Compare two releases.
 
     Args:
-        old: `commands` and `events`, each with schemas by message type, as `release` gives them.
-        new: the same of now.
+        old: `commands` and `events`, each with schemas by message type, as `release` returns.
+        new: the same for the current code.
 
     Returns:
-        A line for each change that breaks somebody; none if all are compatible.
+        A line for each breaking change; empty if all changes are compatible.
     """
     lines = []
     for kinds, bad, whom in (
@@ -78,7 +78,7 @@ def breaks(old: Schema, new: Schema) -> list[str]:
 
 
 def release(commands: Mapping[str, Schema], events: Mapping[str, Schema]) -> dict[str, Any]:
-    """Give what a release promises, of schemas by message type: what decides, without words."""
+    """Return the contract of a release: its schemas by message type, without annotations."""
     return {
         "commands": {kind: _decisive(schema) for kind, schema in commands.items()},
         "events": {kind: _decisive(schema) for kind, schema in events.items()},
@@ -86,10 +86,10 @@ def release(commands: Mapping[str, Schema], events: Mapping[str, Schema]) -> dic
 
 
 def compare(old: Schema, new: Schema, path: str) -> list[Change]:
-    """Give all differences between two schemas that decide on values, at any depth."""
+    """Return all differences between two schemas that affect validation, at any depth."""
     if old == new:
         return []
-    if old.keys() == {"anyOf"} and "anyOf" not in new:  # what became null no more, or may now be
+    if old.keys() == {"anyOf"} and "anyOf" not in new:  # nullable only in one of them
         new = {"anyOf": [new]}
     elif new.keys() == {"anyOf"} and "anyOf" not in old:
         old = {"anyOf": [old]}
@@ -106,7 +106,7 @@ def _is_break(change: Change, bad: Effect) -> bool:
 
 
 def _decisive(schema: Schema) -> dict[str, Any]:
-    """Leave out the annotations; a field of such a name stays."""
+    """Remove the annotations; a property with such a name stays."""
     kept = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
     for key, value in kept.items():
         if key == "properties":
@@ -144,7 +144,7 @@ def _words(kinds: frozenset[str] | None, but: frozenset[str] | None = None) -> s
 
 
 def _choices(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    """Compare `enum` and `const`, which is an enum of one."""
+    """Compare `enum` and `const`, which is an enum with one value."""
     before, after = _values(old), _values(new)
     if before is not None and after is not None:
         for gone in sorted(before - after):
@@ -182,7 +182,7 @@ def _bounds(old: Schema, new: Schema, path: str) -> Iterator[Change]:
 
 
 def _forms(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    """Compare rules of which it cannot be told whether one contains the other."""
+    """Compare rules for which it is not decidable here whether one includes the other."""
     for keyword in _FORMS:
         before, after = old.get(keyword), new.get(keyword)
         if before == after:
@@ -209,14 +209,14 @@ def _properties(old: Schema, new: Schema, path: str) -> Iterator[Change]:
     for name, schema in before.items():
         if name in after:
             yield from compare(schema, after[name], _join(path, name))
-        else:  # refused where fields are closed, and missed by whoever reads it
+        else:  # producers: rejected where fields are closed; subscribers: missing
             yield Change(_join(path, name), Effect.EITHER, "is gone")
     for name in sorted(after.keys() - before.keys()):
         yield Change(_join(path, name), Effect.WIDER, "is new", is_new_field=True)
 
 
 def _nested(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    """Compare the schemas of all items, of all names, and of fields that are not listed."""
+    """Compare the schemas of items, of property names, and of additional properties."""
     for keyword in ("items", "propertyNames", "additionalProperties"):
         before, after = old.get(keyword, True), new.get(keyword, True)
         if before == after:
@@ -238,7 +238,7 @@ def _combined(old: Schema, new: Schema, path: str) -> Iterator[Change]:
 
 
 def _parts(keyword: str, old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    """Compare lists of schemas; two of one type that stand alone are one that has changed."""
+    """Compare lists of schemas; the only two of a type are treated as one changed schema."""
     added, removed = _COMBINATIONS[keyword]
     if keyword not in old or keyword not in new:
         came = keyword in new
@@ -279,7 +279,7 @@ _KNOWN: Final = ANNOTATIONS.union(
 
 
 def _unknown(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    """Trust no keyword that is not compared above."""
+    """Report a change of any keyword that is not compared above."""
     for keyword in sorted((old.keys() | new.keys()) - _KNOWN):
         if old.get(keyword) != new.get(keyword):
             yield Change(path, Effect.EITHER, f"{keyword} has changed, which cannot be judged")

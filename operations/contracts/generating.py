@@ -1,4 +1,4 @@
-"""The contracts as files: schemas, AsyncAPI document and index, always the same from one code."""
+"""Generate the contract files: schemas, AsyncAPI document and index (deterministically)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ it. `released/` holds what each release promised, and
 
 
 def contract_files() -> dict[str, str]:
-    """Give the text of every generated file, by its path below the folder of the contracts."""
+    """Return the text of every generated file, by its path in the folder of the contracts."""
     schemas = {command_path(kind): command_schema(kind) for kind in command_kinds()}
     schemas |= {event_path(kind): event_schema(kind) for kind in EVENTS}
     files = {path: _json(schema) for path, schema in schemas.items()}
@@ -45,19 +45,19 @@ def contract_files() -> dict[str, str]:
 
 
 def promised() -> dict[str, Any]:
-    """Give what this code promises, in the form that releases are kept in."""
+    """Return the contract of the current code, in the format of stored releases."""
     commands = {kind: command_schema(kind) for kind in command_kinds()}
     return release(commands, {kind: event_schema(kind) for kind in EVENTS})
 
 
 def newest_release(folder: Path) -> Path | None:
-    """Give the file of the last release below the folder of the contracts, if there is any."""
+    """Return the file of the latest release in the folder of the contracts, or `None`."""
     files = [file for file in (folder / RELEASES).glob("v*.json") if _VERSION.fullmatch(file.stem)]
     return max(files, key=lambda file: _number(file.stem), default=None)
 
 
 def write_release(folder: Path, release_version: str) -> Path:
-    """Keep what this code promises as what that version promised."""
+    """Store the contract of the current code as the release of that version."""
     file = folder / RELEASES / f"v{release_version}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(promised(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -69,7 +69,7 @@ def _number(stem: str) -> tuple[int, ...]:
 
 
 def stale_files(folder: Path) -> dict[str, str]:
-    """Say which files are not as they would be generated: `missing`, `changed` or `surplus`."""
+    """Return the files that are out of date, as `missing`, `changed` or `surplus`."""
     wanted = contract_files()
     stale = {path: "surplus" for path in _generated(folder) if path not in wanted}
     for path, text in wanted.items():
@@ -82,7 +82,7 @@ def stale_files(folder: Path) -> dict[str, str]:
 
 
 def write_files(folder: Path) -> dict[str, str]:
-    """Bring the folder up to date; give what was stale, as `stale_files` does."""
+    """Update the folder; return the files that were out of date, as `stale_files` does."""
     stale, wanted = stale_files(folder), contract_files()
     for path in stale:
         file = folder / path

@@ -1,4 +1,4 @@
-"""Deletes dead letters for good."""
+"""Delete dead letters permanently."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def delete_letters(
     only: Collection[str] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Result:
-    """Delete letters that a filter includes; of these the ids in `only`, if given.
+    """Delete letters that match a filter; if `only` is given, only those with these ids.
 
-    Each is received and deleted, never by PurgeQueue: that would also delete letters that arrive
+    Letters are received and deleted one by one. PurgeQueue would also delete letters that arrive
     in the next minute, which were not counted.
     """
     with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:

@@ -1,4 +1,4 @@
-"""Selects dead letters by reason, command, age and id."""
+"""Select dead letters by reason, command, age and id."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from operations.dead_letters.letter import Letter
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
-    """Includes letters that meet every condition; of one condition, any of its values."""
+    """Matches letters that meet every condition; a condition is met by any of its values."""
 
     reasons: frozenset[str] = frozenset()
-    """In lower case, as `commands` and `ids`."""
+    """In lower case, like `commands` and `ids`."""
     commands: frozenset[str] = frozenset()
     older_than: float | None = None
     """Seconds."""
     newer_than: float | None = None
     ids: frozenset[str] = frozenset()
     limit: int | None = None
-    """Letters at most."""
+    """Maximum number of letters."""
 
     @classmethod
     def of(
@@ -34,12 +34,12 @@ class LetterFilter:
         ids: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Self:
-        """Return a filter of values in any case."""
+        """Return a filter; the values may be in any case."""
         return cls(_lower(reasons), _lower(commands), older_than, newer_than, _lower(ids), limit)
 
     @property
     def is_everything(self) -> bool:
-        """Whether every letter is included."""
+        """Whether the filter matches every letter."""
         return self == LetterFilter()
 
     def includes(self, letter: Letter, now: float) -> bool:
@@ -55,7 +55,7 @@ class LetterFilter:
         )
 
     def select(self, letters: Iterable[Letter], now: float) -> list[Letter]:
-        """Return the letters that are included."""
+        """Return the letters that match."""
         return [letter for letter in letters if self.includes(letter, now)]
 
 

@@ -1,4 +1,4 @@
-"""A dead letter as it may be shown: its command, its reason, and no secrets."""
+"""A dead letter in a form that is safe to show: command and reason, without secrets."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from domain.errors import InvalidValueError
 from domain.values import parse_id, render_time
 
 BY_SQS = "BySqs"
-"""The reason of a letter that SQS moved by the redrive policy: no worker gave one."""
+"""Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
 UNREADABLE = "-"
-"""The command of a letter whose command cannot be read."""
+"""Command of a letter whose command cannot be read."""
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A letter, and what can be read from its body."""
+    """A letter, with the values that can be read from its body."""
 
     stored: StoredLetter
     command_type: str | None
-    """The message type, if it looks like one: anything else may be a value in its place."""
+    """The message type, if it looks like one; any other text may be a misplaced value."""
     command_id: str | None
     """The command's id, if it can be read."""
     user_id: str | None
     """The id of the user, if the command names one."""
     redacted: bool
-    """Whether the stored body lacks a secret that was in the message."""
+    """Whether a secret of the message is redacted in the stored body."""
 
     @classmethod
     def read(cls, stored: StoredLetter) -> Self:
-        """Read a letter; what cannot be read is `None`."""
+        """Parse a letter; unreadable values are `None`."""
         try:
             event = read_event(stored.body)
         except MalformedMessageError:
@@ -54,13 +54,13 @@ class Letter:
         )
 
     def without_body(self) -> Self:
-        """Return the letter without body and own attributes, which may have 1 MiB."""
+        """Return the letter without body and producer's attributes, which can be up to 1 MiB."""
         reason = {n: v for n, v in self.stored.attributes.items() if n in REASON_ATTRIBUTES}
         return replace(self, stored=replace(self.stored, body="", attributes=reason))
 
     @property
     def message_id(self) -> str:
-        """SQS's id of the letter."""
+        """SQS message id of the letter."""
         return self.stored.message_id
 
     @property
@@ -70,7 +70,7 @@ class Letter:
 
     @property
     def command(self) -> str:
-        """The name of its command."""
+        """Name of the letter's command."""
         return self.command_type.split(".")[2] if self.command_type else UNREADABLE
 
     @property
@@ -81,7 +81,7 @@ class Letter:
 
     @property
     def body(self) -> str:
-        """The body without secrets, also of a letter that SQS moved unchanged."""
+        """The body without secrets, even if SQS moved the letter unchanged."""
         clean = redact(self.stored.body)
         return self.stored.body if clean is None else clean
 
@@ -90,7 +90,7 @@ class Letter:
         return max(0.0, now - self.stored.sent_at)
 
     def facts(self, now: float) -> dict[str, object]:
-        """Return the letter for JSON, without its body."""
+        """Return the letter for JSON output, without its body."""
         return {
             "message_id": self.message_id,
             "reason": self.reason,
@@ -108,7 +108,7 @@ class Letter:
         }
 
     def attributes(self) -> dict[str, object]:
-        """Return its message attributes, without secrets in those of its producer."""
+        """Return the message attributes, with secrets removed from the producer's attributes."""
         own: dict[str, object] = {}
         for name, value in self.stored.attributes.items():
             text = value.get("StringValue")
@@ -120,7 +120,7 @@ class Letter:
 
 
 def time_text(seconds: float) -> str:
-    """Render a time given in seconds since the epoch."""
+    """Format a time given in seconds since the epoch."""
     return render_time(datetime.fromtimestamp(seconds, UTC))
 
 

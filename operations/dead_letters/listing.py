@@ -1,4 +1,4 @@
-"""Reads dead letters, which stay in the queue, and groups them."""
+"""Read dead letters, which stay in the queue, and group them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from worker.connections import Aws
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Dead letters that were read."""
+    """Result of reading dead letters."""
 
     letters: list[Letter]
-    """Those that the filter includes."""
+    """Letters that match the filter."""
     looked_at: int
     depth: Depth
-    """When reading began."""
+    """Depth of the queue when reading began."""
     complete: bool
-    """Whether reading ended because nothing more came, and not at a limit."""
+    """Whether reading ended because no more letters came, and not at a limit."""
     fifo: bool
     now: float
-    """When reading ended, in seconds since the epoch."""
+    """Time when reading ended, in seconds since the epoch."""
 
     @property
     def behind(self) -> int:
-        """How many were not seen, since SQS hides them behind others of their FIFO groups."""
+        """Number of letters not seen, because SQS hides them behind others of their FIFO groups."""
         return max(0, self.depth.visible - self.looked_at) if self.complete and self.fifo else 0
 
 
@@ -42,9 +42,9 @@ def list_letters(
     bodies: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Listing:
-    """Read letters, `most` of them in all, and leave all of them where they are.
+    """Read letters, at most `most` in total; all of them stay in the queue.
 
-    Letters come without bodies unless `bodies` is set, since there may be many.
+    Letters are returned without bodies unless `bodies` is set, since there may be many.
     """
     found: list[Letter] = []
     looked_at = 0
@@ -66,7 +66,7 @@ def list_letters(
 
 @dataclass(slots=True)
 class Group:
-    """Letters of one reason and one command."""
+    """Letters with the same reason and command."""
 
     reason: str
     command: str
@@ -75,7 +75,7 @@ class Group:
     newest: float = 0.0
     """Seconds since the epoch."""
     redrives: int = 0
-    """The highest number of redrives of a letter."""
+    """Highest number of redrives of any of the letters."""
     redacted: int = 0
     example: str = ""
 
@@ -89,7 +89,7 @@ class Group:
         self.redacted += letter.redacted
 
     def facts(self) -> dict[str, object]:
-        """Return the group for JSON."""
+        """Return the group for JSON output."""
         return {
             "reason": self.reason,
             "command": self.command,

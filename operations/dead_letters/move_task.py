@@ -1,4 +1,4 @@
-"""Moves all dead letters by SQS's own task (StartMessageMoveTask)."""
+"""Move all dead letters with SQS's own task (StartMessageMoveTask)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 0.5
 """Seconds between two reads of a task's progress."""
 MAX_RATE = 500
-"""Letters a second: the highest rate that SQS accepts."""
+"""Letters per second: the highest rate that SQS accepts."""
 _REFUSED = frozenset(
     {
         "AWS.SimpleQueueService.UnsupportedOperation",
@@ -26,7 +26,7 @@ _REFUSED = frozenset(
         "InvalidParameterValueException",
     }
 )
-"""Codes while another task is running, and where SQS sees no dead-letter queue."""
+"""Error codes while another task is running, or if SQS does not see a dead-letter queue."""
 _ABSENT = frozenset(
     {
         "AccessDenied",
@@ -39,24 +39,24 @@ _ABSENT = frozenset(
         "501",
     }
 )
-"""Codes where there are no such tasks, or the caller may not start one."""
+"""Error codes if such tasks are not supported, or the caller may not start one."""
 _ENDED = _REFUSED | {"ResourceNotFoundException"}
-"""Codes for cancelling a task that has ended."""
+"""Error codes for cancelling a task that has ended."""
 
 
 class Moved(NamedTuple):
-    """What SQS has moved."""
+    """Result of a move by SQS."""
 
     letters: int
     endless: bool
-    """Whether the task was cancelled, since letters came back as fast as they were moved."""
+    """Whether the task was cancelled, because letters came back as fast as they were moved."""
 
 
 def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
-    """Let SQS move all letters to the command queue; return `None` where it cannot.
+    """Move all letters to the command queue by a task of SQS; return `None` if that is unavailable.
 
     Raises:
-        CliError: a task is running already, or SQS gave it up.
+        CliError: a task is running already, or SQS stopped the task.
     """
     source, destination = (
         aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
@@ -83,7 +83,7 @@ def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
 
 
 def _follow(task: MoveTask, progress: Progress) -> Moved:
-    """Wait for the end of a task; cancel it when letters come back as fast as they are moved."""
+    """Wait for the end of a task; cancel it if letters come back as fast as they are moved."""
     seen, endless = task.progress(), False
     with progress.track("moving", seen.total, "letters") as advance:
         reported = 0
@@ -104,12 +104,12 @@ def _follow(task: MoveTask, progress: Progress) -> Moved:
 
 
 class MoveProgress(NamedTuple):
-    """How far a task of SQS is."""
+    """Progress of a task of SQS."""
 
     status: str
     moved: int
     total: int
-    """When it began."""
+    """Number of letters when the task began."""
     failure: str = ""
 
     @property
@@ -119,21 +119,21 @@ class MoveProgress(NamedTuple):
 
 
 class MoveTask:
-    """A redrive by SQS, which moves all letters without a consumer that receives them.
+    """A redrive by SQS, which moves all letters without a consumer.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
     """
 
     def __init__(self, client: SQSClient, source_arn: str) -> None:
-        """Move out of the queue at `source_arn`."""
+        """Create a task that moves letters from the queue at `source_arn`."""
         self._client = client
         self._source = source_arn
         self._handle = ""
 
     def start(self, destination_arn: str, rate: int | None) -> str | None:
-        """Start, with at most `rate` (1-500) letters a second.
+        """Start the task, with at most `rate` (1-500) letters per second.
 
-        Return `None`, or SQS's code where such tasks are not available.
+        Return `None`, or the error code of SQS if such tasks are not available.
 
         Raises:
             CliError: a task is running already.
@@ -157,14 +157,14 @@ class MoveTask:
         return None
 
     def _is_running(self) -> bool:
-        """Ask SQS, whose answer to a second task is also its answer to other mistakes."""
+        """Ask SQS whether a task is running; the error code alone may have other causes."""
         try:
             return self.progress().running
         except (ClientError, BotoCoreError):
             return False
 
     def progress(self) -> MoveProgress:
-        """Return how far the task is."""
+        """Return the progress of the task."""
         answer = self._client.list_message_move_tasks(SourceArn=self._source, MaxResults=1)
         for row in answer.get("Results") or ():
             return MoveProgress(
@@ -176,7 +176,7 @@ class MoveTask:
         return MoveProgress("COMPLETED", 0, 0)
 
     def cancel(self) -> str | None:
-        """Cancel the task; return SQS's code if it continues. What was moved stays moved."""
+        """Cancel the task; return SQS's error code if it continues. Moved letters stay moved."""
         try:
             self._client.cancel_message_move_task(TaskHandle=self._handle)
         except (ClientError, BotoCoreError) as error:

@@ -1,4 +1,4 @@
-"""Applies an action to the dead letters that a filter includes, ten at a time."""
+"""Apply an action to the dead letters that match a filter, ten at a time."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from operations.signals import defer_signals
 from worker.errors import CliError
 
 LEAST_BOUND = 1_000
-"""Letters that are read at least, before new ones are taken for a stream without end."""
+"""Minimum number of letters to read before new ones are treated as an endless stream."""
 
 Action = Callable[[Sequence[StoredLetter]], Sequence[StoredLetter]]
-"""Takes letters in hand, in order, and returns those for which it succeeded."""
+"""Processes letters in order and returns those for which it succeeded."""
 
 
 class DeadLetterError(Exception):
-    """An action failed; the text is one line without personal data."""
+    """An action failed; the message is one line without personal data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which letters to process, and how."""
+    """Selection of letters to process, and how to process them."""
 
     wanted: LetterFilter
     activity: str
-    """For progress reports."""
+    """Name of the activity in progress reports."""
     only: Collection[str] | None = None
-    """The ids of the letters that an operator has confirmed; `None`: all that are included."""
+    """Ids of the letters that an operator has confirmed; `None`: all letters that match."""
     rate: float | None = None
-    """Letters a second at most."""
+    """Maximum letters per second."""
     in_order: bool = False
-    """Whether a letter waits for those before it in its FIFO group."""
+    """Whether a letter waits for earlier letters of its FIFO group."""
     skip: Callable[[StoredLetter], bool] = lambda _: False
-    """Returns True for letters to leave although the filter includes them."""
+    """Returns True for letters to leave in the queue although they match the filter."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What was done, and what was left."""
+    """Number of letters that were processed, and of those that were left."""
 
     done: int = 0
     behind: int = 0
-    """Included, and left because one before them in their group was."""
+    """Letters that match, but were left because an earlier letter of their group was left."""
     unconfirmed: int = 0
-    """Included, and left because they were not there when an operator confirmed."""
+    """Letters that match, but were left because they arrived after the operator's confirmation."""
     unseen: int = 0
-    """Included, and not received: another consumer holds them, or they are gone."""
+    """Letters that match, but were not received: held by another consumer, or deleted."""
     endless: bool = False
-    """Whether letters kept coming."""
+    """Whether processing stopped because letters kept arriving."""
     full: bool = False
-    """Whether it ended with as many letters in hand as can be, none of them included."""
+    """Whether it ended at the limit of letters in flight, none of which matched."""
 
     @property
     def complete(self) -> bool:
-        """Whether all letters were looked at."""
+        """Whether all letters were read."""
         return not (self.endless or self.full)
 
 
@@ -69,7 +69,7 @@ def process_letters(
     """Apply an action to the letters of a plan; the others stay in the queue.
 
     Raises:
-        CliError: the action failed; says how many letters were done before.
+        CliError: the action failed; the message says how many letters were processed before.
     """
     depth = queue.depth()
     run = _Run(plan, action, fifo=queue.fifo)
@@ -103,17 +103,17 @@ class _Run:
     fifo: bool
     result: Result = field(default_factory=Result)
     confirmed: int = 0
-    """Letters that were confirmed and received."""
+    """Number of confirmed letters that were received."""
     _blocked: set[str | None] = field(default_factory=set)
-    """FIFO groups of which a letter was left."""
+    """FIFO groups of which a letter was left in the queue."""
 
     def process(self, batch: Sequence[StoredLetter]) -> int:
-        """Apply the action to the letters of a batch that are selected; return how many it did."""
+        """Apply the action to the selected letters of a batch; return the number processed."""
         selected = self._select(batch)
         if not selected:
             return 0
         try:
-            with defer_signals():  # a letter that is sent and not deleted comes back minutes later
+            with defer_signals():  # sent and not deleted, a letter would reappear
                 done = len(self.action(selected))
         except DeadLetterError as error:
             advice = "run it again: no command is done twice"

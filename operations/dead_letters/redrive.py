@@ -1,4 +1,4 @@
-"""Sends dead letters back to the queues they came from."""
+"""Send dead letters back to the queues they came from."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 
 MAX_ATTRIBUTES = 10
-"""Of a message, by SQS."""
+"""Maximum attributes of an SQS message."""
 
 
 class Redrive(NamedTuple):
-    """What a redrive did, and by which method."""
+    """Result and method of a redrive."""
 
     result: Result
     method: str
@@ -36,18 +36,18 @@ def redrive_letters(
     rate: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Redrive:
-    """Send back letters that a filter includes; of these the ids in `only`, if given.
+    """Send back letters that match a filter; if `only` is given, only those with these ids.
 
     Args:
         aws: the queues.
-        wanted: which letters; without a condition, SQS moves all of them where it can.
-        only: ids that an operator has confirmed. They do not hold back a move by SQS, which knows
-            no ids.
-        rate: letters a second at most.
-        progress: receives reports.
+        wanted: the filter; without conditions, SQS moves all letters if it can.
+        only: ids that an operator has confirmed. A move by SQS ignores them, because it does not
+            support ids.
+        rate: maximum letters per second.
+        progress: receives progress reports.
 
     Raises:
-        CliError: not all could be sent; says how many were.
+        CliError: some letters could not be sent; the message says how many were.
     """
     if _may_be_moved(aws, wanted):
         moved = move_all(aws, rate, progress)
@@ -60,10 +60,10 @@ def redrive_letters(
 
 
 def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
-    """Return True if SQS's own task does the same.
+    """Return True if SQS's own task has the same effect.
 
-    It has no filter, and does not know where letters came from that a worker has sent. On a FIFO
-    queue a fresh deduplication id is not guaranteed.
+    It has no filter, and does not know the original queue of letters that a worker has sent. On a
+    FIFO queue, it does not guarantee a new deduplication id.
     """
     one_queue = len(aws.settings.queues) == 1
     return (
@@ -72,7 +72,7 @@ def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
 
 
 def _sender(aws: Aws, queue: str | None) -> BatchSender:
-    """Return a sender to the queue a letter came from, else to the command queue."""
+    """Return a sender to the queue that a letter came from, or else to the command queue."""
     ours = queue in aws.settings.queues
     url = aws.queue_url(queue) if ours and queue else aws.command_queue_url
     return BatchSender(aws.sqs, url)
@@ -80,30 +80,30 @@ def _sender(aws: Aws, queue: str | None) -> BatchSender:
 
 @dataclass(slots=True)
 class Redriver:
-    """Sends letters to the queues they came from and deletes what was sent.
+    """Sends letters to the queues they came from, and deletes the letters that were sent.
 
-    A crash in between leaves a letter whose command is sent already: a redrive sends it once more,
-    and the worker knows the command by its id.
+    After a crash between the two steps, a letter remains whose command is already sent: the next
+    redrive sends it again, and the worker detects the duplicate by the command's id.
     """
 
     queue: DeadLetterQueue
     sender: Callable[[str | None], BatchSender]
-    """Returns the sender for a letter's original queue (`None`: it is not known)."""
+    """Returns the sender for a letter's original queue (`None`: unknown)."""
     sent: set[str] = field(default_factory=set)
-    """SQS's ids of the messages that were sent."""
+    """SQS message ids of the messages that were sent."""
 
     def came_back(self, letter: StoredLetter) -> bool:
-        """Return True if this redrive has sent the letter, and it is dead again already."""
+        """Return True if this redrive has sent the letter and it was dead-lettered again."""
         return letter.original_id in self.sent
 
     def redrive(self, letters: Sequence[StoredLetter]) -> list[StoredLetter]:
-        """Send letters in hand back, in their order; return those that were sent.
+        """Send received letters back, in order; return those that were sent.
 
-        Each goes out with its group, a fresh deduplication id, its own attributes, and a count of
-        redrives that is one higher.
+        Each is sent with its group, a new deduplication id, its own attributes, and the number of
+        redrives incremented by one.
 
         Raises:
-            DeadLetterError: not all could be sent, or deleted; the others were.
+            DeadLetterError: some letters could not be sent, or not deleted; the others were.
         """
         done: list[StoredLetter] = []
         for name, part in _by_queue(letters).items():
@@ -136,7 +136,7 @@ def _message(letter: StoredLetter) -> QueueMessage:
     count = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
     counted = {**kept, REDRIVES: count}
     too_large = outgrown_by_reason({"MessageBody": letter.body, REASON: counted})
-    if len(counted) > MAX_ATTRIBUTES or too_large:  # it goes without: SQS would refuse it for ever
+    if len(counted) > MAX_ATTRIBUTES or too_large:  # without the count: SQS rejects it
         counted = kept
     return QueueMessage(letter.body, letter.group_id, counted)
 

@@ -1,1 +1,1 @@
-"""The checks of `user-worker doctor`, each of which returns findings."""
+"""Checks of `user-worker doctor`; each returns findings."""

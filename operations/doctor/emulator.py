@@ -1,4 +1,4 @@
-"""Asks a LocalStack how it is."""
+"""Read the health report of LocalStack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMEOUT = 3.0
 
 
 def localstack_health(endpoint: str) -> dict[str, Any] | None:
-    """Give LocalStack's own report, with `services` and `version`; `None` if it is none."""
+    """Return LocalStack's report, with `services` and `version`; `None` for another server."""
     url = urlsplit(endpoint)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
@@ -32,6 +32,6 @@ def localstack_health(endpoint: str) -> dict[str, Any] | None:
 
 
 def lacking(report: dict[str, Any]) -> list[str]:
-    """Give the services that the worker needs and LocalStack does not run."""
+    """Return the services that the worker needs and LocalStack does not run."""
     services = report["services"]
     return [name for name in NEEDED if services.get(name) not in {"available", "running"}]

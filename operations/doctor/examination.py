@@ -1,4 +1,4 @@
-"""All checks of the installation, in an order in which each makes the next possible."""
+"""All checks of the installation, ordered so that each check enables the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.health.finding import Finding, Level
 
 
 def examine() -> Iterator[Finding]:
-    """Yield a finding for each check, until one fails that the rest depends on."""
+    """Yield a finding for each check, until a check fails that all others depend on."""
     yield from machine.program()
     settings = machine.read_settings()
     if isinstance(settings, Finding):
@@ -27,6 +27,6 @@ def examine() -> Iterator[Finding]:
         for finding in check(aws):
             complete = complete and finding.level is not Level.FAIL
             yield finding
-    if complete:  # what is missing cannot be tried
+    if complete:  # permissions on missing resources cannot be tested
         yield from permissions.permissions(aws)
     yield from resources.temporary_queues(aws)

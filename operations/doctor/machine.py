@@ -1,4 +1,4 @@
-"""What can be seen without AWS: the program, the environment, files, ports."""
+"""Checks that need no AWS: the program, the environment, files and ports."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from worker.health.finding import Finding, error_finding, ok, warn
 from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
 
 SUPPORTED = "5.7."
-"""The minor version of Celery and kombu whose internals the transport rests on (pyproject.toml)."""
+"""Minor version of Celery and kombu whose internals the transport uses (pyproject.toml)."""
 _OURS = (PREFIX, "AWS_")
 
 
 def program() -> Iterator[Finding]:
-    """Look at Python and what is installed."""
+    """Check Python and the installed packages."""
     yield ok("python", f"Python {platform.python_version()}, {sys.executable}")
     installed = {name: version(name) for name in ("celery", "kombu", "boto3")}
     says = ", ".join(f"{name} {number}" for name, number in installed.items())
@@ -39,7 +39,7 @@ def program() -> Iterator[Finding]:
 
 
 def read_settings() -> Settings | Finding:
-    """Read the settings, or say what is wrong with them."""
+    """Return the settings, or a finding if they are invalid."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -47,7 +47,7 @@ def read_settings() -> Settings | Finding:
 
 
 def environment(settings: Settings) -> Iterator[Finding]:
-    """Look for what is set and has no effect."""
+    """Find variables that are set but have no effect."""
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
     strangers = unknown_settings()
     if strangers:
@@ -57,7 +57,7 @@ def environment(settings: Settings) -> Iterator[Finding]:
 
 
 def _env_files(directory: Path) -> Iterator[Finding]:
-    """Name the files that look as if they were read; never what is in them but names."""
+    """Report .env files that are not read; of their content, show only names of variables."""
     for path in sorted(directory.glob(".env*")):
         try:
             lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -71,7 +71,7 @@ def _env_files(directory: Path) -> Iterator[Finding]:
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
-    """Look at LocalStack's port, when nothing leads to it."""
+    """Check LocalStack's port if no endpoint is set."""
     if settings.env != "dev" or os.environ.get("AWS_ENDPOINT_URL"):
         return
     url = f"http://{HOST}:{DEFAULT_PORT}"
@@ -89,7 +89,7 @@ def ports(settings: Settings) -> Iterator[Finding]:
 
 
 def files() -> Iterator[Finding]:
-    """Look for what `dev` leaves when something went wrong."""
+    """Find log files that `dev` leaves after a failure."""
     logs = sorted(Path(tempfile.gettempdir()).glob("user-worker-dev-*/worker.log"))
     if logs:
         directory = logs[-1].parent.parent

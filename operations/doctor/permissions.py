@@ -1,8 +1,8 @@
-"""Whether each action of the worker is allowed, by calls that change nothing.
+"""Check that each action of the worker is allowed, by calls that change nothing.
 
-DynamoDB's are complete and have conditions that cannot hold; those to queues and topic are such
-as the service refuses for what is in them, after it has looked at who asks. Only receiving cannot
-be tried so.
+Calls to DynamoDB are valid and have conditions that are never met. Calls to queues and topic have
+invalid content, which the service rejects only after it has authorized the caller. Receiving is the
+only action that cannot be tested in this way.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from worker.errors import CliError
 from worker.health.finding import Finding, error_finding, fail, ok
 
 NOWHERE = key("DOCTOR#NOBODY", "DOCTOR")
-"""The key of an item that nobody writes."""
+"""Key of an item that does not exist."""
 IMPOSSIBLE = f"attribute_exists({PARTITION_KEY})"
-"""A condition that such an item never meets."""
+"""A condition that is false for a missing item."""
 
 Call = Callable[[], object]
 
 
 def permissions(aws: Aws) -> Iterator[Finding]:
-    """Try each action; one line if all are allowed, one for each that is not."""
+    """Try each action; yield one finding if all are allowed, else one for each denied action."""
     calls: dict[str, Call] = {**_of_queues(aws), **_of_topic(aws)}
     if aws.settings.repository == "dynamodb":
         calls |= _of_table(aws)
@@ -74,7 +74,7 @@ def _of_queue(aws: Aws, name: str) -> dict[str, Call]:
 
 
 def _of_topic(aws: Aws) -> dict[str, Call]:
-    once = client("sns", attempts=1)  # LocalStack answers an empty batch with a failure of its own
+    once = client("sns", attempts=1)  # LocalStack answers an empty batch with a server error
     return {
         "sns:Publish": lambda: once.publish_batch(
             TopicArn=aws.topic_arn, PublishBatchRequestEntries=[]

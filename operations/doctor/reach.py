@@ -1,4 +1,4 @@
-"""Whether AWS can be reached, believes who we are, and shares our time."""
+"""Check that AWS is reachable, accepts the credentials, and agrees with the local clock."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from worker.errors import CliError
 from worker.health.finding import Finding, error_finding, fail, ok, warn
 
 LARGEST_SKEW = 300
-"""Seconds by which a signature's time may differ from AWS's: five minutes (Signature Version 4)."""
+"""Maximum seconds between a signature's time and AWS's: five minutes (Signature Version 4)."""
 WORRYING_SKEW = 60
 
 Checks = Generator[Finding, None, bool]
-"""Findings, and at the end whether it makes sense to go on."""
+"""Yields findings; returns whether the next checks can run."""
 
 
 def configuration(aws: Aws) -> Checks:
-    """Look at region, credentials and endpoints, without a call."""
+    """Check region, credentials and endpoints, without a call."""
     try:
         clients = (aws.sqs, aws.sns, aws.dynamodb)
     except (CliError, AwsConfigurationError) as error:
@@ -54,7 +54,7 @@ def _endpoints(endpoints: Mapping[str, str], env: str) -> Finding:
 
 
 def answers(aws: Aws) -> Checks:
-    """Make the first call, and look at its answer: who is there, and what time is it."""
+    """Make the first call; check identity and clock by its response."""
     try:
         answer: Any = aws.sqs.get_queue_url(QueueName=aws.settings.command_queue)
     except ClientError as error:
@@ -65,7 +65,7 @@ def answers(aws: Aws) -> Checks:
         if not _is_of_sqs(answer):
             yield error_finding("connection", error)
             return False
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
+    except Exception as error:  # noqa: BLE001 - every failure is a finding
         yield error_finding("connection", error)
         return False
     yield ok("connection", "SQS answers, and knows who asks")
@@ -75,13 +75,13 @@ def answers(aws: Aws) -> Checks:
 
 
 def _is_of_sqs(answer: Mapping[str, Any]) -> bool:
-    """Tell an error that SQS named from the page of whatever else listens there."""
+    """Return True for an error code of SQS, and False for the page of another HTTP server."""
     code = str(answer.get("Error", {}).get("Code", ""))
     return bool(code) and not code.isdigit()
 
 
 def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | None:
-    """Compare the answer's Date with our clock; return `None` where they agree."""
+    """Compare the response's Date with the local clock; return `None` if they agree."""
     at = (now or datetime.now(UTC)).timestamp()
     seconds = clock_difference(answer, at, at) or 0.0
     if abs(seconds) < WORRYING_SKEW:
@@ -93,7 +93,7 @@ def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | N
 
 
 def emulator(endpoint: str) -> Generator[Finding]:
-    """Look at LocalStack's own report, if it is one."""
+    """Check LocalStack's own report, if the endpoint is a LocalStack."""
     report = None if is_amazon(endpoint) else localstack_health(endpoint)
     if report is None:
         return

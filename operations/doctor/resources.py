@@ -1,4 +1,4 @@
-"""Whether queues, topic and table are there, as `provision` would have made them."""
+"""Check that queues, topic and table exist and match what `provision` creates."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Checks = Generator[Finding, None, T | None]
-"""Findings, and what was looked for."""
+"""Yields findings; returns the result of the lookup."""
 
 _MOST_TEMPORARY = 100
-"""Queues that are looked at: each is a call."""
+"""Maximum number of queues to check: each takes a call."""
 
 
 def look(check: str, action: Callable[[], T]) -> Checks[T]:
-    """Do something, and say what went wrong if it did."""
+    """Return the result of an action, or yield a finding if it fails."""
     try:
         return action()
     except (CliError, ClientError, BotoCoreError, StoreUnavailableError) as error:
@@ -40,7 +40,7 @@ def look(check: str, action: Callable[[], T]) -> Checks[T]:
 
 
 def queues(aws: Aws) -> Iterator[Finding]:
-    """Look at the dead-letter queue and at each command queue."""
+    """Check the dead-letter queue and each command queue."""
     dead = aws.settings.dead_letter_queue
     stored = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
     arn = None
@@ -54,7 +54,7 @@ def queues(aws: Aws) -> Iterator[Finding]:
 
 
 def topic(aws: Aws) -> Iterator[Finding]:
-    """Look at the topic."""
+    """Check the topic."""
     check = f"topic {aws.settings.events_topic}"
     arn = yield from look(check, lambda: aws.topic_arn)
     if arn is not None:
@@ -62,7 +62,7 @@ def topic(aws: Aws) -> Iterator[Finding]:
 
 
 def table(aws: Aws) -> Iterator[Finding]:
-    """Look at the table: its keys and index, and what protects it."""
+    """Check the table: its keys, index, expiry and protection."""
     name = aws.settings.table
     check = f"table {name}"
     if aws.settings.repository == "memory":
@@ -121,7 +121,7 @@ def _outbox(aws: Aws) -> Iterator[Finding]:
 
 
 def temporary_queues(aws: Aws) -> Iterator[Finding]:
-    """Look for temporary queues that a killed process has left; a service may keep its for long."""
+    """Find temporary queues of killed processes; those of running services may be old, too."""
     found = TemporaryQueues(aws.sqs, aws.sns)
     queues = yield from look("leftovers", lambda: list(found.queues(_MOST_TEMPORARY)))
     now = time.time()

@@ -1,4 +1,4 @@
-"""Bringing all stored items to the present formats, beside running workers."""
+"""Migrate all stored items to the current formats, while workers are running."""
 
 from operations.migration.counts import Counts, Finding
 from operations.migration.kinds import KINDS, Kind, target

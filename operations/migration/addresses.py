@@ -1,4 +1,4 @@
-"""Seeing to it that each user's address is reserved, and no address for one who lacks it."""
+"""Check that each user's address is reserved, and that no reservation lacks its user."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ if TYPE_CHECKING:
 
 MAX_LOOKS: Final = 10
 _Pair: TypeAlias = tuple[str, str]
-"""A user's id and an address's key."""
+"""User id and address key."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A user and an address, as they were read one after the other."""
+    """A user and an address, read one after the other."""
 
     user_item: Item | None
     user: User | None
     owner: str | None
-    """Who has the address."""
+    """Id of the user who holds the address."""
 
     def user_has(self, address: str) -> bool:
         return self.user is not None and _has(self.user, address)
 
 
 class AddressAudit:
-    """Compares users and address items, and mends what can be mended without taking sides.
+    """Compares users and address items, and repairs differences that have only one solution.
 
-    Every write has a condition check on the user's item being what was read: a user gets or
-    gives up an address only in a transaction that changes that item.
+    Every write has a condition check that the user's item is unchanged since it was read: a user
+    gets or gives up an address only in a transaction that changes that item.
     """
 
     def __init__(
         self, metered: MeteredTable, user_kind: Kind, address_kind: Kind, *, dry_run: bool
     ) -> None:
-        """Audit a table; in a dry run only count."""
+        """Audit a table; in a dry run, only count."""
         self._table = metered
         self._user_kind = user_kind
         self._address_kind = address_kind
         self._dry_run = dry_run
 
     def check(self, users: Sequence[User], owners: Mapping[str, str], counts: Counts) -> None:
-        """Check users that were scanned, and address items, given as owners by address key.
+        """Check scanned users, and address items, given as owners by address key.
 
         Raises:
-            StoreUnavailableError: not all were checked.
+            StoreUnavailableError: some were not checked.
         """
         held = {(user.user_id, user.email.key) for user in users if user.email is not None}
         claims = {(owner, address) for address, owner in owners.items()}
-        # what fits as it was scanned was so at that time, and workers keep it so
+        # a pair that matched when scanned was consistent then, and workers keep it so
         unsure = self._unmatched(held - claims, claims - held)
         found = self._table.get(
             key for user, address in unsure for key in (_user(user), _address(address))
@@ -71,14 +71,15 @@ class AddressAudit:
             try:
                 self._settle(user_id, address, found, counts)
             except MalformedItemError:
-                continue  # the scan tells of it when it comes to it
+                continue  # the scan reports the item when it reaches it
 
     def _unmatched(self, held: set[_Pair], claims: set[_Pair]) -> list[_Pair]:
-        """Leave out the pairs of which the other side says the same.
+        """Return the pairs whose other side does not match.
 
-        It is read for half the price, and may be old: whichever side was read as it was at the
-        later time, both agreed then, since a user and an address change in one transaction.
-        Nearly all do, so that this is what an audit costs.
+        The other side is read with eventual consistency, which halves the price, and may be old.
+        Whichever side was read in the later state, a match means that both agreed at that time,
+        since a user and an address change in one transaction. Nearly all pairs match, so these
+        reads are the main cost of an audit.
         """
         others = self._table.get(
             [_address(address) for _, address in held] + [_user(user) for user, _ in claims],
@@ -89,14 +90,14 @@ class AddressAudit:
         return sorted(unowned | unheld)
 
     def _owner(self, item: Item | None) -> object:
-        """Give who has an address; `None` where its item is not there or cannot be read."""
+        """Return the owner of an address; `None` if its item is missing or unreadable."""
         try:
             return None if item is None else self._address_kind.upcast(item)[1]
         except MalformedItemError:
             return None
 
     def _holds(self, item: Item | None) -> str | None:
-        """Give the key of a user's address; `None` as `_owner`."""
+        """Return the key of a user's address; `None` if the item is missing or unreadable."""
         try:
             user = None if item is None else self._user_kind.upcast(item)[1]
         except MalformedItemError:
@@ -106,7 +107,7 @@ class AddressAudit:
     def _settle(
         self, user_id: str, address: str, found: Mapping[Key, Item], counts: Counts
     ) -> None:
-        """Look at a user and an address until both agree, or are made to."""
+        """Read a user and an address, and repair them, until they agree."""
         look = self._read(user_id, address, found)
         for _ in range(MAX_LOOKS):
             if look.user_has(address) == (look.owner == user_id):
@@ -129,10 +130,10 @@ class AddressAudit:
         return self._read(user_id, address, self._table.get([_user(user_id), _address(address)]))
 
     def _read(self, user_id: str, address: str, found: Mapping[Key, Item]) -> _Look:
-        """Make a look of what was found.
+        """Create a look from the items found.
 
         Raises:
-            MalformedItemError: one of both cannot be read.
+            MalformedItemError: an item cannot be read.
         """
         user_item, address_item = found.get(_user(user_id)), found.get(_address(address))
         user = None if user_item is None else self._user_kind.upcast(user_item)[1]
@@ -144,7 +145,7 @@ class AddressAudit:
     # --- what is done ----------------------------------------------------------------------
 
     def _reserve(self, look: _Look, user_id: str, counts: Counts) -> bool:
-        """Reserve the address for the user; say whether nothing has changed meanwhile."""
+        """Reserve the address for the user; return False if an item has changed meanwhile."""
         assert look.user is not None
         assert look.user.email is not None
         item = mapper.render_address(look.user.email, user_id)
@@ -155,7 +156,7 @@ class AddressAudit:
         return True
 
     def _release(self, look: _Look, user_id: str, address: str, counts: Counts) -> bool:
-        """Delete the address item of a user who does not have it; as `_reserve`."""
+        """Delete the address item of a user who does not have it; return like `_reserve`."""
         delete = {
             "Delete": {
                 "Key": table.address_key(address),
@@ -171,8 +172,8 @@ class AddressAudit:
     def _free_of(self, owner: str, address: str, counts: Counts) -> bool:
         """Delete the item of an owner who lacks the address, so that it can be reserved next.
 
-        Says whether there is no more to do. In a dry run the address item itself is counted when
-        the scan comes to it.
+        Return True if nothing more is to be done. In a dry run, the address item itself is counted
+        when the scan reaches it.
         """
         look = self._look(owner, address)
         if look.owner != owner or look.user_has(address):
@@ -194,7 +195,7 @@ def _has(user: User, address: str) -> bool:
 
 
 def _still(user_id: str, look: _Look) -> dict[str, Any]:
-    """Check that the user's item is as it was read, or still not there."""
+    """Return a check that the user's item is unchanged since it was read, or still missing."""
     condition: dict[str, Any] = {"ConditionExpression": ABSENT}
     if look.user_item is not None:
         condition = unchanged(look.user_item)

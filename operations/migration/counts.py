@@ -1,4 +1,4 @@
-"""What a migration has seen and done, and what it has left for a person."""
+"""Counts of a migration, and findings that need an operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
 
 KEPT_FINDINGS: Final = 1000
-"""Findings that are kept one by one; the others are counted."""
+"""Maximum number of findings to store; further ones are only counted."""
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _IMPERSONAL: Final = re.compile(
     rf"(?:USER#|COMMAND#){_UUID}/(?:USER|TWO_FACTOR|(?:SESSION|COMMAND)#{_UUID})"
@@ -24,24 +24,24 @@ _DIGITS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An item that was left as it is, and why; nothing in it is personal."""
+    """An item that was left unchanged, and the reason; contains no personal data."""
 
     key: str
-    """`pk/sk` where these are ids, else a hash of it."""
+    """`pk/sk` if these are ids, else a hash of it."""
     kind: str
     attribute: str
     rule: str
 
     @classmethod
     def of(cls, key: Key, error: MalformedItemError) -> Finding:
-        """Tell of an item that is not as it should be."""
+        """Create the finding for a malformed item."""
         return cls(told(key), error.kind, error.attribute, error.rule)
 
 
 def told(key: Key) -> str:
-    """Give a key as it may be shown: a hash of it unless all of it is ids.
+    """Return a key in a form that may be shown: a hash unless it consists of ids only.
 
-    The hash is the start of SHA-256 of `pk/sk`: who has an address can look whether it is this.
+    The hash is the start of SHA-256 of `pk/sk`: anyone who knows an address can check for it.
     """
     text = f"{key.partition}/{key.sort}"
     if is_impersonal(key):
@@ -52,51 +52,51 @@ def told(key: Key) -> str:
 
 
 def is_impersonal(key: Key) -> bool:
-    """Say whether a key holds ids only, as no address item's does."""
+    """Return True if a key consists of ids only. Keys of address items never do."""
     return _IMPERSONAL.fullmatch(f"{key.partition}/{key.sort}") is not None
 
 
 @dataclass(slots=True)
 class Counts:
-    """How many items; each is counted once a time it is scanned."""
+    """Numbers of items; an item is counted each time it is scanned."""
 
     found: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """By kind and format, as they were."""
+    """Items by kind and format, as they were before."""
     changed: int = 0
-    """Brought to the present format."""
+    """Items that were migrated to the current format."""
     conflicts: int = 0
-    """Were in an older format when they were read, and a worker had changed them since."""
+    """Items in an older format that a worker changed after they were read."""
     gone: int = 0
-    """Were in an older format, and then removed."""
+    """Items in an older format that were deleted after they were read."""
     indexed: int = 0
-    """Sessions, of those changed, that are now in the index."""
+    """Migrated sessions that are now in the index."""
     reserved: int = 0
-    """Addresses that a user had without an address item."""
+    """Addresses of users without an address item, now reserved."""
     released: int = 0
-    """Address items of users who do not have the address."""
+    """Address items of users who do not have the address, now deleted."""
     taken: int = 0
-    """Users whose address is another's, who has it too: left, and among the findings."""
+    """Users whose address is reserved for another user who has it too: left, with a finding."""
     bad: int = 0
-    """Left as they are, and among the findings."""
+    """Malformed items: left, with a finding."""
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def items(self) -> int:
-        """How many were looked at, the bad ones too."""
+        """Number of items scanned, including malformed ones."""
         return self.found.total() + self.bad
 
     @property
     def left(self) -> int:
-        """How many a person has to see to."""
+        """Number of items that need an operator."""
         return self.bad + self.taken
 
     def tell(self, finding: Finding) -> None:
-        """Keep a finding, if there are not too many yet."""
+        """Store a finding, unless there are too many."""
         if len(self.findings) < KEPT_FINDINGS:
             self.findings.append(finding)
 
     def add(self, more: Counts) -> None:
-        """Add another's counts and findings to these."""
+        """Add the counts and findings of another object."""
         self.found.update(more.found)
         for finding in more.findings:
             self.tell(finding)
@@ -107,4 +107,4 @@ class Counts:
 NUMBERS: Final = tuple(
     each.name for each in fields(Counts) if each.name not in {"found", "findings"}
 )
-"""The names of the plain counts."""
+"""Names of the plain counts."""

@@ -1,4 +1,4 @@
-"""Which kind an item is of, by its key; and how an item of the kind is read."""
+"""Determine the kind of an item by its key, and read items of each kind."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of items."""
+    """A kind of item."""
 
     item_format: ItemFormat
     parse: Callable[[Item, ItemFormat], object]
-    """Reads one; raises MalformedItemError if it is none."""
+    """Parses an item; raises MalformedItemError if it is not of this kind."""
 
     def number_of(self, item: Item) -> int:
-        """Give the number of the format that an item is in.
+        """Return the format number of an item.
 
         Raises:
-            MalformedItemError: it has none.
+            MalformedItemError: the item has no format number.
         """
         return Attributes(self.item_format.kind, item).integer(formats.SCHEMA)
 
     def upcast(self, item: Item) -> tuple[Item, object]:
-        """Give an item in the format that workers write, or a later one; and what it reads as.
+        """Return an item in the format that workers write, or a later one, and its parsed value.
 
         Raises:
-            MalformedItemError: it is not of this kind, or not even so.
+            MalformedItemError: the item is not of this kind, even after upcasting.
         """
         brought_up = self.item_format.upcast(item, self.item_format.writes)
         return brought_up, self.parse(brought_up, self.item_format)
@@ -52,7 +52,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(formats.POINTER_FORMAT, records.parse_entry),
     )
 }
-"""By name."""
+"""Kinds by name."""
 USER: Final = formats.USER_FORMAT.kind
 SESSION: Final = formats.SESSION_FORMAT.kind
 ADDRESS: Final = formats.ADDRESS_FORMAT.kind
@@ -60,7 +60,7 @@ OUTCOME: Final = formats.OUTCOME_FORMAT.kind
 
 
 def kind_of(key: Key) -> str | None:
-    """Give the name of the kind that a key is of; `None` for what the worker does not write."""
+    """Return the name of a key's kind; `None` for keys that the worker does not write."""
     partition, sort = key
     if partition.startswith(table.OUTBOX_PREFIX):
         return formats.POINTER_FORMAT.kind
@@ -78,9 +78,9 @@ def kind_of(key: Key) -> str | None:
 
 
 def filter_of_settled(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
-    """Give what keeps a Scan from answering with outcomes in the format that they end in.
+    """Return a filter that excludes outcomes in the current format from a Scan.
 
-    Most items of a table are such, and nothing is to be done for them.
+    They are most items of a table, and need no migration.
     """
     return {
         "FilterExpression": "NOT (begins_with(sk, :outcome) AND #schema = :settled)",
@@ -93,5 +93,5 @@ def filter_of_settled(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
 
 
 def target(kinds: Mapping[str, Kind] = KINDS) -> dict[str, int]:
-    """Give the numbers of the formats that a migration ends in, by kind."""
+    """Return the target format numbers of a migration, by kind."""
     return {name: kind.item_format.writes for name, kind in kinds.items()}

@@ -1,4 +1,4 @@
-"""The calls of a migration: each waits for its turn, and counts what it has used."""
+"""DynamoDB calls of a migration, with limits on their capacity units."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 PATIENCE: Final = Retries(base=0.1, cap=5.0, tries=40)
-"""For a table that throttles: more than a minute on average, longer than a burst of its workers."""
+"""Retries for a throttling table: on average more than a minute, longer than a burst of workers."""
 BUSY: Final = frozenset(
     {
         "InternalServerError",
@@ -34,28 +34,28 @@ BUSY: Final = frozenset(
         "TransactionInProgressException",
     }
 )
-"""Answers after which the same call may do."""
+"""Error codes after which the same call may succeed."""
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 CANCELLED: Final = "TransactionCanceledException"
 READ_UNIT: Final = 4096
-"""Bytes that one read unit takes; half a unit where the read need not be consistent."""
+"""Bytes per read unit; an eventually consistent read costs half a unit."""
 USUAL_OUTCOME: Final = 1024
-"""Bytes of one that was not sent, where DynamoDB does not tell what a call has used."""
+"""Assumed bytes of an outcome excluded by the filter, if DynamoDB reports no consumed capacity."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedPage:
-    """A part of a segment."""
+    """One page of a segment."""
 
     items: list[Item]
     left_out: int
-    """Items that a filter kept from being sent."""
+    """Number of items that the filter excluded."""
     after: Item | None
-    """Where to go on; `None` at the end."""
+    """Key to continue after; `None` at the end."""
 
 
 class MeteredTable:
-    """One table, called no faster than two buckets allow."""
+    """One table, called within the rates of two buckets."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MeteredTable:
         writes: Bucket,
         retries: Retries = PATIENCE,
     ) -> None:
-        """Call the table `name`; `retries` is for when it is busy."""
+        """Call the table `name`; `retries` applies while it is busy."""
         self._client: Any = client
         self._name = name
         self._reads = reads
@@ -82,12 +82,13 @@ class MeteredTable:
         after: Item | None,
         without: Mapping[str, Any],
     ) -> ScannedPage:
-        """Read a page of a segment, without what a filter of DynamoDB's leaves out.
+        """Read a page of a segment, without the items that a filter excludes.
 
-        Not consistently, for half the price: what is written depends on what was read being so.
+        The read is eventually consistent, at half the price: every write is conditional on the item
+        being unchanged.
 
         Raises:
-            StoreUnavailableError: it could not be read.
+            StoreUnavailableError: the page could not be read.
         """
         request: dict[str, Any] = {"Segment": segment, "TotalSegments": segments, "Limit": limit}
         if after is not None:
@@ -103,10 +104,10 @@ class MeteredTable:
             return ScannedPage(items, left_out, answer.get("LastEvaluatedKey"))
 
     def get(self, keys: Iterable[Key], *, consistent: bool = True) -> dict[Key, Item]:
-        """Read items; what does not exist is absent. Not consistently is half the price.
+        """Read items; missing ones are absent. An eventually consistent read costs half.
 
         Raises:
-            StoreUnavailableError: not all could be read.
+            StoreUnavailableError: some items could not be read.
         """
         found: dict[Key, Item] = {}
         distinct = list(dict.fromkeys(keys))
@@ -124,7 +125,7 @@ class MeteredTable:
     def _get_some(
         self, keys: Sequence[Item], found: dict[Key, Item], *, consistent: bool
     ) -> list[Item]:
-        """Read what the table gives of some keys; give the others."""
+        """Read some keys into `found`; return the keys that were not processed."""
         wanted = {self._name: {"Keys": keys, "ConsistentRead": consistent}}
         with calling("BatchGetItem"):
             answer = self._send(self._client.batch_get_item, self._reads, RequestItems=wanted)
@@ -137,14 +138,14 @@ class MeteredTable:
     # --- writes ----------------------------------------------------------------------------
 
     def replace(self, kind: str, old: Item, new: Item) -> bool:
-        """Put an item in the place of one that is still as it was read; say whether it was.
+        """Replace an item if it is unchanged since it was read; return False if it has changed.
 
-        A Put of its own, and not a transaction of many: it costs half, and where it meets a
-        worker's transaction it is the Put that is refused.
+        It uses a single Put, not a transaction of several: it costs half, and in a conflict with a
+        worker's transaction it is the Put that fails.
 
         Raises:
-            MalformedItemError: the table does not take it.
-            StoreUnavailableError: it may not have been done.
+            MalformedItemError: the table rejects the new item.
+            StoreUnavailableError: the item may not have been replaced.
         """
         units = write_units(max(item_size(old), item_size(new)))
         request = {"TableName": self._name, "Item": new, **unchanged(old)}
@@ -164,12 +165,12 @@ class MeteredTable:
         raise MalformedItemError(kind, "schema", "cannot be raised: the table refuses the new item")
 
     def transact(self, *actions: Mapping[str, Any]) -> bool:
-        """Do all of some actions or none; say which, by their conditions.
+        """Do all of some actions or none; return False if a condition failed.
 
         Takes actions of TransactWriteItems without the table's name.
 
         Raises:
-            StoreUnavailableError: they may not have been done.
+            StoreUnavailableError: the actions may not have been done.
         """
         named = [
             {name: {"TableName": self._name, **body} for name, body in action.items()}
@@ -189,7 +190,7 @@ class MeteredTable:
                         raise
                     if "ConditionalCheckFailed" in _reasons(error):
                         return False
-                    self._retries.pause(tried)  # another's transaction is at one of the items
+                    self._retries.pause(tried)  # conflict with another transaction
                 else:
                     require_answer(answer)
                     self._writes.spend(_units(answer, units))
@@ -197,7 +198,7 @@ class MeteredTable:
         raise StoreUnavailableError("DynamoDB TransactWriteItems: others stay at the items")
 
     def _send(self, call: Callable[..., Any], bucket: Bucket, **request: Any) -> Any:
-        """Make a call when it is its turn, and again while the table is busy."""
+        """Make a call when its bucket allows, and retry it while the table is busy."""
         tried = 0
         while True:
             bucket.wait()
@@ -211,10 +212,10 @@ class MeteredTable:
 
 
 def unchanged(item: Item) -> dict[str, Any]:
-    """Give the condition that an item is, in every attribute, what was read.
+    """Return the condition that every attribute of an item is as it was read.
 
-    Whatever a worker does changes at least one: the version, a revision, a scrubbed outcome's
-    events. It holds for items of every kind and of every older format.
+    Every write of a worker changes at least one attribute: the version, a revision, or the events
+    of a scrubbed outcome. The condition works for items of every kind and every older format.
     """
     names = {f"#a{number}": name for number, name in enumerate(item)}
     return {
@@ -230,7 +231,7 @@ def _reasons(error: ClientError) -> set[str]:
 
 
 def _units(answer: Mapping[str, Any], estimate: float) -> float:
-    """Give the units that a call used: as the answer says, or as estimated if it does not."""
+    """Return the units that a call used: from the response, or else as estimated."""
     consumed: Any = answer.get("ConsumedCapacity")
     rows = consumed if isinstance(consumed, list) else [consumed]
     told = sum(row.get("CapacityUnits", 0.0) for row in rows if row)

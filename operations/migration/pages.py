@@ -1,4 +1,4 @@
-"""Migrating one page of items."""
+"""Migrate one page of items."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 MAX_TRIES: Final = 10
-"""Of one item: a worker that changes it and leaves it in its older format is a busy old one."""
+"""Maximum tries for one item: an old worker may keep changing it in its older format."""
 
 
 class PageMigration:
-    """Migrates items, whoever else writes them at the same time."""
+    """Migrates items while other processes write them."""
 
     def __init__(
         self,
@@ -34,13 +34,13 @@ class PageMigration:
         dry_run: bool = False,
         addresses: bool = True,
     ) -> None:
-        """Migrate to the formats of `kinds`; in a dry run nothing is written, only counted.
+        """Migrate to the formats of `kinds`; in a dry run, only count.
 
         Args:
             metered: the table.
             kinds: the kinds of items and their formats, by name.
             dry_run: write nothing.
-            addresses: see to the reservations of addresses too.
+            addresses: also check the reservations of addresses.
         """
         self._table = metered
         self._kinds = kinds
@@ -52,16 +52,16 @@ class PageMigration:
         )
 
     def not_needed(self) -> dict[str, Any]:
-        """Give the filter of items that need not be read; see `filter_of_settled`."""
+        """Return the filter that excludes items that need no migration; see `filter_of_settled`."""
         return k.filter_of_settled(self._kinds)
 
     def migrate(self, items: Sequence[Item], settled: int = 0) -> Counts:
-        """Migrate what was read in one page; doing it again changes nothing more.
+        """Migrate the items of one page; repeating it changes nothing more.
 
-        `settled` is how many items of the page the filter has left out.
+        `settled` is the number of items of the page that the filter excluded.
 
         Raises:
-            StoreUnavailableError: it is not all done.
+            StoreUnavailableError: some items were not migrated.
         """
         counts = Counts()
         if settled:
@@ -79,7 +79,7 @@ class PageMigration:
         return counts
 
     def _item(self, item: Item, counts: Counts) -> object:
-        """Migrate one item; give what it reads as, or `None` for one that cannot be read."""
+        """Migrate one item; return its parsed value, or `None` if it cannot be read."""
         key = key_of(item)
         try:
             kind = self._kind(kind_of(key))
@@ -100,13 +100,13 @@ class PageMigration:
         return self._kinds[name]
 
     def _replace(self, kind: Kind, item: Item, new: Item, counts: Counts) -> None:
-        """Put the new item in the old one's place, or see that somebody else has."""
+        """Replace the item by the new one, or detect that another process has changed it."""
         key, name = key_of(item), kind.item_format.kind
         indexed = table.REFRESH_TOKEN_HASH in new and table.REFRESH_TOKEN_HASH not in item
         for _ in range(MAX_TRIES):
             done = self._dry_run or self._table.replace(name, item, new)
             stored = None if done else self._table.get([key]).get(key)
-            if done or stored == new:  # the Put was answered late, and sent again
+            if done or stored == new:  # the first Put succeeded; only its retry failed
                 counts.changed += 1
                 counts.indexed += indexed
                 return
@@ -114,7 +114,7 @@ class PageMigration:
                 counts.gone += 1
                 return
             item, (new, _) = stored, kind.upcast(stored)
-            if new is item:  # in the present format
+            if new is item:  # it is in the current format
                 counts.conflicts += 1
                 return
         raise StoreUnavailableError("an item of an older format changes all the time")

@@ -1,4 +1,4 @@
-"""Migrates the table of the settings, and continues where an earlier run has stopped."""
+"""Migrate the configured table, and continue where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from worker.errors import CliError
 
 SEGMENTS: Final = 4
 SHARE: Final = 0.25
-"""Of the table's capacity."""
+"""Share of the table's capacity to use."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationOptions:
-    """How to migrate."""
+    """Options of a migration."""
 
     dry_run: bool = False
     segments: int = SEGMENTS
     share: float = SHARE
     units: float | None = None
-    """Units a second, of reads and of writes each; in place of a share."""
+    """Units per second, for reads and for writes each; replaces the share."""
     state: str | None = None
-    """The state's file; by default one named by the table."""
+    """Path of the state file; the default name contains the table's name."""
     addresses: bool = True
 
 
 class MigrationRun:
-    """One run, which saves its progress, whatever ends it."""
+    """One run, which always saves its progress when it ends."""
 
     def __init__(self, aws: Aws, options: MigrationOptions) -> None:
         """Prepare a run; nothing is written yet.
 
         Raises:
-            UsageError: the state's file is of another migration, or damaged.
-            CliError: the table is missing, or the state's file cannot be read.
+            UsageError: the state file is of another migration, or damaged.
+            CliError: the table is missing, or the state file cannot be read.
         """
         aws.require_shared_store()
         table = aws.settings.table
         description: Any = aws.dynamodb.describe_table(TableName=table)["Table"]
         self.expected: int = description.get("ItemCount", 0)
-        """Items by DynamoDB's own count, which is hours old."""
+        """Number of items as reported by DynamoDB, which may be hours old."""
         table_id = description.get("TableId") or description.get("TableArn") or table
         self.target = target()
-        """The formats to migrate to, by kind of item."""
+        """Target formats by kind of item."""
         plan = Plan(table_id, self.target, options.addresses)
         self.state = StateFile(Path(options.state or f"migrate-{table}.state.json"), plan)
-        # a dry run starts anew, and leaves no state
+        # a dry run starts from the beginning and saves no state
         found = None if options.dry_run else self.state.load()
         self.resumed = found is not None
         """Whether the run continues an earlier one."""
@@ -86,20 +86,20 @@ class MigrationRun:
 
     @property
     def summary(self) -> str:
-        """What is done, and how to continue."""
+        """Progress in words, and how to continue."""
         done = self.progress.counts.items
         return f"{done} items are done; run the same command again to continue"
 
     def run(self, report: Callable[[Progress], object]) -> None:
-        """Migrate; `report` is called after every page.
+        """Migrate; call `report` after every page.
 
         Raises:
-            CliError: the table does not answer, or the state cannot be saved.
+            CliError: the table is unavailable, or the state cannot be saved.
         """
         if self._dry_run:
             self._migration.run(report)
             return
-        self.state.save(self.progress)  # before the work: the file may not be writable
+        self.state.save(self.progress)  # before any work: the file may not be writable
 
         def note(now: Progress) -> None:
             report(now)

@@ -1,4 +1,4 @@
-"""Going through the table, segment by segment, from where it was left."""
+"""Scan the table, segment by segment, from the saved progress."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 PAGE: Final = 200
-"""Items a Scan call: with some KB each, what a segment holds in memory is below a megabyte."""
+"""Items per Scan call: with some KB each, a segment holds less than a megabyte in memory."""
 SMALLEST_PAGE: Final = 10
 
 
 def page_size(reads: float) -> int:
-    """Give how many items a page should have where `reads` units a second may be used.
+    """Return the page size for a rate of `reads` units per second.
 
-    To look at an item costs half a unit and a bit, so that a page is a second's worth or less: a
-    table with few units is not asked for those of half a minute at once.
+    Reading an item costs slightly more than half a unit, so a page takes at most about a second of
+    capacity: a table with few units does not get a request that uses half a minute of them.
     """
     return max(SMALLEST_PAGE, min(PAGE, int(reads)))
 
 
 @dataclass(slots=True)
 class SegmentProgress:
-    """How far a segment is."""
+    """Progress of a segment."""
 
     after: Key | None = None
-    """All up to this item is done. Never the key of an address item, which is personal."""
+    """All items up to this one are done. Never the key of an address item: it is personal data."""
     done: bool = False
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a migration is."""
+    """Progress of a migration."""
 
     segments: list[SegmentProgress]
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
     def start(cls, segments: int) -> Progress:
-        """Begin anew, with so many segments."""
+        """Create the initial progress with this number of segments."""
         return cls([SegmentProgress() for _ in range(segments)])
 
     @property
     def done(self) -> int:
-        """How many segments are finished."""
+        """Number of finished segments."""
         return sum(segment.done for segment in self.segments)
 
 
@@ -69,14 +69,14 @@ class Migration:
         stop: threading.Event,
         page_size: int = PAGE,
     ) -> None:
-        """Migrate from where `progress` is; it is kept up to date.
+        """Continue from `progress`, which is updated in place.
 
         Args:
             metered: the table to read.
-            pages: what is done with each page.
+            pages: migrates each page.
             progress: where to start.
-            stop: when set, each segment ends with the page in hand.
-            page_size: items a page.
+            stop: when set, each segment stops after its current page.
+            page_size: items per page.
         """
         self._table = metered
         self._pages = pages
@@ -86,14 +86,14 @@ class Migration:
         self._lock = threading.Lock()
 
     def run(self, note: Callable[[Progress], object], threads: int | None = None) -> None:
-        """Go through all segments that are not done, at the same time.
+        """Migrate all unfinished segments in parallel.
 
         Args:
-            note: told of the progress after every page; one call at a time.
-            threads: how many segments at a time; all of them by default.
+            note: called with the progress after every page, by one thread at a time.
+            threads: number of parallel segments; all of them by default.
 
         Raises:
-            StoreUnavailableError: the table does not answer; the progress is what is done.
+            StoreUnavailableError: the table is unavailable; the progress contains what is done.
         """
         left = [n for n, segment in enumerate(self._progress.segments) if not segment.done]
         if not left:
@@ -127,9 +127,9 @@ class Migration:
 
 
 def resume_point(items: Sequence[Item], after: Item | None) -> Key | None:
-    """Give where a run may go on after a page, of its items and what DynamoDB names: ids alone.
+    """Return the last key of a page, or DynamoDB's key after it, that consists of ids only.
 
-    Going on there repeats what is behind it in the page, which changes nothing.
+    A run may continue there. It repeats the items after that key, which changes nothing.
     """
     keys = map(key_of, reversed([*items, *([] if after is None else [after])]))
     return next((key for key in keys if is_impersonal(key)), None)

@@ -1,7 +1,7 @@
-"""The progress of a migration in a file, so that another run can continue there.
+"""Progress of a migration in a file, so that another run can continue from it.
 
-The file holds no personal data: keys of address items are not written. Two runs at the same time
-may both write it: what either has recorded as done is done.
+The file holds no personal data: keys of address items are not written. Two simultaneous runs may
+write it: everything that either has recorded as done is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from operations.migration.scan import Progress, SegmentProgress
 from worker.errors import CliError, UsageError
 
 SAVE_EVERY: Final = 1.0
-"""Seconds. What a power failure loses is done again, which changes nothing."""
+"""Seconds between two saves. Work lost in a power failure is repeated, which changes nothing."""
 FORM: Final = 1
 _ANEW: Final = "or start anew with --state NEWFILE: what is done already is not done twice"
 _OTHERWISE: Final = {
@@ -32,20 +32,20 @@ _OTHERWISE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The migration that a state belongs to."""
+    """The migration that a state file belongs to."""
 
     table: str
-    """The table's id, which a table made anew under the same name does not have."""
+    """Id of the table; a table that is created again under the same name has another id."""
     target: Mapping[str, int]
-    """The numbers of the formats."""
+    """Target format numbers."""
     addresses: bool
 
 
 class StateFile:
-    """One state, in one file, which exists while the migration is not finished."""
+    """State file of a migration; it exists until the migration is finished."""
 
     def __init__(self, path: Path, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep it at `path`; nothing is read or written yet. `clock` counts seconds."""
+        """Use the file at `path`; nothing is read or written yet. `clock` returns seconds."""
         self.path = path
         self._plan = plan
         self._clock = clock
@@ -55,7 +55,7 @@ class StateFile:
         """Return the progress of an earlier run; `None` if there is no file.
 
         Raises:
-            UsageError: the file is of another migration, or damaged.
+            UsageError: the file belongs to another migration, or is damaged.
             CliError: the file cannot be read.
         """
         try:
@@ -74,15 +74,15 @@ class StateFile:
             ) from error
 
     def note(self, progress: Progress) -> None:
-        """Save now and then; errors as `save`."""
+        """Save if `SAVE_EVERY` seconds have passed; raises the errors of `save`."""
         if self._clock() - self._saved >= SAVE_EVERY:
             self.save(progress)
 
     def save(self, progress: Progress) -> None:
-        """Save, in one step: an incomplete file never replaces a complete one.
+        """Save atomically: an incomplete file never replaces a complete one.
 
         Raises:
-            CliError: the file cannot be written, as on a full disk.
+            CliError: the file cannot be written, for example on a full disk.
         """
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
         try:
@@ -100,7 +100,7 @@ class StateFile:
         self._saved = self._clock()
 
     def remove(self) -> None:
-        """Remove the file: the migration is finished."""
+        """Remove the file, because the migration is finished."""
         self.path.unlink(missing_ok=True)
 
     def _state(self, progress: Progress) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class StateFile:
 
 
 def counts_json(counts: Counts) -> dict[str, Any]:
-    """Return counts and findings for JSON."""
+    """Return counts and findings as JSON values."""
     found: dict[str, dict[str, int]] = {}
     for (kind, number), count in sorted(counts.found.items()):
         found.setdefault(kind, {})[str(number)] = count
@@ -137,7 +137,7 @@ def counts_json(counts: Counts) -> dict[str, Any]:
 
 
 def _progress(state: dict[str, Any]) -> Progress:
-    """Read what `StateFile.save` wrote; raise ValueError, TypeError or KeyError else."""
+    """Parse the output of `StateFile.save`; raise ValueError, TypeError or KeyError if invalid."""
     segments = [
         SegmentProgress(
             None if each["after"] is None else Key(*map(_text, each["after"])), _flag(each["done"])

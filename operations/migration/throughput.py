@@ -1,4 +1,4 @@
-"""How much of a table's capacity a migration may use, and keeping to it."""
+"""Limit the share of a table's capacity that a migration uses."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 BURST: Final = 1.0
-"""Seconds' worth of units that may be used at once after a pause."""
+"""Seconds of unused capacity that may be used at once after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Units a second."""
+    """Units per second."""
 
     read: float
     write: float
 
     def share(self, part: float) -> Throughput:
-        """Give a part of it: 0.25 for a quarter."""
+        """Return a part of the throughput: 0.25 for a quarter."""
         return Throughput(self.read * part, self.write * part)
 
 
 NEW_ON_DEMAND: Final = Throughput(12_000, 4_000)
-"""What a new on-demand table takes at once; AWS, "DynamoDB on-demand capacity mode"."""
+"""Initial throughput of an on-demand table; AWS, "DynamoDB on-demand capacity mode"."""
 
 
 def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
-    """Give what a table takes a second, by its description.
+    """Return the throughput of a table, from its description.
 
-    Of a provisioned table what is provisioned; of one on demand what it is warm for, and no more
-    than its own maximum; where it tells neither, what a new one takes. Writes are no more than
-    its indexes take, which take a part in them; reads are the table's alone.
+    For a provisioned table, it is the provisioned throughput. For an on-demand table, it is the
+    warm throughput, up to the table's own maximum. If neither is described, it is that of a new
+    table. Writes are also limited by the indexes, which each write may update; reads use the table
+    only.
     """
     table, *indexes = [
         _limit(each, on_demand=_is_on_demand(description))
@@ -54,7 +55,7 @@ def _is_on_demand(description: TableDescriptionTypeDef) -> bool:
 
 
 def _limit(described: Any, *, on_demand: bool) -> Throughput:
-    """Give what a table or index takes; 0 or -1 where there is no limit."""
+    """Return the throughput of a table or index; 0 or -1 if there is no limit."""
     if on_demand:
         most = described.get("OnDemandThroughput") or {}
         warm = described.get("WarmThroughput") or {}
@@ -73,10 +74,10 @@ def _least(*limits: float | None) -> float:
 
 
 class Bucket:
-    """Holds back calls so that on average no more units are used than so many a second.
+    """Delays calls so that on average at most the given units per second are used.
 
-    What a call costs is known when it is answered: so a call goes out while the account is not
-    overdrawn, and what it cost is taken off then. Threads may share one.
+    The cost of a call is known only from its response. A call may therefore start while the balance
+    is not negative, and its cost is subtracted afterwards. Threads may share a bucket.
     """
 
     def __init__(
@@ -85,24 +86,24 @@ class Bucket:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Allow `rate` units a second; `sleep` may end early, and then the call goes out."""
+        """Allow `rate` units per second; if `sleep` ends early, the call starts early."""
         self._rate = rate
         self._clock = clock
         self._sleep = sleep
         self._paid_at = clock() - BURST
-        """When all that was used is paid for."""
+        """Time at which all used units are paid for."""
         self._lock = threading.Lock()
         self.spent = 0.0
 
     def wait(self) -> None:
-        """Wait until a call may go out."""
+        """Wait until a call may start."""
         with self._lock:
             pause = self._paid_at - self._clock()
         if pause > 0:
             self._sleep(pause)
 
     def spend(self, units: float) -> None:
-        """Take off what a call cost."""
+        """Subtract the cost of a call."""
         with self._lock:
             self.spent += units
             earliest = self._clock() - BURST
