@@ -1,13 +1,14 @@
-"""The command line `user-worker`: run it, feed it, watch it."""
+"""The command line `user-worker`."""
 
 from __future__ import annotations
 
 import sys
 
 PROBES = {("health",): False, ("health", "--ready"): False, ("health", "--live"): True}
-"""What an orchestrator asks every few seconds, and whether it asks for life alone.
+"""Arguments of health probes, and whether a probe checks liveness only.
 
-It is answered before the command line is put together, which takes three quarters of the time.
+Orchestrators run them every few seconds. They are answered before the command line is imported,
+which takes three quarters of the time.
 """
 
 

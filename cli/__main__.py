@@ -1,4 +1,4 @@
-"""`python -m cli`: the command line, where its console script is not on the path."""
+"""`python -m cli`: the command line, for when its console script is not on the path."""
 
 from cli import main
 

@@ -1,4 +1,4 @@
-"""Ages as people write and read them: 90s, 10m, 2h, 3d."""
+"""Parse and format ages: 90s, 10m, 2h, 3d."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def seconds_of(option: str, text: str) -> float:
-    """Read an age that was typed.
+    """Return the seconds of an age typed by a user.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not an age.
     """
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
@@ -23,7 +23,7 @@ def seconds_of(option: str, text: str) -> float:
 
 
 def age_text(seconds: float) -> str:
-    """Write an age in its largest whole unit."""
+    """Return an age in the largest unit that gives at least 1, rounded down."""
     for unit, length in reversed(_SECONDS.items()):
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"

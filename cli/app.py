@@ -1,4 +1,4 @@
-"""Runs the command line: what goes wrong becomes one line and an exit code, never a traceback."""
+"""Run the command line. An error becomes one line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEBUG_VARIABLE = "USER_WORKER_DEBUG"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; give its exit code."""
+    """Run one command line; return its exit code."""
     from cli.commands import app
 
     try:
@@ -23,13 +23,13 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return int(result or ExitCode.OK)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not complain at exit.
+        # The reader of our output closed the pipe; prevent an error message at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except typer.TyperException as error:
-        # without a message it was no command at all, and the help has been shown
+        # no message: no command was given, and the help has been shown
         text = error.format_message().rstrip(".")
         return _complain(_with_advice(text, error), ExitCode.USAGE) if text else ExitCode.USAGE
     except Exception as error:

@@ -1,8 +1,8 @@
-"""Runs a Celery worker that lives no longer than the program that started it.
+"""Run a Celery worker that does not outlive the program that started it.
 
-The other end of standard input is that program: when it ends, however it ends, the worker is
-asked to stop, and after a grace ended together with all that it started. It is a process group
-of its own, so that a Ctrl-C reaches it only through its parent.
+The program holds the other end of standard input. When the program ends for any reason, the worker
+is asked to stop, and is killed with all its processes after a grace period. The worker is a process
+group of its own, so that Ctrl-C reaches it only through its parent.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import time
 from typing import Any
 
 GRACE = 5.0
-"""Seconds for the batches in hand, once the parent is gone."""
+"""Seconds to finish the current batches after the parent has ended."""
 
 
 def main() -> None:
-    """Take the number of a file descriptor, written to when the worker is ready, then Celery's."""
+    """Run Celery.
+
+    The first argument is a file descriptor, written to when the worker is ready; the others are for
+    Celery.
+    """
     from celery.__main__ import main as celery
     from celery.signals import worker_ready
 

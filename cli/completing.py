@@ -1,10 +1,10 @@
-"""What the shell offers when Tab is pressed; nothing here reads a setting or calls a service."""
+"""Shell completion; it reads no settings and calls no service."""
 
 from __future__ import annotations
 
 
 def command_names(incomplete: str) -> list[str]:
-    """Give the commands that begin so, in either case."""
+    """Return the names of commands with this prefix, ignoring case."""
     from domain.commands import COMMANDS
 
     names = sorted(command.__name__ for command in COMMANDS.values())
@@ -12,7 +12,7 @@ def command_names(incomplete: str) -> list[str]:
 
 
 def categories(incomplete: str) -> list[str]:
-    """Give the events' categories that begin so."""
+    """Return the categories of events with this prefix."""
     from domain.events import EVENTS
 
     known = sorted({event.category for event in EVENTS.values()})

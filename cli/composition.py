@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def aws() -> Aws:
-    """Return clients and ports by the settings of the environment.
+    """Return clients and ports for the settings of the environment.
 
     Raises:
-        SettingsError: a setting is wrong.
+        SettingsError: a setting is invalid.
     """
     from worker.connections import Aws
     from worker.settings import load_settings

@@ -1,6 +1,6 @@
-"""`user-worker health`: what the workers of this machine say of themselves.
+"""`user-worker health`: show the health of the workers on this machine.
 
-For probes that come every few seconds: it reads files, and imports neither Celery nor the SDK.
+It is made for frequent probes: it reads files, and imports neither Celery nor the AWS SDK.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NONE = "no worker of this user runs here, or none has started yet"
 
 
 def show_health(*, live_only: bool, as_json: bool) -> int:
-    """Print a line for each worker here; return 0 if there is one, and all are well."""
+    """Print a line for each worker; return 0 if there is at least one and all are healthy."""
     try:
         found = heartbeats(directory())
     except HeartbeatError as error:

@@ -1,4 +1,4 @@
-"""Ids that were typed."""
+"""Parse ids typed by a user."""
 
 from __future__ import annotations
 

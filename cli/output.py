@@ -1,4 +1,4 @@
-"""Output on a terminal; what is for programs goes to standard output, all else to error."""
+"""Output to a terminal; results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 110
-"""Columns from which outcomes take a line each."""
+"""Minimum columns to show an outcome on one line."""
 PIPE_WIDTH = 130
 
 
@@ -23,7 +23,7 @@ def stdout() -> Console:
 
 
 def _width() -> int | None:
-    """Return a fixed width for pipes and files; a terminal has its own."""
+    """Return a fixed width for pipes and files; `None` for a terminal, which has its own."""
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
 
 
@@ -33,7 +33,7 @@ def stderr() -> Console:
 
 
 def printable(value: object) -> str:
-    """Return a text without control characters, which could steer a terminal."""
+    """Return a text without control characters, which could control a terminal."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -57,5 +57,5 @@ def pairs(rows: Mapping[str, object]) -> Table:
 
 
 def json_line(value: object) -> str:
-    """Return a value as JSON on one line, in ASCII: nothing in it can steer a terminal."""
+    """Return a value as JSON on one line, in ASCII, so that it cannot control a terminal."""
     return json.dumps(value, separators=(",", ":"))

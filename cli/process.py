@@ -1,4 +1,4 @@
-"""A Celery worker as a child process: started, awaited, stopped, and never left behind."""
+"""Run a Celery worker as a child process, and never leave it behind."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Self
 
 STOP_TIMEOUT = 12.0
-"""Seconds for a warm shutdown; after that it is killed with all that it started."""
+"""Seconds for a warm shutdown; then the worker and all its processes are killed."""
 
 
 class WorkerProcess:
-    """A worker that runs while the `with` block does, its output going to a file."""
+    """A worker that runs for the duration of the `with` block; its output goes to a file."""
 
     def __init__(self, celery_arguments: Sequence[str], log: Path) -> None:
-        """Take what follows `celery` on its command line."""
+        """Create a worker; the arguments follow `celery` on its command line."""
         self._arguments = celery_arguments
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = -1
 
     def __enter__(self) -> Self:
-        """Start it; it is not ready yet."""
+        """Start the worker, without waiting until it is ready."""
         self._ready, writer = os.pipe()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -43,27 +43,27 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the worker."""
         self.stop()
 
     @property
     def pid(self) -> int:
-        """Its process id, which is also that of its group."""
+        """Process id of the worker, and of its process group."""
         assert self._process is not None
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """Give the code it ended with, `None` while it runs."""
+        """Return the worker's exit code; `None` while it is running."""
         assert self._process is not None
         return self._process.poll()
 
     def wait_until_ready(self, timeout: float) -> bool:
-        """Wait until it takes commands; `False` if it ended, or took more than `timeout` s."""
+        """Wait until the worker is ready; return False if it ended, or after `timeout` seconds."""
         readable, _, _ = select.select([self._ready], [], [], timeout)
         return bool(readable) and os.read(self._ready, 1) != b""
 
     def stop(self) -> None:
-        """Let it finish the batches in hand, then end it and whatever it started."""
+        """Let the worker finish its current batches, then end it and all its processes."""
         process = self._process
         if process is None:
             return
@@ -78,12 +78,12 @@ class WorkerProcess:
         os.close(self._ready)
 
     def last_lines(self, count: int = 12) -> list[str]:
-        """Give the end of its log."""
+        """Return the last lines of the log."""
         return self.log.read_text(errors="replace").splitlines()[-count:]
 
 
 def _kill_group(group: int) -> None:
-    """End what is left of a process group; children may outlive a leader that was killed."""
+    """Kill the remaining processes of a group; children may outlive a leader that was killed."""
     deadline = time.monotonic() + 1
     with contextlib.suppress(ProcessLookupError, PermissionError):
         while time.monotonic() < deadline:

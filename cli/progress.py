@@ -1,4 +1,4 @@
-"""The progress of operations, on a terminal."""
+"""Show the progress of operations on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli import output
 from operations.progress import Advance
 
 LINE_EVERY = 10.0
-"""Seconds between two lines, where there is no terminal for a bar."""
+"""Seconds between two lines if there is no terminal for a bar."""
 
 
 class TerminalProgress:
@@ -20,7 +20,7 @@ class TerminalProgress:
 
     @contextmanager
     def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show how many of `total` are done: a bar on a terminal, a line now and then elsewhere."""
+        """Show how many of `total` are done: a bar on a terminal, or else a line at intervals."""
         console = output.stderr()
         if not console.is_terminal:
             yield _lines(console, activity, total, unit)

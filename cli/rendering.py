@@ -1,4 +1,4 @@
-"""Events and outcomes on a terminal and as JSON."""
+"""Render events and outcomes for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from operations.received_event import ReceivedEvent
 from worker.errors import ExitCode
 
 WIDE_EVENTS = 170
-"""Columns from which ids in events are shown whole: a type, two ids and a time fit."""
+"""Minimum columns to show full ids in events: a type, two ids and a time fit."""
 _SHORT_ID = 8
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TYPE_WIDTH = 26  # EmailVerificationRequested
 
 
 def name_of(message_type: str) -> str:
-    """Return the class's name in a message type: `RegisterUser` of `biome.user.RegisterUser.v1`."""
+    """Return the class name in a message type: `RegisterUser` for `biome.user.RegisterUser.v1`."""
     parts = message_type.split(".")
     return parts[2] if len(parts) == 4 else message_type  # noqa: PLR2004 - biome.user.<Name>.v<N>
 
 
 def data_text(data: Mapping[str, object], *, wide: bool) -> str:
-    """Write an event's fields on one line; those that are null are left out."""
+    """Return the fields of an event on one line; null fields are omitted."""
     texts = {name: printable(value) for name, value in data.items() if value is not None}
     if not wide:
         texts = {k: v[:_SHORT_ID] if _ID.fullmatch(v) else v for k, v in texts.items()}
@@ -39,7 +39,7 @@ def data_text(data: Mapping[str, object], *, wide: bool) -> str:
 
 
 def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
-    """Write an event on one line: time, type, sequence, user, data."""
+    """Return an event on one line: time, type, sequence, user, data."""
     line = Text.assemble((f"{clock(event.time)}  ", "dim"))
     line.append("<- ", style="green")
     line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
@@ -50,7 +50,7 @@ def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
 
 
 def print_event(event: ReceivedEvent) -> None:
-    """Print an event: on a terminal one line of it, elsewhere the whole."""
+    """Print an event: one line on a terminal, complete elsewhere."""
     console = stdout()
     if not console.is_terminal:
         console.print(event_line(event, wide=True))
@@ -60,7 +60,7 @@ def print_event(event: ReceivedEvent) -> None:
 
 
 def _shown_data(event: ReceivedEvent) -> Mapping[str, object]:
-    """Return the data to show: the ids of a command event are shown elsewhere in the line."""
+    """Return the data to show; the ids of a command event are shown elsewhere on the line."""
     if event.category != "command":
         return event.data
     code = event.data.get("code")
@@ -79,7 +79,7 @@ def clock(time: datetime) -> str:
 
 
 def short_id(identity: str | None, *, wide: bool) -> str:
-    """Return an id, or on narrow terminals its beginning."""
+    """Return an id, or its beginning on narrow terminals."""
     text = printable(identity or "-")
     return text if wide else f"{text[:_SHORT_ID]:<{_SHORT_ID}}"
 
@@ -88,7 +88,7 @@ def short_id(identity: str | None, *, wide: bool) -> str:
 
 
 def outcome_text(outcome: Outcome) -> Text:
-    """Return how a command ended, in a word or two."""
+    """Return how a command ended, in one or two words."""
     if outcome.code is not None:
         return Text(f"rejected {outcome.code}", style="red")
     if any(event.type == CommandHadNoEffect.type for event in outcome.events):
@@ -97,13 +97,13 @@ def outcome_text(outcome: Outcome) -> Text:
 
 
 def event_names(outcome: Outcome, separator: str) -> str:
-    """List an outcome's events, those of category command left out."""
+    """Return the names of an outcome's events, except for those of category command."""
     names = [name_of(e.type) for e in outcome.events if e.category != "command"]
     return separator.join(names) or "-"
 
 
 def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
-    """Return a table of outcomes: a line each, or two on narrow terminals."""
+    """Return a table of outcomes: one line each, or two on narrow terminals."""
     columns = ("command id", "command", "outcome", "events", "version", "recorded")
     table = plain_table(*columns) if wide else plain_table(*columns[1:4], gap=1)
     for outcome in outcomes:
@@ -122,7 +122,7 @@ def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
-    """Return an outcome for JSON."""
+    """Return an outcome for JSON output."""
     return {
         "command_id": outcome.command_id,
         "command_type": outcome.command_type,

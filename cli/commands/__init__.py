@@ -1,6 +1,6 @@
-"""The commands, a file each; what a command needs of Celery and AWS is imported when it runs.
+"""The commands, one per file; each imports Celery and AWS modules only when it runs.
 
-The order of the imports is that of the help.
+The order of the imports is the order in the help.
 """
 
 # ruff: noqa: I001

@@ -1,4 +1,4 @@
-"""The application that all commands are added to, and what they share."""
+"""The application that all commands are added to, and options that they share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EXIT_CODES = (
 
 
 class Pool(StrEnum):
-    """Celery's pools that the worker knows."""
+    """Celery pools that the worker supports."""
 
     PREFORK = "prefork"
     THREADS = "threads"
@@ -58,7 +58,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[  # noqa: ARG001 - its callback has done it
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Show the version and end."

@@ -68,7 +68,7 @@ def _is_version(text: str) -> bool:
 
 
 def _write(folder: Path) -> int:
-    """Write the files that are not up to date."""
+    """Write the files that are out of date."""
     from operations.contracts import generating
 
     stale = generating.write_files(folder)
@@ -77,7 +77,7 @@ def _write(folder: Path) -> int:
 
 
 def _check(folder: Path) -> int:
-    """Print which files are not up to date; return 1 if any."""
+    """Print the files that are out of date; return 1 if there are any."""
     from operations.contracts import generating
 
     stale = generating.stale_files(folder)
@@ -87,10 +87,10 @@ def _check(folder: Path) -> int:
 
 
 def _compare(past: Path) -> int:
-    """Print what breaks users of a release; return 1 if anything does.
+    """Print the breaking changes since a release; return 1 if there are any.
 
     Args:
-        past: a release's file, or the folder of contracts, for the newest of its releases.
+        past: a release's file, or the folder of contracts for its newest release.
     """
     from operations.contracts import compatibility, generating
 
@@ -101,7 +101,7 @@ def _compare(past: Path) -> int:
 
 
 def _keep_release(folder: Path, version: str) -> int:
-    """Write the present contract as that of a version."""
+    """Write the current contract as the contract of a version."""
     from operations.contracts import generating
 
     file = generating.write_release(folder, version)

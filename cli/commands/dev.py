@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.connections import Aws
 
 POLL = 2
-"""Seconds of a long poll: so soon it is seen that the worker ended."""
+"""Seconds of a long poll; it limits the delay until the end of the worker is noticed."""
 PAUSE = 5.0
 """Seconds between two streams of samples with --keep-going."""
 _LOG_LINES = 12
@@ -39,7 +39,7 @@ _EMULATOR = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REGION": "us-east-1",  # the name that JavaScript's SDK reads
+    "AWS_REGION": "us-east-1",  # the name that the JavaScript SDK reads
 }
 
 
@@ -97,7 +97,7 @@ def dev(
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """The options."""
+    """Options of `dev`."""
 
     samples: bool
     once: bool
@@ -174,7 +174,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack, started: list[str
         raise _ended(worker, "did not start")
     view = LiveView(tail, worker)
     if options.samples:
-        # an AWS that others use, or that keeps its data, may know the plain addresses
+        # plain addresses may be taken on an AWS that others use, or that keeps its data
         SampleStream(aws, view.look, log).run(_mark() if given else "", options.timeout)
     if options.once:
         return
@@ -196,15 +196,15 @@ def _mark() -> str:
 
 
 class LiveView:
-    """The events as they come, and an eye on the worker."""
+    """Prints events as they arrive, and checks that the worker is running."""
 
     def __init__(self, tail: EventTail, worker: WorkerProcess) -> None:
-        """Take the tail of the topic and the worker that has to be running."""
+        """Create a view of the topic's events and of a worker that must be running."""
         self._tail = tail
         self._worker = worker
 
     def look(self, wait: int) -> list[ReceivedEvent]:
-        """Wait up to `wait` seconds for events, print them and give them.
+        """Wait up to `wait` seconds for events, print them and return them.
 
         Raises:
             CliError: the worker has ended.
@@ -230,7 +230,7 @@ def _ended(worker: WorkerProcess, what: str) -> CliError:
 
 @contextlib.contextmanager
 def _embedded_aws(port: int | None) -> Iterator[None]:
-    """Run an AWS of our own; meanwhile the environment names it and nothing else."""
+    """Run an embedded AWS; meanwhile, the environment names only this AWS."""
     from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
 
     output.stderr().print("starting an embedded AWS ...", style="dim")
@@ -251,7 +251,7 @@ def _embedded_aws(port: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _given_aws(endpoint: str) -> Iterator[None]:
-    """Use the AWS that the environment names; an emulator on this machine takes any credentials."""
+    """Use the AWS of the environment; an emulator on this machine accepts any credentials."""
     with _environment():
         if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
             for name, value in _EMULATOR.items():
@@ -261,7 +261,7 @@ def _given_aws(endpoint: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Put the environment back at the end."""
+    """Restore the environment at the end."""
     before = dict(os.environ)
     try:
         yield
@@ -272,7 +272,7 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _log_file() -> Iterator[Path]:
-    """Yield a file for the worker's log; it stays when something went wrong."""
+    """Yield a file for the worker's log; the file is kept after a failure."""
     directory = Path(tempfile.mkdtemp(prefix="user-worker-dev-"))
     try:
         yield directory / "worker.log"

@@ -168,7 +168,7 @@ def _group_table(groups: Iterable[Group], now: float) -> Table:
 
 
 def _print_unseen(listing: Listing) -> None:
-    """Print to standard error how many letters may be there that were not looked at."""
+    """Print to standard error how many letters may exist that were not read."""
     console = output.stderr()
     if listing.depth.hidden:
         text = f"{listing.depth.hidden} more are held by another consumer, and were not seen"
@@ -224,7 +224,7 @@ def show(
 
 
 def _readable(body: str) -> str:
-    """Write JSON in lines, and anything else as it is; nothing in it can steer a terminal."""
+    """Return JSON indented, and other text with control characters replaced."""
     try:
         return json.dumps(json.loads(body), indent=2)
     except (ValueError, RecursionError):
@@ -334,7 +334,7 @@ def purge(
 
 
 def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) -> frozenset[str]:
-    """Print which letters are included, and what would become of them; return their ids.
+    """Print which letters match and what would happen to them; return their ids.
 
     Raises:
         UsageError: a confirmation of `ask_for` is needed, and there is no terminal.

@@ -1,4 +1,4 @@
-"""`user-worker doctor`."""
+"""`user-worker doctor`: check the installation and the environment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from worker.health.finding import Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-"""By level."""
+"""Styles by level."""
 WIDTH = 24
-"""Columns of the checks' names; those of resources may be longer."""
+"""Column width for names of checks; names of resources may be longer."""
 
 
 @app.command(

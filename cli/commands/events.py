@@ -59,7 +59,7 @@ def events(
                 _print_event(next(received), as_json=as_json)
                 printed += 1
     except KeyboardInterrupt:
-        pass  # the way to end it
+        pass  # the normal way to stop
     return ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""`user-worker export`: all that is stored of a user, for them to see."""
+"""`user-worker export`: everything stored about a user, for the user to see."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def export(
     if found is None:
         advice = "for an erased user, give the id: the address is no longer stored"
         raise CliError("no data of that user was found", advice, ExitCode.NEGATIVE)
-    text = json.dumps(found, indent=2) + "\n"  # in ASCII: see `json_line`
+    text = json.dumps(found, indent=2) + "\n"  # ASCII only: see `json_line`
     if file is None:
         sys.stdout.write(text)
     else:
@@ -76,7 +76,7 @@ def _exists(file: object) -> UsageError:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Write a file that only its owner can read, whole or not at all.
+    """Write a file that only its owner can read, atomically.
 
     Raises:
         UsageError: the file exists.
@@ -84,7 +84,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     """
     exclusive = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        if force:  # beside it, so that the old one stays until the new one is whole
+        if force:  # by a temporary file: the old one stays until the new one is complete
             handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         else:
             handle, part = os.open(path, exclusive, 0o600), str(path)

@@ -1,4 +1,4 @@
-"""`user-worker health`; probes take the short way of `cli.main` to the same function."""
+"""`user-worker health`; probes reach the same function directly from `cli.main`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`user-worker import`."""
+"""`user-worker import`: send a command for every row of a file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from operations.bulk_import.run import Tally
 
 SHOWN = 20
-"""Problems that the terminal shows; a file has all of them."""
+"""Problems printed to the terminal; the error file has all of them."""
 
 
 class Format(StrEnum):
-    """What a file of rows may be."""
+    """Format of a file of rows."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -155,7 +155,7 @@ class ProblemPrinter:
     """Prints the first problems of a file's rows, and counts the others."""
 
     def __init__(self, file: str) -> None:
-        """Print problems of `file`."""
+        """Create a printer for the problems of `file`."""
         self._file = file
         self._console = output.stderr()
         self._count = 0
@@ -169,7 +169,7 @@ class ProblemPrinter:
             self._console.print(output.printable(text), markup=False)
 
     def end(self, errors: str | None) -> None:
-        """Print how many were not shown, and where they are."""
+        """Print how many problems were not shown, and where to find them."""
         if self._count > SHOWN:
             where = f"all are in {errors}" if errors else "--errors FILE writes all to a file"
             self._console.print(f"and {self._count - SHOWN} more; {where}", markup=False)
@@ -188,7 +188,7 @@ def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
 
 
 def _print_outcomes(outcomes: Counter[str]) -> int:
-    """Print how many rows have each outcome; return the exit code as `send --wait` does."""
+    """Print the number of rows by outcome; return the exit code as `send --wait` does."""
     from operations.bulk_import.report import NO_ANSWER, REJECTED
 
     parts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]

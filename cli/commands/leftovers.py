@@ -1,4 +1,4 @@
-"""`user-worker leftovers`: queues and subscriptions that a killed process has left behind."""
+"""`user-worker leftovers`: queues and subscriptions left behind by a killed process."""
 
 from __future__ import annotations
 

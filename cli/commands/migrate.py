@@ -1,4 +1,4 @@
-"""`user-worker migrate`: all stored items in the present formats, while workers run."""
+"""`user-worker migrate`: migrate all stored items to the current formats, while workers run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from operations.migration.scan import Progress
 
 SHOWN: Final = 20
-"""Findings that the terminal shows; `--json` gives up to a thousand."""
+"""Findings printed to the terminal; `--json` prints up to a thousand."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
@@ -96,9 +96,9 @@ def migrate(
 
 @contextmanager
 def _display(progress: Progress, expected: int) -> Iterator[Callable[[Progress], object]]:
-    """Show how far it is: a bar on a terminal, a line now and then elsewhere.
+    """Show the progress: a bar on a terminal, or else a line at intervals.
 
-    `expected` is the number of items by DynamoDB's own count, which is hours old.
+    `expected` is the number of items as reported by DynamoDB, which may be hours old.
     """
     console = output.stderr()
     if not console.is_terminal:
@@ -152,7 +152,7 @@ def _lines(console: Console, progress: Progress, expected: int) -> Callable[[Pro
 
 
 def _rate(progress: Progress) -> Callable[[Progress], str]:
-    """Return a function for the items a second, on average from now on."""
+    """Return a function that returns the average items per second, measured from now on."""
     began, before = monotonic(), progress.counts.items
 
     def rate(now: Progress) -> str:
@@ -171,7 +171,7 @@ def _so_far(now: Progress) -> str:
 
 
 def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
-    """Print what was done; the exit code says whether something is left for a person."""
+    """Print what was done; return exit code 1 if something is left for an operator."""
     from operations.migration.state import counts_json
 
     counts = run.progress.counts

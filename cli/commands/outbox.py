@@ -1,4 +1,4 @@
-"""`user-worker outbox`: what was committed and not published yet, and publishing it now."""
+"""`user-worker outbox`: list events that are committed but not published yet, and publish them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from application.ports import OutboxEntry
 
 SHOWN_USERS = 2
-"""Users whose ids a line has room for."""
+"""Maximum users whose ids are shown on a line."""
 
 outbox = typer.Typer(
     name="outbox",
@@ -174,7 +174,7 @@ def publish(
 
 @contextmanager
 def _warnings_on_standard_error() -> Iterator[None]:
-    """Write the relay's warnings to standard error, and no other log lines."""
+    """Write the relay's warnings to standard error, and discard other log lines."""
     import structlog
 
     before = structlog.get_config()

@@ -1,4 +1,4 @@
-"""`user-worker outcome`: how a command ended."""
+"""`user-worker outcome`: show how a command ended."""
 
 from __future__ import annotations
 

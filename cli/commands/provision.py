@@ -1,4 +1,4 @@
-"""`user-worker provision`."""
+"""`user-worker provision`: create the resources for development."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`user-worker run`: Celery's own worker, in this very process."""
+"""`user-worker run`: run Celery's own worker in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 THREADS = 8
-"""Batches at a time with threads: they wait for AWS most of the time."""
+"""Parallel batches with threads, which wait for AWS most of the time."""
 
 
 @app.command(
@@ -59,7 +59,7 @@ def celery_arguments(
     """Return the arguments of `celery`.
 
     Raises:
-        UsageError: users are kept in memory, and the pool has more than one process.
+        UsageError: users are kept in memory, and the pool has several processes.
     """
     from worker.errors import memory_needs_one_process
 
@@ -75,5 +75,5 @@ def celery_arguments(
     if concurrency is not None:
         arguments.append(f"--concurrency={concurrency}")
     arguments.append(f"--loglevel={settings.log_level}")
-    # nothing of these runs over this transport
+    # this transport does not support these features
     return [*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat", *more]

@@ -1,4 +1,4 @@
-"""`user-worker send`: send commands to the queue and, if asked to, wait for their outcomes."""
+"""`user-worker send`: send commands to the queue and optionally wait for their outcomes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """The arguments and options."""
+    """Arguments and options of `send`."""
 
     command: str | None
     pairs: Sequence[str]
@@ -140,7 +140,7 @@ class SendOptions:
 
 
 def _send(options: SendOptions) -> int:
-    """Check, send, and wait if asked to; return the exit code."""
+    """Check and send commands, optionally wait for outcomes; return the exit code."""
     from adapters.sqs.sending import SendReport
     from application.messages import MessageParser
     from cli.rendering import print_outcomes
@@ -151,7 +151,7 @@ def _send(options: SendOptions) -> int:
     aws = composition.aws()
     parser = MessageParser(aws.settings.roles)
     outgoing = [check(event, place, parser) for place, event in _events(options)]
-    # before anything is sent: it may not be there
+    # before anything is sent, because the table may be missing
     repository = None if options.wait is None else aws.repository
     sent = SendReport()
     try:
@@ -205,7 +205,7 @@ def _events(options: SendOptions) -> list[tuple[str, dict[str, object]]]:
 
 
 def _read(file: str) -> tuple[str, str]:
-    """Return a name for errors, and the text: UTF-8, or the UTF-16 that PowerShell writes.
+    """Return a name for errors, and the text, in UTF-8 or in PowerShell's UTF-16.
 
     Raises:
         UsageError: the file cannot be read.
@@ -254,6 +254,6 @@ def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool
 
 
 def _print_ids(what: str, outgoing: Sequence[Outgoing]) -> None:
-    """Print types and ids, so that no command has to be sent under a new id."""
+    """Print types and ids, so that a command can be sent again under its own id."""
     for each in outgoing:
         sys.stderr.write(f"{what}: {each.name} {each.envelope.command_id}\n")

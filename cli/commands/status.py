@@ -1,4 +1,4 @@
-"""`user-worker status`."""
+"""`user-worker status`: show the state of queues, topic, table and outbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`user-worker user`: a user as stored, without secrets."""
+"""`user-worker user`: show a user as stored, without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NOT_BY_NAME: Final = frozenset(
     {"ban", "deactivation_reason", "email_change", "lock_count", "sessions", "two_factor_enabled"}
 )
-"""The fields of a user that are shown under another name, or not at all."""
+"""Fields of a user that are shown under another name, or not shown."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
@@ -91,9 +91,9 @@ def _address(text: str) -> EmailAddress:
 
 
 def user_facts(user: User) -> dict[str, object]:
-    """Return what may be shown of a user: of hashes and ciphertexts, only that they are set.
+    """Return the fields of a user to show; for hashes and ciphertexts, only whether they are set.
 
-    A field that is not listed here follows at the end, under its own name.
+    Other fields than those listed here follow at the end, under their own names.
     """
     facts = {
         "user_id": user.user_id,
@@ -125,7 +125,7 @@ def user_facts(user: User) -> dict[str, object]:
 
 
 def _fact(user: User, field: Field[Any]) -> object:
-    """Return the value of a field; of a field that is kept out of the repr, only that it is set."""
+    """Return the value of a field; for a field excluded from the repr, only whether it is set."""
     value = getattr(user, field.name)
     if not field.repr:
         return _set(value)

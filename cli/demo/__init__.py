@@ -1,1 +1,1 @@
-"""The samples of `user-worker dev --samples`: commands that end in every kind of outcome."""
+"""Samples of `user-worker dev --samples`: commands that end in every kind of outcome."""

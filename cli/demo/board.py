@@ -1,9 +1,9 @@
-"""Keeps what has been seen of each sample, from the outside: events, records, dead letters.
+"""Track each sample by what is observable from outside: events, outcome records, dead letters.
 
-Nothing here is taken for granted. A command ended when its outcome record is there and each of
-the record's events has come out of the topic; a message is dead when it lies in the dead-letter
-queue; a repeated message was recognised when the queue is empty, the record is the one of
-before, and the topic has said nothing new.
+Every end is verified. A command has ended when its outcome record exists and each of the record's
+events was received from the topic. A message is dead when it is in the dead-letter queue. A
+repeated message was detected as a duplicate when the queue is empty, the record is unchanged, and
+the topic has no new event.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Outcomes = Callable[[Sequence[CommandKey]], Mapping[CommandKey, Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMessage:
-    """A message that lies in the dead-letter queue."""
+    """A message in the dead-letter queue."""
 
     message_id: str
-    """What it had on the command queue."""
+    """Id of the original message on the command queue."""
     code: str
     detail: str
     body: str
@@ -36,7 +36,7 @@ class DeadLetterMessage:
 
 @dataclass(slots=True)
 class Entry:
-    """One sent sample and what became of it."""
+    """A sample that was sent, and its result."""
 
     sample: Sample
     message_id: str
@@ -48,35 +48,35 @@ class Entry:
 
     @property
     def key(self) -> CommandKey:
-        """Under what its outcome is kept."""
+        """Key of its outcome."""
         return CommandKey(self.sample.user_id, self.sample.command_id)
 
     @property
     def milliseconds(self) -> float:
-        """From sending to having seen the end of it."""
+        """Milliseconds from sending to observing the end."""
         return (self.ended_at - self.sent_at) * 1000
 
     @property
     def as_expected(self) -> bool:
-        """Whether it ended as it should."""
+        """Whether the result is the expected one."""
         return self.outcome == self.sample.expected
 
     def end(self, outcome: str, detail: str, at: float) -> None:
-        """Note how it ended."""
+        """Record the result."""
         self.outcome, self.detail, self.ended_at = outcome, detail, at
 
 
 @dataclass(slots=True)
 class Board:
-    """All samples of one stream."""
+    """Samples of one stream."""
 
     entries: list[Entry] = field(default_factory=list)
     _events: dict[str, list[ReceivedEvent]] = field(default_factory=dict)
-    """By command id."""
+    """Events by command id."""
     _recorded: dict[CommandKey, Outcome] = field(default_factory=dict)
 
     def sent(self, samples: Sequence[Sample], message_ids: Sequence[str], at: float) -> None:
-        """Note what was sent, and when on the monotonic clock."""
+        """Record what was sent, and the time on the monotonic clock."""
         for sample, message_id in zip(samples, message_ids, strict=True):
             key = CommandKey(sample.user_id, sample.command_id)
             known = self._recorded.get(key)
@@ -84,29 +84,29 @@ class Board:
 
     @property
     def open(self) -> list[Entry]:
-        """Those whose end has not been seen."""
+        """Samples whose end was not observed yet."""
         return [entry for entry in self.entries if entry.outcome is None]
 
     @property
     def awaits_emptiness(self) -> bool:
-        """Whether all that is left to be seen is that the queue has nothing more."""
+        """Whether all open samples are repeated messages, which end when the queue is empty."""
         return bool(self.open) and all(entry.sample.repeats for entry in self.open)
 
     def events(self, events: Iterable[ReceivedEvent]) -> None:
-        """Note what came out of the topic."""
+        """Record events received from the topic."""
         for event in events:
             if event.command_id:
                 self._events.setdefault(event.command_id, []).append(event)
 
     def dead_letters(self, letters: Iterable[DeadLetterMessage]) -> None:
-        """Note what lies in the dead-letter queue."""
+        """Record letters of the dead-letter queue."""
         by_message = {entry.message_id: entry for entry in self.open}
         for letter in letters:
             if letter.message_id in by_message:
                 by_message[letter.message_id].end(dead(letter.code), letter.detail, letter.seen_at)
 
     def look_up(self, outcomes: Outcomes) -> None:
-        """Read the records of commands that the topic has spoken of, and compare."""
+        """Read the outcome records of commands with events, and compare."""
         spoken_of = [
             e for e in self.open if e.sample.command_id in self._events and not e.sample.repeats
         ]
@@ -118,13 +118,13 @@ class Board:
                     self._compare(entry, found[entry.key])
 
     def _compare(self, entry: Entry, outcome: Outcome) -> None:
-        """End a command whose record says no more than the topic did."""
+        """End a command if its recorded events are those received from the topic."""
         seen = self._events[entry.sample.command_id]
         if sorted(e.type for e in seen) == sorted(e.type for e in outcome.events):
             entry.end(_name(outcome), event_list(seen), max(e.received_at for e in seen))
 
     def queue_is_empty(self, outcomes: Outcomes) -> None:
-        """Note that nothing is left on the queue: what repeated another has been taken off."""
+        """End all repeated messages, because the queue is empty and so they were processed."""
         now = time.monotonic()
         repeats = [entry for entry in self.open if entry.sample.repeats]
         found = outcomes([entry.key for entry in repeats]) if repeats else {}
@@ -142,7 +142,7 @@ class Board:
 
 
 def event_list(events: Iterable[ReceivedEvent]) -> str:
-    """List events by name, a line each."""
+    """Return the names of events, one per line."""
     return "\n".join(event.name for event in events)
 
 

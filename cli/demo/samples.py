@@ -1,4 +1,4 @@
-"""A small stream of commands that ends in every kind of outcome, for a newcomer to watch."""
+"""A small stream of commands that shows every kind of outcome to new users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain.values import render_time
 SOURCE = "/user-worker/samples"
 SESSION_LIFETIME = timedelta(days=30)
 
-# Made once, each of a random password that nobody kept, by argon2-cffi's `PasswordHasher` with
+# Generated once from random passwords that were not kept, with argon2-cffi's `PasswordHasher`,
 # time_cost=2, memory_cost=19456, parallelism=1 and `hash` of `secrets.token_urlsafe(32)`.
 PASSWORD_HASHES = (
     "$argon2id$v=19$m=19456,t=2,p=1$SozvRNUKuA7HTe2K2fhYRg$wXhzswWI2gwDWkqoBvLAETSkgeCqsph2//w99esuMQE",
@@ -30,32 +30,32 @@ DUPLICATE = "duplicate"
 
 
 def rejected(code: str) -> str:
-    """Name the outcome of a command that is refused with `code`."""
+    """Return the name of a rejection with `code`."""
     return f"rejected {code}"
 
 
 def dead(code: str) -> str:
-    """Name the outcome of a message that is dead-lettered with `code`."""
+    """Return the name of the end of a message that is dead-lettered with `code`."""
     return f"dead letter {code}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A command, and how it should end."""
+    """A command, and its expected result."""
 
     name: str
     about: str
-    """What it shows, in a few words."""
+    """Short description."""
     command_id: str
     user_id: str
     body: str
     expected: str
     repeats: bool = False
-    """Whether it is a message sent before, sent again."""
+    """Whether this repeats a message that was sent before."""
 
 
 class _Person:
-    """Somebody who sends commands."""
+    """A person who sends commands."""
 
     def __init__(self, first_name: str, last_name: str, mark: str, password_hash: str) -> None:
         self.first_name = first_name
@@ -76,7 +76,7 @@ class _Person:
         data: dict[str, Any] | None = None,
         expected: str = ACCEPTED,
     ) -> Sample:
-        """Make one of this person's commands."""
+        """Create a command of this person."""
         command_id = str(uuid4())
         body = render_command(
             name,
@@ -110,10 +110,10 @@ class _Person:
 
 
 def sample_stages(mark: str = "") -> list[list[Sample]]:
-    """Make the samples, in stages: each rests on what the ones before it came to.
+    """Create the samples, in stages: each stage depends on the results of the earlier ones.
 
     Args:
-        mark: goes into the addresses, for a table that may know the plain ones already.
+        mark: appended to the addresses, for a table where the plain ones may be taken.
     """
     ada = _Person("Ada", "Lovelace", mark, PASSWORD_HASHES[0])
     grace = _Person("Grace", "Hopper", mark, PASSWORD_HASHES[1])
@@ -146,7 +146,7 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
 
 
 def _token_hash() -> str:
-    """Give what an edge sends of a new refresh token: its SHA-256."""
+    """Return what an edge service sends for a new refresh token: its SHA-256."""
     return hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Sends the samples and watches, from the outside, how each one ends."""
+"""Send the samples and observe, from outside, how each one ends."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from worker.connections import Aws
 from worker.errors import CliError, ExitCode
 
 PAUSE = 0.03
-"""Seconds between two looks while samples are open."""
+"""Seconds between two observations while samples are open."""
 LOOKS_AT_EMPTY = 2
-"""SQS counts approximately: the queue must look empty so many times in a row."""
+"""Consecutive times that the queue must look empty, because SQS counts approximately."""
 QUIET = 5.0
-"""Seconds without anything new after which a repeated message is taken for done, on a queue that
-does not get empty because others use it too."""
+"""Seconds without news after which a repeated message counts as processed.
+
+For a queue that does not become empty because others use it too.
+"""
 PEEK = 2
-"""Seconds for which a dead letter is hidden from others after we have read it."""
+"""Seconds for which a dead letter is hidden from other consumers after we have read it."""
 WIDE = 116
-"""Columns that the table needs for a line a sample."""
+"""Columns that the table needs to show one line per sample."""
 _STYLES = {"accepted": "green", "rejected": "red", "dead": "magenta", "duplicate": "yellow"}
 
 
@@ -43,7 +45,13 @@ class SampleStream:
         look: Callable[[int], Sequence[ReceivedEvent]],
         log: Path,
     ) -> None:
-        """Take the AWS, what shows and gives new events within some seconds, and a log to name."""
+        """Create a stream.
+
+        Args:
+            aws: where to send the samples.
+            look: shows and returns new events, waiting some seconds for them.
+            log: the log of the worker, named in errors.
+        """
         self._aws = aws
         self._look = look
         self._log = log
@@ -51,14 +59,14 @@ class SampleStream:
         self._awaiting_since: float | None = None
 
     def run(self, mark: str, timeout: float) -> None:
-        """Send the samples, wait until each has ended, print what became of them.
+        """Send the samples, wait until each has ended, and print the results.
 
         Args:
-            mark: goes into the samples' addresses.
-            timeout: seconds for all of it.
+            mark: appended to the samples' addresses.
+            timeout: seconds for everything.
 
         Raises:
-            CliError: not all ended in time, or one ended otherwise than it should.
+            CliError: some did not end in time, or ended otherwise than expected.
         """
         board = Board()
         deadline = time.monotonic() + timeout
@@ -92,7 +100,7 @@ class SampleStream:
         before = board.open
         board.dead_letters(self._peek())
         if self._nothing_more_comes(board):
-            board.events(self._look(0))  # whatever was published is there by now
+            board.events(self._look(0))  # all published events have arrived by now
             board.queue_is_empty(self._outcomes)
         for entry in before:
             if entry.outcome:
@@ -103,7 +111,7 @@ class SampleStream:
         return self._aws.repository.load(LoadRequest(outcomes=set(keys))).outcomes
 
     def _nothing_more_comes(self, board: Board) -> bool:
-        """Tell whether what is left to be seen is that nothing new has come, and that is so."""
+        """Return True if only repeated messages are open and nothing new arrives for them."""
         if not board.awaits_emptiness:
             self._awaiting_since = None
             return False
@@ -117,7 +125,7 @@ class SampleStream:
         return self._empty_looks >= LOOKS_AT_EMPTY
 
     def _peek(self) -> list[DeadLetterMessage]:
-        """Read dead letters, which stay where they are."""
+        """Read dead letters, which stay in the queue."""
         answer = self._aws.sqs.receive_message(
             QueueUrl=self._aws.dead_letter_queue_url,
             MaxNumberOfMessages=10,
@@ -157,7 +165,7 @@ class SampleStream:
 
 
 def _show_silent_end(entry: Entry) -> None:
-    """Show an end of which the topic says nothing."""
+    """Print the end of a sample that has no event."""
     time_of_day = f"{rendering.clock(datetime.now(UTC))}  "
     kind = "dead letter" if (entry.outcome or "").startswith("dead") else entry.outcome or ""
     detail = f"{entry.sample.about}: {output.printable(entry.detail)}"
@@ -172,7 +180,7 @@ def _style(entry: Entry) -> str:
 
 
 def result_table(entries: Sequence[Entry], *, wide: bool) -> Table:
-    """Lay out what became of each sample: a line each, or two on narrow terminals."""
+    """Return a table of the results: one line per sample, or two on narrow terminals."""
     table = output.plain_table(
         "command", "", "outcome", "events, or why none", "took", gap=2 if wide else 1
     )
