@@ -1,7 +1,7 @@
-"""The library for other services: send commands, learn their outcomes, read users.
+"""The library for other services: send commands, receive their outcomes, read users.
 
-A name is imported from its module when it is first used: a service that only reads users does
-not import what only senders need.
+A name is imported from its module on first use: a service that only reads users does not import
+the modules for sending.
 """
 
 from __future__ import annotations

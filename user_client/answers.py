@@ -1,4 +1,4 @@
-"""Answers to commands, matched with those who wait for them, in a bounded amount of memory."""
+"""Match answers with the callers that wait for them, in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnswerKind(StrEnum):
 
     ACCEPTED = "accepted"
     NO_EFFECT = "no effect"
-    """Accepted, and changed nothing: it was so already."""
+    """Accepted without a change, because the user was in the requested state already."""
     REJECTED = "rejected"
 
 
@@ -37,13 +37,13 @@ class Answer:
     command_id: str
     kind: AnswerKind
     code: str | None
-    """Why it was rejected; `None` if it was not."""
+    """Reason of a rejection; `None` if the command was not rejected."""
     user_id: str | None
-    """`None` if it named an address that no user has."""
+    """`None` if the command named an address that no user has."""
     sequence: int | None
-    """The user's version after it; `None` if the version did not change."""
+    """The user's version after the command; `None` if the version did not change."""
     event: Mapping[str, Any] = field(repr=False)
-    """The whole CloudEvent."""
+    """The complete CloudEvent."""
 
     @classmethod
     def read(cls, body: str) -> Answer | None:
@@ -68,7 +68,7 @@ class Answer:
 def _ending(kind: str, data: Mapping[str, object]) -> tuple[AnswerKind, str | None]:
     if kind == CommandRejected.type:
         return AnswerKind.REJECTED, str(data.get("code"))
-    if kind == RefreshTokenReuseDetected.type:  # goes with a rejection, and may come before it
+    if kind == RefreshTokenReuseDetected.type:  # accompanies a rejection, and may arrive before it
         return AnswerKind.REJECTED, RejectionCode.REFRESH_TOKEN_REUSED.value
     no_effect = kind == CommandHadNoEffect.type
     return AnswerKind.NO_EFFECT if no_effect else AnswerKind.ACCEPTED, None
@@ -89,14 +89,14 @@ def _event(body: str) -> dict[str, Any]:
 
 
 class AnswerBook:
-    """Keeps answers until they are asked for, and questions until they are answered.
+    """Stores answers until they are requested, and requests until they are answered.
 
-    Safe to share between threads. A command that is answered twice (SNS may repeat an event, and
-    one command may cause several) keeps its first answer.
+    Thread-safe. If a command is answered twice (SNS may repeat an event, and one command may cause
+    several), the first answer is kept.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        """Keep the last `limit` answers, and let so many commands be waited for at once."""
+        """Keep the last `limit` answers, and allow as many commands to be awaited at once."""
         self._limit = limit
         self._lock = Lock()
         self._answers: OrderedDict[str, Answer] = OrderedDict()
@@ -105,11 +105,11 @@ class AnswerBook:
 
     @property
     def awaited(self) -> bool:
-        """Whether anybody waits for an answer."""
+        """Whether any caller waits for an answer."""
         return bool(self._waiting)
 
     def tell(self, answer: Answer) -> None:
-        """Keep an answer, and set the futures of those who wait for it."""
+        """Store an answer, and resolve the futures of the callers that wait for it."""
         with self._lock:
             if answer.command_id in self._answers:
                 return
@@ -118,16 +118,16 @@ class AnswerBook:
                 self._answers.popitem(last=False)
             waiting = self._waiting.pop(answer.command_id, [])
         for future in waiting:
-            with contextlib.suppress(InvalidStateError):  # somebody else set it: it is public
+            with contextlib.suppress(InvalidStateError):  # a caller may have set the future
                 if future.set_running_or_notify_cancel():
                     future.set_result(answer)
 
     def ask(self, command_id: str) -> Future[Answer]:
-        """Return the future answer of a command; it is done at once if the answer is there.
+        """Return a future for a command's answer; it is done at once if the answer has arrived.
 
         Raises:
-            UserClientError: more commands than `limit` are waited for.
-            NotListeningError: no answer will come any more.
+            UserClientError: more than `limit` commands are awaited.
+            NotListeningError: the book is closed, so no answer will arrive.
         """
         command_id = command_id.lower()
         future: Future[Answer] = Future()
@@ -154,7 +154,7 @@ class AnswerBook:
                 self._waiting.pop(command_id, None)
 
     def close(self, why: str) -> None:
-        """End all waits with NoAnswerError, and refuse new ones with NotListeningError."""
+        """End all waits with NoAnswerError, and reject new ones with NotListeningError."""
         with self._lock:
             self._closed = self._closed or why
             waiting, self._waiting = self._waiting, {}

@@ -1,4 +1,4 @@
-"""Send commands: checked before they leave, ten a call, and safe to send again."""
+"""Send commands: checked before sending, ten per call, and safe to send again."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 ROLES: Final = ("customer", "lab_assistant", "admin")
-"""The roles that a worker knows unless its `USER_WORKER_ROLES` says otherwise."""
+"""The roles that a worker knows by default; its `USER_WORKER_ROLES` may set others."""
 
-# An attribute of the message, and what the caller knows it as.
+# Attributes of the message, and the names that callers use for them.
 _NAMES: Final = {
     "subject": "user_id",
     "id": "command_id",
@@ -49,7 +49,7 @@ _ATTRIBUTE = re.compile(rf"(^|; )({'|'.join(_NAMES)}):")
 
 
 class Envelope(TypedDict, total=False):
-    """What may be given with a command beside its own fields; see `CommandRequest`."""
+    """Optional attributes of a command beside its own fields; see `CommandRequest`."""
 
     user_id: str | UUID | None
     command_id: str | UUID | None
@@ -65,40 +65,42 @@ class Envelope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRequest:
-    """A command and its envelope; what is `None` is filled in, or left out.
+    """A command and its envelope; a value of `None` is filled in or omitted.
 
     Times are `datetime` with an offset, or RFC 3339 text; ids are `uuid.UUID` or text.
     """
 
     command: Command = field(kw_only=False, repr=False)
     user_id: str | UUID | None = None
-    """Whom it is about. Not for those that name the user by e-mail address; one that creates a
-    user may leave it out, and the worker derives the id from the command's."""
+    """Id of the user.
+
+    Not for commands that name the user by e-mail address. Optional for a command that creates a
+    user: the worker then derives the id from the command's id.
+    """
     command_id: str | UUID | None = None
-    """A new one if left out. Give the same again to repeat a command safely."""
+    """A new id by default. Pass the same id again to repeat a command safely."""
     time: datetime | str | None = None
-    """When it was asked for; now, if left out."""
+    """Time of the request; now by default."""
     expires_at: datetime | str | None = None
-    """Rejected with CommandExpired if it is not decided by then."""
+    """The command is rejected with CommandExpired if it is not decided by then."""
     expected_version: int | None = None
-    """Rejected with VersionConflict unless the user is at this version (0: does not exist)."""
+    """Rejected with VersionConflict unless the user has this version (0: does not exist)."""
     correlation_id: str | UUID | None = None
-    """Comes back in every event; the command's own id if left out."""
+    """Copied to every event; the command's own id by default."""
     actor: str | None = field(default=None, repr=False)
-    """On whose behalf."""
+    """On whose behalf the command is sent."""
     traceparent: str | None = None
-    """W3C Trace Context; that of OpenTelemetry's current span if left out."""
+    """W3C Trace Context; by default that of OpenTelemetry's current span."""
     tracestate: str | None = None
     fair_group: str | None = None
-    """On a standard queue, who shares it fairly with others; the client's own if left out."""
+    """Tenant of a fair standard queue; by default the client's own."""
 
 
 class UserCommands:
-    """Send commands to one queue; safe to share between threads and coroutines.
+    """Sends commands to one queue; safe to share between threads and coroutines.
 
-    It may be created at import or before a fork: each process makes its own connection when it
-    sends its first command. (A `client` that is given as an object is the caller's to create
-    after the fork.)
+    It may be created at import or before a fork: each process opens its own connection when it
+    sends its first command. A `client` that is passed as an object must be created after the fork.
     """
 
     def __init__(
@@ -110,17 +112,17 @@ class UserCommands:
         fair_group: str | None = None,
         client: SQSClient | Callable[[], SQSClient] | None = None,
     ) -> None:
-        """Set where commands go, and who sends them.
+        """Set the queue and the sender.
 
         Args:
             queue: the queue's name, or its URL.
             source: URI reference of the sender, such as `/signup`. Events carry it as the
-                message attribute `command_source`, by which to subscribe to the answers.
-            roles: the roles that the worker knows, by which commands are checked.
-            fair_group: on a standard queue, who shares it fairly with others (none: nobody
-                does). FIFO queues are always grouped by user.
-            client: boto3's client for SQS, or what creates it; created from the SDK's own
-                environment variables and files if left out.
+                message attribute `command_source`, which subscriptions to the answers filter by.
+            roles: the roles that the worker knows; commands are checked against them.
+            fair_group: the tenant on a fair standard queue (`None`: no fair queuing). On FIFO
+                queues, messages are always grouped by user.
+            client: a boto3 client for SQS, or a function that creates it; by default it is created
+                from the SDK's own environment variables and files.
         """
         self._queue = queue
         self._source = source
@@ -128,29 +130,29 @@ class UserCommands:
         self._fair_group = fair_group
         self._client = client
         self._connections: dict[int, Future[BatchSender]] = {}
-        """By process id: made, or being made by one thread for all that wait for it."""
+        """Senders by process id; one thread creates a sender for all threads that wait for it."""
         self._fifo = queue.endswith(FIFO_SUFFIX)
 
     def send(self, command: Command, **envelope: Unpack[Envelope]) -> str:
         """Send one command and return its id. See `CommandRequest` for the envelope.
 
         Raises:
-            InvalidCommandError: the worker would not understand it; nothing was sent.
-            NotSentError: it may not have been sent; holds the id to send it again under.
+            InvalidCommandError: the command is invalid; nothing was sent.
+            NotSentError: the command may not have been sent; contains the id for sending it again.
             AwsConfigurationError: no region or no credentials; nothing was sent.
         """
         return self.send_many([CommandRequest(command, **envelope)])[0]
 
     def send_many(self, requests: Iterable[CommandRequest]) -> list[str]:
-        """Send commands in order, ten a call, and return their ids in the same order.
+        """Send commands in order, ten per call, and return their ids in the same order.
 
-        All are checked before the first one leaves. Where one cannot be sent, those after it
-        are not tried. Whatever the SDK raises becomes NotSentError. An interruption
-        (KeyboardInterrupt, SystemExit) is raised as it is, with a NotSentError as its `__cause__`.
+        All commands are checked before the first one is sent. If one cannot be sent, the commands
+        after it are not tried. Any exception of the SDK becomes NotSentError. An interruption
+        (KeyboardInterrupt, SystemExit) is raised unchanged, with a NotSentError as its `__cause__`.
 
         Raises:
-            InvalidCommandError: names all that are wrong; nothing was sent.
-            NotSentError: some may not have been sent; says which were, and holds the others.
+            InvalidCommandError: some commands are invalid; lists all problems; nothing was sent.
+            NotSentError: some may not have been sent; contains the ids of those sent and the rest.
             AwsConfigurationError: no region or no credentials; nothing was sent.
         """
         filled, outgoing = self._check(list(requests))
@@ -163,7 +165,7 @@ class UserCommands:
             self._connected().send(messages, report)
         except AwsConfigurationError:
             raise
-        except Exception as error:  # no queue of that name, or whatever the SDK raises
+        except Exception as error:  # a missing queue, or any error of the SDK
             raise _not_sent(aws.error_code(error), filled, report) from error
         except BaseException as error:
             raise error from _not_sent(type(error).__name__, filled, report)
@@ -172,10 +174,10 @@ class UserCommands:
         return [str(request.command_id) for request in filled]
 
     async def asend(self, command: Command, **envelope: Unpack[Envelope]) -> str:
-        """Call `send` in a thread, so that the event loop continues meanwhile.
+        """Call `send` in a thread, so that the event loop is not blocked.
 
-        Cancelled, it no longer waits, but the command may be sent all the same: give it a
-        `command_id` of your own if you may have to send it again.
+        If it is cancelled, it stops waiting, but the command may still be sent: pass your own
+        `command_id` if you may have to send it again.
         """
         return await asyncio.to_thread(self.send, command, **envelope)
 
@@ -183,7 +185,7 @@ class UserCommands:
         """Call `send_many` in a thread; see `asend`."""
         return await asyncio.to_thread(self.send_many, list(requests))
 
-    # --- what leaves ---
+    # --- rendering and checking ---
 
     def _check(
         self, requests: Sequence[CommandRequest]
@@ -197,7 +199,7 @@ class UserCommands:
                 outgoing.append(check_outgoing(self._render(filled[-1]), self._parser))
             except (MalformedMessageError, UnknownTypeError) as error:
                 problems.append((place, _in_callers_words(error.detail)))
-            except ValueError as error:  # ours, or there is no such command
+            except ValueError as error:  # our own error, or an unknown command
                 problems.append((place, str(error)))
         if problems:
             raise InvalidCommandError(problems)
@@ -224,7 +226,7 @@ class UserCommands:
                 time=_time(request.time),
                 **envelope,
             )
-        except TypeError:  # every other value is text by now
+        except TypeError:  # all other values are strings at this point
             raise InvalidValueError("expected_version: must be an integer") from None
         if len(body) > MAX_CALL_BYTES:
             raise InvalidValueError(f"is larger than {MAX_CALL_BYTES} bytes")
@@ -238,10 +240,10 @@ class UserCommands:
     # --- the connection ---
 
     def _connected(self) -> BatchSender:
-        """Return this process's sender; the first caller makes it, others wait for its result.
+        """Return this process's sender; the first caller creates it, others wait for its result.
 
-        No lock is held during the calls. Callers that wait share the first one's result, also its
-        error; an error is not kept, so the next call tries again.
+        No lock is held during the calls. Waiting callers share the first caller's result, including
+        an error. Errors are not stored, so the next call tries again.
         """
         process = os.getpid()
         while True:
@@ -250,11 +252,11 @@ class UserCommands:
             if connection is not mine:
                 try:
                     return connection.result()
-                except CancelledError:  # whoever made it was interrupted
+                except CancelledError:  # the caller that created it was interrupted
                     continue
             try:
                 mine.set_result(self._connect())
-            except Exception as error:  # noqa: BLE001 - raised below, and for all who wait
+            except Exception as error:  # noqa: BLE001 - raised below, for all waiting callers
                 del self._connections[process]
                 mine.set_exception(error)
             except BaseException:
@@ -276,7 +278,7 @@ def _filled_in(request: CommandRequest) -> CommandRequest:
     """Return the request with an id, a time, a correlation id and the current trace.
 
     Raises:
-        InvalidValueError: not a request of a command; says what is.
+        InvalidValueError: it is not a valid request; the message says what is expected.
     """
     if not isinstance(request, CommandRequest):
         raise InvalidValueError("must be a CommandRequest")
@@ -311,7 +313,7 @@ def _time(value: datetime | str | None) -> datetime | None:
 
 
 def _named(name: str, render: Callable[[object], str], value: object) -> str | None:
-    """Render an attribute of the envelope; an error names it as the caller does."""
+    """Render an attribute of the envelope; an error uses the caller's name for it."""
     try:
         return None if value is None else render(value)
     except InvalidValueError as error:

@@ -1,6 +1,6 @@
 """Errors of sending commands and of waiting for their answers.
 
-No text here holds a value that was to be sent.
+No message contains a value of a command.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from user_client.commands import CommandRequest
 
 MOST_SHOWN = 5
-"""Problems listed in one text; all are in `InvalidCommandError.problems`."""
+"""Maximum problems listed in a message; `InvalidCommandError.problems` has all of them."""
 
 
 class UserClientError(Exception):
-    """Base of what this package raises."""
+    """Base class of this package's errors."""
 
 
 class InvalidCommandError(UserClientError, ValueError):
-    """A command breaks a rule; nothing of what was to be sent with it has left."""
+    """A command breaks a rule; no command of the same call was sent."""
 
     def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
-        """Keep the problems: the command's position in what was to be sent, field and rule."""
+        """Store the problems: the command's position in the call, field and rule."""
         self.problems = tuple(problems)
-        """By the command's place, from 0: which field breaks which rule."""
+        """Position of the command, from 0, and the field and rule."""
         told = [f"command {place}: {detail}" for place, detail in self.problems[:MOST_SHOWN]]
         if len(self.problems) > MOST_SHOWN:
             told.append(f"and {len(self.problems) - MOST_SHOWN} more")
@@ -33,22 +33,22 @@ class InvalidCommandError(UserClientError, ValueError):
 
 
 class NotSentError(UserClientError):
-    """Some commands, or all, may not have been sent.
+    """Some or all commands may not have been sent.
 
-    The `__cause__` is what the SDK raised, if it raised anything.
+    The `__cause__` is the exception of the SDK, if there is one.
 
-    `send_many(error.unsent)` sends them again, under the same ids: should the queue have one of
-    them already, that changes nothing.
+    `send_many(error.unsent)` sends them again under the same ids. If the queue already contains one
+    of them, this has no effect.
     """
 
     def __init__(self, code: str, sent: Sequence[str], unsent: Sequence[CommandRequest]) -> None:
-        """Keep AWS's code, the ids of what was sent, and the rest."""
+        """Store AWS's error code, the ids of the commands sent, and the other commands."""
         self.code = code
-        """AWS's own code, or the class of the error when AWS did not answer."""
+        """AWS's error code, or the class of the error if AWS did not answer."""
         self.sent = tuple(sent)
         """Ids of the commands that are on the queue, in order."""
         self.unsent = tuple(unsent)
-        """The others in order, with the ids that they have got."""
+        """The other commands in order, with the ids assigned to them."""
         count = len(self.sent) + len(self.unsent)
         super().__init__(f"{len(self.unsent)} of {count} commands not sent: {code}")
 
@@ -59,12 +59,12 @@ class NotSentError(UserClientError):
 
 
 class NoAnswerError(UserClientError, TimeoutError):
-    """No answer to a command in the time given: it may still come, or have come before.
+    """No answer to a command within the timeout: it may arrive later, or have arrived before.
 
-    The text also names what may have kept it away, such as a queue that cannot be read, a
-    subscription that had to be renewed meanwhile, or `close`.
+    The message also names possible causes, such as a queue that cannot be read, a subscription that
+    was renewed meanwhile, or `close`.
     """
 
 
 class NotListeningError(UserClientError):
-    """The listener hears nothing: not started, closed, or started in another process."""
+    """The listener is not receiving: not started, closed, or started in another process."""

@@ -1,7 +1,7 @@
 """Render the fields of a typed command as JSON values; a value of a wrong type is an error.
 
-The error names the field. Only types are checked here, so that a value of another field's type
-is not accepted; the client checks the rules of the values with the worker's parser afterwards.
+The error names the field. Only types are checked here, so that a value of another field's type is
+not accepted. The client checks the rules of the values with the worker's parser afterwards.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Render = Callable[[Any], Any]
 
 
 def command_fields(command: Command) -> dict[str, Any]:
-    """Return a command's fields as JSON values; those that are `None` are left out.
+    """Return a command's fields as JSON values; fields that are `None` are omitted.
 
     Identifiers may be `uuid.UUID`, times `datetime` or RFC 3339 text, lists `tuple` or `list`,
     roles and other text members of an `Enum`; hashes and addresses the domain's types or text.
 
     Raises:
-        InvalidValueError: a value is of a wrong type; says field and rule, never the value.
+        InvalidValueError: a value has a wrong type; the message names field and rule, no value.
     """
     values: dict[str, Any] = {}
-    kind: Any = type(command)  # mypy looks at the instances' hash
+    kind: Any = type(command)  # mypy checks the instances' hash
     for name, render in _renders(kind):
         value = getattr(command, name)
         if value is None:
@@ -66,7 +66,7 @@ def id_text(value: object) -> str:
     """Return an identifier as text.
 
     Raises:
-        InvalidValueError: neither a `uuid.UUID` nor text.
+        InvalidValueError: the value is neither a `uuid.UUID` nor text.
     """
     if isinstance(value, UUID):
         return str(value)
@@ -79,7 +79,7 @@ def text(value: object) -> str:
     """Return text, or the text of an `Enum` member.
 
     Raises:
-        InvalidValueError: anything else.
+        InvalidValueError: the value is neither.
     """
     if isinstance(value, Enum):
         value = value.value

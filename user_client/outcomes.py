@@ -1,4 +1,4 @@
-"""Hear from the topic how commands ended, in the process that sent them."""
+"""Receive from the topic how commands ended, in the process that sent them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 READ_TIMEOUT: Final = 30.0
-"""Seconds: more than the longest poll."""
+"""Seconds; longer than the longest poll."""
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two tries to receive, doubled from one to the other, with full jitter."""
+"""Maximum seconds between two attempts to receive; pauses double, with full jitter."""
 FIRST_PAUSE: Final = 0.1
 CHECK_EVERY: Final = 300.0
-"""Seconds between two checks of queue and subscription while nobody waits."""
+"""Seconds between two checks of queue and subscription while no caller waits."""
 CHECK_LEAST: Final = 10.0
-"""Seconds between two checks while somebody waits and nothing comes."""
+"""Seconds between two checks while a caller waits and no message arrives."""
 SHORT_POLL: Final = 0.1
-"""Seconds: an empty answer that comes faster is no long poll, but perhaps a proxy's page."""
+"""Seconds; an empty response that is faster is not a long poll, but perhaps a proxy's page."""
 
 _logger = logging.getLogger(__name__)
 
@@ -39,18 +39,18 @@ _logger = logging.getLogger(__name__)
 class OutcomeListener:
     """Receives the answers to the commands of one source, on a queue that no other process reads.
 
-    A message goes to one reader of a queue only: were the queue shared, another process would
-    get the answer. So each process has its own queue, and best its own source too, such as
-    `/signup/3`, or it hears the answers to the others' commands as well.
+    A message is delivered to only one reader of a queue: with a shared queue, another process would
+    receive the answer. Each process therefore has its own queue, and preferably its own source,
+    such as `/signup/3`; otherwise it also receives the answers to the other processes' commands.
 
     Start it before the first command is sent, and after a fork: with `start` and `close`, `with` or
-    `async with`. It is used once: after `close`, create another one. In a process that is forked
-    after `start` it raises NotListeningError.
+    `async with`. It can be used once: after `close`, create another one. In a process that is
+    forked after `start`, it raises NotListeningError.
 
-    No error ends the listening. A queue or a subscription that is lost (deleted, or another access
-    policy or filter) is made anew; that is found out by an error, after 20 s of silence while
-    somebody waits, and otherwise every five minutes. Answers that were published while it was
-    lost are missed: NoAnswerError then says so.
+    No error ends the listening. A queue or a subscription that is lost (deleted, or changed in
+    access policy or filter) is created again. The loss is detected by an error, after 20 s without
+    messages while a caller waits, and otherwise every five minutes. Answers that were published in
+    between are missed; NoAnswerError then says so.
     """
 
     def __init__(
@@ -63,19 +63,19 @@ class OutcomeListener:
         sqs: SQSClient | None = None,
         sns: SNSClient | None = None,
     ) -> None:
-        """Set whose answers to hear, and where.
+        """Set the source of the commands, and the topic or queue to receive from.
 
         Args:
-            source: the `source` of the commands; not used where `queue` is given.
+            source: the `source` of the commands; unused if `queue` is given.
             topic: the ARN of the topic, or its name in the account and region of the clients. A
-                name costs two calls more at the start.
-            queue: name or URL of a queue of this process's own that is subscribed already, with
-                the filter policy `{"command_source": [source]}`. Left out, a queue is made and
+                name costs two more calls at the start.
+            queue: name or URL of a queue that only this process reads, already subscribed with the
+                filter policy `{"command_source": [source]}`. By default, a queue is created and
                 subscribed, and both are removed by `close`.
-            limit: how many answers are kept until they are asked for, the oldest giving way, and
-                how many commands can be waited for.
-            sqs: boto3's client for SQS, with a read timeout above 20 s; created if left out.
-            sns: boto3's client for SNS; created if left out and needed.
+            limit: maximum number of answers to keep until they are requested (the oldest are
+                discarded), and of commands to wait for.
+            sqs: a boto3 client for SQS, with a read timeout above 20 s; created by default.
+            sns: a boto3 client for SNS; created by default if needed.
         """
         self._source = source
         self._topic = topic
@@ -87,26 +87,26 @@ class OutcomeListener:
         self._started = threading.Lock()
         """Held from the start on, and never waited for."""
         self._process: int | None = None
-        """The id of the process that listens."""
+        """Id of the listening process."""
         self._closing = threading.Event()
         self._trouble: str | None = None
-        """Why the queue cannot be read now."""
+        """Why the queue cannot be read now, or `None`."""
         self._check_trouble: str | None = None
-        """Why queue and subscription could not be checked, or not be made anew."""
+        """Why queue and subscription could not be checked or created again, or `None`."""
         self._renewed: tuple[float, str] | None = None
-        """When something was last made anew, by the monotonic clock, and what."""
+        """When something was last created again, on the monotonic clock, and what."""
 
     def start(self) -> None:
-        """Begin to listen; takes a second, until the new queue can be used.
+        """Start listening; takes a second, until the new queue is usable.
 
         When it returns, the queue has its access policy and the subscription is confirmed, so
-        commands can be sent. See docs/sending.md for what AWS does not promise.
+        commands can be sent. See docs/sending.md for what AWS does not guarantee.
 
         Raises:
-            ClientError: AWS refuses, or does not answer (a BotoCoreError). Nothing is left behind,
-                and it can be started again.
+            ClientError: AWS returned an error (or a BotoCoreError: no answer). Nothing is left
+                behind, and `start` can be called again.
             AwsConfigurationError: no region or no credentials.
-            NotListeningError: it was closed.
+            NotListeningError: the listener was closed.
             UserClientError: it was started before, perhaps in the process this one was forked from.
         """
         if self._closing.is_set():
@@ -129,10 +129,10 @@ class OutcomeListener:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Stop listening, end all waits, and remove what `start` made.
+        """Stop listening, end all waits, and remove what `start` created.
 
-        A poll under way ends by itself. In a process that was forked after `start`, nothing is
-        removed: it is the other process's.
+        A poll in progress ends by itself. In a process that was forked after `start`, nothing is
+        removed, because it belongs to the other process.
         """
         self._closing.set()
         if self._process not in {None, os.getpid()}:
@@ -142,30 +142,30 @@ class OutcomeListener:
             self._feed.close()
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the listener."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the listener."""
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Start, in a thread."""
+        """Start the listener in a thread."""
         await asyncio.to_thread(self.start)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close, in a thread."""
+        """Close the listener in a thread."""
         await asyncio.to_thread(self.close)
 
     def expect(self, command_id: str) -> Future[Answer]:
-        """Return the future answer of a command, sent or not yet; hand it to `forget` in the end.
+        """Return a future for a command's answer, before or after sending; `forget` it at the end.
 
-        Its exception is NoAnswerError if the listener is closed before.
+        The future fails with NoAnswerError if the listener is closed before.
 
         Raises:
-            UserClientError: too many are waited for; see `limit`.
+            UserClientError: too many commands are awaited; see `limit`.
             NotListeningError: not started, closed, or started in another process.
         """
         if self._process is None:
@@ -177,22 +177,22 @@ class OutcomeListener:
         return self._book.ask(command_id)
 
     def forget(self, command_id: str, future: Future[Answer]) -> None:
-        """Stop waiting for an answer that did not come."""
+        """Stop waiting for an answer that did not arrive."""
         self._book.forget(command_id, future)
 
     def answer(self, command_id: str, timeout: float = 30.0) -> Answer:
-        """Wait for a command's answer, at most so many seconds.
+        """Wait for a command's answer, at most `timeout` seconds.
 
         Raises:
-            NoAnswerError: none came. It may be on its way, or the command was decided before:
-                a repetition has no second answer.
-            UserClientError: too many are waited for; see `limit`.
+            NoAnswerError: no answer arrived. It may arrive later, or the command was decided
+                before: a repeated command gets no second answer.
+            UserClientError: too many commands are awaited; see `limit`.
             NotListeningError: not started, closed, or started in another process.
         """
         future, began = self.expect(command_id), time.monotonic()
         try:
             return future.result(timeout)
-        except NoAnswerError:  # closed meanwhile
+        except NoAnswerError:  # closed in the meantime
             raise
         except (TimeoutError, CancelledError):
             raise self._no_answer(timeout, began) from None
@@ -239,7 +239,7 @@ class OutcomeListener:
     def _listen(self, feed: _Feed, reader: QueueReader) -> None:
         try:
             self._receive(feed, reader)
-        except BaseException as error:  # noqa: BLE001 - the thread ends: whoever waits learns why
+        except BaseException as error:  # noqa: BLE001 - the thread ends: callers learn why
             _logger.critical("outcome_listening_ended error=%s", type(error).__name__)
             self._book.close(f"the listening thread ended with {type(error).__name__}")
         finally:
@@ -254,24 +254,24 @@ class OutcomeListener:
                 reader, checked = self._check(feed, reader), time.monotonic()
             try:
                 bodies = reader.poll(LONGEST_POLL)
-            except Exception as error:  # noqa: BLE001 - anything else would make it deaf for good
+            except Exception as error:  # noqa: BLE001 - any other error would stop the listening
                 if self._closing.is_set():
                     return
                 missing = aws.error_code(error) in MISSING
                 self._note_trouble(aws.error_code(error))
-                self._closing.wait(pause * random.random())  # noqa: S311  # jitter, no secret
+                self._closing.wait(pause * random.random())  # noqa: S311  # jitter, not a secret
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             self._trouble, pause, missing = None, FIRST_PAUSE, False
             for body in bodies:
                 self._tell(body)
             if bodies:
-                checked = time.monotonic()  # what comes through is there
+                checked = time.monotonic()  # a message proves that queue and subscription exist
             elif time.monotonic() - began < SHORT_POLL:
                 self._closing.wait(1.0)
 
     def _check(self, feed: _Feed, reader: QueueReader) -> QueueReader:
-        """Return the reader to go on with: another one, if the queue had to be made anew."""
+        """Return the reader to continue with: a new one if the queue had to be created again."""
         try:
             renewed = feed.renew_if_lost()
         except Exception as error:  # noqa: BLE001 - the next check may succeed
@@ -295,14 +295,14 @@ class OutcomeListener:
             _logger.exception("outcome_not_told")
 
     def _note_trouble(self, code: str) -> None:
-        """Log the first error of an episode, and another code within it."""
+        """Log the first error of an episode, and further errors only with another code."""
         if code != self._trouble:
             _logger.warning("outcomes cannot be received: %s", code)
         self._trouble = code
 
 
 class _Feed(Protocol):
-    """Where answers come from: a queue that the listener makes, or one that it is given."""
+    """Source of answers: a queue that the listener creates, or one that it is given."""
 
     def open(self) -> QueueReader: ...
 
@@ -312,7 +312,7 @@ class _Feed(Protocol):
 
 
 class _GivenQueue:
-    """A queue that the infrastructure made and subscribed; nothing of it is made or removed."""
+    """A queue created and subscribed by the infrastructure; nothing is created or removed here."""
 
     def __init__(self, sqs: SQSClient, queue: str) -> None:
         self._sqs = sqs
@@ -325,7 +325,7 @@ class _GivenQueue:
         return QueueReader(self._sqs, self._url)
 
     def renew_if_lost(self) -> tuple[QueueReader, str] | None:
-        """Find the queue again, should it have been made anew under its name."""
+        """Look up the queue again, in case it was created again under the same name."""
         found = self._find()
         if found == self._url:
             return None

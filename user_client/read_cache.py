@@ -1,4 +1,4 @@
-"""A bounded cache of what was read, for answers that may be some seconds old."""
+"""A bounded cache of users and sessions, for reads that may be some seconds old."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What a cache has done so far."""
+    """Counts of a cache."""
 
     hits: int
     misses: int
     evictions: int
-    """Entries that had to go for want of room."""
+    """Entries that were evicted because the cache was full."""
     entries: int
 
     @property
     def hit_rate(self) -> float:
-        """Give the share of questions answered without a read, 0 to 1; 0 before any question."""
+        """Return the share of lookups answered by the cache, 0 to 1; 0 before any lookup."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
 
 
 class ReadCache:
-    """The entries used last, each for some seconds; may be shared between threads.
+    """A least-recently-used cache whose entries expire after some seconds; thread-safe.
 
     Args:
-        size: the most entries; a user is one, and so is a session.
-        seconds: how old an answer may be.
-        clock: gives seconds that only grow.
+        size: maximum number of entries; a user is one, and so is a session.
+        seconds: maximum age of an entry.
+        clock: returns seconds of a monotonic clock.
 
     Raises:
-        ValueError: no room, or no time.
+        ValueError: `size` is less than 1, or `seconds` is not above 0.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ReadCache:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Give the time to keep an entry with: take it before the read, not after."""
+        """Return the time to store an entry with: call it before the read, not after."""
         return self._clock()
 
     def find(self, key: Hashable) -> Any | None:
-        """Give what is kept under a key and not too old, or `None`. Counts nothing."""
+        """Return the entry for a key if it is not too old, or `None`. Changes no count."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -76,7 +76,7 @@ class ReadCache:
             return value
 
     def keep(self, key: Hashable, value: object, read_at: float) -> None:
-        """Keep what was read at a time, in place of what was read before it."""
+        """Store a value that was read at `read_at`, unless a later read is stored."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None and entry[0] > read_at:
@@ -88,28 +88,28 @@ class ReadCache:
                 self._evictions += 1
 
     def forget(self, key: Hashable) -> None:
-        """Forget what is kept under a key, and what a read that is under way would keep there."""
+        """Invalidate a key, also for a read in progress that would store an older value."""
         self.keep(key, None, self._clock())
 
     def count(self, *, hits: int = 0, misses: int = 0) -> None:
-        """Count questions that were answered from here, and those that were not."""
+        """Count lookups that the cache answered, and those that it did not."""
         with self._lock:
             self._hits += hits
             self._misses += misses
 
     @property
     def statistics(self) -> CacheStatistics:
-        """Give the counts so far."""
+        """Return the current counts."""
         with self._lock:
             return CacheStatistics(self._hits, self._misses, self._evictions, len(self._entries))
 
     def observe(self, meter: Meter) -> None:
-        """Have OpenTelemetry ask for lookups, evictions and entries, as `user_client.cache.*`.
+        """Register lookups, evictions and entries with OpenTelemetry, as `user_client.cache.*`.
 
         Args:
-            meter: of the service's own OpenTelemetry, which this library does not bring along.
+            meter: a meter of the service's OpenTelemetry, which this library does not depend on.
         """
-        from opentelemetry.metrics import Observation  # noqa: PLC0415 - whoever has a meter has it
+        from opentelemetry.metrics import Observation  # noqa: PLC0415 - a meter implies it
 
         def lookups(_: object) -> list[Observation]:
             told = self.statistics

@@ -1,4 +1,4 @@
-"""What a reader of users gets to see: frozen, typed, nothing secret or personal in its repr."""
+"""Views for readers of users: frozen, typed, with nothing secret or personal in their repr."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from user_client.errors import UserClientError
 
 
 class UnreadableError(UserClientError):
-    """What is stored cannot be read: damaged, or of a later format than this client knows.
+    """A stored item cannot be read: damaged, or of a later format than this client knows.
 
-    Never take it for an answer: who cannot be read is neither let in nor unknown.
+    Do not treat it as an answer: such a user must neither be let in nor be treated as unknown.
     """
 
 
 class LoginRefusal(StrEnum):
-    """Why a user may not log in now; in the order in which the worker decides StartSession."""
+    """Why a user may not log in now, in the order in which the worker decides StartSession."""
 
     USER_ERASED = "UserErased"
     USER_BANNED = "UserBanned"
@@ -27,53 +27,55 @@ class LoginRefusal(StrEnum):
 
 
 class SessionRefusal(StrEnum):
-    """Why a session may not go on."""
+    """Why a session may not continue."""
 
     USER_NOT_FOUND = "UserNotFound"
     USER_ERASED = "UserErased"
     USER_BANNED = "UserBanned"
     USER_DEACTIVATED = "UserDeactivated"
     SESSION_NOT_FOUND = "SessionNotFound"
-    """Never begun, not begun yet, revoked, or removed after it expired."""
+    """Never started, not started yet, revoked, or removed after it expired."""
     SESSION_EXPIRED = "SessionExpired"
     SESSION_ENDED = "SessionEnded"
-    """All of the user's sessions were ended after it began: by a password, a ban, a logout."""
-    REFRESH_TOKEN_REUSED = "RefreshTokenReused"  # noqa: S105 - a code, no secret
-    """The token was this session's and has been exchanged: send RotateRefreshToken all the same,
-    and the worker revokes the session."""
-    REFRESH_TOKEN_UNKNOWN = "RefreshTokenUnknown"  # noqa: S105 - a code, no secret
+    """All sessions of the user were ended after it started: by a password change, ban or logout."""
+    REFRESH_TOKEN_REUSED = "RefreshTokenReused"  # noqa: S105 - a code, not a secret
+    """The token belonged to this session and was exchanged already.
+
+    Send RotateRefreshToken anyway: the worker then revokes the session.
+    """
+    REFRESH_TOKEN_UNKNOWN = "RefreshTokenUnknown"  # noqa: S105 - a code, not a secret
 
 
 @dataclass(frozen=True, slots=True)
 class UserView:
-    """One user, as read."""
+    """A user, as read."""
 
     user_id: str
     version: int
-    """Counts the user's events: compare it with their `sequence`."""
+    """Number of the user's events; compare it with their `sequence`."""
     email: str | None = field(repr=False)
-    """`None` once erased."""
+    """`None` if the user is erased."""
     first_name: str = field(repr=False)
     last_name: str = field(repr=False)
     email_verified: bool
     password_hash: str | None = field(repr=False)
-    """argon2id, a PHC string; `None` for a user whom an admin created and who has set none."""
+    """argon2id hash (PHC string); `None` if an admin created the user and no password is set."""
     credential_version: int
-    """What ChangePassword has to name."""
+    """The version to name in ChangePassword."""
     roles: tuple[str, ...]
     session_epoch: int
     locked_until: datetime | None
     banned: bool
-    """Whether there is a ban; it may have run out: see `is_banned`."""
+    """Whether there is a ban; it may have expired: see `is_banned`."""
     banned_until: datetime | None
-    """`None` in a ban: for good."""
+    """End of a ban; `None` for a permanent ban."""
     deactivated: bool
     erased: bool
     two_factor_enabled: bool
 
     @classmethod
     def of(cls, user: User) -> UserView:
-        """Show what a reader may see of an aggregate."""
+        """Create the view of an aggregate."""
         return cls(
             user_id=user.user_id,
             version=user.version,
@@ -94,17 +96,17 @@ class UserView:
         )
 
     def is_locked(self, now: datetime) -> bool:
-        """Tell whether too many login failures keep the user out at a time."""
+        """Return True if the user is locked out at this time after too many login failures."""
         return self.locked_until is not None and self.locked_until > now
 
     def is_banned(self, now: datetime) -> bool:
-        """Tell whether a ban is in force at a time."""
+        """Return True if a ban is in force at this time."""
         return self.banned and (self.banned_until is None or self.banned_until > now)
 
     def login_refusal(self, now: datetime) -> LoginRefusal | None:
-        """Say why the user may not log in at a time; `None`: nothing but the password decides.
+        """Return why the user may not log in at this time; `None` if only the password decides.
 
-        The worker decides the same again at StartSession, on what is stored then.
+        The worker decides again at StartSession, by the state that is stored then.
         """
         if self.erased:
             return LoginRefusal.USER_ERASED
@@ -117,19 +119,19 @@ class UserView:
 
 @dataclass(frozen=True, slots=True)
 class SessionCheck:
-    """Whether a session may go on; true in a condition exactly when it may."""
+    """Whether a session may continue; its truth value is True exactly if it may."""
 
     refusal: SessionRefusal | None
     user_id: str
     session_id: str
     expires_at: datetime | None
-    """When the session ends by itself, to the second; `None`: there is no such session."""
+    """When the session expires, to the second; `None` if the session does not exist."""
     user: UserView | None
-    """`None`: there is no such user."""
+    """`None` if the user does not exist."""
 
     @property
     def good(self) -> bool:
-        """Tell whether the session may go on."""
+        """Whether the session may continue."""
         return self.refusal is None
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Read users for other services: who has this address, may this session go on."""
+"""Read users for other services: by id, by address, and by session."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def _utc_now() -> datetime:
 
 
 class UserReader:
-    """Read the table of users; may be shared between threads, and never writes.
+    """Reads the table of users; thread-safe, and never writes.
 
-    Every read is consistent, and of the moment, unless the caller says `cached=True`. All methods
-    raise `StoreUnavailableError` when a read fails, whatever the SDK raises (try again; the
-    `__cause__` has it), `UnreadableError` when what is stored cannot be read, and
+    Every read is consistent and current, unless the caller passes `cached=True`. All methods raise
+    `StoreUnavailableError` if a read fails, for any exception of the SDK (try again; the
+    `__cause__` contains it), `UnreadableError` if a stored item cannot be read, and
     `InvalidValueError`, a ValueError, for an invalid id, address or hash. See docs/reading.md.
 
     Create one in each process, after a fork: its client keeps connections open.
 
     Args:
         table: the table's name.
-        client: of DynamoDB; by default one is created from the SDK's own settings, which raises
-            `AwsConfigurationError` when there is no region, or there are no credentials.
-        cache: where `cached=True` looks first; without one it means nothing.
-        repository: in place of table and client, as in tests: users in memory.
-        clock: gives the present time, with offset.
+        client: a client for DynamoDB; by default it is created from the SDK's own settings, which
+            raises `AwsConfigurationError` if there is no region, or no credentials.
+        cache: the cache to use for `cached=True`, which has no effect without one.
+        repository: replaces table and client, for example users in memory in tests.
+        clock: returns the current time, with offset.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class UserReader:
     # --- users -----------------------------------------------------------------------------
 
     def get(self, user_id: str | UUID, *, cached: bool = False) -> UserView | None:
-        """Read a user by id; `None`: there is none (one who was erased is there, as `erased`)."""
+        """Read a user by id; `None` if not found. An erased user is returned, with `erased` set."""
         return self.get_many([user_id], cached=cached).get(_parse_id(user_id))
 
     def get_many(
         self, user_ids: Iterable[str | UUID], *, cached: bool = False
     ) -> dict[str, UserView]:
-        """Read users by their ids, 100 a call; who does not exist is absent.
+        """Read users by their ids, 100 per call; users that do not exist are absent.
 
-        One who cannot be read makes it raise for all: ask for fewer to find out who.
+        It raises for all if one user cannot be read: ask for fewer to find that user.
         """
         wanted = list(dict.fromkeys(_parse_id(each) for each in user_ids))
         found = self._find_users(wanted) if cached else {}
@@ -88,7 +88,7 @@ class UserReader:
         return {user_id: found[user_id] for user_id in wanted if user_id in found}
 
     def by_email(self, email: str) -> UserView | None:
-        """Read the user who has an address, in whatever letters; never from the cache."""
+        """Read the user with an address, ignoring case; never from the cache."""
         address = EmailAddress.parse(email)
         with self._reading() as read_at:
             user = self._users.get_by_email(address)
@@ -97,11 +97,11 @@ class UserReader:
     # --- sessions --------------------------------------------------------------------------
 
     def by_refresh_token(self, refresh_token_hash: str) -> SessionCheck | None:
-        """Check the session of a token, for who holds nothing but the token.
+        """Check the session of a token, for callers that have only the token.
 
-        Takes the hash as commands carry it: SHA-256, 64 hexadecimal digits. `None`: no session
-        has it as its current token; the index that is asked first may lag behind the table, so
-        that of a token which is a moment old it may be that it is not found yet.
+        Pass the hash as in commands: SHA-256, 64 hexadecimal digits. Return `None` if no session
+        has it as its current token. The index that is read first may lag behind the table, so a new
+        token may not be found for a moment.
         """
         token = TokenHash.parse(refresh_token_hash)
         with self._reading() as read_at:
@@ -121,13 +121,13 @@ class UserReader:
         *,
         cached: bool = False,
     ) -> SessionCheck:
-        """Say whether a session may go on, and if not, why.
+        """Return whether a session may continue, and if not, why.
 
-        With a hash (as commands carry it), the session's current token has to have it too; that
-        is never decided on what is cached.
+        With a hash (as in commands), it must also be that of the session's current token; this is
+        never decided by cached data.
 
         Raises:
-            ValueError: a hash and `cached`.
+            ValueError: both a hash and `cached` are given.
         """
         user_id, session_id = _parse_id(user_id), _parse_id(session_id)
         token = None if refresh_token_hash is None else TokenHash.parse(refresh_token_hash)
@@ -149,7 +149,7 @@ class UserReader:
     def session_is_good(
         self, user_id: str | UUID, session_id: str | UUID, *, cached: bool = False
     ) -> bool:
-        """Tell whether a session may go on."""
+        """Return True if a session may continue."""
         return self.check_session(user_id, session_id, cached=cached).good
 
     def _check(
@@ -167,9 +167,10 @@ class UserReader:
     # --- the cache -------------------------------------------------------------------------
 
     def forget(self, user_id: str | UUID) -> None:
-        """Let the cache answer nothing more of a user, nor of the user's sessions.
+        """Invalidate the cached user and the user's sessions.
 
-        For a subscriber to the events: a ban, a logout is then known as soon as its event is.
+        Call it from a subscriber to the events: a ban or a logout is then known as soon as its
+        event arrives.
         """
         if self._cache is not None:
             self._cache.forget(_parse_id(user_id))
@@ -183,16 +184,17 @@ class UserReader:
         return found
 
     def _check_in_cache(self, user_id: str, session_id: str) -> SessionCheck | None:
-        """Check on what is cached; give the check only if it is good.
+        """Check a session by cached data; return the check only if the session may continue.
 
-        A no is always read anew: else a session could not go on that has just begun.
+        A negative result is always read again: otherwise a session that has just started would be
+        rejected.
         """
         if self._cache is None:
             return None
         user = self._cache.find(user_id)
         version, session = self._cache.find((user_id, session_id)) or (None, None)
-        # whatever happens to a session is a version of its user, so with the user's version
-        # the same, the session is as it was
+        # every change of a session increments the version of its user, so with an unchanged
+        # version the session is unchanged
         known = user is not None and user.version == version
         check = self._check(user_id, session_id, user, session, None) if known else None
         self._cache.count(hits=1 if check else 0, misses=0 if check else 1)
@@ -209,7 +211,7 @@ class UserReader:
 
     @contextmanager
     def _reading(self) -> Iterator[float]:
-        """Translate what a read raises; yields the cache's time at its start."""
+        """Translate exceptions of a read; yield the cache's time at its start."""
         read_at = 0.0 if self._cache is None else self._cache.now()
         try:
             yield read_at
@@ -218,7 +220,7 @@ class UserReader:
         except StoreUnavailableError:
             raise
         except Exception as error:
-            # the SDK's own (credentials that cannot be refreshed), or a proxy's page for an answer
+            # from the SDK (credentials that cannot be refreshed), or a proxy's page as an answer
             raise StoreUnavailableError(f"a read failed with {error_code(error)}") from error
 
 
@@ -229,7 +231,7 @@ def _parse_id(given: str | UUID) -> str:
 def why_not(
     user: UserView | None, session: Session | None, token: TokenHash | None, now: datetime
 ) -> SessionRefusal | None:
-    """Say why a session may not go on; `None`: it may."""
+    """Return why a session may not continue; `None` if it may."""
     if user is None:
         return SessionRefusal.USER_NOT_FOUND
     shut_out = (

@@ -1,4 +1,4 @@
-"""The trace that the caller is in, where OpenTelemetry is in use; it is no dependency."""
+"""The caller's trace, if OpenTelemetry is in use; it is not a dependency."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TraceContext(NamedTuple):
 
 
 def current_trace() -> TraceContext:
-    """Give the current span's context; none where no span is current.
+    """Return the current span's context; empty if no span is current.
 
     A process that never imported OpenTelemetry has no span, so it is not imported here either.
     """

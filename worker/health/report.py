@@ -37,8 +37,8 @@ class Report:
     def parse(cls, fields: Any) -> Self:
         """Parse the decoded JSON of a report.
 
-        ValueError: it is not a report.
-            ValueError: it is something else.
+        Raises:
+            ValueError: it is not a report.
         """
         try:
             reasons = fields["not_live"], fields["not_ready"]

@@ -53,8 +53,8 @@ class Options:
     def read(cls, options: Mapping[str, Any]) -> Options:
         """Read Celery's `broker_transport_options`; options of other transports are ignored.
 
-        TypeError: a required option is missing.
-            TypeError: one is missing.
+        Raises:
+            TypeError: a required option is missing.
         """
         known = {name: value for name, value in options.items() if name in cls.__slots__}
         return cls(**{**known, "queues": tuple(known.get("queues", ()))})
