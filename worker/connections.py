@@ -66,18 +66,18 @@ class Aws:
 
     @cached_property
     def outbox(self) -> Outbox:
-        """The outbox; errors as `repository`."""
+        """The outbox; raises the errors of `repository`."""
         self.require_shared_store()
         return DynamoDBOutbox(self.dynamodb, self.settings.table)
 
     @cached_property
     def publisher(self) -> EventPublisher:
-        """The topic, as the worker publishes to it; errors as `topic_arn`."""
+        """The topic, as the worker publishes to it; raises the errors of `topic_arn`."""
         sns = _in_a_region(client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
         return SnsPublisher(sns, self.topic_arn)
 
     def require_shared_store(self) -> None:
-        """Check that this process can read the store of users; errors as `repository`."""
+        """Check that this process can read the store of users; raises the errors of `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
                 f"with {PREFIX}REPOSITORY=memory only the worker's own process has the users",
@@ -96,18 +96,18 @@ class Aws:
 
     @cached_property
     def command_queue_arn(self) -> str:
-        """ARN of the command queue; errors as `command_queue_url`."""
+        """ARN of the command queue; raises the errors of `command_queue_url`."""
         url = self.command_queue_url
         answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
 
     @cached_property
     def dead_letter_queue_url(self) -> str:
-        """URL of the dead-letter queue; errors as `command_queue_url`."""
+        """URL of the dead-letter queue; raises the errors of `command_queue_url`."""
         return self.queue_url(self.settings.dead_letter_queue)
 
     def queue_url(self, name: str) -> str:
-        """Return the URL of a queue; errors as `command_queue_url`."""
+        """Return the URL of a queue; raises the errors of `command_queue_url`."""
         try:
             answer = self.sqs.get_queue_url(QueueName=name)
         except ClientError as error:

@@ -8,11 +8,11 @@ from typing import TextIO
 
 
 class ExitCode(IntEnum):
-    """What a caller can tell from the exit code."""
+    """Exit codes of the program."""
 
     OK = 0
     NEGATIVE = 1
-    """The answer is no: a command was rejected, or the requested item does not exist."""
+    """Negative result: a command was rejected, or the requested item does not exist."""
     USAGE = 2
     """The command line, or a command on it, is invalid; nothing was sent."""
     ENVIRONMENT = 3
@@ -38,7 +38,7 @@ class CliError(Exception):
 
 
 class UsageError(CliError):
-    """The command line is wrong."""
+    """The command line, or a command on it, is invalid."""
 
     def __init__(self, problem: str, advice: str = "") -> None:
         super().__init__(problem, advice, ExitCode.USAGE)

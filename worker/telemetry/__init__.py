@@ -1,7 +1,7 @@
 """Metrics and traces, off unless the standard OTEL_* variables turn them on; see docs/telemetry.md.
 
-The composition root asks `of_process()` for this process's `Telemetry`. Off, its observer does
-nothing, the ports are used as they are, and OpenTelemetry is not imported.
+The composition root calls `of_process()` for this process's `Telemetry`. If it is off, its observer
+does nothing, the ports are used unchanged, and OpenTelemetry is not imported.
 """
 
 from worker.telemetry.configuration import TelemetryError

@@ -1,4 +1,4 @@
-"""Puts the telemetry of a process together; imported only if telemetry is on."""
+"""Create the telemetry of a process; imported only if telemetry is on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def check(configuration: Configuration) -> None:
-    """Raise what the SDK raises for variables that it cannot read."""
+    """Raise the SDK's error for variables that it cannot read."""
     sdk.quieten()
     sdk.check(configuration.traces, configuration.metrics)
 
 
 def assemble(configuration: Configuration, port: PrometheusPort | None) -> Telemetry:
-    """Return the telemetry of this process; its threads start here."""
+    """Return the telemetry of this process, and start its threads."""
     sdk.quieten()
     meter, stops = _meter(configuration, port)
     if configuration.traces == "none":
@@ -38,7 +38,7 @@ def assemble(configuration: Configuration, port: PrometheusPort | None) -> Telem
 
 
 def _meter(configuration: Configuration, port: PrometheusPort | None) -> tuple[Meter, Stops]:
-    """Return what measures, and what sends the last metrics."""
+    """Return the meter, and the functions that send the last metrics."""
     if port is not None:
         from worker.telemetry.prometheus import PrometheusMeter  # noqa: PLC0415 - for a port only
 

@@ -1,4 +1,4 @@
-"""Calls to AWS: the observer that `adapters.aws.call_observer` reports them to."""
+"""Observe calls to AWS; `adapters.aws.call_observer` reports them to this observer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class _Begun(NamedTuple):
 
 
 class Calls:
-    """Measures calls, and traces those that a traced batch or relay makes."""
+    """Measures calls, and traces those of a traced batch or relay."""
 
     def __init__(self, meter: Meter, tracer: Tracer) -> None:
-        """Measure by `meter`, and make spans by `tracer`."""
+        """Record measurements with `meter`, and create spans with `tracer`."""
         self._meter = meter
         self._tracer = tracer
 
@@ -69,7 +69,7 @@ class Calls:
             end_span(span, error)
 
     def failed_try(self, service: str, operation: str, error: str, *, throttled: bool) -> None:
-        """Observe a try that failed."""
+        """Observe a failed attempt."""
         self._meter.measure(instruments.FAILED_TRIES, 1, service, operation, error)
         if throttled:
             self._meter.measure(instruments.THROTTLES, 1, service, operation)

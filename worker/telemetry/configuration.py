@@ -1,9 +1,9 @@
-"""What the OTEL_* variables ask for; what is wrong among them is ignored with a warning.
+"""Read the OTEL_* variables; invalid ones are ignored with a warning.
 
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ asks for this: a
-value that is not supported counts as not set. OpenTelemetry's SDK reads the variables itself, and
-raises for some of them, so those that are ignored are also removed from the environment. Child
-processes inherit it, and neither warn again nor decide otherwise.
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ requires this: an
+unsupported value is treated as not set. OpenTelemetry's SDK reads the variables itself, and raises
+for some of them, so the ignored ones are also removed from the environment. Child processes inherit
+it, so they do not warn again and decide in the same way.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ POSITIVE: Final = (
     QUEUE_SIZE,
     BATCH_SIZE,
 )
-"""Numbers from 1 to `MAX_NUMBER`; the SDK would raise for others."""
+"""Numbers from 1 to `MAX_NUMBER`; the SDK raises for others."""
 MAX_NUMBER: Final = 2**31 - 1
-"""In milliseconds 24 days: no thread can wait much longer."""
+"""In milliseconds, 24 days: a thread cannot wait much longer."""
 _DEFAULTS: Final = {QUEUE_SIZE: "2048", BATCH_SIZE: "512"}
 _INFIXES: Final = ("", "TRACES_", "METRICS_")
 _LIMIT: Final = "_LIMIT"
-"""The end of the names of limits, such as OTEL_SPAN_LINK_COUNT_LIMIT."""
+"""Suffix of the names of limits, such as OTEL_SPAN_LINK_COUNT_LIMIT."""
 
 
 class TelemetryError(SettingsError):
-    """Telemetry cannot be had; one line that says why, without any value."""
+    """Telemetry is unavailable; the message is one line that says why, without any value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What is on, and where Prometheus is answered."""
+    """Exporters, and the address of the Prometheus port."""
 
     traces: str = "none"
     """Exporter: otlp, console or none."""
@@ -73,16 +73,16 @@ class Configuration:
 
     @property
     def on(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any exporter is on."""
         return (self.traces, self.metrics) != ("none", "none")
 
 
 def read(environment: MutableMapping[str, str]) -> Configuration:
-    """Return what the variables ask for, and remove those that cannot be followed.
+    """Return the configuration, and remove invalid variables from the environment.
 
-    An empty variable is as one that is not set. Each that is removed is logged once as
-    `telemetry_setting_ignored`, with the rule and never with its value: an endpoint may hold a
-    password. If nothing is on, nothing else is checked.
+    An empty variable is treated as not set. Each removed variable is logged once as
+    `telemetry_setting_ignored`, with the rule and never with its value: an endpoint may contain a
+    password. If everything is off, nothing else is checked.
     """
     given = _Given(environment)
     if given.one_of(DISABLED, ("true", "false"), "false") == "true":
@@ -98,17 +98,17 @@ def read(environment: MutableMapping[str, str]) -> Configuration:
 
 
 class _Given:
-    """The variables that are set, of which those that break a rule are ignored."""
+    """The variables that are set; those that break a rule are ignored."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         self._environment = environment
 
     def get(self, variable: str) -> str:
-        """Return the value without blanks around it; an empty text if it is not set."""
+        """Return the value without surrounding blanks; an empty string if it is not set."""
         return self._environment.get(variable, "").strip()
 
     def ignore(self, variable: str, rule: str) -> None:
-        """Warn, and go on as if the variable was not set."""
+        """Log a warning, and remove the variable as if it was not set."""
         logger.warning("telemetry_setting_ignored", variable=variable, rule=f"must be {rule}")
         del self._environment[variable]
 
@@ -117,7 +117,7 @@ class _Given:
         self._environment[variable] = value
 
     def require(self, variable: str, check: Callable[[str], bool], rule: str) -> None:
-        """Ignore the variable if it is set and the check says no."""
+        """Ignore the variable if it is set and the check fails."""
         if (text := self.get(variable)) and not check(text):
             self.ignore(variable, rule)
 
@@ -129,7 +129,7 @@ class _Given:
         return chosen or default
 
     def names_ending(self, suffix: str) -> list[str]:
-        """Return the OpenTelemetry variables whose name ends so."""
+        """Return the names of OpenTelemetry variables with this suffix."""
         return [n for n in self._environment if n.startswith("OTEL_") and n.endswith(suffix)]
 
 
@@ -138,9 +138,9 @@ def _alternatives(allowed: tuple[str, ...]) -> str:
 
 
 def _exporter(variable: str, given: _Given) -> str:
-    """Return the exporter of a signal: where an endpoint is given, the standard's default, otlp.
+    """Return the exporter of a signal; if there is an endpoint, the standard's default is otlp.
 
-    Of a list the first that is known counts; there is one exporter for each signal.
+    Of a list, the first known exporter is used, because there is one exporter for each signal.
     """
     allowed = EXPORTERS[variable]
     names = [name for part in given.get(variable).split(",") if (name := part.strip().lower())]
@@ -160,7 +160,7 @@ def _exporter(variable: str, given: _Given) -> str:
 
 
 def _check(given: _Given) -> None:
-    """Ignore what the SDK would raise for, only log, or take for something else."""
+    """Ignore values for which the SDK would raise or only log, or which it would misinterpret."""
     for infix in _INFIXES:
         _check_endpoint(f"OTEL_EXPORTER_OTLP_{infix}ENDPOINT", given)
         given.one_of(f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL", ("http/protobuf",), "http/protobuf")

@@ -2,7 +2,7 @@
 
 Names, units and labels of `db.*` and `messaging.*` are those of OpenTelemetry's semantic
 conventions 1.44.0; the others are this worker's own. Labels have few values: types of commands and
-events, outcomes, codes, operations, queues. None is of a user.
+events, outcomes, codes, operations, queues. No label identifies a user.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 from domain import commands, events
 
 SCOPE: Final = "user-worker"
-"""The name of what measures and traces; the name of the service unless another is set."""
+"""Name of the instrumentation scope, and of the service unless another is set."""
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 _UNITS: Final = {"s": "seconds"}
 UNKNOWN: Final = "other"
-"""The label of a type that is not defined: anyone may send any."""
+"""Label for unknown message types, since anyone may send any type."""
 _SHORT_NAMES: Final = {kind: kind.split(".")[2] for kind in (*commands.COMMANDS, *events.EVENTS)}
 
 
@@ -28,7 +28,7 @@ def short_name(message_type: str) -> str:
 
 
 class Kind(Enum):
-    """How a metric's values add up."""
+    """Type of a metric."""
 
     COUNTER = auto()
     HISTOGRAM = auto()
@@ -37,21 +37,21 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One metric."""
+    """A metric."""
 
     name: str
     kind: Kind
     unit: str
-    """In UCUM: `s`, or what is counted, in braces."""
+    """In UCUM: `s`, or the counted unit in braces."""
     description: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
     @property
     def prometheus_name(self) -> str:
-        """The name in Prometheus, but for `_total` of a counter and a histogram's endings.
+        """The name in Prometheus, without `_total` of a counter and the suffixes of a histogram.
 
-        By the rules that collectors translate by, so that both ways lead to the same name.
+        It follows the rules by which collectors translate names, so both ways yield the same name.
         """
         unit = _UNITS.get(self.unit)
         return self.name.replace(".", "_") + (f"_{unit}" if unit else "")
@@ -62,13 +62,13 @@ class Instrument:
         return tuple(label.replace(".", "_") for label in self.labels)
 
     def attributes(self, labels: tuple[str, ...]) -> dict[str, str]:
-        """Return the labels as OpenTelemetry's attributes; one without a value is left out."""
+        """Return the labels as OpenTelemetry's attributes; empty ones are omitted."""
         pairs = zip(self.labels, labels, strict=True)
         return {name: value for name, value in pairs if value}
 
     @property
     def prometheus_names(self) -> frozenset[str]:
-        """All names under which Prometheus keeps its samples."""
+        """All names of its samples in Prometheus."""
         endings = {
             Kind.COUNTER: ("_total",),
             Kind.HISTOGRAM: ("_bucket", "_count", "_sum"),
@@ -81,7 +81,7 @@ CALL_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5,
 """A call to AWS takes 5 to 20 ms, and ends after 10 s."""
 HANDLING_SECONDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
 CRITICAL_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600)
-"""From one fast batch to what has waited for several redeliveries."""
+"""From one fast batch to a message that waited for several redeliveries."""
 BATCH_MESSAGES: Final = (1, 2, 5, 10, 15, 20, 30)
 
 COMMANDS: Final = Instrument(
@@ -234,4 +234,4 @@ IN_FLIGHT: Final = Instrument(
 )
 
 CATALOGUE: Final = tuple(each for each in list(globals().values()) if isinstance(each, Instrument))
-"""All of them."""
+"""All metrics."""

@@ -1,4 +1,4 @@
-"""The metrics of a worker: what the observer reports, measured."""
+"""Record metrics from the reports to the observer of a worker."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ ReadGauge: TypeAlias = Callable[[], Iterable[Reading]]
 
 
 class Meter(Protocol):
-    """Takes measurements. Any thread may call any method; none waits for the network."""
+    """Records measurements. Any thread may call any method; none waits for the network."""
 
     def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
-        """Add to a counter or record in a histogram; the labels' values are in their order."""
+        """Add to a counter or record in a histogram; label values are in the instrument's order."""
         ...
 
     def observe(self, instrument: Instrument, read: ReadGauge) -> None:
-        """Read a gauge by `read`, too, whenever its value is asked for."""
+        """Register another function that reads a gauge, called at each collection."""
         ...
 
 
 class OpenTelemetryMeter(Meter):
-    """Measures by the instruments of an OpenTelemetry provider."""
+    """Records with the instruments of an OpenTelemetry provider."""
 
     def __init__(self, provider: MeterProvider) -> None:
         """Create the instruments; counters without labels start at 0."""
         meter = provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self._record: dict[str, Callable[[float, Attributes], None]] = {}
         self._attributes: dict[tuple[str, tuple[str, ...]], Attributes] = {}
-        """By metric and values of labels, of which there are few."""
+        """By metric and label values, of which there are few."""
         self._gauges: defaultdict[str, list[ReadGauge]] = defaultdict(list)
         for each in CATALOGUE:
             name, text, unit = each.name, each.description, each.unit
@@ -89,26 +89,26 @@ class OpenTelemetryMeter(Meter):
 
 
 class _Commands(threading.local):
-    """The commands of the batch that a thread handles."""
+    """The commands of the batch that this thread handles."""
 
     def __init__(self) -> None:
         self.in_batch = False
-        """If not, it is the relay that publishes in this thread."""
+        """If False, the relay publishes in this thread."""
         self.ended: Counter[tuple[str, str, str]] = Counter()
-        """By name, outcome and code; counted once a batch."""
+        """Ended commands by name, outcome and code; counted once per batch."""
         self.unpublished: list[tuple[str, float]] = []
-        """Names of those that are decided and not published yet, and when they were sent."""
+        """Names and times of sending of commands that are decided and not published yet."""
 
 
 class MetricsObserver(WorkerObserver):
-    """Measures what a worker does."""
+    """Records the metrics of a worker."""
 
     def __init__(self, meter: Meter) -> None:
-        """Measure by `meter`."""
+        """Record measurements with `meter`."""
         self._meter: Final = meter
         self._commands = _Commands()
         self._looks: deque[list[OutboxPage]] = deque(maxlen=SHARDS)
-        """What the relay read last: the pages of as many looks as one round has."""
+        """The pages that the relay read last, for as many reads as one round has."""
         meter.observe(instruments.OUTBOX_OVERDUE, self._overdue)
         meter.observe(instruments.OUTBOX_AGE, self._age)
         meter.observe(instruments.OUTBOX_UNREADABLE, self._unreadable)
@@ -150,7 +150,7 @@ class MetricsObserver(WorkerObserver):
     def published(
         self, messages: Sequence[EventMessage], failures: Mapping[str, PublishFailure]
     ) -> None:
-        """See `WorkerObserver`. The critical time of commands ends when all events are out."""
+        """See `WorkerObserver`. Critical time ends when all events of the batch are published."""
         published = Counter((each.type, each.event_id in failures) for each in messages)
         for (kind, failed), count in published.items():
             result = "failed" if failed else "published"
@@ -162,7 +162,7 @@ class MetricsObserver(WorkerObserver):
                 self._meter.measure(instruments.CRITICAL_TIME, max(0.0, now - sent_at), name)
 
     def outbox_closed(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `WorkerObserver`. What the relay published has a delay; a probe has no command."""
+        """See `WorkerObserver`. Only entries that the relay published have a delay, not probes."""
         if self._commands.in_batch:
             return
         now = time.time()

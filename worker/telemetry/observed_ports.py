@@ -1,4 +1,4 @@
-"""Ports that report to the observer of a worker what goes through them."""
+"""Wrap ports so that they report to the observer of a worker."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def observe_queue(name: str, queue: CommandQueue, observer: WorkerObserver) -> C
 
 
 class ObservedPublisher(EventPublisher):
-    """Publishes by another publisher and reports the results."""
+    """Publishes with another publisher and reports the results."""
 
     def __init__(self, publisher: EventPublisher, observer: WorkerObserver) -> None:
         self._publisher = publisher
@@ -57,7 +57,7 @@ class ObservedPublisher(EventPublisher):
 
 
 class ObservedOutbox(Outbox):
-    """Uses another outbox and reports what is read, closed and parked."""
+    """Delegates to another outbox and reports entries that are read, closed and parked."""
 
     def __init__(self, outbox: Outbox, observer: WorkerObserver) -> None:
         self._outbox = outbox
@@ -107,7 +107,7 @@ class ObservedOutbox(Outbox):
 
 
 class ObservedQueue(CommandQueue):
-    """Uses another queue and reports what is received and dead-lettered."""
+    """Delegates to another queue and reports messages that are received and dead-lettered."""
 
     def __init__(self, name: str, queue: CommandQueue, observer: WorkerObserver) -> None:
         self._name = name
@@ -129,7 +129,7 @@ class ObservedQueue(CommandQueue):
         trace = self._observer.received(self._name, len(messages), started)
         if trace is None:
             return messages
-        received: Sequence[Any] = messages  # dataclasses, which the port does not say
+        received: Sequence[Any] = messages  # they are dataclasses, which the port does not declare
         return [replace(message, trace=trace) for message in received]
 
     def delete(self, receipts: Sequence[str]) -> Failures:

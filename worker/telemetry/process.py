@@ -1,4 +1,4 @@
-"""This process's telemetry: chosen by the environment, made at the first call, after a fork."""
+"""This process's telemetry, configured by the environment and created after a fork."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 FLUSH_SECONDS: Final = 3.0
-"""How long the end of a process waits for the last spans and metrics to be sent."""
+"""Maximum seconds for which the end of a process waits to send the last spans and metrics."""
 MISSING: Final = (
     "its packages are not installed: pip install 'user-worker[telemetry]', "
     "or set OTEL_SDK_DISABLED=true"
@@ -31,38 +31,38 @@ Stops: TypeAlias = tuple[Callable[[], object], ...]
 
 
 class Telemetry(NamedTuple):
-    """What observes one process."""
+    """The telemetry of one process."""
 
     observer: WorkerObserver = NULL_OBSERVER
     calls: Calls | None = None
-    """What observes calls to AWS, if anything does."""
+    """Observer of calls to AWS, or `None`."""
     stops: Stops = ()
-    """What sends the last spans and metrics; each may take long where a collector is down."""
+    """Functions that send the last spans and metrics; slow if a collector is unavailable."""
 
 
 OFF: Final = Telemetry()
 
 _made: dict[int, Telemetry] = {}
-"""By process: an SDK's threads do not outlive a fork."""
+"""By process id, because an SDK's threads do not survive a fork."""
 _port: PrometheusPort | None = None
-"""The parent's, which its children inherit."""
+"""The parent's port, which its children inherit."""
 _lock = threading.Lock()
 
 
 def prepare() -> None:
-    """Check what is asked for, and open the port for Prometheus; in the parent, before any child.
+    """Check the configuration, and open the port for Prometheus; in the parent, before any child.
 
-    A worker never ends because of telemetry: what is not possible is off, with one warning
-    (a package is missing, the port is taken, there is no place for temporary files, ...).
+    Telemetry never ends a worker: if it is not possible, it is turned off with one warning (a
+    package is missing, the port is in use, no temporary directory is writable, ...).
     """
     configuration = read(os.environ)
     if not configuration.on:
         return
     try:
-        from worker.telemetry import assembly  # noqa: PLC0415 - off, nothing of it is imported
+        from worker.telemetry import assembly  # noqa: PLC0415 - not imported if telemetry is off
 
         assembly.check(configuration)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+    except Exception as error:  # noqa: BLE001 - no error of telemetry may stop the worker
         _turn_off("all", DISABLED, "true", error)
         return
     if configuration.metrics != "prometheus":
@@ -74,8 +74,8 @@ def prepare() -> None:
 
 
 def _turn_off(what: str, variable: str, value: str, error: Exception) -> None:
-    """Go on without it, in this process and in those that inherit its environment."""
-    reason = type(error).__name__  # the text of an error that is not ours may hold a password
+    """Turn telemetry off, in this process and in those that inherit its environment."""
+    reason = type(error).__name__  # the text of a foreign error may contain a password
     if isinstance(error, ImportError):
         reason = MISSING
     elif isinstance(error, TelemetryError):
@@ -87,15 +87,15 @@ def _turn_off(what: str, variable: str, value: str, error: Exception) -> None:
 def _open_port(configuration: Configuration) -> PrometheusPort:
     from worker.telemetry.prometheus import PrometheusPort  # noqa: PLC0415 - as above
 
-    global _port  # noqa: PLW0603 - one a worker
+    global _port  # noqa: PLW0603 - one per worker
     _port = PrometheusPort(configuration)
     return _port
 
 
 def of_process() -> Telemetry:
-    """Return this process's telemetry, making it at the first call.
+    """Return this process's telemetry, creating it at the first call.
 
-    If it cannot be made, one that does nothing, with a warning.
+    If that fails, log a warning and return a telemetry that does nothing.
     """
     with _lock:
         pid = os.getpid()
@@ -103,7 +103,7 @@ def of_process() -> Telemetry:
             _made.clear()
             try:
                 _made[pid] = _make(read(os.environ))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+            except Exception as error:  # noqa: BLE001 - no error of telemetry may stop the worker
                 _turn_off("all", DISABLED, "true", error)
                 _made[pid] = OFF
         return _made[pid]
@@ -112,7 +112,7 @@ def of_process() -> Telemetry:
 def _make(configuration: Configuration) -> Telemetry:
     if not configuration.on:
         return OFF
-    from worker.telemetry import assembly  # noqa: PLC0415 - off, nothing of it is imported
+    from worker.telemetry import assembly  # noqa: PLC0415 - not imported if telemetry is off
 
     port = None
     if configuration.metrics == "prometheus":
@@ -121,9 +121,9 @@ def _make(configuration: Configuration) -> Telemetry:
 
 
 def forget_parent() -> None:
-    """Let go, in a child just forked, what is the parent's; nothing where there is no child.
+    """Release the parent's resources in a forked child; has no effect without a fork.
 
-    Celery reports the start of a process for the one process of a solo pool as well.
+    Celery also reports the start of a process for the single process of a solo pool.
     """
     global _lock  # noqa: PLW0603 - the parent may have held it
     _lock = threading.Lock()
@@ -132,13 +132,13 @@ def forget_parent() -> None:
 
 
 def stop() -> None:
-    """Send what is left, in `FLUSH_SECONDS` at most; in the parent, close the port."""
+    """Send the remaining data within `FLUSH_SECONDS`; in the parent, close the port."""
     stops = _made.pop(os.getpid(), OFF).stops
     if _port is not None:
         stops = (*stops, _port.stop)
     deadline = monotonic() + FLUSH_SECONDS
     threads = [threading.Thread(target=each, name="telemetry flush", daemon=True) for each in stops]
-    for thread in threads:  # at the same time: one that cannot be sent must not delay the others
+    for thread in threads:  # in parallel, so that one that cannot be sent does not delay the others
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - monotonic()))

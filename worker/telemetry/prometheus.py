@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: one port for a worker, however many children it has.
+"""Metrics for Prometheus: one port per worker, for any number of children.
 
-Every process measures by Prometheus's client library in its multiprocess mode, in mapped files of
-its own, and the parent adds the files up. What a child measured outlives it.
+Every process records with Prometheus's client library in its multiprocess mode, in its own mapped
+files, and the parent adds up the files. Measurements of a child are kept after its end.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from worker.telemetry.metrics import Meter, ReadGauge
 logger = structlog.get_logger(__name__)
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the client library looks for the folder of the files."""
+"""The variable by which the client library finds the folder of the files."""
 
 
 class PrometheusPort(Collector):
-    """Serves the metrics of a worker; made in the parent, before any child."""
+    """Serves the metrics of a worker; created in the parent, before any child."""
 
     def __init__(self, configuration: Configuration) -> None:
-        """Make the folder and listen.
+        """Create the folder and listen.
 
         Raises:
-            TelemetryError: there is no place for temporary files, or the port is not available.
+            TelemetryError: no temporary directory is writable, or the port is not available.
         """
         self._pid = os.getpid()
         self.gauges: Final[defaultdict[Instrument, list[ReadGauge]]] = defaultdict(list)
-        """How to read each gauge; those of the parent, which has what is read."""
+        """Functions that read each gauge, in the parent, which has the values."""
         try:
             self.folder: Final = Path(tempfile.mkdtemp(prefix="user-worker-metrics-"))
         except OSError as error:
@@ -65,7 +65,7 @@ class PrometheusPort(Collector):
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port number."""
         return int(self._server.server_port)
 
     def collect(self) -> Iterator[Metric]:
@@ -81,12 +81,12 @@ class PrometheusPort(Collector):
             yield family
 
     def leave(self) -> None:
-        """Close the port in a child just forked: it would stay taken when the parent has ended."""
+        """Close the port in a forked child: else it stays in use after the parent has ended."""
         if os.getpid() != self._pid:
             self._server.socket.close()
 
     def stop(self) -> None:
-        """Stop listening and remove the files, in the process that made them."""
+        """Stop listening and remove the files, in the process that created them."""
         if os.getpid() == self._pid:
             self._server.shutdown()
             self._server.server_close()
@@ -94,21 +94,21 @@ class PrometheusPort(Collector):
 
 
 class PrometheusMeter(Meter):
-    """Measures in the files of one process."""
+    """Records in the files of one process."""
 
     def __init__(self, port: PrometheusPort) -> None:
         """Create the metrics; those without labels start at 0."""
         self._gauges = port.gauges
         self._failing = False
         os.environ[FOLDER] = str(port.folder)
-        # Made for each process: the lock of the parent's may have been held at the fork.
+        # Created in each process: the parent's lock may have been held at the fork.
         values.ValueClass = values.MultiProcessValue()
         self._metrics = {
             each.name: _metric(each) for each in CATALOGUE if each.kind is not Kind.GAUGE
         }
 
     def measure(self, instrument: Instrument, value: float, *labels: str) -> None:
-        """See the port. On a full disk a new series is lost, with one line in the log."""
+        """See the port. On a full disk, a new series is lost, with one line in the log."""
         metric = self._metrics[instrument.name]
         try:
             series = metric.labels(*labels) if labels else metric

@@ -1,7 +1,7 @@
 """OpenTelemetry's SDK for one process: its providers, their exporters, and the resource.
 
-A forked child inherits the SDK of its parent, whose threads start again there: an exporter
-therefore sends for the process that made it only, and the child makes an SDK of its own.
+A forked child inherits the SDK of its parent, whose threads start again in the child. Therefore an
+exporter sends only in the process that created it, and the child creates its own SDK.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ logger = structlog.get_logger(__name__)
 
 _DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 KEPT_INTERVALS: Final = 60
-"""With delta temporality, counts of so many intervals are kept for a collector that is down."""
+"""Number of intervals of delta counts to keep while a collector is unavailable."""
 
 
 def quieten() -> None:
-    """Silence the SDK's own lines: they may hold an endpoint's password, and come at each try."""
+    """Silence the SDK's log lines, which repeat at each attempt and may contain a password."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
 def tracer_provider(exporter: str) -> TracerProvider:
-    """Make what samples, batches and sends spans, as the variables say."""
+    """Create the provider that samples, batches and sends spans, as configured by the variables."""
     provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(send_spans_by(_span_exporter(exporter))))
     return provider
 
 
 def meter_provider(exporter: str) -> MeterProvider:
-    """Make what sends metrics every OTEL_METRIC_EXPORT_INTERVAL, and at its end."""
+    """Create the provider that sends metrics every OTEL_METRIC_EXPORT_INTERVAL, and at its end."""
     reader = PeriodicExportingMetricReader(send_metrics_by(_metric_exporter(exporter)))
     return MeterProvider([reader], resource(), AlwaysOffExemplarFilter(), shutdown_on_exit=False)
 
 
 def check(traces: str, metrics: str) -> None:
-    """Make exporters and close them; raise what the SDK raises for variables it cannot read."""
+    """Create exporters and close them, to raise the SDK's error for variables it cannot read."""
     if traces != "none":
         _span_exporter(traces).shutdown()
     if metrics not in {"none", "prometheus"}:
@@ -95,14 +95,14 @@ class _Delivery:
 
     @property
     def inherited(self) -> bool:
-        """Whether this is a forked child, whose parent sends."""
+        """Whether this is a forked child; then only the parent sends."""
         return os.getpid() != self._pid
 
     def attempt(self, send: Callable[[], Any], success: object) -> bool:
-        """Send and return whether it succeeded. Raises nothing."""
+        """Send, and return True on success. Never raises."""
         try:
             sent, reason = send() is success, "not delivered"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+        except Exception as error:  # noqa: BLE001 - no error of telemetry may stop the worker
             sent, reason = False, type(error).__name__
         if not sent and not self._failing:
             logger.warning("telemetry_not_sent", signal=self._signal, reason=reason)
@@ -113,7 +113,7 @@ class _Delivery:
 
 
 def send_spans_by(exporter: SpanExporter) -> SpanExporter:
-    """Make an exporter send the spans of this process only, and log failures; return it."""
+    """Change an exporter to send spans only in this process, and to log failures; return it."""
     delivery, send = _Delivery("traces"), exporter.export
 
     def export(spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -127,10 +127,9 @@ def send_spans_by(exporter: SpanExporter) -> SpanExporter:
 
 
 def send_metrics_by(exporter: MetricExporter) -> MetricExporter:
-    """Make an exporter send the metrics of this process only, and log failures; return it.
+    """Change an exporter to send metrics only in this process, and to log failures; return it.
 
-    Totals since the start replace earlier ones that were not sent; increments are kept and sent
-    later.
+    Unsent totals are replaced by later ones; unsent increments are kept and sent later.
     """
     delivery, send = _Delivery("metrics"), exporter.export
     delta = os.environ.get(TEMPORALITY, "").strip().lower() in {"delta", "lowmemory"}
@@ -156,7 +155,7 @@ def send_metrics_by(exporter: MetricExporter) -> MetricExporter:
 def session_for(signal: str) -> requests.Session | None:
     """Return a session without a proxy if the collector is on this machine; else `None`.
 
-    The SDK's own session uses HTTP_PROXY for that, unless NO_PROXY says otherwise.
+    The SDK's own session would use HTTP_PROXY for it, unless NO_PROXY excludes this machine.
     """
     own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "").strip()
     endpoint = own or os.environ.get(ENDPOINT, "").strip() or _DEFAULT_ENDPOINT
@@ -168,8 +167,8 @@ def session_for(signal: str) -> requests.Session | None:
 
 
 def resource() -> Resource:
-    """Return who sends: `service.name`, `service.version`, and an instance id for each process."""
-    given = Resource.create()  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, the former first
+    """Return the resource: `service.name`, `service.version`, and an instance id per process."""
+    given = Resource.create()  # OTEL_SERVICE_NAME takes precedence over OTEL_RESOURCE_ATTRIBUTES
     name = str(given.attributes.get("service.name", ""))
     instance = given.attributes.get("service.instance.id")
     own: dict[str, str | int] = {

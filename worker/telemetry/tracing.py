@@ -1,10 +1,10 @@
-"""Spans: of a batch, of each of its commands, and of its commit and publication.
+"""Spans of a batch, of each of its commands, and of its commit and publication.
 
-The span of a command continues the producer's trace, and its events carry it on as `traceparent`;
-it starts before the commit, since the stored outcome keeps it. The span of a batch, in a trace of
-the worker's own, is linked with all of them. A command that is not sampled passes on the context
-with which it came. Names and attributes are those of OpenTelemetry's semantic conventions 1.44.0
-where they have one, and none is personal data.
+The span of a command continues the producer's trace, and its events propagate it as `traceparent`.
+It starts before the commit, because it is stored in the outcome. The span of a batch, in a trace of
+the worker's own, is linked to all of them. A command that is not sampled propagates the context
+that it came with. Names and attributes follow OpenTelemetry's semantic conventions 1.44.0 where
+they exist; none contains personal data.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from worker.telemetry.instruments import short_name
 from worker.telemetry.metrics import Meter, MetricsObserver
 
 FAILED: Final = frozenset({"later", "dead"})
-"""Outcomes that are failures of the worker or the message; a rejection is an answer."""
+"""Outcomes that are failures of the worker or the message; a rejection is not a failure."""
 _SQS: Final = {"messaging.system": "aws_sqs"}
 _W3C: Final = TraceContextTextMapPropagator()
 
@@ -59,7 +59,7 @@ def _context(traceparent: str, tracestate: str | None = None) -> Context:
 
 
 def _traceparent(span: Span) -> str | None:
-    """Return the context that is passed on; `None` if the span is not sampled."""
+    """Return the context to propagate; `None` if the span is not sampled."""
     if not span.get_span_context().trace_flags.sampled:
         return None
     carrier: dict[str, str] = {}
@@ -69,9 +69,9 @@ def _traceparent(span: Span) -> str | None:
 
 @contextmanager
 def _inside(span: Span) -> Iterator[None]:
-    """Make a span the current one for the block, and end it; an error is told by its class.
+    """Make a span current for the block, and end it; an error is recorded by its class.
 
-    The text of an error may hold personal data, so the exception itself is not recorded.
+    The text of an error may contain personal data, so the exception itself is not recorded.
     """
     with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
@@ -82,18 +82,18 @@ def _inside(span: Span) -> Iterator[None]:
 
 
 class _Spans(threading.local):
-    """The spans of the batch that a thread handles."""
+    """Spans of the batch that this thread handles."""
 
     def __init__(self) -> None:
         self.commands: dict[str, Span] = {}
-        """By the traceparent that their envelopes pass on."""
+        """Spans of commands, by the `traceparent` in their envelopes."""
 
 
 class TracingObserver(MetricsObserver):
-    """Measures what a worker does, and makes spans of it."""
+    """Records the metrics of a worker, and creates spans."""
 
     def __init__(self, meter: Meter, tracer: Tracer) -> None:
-        """Measure by `meter`, and make spans by `tracer`."""
+        """Record measurements with `meter`, and create spans with `tracer`."""
         super().__init__(meter)
         self._tracer = tracer
         self._spans = _Spans()
@@ -121,12 +121,12 @@ class TracingObserver(MetricsObserver):
             with super().batch(messages), _inside(self._batch_span(messages)):
                 yield
         finally:
-            for left in self._spans.commands.values():  # of a FIFO group that is retried as a whole
+            for left in self._spans.commands.values():  # a FIFO group is retried as a whole
                 left.set_attribute("user_worker.outcome", "later")
                 left.end()
 
     def _batch_span(self, messages: Sequence[ReceivedMessage]) -> Span:
-        """Start the span of a batch after one receive, linked with the other receives."""
+        """Start the span of a batch as a child of one receive, linked to the other receives."""
         receives = {message["trace"]: None for message in messages if "trace" in message}
         if not receives:
             return INVALID_SPAN
@@ -139,7 +139,7 @@ class TracingObserver(MetricsObserver):
         self, message: ReceivedMessage, envelope: CommandEnvelope
     ) -> CommandEnvelope:
         """See `WorkerObserver`."""
-        producer = envelope.traceparent  # well-formed: the parser leaves out any other
+        producer = envelope.traceparent  # valid: the parser omits an invalid one
         batch = get_current_span()
         span = self._tracer.start_span(
             f"process {short_name(envelope.type)}",
@@ -191,7 +191,7 @@ class TracingObserver(MetricsObserver):
 
     @contextmanager
     def _step(self, name: str, count: str, size: int) -> Iterator[None]:
-        """Make a span of a step: of a batch that is sampled, or of the relay."""
+        """Create the span of a step of a sampled batch or of the relay."""
         if self._commands.in_batch and not get_current_span().is_recording():
             yield
             return

@@ -186,7 +186,7 @@ class Channel(StdChannel, HealthSource):
                 return consumer, batch
         return None
 
-    # --- settling --------------------------------------------------------------------------
+    # --- acknowledging ---------------------------------------------------------------------
 
     def apply(self, batch: Batch, text: str) -> None:
         """Carry out a task's result; any thread. An invalid result is ignored."""
@@ -227,7 +227,7 @@ class Channel(StdChannel, HealthSource):
         """Same as an acknowledgement; nothing is sent again."""
         self.basic_ack(delivery_tag)
 
-    # --- its health, told to any thread ------------------------------------------------------
+    # --- health, reported to any thread ----------------------------------------------------
 
     def liveness_checks(self) -> Iterator[LivenessCheck]:
         """Yield the checks of every queue's threads, and the age of the oldest running batch."""
@@ -277,7 +277,7 @@ class Channel(StdChannel, HealthSource):
         self._queue_consumers.clear()
         self.connection.close_channel(self)
 
-    # --- what AMQP has and SQS has not -------------------------------------------------------
+    # --- operations of AMQP that SQS does not have -----------------------------------------
 
     def queue_declare(self, queue: str = "", **_: Any) -> queue_declare_ok_t:
         """Declare nothing: queues are provisioned, not created by their reader."""
