@@ -50,7 +50,7 @@ _RESOURCES: Final = {
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _SKEWED: Final = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
 _SKEW_TEXTS: Final = ("Signature expired", "Signature not yet current")
-"""How a service's text begins if a signature is rejected for the time of its clock."""
+"""Beginning of a service's text if a signature is rejected because of the time."""
 _BAD_CREDENTIALS: Final = frozenset(
     {
         *("IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId"),
@@ -87,7 +87,7 @@ _LACKS: Final = {
     errno.EAGAIN: "raise the limit of processes and threads (ulimit -u, pids of the container)",
     errno.ENOMEM: "add memory, or start fewer children (--concurrency)",
 }
-"""What to do about an error of the operating system that does not depend on a file."""
+"""Advice for an error of the operating system that does not depend on a file."""
 
 
 def explain(error: BaseException) -> CliError | None:

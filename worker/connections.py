@@ -77,7 +77,7 @@ class Aws:
         return SnsPublisher(sns, self.topic_arn)
 
     def require_shared_store(self) -> None:
-        """Check that this process can read the store of users; raises the errors of `repository`."""
+        """Check that this process can read the store of users; raises errors of `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
                 f"with {PREFIX}REPOSITORY=memory only the worker's own process has the users",

@@ -77,7 +77,7 @@ def _prepare(sender: Any) -> None:
 
 @worker_process_init.connect
 def forget_parents_telemetry(**_: Any) -> None:
-    """Let a child start its own telemetry: an SDK's threads do not survive a fork."""
+    """Forget the parent's telemetry in a child: an SDK's threads do not survive a fork."""
     telemetry.forget_parent()
 
 

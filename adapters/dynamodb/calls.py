@@ -29,7 +29,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 
 @dataclass(frozen=True, slots=True)
 class Retries(Backoff):
-    """How often to attempt a call, and how long to wait in between; in seconds."""
+    """Number of attempts of a call, and the pauses between them in seconds."""
 
     base: float = 0.05
     cap: float = 1.0

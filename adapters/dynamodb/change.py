@@ -34,7 +34,7 @@ class Write:
     commands: tuple[CommandKey, ...]
     actions: list[TransactWriteItemTypeDef] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
-    """By action: the conflict that its failed condition means."""
+    """For each action, the conflict to report if its condition fails."""
     keys: set[Key] = field(default_factory=set)
     size: int = 0
     """Approximate size in bytes."""

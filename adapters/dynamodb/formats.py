@@ -38,9 +38,9 @@ class ItemFormat:
     number: int = 1
     """The newest known format, which the mapper reads and renders."""
     upcasts: Mapping[int, Cast] = field(default_factory=dict)
-    """By the number they start from; each ends one higher."""
+    """By the number that they convert from; each result is one format higher."""
     downcasts: Mapping[int, Cast] = field(default_factory=dict)
-    """By the number they start from; each ends one lower."""
+    """By the number that they convert from; each result is one format lower."""
 
     def __post_init__(self) -> None:
         """Check that the downcasts form a chain from the newest format, each with its upcast.

@@ -228,7 +228,7 @@ def _again(verdict: _Verdict | None) -> bool:
 
 
 def _of_result(result: dict[str, Any] | None) -> _Verdict:
-    """Judge an entry that was not published, from its part of the answer."""
+    """Classify the error of an entry that was not published, by its part of the answer."""
     if result is None:
         return _Verdict(
             PublishFailure("SNS returned no result for it", permanent=False), again=True
@@ -238,7 +238,7 @@ def _of_result(result: dict[str, Any] | None) -> _Verdict:
 
 
 def _of_exception(error: Exception) -> _Verdict:
-    """Judge a call that failed as a whole."""
+    """Classify the error of a call that failed as a whole."""
     code = error_code(error)
     if isinstance(error, ClientError):
         problem = error.response.get("Error", {})

@@ -74,7 +74,7 @@ class SqsMessage:
     trace: str | None = field(default=None, kw_only=True)
     """The `traceparent` of the receive call, if that call is traced."""
     redrives: int = 0
-    """How often the message was redriven from the dead-letter queue."""
+    """Number of redrives of the message from the dead-letter queue."""
     first_received_at: float | None = None
 
 
@@ -170,7 +170,7 @@ class SqsCommandQueue(CommandQueue):
         return _codes(entries, self._send("delete_message_batch", self._name, entries))
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
-        """Make messages visible in so many seconds; return and raise as `delete`."""
+        """Make messages visible after the given seconds; return and raise as `delete`."""
         entries = {
             receipt: {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
             for receipt, seconds in changes

@@ -80,7 +80,7 @@ class StoredLetter:
 
     @property
     def redrives(self) -> int:
-        """How often it was redriven before."""
+        """Number of earlier redrives."""
         return redrives(self.attributes)
 
     def _text(self, name: str) -> str | None:
@@ -247,7 +247,7 @@ class DeadLetterQueue:
             )
 
     def _hide(self, receipts: Sequence[str], seconds: int) -> set[str]:
-        """Make messages visible in so many seconds; return the receipts that SQS rejects."""
+        """Make messages visible after `seconds`; return the receipts that SQS rejects."""
         entries: Any = [
             {"Id": str(place), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
             for place, receipt in enumerate(receipts)

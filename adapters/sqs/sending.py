@@ -41,12 +41,12 @@ class QueueMessage(NamedTuple):
 
 @dataclass(slots=True)
 class SendReport:
-    """Which messages SQS accepted, and why others were not sent."""
+    """Messages that SQS accepted, and the reason why others were not sent."""
 
     message_ids: dict[int, str] = field(default_factory=dict)
     """SQS's ids, by the message's position in the input."""
     code: str | None = None
-    """Why a message was not sent; `None` if all were."""
+    """Reason why a message was not sent; `None` if all were."""
     error: Exception | None = None
     """The exception, if a call failed as a whole. SQS may have carried out the call."""
 

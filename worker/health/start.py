@@ -22,13 +22,13 @@ from worker.settings import Settings
 logger = structlog.get_logger(__name__)
 
 BACKOFF: Final = Backoff(1.0, 30.0)
-"""Between two attempts, without jitter."""
+"""Seconds between two attempts, without jitter."""
 EXIT_CODES: Final[dict[int, ExitCode]] = {
     signal.SIGTERM: ExitCode.OK,
     signal.SIGHUP: ExitCode.OK,
     signal.SIGINT: ExitCode.INTERRUPTED,
 }
-"""By signal, the exit code of a worker that has not started yet."""
+"""Exit codes by signal, for a worker that has not started yet."""
 CHECKING: Final = "checking queues, table and topic"
 
 

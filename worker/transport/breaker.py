@@ -37,7 +37,7 @@ logger = structlog.get_logger(__name__)
 TOLERATED = 2
 """Batches in a row that may fail for the same cause before the breaker reacts."""
 BACKOFF = Backoff(1.0, 30.0, HALF)
-"""Between probes."""
+"""Pauses between probes."""
 PACE = 1.0
 """Seconds between receives while the topic is unavailable."""
 REPORT_WITHIN = 60.0
@@ -99,7 +99,7 @@ class Breaker:
 
     @property
     def state(self) -> int:
-        """How much is received, as a number: 0 all, 1 slowed, 2 on trial, 3 nothing."""
+        """State as a number: 0 receives all, 1 slowed, 2 on trial, 3 receives nothing."""
         if self._messages == 0 and not self._suspicious:
             return 3
         if self._messages < MAX_BATCH:

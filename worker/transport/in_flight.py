@@ -1,8 +1,4 @@
-"""Which receipts are held, and which call each is due for: a state machine without threads.
-
-A receipt is in at most one call at a time. So a renewal cannot overwrite a retry delay, and no lock
-is needed, since only the acknowledger's thread changes this object.
-"""
+"""Receipts that are held, and the call that each is due for: a state machine without threads."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ MAX_HELD_SECONDS = 43_200
 MAX_TRIES = {"dead_letter": 3, "retry_later": 5, "delete": 20}
 """Attempts for a message that fails while SQS carries out the call for others."""
 RETRIES = Backoff(0.2, 5.0)
-"""Between these attempts."""
+"""Pauses between these attempts."""
 LINGER = 0.02
 """Seconds that a disposition waits for others, unless ten are waiting or the queue is FIFO."""
 GONE = frozenset(
@@ -69,7 +65,7 @@ class Held:
     act_at: float = 0.0
     tries: int = 0
     probes: int = 0
-    """How often it was chosen to probe a refused call."""
+    """Number of times it was chosen to probe a refused call."""
     busy: bool = False
     """Whether it is in a call at this moment."""
 

@@ -22,7 +22,7 @@ from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
 logger = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(0.4, 5.0, HALF)
-"""Between attempts while receiving fails."""
+"""Pauses between attempts while receiving fails."""
 
 LONGEST_POLL = 120.0
 """Seconds; a poll ends by its timeouts in a third of this, whatever happens to the connection."""
@@ -40,7 +40,7 @@ EXTRA_WAIT_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How to poll; all values in seconds."""
+    """Parameters of polling; times are in seconds."""
 
     wait_seconds: int
     visibility_timeout: int

@@ -114,7 +114,7 @@ class _Recorder:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How one operation on one resource is sent, with one set of credentials."""
+    """The request of one operation on one resource, with one set of credentials."""
 
     url: str
     headers: dict[str, Any]
