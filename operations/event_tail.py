@@ -67,7 +67,7 @@ class EventTail:
 
 
 def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator[ReceivedEvent]:
-    """Yield events forever; continue after any error except denied access."""
+    """Yield events forever; continue after any error unless AWS refuses the caller."""
     pause, checked = FIRST_PAUSE, time.monotonic()
     while True:
         try:

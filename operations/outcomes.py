@@ -56,7 +56,7 @@ def await_outcomes(
         listen: starts listening; without it, and if it yields `None`, it reads once a second.
 
     Raises:
-        StoreUnavailableError: the store denies access, or the last read failed.
+        StoreUnavailableError: the store refuses the caller, or the last read failed.
     """
     enough = len(set(keys)) if enough is None else enough
     deadline = time.monotonic() + seconds
@@ -67,7 +67,7 @@ def await_outcomes(
             try:
                 missing = set(keys) - found.keys()
                 found |= repository.load(LoadRequest(outcomes=missing)).outcomes
-            except Exception as error:  # the next read may succeed, unless AWS denies access
+            except Exception as error:  # the next read may succeed, unless AWS refuses the caller
                 if is_refusal(error) or time.monotonic() >= deadline:
                     raise
             left = deadline - time.monotonic()

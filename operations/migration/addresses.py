@@ -142,7 +142,7 @@ class AddressAudit:
         assert owner is None or isinstance(owner, str)
         return _Look(user_item, user, owner)
 
-    # --- what is done ----------------------------------------------------------------------
+    # --- repairs ---------------------------------------------------------------------------
 
     def _reserve(self, look: _Look, user_id: str, counts: Counts) -> bool:
         """Reserve the address for the user; return False if an item has changed meanwhile."""
