@@ -1,6 +1,6 @@
-"""An account of the emulator with everything under its default name, and programs that use it.
+"""An emulator account with all resources under their default names, and programs that use it.
 
-Both emulators take a twelve-digit access key for the number of an account, and keep accounts apart.
+Both emulators take a twelve-digit access key as an account number, and keep accounts apart.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class World:
     sqs: Any
 
     def run(self, *command: str | Path, cwd: Path = ROOT) -> str:
-        """Run a program to its end; give its standard output."""
+        """Run a program to its end; return its standard output."""
         done = subprocess.run(
             command,
             check=False,
@@ -51,19 +51,19 @@ class World:
         return done.stdout
 
     def events(self, **attributes: object) -> list[dict[str, Any]]:
-        """Give the events so far with these attributes."""
+        """Return the events received so far that have these attributes."""
         lines = self.heard.read_text().splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith("\n")]
         return [event for event in events if event.items() >= attributes.items()]
 
     def answer(self, command_id: str) -> dict[str, Any]:
-        """Wait for the event that a command causes."""
+        """Wait for the one event that a command causes, and return it."""
         found = eventually(lambda: self.events(causationid=command_id), 20, "an event")
         assert len(found) == 1
         return found[0]
 
     def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Send a command, as any service may; wait for its event and give that."""
+        """Send a command, as any service may; wait for its event and return it."""
         command_id = str(uuid.uuid4())
         sent = {
             "specversion": "1.0",
@@ -77,7 +77,7 @@ class World:
         return self.answer(command_id)
 
     def queue_url(self, name: str = "user-commands") -> str:
-        """Find a queue."""
+        """Return the URL of a queue."""
         url: str = self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
         return url
 
@@ -90,7 +90,7 @@ class World:
 
 
 def client(service: Any, environment: dict[str, str]) -> Any:
-    """Make a client for the account of an environment."""
+    """Create a client for the account of an environment."""
     return boto3.client(
         service,
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -100,7 +100,7 @@ def client(service: Any, environment: dict[str, str]) -> Any:
 
 
 def clear(environment: dict[str, str]) -> None:
-    """Leave nothing in the account: an emulator may go on for days."""
+    """Delete everything in the account, because an emulator may run for days."""
     sqs, sns, dynamodb = (client(name, environment) for name in ("sqs", "sns", "dynamodb"))
     for url in sqs.list_queues().get("QueueUrls", []):
         sqs.delete_queue(QueueUrl=url)
@@ -118,9 +118,9 @@ def running(
     sign: str,
     end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in the background, once its output shows a sign that it is ready.
+    """Run a program in the background; enter the block when its output shows that it is ready.
 
-    It ends by a signal. What it says of errors is in the file `talk_of(output)`.
+    The program is ended by a signal. Its standard error is in the file `talk_of(output)`.
     """
     with output.open("wb") as out, talk_of(output).open("wb") as err:
         process = subprocess.Popen(
@@ -145,12 +145,12 @@ def running(
 
 
 def talk_of(output: Path) -> Path:
-    """Give the file of a program's standard error beside that of its standard output."""
+    """Return the path of a program's standard error, given that of its standard output."""
     return output.with_suffix(".talk")
 
 
 def command_lines(page: str, start: str) -> str:
-    """Give a page's shell block that starts so, for this environment's programs."""
+    """Return the shell block of a page that starts like this, with this environment's programs."""
     found = re.search(rf"^```sh\n({re.escape(start)}.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert found, f"no block that starts with {start}"
     return found[1].replace(".venv/bin/", f"{BIN}/")
@@ -158,7 +158,7 @@ def command_lines(page: str, start: str) -> str:
 
 @contextlib.contextmanager
 def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
-    """Start what docs/operations.md says, in an account of its own."""
+    """Start what docs/operations.md describes, in its own account."""
     account = str(random.randrange(10**11, 10**12))
     environment = {
         **os.environ,

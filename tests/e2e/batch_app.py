@@ -1,8 +1,8 @@
-"""A Celery application on the real transport with a handler made for tests.
+"""Celery application on the real transport, with a handler for tests.
 
-What the handler shall do with a message is in the message's body, a JSON object:
-`do` (done, later, dead, raise, hang, exit), `seconds` to take before, `delay`, `code`, `detail`.
-Each batch is written as a line to `RECORD_FILE` when it starts and when it ends.
+The body of a message says what the handler does with it. It is a JSON object with:
+`do` (done, later, dead, raise, hang, exit), `seconds` to take first, `delay`, `code`, `detail`.
+The handler appends a line to `RECORD_FILE` when a batch starts and when it ends.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from worker.transport.channel import TASK
 
 
 def command_queue(name: str) -> SqsCommandQueue:
-    """Make the queue of a name, with the dead-letter queue of the settings."""
+    """Return the queue of this name, with the dead-letter queue of the settings."""
     return SqsCommandQueue(name, load_settings().dead_letter_queue)
 
 
-# Only the transport is tried here: no table, no topic, no relay.
+# Only the transport is tested here: there is no table, no topic and no relay.
 worker_init.disconnect(lifecycle.prepare)
 worker_ready.disconnect(lifecycle.start_relay)
 
@@ -50,7 +50,7 @@ app.conf.broker_transport_options |= {
 
 @app.task(base=BatchTask, name=TASK)
 def handle_batch(messages: list[ReceivedMessage]) -> Dispositions:
-    """Do as the bodies say."""
+    """Handle each message as its body says."""
     orders = [_order(message) for message in messages]
     _record("start", messages)
     time.sleep(max((order.get("seconds", 0) for order in orders), default=0))
@@ -91,4 +91,4 @@ def _record(event: str, messages: list[ReceivedMessage]) -> None:
         "messages": [{**message, "body": message["body"][:200]} for message in messages],
     }
     with Path(os.environ["RECORD_FILE"]).open("ab", buffering=0) as file:
-        file.write(json.dumps(line).encode() + b"\n")  # in one piece: other children write too
+        file.write(json.dumps(line).encode() + b"\n")  # one write, as other children write too

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector as a test needs one: it keeps the spans and metrics that it gets."""
+"""OpenTelemetry collector for tests, which keeps the spans and metrics that it receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """Listens on a port of its own, from entering the block until its end."""
+    """Listens on its own port while the `with` block runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,20 +37,20 @@ class Collector:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
     def __enter__(self) -> Self:
-        """Begin to listen."""
+        """Start listening."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     @property
     def url(self) -> str:
-        """What OTEL_EXPORTER_OTLP_ENDPOINT is to be."""
+        """Return the value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def _take(self, path: str, body: bytes) -> None:
@@ -61,7 +61,7 @@ class Collector:
                 self._metrics += ExportMetricsServiceRequest.FromString(body).resource_metrics
 
     def spans(self, name: str) -> list[Any]:
-        """Give the spans of a name so far."""
+        """Return the spans of this name received so far."""
         with self._lock:
             return [
                 span
@@ -72,7 +72,7 @@ class Collector:
             ]
 
     def metric(self, name: str) -> Any:
-        """Give a metric as it was sent last."""
+        """Return the last received version of a metric."""
         with self._lock:
             *_, found = (
                 metric
@@ -84,7 +84,7 @@ class Collector:
             return found
 
     def instances(self) -> set[str]:
-        """Give the `service.instance.id` of all who have sent."""
+        """Return the `service.instance.id` of every sender."""
         with self._lock:
             return {
                 attribute.value.string_value
@@ -94,6 +94,6 @@ class Collector:
             }
 
     def everything(self) -> str:
-        """Give all that was sent, as text."""
+        """Return everything received, as text."""
         with self._lock:
             return "\n".join(str(each) for each in (*self._traces, *self._metrics))

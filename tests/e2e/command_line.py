@@ -1,4 +1,4 @@
-"""The command line, on resources of its own: in this process where that will do, for speed."""
+"""Run the command line on its own resources; in this process where possible, for speed."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ PROGRAM = [sys.executable, "-m", "cli"]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command line that has ended."""
+    """Result of a command line that has ended."""
 
     code: int
     out: str
     err: str
 
     def __post_init__(self) -> None:
-        """Nothing that a command line says may be a credential."""
+        """Check that the output contains no credential."""
         check_captured(self.out, self.err)
 
 
 def complaint(done: Done) -> str:
-    """Give the one line that says what went wrong."""
+    """Return the one line that says what went wrong."""
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.err
     return lines[0]
@@ -43,13 +43,13 @@ def complaint(done: Done) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """Runs `user-worker` with the variables in `environment` beside the test's own."""
+    """Runs `user-worker` with `environment` added to the variables of the test."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def on(cls, names: ResourceNames, endpoint: str) -> CommandLine:
-        """Use these resources of the AWS that answers there."""
+        """Use these resources at this AWS endpoint."""
         return cls(
             {
                 "AWS_ENDPOINT_URL": endpoint,
@@ -61,7 +61,7 @@ class CommandLine:
         )
 
     def run(self, *words: str, text: str = "", **variables: str) -> Done:
-        """Run a command line to its end, in this process; an empty variable is taken away."""
+        """Run a command line to its end, in this process. An empty variable is removed."""
         out, err = io.StringIO(), io.StringIO()
         standard_input = io.TextIOWrapper(io.BytesIO(text.encode()))
         with (
@@ -74,7 +74,7 @@ class CommandLine:
         return Done(code, out.getvalue(), err.getvalue())
 
     def start(self, *words: str, **variables: str) -> Done:
-        """Run a command line to its end, in a process of its own."""
+        """Run a command line to its end, in its own process."""
         with self.running(*words, **variables) as process:
             out, err = process.communicate(timeout=50)
         assert "Traceback" not in err, err
@@ -82,7 +82,7 @@ class CommandLine:
 
     @contextlib.contextmanager
     def running(self, *words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-        """Run one while the block does; what is left of it is killed with all it started."""
+        """Run a command line while the block runs; then kill what is left of its process group."""
         process = subprocess.Popen(
             [*PROGRAM, *words],
             cwd=ROOT,
@@ -100,6 +100,6 @@ class CommandLine:
             process.communicate()
 
     def _env(self, variables: Mapping[str, str]) -> dict[str, str]:
-        # the width of the terminal that the tests were started in is none of theirs
+        # The output must not depend on the width of the terminal that runs the tests.
         merged = {**os.environ, "COLUMNS": "", **self.environment, **variables}
         return {name: value for name, value in merged.items() if value}

@@ -1,4 +1,4 @@
-"""Systems for end-to-end tests: one for each test, and one with two workers that tests share."""
+"""Systems for end-to-end tests: one for each test, and a shared one with two workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.node_packages import copy_with_packages
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two running worker processes, of different pools, on one system, behind one proxy."""
+    """Two running worker processes with different pools, on one system, behind one proxy."""
 
     system: System
     workers: tuple[WorkerProcess, WorkerProcess]
@@ -28,18 +28,18 @@ class Pair:
 
     @contextmanager
     def racing(self) -> Iterator[None]:
-        """Keep all commits waiting between load and commit, so that batches surely overlap."""
+        """Delay every commit, so that batches are sure to overlap between load and commit."""
         self.proxy.inject(Slow(0.3), "TransactWriteItems")
         yield
         self.proxy.clear()
 
     def told(self, sent: Message) -> list[str]:
-        """Give what the workers logged of a command, delivery by delivery."""
+        """Return the outcome that the workers logged for each delivery of a command."""
         lines = [line for worker in self.workers for line in decided(worker)]
         return [line["outcome"] for line in lines if line["command_id"] == sent.command_id]
 
     def share(self, scene: Callable[[], None]) -> None:
-        """Play a scene until both workers had a part in it; each time must go well."""
+        """Repeat a scenario until both workers have taken part in it. Every run must succeed."""
         share([partial(_count, worker) for worker in self.workers], scene)
 
 
@@ -57,7 +57,7 @@ def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]
 
 @pytest.fixture
 def system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
-    """A system for this test alone, without a worker."""
+    """A system for this test only, without a worker."""
     system = System.create(aws_endpoint, tmp_path)
     yield system
     system.delete()
@@ -65,7 +65,7 @@ def system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture
 def fifo_system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
-    """As `system`, with FIFO queues and a FIFO topic."""
+    """Like `system`, with FIFO queues and a FIFO topic."""
     system = System.create(aws_endpoint, tmp_path, fifo=True)
     yield system
     system.delete()
@@ -73,10 +73,10 @@ def fifo_system(aws_endpoint: str, tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def pair(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two workers on one system, for all tests that ask for them.
+    """Two workers on one system, shared by all tests that request them.
 
-    Starting a worker costs seconds. Such tests are of one xdist group, use users and addresses
-    of their own, and leave both workers running.
+    Starting a worker takes seconds. These tests share one xdist group, use their own users and
+    addresses, and leave both workers running.
     """
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("pair"))
     with (
@@ -90,9 +90,9 @@ def pair(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """An account with everything under its default name, a worker and a listener.
+    """An account with all resources under their default names, a worker and an event listener.
 
-    For all tests of the xdist group `readme`, which run in one process.
+    Shared by all tests of the xdist group `readme`, which run in one process.
     """
     with default_world(aws_endpoint, tmp_path_factory.mktemp("readme")) as made:
         yield made
@@ -100,5 +100,5 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def node(world: World) -> Path:
-    """A copy of the Node examples, with their packages; skips where there are none to get."""
+    """A copy of the Node examples with their packages; skips if the packages are unavailable."""
     return copy_with_packages(ROOT / "examples" / "node", world.folder / "node")

@@ -1,4 +1,4 @@
-"""A program that tells what it sees of how it was started, and ends as its arguments say."""
+"""Program that reports how it was started, and ends as its arguments say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLD_BEFORE_THE_END = "the last word"
 
 
 def main() -> None:
-    """Print it as one line of JSON, then exit, hang or be killed."""
+    """Print the report as one line of JSON, then exit, wait for a signal, raise or kill itself."""
     main_module = sys.modules["__main__"]
     seen = {
         "argv": [os.path.relpath(sys.argv[0]), *sys.argv[1:]],
@@ -38,7 +38,7 @@ def main() -> None:
     print(json.dumps({"seen": seen, "random": random.random()}), flush=True)  # noqa: T201
     how, _, what = sys.argv[1].partition("=")
     if how == "exit":
-        sys.stdout.write(TOLD_BEFORE_THE_END)  # which the end has to bring out
+        sys.stdout.write(TOLD_BEFORE_THE_END)  # the exit must flush this
         sys.exit(int(what))
     if how == "signal":
         os.kill(os.getpid(), int(what))

@@ -1,9 +1,10 @@
-"""Runs programs as forks of one process that has imported their libraries; see `forked`.
+"""Run programs as forks of one process that has imported their libraries; see `forked`.
 
-What runs is what `python -m <module>` runs, with its own arguments, environment, folder, standard
-streams, session and process group; only the import of what is preloaded is saved. Orders come by
-standard input, which is a socket: each with the file that takes the output, and a connection on
-which to tell the number of the process and, once it has ended, its exit code. On Linux only.
+A fork runs what `python -m <module>` runs, with its own arguments, environment, folder, standard
+streams, session and process group; only the import of preloaded modules is saved. Orders arrive on
+standard input, which is a socket. Each order comes with the file for the output, and with a
+connection on which the server sends the process id and, after its end, the exit code. On Linux
+only.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import time
 from dataclasses import dataclass
 
 ORDER_SIZE = 1 << 17
-"""Bytes at most; most of it is the environment."""
+"""Maximum size in bytes; most of it is the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A program to run, in the process that has this."""
+    """A program to run in this process."""
 
     module: str
     arguments: list[str]
@@ -36,7 +37,7 @@ class Order:
     folder: str
 
     def run(self, output: int) -> None:
-        """Become that program; what it exits with is raised, as it would be."""
+        """Replace this process's state and run the program; its SystemExit is raised as usual."""
         os.setsid()
         os.chdir(self.folder)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -53,35 +54,35 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A program that runs, and the connection of whoever wants to know how it ends."""
+    """A running program, and the connection to the process that waits for its end."""
 
     pid: int
     pidfd: int
     connection: socket.socket
 
     def tell(self) -> None:
-        """Say how it ended; it stays a zombie until `reap`, so that nobody gets its number."""
+        """Send the exit code. The process stays a zombie until `reap`, so its id is not reused."""
         ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
         assert ended is not None
         code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         try:
             self.connection.send(str(code).encode())
-        except OSError:  # whoever asked does not listen any more
+        except OSError:  # the requester has closed the connection
             return
 
     def reap(self) -> None:
-        """Let go of it, once it has ended."""
+        """Wait for the ended process and close its resources."""
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         self.close()
 
     def close(self) -> None:
-        """Close what is open for its sake."""
+        """Close the file descriptor and the connection of this child."""
         os.close(self.pidfd)
         self.connection.close()
 
 
 class Server:
-    """Forks as it is told to, until nobody can tell it anything more."""
+    """Forks on request until the connection for orders is closed."""
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
@@ -89,7 +90,7 @@ class Server:
         self._children: set[Child] = set()
 
     def serve(self) -> tuple[Order, int] | None:
-        """Give, in each child, what to run and its output; nothing, in the server, at its end."""
+        """Return, in each child, what to run and its output; in the server, None at its end."""
         self._selector.register(self._orders, selectors.EVENT_READ)
         while True:
             for key, _ in self._selector.select():
@@ -106,21 +107,21 @@ class Server:
                     self._selector.unregister(key.fd)
                     child.tell()
                     self._selector.register(child.connection, selectors.EVENT_READ, child)
-                else:  # closed by whoever has heard how it ended
+                else:  # closed by the requester, which knows the exit code
                     self._selector.unregister(key.fd)
                     self._children.remove(child)
                     child.reap()
 
     def _end(self) -> None:
-        """Leave nothing running: whoever would have ended it has died, perhaps."""
+        """Kill what still runs, because the process that would have stopped it may have died."""
         for child in self._children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
-            os.kill(child.pid, signal.SIGKILL)  # it may have no group of its own yet
+            os.kill(child.pid, signal.SIGKILL)  # it may not have its own process group yet
             child.tell()
 
     def _fork(self, connection: socket.socket) -> bool:
-        """Say whether this is the server still."""
+        """Return True in the server, and False in the child."""
         pid = os.fork()
         if pid == 0:
             for child in self._children:
@@ -140,13 +141,13 @@ def main(*preloaded: str) -> None:
     """Import modules, then serve.
 
     Raises:
-        RuntimeError: a module has started a thread, which no fork would have.
+        RuntimeError: A module has started a thread, which no fork would have.
     """
     for name in preloaded:
         importlib.import_module(name)
     if threading.active_count() > 1:
         raise RuntimeError(f"not to be forked: {threading.enumerate()}")
-    tempfile.tempdir = None  # TMPDIR is the program's own
+    tempfile.tempdir = None  # the program has its own TMPDIR
     ordered = Server(socket.socket(fileno=os.dup(0))).serve()
     if ordered is not None:
         order, output = ordered

@@ -1,10 +1,10 @@
-"""Starts workers without the import of their libraries, which is most of what a start costs.
+"""Start workers without importing their libraries, which is most of the cost of a start.
 
 A worker spends 0.7 s of CPU on importing Celery, botocore, pydantic and the rest, and a run of all
-tests starts a hundred and fifty. So each test process has, from its first worker on, a server that
-has imported these and forks: what runs then is the program as it stands, which
-test_forked.py holds to what a plain start gives. On Linux only; elsewhere, and for tests of the
-start itself, a program is started as a user would.
+tests starts 150 workers. Therefore each test process starts a server with its first worker. The
+server has imported these modules and forks for each worker. The fork runs the unchanged program;
+test_forked.py checks that it behaves as after a plain start. This works on Linux only. On other
+systems, and in tests of the start itself, a program is started as a user would start it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ START_TIMEOUT = 40.0
 
 
 class ForkedProcess:
-    """A program that runs; has what the tests need of `subprocess.Popen`."""
+    """A running program, with the part of `subprocess.Popen` that the tests need."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -37,16 +37,16 @@ class ForkedProcess:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Give the exit code, or minus the signal, if it has ended."""
+        """Return the exit code, or minus the signal, if the program has ended; None otherwise."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.wait(0)
         return None
 
     def wait(self, timeout: float) -> int:
-        """Wait until it ends; give the exit code, or minus the signal.
+        """Wait until the program ends; return the exit code, or minus the signal.
 
         Raises:
-            subprocess.TimeoutExpired: it has not, in so many seconds.
+            subprocess.TimeoutExpired: It has not ended in `timeout` seconds.
         """
         if self.returncode is None:
             if not select.select([self._connection], [], [], timeout)[0]:
@@ -64,7 +64,8 @@ class ForkedProcess:
 class ForkServer:
     """A running `tests.e2e.fork_server`.
 
-    It ends when the process that has this does, however that ends, with all that it started.
+    It ends, with all processes that it started, when the process that owns this object ends for any
+    reason.
     """
 
     def __init__(self, preloaded: Sequence[str] = ("tests.e2e.preloaded",)) -> None:
@@ -85,7 +86,7 @@ class ForkServer:
         environment: Mapping[str, str],
         output: IO[bytes],
     ) -> ForkedProcess:
-        """Run `python -m <module>` in a new session; both standard outputs go to a file."""
+        """Run `python -m <module>` in a new session; write both standard outputs to a file."""
         order = {
             "module": module,
             "arguments": list(arguments),
@@ -99,14 +100,14 @@ class ForkServer:
         return ForkedProcess(ours)
 
     def stop(self) -> None:
-        """Stop it; what it started and still runs is killed."""
+        """Stop the server and kill the processes that it started and that still run."""
         self._orders.close()
         self._process.wait(10)
 
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """Give the server of this test process."""
+    """Return the server of this test process."""
     server = ForkServer()
     atexit.register(server.stop)
     return server

@@ -1,4 +1,4 @@
-"""The worker's own application with limits of seconds, so that a test can wait for them."""
+"""The worker's own application with health limits of a few seconds, so that a test can wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of seconds, for workers whose health is tested."""
+"""Health limits of a few seconds, for workers whose health is tested."""
 
 LOOP_LIMIT = 2.0
 LONGEST_BATCH = 7.0

@@ -1,9 +1,9 @@
-"""What the next releases of the worker might bring: a second version of a command, and of an item.
+"""A simulated next release of the worker: a second version of a command, and of an item.
 
-BanUser.v2 has a `ground`, and so have the bans of users of format 2: by the hooks that each such
-change goes through, `application/messages/upcasting.py` and `adapters/dynamodb/formats.py`.
-`EXPANDED` is the release that knows all this, and writes format 1 where that can say what is in
-the item; `NEXT`, the one after it, writes format 2.
+BanUser.v2 and the bans of users of format 2 have a `ground`. They use the hooks that every such
+change uses, `application/messages/upcasting.py` and `adapters/dynamodb/formats.py`. `EXPANDED` is
+the release that knows both versions, and writes format 1 if it can represent the item; `NEXT`, the
+release after it, writes format 2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOBODY_SAID: Final = "other"
 
 @dataclass(frozen=True, slots=True)
 class BanUserV2(Command):
-    """Shut the user out, on one of some grounds."""
+    """Ban the user, with a ground."""
 
     ground: AnyRoleName
     reason: Reason
@@ -41,7 +41,7 @@ class BanUserV2(Command):
 
 @dataclass(frozen=True, slots=True)
 class GroundedBan(Ban):
-    """A ban, and on which ground."""
+    """A ban with its ground."""
 
     ground: str
 
@@ -78,7 +78,7 @@ _render, _parse = mapper.render_user, mapper.parse_user
 
 
 def parse_user(item: Any, item_format: ItemFormat = NEXT_FORMAT) -> Any:
-    """Read a user, with the ground of a ban."""
+    """Parse a user, with the ground of a ban."""
     item = item_format.upcast(item)
     user = _parse(item, item_format)
     if user.ban is not None:
@@ -113,7 +113,7 @@ def _ban(user: Any, asked: BanUserV2, context: Any) -> Any:
 
 
 def become(release: str) -> None:
-    """Make this process one of a release."""
+    """Turn this process into one of the given release."""
     if release == OLD:
         return
     item_format = {EXPANDED: EXPANDED_FORMAT, NEXT: NEXT_FORMAT}[release]

@@ -1,4 +1,4 @@
-"""The worker's own application on a machine that lacks what ERRNO names, for semaphores."""
+"""The worker's own application on a machine where creating a semaphore fails with ERRNO."""
 
 from __future__ import annotations
 

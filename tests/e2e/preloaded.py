@@ -1,7 +1,7 @@
-"""What a worker imports, and what it reads of botocore's own files, for forks to have it at once.
+"""Modules that a worker imports, and botocore data files that it reads, loaded before forking.
 
-None of it reads a setting, starts a thread or opens a connection when it is imported. The
-application, which does read settings, is left to each fork.
+Importing them reads no setting, starts no thread and opens no connection. The application, which
+reads settings, is imported by each fork.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A proxy before the AWS endpoint, on 127.0.0.1, that can go wrong in chosen ways.
+"""Proxy for the AWS endpoint on 127.0.0.1 that injects chosen faults.
 
     with FaultyProxy(aws_endpoint) as proxy:
         fault = proxy.inject(Unavailable(), "ReceiveMessage", seconds=3)
-        ...                             # AWS_ENDPOINT_URL=proxy.url for whoever shall suffer
+        ...                             # AWS_ENDPOINT_URL=proxy.url for the faulty client
         assert fault.hits and proxy.calls["DeleteMessageBatch"] == 1
 
-Operations are named as AWS names them (`TransactWriteItems`, `PublishBatch`, ...); `*` is any.
+Operations have the names that AWS uses (`TransactWriteItems`, `PublishBatch`, ...); `*` is any.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service answered, or would have."""
+    """An answer of the service, real or made up."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,10 +40,10 @@ class Answer:
 
 
 class Exchange(Protocol):
-    """One request, as a fault may treat it."""
+    """A request that a fault can handle."""
 
     def forward(self, body: bytes | None = None) -> Answer:
-        """Forward the request, or another one of the same kind, to the real service."""
+        """Forward the request to the real service, or a changed `body` in its place."""
         ...
 
     def answer(self, answer: Answer) -> None:
@@ -51,50 +51,50 @@ class Exchange(Protocol):
         ...
 
     def answer_half(self, answer: Answer) -> None:
-        """Answer the client half, and hang up."""
+        """Send half of an answer to the client, and close the connection."""
         ...
 
     def reset(self) -> None:
-        """Hang up by a TCP reset."""
+        """Close the connection by a TCP reset."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Let the client wait, unless the proxy closes."""
+        """Keep the client waiting, unless the proxy closes."""
         ...
 
     @property
     def query_protocol(self) -> bool:
-        """Whether errors are told in XML, as to SNS's clients."""
+        """Return True if the client expects errors in XML, as clients of SNS do."""
         ...
 
     @property
     def asked(self) -> bytes:
-        """The body of the request."""
+        """Return the body of the request."""
         ...
 
     @property
     def operation(self) -> str:
-        """What is asked for, as AWS names it."""
+        """Return the requested operation, as AWS names it."""
         ...
 
 
 class Fault(Protocol):
-    """A way of going wrong."""
+    """A way to fail or change a call."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Treat one request."""
+        """Handle one request."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The service refuses, and does nothing."""
+    """The service refuses the request and does nothing."""
 
     status: int
     code: str
 
     def strike(self, exchange: Exchange) -> None:
-        """Answer with the error in the protocol that the client speaks."""
+        """Answer with the error in the protocol of the client."""
         if exchange.query_protocol:
             headers = {"Content-Type": "text/xml"}
             body = (
@@ -116,7 +116,7 @@ class Unavailable(Refused):
 
 
 class Throttled(Refused):
-    """HTTP 400 with the code of a throttled call."""
+    """HTTP 400 with the error code of a throttled call."""
 
     def __init__(self, code: str = "ThrottlingException") -> None:
         super().__init__(400, code)
@@ -134,60 +134,60 @@ class Reset:
     """The connection is reset before anything is done."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Reset."""
+        """Reset the connection."""
         exchange.reset()
 
 
 @dataclass(frozen=True, slots=True)
 class LostAnswer:
-    """The service does it, but the connection is reset before the answer."""
+    """The service handles the request, but the connection is reset before the answer."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, then reset."""
+        """Forward the request, then reset the connection."""
         exchange.forward()
         exchange.reset()
 
 
 @dataclass(frozen=True, slots=True)
 class HalfAnswer:
-    """The service does it, but half of the answer is lost."""
+    """The service handles the request, but half of the answer is lost."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, then send half."""
+        """Forward the request, then send half of the answer."""
         exchange.answer_half(exchange.forward())
 
 
 @dataclass(frozen=True, slots=True)
 class Junk:
-    """Something answers 200 that is not AWS."""
+    """A server that is not AWS answers 200."""
 
     body: bytes = b"<html>welcome to the hotel</html>"
 
     def strike(self, exchange: Exchange) -> None:
-        """Answer with something else."""
+        """Answer with the foreign body."""
         exchange.answer(Answer(200, {"Content-Type": "text/html"}, self.body))
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing is done and nothing answered, until the client's patience ends."""
+    """The request is neither handled nor answered, until the client times out."""
 
     seconds: float = 120
 
     def strike(self, exchange: Exchange) -> None:
-        """Wait, then reset."""
+        """Wait, then reset the connection."""
         exchange.wait(self.seconds)
         exchange.reset()
 
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """The answer is right, and its Date is so many seconds from the machine's time."""
+    """The answer is correct, but its Date differs from the machine's time by `seconds`."""
 
     seconds: float
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, then answer with another Date."""
+        """Forward the request, then answer with another Date."""
         answer = exchange.forward()
         date = formatdate(time.time() + self.seconds, usegmt=True)
         exchange.answer(Answer(answer.status, {**answer.headers, "Date": date}, answer.body))
@@ -195,12 +195,12 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """The answer is right, but late."""
+    """The answer is correct, but late."""
 
     seconds: float
 
     def strike(self, exchange: Exchange) -> None:
-        """Wait, then forward."""
+        """Wait, then forward the request."""
         exchange.wait(self.seconds)
         exchange.answer(exchange.forward())
 
@@ -212,7 +212,7 @@ class UnreadPartition:
     partition: str
 
     def strike(self, exchange: Exchange) -> None:
-        """Take the partition's items out of the answer; refuse a call that asks for nothing else.
+        """Remove the partition's items from the answer; throttle a call that requests nothing else.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
         """
@@ -236,7 +236,7 @@ class UnreadPartition:
 
 @dataclass(frozen=True, slots=True)
 class ThrottledPartition:
-    """DynamoDB throttles the writes of one partition: it cancels the transactions that have any.
+    """DynamoDB throttles the writes of one partition: it cancels each transaction that has any.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
     """
@@ -244,7 +244,7 @@ class ThrottledPartition:
     partition: str
 
     def strike(self, exchange: Exchange) -> None:
-        """Cancel with a reason for each action of the partition, or forward."""
+        """Cancel with a reason for each action of the partition, or forward the request."""
         actions = json.loads(exchange.asked)["TransactItems"]
         codes = ["ThrottlingError" if self._is_of(action) else "None" for action in actions]
         if "ThrottlingError" not in codes:
@@ -269,14 +269,14 @@ def _json(status: int, body: object) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class RefusedEvents:
-    """SNS publishes a batch but for chosen events, of which it says that the fault is its own."""
+    """SNS publishes a batch except for chosen events, which fail with an error of the service."""
 
     subjects: frozenset[str]
     """User ids whose events are refused."""
     code: str = "InternalError"
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward the others, and answer for all."""
+        """Forward the other events, and answer for all."""
         good: list[dict[str, str]] = []
         bad: list[dict[str, str]] = []
         for entry in _publish_batch_entries(exchange.asked):
@@ -308,7 +308,7 @@ _ENTRY = "PublishBatchRequestEntries.member."
 
 
 def _publish_batch_entries(body: bytes) -> list[dict[str, str]]:
-    """Read the entries of a PublishBatch, each by the names of its parameters."""
+    """Parse the entries of a PublishBatch, each by the names of its parameters."""
     entries: dict[int, dict[str, str]] = {}
     for name, value in parse_qsl(body.decode()):
         if name.startswith(_ENTRY):
@@ -318,7 +318,7 @@ def _publish_batch_entries(body: bytes) -> list[dict[str, str]]:
 
 
 def _without(body: bytes, entries: list[dict[str, str]]) -> bytes:
-    """Render a PublishBatch anew, with these entries only."""
+    """Render a PublishBatch again, with these entries only."""
     pairs = [pair for pair in parse_qsl(body.decode()) if not pair[0].startswith(_ENTRY)]
     for number, entry in enumerate(entries, 1):
         pairs += [(f"{_ENTRY}{number}.{name}", value) for name, value in entry.items()]
@@ -327,7 +327,7 @@ def _without(body: bytes, entries: list[dict[str, str]]) -> bytes:
 
 @dataclass(slots=True)
 class Injection:
-    """A fault with its limits, and how often it struck."""
+    """A fault with its limits and the number of calls that it was applied to."""
 
     fault: Fault
     operation: str
@@ -336,7 +336,7 @@ class Injection:
     hits: int = 0
 
     def takes(self, operation: str, now: float) -> bool:
-        """Say whether it strikes this request, counting it if so."""
+        """Return True if the fault applies to this request, and count the request."""
         spent = self.times is not None and self.hits >= self.times
         if spent or now >= self.until or self.operation not in (operation, ANY):
             return False
@@ -346,11 +346,11 @@ class Injection:
 
 @dataclass(slots=True)
 class FaultyProxy:
-    """Forwards to `target`, a URL, unless an injected fault strikes. Use it as a `with` block."""
+    """Forwards to `target`, a URL, unless an injected fault applies. Use it as a `with` block."""
 
     target: str
     calls: Counter[str] = field(default_factory=Counter)
-    """Requests so far by operation, struck or not."""
+    """Requests so far by operation, faulty or not."""
     _injections: list[Injection] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -369,7 +369,7 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return the URL on which it listens."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -381,9 +381,9 @@ class FaultyProxy:
         times: int | None = None,
         seconds: float | None = None,
     ) -> Injection:
-        """Let a fault strike an operation so many times, or so many seconds from now, or both.
+        """Apply a fault to an operation, limited by a number of calls, seconds from now, or both.
 
-        Of several that apply, the first one injected strikes.
+        If several faults apply, the one that was injected first is used.
         """
         until = float("inf") if seconds is None else time.monotonic() + seconds
         injection = Injection(fault, operation, times, until)
@@ -392,17 +392,17 @@ class FaultyProxy:
         return injection
 
     def withdraw(self, injection: Injection) -> None:
-        """Take one fault back."""
+        """Remove one fault."""
         with self._lock:
             self._injections.remove(injection)
 
     def clear(self) -> None:
-        """Take all faults back."""
+        """Remove all faults."""
         with self._lock:
             self._injections.clear()
 
     def fault_for(self, operation: str) -> Fault | None:
-        """Count a request and choose what strikes it."""
+        """Count a request; return the fault that applies to it, or None."""
         with self._lock:
             self.calls[operation] += 1
             now = time.monotonic()
@@ -418,7 +418,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that hang up are what is wanted here."""
+        """Print nothing, because clients are expected to close connections here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -431,7 +431,7 @@ class _Handler(BaseHTTPRequestHandler):
     _body = b""
 
     def do_POST(self) -> None:  # the base class finds it by name
-        """Forward one request, or let a fault have it."""
+        """Forward one request, or let a fault handle it."""
         self._body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.fault_for(self.operation)
         try:
@@ -439,14 +439,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer(self.forward())
             else:
                 fault.strike(self)
-        except OSError:  # the client, or the service, hung up
+        except OSError:  # the client or the service closed the connection
             self.close_connection = True
 
     do_GET = do_POST  # noqa: N815
 
     @property
     def operation(self) -> str:
-        """See `Exchange`, as for the rest."""
+        """See `Exchange`, also for the other methods."""
         target = self.headers.get("X-Amz-Target")
         if target:
             return target.rpartition(".")[2]
@@ -463,7 +463,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._body
 
     def forward(self, body: bytes | None = None) -> Answer:
-        """Forward the request, or another one of the same kind, to the real service."""
+        """See `Exchange`."""
         parts = urlsplit(self.proxy.target)
         if self._upstream is None:
             self._upstream = http.client.HTTPConnection(
@@ -476,11 +476,11 @@ class _Handler(BaseHTTPRequestHandler):
         return Answer(response.status, kept, response.read())
 
     def answer(self, answer: Answer) -> None:
-        """Answer the client."""
+        """See `Exchange`."""
         self._send(answer, answer.body)
 
     def answer_half(self, answer: Answer) -> None:
-        """Send half of the body that the header promises, and hang up."""
+        """Send half of the body that the header promises, and close the connection."""
         self._send(answer, answer.body[: len(answer.body) // 2])
         self.wfile.flush()
         self.close_connection = True
@@ -494,22 +494,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def reset(self) -> None:
-        """Hang up by a TCP reset."""
+        """Close the connection by a TCP reset."""
         self.close_connection = True
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        # both files over the socket must go before the descriptor does, and the reset with it
+        # Both file objects must be closed before the descriptor is, which sends the reset.
         with contextlib.suppress(OSError):
             self.rfile.close()
             self.wfile.close()
         self.connection.close()
 
     def wait(self, seconds: float) -> None:
-        """Let the client wait."""
+        """Keep the client waiting."""
         self.proxy.wait(seconds)
 
     def finish(self) -> None:
-        """Hang up on the service with the client."""
+        """Close the connection to the service with that of the client."""
         if self._upstream is not None:
             self._upstream.close()
         if not self.wfile.closed:

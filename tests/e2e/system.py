@@ -1,7 +1,7 @@
-"""All that a real worker works with: table, queues, topic, and a subscriber that listens in.
+"""The environment of a real worker: table, queues, topic, and a subscriber that listens.
 
-A test sends commands, has real `celery -A worker.app worker` processes work on them, and then
-looks at what is left: outcomes in the table, events at the subscriber, messages in the queues.
+A test sends commands, lets real `celery -A worker.app worker` processes handle them, and then
+checks the result: outcomes in the table, events at the subscriber, messages in the queues.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREFORK = ("-P", "prefork", "-c", "2")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A command as its producer sends it; equal bodies are the same command sent again."""
+    """A command as its producer sends it. Equal bodies are the same command sent again."""
 
     command_id: str
     user_id: str | None
@@ -45,12 +45,12 @@ class Message:
 
     @property
     def key(self) -> CommandKey:
-        """Where its outcome is."""
+        """Return the key of its outcome."""
         return CommandKey(self.user_id, self.command_id)
 
 
 def message(command: Command, user_id: str | None, **extensions: Any) -> Message:
-    """Make a new message of a command; without a user, it names one by e-mail."""
+    """Create a new message of a command; without a user id, the command names a user by e-mail."""
     command_id = str(uuid4())
     body = render_command(
         command.type,
@@ -64,12 +64,12 @@ def message(command: Command, user_id: str | None, **extensions: Any) -> Message
 
 
 def event_ids(outcomes: Iterable[Outcome]) -> set[str]:
-    """Give the ids of the events that outcomes have to show on the topic."""
+    """Return the ids of the events that outcomes must publish on the topic."""
     return {event.event_id for outcome in outcomes for event in render_events(outcome)}
 
 
 def log_lines(worker: WorkerProcess, event: str | None = None) -> list[dict[str, Any]]:
-    """Give what a worker logged in JSON; its banner and a line half written are left out."""
+    """Return what a worker logged in JSON, without its banner and any incomplete line."""
     rows: list[dict[str, Any]] = []
     for line in worker.log.splitlines():
         try:
@@ -82,15 +82,15 @@ def log_lines(worker: WorkerProcess, event: str | None = None) -> list[dict[str,
 
 
 def decided(worker: WorkerProcess) -> list[dict[str, Any]]:
-    """Give a worker's line of each command that it settled."""
+    """Return a worker's log line for each command that it decided."""
     return log_lines(worker, "command")
 
 
 @dataclass(slots=True)
 class System:
-    """One table, queue with its dead-letter queue, topic and subscription, and who looks at them.
+    """A table, a queue with its dead-letter queue, a topic with a subscription, and their clients.
 
-    What the test itself does goes to AWS directly, whatever endpoint its workers are given.
+    Calls of the test itself go to AWS directly, whatever endpoint its workers use.
     """
 
     names: ResourceNames
@@ -105,7 +105,7 @@ class System:
 
     @classmethod
     def create(cls, endpoint: str, folder: Path, *, fifo: bool = False, **settings: Any) -> System:
-        """Make everything, under names that nobody else has."""
+        """Create all resources, under unique names."""
         names = ResourceNames.unique(fifo=fifo)
         made = _provision(names, endpoint, **settings)
         dynamodb = boto3.client("dynamodb", endpoint_url=endpoint)
@@ -122,10 +122,10 @@ class System:
         )
 
     def renew_queues(self) -> None:
-        """Take the queues away with all that is in them, and go on with new ones.
+        """Delete the queues with all their messages, and continue with new ones.
 
-        Table and topic stay. A worker that was killed may have left a poll behind, which would
-        take from the old queue what nobody works on then.
+        Table and topic stay. A killed worker may have left a poll behind, which would take messages
+        from the old queue that nobody handles.
         """
         self.queues.delete()
         fresh = ResourceNames.unique()
@@ -138,7 +138,7 @@ class System:
         self.queues = Queues(self.names, self.queues.sqs, *_urls(made, self.names))
 
     def delete(self) -> None:
-        """Delete everything."""
+        """Delete all resources."""
         boto3.client("dynamodb", endpoint_url=self.endpoint).delete_table(
             TableName=self.names.table
         )
@@ -155,9 +155,9 @@ class System:
         app: str = "worker.app",
         **environment: str,
     ) -> AbstractContextManager[WorkerProcess]:
-        """Run a worker on it; `environment` are settings without their prefix, upper case.
+        """Run a worker on this system.
 
-        See `worker` for what `start` is.
+        `environment` are settings in upper case, without their prefix. See `worker` for `start`.
         """
         return worker(
             self.names,
@@ -173,9 +173,9 @@ class System:
         )
 
     def quiet(self, seconds: float = 30) -> None:
-        """Wait until all that was sent is settled, and all that was published has come out.
+        """Wait until all commands are acknowledged and all published events have been received.
 
-        What has come out is known by a last command of a user of its own, whose event is behind
+        To know this for the events, it sends a last command for a new user, whose event comes after
         all others.
         """
         eventually(self.queues.empty, seconds, "an empty queue")
@@ -190,14 +190,14 @@ class System:
         self.queues.send(*[message.body for message in messages], group=group)
 
     def do(self, *messages: Message, seconds: float = 30) -> list[Outcome]:
-        """Send messages and wait for their outcomes, one a message, in their order."""
+        """Send messages; wait for their outcomes and return one per message, in the same order."""
         self.send(*messages)
         return self.outcomes(messages, seconds)
 
     # --- out -------------------------------------------------------------------------------
 
     def outcomes(self, messages: Sequence[Message], seconds: float = 30) -> list[Outcome]:
-        """Wait until every message has its outcome; give them, one a message, in their order."""
+        """Wait for the outcome of every message; return them in the order of the messages."""
         found: dict[CommandKey, Outcome] = {}
 
         def complete() -> bool:
@@ -213,13 +213,13 @@ class System:
         return self.repository.load(LoadRequest(**wanted))
 
     def user(self, user_id: str) -> User:
-        """Read a user who is there."""
+        """Return a user, who must exist."""
         user = self.repository.get(user_id)
         assert user is not None
         return user
 
     def events(self) -> list[dict[str, Any]]:
-        """Take what came out of the topic; give all events so far, doubles too, as they came."""
+        """Receive new events; return all events so far, with duplicates, in order of arrival."""
         while True:
             answer = self.queues.sqs.receive_message(
                 QueueUrl=self.events_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
@@ -234,7 +234,7 @@ class System:
             self.queues.sqs.delete_message_batch(QueueUrl=self.events_url, Entries=entries)
 
     def published(self, outcomes: Iterable[Outcome], seconds: float = 30) -> list[dict[str, Any]]:
-        """Wait until all events of the outcomes came out; give them, deduplicated, as they came."""
+        """Wait for all events of the outcomes; return them deduplicated, in order of arrival."""
         wanted = event_ids(outcomes)
 
         def all_out() -> bool:
@@ -244,11 +244,11 @@ class System:
         return list({e["id"]: e for e in self._events if e["id"] in wanted}.values())
 
     def caused_by(self, message: Message) -> set[str]:
-        """Give the ids of the events so far that a command caused."""
+        """Return the ids of the events so far that a command caused."""
         return {e["id"] for e in self.events() if e["causationid"] == message.command_id}
 
     def publications(self) -> Counter[str]:
-        """Count how often each event came out so far."""
+        """Count how often each event has been received so far."""
         return Counter(event["id"] for event in self.events())
 
 
@@ -258,7 +258,7 @@ def _urls(made: Provisioned, names: ResourceNames) -> tuple[str, str]:
 
 
 def _provision(names: ResourceNames, endpoint: str, **settings: Any) -> Provisioned:
-    """Make what is missing, as a worker would."""
+    """Create missing resources, as a worker would."""
     chosen = load_settings(**(asdict(names) | {"env": "test"} | settings))
     return provision(
         resources(chosen),
@@ -269,7 +269,7 @@ def _provision(names: ResourceNames, endpoint: str, **settings: Any) -> Provisio
 
 
 def _subscribe(sqs: Any, endpoint: str, topic_arn: str) -> str:
-    """Subscribe a new queue to the topic; give its URL."""
+    """Subscribe a new queue to the topic; return its URL."""
     topic = topic_arn.rpartition(":")[2]
     fifo = {"FifoQueue": "true"} if topic.endswith(".fifo") else {}
     url: str = sqs.create_queue(QueueName=f"heard-{topic}", Attributes=fifo)["QueueUrl"]

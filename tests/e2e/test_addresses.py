@@ -1,4 +1,4 @@
-"""Addresses and tokens change hands: each has one owner, whoever asks and whoever works on it."""
+"""Addresses and tokens change owners: each has one owner, whichever worker decides."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two wor
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Addresses that no other test uses, by short names."""
+    """Unique addresses by short names."""
 
     mark: str
 
     def __call__(self, name: str) -> str:
-        """Give the local part of an address."""
+        """Return the local part of an address."""
         return f"{name}-{self.mark}"
 
     def key(self, name: str) -> str:
-        """Give an address as it is looked up."""
+        """Return the lookup key of an address."""
         return email(self(name)).key
 
 
 @pytest.fixture
 def names() -> Names:
-    """Addresses of this test alone."""
+    """Addresses of this test only."""
     return Names(uuid4().hex)
 
 
 def in_an_hour() -> datetime:
-    """Give a time at which tokens may expire."""
+    """Return an expiry time for tokens."""
     return datetime.now(UTC) + timedelta(hours=1)
 
 
 def change(user: str, address: str) -> list[Message]:
-    """Make the request for an address and its confirmation."""
+    """Create the request for an address change and its confirmation."""
     secret = token(f"{user} {address}")
     request = c.RequestEmailChange(email(address), str(uuid4()), secret, in_an_hour())
     return [message(request, user), message(c.ConfirmEmailChange(secret), user)]
 
 
 def statuses(outcomes: Sequence[Outcome]) -> list[str | None]:
-    """Say how commands ended: a rejection's code, `None` for an accepted one."""
+    """Return how commands ended: a rejection's code, or None for an accepted command."""
     return [None if outcome.code is None else str(outcome.code) for outcome in outcomes]
 
 
 def assert_one_owner_each(
     system: System, names: Names, users: Sequence[str], addresses: Sequence[str]
 ) -> dict[str, str]:
-    """Check that users and address items agree; give the owner of each address that has one."""
+    """Check that users and address items agree; return the owner of each owned address."""
     stored = system.load(users=set(users), addresses={names.key(name) for name in addresses})
     held = {user.email.key: user.user_id for user in stored.users.values() if user.email}
     assert held == stored.addresses
@@ -80,7 +80,7 @@ def assert_one_owner_each(
 def in_one_batch(
     system: System, monkeypatch: pytest.MonkeyPatch, *messages: Message
 ) -> list[Outcome]:
-    """Have one batch handled, put together as in a worker; give the outcomes."""
+    """Handle messages as one batch, with the worker's own composition; return the outcomes."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", system.endpoint)
     settings = load_settings(
         env="test", table=system.names.table, events_topic=system.names.events_topic
@@ -93,7 +93,7 @@ def in_one_batch(
 def test_two_users_swap_addresses_in_one_batch(
     pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By way of a third address, in order: each step is decided on what the one before left."""
+    """They use a third address; each step is decided on the result of the previous one."""
     system, ada, bob = pair.system, str(uuid4()), str(uuid4())
     outcomes = in_one_batch(
         system,
@@ -112,7 +112,7 @@ def test_two_users_swap_addresses_in_one_batch(
 def test_a_direct_swap_in_one_batch_leaves_both_where_they_were(
     pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither address is free when it is asked for, so both requests are refused."""
+    """Neither address is free when it is requested, so both requests are rejected."""
     system, ada, bob = pair.system, str(uuid4()), str(uuid4())
     outcomes = in_one_batch(
         system,
@@ -129,7 +129,7 @@ def test_a_direct_swap_in_one_batch_leaves_both_where_they_were(
 def test_one_user_goes_to_another_address_and_back_in_one_batch(
     pair: Pair, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A to B to A: the first address is free again for nobody else, and the second for all."""
+    """A to B to A: the first address is free for nobody else, the second for everyone."""
     system, ada, bob = pair.system, str(uuid4()), str(uuid4())
     outcomes = in_one_batch(
         system,
@@ -150,7 +150,7 @@ def test_one_user_goes_to_another_address_and_back_in_one_batch(
 def test_addresses_handed_around_over_two_workers_have_one_owner_each(
     pair: Pair, names: Names
 ) -> None:
-    """Swaps and returns of ten users at once, in whatever order: no address is doubled or lost."""
+    """Ten users swap and move back at once, in any order: no address is doubled or lost."""
     system = pair.system
 
     def scene() -> None:
@@ -161,8 +161,8 @@ def test_addresses_handed_around_over_two_workers_have_one_owner_each(
         moves: list[Message] = []
         for i, user in enumerate(users):
             neighbour = i + 1 if i % 2 == 0 else i - 1
-            moves += change(user, here(f"spare{i // 2}"))  # fought for by both
-            moves += change(user, here(f"home{neighbour}"))  # free only if the other has moved
+            moves += change(user, here(f"spare{i // 2}"))  # both users want it
+            moves += change(user, here(f"home{neighbour}"))  # free only if the other user has moved
             moves += change(user, here(f"home{i}"))  # and back
         with pair.racing():
             system.send(*moves[::2], *moves[1::2])
@@ -186,7 +186,7 @@ def test_addresses_handed_around_over_two_workers_have_one_owner_each(
 def test_an_address_that_moves_on_between_two_workers_takes_only_its_first_taker(
     pair: Pair, names: Names
 ) -> None:
-    """One gives an address up while ten want it: whoever comes first has it, no two do."""
+    """One user gives an address up while ten want it: at most one of them gets it."""
     system, owner = pair.system, str(uuid4())
     takers = [str(uuid4()) for _ in range(10)]
     system.do(message(register(names("a")), owner))
@@ -210,7 +210,10 @@ def test_an_address_that_moves_on_between_two_workers_takes_only_its_first_taker
 def test_a_reset_redelivered_after_its_address_changed_hands_does_not_reach_the_new_owner(
     pair: Pair, names: Names
 ) -> None:
-    """By e-mail, a command is about whom it found at first: one outcome, nobody else's event."""
+    """A command by e-mail applies to the user that it found first.
+
+    It has one outcome, and causes no event of another user.
+    """
     system, old, new = pair.system, str(uuid4()), str(uuid4())
     address = EmailAddress.parse(f"{names('a')}@example.com")
     system.do(message(register(names("a")), old))
@@ -241,7 +244,7 @@ def test_a_reset_redelivered_after_its_address_changed_hands_does_not_reach_the_
 def test_a_reset_for_an_address_that_nobody_has_stays_without_effect_when_it_is_redelivered(
     pair: Pair, names: Names
 ) -> None:
-    """What it was decided to be, it stays, though somebody registers the address meanwhile."""
+    """The first decision stands, although a user registers the address later."""
     system, late = pair.system, str(uuid4())
     address = EmailAddress.parse(f"{names('a')}@example.com")
     command = c.RequestPasswordReset(str(uuid4()), token("reset"), in_an_hour(), address)
@@ -256,12 +259,12 @@ def test_a_reset_for_an_address_that_nobody_has_stays_without_effect_when_it_is_
 
 
 def rotation(session: str, old: str, new: str) -> c.RotateRefreshToken:
-    """Make the exchange of one refresh token for the next."""
+    """Create a command that exchanges one refresh token for the next."""
     return c.RotateRefreshToken(session, token(old), token(new), in_an_hour())
 
 
 def test_a_redelivered_rotation_is_no_theft_and_a_stolen_token_is(pair: Pair, names: Names) -> None:
-    """The same command again changes nothing; the old token in a new one ends the session."""
+    """The same command again changes nothing; a new command with the old token ends the session."""
     system, user, session = pair.system, str(uuid4()), str(uuid4())
     system.do(message(register(names("a")), user))
     started = c.StartSession(session, token("first"), in_an_hour())

@@ -1,4 +1,4 @@
-"""Import and export with the real programs: stopped, killed, resumed, and counted by the effect."""
+"""Import and export with the real programs: stopped, killed, resumed, checked by their effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 300
 ADDRESS = "export@example.com"
 NAMES = ("first_name=Ex", "last_name=Port", "roles=customer")
 RATE = ("--rate", "100")
-"""Slow enough to be stopped on the way."""
+"""Slow enough to be stopped before the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One for both tests: starting a worker costs seconds."""
+    """One for all tests, because starting a worker takes seconds."""
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("bulk"))
     with system.worker(THREADS) as worker:
         yield World(system, worker.ready(), CommandLine.on(system.names, aws_endpoint))
@@ -46,12 +46,12 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def addresses() -> list[str]:
-    """Give everybody's."""
+    """Return the addresses of all rows."""
     return [f"person{number}@example.com" for number in range(ROWS)]
 
 
 def written(folder: Path) -> Path:
-    """Write the file that is imported."""
+    """Write the file to import."""
     rows = [f"{address},Ada,Lovelace,customer\n" for address in addresses()]
     file = folder / "people.csv"
     file.write_text("email,first_name,last_name,roles\n" + "".join(rows))
@@ -59,12 +59,12 @@ def written(folder: Path) -> Path:
 
 
 def batches(journal: Path) -> int:
-    """Count the batches that a journal has noted."""
+    """Count the batches recorded in a journal."""
     return max(0, journal.read_text().count("\n") - 1) if journal.exists() else 0
 
 
 def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[int, str]:
-    """Start an import and stop it when five batches more have gone; give its exit code and talk."""
+    """Stop an import after five more batches; return its exit code and standard error."""
     journal = file.with_name(file.name + ".progress.jsonl")
     before = batches(journal)
     with world.cli.running("import", str(file), *RATE) as process:
@@ -77,7 +77,7 @@ def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[i
 def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
     world: World, tmp_path: Path
 ) -> None:
-    """Counted by users, outcomes, messages and events; only what was in flight came twice."""
+    """Checked by users, outcomes, messages and events. Only rows in flight were sent twice."""
     file = written(tmp_path)
     code, said = stop_on_the_way(world, file, signal.SIGINT)
     assert code == 130
@@ -112,7 +112,7 @@ def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
 
 
 def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -> None:
-    """The same; into a file that only its owner reads and nothing overwrites."""
+    """Both exports are equal. The file is readable by its owner only and never overwritten."""
     sent = world.cli.run("send", "CreateUser", f"email={ADDRESS}", *NAMES, "--wait", "30", "--json")
     assert sent.code == 0, sent.err
     outcome = json.loads(sent.out)
@@ -137,7 +137,7 @@ def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -
 
 
 def test_a_report_tells_which_rows_were_refused(world: World, tmp_path: Path) -> None:
-    """By the outcomes that a worker has recorded."""
+    """The report uses the outcomes that a worker has recorded."""
     taken = "taken@example.com"
     first = world.cli.run(
         "send", "CreateUser", f"email={taken}", "first_name=A", "last_name=B", "roles=customer",

@@ -17,20 +17,20 @@ from tests.e2e.worker_process import eventually
 pytestmark = pytest.mark.e2e
 
 with_worker = pytest.mark.xdist_group("cli")
-"""Starting a worker costs seconds: tests that need no more than one share it."""
+"""Starting a worker takes seconds, so tests that need only one share it."""
 
 PERSON = ("first_name=Ada", "last_name=Lovelace", f"password_hash={PASSWORD.value}")
 
 
 @pytest.fixture
 def cli(aws_endpoint: str, resource_names: ResourceNames) -> CommandLine:
-    """The command line on resources that are not there yet."""
+    """The command line on resources that do not exist yet."""
     return CommandLine.on(resource_names, aws_endpoint)
 
 
 @pytest.fixture
 def ready(cli: CommandLine) -> CommandLine:
-    """The command line on resources that are there."""
+    """The command line on existing resources."""
     done = cli.run("provision")
     assert done.code == 0, done.err
     return cli
@@ -38,7 +38,7 @@ def ready(cli: CommandLine) -> CommandLine:
 
 @pytest.fixture(scope="module")
 def busy(aws_endpoint: str) -> Iterator[CommandLine]:
-    """The command line on resources that a worker, started by `run`, works on."""
+    """The command line on resources with a worker that was started by `run`."""
     cli = CommandLine.on(ResourceNames.unique(), aws_endpoint)
     assert cli.run("provision").code == 0
     with cli.running("run", "--pool", "threads", "-c", "2") as process:
@@ -49,12 +49,12 @@ def busy(aws_endpoint: str) -> Iterator[CommandLine]:
 
 
 def address(name: str) -> str:
-    """Give the field of an address that no other test uses."""
+    """Return the `email` argument with a unique address."""
     return f"email={name}-{uuid4().hex[:8]}@example.com"
 
 
 def tails(endpoint: str) -> set[str]:
-    """Give the queues that `events` has made and not removed."""
+    """Return the queues that `events` has created and not deleted."""
     sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
     return set(sqs.list_queues(QueueNamePrefix="user-worker-tail").get("QueueUrls", []))
 
@@ -64,7 +64,10 @@ def tails(endpoint: str) -> set[str]:
 
 @with_worker
 def test_a_command_goes_in_and_its_outcome_comes_back(busy: CommandLine) -> None:
-    """Exit code 0 for accepted, 1 for rejected; outcome and user can be read later, secrets not."""
+    """The exit code is 0 for accepted and 1 for rejected.
+
+    Outcome and user can be read later, without secrets.
+    """
     email = address("ada")
     sent = busy.run("send", "RegisterUser", email, *PERSON, "--wait", "30", "--json")
     assert sent.code == 0, sent.err
@@ -90,7 +93,7 @@ def test_a_command_goes_in_and_its_outcome_comes_back(busy: CommandLine) -> None
 
 @with_worker
 def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
-    """JSON lines of more than two batches each have an outcome, in their order."""
+    """More JSON lines than two batches hold each have an outcome, in order."""
     lines = [
         {
             "type": "CreateUser",
@@ -112,14 +115,14 @@ def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
 
 
 def test_ids_go_to_standard_output_and_talk_does_not(ready: CommandLine) -> None:
-    """What a script reads is the ids and nothing else."""
+    """Standard output has the ids and nothing else, for use by scripts."""
     text = f'{{"type":"UnbanUser","user_id":"{uid("a")}","id":"{uid("1")}"}}\n' * 1
     done = ready.run("send", "--file", "-", text=text)
     assert (done.code, done.out) == (0, f"{uid('1')}\n")
 
 
 def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
-    """A mistake in the third line keeps the first two from leaving."""
+    """An error in the third line prevents the first two from being sent."""
     good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
     done = ready.run("send", "-", text=f"{good}\n{good}\n" + '{"type": "UnbanUser"}')
     assert done.code == 2
@@ -128,7 +131,7 @@ def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
 
 
 def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
-    """No answer has an exit code of its own."""
+    """A missing answer has its own exit code."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), "--wait", "0.2")
     assert done.code == 4
     assert "is a worker running" in complaint(done)
@@ -137,7 +140,7 @@ def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
 
 
 def test_who_is_not_there_is_an_answer_and_no_failure(ready: CommandLine) -> None:
-    """An unknown user or command is exit code 1, not 3."""
+    """An unknown user or command has exit code 1, not 3."""
     assert ready.run("user", "nobody@example.com").code == 1
     assert ready.run("user", uid("nobody")).code == 1
     assert ready.run("outcome", uid("never")).code == 1
@@ -146,7 +149,7 @@ def test_who_is_not_there_is_an_answer_and_no_failure(ready: CommandLine) -> Non
 def test_a_fifo_queue_takes_commands_and_a_fifo_topic_is_followed(
     aws_endpoint: str, fifo_resource_names: ResourceNames
 ) -> None:
-    """FIFO names are all that it takes to use FIFO resources."""
+    """FIFO names are sufficient to use FIFO resources."""
     cli = CommandLine.on(fifo_resource_names, aws_endpoint)
     assert cli.run("provision").code == 0
     assert cli.run("send", "UnbanUser", "--user", uid("ada"), "--group", "own").code == 0
@@ -172,7 +175,7 @@ def test_a_fifo_queue_takes_commands_and_a_fifo_topic_is_followed(
 
 @with_worker
 def test_events_are_followed_until_the_limit(busy: CommandLine) -> None:
-    """A filtered tail gives only its category, and ends by itself."""
+    """A filtered tail prints only its category, and ends by itself."""
     email = address("grace")
     with busy.running("events", "--category", "command", "--json", "--limit", "1") as process:
         assert process.stderr is not None
@@ -190,7 +193,7 @@ def test_events_are_followed_until_the_limit(busy: CommandLine) -> None:
 def test_a_followed_topic_is_left_as_it_was(
     ready: CommandLine, aws_endpoint: str, number: signal.Signals
 ) -> None:
-    """Ctrl-C and SIGTERM remove the temporary queue."""
+    """Ctrl-C and SIGTERM delete the temporary queue."""
     before = tails(aws_endpoint)
     with ready.running("events") as process:
         assert process.stderr is not None
@@ -207,21 +210,21 @@ def test_a_followed_topic_is_left_as_it_was(
 
 
 def test_what_celery_refuses_is_the_exit_code_of_run(ready: CommandLine) -> None:
-    """What follows `--` is Celery's to judge."""
+    """Celery parses the arguments after `--`."""
     done = ready.start("run", "--", "--no-such-option")
     assert done.code == 2
     assert "no-such-option" in done.err
 
 
 def test_run_without_its_queue_ends_with_a_line(cli: CommandLine) -> None:
-    """A worker with nothing to serve does not start."""
+    """A worker without its queue does not start."""
     done = cli.start("run", USER_WORKER_CREATE_RESOURCES="false")
     assert done.code != 0
     assert cli.environment["USER_WORKER_COMMAND_QUEUE"] in done.err
 
 
 def test_users_in_memory_are_worked_on_by_threads(ready: CommandLine) -> None:
-    """The pool is chosen, and that it was is said."""
+    """`run` chooses the pool and says so."""
     with ready.running("run", USER_WORKER_REPOSITORY="memory") as process:
         assert process.stderr is not None
         assert "memory" in process.stderr.readline()

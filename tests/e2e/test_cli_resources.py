@@ -1,4 +1,4 @@
-"""The command line on resources that are there, are not, or are elsewhere."""
+"""The command line on resources that exist, are missing, or are in another region."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def cli(aws_endpoint: str, resource_names: ResourceNames) -> CommandLine:
-    """The command line on resources that are not there yet."""
+    """The command line on resources that do not exist yet."""
     return CommandLine.on(resource_names, aws_endpoint)
 
 
 @pytest.fixture
 def ready(cli: CommandLine) -> CommandLine:
-    """The command line on resources that are there."""
+    """The command line on existing resources."""
     done = cli.run("provision")
     assert done.code == 0, done.err
     return cli
 
 
 def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: CommandLine) -> None:
-    """Provisioning twice changes nothing, and tells made from found."""
+    """Provisioning twice changes nothing, and the output tells created from found resources."""
     first = json.loads(cli.run("provision", "--json").out)
     second = json.loads(cli.run("provision", "--json").out)
     assert set(first.values()) == {"made"}
@@ -40,7 +40,7 @@ def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: Command
 
 
 def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
-    """A missing resource is an exit code of its own, with its name and the remedy."""
+    """A missing resource has its own exit code; the error names it and the remedy."""
     before = cli.run("status")
     assert before.code == 3
     names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
@@ -59,7 +59,7 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
 def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
     ready: CommandLine, aws_endpoint: str
 ) -> None:
-    """On an emulator too: what it tries is refused, or does nothing."""
+    """This holds on an emulator too: each probe is refused or has no effect."""
     ready.run("send", "UnbanUser", "--user", uid("ada"))
     done = ready.run("doctor", "--json")
     findings = [json.loads(line) for line in done.out.splitlines()]
@@ -74,14 +74,14 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
 
 
 def test_what_waits_is_counted(ready: CommandLine) -> None:
-    """Commands that nobody has taken yet are visible in `status`."""
+    """Commands that no worker has received yet are visible in `status`."""
     for _ in range(2):
         ready.run("send", "UnbanUser", "--user", uid("ada"))
     assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
 
 
 def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
-    """An alarm on it alone shows here, and so does one whose name is wrong."""
+    """An alarm on this queue alone shows in `status`, and so does a wrong queue name."""
     name = f"{ready.environment['USER_WORKER_COMMAND_QUEUE']}-first"
     first = {"USER_WORKER_PRIORITY_QUEUE": name}
     missing = ready.run("status", **first)
@@ -98,7 +98,7 @@ def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
 def test_a_page_instead_of_aws_is_told_in_words(
     cli: CommandLine, aws_endpoint: str, line: str
 ) -> None:
-    """A wrong port, or a network that wants one to sign in first, answers 200 with HTML."""
+    """A wrong port, or a network that requires a sign-in, answers 200 with HTML."""
     with FaultyProxy(aws_endpoint) as proxy:
         proxy.inject(Junk())
         done = cli.run(*line.split(), AWS_ENDPOINT_URL=proxy.url)
@@ -106,7 +106,7 @@ def test_a_page_instead_of_aws_is_told_in_words(
 
 
 def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLine) -> None:
-    """`provision` refuses there, so nobody is sent to it."""
+    """`provision` refuses in production, so the error does not suggest it."""
     done = cli.run("status", USER_WORKER_ENV="prod")
     assert done.code == 3
     assert "provision" not in complaint(done)
@@ -123,7 +123,7 @@ def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLin
 def test_without_queue_or_topic_it_is_said_how_to_make_it(
     cli: CommandLine, line: str, variable: str
 ) -> None:
-    """What is not there is one line with its name and its setting."""
+    """For a missing resource, one line gives its name and its setting."""
     done = cli.run(*line.split())
     assert done.code == 3
     assert f" {cli.environment[f'USER_WORKER_{variable}']} in region" in complaint(done)
@@ -133,21 +133,21 @@ def test_without_queue_or_topic_it_is_said_how_to_make_it(
 
 @pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
 def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
-    """A table that is not there is one line with its name."""
+    """For a missing table, one line gives its name."""
     done = cli.run(*line.split())
     assert done.code == 3
     assert f"no table {cli.environment['USER_WORKER_TABLE']}" in complaint(done)
 
 
 def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: CommandLine) -> None:
-    """Whoever looks in the wrong region is told which one it was."""
+    """The error names the region that was used."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), AWS_DEFAULT_REGION="eu-west-1")
     assert done.code == 3
     assert "region eu-west-1" in complaint(done)
 
 
 def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
-    """A refused connection names the address and how to start something there."""
+    """For a refused connection, the error names the address and how to start a service there."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -158,7 +158,7 @@ def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None
 
 
 def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
-    """No credentials are a line, not a traceback."""
+    """Missing credentials are reported in one line, without a traceback."""
     done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.code == 3
     assert "no AWS credentials" in complaint(done)

@@ -1,4 +1,4 @@
-"""`user-worker dev`: what a newcomer sees first, and that nothing of it stays behind."""
+"""`user-worker dev`: what a new user sees first, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.e2e.worker_process import eventually
 pytestmark = pytest.mark.e2e
 
 OWN_AWS = {"AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-"""Nothing of AWS is set: `dev` brings its own."""
+"""No AWS setting is set, so `dev` starts its own AWS."""
 ENDED = re.compile(r"^(\w+) .*? (accepted(?:, no effect)?|rejected \w+|duplicate|dead letter \w+) ")
 DEAD_PROXY = dict.fromkeys(
     ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9"
@@ -27,7 +27,7 @@ DEAD_PROXY = dict.fromkeys(
 
 
 def started_by(pid: int) -> set[int]:
-    """Give the processes that a process started, and those that they started."""
+    """Return the ids of all descendants of a process."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -43,7 +43,7 @@ def started_by(pid: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Give those that still run."""
+    """Return the processes that still run."""
     left = set()
     for pid in pids:
         try:
@@ -65,7 +65,7 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
 
 
 def endings(out: str) -> list[tuple[str, str]]:
-    """Give command and outcome of each line of the table."""
+    """Return command and outcome of each line of the table."""
     return [match.groups() for line in out.splitlines() if (match := ENDED.match(line))]  # type: ignore[misc]
 
 
@@ -86,7 +86,7 @@ ALL_ENDINGS = Counter(
 
 
 def test_once_shows_every_kind_of_outcome_and_ends_well(tmp_path: Path) -> None:
-    """With no AWS and no settings at all, and a dead proxy: what `make run ARGS=--once` does."""
+    """Without AWS and settings, and with a dead proxy: what `make run ARGS=--once` does."""
     variables = {"TMPDIR": str(tmp_path), **OWN_AWS, **DEAD_PROXY}
     done = CommandLine().start("dev", "--samples", "--once", **variables)
     assert done.code == 0, done.out + done.err
@@ -95,14 +95,14 @@ def test_once_shows_every_kind_of_outcome_and_ends_well(tmp_path: Path) -> None:
     assert "correct horse" not in done.out + done.err
     assert "-> RegisterUser" in done.out
     assert "<- UserRegistered" in done.out
-    assert list(tmp_path.iterdir()) == []  # no log, no emulator's files
+    assert list(tmp_path.iterdir()) == []  # no log, and no files of the emulator
 
 
-@pytest.mark.localstack  # on the embedded AWS it would show what the test above does
+@pytest.mark.localstack  # on the embedded AWS this would repeat the test above
 def test_on_a_given_aws_the_samples_end_alike(
     aws_endpoint: str, resource_names: ResourceNames
 ) -> None:
-    """AWS_ENDPOINT_URL is used when it is set, here with processes for a pool."""
+    """AWS_ENDPOINT_URL is used when it is set, here with the prefork pool."""
     cli = CommandLine.on(resource_names, aws_endpoint)
     done = cli.start("dev", "--samples", "--once", "--pool", "prefork")
     assert done.code == 0, done.out + done.err
@@ -111,7 +111,7 @@ def test_on_a_given_aws_the_samples_end_alike(
 
 
 def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
-    """No child, no file and no failure is left by the ordinary end."""
+    """A normal end leaves no child process, no file and no error."""
     with CommandLine().running(
         "dev", "--pool", "prefork", TMPDIR=str(tmp_path), **OWN_AWS
     ) as process:
@@ -127,7 +127,7 @@ def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_killed_it_takes_everything_with_it(tmp_path: Path) -> None:
-    """Even without a chance to clean up, worker and AWS end by themselves."""
+    """Worker and AWS end by themselves even without a chance to clean up."""
     with CommandLine().running("dev", "--pool", "prefork", TMPDIR=str(tmp_path), **OWN_AWS) as dev:
         wait_for_line(dev, "Following the events")
         children = started_by(dev.pid)
@@ -137,7 +137,7 @@ def test_killed_it_takes_everything_with_it(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_nothing_stays(tmp_path: Path) -> None:
-    """What was to end by itself, and did not, is no success."""
+    """A run with `--once` that was interrupted is not a success."""
     with CommandLine().running("dev", "--once", TMPDIR=str(tmp_path), **OWN_AWS) as process:
         wait_for_line(process, "-> RegisterUser")
         children = started_by(process.pid)
@@ -148,7 +148,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_nothing_stays(tmp_path
 
 
 def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> None:
-    """A dead worker ends the program, with the place of its log."""
+    """If the worker dies, the program ends with the path of the worker's log."""
     with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
         assert process.stdout is not None
         pid = 0
@@ -166,7 +166,7 @@ def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> 
 
 
 def test_a_port_in_use_is_said() -> None:
-    """Somebody else's port is one line with the remedy."""
+    """For a port in use, one line gives the remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -178,7 +178,7 @@ def test_a_port_in_use_is_said() -> None:
 
 
 def test_a_given_aws_that_does_not_answer_is_said() -> None:
-    """No embedded AWS steps in for one that was named."""
+    """`dev` does not start the embedded AWS if an endpoint was given."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -189,7 +189,7 @@ def test_a_given_aws_that_does_not_answer_is_said() -> None:
 
 
 def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:
-    """Too little time is a failure, and the log stays to see why."""
+    """A timeout is a failure, and the log is kept to find the cause."""
     done = CommandLine().start("dev", "--once", "--timeout", "0.1", TMPDIR=str(tmp_path), **OWN_AWS)
     assert done.code in {3, 4}
     assert "error: " in done.err

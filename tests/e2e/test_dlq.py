@@ -1,4 +1,4 @@
-"""Dead letters go back by the command line, and a real worker does each command once."""
+"""The command line redrives dead letters, and a real worker handles each command once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.e2e.worker_process import Queues, WorkerProcess, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("dlq")]
 
 REASONS = ("Unavailable", "Contended", "UnknownType", "Unforeseen", None)
-"""The last are letters that SQS has moved by itself."""
+"""None stands for dead letters that SQS has moved by itself."""
 EACH = 200
 
 
@@ -32,7 +32,7 @@ EACH = 200
 def running(
     aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[System, WorkerProcess]]:
-    """A system and a worker on it."""
+    """A system with a worker."""
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("dlq"))
     with system.worker() as worker:
         yield system, worker.ready()
@@ -40,7 +40,7 @@ def running(
 
 
 def reset() -> Message:
-    """Make a command that is of no effect, and so writes nothing but its outcome."""
+    """Create a command without effect, which writes nothing but its outcome."""
     stranger = email(f"nobody-{uuid4().hex}")
     return message(
         c.RequestPasswordReset(str(uuid4()), token(uuid4().hex), in_an_hour(), stranger), None
@@ -48,7 +48,7 @@ def reset() -> Message:
 
 
 def bury(queues: Queues, reason: str | None, messages: Sequence[Message], group: str = "") -> None:
-    """Put messages where a worker, or SQS, would have put them."""
+    """Put messages into the dead-letter queue as a worker or, without a reason, SQS would."""
     told = {"error_code": reason} if reason else {}
     attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
     for start in range(0, len(messages), 10):
@@ -66,7 +66,7 @@ def bury(queues: Queues, reason: str | None, messages: Sequence[Message], group:
 
 
 def depth(queues: Queues) -> int:
-    """Count dead letters, also those in somebody's hands."""
+    """Count dead letters, including invisible ones."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     url = queues.dead_letter_url
     answer = queues.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
@@ -76,7 +76,7 @@ def depth(queues: Queues) -> int:
 def test_a_thousand_letters_go_back_by_reason_and_each_is_done_once(
     running: tuple[System, WorkerProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First those of one reason, with a crash between sending and deleting; then all others."""
+    """First those with one reason, with a crash between sending and deleting; then all others."""
     system, worker = running
     cli = CommandLine.on(system.names, system.endpoint)
     buried = {reason: [reset() for _ in range(EACH)] for reason in REASONS}
@@ -107,14 +107,14 @@ def test_a_thousand_letters_go_back_by_reason_and_each_is_done_once(
 
 
 def crash(*_: object) -> None:
-    """Fail as a connection does."""
+    """Fail like a connection."""
     raise ClientError({"Error": {"Code": "InternalFailure"}}, "DeleteMessageBatch")
 
 
 def test_without_a_filter_sqs_moves_them_itself_where_it_can(
     running: tuple[System, WorkerProcess],
 ) -> None:
-    """Where it cannot, that is said, and they go letter by letter."""
+    """If SQS cannot, the command says so and sends the dead letters one by one."""
     system, _ = running
     buried = [reset() for _ in range(5)]
     bury(system.queues, "Unavailable", buried)
@@ -129,7 +129,7 @@ def test_without_a_filter_sqs_moves_them_itself_where_it_can(
 def test_a_letter_that_dies_again_tells_how_often_it_came_back(
     running: tuple[System, WorkerProcess],
 ) -> None:
-    """A worker hands the count on, and says where the message was."""
+    """The worker passes the count on, and records where the message was."""
     system, _ = running
     cli = CommandLine.on(system.names, system.endpoint)
     [sent] = system.queues.send("no command")
@@ -147,7 +147,7 @@ def test_a_letter_that_dies_again_tells_how_often_it_came_back(
 
 
 def seen(cli: CommandLine, redrives: int) -> dict[str, Any]:
-    """Give the letter, once it is there with this count; empty until then."""
+    """Return the dead letter with this redrive count, or an empty dict until it is there."""
     out = cli.run("dlq", "list", "--each", "--json").out
     rows: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
     return next((row for row in rows if row["redrives"] == redrives), {})
@@ -156,7 +156,7 @@ def seen(cli: CommandLine, redrives: int) -> dict[str, Any]:
 def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
     fifo_resource_names: ResourceNames, aws_endpoint: str
 ) -> None:
-    """Twice within the five minutes in which SQS remembers deduplication ids."""
+    """The redrive runs twice within the five minutes in which SQS deduplicates."""
     queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
     cli = CommandLine.on(fifo_resource_names, aws_endpoint)
     sent = {group: [reset() for _ in range(13)] for group in ("a", "b")}
@@ -173,7 +173,7 @@ def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
 
 
 def received(queues: Queues, count: int) -> dict[str, list[str]]:
-    """Take messages off the command queue; give their bodies by group, in order."""
+    """Receive and delete messages of the command queue; return their bodies by group, in order."""
     groups: dict[str, list[str]] = {}
 
     def all_there() -> bool:

@@ -1,4 +1,4 @@
-"""Two real workers on one queue: one command, one outcome, however often and wherever it comes."""
+"""Two real workers on one queue: a command has one outcome, however often it is delivered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two wor
 
 
 def test_a_command_sent_twenty_times_is_done_once(pair: Pair) -> None:
-    """One outcome record, one set of event ids, and the state changed once."""
+    """There is one outcome record and one set of event ids, and the state changes once."""
     system = pair.system
 
     def scene() -> None:
@@ -48,12 +48,12 @@ def test_a_command_sent_twenty_times_is_done_once(pair: Pair) -> None:
 
 
 def _in_many_cases(word: str) -> list[str]:
-    """Write a word in all mixtures of upper and lower case."""
+    """Return a word in all combinations of upper and lower case."""
     return ["".join(letters) for letters in product(*((x.lower(), x.upper()) for x in word))]
 
 
 def test_one_address_registered_fifty_times_at_once_goes_to_one_user(pair: Pair) -> None:
-    """In whatever letter case: one user, 49 times `EmailTaken`, and nothing left of the losers."""
+    """In any letter case: one user, `EmailTaken` 49 times, and no user stored for the others."""
     system = pair.system
 
     def scene() -> None:
@@ -83,7 +83,7 @@ def test_one_address_registered_fifty_times_at_once_goes_to_one_user(pair: Pair)
 
 @pytest.mark.timeout(120)
 def test_no_update_of_one_user_is_lost_over_two_workers(pair: Pair) -> None:
-    """Of 200 commands each has one outcome; versions and sequences are 1 to 201 without gaps."""
+    """Each of 200 commands has one outcome; versions and sequences are 1 to 201 without gaps."""
     system = pair.system
 
     def scene() -> None:
@@ -110,7 +110,7 @@ def test_no_update_of_one_user_is_lost_over_two_workers(pair: Pair) -> None:
 
 
 def test_an_update_that_overtakes_its_registration_waits_for_it(pair: Pair) -> None:
-    """On a standard queue a command may come before the one that creates its user."""
+    """On a standard queue a command may arrive before the one that creates its user."""
     user = str(uuid4())
     update, registration = message(c.RecordLoginFailure(), user), message(register(user), user)
     pair.system.send(update)

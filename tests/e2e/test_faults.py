@@ -1,6 +1,6 @@
-"""Each AWS operation out of order for ten seconds: the worker stays, and every command ends.
+"""Each AWS operation fails for ten seconds: the worker survives, and every command ends.
 
-One worker an operation, all at once, each with resources of its own behind a proxy of its own.
+Each operation has its own worker, with its own resources behind its own proxy. All run at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 OUTAGE = 10.0
 """Seconds."""
 PACE = 0.5
-"""Seconds between two sendings, so that every operation is asked for all along."""
+"""Seconds between two sends, so that every operation is called all the time."""
 SILENCE = Silence(12)
 """Longer than the SDK waits for an answer of DynamoDB or SNS."""
 
@@ -50,11 +50,11 @@ SQS_FAULTS: list[Fault] = [
     HalfAnswer(),
     SILENCE,
 ]
-"""One after the other: the transport's client tries once."""
+"""Each fault once, because the client of the transport tries once."""
 
 
 def _persistent(throttled: str) -> list[Fault]:
-    """Make each fault outlast a call: the SDK tries three times."""
+    """Repeat each fault so that it outlasts a call: the SDK tries three times."""
     faults: list[Fault] = [
         Unavailable(),
         Throttled(throttled),
@@ -78,12 +78,12 @@ FAULTS: dict[str, Sequence[Fault]] = {
 }
 PREFORKED = frozenset({"TransactWriteItems"})
 RELAYED = frozenset({"DeleteItem", "PublishBatch"})
-"""Where the relay has to finish what the batch could not."""
+"""Operations that only the relay can complete if the batch could not."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """One fault after the other, over and over, for ten seconds and until each has struck."""
+    """Applies one fault after another, repeatedly, for ten seconds and until each was used once."""
 
     faults: Sequence[Fault]
     until: float = float("inf")
@@ -91,16 +91,16 @@ class Outage:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
-        """Let the ten seconds begin."""
+        """Start the ten seconds."""
         self.until = time.monotonic() + OUTAGE
 
     @property
     def over(self) -> bool:
-        """Whether all is well again."""
+        """Return True if the outage is over."""
         return time.monotonic() >= self.until and self.struck >= len(self.faults)
 
     def strike(self, exchange: Exchange) -> None:
-        """Treat one request by the fault whose turn it is."""
+        """Handle one request by the next fault."""
         with self._lock:
             over, turn = self.over, self.struck % len(self.faults)
             self.struck += not over
@@ -112,7 +112,7 @@ class Outage:
 
 @dataclass(slots=True)
 class Scene:
-    """One operation that fails, and the worker that has to bear it."""
+    """One failing operation, and the worker that has to tolerate it."""
 
     operation: str
     system: System
@@ -129,7 +129,7 @@ class Scene:
         self._send(message(c.AssignRole("admin"), self.unknown))
 
     def register(self) -> None:
-        """Register the user whose command waits, if any."""
+        """Register the user whose command waits, if there is one."""
         if self.unknown is not None:
             self._send(message(register(self.unknown), self.unknown))
         self.unknown = None
@@ -139,7 +139,7 @@ class Scene:
         self.sent.append(one)
 
     def ends_well(self, deadline: float) -> None:
-        """Check that every command has its outcome and its events, and that nothing is left."""
+        """Check that every command has its outcome and events, and that nothing is left over."""
 
         def left() -> float:
             return max(1.0, deadline - time.monotonic())
@@ -162,7 +162,7 @@ class Scene:
 
 @contextmanager
 def scene(operation: str, endpoint: str, folder: Path) -> Iterator[Scene]:
-    """Set the scene of an operation; its outage has not begun."""
+    """Create the system and worker for an operation; its outage has not started."""
     folder.mkdir()
     system = System.create(endpoint, folder, visibility_timeout=8)
     outage = Outage(FAULTS[operation])
@@ -185,10 +185,10 @@ def scene(operation: str, endpoint: str, folder: Path) -> Iterator[Scene]:
 def test_ten_seconds_without_an_operation_cost_time_and_nothing_else(
     aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Each operation: 503, throttling, resets, lost and half answers, silence.
+    """Each operation has 503, throttling, resets, lost answers, half answers and timeouts.
 
-    The worker lives on, and in the end every command has one outcome, its events are out, the
-    queue, the outbox and the dead-letter queue are empty.
+    The worker keeps running. In the end every command has one outcome, its events are published,
+    and the queue, the outbox and the dead-letter queue are empty.
     """
     with ExitStack() as stack:
         scenes = [

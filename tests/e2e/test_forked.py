@@ -1,4 +1,4 @@
-"""A program that is forked of a process with its libraries runs as one that is started plainly."""
+"""A program forked from a process with its libraries behaves like one started plainly."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PROBE = "tests.e2e.fork_probe"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServer]:
-    """A server that has imported little."""
+    """A server that has imported few modules."""
     made = ForkServer(preloaded=("tempfile", "random", "logging"))
     yield made
     made.stop()
 
 
 def environment() -> dict[str, str]:
-    """Give one that is not the server's."""
+    """Return an environment that differs from that of the server."""
     given = {name: value for name, value in os.environ.items() if name != "HOME"}
     return given | {
         "PYTHONPATH": str(ROOT),
@@ -52,7 +52,7 @@ def forked(server: ForkServer, output: Path, end: str) -> ForkedProcess:
 
 
 def seen(output: Path) -> dict[str, Any]:
-    """Give what the probe told."""
+    """Return what the probe reported."""
     told: dict[str, Any] = json.loads(output.read_text().splitlines()[0])
     return told
 
@@ -61,7 +61,7 @@ def seen(output: Path) -> dict[str, Any]:
 def test_a_fork_sees_and_ends_as_a_plain_start_does(
     server: ForkServer, tmp_path: Path, end: str
 ) -> None:
-    """Arguments, environment, folder, files, signals, session, exit code, what it wrote last."""
+    """Same arguments, environment, folder, files, signals, session, exit code and last output."""
     plain, fork = tmp_path / "plain", tmp_path / "fork"
     with plain.open("wb") as file:
         done = subprocess.run(
@@ -84,7 +84,7 @@ def test_a_fork_sees_and_ends_as_a_plain_start_does(
 def test_a_fork_lives_until_it_is_killed_and_throws_dice_of_its_own(
     server: ForkServer, tmp_path: Path
 ) -> None:
-    """Two at a time, of which neither hears of the other; a third starts after both."""
+    """Two forks run at a time and do not affect each other; a third starts after both."""
     outputs = [tmp_path / str(n) for n in range(3)]
     first, second = (forked(server, output, "hang=") for output in outputs[:2])
     eventually(lambda: all(o.exists() and o.read_text().endswith("\n") for o in outputs[:2]))
@@ -102,7 +102,7 @@ def test_a_fork_lives_until_it_is_killed_and_throws_dice_of_its_own(
 
 
 def test_a_server_that_cannot_start_says_so(tmp_path: Path) -> None:
-    """A module that is not there must not look like a worker that is slow."""
+    """A missing module must not look like a slow worker."""
     server = ForkServer(preloaded=("tests.e2e.there_is_none",))
     with pytest.raises(AssertionError, match="has ended"):
         forked(server, tmp_path / "output", "exit=0")
@@ -126,7 +126,7 @@ print(json.dumps({"read": read, "applications": applications}))
 
 
 def test_what_forks_share_has_read_no_setting() -> None:
-    """A module that reads one when it is imported would give all forks that of the server."""
+    """Otherwise a module that reads a setting on import would give the server's to all forks."""
     ran = subprocess.run(
         [sys.executable, "-c", READS],
         check=True,
@@ -143,7 +143,7 @@ def test_what_forks_share_has_read_no_setting() -> None:
 
 
 def test_what_still_runs_ends_with_the_server(tmp_path: Path) -> None:
-    """However the tests end: all that the server knows of them is that nobody is there."""
+    """This holds however the tests end: the server sees only that its connection is closed."""
     server, output = ForkServer(preloaded=()), tmp_path / "output"
     running, ended = forked(server, output, "hang="), forked(server, tmp_path / "other", "exit=3")
     eventually(lambda: output.read_text().endswith("\n"))

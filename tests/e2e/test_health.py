@@ -1,4 +1,4 @@
-"""What real workers say of themselves while they wait, stand still, are cut off, or hang."""
+"""Health reports of real workers while they wait, are stopped, are cut off, or hang."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Look = Callable[[], Heartbeat]
 
 @pytest.fixture
 def heard(tmp_path: Path) -> Look:
-    """Gives the last heartbeat of the one worker of this test."""
+    """Return a function that reads the last heartbeat of this test's only worker."""
     folder = tmp_path / f"user-worker-{os.getuid()}"
 
     def look() -> Heartbeat:
@@ -48,7 +48,7 @@ def heard(tmp_path: Path) -> Look:
 def hasty(
     system: System, folder: Path, options: tuple[str, ...], endpoint: str
 ) -> Iterator[WorkerProcess]:
-    """Run a worker that takes for dead what stands still for seconds; wait until it is ready."""
+    """Run a worker with health limits of a few seconds; wait until it is ready."""
     settings = {"TABLE": system.names.table, "EVENTS_TOPIC": system.names.events_topic}
     environment = {f"USER_WORKER_{name}": value for name, value in settings.items()}
     with worker(
@@ -65,7 +65,7 @@ def hasty(
 
 
 def ask(port: int, path: str) -> tuple[int, list[str]]:
-    """Probe over HTTP; give status and reasons."""
+    """Probe over HTTP; return status and reasons."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.status, json.load(answer)["reasons"]
@@ -88,7 +88,7 @@ def test_an_outage_of_the_table_makes_it_unready_and_never_dead(
     heard: Look,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the start, where it waits and then starts by itself, and after, where it idles."""
+    """Before the start the worker waits and then starts by itself; later it idles."""
     port = free_port()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     settings = {"HEALTH_PORT": str(port), "RELAY_INTERVAL": "0.2", "RELAY_AGE": "0"}
@@ -114,7 +114,7 @@ def test_an_outage_of_the_table_makes_it_unready_and_never_dead(
 
 
 def test_a_worker_that_waits_for_aws_hears_sigterm(aws_endpoint: str, system: System) -> None:
-    """Celery does not listen yet; a deployment must not have to kill it."""
+    """At this time Celery does not handle signals yet; a deployment must not have to kill it."""
     with FaultyProxy(aws_endpoint) as proxy:
         proxy.inject(Unavailable(), "GetQueueUrl")
         with system.worker(endpoint=proxy.url) as running:
@@ -125,7 +125,10 @@ def test_a_worker_that_waits_for_aws_hears_sigterm(aws_endpoint: str, system: Sy
 def test_a_process_that_stands_still_or_a_child_that_hangs_does_not_live(
     aws_endpoint: str, system: System, tmp_path: Path, heard: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the parent cannot beat, or a batch never ends; both live on when they go on."""
+    """The parent cannot send a heartbeat, or a batch never ends.
+
+    Both recover when they continue.
+    """
     monkeypatch.setattr(heartbeat, "LIMIT", 2.0)
     with hasty(system, tmp_path, ONE_CHILD, aws_endpoint) as running:
         eventually(lambda: heard().health.ready, 40, "readiness")
@@ -146,7 +149,7 @@ def test_a_process_that_stands_still_or_a_child_that_hangs_does_not_live(
 def test_a_long_batch_that_blocks_the_loop_is_life(
     aws_endpoint: str, system: System, tmp_path: Path, heard: Look
 ) -> None:
-    """The solo pool's loop stands for as long as a batch takes."""
+    """The loop of the solo pool is blocked while a batch runs."""
     reports = []
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -160,11 +163,12 @@ def test_a_long_batch_that_blocks_the_loop_is_life(
         while not decided(running):
             reports.append(heard().health)
             assert time.monotonic() - began < 40
-        assert time.monotonic() - began > LOOP_LIMIT  # as long as it may not stand for nothing
+        # longer than the loop may be blocked without a reason
+        assert time.monotonic() - began > LOOP_LIMIT
         eventually(lambda: heard().health.ready, 40, "readiness after it")
     assert {report.not_live for report in reports} == {()}
 
 
 def children(pid: int) -> list[int]:
-    """Give the ids of a process's children."""
+    """Return the ids of a process's children."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,7 +1,7 @@
-"""Some hundred real commands through each pool, in peace and under mishaps: none lost or doubled.
+"""Some hundred real commands through each pool, with and without failures: none lost or doubled.
 
-The effect is what counts: every command has its one outcome, every user's versions have no gap and
-no repetition, and a subscriber that deduplicates by id has every event once.
+The tests check the effect: every command has one outcome, the versions of every user have no gap
+and no repetition, and a subscriber that deduplicates by id has every event once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
 SOLO = ("-P", "solo")
 COMMANDS = 10
-"""Of each user, the registration included."""
+"""Commands of each user, including the registration."""
 EAGER = {"RELAY_AGE": "1", "RELAY_INTERVAL": "0.2"}
-"""What a killed child leaves in the outbox is soon published."""
+"""Events that a killed child leaves in the outbox are soon published."""
 
 
 def send_all(system: System, users: int) -> list[Message]:
-    """Send the commands of so many users, ten of them twice; registrations go first."""
+    """Send the commands of this number of users, registrations first and ten commands twice."""
     ids = [str(uuid4()) for _ in range(users)]
     first = [message(register(user), user) for user in ids]
     rest = [
@@ -63,7 +63,7 @@ def assert_none_lost_or_doubled(system: System, messages: Sequence[Message]) -> 
 
 
 def children(worker: WorkerProcess) -> set[int]:
-    """Give the processes of a worker's pool."""
+    """Return the child processes of a worker's pool."""
     pid = worker.process.pid
     with contextlib.suppress(FileNotFoundError):
         return {int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
@@ -72,7 +72,7 @@ def children(worker: WorkerProcess) -> set[int]:
 
 @pytest.mark.parametrize("pool", [PREFORK, THREADS, SOLO], ids=["prefork", "threads", "solo"])
 def test_a_pool_handles_hundreds_of_commands(pool: Sequence[str], system: System) -> None:
-    """Each once, though some came twice."""
+    """Each command is handled once, although some are sent twice."""
     with system.worker(pool, start=FRESH) as worker:
         messages = send_all(system, 20)
         assert_none_lost_or_doubled(system, messages)
@@ -81,13 +81,13 @@ def test_a_pool_handles_hundreds_of_commands(pool: Sequence[str], system: System
 
 
 def test_children_killed_in_the_middle_cost_and_double_no_command(system: System) -> None:
-    """SIGKILL wherever it strikes, again and again: before, during and after a commit."""
+    """SIGKILL at any moment, repeatedly: before, during and after a commit."""
     with (
         FaultyProxy(system.endpoint) as proxy,
         system.worker(PREFORK, endpoint=proxy.url, **EAGER) as worker,
     ):
         worker.ready()
-        proxy.inject(Slow(0.05))  # so that there is something to strike at every step
+        proxy.inject(Slow(0.05))  # slow enough that a kill can hit every step
         messages = send_all(system, 12)
         for kill in range(3):
             done = proxy.calls["TransactWriteItems"]
@@ -103,7 +103,7 @@ def test_children_killed_in_the_middle_cost_and_double_no_command(system: System
 
 
 def test_the_time_limit_costs_and_doubles_no_command(system: System) -> None:
-    """Children killed while they wait for a commit, which then takes effect without them."""
+    """Children are killed while they wait for a commit, which takes effect after the kill."""
     with (
         FaultyProxy(system.endpoint) as proxy,
         system.worker((*PREFORK, "--time-limit", "2"), endpoint=proxy.url, **EAGER) as worker,
@@ -118,7 +118,7 @@ def test_the_time_limit_costs_and_doubles_no_command(system: System) -> None:
 
 
 def test_replaced_children_cost_and_double_no_command(system: System) -> None:
-    """`worker_max_tasks_per_child`, three batches each."""
+    """`worker_max_tasks_per_child` replaces each child after three batches."""
     with system.worker(
         (*PREFORK, "--max-tasks-per-child", "3"), BATCH_SIZE="10", **EAGER
     ) as worker:

@@ -1,4 +1,4 @@
-"""The examples of a login service, in Python and in Node, as they stand, against a worker."""
+"""The unchanged login service examples, in Python and in Node, run against a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.e2e.worker_process import eventually
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.timeout(150),  # the first one in Node waits for a registry
+    pytest.mark.timeout(150),  # the first test with Node waits for a registry
     pytest.mark.xdist_group("readme"),
 ]
 
@@ -43,7 +43,7 @@ class Service:
     def ask(
         self, method: str, path: str, body: Any = None, token: str | None = None
     ) -> tuple[int, dict[str, str]]:
-        """Ask by HTTP; give status and answer."""
+        """Send an HTTP request; return status and answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         content = body if isinstance(body, str | None) else json.dumps(body)
@@ -58,21 +58,21 @@ class Service:
         return self.ask("POST", "/login", {"email": email, "password": password})
 
     def token(self, email: str, password: str) -> str:
-        """Log in, which has to go well; give the refresh token."""
+        """Log in, which must succeed; return the refresh token."""
         status, answer = self.login(email, password)
         assert status == 200, answer
         return answer["refresh_token"]
 
     def session(self, token: str) -> tuple[int, dict[str, str]]:
-        """Ask whose session a token is of."""
+        """Ask to which user a token's session belongs."""
         return self.ask("GET", "/session", token=token)
 
     def send(self, user_id: str, command: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Send a command, as another service; give its event."""
+        """Send a command, as another service; return its event."""
         return self.world.send(user_id, command, data)
 
     def register(self, who: str) -> tuple[str, str, str]:
-        """Register somebody; give the user id, the address and the password."""
+        """Register a user; return the user id, the address and the password."""
         user_id, password = str(uuid.uuid4()), secrets.token_urlsafe(12)
         email = f"{who}.{self.name}@example.com"
         data = {"email": email, "first_name": "Ada", "last_name": "Lovelace"}
@@ -81,11 +81,11 @@ class Service:
         return user_id, email, password
 
     def failed(self, user_id: str, times: int) -> None:
-        """Wait until so many failures were recorded."""
+        """Wait until this number of failures was recorded."""
         eventually(lambda: len(self.events(user_id, "LoginFailed")) == times)
 
     def events(self, user_id: str, name: str) -> list[dict[str, Any]]:
-        """Give the events of a type that came out so far of a user."""
+        """Return a user's events of a type so far."""
         return self.world.events(subject=user_id, type=f"biome.user.{name}.v1")
 
 
@@ -117,7 +117,7 @@ def node_service(world: World, node: Path) -> Iterator[Service]:
 
 
 def assert_ended_cleanly(service: Service) -> None:
-    """At SIGTERM it says so in one line, and has complained of nothing all the while."""
+    """Check that it logged one line at SIGTERM, and no error before."""
     assert service.output.read_text().splitlines()[1:] == ["stopped"]
     assert "error: " not in talk_of(service.output).read_text()
 
@@ -130,7 +130,7 @@ def service(request: pytest.FixtureRequest) -> Service:
 
 
 def test_a_good_login_begins_a_session_that_may_be_renewed(service: Service) -> None:
-    """The address counts in any letters; a renewed token is good, and the one before is not."""
+    """The letter case of the address is ignored. Renewal invalidates the previous token."""
     user_id, email, password = service.register("good")
     token = service.token(f" {email.upper()}", password)
     assert service.session(token) == (200, {"user_id": user_id})
@@ -144,7 +144,7 @@ def test_a_good_login_begins_a_session_that_may_be_renewed(service: Service) -> 
 
 
 def test_a_token_that_comes_back_ends_its_session(service: Service) -> None:
-    """Somebody else may have it: nobody keeps the session."""
+    """The token may be stolen, so the session ends for everyone."""
     user_id, email, password = service.register("reused")
     first = service.token(email, password)
     _, answer = service.ask("POST", "/refresh", token=first)
@@ -155,7 +155,7 @@ def test_a_token_that_comes_back_ends_its_session(service: Service) -> None:
 
 
 def test_five_wrong_passwords_lock_and_an_unlock_lets_in(service: Service) -> None:
-    """While the lock lasts the right password gets the same answer as a wrong one."""
+    """While locked, the right password gets the same answer as a wrong one."""
     user_id, email, password = service.register("locked")
     for failures in range(1, 6):
         assert service.login(email, "not the password") == WRONG
@@ -179,7 +179,7 @@ def test_five_wrong_passwords_lock_and_an_unlock_lets_in(service: Service) -> No
 def test_who_is_shut_out_loses_the_session_and_gets_no_other(
     service: Service, command: str, data: dict[str, str], code: str
 ) -> None:
-    """Why, is told to who knows the password only."""
+    """The reason is given only with the right password."""
     user_id, email, password = service.register(command)
     token = service.token(email, password)
     service.send(user_id, command, data)
@@ -190,7 +190,7 @@ def test_who_is_shut_out_loses_the_session_and_gets_no_other(
 
 
 def test_a_new_password_ends_the_sessions_of_the_old_one(service: Service) -> None:
-    """And the old one opens nothing more."""
+    """The old password is no longer accepted."""
     user_id, email, password = service.register("changed")
     token = service.token(email, password)
     change = {"password_hash": HASHER.hash("another password"), "credential_version": 1}
@@ -202,7 +202,7 @@ def test_a_new_password_ends_the_sessions_of_the_old_one(service: Service) -> No
 
 
 def test_the_erased_and_the_unknown_get_one_answer(service: Service) -> None:
-    """Nor a faster one: nobody learns who is, or was, a user."""
+    """The answer is also equally slow, so that it does not reveal who is, or was, a user."""
     user_id, email, password = service.register("erased")
     token = service.token(email, password)
     service.send(user_id, "EraseUser", {})
@@ -214,7 +214,7 @@ def test_the_erased_and_the_unknown_get_one_answer(service: Service) -> None:
 
 
 def test_a_user_without_a_password_gets_none_by_guessing(service: Service) -> None:
-    """An admin created them; they have to set one first."""
+    """An admin created the user, who has to set a password first."""
     user_id, email = str(uuid.uuid4()), f"created.{service.name}@example.com"
     data = {"email": email, "first_name": "Alan", "last_name": "Turing", "roles": ["customer"]}
     service.send(user_id, "CreateUser", data)
@@ -222,7 +222,7 @@ def test_a_user_without_a_password_gets_none_by_guessing(service: Service) -> No
 
 
 def test_an_address_beyond_ascii_is_found_in_other_letters(service: Service) -> None:
-    """As it is unique by Unicode's case folding."""
+    """Addresses are compared by Unicode case folding, as for their uniqueness."""
     user_id, email, password = service.register("straße.γιώργος")
     other = email.replace("straße", "STRASSE").replace("γιώργος", "ΓΙΏΡΓΟΣ")
     assert service.session(service.token(other, password)) == (200, {"user_id": user_id})
@@ -246,14 +246,14 @@ MALFORMED: dict[str, Request] = {
 
 
 def test_malformed_requests_are_refused(service: Service) -> None:
-    """Each with the same answer, which repeats nothing."""
+    """Every malformed request gets the same answer, which repeats no input."""
     for name, request in MALFORMED.items():
         assert request(service) == (400, {"error": "BadRequest"}), name
     assert service.ask("GET", "/admin") == (404, {"error": "NotFound"})
 
 
 def test_a_made_up_token_opens_nothing(service: Service) -> None:
-    """Nor does a good one with another secret."""
+    """A valid token with another secret is refused too."""
     user_id, email, password = service.register("guessed")
     guessed = service.token(email, password).rpartition(".")[0] + ".guess"
     assert service.session(guessed) == (401, {"error": "RefreshTokenUnknown"})

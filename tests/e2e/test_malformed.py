@@ -1,4 +1,4 @@
-"""A real worker and bodies that nobody should send: each ends with its reason, none in its way."""
+"""A real worker and malformed bodies: each is dead-lettered with its reason and blocks nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("malform
 
 SECRET = "correct horse battery staple"
 PERSONAL = "Zaphod.Beeblebrox"
-"""Stands in every body; no reason and no log line may repeat it."""
+"""Part of every body; no reason and no log line may contain it."""
 MAX_RECEIVES = 3
 HASH = register("x").password_hash.value
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """Make a registration as a CloudEvent, with changed attributes; `data` adds to its data."""
+    """Create a registration as a CloudEvent, with changed attributes; `data` adds to its data."""
     data = {
         "email": f"{PERSONAL}@example.com",
         "first_name": "Ada",
@@ -45,7 +45,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 def celery(body: bytes) -> dict[str, Any]:
-    """Make a Celery message as kombu's SQS transport sends it, with a body of its own."""
+    """Create a Celery message as kombu's SQS transport sends it, with its own body."""
     return {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "utf-8",
@@ -56,7 +56,7 @@ def celery(body: bytes) -> dict[str, Any]:
 
 
 def nested(size: int) -> str:
-    """Make JSON of brackets within brackets, of so many bytes."""
+    """Return nested JSON arrays of `size` bytes."""
     return "[" * (size // 2) + "]" * (size // 2)
 
 
@@ -137,14 +137,14 @@ REDACTED = frozenset(
         "a plaintext password in a Celery task",
     }
 )
-"""Whose body holds a secret, or cannot be read and might; all others are as they were sent."""
+"""Cases whose body holds a secret, or is unreadable and might. All others stay unchanged."""
 
 
 @pytest.fixture(scope="module")
 def running(
     aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[System, WorkerProcess]]:
-    """A system and a worker on it, which gives a message up at its third receive."""
+    """A system with a worker that dead-letters a message at its third receive."""
     folder = tmp_path_factory.mktemp("malformed")
     system = System.create(aws_endpoint, folder, max_receives=MAX_RECEIVES)
     with system.worker(MAX_RECEIVES=str(MAX_RECEIVES)) as worker:
@@ -153,14 +153,14 @@ def running(
 
 
 def attributes_of(letter: dict[str, Any]) -> dict[str, str]:
-    """Give a dead letter's attributes as plain texts."""
+    """Return a dead letter's attributes as plain texts."""
     return {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
 
 
 def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
     running: tuple[System, WorkerProcess],
 ) -> None:
-    """The reason names the field and the rule; no value and no secret is in it, or in the log."""
+    """The reason names the field and the rule. Neither it nor the log has a value or a secret."""
     system, worker = running
     ids = [system.queues.send(body)[0] for body, _, _ in MALFORMED.values()]
     user = str(uuid4())
@@ -184,7 +184,7 @@ def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
 
 
 def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, WorkerProcess]) -> None:
-    """Not in the dead letter, not in the log, not in base64; the rest of the body is as it was."""
+    """It is not in the dead letter, the log or in base64; the rest of the body is unchanged."""
     system, worker = running
     bodies = [body for what, (body, _, _) in MALFORMED.items() if "password" in what]
     system.queues.send(*bodies)
@@ -207,7 +207,7 @@ def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, Worker
 def test_an_unknown_type_is_retried_and_dead_lettered_at_its_last_receive(
     fifo_system: System,
 ) -> None:
-    """A producer may be deployed before its worker: the message waits, and is not lost after.
+    """A producer may be deployed before its worker: the message is retried, and not lost.
 
     On a FIFO queue, where the first delay is two seconds and not a minute.
     """
@@ -231,7 +231,7 @@ def test_an_unknown_type_is_retried_and_dead_lettered_at_its_last_receive(
 def test_a_command_id_used_for_another_command_is_dead(
     running: tuple[System, WorkerProcess],
 ) -> None:
-    """Its outcome stays that of the first; the sender learns from the dead letter."""
+    """The outcome of the first command stays; the dead letter tells the sender."""
     system, _ = running
     user = str(uuid4())
     first = message(register(user), user)

@@ -1,4 +1,4 @@
-"""`USER_WORKER_REPOSITORY=memory`: a real worker without DynamoDB, for as long as it runs."""
+"""`USER_WORKER_REPOSITORY=memory`: a real worker without DynamoDB keeps users until it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
 
 def test_a_worker_keeps_users_in_memory(system: System) -> None:
-    """Commands are decided, refused and deduplicated, and their events published, by threads."""
+    """Commands are decided, rejected and deduplicated by threads, and their events published."""
     ada, eve = str(uuid4()), str(uuid4())
     first = message(register("ada"), ada)
     rest = [message(register("ADA"), eve), message(c.AssignRole("admin"), ada)]
@@ -35,7 +35,7 @@ def test_a_worker_keeps_users_in_memory(system: System) -> None:
 
 
 def test_processes_that_could_not_share_the_memory_are_refused(system: System) -> None:
-    """With prefork each child would have users of its own: one line says what to do."""
+    """With prefork, each child process would have its own users. One error line says what to do."""
     with system.worker(PREFORK, REPOSITORY="memory") as worker:
         assert worker.process.wait(30) != 0
         assert "use --pool threads" in worker.log

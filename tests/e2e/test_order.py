@@ -1,6 +1,6 @@
 """Commands of one group apply in the order they were sent, and groups run in parallel.
 
-What queues themselves promise of it is in `tests/integration/test_fifo_delays.py`.
+`tests/integration/test_fifo_delays.py` tests what the queues themselves guarantee.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
 
 def renamings(user: str, count: int) -> list[Message]:
-    """Make changes of name, each to its number."""
+    """Create profile updates with the first names "0", "1" and so on."""
     return [message(c.UpdateProfile(first_name=f"{n}"), user) for n in range(count)]
 
 
 def assert_in_order(system: System, messages: Sequence[Message]) -> None:
-    """Check that commands of one user applied in their order, and were published so."""
+    """Check that commands of one user were applied and published in order."""
     outcomes = system.outcomes(messages, seconds=40)
     assert [outcome.version for outcome in outcomes] == list(range(1, len(messages) + 1))
     told = system.published(outcomes)
@@ -44,7 +44,7 @@ def assert_in_order(system: System, messages: Sequence[Message]) -> None:
 def test_commands_of_one_group_apply_in_order_though_the_store_fails_in_between(
     fifo_system: System,
 ) -> None:
-    """A batch that could not be committed comes back whole, before the rest of its group."""
+    """A batch that could not be committed is retried whole, before the rest of its group."""
     system, user = fifo_system, str(uuid4())
     messages = [message(register(user), user), *renamings(user, 24)]
     with FaultyProxy(system.endpoint) as proxy:
@@ -62,13 +62,13 @@ def test_commands_of_one_group_apply_in_order_though_the_store_fails_in_between(
 
 
 def _unknown(user: str) -> str:
-    """Make a command of a type that no worker knows yet."""
+    """Create a command of a type that no worker knows yet."""
     body = json.loads(message(c.UnlockUser(), user).body)
     return json.dumps(body | {"type": "biome.user.FreezeUser.v1"})
 
 
 def _ends_of(worker: WorkerProcess) -> list[str]:
-    """Say in which order a worker came to an end with commands, and with what it cannot read."""
+    """Return the order in which a worker accepted or dead-lettered messages."""
     return [
         str(line.get("command_id", line.get("code")))
         for line in log_lines(worker)
@@ -77,7 +77,7 @@ def _ends_of(worker: WorkerProcess) -> list[str]:
 
 
 def test_one_that_fails_holds_its_group_back_and_no_other(fifo_system: System) -> None:
-    """What comes after it in its group waits for its end; the other group goes on."""
+    """Later messages of its group wait until it ends; the other group continues."""
     system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
     before, after = message(register(ada), ada), message(c.AssignRole("admin"), ada)
     others = [message(register(bob), bob), *renamings(bob, 3)]
@@ -109,7 +109,7 @@ def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterat
 
 
 def runs(workers: Sequence[WorkerProcess], group: str) -> list[tuple[float, float, list[str]]]:
-    """Give when batches with messages of a group began and ended, and with which of them."""
+    """Return begin, end and message ids of each batch with messages of a group."""
     found: list[tuple[float, float, list[str]]] = []
     for each in workers:
         started: dict[str, float] = {}
@@ -123,14 +123,14 @@ def runs(workers: Sequence[WorkerProcess], group: str) -> list[tuple[float, floa
 
 
 def overlap(one: tuple[float, float, Any], other: tuple[float, float, Any]) -> bool:
-    """Say whether two runs were under way at the same time."""
+    """Return True if two runs overlapped in time."""
     return one[0] < other[1] and other[0] < one[1]
 
 
 def test_two_workers_share_a_fifo_queue_without_overtaking(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """A group is in one worker's hands at a time, and in order; different groups run at once."""
+    """A group is handled by one worker at a time, in order; different groups run in parallel."""
     names = fifo_queues.names
     with (
         worker(names, aws_endpoint, tmp_path, PREFORK) as first,
@@ -159,7 +159,7 @@ def _count(worker: WorkerProcess) -> int:
 
 
 def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system: System) -> None:
-    """Versions and events of every user are in the order of the sending, whoever did them."""
+    """Versions and events of every user are in sending order, whichever worker handled them."""
     system = fifo_system
 
     def scene() -> None:
@@ -173,7 +173,7 @@ def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system:
         eventually(system.queues.empty)
 
     with FaultyProxy(system.endpoint) as proxy:
-        proxy.inject(Slow(0.1), "TransactWriteItems")  # or one worker may be done with it all
+        proxy.inject(Slow(0.1), "TransactWriteItems")  # otherwise one worker may handle everything
         with (
             system.worker(PREFORK, endpoint=proxy.url) as first,
             system.worker(THREADS, endpoint=proxy.url) as second,
@@ -188,7 +188,7 @@ def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system:
 def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
     fifo_system: System,
 ) -> None:
-    """The store fails for one user: all ten in hand get the same delay, in one call."""
+    """The store fails for one user: all ten messages in progress get one delay, in one call."""
     system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
     failing = [message(register(ada), ada), *renamings(ada, 9)]
     others = [message(register(bob), bob), *renamings(bob, 9)]
@@ -214,7 +214,7 @@ def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
 def test_a_group_goes_back_whole_though_the_call_that_says_so_fails_at_first(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """The call is made again for all of the group at once: in parts, they would come in parts."""
+    """The call is retried for the whole group: in parts, its messages would return in parts."""
     sent = fifo_queues.send(*[{"do": "later", "delay": 1} for _ in range(10)], group="a")
     calls = BatchObserver()
     with FaultyProxy(aws_endpoint) as proxy:
@@ -231,11 +231,11 @@ def test_a_group_goes_back_whole_though_the_call_that_says_so_fails_at_first(
 
 
 def test_commands_of_one_user_in_a_batch_apply_in_the_order_received(system: System) -> None:
-    """A standard queue may give them in any order; the one it gives them in stands."""
+    """A standard queue may deliver in any order; the order of delivery is the one applied."""
     user = str(uuid4())
     messages = [message(register(user), user), *renamings(user, 9)]
     backwards = Turned(lambda rows: sorted(rows, key=_number, reverse=True))
-    system.send(*messages)  # before the worker is there: one receive has them all
+    system.send(*messages)  # before the worker starts, so that one receive returns all
     with FaultyProxy(system.endpoint) as proxy:
         proxy.inject(backwards, "ReceiveMessage")
         with system.worker(endpoint=proxy.url):
@@ -247,13 +247,13 @@ def test_commands_of_one_user_in_a_batch_apply_in_the_order_received(system: Sys
 
 
 def _number(row: dict[str, Any]) -> int:
-    """Give the number in a renaming as SQS hands it out, and for a registration the highest."""
+    """Return the number in a renaming received from SQS; for a registration the highest."""
     name: str = json.loads(row["Body"])["data"]["first_name"]
     return int(name) if name.isdecimal() else 1_000
 
 
 def test_send_passes_a_group_to_a_standard_queue_too(system: System) -> None:
-    """A fair queue: SQS gets the group that was typed, and the worker takes no notice of it."""
+    """With a fair queue, SQS gets the given group, and the worker ignores it."""
     cli = CommandLine.on(system.names, system.endpoint)
     users = [str(uuid4()) for _ in range(2)]
     typed = ("UnlockUser", "--group", "support", "--user")
@@ -274,12 +274,12 @@ def test_send_passes_a_group_to_a_standard_queue_too(system: System) -> None:
 def test_a_command_that_overtook_its_registration_while_no_worker_ran_is_accepted(
     system: System,
 ) -> None:
-    """However old the messages are when a worker starts: both in one batch, or one later."""
+    """The age of the messages at the worker's start does not matter: in one batch or separately."""
     together, apart = str(uuid4()), str(uuid4())
     first = [message(c.AssignRole("customer"), user) for user in (together, apart)]
     registration = message(register(together), together)
     system.send(*first, registration)
-    time.sleep(2)  # longer than the grace, which starts at the first receive
+    time.sleep(2)  # longer than the grace period, which starts at the first receive
     with system.worker(REGISTRATION_GRACE="1") as worker:
         worker.ready()
         system.outcomes([first[0], registration])

@@ -1,7 +1,7 @@
-"""AWS out of order for longer than the receives would last: nothing is dead-lettered, nothing lost.
+"""An AWS outage that outlasts the receives dead-letters no message and loses none.
 
-The queues of these tests give a message up after three receives, so that an outage of seconds
-stands for one of hours at twelve.
+The queues of these tests dead-letter a message after three receives, so that an outage of seconds
+stands for an outage of hours with twelve receives.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tests.e2e.worker_process import WorkerProcess, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
 
 OUTAGE = 8.0
-"""Seconds from when the worker has noticed."""
+"""Seconds after the worker has noticed the outage."""
 RECEIVES = 3
-"""At a delay of 1 to 2 and then 2 to 4 seconds, six seconds of failing would use them up."""
+"""With retry delays of 1 to 2 and then 2 to 4 seconds, six seconds of failures use them up."""
 COMMANDS = 120
 
 
@@ -56,9 +56,10 @@ def _wait(seconds: float) -> None:
 def test_an_outage_of_the_store_uses_up_no_receives(
     aws_endpoint: str, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    """The worker receives next to nothing, asks from time to time, and then works everything off.
+    """During the outage the worker receives very few messages; afterwards it handles all of them.
 
-    What it holds when the outage begins fails once; the rest of the backlog is not touched.
+    Messages that it holds when the outage begins fail once. The rest of the backlog stays in the
+    queue.
     """
     with _running(aws_endpoint, tmp_path, options) as (system, worker, proxy):
         for operation in ("BatchGetItem", "TransactWriteItems", "Query"):
@@ -68,7 +69,7 @@ def test_an_outage_of_the_store_uses_up_no_receives(
         eventually(lambda: log_lines(worker, "receiving_stopped"), what="the breaker")
         received = proxy.calls["ReceiveMessage"]
         _wait(OUTAGE)
-        assert proxy.calls["ReceiveMessage"] - received <= 2  # polls under way, or a late trial
+        assert proxy.calls["ReceiveMessage"] - received <= 2  # polls in progress, or a late trial
         visible, _ = system.queues.depth()
         assert visible > COMMANDS / 2
         proxy.clear()
@@ -83,7 +84,7 @@ def test_an_outage_of_the_store_uses_up_no_receives(
 
 @pytest.mark.timeout(120)
 def test_an_outage_of_the_topic_slows_and_stops_nothing(aws_endpoint: str, tmp_path: Path) -> None:
-    """Commands are committed meanwhile, at a pace, and their events come out afterwards."""
+    """Commands are committed at a reduced rate, and their events are published afterwards."""
     with _running(aws_endpoint, tmp_path, THREADS) as (system, worker, proxy):
         proxy.inject(Unavailable(), "PublishBatch")
         first = _registrations(40)

@@ -1,4 +1,4 @@
-"""Real `celery worker` processes: what each pool promises, in fair weather and in foul."""
+"""Real `celery worker` processes: what each pool guarantees, with and without failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pools = pytest.mark.parametrize("options", POOLS.values(), ids=POOLS.keys())
 
 @pytest.fixture
 def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
-    """As `queues`, but FIFO."""
+    """Like `queues`, but FIFO."""
     queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
     yield queues
     queues.delete()
@@ -47,7 +47,7 @@ def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterat
 def test_every_message_is_handled_once_and_the_queue_is_left_empty(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Done is deleted, later comes back after its delay, dead is in the DLQ with its reason."""
+    """Acknowledged is deleted, retried returns after its delay, dead has its reason in the DLQ."""
     done = queues.send(*[{"n": n} for n in range(35)])
     [dead] = queues.send({"do": "dead", "code": "Malformed", "detail": "data.email: missing"})
     [secret] = queues.send({"do": "dead", "detail": "a\x00b", "body": "[redacted]", "x": "s3cret"})
@@ -71,7 +71,7 @@ def test_every_message_is_handled_once_and_the_queue_is_left_empty(
 def test_a_message_put_off_comes_back_after_its_delay(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """`Later(2)` makes it visible after 2 s, not after the visibility timeout."""
+    """A retry after 2 s makes it visible after 2 s, not after the visibility timeout."""
     queues.send({"do": "later", "delay": 2})
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
         eventually(lambda: len(running.records("end")) >= 2, what="the second delivery")
@@ -84,9 +84,9 @@ def test_a_message_put_off_comes_back_after_its_delay(
 def test_sigterm_lets_what_runs_finish_and_what_waits_go(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """No task starts after SIGTERM; batches in flight finish; the rest is visible within 2 s."""
-    # The batches are longer than a slow second child takes to start: otherwise the first child
-    # starts its second batch meanwhile, and the number of starts jumps over that of the children.
+    """No task starts after SIGTERM; running batches finish; the rest is visible within 2 s."""
+    # The batches are longer than a slow second child takes to start. Otherwise the first child
+    # would start its second batch meanwhile, and there would be more starts than children.
     queues.send(*[{"seconds": 5} for _ in range(100)])
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
         parallel = 1 if "solo" in options else 2
@@ -105,7 +105,7 @@ def test_sigterm_lets_what_runs_finish_and_what_waits_go(
 def test_sigterm_to_the_whole_group_does_not_kill_children_in_mid_batch(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Children ignore SIGTERM: their batches end, and are settled."""
+    """Children ignore SIGTERM: their batches finish and are acknowledged."""
     queues.send(*[{"seconds": 2} for _ in range(20)])
     with worker(queues.names, aws_endpoint, tmp_path, POOLS["prefork"]) as running:
         eventually(lambda: len(running.records("start")) >= 2, what="both children busy")
@@ -119,7 +119,7 @@ def test_sigterm_to_the_whole_group_does_not_kill_children_in_mid_batch(
 def test_sigterm_is_heard_in_the_middle_of_a_long_poll(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """An idle worker ends when the poll under way does, and what that poll brings is let go."""
+    """An idle worker ends after the current poll, and releases the messages of that poll."""
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(queues.names, proxy.url, tmp_path, options, WAIT_SECONDS="4") as running,
@@ -148,7 +148,7 @@ def test_cold_shutdown_ends_running_batches_and_lets_them_go(
 def test_the_pool_goes_on_within_a_second_of_a_childs_death(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """SIGKILL of a busy child while the other is idle: its batch comes back and all is done."""
+    """SIGKILL of a busy child while the other is idle: its batch is retried and all is done."""
     queues.send({"seconds": 60, "first": True})
     with worker(queues.names, aws_endpoint, tmp_path, POOLS["prefork"]) as running:
         [start] = eventually(lambda: running.records("start"), what="one child busy")
@@ -168,7 +168,10 @@ def test_the_pool_goes_on_within_a_second_of_a_childs_death(
 def test_an_exception_makes_the_batch_visible_again(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """At once after the first receives, and from the third on each message alone, later."""
+    """It is visible at once after the first receives.
+
+    From the third on each message alone, later.
+    """
     ids = queues.send({"do": "raise"}, *[{"n": n} for n in range(4)])
     with worker(queues.names, aws_endpoint, tmp_path, options) as running:
         eventually(lambda: set(ids[1:]) <= set(running.handled()), what="the others done")
@@ -216,9 +219,11 @@ FAULTS: list[Fault] = [
 def test_whatever_receive_answers_the_worker_stays(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """4xx, 5xx, throttling, resets, half answers, junk: a log line an episode, and on it goes."""
+    """4xx, 5xx, throttling, resets, half answers, junk: one log line each, and it continues."""
     queues = Queues.create(resource_names, aws_endpoint, 2)
-    soon = {"USER_WORKER_VISIBILITY_TIMEOUT": "2"}  # is what a lost answer held back
+    soon = {
+        "USER_WORKER_VISIBILITY_TIMEOUT": "2"
+    }  # how long a lost answer keeps messages invisible
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(queues.names, proxy.url, tmp_path, POOLS["prefork"], **soon) as running,
@@ -238,7 +243,7 @@ def test_whatever_receive_answers_the_worker_stays(
 def test_settling_outlives_every_fault(
     operation: str, queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """A failing call is made again until it succeeds; the messages are not handled twice."""
+    """A failing call is retried until it succeeds; the messages are not handled twice."""
     do = {"do": "later", "delay": 600} if operation.startswith("Change") else {"do": "done"}
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -259,7 +264,7 @@ def test_settling_outlives_every_fault(
 def test_without_the_dead_letter_queue_a_dead_message_is_held_until_it_can_be_sent(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """It is deleted only once the dead-letter queue has it."""
+    """It is deleted only after it was sent to the dead-letter queue."""
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(queues.names, proxy.url, tmp_path, POOLS["threads"]) as running,
@@ -276,7 +281,7 @@ def test_without_the_dead_letter_queue_a_dead_message_is_held_until_it_can_be_se
 def test_a_silent_service_does_not_hold_up_the_end(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Even when no call is answered any more, SIGTERM ends the worker within 10 s."""
+    """Even if no call is answered any more, SIGTERM ends the worker within 10 s."""
     with (
         FaultyProxy(aws_endpoint) as proxy,
         worker(queues.names, proxy.url, tmp_path, POOLS["prefork"]) as running,
@@ -308,7 +313,7 @@ def test_ten_messages_cost_one_receive_and_one_delete(
 def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Messages of one group stay in order, in one batch, also when they come back."""
+    """Messages of one group stay in order, in one batch, also when they are retried."""
     groups = {
         name: fifo_queues.send(*[{"n": n} for n in range(4)], group=name) for name in ("a", "b")
     }
@@ -323,7 +328,7 @@ def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
             [m["message_id"] for m in record["messages"] if m["message_id"] in put_off]
             for record in running.records("start")
         ]
-        in_hand = [ids for ids in deliveries if ids]  # a receive may cut a group after ten
+        in_hand = [ids for ids in deliveries if ids]  # a receive may cut a group after ten messages
         assert all(ids == put_off[: len(ids)] for ids in in_hand)
         alone = [r for r in running.records("start") if r["messages"][0]["receives"] >= 3]
         assert all({m["group_id"] for m in record["messages"]} == {"c"} for record in alone)
@@ -333,7 +338,7 @@ def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
 def test_no_log_line_carries_a_body(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Not at DEBUG level, not when a task fails, not in what Celery says of a result."""
+    """Not at DEBUG level, not when a task fails, and not in Celery's message about a result."""
     queues.send(
         {"n": "pss-t1"},
         {"do": "dead", "body": "pss-t2", "code": "Malformed", "detail": "x"},
@@ -348,7 +353,7 @@ def test_no_log_line_carries_a_body(
 def test_a_missing_queue_ends_the_program_with_one_line(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Exit code not 0, and the queue is named."""
+    """The exit code is not 0, and the error names the queue."""
     with worker(resource_names, aws_endpoint, tmp_path) as running:
         assert running.process.wait(30) != 0
         assert f"no queue {resource_names.command_queue}" in running.log
@@ -358,7 +363,7 @@ def test_a_missing_queue_ends_the_program_with_one_line(
 def test_a_wrong_setting_ends_the_program_with_one_line(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Exit code not 0, and the variable is named; Celery prints no traceback."""
+    """The exit code is not 0, and the error names the variable; Celery prints no traceback."""
     with worker(
         resource_names,
         aws_endpoint,
@@ -374,7 +379,7 @@ def test_a_wrong_setting_ends_the_program_with_one_line(
 def test_a_queue_that_vanishes_is_reported_once_and_served_when_it_is_back(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """One clear line; the worker keeps trying."""
+    """The worker logs one clear line and keeps trying."""
     queues = Queues.create(resource_names, aws_endpoint, 30)
     with worker(queues.names, aws_endpoint, tmp_path, POOLS["threads"]) as running:
         running.ready()

@@ -1,4 +1,4 @@
-"""Two queues, and more messages than a worker can take: nothing starves, and nothing piles up."""
+"""With two queues and more messages than a worker can handle, no queue starves or piles up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOOD = 300
 
 @pytest.fixture
 def urgent(aws_endpoint: str) -> Iterator[Queues]:
-    """The queue that goes first."""
+    """The queue with priority."""
     queues = Queues.create(ResourceNames.unique(), aws_endpoint, 30)
     yield queues
     queues.delete()
@@ -43,12 +43,12 @@ def worker_on_both(
 
 
 def flood(queues: Queues) -> list[str]:
-    """Send more than is worked off while a test looks."""
+    """Send more messages than a worker can handle while a test observes it."""
     return queues.send(*[{"seconds": 0.1} for _ in range(FLOOD)])
 
 
 def batches_before_the_last_of(running: WorkerProcess, ids: Sequence[str]) -> int:
-    """Count the batches that started before the last of these messages had its turn."""
+    """Count the batches that started before the batch with the last of these messages."""
     starts = [{m["message_id"] for m in row["messages"]} for row in running.records("start")]
     return max(place for place, batch in enumerate(starts) if batch & {*ids})
 
@@ -56,7 +56,7 @@ def batches_before_the_last_of(running: WorkerProcess, ids: Sequence[str]) -> in
 def test_the_urgent_queue_goes_first_and_the_other_does_not_starve(
     queues: Queues, urgent: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """With both full, most batches are urgent, and every fifth is not."""
+    """With both queues full, most batches are urgent, and one in five is normal."""
     normal_ids, urgent_ids = flood(queues), flood(urgent)
     with worker_on_both(queues, urgent, aws_endpoint, tmp_path) as running:
         eventually(lambda: len(running.records("end")) >= 25, what="25 batches")
@@ -69,7 +69,7 @@ def test_the_urgent_queue_goes_first_and_the_other_does_not_starve(
 def test_a_few_normal_messages_end_under_a_flood_of_urgent_ones(
     queues: Queues, urgent: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Ten wait for five batches or so, and not for the flood's end."""
+    """The ten messages wait for about five batches, not for the end of the flood."""
     flood(urgent)
     with worker_on_both(queues, urgent, aws_endpoint, tmp_path) as running:
         eventually(lambda: len(running.records("end")) >= 3, what="the flood under way")
@@ -83,7 +83,7 @@ def test_a_few_normal_messages_end_under_a_flood_of_urgent_ones(
 def test_a_few_urgent_messages_pass_a_flood_of_normal_ones(
     queues: Queues, urgent: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """They wait for what is in hand."""
+    """The urgent messages wait only for the batches in progress."""
     flood(queues)
     with worker_on_both(queues, urgent, aws_endpoint, tmp_path) as running:
         eventually(lambda: len(running.records("end")) >= 3, what="the flood under way")
@@ -97,7 +97,7 @@ def test_a_few_urgent_messages_pass_a_flood_of_normal_ones(
 def test_what_is_in_flight_is_bounded_when_work_does_not_keep_up(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Two batches run, two wait, and three may be on their way: the rest stays on the queue."""
+    """Two batches run, two wait and three may be in transit. The rest stays in the queue."""
     queues.send(*[{"seconds": 1} for _ in range(FLOOD)])
     ten = {"USER_WORKER_BATCH_SIZE": "10"}
     with worker(queues.names, aws_endpoint, tmp_path, PREFORK, **ten) as running:

@@ -1,6 +1,6 @@
-"""The README's examples, run as they stand against a worker that the command line started.
+"""The README's examples, run unchanged against a worker that the command line started.
 
-They name the default queue, table and topic, so they run in an account of their own.
+They name the default queue, table and topic, so they run in their own account.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DATA = {
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.timeout(150),  # the first one in Node waits for a registry
+    pytest.mark.timeout(150),  # the first test with Node waits for a registry
     pytest.mark.xdist_group("readme"),
 ]
 
@@ -41,13 +41,13 @@ pytestmark = [
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Give the pages' blocks that are a file of examples/, each with its path."""
+    """Return the pages' code blocks that are a file of examples/, each with its path."""
     block = re.compile(r"^<!-- (examples/\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     return [found for page in PAGES for found in block.findall(page.read_text())]
 
 
 def test_the_pages_show_each_example_as_it_is() -> None:
-    """What is run here is what the README, or a page of docs/, says."""
+    """The files run here are those that the README, or a page of docs/, shows."""
     shown = blocks()
     programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}
     ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
@@ -60,7 +60,7 @@ def test_the_pages_show_each_example_as_it_is() -> None:
 
 
 def program(request: pytest.FixtureRequest, path: str) -> list[str | Path]:
-    """Give how an example is run."""
+    """Return the command that runs an example."""
     if path.endswith(".mjs"):
         return ["node", request.getfixturevalue("node") / Path(path).name]
     return ["sh" if path.endswith(".sh") else sys.executable, f"examples/{path}"]
@@ -78,7 +78,7 @@ PRODUCERS = {
 def test_an_example_registers_its_person(
     world: World, request: pytest.FixtureRequest, producer: str
 ) -> None:
-    """It prints the command's id, and its event comes out of the topic."""
+    """It prints the command's id, and its event is published on the topic."""
     command_id = world.run(*program(request, producer)).strip()
 
     event = world.answer(command_id)
@@ -97,7 +97,7 @@ ANSWERS = {
 def test_an_example_learns_how_its_commands_ended(
     world: World, request: pytest.FixtureRequest, path: str
 ) -> None:
-    """It prints an answer to each; its queue and its subscription are gone afterwards."""
+    """It prints an answer to each command, and deletes its queue and its subscription."""
     lines = world.run(*program(request, path)).splitlines()
 
     assert [line.strip() for line in lines] == ANSWERS[path]
@@ -110,7 +110,7 @@ def test_an_example_learns_how_its_commands_ended(
 def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
     world: World, request: pytest.FixtureRequest, path: str
 ) -> None:
-    """The new password is set; the token that edge and mailer derived was in no event."""
+    """The new password is set. The token of edge and mailer was in no event."""
     user_id = world.answer(send_json(world, str(uuid.uuid4()), str(uuid.uuid4())))["subject"]
 
     mail, ending = world.run(*program(request, path), DATA["email"]).splitlines()
@@ -137,7 +137,7 @@ def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
 
 
 def test_the_command_line_example_creates_a_user_and_shows_them(world: World) -> None:
-    """`send --wait` says how it ended, and `user --history` what is stored."""
+    """`send --wait` prints the outcome, and `user --history` what is stored."""
     output = world.run("bash", "-euc", command_lines(README, ".venv/bin/user-worker send Create"))
 
     assert "accepted" in output
@@ -146,7 +146,7 @@ def test_the_command_line_example_creates_a_user_and_shows_them(world: World) ->
 
 
 def test_a_command_by_json_and_by_celery_gives_the_same_event(world: World) -> None:
-    """A stock Celery application and plain boto3 say the same thing."""
+    """A stock Celery application and plain boto3 send the same command."""
     first = world.answer(send_json(world, str(uuid.uuid4()), str(uuid.uuid4())))
     erase(world, first["subject"])
     second = world.answer(send_celery(world, str(uuid.uuid4()), str(uuid.uuid4())))
@@ -158,14 +158,15 @@ def test_a_command_by_json_and_by_celery_gives_the_same_event(world: World) -> N
 
 
 def test_a_command_by_json_and_again_by_celery_is_one_command(world: World) -> None:
-    """Under the same id they are recognised as the same, and nothing is published anew."""
+    """With the same id they are one command, and nothing is published again."""
     command_id, user_id = str(uuid.uuid4()), str(uuid.uuid4())
     letters = world.depths("user-commands-dlq")
     world.answer(send_json(world, command_id, user_id))
 
     send_celery(world, command_id, user_id)
     eventually(lambda: world.depths("user-commands") == (0, 0), 20, "an empty queue")
-    erase(world, user_id)  # whose event comes after whatever the second one would have caused
+    # The event of the erasure comes after any event that the second command would have caused.
+    erase(world, user_id)
 
     assert len(world.events(causationid=command_id)) == 1
     assert world.depths("user-commands-dlq") == letters
@@ -178,7 +179,10 @@ def send_json(
     name: str = "RegisterUser",
     data: dict[str, str] = DATA,
 ) -> str:
-    """Send a command, Mary's registration, as the example does with boto3; give its id."""
+    """Send a command, by default Mary's registration, with boto3 like the example.
+
+    Return its id.
+    """
     event = {
         "specversion": "1.0",
         "id": command_id,
@@ -192,7 +196,7 @@ def send_json(
 
 
 def send_celery(world: World, command_id: str, user_id: str) -> str:
-    """Send Mary's registration as the example does with Celery; give the command's id."""
+    """Send Mary's registration with Celery like the example; return the command's id."""
     app = Celery(broker="sqs://", set_as_current=False)
     app.conf.task_default_queue = "user-commands"
     credentials = {"access_key_id": world.environment["AWS_ACCESS_KEY_ID"]}
@@ -209,7 +213,7 @@ def send_celery(world: World, command_id: str, user_id: str) -> str:
 
 
 def erase(world: World, user_id: str) -> None:
-    """Erase a user, so that the address is free again, and wait until it came out."""
+    """Erase a user, so that the address is free again, and wait for the event."""
     event = world.answer(send_json(world, str(uuid.uuid4()), user_id, "EraseUser", {}))
     assert event["type"] == "biome.user.UserErased.v1"
 
@@ -218,7 +222,7 @@ def erase(world: World, user_id: str) -> None:
 
 
 def test_the_subscriber_example_keeps_an_address_book(world: World) -> None:
-    """It hears of a registration and an erasure, and of nothing that it did not ask for."""
+    """It receives a registration and an erasure, and nothing that it did not subscribe to."""
     output, user_id = world.folder / "book", str(uuid.uuid4())
     command = [sys.executable, "examples/subscribe.py"]
     with running(command, world.environment, output, ""):
@@ -231,6 +235,6 @@ def test_the_subscriber_example_keeps_an_address_book(world: World) -> None:
 
 
 def subscribed(world: World) -> bool:
-    """Tell whether the address book's queue gets events."""
+    """Return True if the address book's queue is subscribed."""
     subscriptions = client("sns", world.environment).list_subscriptions()["Subscriptions"]
     return any(each["Endpoint"].endswith(":user-events-to-address-book") for each in subscriptions)

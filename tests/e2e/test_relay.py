@@ -1,4 +1,4 @@
-"""kill -9 between commit and publish: another worker's relay publishes what was committed."""
+"""kill -9 between commit and publish: another worker's relay publishes the committed events."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.e2e.worker_process import eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
 EAGER = {"RELAY_AGE": "0.5", "RELAY_INTERVAL": "0.05"}
-"""A relay that need not be waited for."""
+"""Settings of a relay that publishes after half a second."""
 POOLS = pytest.mark.parametrize("options", [PREFORK, THREADS], ids=["prefork", "threads"])
 
 
 def killed_before_it_published(
     system: System, options: Sequence[str], messages: Sequence[Message]
 ) -> list[Outcome]:
-    """Kill a worker, all its processes at once, that has committed and could not yet publish.
+    """Kill all processes of a worker that has committed the commands and not yet published.
 
-    The queue goes with it, so no command can be delivered again. Gives their outcomes.
+    The queue is replaced, so that no command can be delivered again. Return their outcomes.
     """
-    system.send(*messages)  # before there is a worker, so that they are one batch
+    system.send(*messages)  # before a worker starts, so that they are one batch
     with FaultyProxy(system.endpoint) as proxy:
         held = proxy.inject(Silence(), "PublishBatch")
         with system.worker(options, endpoint=proxy.url, RELAY_AGE="3600") as worker:
@@ -37,7 +37,7 @@ def killed_before_it_published(
             eventually(lambda: held.hits, what="a publication under way")
             worker.send_signal(signal.SIGKILL, group=True)
             worker.process.wait(10)
-    assert system.queues.depth() == (0, len(messages))  # received, and never settled
+    assert system.queues.depth() == (0, len(messages))  # received, and never acknowledged
     system.renew_queues()
     return outcomes
 
@@ -46,7 +46,7 @@ def killed_before_it_published(
 def test_what_was_committed_is_published_by_another_workers_relay(
     system: System, options: tuple[str, ...]
 ) -> None:
-    """With the same ids, and without the commands being delivered again: they are gone."""
+    """The events have the same ids. The commands are not delivered again: their queue is gone."""
     users = [str(uuid4()) for _ in range(10)]
     messages = [message(register(user), user) for user in users]
     outcomes = killed_before_it_published(system, options, messages)
@@ -60,9 +60,9 @@ def test_what_was_committed_is_published_by_another_workers_relay(
         assert {event["id"] for event in told} == event_ids(outcomes)
         assert [event["type"] for event in told] == ["biome.user.UserRegistered.v1"] * 10
         assert {event["subject"] for event in told} == set(users)
-        assert decided(worker) == []  # no command came to it
+        assert decided(worker) == []  # it received no command
 
-        system.send(*messages)  # and when one comes after all, it changes nothing
+        system.send(*messages)  # a later delivery changes nothing
         system.quiet()
         assert {line["outcome"] for line in decided(worker)} == {"duplicate", "accepted"}
         for sent, outcome in zip(messages, outcomes, strict=True):
@@ -70,7 +70,7 @@ def test_what_was_committed_is_published_by_another_workers_relay(
 
 
 def test_a_publication_whose_answer_was_lost_is_repeated_with_the_same_ids(system: System) -> None:
-    """Subscribers may see an event twice, but under one id; the pointer goes when it is out."""
+    """Subscribers may get an event twice, with one id; its pointer is deleted after publishing."""
     user = str(uuid4())
     registration = message(register(user), user)
     with FaultyProxy(system.endpoint) as proxy:
@@ -86,7 +86,7 @@ def test_a_publication_whose_answer_was_lost_is_repeated_with_the_same_ids(syste
 
 
 def test_a_pointer_that_could_not_be_deleted_is_worked_off_again(system: System) -> None:
-    """The events are out, the pointer is not: the relay publishes once more and deletes it."""
+    """The events are published but the pointer is left: the relay publishes and deletes again."""
     user = str(uuid4())
     with FaultyProxy(system.endpoint) as proxy:
         left = proxy.inject(Silence(), "DeleteItem")
@@ -105,9 +105,9 @@ def test_a_pointer_that_could_not_be_deleted_is_worked_off_again(system: System)
 
 
 def test_a_scrub_that_a_crash_left_is_finished_by_another_workers_relay(system: System) -> None:
-    """An erased person's data go from the stored events though the worker died after the commit."""
+    """An erased user's data is removed from stored events although the worker died."""
     user = str(uuid4())
-    with system.worker(RELAY_AGE="3600") as worker:  # whose relay never comes to it
+    with system.worker(RELAY_AGE="3600") as worker:  # whose relay never runs
         worker.ready()
         system.do(message(register(user), user))
         system.do(message(c.EraseUser(), user))

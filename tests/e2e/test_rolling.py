@@ -1,4 +1,4 @@
-"""Three releases of the worker on one queue and table, two at a time, while deployments roll."""
+"""Three releases of the worker on one queue and table, two at a time, during rolling updates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Deployment:
-    """A system, what was sent to it, and the workers that have been on it."""
+    """A system, the commands sent to it, and the workers that have run on it."""
 
     system: System
     users: Sequence[str]
@@ -39,7 +39,7 @@ class Deployment:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def release(self, name: str) -> AbstractContextManager[WorkerProcess]:
-        """Run a worker of a release; its batches are as small as may be, so that two share."""
+        """Run a worker of a release, with the smallest batches, so that two workers share."""
         system = self.system
         return worker(
             system.names,
@@ -60,12 +60,12 @@ class Deployment:
         self.system.send(*messages, *messages[:3])
 
     def do(self, *messages: Message) -> None:
-        """Send commands, and wait for what becomes of them."""
+        """Send commands, and wait for their outcomes."""
         self.send(*messages)
         self.system.outcomes(messages)
 
     def in_turns(self, one: WorkerProcess, other: WorkerProcess, scene: Callable[[], None]) -> None:
-        """Play a scene until both workers have had a part in it."""
+        """Repeat a scenario until both workers have taken part in it."""
         self.workers += [one, other]
         before = [len(decided(each)) for each in (one, other)]
 
@@ -77,22 +77,22 @@ class Deployment:
         eventually(both, 60, "a part for each worker")
 
     def rename(self) -> None:
-        """Change each user, whatever else is stored of it: every release knows this command."""
+        """Change each user by a command that every release knows."""
         names = [c.UpdateProfile(first_name=str(uuid4())) for _ in self.users]
         self.do(*[message(name, user) for name, user in zip(names, self.users, strict=True)])
 
     def stop(self, old: WorkerProcess) -> None:
-        """Stop a worker that has commands in hand."""
+        """Stop a worker while it handles commands."""
         names = [c.UpdateProfile(first_name=str(uuid4())) for _ in self.users]
         self.send(*[message(name, user) for name, user in zip(names, self.users, strict=True)])
         assert old.stop() == 0, old.log
 
     def formats(self) -> list[str]:
-        """Give the numbers of the formats that the users are stored in."""
+        """Return the format numbers of all stored users."""
         return [item["schema"]["N"] for item in self.user_items()]
 
     def grounds(self) -> dict[str, str]:
-        """Give the grounds of the bans that have one stored."""
+        """Return the stored grounds of bans by user."""
         bans = {i["user_id"]["S"]: i.get("ban", {"M": {}})["M"] for i in self.user_items()}
         return {user: ban["ground"]["S"] for user, ban in bans.items() if "ground" in ban}
 
@@ -115,7 +115,7 @@ class Deployment:
 
 
 def newer_ban(user: str, ground: str) -> Message:
-    """Make a command of the newer version."""
+    """Create a command of the newer version."""
     command_id = str(uuid4())
     event = {"specversion": "1.0", "id": command_id, "source": "/test", "subject": user}
     data = {"ground": ground, "reason": "chargeback"}
@@ -127,8 +127,9 @@ def test_no_command_waits_or_is_lost_while_a_format_changes_over_three_releases(
 ) -> None:
     """Old beside expanded, expanded beside next, next alone beside a migration.
 
-    Commands of the older version are in flight all the time, and of the newer one once the old
-    workers are gone; what only the newer format can say is kept by whoever writes the user.
+    Commands of the older version are in flight all the time, and those of the newer version once
+    the old workers have stopped. Data that only the newer format can represent is kept by every
+    release that writes the user.
     """
     users = [str(uuid4()) for _ in range(USERS)]
     fraud, spam, quiet = users[:3], users[3:6], users[6:]
@@ -160,12 +161,12 @@ def test_no_command_waits_or_is_lost_while_a_format_changes_over_three_releases(
 
 
 def put_off(process: WorkerProcess) -> set[str]:
-    """Give why commands had to wait."""
+    """Return the reasons for which commands were retried."""
     return {line["code"] for line in log_lines(process) if line.get("outcome") == "later"}
 
 
 def _assert_whole(rolling: Deployment, outcomes: Sequence[Outcome]) -> None:
-    """Check that every command had its one effect, and its event, and nothing is left over."""
+    """Check that every command had one effect and its event, and that nothing is left over."""
     effects: dict[str | None, list[int]] = {}
     for each, outcome in zip(rolling.sent, outcomes, strict=True):
         assert (outcome.command_id, outcome.status) == (each.command_id, Status.ACCEPTED)

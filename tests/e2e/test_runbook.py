@@ -1,4 +1,4 @@
-"""Procedures of docs/runbook.md, played through with the commands that stand there."""
+"""Procedures of docs/runbook.md, run with the commands of the page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ADDRESS = "erase.me@example.com"
 
 
 def lines(part: str) -> list[str]:
-    """Give the lines of shell in a part of the page."""
+    """Return the lines of shell in a section of the page."""
     [text] = re.findall(rf"^### {re.escape(part)}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines()]
@@ -49,7 +49,7 @@ def lines(part: str) -> list[str]:
 
 @dataclass(slots=True)
 class World:
-    """A system that nobody works on until it is thawed, and the command line on it."""
+    """A system without a worker until it is thawed, and the command line on it."""
 
     system: System
     cli: CommandLine
@@ -63,7 +63,7 @@ class World:
             self.thawed = True
 
     def run(self, line: str, **variables: str) -> dict[str, Any]:
-        """Run a line of the page, with its variables filled in; give the JSON that it prints."""
+        """Run a line of the page with its variables filled in; return the JSON that it prints."""
         for name, value in variables.items():
             line = line.replace(f"${name}", value)
         program, *words = shlex.split(line)
@@ -76,7 +76,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One for all: a worker takes seconds to start."""
+    """One for all tests, because a worker takes seconds to start."""
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("runbook"))
     with contextlib.ExitStack() as workers:
         yield World(system, CommandLine.on(system.names, aws_endpoint), workers)
@@ -84,14 +84,14 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def within(line: str) -> str:
-    """Give the command that `until COMMAND | jq ...; do ...` runs over and over."""
+    """Return the command that `until COMMAND | jq ...; do ...` repeats."""
     found = re.match(r"until (.*?) \| jq -e '", line)
     assert found
     return found[1]
 
 
 def holds(line: str, told: dict[str, Any]) -> bool:
-    """Say whether `until ... | jq -e CONDITION` ends on what was told."""
+    """Return True if `until ... | jq -e CONDITION` ends with this result."""
     condition = shlex.split(line.partition(" | ")[2])[2].removesuffix(";")
     if shutil.which("jq") is None:
         pytest.skip("the page's conditions are for jq, which is not installed")
@@ -108,7 +108,7 @@ def holds(line: str, told: dict[str, Any]) -> bool:
 
 
 def test_a_frozen_queue_keeps_what_is_sent_and_is_drained_when_thawed(world: World) -> None:
-    """Nothing is refused, no answer comes and nothing is stored; thawed, all of it is decided."""
+    """Nothing is rejected, answered or stored while frozen; thawed, all of it is decided."""
     user = str(uuid4())
     sent = message(register("frozen"), user)
     world.system.send(sent)
@@ -137,7 +137,7 @@ def test_a_frozen_queue_keeps_what_is_sent_and_is_drained_when_thawed(world: Wor
 def test_a_person_is_erased_and_the_export_proves_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commands of the page leave nothing of the person in the table but the tombstone."""
+    """The commands of the page leave nothing of the user in the table but the tombstone."""
     world.thaw()
     monkeypatch.chdir(tmp_path)
     user = str(uuid4())
@@ -174,13 +174,13 @@ def test_a_person_is_erased_and_the_export_proves_it(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, and this worker's batches on it, publishing to the system's topic."""
+    """A table, with this worker's batches on it, which publishes to the system's topic."""
 
     name: str
     system: System
 
     def do(self, *messages: Message) -> list[Outcome]:
-        """Have messages handled as one batch; give the outcomes."""
+        """Handle messages as one batch; return the outcomes."""
         topic = self.system.names.events_topic
         settings = load_settings(env="test", table=self.name, events_topic=topic)
         handle = bootstrap.build(settings).batch.handle
@@ -190,7 +190,7 @@ class Table:
         return [found.outcomes[each.key] for each in messages]
 
     def user(self, user_id: str) -> User:
-        """Read a user who is there."""
+        """Return a user, who must exist."""
         user = self._repository().get(user_id)
         assert user is not None
         return user
@@ -201,13 +201,13 @@ class Table:
 
 
 def sequences(outcomes: list[Outcome]) -> list[str]:
-    """Give the sequences that the outcomes' events are published with."""
+    """Return the sequences with which the outcomes' events are published."""
     bodies = [json.loads(e.body) for outcome in outcomes for e in render_events(outcome)]
     return [body["sequence"] for body in bodies]
 
 
 def copied(system: System, name: str) -> Table:
-    """Make a table of what is stored now: what point-in-time recovery would restore."""
+    """Create a table with the data stored now, as point-in-time recovery would."""
     dynamodb: Any = boto3.client("dynamodb", endpoint_url=system.endpoint)
     provision_table(dynamodb, name)
     for page in dynamodb.get_paginator("scan").paginate(TableName=system.names.table):
@@ -231,7 +231,7 @@ def raise_version(dynamodb: Any, table: str, user: str) -> None:
 
 
 def test_after_a_restore_no_sequence_is_published_twice(world: World) -> None:
-    """Without the page's step it would be, with other content, and subscribers would drop it."""
+    """Without the page's step a sequence would be reused, and subscribers would drop the event."""
     system, user, late = world.system, str(uuid4()), str(uuid4())
     table = Table(system.names.table, system)
     dynamodb: Any = boto3.client("dynamodb", endpoint_url=system.endpoint)
@@ -243,11 +243,12 @@ def test_after_a_restore_no_sequence_is_published_twice(world: World) -> None:
         published += table.do(message(register("afterwards"), late))
 
         stored = restored.user(user)
-        assert f"{stored.version + 1:020}" in sequences(published)  # what the step is for
+        assert f"{stored.version + 1:020}" in sequences(published)  # the reason for the step
 
         raise_version(dynamodb, restored.name, user)
         with pytest.raises(ClientError, match="ConditionalCheckFailed"):
-            raise_version(dynamodb, restored.name, late)  # who registered after it is gone
+            # This user registered after the restored point and is gone.
+            raise_version(dynamodb, restored.name, late)
         again = restored.do(message(c.UpdateProfile("Mended"), user))
         assert min(sequences(again)) > max(sequences(published))
         assert sequences(again) == [f"{stored.version + 1000 + 1:020}"]

@@ -1,4 +1,4 @@
-"""SIGHUP ends a worker as SIGTERM does, however it was started; under nohup it is ignored."""
+"""SIGHUP ends a worker like SIGTERM, however it was started; under nohup it is ignored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _users(count: int) -> list[Message]:
 def test_a_hangup_of_the_whole_group_lets_the_batch_in_hand_end(
     aws_endpoint: str, system: System, options: Sequence[str]
 ) -> None:
-    """As when a terminal is closed: parent and children get it. Nothing is left in the queue."""
+    """When a terminal closes, parent and children get the signal. No message is left over."""
     with (
         FaultyProxy(aws_endpoint) as proxy,
         system.worker(options, endpoint=proxy.url) as running,
@@ -48,12 +48,12 @@ def test_a_hangup_of_the_whole_group_lets_the_batch_in_hand_end(
     done = {line["command_id"] for line in log_lines(running, "command")}
     found = system.load(outcomes={each.key for each in sent}).outcomes
     assert {key.command_id for key in found} == done
-    # what had not begun was released, and what was done is deleted
+    # Messages that had not started were released, and those that were done are deleted.
     eventually(lambda: system.queues.depth() == (len(sent) - len(done), 0), 10, "the queue")
 
 
 def test_a_worker_that_waits_for_aws_hears_sighup(aws_endpoint: str, system: System) -> None:
-    """Celery does not listen yet."""
+    """At this time Celery does not handle signals yet."""
     with FaultyProxy(aws_endpoint) as proxy:
         proxy.inject(Unavailable(), "GetQueueUrl")
         with system.worker(endpoint=proxy.url) as running:
@@ -65,7 +65,7 @@ def test_a_worker_that_waits_for_aws_hears_sighup(aws_endpoint: str, system: Sys
 def _started(
     system: System, command: Sequence[str], *, ignoring_sighup: bool = False
 ) -> Iterator[WorkerProcess]:
-    """Start a worker by a command line of its own; kill what is left of it after the block."""
+    """Start a worker by its own command line; kill what is left of it after the block."""
     names = system.names
     environment = {
         "AWS_ENDPOINT_URL": system.endpoint,
@@ -106,7 +106,7 @@ CELERY = ("celery", "-A", "worker.app", "worker", "-P", "prefork", "-c", "1")
 def test_a_hangup_ends_a_worker_that_a_user_has_started(
     system: System, command: Sequence[str]
 ) -> None:
-    """Sent to the parent alone; the exit code is that of SIGTERM."""
+    """The signal goes to the parent only; the exit code is that of SIGTERM."""
     with _started(system, command) as running:
         running.ready()
         system.do(*_users(3))
@@ -116,7 +116,7 @@ def test_a_hangup_ends_a_worker_that_a_user_has_started(
 
 
 def test_a_worker_under_nohup_ignores_a_hangup(system: System) -> None:
-    """And works on; SIGTERM ends it."""
+    """The worker continues to work; SIGTERM ends it."""
     with _started(system, CELERY, ignoring_sighup=True) as running:
         running.ready()
         running.send_signal(signal.SIGHUP, group=True)

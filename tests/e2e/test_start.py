@@ -1,4 +1,4 @@
-"""What the machine lacks at start ends a worker with one line for a person, and exit code 3."""
+"""If the machine cannot start a worker, it ends with one readable line and exit code 3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
 
 
 def _complaint(running: WorkerProcess) -> str:
-    """Wait for the end; return the one line that says why."""
+    """Wait until the worker ends; return the one line that says why."""
     code = running.process.wait(60)
     lines = [line for line in running.log.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, running.log
@@ -47,7 +47,7 @@ def test_a_pool_that_cannot_start_ends_the_worker_with_one_line(
 def test_a_file_that_cannot_be_written_ends_the_worker_with_one_line(
     system: System, option: str
 ) -> None:
-    """The line names the file."""
+    """The error line names the file."""
     with system.worker([*THREADS, option, "/nonexistent/file"]) as running:
         assert "/nonexistent/file" in _complaint(running)
 
@@ -55,7 +55,7 @@ def test_a_file_that_cannot_be_written_ends_the_worker_with_one_line(
 def test_without_a_place_for_its_heartbeat_a_worker_works_and_says_so(
     system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Probes over HTTP go on; it is one line."""
+    """Probes over HTTP still work, and the worker logs one line."""
     (tmp_path / f"user-worker-{os.getuid()}").write_text("not a directory")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with system.worker(THREADS) as running:

@@ -1,4 +1,4 @@
-"""The examples of subscribers, in Python and in Node, as they stand, against a worker."""
+"""The unchanged subscriber examples, in Python and in Node, run against a worker."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.e2e.worker_process import eventually
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.timeout(150),  # the first one in Node waits for a registry
+    pytest.mark.timeout(150),  # the first test with Node waits for a registry
     pytest.mark.xdist_group("readme"),
 ]
 
 
 @dataclass(slots=True)
 class Subscriber:
-    """An example that keeps an address book, its state, and the worker it hears of."""
+    """A subscriber example with an address book, its state file, and the worker's world."""
 
     world: World
     kind: str
@@ -37,7 +37,10 @@ class Subscriber:
 
     @contextmanager
     def running(self, number: signal.Signals = signal.SIGTERM) -> Iterator[Path]:
-        """Run it until the signal, which has to end it cleanly; give what it says of errors."""
+        """Run it until the signal, which must end it cleanly.
+
+        Yield the path of its standard error.
+        """
         output, sign = self.state.with_suffix(".output"), "following user-events\n"
         environment = self.world.environment | {"PYTHONPATH": str(ROOT)}
         errors = talk_of(output)
@@ -57,21 +60,21 @@ class Subscriber:
             return dict(db.execute("SELECT user_id, email FROM book"))
 
     def has(self, user_id: str, email: str | None) -> None:
-        """Wait until the book has this address of a user, or none."""
+        """Wait until the book has this address of a user, or, with None, no address."""
         eventually(lambda: self.book().get(user_id) == email, 30, f"{email} in the book")
 
     @property
     def queue(self) -> str:
-        """Give the name of its queue."""
+        """Return the name of its queue."""
         return self.command[self.command.index("--queue") + 1]
 
     def give_back_soon(self) -> None:
-        """Let what was handed to a poll that was broken off come again after a second."""
+        """Make messages of an interrupted poll visible again after one second."""
         url = self.world.queue_url(self.queue)
         self.world.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
 
     def register(self, name: str) -> tuple[str, str]:
-        """Register somebody, and wait for the event; give id and address."""
+        """Register a user and wait for the event; return id and address."""
         user_id, email = str(uuid.uuid4()), f"{name}.{self.kind}.{uuid.uuid4().hex[:8]}@example.com"
         data = {"email": email, "first_name": "Ada", "last_name": "Lovelace"}
         self.world.send(user_id, "CreateUser", {**data, "roles": ["customer"]})
@@ -80,7 +83,7 @@ class Subscriber:
 
 @pytest.fixture(params=["python", "node"])
 def subscriber(request: pytest.FixtureRequest, world: World) -> Subscriber:
-    """Each example in turn, with a state and a queue of its own, and little patience."""
+    """Each example in turn, with its own state and queue, and a patience of one second."""
     mark = uuid.uuid4().hex[:8]
     state = world.folder / f"book-{mark}"
     if request.param == "node":
@@ -92,7 +95,7 @@ def subscriber(request: pytest.FixtureRequest, world: World) -> Subscriber:
 
 
 def publish(world: World, body: str, name: str = "ProfileUpdated") -> None:
-    """Publish on the topic, as the worker does, or as nobody should."""
+    """Publish on the topic, either as the worker does or an invalid body."""
     sns = client("sns", world.environment)
     (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if "user-events" in str(t)]
     attributes = {"type": f"biome.user.{name}.v1", "category": "profile", "command_source": "/x"}
@@ -101,7 +104,7 @@ def publish(world: World, body: str, name: str = "ProfileUpdated") -> None:
 
 
 def event(user_id: str, sequence: int, name: str, data: dict[str, Any]) -> str:
-    """Write an event of a later version: with an attribute and a field that nobody knows."""
+    """Render an event of a later version, with an unknown attribute and an unknown field."""
     return json.dumps(
         {
             "specversion": "1.0",
@@ -118,8 +121,8 @@ def event(user_id: str, sequence: int, name: str, data: dict[str, Any]) -> str:
 
 
 def test_a_subscriber_keeps_the_book_over_gaps_stops_and_erasures(subscriber: Subscriber) -> None:
-    """From the worker's events, and where these were missed, from the table."""
-    early, early_email = subscriber.register("early")  # before there is a subscription
+    """It uses the worker's events and, where it missed some, the table."""
+    early, early_email = subscriber.register("early")  # before the subscription exists
     with subscriber.running(signal.SIGINT):
         subscriber.give_back_soon()
         here, here_email = subscriber.register("here")
@@ -143,7 +146,7 @@ def test_a_subscriber_keeps_the_book_over_gaps_stops_and_erasures(subscriber: Su
 def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
     subscriber: Subscriber,
 ) -> None:
-    """The last address counts, however its events come; what is no event stays in the queue."""
+    """The last address wins in any order of events. Invalid events stay in the queue."""
     world, user_id = subscriber.world, str(uuid.uuid4())
     registered = event(user_id, 1, "UserRegistered", {"email": "first@example.com"})
     unknown = event(user_id, 2, "UserTeleported", {})
@@ -157,10 +160,10 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
         subscriber.has(user_id, "last@example.com")
         for body in (registered, unknown):
             publish(world, body)
-        witness, witness_email = subscriber.register("witness")  # which comes after all these
+        witness, witness_email = subscriber.register("witness")  # comes after all these
         subscriber.has(witness, witness_email)
         eventually(lambda: errors.read_text().count("no event: ") >= 3, 20, "three complaints")
-        # SNS may deliver the repetitions after the last registration: wait until they are deleted
+        # SNS may deliver the repetitions after the last registration, so wait for their deletion.
         eventually(lambda: sum(world.depths(queue)) == 3, 20, "three messages left")
         assert subscriber.book() == {user_id: "last@example.com", witness: witness_email}
     assert sum(world.depths(queue)) == 3
@@ -174,7 +177,7 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
 
 @pytest.fixture
 def fifo_topic(world: World) -> Iterator[str]:
-    """A FIFO topic, to which no worker publishes; its ARN."""
+    """A FIFO topic, to which no worker publishes; yields its ARN."""
     sns = client("sns", world.environment)
     name = f"user-events-{uuid.uuid4().hex[:8]}.fifo"
     topic = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"})["TopicArn"]
@@ -186,7 +189,7 @@ def fifo_topic(world: World) -> Iterator[str]:
 def test_a_fifo_topic_delivers_to_both_kinds_of_queue(
     subscriber: Subscriber, fifo_topic: str, suffix: str
 ) -> None:
-    """The dead-letter queue is of the queue's kind, or SQS would not take it."""
+    """The dead-letter queue has the type of its queue, as SQS requires."""
     name, topic = f"{subscriber.queue}{suffix}", fifo_topic.rpartition(":")[2]
     command = [*subscriber.command, "--queue", name, "--topic", topic]
     world, output = subscriber.world, subscriber.state.with_suffix(".fifo-output")

@@ -33,7 +33,7 @@ NAME = re.compile(r"\b(?:user_worker|messaging_client|db_client)_[a-z_]+\b")
 
 @dataclass
 class Watched:
-    """What a worker with two children did and told, from its start to its end."""
+    """What a worker with two children did and emitted, from its start to its end."""
 
     collector: Collector
     metrics: str
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def fetch(port: int) -> str:
-    """Give what Prometheus would get; nothing while nobody listens."""
+    """Return the response for Prometheus, or an empty text if nothing listens."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             text: str = answer.read().decode()
@@ -61,13 +61,13 @@ def fetch(port: int) -> str:
 
 
 def total(text: str, name: str, label: str = "") -> float:
-    """Add up the samples of a name whose labels hold a text."""
+    """Return the sum of the samples of a name whose labels contain a text."""
     return sum(float(v) for n, labels, v in SAMPLE.findall(text) if n == name and label in labels)
 
 
 @pytest.fixture(scope="module")
 def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Run a worker until it has emitted everything, and stop it; start another one wrongly."""
+    """Run a worker until it has emitted everything, and stop it; run another one misconfigured."""
     system = System.create(aws_endpoint, tmp_path_factory.mktemp("telemetry"))
     port = free_port()
     with (
@@ -104,7 +104,7 @@ def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             def counted() -> str:
                 text = fetch(port)
                 found = {o: total(text, "user_worker_commands_total", f'"{o}"') for o in expected}
-                # a command is counted when it is committed, its time when its event is published
+                # A command is counted when it is committed, its time when its event is published.
                 published = total(text, "user_worker_command_critical_time_seconds_count")
                 return text if found == expected and published == 13 else ""
 
@@ -120,7 +120,7 @@ def watched(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_one_port_has_the_metrics_of_all_children(watched: Watched) -> None:
-    """Those of the parent too: what it received is what they handled."""
+    """The parent's metrics are included: it received as many as the children handled."""
     received = total(watched.metrics, "messaging_client_consumed_messages_total")
     assert received == total(watched.metrics, "user_worker_commands_total") == 15
     assert total(watched.metrics, "user_worker_batch_size_sum") == 15
@@ -131,7 +131,7 @@ def test_one_port_has_the_metrics_of_all_children(watched: Watched) -> None:
 
 
 def test_a_worker_goes_on_without_telemetry_that_cannot_be_had(watched: Watched) -> None:
-    """A port that is taken, and settings that are not supported: one line each, and it is ready."""
+    """A port in use and unsupported settings are logged in one line each; the worker is ready."""
     code, log = watched.port_taken
     assert code == 0
     assert log.count("telemetry_setting_ignored") == 3
@@ -141,7 +141,7 @@ def test_a_worker_goes_on_without_telemetry_that_cannot_be_had(watched: Watched)
 
 
 def test_spans_lead_from_the_producer_to_the_event(watched: Watched) -> None:
-    """And all of them are sent before the worker ends."""
+    """All spans are sent before the worker ends."""
     commands = watched.collector.spans("process RegisterUser")
     assert len(commands) == 14
     ours = [span for span in commands if span.trace_id.hex() == TRACE]
@@ -167,32 +167,32 @@ def _receive(watched: Watched) -> str:
 
 
 def test_calls_to_aws_are_part_of_the_trace(watched: Watched) -> None:
-    """With table and topic by their names."""
+    """Their spans have the names of table and topic."""
     text = watched.collector.everything()
     for operation in ("BatchGetItem", "TransactWriteItems", "PublishBatch"):
         assert re.search(rf'name: "{operation} [\w-]+"', text), operation
 
 
 def test_every_process_is_an_instance(watched: Watched) -> None:
-    """The parent, which receives, and its children, which handle."""
+    """The parent, which receives, and its children, which handle, are separate instances."""
     assert len(watched.collector.instances()) >= 2
 
 
 def test_nothing_personal_is_sent(watched: Watched) -> None:
-    """Neither to the collector nor to Prometheus."""
+    """Neither the collector nor Prometheus gets personal data."""
     nothing_personal(watched.collector.everything(), "spans")
     nothing_personal(watched.metrics, "metrics")
 
 
 def test_telemetry_does_not_hold_up_the_end(watched: Watched) -> None:
-    """A shutdown has 30 s."""
+    """A shutdown may take 30 s."""
     assert watched.stopped_after < 20
 
 
 def test_a_collector_that_says_nothing_holds_up_nothing(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither commands nor the end; and the log does not show its address's password."""
+    """It delays neither commands nor the end. The log does not show the password of its URL."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         url = f"http://someone:{canaries.SECRET}@127.0.0.1:{port}"
@@ -212,7 +212,7 @@ def test_a_collector_that_says_nothing_holds_up_nothing(
 
 
 def named_in_dashboard() -> set[str]:
-    """Give the metrics that the dashboard asks for."""
+    """Return the metrics that the dashboard queries."""
     dashboard = json.loads((DEPLOY / "grafana" / "user-worker.json").read_text())
     expressions = [t["expr"] for p in dashboard["panels"] for t in p.get("targets", ())]
     variables = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["name"] == "job"]
@@ -221,20 +221,20 @@ def named_in_dashboard() -> set[str]:
 
 
 def test_every_metric_of_the_dashboard_is_emitted(watched: Watched) -> None:
-    """By this very worker: a panel that asks for another would be empty for ever."""
+    """This worker emits them all: a panel for another metric would always be empty."""
     emitted = {name for name, _, _ in SAMPLE.findall(watched.metrics)}
     assert named_in_dashboard() <= emitted
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    """What is measured and shown nowhere is looked for in vain when it matters."""
+    """A metric without a panel could not be found when it is needed."""
     shown = named_in_dashboard()
     for each in CATALOGUE:
         assert each.prometheus_names & shown, each.name
 
 
 def test_every_metric_of_the_alarms_is_emitted(watched: Watched) -> None:
-    """Those of this worker's, among what AWS measures itself; under the names of OTLP."""
+    """Of all metrics in the alarms, those of this worker, by their OTLP names."""
     text = (DEPLOY / "alarms.yaml").read_text()
     named = set(re.findall(r"\buser_worker\.[a-z_.]+", text))
     emitted = {name for name, _, _ in SAMPLE.findall(watched.metrics)}

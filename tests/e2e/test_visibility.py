@@ -1,7 +1,7 @@
-"""A message in hand stays invisible to others, and no longer than it should.
+"""A message in progress stays invisible to others, and no longer than necessary.
 
-Times are short here; `tests/unit/worker/test_transport_in_flight.py` has the same rules as a state
-machine, with the schedule to the second and every order in which calls may end.
+Timeouts are short here. `tests/unit/worker/test_transport_in_flight.py` tests the same rules as a
+state machine, with exact times and every order in which calls may end.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
 SOLO = ("-P", "solo")
 TIMEOUT = 2
-"""Seconds of visibility timeout, of queue and worker."""
+"""Visibility timeout of queue and worker, in seconds."""
 
 
 @pytest.fixture
 def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
-    """A command queue whose messages are soon visible again, and its dead-letter queue."""
+    """A command queue with a short visibility timeout, and its dead-letter queue."""
     queues = Queues.create(resource_names, aws_endpoint, TIMEOUT)
     yield queues
     queues.delete()
@@ -40,7 +40,7 @@ def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]
 def test_a_batch_of_five_timeouts_is_handled_once_by_every_pool(
     aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """All ten are renewed in one call, a timeout apart at most, and then deleted."""
+    """All ten are renewed in one call, at most one timeout apart, and then deleted."""
     with ExitStack() as stack:
         scenes = []
         for pool in (PREFORK, THREADS, SOLO):
@@ -72,7 +72,7 @@ def test_a_batch_of_five_timeouts_is_handled_once_by_every_pool(
 def test_what_waits_behind_a_long_batch_is_renewed_with_it(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Buffered messages too, so that none has come twice when its turn comes."""
+    """Buffered messages are renewed too, so that none has been delivered again before its turn."""
     sent = queues.send(*[{"seconds": TIMEOUT} for _ in range(30)])
     with worker(
         queues.names, aws_endpoint, tmp_path, SOLO, USER_WORKER_VISIBILITY_TIMEOUT=str(TIMEOUT)
@@ -87,7 +87,7 @@ def test_what_waits_behind_a_long_batch_is_renewed_with_it(
 def test_a_stuck_batch_is_given_up_after_ten_timeouts(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Threads have no time limit: another thread gets the messages, ten to eleven timeouts on."""
+    """Threads have no time limit. Another thread gets the messages after 10 to 11 timeouts."""
     [sent] = queues.send({"seconds": 300})
     with worker(
         queues.names, aws_endpoint, tmp_path, THREADS, USER_WORKER_VISIBILITY_TIMEOUT=str(TIMEOUT)
@@ -103,13 +103,13 @@ def test_a_stuck_batch_is_given_up_after_ten_timeouts(
 def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Deleted behind the worker's back: said once, and left alone; its neighbours are settled."""
+    """A message that something else deleted is logged once; the others are acknowledged."""
     sent = queues.send(*[{"seconds": 2 * TIMEOUT} for _ in range(10)])
     received: dict[str, str] = {}
     deletes, renewals = BatchObserver(), BatchObserver()
 
     def delete_one(answer: Any) -> None:
-        """Before the worker has it, so before any renewal."""
+        """Delete the message before the worker receives it, and so before any renewal."""
         for row in answer.get("Messages") or ():
             received[row["ReceiptHandle"]] = row["MessageId"]
             if row["MessageId"] == sent[3]:
@@ -137,8 +137,9 @@ def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
 def test_a_back_off_comes_after_the_renewal_that_is_under_way(
     aws_endpoint: str, resource_names: ResourceNames, tmp_path: Path
 ) -> None:
-    """The renewal is slow, and the batch ends meanwhile: the back-off is the last word."""
-    timeout = 2 * TIMEOUT  # a second each from the renewal to the batch's end, and on to the lapse
+    """The renewal is slow and the batch ends meanwhile. The back-off takes effect last."""
+    # One second from the renewal to the end of the batch, and one more until the timeout.
+    timeout = 2 * TIMEOUT
     queues = Queues.create(resource_names, aws_endpoint, timeout)
     queues.send(*[{"do": "later", "delay": 600, "seconds": timeout / 2 + 1} for _ in range(10)])
     changes = BatchObserver()
@@ -155,7 +156,7 @@ def test_a_back_off_comes_after_the_renewal_that_is_under_way(
         assert slow.hits == 1
         renewal, back_off = changes.calls
         assert running.records("end")[0]["at"] < renewal.at < back_off.at
-        # another renewal would be due half a timeout after the first
+        # Another renewal would be due half a timeout after the first.
         eventually(lambda: time.time() > renewal.at + timeout / 2 + 0.5, what="its time")
         assert running.stop() == 0, running.log
     assert [{s for _, s in entries} for entries in changes.changes()] == [{timeout}, {600}]

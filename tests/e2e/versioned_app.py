@@ -1,4 +1,4 @@
-"""The worker's own application, or that of a later release, as `APP_RELEASE` says."""
+"""The worker's own application, or that of a later release, selected by `APP_RELEASE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a proxy can do with a call besides spoiling it: watch it, pick it, turn its answer round."""
+"""Ways to treat a proxied call other than failing it: record, filter, delay or reorder it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.e2e.proxy import Exchange, Fault
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was answered. `at` is when AWS had answered, in seconds since the epoch."""
+    """A call that was answered. `at` is when AWS answered, in seconds since the epoch."""
 
     asked: Any
     answered: Any
@@ -23,13 +23,13 @@ class Call:
 
 @dataclass(slots=True)
 class BatchObserver:
-    """Forwards every call unspoiled and keeps it, in the order in which AWS answered."""
+    """Forwards every call unchanged and records it, in the order in which AWS answered."""
 
     calls: list[Call] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, and keep."""
+        """Forward the call and record it."""
         answer = exchange.forward()
         with self._lock:
             self.calls.append(
@@ -38,7 +38,7 @@ class BatchObserver:
         exchange.answer(answer)
 
     def changes(self) -> list[list[tuple[str, int]]]:
-        """Give receipts and visibility timeouts of ChangeMessageVisibilityBatch, call by call."""
+        """Return receipts and visibility timeouts of each ChangeMessageVisibilityBatch call."""
         return [
             [
                 (entry["ReceiptHandle"], entry["VisibilityTimeout"])
@@ -50,13 +50,13 @@ class BatchObserver:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """A fault for the calls alone whose request holds a text."""
+    """Fault that applies only to calls whose request contains a text."""
 
     text: str
     fault: Fault
 
     def strike(self, exchange: Exchange) -> None:
-        """Let the fault strike, or forward."""
+        """Apply the fault if the request contains the text; otherwise forward the call."""
         if self.text.encode() in exchange.asked:
             self.fault.strike(exchange)
         else:
@@ -65,13 +65,13 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Lets the client wait until something has happened before a witness forwards the call."""
+    """Delays a call until a condition is true, then lets a `BatchObserver` forward it."""
 
     happened: Callable[[], object]
     witness: BatchObserver
 
     def strike(self, exchange: Exchange) -> None:
-        """Wait, 30 s at most, then forward and keep."""
+        """Wait for the condition, for at most 30 s, then forward the call and record it."""
         deadline = time.monotonic() + 30
         while not self.happened() and time.monotonic() < deadline:
             exchange.wait(0.05)
@@ -80,13 +80,13 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """Does something between AWS's answer and the client's hearing of it."""
+    """Runs a function after AWS has answered and before the client receives the answer."""
 
     do: Callable[[Any], object]
-    """Takes the answer."""
+    """Called with the answer."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, do it, answer."""
+        """Forward the call, run the function, then answer the client."""
         answer = exchange.forward()
         self.do(json.loads(answer.body or b"{}"))
         exchange.answer(answer)
@@ -94,14 +94,14 @@ class Then:
 
 @dataclass(slots=True)
 class Turned:
-    """ReceiveMessage's messages come in another order than the queue gave them."""
+    """Returns the messages of ReceiveMessage in another order than the queue did."""
 
     order: Callable[[list[Any]], list[Any]]
     given: list[str] = field(default_factory=list)
-    """The bodies, as they were given."""
+    """The bodies, in the order in which they were returned."""
 
     def strike(self, exchange: Exchange) -> None:
-        """Forward, and turn the answer."""
+        """Forward the call and reorder the messages of the answer."""
         answer = exchange.forward()
         told = json.loads(answer.body)
         if told.get("Messages"):

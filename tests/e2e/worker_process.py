@@ -1,4 +1,4 @@
-"""A real `celery worker` process on the test application, and the queues it works on."""
+"""A real `celery worker` process with the test application, and the queues that it uses."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ FRESH: Final = "fresh"
 
 
 def eventually(look: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
-    """Look until what is seen is true; give it.
+    """Call `look` until its result is true; return the result.
 
-    The time is for a slow machine; give another only where it is the promise.
+    The default timeout allows for a slow machine. Pass another one only if the time is what is
+    tested.
 
     Raises:
-        AssertionError: it is not, in so many seconds.
+        AssertionError: The result is not true within `seconds`.
     """
     began = time.monotonic()
     while not (seen := look()):
         waited = time.monotonic() - began
         assert waited < seconds, f"not within {seconds} s: {what or look} (saw {seen!r})"
-        # a look is often a call, which costs two processes 5 ms each: seldom where it takes long
+        # A look is often a call, which costs two processes 5 ms each, so long waits look less
+        # often.
         time.sleep(min(0.02 + waited / 10, 0.2))
     return seen
 
@@ -53,7 +55,7 @@ class Queues:
 
     @classmethod
     def create(cls, names: ResourceNames, endpoint: str, visibility_timeout: int) -> Queues:
-        """Make both; FIFO if their names say so."""
+        """Create both queues; as FIFO queues if their names say so."""
         sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
         queues = cls(names, sqs)
         fifo = {"FifoQueue": "true"} if names.command_queue.endswith(".fifo") else {}
@@ -67,12 +69,12 @@ class Queues:
         return queues
 
     def delete(self) -> None:
-        """Delete both."""
+        """Delete both queues."""
         for url in (self.url, self.dead_letter_url):
             self.sqs.delete_queue(QueueUrl=url)
 
     def send(self, *bodies: str | dict[str, Any], group: str | None = None) -> list[str]:
-        """Send bodies in order, ten a call; give the message ids."""
+        """Send bodies in order, ten in a call; return the message ids."""
         texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
         ids: list[str] = []
         for start in range(0, len(texts), 10):
@@ -100,14 +102,14 @@ class Queues:
         return visible, invisible
 
     def empty(self) -> bool:
-        """Say whether nothing is left."""
+        """Return True if the queue has no messages, visible or invisible."""
         return self.depth() == (0, 0)
 
     def dead_letters(self, count: int, seconds: float = 30.0) -> list[dict[str, Any]]:
-        """Take so many messages from the dead-letter queue, or those that arrive in the time.
+        """Receive `count` messages from the dead-letter queue, or those that arrive in time.
 
         They are deleted, so that a later test does not find them. The queue is polled at least
-        once: with no time, for what is there now.
+        once; with `seconds=0`, for the messages that are there now.
         """
         letters: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
@@ -130,7 +132,7 @@ class Queues:
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One running worker, in a process group of its own."""
+    """A running worker, in its own process group."""
 
     process: subprocess.Popen[bytes] | ForkedProcess
     record_file: Path
@@ -139,11 +141,11 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        """All that it wrote so far."""
+        """Return everything that it has written so far."""
         return self.log_file.read_text(errors="replace")
 
     def records(self, event: str | None = None) -> list[dict[str, Any]]:
-        """What the handler recorded: a line when a batch starts and one when it ends."""
+        """Return what the handler recorded: a line when a batch starts and one when it ends."""
         if not self.record_file.exists():
             return []
         lines = self.record_file.read_text().splitlines(keepends=True)
@@ -151,7 +153,7 @@ class WorkerProcess:
         return [row for row in rows if event in (None, row["event"])]
 
     def handled(self, event: str = "end") -> list[str]:
-        """Ids of the messages that ended (or started), in order."""
+        """Return the ids of the messages that ended (or started), in order."""
         return [m["message_id"] for row in self.records(event) for m in row["messages"]]
 
     def ready(self) -> WorkerProcess:
@@ -165,7 +167,7 @@ class WorkerProcess:
         (os.killpg if group else os.kill)(self.process.pid, number)
 
     def stop(self, number: int = signal.SIGTERM, *, group: bool = False) -> int:
-        """Have it stop and wait for that; give the exit code."""
+        """Stop the worker, wait until it ends, and return its exit code."""
         began = time.monotonic()
         self.send_signal(number, group=group)
         code = self.process.wait(30)
@@ -174,9 +176,9 @@ class WorkerProcess:
 
 
 def share(workers: Sequence[Callable[[], int]], scene: Callable[[], None]) -> None:
-    """Play a scene until each worker had a part in it, by its count; each time must go well.
+    """Repeat a scenario until the count of each worker has grown. Every run must succeed.
 
-    Which of two workers a queue gives its messages to is its own affair.
+    A queue may deliver its messages to either of two workers.
     """
     for _ in range(10):
         before = [count() for count in workers]
@@ -198,10 +200,10 @@ def worker(
     start: str = FORKED,
     **environment: str,
 ) -> Iterator[WorkerProcess]:
-    """Run a worker while the block runs; whatever is left of it is killed after.
+    """Run a worker while the block runs, then kill what is left of it.
 
-    One that starts `FORKED` is, where that can be, forked of a process that has imported its
-    libraries; a `FRESH` one imports them itself, as a user's does.
+    With `FORKED`, the worker is forked, where possible, from a process that has imported its
+    libraries. With `FRESH`, it imports them itself, like a user's worker.
     """
     mark = f"{len(list(folder.iterdir()))}"
     record_file, log_file = folder / f"record-{mark}", folder / f"log-{mark}"
