@@ -1,4 +1,4 @@
-"""`make chaos`: real workers under attack, and a checker that reads what came of it."""
+"""`make chaos`: attack real workers, then check the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.chaos import report
 from tests.chaos.run import Options, run
 
 SHOWN = 20
-"""Findings on the terminal; all of them are in the folder."""
+"""Findings shown on the terminal; the folder has all of them."""
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 def main() -> int:
-    """Run it by the command line's arguments; give the exit code."""
+    """Run by the command line's arguments; return the exit code."""
     options = _options()
     for name in [name for name in os.environ if name.startswith(("AWS_", "USER_WORKER_"))]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""Carries a schedule out: one thread a worker for its processes, one for its connections."""
+"""Run a schedule of attacks: one thread per worker for its processes, one for its connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDED_BY_ITSELF = "ended by itself"
 
 @dataclass(slots=True)
 class Attackers:
-    """The threads that do it; `faults` is what they did."""
+    """The threads that attack; `faults` records what they did."""
 
     schedule: Schedule
     workers: Sequence[Worker]
@@ -29,7 +29,7 @@ class Attackers:
     faults: list[FaultRecord] = field(default_factory=list)
     slow_ends: int = 0
     failures: list[BaseException] = field(default_factory=list)
-    """What went wrong in the threads themselves: the harness's own bugs."""
+    """Errors in the threads themselves: bugs of the harness."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _began: float = 0.0
 
@@ -53,7 +53,7 @@ class Attackers:
             assert not thread.is_alive(), "an attacker does not end"
 
     def version(self, worker: Worker) -> Any:
-        """Give the version of the settings that a worker is to be started in next."""
+        """Return the version of the settings for the next start of a worker."""
         return VERSIONS[self.schedule.versions[worker.number][worker.starts]]
 
     def _run(self, task: Callable[[], None]) -> None:
@@ -63,7 +63,7 @@ class Attackers:
             self.failures.append(error)
 
     def supervise(self, worker: Worker) -> None:
-        """Start a worker again that ended although nobody asked it to, as any supervisor would.
+        """Restart a worker that ended by itself, as any supervisor would.
 
         Celery ends a worker by itself when a child of its pool dies while the worker starts.
         """
@@ -76,7 +76,7 @@ class Attackers:
     def _due(
         self, attacks: Sequence[Any], meanwhile: Callable[[], None] = lambda: None
     ) -> Iterator[Any]:
-        """Give each attack when its time has come, until all are done or the run ends."""
+        """Yield each attack when it is due, until all are done or the run ends."""
         for attack in attacks:
             while (left := self._began + attack.at - time.monotonic()) > 0:
                 if self.stop.wait(min(left, 0.5)):
@@ -118,7 +118,7 @@ class Attackers:
             self.faults.append(FaultRecord(kind, worker.number, began, time.time()))
 
     def _strike(self, worker: Worker, attack: ProcessAttack) -> str:
-        """Do it, and give the kind's name; a pool without processes has no child to kill."""
+        """Apply the attack; return its kind. A pool without processes has no child to kill."""
         children = worker.children()
         if attack.blow == "SIGKILL to a child" and children:
             victim = random.Random(attack.at).choice(children)

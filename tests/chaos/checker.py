@@ -1,7 +1,7 @@
-"""Reads a history, in the manner of Jepsen, and says what should not be in it.
+"""Check a history for errors, in the manner of Jepsen.
 
-It trusts the workers in nothing: what was sent, what a subscriber got and what the table holds
-have to fit together, whatever was done to them on the way. Each check gives the offending items.
+The checker does not trust the workers: what was sent, what a subscriber received and what the table
+holds must be consistent, whatever was attacked. Each check yields its findings.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ SURPRISES = frozenset(
         "settler_stumbled",
     }
 )
-"""Lines of a worker's log that say that it met what nobody foresaw: a bug, whatever was done."""
+"""Log lines of unexpected errors. They are bugs of the worker, whatever was attacked."""
 Kind = Literal["lost", "doubled", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that should not be."""
+    """Something that should not be in the history."""
 
     kind: Kind
     what: str
 
     def __str__(self) -> str:
-        """Give it in one line."""
+        """Return it in one line."""
         return f"{self.kind}: {self.what}"
 
 
@@ -49,7 +49,7 @@ class Evidence:
     """A history, prepared for the checks."""
 
     def __init__(self, history: History) -> None:
-        """Read the table by the worker's own mappers."""
+        """Parse the table by the worker's own mappers."""
         self.history = history
         self.stored = Stored.read(history.items)
         self.commands: dict[str, Sent] = {
@@ -74,7 +74,7 @@ Check = Callable[[Evidence], Iterator[Finding]]
 
 
 def check(history: History) -> list[Finding]:
-    """Run every check; give all that was found."""
+    """Run every check; return all findings."""
     evidence = Evidence(history)
     return [finding for each in CHECKS for finding in each(evidence)]
 
@@ -83,7 +83,7 @@ def check(history: History) -> list[Finding]:
 
 
 def every_command_has_one_outcome(evidence: Evidence) -> Iterator[Finding]:
-    """Decided under its own key, once."""
+    """Each command was decided under its own key, once."""
     for command_id, sent in evidence.commands.items():
         outcomes = evidence.outcomes.get(command_id, [])
         if not outcomes:
@@ -96,13 +96,13 @@ def every_command_has_one_outcome(evidence: Evidence) -> Iterator[Finding]:
 
 
 def every_outcome_is_of_a_command(evidence: Evidence) -> Iterator[Finding]:
-    """Nothing was decided that nobody asked for."""
+    """Every decided command was sent."""
     for command_id in evidence.outcomes.keys() - evidence.commands.keys():
         yield Finding("wrong", f"an outcome of {command_id}, which was never sent")
 
 
 def both_records_agree(evidence: Evidence) -> Iterator[Finding]:
-    """A command by e-mail left two records, or one where nobody has the address."""
+    """A command by e-mail left two records, or one if no user has the address."""
     for outcome in evidence.stored.decided:
         if outcome.by_email:
             other = evidence.stored.outcomes.get(CommandKey(None, outcome.command_id))
@@ -119,7 +119,7 @@ def _essence(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def nothing_was_committed_twice(evidence: Evidence) -> Iterator[Finding]:
-    """By the workers' own words: at most one of them says that it committed a command."""
+    """By the workers' own logs, at most one of them committed a command."""
     lines = evidence.history.commands()
     told = Counter(r.row["command_id"] for r in lines if r.row["outcome"] in COMMITTED)
     for command_id, times in told.items():
@@ -128,7 +128,7 @@ def nothing_was_committed_twice(evidence: Evidence) -> Iterator[Finding]:
 
 
 def no_worker_was_surprised(evidence: Evidence) -> Iterator[Finding]:
-    """Whatever AWS and its network did, the worker knew what it was."""
+    """No worker logged an unexpected error, whatever AWS and its network did."""
     for line in evidence.history.log:
         if line.row.get("event") in SURPRISES:
             yield Finding("wrong", f"worker {line.worker} logged {line.row}")
@@ -156,14 +156,14 @@ def versions_have_no_gaps(evidence: Evidence) -> Iterator[Finding]:
 
 
 def every_event_is_published(evidence: Evidence) -> Iterator[Finding]:
-    """At least once."""
+    """Every event was published at least once."""
     for event_id in evidence.expected.keys() - evidence.heard.keys():
         event = evidence.expected[event_id]
         yield Finding("lost", f"the event {event_id} ({event.type}) of {event.user_id}")
 
 
 def nothing_else_is_published(evidence: Evidence) -> Iterator[Finding]:
-    """Every event on the topic is one of an outcome's."""
+    """Every event on the topic belongs to an outcome."""
     for event_id in evidence.heard.keys() - evidence.expected.keys():
         event = evidence.heard[event_id]
         command = event.get("causationid")
@@ -171,7 +171,7 @@ def nothing_else_is_published(evidence: Evidence) -> Iterator[Finding]:
 
 
 def one_id_is_one_event(evidence: Evidence) -> Iterator[Finding]:
-    """Published again, it reads the same, but for what an erasure took from it."""
+    """An event published again is the same, apart from the data that an erasure removed."""
     for event in evidence.history.published:
         first = evidence.heard[event["id"]]
         if invariants._impersonal(event) != invariants._impersonal(first):
@@ -185,7 +185,7 @@ def one_id_is_one_event(evidence: Evidence) -> Iterator[Finding]:
 
 
 def nothing_is_left_over(evidence: Evidence) -> Iterator[Finding]:
-    """No message in a queue, no pointer in the outbox but second scrubs, which are not due yet."""
+    """No message is left, and no pointer but second scrubs, which are not due yet."""
     for queue, count in evidence.history.waiting.items():
         if count:
             yield Finding("lost", f"{count} messages are left in the {queue} queue")
@@ -196,7 +196,7 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[Finding]:
 
 
 def dead_letters_are_what_could_not_be_understood(evidence: Evidence) -> Iterator[Finding]:
-    """Each malformed message at least once with its reason, and no command."""
+    """Each malformed message is there at least once with its reason, and no command is."""
     letters = defaultdict[str, set[str]](set)
     for letter in evidence.history.dead_letters:
         told = {k: v["StringValue"] for k, v in letter.get("MessageAttributes", {}).items()}
@@ -217,7 +217,7 @@ def dead_letters_are_what_could_not_be_understood(evidence: Evidence) -> Iterato
 
 
 def _rivals(evidence: Evidence, letters: dict[str, set[str]]) -> Iterator[Finding]:
-    """Of two commands under one id one was decided, and every copy of the other is dead."""
+    """Of two commands with one id, one was decided, and every copy of the other is dead."""
     pairs = defaultdict[str, list[Sent]](list)
     for sent in evidence.history.sent:
         if sent.planned.rival:
@@ -234,7 +234,7 @@ def _rivals(evidence: Evidence, letters: dict[str, set[str]]) -> Iterator[Findin
 
 
 def one_user_an_address(evidence: Evidence) -> Iterator[Finding]:
-    """And one address a user; an erased one has none."""
+    """An address has one user, and a user one address; an erased user has none."""
     stored = evidence.stored
     holders = defaultdict[str, list[str]](list)
     for user_id, user in stored.users.items():
@@ -250,7 +250,7 @@ def one_user_an_address(evidence: Evidence) -> Iterator[Finding]:
 
 
 def parts_are_whole(evidence: Evidence) -> Iterator[Finding]:
-    """Sessions and second factors have their users, and the erased leave nothing personal."""
+    """Sessions and second factors have their users, and erased users have no personal data."""
     for invariant in (
         invariants.parts_belong_to_users,
         invariants.erased_users_leave_nothing_personal,
@@ -263,7 +263,7 @@ def parts_are_whole(evidence: Evidence) -> Iterator[Finding]:
 
 
 def subscribers_know_the_state(evidence: Evidence) -> Iterator[Finding]:
-    """The published events of a user, in the order of `sequence`, lead to what is stored."""
+    """The published events of a user, in the order of `sequence`, lead to the stored state."""
     events = defaultdict[str, list[dict[str, Any]]](list)
     for event in evidence.heard.values():
         if "sequence" in event:
@@ -282,13 +282,13 @@ def decisions_follow_the_rules(evidence: Evidence) -> Iterator[Finding]:
 
 
 def taken_addresses_were_somebodys(evidence: Evidence) -> Iterator[Finding]:
-    """Who was refused an address as taken, was so for another user who had it once."""
+    """If an address was refused as taken, another user had it at some time."""
     for difference in state.taken_by_nobody(evidence.stored, evidence.commands):
         yield Finding("wrong", difference)
 
 
 def groups_keep_their_order(evidence: Evidence) -> Iterator[Finding]:
-    """On FIFO queues: whatever failed or was killed, nothing of a group overtook the rest."""
+    """On FIFO queues no command of a group overtook another, whatever failed or was killed."""
     if evidence.history.fifo:
         for difference in state.overtaken(evidence.stored, evidence.commands):
             yield Finding("wrong", difference)

@@ -1,4 +1,4 @@
-"""Real workers that are killed and started again, each behind a proxy of its own."""
+"""Real workers that are killed and started again, each behind its own proxy."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PATIENCE = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A way of starting a worker: Celery's options, and settings without their prefix."""
+    """Options for starting a worker: Celery's options, and settings without their prefix."""
 
     options: tuple[str, ...]
     settings: Mapping[str, str]
     urgent: bool = True
-    """Whether it serves the priority queue as well."""
+    """Whether it serves the priority queue too."""
 
 
 def _version(*options: str, urgent: bool = True, **settings: str) -> Version:
@@ -53,13 +53,13 @@ VERSIONS = (
         VISIBILITY_TIMEOUT="3", RELAY_INTERVAL="0.3", RELAY_AGE="1", REGISTRATION_GRACE="1",
     ),
 )  # fmt: skip
-"""The queues' own timeout is another one, and changes: a worker that renews too late by its own
+"""The queues' own timeout differs, and changes: a worker that renews too late by its own
 settings shares its messages with others."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """One place in the fleet: a process group, and another one after it."""
+    """One worker of the fleet: a process group, replaced by another one when it is restarted."""
 
     number: int
     environment: Mapping[str, str]
@@ -96,21 +96,21 @@ class Worker:
             self.urgent = version.urgent
 
     def ready(self, seconds: float = 60) -> None:
-        """Wait until it takes messages.
+        """Wait until it receives messages.
 
         Raises:
-            AssertionError: it does not, in so many seconds.
+            AssertionError: It does not within `seconds`.
         """
         log = self.logs[-1]
         eventually(lambda: b"worker_ready" in log.read_bytes(), seconds, f"{log.name} ready")
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Return True if its process runs."""
         return self._process is not None and _state(self._process.pid) not in ("", "Z")
 
     def children(self) -> list[int]:
-        """Give the process ids of its pool."""
+        """Return the process ids of its pool."""
         if self._process is None:
             return []
         pid = self._process.pid
@@ -119,20 +119,20 @@ class Worker:
         return []
 
     def signal(self, number: int, *, group: bool = False) -> None:
-        """Signal the process, or its whole group; to one that has ended, nothing happens."""
+        """Signal the process, or its whole group; ignore a process that has ended."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(self._process.pid, number)
 
     def signal_child(self, pid: int, number: int) -> None:
-        """Signal a process of its pool, if that is still one."""
+        """Signal a process of its pool, if it still is one."""
         with self._lock:
             if pid in self.children():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
 
     def terminate(self) -> float | None:
-        """Ask it to end, and wait for that; give the seconds, `None`: it did not."""
+        """Terminate it and wait; return the seconds, or None if it did not end."""
         assert self._process is not None
         began = time.monotonic()
         self.signal(signal.SIGTERM)
@@ -144,9 +144,9 @@ class Worker:
         return ended
 
     def sweep(self) -> None:
-        """Kill whatever is left of its process group.
+        """Kill what is left of its process group.
 
-        The parent is not waited for before: while it is a zombie, nobody else gets its number.
+        The parent is reaped only afterwards: while it is a zombie, its process id is not reused.
         """
         with self._lock:
             if self._process is not None:
@@ -157,7 +157,7 @@ class Worker:
 
 
 def _state(pid: int) -> str:
-    """Give a process's state as `ps` shows it; empty: it is gone."""
+    """Return a process's state as `ps` shows it, or an empty text if it is gone."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""

@@ -1,4 +1,4 @@
-"""What happened, as far as it can be seen from outside: the checker reads nothing else."""
+"""What happened, as seen from outside. It is the checker's only input."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SETTLED = COMMITTED | {"duplicate", "dead"}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A planned message as it went out."""
+    """A planned message as it was sent."""
 
     planned: Planned
     message_ids: tuple[str, ...]
-    """One each time that it was sent."""
+    """One for each time that it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class FaultRecord:
 
     kind: str
     worker: int
-    """The one that it struck, -1: all of them."""
+    """The worker that was attacked; -1 for all of them."""
     began: float
     ended: float
-    """When the connection was good again, the process went on or was started again."""
+    """When the connection worked again, or the process continued or was restarted."""
     hits: int = 1
-    """Requests that it struck; of a process, 1."""
+    """Number of failed requests; 1 for a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class LogLine:
 
 @dataclass(slots=True)
 class History:
-    """All that is known of a run, after it."""
+    """The complete record of a run, after it."""
 
     seed: int
     fifo: bool = False
@@ -61,27 +61,27 @@ class History:
     sent: list[Sent] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
-    """Every event that the subscriber got, doubles too."""
+    """Every event that the subscriber received, including duplicates."""
     items: list[dict[str, Any]] = field(default_factory=list)
     """The table."""
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
-    """The messages of the dead-letter queue as SQS gives them."""
+    """The messages of the dead-letter queue as SQS returns them."""
     waiting: dict[str, int] = field(default_factory=dict)
-    """Messages left by queue."""
+    """Number of messages left, by queue."""
     log: list[LogLine] = field(default_factory=list)
     slow_ends: int = 0
     """Workers that did not end in time after SIGTERM."""
 
     def commands(self) -> Iterator[LogLine]:
-        """Give the workers' lines about commands."""
+        """Return the workers' log lines about commands."""
         return (line for line in self.log if line.row.get("event") == "command")
 
     def settled(self) -> Iterator[LogLine]:
-        """Give the lines of commands that were decided, or known to be."""
+        """Return the log lines of commands that were decided now or before."""
         return (line for line in self.commands() if line.row["outcome"] in SETTLED)
 
     def save(self, folder: Path) -> None:
-        """Write it down, a file each."""
+        """Write the history to a folder, in one file per part."""
         _write(folder / "sent.jsonl", map(_plain_sent, self.sent))
         _write(folder / "faults.jsonl", map(dataclasses.asdict, self.faults))
         _write(folder / "published.jsonl", self.published)
@@ -92,7 +92,7 @@ class History:
 
 
 def read_log(worker: int, files: Iterable[Path]) -> Iterator[LogLine]:
-    """Read the logs of one worker; a line half written is left out."""
+    """Parse the logs of one worker; skip incomplete lines."""
     for file in files:
         for line in file.read_text(errors="replace").splitlines():
             try:

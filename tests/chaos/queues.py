@@ -1,6 +1,6 @@
-"""The harness's own ends of the queues: who sends, who listens, who looks at dead letters.
+"""The harness's own clients of the queues: producer, subscriber and reader of dead letters.
 
-They reach AWS directly; only the workers' connections are attacked.
+They connect to AWS directly; only the workers' connections are attacked.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tests.chaos.workload import Planned
 
 BATCH = 10
 LAST_WORD = 3
-"""Empty receives in a row after which a queue is taken to be empty."""
+"""Empty receives in a row after which a queue counts as empty."""
 
 
 class Producer:
-    """Sends what is planned, when it is planned, each message as often as it is planned."""
+    """Sends each planned message at its times, as often as planned."""
 
     def __init__(self, endpoint: str, urls: Mapping[str, str], planned: Sequence[Planned]) -> None:
         """Take the queues by name (`command`, `priority`) and the plan."""
@@ -35,7 +35,7 @@ class Producer:
         self.failures: list[BaseException] = []
 
     def run(self, stop: threading.Event) -> None:
-        """Send until all is sent, or until told to stop."""
+        """Send until all messages are sent, or until `stop` is set."""
         try:
             self._run(stop)
         except BaseException as error:  # noqa: BLE001 - the run reports it
@@ -70,16 +70,19 @@ class Producer:
         entry = {"Id": str(number), "MessageBody": planned.body}
         if self._urls[queue].endswith(".fifo"):
             entry["MessageGroupId"] = planned.user_id or "by-address"
-            entry["MessageDeduplicationId"] = str(uuid4())  # a copy is to arrive as well
+            entry["MessageDeduplicationId"] = str(uuid4())  # copies must be delivered too
         return entry
 
     def sent(self) -> list[Sent]:
-        """Give what went out."""
+        """Return the messages that were sent."""
         return [Sent(self._planned[index], tuple(ids)) for index, ids in sorted(self._ids.items())]
 
 
 class Listener:
-    """A subscriber that takes all its queue gets, from a thread. Use it as a `with` block."""
+    """A subscriber that receives all messages of its queue, on a thread.
+
+    Use it as a `with` block.
+    """
 
     def __init__(self, endpoint: str, url: str) -> None:
         """Take the URL of the queue that is subscribed to the topic."""
@@ -102,14 +105,14 @@ class Listener:
             self._bodies += [row["Body"] for row in take(self._sqs, self._url)]
 
     def rest(self) -> list[str]:
-        """Stop listening once nothing more comes; give all that came, doubles too."""
+        """Stop when no more messages arrive; return all bodies, including duplicates."""
         self._stop.set()
         self._thread.join(30)
         return self._bodies + [row["Body"] for row in drain(self._sqs, self._url)]
 
 
 def take(sqs: Any, url: str) -> list[dict[str, Any]]:
-    """Receive up to ten messages, wait a second for one, and delete them."""
+    """Receive up to ten messages, wait up to a second for one, and delete them."""
     rows: list[dict[str, Any]] = sqs.receive_message(
         QueueUrl=url,
         MaxNumberOfMessages=BATCH,
@@ -124,7 +127,7 @@ def take(sqs: Any, url: str) -> list[dict[str, Any]]:
 
 
 def drain(sqs: Any, url: str) -> list[dict[str, Any]]:
-    """Take all messages of a queue."""
+    """Receive and delete all messages of a queue."""
     rows: list[dict[str, Any]] = []
     empty = 0
     while empty < LAST_WORD:

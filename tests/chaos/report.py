@@ -1,4 +1,4 @@
-"""A history in figures."""
+"""The figures of a history."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tests.chaos.schedule import EVERYBODY
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How soon after a fault a worker it struck settled a command again. Seconds."""
+    """Seconds from a fault until an affected worker decided a command again."""
 
     count: int
     mean: float
     median: float
     worst: float
     unknown: int
-    """Faults after which the worker settled nothing more: the next fault or the end came first,
-    or others took all there was."""
+    """Faults after which the worker decided no more commands: the next fault or the end came first,
+    or other workers handled everything."""
 
 
 def recoveries(history: History) -> list[tuple[str, float | None]]:
-    """Give, for each fault and each worker it struck, its kind and the seconds to recover.
+    """Return, for each fault and each affected worker, its kind and the seconds to recover.
 
-    From the end of the fault (good connections again, SIGCONT, or the start in place of what was
-    killed) to the next command that this worker settled. A fault that struck no request is left
-    out, and so is all that ended when there was nothing left to do.
+    Measured from the end of the fault (a working connection, SIGCONT, or the start of the
+    replacement) to the next command that this worker decided. A fault that hit no request is left
+    out. The seconds are None if the worker decided no more commands.
     """
     settled = defaultdict[int, list[float]](list)
     for line in history.settled():
@@ -51,7 +51,7 @@ def recoveries(history: History) -> list[tuple[str, float | None]]:
 
 
 def summarise(times: Sequence[float | None]) -> Recovery:
-    """Give the figures of recoveries."""
+    """Return the figures of recoveries."""
     known = sorted(time for time in times if time is not None)
     if not known:
         return Recovery(0, 0.0, 0.0, 0.0, len(times))
@@ -60,13 +60,13 @@ def summarise(times: Sequence[float | None]) -> Recovery:
 
 
 def longest_pause(history: History) -> float:
-    """Give the longest time, while attacked, in which no worker settled a command. Seconds."""
+    """Return the longest time under attack, in seconds, in which no worker decided a command."""
     times = sorted(line.at for line in history.settled() if line.at <= history.attacked_until)
     return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
 def lines(history: History, findings: Sequence[Finding]) -> Iterator[str]:
-    """Give the report, line by line."""
+    """Yield the report, line by line."""
     yield from _work(history)
     yield from _deliveries(history)
     yield from _faults(history)

@@ -1,4 +1,4 @@
-"""One run: provision, start, send and attack, let it come to rest, look, clean up."""
+"""One run: provision, start, send and attack, wait until idle, read the results, clean up."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
 
 VISIBILITY_TIMEOUT = 4
-"""Seconds, of the queues at first."""
+"""Initial visibility timeout of the queues, in seconds."""
 FIFO = ".fifo"
 RESTED = 3.0
-"""Seconds for which nothing may be anywhere, to call it quiet."""
+"""Seconds without any message or pointer after which the system counts as idle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is asked for. Times are seconds."""
+    """Options of a run. Times are seconds."""
 
     endpoint: str
     folder: Path
     seed: int
     seconds: float = 300.0
     rate: float = 12.0
-    """Commands a second."""
+    """Commands per second."""
     workers: int = 3
     fifo: bool = False
-    """Whether queues and topic are FIFO, with a group a user."""
+    """Whether queues and topic are FIFO, with one group per user."""
     patience: float = 300.0
-    """How long to wait for rest, once nothing is attacked any more."""
+    """Time to wait until idle, after the attacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of it."""
+    """Result of a run."""
 
     history: History
     findings: Sequence[Finding]
 
 
 def run(options: Options, tell: Callable[[str], None]) -> Verdict:
-    """Run it all, and leave nothing behind but the history in its folder."""
+    """Run everything; leave nothing behind but the history in its folder."""
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     with ExitStack() as stack:
@@ -76,7 +76,7 @@ def run(options: Options, tell: Callable[[str], None]) -> Verdict:
 
 
 class _Scene:
-    """All that runs."""
+    """Everything that runs."""
 
     def __init__(self, options: Options, system: System, stack: ExitStack) -> None:
         self._options = options
@@ -104,7 +104,7 @@ class _Scene:
         )
 
     def _like_it(self, name: str) -> str:
-        """Make a queue with the attributes of the command queue; give its URL."""
+        """Create a queue with the attributes of the command queue; return its URL."""
         names: Any = ["VisibilityTimeout", "RedrivePolicy", "MessageRetentionPeriod"]
         names += ["FifoQueue"] if name.endswith(FIFO) else []
         there = self._sqs.get_queue_attributes(
@@ -154,23 +154,23 @@ class _Scene:
         self._history.attacked_until = time.time()
 
     def come_to_rest(self) -> None:
-        """Let the workers finish, undisturbed, all that there is to do."""
+        """Let the workers finish all work, without attacks."""
         self._set_visibility(VISIBILITY_TIMEOUT)
         for worker in self._workers:
             worker.proxy.clear()
             self._attackers.supervise(worker)
-        # one at least must serve the priority queue, whatever versions chance gave
+        # At least one worker must serve the priority queue, whatever versions were drawn.
         if not any(worker.urgent for worker in self._workers):
             self._workers[0].terminate()
             self._workers[0].start(VERSIONS[0])
-        with contextlib.suppress(AssertionError):  # the checker says what is left
+        with contextlib.suppress(AssertionError):  # the checker reports what is left
             eventually(self._rested, self._options.patience, "rest")
         self._history.quiet_at = time.time()
         for worker in self._workers:
             self._history.slow_ends += worker.terminate() is None
 
     def _rested(self) -> bool:
-        """Say whether nothing was anywhere, for a while."""
+        """Return True if nothing was left anywhere for some time."""
         for worker in self._workers:
             self._attackers.supervise(worker)
         until = time.monotonic() + RESTED
@@ -203,7 +203,7 @@ class _Scene:
             )
 
     def look(self) -> History:
-        """Read all that is to be seen now that the workers have ended."""
+        """Read all results after the workers have ended."""
         history = self._history
         history.waiting = self._waiting()
         dynamodb = boto3.client("dynamodb", endpoint_url=self._options.endpoint)
@@ -223,7 +223,7 @@ class _Scene:
 
 @contextlib.contextmanager
 def _scene(options: Options) -> Iterator[_Scene]:
-    """Make everything, and take it away again, whatever happens."""
+    """Create all resources, and delete them in any case."""
     system = System.create(
         options.endpoint,
         options.folder,

@@ -1,7 +1,7 @@
-"""When what goes wrong: a seeded schedule of attacks on processes, connections and the queue.
+"""A seeded schedule of attacks on processes, connections and the queue.
 
-Kinds are dealt from shuffled decks, so that a short run sees nearly all of them. Every attack
-ends before the run does.
+Kinds are drawn from shuffled decks, so that a short run has nearly all of them. Every attack ends
+before the run does.
 """
 
 from __future__ import annotations
@@ -62,24 +62,24 @@ TROUBLES = (
     "slow",
 )
 VISIBILITY_TIMEOUTS = (1, 2, 3, 4, 6)
-"""Seconds: what the queues' visibility timeout is changed to."""
+"""Visibility timeouts, in seconds, to which the queues are set."""
 EVERYBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessAttack:
-    """What is done to one worker's processes. Times are seconds, `at` from the start."""
+    """An attack on one worker's processes. Times are seconds, `at` from the start."""
 
     at: float
     worker: int
     blow: Blow
     pause: float
-    """How long it is stopped, or before it is started again."""
+    """How long it is stopped, or the time before its restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkAttack:
-    """What is done to one worker's connections, or to everybody's."""
+    """An attack on one worker's connections, or on those of all workers."""
 
     at: float
     worker: int
@@ -88,13 +88,13 @@ class NetworkAttack:
     seconds: float
 
     def fault(self) -> Fault:
-        """Give the proxy's fault."""
+        """Return the proxy's fault."""
         return fault_of(self.trouble, self.operation)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueAttack:
-    """Another visibility timeout of the queues, in seconds."""
+    """A change of the queues' visibility timeout, in seconds."""
 
     at: float
     timeout: int
@@ -102,17 +102,17 @@ class QueueAttack:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All attacks of a run, and which version of the settings each start of a worker takes."""
+    """All attacks of a run, and the version of the settings for each start of a worker."""
 
     processes: tuple[ProcessAttack, ...]
     network: tuple[NetworkAttack, ...]
     queue: tuple[QueueAttack, ...]
     versions: tuple[tuple[int, ...], ...]
-    """By worker, start by start."""
+    """By worker and start."""
 
 
 def make_schedule(seed: int, seconds: float, workers: int, versions: int) -> Schedule:
-    """Draw a schedule for so many workers and versions of the settings."""
+    """Draw a schedule for this number of workers and versions of the settings."""
     chance = random.Random(f"schedule {seed}")
     blows, readiness_issues = _deck(chance, BLOWS), _deck(chance, TROUBLES)
     operations = _deck(chance, OPERATIONS)
@@ -133,7 +133,7 @@ def make_schedule(seed: int, seconds: float, workers: int, versions: int) -> Sch
 
 
 def _rounds(chance: random.Random, versions: int, worker: int) -> tuple[int, ...]:
-    """Give versions for a thousand starts; the workers begin with different ones."""
+    """Return versions for a thousand starts; the workers begin with different ones."""
     first = worker % versions
     return (first, *(chance.randrange(versions) for _ in range(999)))
 
@@ -141,7 +141,7 @@ def _rounds(chance: random.Random, versions: int, worker: int) -> tuple[int, ...
 def _windows(
     chance: random.Random, seconds: float, pause: tuple[float, float]
 ) -> Iterator[tuple[float, float]]:
-    """Give when each attack begins, and until when it has time."""
+    """Yield the start of each attack, and the time by which it must end."""
     times = [2.0 + chance.uniform(0, pause[0])]
     while times[-1] < seconds - 1:
         times.append(times[-1] + chance.uniform(*pause))
@@ -172,16 +172,16 @@ def _network(
 
 
 def _deck(chance: random.Random, kinds: Sequence[T]) -> Iterator[T]:
-    """Deal kinds without end, each as often as another; one deck serves all workers."""
+    """Yield kinds without end, each as often as any other; one deck serves all workers."""
     while True:
         yield from chance.sample(kinds, len(kinds))
 
 
 def fault_of(trouble: str, operation: str) -> Fault:
-    """Make the fault of a kind of trouble, in the words of the operation's service.
+    """Create the fault of a kind of trouble, with the error code of the operation's service.
 
     Raises:
-        KeyError: there is no such trouble.
+        KeyError: There is no such kind of trouble.
     """
     code = {
         ANY: "ThrottlingException",

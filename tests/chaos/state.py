@@ -1,4 +1,4 @@
-"""Compares what is stored with what events and rules make of the same history."""
+"""Compare the stored state with what events and rules make of the same history."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.reliability.model import Answer, Model
 EMAIL_TAKEN = "EmailTaken"
 READ_IN_PARTS = (c.StartSession, c.RotateRefreshToken, c.RevokeSession, c.UseRecoveryCode)
 AT_THE_SAME_TIME = timedelta(seconds=30)
-"""Longer than two decisions can overlap: as long as the SDK tries one call."""
+"""Longer than two decisions can overlap: the time for which the SDK tries one call."""
 
 
 def unlike(event: dict[str, Any], stored: EventMessage) -> bool:
-    """Say whether a published event is not the stored one, apart from what an erasure takes."""
+    """Return True if a published event differs from the stored one, except for erased data."""
     return _impersonal(event) != _impersonal(json.loads(stored.body))
 
 
@@ -33,7 +33,7 @@ def unlike(event: dict[str, Any], stored: EventMessage) -> bool:
 
 
 def replayed(user: User, stored: Stored, events: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Give the differences between a stored user and what its events tell."""
+    """Yield the differences between a stored user and what its events report."""
     try:
         known = replay(events)
     except (AssertionError, KeyError, ValueError) as error:
@@ -76,10 +76,11 @@ def _time(time: datetime | None) -> str | None:
 def decided_again(
     user_id: str | None, stored: Stored, commands: Mapping[str, Sent]
 ) -> Iterator[str]:
-    """Give where a model that takes one user's commands in order decides otherwise.
+    """Yield where a model that applies one user's commands in order decides differently.
 
-    What changed the user has its place by its version; what did not, comes after it. Whether an
-    address was another's is for the history of all users: the model of one takes it as told.
+    Commands that changed the user are ordered by version; the others come after that version.
+    Whether an address was taken depends on the history of all users, so the model of one user does
+    not check it.
     """
     replica = _Replica()
     for outcome in sorted((o for o in stored.decided if o.user_id == user_id), key=_place):
@@ -100,15 +101,15 @@ def decided_again(
 
 
 class _Replica:
-    """A user who is told the same commands, and remembers who they were a moment ago."""
+    """A user to whom the same commands are applied, with the previous states."""
 
     def __init__(self) -> None:
         self.model = Model()
         self._past: list[tuple[datetime, Model]] = []
-        """What it was before each change, and when that was decided."""
+        """The state before each change, and when the change was decided."""
 
     def difference(self, outcome: Outcome, user_id: str | None, command: Command) -> str | None:
-        """Take the command; say where its answer is not the stored one."""
+        """Apply the command; return a difference from the stored answer, or None."""
         code = None if outcome.code is None else str(outcome.code)
         stored = code, tuple(event.type.split(".")[2] for event in outcome.events)
         if _changes(outcome):
@@ -122,11 +123,11 @@ class _Replica:
     def _was_so_at_the_time(
         self, outcome: Outcome, user_id: str | None, command: Command, stored: Answer
     ) -> bool:
-        """Say whether a refusal is right before a change that was made at the same time.
+        """Return True if a rejection is right before a change that was made at the same time.
 
-        A session or a second factor is read beside its user, not at the same instant. When a
-        change comes between the two reads, the refusal belongs before it, though it carries the
-        version after it.
+        A session or a second factor is read beside its user, not at the same instant. When a change
+        comes between the two reads, the rejection belongs before it, although it has the later
+        version.
         """
         if _changes(outcome) or not isinstance(command, READ_IN_PARTS):
             return False
@@ -146,7 +147,7 @@ def _place(outcome: Outcome) -> tuple[int, bool, datetime]:
 
 
 def overtaken(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
-    """Give the commands that changed their user before one of their group that was sent earlier.
+    """Yield commands that changed their user before an earlier command of their group did.
 
     A group is what is sent to one user by one queue; a message that is sent again counts once.
     """
@@ -164,7 +165,7 @@ def overtaken(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
 
 
 def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
-    """Give the refusals for a taken address that no other user ever had."""
+    """Yield the rejections for a taken address that no other user ever had."""
     asked_for: dict[tuple[str | None, str], str] = {}
     holders = defaultdict[str, set[str | None]](set)
     refused: list[tuple[str, str | None, str]] = []

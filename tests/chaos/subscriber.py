@@ -1,4 +1,4 @@
-"""What a subscriber knows who heard the events of a user, each once, in the order of `sequence`.
+"""What a subscriber knows from the events of a user, each once, in the order of `sequence`.
 
 Written from the events' descriptions alone: it imports neither the aggregate nor its state.
 """
@@ -14,7 +14,7 @@ from domain.events import EVENTS
 
 @dataclass(slots=True)
 class Known:
-    """A user, as far as events tell. Times are RFC 3339."""
+    """A user, as far as its events report. Times are RFC 3339."""
 
     email: str | None = None
     verified: bool = False
@@ -27,27 +27,27 @@ class Known:
     erased: bool = False
     two_factor: bool = False
     sessions: dict[str, str] = field(default_factory=dict)
-    """Those that are alive: when each expires, by id."""
+    """Expiry times of the active sessions, by id."""
     version: int = 0
 
     def hear(self, event: dict[str, Any]) -> None:
-        """Take an event in.
+        """Apply an event.
 
         An event that is defined and not in `_HEARD` is counted and has no other effect here.
 
         Raises:
-            KeyError: there is no such event.
+            KeyError: There is no such event.
         """
         self.version += 1
         _HEARD.get(EVENTS[event["type"]].__name__, _nothing)(self, event["data"])
 
     def trust(self) -> None:
-        """Forget failures and lock."""
+        """Reset failures and lock."""
         self.failed_logins, self.locked_until = 0, None
 
 
 def replay(events: Iterable[dict[str, Any]]) -> Known:
-    """Give what is known after the events of one user, in order."""
+    """Return what is known after the events of one user, in order."""
     known = Known()
     for event in events:
         known.hear(event)
@@ -66,7 +66,7 @@ def _created(known: Known, data: Data) -> None:
 
 
 def _nothing(_: Known, __: Data) -> None:
-    """Tell somebody to do something, and leave the user as it was."""
+    """Apply an event that does not change the user."""
 
 
 def _verified(known: Known, _: Data) -> None:

@@ -20,7 +20,7 @@ SECONDS = 25.0
 def test_workers_that_are_killed_frozen_and_cut_off_lose_nothing_and_double_nothing(
     aws_endpoint: str, tmp_path: Path
 ) -> None:
-    """Every kind of attack, on three workers under load; then the checker has nothing to say."""
+    """With every kind of attack on three workers under load, the checker has no findings."""
     options = Options(aws_endpoint, tmp_path / "chaos", SEED, SECONDS, patience=120)
     verdict = run(options, print)
     text = "\n".join(report.lines(verdict.history, verdict.findings))

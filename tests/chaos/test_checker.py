@@ -1,4 +1,4 @@
-"""The checker finds what it is there to find, in a history in which all was well but for that."""
+"""The checker finds each error that is inserted into a correct history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("chaos checker")  # one history serves them
 
 @cache
 def _in_peace() -> History:
-    """Have a workload done in this process, by workers that nobody disturbs."""
+    """Return the history of a workload handled in this process, without attacks."""
     world, history = InProcessWorld(), History(seed=1)
     for number, each in enumerate(Workload(1, NOW).plan(55, 8)):
         queue = world.sqs.queues[world.queue]
@@ -49,18 +49,18 @@ def _in_peace() -> History:
 
 @pytest.fixture
 def history() -> History:
-    """A history of a run in which all went well, to be spoiled."""
+    """A correct history, into which a test inserts an error."""
     return copy.deepcopy(_in_peace())
 
 
 def kinds(findings: list[Finding]) -> set[str]:
-    """Give the kinds of what was found."""
+    """Return the kinds of the findings."""
     return {finding.kind for finding in findings}
 
 
 def test_a_run_in_peace_has_nothing_wrong(history: History) -> None:
-    """Nor has the workload: what it sends gets every kind of command accepted."""
-    history.fifo = True  # one worker that nobody disturbs keeps every order
+    """The workload is complete too: every kind of command is accepted at least once."""
+    history.fifo = True  # one undisturbed worker keeps every order
     assert check(history) == []
     accepted = Counter(
         row["command_type"]["S"] for row in history.items if row.get("status") == {"S": "accepted"}
@@ -73,7 +73,7 @@ def test_a_run_in_peace_has_nothing_wrong(history: History) -> None:
 
 
 def _outcome(history: History, *, with_sequence: bool = True) -> dict[str, Any]:
-    """Pick the stored outcome of a command that changed a user, or of one that did not."""
+    """Return the stored outcome of a command that changed a user, or of one that did not."""
     return next(
         item
         for item in history.items
@@ -182,7 +182,7 @@ def _remember_the_erased(history: History) -> None:
 
 
 def _decide_otherwise(history: History) -> None:
-    """Say of a command that was refused for its token that it had another reason."""
+    """Change the reason of a rejection for a token."""
     item = next(i for i in history.items if i.get("code") == {"S": "TokenInvalid"})
     item["code"] = {"S": "TokenExpired"}
     item["events"]["S"] = item["events"]["S"].replace("TokenInvalid", "TokenExpired")
@@ -196,7 +196,7 @@ def _be_surprised(history: History) -> None:
 
 
 def _refuse_for_nobody(history: History) -> None:
-    """Take all owners from history who had the address that somebody was refused."""
+    """Remove from history all users who had an address that was refused as taken."""
     taken = [i for i in history.items if i.get("code") == {"S": "EmailTaken"}]
     refused = {i["sk"]["S"].removeprefix("COMMAND#") for i in taken}
     sent = {s.planned.command_id: s.planned.command for s in history.sent}
@@ -208,7 +208,7 @@ def _refuse_for_nobody(history: History) -> None:
 
 
 def _overtake(history: History) -> None:
-    """Say that everything was sent in the order that is the reverse of the one it was done in."""
+    """Reverse the order in which everything was sent."""
     history.fifo = True
     history.sent = [
         Sent(replace(sent.planned, at=tuple(-at for at in sent.planned.at)), sent.message_ids)
@@ -247,7 +247,7 @@ SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
 
 @pytest.mark.parametrize("case", SPOILED)
 def test_the_checker_finds_it(case: str, history: History) -> None:
-    """One thing is spoiled in a history in which all is well: it is found, by its kind."""
+    """An error is inserted into a correct history, and found as its kind."""
     spoil, kind = SPOILED[case]
     spoil(history)
     assert kind in kinds(check(history))
@@ -257,7 +257,7 @@ def test_the_checker_finds_it(case: str, history: History) -> None:
 
 
 def test_a_seed_gives_the_same_load_and_the_same_attacks() -> None:
-    """So a failing run can be run again, as far as real time allows."""
+    """A failing run can be repeated, as far as real time allows."""
 
     def load(seed: int) -> list[Planned]:
         return Workload(seed, NOW).plan(30, 10)
@@ -267,7 +267,7 @@ def test_a_seed_gives_the_same_load_and_the_same_attacks() -> None:
 
 
 def test_a_short_run_has_attacks_of_nearly_every_kind_and_ends_them_in_time() -> None:
-    """All of the schedule lies within its seconds."""
+    """All attacks end within the seconds of the schedule."""
     schedule = make_schedule(1, 25, 3, 4)
     assert len({attack.blow for attack in schedule.processes}) >= 4
     assert len({attack.trouble for attack in schedule.network}) >= 8
@@ -279,7 +279,7 @@ def test_a_short_run_has_attacks_of_nearly_every_kind_and_ends_them_in_time() ->
 
 
 def test_recovery_is_from_the_end_of_a_fault_to_the_next_command_of_the_worker_it_struck() -> None:
-    """A fault that struck nothing has none; one that struck all has one for each worker."""
+    """A fault without hits has no recovery; one on all workers has one for each."""
     row = {"event": "command", "outcome": "accepted"}
     told = [LogLine(0, 1.0, row), LogLine(1, 4.0, row), LogLine(0, 7.5, row), LogLine(1, 9.0, row)]
     history = History(seed=1, attacked_until=10.0, log=told)

@@ -1,9 +1,9 @@
-"""What the producers send: seeded stories of a few users who fight over a few addresses.
+"""What the producers send: seeded stories of a few users who compete for a few addresses.
 
-A story is a short sequence of commands with a reason to be: a login with its rotations, a move to
-another address, a swap. Stories are dealt from a shuffled deck, so that a short run has all of
-them, and overlap in time, so that workers meet on the same users. A message may be sent again,
-seconds later, under the same id; some bodies are no command, and some ids are used twice.
+A story is a short, plausible sequence of commands: a login with its rotations, a change of address,
+a swap. Stories are drawn from a shuffled deck, so that a short run has all of them, and overlap in
+time, so that workers conflict on the same users. A message may be sent again seconds later, with
+the same id; some bodies are malformed, and some ids are used twice.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from tests.builders import PASSWORD, email, example_command, token, uid
 
 USERS = 24
 ADDRESSES = 36
-"""Not many more than users, so that most requests for one meet its owner."""
+"""Few more than users, so that most requests for an address conflict with its owner."""
 LATEST_COPY = 8.0
-"""Seconds after which a message may be sent once more."""
+"""Maximum delay, in seconds, of a second copy of a message."""
 SECRET = "correct horse battery staple"
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One message, and when it is sent, in seconds from the start: once, twice or three times."""
+    """One message, and its one to three sending times, in seconds from the start."""
 
     at: tuple[float, ...]
     command_id: str
     user_id: str | None
     command: c.Command | None
-    """`None`: a body that is no command, and belongs in the dead-letter queue."""
+    """`None` for a malformed body, which must end in the dead-letter queue."""
     body: str
     urgent: bool = False
     """Whether it goes to the priority queue."""
     rival: bool = False
-    """Whether another command has the same id: one of the two belongs in the dead-letter queue."""
+    """Whether another command has the same id: one of the two must be dead-lettered."""
 
 
 Step = tuple[float, str | None, c.Command]
-"""Seconds after the step before, the user's name, the command."""
+"""Seconds after the previous step, the user's name, the command."""
 Steps = Iterator[Step]
 
 
 class Workload:
-    """Makes up what is sent, from a seed."""
+    """Creates the messages from a seed."""
 
     def __init__(self, seed: int, now: datetime) -> None:
-        """Take the seed, and the time before whose next day nothing expires."""
+        """Take the seed, and the current time: tokens expire a day after it."""
         self._random = random.Random(f"workload {seed}")
         self._expiry = (now + timedelta(days=1)).replace(microsecond=0)
         self._number = 0
@@ -62,7 +62,7 @@ class Workload:
         self._seed = seed
 
     def plan(self, seconds: float, rate: float) -> list[Planned]:
-        """Give all messages of a run, in the order of first sending; about `rate` a second."""
+        """Return all messages of a run, in the order of first sending; about `rate` a second."""
         planned: list[Planned] = []
         for user in self._users:
             planned += self._tell(self._arrival(user), self._random.uniform(0, 3))
@@ -78,7 +78,7 @@ class Workload:
         return sorted(in_time, key=lambda each: each.at[0])
 
     def _untold(self, planned: list[Planned], at: float) -> Iterator[Planned]:
-        """Yield a command of every kind that no story has, made of the examples of its fields.
+        """Yield a command of every kind that no story has, created from the examples of its fields.
 
         Each goes to a new user, so that it is accepted whatever the seed.
         """
@@ -123,7 +123,7 @@ class Workload:
         return self._number
 
     def _oddities(self, at: float) -> Iterator[Planned]:
-        """Give bodies that are no command, and two commands under one id."""
+        """Yield malformed bodies, and two commands with one id."""
         good = c.RegisterUser(email(f"odd-{self._next()}"), "Ada", "Lovelace", PASSWORD)
         data = command_data(good)
         for fields in ({"password_hash": SECRET}, {"nickname": "Ada"}, {"first_name": ""}):
@@ -269,7 +269,7 @@ class Workload:
         yield self._pause() + 1, user, c.ReactivateUser()
 
     def _erasure(self) -> Steps:
-        """Erase somebody, whose place another one takes."""
+        """Erase a user, who is replaced by a new one."""
         place = self._random.randrange(USERS)
         gone, fresh = self._users[place], f"user {self._seed} {USERS + self._next()}"
         self._users[place] = fresh

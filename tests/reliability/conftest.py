@@ -1,4 +1,4 @@
-"""What every test here gets: silence, and an ear for what must never be logged."""
+"""Fixtures for every test here: logging is silent, and some log events fail the test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ALARMS = frozenset(
         *("relay_failed", "outbox_pointer_failed", "settler_stumbled"),
     }
 )
-"""Events that say that the worker met what nobody foresaw: a bug, whatever else went wrong."""
+"""Log events of unexpected errors. They are bugs of the worker, whatever else failed."""
 
 
 @pytest.fixture(autouse=True)
 def alarms() -> Iterator[list[MutableMapping[str, Any]]]:
-    """Listen for alarms while the test runs, and fail it if there was one."""
+    """Collect alarms while the test runs, and fail the test if there was one."""
     heard: list[MutableMapping[str, Any]] = []
 
     def listen(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

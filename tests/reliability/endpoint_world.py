@@ -1,7 +1,7 @@
 """AWS at a real endpoint: the embedded one, or LocalStack with AWS's own DynamoDB.
 
-Only time is made up: the workers' clock is the test's, and a visibility timeout ends when the test
-says so, by making visible whatever was received.
+Only time is simulated: the workers use the test's clock, and the test ends visibility timeouts by
+making all received messages visible.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tests.e2e.system import System
 from tests.reliability.world import A_WHILE, Sent, StandingClock, World
 
 PATIENCE = 15.0
-"""Seconds for an event to come out of the topic."""
+"""Seconds to wait until an event arrives from the topic."""
 
 
 class EndpointWorld(World):
-    """A table, queues, a topic and a subscriber of its own."""
+    """Its own table, queues, topic and subscriber."""
 
     def __init__(self, endpoint: str, folder: Path, *, fifo: bool = False) -> None:
-        """Make them; `delete` takes them away."""
+        """Create the resources; `delete` removes them."""
         self._system = System.create(endpoint, folder, fifo=fifo)
-        # an hour ahead, so that nobody waits for unknown users
+        # an hour ahead, so that no command waits for an unknown user
         self.clock = StandingClock(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1))
         names = self._system.names
         self.table = names.table
@@ -43,7 +43,7 @@ class EndpointWorld(World):
         self._dead: list[str] = []
 
     def delete(self) -> None:
-        """Delete everything."""
+        """Delete all resources."""
         self._system.delete()
         for client in (self.dynamodb, self.sns, self.sqs.client):
             client.close()
@@ -87,7 +87,7 @@ class EndpointWorld(World):
 
 
 class _Remembering:
-    """An SQS client that remembers what was received and not deleted."""
+    """An SQS client that remembers which messages were received and not deleted."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -102,7 +102,7 @@ class _Remembering:
         return answer
 
     def lapse(self, queue_url: str) -> None:
-        """End the visibility timeout of all that is out; of what is gone, nobody minds."""
+        """End the visibility timeout of all messages in flight; ignore those that are deleted."""
         for receipt in self._receipts:
             with contextlib.suppress(ClientError):
                 self.client.change_message_visibility(

@@ -1,9 +1,9 @@
-"""DynamoDB as far as the worker uses it, in this process: a call takes microseconds.
+"""The part of DynamoDB that the worker uses, in this process: a call takes microseconds.
 
-It has the methods of a boto3 client, and what matters to a crash: conditions, transactions that
-go in whole or not at all, client request tokens, and batch reads that are consistent item by item
-and not among each other. The contract suite of the stores holds it to AWS's own behaviour. What
-the worker does not use is not here, and asking for it ends the test.
+It has the methods of a boto3 client, and models what matters to a crash: conditions, atomic
+transactions, client request tokens, and batch reads that are consistent for each item but not
+across items. The contract suite of the stores checks it against the behaviour of AWS. Anything that
+the worker does not use is missing, and a call of it ends the test.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ CONDITION_FAILED = "ConditionalCheckFailed"
 
 
 class NotModelledError(BaseException):
-    """The worker asks for something that this DynamoDB does not know: teach it."""
+    """The worker uses a feature that this fake does not model yet."""
 
 
 class InProcessDynamoDB:
-    """One table, whatever it is called."""
+    """One table, with any name."""
 
     def __init__(self) -> None:
-        """Start with nothing stored."""
+        """Start with an empty table."""
         self.items: dict[Key, Item] = {}
         self.between_reads: Callable[[], object] = lambda: None
-        """Called between two items of a batch read: what others write then is seen in part."""
+        """Called between two items of a batch read, which sees only part of concurrent writes."""
         self.in_order: Callable[[list[Key]], object] = lambda keys: None
-        """Puts the keys of a batch read into the order they are read in; they come sorted."""
+        """Reorders the sorted keys of a batch read into the order in which they are read."""
         self._done: dict[str, object] = {}
 
     # --- the client's methods --------------------------------------------------------------
 
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
-        """Read items one after the other, in no order that DynamoDB promises."""
+        """Read items one after another, in the order of `in_order`.
+
+        DynamoDB guarantees no order.
+        """
         ((table, request),) = RequestItems.items()
         found = []
         keys = sorted(_key(key) for key in request["Keys"])
@@ -60,7 +63,7 @@ class InProcessDynamoDB:
         TransactItems: list[dict[str, Any]],  # noqa: N803
         ClientRequestToken: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
-        """Do all actions if all conditions hold, and nothing otherwise."""
+        """Apply all actions if all conditions hold, and none otherwise."""
         if ClientRequestToken is not None and ClientRequestToken in self._done:
             if self._done[ClientRequestToken] != TransactItems:
                 raise _error("TransactWriteItems", "IdempotentParameterMismatchException")
@@ -97,7 +100,7 @@ class InProcessDynamoDB:
         return dict(ANSWERED)
 
     def delete_item(self, *, TableName: str, Key: Item) -> dict[str, Any]:  # noqa: N803
-        """Delete one item, if it is there."""
+        """Delete one item, if it exists."""
         self.items.pop(_key(Key), None)
         return dict(ANSWERED)
 
@@ -195,7 +198,7 @@ KEY_CONDITIONS: Mapping[str, Callable[[str, str], bool]] = {
 
 @functools.cache
 def _key_conditions(expression: str) -> list[tuple[str, Callable[[str, str], bool], str]]:
-    """Give each condition's attribute, test, and the name of its value; all are of strings."""
+    """Return each condition's attribute, test, and the name of its value; all are strings."""
     return [_key_condition(each) for each in expression.split(" AND ")]
 
 
@@ -207,7 +210,7 @@ def _key_condition(condition: str) -> tuple[str, Callable[[str, str], bool], str
 
 
 def cancelled(codes: list[str]) -> ClientError:
-    """Make the error of a cancelled transaction, with a reason for each action."""
+    """Create the error of a cancelled transaction, with a reason for each action."""
     error = _error("TransactWriteItems", "TransactionCanceledException")
     error.response["CancellationReasons"] = [{"Code": code} for code in codes]
     return error

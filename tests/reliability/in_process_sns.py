@@ -1,4 +1,4 @@
-"""SNS as far as the worker uses it, in this process: a topic whose subscriber gets everything."""
+"""The part of SNS that the worker uses, in this process: a topic that keeps all events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ANSWERED = {"ResponseMetadata": {"RequestId": "in-process", "HTTPStatusCode": 20
 
 
 class InProcessSns:
-    """One topic, and all that was published there, doubles too, in order."""
+    """One topic, with everything published there in order, including duplicates."""
 
     def __init__(self) -> None:
         """Start with nothing published."""
@@ -22,7 +22,7 @@ class InProcessSns:
         TopicArn: str,  # noqa: N803
         PublishBatchRequestEntries: Sequence[Any],  # noqa: N803
     ) -> dict[str, Any]:
-        """Take every entry."""
+        """Publish every entry."""
         self.published += [json.loads(entry["Message"]) for entry in PublishBatchRequestEntries]
         taken = [{"Id": entry["Id"]} for entry in PublishBatchRequestEntries]
         return {"Successful": taken, "Failed": [], **ANSWERED}

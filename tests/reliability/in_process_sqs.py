@@ -1,8 +1,8 @@
-"""SQS as far as the worker uses it, in this process and by a clock that the test sets.
+"""The part of SQS that the worker uses, in this process, with a clock that the test sets.
 
-Messages that nobody deletes come back when their visibility timeout ends; on a FIFO queue a group
-waits while one of its messages is out. A message that was received too often goes to the
-dead-letter queue without a reason, which no schedule here should bring about.
+Messages that are not deleted become visible again after their visibility timeout. On a FIFO queue a
+group waits while one of its messages is in flight. A message that was received too often goes to
+the dead-letter queue without a reason, which no schedule here should cause.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stored:
 
 
 class InProcessSqs:
-    """A few queues by name; the name is the URL too."""
+    """Queues by name; the name is also the URL."""
 
     def __init__(self, now: Callable[[], float], redrive: Mapping[str, str]) -> None:
         """Take the clock, in epoch seconds, and each command queue's dead-letter queue."""
@@ -43,17 +43,17 @@ class InProcessSqs:
             name: [] for pair in redrive.items() for name in pair
         }
         self.given_up: list[Stored] = []
-        """What went to a dead-letter queue by the redrive policy."""
+        """Messages that the redrive policy moved to a dead-letter queue."""
 
     def send(self, queue: str, body: str, group: str | None, sent_at: float) -> None:
-        """Put a message on a queue, as a producer does."""
+        """Put a message on a queue, like a producer."""
         message_id = f"00000000-0000-4000-8000-{next(self._numbers):012}"
         self.queues[queue].append(Stored(message_id, body, group, sent_at))
 
     # --- the client's methods --------------------------------------------------------------
 
     def get_queue_url(self, *, QueueName: str) -> dict[str, Any]:  # noqa: N803
-        """Give the name back."""
+        """Return the name, which is also the URL."""
         return {"QueueUrl": QueueName, **ANSWERED}
 
     def receive_message(
@@ -64,7 +64,7 @@ class InProcessSqs:
         VisibilityTimeout: int = VISIBILITY_TIMEOUT,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
-        """Give what is visible, in the order it was sent."""
+        """Return visible messages, in the order they were sent."""
         self._give_up(QueueUrl)
         now, given, waiting = self._now(), list[Stored](), set[str]()
         for stored in self.queues[QueueUrl]:
@@ -79,7 +79,7 @@ class InProcessSqs:
         return {"Messages": [_render(stored) for stored in given], **ANSWERED}
 
     def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
-        """Delete; an old receipt is taken and does nothing, as on a standard queue."""
+        """Delete messages. An old receipt is accepted without effect, as on a standard queue."""
         receipts = {entry["ReceiptHandle"] for entry in Entries}
         self.queues[QueueUrl] = [m for m in self.queues[QueueUrl] if m.receipt not in receipts]
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries], **ANSWERED}
@@ -90,7 +90,7 @@ class InProcessSqs:
         QueueUrl: str,  # noqa: N803
         Entries: Sequence[Any],  # noqa: N803
     ) -> dict[str, Any]:
-        """Make messages visible later or sooner; an old receipt fails."""
+        """Change the visibility timeouts of messages; an old receipt fails."""
         answer: dict[str, Any] = {"Successful": [], "Failed": [], **ANSWERED}
         by_receipt = {stored.receipt: stored for stored in self.queues[QueueUrl]}
         for entry in Entries:

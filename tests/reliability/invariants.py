@@ -1,4 +1,4 @@
-"""What has to hold whenever the workers have come to rest, whatever happened on the way."""
+"""Invariants that hold whenever the workers are idle, whatever happened before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Stored:
 
     @classmethod
     def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
-        """Read every item by the worker's own mappers."""
+        """Parse every item by the worker's own mappers."""
         stored = cls()
         for item in items:
             stored._add(item, item["pk"]["S"].partition("#")[2], item["sk"]["S"])
@@ -57,12 +57,15 @@ class Stored:
 
     @property
     def decided(self) -> list[Outcome]:
-        """The outcomes, each once: of a command by address, the user's own record if there is."""
+        """Return each outcome once.
+
+        Of a command by address, the user's own record if there is one.
+        """
         return [o for key, o in self.outcomes.items() if key.user_id == o.user_id]
 
 
 def check(world: World) -> Stored:
-    """Check all of it; give what is stored."""
+    """Check all invariants; return the stored state."""
     stored = Stored.read(world.items())
     nothing_is_left_over(world, stored)
     every_command_has_one_outcome(world, stored)
@@ -75,14 +78,14 @@ def check(world: World) -> Stored:
 
 
 def nothing_is_left_over(world: World, stored: Stored) -> None:
-    """No message and no pointer; in the dead-letter queue what belongs there, and all of it."""
+    """No message or pointer is left, and the dead-letter queue has exactly the dead messages."""
     assert world.waiting() == 0
     assert stored.entries == []
     assert set(world.dead_letters()) == {message.body for message in world.sent if message.dead}
 
 
 def every_command_has_one_outcome(world: World, stored: Stored) -> None:
-    """Each command that was sent has been decided, once, and nothing else has been."""
+    """Each sent command has been decided once, and no other command has been decided."""
     sent = {(m.user_id, m.command_id) for m in world.sent if m.command and not m.dead}
     decided = [(None if o.by_email else o.user_id, o.command_id) for o in stored.decided]
     assert Counter(decided) == Counter(sent)
@@ -108,7 +111,7 @@ def versions_have_no_gaps(stored: Stored) -> None:
 
 
 def events_are_published_as_decided(world: World, stored: Stored) -> None:
-    """A subscriber who drops doubles by id has exactly the outcomes' events, in every field."""
+    """A subscriber that deduplicates by id has exactly the outcomes' events, in every field."""
     expected = {m.event_id: m.body for o in stored.decided for m in render_events(o)}
     seen: dict[str, dict[str, Any]] = {}
     for event in world.published(expected):
@@ -126,13 +129,13 @@ def events_are_published_as_decided(world: World, stored: Stored) -> None:
 
 
 def _impersonal(event: dict[str, Any]) -> dict[str, Any]:
-    """Give an event as it is after an erasure, which may come between two publications."""
+    """Return an event without the data that an erasure between two publications removes."""
     data = {k: None if k in PERSONAL_FIELDS else v for k, v in event["data"].items()}
     return {**event, "data": data}
 
 
 def addresses_and_users_match(stored: Stored) -> None:
-    """One user an address, and one address a user; an erased one has none."""
+    """An address has one user, and a user one address; an erased user has none."""
     owned = {user.email.key: id_ for id_, user in stored.users.items() if user.email is not None}
     assert stored.owners == owned
     assert len(owned) == sum(not user.erased for user in stored.users.values())

@@ -1,7 +1,7 @@
-"""The business in its simplest form, written from the rules and not from the code.
+"""The business rules in their simplest form, written from the rules and not from the code.
 
-One dictionary of people, no versions, no table, no network: `Model.decide` says how a command
-ends. `serial.py` asks it whether what the workers did is what some order of the commands gives.
+One dictionary of people, without versions, tables or network: `Model.decide` returns how a command
+ends. `serial.py` uses it to check that the workers did what some order of the commands does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMPARED = {
     "erased", "two_factor_enabled", "email_verification", "email_change", "password_reset",
     "two_factor",
 }  # fmt: skip
-"""Fields of a user that `_facts` compares or that follow from what it compares."""
+"""Fields of a user that `_facts` compares, or that follow from what it compares."""
 Answer = tuple[str | None, tuple[str, ...]]
 """The code of a rejection, and the names of the events."""
 OTHERS = {
@@ -31,30 +31,30 @@ OTHERS = {
     for field in fields(User)
     if field.name not in COMPARED and field.default is not MISSING
 }
-"""Fields of a user that the model has no name of its own for, with their defaults."""
+"""Fields of a user for which the model has no name of its own, with their defaults."""
 
 
 class Model:
     """The people, by id."""
 
     def __init__(self) -> None:
-        """Start with nobody."""
+        """Start without users."""
         self.people: dict[str, Person] = {}
 
     def copy(self) -> Model:
-        """Give the same people, who go their own way."""
+        """Return an independent copy."""
         other = Model()
         other.people = {user_id: person.copy() for user_id, person in self.people.items()}
         return other
 
     def owner(self, address: EmailAddress) -> str | None:
-        """Say who has an address."""
+        """Return the id of the user with an address, or None."""
         return next(
             (i for i, p in self.people.items() if p.email and p.email.key == address.key), None
         )
 
     def decide(self, user_id: str | None, command: c.Command, now: datetime) -> Answer:
-        """Carry out a command, or refuse it."""
+        """Apply or reject a command; return its answer."""
         address = getattr(command, "email", None)
         if user_id is None and address is not None:
             user_id = self.owner(address)
@@ -119,7 +119,7 @@ class Model:
             raise No("EmailTaken")
 
     def differences(self, stored: Stored) -> list[str]:
-        """Say where what is stored is not as it is here."""
+        """Return the differences between the stored state and this model."""
         found = [] if self.people.keys() == stored.users.keys() else ["the users"]
         for user_id in self.people.keys() & stored.users.keys():
             here, there = self._facts(user_id), _facts(stored, user_id)

@@ -1,6 +1,7 @@
-"""One person, and what each command does to them alone, written from the rules and not the code.
+"""One user, and the effect of each command on that user alone, written from the rules.
 
-A rule changes the person and gives the names of the events, or raises `No` with a rejection's code.
+It does not use the worker's code. A rule changes the person and returns the names of the events, or
+raises `No` with a rejection's code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class No(Exception):  # noqa: N818 - it says no
 
 @dataclass(slots=True)
 class Login:
-    """A session: the tokens it has had, the last of them good."""
+    """A session with all of its tokens so far; the last one is valid."""
 
     tokens: list[str]
     epoch: int
@@ -29,7 +30,7 @@ class Login:
 
 @dataclass(slots=True)
 class Person:
-    """All there is to know of a user."""
+    """The complete state of a user."""
 
     email: EmailAddress | None
     names: list[str]
@@ -53,32 +54,32 @@ class Person:
     """Fields of `User` that only one command sets, by name; see `sets`."""
 
     def copy(self) -> Person:
-        """Give the same person, who goes their own way."""
+        """Return an independent copy."""
         logins = {i: Login([*x.tokens], x.epoch, x.until) for i, x in self.logins.items()}
-        return replace(self, logins=logins)  # all else is replaced, never changed
+        return replace(self, logins=logins)  # all other values are replaced, never changed
 
     def banned(self, now: datetime) -> bool:
-        """Whether a ban is in force."""
+        """Return True if a ban is in force."""
         return self.ban is not None and (self.ban[0] is None or self.ban[0] > now)
 
     def locked(self, now: datetime) -> bool:
-        """Whether a lock is in force."""
+        """Return True if a lock is in force."""
         return self.locked_until is not None and self.locked_until > now
 
     def forget_failures(self) -> None:
-        """Be trusted again."""
+        """Reset failures and locks."""
         self.failures = self.locks = 0
         self.locked_until = None
 
     def new_password(self) -> None:
-        """A password was set: every session ends, and a reset that was asked for is void."""
+        """Record a new password: every session ends, and a requested reset becomes void."""
         self.passwords += 1
         self.epoch += 1
         self.reset = None
 
 
 def check_token(out: tuple[Any, ...] | None, presented: TokenHash, now: datetime) -> None:
-    """Refuse a token that is not the one that is out, or too late."""
+    """Raise `No` if a token is not the current one, or is expired."""
     if out is None or out[0] != presented.stored:
         raise No("TokenInvalid")
     if out[1] <= now:

@@ -1,8 +1,8 @@
-"""A worker process: the real batch handler, adapters, settlement and relay, on a wire.
+"""A worker process: the real batch handler, adapters, acknowledger and relay, on a `Wire`.
 
-What Celery's process does between them is done here by hand, and on one thread: receive, cut into
-batches, handle, settle. When it crashes, nothing of it is left, and `run_to_rest` starts another,
-as a supervisor would.
+This module does by hand, on one thread, what Celery's process does between them: receive, split
+into batches, handle, acknowledge. A crash discards the whole process, and `run_to_rest` starts
+another one, as a supervisor would.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from worker.transport.in_flight import InFlight
 PARSER = MessageParser(["customer", "admin"])
 VISIBILITY_TIMEOUT = 60
 MAX_ROUNDS = 40
-"""Receives and looks at the outbox before a run that comes to no rest is given up: a message has
-12 receives."""
+"""Limit of rounds of receiving and relaying, after which a run counts as not terminating.
+A message has 12 receives."""
 
 
 class Process(wire.Process):
@@ -46,7 +46,7 @@ class Process(wire.Process):
         sleep: Callable[[float], None] = lambda _: None,
         draw: Callable[[float, float], float] = lambda _low, high: high,
     ) -> None:
-        """Start up; nothing is called yet. `sleep` and `draw` are its pauses and its chance."""
+        """Start without making a call. `sleep` and `draw` are its pauses and its jitter."""
         retries = Retries(sleep=sleep)
         dynamodb = on.connect(world.dynamodb, self)
         outbox = DynamoDBOutbox(
@@ -54,7 +54,7 @@ class Process(wire.Process):
             world.table,
             retries,
             page_size=3,
-            parallel=1,  # calls in an order that a seed repeats
+            parallel=1,  # one thread, so that a seed repeats the order of calls
             choose_shard=cycle(range(SHARDS)).__next__,
         )
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
@@ -69,7 +69,7 @@ class Process(wire.Process):
         )
 
     def poll(self, most: int = 10) -> bool:
-        """Receive once, and work off what came; say whether anything did."""
+        """Receive once and handle the messages; return True if there were any."""
         try:
             received = self._queue.receive(most, 0, VISIBILITY_TIMEOUT)
         except SqsError:
@@ -83,17 +83,17 @@ class Process(wire.Process):
         return bool(received)
 
     def relay(self) -> None:
-        """Look at every shard of the outbox once."""
+        """Run the relay once for every shard of the outbox."""
         for _ in range(SHARDS):
-            with suppress(StoreUnavailableError):  # the relay's thread logs it and goes on
+            with suppress(StoreUnavailableError):  # the relay's thread logs it and continues
                 self._relay.run_once()
 
     def _settle(self, in_flight: InFlight) -> None:
-        """Carry out the settlements as the transport does, one call at a time."""
+        """Apply the dispositions like the transport, one call at a time."""
         settler = Acknowledger("commands", self._queue, in_flight)  # its threads are not started
         now = 0.0
         while in_flight.unfinished:
-            now += 6  # more than any pause before another try
+            now += 6  # more than any pause before a retry
             for call in in_flight.due(now, 1):
                 in_flight.finish(call, settler._make(call), now)
 
@@ -107,7 +107,7 @@ def policy(
         outcome_lifetime=timedelta(days=90),
         command_lifetime=timedelta(days=60),
         registration_grace=timedelta(seconds=60),
-        registration_receives=1,  # nobody waits: messages are an hour old
+        registration_receives=1,  # no command waits, because messages are an hour old
         draw=draw,
         sleep=sleep,
         monotonic=lambda: clock.now().timestamp(),
@@ -119,7 +119,7 @@ class RestlessError(AssertionError):
 
 
 def run_to_rest(world: World, on: wire.Wire, **options: Any) -> int:
-    """Let workers work, a new one after each crash, until nothing is left; give how many lived."""
+    """Run workers, a new one after each crash, until nothing is left; return their number."""
     lives, process = 1, Process(world, on, **options)
     for _ in range(MAX_ROUNDS):
         try:
@@ -137,7 +137,7 @@ def run_to_rest(world: World, on: wire.Wire, **options: Any) -> int:
 
 
 def at_rest(world: World) -> bool:
-    """Say whether nothing is left to do: no message, and no pointer but a parked one."""
+    """Return True if no message is left, and no pointer but parked ones."""
     return not world.waiting() and not any(_is_entry(item) for item in world.items())
 
 

@@ -1,7 +1,7 @@
-"""What the workers are given to do: every kind of command, and batches in which they meet.
+"""Work for the workers: every kind of command, and batches of related commands.
 
-A scenario is a history, which is carried out in peace, and the messages that are on the queue
-when things begin to go wrong.
+A scenario is a history, which is applied without faults, and the messages that are on the queue
+when the faults begin.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ RESET_BY_EMAIL = c.RequestPasswordReset(uid("p"), token("p"), IN_A_MONTH, email(
 
 
 def rotate(number: int) -> c.RotateRefreshToken:
-    """Exchange the session's token of this number for the next."""
+    """Create the exchange of the session's token of this number for the next."""
     following = token(f"r{number + 1}")
     return c.RotateRefreshToken(SESSION, token(f"r{number}"), following, IN_A_MONTH)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A history, and what is on the queue then."""
+    """A history, and the messages on the queue after it."""
 
     name: str
     history: tuple[Sent, ...]
@@ -51,7 +51,7 @@ class Scenario:
     fifo: bool = False
 
     def __str__(self) -> str:
-        """Name the test's case."""
+        """Return the name of the test case."""
         return self.name
 
 
@@ -60,7 +60,7 @@ def _for_ada(*commands: c.Command) -> tuple[Sent, ...]:
 
 
 # A command, and the history of Ada after which it is accepted. A command that is not listed here is
-# made of the examples of its fields, and sent without a history.
+# created from the examples of its fields, and sent without a history.
 ACCEPTED: tuple[tuple[c.Command, tuple[c.Command, ...]], ...] = (
     (c.UpdateProfile("Augusta"), ()),
     (VERIFICATION, ()),
@@ -90,7 +90,7 @@ ACCEPTED: tuple[tuple[c.Command, tuple[c.Command, ...]], ...] = (
 
 
 def every_kind() -> Iterable[Scenario]:
-    """Every kind of command: accepted, and refused or without effect."""
+    """Yield every kind of command: accepted, and rejected or without effect."""
     create = c.CreateUser(email("ada"), "Ada", "Lovelace", ("customer",))
     for creation in (register("ada"), create):
         kind = type(creation).__name__
@@ -124,7 +124,7 @@ def _reuse() -> Scenario:
 
 
 def mixed_batches() -> Iterable[Scenario]:
-    """Batches whose commands have to do with each other."""
+    """Yield batches of related commands."""
     yield ten_users()
     yield one_life()
     yield disputed_addresses()
@@ -136,7 +136,7 @@ def mixed_batches() -> Iterable[Scenario]:
 
 
 def ten_users() -> Scenario:
-    """Ten users who have nothing to do with each other: five new, five known."""
+    """Return ten unrelated users: five new, five known."""
     known = [f"u{n}" for n in range(5)]
     history = tuple(sent(register(name), name) for name in known)
     renamed = [sent(c.UpdateProfile("Grace"), name) for name in known]
@@ -146,7 +146,7 @@ def ten_users() -> Scenario:
 
 
 def one_life() -> Scenario:
-    """Ten commands of one user, from registration to erasure, in one batch."""
+    """Return ten commands of one user, from registration to erasure, in one batch."""
     life = _for_ada(
         register("ada"), START, rotate(0), ENABLE, c.UseRecoveryCode(CODES[3]), CHANGE,
         c.ConfirmEmailChange(token("e")), c.RevokeSession(SESSION), rotate(1), c.EraseUser(),
@@ -155,7 +155,7 @@ def one_life() -> Scenario:
 
 
 def disputed_addresses() -> Scenario:
-    """Three want one address, and it becomes free and is taken again, in one batch."""
+    """Return a batch in which three users want one address, which is freed and taken again."""
     return Scenario(
         "disputed addresses",
         (sent(register("x"), "old"),),
@@ -175,7 +175,7 @@ def disputed_addresses() -> Scenario:
 
 
 def a_swap() -> Scenario:
-    """Two users trade addresses over a third one, all confirmed in one batch."""
+    """Return a batch in which two users swap addresses by a third one."""
     moves = [("a", "spare"), ("b", "a"), ("a", "b")]
     history = [sent(register(name), name) for name in ("a", "b")]
     batch = [
@@ -190,7 +190,7 @@ def a_swap() -> Scenario:
 
 
 def junk_and_doubles() -> Scenario:
-    """Malformed bodies, a command twice, its id for another command, and good ones between."""
+    """Return malformed bodies, a command twice, its id for another command, and valid commands."""
     ada = sent(register("ada"), "ada")
     body = ada.body.replace("RegisterUser", "EraseUser").partition(',"data"')[0] + ',"data":{}}'
     other = Sent(ada.command_id, ada.user_id, c.EraseUser(), body, dead=True)
@@ -201,7 +201,7 @@ def junk_and_doubles() -> Scenario:
 
 
 def by_address_and_by_id() -> Scenario:
-    """Resets by address, of users whose addresses are moving at the same time."""
+    """Return resets by address, for users whose addresses change at the same time."""
     return Scenario(
         "by address and by id",
         (*_for_ada(register("ada"), CHANGE), sent(register("bob"), "bob")),
@@ -219,7 +219,7 @@ def by_address_and_by_id() -> Scenario:
 
 
 def erasures() -> Scenario:
-    """Two users with a past are erased; commands to them come after."""
+    """Return erasures of two users with a history, and later commands to them."""
     past = (START, ENABLE, VERIFICATION, CHANGE, rotate(0), c.UpdateProfile("Augusta"))
     history = (*_for_ada(register("ada"), *past), sent(register("bob"), "bob"))
     asked = sent(c.RequestPasswordReset(uid("b"), token("b"), IN_A_MONTH, email("bob")), None)
@@ -237,7 +237,7 @@ def erasures() -> Scenario:
 
 
 def two_groups() -> Scenario:
-    """Two groups of a FIFO queue, whose users want the same address."""
+    """Return two groups of a FIFO queue, whose users want the same address."""
     commands = (
         ("a", register("x")),
         ("b", register("y")),

@@ -1,6 +1,6 @@
-"""Schedules drawn from a seed: commands, faults, and whose turn it is.
+"""Schedules drawn from a seed: commands, faults, and the order of turns.
 
-One seed gives one run, always the same: `Schedule(seed).run()` replays it.
+A seed always gives the same run: `Schedule(seed).run()` replays it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from tests.reliability.world import InProcessWorld, Sent, World, malformed, sent
 USERS = ("a", "b", "c")
 ADDRESSES = ("x", "X", "y", "z")
 COMMON = (c.RegisterUser, c.RequestEmailChange, c.ConfirmEmailChange, c.EraseUser)
-"""Kinds that are drawn more often: they have to do with more than one user."""
+"""Kinds that are drawn more often, because they concern more than one user."""
 SERVICES = (
     {"publish_batch"},
     {"batch_get_item", "transact_write_items", "query", "delete_item", "batch_write_item"},
     {"receive_message", "delete_message_batch", "change_message_visibility_batch"},
 )
-"""The operations of each."""
+"""The operations of each service."""
 MOST_COMMANDS = 9
-"""So that all orders of them can be searched."""
+"""Small enough that all orders can be searched."""
 MOST_POLLS = 4
-"""Receives of one worker before the schedule leaves the rest to a last one."""
+"""Receives of one worker before the schedule leaves the rest to a last worker."""
 
 FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "email": lambda chance: email(chance.choice(ADDRESSES)),
@@ -61,11 +61,11 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "reason": lambda _: "Spam",
     "until": lambda chance: chance.choice((None, NOW + timedelta(hours=1))),
 }
-"""Values of a command's field, few enough that commands have to do with each other."""
+"""Values of a command's fields; few values, so that commands concern each other."""
 
 
 def _draw_value(field: FieldDefinition, chance: random.Random) -> Any:
-    """Draw a value of a field; of one that is not in `FIELDS`, its example."""
+    """Draw a value of a field; for a field that is not in `FIELDS`, return its example."""
     draw = FIELDS.get(field.name)
     return example_value(field) if draw is None else draw(chance)
 
@@ -86,7 +86,7 @@ def draw_command(chance: random.Random, kinds: Sequence[type[c.Command]] = KINDS
 
 
 def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
-    """Draw a message: of a command to somebody, and now and then of nothing."""
+    """Draw a message: usually a command to a user, sometimes a malformed body."""
     command, user = draw_command(chance), chance.choice(USERS)
     group = user if fifo else None
     if chance.random() < 0.05:
@@ -100,10 +100,10 @@ def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
 
 
 class MakeWorld(Protocol):
-    """Makes a world, with FIFO queues or without."""
+    """Creates a world, with or without FIFO queues."""
 
     def __call__(self, *, fifo: bool) -> World:
-        """Make one."""
+        """Create a world."""
         ...
 
 
@@ -111,7 +111,7 @@ class Schedule:
     """One run of several workers, with faults."""
 
     def __init__(self, seed: int, make_world: MakeWorld = InProcessWorld) -> None:
-        """Draw all that does not depend on how it goes."""
+        """Draw everything that does not depend on the course of the run."""
         self.seed = seed
         self._chance = random.Random(seed)
         chance = self._chance
@@ -119,7 +119,7 @@ class Schedule:
         self._rate = chance.choice((0.0, 0.03, 0.1, 0.25))
         start = chance.randint(0, 40)
         self._outage = range(start, start + chance.choice((0, 10, 30)))
-        """Numbers of the calls at which a service is away."""
+        """Numbers of the calls during which a service is unavailable."""
         self._away = chance.choice(SERVICES)
         self._workers = chance.choice((1, 2, 2, 3))
         self.world = make_world(fifo=self._fifo)
@@ -128,9 +128,9 @@ class Schedule:
         self.wire = Wire(self._fault, lambda _: self._turns.pause())
 
     def run(self) -> None:
-        """Run it, let a last worker clear up, and check what it comes to.
+        """Run the schedule, let a last worker finish, and check the result.
 
-        The worker's own chance (shards, ids of pointers, jitter) is of the seed too.
+        The worker's own random choices (shards, ids of pointers, jitter) depend on the seed too.
         """
         numbers = (UUID(int=self._chance.getrandbits(128)) for _ in count())
         before = random.getstate()
@@ -156,7 +156,7 @@ class Schedule:
         explain(self.messages, check(world), order)
 
     def _between_reads(self, pause: Callable[[], object]) -> None:
-        """Have others go on between two items of a batch read, where it is ours to say."""
+        """Let others run between two items of a batch read, if the world is in this process."""
         if isinstance(self.world, InProcessWorld):
             self.world.dynamodb.between_reads = pause
             self.world.dynamodb.in_order = self._chance.shuffle
@@ -190,7 +190,7 @@ class Schedule:
             self._new_process().relay()
 
     def _time(self) -> None:
-        """Now and then, so much time passes that others get what a worker still has."""
+        """Sometimes let visibility timeouts expire while a worker still has the messages."""
         for _ in range(self._chance.choice((0, 2, 8))):
             self._turns.pause()
             self.world.clock.time += timedelta(seconds=self._chance.choice((1, 31, 61)))

@@ -1,8 +1,8 @@
-"""Is what the workers did what one worker would have done, taking the commands one by one?
+"""Check that the workers did what one worker would have done, one command after another.
 
-`explain` looks for an order of the commands in which the model gives every outcome that was
-recorded, and ends in the state that is stored. Where the workers promise an order (one batch that
-comes back whole, a FIFO group) only such orders count.
+`explain` searches for an order of the commands in which the model gives every recorded outcome and
+ends in the stored state. If the workers guarantee an order (a batch that is retried whole, a FIFO
+group), only such orders are allowed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_TRIES = 20_000
 
 
 class Order(Enum):
-    """Which orders count."""
+    """Which orders are allowed."""
 
     AS_SENT = auto()
     AS_SENT_BY_GROUP = auto()
@@ -32,7 +32,7 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A command with the outcome that was recorded of it."""
+    """A command with its recorded outcome."""
 
     user_id: str | None
     command: Command
@@ -43,21 +43,21 @@ class Decided:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether it was refused, or without effect."""
+        """Return True if the command was rejected or had no effect."""
         return self.answer[1] in {("CommandRejected",), ("CommandHadNoEffect",)}
 
 
 class UnexplainedError(AssertionError):
-    """No order of the commands gives what happened."""
+    """No order of the commands gives the result."""
 
 
 def explain(
     sent: Sequence[Sent], stored: Stored, order: Order, start: Model | None = None
 ) -> list[Decided]:
-    """Find such an order, from `start` on; what was sent twice counts once.
+    """Find an order that explains the result, from `start`; duplicates count once.
 
     Raises:
-        UnexplainedError: there is none.
+        UnexplainedError: There is no such order.
     """
     outcomes = {outcome.command_id: outcome for outcome in stored.decided}
     distinct = {m.command_id: m for m in sent if m.command and not m.dead}
@@ -89,7 +89,7 @@ def _decided(message: Sent, outcome: Outcome, order: Order) -> Decided:
 
 
 class _Search:
-    """Depth first, in the order sent where that will do."""
+    """Depth-first search, which tries the order of sending first."""
 
     def __init__(self, decided: Sequence[Decided], stored: Stored) -> None:
         self._decided = decided
@@ -111,19 +111,19 @@ class _Search:
         return not differences
 
     def _steps(self, model: Model, done: frozenset[int]) -> list[tuple[int, Decided, Model]]:
-        """Give the commands that can come next, with what each leads to."""
+        """Return the commands that can come next, with the model after each."""
         steps: list[tuple[int, Decided, Model]] = []
         for index, each in self._next(done):
             after = self._after(model, each)
             if after is None:
                 continue
-            if each.changes_nothing:  # so it may as well come now: no other order need be tried
+            if each.changes_nothing:  # it can come now, so no other order has to be tried
                 return [(index, each, model)]
             steps.append((index, each, after))
         return steps
 
     def _next(self, done: frozenset[int]) -> Iterator[tuple[int, Decided]]:
-        """Give the first command of each group that is not done."""
+        """Yield the first pending command of each group."""
         groups = set[Hashable]()
         for index, each in enumerate(self._decided):
             if index not in done and each.group not in groups:

@@ -1,20 +1,20 @@
-"""A crash at every step: the promise that nothing is lost and nothing is done twice.
+"""A crash at every step: nothing is lost and nothing is done twice.
 
-How it works, from the bottom up:
+The parts, from the bottom up:
 
 - `in_process_dynamodb.py`, `in_process_sqs.py`, `in_process_sns.py`: AWS in this process.
-- `wire.py`: what every call goes over. It numbers the calls, and at the numbers that it is told
-  it loses the call, its answer or the whole process.
-- `process.py`: a worker, made of the real batch handler, adapters, settlement and relay; and
+- `wire.py`: carries every call. It numbers the calls, and at given numbers it loses the call, its
+  answer or the whole process.
+- `process.py`: a worker, made of the real batch handler, adapters, acknowledger and relay; and
   `run_to_rest`, which starts another worker after each crash until nothing is left to do.
-- `invariants.py`: what has to hold then, whatever happened.
-- `model.py`, `serial.py`: the rules once more, in their simplest form, and whether what happened
-  is what these rules give for the commands one by one.
-- `scenarios.py`: every kind of command, and batches in which they meet.
+- `invariants.py`: what must hold then, whatever happened.
+- `model.py`, `serial.py`: the rules in their simplest form, and a check that the result is what
+  these rules give for the commands one by one.
+- `scenarios.py`: every kind of command, and batches of related commands.
 
-Here each scenario is run in peace first, to count its calls, and then once for each call and each
-thing that can become of it. To see one run, call `run` with the scenario and the faults that a
-failure names, and print the wire.
+Each scenario is run without faults first, to count its calls, and then once for each call and each
+applicable fault. To see one run, call `run` with the scenario and the faults that a failure names,
+and print the wire.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TWICE = SHORT if SEEDS <= USUAL_SEEDS else tuple(each.name for each in KINDS + B
 
 @cache
 def after_history(name: str) -> tuple[InProcessWorld, Model]:
-    """Carry out a scenario's history in peace; once, for all of its runs."""
+    """Apply a scenario's history without faults; once, for all of its runs."""
     (scenario,) = (each for each in KINDS + BATCHES if each.name == name)
     world, model = InProcessWorld(fifo=scenario.fifo), Model()
     for message in scenario.history:
@@ -55,7 +55,7 @@ def after_history(name: str) -> tuple[InProcessWorld, Model]:
 
 
 def run(scenario: Scenario, faults: Mapping[int, Fault]) -> Wire:
-    """Run a scenario with faults at calls of these numbers, and check what it comes to."""
+    """Run a scenario with faults at calls of these numbers, and check the result."""
     start, model = after_history(scenario.name)
     world = start.copy()
     wire = Wire(at(faults))
@@ -70,7 +70,7 @@ def run(scenario: Scenario, faults: Mapping[int, Fault]) -> Wire:
 
 
 def _order(scenario: Scenario, faults: Mapping[int, Fault]) -> Order:
-    """Say what order has to be kept: after a crash a batch comes back whole."""
+    """Return the order that is guaranteed: after a crash a batch is retried whole."""
     if scenario.fifo:
         return Order.AS_SENT_BY_GROUP
     crashes_only = all(fault in CRASHES for fault in faults.values())
@@ -78,7 +78,7 @@ def _order(scenario: Scenario, faults: Mapping[int, Fault]) -> Order:
 
 
 def single_faults(wire: Wire, start: int = 0) -> Iterable[tuple[int, Fault]]:
-    """Give each fault of each call, from a number on."""
+    """Yield each applicable fault of each call, from a call number on."""
     for number, (operation, _) in list(enumerate(wire.calls))[start:]:
         for fault in Fault:
             if fault in applicable(operation):
@@ -86,13 +86,13 @@ def single_faults(wire: Wire, start: int = 0) -> Iterable[tuple[int, Fault]]:
 
 
 def crashes(wire: Wire, start: int = 0) -> Iterable[int]:
-    """Give each call, from a number on, to crash before: that is also after the one before it."""
+    """Return each call to crash before, from a number on; that is also after the previous call."""
     return range(start, len(wire.calls))
 
 
 @pytest.mark.parametrize("scenario", KINDS, ids=str)
 def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: Scenario) -> None:
-    """One command: each of its calls, and each thing that can become of it."""
+    """For one command, each fault of each of its calls."""
     for number, fault in single_faults(run(scenario, {})):
         run(scenario, {number: fault})
 
@@ -100,7 +100,7 @@ def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("scenario", BATCHES, ids=str)
 def test_a_fault_at_any_call_of_a_batch_loses_and_doubles_nothing(scenario: Scenario) -> None:
-    """Commands that have to do with each other, in one batch."""
+    """For related commands in one batch, each fault of each call."""
     for number, fault in single_faults(run(scenario, {})):
         run(scenario, {number: fault})
 
@@ -108,7 +108,7 @@ def test_a_fault_at_any_call_of_a_batch_loses_and_doubles_nothing(scenario: Scen
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", TWICE)
 def test_a_second_crash_at_any_later_call_loses_and_doubles_nothing(name: str) -> None:
-    """Two crashes: the second in the worker that came after, or in its relay."""
+    """The second crash is in the worker that was started after the first, or in its relay."""
     (scenario,) = (each for each in KINDS + BATCHES if each.name == name)
     for number in crashes(run(scenario, {})):
         crashed = {number: Fault.CRASH_BEFORE}

@@ -1,7 +1,7 @@
-"""The harness itself: each promise that the worker broke would be noticed.
+"""Tests of the harness: it detects each broken guarantee of the worker.
 
-A test that cannot fail proves nothing. So the worker is broken here, in one place at a time, in
-the ways in which such workers are usually broken, and the harness has to find it.
+A test that cannot fail proves nothing. Each case breaks the worker in one place, in a way in which
+such workers are often broken, and the harness has to detect it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.reliability.test_interleavings import RACES, every_run
 
 Break = Callable[[pytest.MonkeyPatch], None]
 ENOUGH = 600
-"""Schedules to try before a mutant counts as unnoticed. All are found in far fewer."""
+"""Schedules to try before a mutant counts as undetected. All are found in far fewer."""
 
 
 def _decides_twice(patch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def _locks_too_late(patch: pytest.MonkeyPatch) -> None:
 def test_a_worker_that_does_so_is_found_out(
     broken: Break, monkeypatch: pytest.MonkeyPatch, alarms: list[Any]
 ) -> None:
-    """By an invariant, by the order, by work left over or by an error nobody foresaw."""
+    """Detected by an invariant, by the order, by work left over or by an unexpected error."""
     for scenario in BATCHES:
         after_history(scenario.name)
     broken(monkeypatch)
@@ -142,7 +142,7 @@ def test_a_worker_that_does_so_is_found_out(
 
 
 def _attempts() -> Iterator[Callable[[], object]]:
-    """Give what the other tests here do, a part of it, in the order of its cost."""
+    """Yield a part of what the other tests here do, cheapest first."""
     yield from (partial(run, scenario, {}) for scenario in BATCHES)
     yield from (Schedule(seed).run for seed in range(ENOUGH))
     yield from (partial(every_run, race) for race in RACES.values())
@@ -157,7 +157,7 @@ def _noticed(attempt: Callable[[], object]) -> bool:
 
 
 def test_every_fault_takes_place_in_some_run() -> None:
-    """And a crash is followed by another life."""
+    """A crash is followed by a new process."""
     faults = dict(single_faults(run(ten_users(), {})))
     for number, fault in faults.items():
         assert fault in {made for _, made in run(ten_users(), {number: fault}).calls}

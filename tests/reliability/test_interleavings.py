@@ -1,10 +1,10 @@
-"""Two workers at the same time: every order of their calls, with few switches between them.
+"""Two concurrent workers: every order of their calls, with few switches between them.
 
-Two workers have a message each, about the same users or addresses. A run is a choice of whose turn
-it is before every read of an item and every transaction. All choices are tried in which a worker
-is interrupted `MOST_SWITCHES` times at most: that few suffice for nearly all races, and the others
-are drawn at random in `test_random_schedules.py`. Whatever the choice, what comes out must be what
-some order of the commands gives.
+Each of two workers has a message about the same users or addresses. A run is a choice of whose turn
+it is before every read of an item and every transaction. The test tries all choices in which the
+workers are switched at most `MOST_SWITCHES` times. Few switches suffice for nearly all races, and
+`test_random_schedules.py` draws the others at random. For each choice, the result must be what some
+order of the commands gives.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.reliability.world import InProcessWorld, Sent, sent
 
 MOST_SWITCHES = 2 if SEEDS <= USUAL_SEEDS else 3
 RACING = frozenset({"batch_get_item", "transact_write_items"})
-"""Calls that see or change what the other worker is about."""
+"""Calls that read or write data which the other worker uses."""
 
 ADA = sent(register("ada"), "ada")
 CONFIRM_X = c.ConfirmEmailChange(token("x"))
@@ -113,7 +113,7 @@ RACES: dict[str, Race] = {
 
 
 class Choices:
-    """Whose turn it is: as told at first, and after that whoever had the last one."""
+    """Whose turn it is: as given at first, and after that whoever had the last turn."""
 
     def __init__(self, told: Sequence[str]) -> None:
         """Take the first turns."""
@@ -122,7 +122,7 @@ class Choices:
         self.could: list[Sequence[str]] = []
 
     def __call__(self, waiting: Sequence[str]) -> str:
-        """Choose, and remember what else could have been chosen."""
+        """Choose, and record the alternatives."""
         number = len(self.made)
         if number < len(self._told):
             choice = self._told[number]
@@ -133,7 +133,7 @@ class Choices:
         return choice
 
     def others(self) -> Iterator[list[str]]:
-        """Give the starts of runs that part from this one, after the turns that were told."""
+        """Yield the starts of runs that differ from this one after the given turns."""
         for number in range(len(self._told), len(self.made)):
             for other in self.could[number]:
                 if other != self.made[number]:
@@ -143,14 +143,14 @@ class Choices:
 
 
 def _switches(made: Sequence[str], could: Sequence[Sequence[str]]) -> int:
-    """Count the turns taken from somebody who could have gone on."""
+    """Count the turns taken from a worker that could have continued."""
     pairs = zip(made, made[1:], could[1:], strict=False)
     return sum(before != after and before in waiting for before, after, waiting in pairs)
 
 
 @cache
 def after_history(history: tuple[Sent, ...]) -> InProcessWorld:
-    """Carry out a race's history in peace; once, for all of its runs."""
+    """Apply a race's history without faults; once, for all of its runs."""
     world = InProcessWorld()
     for message in history:
         world.send(message)
@@ -159,7 +159,7 @@ def after_history(history: tuple[Sent, ...]) -> InProcessWorld:
 
 
 def run(race: Race, told: Sequence[str], order: Order = Order.ANY) -> Choices:
-    """Run a race by these turns, and check what it comes to."""
+    """Run a race with these turns, and check the result."""
     history, *rivals = race
     world = after_history(history).copy()
     choices = Choices(told)
@@ -187,7 +187,7 @@ def run(race: Race, told: Sequence[str], order: Order = Order.ANY) -> Choices:
 
 
 def every_run(race: Race, order: Order = Order.ANY) -> int:
-    """Run a race by every choice of turns there is; give how many there are."""
+    """Run a race with every choice of turns; return their number."""
     starts: list[list[str]] = [[]]
     runs = 0
     while starts:
@@ -197,7 +197,7 @@ def every_run(race: Race, order: Order = Order.ANY) -> int:
 
 
 class _SideDoor(InProcessWorld):
-    """The same world, with a queue of one worker's own."""
+    """The same world, with a separate queue for one worker."""
 
     def __init__(self, world: InProcessWorld, messages: Sequence[Sent]) -> None:
         super().__init__(fifo=messages[0].group is not None)
@@ -208,7 +208,7 @@ class _SideDoor(InProcessWorld):
 
 @pytest.mark.parametrize("name", RACES)
 def test_two_workers_come_to_what_one_could_have_come_to(name: str) -> None:
-    """Each order of their calls, with few switches."""
+    """The test tries each order of their calls with few switches."""
     assert every_run(RACES[name]) > 10, "the workers did not meet"
 
 
@@ -231,8 +231,8 @@ LAPSES: dict[str, Race] = {
 
 @pytest.mark.parametrize("name", LAPSES)
 def test_a_batch_that_comes_to_a_second_worker_too_keeps_its_order(name: str) -> None:
-    """Its visibility lapsed while the first was at work; nobody must notice.
+    """Its visibility timeout expires while the first worker handles it, without visible effect.
 
-    On a standard queue that holds for the commands of one user, on a FIFO queue for a group.
+    On a standard queue the order holds for the commands of one user, on a FIFO queue for a group.
     """
     assert every_run(LAPSES[name], Order.AS_SENT) > 10, "the workers did not meet"

@@ -1,9 +1,9 @@
-"""Thousands of schedules: several workers, the relay and the time by turns, and faults at random.
+"""Thousands of schedules: several workers, the relay and time take turns, with random faults.
 
-Each seed draws commands (few users and addresses, so that they meet), faults, visibility that
-lapses while a worker is at work, and whose turn it is before every call, and between the items of
-a batch read. `USER_WORKER_CRASH_SEEDS=100000` runs so many; a failure names its seed, and
-`USER_WORKER_CRASH_SEED=<seed>` runs that one alone and, with `-s`, prints its calls.
+Each seed draws commands (few users and addresses, so that they conflict), faults, visibility
+timeouts that expire while a worker handles the message, and whose turn it is before every call and
+between the items of a batch read. `USER_WORKER_CRASH_SEEDS=100000` runs that many. A failure names
+its seed, and `USER_WORKER_CRASH_SEED=<seed>` runs that one alone and, with `-s`, prints its calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.reliability.schedules import Schedule
 from tests.reliability.seeds import ONE_SEED, SEEDS
 
 PARTS = 8
-"""So that several processes share them."""
+"""Number of test cases, so that several processes can share the seeds."""
 
 
 def replay(seed: int) -> Schedule:
@@ -31,20 +31,20 @@ def replay(seed: int) -> Schedule:
 @pytest.mark.timeout(60 + SEEDS / 10)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_schedule_of_faults_and_turns_loses_or_doubles_anything(part: int) -> None:
-    """Every invariant holds at the end, and some order of the commands explains what happened."""
+    """Every invariant holds at the end, and some order of the commands explains the result."""
     for seed in range(part, SEEDS, PARTS) if ONE_SEED is None else ():
         replay(seed)
 
 
 @pytest.mark.skipif(ONE_SEED is None, reason="for one seed: USER_WORKER_CRASH_SEED=<seed>")
 def test_the_schedule_of_one_seed() -> None:
-    """Shows its calls, with what became of them."""
+    """Prints its calls with their faults."""
     assert ONE_SEED is not None
-    print(replay(ONE_SEED).wire)  # noqa: T201 - asked for
+    print(replay(ONE_SEED).wire)  # noqa: T201 - requested
 
 
 def test_a_seed_replays_call_by_call() -> None:
-    """The same calls, faults and turns, or a failure could not be looked into."""
+    """Calls, faults and turns are the same; otherwise a failure could not be investigated."""
     for seed in (1, 7, 12):
         first, second = replay(seed), replay(seed)
         assert first.wire.calls == second.wire.calls

@@ -1,6 +1,6 @@
-"""The same crashes at a real endpoint: what is in this process elsewhere is boto3 and HTTP here.
+"""The same crashes at a real endpoint, by boto3 and HTTP instead of fakes in this process.
 
-Fewer of them: a batch that has everything in it is crashed around each call that writes, and some
+There are fewer of them: a batch of mixed commands is crashed around each call that writes, and some
 schedules are drawn from seeds.
 """
 
@@ -27,20 +27,20 @@ pytestmark = pytest.mark.aws
 DOUBTFUL = {Fault.UNANSWERED, Fault.REPEATED}
 READS = frozenset({"get_queue_url", "batch_get_item", "query"})
 HARD = {Fault.CRASH_BEFORE} if SEEDS <= USUAL_SEEDS else {*CRASHES, *DOUBTFUL}
-"""Before a call is after the one before it."""
+"""A crash before a call is also a crash after the previous one."""
 DRAWN = (3, 5, 8)
 
 
 @pytest.fixture
 def world(aws_endpoint: str, tmp_path: Path) -> Iterator[EndpointWorld]:
-    """A world for this test alone."""
+    """A world for this test only."""
     world = EndpointWorld(aws_endpoint, tmp_path)
     yield world
     world.delete()
 
 
 def batch(name: str) -> tuple[Sent, ...]:
-    """Make a batch with everything in it: rounds, a refusal, a second record, junk, a scrub."""
+    """Create a batch with several rounds, a rejection, a second record, junk and a scrub."""
     reset = c.RequestPasswordReset(uid("p"), token("p"), IN_A_MONTH, email(f"{name}.b"))
     start = c.StartSession(uid(f"{name} session"), token(f"{name} r0"), IN_A_MONTH)
     return (
@@ -58,7 +58,7 @@ def batch(name: str) -> tuple[Sent, ...]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_crash_around_each_write_loses_and_doubles_nothing(world: EndpointWorld) -> None:
-    """One batch for each fault; all of them are checked together in the end."""
+    """One batch for each fault; all of them are checked together at the end."""
     wire = Wire()
     world.send(*batch("peace"))
     run_to_rest(world, wire)

@@ -1,9 +1,9 @@
-"""Random commands, in random batches, against the worker and against the model.
+"""Random commands in random batches: the worker agrees with the model.
 
-Hypothesis plays a producer: it sends batches, sends old messages again, lets time pass, and lets
-the relay look. After each step the worker's outcomes and all of its stored state are those of the
-model (`model.py`), which knows nothing of versions, batches and tables. What Hypothesis finds it
-makes small, and prints as a program of a few lines.
+Hypothesis acts as a producer: it sends batches, sends old messages again, lets time pass, and runs
+the relay. After each step the worker's outcomes and all of its stored state equal those of the
+model (`model.py`), which has no versions, batches and tables. Hypothesis shrinks a failure and
+prints it as a short program.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent
 KINDS = [
     *[kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2,
     *[c.RecordLoginFailure, c.StartSession, c.RotateRefreshToken] * 2,
-    c.EraseUser,  # it ends the story, so it comes once in a while
+    c.EraseUser,  # rare, because it ends the story of a user
 ]
 COMMANDS = st.randoms(use_true_random=False).map(lambda chance: draw_command(chance, KINDS))
 BATCHES = st.lists(
@@ -50,7 +50,7 @@ BATCHES = st.lists(
 
 
 class WorkerAndModel(RuleBasedStateMachine):
-    """What any store of users has to get through."""
+    """Rules and invariants for any store of users."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,33 +60,33 @@ class WorkerAndModel(RuleBasedStateMachine):
         self.clock = StandingClock(NOW)
 
     def deliver(self, messages: Sequence[Sent]) -> None:
-        """Have the worker handle one batch; it has to be done with all of it."""
+        """Let the worker handle one batch, all of which must be acknowledged."""
         raise NotImplementedError
 
     def relay(self) -> None:
-        """Have the relay look at every shard."""
+        """Run the relay for every shard."""
         raise NotImplementedError
 
     def stored(self) -> Stored:
-        """Give all that is stored."""
+        """Return everything that is stored."""
         raise NotImplementedError
 
     # --- what may happen -------------------------------------------------------------------
 
     @initialize(people=st.sets(st.sampled_from(USERS), min_size=1))
     def sign_up(self, people: set[str]) -> None:
-        """Start with some users, so that something can happen to them."""
+        """Start with some users, so that later commands have an effect."""
         self.send([(register(name), name, False) for name in sorted(people)])
 
     @precondition(lambda self: self.model.people)
     @rule(user=st.sampled_from(USERS), times=st.integers(2, 6))
     def mistype_the_password(self, user: str, times: int) -> None:
-        """Enough of that locks, and a lock again after a lock lasts longer."""
+        """Enough failures lock the user; the next lock lasts longer."""
         self.send([(c.RecordLoginFailure(), user, False)] * times)
 
     @rule(batch=BATCHES)
     def send(self, batch: list[tuple[Any, str, bool]]) -> None:
-        """Send commands; what became of them is what the model says of them one by one."""
+        """Send commands; their outcomes must be those of the model, one by one."""
         new: list[Sent] = []
         for command, user, by_address in batch:
             named = by_address and getattr(command, "email", None) and not command.creates_user
@@ -113,7 +113,7 @@ class WorkerAndModel(RuleBasedStateMachine):
     @precondition(lambda self: self.messages)
     @rule(choice=st.lists(st.integers(0, 10**6), min_size=1, max_size=5))
     def send_again(self, choice: list[int]) -> None:
-        """Twice equals once: nothing stored changes, and nothing is published."""
+        """Sending again has no effect: nothing stored changes, and nothing is published."""
         before, published = self.stored(), self.published()
         self.deliver([self.messages[number % len(self.messages)] for number in choice])
         assert self.stored() == before
@@ -121,13 +121,14 @@ class WorkerAndModel(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((1, 4, 6, 61, 130)))
     def wait(self, minutes: int) -> None:
-        """Let time pass: locks, bans and tokens end."""
+        """Let time pass, so that locks, bans and tokens expire."""
         self.clock.time += timedelta(minutes=minutes)
 
     @rule()
     def let_the_relay_look(self) -> None:
-        """It scrubs who was erased; nobody can tell otherwise."""
-        for _ in range(5):  # an erasure takes two scrubs, and a long past some passes each
+        """The relay scrubs erased users, without any other visible effect."""
+        # An erasure takes two scrubs, and each may take several passes for a long history.
+        for _ in range(5):
             self.clock.time += timedelta(seconds=31)
             self.relay()
         assert self.stored().entries == []
@@ -136,7 +137,7 @@ class WorkerAndModel(RuleBasedStateMachine):
 
     @invariant()
     def state_is_the_models(self) -> None:
-        """In every field of every user, session, address and second factor."""
+        """This includes every field of every user, session, address and second factor."""
         stored = self.stored()
         live = {u for u, user in stored.users.items() if not user.erased}
         stored.sessions = {k: v for k, v in stored.sessions.items() if k[0] in live}
@@ -145,7 +146,7 @@ class WorkerAndModel(RuleBasedStateMachine):
         assert stored.owners == owned
 
     def published(self) -> list[str]:
-        """Give the ids of all events that were published, in order."""
+        """Return the ids of all published events, in order."""
         raise NotImplementedError
 
 
@@ -178,17 +179,17 @@ class OverMemory(WorkerAndModel):
         self._relay = Relay(outbox, self._publisher, self.clock, age)
 
     def deliver(self, messages: Sequence[Sent]) -> None:
-        """See above."""
+        """See `WorkerAndModel`."""
         batch = [message(each.body) for each in messages]
         assert set(self._handler.handle(batch).items) == {Ack()}
 
     def relay(self) -> None:
-        """See above."""
+        """See `WorkerAndModel`."""
         for _ in range(SHARDS):
             self._relay.run_once()
 
     def stored(self) -> Stored:
-        """See above."""
+        """See `WorkerAndModel`."""
         store = self._store
         return Stored(
             dict(store.users), dict(store.sessions), dict(store.two_factors),
@@ -196,7 +197,7 @@ class OverMemory(WorkerAndModel):
         )  # fmt: skip
 
     def published(self) -> list[str]:
-        """See above."""
+        """See `WorkerAndModel`."""
         return [event.event_id for event in self._publisher.published]
 
 
@@ -214,30 +215,30 @@ class OverDynamoDB(WorkerAndModel):
 
     @rule()
     def start_another_worker(self) -> None:
-        """It knows nothing, and needs to know nothing."""
+        """A new worker keeps no state and needs none."""
         self._start()
 
     def deliver(self, messages: Sequence[Sent]) -> None:
-        """See above."""
+        """See `WorkerAndModel`."""
         self.world.send(*messages)
         while self._process.poll():
             pass
         assert self.world.waiting() == 0
 
     def relay(self) -> None:
-        """See above."""
+        """See `WorkerAndModel`."""
         self._process.relay()
 
     def stored(self) -> Stored:
-        """See above."""
+        """See `WorkerAndModel`."""
         return Stored.read(self.world.items())
 
     def published(self) -> list[str]:
-        """See above."""
+        """See `WorkerAndModel`."""
         return [event["id"] for event in self.world.sns.published]
 
     def teardown(self) -> None:
-        """Check what always has to hold, once the scrub jobs are done."""
+        """Check the invariants, once the scrub jobs are done."""
         self.let_the_relay_look()
         check(self.world)
 
@@ -251,17 +252,18 @@ class OverMoto(OverDynamoDB):
         super().__init__()
         self._mock = mock_aws()
         self._mock.start()
-        type(self)._client = type(self)._client or aws.client("dynamodb")  # takes half a second
+        # Creating it takes half a second.
+        type(self)._client = type(self)._client or aws.client("dynamodb")
         provision_table(self._client, self.world.table)
         self.world.dynamodb = self._client
         self._start()
 
     def stored(self) -> Stored:
-        """See above."""
+        """See `WorkerAndModel`."""
         return Stored.read(self._client.scan(TableName=self.world.table)["Items"])
 
     def teardown(self) -> None:
-        """Forget the table."""
+        """Delete the table by stopping moto."""
         self._mock.stop()
 
 

@@ -1,7 +1,7 @@
-"""Turns: several threads of which one runs at a time, and the test says which.
+"""Turns: several threads of which one runs at a time, chosen by the test.
 
-An actor hands its turn back before every AWS call and wherever it would sleep. So what happens
-between two calls of one worker is chosen by the test, and the same choices give the same run.
+An actor returns its turn before every AWS call and instead of sleeping. So the test chooses what
+happens between two calls of one worker, and the same choices give the same run.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 Choose: TypeAlias = Callable[[Sequence[str]], str]
-"""Chooses whose turn it is, among those who still have something to do."""
+"""Chooses whose turn it is, among the actors that have not ended."""
 PATIENCE = 20.0
-"""Seconds for one turn: an actor that waits for anything but its turn will not end."""
+"""Seconds for one turn. An actor that waits for anything but its turn would never end."""
 
 
 class Turns:
     """Runs actors by turns."""
 
     def __init__(self, choose: Choose) -> None:
-        """Take the choice."""
+        """Take the function that chooses."""
         self._choose = choose
         self._mine = threading.local()
         self._handed_back = threading.Semaphore(0)
         self.taken: list[str] = []
 
     def pause(self) -> None:
-        """Hand the turn back and wait for the next one; nothing happens off an actor's thread."""
+        """Return the turn and wait for the next one; no effect outside an actor's thread."""
         turn: threading.Semaphore | None = getattr(self._mine, "turn", None)
         if turn is not None:
             self._handed_back.release()
@@ -37,7 +37,7 @@ class Turns:
         """Run all actors to their ends.
 
         Raises:
-            BaseException: what the first actor to fail raised.
+            BaseException: What the first actor to fail raised.
         """
         turns = {name: threading.Semaphore(0) for name in actors}
         waiting = list(actors)

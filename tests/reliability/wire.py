@@ -1,8 +1,8 @@
-"""The wire between a worker and AWS: it counts the calls, and breaks where it is told to.
+"""The wire between a worker and AWS: it counts the calls, and injects faults.
 
-Every client that a worker uses is wrapped by `Wire.connect`. Before each call the wire asks its
-plan for a fault, by the call's number and operation. So a run is repeatable call by call, and a
-crash can be put before and after every single one.
+`Wire.connect` wraps every client that a worker uses. Before each call the wire asks its plan for a
+fault, by the call's number and operation. So a run is repeatable call by call, and a crash can be
+placed before and after every call.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from tests.reliability.in_process_dynamodb import cancelled
 
 
 class Fault(StrEnum):
-    """What can become of a call."""
+    """What can happen to a call."""
 
     CRASH_BEFORE = "crash before"
-    """The process dies before the call leaves it."""
+    """The process crashes before it sends the call."""
     CRASH_AFTER = "crash after"
-    """The call takes effect, and the process dies before it hears of it."""
+    """The call takes effect, and the process crashes before it receives the answer."""
     REFUSED = "refused"
-    """The call has no effect: the service is throttling or down."""
+    """The call has no effect: the service throttles or is unavailable."""
     UNANSWERED = "unanswered"
     """The call takes effect, and its answer is lost."""
     LATE = "late"
-    """The call is given up, and takes effect a few calls later."""
+    """The call times out, and takes effect a few calls later."""
     REPEATED = "repeated"
-    """The call is sent twice, as botocore does when it hears nothing: the second answer counts."""
+    """The call is sent twice, as botocore does without an answer: the second answer counts."""
     PARTIAL = "partial"
-    """The service does a part of the call, and says so."""
+    """The service handles a part of the call, and reports that."""
     CONTENDED = "contended"
-    """The transaction is cancelled, for another one is at the same item."""
+    """The transaction is cancelled because of another one on the same item."""
 
 
 CRASHES = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
 Plan: TypeAlias = Callable[[int, str], Fault | None]
-"""Gives the fault of a call by its number, from 0, and its operation."""
+"""Returns the fault of a call by its number, from 0, and its operation."""
 DELAY = 3
-"""Calls by which a late one comes late."""
+"""Number of calls by which a late call is delayed."""
 
 
 class ProcessCrash(BaseException):
-    """The process is gone. Not an `Exception`: nothing in the worker may outlive it."""
+    """The process has crashed. Not an `Exception`, so that no handler in the worker catches it."""
 
 
 def no_faults(_number: int, _operation: str) -> Fault | None:
-    """Let every call through."""
+    """Plan without faults."""
     return None
 
 
@@ -66,32 +66,32 @@ class Wire:
     def __init__(
         self, plan: Plan = no_faults, pause: Callable[[str], object] = lambda _: None
     ) -> None:
-        """Take the plan, and what to do before each call (others may go on there)."""
+        """Take the plan, and a function to call before each call (others may run there)."""
         self._plan = plan
         self._pause = pause
         self.calls: list[tuple[str, Fault | None]] = []
         self._late: list[tuple[int, Callable[[], object]]] = []
 
     def connect(self, client: Any, process: Process) -> Any:
-        """Give the client as that process sees it."""
+        """Return the client as that process uses it."""
         return _Connection(client, self, process)
 
     def __str__(self) -> str:
-        """Give the calls, a line each."""
+        """Return the calls, one per line."""
         return "\n".join(
             f"{number:4} {operation}" + (f"  <- {fault}" if fault else "")
             for number, (operation, fault) in enumerate(self.calls)
         )
 
     def arrive(self, *, all_of_them: bool = False) -> None:
-        """Let calls take effect that are late enough by now."""
+        """Apply delayed calls that are due."""
         due = [call for number, call in self._late if all_of_them or number <= len(self.calls)]
         self._late = [] if all_of_them else [x for x in self._late if x[0] > len(self.calls)]
         for call in due:
             _unheard(call)
 
     def call(self, operation: str, send: Callable[..., Any], process: Process, request: Any) -> Any:
-        """Make a call, or what becomes of it."""
+        """Make a call, or apply its fault."""
         if process.dead:
             raise ProcessCrash
         self._pause(operation)
@@ -141,7 +141,7 @@ class Wire:
 
 
 class Process:
-    """Whether a process lives; its connections die with it."""
+    """Whether a process is dead; a dead process cannot use its connections."""
 
     dead = False
 
@@ -158,7 +158,7 @@ class _Connection:
 
 
 def applicable(operation: str) -> frozenset[Fault]:
-    """Say which faults a call can meet."""
+    """Return the faults that can happen to a call."""
     faults = set(Fault)
     if operation != "transact_write_items":
         faults.discard(Fault.CONTENDED)
@@ -180,7 +180,7 @@ _PARTS = {
 
 
 def _in_part(request: dict[str, Any], send: Callable[..., Any]) -> Any:
-    """Send the first half of a call's entries, and give the rest back as not done."""
+    """Send the first half of a call's entries, and return the rest as not done."""
     if "RequestItems" not in request:
         ((name, entries),) = [(n, request[n]) for n in set(_PARTS.values()) if n in request]
         half = len(entries) // 2

@@ -1,8 +1,8 @@
-"""What outlives every worker: AWS, the time, and what producers have sent.
+"""What outlives every worker: AWS, the time, and the messages of producers.
 
-`World` is AWS as the workers see it plus what a test has to look at afterwards. Here it is in
-this process; `endpoint.py` has the one at a real endpoint. Its clock stands until the test lets
-time pass, so a run of minutes takes milliseconds.
+`World` is AWS as the workers use it plus what a test checks afterwards. Here it is in this process;
+`endpoint_world.py` has the one at a real endpoint. Its clock stands still until the test lets time
+pass, so a run of minutes takes milliseconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StandingClock(Clock):
         self.time = start
 
     def now(self) -> datetime:
-        """Give the time at which it stands."""
+        """Return the time of the clock."""
         return self.time
 
 
@@ -45,11 +45,11 @@ class Sent:
     command_id: str
     user_id: str | None
     command: Command | None
-    """`None`: a body that is no command, and has to end in the dead-letter queue."""
+    """`None` for a malformed body, which must end in the dead-letter queue."""
     body: str
     group: str | None = None
     dead: bool = False
-    """Whether the dead-letter queue is where it belongs."""
+    """Whether the message must end in the dead-letter queue."""
 
 
 def sent(
@@ -60,7 +60,7 @@ def sent(
     group: str | None = None,
     dead: bool = False,
 ) -> Sent:
-    """Make the message of a command; equal names of equal commands are one command."""
+    """Create the message of a command; the same name and command give the same id."""
     command_id = uid(f"{name} {command.type} {command_data(command)} {user}")
     body = render_command(
         command.type,
@@ -74,12 +74,12 @@ def sent(
 
 
 def malformed(body: str, group: str | None = None) -> Sent:
-    """Make a message that is no command."""
+    """Create a malformed message."""
     return Sent(uid(body), None, None, body, group, dead=True)
 
 
 class World(Protocol):
-    """AWS, the time, and what was sent."""
+    """AWS, the time, and the sent messages."""
 
     clock: StandingClock
     dynamodb: Any
@@ -96,23 +96,23 @@ class World(Protocol):
         ...
 
     def let_time_pass(self) -> None:
-        """Let whatever is invisible come back, and pointers come of the relay's age."""
+        """Advance time until messages are visible, and pointers old enough for the relay."""
         ...
 
     def items(self) -> Sequence[dict[str, Any]]:
-        """Give all that is stored."""
+        """Return all stored items."""
         ...
 
     def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
-        """Give all events that a subscriber got, doubles too; those `expected` may take a while."""
+        """Return all events of a subscriber, with duplicates; wait for the `expected` ones."""
         ...
 
     def waiting(self) -> int:
-        """Count the messages on the queue, invisible ones too."""
+        """Count the messages on the queue, including invisible ones."""
         ...
 
     def dead_letters(self) -> Sequence[str]:
-        """Give the bodies in the dead-letter queue."""
+        """Return the bodies in the dead-letter queue."""
         ...
 
 
@@ -120,7 +120,7 @@ class InProcessWorld(World):
     """AWS in this process."""
 
     def __init__(self, *, fifo: bool = False) -> None:
-        """Make an empty table, queue and topic."""
+        """Create an empty table, queues and a topic."""
         suffix = ".fifo" if fifo else ""
         self.clock = StandingClock(NOW)
         self.table = "users"
@@ -134,7 +134,7 @@ class InProcessWorld(World):
         self.sent: list[Sent] = []
 
     def copy(self) -> InProcessWorld:
-        """Give a world in the same state that goes its own way."""
+        """Return an independent world in the same state."""
         other = InProcessWorld(fifo=self.queue.endswith(".fifo"))
         other.clock.time = self.clock.time
         other.dynamodb.items = dict(self.dynamodb.items)  # items are replaced, never changed
@@ -144,7 +144,7 @@ class InProcessWorld(World):
         return other
 
     def send(self, *messages: Sent) -> None:
-        """See the protocol. Sent an hour ago, so that nobody waits for unknown users."""
+        """See the protocol. Sent an hour ago, so that no command waits for an unknown user."""
         an_hour_ago = self.clock.time.timestamp() - 3600
         for message in messages:
             self.sqs.send(self.queue, message.body, message.group, an_hour_ago)
