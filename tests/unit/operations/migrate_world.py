@@ -1,7 +1,7 @@
-"""A table with old items of every kind, made-up next formats, and the workers beside a migration.
+"""A table with old items of every kind, simulated next formats, and workers beside a migration.
 
-Users of format 2 have a `locale`. Sessions of format 1 had their hash as `token`, so that they
-were not in the index.
+Users of format 2 have a `locale`. Sessions of format 1 had their hash as `token`, so that they were
+not in the index.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ NEXT: Final[Mapping[str, Kind]] = {
     "user": _next("user", _with_locale),
     "session": _next("session", _indexed),
 }
-"""What the migrations of these tests end in."""
+"""The target formats of the migrations in these tests."""
 _EXPANDED: Final = ItemFormat("user", 2, {1: _with_locale}, {2: _without_locale})
 EXPANDED: Final = {**NEXT, "user": replace(NEXT["user"], item_format=_EXPANDED)}
 """The release before: it knows the format of `NEXT`, and writes the older one."""
 
 
 class MigratedDynamoDB(InProcessDynamoDB):
-    """DynamoDB in this process with the calls of a migration, and what they consume."""
+    """In-process DynamoDB with the calls of a migration, and the capacity that they consume."""
 
     def scan(
         self,
@@ -110,7 +110,7 @@ class MigratedDynamoDB(InProcessDynamoDB):
         Item: Item,  # noqa: N803
         **condition: Any,
     ) -> dict[str, Any]:
-        """Put an item, if the condition on the one that is there holds."""
+        """Put an item, if the condition on the stored item holds."""
         answer = super().put_item(TableName=TableName, Item=Item, **condition)
         return {"ConsumedCapacity": {"CapacityUnits": 1.0}, **answer}
 
@@ -119,7 +119,7 @@ class MigratedDynamoDB(InProcessDynamoDB):
         return super().batch_get_item(RequestItems=RequestItems)
 
     def transact_write_items(self, *, TransactItems: list[Any], **_: Any) -> dict[str, Any]:  # noqa: N803
-        """Do all actions if all conditions hold; a check is an action too."""
+        """Apply all actions if all conditions hold; a condition check is an action too."""
         rows = [(name, body) for action in TransactItems for name, body in action.items()]
         keys = [_key(body.get("Item") or body["Key"]) for _, body in rows]
         holds = [self._holds(key, body) for key, (_, body) in zip(keys, rows, strict=True)]
@@ -161,25 +161,25 @@ def _place(key: tuple[str, str]) -> tuple[str, str]:
 
 
 def put(database: InProcessDynamoDB, *items: Item) -> None:
-    """Store items as they are."""
+    """Store items unchanged."""
     for item in items:
         database.items[_key(item)] = item
 
 
 def address_item(address: str, owner: str) -> Item:
-    """Make the item of an address, both named shortly."""
+    """Create the item of an address; address and owner are short names."""
     return mapper.render_address(email(address), uid(owner))
 
 
 def old_session(name: str, owner: str) -> Item:
-    """Make a session of format 1."""
+    """Create a session of format 1."""
     item: Item = mapper.render_session(uid(owner), session(name, revision=1))
     item["token"] = item.pop(table.REFRESH_TOKEN_HASH)
     return item
 
 
 def old_table() -> MigratedDynamoDB:
-    """Make a table with old items, holes and damages; a comment says what shall become of each."""
+    """Create a table with old, missing and damaged items; comments give the expected results."""
     database = MigratedDynamoDB()
     entry = OutboxEntry(
         table.outbox_partition(3),
@@ -197,18 +197,19 @@ def old_table() -> MigratedDynamoDB:
         records.render_outcome(outcome("register", "ada")),
         records.render_entry(entry),
         mapper.render_user(new_user("grace")),  # format 2, address reserved
-        address_item("grace-before", "grace"),  # released: she has another
-        address_item("forgotten", "nobody"),  # released: there is no such user
-        mapper.render_user(new_user("edsger")),  # address reserved, once ada's claim is gone
-        address_item("edsger", "ada"),  # released: she has another
-        mapper.render_user(new_user("alan", "ada")),  # format 2; left: his address is ada's
+        address_item("grace-before", "grace"),  # released: she has another address
+        address_item("forgotten", "nobody"),  # released: the user does not exist
+        mapper.render_user(new_user("edsger")),  # address reserved, once ada's claim is released
+        address_item("edsger", "ada"),  # released: she has another address
+        # Format 2; left unchanged: his address is ada's.
+        mapper.render_user(new_user("alan", "ada")),
     )
     put(database, *damaged_items())
     return database
 
 
 def damaged_items() -> list[Item]:
-    """Make items that nothing may be done to."""
+    """Create items that must stay unchanged."""
     without_number: Item = mapper.render_user(new_user("without-number"))
     del without_number["schema"]
     later: Item = mapper.render_session(uid("ada"), session("later", revision=1))
@@ -220,7 +221,7 @@ def damaged_items() -> list[Item]:
 
 
 def stored_user(database: InProcessDynamoDB, name: str) -> User | None:
-    """Read a user as any worker would that knows both formats."""
+    """Parse a stored user like a worker that knows both formats."""
     item = database.items.get((f"USER#{uid(name)}", "USER"))
     read = None if item is None else NEXT["user"].upcast(item)[1]
     assert read is None or isinstance(read, User)
@@ -230,7 +231,7 @@ def stored_user(database: InProcessDynamoDB, name: str) -> User | None:
 def change(
     database: InProcessDynamoDB, name: str, *, number: int | None = None, **changed: Any
 ) -> None:
-    """Do in one step what a worker's transaction does: user and address.
+    """Change user and address in one step, like a worker's transaction.
 
     Without a `number` it writes the format that it finds, as an old worker would.
     """
@@ -261,7 +262,7 @@ def start(
     dry_run: bool = False,
     kinds: Mapping[str, Kind] = NEXT,
 ) -> Migration:
-    """Put a migration together that never waits."""
+    """Create a migration that never waits."""
     metered = MeteredTable(client, "users", Bucket(1e9), Bucket(1e9), FAST)
     pages = PageMigration(metered, kinds, dry_run=dry_run)
     return Migration(metered, pages, progress, threading.Event(), PAGE)
@@ -274,14 +275,14 @@ def migrate(
     segments: int = 2,
     kinds: Mapping[str, Kind] = NEXT,
 ) -> Counts:
-    """Migrate in peace."""
+    """Migrate without faults."""
     progress = Progress.start(segments)
     start(database, progress, dry_run=dry_run, kinds=kinds).run(lambda _: None, threads=1)
     return progress.counts
 
 
 def migrate_over(wire: Wire, database: MigratedDynamoDB, runs: int = 5) -> Counts:
-    """Migrate over a wire, one call after the other, with a new process after each that dies."""
+    """Migrate over a wire, one call after another, with a new process after each crash."""
     saved = Progress.start(2)
 
     def save(now: Progress) -> None:
@@ -301,14 +302,14 @@ def migrate_over(wire: Wire, database: MigratedDynamoDB, runs: int = 5) -> Count
 
 
 def is_expected(error: BaseException) -> bool:
-    """Say whether a run may end so: dead, or with a table that does not answer."""
+    """Return True if a run may end like this: crashed, or with an unavailable table."""
     return isinstance(error, ProcessCrash) or type(error).__name__ == "StoreUnavailableError"
 
 
 def check(database: InProcessDynamoDB, damaged: list[Item], taken: frozenset[str]) -> None:
-    """Check that nothing old is left, no address is wrong, and damages are as they were.
+    """Check that nothing old is left, addresses are correct, and damaged items are unchanged.
 
-    Users in `taken` have an address that is another's.
+    Users in `taken` have an address that belongs to another user.
     """
     spoilt = {_key(item) for item in damaged}
     assert [database.items.get(_key(item)) for item in damaged] == damaged

@@ -12,14 +12,14 @@ class RecordedProgress:
     """Records reports."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without reports."""
         self.done: dict[str, int] = {}
         """Units by activity."""
         self.notes: list[str] = []
 
     @contextmanager
     def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
-        """Count what is done."""
+        """Count the completed units."""
         self.done[activity] = 0
 
         def advance(more: int) -> None:
@@ -28,5 +28,5 @@ class RecordedProgress:
         yield advance
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        """Keep a text."""
+        """Record a note."""
         self.notes.append(text)

@@ -26,13 +26,13 @@ SECRET = "hunter2"
 
 
 def typed(name: str, *pairs: str, data: str | None = None, **options: object) -> Outgoing:
-    """Check what a command line says."""
+    """Check the command of a command line."""
     event = from_arguments(name, pairs, data, Options(**options))  # type: ignore[arg-type]
     return check(event, name, PARSER)
 
 
 def read(text: str, **options: object) -> list[Outgoing]:
-    """Check what a file says."""
+    """Check the commands of a file."""
     found = from_text(text, "file", Options(**options))  # type: ignore[arg-type]
     return [check(event, place, PARSER) for place, event in found]
 
@@ -57,7 +57,7 @@ def test_a_command_is_known_by_its_class_name_and_by_its_type(name: str) -> None
     ],
 )
 def test_a_mistyped_name_suggests_the_one_that_was_meant(mistyped: str, meant: str) -> None:
-    """The nearest names come with the refusal."""
+    """The error suggests the nearest names."""
     with pytest.raises(UsageError, match=meant) as error:
         command_class(mistyped)
     assert error.value.code == ExitCode.USAGE
@@ -67,7 +67,7 @@ def test_a_mistyped_name_suggests_the_one_that_was_meant(mistyped: str, meant: s
 
 
 def test_words_become_the_fields_of_the_command() -> None:
-    """Only the first `=` separates; the id is made up."""
+    """Only the first `=` separates; the id is generated."""
     outgoing = typed(
         "RegisterUser",
         "email=Ada@Example.com",
@@ -91,7 +91,7 @@ def test_words_become_the_fields_of_the_command() -> None:
     ],
 )
 def test_a_list_is_words_with_commas_or_json(word: str, roles: tuple[str, ...]) -> None:
-    """A list needs no quoting in a shell, and may have it."""
+    """A list needs no quoting in a shell, but may be quoted."""
     outgoing = typed("CreateUser", "email=a@example.com", "first_name=A", "last_name=B", word)
     command = outgoing.envelope.command
     assert isinstance(command, c.CreateUser)
@@ -110,13 +110,13 @@ def test_a_number_is_a_number_and_a_string_of_digits_stays_a_string() -> None:
 
 
 def test_a_word_wins_over_the_same_field_of_the_data() -> None:
-    """The more specific wins."""
+    """The more specific value wins."""
     outgoing = typed("AssignRole", "role=admin", data='{"role": "customer"}', user_id=USER)
     assert outgoing.envelope.command == c.AssignRole("admin")
 
 
 def test_null_empties_a_field_that_may_be_empty() -> None:
-    """A ban without end can be said."""
+    """`null` is how a ban without an end is typed."""
     outgoing = typed("BanUser", "reason=fraud", "until=null", user_id=USER)
     assert outgoing.envelope.command == c.BanUser("fraud", None)
 
@@ -155,13 +155,13 @@ def test_options_go_into_the_envelope() -> None:
 def test_a_mistake_is_named_by_field_and_option(
     name: str, pairs: tuple[str, ...], options: dict[str, str], says: str
 ) -> None:
-    """The refusal says which word to correct."""
+    """The error says which argument to correct."""
     with pytest.raises(UsageError, match=says):
         typed(name, *pairs, **options)
 
 
 def test_a_password_typed_where_its_hash_belongs_is_refused_and_not_repeated() -> None:
-    """No secret reaches a queue, or a terminal's scrollback twice."""
+    """No secret is sent to a queue, or printed on the terminal again."""
     with pytest.raises(UsageError, match=r"data\.password_hash") as error:
         typed(
             "RegisterUser",
@@ -175,7 +175,7 @@ def test_a_password_typed_where_its_hash_belongs_is_refused_and_not_repeated() -
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_word_is_either_sent_as_it_is_or_refused_in_one_line(text: str) -> None:
-    """Nothing that is typed makes the check fail otherwise than with a usage error."""
+    """For any input, the check either succeeds or raises a usage error."""
     try:
         outgoing = typed("BanUser", f"reason={text}", user_id=USER)
     except UsageError:
@@ -187,7 +187,7 @@ def test_any_word_is_either_sent_as_it_is_or_refused_in_one_line(text: str) -> N
 
 
 def line(**fields: object) -> str:
-    """Make a line of a file."""
+    """Render a line of a file."""
     return json.dumps({"type": "UnbanUser", "user_id": USER, **fields})
 
 
@@ -202,7 +202,7 @@ def test_a_file_is_one_object_an_array_or_lines() -> None:
 
 
 def test_a_whole_cloudevent_goes_out_as_it_is() -> None:
-    """Nothing is filled in or changed."""
+    """No attribute is added or changed."""
     whole = json.loads(typed("UnbanUser", user_id=USER, command_id=uid("1")).body)
     whole |= {"source": "/elsewhere", "time": "2026-11-22T10:00:00Z"}
     (outgoing,) = read(json.dumps(whole), source="/ignored")
@@ -210,7 +210,7 @@ def test_a_whole_cloudevent_goes_out_as_it_is() -> None:
 
 
 def test_what_a_line_leaves_out_comes_from_the_options() -> None:
-    """One option serves all lines."""
+    """One option applies to all lines."""
     (outgoing,) = read('{"type": "UnbanUser"}', user_id=USER, extensions={"correlationid": "c"})
     assert (outgoing.envelope.user_id, outgoing.envelope.correlation_id) == (USER, "c")
 
@@ -231,7 +231,7 @@ def test_what_a_line_leaves_out_comes_from_the_options() -> None:
     ],
 )
 def test_a_mistake_in_a_file_is_named_by_its_place(text: str, says: str) -> None:
-    """The line or item to correct is named."""
+    """The error names the line or item to correct."""
     with pytest.raises(UsageError, match=says):
         read(text)
 
@@ -240,7 +240,7 @@ def test_a_mistake_in_a_file_is_named_by_its_place(text: str, says: str) -> None
 
 
 def test_commands_of_one_user_share_a_group_and_no_group_holds_an_address() -> None:
-    """Order per user, also where the user is named by address in any case of letters."""
+    """Commands are ordered per user, also if addresses differ in letter case."""
     reset = {"token_id": uid("t"), "token_hash": "0" * 64, "expires_at": "2099-01-01T00:00:00Z"}
     asks = [
         typed("RequestPasswordReset", data=json.dumps({**reset, "email": address}))

@@ -1,4 +1,4 @@
-"""The files of contracts/: current, valid, and with examples that the worker takes."""
+"""The files of contracts/: current, valid, and with examples that the worker accepts."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ PARSER = MessageParser(Settings.model_fields["roles"].default)
 
 
 def read(path: str) -> Any:
-    """Give what is checked in."""
+    """Return a checked-in file."""
     return json.loads((FOLDER / path).read_text(encoding="utf-8"))
 
 
 def test_the_files_are_what_the_definitions_give() -> None:
-    """Who changes a message runs `user-worker contracts`, and sees the change in the review."""
+    """After changing a message, run `user-worker contracts`; the review then shows the change."""
     assert stale_files(FOLDER) == {}
     assert contract_files() == contract_files()
 
 
 def test_every_message_has_a_file() -> None:
-    """And no other file lies among them."""
+    """There is no other file."""
     assert SCHEMAS.keys() == {*map(command_path, COMMANDS), *map(event_path, EVENTS)}
 
 
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_a_schema_is_valid_and_says_all_of_every_field(path: str) -> None:
-    """By the metaschema of 2020-12; each field has words and an example that it accepts itself."""
+    """Valid by the metaschema of 2020-12.
+
+    Each field has a description and an example that it accepts itself.
+    """
     schema = read(path)
     Draft202012Validator.check_schema(schema, format_checker=FormatChecker())
 
@@ -58,7 +61,7 @@ def test_a_schema_is_valid_and_says_all_of_every_field(path: str) -> None:
 
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_every_string_field_is_limited(path: str) -> None:
-    """By a length, a pattern, a format or a constant: who stores it knows how much may come."""
+    """By a length, a pattern, a format or a constant, so that a consumer knows the maximum size."""
     schema = read(path)
     for name, field in schema["properties"]["data"]["properties"].items():
         for part in [field, field.get("items", {}), *field.get("anyOf", [])]:
@@ -68,7 +71,7 @@ def test_every_string_field_is_limited(path: str) -> None:
 
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_the_examples_are_valid(path: str) -> None:
-    """By the schema they stand in; formats, such as of times and addresses, are checked too."""
+    """Each is valid by its own schema, including formats such as times and addresses."""
     schema = read(path)
     checker = Draft202012Validator(schema, format_checker=FormatChecker())
     assert schema["examples"]
@@ -78,7 +81,7 @@ def test_the_examples_are_valid(path: str) -> None:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_the_worker_takes_the_examples_of_commands(kind: str) -> None:
-    """A producer that starts from them sends what is not dead-lettered."""
+    """A command made from an example is not dead-lettered."""
     for example in read(command_path(kind))["examples"]:
         envelope = PARSER.parse(message(json.dumps(example)))
         assert envelope.type == kind
@@ -86,7 +89,7 @@ def test_the_worker_takes_the_examples_of_commands(kind: str) -> None:
 
 
 def test_the_document_names_every_message_once() -> None:
-    """By channel, and every reference leads to a file or a part of the document."""
+    """Each is in its channel, and every reference leads to a file or a part of the document."""
     document = read("asyncapi.json")
     channels = document["channels"]
     assert channels["userCommands"]["messages"].keys() == set(map(message_key, COMMANDS))
@@ -101,7 +104,7 @@ def test_the_document_names_every_message_once() -> None:
 
 
 def references(value: Any) -> list[str]:
-    """Give all `$ref` within a document."""
+    """Return all `$ref` within a document."""
     if isinstance(value, list):
         return [found for item in value for found in references(item)]
     if not isinstance(value, dict):
@@ -127,7 +130,7 @@ def test_the_document_has_the_defaults_of_the_worker() -> None:
 
 
 def test_check_names_what_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line each, and exit code 1; writing mends it, and touches nothing else."""
+    """One line each, and exit code 1. Writing fixes them, and changes no other file."""
     write_files(tmp_path)
     (tmp_path / "commands" / "BanUser.v1.json").write_text("{}")
     (tmp_path / "events" / "UserBanned.v1.json").unlink()
@@ -149,7 +152,7 @@ def test_check_names_what_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_release_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the newest of the folder, by number; a break is a line, and exit code 1."""
+    """With the newest of the folder, by number; a break is one line, and exit code 1."""
     assert run(["contracts", "--output", str(tmp_path), "--release", "0.9.0"]) == 0
     assert run(["contracts", "--output", str(tmp_path), "--release", "0.10.0"]) == 0
     newest = tmp_path / "released" / "v0.10.0.json"
@@ -180,7 +183,7 @@ def test_a_release_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFi
 def test_mistakes_are_one_line(
     arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And nothing is written."""
+    """Nothing is written."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "other.json").write_text("[]")

@@ -29,17 +29,17 @@ PRODUCERS, SUBSCRIBERS = {"producers"}, {"subscribers"}
 
 
 class Case(NamedTuple):
-    """A field before and after."""
+    """A field before and after a change."""
 
     name: str
     old: dict[str, Any]
     new: dict[str, Any]
     broken: set[str]
-    """Who is broken, if commands change so, and if events change so."""
+    """Who is broken, if commands change like this, and if events change like this."""
 
 
 def fields(*required: str, **properties: dict[str, Any]) -> dict[str, Any]:
-    """Make the schema of an object with these fields."""
+    """Create the schema of an object with these fields."""
     return {"type": "object", "properties": properties, "required": [*required]}
 
 
@@ -117,14 +117,14 @@ CASES = [
 
 
 def broken_by(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Give the lines for a change of a command's field and, the same, of an event's."""
+    """Return the lines for a change of a command's field and the same change of an event's."""
     before = release({COMMAND: fields(f=old)}, {EVENT: fields(f=old)})
     return breaks(before, release({COMMAND: fields(f=new)}, {EVENT: fields(f=new)}))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_change_breaks_whom_it_should(case: Case) -> None:
-    """Less accepted breaks producers; more, or less surely, published breaks subscribers."""
+    """Accepting less breaks producers; publishing more, or less reliably, breaks subscribers."""
     lines = broken_by(case.old, case.new)
 
     assert {line.rpartition("breaks ")[2].rstrip(")") for line in lines} == case.broken
@@ -134,7 +134,7 @@ def test_a_change_breaks_whom_it_should(case: Case) -> None:
 
 
 def test_a_break_is_one_line_that_names_the_field() -> None:
-    """The message, the field, what became of it, and whom it breaks."""
+    """The line names the message, the field, the change, and whom it breaks."""
     assert broken_by(fields(a=STRING), fields(a={"type": "integer"})) == [
         f"{COMMAND} f.a: is integer now, not string (breaks producers)",
         f"{EVENT} f.a: is integer now, not string (breaks subscribers)",
@@ -145,7 +145,7 @@ def test_a_break_is_one_line_that_names_the_field() -> None:
 def test_a_message_that_is_gone_breaks_until_it_is_retired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """New ones break nobody."""
+    """New messages break nobody."""
     old = release({COMMAND: fields()}, {EVENT: fields()})
 
     lines = breaks(old, release({"biome.user.DoIt.v2": fields()}, {}))
@@ -159,7 +159,7 @@ def test_a_message_that_is_gone_breaks_until_it_is_retired(
 
 
 def test_a_field_that_is_named_like_a_keyword_is_a_field() -> None:
-    """`title` and `description` decide nothing as keywords, and everything as fields."""
+    """As keywords, `title` and `description` are ignored; as fields they are compared."""
     old = {EVENT: fields(title=STRING, description=STRING, properties=STRING)}
 
     assert breaks(release({}, old), release({}, {EVENT: fields()})) == [
@@ -169,7 +169,10 @@ def test_a_field_that_is_named_like_a_keyword_is_a_field() -> None:
 
 
 def test_this_code_breaks_nobody_who_relies_on_the_last_release() -> None:
-    """The promise of docs/compatibility.md: what would break is a new version of the message."""
+    """docs/compatibility.md promises this.
+
+    A breaking change needs a new version of the message.
+    """
     newest = newest_release(FOLDER)
     assert newest is not None
     past = json.loads(newest.read_text())
@@ -216,8 +219,8 @@ values = st.dictionaries(
 def test_what_was_valid_stays_valid_unless_producers_are_said_to_break(
     old: dict[str, Any], new: dict[str, Any], value: dict[str, Any]
 ) -> None:
-    """The checker may be too strict, never too lax."""
-    if old["additionalProperties"]:  # a field given in the open has no type yet
+    """The checker may be too strict, but never too lax."""
+    if old["additionalProperties"]:  # a field allowed only by additionalProperties has no type yet
         old = old | {"additionalProperties": False}
     if Draft202012Validator(old).is_valid(value) and not Draft202012Validator(new).is_valid(value):
         assert breaks(release({COMMAND: old}, {}), release({COMMAND: new}, {}))
@@ -227,7 +230,7 @@ def test_what_was_valid_stays_valid_unless_producers_are_said_to_break(
 def test_what_comes_was_foreseen_unless_subscribers_are_said_to_break(
     old: dict[str, Any], new: dict[str, Any], value: dict[str, Any]
 ) -> None:
-    """But for fields that are new, which subscribers ignore."""
+    """New fields are an exception, because subscribers ignore them."""
     seen = {name: item for name, item in value.items() if name in old["properties"]}
     reader = Draft202012Validator({**old, "additionalProperties": True})
     if Draft202012Validator(new).is_valid(value) and not reader.is_valid(seen):

@@ -25,7 +25,7 @@ def _aws() -> Iterator[None]:
 
 @pytest.fixture
 def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
-    """Standard queues with three letters."""
+    """Standard queues with three dead letters."""
     world = World(capsys, monkeypatch)
     for code in ("Unavailable", "NotJson", "NotJson"):
         world.letter(code)
@@ -35,7 +35,7 @@ def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def test_operations_return_results_report_progress_and_print_nothing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A console other than the terminal works on the same functions."""
+    """A console other than the terminal can use the same functions."""
     aws, progress = composition.aws(), RecordedProgress()
 
     listing = list_letters(aws, LetterFilter(), progress=progress)
@@ -58,7 +58,7 @@ def test_operations_return_results_report_progress_and_print_nothing(
 
 
 def test_operations_run_outside_the_main_thread(world: World) -> None:
-    """There, Python lets nobody set the handlers of signals."""
+    """Python allows signal handlers to be set in the main thread only."""
     done: list[int] = []
     aws = composition.aws()
     thread = threading.Thread(

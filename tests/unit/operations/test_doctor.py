@@ -1,4 +1,4 @@
-"""`user-worker doctor`, on an AWS in this process: it finds each trouble and changes nothing."""
+"""`user-worker doctor`, on an AWS in this process: it finds each problem and changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Findings = dict[str, dict[str, str]]
 
 @pytest.fixture(autouse=True)
 def empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stand where no .env file is, and leave this machine's ports and logs alone."""
+    """Use a folder without a .env file, and ignore this machine's ports and logs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(machine, "ports", lambda _: iter(()))
     monkeypatch.setattr(machine, "files", lambda: iter(()))
@@ -33,7 +33,7 @@ def empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def provisioned() -> Iterator[None]:
-    """An AWS of Amazon's kind, with what `provision` makes."""
+    """An AWS like Amazon's, with the resources that `provision` creates."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
@@ -45,7 +45,7 @@ def provisioned() -> Iterator[None]:
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[int, list[dict[str, str]]]]:
-    """Run it for programs; give exit code and findings."""
+    """Run it with `--json`; return exit code and findings."""
 
     def call() -> tuple[int, list[dict[str, str]]]:
         capsys.readouterr()
@@ -58,7 +58,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[int, list[d
 
 
 def bad(findings: list[dict[str, str]], level: Level = Level.FAIL) -> Findings:
-    """Give the findings of a level, by check; each has its advice."""
+    """Return the findings of a level, by check; each has its advice."""
     found = {each["check"]: each for each in findings if each["level"] == level}
     assert all(each["advice"] for each in found.values())
     return found
@@ -66,7 +66,7 @@ def bad(findings: list[dict[str, str]], level: Level = Level.FAIL) -> Findings:
 
 @pytest.mark.usefixtures("provisioned")
 def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> None:
-    """Exit code 0; no item, message or attribute is there that was not before."""
+    """The exit code is 0, and no item, message or attribute is added."""
     sqs: Any = boto3.client("sqs")
     dynamodb: Any = boto3.client("dynamodb")
     url = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
@@ -84,7 +84,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
     (message,) = sqs.receive_message(
         QueueUrl=url, MessageSystemAttributeNames=["ApproximateReceiveCount"]
     )["Messages"]
-    assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # our own
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # from the receive above
     sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     dead = sqs.get_queue_url(QueueName="user-commands-dlq")["QueueUrl"]
     assert "Messages" not in sqs.receive_message(QueueUrl=dead)
@@ -105,7 +105,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
 def test_what_is_missing_or_not_as_the_settings_say_is_named(  # noqa: PLR0917
     setting: str, value: str, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 3, by the resource's name; the rest is looked at all the same."""
+    """The exit code is 3, with the resource's name; the other checks still run."""
     monkeypatch.setenv(f"USER_WORKER_{setting}", value)
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
@@ -117,7 +117,7 @@ def test_what_is_missing_or_not_as_the_settings_say_is_named(  # noqa: PLR0917
 def test_a_stale_table_and_what_production_lacks_are_named(
     doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other keys fail; no expiry, no recovery and no protection are warnings."""
+    """Other keys fail; missing expiry, recovery or deletion protection is a warning."""
     dynamodb: Any = boto3.client("dynamodb")
     dynamodb.create_table(
         TableName="stale",
@@ -138,7 +138,7 @@ def test_a_stale_table_and_what_production_lacks_are_named(
 
 @pytest.mark.usefixtures("provisioned")
 def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing permission shows before the first command meets it."""
+    """A missing permission is found before the first command fails because of it."""
     call = vars(botocore.client.BaseClient)["_make_api_call"]
     denied = {"PutItem": "AccessDeniedException", "ChangeMessageVisibility": "AccessDenied"}
 
@@ -158,7 +158,7 @@ def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.Mo
 def test_a_priority_queue_is_tried_like_the_other(
     doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that may receive from it and delete nothing there does all twelve times."""
+    """Without permission to delete there, a worker would handle each message twelve times."""
     monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", "user-commands-urgent")
     assert run(["provision"]) == ExitCode.OK
     call = vars(botocore.client.BaseClient)["_make_api_call"]
@@ -186,7 +186,7 @@ def test_a_priority_queue_is_tried_like_the_other(
 def test_without_an_answer_it_ends_there(
     error: Exception, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What depends on it would only repeat it."""
+    """Checks that depend on the answer would only repeat the error."""
 
     def call(*_: object) -> None:
         raise error
@@ -201,7 +201,7 @@ def test_without_an_answer_it_ends_there(
 def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
     doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kubernetes sets variables of its own for a service of this name."""
+    """Kubernetes sets its own variables for a service of this name."""
     monkeypatch.setenv("USER_WORKER_SERVICE_HOST", "10.0.0.1")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.delenv("AWS_REGION", raising=False)
@@ -215,7 +215,7 @@ def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
 
 
 def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Path) -> None:
-    """Others read such files by themselves; names in it that are set anyway are no trouble."""
+    """Other programs may read the file. Names that are set in the environment are no problem."""
     (tmp_path / ".env").write_text("\ufeffexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
     (found,) = machine._env_files(tmp_path)
     assert "USER_WORKER_TABLE" in found.says
@@ -227,7 +227,7 @@ def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Pat
     ("ahead", "level"), [(0, None), (59, None), (61, Level.WARN), (-299, Level.WARN), (301, "fail")]
 )
 def test_a_clock_is_compared_with_the_answers_date(ahead: int, level: str | None) -> None:
-    """AWS takes signatures of five minutes around."""
+    """AWS accepts signatures within five minutes."""
     date = datetime(2026, 11, 23, 12, tzinfo=UTC)
     headers = {"date": "Mon, 23 Nov 2026 12:00:00 GMT"}
     answer = {"ResponseMetadata": {"HTTPHeaders": headers}}
@@ -238,7 +238,7 @@ def test_a_clock_is_compared_with_the_answers_date(ahead: int, level: str | None
 
 
 def test_some_services_of_amazon_and_some_emulated_are_a_warning() -> None:
-    """Commands would go to one world, and users to the other."""
+    """Commands would go to one of them, and users to the other."""
     urls = {"sqs": "http://127.0.0.1:4566", "sns": "https://sns.us-east-1.amazonaws.com"}
     assert reach._endpoints(urls, "dev").level is Level.WARN
     assert reach._endpoints({"sqs": "http://127.0.0.1:4566"}, "prod").level is Level.WARN
@@ -246,7 +246,7 @@ def test_some_services_of_amazon_and_some_emulated_are_a_warning() -> None:
 
 
 def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SERVICES may leave one out."""
+    """SERVICES may omit one."""
     report = {"services": {"sqs": "running", "sns": "available", "dynamodb": "disabled"}}
     assert lacking(report) == ["dynamodb"]
     monkeypatch.setattr(reach, "localstack_health", lambda _: report)
@@ -255,9 +255,9 @@ def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_tried_is_what_the_page_says_the_worker_needs() -> None:
-    """Of the actions that production's table lists, receiving alone cannot be tried.
+    """Of the actions in production's table, only receiving cannot be tried.
 
-    What a worker looks at before it starts, `doctor` looks at anyway.
+    What a worker checks before it starts, `doctor` checks anyway.
     """
     looks = {"dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"}
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
@@ -269,14 +269,14 @@ def test_what_is_tried_is_what_the_page_says_the_worker_needs() -> None:
 
 
 def test_a_finding_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    """For a person: level, check, what is wrong; what to do."""
+    """For a person, a line has level, check, problem and advice."""
     found = Finding("table t", Level.FAIL, "no table", "make it")
     monkeypatch.setattr(machine, "read_settings", lambda: found)
     assert run(["doctor"]) == ExitCode.ENVIRONMENT
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("fail")]
     assert line.split() == ["fail", "table", "t", "no", "table;", "make", "it"]
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which is for people
+    monkeypatch.setenv("FORCE_COLOR", "1")  # colours are for people
     assert run(["doctor"]) == ExitCode.ENVIRONMENT
     assert "\x1b" in capsys.readouterr().out
     assert run(["doctor", "--json"]) == ExitCode.ENVIRONMENT

@@ -19,17 +19,17 @@ ANYTHING = [
     EndpointConnectionError(endpoint_url="http://sqs"),
     ClientError({"Error": {"Code": "QueueDoesNotExist"}}, "ReceiveMessage"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors that botocore raises, including some that no list of its exceptions has."""
 
 
 def event(name: str) -> ReceivedEvent:
-    """Make an event."""
+    """Create an event."""
     body = {"id": uid(name), "type": "biome.user.X.v1", "time": "2030-01-01T00:00:00Z"}
     return ReceivedEvent.parse(json.dumps(body), 0)
 
 
 class Tail:
-    """A topic followed, whose polls and checks come to what they are told."""
+    """A followed topic, whose polls and checks have given results."""
 
     def __init__(self, *polls: list[ReceivedEvent] | Exception) -> None:
         self.polls = list(polls)
@@ -37,14 +37,14 @@ class Tail:
         self.check_fails: Exception | None = None
 
     def poll(self) -> list[ReceivedEvent]:
-        """Come to the next."""
+        """Return or raise the next result."""
         poll = self.polls.pop(0)
         if isinstance(poll, Exception):
             raise poll
         return poll
 
     def renew_if_lost(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.checks += 1
         if self.check_fails is not None:
             raise self.check_fails
@@ -52,7 +52,7 @@ class Tail:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses, which take no time."""
+    """The recorded pauses, which take no time."""
     pauses: list[float] = []
     monkeypatch.setattr("operations.event_tail.time.sleep", pauses.append)
     return pauses
@@ -60,7 +60,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
 def test_following_goes_on_after_any_error(pauses: list[float], error: Exception) -> None:
-    """With growing pauses, one line an episode, and a look at the queue after each."""
+    """It retries with growing pauses, logs once per episode, and checks the queue each time."""
     tail: Any = Tail([event("a")], error, error, [event("b"), event("c")], error, [event("d")])
     progress = RecordedProgress()
     seen = list(islice(follow_events(tail, progress), 4))
@@ -87,7 +87,7 @@ def test_a_queue_that_cannot_be_made_anew_is_tried_again(monkeypatch: pytest.Mon
 
 
 def test_a_refusal_ends_it(pauses: list[float]) -> None:
-    """AWS will refuse it again."""
+    """AWS would refuse it again."""
     denied = ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage")
     tail: Any = Tail(denied)
     with pytest.raises(ClientError):

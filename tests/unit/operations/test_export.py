@@ -36,7 +36,7 @@ KINDS = ("user", "address", "two_factor", "sessions", "outcomes", "by_email", "o
 
 
 class Paging(InProcessDynamoDB):
-    """Gives two items a page, as the real one gives one megabyte."""
+    """Returns two items per page, as DynamoDB returns at most one megabyte."""
 
     def query(self, **parameters: Any) -> dict[str, Any]:
         """Read a page."""
@@ -45,33 +45,33 @@ class Paging(InProcessDynamoDB):
 
 @pytest.fixture
 def table() -> Paging:
-    """A table with nothing in it."""
+    """An empty table."""
     return Paging()
 
 
 @pytest.fixture
 def store(table: Paging) -> Store:
-    """What writes to the table."""
+    """The adapters that write to the table."""
     client: Any = table
     outbox = DynamoDBOutbox(client, "users", choose_shard=shards().__next__)
     return Store(DynamoDBUserRepository(client, "users"), outbox)
 
 
 def export(table: Paging, name: str = "ada") -> dict[str, Any]:
-    """Export somebody."""
+    """Export a user."""
     client: Any = table
     return export_of(uid(name), UserDataReader(client, "users").read(uid(name)), NOW)
 
 
 def exported_items(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give all items of an export."""
+    """Yield all items of an export."""
     for kind in KINDS:
         found = document[kind]
         yield from found if isinstance(found, list) else [found] if found else []
 
 
 def live(store: Store) -> None:
-    """Have Ada and Grace do all that leaves an item of any kind."""
+    """Apply commands of Ada and Grace that leave an item of every kind."""
     must_commit(store, registered("ada"), registered("grace"))  # one pointer names both
     for number in range(1, 6):
         must_commit(store, renamed(load_user(store, "ada"), f"Ada {number}"))
@@ -87,7 +87,7 @@ def live(store: Store) -> None:
 
 
 def test_all_that_names_a_person_is_in_their_export(table: Paging, store: Store) -> None:
-    """Whatever the table has under their id, their address, or with their id in it: every item."""
+    """Every item of the table with their id or address in its key or content is included."""
     live(store)
     document = export(table)
     naming = {
@@ -107,7 +107,7 @@ def test_all_that_names_a_person_is_in_their_export(table: Paging, store: Store)
 
 
 def test_every_attribute_is_in_it_with_its_value_or_set(table: Paging, store: Store) -> None:
-    """Only secrets, events made readable and others' commands differ from what is stored."""
+    """Only secrets, parsed events and other users' commands differ from the stored items."""
     live(store)
     for item in exported_items(export(table)):
         raw = plain(table.items[item["pk"], item["sk"]])
@@ -118,7 +118,7 @@ def test_every_attribute_is_in_it_with_its_value_or_set(table: Paging, store: St
 
 
 def test_no_secret_is_in_it(table: Paging, store: Store) -> None:
-    """Who has the file cannot log in with it, nor guess from a fingerprint."""
+    """The file allows neither a login nor guessing from a fingerprint."""
     live(store)
     text = json.dumps(export(table))
     factor = two_factor()
@@ -139,7 +139,7 @@ def test_no_secret_is_in_it(table: Paging, store: Store) -> None:
 
 
 def test_nobody_else_is_in_it(table: Paging, store: Store) -> None:
-    """A transaction may have held another person's commands."""
+    """A transaction may have held another user's commands."""
     live(store)
     text = json.dumps(export(table))
     assert uid("grace") not in text
@@ -148,7 +148,7 @@ def test_nobody_else_is_in_it(table: Paging, store: Store) -> None:
 
 
 def test_outcomes_come_with_their_events_in_order(table: Paging, store: Store) -> None:
-    """As people read: oldest first."""
+    """The oldest event comes first, for people to read."""
     live(store)
     events = [event for item in export(table)["outcomes"] for event in item["events"]]
     first = events[0]
@@ -160,7 +160,7 @@ def test_outcomes_come_with_their_events_in_order(table: Paging, store: Store) -
 def test_of_who_is_erased_the_tombstone_and_what_is_left_are_shown(
     table: Paging, store: Store
 ) -> None:
-    """The scrub job too, until it is done; then no personal data."""
+    """The scrub job is shown until it is done; after that, no personal data is."""
     ada = committed(store, "ada")
     change = renamed(ada)
     assert change.user is not None
@@ -183,7 +183,7 @@ def test_of_who_is_erased_the_tombstone_and_what_is_left_are_shown(
 
 
 def test_what_this_version_does_not_know_is_shown_all_the_same(table: Paging, store: Store) -> None:
-    """Kinds and attributes of a later worker, and damaged items; secrets by their names."""
+    """Kinds and attributes of a later worker, and damaged items. Secrets are masked by name."""
     committed(store, "ada")
     partition = {"S": f"USER#{uid('ada')}"}
     table.items[partition["S"], "PET#1"] = {
@@ -204,14 +204,14 @@ def test_what_this_version_does_not_know_is_shown_all_the_same(table: Paging, st
 
 
 def test_an_address_that_another_has_meanwhile_is_not_theirs(table: Paging, store: Store) -> None:
-    """Between two reads it may change hands."""
+    """Its owner may change between two reads."""
     committed(store, "ada")
     table.items["EMAIL#ada@example.com", "EMAIL"]["user_id"] = {"S": uid("grace")}
     assert export(table)["address"] is None
 
 
 def test_of_who_is_unknown_there_is_nothing(table: Paging) -> None:
-    """Not even an empty user."""
+    """The result is empty, without a user."""
     client: Any = table
     assert UserDataReader(client, "users").read(uid("nobody")).items == 0
 
@@ -233,12 +233,12 @@ def test_of_who_is_unknown_there_is_nothing(table: Paging) -> None:
     ],
 )
 def test_every_type_of_dynamodb_can_be_shown(stored: dict[str, Any], shown: object) -> None:
-    """JSON has fewer."""
+    """JSON has fewer types."""
     assert json.loads(json.dumps(plain({"x": stored})))["x"] == shown
 
 
 def test_secrets_are_known_by_name_at_any_depth() -> None:
-    """Ids of tokens are none, and neither are flags; what is empty stays empty."""
+    """Ids of tokens and flags are not secrets; empty values stay empty."""
     value = {
         "token": {"token_hash": "a", "expires_at": "b"},
         "token_id": "c",
@@ -267,7 +267,7 @@ def test_secrets_are_known_by_name_at_any_depth() -> None:
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
-    """Whatever the umask."""
+    """The umask has no effect."""
     before = os.umask(0)
     try:
         for force in (False, True):
@@ -278,7 +278,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
-    """And then as a whole."""
+    """With force, the file is replaced as a whole."""
     path = tmp_path / "ada.json"
     path.write_text("precious")
     with pytest.raises(UsageError, match="exists already"):
@@ -290,7 +290,7 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """With the system's reason."""
+    """The error includes the system's reason."""
     for force in (False, True):
         with pytest.raises(CliError, match=r"cannot write .*: No such file"):
             _write(tmp_path / "nowhere" / "x", "x", force=force)

@@ -16,7 +16,7 @@ URL = "http://sqs/commands"
 
 
 class Sqs:
-    """An SQS that counts, and fails as it is told to: `failures` go first, one a call."""
+    """An SQS that counts calls, and raises the `failures` in its first calls, one per call."""
 
     def __init__(self, *failures: Exception | None) -> None:
         self.sent: list[int] = []
@@ -30,7 +30,7 @@ class Sqs:
         self.together: threading.Barrier | None = None
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Take entries whose bodies are the rows' numbers."""
+        """Accept entries whose bodies are the rows' numbers."""
         with self._lock:
             self.calls += 1
             self._at_once += 1
@@ -53,7 +53,7 @@ class Sqs:
 
 
 def refusal(code: str, status: int) -> ClientError:
-    """Make an answer that is an error."""
+    """Create an error answer."""
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, "SendMessageBatch")
 
@@ -64,22 +64,22 @@ ANYTHING = [
     KeyError("Successful"),
     OSError(24, "too many open files"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors that botocore raises, including some that no list of its exceptions has."""
 GONE = EndpointConnectionError(endpoint_url="http://sqs")
 
 
 def parcels(count: int, group: str | None = None) -> Iterator[Parcel]:
-    """Make rows."""
+    """Create rows."""
     return (Parcel(n, QueueMessage(str(n), group)) for n in range(1, count + 1))
 
 
 def dispatcher(sqs: Any, url: str = URL, **options: Any) -> Dispatcher:
-    """Make a dispatcher that does not wait."""
+    """Create a dispatcher that does not wait."""
     return Dispatcher(sqs, url, **{"sleep": lambda seconds: None, **options})
 
 
 def test_every_row_goes_once_in_batches_of_ten_and_is_acknowledged() -> None:
-    """In the caller's thread, which alone writes the journal."""
+    """Acknowledged in the caller's thread, which alone writes the journal."""
     sqs, told = Sqs(), list[int]()
     threads = set()
 
@@ -94,7 +94,7 @@ def test_every_row_goes_once_in_batches_of_ten_and_is_acknowledged() -> None:
 
 
 def test_several_batches_are_in_flight_at_once() -> None:
-    """All lanes: none of these calls ends before the others have begun."""
+    """All threads send: none of these calls ends before the others have started."""
     sqs = Sqs()
     sqs.together = threading.Barrier(SENDER_THREADS)
     dispatcher(sqs).send(parcels(10 * SENDER_THREADS), lambda rows: None)
@@ -102,7 +102,7 @@ def test_several_batches_are_in_flight_at_once() -> None:
 
 
 def test_on_a_fifo_queue_rows_stay_in_order() -> None:
-    """One batch at a time; and each has its group."""
+    """One batch is sent at a time, and each has its group."""
     sqs = Sqs()
     dispatcher(sqs, f"{URL}.fifo").send(parcels(95, "g"), lambda rows: None)
     assert sqs.sent == list(range(1, 96))
@@ -146,7 +146,7 @@ def test_what_may_pass_is_tried_again(failure: Exception) -> None:
 
 
 def test_an_outage_ends_it_and_all_that_was_taken_is_acknowledged() -> None:
-    """So that it can go on from there."""
+    """Therefore the import can resume from there."""
     sqs, told = Sqs(*[None] * 3, *[GONE] * 1000), list[int]()
     with pytest.raises(EndpointConnectionError):
         dispatcher(sqs).send(parcels(1000), told.extend)
@@ -157,7 +157,7 @@ def test_an_outage_ends_it_and_all_that_was_taken_is_acknowledged() -> None:
 
 @pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
 def test_whatever_ends_it_all_that_was_taken_is_acknowledged(failure: Exception) -> None:
-    """And it is one error of the command line, with the class's name."""
+    """The command line reports one error, with the name of the class."""
     sqs, told = Sqs(*[None] * 3, *[failure] * 1000), list[int]()
     with pytest.raises(CliError, match=f"sending failed with {type(failure).__name__}") as caught:
         dispatcher(sqs).send(parcels(1000), told.extend)
@@ -167,11 +167,11 @@ def test_whatever_ends_it_all_that_was_taken_is_acknowledged(failure: Exception)
 
 
 def test_what_will_not_pass_is_not_tried_again() -> None:
-    """Nobody waits for a permission."""
+    """A missing permission is not retried."""
     sqs = Sqs(*[refusal("AccessDenied", 403)] * 1000)
     with pytest.raises(ClientError):
         dispatcher(sqs, f"{URL}.fifo").send(parcels(1000, "g"), lambda rows: None)
-    assert sqs.calls <= 2  # one more may have been on its way
+    assert sqs.calls <= 2  # one more may have been in flight
 
 
 def test_a_refused_row_ends_it_and_the_others_of_its_batch_are_acknowledged() -> None:
@@ -184,7 +184,7 @@ def test_a_refused_row_ends_it_and_the_others_of_its_batch_are_acknowledged() ->
 
 
 def test_an_interruption_acknowledges_what_was_in_flight() -> None:
-    """Ctrl-C comes while rows are read or batches waited for."""
+    """Ctrl-C may come while rows are read or batches are awaited."""
     sqs, told = Sqs(), list[int]()
 
     def interrupted() -> Iterator[Parcel]:
@@ -197,7 +197,7 @@ def test_an_interruption_acknowledges_what_was_in_flight() -> None:
 
 
 def test_an_interruption_while_a_batch_is_noted_loses_none() -> None:
-    """Its rows are told again, rather than not at all."""
+    """Its rows are acknowledged again, rather than not at all."""
     sqs, told = Sqs(), list[int]()
 
     def acknowledge(rows: list[int]) -> None:
@@ -212,7 +212,7 @@ def test_an_interruption_while_a_batch_is_noted_loses_none() -> None:
 
 
 def test_a_journal_that_cannot_be_written_ends_it() -> None:
-    """Nothing is sent for long that cannot be noted."""
+    """Sending stops soon if the journal cannot be written."""
     sqs = Sqs()
 
     def full(rows: list[int]) -> None:
@@ -224,7 +224,7 @@ def test_a_journal_that_cannot_be_written_ends_it() -> None:
 
 
 def test_a_rate_spaces_the_batches() -> None:
-    """Ten rows at 20 a second are half a second; time lost is not made up for by a burst."""
+    """Ten rows at 20 per second take 0.5 s; lost time is not made up for by a burst."""
     now, waits = [0.0], list[float]()
 
     def sleep(seconds: float) -> None:

@@ -15,7 +15,7 @@ PLAN = Plan("f" * 64, "0" * 64, "http://sqs/commands")
 
 
 class Syncs:
-    """Counts what is brought to disk."""
+    """Counts fsync calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -23,7 +23,7 @@ class Syncs:
         monkeypatch.setattr(os, "fsync", self)
 
     def __call__(self, file: int) -> None:
-        """Do it."""
+        """Count the call and run it."""
         self.count += 1
         self._fsync(file)
 
@@ -36,12 +36,12 @@ def opened(folder: Path, plan: Plan = PLAN) -> Journal:
 
 
 def numbers(journal: Journal, last: int = 100) -> list[int]:
-    """Give the rows that were sent."""
+    """Return the rows that were sent."""
     return [number for number in range(1, last + 1) if journal.has(number)]
 
 
 def test_what_was_recorded_is_known_the_next_time(tmp_path: Path) -> None:
-    """Also to who only looks; and in whatever order batches came back."""
+    """A reader sees them too, in whatever order batches ended."""
     first = opened(tmp_path)
     first.record([21, 22, 30])
     first.record([])
@@ -54,7 +54,7 @@ def test_what_was_recorded_is_known_the_next_time(tmp_path: Path) -> None:
 
 
 def test_without_a_journal_nothing_was_sent_and_looking_makes_none(tmp_path: Path) -> None:
-    """A file whose rows are bad leaves nothing behind."""
+    """A file with bad rows leaves no journal behind."""
     journal = Journal(tmp_path / "journal", PLAN)
     journal.load()
     journal.close()
@@ -63,7 +63,7 @@ def test_without_a_journal_nothing_was_sent_and_looking_makes_none(tmp_path: Pat
 
 
 def test_a_record_is_there_at_once_without_being_closed(tmp_path: Path) -> None:
-    """A process that is killed cannot close anything."""
+    """A killed process cannot close its files."""
     journal = opened(tmp_path)
     journal.record([1])
     other = Journal(tmp_path / "journal", PLAN)
@@ -73,7 +73,10 @@ def test_a_record_is_there_at_once_without_being_closed(tmp_path: Path) -> None:
 
 
 def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path) -> None:
-    """Wherever it broke off: its rows are sent again, and what is written next is whole."""
+    """An incomplete line may end anywhere.
+
+    Its rows are sent again, and the next line is written whole.
+    """
     journal = opened(tmp_path)
     journal.record([1, 2])
     journal.record([3])
@@ -104,7 +107,7 @@ def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path) -> None:
 def test_the_journal_of_another_import_is_refused(
     tmp_path: Path, other: dict[str, str], rule: str
 ) -> None:
-    """Before anything is sent or written; and with what to do."""
+    """Nothing is sent or written before, and the error says what to do."""
     opened(tmp_path).close()
     content = (tmp_path / "journal").read_bytes()
     journal = Journal(tmp_path / "journal", replace(PLAN, **other))
@@ -133,7 +136,7 @@ def test_the_journal_of_another_import_is_refused(
     ],
 )
 def test_a_damaged_journal_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
-    """To guess what was sent would be to send twice, or not at all."""
+    """Guessing which rows were sent would send some twice, or not at all."""
     journal = opened(tmp_path)
     journal.record([1])
     journal.close()
@@ -145,7 +148,7 @@ def test_a_damaged_journal_is_refused_with_its_line(tmp_path: Path, line: str) -
 
 @pytest.mark.parametrize("content", ["email,first_name\n", '{"a": 1}\n', '{"import": 2}\n'])
 def test_what_is_no_journal_is_not_written_to(tmp_path: Path, content: str) -> None:
-    """It may be the file that is imported."""
+    """It may be the imported file."""
     (tmp_path / "journal").write_text(content)
     journal = Journal(tmp_path / "journal", PLAN)
     with pytest.raises(UsageError, match="line 1 of the journal"):
@@ -166,7 +169,7 @@ def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_or_device_is_no_journal(tmp_path: Path) -> None:
-    """Nor is a place where nothing can be written."""
+    """A path where nothing can be written is refused too."""
     with pytest.raises(UsageError, match="is not a file"):
         Journal(tmp_path, PLAN).load()
     with pytest.raises(UsageError, match="is not a file"):
@@ -178,7 +181,7 @@ def test_a_folder_or_device_is_no_journal(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do; rows that are not noted count as not sent."""
+    """The error says what to do. Rows that are not recorded count as not sent."""
     journal = opened(tmp_path)
     journal.record([1])
 
@@ -199,7 +202,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_half_a_line_on_a_full_disk_is_an_error_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system may take a part of it."""
+    """The system may write only a part of it."""
     journal = opened(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda _, data: len(data) - 1)
@@ -211,7 +214,10 @@ def test_half_a_line_on_a_full_disk_is_an_error_too(
 def test_it_is_brought_to_disk_once_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the beginning and the end too, but not for each batch: that is slower than sending."""
+    """It is synced at the beginning and the end too, but not for each batch.
+
+    That would be slower than sending.
+    """
     now = [0.0]
     syncs = Syncs(monkeypatch)
     journal = Journal(tmp_path / "journal", PLAN, lambda: now[0])
@@ -227,7 +233,7 @@ def test_it_is_brought_to_disk_once_a_second(
 
 
 def test_it_is_small(tmp_path: Path) -> None:
-    """A batch in order is one range."""
+    """A batch in order is stored as one range."""
     journal = opened(tmp_path)
     journal.record(list(range(1, 11)))
     journal.close()

@@ -1,4 +1,4 @@
-"""What holds for any file at all."""
+"""Properties that hold for any file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.errors import UsageError
 PARSER = MessageParser(("customer",))
 HEADER = b"email,first_name,last_name,roles\n"
 MARK = "zq7Xk9"
-"""In every value of a row, and nowhere in our own words."""
+"""Part of every value of a row, and of no text of our own."""
 
 cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 delimiters = st.sampled_from(",;\t")
@@ -40,12 +40,12 @@ delimiters = st.sampled_from(",;\t")
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the file is, written anew for each example."""
+    """The path of the file, which each example writes again."""
     return tmp_path_factory.mktemp("laws") / "any"
 
 
 def reader(source: SourceFile, command: type[Command] = CreateUser) -> RowReader:
-    """Read a file as its first character says."""
+    """Read a file in the format given by its first character."""
     kind = format_of(source)
     delimiter = sniffed_delimiter(source) if kind is FileFormat.CSV else ","
     return RowReader(
@@ -66,7 +66,7 @@ def reader(source: SourceFile, command: type[Command] = CreateUser) -> RowReader
 def test_any_bytes_are_rows_bad_rows_or_one_line_of_refusal(
     file: Path, start: bytes, rest: bytes
 ) -> None:
-    """Nothing that can be in a file ends in anything else."""
+    """No content of a file has any other result."""
     file.write_bytes(start + rest)
     problems: list[Problem] = []
     with contextlib.suppress(UsageError), closing(SourceFile(str(file))) as source:
@@ -93,7 +93,7 @@ names = st.sampled_from(
 def test_any_object_is_a_row_or_a_bad_row_and_no_value_is_repeated(
     file: Path, item: dict[str, object], command: type[Command]
 ) -> None:
-    """Whatever is in which place."""
+    """This holds whatever the values are."""
     file.write_text(json.dumps(item))
     problems: list[Problem] = []
     with closing(SourceFile(str(file))) as source:
@@ -108,7 +108,7 @@ def test_any_object_is_a_row_or_a_bad_row_and_no_value_is_repeated(
 def test_what_a_spreadsheet_writes_is_read_as_it_was(
     file: Path, table: list[list[str]], delimiter: str
 ) -> None:
-    """With any text in any cell, but for lone carriage returns, which CSV has no word for."""
+    """Any text in any cell, but for lone carriage returns, which CSV cannot represent."""
     table = [[cell.replace("\r", "") for cell in row] for row in table]
     written = io.StringIO(newline="")
     csv.writer(written, delimiter=delimiter).writerows([["a", "b", "c"], *table])

@@ -42,7 +42,7 @@ def _closed() -> Iterator[None]:
 
 
 class File:
-    """A file of rows, and how it is to be read."""
+    """A file of rows, with the options for reading it."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class File:
         return list(self.reader)
 
     def commands(self) -> list[Command]:
-        """Read it; all rows are good."""
+        """Read it; return the commands of all good rows."""
         return [row.outgoing.envelope.command for row in self.rows() if row.outgoing]
 
     def check(self) -> tuple[Checked, list[Problem]]:
-        """Check it; give the problems too."""
+        """Check it; return the problems too."""
         problems: list[Problem] = []
         return check_rows(self.reader, problems.append), problems
 
@@ -101,7 +101,7 @@ def test_columns_are_found_by_the_header_however_it_is_written(tmp_path: Path) -
 
 
 def test_other_columns_are_mapped_or_ignored(tmp_path: Path) -> None:
-    """By what the file calls them."""
+    """Columns are mapped by their names in the file."""
     text = "Mail;Vorname;last_name;Notiz\nada@example.com;Ada;Lovelace;x\n"
     mapping = {"mail": "email", "Vorname": "first_name", "Notiz": None}
     ada = created(tmp_path, text, mapping=mapping, defaults={"roles": "customer;admin"})
@@ -109,7 +109,7 @@ def test_other_columns_are_mapped_or_ignored(tmp_path: Path) -> None:
 
 
 def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
-    """A cell with text wins."""
+    """A cell with text wins over a default."""
     text = HEADER + "a@example.com,A,B,\nb@example.com,A,B,admin\n"
     first, second = File(tmp_path, text, defaults={"roles": "customer"}).commands()
     assert isinstance(first, CreateUser)
@@ -135,7 +135,7 @@ def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
 def test_a_header_that_does_not_fit_is_refused(
     tmp_path: Path, header: str, options: dict[str, Any], rule: str
 ) -> None:
-    """Before any row; what may be somebody's data is not repeated."""
+    """It is refused before any row; possible personal data is not repeated."""
     with pytest.raises(UsageError, match=rule) as caught:
         File(tmp_path, header + "\nx\n", **options).rows()
     assert "@" not in str(caught.value)
@@ -163,7 +163,7 @@ def test_integers_and_what_is_around_a_command_have_columns_too(tmp_path: Path) 
 
 
 def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
-    """Several problems of one row too; and no value."""
+    """All problems of a row are reported, without values."""
     text = HEADER + (
         "no-address,,Lovelace,customer\n"
         "good@example.com,Ada,Lovelace,customer\n"
@@ -189,7 +189,7 @@ def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["hunter2 is my password", "0" * 64, "$argon2i$v=19$m=1,t=1,p=1"])
 def test_a_password_that_is_no_hash_is_refused_unseen(tmp_path: Path, value: str) -> None:
-    """As the worker would; a PHC string of argon2id goes through."""
+    """The worker would refuse it too; a PHC string of argon2id is accepted."""
     text = "email,first_name,last_name,Password\n"
     options: dict[str, Any] = {"command": RegisterUser, "mapping": {"password": "password_hash"}}
     row = f'ada@example.com,Ada,Lovelace,"{value}"\n'
@@ -201,7 +201,7 @@ def test_a_password_that_is_no_hash_is_refused_unseen(tmp_path: Path, value: str
 
 
 def test_an_address_that_an_earlier_row_has_is_a_bad_row(tmp_path: Path) -> None:
-    """In whatever letters; the first one stays good."""
+    """Letter case is ignored; the first row stays good."""
     text = HEADER + "".join(
         f"{address},Ada,Lovelace,customer\n"
         for address in ("ada@example.com", "eve@example.com", "ADA@Example.COM")
@@ -212,7 +212,7 @@ def test_an_address_that_an_earlier_row_has_is_a_bad_row(tmp_path: Path) -> None
 
 
 def test_one_user_may_have_many_rows_of_what_creates_none(tmp_path: Path) -> None:
-    """Only a registration is done but once."""
+    """Only a registration is unique per user."""
     text = f"user_id,first_name\n{uid('ada')},A\n{uid('ada')},B\n{uid('ada')},A\n"
     file = File(tmp_path, text, UpdateProfile)
     assert file.check()[1] == []
@@ -220,7 +220,7 @@ def test_one_user_may_have_many_rows_of_what_creates_none(tmp_path: Path) -> Non
 
 
 def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
-    """As spreadsheets do; one that leaves out what is needed is told by its field."""
+    """Spreadsheets do this. If a required cell is missing, the problem names its field."""
     text = "email,first_name,last_name,roles,actor\n"
     rows = "a@example.com,A,B,customer\nb@example.com,A,B\nc@example.com,A,B,,,\n"
     checked, problems = File(tmp_path, text + rows).check()
@@ -232,7 +232,7 @@ def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_blank_before_a_quote_is_no_part_of_a_name(tmp_path: Path) -> None:
-    """People write CSV by hand as they write lists."""
+    """People who write CSV by hand often put a blank after the comma."""
     text = 'email, "first_name", "last_name"\nada@example.com, "Ada", "Lovelace" \n'
     ada = created(tmp_path, text, defaults={"roles": "customer"})
     assert (ada.first_name, ada.last_name) == ("Ada", "Lovelace")
@@ -242,7 +242,7 @@ def test_a_blank_before_a_quote_is_no_part_of_a_name(tmp_path: Path) -> None:
 
 
 def test_json_lines_may_be_objects_of_fields_or_whole_commands(tmp_path: Path) -> None:
-    """Mixed, with one correlation id; a whole CloudEvent keeps what it says."""
+    """They may be mixed, with one correlation id; a whole CloudEvent keeps its own attributes."""
     lines = [
         {"email": "a@example.com", "First_Name": "A", "last_name": "B", "roles": ["admin"]},
         {"type": "UnbanUser", "user_id": uid("ada")},
@@ -289,7 +289,7 @@ def test_json_lines_may_be_objects_of_fields_or_whole_commands(tmp_path: Path) -
 def test_a_bad_line_of_json_is_told_as_a_bad_row(
     tmp_path: Path, item: dict[str, Any], field: str, rule: str
 ) -> None:
-    """Whatever is wrong with it, the next line is read."""
+    """Whatever the problem is, the next line is read."""
     good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
     checked, problems = File(tmp_path, f"{json.dumps(item)}\n{good}", name="x.jsonl").check()
     assert (checked.rows, checked.bad, checked.may_be_sent(2)) == (2, 1, True)
@@ -304,12 +304,12 @@ PEOPLE = HEADER + "a@example.com,A,B,customer\nb@example.com,A,B,customer\n"
 
 
 def ids(file: File) -> list[str]:
-    """Give the ids of the commands."""
+    """Return the ids of the commands."""
     return [row.outgoing.envelope.command_id for row in file.rows() if row.outgoing]
 
 
 def test_a_row_has_the_same_id_whenever_it_is_read(tmp_path: Path) -> None:
-    """So that sent twice it is done once; also where a command says no id itself."""
+    """A row that is sent twice is handled once; also where a command has no id of its own."""
     commands = "\n".join([json.dumps({"type": "UnbanUser", "user_id": uid("a")})] * 2)
     for text, name in ((PEOPLE, "x.csv"), (commands, "x.jsonl")):
         file = File(tmp_path, text, name=name)
@@ -320,7 +320,7 @@ def test_a_row_has_the_same_id_whenever_it_is_read(tmp_path: Path) -> None:
 
 
 def test_another_file_has_other_ids_unless_the_import_is_named(tmp_path: Path) -> None:
-    """Under a name, what a row asks for decides; without one, its place too."""
+    """With a name, the id depends on the row's content; without one, also on its position."""
     lines = PEOPLE.splitlines(keepends=True)
     swapped = lines[0] + lines[2] + lines[1]
     named = Identity("spring", named=True)

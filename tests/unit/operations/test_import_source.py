@@ -38,7 +38,7 @@ def source(folder: Path, content: bytes | str, name: str = "users.csv") -> Sourc
 
 
 def rows(folder: Path, content: bytes | str, delimiter: str = ",") -> list[CsvRow]:
-    """Read all of a CSV file."""
+    """Read all rows of a CSV file."""
     return list(read_csv(source(folder, content), delimiter))
 
 
@@ -54,20 +54,20 @@ def rows(folder: Path, content: bytes | str, delimiter: str = ",") -> list[CsvRo
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, rule: str) -> None:
-    """With one line that says why."""
+    """The error is one line that says why."""
     with pytest.raises(UsageError, match=rule):
         SourceFile(name if name == "-" else str(tmp_path / name))
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    """It cannot be read twice, and opening it would wait for ever."""
+    """It cannot be read twice, and opening it would block forever."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="is not a file"):
         SourceFile(str(tmp_path / "pipe"))
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    """Nobody means to import nothing."""
+    """An empty import is always a mistake."""
     with pytest.raises(UsageError, match="is empty"):
         source(tmp_path, "")
 
@@ -83,20 +83,20 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 def test_another_encoding_is_named_with_line_and_byte(
     tmp_path: Path, content: bytes, place: str
 ) -> None:
-    """And with what to do, since spreadsheets write many."""
+    """The error says what to do, because spreadsheets write many encodings."""
     with pytest.raises(UsageError, match=place) as caught:
         rows(tmp_path, content)
     assert "save it as UTF-8" in str(caught.value)
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
-    """A file may be anything, of any size."""
+    """A file may have any content and any size."""
     with pytest.raises(UsageError, match="line 2 is longer"):
         rows(tmp_path, b"email\n" + b"x" * (MAX_LINE + 1))
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    """What was checked has to be what is sent."""
+    """The checked content must be the sent content."""
     opened = source(tmp_path, "email\nada\n")
     lines = opened.lines()
     next(lines)
@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    """Two readings of one content agree; another content differs."""
+    """Equal content gives equal digests; other content gives another digest."""
     first, again = source(tmp_path, "email\n", "a.csv"), source(tmp_path, "email\n", "b.csv")
     other = source(tmp_path, "e-mail\n", "c.csv")
     assert first.digest() == first.digest() == again.digest() != other.digest()
@@ -117,7 +117,7 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
 
 
 def test_rows_come_with_the_line_they_begin_at(tmp_path: Path) -> None:
-    """Quoted line ends count, blank lines and rows of empty cells are left out."""
+    """Quoted line ends count; blank lines and rows of empty cells are skipped."""
     content = '\ufeffname,note\r\nAda,"one\r\ntwo"\r\n\r\n,,\r\nGrace,"a ""b"", c"\r\n'
     assert rows(tmp_path, content) == [
         CsvRow(1, ["name", "note"]),
@@ -128,7 +128,7 @@ def test_rows_come_with_the_line_they_begin_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
 def test_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
-    """Spreadsheets on a Mac end them with a carriage return alone."""
+    """Spreadsheets on a Mac end lines with a carriage return alone."""
     content = f'\ufeffname,note{end}Ada,"one{end}two"{end}{end}Grace,three{end}Mary,four'
     assert rows(tmp_path, content) == [
         CsvRow(1, ["name", "note"]),
@@ -143,7 +143,7 @@ def test_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
 def test_a_line_end_across_two_reads_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, width: int
 ) -> None:
-    """However the file is cut into blocks."""
+    """This holds wherever the file is split into blocks."""
     monkeypatch.setattr("operations.bulk_import.source._READ", max(3, width))
     lines = [f"line{number}{end}" for number in range(5)]
     assert list(source(tmp_path, "\ufeff" + "".join(lines) + "last").lines()) == [*lines, "last"]
@@ -156,7 +156,7 @@ def test_a_line_end_across_two_reads_is_one(
 def test_blanks_around_a_quoted_cell_are_ignored(
     tmp_path: Path, delimiter: str, blank: str
 ) -> None:
-    """In the header, at both ends of a line and around line ends; within the quotes they stay."""
+    """In the header, at both ends of a line and around line ends; within quotes they are kept."""
     cells = [" a ", f'say "x"{blank}{delimiter} y', f"one{blank}\ntwo", "plain"]
     quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells[:3]] + ["plain"]
     line = blank + f"{blank}{delimiter}{blank}".join(quoted) + "\n"
@@ -171,7 +171,7 @@ def test_blanks_around_a_quoted_cell_are_ignored(
 
 
 def test_a_quote_within_an_unquoted_cell_is_text(tmp_path: Path) -> None:
-    """And leaves the next row as it is."""
+    """The next row is not affected."""
     content = 'note,name\n5" disk,"Ada"\n6, "Grace , H"\n'
     assert [row.cells for row in rows(tmp_path, content)[1:]] == [
         ['5" disk', "Ada"],
@@ -185,7 +185,7 @@ def test_a_quote_within_an_unquoted_cell_is_text(tmp_path: Path) -> None:
     ids=["quote open", "text after quote", "huge cell"],
 )
 def test_what_is_not_csv_is_named_by_its_line(tmp_path: Path, content: str) -> None:
-    """From there on every row would be a guess."""
+    """All later rows would be guesses."""
     with pytest.raises(UsageError, match="line 2 is not CSV"):
         rows(tmp_path, content)
 
@@ -202,12 +202,12 @@ def test_what_is_not_csv_is_named_by_its_line(tmp_path: Path, content: str) -> N
     ],
 )
 def test_the_delimiter_is_found_in_the_header(tmp_path: Path, header: str, delimiter: str) -> None:
-    """Outside quotes; a single column has none."""
+    """Delimiters in quotes are ignored; a single column has none."""
     assert sniffed_delimiter(source(tmp_path, header + "\n")) == delimiter
 
 
 def test_a_delimiter_can_be_typed() -> None:
-    """A tab too."""
+    """A tab can be given too."""
     assert [parse_delimiter(text) for text in (";", "|", "tab", "\\t")] == [";", "|", "\t", "\t"]
     for text in ("", ",,", "a", '"', "\n"):
         with pytest.raises(UsageError, match="--delimiter"):
@@ -237,13 +237,13 @@ def test_the_format_is_told_by_name_or_first_character(
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
 def test_json_lines_may_end_in_any_way(tmp_path: Path, end: str) -> None:
-    """With a byte order mark in front or not."""
+    """A byte order mark at the start is optional."""
     content = f'\ufeff{{"a": 1}}{end}{end}{{"b": 2}}'
     assert [row.value for row in read_json_lines(source(tmp_path, content))] == [{"a": 1}, {"b": 2}]
 
 
 def test_json_lines_are_objects_or_problems(tmp_path: Path) -> None:
-    """A bad line is one bad row; the others are read all the same."""
+    """A bad line is one bad row; the other lines are read."""
     content = '{"a": 1}\n\n{"a": 1, "a": 2}\n[1]\n{"a"\n"x"\n' + '{"a":' * 40 + "1" + "}" * 40
     found = list(read_json_lines(source(tmp_path, content + '\n{"b": 2}')))
     assert [row.line for row in found] == [1, 3, 4, 5, 6, 7, 8]
@@ -260,6 +260,6 @@ def test_json_lines_are_objects_or_problems(tmp_path: Path) -> None:
 
 
 def test_a_json_array_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    """It would have to be read whole."""
+    """It would have to be read as a whole."""
     with pytest.raises(UsageError, match=r"is a JSON array; .*jq -c"):
         list(read_json_lines(source(tmp_path, '[{"a": 1}]')))

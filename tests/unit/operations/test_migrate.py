@@ -1,4 +1,4 @@
-"""A migration ends in the same table whatever happens on the way, and loses no worker's write."""
+"""A migration always ends with the same table, and loses no worker's write."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ TAKEN = frozenset({uid("alan")})
 
 
 def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
-    """Formats, the index, addresses; and what a person has to see to is told, without a name."""
+    """Formats, the index and addresses are migrated.
+
+    Problems that a person must solve are reported, without personal data.
+    """
     database = old_table()
     counts = migrate(database)
     check(database, DAMAGED, TAKEN)
@@ -74,7 +77,7 @@ def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
 
 
 def test_a_second_migration_changes_nothing() -> None:
-    """Twice is once."""
+    """A migration is idempotent."""
     database = old_table()
     migrate(database)
     before = deepcopy(database.items)
@@ -84,7 +87,7 @@ def test_a_second_migration_changes_nothing() -> None:
 
 
 def test_a_dry_run_counts_what_a_run_would_do_and_writes_nothing() -> None:
-    """Nobody needs to trust a migration before having seen its figures."""
+    """The figures can be checked before the migration."""
     database = old_table()
     before = deepcopy(database.items)
     dry = migrate(database, dry_run=True)
@@ -107,7 +110,7 @@ def test_the_number_of_segments_changes_nothing(segments: int) -> None:
 
 
 def run(faults: dict[int, Fault]) -> Wire:
-    """Migrate with faults at calls of these numbers, and check what it comes to."""
+    """Migrate with faults at calls of these numbers, and check the result."""
     database, wire = old_table(), Wire(at(faults))
     try:
         migrate_over(wire, database)
@@ -124,7 +127,7 @@ migrate(PEACE)
 
 
 def test_whatever_becomes_of_any_call_it_ends_the_same() -> None:
-    """Crashes before and after, refusals, lost and late answers, doubled calls, parts."""
+    """Crashes before and after, refusals, lost and late answers, repeated and partial calls."""
     for number, (operation, _) in enumerate(run({}).calls):
         for fault in Fault:
             if fault in applicable(operation):
@@ -132,7 +135,7 @@ def test_whatever_becomes_of_any_call_it_ends_the_same() -> None:
 
 
 def test_a_second_crash_anywhere_later_changes_nothing() -> None:
-    """The second run dies too."""
+    """The second run crashes too."""
     for number in range(len(run({}).calls)):
         crashed = {number: Fault.CRASH_AFTER}
         for later in range(number + 1, len(run(crashed).calls)):
@@ -143,7 +146,7 @@ def test_a_second_crash_anywhere_later_changes_nothing() -> None:
 
 
 def erase(database: InProcessDynamoDB, name: str) -> None:
-    """Leave a tombstone, free the address, drop sessions, scrub the outcome."""
+    """Leave a tombstone, release the address, delete sessions, scrub the outcome."""
     change(database, name, number=2, email=None, first_name="", last_name="", erased=True)
     for key in list(database.items):
         if key[0] == f"USER#{uid(name)}" and key[1].startswith("SESSION#"):
@@ -187,7 +190,7 @@ WORK: dict[str, tuple[Callable[[InProcessDynamoDB], Any], Callable[[InProcessDyn
 
 @pytest.mark.parametrize("name", WORK)
 def test_a_worker_between_any_two_calls_loses_nothing_and_leaves_nothing_old(name: str) -> None:
-    """What it wrote stands, in the present format at the end."""
+    """Its write stays, in the current format at the end."""
     work, holds = WORK[name]
     peaceful = Wire()
     migrate_over(peaceful, undamaged())
@@ -203,16 +206,16 @@ def test_a_worker_between_any_two_calls_loses_nothing_and_leaves_nothing_old(nam
 
         counts = migrate_over(Wire(pause=pause), database)
         assert holds(database), number
-        if name != "an old worker renames ada":  # which may be behind the scan
+        if name != "an old worker renames ada":  # it may write behind the scan
             check(database, [], TAKEN)
-        # whoever was freed of an address while alan was looked at: the next run has it
+        # An address may be released while alan is being checked: the next run finds it.
         migrate(database)
         check(database, [], frozenset() if "erased" in name else TAKEN)
         assert counts.bad == 0
 
 
 def undamaged() -> MigratedDynamoDB:
-    """Make the old table without the damages."""
+    """Create the old table without the damaged items."""
     database = old_table()
     for key in SPOILT:
         del database.items[key]
@@ -220,7 +223,7 @@ def undamaged() -> MigratedDynamoDB:
 
 
 def test_what_a_worker_brought_up_itself_is_counted_as_a_conflict() -> None:
-    """It is no failure: it wrote the newer format."""
+    """This is not a failure: the worker wrote the newer format."""
     database = undamaged()
 
     def pause(operation: str) -> None:
@@ -234,7 +237,10 @@ def test_what_a_worker_brought_up_itself_is_counted_as_a_conflict() -> None:
 
 
 def test_a_put_that_was_sent_twice_is_counted_as_one_change() -> None:
-    """As the SDK does where it hears nothing: the second is refused, for the first was done."""
+    """The SDK repeats a call without an answer.
+
+    The second call is refused, because the first took effect.
+    """
     database = undamaged()
     counts = migrate_over(Wire(lambda _, name, *__: _doubled(name)), database)
     assert (counts.changed, counts.indexed, counts.conflicts) == (5, 1, 0)
@@ -245,7 +251,7 @@ def _doubled(operation: str) -> Fault | None:
 
 
 def test_what_is_removed_meanwhile_stays_removed() -> None:
-    """A session that was revoked, or that its time to live took, does not come back."""
+    """A session that was revoked, or deleted by its time to live, is not restored."""
     database = undamaged()
     doomed = next(key for key in database.items if key[1].startswith("SESSION#"))
 
@@ -259,7 +265,7 @@ def test_what_is_removed_meanwhile_stays_removed() -> None:
 
 
 def test_counts_add_up() -> None:
-    """Of two pages, say."""
+    """Counts of two migrations are added."""
     one, other = migrate(old_table()), migrate(old_table())
     both = Counts()
     both.add(one)
@@ -269,7 +275,7 @@ def test_counts_add_up() -> None:
 
 
 def test_another_migration_between_any_two_calls_does_no_harm() -> None:
-    """Two at the same time do everything twice, and end in the same table."""
+    """Two concurrent migrations do everything twice, and end with the same table."""
     peaceful = Wire()
     migrate_over(peaceful, old_table())
     for number in range(len(peaceful.calls)):
@@ -290,7 +296,7 @@ def test_another_migration_between_any_two_calls_does_no_harm() -> None:
 
 
 def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> None:
-    """Workers of the release before may run beside it, and could not read what it would write."""
+    """Workers of the previous release may run beside it, and could not read the new format."""
     database = MigratedDynamoDB()
     put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
     newer = mapper.render_user(new_user("grace")) | {"schema": {"N": "2"}, "locale": {"S": "de"}}
@@ -307,7 +313,7 @@ def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> Non
 
 
 def test_looking_at_a_sound_table_costs_half_a_read_unit_for_each_user_and_address() -> None:
-    """Beside the scan: of each pair the other side is read once, and not consistently."""
+    """In addition to the scan, the other side of each pair is read once, not consistently."""
     database, users = MigratedDynamoDB(), 30
     client: Any = database
     for number in range(users):
@@ -318,12 +324,12 @@ def test_looking_at_a_sound_table_costs_half_a_read_unit_for_each_user_and_addre
     Migration(metered, PageMigration(metered), Progress.start(1), threading.Event(), 7).run(
         lambda _: None
     )
-    scanned = 2 * users / 2  # at half a unit an item, in this table
+    scanned = 2 * users / 2  # half a unit per item in this table
     assert 0 < reads.spent - scanned <= 2 * users / 2
 
 
 def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted() -> None:
-    """Most items of a table are outcomes: those that are as they should be need not be sent."""
+    """Most items of a table are outcomes: those in the current format need not be returned."""
     database = MigratedDynamoDB()
     put(database, *(records.render_outcome(outcome(f"c-{n}", "ada")) for n in range(9)))
     kind = KINDS["outcome"]
@@ -336,17 +342,17 @@ def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted
 
 
 class Lagging(MigratedDynamoDB):
-    """A table whose cheap reads know nothing of what was written lately."""
+    """A table whose eventually consistent reads miss recent writes."""
 
     def batch_get_item(self, *, RequestItems: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
-        """Read items; what is not to be consistent is not found."""
+        """Read items; an eventually consistent read finds nothing."""
         if not RequestItems["users"]["ConsistentRead"]:
             return {"Responses": {"users": []}, **ANSWERED}
         return super().batch_get_item(RequestItems=RequestItems, **rest)
 
 
 def test_what_a_cheap_read_does_not_know_is_looked_at_again_before_anything_is_done() -> None:
-    """A user that was registered a moment ago keeps the address, and none is told of."""
+    """A recently registered user keeps the address, and no problem is reported."""
     database = Lagging()
     put(database, mapper.render_user(new_user("ada")), address_item("ada", "ada"))
     before = deepcopy(database.items)

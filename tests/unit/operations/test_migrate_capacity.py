@@ -1,4 +1,4 @@
-"""A migration takes no more of the table's capacity than its share."""
+"""A migration uses no more of the table's capacity than its share."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from operations.migration import Bucket, Throughput, throughput_of
     ],
 )
 def test_the_capacity_is_what_the_table_says(description: Any, expected: Throughput) -> None:
-    """Of its indexes too, which take a part in the writes, and none in the reads."""
+    """Indexes count too: they use a part of the writes, and none of the reads."""
     assert throughput_of(description) == expected
     assert expected.share(0.25).write == expected.write / 4
 
 
 def test_a_bucket_keeps_to_its_rate_whatever_the_calls_cost() -> None:
-    """Over a minute, to what a second may use at once and the last call."""
+    """The rate holds over a minute, apart from one second's burst and the last call."""
     now = 0.0
 
     def sleep(seconds: float) -> None:
@@ -65,7 +65,7 @@ def test_a_bucket_keeps_to_its_rate_whatever_the_calls_cost() -> None:
 
 
 def test_a_pause_saves_up_no_more_than_a_second() -> None:
-    """A burst after an hour of nothing would throttle the workers."""
+    """A burst after an idle hour would throttle the workers."""
     now = 0.0
     waits: list[float] = []
     bucket = Bucket(10.0, lambda: now, waits.append)

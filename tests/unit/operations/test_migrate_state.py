@@ -1,4 +1,4 @@
-"""The file that says how far a migration is: whole or refused, and nobody else's."""
+"""The file with the progress of a migration: it is complete or refused, and private."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAN = Plan("id-1", {"user": 2}, addresses=True)
 
 
 def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    """Segments, counts and findings."""
+    """It has segments, counts and findings."""
     progress = Progress.start(2)
     progress.segments[0].after = Key(f"USER#{uid('ada')}", "USER")
     progress.segments[1].done = True
@@ -38,7 +38,7 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     ["", "{", "[]", "1", "{}", '{"migration":2}', "[" * 100_000, "\udcff"],
 )
 def test_a_damaged_state_is_refused(text: str, tmp_path: Path) -> None:
-    """And is not taken for a beginning."""
+    """It does not count as a new migration."""
     path = tmp_path / "state"
     path.write_text(text, errors="surrogateescape")
     with pytest.raises(CliError):
@@ -69,7 +69,7 @@ def test_a_state_with_a_wrong_value_is_refused(name: str, value: object, tmp_pat
 
 
 def test_a_state_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk leaves the one before, and nothing beside it."""
+    """A full disk leaves the previous file, and no other one."""
     state = StateFile(tmp_path / "state", PLAN)
     state.save(Progress.start(1))
     before = state.path.read_text()
@@ -85,7 +85,7 @@ def test_a_state_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_state_is_saved_now_and_then(tmp_path: Path) -> None:
-    """Not at every page."""
+    """It is not saved after every page."""
     now = 0.0
     state = StateFile(tmp_path / "state", PLAN, lambda: now)
     state.note(Progress.start(1))

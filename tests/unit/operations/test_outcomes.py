@@ -31,7 +31,7 @@ NEVER = CommandKey(REGISTERED.user_id, "00000000-0000-4000-8000-000000000009")
 
 
 class Sleeper:
-    """Sleeps by noting for how long, and stores an outcome in its `nth` sleep."""
+    """Records pauses instead of sleeping, and stores an outcome in its `nth` pause."""
 
     def __init__(self, repository: MemoryUserRepository, nth: int) -> None:
         self.pauses: list[float] = []
@@ -39,7 +39,7 @@ class Sleeper:
         self._nth = nth
 
     def __call__(self, seconds: float) -> None:
-        """Note the pause."""
+        """Record the pause."""
         self.pauses.append(seconds)
         if len(self.pauses) == self._nth:
             record(self._repository, REGISTERED)
@@ -53,7 +53,7 @@ def record(repository: MemoryUserRepository, outcome: Outcome) -> None:
 
 
 def test_an_outcome_is_given_as_soon_as_it_is_recorded() -> None:
-    """Not at the end of the time."""
+    """It does not wait until the end of the time."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=3)
     found = await_outcomes(repository, [KEY], 60, sleep=sleep)
@@ -62,7 +62,7 @@ def test_an_outcome_is_given_as_soon_as_it_is_recorded() -> None:
 
 
 def test_the_pauses_grow_up_to_a_limit() -> None:
-    """Quick at first, and cheap later."""
+    """The first reads come quickly, and later ones save cost."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=10)
     await_outcomes(repository, [KEY], 60, sleep=sleep)
@@ -79,7 +79,7 @@ def test_with_no_time_it_looks_once() -> None:
 
 
 def test_one_of_several_keys_is_enough_if_that_is_said() -> None:
-    """A command may be kept under one of two keys."""
+    """A command may be stored under one of two keys."""
     repository = MemoryUserRepository(MemoryStore())
     record(repository, REGISTERED)
     sleep = Sleeper(repository, nth=99)
@@ -93,7 +93,7 @@ ANYTHING = [
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a proxy's page"),
     KeyError("Responses"),
 ]
-"""What a read raises."""
+"""Errors that a read raises."""
 
 
 class Failing:
@@ -104,7 +104,7 @@ class Failing:
         self.failures = list(failures)
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """Read, or fail."""
+        """Read, or raise the next failure."""
         if self.failures:
             raise self.failures.pop(0)
         return self.users.load(request)
@@ -112,7 +112,7 @@ class Failing:
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
 def test_a_read_that_fails_does_not_end_the_wait(error: Exception) -> None:
-    """The command was sent; the wait ends by its own time."""
+    """The command was sent; the wait ends by its own timeout."""
     failing = Failing(error, error)
     record(failing.users, REGISTERED)
     found = await_outcomes(failing, [KEY], 60, sleep=lambda _: None)  # type: ignore[arg-type]
@@ -121,13 +121,13 @@ def test_a_read_that_fails_does_not_end_the_wait(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
 def test_without_time_a_read_that_fails_is_told(error: Exception) -> None:
-    """There is no other read that might succeed."""
+    """No other read might succeed."""
     with pytest.raises(type(error)):
         await_outcomes(Failing(error), [KEY], 0)  # type: ignore[arg-type]
 
 
 def test_what_aws_refuses_is_told_at_once() -> None:
-    """It will not allow it later."""
+    """AWS would refuse it later too."""
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchGetItem")
     error = StoreUnavailableError("denied")
     error.__cause__ = denied
@@ -139,7 +139,7 @@ def test_what_aws_refuses_is_told_at_once() -> None:
 
 
 class Topic:
-    """Listening whose silences end with what comes next: an event, an error, or nothing."""
+    """A subscription whose polls return the given results: an event, an error, or nothing."""
 
     def __init__(self, *coming: str | Exception | None) -> None:
         self.coming = list(coming)
@@ -150,7 +150,7 @@ class Topic:
 
     @contextmanager
     def subscription(self, *_: object, wanted: object, **__: object) -> Iterator[Topic]:
-        """Stand in for `temporary_subscription`."""
+        """Replace `temporary_subscription`."""
         if self.coming and isinstance(self.coming[0], Exception):
             raise self.coming[0]
         self.wanted, self.open = wanted, True
@@ -158,7 +158,7 @@ class Topic:
         self.open = False
 
     def poll(self, wait: int) -> list[str]:
-        """Give what comes next, at once; a silence lasts as long as it may."""
+        """Return the next result at once; without one, wait for the full time."""
         assert self.open
         self.waits.append(wait)
         body = self.coming.pop(0) if self.coming else None
@@ -196,14 +196,14 @@ def listened(
     *,
     progress: Progress = NO_PROGRESS,
 ) -> int:
-    """Wait for an outcome that the nth read finds; give how many reads there were."""
+    """Wait for an outcome that the nth read finds; return the number of reads."""
     known = MemoryUserRepository(MemoryStore())
     record(known, REGISTERED)
     count = 0
 
     class Repository:
         def load(self, request: LoadRequest) -> Snapshot:
-            """Know it from the nth read on."""
+            """Find the outcome from the nth read on."""
             nonlocal count
             count += 1
             return known.load(request) if count >= reads else Snapshot()
@@ -218,7 +218,7 @@ def listened(
 def test_what_is_there_in_a_moment_is_not_listened_for(
     monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
 ) -> None:
-    """A queue and a subscription cost more than some reads."""
+    """A queue and a subscription cost more than a few reads."""
     topic = Topic()
     listened(monkeypatch, topic, time_flies, reads=6)
     assert topic.wanted is None
@@ -227,7 +227,7 @@ def test_what_is_there_in_a_moment_is_not_listened_for(
 def test_it_reads_once_more_when_it_has_begun_to_listen(
     monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
 ) -> None:
-    """Or it would miss what was published in between."""
+    """Otherwise it would miss an event published in between."""
     topic = Topic()
     listened(monkeypatch, topic, time_flies, reads=8)
     assert topic.wanted == {"causationid": [KEY.command_id]}
@@ -247,7 +247,10 @@ def test_an_answer_ends_the_silence_and_anothers_does_not(
 def test_in_silence_it_reads_ever_less(
     monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None]
 ) -> None:
-    """But it does read: a repetition has no answer on the topic. Ten minutes are forty reads."""
+    """It does read: a duplicate command has no event on the topic.
+
+    Ten minutes are forty reads.
+    """
     topic = Topic()
     reads = listened(monkeypatch, topic, time_flies, reads=10_000)
     assert topic.waits[:6] == [1, 2, 4, 8, 16, 20]
@@ -272,7 +275,7 @@ def test_if_it_cannot_listen_it_reads_once_a_second(
     error: Exception,
     code: str,
 ) -> None:
-    """And says so, whatever the reason."""
+    """It reports this, whatever the reason."""
     topic, progress = Topic(error), RecordedProgress()
     reads = listened(monkeypatch, topic, time_flies, reads=10_000, seconds=30, progress=progress)
     assert 30 <= reads <= 40
@@ -288,11 +291,11 @@ def test_if_it_cannot_listen_it_reads_once_a_second(
 def test_a_poll_that_fails_is_a_silence(
     monkeypatch: pytest.MonkeyPatch, time_flies: Callable[[float], None], error: Exception
 ) -> None:
-    """The reads go on."""
+    """The reads continue."""
     topic = Topic(None, error, None)
     assert listened(monkeypatch, topic, time_flies, reads=12) == 12
 
 
 def test_too_many_commands_for_a_filter_are_not_listened_for() -> None:
-    """SNS would refuse the policy."""
+    """SNS would refuse the filter policy."""
     assert listener(Aws(Settings()), [str(i) for i in range(101)]) is None
