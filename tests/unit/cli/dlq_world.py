@@ -18,7 +18,7 @@ from cli.app import run
 
 @contextmanager
 def mocked() -> Iterator[None]:
-    """Have an AWS of Amazon's kind in this process, in which looks for letters do not wait."""
+    """Run an AWS like Amazon's in this process, in which receives do not wait for dead letters."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
@@ -30,7 +30,7 @@ def mocked() -> Iterator[None]:
 
 
 class Done(NamedTuple):
-    """How a command line ended."""
+    """Result of a command line."""
 
     code: int
     out: str
@@ -38,12 +38,12 @@ class Done(NamedTuple):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What it printed for programs."""
+        """Return the JSON lines that it printed."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class World:
-    """Queues of a test alone, and the command line on them."""
+    """Queues for one test, and the command line on them."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class World:
         *,
         fifo: bool = False,
     ) -> None:
-        """Make the queues."""
+        """Create the queues."""
         self.sqs: Any = boto3.client("sqs")
         self._capsys = capsys
         self._fifo = fifo
@@ -73,7 +73,7 @@ class World:
     def letter(
         self, code: str | None = "NotJson", body: str | None = None, **more: Any
     ) -> dict[str, Any]:
-        """Put a letter where the worker would."""
+        """Put a dead letter on the queue as the worker would."""
         told = {
             "error_code": code,
             "error_detail": more.pop("detail", "data.x: is missing"),
@@ -99,7 +99,7 @@ class World:
         return {"message_id": sent["MessageId"], "body": body}
 
     def waiting(self, name: str = "") -> list[dict[str, Any]]:
-        """Take what is on a queue."""
+        """Receive and delete all messages of a queue."""
         rows: list[dict[str, Any]] = []
         while got := self.sqs.receive_message(
             QueueUrl=self.urls[name or self.commands],
@@ -115,7 +115,7 @@ class World:
         return rows
 
     def dead(self) -> list[str]:
-        """Give the bodies of the letters that anybody could receive now."""
+        """Return the bodies of the visible dead letters, and delete them."""
         return [row["Body"] for row in self.waiting(self.dead_letters)]
 
     def dlq(self, *words: str) -> Done:
@@ -127,6 +127,6 @@ class World:
 
 
 def command(name: str = "UnbanUser", **data: object) -> str:
-    """Make a command's body."""
+    """Render the body of a command."""
     attributes = {"specversion": "1.0", "id": str(uuid4()), "source": "/x", "subject": str(uuid4())}
     return json.dumps({**attributes, "type": f"biome.user.{name}.v1", "data": data})

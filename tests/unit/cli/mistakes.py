@@ -1,4 +1,4 @@
-"""The commonest mistakes, and what has to be said of each."""
+"""The most common mistakes, and the expected error for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORD = "correct-horse-battery"
 
 
 class Mistake(NamedTuple):
-    """What somebody did, and what has to be said."""
+    """A mistake of a user, and the expected error."""
 
     line: str
     says: str
@@ -25,16 +25,16 @@ class Mistake(NamedTuple):
     code: ExitCode = ExitCode.USAGE
     variables: dict[str, str | None] = {}  # noqa: RUF012 - never changed
     answer: Any = None
-    """What AWS, or the network, answers to every call."""
+    """The answer of AWS, or of the network, to every call."""
 
 
 def refused(code: str, text: str = "private") -> Exception:
-    """Make an error that a service answered with."""
+    """Create an error answer of a service."""
     return sdk.ClientError({"Error": {"Code": code, "Message": text}}, "GetQueueUrl")
 
 
 def no_host() -> Exception:
-    """Make the error of a name that is not in the DNS."""
+    """Create the error for a host name that is not in the DNS."""
     error = sdk.EndpointConnectionError(endpoint_url="http://locahlost:4566/")
     error.__context__ = socket.gaierror(-2, "Name or service not known")
     return error
@@ -142,7 +142,7 @@ SETTINGS = {
 
 
 def aws(answer: Exception, says: str, do: str) -> Mistake:
-    """Make a mistake that only AWS, or the network, can tell."""
+    """Create a mistake that only a call to AWS, or the network, can reveal."""
     return Mistake(UNBAN, says, do, ExitCode.ENVIRONMENT, {}, answer)
 
 

@@ -15,7 +15,7 @@ COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]  # a gr
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """Give the one line on standard error."""
+    """Return the only line on standard error."""
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -47,7 +47,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 def test_what_is_mistyped_is_one_line_and_exit_code_2(
     line: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistake on the command line says what is wrong and what was meant."""
+    """A mistake on the command line says what is wrong and what was probably meant."""
     assert run(line.split()) == ExitCode.USAGE
     assert says in complaint(capsys)
 
@@ -70,7 +70,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_3(  # noqa: PLR0917
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A mistake in the environment names the variable."""
+    """An error in the environment names the variable."""
     monkeypatch.setenv(variable, value)
     assert run(line.split()) == ExitCode.ENVIRONMENT
     assert says in complaint(capsys)
@@ -80,7 +80,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_3(  # noqa: PLR0917
 def test_what_is_for_development_is_refused_in_production(
     line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No table is made, and nothing emulated, where users are real."""
+    """No table is created, and nothing emulated, where users are real."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     assert run([line]) == ExitCode.USAGE
     assert "prod" in complaint(capsys)
@@ -89,7 +89,7 @@ def test_what_is_for_development_is_refused_in_production(
 def test_a_region_or_credentials_that_are_not_there_are_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also with an endpoint set, where the SDK itself would do without a region."""
+    """This holds with an endpoint set too, although the SDK itself would need no region then."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     assert run(["status"]) == ExitCode.ENVIRONMENT
     assert "no AWS credentials" in complaint(capsys)
@@ -103,7 +103,7 @@ def test_a_region_or_credentials_that_are_not_there_are_asked_for(
 def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error's text may hold anything, so it is shown only when asked for."""
+    """An error's text may contain secrets, so it is shown only on request."""
 
     def fail() -> None:
         raise RuntimeError("a secret")
@@ -122,7 +122,7 @@ def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
 def test_ctrl_c_has_its_exit_code_and_says_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever pressed it knows."""
+    """The user has pressed it and needs no message."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -133,7 +133,7 @@ def test_ctrl_c_has_its_exit_code_and_says_nothing(
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first thing that anybody types is `user-worker`."""
+    """`user-worker` alone is what a new user types first."""
     assert run([]) == ExitCode.USAGE
     captured = capsys.readouterr()
     assert all(command in captured.out + captured.err for command in COMMANDS)

@@ -20,7 +20,7 @@ KEY = CommandKey(SAMPLE.user_id, SAMPLE.command_id)
 
 
 def outcome(*events: Event, code: RejectionCode | None = None) -> Outcome:
-    """Make the record of the sample's command."""
+    """Create the record of the sample's command."""
     return Outcome(
         command_id=SAMPLE.command_id,
         command_type="biome.user.RegisterUser.v1",
@@ -41,35 +41,35 @@ REGISTERED = outcome(UserRegistered("ada@example.com"))
 
 
 class Store:
-    """Records that can be looked up, and how often they were."""
+    """Outcomes by key, with a count of the look-ups."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = {CommandKey(o.user_id, o.command_id): o for o in outcomes}
         self.looks = 0
 
     def __call__(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
-        """Give what is known of the keys."""
+        """Return the known outcomes of the keys."""
         self.looks += 1
         return {key: self.outcomes[key] for key in keys if key in self.outcomes}
 
 
 def published(*outcomes: Outcome) -> list[ReceivedEvent]:
-    """Give the events of outcomes as the topic would."""
+    """Return the events of outcomes as the topic would."""
     return [ReceivedEvent.parse(e.body, 11.5) for o in outcomes for e in render_events(o)]
 
 
 def board(sample: Sample = SAMPLE) -> Board:
-    """Make a board that has one sample sent."""
+    """Create a board with one sample sent."""
     made = Board()
     made.sent([sample], ["m1"], 10.0)
     return made
 
 
 def test_a_command_ended_when_record_and_events_are_there() -> None:
-    """Neither the record nor the topic alone is believed."""
+    """Neither the record nor the topic alone is sufficient."""
     it = board()
     it.look_up(Store(REGISTERED))
-    assert it.open  # the topic said nothing yet
+    assert it.open  # no event has arrived yet
     it.events(published(REGISTERED))
     it.look_up(Store())
     assert it.open  # there is no record
@@ -80,7 +80,7 @@ def test_a_command_ended_when_record_and_events_are_there() -> None:
 
 
 def test_a_command_is_open_while_one_of_its_events_is_missing() -> None:
-    """Each event that the record names must have come out of the topic."""
+    """Each event that the record names must have arrived from the topic."""
     both = outcome(
         UserRegistered("ada@example.com"),
         CommandHadNoEffect(SAMPLE.command_id, "biome.user.RegisterUser.v1"),
@@ -121,7 +121,7 @@ def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
 
 
 def test_a_dead_letter_ends_the_message_that_it_was_and_no_other() -> None:
-    """A dead letter is known by the id that it had on the command queue."""
+    """A dead letter is identified by the id that it had on the command queue."""
     it = board()
     it.dead_letters([DeadLetterMessage("m2", "InvalidField", "data.x", "", 11.0)])
     assert it.open
@@ -130,7 +130,7 @@ def test_a_dead_letter_ends_the_message_that_it_was_and_no_other() -> None:
 
 
 def repeated(store: Store) -> Board:
-    """Make a board whose sample ended, and was sent once more."""
+    """Create a board whose sample ended, and was sent once more."""
     it = board()
     it.events(published(REGISTERED))
     it.look_up(store)
@@ -139,7 +139,7 @@ def repeated(store: Store) -> Board:
 
 
 def test_a_repeated_message_waits_for_the_queue_to_be_empty() -> None:
-    """Nothing speaks of a duplicate, so its end is that nothing is left."""
+    """A duplicate causes no event, so its end is an empty queue."""
     store = Store(REGISTERED)
     it = repeated(store)
     it.look_up(store)
@@ -149,7 +149,7 @@ def test_a_repeated_message_waits_for_the_queue_to_be_empty() -> None:
 
 
 def test_a_repeated_message_that_was_done_again_is_no_duplicate() -> None:
-    """Neither a record of a later time nor an event with another id goes unnoticed."""
+    """A record of a later time, or an event with another id, is detected."""
     again = Store(replace(REGISTERED, recorded_at=NOW + timedelta(seconds=1)))
     it = repeated(Store(REGISTERED))
     it.queue_is_empty(again)

@@ -31,7 +31,7 @@ def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 def test_letters_are_counted_by_reason_and_command_and_stay(world: World) -> None:
-    """The most first; of what SQS moved by itself it is said that nobody knows why."""
+    """The largest group is first; dead letters that SQS moved have the reason `BySqs`."""
     bodies = [world.letter("NotJson", "{")["body"] for _ in range(12)]
     bodies += [world.letter("InvalidField")["body"], world.letter(None)["body"]]
 
@@ -63,7 +63,7 @@ def test_letters_are_counted_by_reason_and_command_and_stay(world: World) -> Non
 def test_letters_are_chosen_by_reason_command_and_age(
     world: World, words: list[str], expected: set[str]
 ) -> None:
-    """Every condition has to be met; of several values of one, any."""
+    """Every condition must be met; for several values of one condition, any of them."""
     ids = {
         world.letter("NotJson", command("UnbanUser"))["message_id"]: "a",
         world.letter("NotJson", command("BanUser"))["message_id"]: "b",
@@ -75,7 +75,7 @@ def test_letters_are_chosen_by_reason_command_and_age(
 
 
 def test_a_letter_is_found_by_any_of_its_ids(world: World) -> None:
-    """That of SQS, that of its first message, and the command's."""
+    """The id of SQS, that of its first message, and that of the command."""
     letter = world.letter()
     world.letter()
     shown = world.dlq("show", letter["message_id"], "--json").rows[0]
@@ -90,7 +90,7 @@ def test_a_letter_is_found_by_any_of_its_ids(world: World) -> None:
 def test_no_secret_is_shown_though_sqs_moved_the_body_as_it_was(
     world: World, form: list[str]
 ) -> None:
-    """Neither from the body nor from an attribute that its producer added."""
+    """Secrets of the body, and of an attribute that its producer added, are redacted."""
     letter = world.letter(None, command(password=SECRET, note="kept"))
     with_attribute = world.letter("NotJson", attributes={"api_key": SECRET, "team": "sign-up"})
     for each in (letter, with_attribute):
@@ -111,14 +111,14 @@ def test_a_letter_cannot_steer_the_terminal(world: World) -> None:
 
 @pytest.mark.parametrize("body", ["-", "[]", '"x"', "{", '{"type": 3}', "e30=", "null", "\ud7ff"])
 def test_bodies_of_any_kind_are_listed_and_shown(world: World, body: str) -> None:
-    """What could not be understood is why it is here."""
+    """Malformed bodies are a common reason for dead letters."""
     letter = world.letter("NotJson", body)
     assert world.dlq("list", "--json").rows[0]["command"] == "-"
     assert world.dlq("show", letter["message_id"]).code == ExitCode.OK
 
 
 def test_what_is_not_there_is_not_found(world: World) -> None:
-    """Exit code 1, as of every other command."""
+    """The exit code is 1, as for every other command."""
     world.letter()
     done = world.dlq("show", str(uuid4()))
     assert (done.code, done.out) == (ExitCode.NEGATIVE, "")
@@ -128,7 +128,7 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
 
 
 def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World) -> None:
-    """Nobody takes a part for the whole."""
+    """Otherwise a part would look like the whole."""
     for _ in range(4):
         world.letter()
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
@@ -140,7 +140,7 @@ def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World
 
 @pytest.mark.parametrize("age", ["3", "d", "3w", "-1s", "1.5h", "", "99999999999d"])
 def test_an_age_that_is_none_is_refused_before_anything_is_read(world: World, age: str) -> None:
-    """With its option, and how to write one."""
+    """The error names the option and shows the format of an age."""
     done = world.dlq("list", "--older-than", age)
     assert done.code == ExitCode.USAGE
     assert "--older-than is not an age" in done.err
@@ -148,7 +148,7 @@ def test_an_age_that_is_none_is_refused_before_anything_is_read(world: World, ag
 
 @pytest.mark.parametrize("reason", ["[/x]", "[red]", "[link=file:///]", "a]b["])
 def test_a_reason_is_no_markup(world: World, reason: str) -> None:
-    """Anyone may write one; it is neither a colour nor a mistake of this program."""
+    """Anyone may write a reason; it is neither interpreted as colour nor an internal error."""
     world.letter(reason)
     done = world.dlq("list")
     assert done.code == ExitCode.OK
@@ -156,7 +156,7 @@ def test_a_reason_is_no_markup(world: World, reason: str) -> None:
 
 
 def test_what_is_shown_is_what_is_there(world: World) -> None:
-    """Text between colons is no picture: `urn:key:7` is somebody's `source`."""
+    """Text between colons is no emoji: `urn:key:7` may be a `source`."""
     letter = world.letter("NotJson", '["urn:key:7"]', detail="urn:id:7")
     shown = world.dlq("show", letter["message_id"]).out
     assert '"urn:key:7"' in shown
@@ -165,7 +165,7 @@ def test_what_is_shown_is_what_is_there(world: World) -> None:
 
 
 def test_bodies_are_not_kept_of_letters_that_are_counted(world: World) -> None:
-    """Fifty thousand of 1 MiB would be more than a machine has; facts stay."""
+    """50,000 bodies of 1 MiB would not fit into memory; their facts are kept."""
     body = command(password="[redacted]", note="x" * 1000)
     world.letter("NotJson", body, attributes={"team": "sign-up"})
     seen = list_letters(composition.aws(), LetterFilter())

@@ -26,7 +26,7 @@ def _aws() -> Iterator[None]:
 
 @pytest.fixture
 def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
-    """Standard queues, with two letters."""
+    """Standard queues, with two dead letters."""
     world = World(capsys, monkeypatch)
     for _ in range(2):
         world.letter()
@@ -34,40 +34,40 @@ def world(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 class Tasks:
-    """An SQS that answers calls about tasks as it is told to."""
+    """An SQS with given answers to calls about tasks."""
 
     def __init__(self, start: str = "", cancel: Exception | str = "", *looks: Any) -> None:
-        """Take the error of the start, that of a cancel, and what is seen look by look."""
+        """Take the error codes of start and cancel, and the results of successive lists."""
         self._start, self._cancel, self._looks = start, cancel, iter(looks)
         self.cancelled = 0
 
     def start_message_move_task(self, **_: Any) -> dict[str, str]:
-        """Start, or refuse."""
+        """Start, or raise the error."""
         if self._start:
             raise refusal(self._start)
         return {"TaskHandle": "handle"}
 
     def list_message_move_tasks(self, **_: Any) -> dict[str, Any]:
-        """Give what is next."""
+        """Return the next result."""
         look = next(self._looks)
         if isinstance(look, BaseException):
             raise look
         return {"Results": [look] if look else []}
 
     def cancel_message_move_task(self, **_: Any) -> None:
-        """Cancel, or refuse."""
+        """Cancel, or raise the error."""
         self.cancelled += 1
         if self._cancel:
             raise self._cancel if isinstance(self._cancel, Exception) else refusal(self._cancel)
 
 
 def refusal(code: str) -> ClientError:
-    """Answer with an error."""
+    """Create an error answer."""
     return ClientError({"Error": {"Code": code}}, "StartMessageMoveTask")
 
 
 def redrive(world: World, monkeypatch: pytest.MonkeyPatch, tasks: Tasks) -> Done:
-    """Send all back, on such an SQS."""
+    """Redrive all dead letters, on such an SQS."""
     monkeypatch.setattr(move_task, "MoveTask", lambda _, arn: MoveTask(tasks, arn))  # type: ignore[arg-type]
     monkeypatch.setattr(move_task, "POLL_INTERVAL", 0)
     return world.dlq("redrive", "--yes", "--json")
@@ -76,7 +76,7 @@ def redrive(world: World, monkeypatch: pytest.MonkeyPatch, tasks: Tasks) -> Done
 def test_sqs_moves_all_and_is_followed_to_the_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How many it has moved is its word."""
+    """SQS reports the number of moved dead letters."""
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, RUNNING, DONE))
     assert (done.code, done.rows) == (0, [{"redriven": 3, "method": "move_task"}])
 
@@ -95,7 +95,7 @@ def test_sqs_moves_all_and_is_followed_to_the_end(
 def test_where_there_is_no_such_task_letters_go_one_by_one(
     world: World, monkeypatch: pytest.MonkeyPatch, code: str, look: object
 ) -> None:
-    """Also where SQS does not know the queue for a dead-letter queue."""
+    """This includes the case that SQS does not know the queue as a dead-letter queue."""
     done = redrive(world, monkeypatch, Tasks(code, "", look))
     assert (done.code, done.rows) == (0, [{"redriven": 2, "method": "batches"}])
     assert f"({code}): sending letter by letter" in done.err
@@ -108,7 +108,7 @@ def test_where_there_is_no_such_task_letters_go_one_by_one(
 def test_a_second_task_is_not_started_beside_one(
     world: World, monkeypatch: pytest.MonkeyPatch, code: str, status: str
 ) -> None:
-    """That one runs is asked: its code is that of other mistakes, too."""
+    """The list of tasks shows that one is running, because its error code is ambiguous."""
     done = redrive(world, monkeypatch, Tasks(code, "", {"Status": status}))
     assert done.code == ExitCode.ENVIRONMENT
     assert "running already; wait until it has ended" in done.err
@@ -119,7 +119,7 @@ def test_a_second_task_is_not_started_beside_one(
 def test_letters_that_come_back_as_fast_as_they_go_end_it(
     world: World, monkeypatch: pytest.MonkeyPatch, cancel: str
 ) -> None:
-    """That is said, and the task may have ended in between."""
+    """The command says so, and the task may have ended in between."""
     going_round = {**RUNNING, "ApproximateNumberOfMessagesMoved": 4}
     ended = {**DONE, "ApproximateNumberOfMessagesMoved": 5}
     tasks = Tasks("", cancel, RUNNING, going_round, ended)
@@ -140,7 +140,7 @@ def test_letters_that_come_back_as_fast_as_they_go_end_it(
 def test_ctrl_c_cancels_it(
     world: World, monkeypatch: pytest.MonkeyPatch, cancel: Exception | str, goes_on: str
 ) -> None:
-    """And where that cannot be, says that SQS goes on."""
+    """If cancelling fails, the command says that SQS continues."""
     tasks = Tasks("", cancel, RUNNING, KeyboardInterrupt())
     done = redrive(world, monkeypatch, tasks)
     assert (done.code, tasks.cancelled) == (ExitCode.INTERRUPTED, 1)
@@ -149,7 +149,7 @@ def test_ctrl_c_cancels_it(
 
 
 def test_a_task_that_failed_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With SQS's reason, and how many it had moved."""
+    """The error has SQS's reason, and the number of moved dead letters."""
     failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))
     assert done.code == ExitCode.ENVIRONMENT

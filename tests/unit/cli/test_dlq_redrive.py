@@ -40,7 +40,7 @@ def fifo(_aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
-    """As they were, without their reason and counted; the others stay."""
+    """They are sent unchanged, without their reason and with a count; the others stay."""
     meant = [world.letter("Unavailable")["body"] for _ in range(MAX_BATCH + 3)]
     left = [world.letter("NotJson")["body"] for _ in range(3)]
 
@@ -54,7 +54,7 @@ def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
 
 
 def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: World) -> None:
-    """Whoever shared the queue fairly still does; one that keeps coming back is seen."""
+    """Fair queueing stays fair, and a message that keeps returning can be seen."""
     world.letter(redrives="2", attributes={"team": "sign-up"}, MessageGroupId="import-7")
     world.dlq("redrive", "--limit", "1", "--yes")
     [row] = world.waiting()
@@ -79,7 +79,7 @@ def test_a_count_that_is_none_begins_anew(world: World, count: str) -> None:
 def test_a_letter_without_room_for_its_count_goes_back_without(
     size: int, attributes: int, counted: bool
 ) -> None:
-    """SQS would refuse it, and with it every redrive that comes to it."""
+    """SQS would refuse it, and with it every redrive that includes it."""
     own = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(attributes)}
     message = redrive._message(StoredLetter("m", "x" * size, 0.0, attributes=own))
     assert ("redrive_count" in (message.attributes or {})) is counted
@@ -89,7 +89,7 @@ def test_a_letter_without_room_for_its_count_goes_back_without(
 def test_each_letter_goes_to_the_queue_it_came_from(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the command queue if that is not known, or none that the worker serves."""
+    """It goes to the command queue if its own is unknown, or not one that the worker serves."""
     monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", world.priority)
     urgent = world.letter(queue=world.priority)["body"]
     others = [world.letter(queue=name)["body"] for name in (None, world.commands, "elsewhere")]
@@ -100,7 +100,7 @@ def test_each_letter_goes_to_the_queue_it_came_from(
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:
-    """It says which, how many, and which of them have lost a secret."""
+    """It reports which and how many, and which of them have lost a secret."""
     bodies = [world.letter(body=command(password="[redacted]"))["body"], world.letter()["body"]]
     for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
         done = world.dlq(*words, "--dry-run", "--json")
@@ -111,7 +111,7 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
 
 
 def test_bodies_are_not_edited(world: World) -> None:
-    """A command's id stands for its content; the remedy is named."""
+    """A command's id stands for its content; the error names the remedy."""
     world.letter()
     done = world.dlq("redrive", "--edit", "x=y", "--yes")
     assert done.code == ExitCode.USAGE
@@ -121,7 +121,7 @@ def test_bodies_are_not_edited(world: World) -> None:
 
 @pytest.mark.parametrize("words", [["redrive"], ["purge"]])
 def test_a_script_has_to_say_yes(world: World, words: list[str]) -> None:
-    """Where nobody can be asked, nothing is done unless it was asked for."""
+    """Without a terminal nothing is done unless `--yes` is given."""
     world.letter()
     assert world.dlq(*words).code == ExitCode.USAGE
     assert len(world.dead()) == 1
@@ -131,7 +131,7 @@ def test_a_script_has_to_say_yes(world: World, words: list[str]) -> None:
 def test_on_a_terminal_only_what_was_agreed_to_goes_back(
     world: World, monkeypatch: pytest.MonkeyPatch, agreed: bool
 ) -> None:
-    """Not what came while somebody was thinking."""
+    """Dead letters that arrive during the question stay."""
     before = world.letter("Unavailable")["body"]
     later: list[str] = []
 
@@ -154,7 +154,7 @@ def test_on_a_terminal_only_what_was_agreed_to_goes_back(
 def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 3, and how many went before."""
+    """The exit code is 3, and the error has the number of dead letters done before."""
     bodies = [world.letter()["body"] for _ in range(3)]
     monkeypatch.setattr(redrive, "_sender", lambda *_: Refusing())
     done = world.dlq("redrive", "--limit", "2", "--yes")
@@ -164,7 +164,7 @@ def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
 
 
 class Refusing:
-    """A queue that takes nothing."""
+    """A queue that refuses every message."""
 
     def send(self, _: object) -> Any:
         """Refuse."""
@@ -174,7 +174,7 @@ class Refusing:
 def test_a_crash_between_sending_and_deleting_leaves_the_letter(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is sent twice under one command id, which is harmless; it is never lost."""
+    """It may be sent twice with one command id, which is harmless; it is never lost."""
     body = world.letter("Unavailable")["body"]
     with monkeypatch.context() as patch:
         patch.setattr(DeadLetterQueue, "delete", crash)
@@ -185,12 +185,12 @@ def test_a_crash_between_sending_and_deleting_leaves_the_letter(
 
 
 def crash(*_: object) -> None:
-    """Fail as a connection does."""
+    """Fail like a connection."""
     raise ClientError({"Error": {"Code": "InternalFailure"}}, "DeleteMessageBatch")
 
 
 def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and not when its visibility timeout ends."""
+    """They are visible at once, and not after their visibility timeout."""
     bodies = [world.letter()["body"] for _ in range(12)]
     monkeypatch.setattr(Letter, "read", interrupt)
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
@@ -202,7 +202,7 @@ def test_ctrl_c_gives_back_what_is_in_hand(world: World, monkeypatch: pytest.Mon
 def test_ctrl_c_waits_for_what_is_being_sent(
     world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """It ends after the ten in hand, which are sent and deleted; the others are there at once."""
+    """It ends after the current ten, which are sent and deleted; the others are visible at once."""
     bodies = [world.letter()["body"] for _ in range(25)]
     send = redrive._sender
     monkeypatch.setattr(redrive, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
@@ -213,14 +213,14 @@ def test_ctrl_c_waits_for_what_is_being_sent(
 
 
 class Interrupted:
-    """Sends, and Ctrl-C is pressed twice before it returns."""
+    """Sends, and raises the signal twice before it returns."""
 
     def __init__(self, sender: Any, number: signal.Signals) -> None:
-        """Send by another."""
+        """Take the sender to use."""
         self._sender, self._number = sender, number
 
     def send(self, messages: Any) -> Any:
-        """Send, and hear the signal."""
+        """Send, and raise the signal."""
         report = self._sender.send(messages)
         for _ in range(2):
             signal.raise_signal(self._number)
@@ -228,14 +228,14 @@ class Interrupted:
 
 
 def interrupt(*_: object) -> None:
-    """Press Ctrl-C."""
+    """Raise what Ctrl-C raises."""
     raise KeyboardInterrupt
 
 
 def test_letters_that_come_back_at_once_do_not_go_round(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that buries them again would keep the redrive busy for ever."""
+    """If a worker dead-letters them again, the redrive must still end."""
     for _ in range(3):
         world.letter("NotJson")
     send = redrive._sender
@@ -246,14 +246,14 @@ def test_letters_that_come_back_at_once_do_not_go_round(
 
 
 class Burying:
-    """Sends, and a worker finds each message dead at once."""
+    """Sends, and a worker dead-letters each message again at once."""
 
     def __init__(self, world: World, sender: Any) -> None:
-        """Send by another."""
+        """Take the sender to use."""
         self._world, self._sender = world, sender
 
     def send(self, messages: Any) -> Any:
-        """Send and bury."""
+        """Send, and dead-letter the messages."""
         report = self._sender.send(messages)
         for message_id in report.message_ids.values():
             self._world.letter("NotJson", attributes={"original_message_id": message_id})
@@ -264,7 +264,10 @@ class Burying:
 def test_it_is_said_when_not_all_could_be_looked_at(
     world: World, monkeypatch: pytest.MonkeyPatch, words: list[str], key: str
 ) -> None:
-    """SQS lets us hold so many; a script learns by exit code 1 that there may be more."""
+    """SQS limits the messages in flight.
+
+    A script learns by exit code 1 that there may be more.
+    """
     for _ in range(25):
         world.letter("Unavailable")
     defaults = DeadLetterQueue.__init__.__kwdefaults__ or {}
@@ -277,7 +280,7 @@ def test_it_is_said_when_not_all_could_be_looked_at(
 
 
 def test_it_is_said_what_others_hold(world: World) -> None:
-    """Also to a script, which has seen no preview."""
+    """This is reported to a script too, which has seen no preview."""
     for _ in range(3):
         world.letter("Unavailable")
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
@@ -288,7 +291,7 @@ def test_it_is_said_what_others_hold(world: World) -> None:
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
 def test_a_rate_that_is_none_is_refused(world: World, rate: str) -> None:
-    """Before anything is read."""
+    """It is refused before anything is read."""
     world.letter()
     assert world.dlq("redrive", "--rate", rate, "--yes").code == ExitCode.USAGE
     assert len(world.dead()) == 1
@@ -298,7 +301,7 @@ def test_a_rate_that_is_none_is_refused(world: World, rate: str) -> None:
 
 
 def test_on_fifo_groups_keep_their_order_with_fresh_deduplication_ids(fifo: World) -> None:
-    """SQS would swallow what it has seen in the last five minutes."""
+    """SQS would drop what it has seen in the last five minutes."""
     sent = [fifo.letter(body=command(), MessageGroupId=group) for group in "abab" * 6]
     done = fifo.dlq("redrive", "--yes", "--json")
     assert done.rows == [{"redriven": 24, "method": "batches"}]
@@ -310,7 +313,7 @@ def test_on_fifo_groups_keep_their_order_with_fresh_deduplication_ids(fifo: Worl
 
 
 def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) -> None:
-    """It is said how many wait; other groups go."""
+    """The command reports how many wait; other groups are redriven."""
     for code, group in (("NotJson", "a"), ("Unavailable", "a"), ("Unavailable", "b")):
         fifo.letter(code, command(), MessageGroupId=group)
     done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
@@ -323,7 +326,7 @@ def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) ->
 
 
 def test_purge_deletes_what_is_meant_and_nothing_else(world: World) -> None:
-    """Also without a filter: what nobody has looked at is not touched."""
+    """Also without a filter, dead letters that were not looked at are not touched."""
     for _ in range(11):
         world.letter("NotJson")
     left = world.letter("Unavailable")["body"]
@@ -338,7 +341,7 @@ def test_purge_deletes_what_is_meant_and_nothing_else(world: World) -> None:
 def test_on_a_terminal_the_number_has_to_be_typed(
     world: World, monkeypatch: pytest.MonkeyPatch, typed: str, left: int
 ) -> None:
-    """A habit of the fingers is no consent."""
+    """Typing the number is less likely to happen by habit than a `y`."""
     for code in ("NotJson", "NotJson", "Unavailable"):
         world.letter(code)
     monkeypatch.setattr(dlq, "_require_terminal", lambda _: None)

@@ -12,12 +12,12 @@ from worker.settings import SettingsError
 
 
 def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:
-    """Make an error that AWS answered with."""
+    """Create an error answer of AWS."""
     return sdk.ClientError({"Error": {"Code": code, "Message": "secret text"}}, operation)
 
 
 def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In production what is missing is deployed, or the name is wrong."""
+    """In production a missing resource is to be deployed, or the name is wrong."""
     assert "user-worker provision" in str(missing("queue q", "USER_WORKER_COMMAND_QUEUE"))
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     told = str(missing("queue q", "USER_WORKER_COMMAND_QUEUE"))
@@ -96,26 +96,26 @@ def test_a_signed_url_loses_its_query() -> None:
 
 
 def test_the_cause_is_found_behind_what_an_adapter_made_of_it() -> None:
-    """The error that a person can mend is the one that is said."""
+    """The error shown is the one that a person can fix."""
     error = StoreUnavailableError("unavailable")
     error.__cause__ = sdk.EndpointConnectionError(endpoint_url="http://127.0.0.1:4566/")
     assert "nothing answers" in str(explain(error))
 
 
 def test_a_circle_of_causes_comes_to_an_end() -> None:
-    """Python allows one."""
+    """Python allows a cycle of causes."""
     one, two = RuntimeError(), RuntimeError()
     one.__cause__, two.__cause__ = two, one
     assert explain(one) is None
 
 
 def test_what_nobody_foresaw_is_not_explained_away() -> None:
-    """A mistake of the program is not blamed on the environment."""
+    """A bug of the program is not attributed to the environment."""
     assert explain(KeyError("x")) is None
 
 
 def test_an_error_of_our_own_stays_as_it_is() -> None:
-    """It is a line already."""
+    """It already is a line."""
     own = UsageError("wrong", "do this")
     assert explain(own) is own
     assert (str(own), own.code) == ("wrong; do this", ExitCode.USAGE)
@@ -124,7 +124,7 @@ def test_an_error_of_our_own_stays_as_it_is() -> None:
 def test_a_missing_resource_is_named_with_where_it_was_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Region and endpoint are the usual reasons."""
+    """A wrong region or endpoint is the usual reason."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     error: CliError = missing("queue c", "USER_WORKER_COMMAND_QUEUE")
     assert "no queue c in region us-east-1 at http://127.0.0.1:4566" in str(error)

@@ -1,4 +1,4 @@
-"""The help teaches, fits a terminal of 80 columns, and the shell can complete what is typed."""
+"""The help has examples, fits a terminal of 80 columns, and the shell can complete words."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read it on a terminal of the smallest usual width."""
+    """Use a terminal of the smallest usual width."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
-    """Give the lines of a help."""
+    """Return the lines of a help text."""
     assert run([*words, "--help"]) == ExitCode.OK
     return capsys.readouterr().out.splitlines()
 
@@ -39,7 +39,7 @@ def helped(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 def test_each_command_has_a_line_in_the_help_and_a_panel(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """All of it is seen at a glance, by what one wants to do."""
+    """The help is an overview by task."""
     lines = helped(capsys)
     for name in NAMES:
         (place,) = [at for at, line in enumerate(lines) if re.match(rf"│ {name} +\S", line)]
@@ -51,7 +51,7 @@ def test_each_command_has_a_line_in_the_help_and_a_panel(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_help_fits_and_shows_how(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An example, the exit codes, and no line of its text torn in the middle."""
+    """It has an example and the exit codes, and no line of its text is wrapped."""
     lines = helped(capsys, name)
     text = "\n".join(lines)
     assert max(map(len, lines)) <= WIDTH
@@ -65,13 +65,13 @@ def test_each_help_fits_and_shows_how(name: str, capsys: pytest.CaptureFixture[s
 
 
 def test_the_exit_codes_of_the_help_are_those_there_are() -> None:
-    """All that a script has to tell apart; the rest is on the page."""
+    """They are the codes that a script must distinguish; the page has the rest."""
     listed = [int(code) for code in re.findall(r"(?<=[\s;])(\d) ", EXIT_CODES)]
     assert listed == [code for code in ExitCode if code < ExitCode.UNFORESEEN]
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a command, and without a setting."""
+    """It needs neither a command nor a setting."""
     assert run(["--version"]) == ExitCode.OK
     assert capsys.readouterr().out.startswith(f"user-worker {version('user-worker')} (Python 3.")
 
@@ -80,13 +80,13 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 
 
 def completed(words: str) -> list[str]:
-    """Press Tab in bash after these words; give what is offered."""
+    """Return what bash offers when Tab is pressed after these words."""
     environment = {
         **os.environ,
         "_USER_WORKER_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split(" ")) - 1),
-        "USER_WORKER_ENV": "mistyped",  # which must not matter
+        "USER_WORKER_ENV": "mistyped",  # must not matter
     }
     done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -94,14 +94,14 @@ def completed(words: str) -> list[str]:
 
 
 def test_the_shell_completes_commands_options_and_the_names_of_user_commands() -> None:
-    """With wrong settings too, and without AWS."""
+    """This works with wrong settings too, and without AWS."""
     assert completed("user-worker ") == NAMES
     assert completed("user-worker send Reg") == ["RegisterUser"]
     assert completed("user-worker run --po") == ["--pool"]
 
 
 def test_what_is_offered_does_not_depend_on_the_case() -> None:
-    """Whoever does not know the spelling needs it most."""
+    """A user who does not know the spelling needs completion most."""
     assert command_names("reg") == ["RegisterUser"]
     assert len(command_names("")) > 20
     assert categories("pr") == ["privacy", "profile"]
@@ -129,7 +129,7 @@ def test_bash_takes_the_script_that_is_shown() -> None:
 
 
 def on_a_terminal(**variables: str) -> str:
-    """Give what is written to a terminal."""
+    """Return what is written to a terminal."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", **variables}
     with subprocess.Popen([*PROGRAM, "--help"], stdout=follower, env=environment) as process:
@@ -151,7 +151,7 @@ def on_a_terminal(**variables: str) -> str:
 def test_colours_are_for_terminals_and_for_those_who_want_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """None in a pipe or with NO_COLOR (no-color.org)."""
+    """There are none in a pipe or with NO_COLOR (no-color.org)."""
     for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
         monkeypatch.delenv(name, raising=False)
     assert COLOUR.search(on_a_terminal())

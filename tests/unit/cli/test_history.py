@@ -22,7 +22,7 @@ from worker.errors import ExitCode
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Ada, with a registration and four commands after it, the last rejected."""
+    """Ada, with a registration and four later commands, of which the last is rejected."""
     kept = MemoryStore()
     made = Store(MemoryUserRepository(kept), MemoryOutbox(kept))
     monkeypatch.setattr(composition, "aws", lambda: SimpleNamespace(repository=made.repository))
@@ -35,25 +35,25 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def later(decided: Any, seconds: int) -> UserChange:
-    """Record an outcome so many seconds after NOW."""
+    """Record an outcome `seconds` after NOW."""
     return UserChange(uid("ada"), (replace(decided, recorded_at=NOW + timedelta(seconds=seconds)),))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    """Run it for programs."""
+    """Run it with `--json`; return the facts."""
     assert run(["user", uid("ada"), *words, "--json"]) == ExitCode.OK
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
     return facts
 
 
 def ids(*names: str) -> list[str]:
-    """Give the ids of commands."""
+    """Return the ids of commands."""
     return [uid(name) for name in names]
 
 
 @pytest.mark.usefixtures("store")
 def test_a_history_can_be_read_page_by_page(capsys: pytest.CaptureFixture[str]) -> None:
-    """Latest first, none twice and none left out; it is said when it goes on."""
+    """Latest first, without gaps or duplicates; each page says whether there are more."""
     pages: list[dict[str, Any]] = []
     before: list[str] = []
     goes_on = True
@@ -73,7 +73,7 @@ def test_a_history_can_be_read_page_by_page(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.usefixtures("store")
 def test_on_a_terminal_a_page_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """With what to type."""
+    """It shows what to type for the next page."""
     assert run(["user", uid("ada"), "--history", "--limit", "1"]) == ExitCode.OK
     told = capsys.readouterr()
     assert "rejected" in told.out
@@ -82,7 +82,7 @@ def test_on_a_terminal_a_page_says_how_to_go_on(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.usefixtures("store")
 def test_without_asking_there_is_no_history(capsys: pytest.CaptureFixture[str]) -> None:
-    """It costs reads."""
+    """A history costs reads."""
     assert "history" not in shown(capsys)
 
 
@@ -91,7 +91,7 @@ def test_without_asking_there_is_no_history(capsys: pytest.CaptureFixture[str]) 
 def test_a_command_to_go_on_from_has_to_be_that_users(
     capsys: pytest.CaptureFixture[str], before: str
 ) -> None:
-    """Exit code 2."""
+    """The exit code is 2."""
     assert run(["user", uid("ada"), "--before", before]) == ExitCode.USAGE
     assert "--before" in capsys.readouterr().err
 
@@ -99,7 +99,7 @@ def test_a_command_to_go_on_from_has_to_be_that_users(
 def test_an_erased_persons_history_has_no_personal_data(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What happened stays; who it was does not."""
+    """What happened stays; who the user was does not."""
     user = committed(store, "grace")
     change = renamed(user)
     assert change.user is not None

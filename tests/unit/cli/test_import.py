@@ -22,14 +22,14 @@ URL = "http://sqs/commands"
 
 @dataclass
 class Sqs:
-    """An SQS that takes all."""
+    """An SQS that accepts every message."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     calls: int = 0
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Take entries."""
+        """Accept entries."""
         self.calls += 1
         self.bodies += [json.loads(entry["MessageBody"]) for entry in Entries]
         self.groups += [entry.get("MessageGroupId") for entry in Entries]
@@ -38,7 +38,7 @@ class Sqs:
 
 @dataclass
 class Aws:
-    """What the command line is given in place of AWS."""
+    """Replaces AWS for the command line."""
 
     sqs: Sqs
     settings: Settings = field(default_factory=load_settings)
@@ -47,7 +47,7 @@ class Aws:
 
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> Sqs:
-    """The queue that imports go to."""
+    """The queue that imports send to."""
     queue = Sqs()
     monkeypatch.setattr(composition, "aws", lambda: Aws(queue))
     return queue
@@ -61,12 +61,12 @@ class Cli:
         self.folder = folder
 
     def write(self, text: str, name: str = "users.csv") -> str:
-        """Write a file; give its path."""
+        """Write a file; return its path."""
         (self.folder / name).write_text(text)
         return str(self.folder / name)
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        """Give exit code, output and what was said beside it."""
+        """Return exit code, standard output and standard error."""
         code = run(("import", *words))
         out, err = self._capsys.readouterr()
         check_captured(out, err)
@@ -80,13 +80,13 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
 
 
 def people(count: int, bad: Sequence[int] = ()) -> str:
-    """Make a file of so many people, of whom some have no address."""
+    """Render a file of `count` people, some of whom have no valid address."""
     addresses = ["no address" if n in bad else f"person{n}@biome.test" for n in range(1, count + 1)]
     return HEADER + "".join(f"{address},Ada,Lovelace,customer\n" for address in addresses)
 
 
 def complaint(err: str) -> str:
-    """Give the one line that says what went wrong."""
+    """Return the one line that says what went wrong."""
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     return line
 
@@ -95,7 +95,7 @@ def complaint(err: str) -> str:
 
 
 def test_a_dry_run_checks_and_leaves_nothing(cli: Cli) -> None:
-    """Neither AWS nor a journal."""
+    """It uses neither AWS nor a journal."""
     file = cli.write(people(25))
     code, out, _ = cli.run(file, "--dry-run")
     assert (code, out) == (0, "25 rows checked\n")
@@ -103,7 +103,7 @@ def test_a_dry_run_checks_and_leaves_nothing(cli: Cli) -> None:
 
 
 def test_with_bad_rows_nothing_is_sent(cli: Cli, sqs: Sqs) -> None:
-    """The first twenty are shown, all are counted, and no journal is begun."""
+    """The first twenty are shown, all are counted, and no journal is started."""
     file = cli.write(people(60, bad=range(11, 51)))
     code, _, err = cli.run(file)
     assert code == 2
@@ -118,7 +118,7 @@ def test_with_bad_rows_nothing_is_sent(cli: Cli, sqs: Sqs) -> None:
 
 
 def test_all_bad_rows_go_to_a_file(cli: Cli) -> None:
-    """As CSV or JSON lines, by its name."""
+    """As CSV or JSON lines, depending on its name."""
     file = cli.write(people(30, bad=range(1, 31)))
     for name in ("bad.csv", "bad.jsonl"):
         code, _, err = cli.run(file, "--dry-run", "--errors", str(cli.folder / name))
@@ -133,7 +133,7 @@ def test_all_bad_rows_go_to_a_file(cli: Cli) -> None:
 
 
 def test_the_imported_file_is_not_written_over(cli: Cli) -> None:
-    """Whatever the options say."""
+    """This holds whatever the options are."""
     file = cli.write(people(3))
     code, _, err = cli.run(file, "--dry-run", "--errors", file)
     assert code == 2
@@ -164,7 +164,7 @@ def test_the_imported_file_is_not_written_over(cli: Cli) -> None:
 def test_what_is_mistyped_is_one_line(
     cli: Cli, text: str, options: tuple[str, ...], rule: str
 ) -> None:
-    """With exit code 2: nothing was sent."""
+    """The exit code is 2, and nothing was sent."""
     code, _, err = cli.run(cli.write(text), "--dry-run", *options)
     assert code == 2
     assert rule in complaint(err)
@@ -174,7 +174,7 @@ def test_what_is_mistyped_is_one_line(
 
 
 def test_every_row_is_sent_once_and_the_import_is_named(cli: Cli, sqs: Sqs) -> None:
-    """Its name is the correlation id of all its events."""
+    """The name is the correlation id of all its events."""
     code, out, err = cli.run(cli.write(people(35)))
     assert (code, out) == (0, "35 rows sent to user-commands\n")
     assert len({body["data"]["email"] for body in sqs.bodies}) == 35
@@ -186,7 +186,7 @@ def test_every_row_is_sent_once_and_the_import_is_named(cli: Cli, sqs: Sqs) -> N
 
 
 def test_good_rows_can_be_sent_without_the_bad_ones(cli: Cli, sqs: Sqs) -> None:
-    """And the bad ones later, under the import's name, when they are mended."""
+    """The bad rows can be sent later with the same import id, after they are corrected."""
     file = cli.write(people(25, bad=[3, 20]))
     code, out, _ = cli.run(file, "--skip-bad", "--import-id", "spring", "--json")
     assert code == 0
@@ -206,7 +206,7 @@ def test_good_rows_can_be_sent_without_the_bad_ones(cli: Cli, sqs: Sqs) -> None:
 
 
 def test_a_finished_import_has_nothing_left_to_do(cli: Cli, sqs: Sqs) -> None:
-    """However often it is started."""
+    """It may be started any number of times."""
     file = cli.write(people(12))
     cli.run(file)
     code, out, _ = cli.run(file)
@@ -219,7 +219,7 @@ def test_a_finished_import_has_nothing_left_to_do(cli: Cli, sqs: Sqs) -> None:
 def test_an_interrupted_import_says_how_to_go_on_and_does(
     cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was sent before the stop is not sent again."""
+    """Rows sent before the stop are not sent again."""
     file = cli.write(people(300))
     send = Dispatcher.send
 
@@ -256,7 +256,7 @@ def test_an_interrupted_import_says_how_to_go_on_and_does(
 def test_another_import_under_the_same_journal_is_refused(
     cli: Cli, sqs: Sqs, change: str, options: tuple[str, ...], rule: str
 ) -> None:
-    """Its rows are others."""
+    """It has other rows."""
     file = cli.write(people(12))
     cli.run(file)
     with Path(file).open("a") as more:
@@ -276,7 +276,7 @@ def test_a_group_can_be_given(cli: Cli, sqs: Sqs) -> None:
 def test_a_full_disk_is_one_line_with_how_far_it_came(
     cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And with how to go on."""
+    """The error also says how to continue."""
     file = cli.write(people(30))
 
     def full(*_: object) -> None:
@@ -301,7 +301,7 @@ def test_a_full_disk_is_one_line_with_how_far_it_came(
 def test_a_file_that_changes_while_it_is_sent_ends_it(
     cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not as mistyped: some rows are sent, and it is said how many."""
+    """It is not a usage error: some rows are sent, and the error has their number."""
     file = cli.write(people(600))
     send = Dispatcher.send
 

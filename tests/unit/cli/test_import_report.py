@@ -32,7 +32,7 @@ def accept(_: dict[str, Any]) -> tuple[Status, RejectionCode | None]:
 
 @dataclass
 class Store:
-    """A table with the outcomes of what the queue has taken, as a worker would decide it."""
+    """A table with the outcomes of all sent commands, as a worker would decide them."""
 
     sqs: Sqs
     decide: Decide = accept
@@ -74,7 +74,7 @@ class Store:
 
 @dataclass
 class Aws:
-    """What the command line is given in place of AWS."""
+    """Replaces AWS for the command line."""
 
     sqs: Sqs
     repository: Store
@@ -84,7 +84,7 @@ class Aws:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The table that outcomes are read from."""
+    """The table from which outcomes are read."""
     queue = Sqs()
     store = Store(queue)
     monkeypatch.setattr(composition, "aws", lambda: Aws(queue, store))
@@ -98,7 +98,7 @@ def report(cli: Cli, name: str = "report.csv") -> list[dict[str, str]]:  # noqa:
 
 
 def test_every_row_has_a_line_that_tells_what_became_of_it(cli: Cli, store: Store) -> None:  # noqa: F811
-    """Of 250 rows some are bad, some repeated, some refused, and some have no answer."""
+    """Of 250 rows some are bad, some repeated, some rejected, and some without an outcome."""
 
     def decide(event: dict[str, Any]) -> tuple[Status, RejectionCode | None] | None:
         number = int(event["data"]["email"].removeprefix("person").partition("@")[0])
@@ -137,14 +137,14 @@ def test_every_row_has_a_line_that_tells_what_became_of_it(cli: Cli, store: Stor
     [((Status.ACCEPTED, None), 0), ((Status.REJECTED, RejectionCode.EMAIL_TAKEN), 1), (None, 4)],
 )
 def test_the_exit_code_says_the_worst(cli: Cli, store: Store, decided: Any, code: int) -> None:  # noqa: F811
-    """As that of `send --wait`."""
+    """The exit code is that of `send --wait`."""
     store.decide = lambda _: decided
     file = cli.write(people(3))
     assert cli.run(file, "--report", str(cli.folder / "r.csv"), "--wait", "0")[0] == code
 
 
 def test_a_report_of_json_lines_and_of_commands_about_users(cli: Cli, store: Store) -> None:  # noqa: F811
-    """The file's suffix decides; a row that creates no user is named by its user id."""
+    """The file's suffix decides; a row that creates no user is identified by its user id."""
     store.fingerprint = "another command's"
     user = "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
     file = cli.write(f"user_id\n{user}\n")
@@ -156,7 +156,7 @@ def test_a_report_of_json_lines_and_of_commands_about_users(cli: Cli, store: Sto
 
 
 def test_the_report_is_its_owners_alone_and_is_written_anew(cli: Cli, store: Store) -> None:  # noqa: F811
-    """Also where the file was there; and nothing is sent twice for it."""
+    """This also holds if the file existed; and nothing is sent twice for it."""
     file, target = cli.write(people(3)), cli.folder / "report.csv"
     target.write_text("old" * 1000)
     target.chmod(0o644)
@@ -193,7 +193,7 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
 
 @dataclass
 class Clock:
-    """A clock that moves by sleeping, and what happens at some seconds."""
+    """A clock that moves only by sleeping."""
 
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -202,12 +202,12 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Move on."""
+        """Advance the clock."""
         self.now += timedelta(seconds=seconds)
 
 
 def awaited(clock: Clock, recorded: dict[int, float], *, fails: int = 0) -> tuple[set[str], Any]:
-    """Wait for ten commands, whose outcomes are recorded after so many seconds."""
+    """Wait for ten commands, whose outcomes are recorded after the given seconds."""
     start, sqs = clock.now, Sqs()
     keys = [CommandKey(None, str(number)) for number in range(10)]
     sample = Store(sqs)._outcome(
@@ -236,7 +236,7 @@ def awaited(clock: Clock, recorded: dict[int, float], *, fails: int = 0) -> tupl
 
 
 def test_it_waits_as_long_as_there_is_progress() -> None:
-    """Half a minute from each new outcome; the last one comes too late."""
+    """It waits half a minute after each new outcome; the last one comes too late."""
     clock = Clock()
     found, _ = awaited(clock, {number: number * 25.0 for number in range(9)} | {9: 1000.0})
     assert found == set("012345678")
@@ -244,7 +244,7 @@ def test_it_waits_as_long_as_there_is_progress() -> None:
 
 
 def test_a_table_that_does_not_answer_for_a_while_costs_no_report() -> None:
-    """It looks again; for good, it is an error."""
+    """It tries again; a permanent failure is an error."""
     found, repository = awaited(Clock(), dict.fromkeys(range(10), 0.0), fails=5)
     assert len(found) == 10
     assert repository.looks == 6

@@ -1,4 +1,4 @@
-"""`user-worker leftovers`, and what `doctor` says of them."""
+"""`user-worker leftovers`, and what `doctor` reports about them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Account:
     killed: list[object] = field(default_factory=list)
 
     def forgotten(self, prefix: str = OUTCOMES) -> str:
-        """Make a queue as a process does that is killed then; give its name."""
+        """Create a queue like a process that is then killed; return its name."""
         made = temporary_subscription(self.sqs, self.sns, self.topic, prefix)
         url = made.__enter__().queue_url
-        self.killed.append(made)  # were it forgotten here too, it would clean up
+        self.killed.append(made)  # keep a reference, or it would clean up
         return url.rpartition("/")[2]
 
     def queues(self) -> set[str]:
-        """Give the names of all queues but the command queue."""
+        """Return the names of all queues but the command queue."""
         urls = self.sqs.list_queues().get("QueueUrls", ())
         return {url.rpartition("/")[2] for url in urls} - {"user-commands"}
 
     def subscribed(self) -> set[str]:
-        """Give the names of queues that are subscribed."""
+        """Return the names of the subscribed queues."""
         rows = self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]
         return {row["Endpoint"].rpartition(":")[2] for row in rows}
 
@@ -77,7 +77,7 @@ def account(
 def patience(
     monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
-    """Let a minute go by at once, in which something happens."""
+    """Skip the minute of waiting, and call `meanwhile` in its place."""
 
     def unread(self: Any, queues: Any) -> Any:
         return UNREAD(self, queues, lambda _: meanwhile())
@@ -86,7 +86,7 @@ def patience(
 
 
 def read_all(account: Account, name: str) -> None:
-    """Take what is on a queue, as its reader does."""
+    """Receive and delete all messages of a queue, like its reader."""
     url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
     while rows := account.sqs.receive_message(QueueUrl=url).get("Messages"):
         for row in rows:
@@ -96,7 +96,7 @@ def read_all(account: Account, name: str) -> None:
 def test_what_nobody_reads_goes_with_its_subscription_and_nothing_else(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a queue that is read, nor one that only looks like a temporary one."""
+    """A queue that is read stays, and so does one that only has a similar name."""
     forgotten = {account.forgotten(prefix) for prefix in PURPOSES}
     alive = account.forgotten()
     others = {"user-outcomes-billing", f"my-{alive}", f"{alive}-dlq"}
@@ -117,7 +117,7 @@ def test_what_nobody_reads_goes_with_its_subscription_and_nothing_else(
 def test_a_queue_full_of_old_answers_is_read_by_nobody(
     account: Account, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """The probe is far behind; and more come all the time."""
+    """The probe is far behind the other messages, and more arrive all the time."""
     name = account.forgotten(TAIL)
     url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
@@ -132,7 +132,7 @@ def test_a_queue_full_of_old_answers_is_read_by_nobody(
 
 
 def test_young_queues_are_left_alone(account: Account) -> None:
-    """An hour is what one may wait for, and nobody is asked before."""
+    """An hour is the longest wait of a command, so younger queues are not probed."""
     name = account.forgotten()
     for words in ([], ["--remove"]):
         assert account.run(*words).code == ExitCode.OK
@@ -145,7 +145,7 @@ def test_young_queues_are_left_alone(account: Account) -> None:
 
 
 def test_subscriptions_without_a_queue_end(account: Account) -> None:
-    """A topic has room for so many filter policies; those of other accounts are not ours."""
+    """A topic has a limited number of filter policies. Those of other accounts are not ours."""
     gone = account.forgotten()
     account.sqs.delete_queue(QueueUrl=account.sqs.get_queue_url(QueueName=gone)["QueueUrl"])
     theirs = f"{OUTCOMES}-{uuid4().hex[:12]}"
@@ -157,14 +157,14 @@ def test_subscriptions_without_a_queue_end(account: Account) -> None:
 
 
 def test_an_age_that_is_none_is_refused(account: Account) -> None:
-    """Before anything is asked of AWS."""
+    """It is refused before any call to AWS."""
     assert account.run("--older-than", "soon").code == ExitCode.USAGE
 
 
 def test_a_queue_that_goes_by_itself_meanwhile_is_no_trouble(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process has ended as it should."""
+    """Its process has ended normally."""
     url = account.sqs.get_queue_url(QueueName=account.forgotten())["QueueUrl"]
     patience(monkeypatch, lambda: account.sqs.delete_queue(QueueUrl=url))
     done = account.run("--older-than", "0s", "--remove", "--json")
@@ -174,7 +174,7 @@ def test_a_queue_that_goes_by_itself_meanwhile_is_no_trouble(
 def test_doctor_warns_of_those_that_were_most_likely_killed(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service's queue for answers may be old; not with answers that nobody fetches."""
+    """A service's queue for outcomes may be old, unless it has outcomes that nobody fetches."""
     monkeypatch.setattr(resources, "RETENTION", -1)
     aws = composition.aws()
     assert list(resources.temporary_queues(aws)) == []

@@ -1,4 +1,4 @@
-"""`user-worker migrate` on a table in this process: what it says, keeps, refuses, and resumes."""
+"""`user-worker migrate` on a table in this process: output, state file, refusals and resuming."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from worker.settings import Settings, load_settings
 
 
 class Table(MigratedDynamoDB):
-    """A table that can be described, and breaks off when told to."""
+    """A table that can be described, and denies scans after a given number."""
 
     table_id = "id-1"
     scans_left = 1_000_000
 
     def describe_table(self, *, TableName: str) -> Any:  # noqa: N803
-        """Describe it."""
+        """Describe the table."""
         return {"Table": {"TableId": self.table_id, "ItemCount": len(self.items)}}
 
     def scan(self, **request: Any) -> Any:
-        """Read a page, or be denied."""
+        """Read a page, or raise an access error."""
         self.scans_left -= 1
         if self.scans_left < 0:
             raise _error("Scan", "AccessDeniedException")
@@ -57,18 +57,18 @@ class Table(MigratedDynamoDB):
 
 @dataclass
 class Aws:
-    """What the command line is given in place of AWS."""
+    """Replaces AWS for the command line."""
 
     dynamodb: Table
     settings: Settings = field(default_factory=load_settings)
 
     def require_shared_store(self) -> None:
-        """The table is there."""
+        """Accept, because the table exists."""
 
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Table:
-    """The old table, the next formats, pages of four items, and a folder to stand in."""
+    """The old table, the next formats, pages of four items, and a folder to work in."""
     made = Table()
     made.items = old_table().items
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def _small_pages(
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> dict[str, Any]:
-    """Run it for programs; give what it printed."""
+    """Run it with `--json`; return what it printed."""
     assert run(["migrate", "--json", *arguments]) == code
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
@@ -103,7 +103,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) 
 def test_a_dry_run_counts_by_kind_and_format(
     table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """It writes nothing: to the table, or beside it."""
+    """It writes nothing, neither to the table nor to a file."""
     before = deepcopy(table.items)
     found = printed(capsys, "--dry-run")
     assert found["dry_run"] is True
@@ -116,7 +116,7 @@ def test_a_dry_run_counts_by_kind_and_format(
 def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
     table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A person has to see to it; the state is gone, as there is nothing to go on with."""
+    """A person must solve it; the state file is deleted, as there is nothing to resume."""
     assert run(["migrate"]) == ExitCode.NEGATIVE
     captured = capsys.readouterr()
     assert "addresses reserved            2" in captured.out
@@ -126,13 +126,13 @@ def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
 
 
 def test_nothing_left_ends_with_zero(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """So that a deployment can go on by itself."""
+    """Exit code 0 lets a deployment continue by itself."""
     table.items = {}
     assert printed(capsys, code=0)["items"] == 0
 
 
 def test_addresses_may_be_left_out(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """Formats only."""
+    """Only formats are migrated."""
     found = printed(capsys, "--no-addresses")
     assert (found["changed"], found["reserved"], found["released"], found["taken"]) == (5, 0, 0, 0)
 
@@ -140,7 +140,7 @@ def test_addresses_may_be_left_out(table: Table, capsys: pytest.CaptureFixture[s
 def test_it_goes_on_where_it_was_broken_off(
     table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The state holds no address, and only its owner reads it."""
+    """The state file has no address, and is readable by its owner only."""
     table.scans_left = 3
     assert run(["migrate", "--segments", "2"]) == ExitCode.ENVIRONMENT
     assert "run the same command again to continue" in capsys.readouterr().err
@@ -159,7 +159,7 @@ def test_it_goes_on_where_it_was_broken_off(
 def test_ctrl_c_ends_it_after_the_pages_in_hand(
     table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what is done is written down; another Ctrl-C does not cut that short."""
+    """The progress is saved; another Ctrl-C does not interrupt that."""
     scan, save = table.scan, StateFile.save
 
     def interrupted(**request: Any) -> Any:
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_it_after_the_pages_in_hand(
 def test_a_state_of_another_migration_is_refused(
     table: Table, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table made anew under the same name has not been migrated."""
+    """A table recreated with the same name has not been migrated."""
     table.scans_left = 3
     assert run(["migrate"]) == ExitCode.ENVIRONMENT
     table.scans_left = 1_000_000
@@ -202,14 +202,14 @@ def test_a_state_of_another_migration_is_refused(
 
 @pytest.mark.parametrize("words", [["--segments", "0"], ["--share", "2"], ["--units", "0"]])
 def test_impossible_options_are_refused(words: list[str]) -> None:
-    """Before anything is called."""
+    """They are refused before any call."""
     assert run(["migrate", *words]) == ExitCode.USAGE
 
 
 def test_a_table_with_few_units_is_asked_for_few_at_once(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page is what may be used in a second: else one call would take those of half a minute."""
+    """A page uses at most one second's units; otherwise one call could use those of 30 s."""
     limits: set[int] = set()
     scan = table.scan
 
@@ -231,7 +231,7 @@ def test_a_table_with_few_units_is_asked_for_few_at_once(
 def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Segments, items and their rate, what was changed, and what is left so far."""
+    """The line has segments, items and their rate, changes, and the items left so far."""
     now = 0.0
     monkeypatch.setattr(command, "monotonic", lambda: now)
     progress = Progress.start(4)
@@ -264,7 +264,7 @@ def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
     ],
 )
 def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
-    """Else a hash of it, by which it can be told from others."""
+    """Otherwise its hash is shown, which distinguishes it from others."""
     assert is_impersonal(key) is shown
     assert "somebody" not in told(key)
     assert (told(key) == "/".join(key)) is shown
@@ -272,7 +272,7 @@ def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
 
 
 def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
-    """Address items at its end are looked at again."""
+    """Address items at its end are read again."""
     user: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": "USER"}}
     address = address_item("a", "a")
     assert resume_point([user, address], address) == Key(f"USER#{uid('a')}", "USER")
@@ -280,7 +280,7 @@ def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
 
 
 def test_a_page_of_which_nothing_was_sent_is_gone_on_with_after_its_end() -> None:
-    """Else a run of outcomes would be scanned again and again after each stop."""
+    """Otherwise a long run of outcomes would be scanned again after each stop."""
     outcome: Any = {"pk": {"S": f"USER#{uid('a')}"}, "sk": {"S": f"COMMAND#{uid('b')}"}}
     assert resume_point([], outcome) == Key(f"USER#{uid('a')}", f"COMMAND#{uid('b')}")
 

@@ -1,4 +1,4 @@
-"""The commonest mistakes: each is one line that says what is wrong and what to do."""
+"""The most common mistakes: each is one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.settings import load_settings
 
 @pytest.fixture(autouse=True)
 def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stand in an empty directory, with a region and credentials, and LocalStack's endpoint."""
+    """Use an empty folder, with a region and credentials, and LocalStack's endpoint."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", ENDPOINT)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -31,7 +31,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """Have every call of the SDK end alike, without a network."""
+    """Return a function that sets the result of every call of the SDK, without a network."""
 
     def answer(result: Any) -> None:
         def call(*_: object) -> Any:
@@ -45,7 +45,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """Give the one line that is said, without `error: `."""
+    """Return the only line of the output, without `error: `."""
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
@@ -61,7 +61,7 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong_and_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     answered: Callable[[Any], None],
 ) -> None:
-    """The exit code tells a mistyped line from an environment that does not work."""
+    """The exit code distinguishes a usage error from an environment that does not work."""
     for name, value in mistake.variables.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -80,7 +80,7 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong_and_what_to_do(
 def test_a_worker_that_cannot_start_says_it_in_the_same_words(
     mistake: Mistake, capfd: pytest.CaptureFixture[str], answered: Callable[[Any], None]
 ) -> None:
-    """`run`, and `celery worker` without it, end as `send` does, with its exit code."""
+    """`run`, and `celery worker` without it, end like `send`, with its exit code."""
     answered(mistake.answer)
     queues = SimpleNamespace(consume_from=["user-commands"])
     sender = SimpleNamespace(
@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_start_says_it_in_the_same_words(
 def test_outside_development_a_worker_starts_without_aws(
     name: str, answered: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What may pass ends no worker that nobody watches; what lasts does: see above."""
+    """A transient error does not end an unattended worker; a permanent one does, see above."""
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     formats: list[str] = []
     monkeypatch.setattr(logs, "configure", lambda log_format, _: formats.append(log_format))
@@ -110,7 +110,7 @@ def test_outside_development_a_worker_starts_without_aws(
         app=SimpleNamespace(conf=app.app.conf, amqp=SimpleNamespace(queues=queues))
     )
     app.check_queues(sender)
-    assert formats == ["json"]  # the first line of the log is as the others
+    assert formats == ["json"]  # the first line of the log has the format of the others
     answered(refused("ExpiredToken"))
     with pytest.raises(SystemExit):
         app.check_queues(sender)
@@ -119,7 +119,7 @@ def test_outside_development_a_worker_starts_without_aws(
 def test_a_table_of_another_shape_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By `provision`, and by the worker's own provisioning, in the same words."""
+    """`provision` and the worker's own provisioning use the same words."""
     old = {
         "TableName": "users",
         "TableStatus": "ACTIVE",
@@ -147,7 +147,7 @@ def test_a_table_of_another_shape_is_named(
 def test_a_queue_that_celery_is_to_serve_has_to_be_one_of_the_settings(
     option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`celery worker -Q unknown` is one line, and the known ones pass."""
+    """`celery worker -Q unknown` is one error line, and known queues are accepted."""
     conf = app.make_app(load_settings()).conf
     app.check_options(conf, {option: "user-commands"})
     app.check_options(conf, {option: ["user-commands"]})

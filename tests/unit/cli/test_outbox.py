@@ -1,4 +1,4 @@
-"""`user-worker outbox`, on a store in memory and a topic that can refuse."""
+"""`user-worker outbox`, on a store in memory and a topic that can refuse events."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from worker.settings import Settings
 
 
 class Topic(MemoryEventPublisher):
-    """A topic that can refuse."""
+    """A topic that can refuse events."""
 
     refusal: PublishFailure | None = None
     refused: Collection[str] = ()
     """User ids, if only their events are refused."""
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Refuse everything, or some events, when told to."""
+        """Refuse all events, or some, if `refusal` is set."""
         refused = [m for m in messages if self.refusal and m.user_id in (self.refused or m.user_id)]
         super().publish([message for message in messages if message not in refused])
         return {m.event_id: self.refusal for m in refused if self.refusal}
@@ -40,16 +40,16 @@ class Damaged(MemoryOutbox):
     """An outbox with one entry that cannot be read."""
 
     def pages(self) -> Iterator[OutboxPage]:
-        """Add it."""
+        """Add the entry to the pages."""
         yield from super().pages()
         yield OutboxPage((), (OutboxPosition("OUTBOX#3", "2026-11-22T10:00:00.000Z#odd"),))
 
 
 class World:
-    """What the command line works on."""
+    """Environment of the command line."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Begin with nothing."""
+        """Start with an empty store."""
         self._capsys = capsys
         self.kept = MemoryStore()
         self.outbox: MemoryOutbox = MemoryOutbox(self.kept)
@@ -57,7 +57,7 @@ class World:
         self.settings = Settings()
 
     def left_behind(self, name: str, age: float = 3_600.0) -> str:
-        """Commit a registration whose events nobody has published; give the entry's id."""
+        """Commit a registration with unpublished events; return the entry's id."""
         store = Store(MemoryUserRepository(self.kept), self.outbox)
         (entry,) = must_commit(store, registered(name)).entries
         del self.kept.entries[entry.partition, entry.sort_key]
@@ -75,20 +75,20 @@ class World:
         return uid(name)
 
     def park(self, name: str, reason: str = "the topic refuses an event: too large") -> None:
-        """Set one apart."""
+        """Park an entry."""
         (entry,) = [e for e in self.kept.entries.values() if e.sort_key.endswith(name)]
         self.outbox.park(entry, reason)
 
     def entries(self) -> list[OutboxEntry]:
-        """Give what is in the outbox."""
+        """Return the entries of the outbox."""
         return [*self.kept.entries.values()]
 
     def published(self) -> list[str]:
-        """Give whose events came out."""
+        """Return the user ids of the published events."""
         return [message.user_id for message in self.publisher.published]
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        """Run `user-worker outbox`; give exit code, output and talk."""
+        """Run `user-worker outbox`; return exit code, standard output and standard error."""
         self._capsys.readouterr()
         code = run(["outbox", *words])
         captured = self._capsys.readouterr()
@@ -97,19 +97,19 @@ class World:
 
 @pytest.fixture
 def world(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world of this test alone."""
+    """A world for this test only."""
     made = World(capsys)
     monkeypatch.setattr(composition, "aws", lambda: made)
     return made
 
 
 def rows(out: str) -> list[dict[str, Any]]:
-    """Read what is for programs."""
+    """Parse JSON lines."""
     return [json.loads(line) for line in out.splitlines()]
 
 
 def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: World) -> None:
-    """What is parked is last; nothing changes."""
+    """Parked entries come last; nothing changes."""
     world.left_behind("ada")
     world.park(world.left_behind("grace", 7_200))
     before = world.entries()
@@ -140,7 +140,7 @@ def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: W
 def test_entries_are_listed_by_user_and_place(
     world: World, words: list[str], expected: list[str]
 ) -> None:
-    """No more than asked for."""
+    """No more entries than requested are listed."""
     world.left_behind("ada")
     world.park(world.left_behind("grace"))
     code, out, err = world.run("list", "--json", *words)
@@ -149,7 +149,7 @@ def test_entries_are_listed_by_user_and_place(
 
 
 def test_what_cannot_be_read_is_listed_all_the_same(world: World) -> None:
-    """By where it is; publishing leaves it."""
+    """It is listed by its position; publishing leaves it."""
     world.outbox = Damaged(world.kept)
     code, out, _ = world.run("list", "--json")
     assert (code, rows(out)[0]["kind"], rows(out)[0]["id"]) == (ExitCode.OK, "unreadable", "odd")
@@ -158,7 +158,7 @@ def test_what_cannot_be_read_is_listed_all_the_same(world: World) -> None:
 
 
 def test_no_id_is_taken_for_another_thing(world: World) -> None:
-    """A mistyped id is said, and one that is not there."""
+    """A mistyped id and an unknown id are both reported."""
     world.left_behind("ada")
     assert world.run("list", "--user", "ada")[0] == ExitCode.USAGE
     assert world.run("publish", uid("grace"))[0] == ExitCode.NEGATIVE
@@ -166,7 +166,7 @@ def test_no_id_is_taken_for_another_thing(world: World) -> None:
 
 
 def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
-    """What is young may be in work; what is parked waits for somebody to ask for it."""
+    """A recent entry may be in progress; a parked entry is published only on request."""
     world.left_behind("ada")
     world.left_behind("young", 1)
     world.park(world.left_behind("grace"))
@@ -185,14 +185,14 @@ def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
 def test_what_is_parked_is_published_when_the_cause_is_mended(
     world: World, words: list[str]
 ) -> None:
-    """All of it, or one by its id."""
+    """All parked entries, or one by its id."""
     world.park(world.left_behind("grace"))
     assert world.run("publish", *words)[0] == ExitCode.OK
     assert (world.published(), world.entries()) == ([uid("grace")], [])
 
 
 def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World) -> None:
-    """Exit code 1; nothing leaves the outbox unpublished."""
+    """The exit code is 1; nothing leaves the outbox unpublished."""
     world.park(world.left_behind("grace"))
     world.publisher.refusal = PublishFailure("InvalidParameter", permanent=True)
     code, _, err = world.run("publish", "--parked")
@@ -203,7 +203,7 @@ def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World)
 
 
 def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
-    """Exit code 3; what was parked is in a shard now, and so not lost either."""
+    """The exit code is 3; parked entries are in a shard now, and so not lost either."""
     for n in range(6):
         world.left_behind(f"user{n}")
     world.park(world.left_behind("grace"))
@@ -220,7 +220,7 @@ def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World)
 
 
 def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None:
-    """As with the relay: one attempt a run, and parked at the last one with the reason."""
+    """As with the relay: one attempt per run, and parked with the reason after the last one."""
     bad = {world.left_behind(f"bad{n}", 7_200) for n in range(22)}
     for n in range(60):
         world.left_behind(f"good{n}")
@@ -238,7 +238,7 @@ def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None
 
 
 def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> None:
-    """Which is listed with the time at which it is due, and left alone until then."""
+    """The second scrub is listed with its due time, and left alone until then."""
     world.left_behind("ada")
     world.erased("ada")
     world.outbox = MemoryOutbox(world.kept, page_size=1)
@@ -248,21 +248,21 @@ def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> N
     assert second.final
     assert world.run("publish", "--now")[:2] == (ExitCode.OK, "nothing to publish\n")
     assert "in 14m  final scrub of 1" in world.run("list")[1]
-    # named, it is done at once, and still comes again: it is there for what is written later
+    # If named, it runs at once and stays scheduled, because later writes need it too.
     assert world.run("publish", uid("ada"))[0] == ExitCode.OK
     [again] = world.entries()
     assert again.final
 
 
 def test_a_final_scrub_that_is_due_ends_the_job(world: World) -> None:
-    """Nothing is left then."""
+    """Nothing is left afterwards."""
     world.erased("ada", final=True)
     assert world.run("publish")[0] == ExitCode.OK
     assert world.entries() == []
 
 
 def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
-    """There is nothing to publish, and somebody has to know."""
+    """There is nothing to publish, and a person has to know."""
     name = world.left_behind("ada")
     world.kept.outcomes.clear()
     assert world.run("publish", name)[0] == ExitCode.NEGATIVE
@@ -271,7 +271,7 @@ def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
 
 
 def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> None:
-    """The others are published all the same; whoever mistyped an id learns it."""
+    """The others are published; the exit code and a message report the mistyped id."""
     entry = world.left_behind("ada")
     code, out, err = world.run("publish", entry, "mistyped", "--json")
     assert (code, rows(out)[0]["done"]) == (ExitCode.NEGATIVE, 1)
@@ -282,7 +282,7 @@ def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> No
 
 
 def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) -> None:
-    """`list` has it, so it is there; a newer worker may read it."""
+    """`list` shows it, so it exists; a newer worker may read it."""
     world.outbox = Damaged(world.kept)
     code, out, err = world.run("publish", "odd", "--json")
     assert (code, rows(out)[0]["unreadable"]) == (ExitCode.NEGATIVE, 1)
@@ -291,6 +291,6 @@ def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) 
 
 
 def test_nothing_to_publish_is_said(world: World) -> None:
-    """And is no failure."""
+    """It is not a failure."""
     assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
     assert world.run("list")[:2] == (ExitCode.OK, "nothing is in the outbox\n")

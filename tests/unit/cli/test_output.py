@@ -26,12 +26,12 @@ EVENT = {
 
 
 def event(**changes: object) -> ReceivedEvent:
-    """Make an event as received."""
+    """Create an event as received."""
     return ReceivedEvent.parse(json.dumps({**EVENT, **changes}), 1.0)
 
 
 def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
-    """What matters of an event fits on a line."""
+    """The important parts of an event fit on one line."""
     line = rendering.event_line(event(), wide=True).plain
     for part in ("UserRegistered", "#1", uid("ada"), "email=ada@example.com"):
         assert part in line
@@ -39,7 +39,7 @@ def test_an_event_is_a_line_with_type_sequence_user_and_data() -> None:
 
 
 def test_a_narrow_terminal_gets_short_ids() -> None:
-    """An id must not push the data out of sight."""
+    """An id must not push the data out of view."""
     line = rendering.event_line(event(data={"session_id": uid("session")}), wide=False).plain
     assert f"session_id={uid('session')[:8]}" in line
     assert uid("session") not in line
@@ -48,7 +48,7 @@ def test_a_narrow_terminal_gets_short_ids() -> None:
 
 
 def test_a_rejection_names_the_command_and_the_code() -> None:
-    """Its own ids, which are known from elsewhere, are left out."""
+    """The user's ids, which are known from elsewhere, are left out."""
     rejected = event(
         type="biome.user.CommandRejected.v1",
         sequence=None,
@@ -59,7 +59,7 @@ def test_a_rejection_names_the_command_and_the_code() -> None:
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
 def test_nothing_that_a_user_typed_can_steer_the_terminal(evil: str) -> None:
-    """Names and addresses are other people's; an escape sequence must not work."""
+    """Names and addresses come from other people; an escape sequence must have no effect."""
     line = rendering.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
     assert not set(line) & {"\x1b", "\x9b", "\r", "\n", "\u202e", "\x00"}
     assert not set(output.json_line({"email": evil})) & {"\x1b", "\x9b", "\r", "\n", "\u202e"}
@@ -76,10 +76,10 @@ def test_markup_in_data_is_shown_and_not_obeyed() -> None:
 
 
 def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a pipe nor NO_COLOR gets any."""
+    """Neither a pipe nor NO_COLOR gets colours."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    assert output.stdout().is_terminal is False  # pytest's capture is none
+    assert output.stdout().is_terminal is False  # pytest's capture is not a terminal
     monkeypatch.setenv("NO_COLOR", "1")
     assert output.stdout().no_color
     assert output.stderr().no_color
@@ -91,7 +91,7 @@ def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPa
     ids=lambda body: body[:10],
 )
 def test_what_is_no_event_is_refused(body: str) -> None:
-    """Anybody may publish anything to a topic."""
+    """Anyone may publish anything to a topic."""
     with pytest.raises(ValueError, match="not a CloudEvent"):
         ReceivedEvent.parse(body, 0.0)
 
@@ -110,14 +110,14 @@ def test_what_is_no_event_is_refused(body: str) -> None:
     ],
 )
 def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str, object]) -> None:
-    """What is missing or odd does not end the tail."""
+    """Missing or unexpected attributes do not end the tail."""
     received = event(**changes)
     assert received.time <= datetime.now(UTC)
     assert rendering.event_line(received, wide=True).plain
 
 
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:
-    """No hash is shown, in whichever form."""
+    """No hash is shown, in any form."""
     user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)).user
     assert user is not None
     user.start_session("s", token("refresh"), NOW, NOW)

@@ -24,7 +24,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def test_a_terminal_has_a_bar(screen: io.StringIO) -> None:
-    """With how many of how many; it is gone at the end."""
+    """The bar has the current and the total number, and is removed at the end."""
     with TerminalProgress().track("sent", 300, "rows") as advance:
         advance(100)
         advance(50)
@@ -33,7 +33,7 @@ def test_a_terminal_has_a_bar(screen: io.StringIO) -> None:
 
 
 def test_elsewhere_there_is_a_line_now_and_then() -> None:
-    """A log of a long import stays short."""
+    """The log of a long import stays short."""
     now, written = [0.0], io.StringIO()
     tell = progress._lines(Console(file=written, width=80), "sent", 300, "rows", lambda: now[0])
     for _ in range(100):

@@ -16,11 +16,12 @@ MEMORY = Settings(repository="memory")
 
 
 def test_by_default_it_is_celerys_own_worker_with_prefork() -> None:
-    """As many processes as Celery would take."""
+    """It starts as many processes as Celery would."""
     arguments = celery_arguments(Settings(), None, None)
     assert arguments[:3] == ["-A", "worker.app", "worker"]
     assert "--pool=prefork" in arguments
-    assert not [a for a in arguments if a.startswith("--concurrency")]  # Celery's: the cores
+    # Celery's default: the number of cores.
+    assert not [a for a in arguments if a.startswith("--concurrency")]
 
 
 def test_users_in_memory_mean_threads_and_never_processes() -> None:
@@ -32,14 +33,14 @@ def test_users_in_memory_mean_threads_and_never_processes() -> None:
 
 
 def test_what_is_asked_for_goes_to_celery_and_what_follows_comes_last() -> None:
-    """The last one wins with Celery."""
+    """Celery uses the last value."""
     arguments = celery_arguments(Settings(), "threads", 3, ["-n", "one@%h"])
     assert {"--pool=threads", "--concurrency=3"} <= set(arguments)
     assert arguments[-2:] == ["-n", "one@%h"]
 
 
 def test_run_becomes_celery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process stands between the caller and Celery: signals and exit codes are Celery's."""
+    """`run` replaces its own process, so signals and exit codes are those of Celery."""
     called: list[list[str]] = []
 
     def execv(path: str, arguments: list[str]) -> None:
@@ -56,7 +57,7 @@ def test_run_becomes_celery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_work_once_and_lets_the_clean_up_be(number: signal.Signals) -> None:
-    """A second Ctrl-C does not cut the clean-up short; the handlers are put back."""
+    """A second Ctrl-C does not interrupt the clean-up; the handlers are restored."""
     before = signal.getsignal(number)
     cleaned = False
 
@@ -66,7 +67,7 @@ def test_a_signal_ends_the_work_once_and_lets_the_clean_up_be(number: signal.Sig
             try:
                 os.kill(os.getpid(), number)
             finally:
-                os.kill(os.getpid(), number)  # a second one, in the clean-up
+                os.kill(os.getpid(), number)  # a second signal during the clean-up
                 cleaned = True
 
     with pytest.raises(KeyboardInterrupt):

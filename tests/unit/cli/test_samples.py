@@ -14,18 +14,18 @@ PARSER = MessageParser(Settings().roles)
 
 
 def samples(mark: str = "") -> list[Sample]:
-    """Give the samples of all stages."""
+    """Return the samples of all stages."""
     return [sample for stage in sample_stages(mark) for sample in stage]
 
 
 def test_a_newcomer_sees_each_kind_of_outcome() -> None:
-    """Accepted, without effect, rejected, duplicate and dead."""
+    """Accepted, without effect, rejected, duplicate and dead-lettered."""
     kinds = Counter(sample.expected.split(" ")[0] for sample in samples())
     assert set(kinds) == {"accepted", "accepted,", "rejected", "duplicate", "dead"}
 
 
 def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
-    """And of that one the password is redacted."""
+    """In the invalid one the password is redacted."""
     for sample in samples():
         if sample.expected.startswith("dead"):
             with pytest.raises(MalformedMessageError, match=r"data\.password_hash") as error:
@@ -39,12 +39,12 @@ def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
 
 @pytest.mark.parametrize("text", PASSWORD_HASHES)
 def test_the_password_hashes_are_real_ones(text: str) -> None:
-    """They keep the rules that they are to show."""
+    """They are valid by the rules that they demonstrate."""
     assert PasswordHash.parse(text).value == text
 
 
 def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
-    """Else it would not be known which of the two was first."""
+    """Otherwise the order of the two would be unknown."""
     stages = sample_stages()
     for number, stage in enumerate(stages):
         for sample in stage:

@@ -1,4 +1,4 @@
-"""What `send` reads of a file or of standard input, in the encodings that systems write."""
+"""What `send` reads from a file or standard input, in the encodings that systems write."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_byte_order_mark_or_utf_16_is_read(
     *,
     standard_input: bool,
 ) -> None:
-    """Windows writes them; one command, several lines, an array."""
+    """Windows writes them. Tested with one command, several lines and an array."""
     lines = "".join(json.dumps(each) + end for each in COMMANDS)
     for text, count in ((json.dumps(COMMANDS[0]), 1), (lines, 2), (json.dumps(COMMANDS), 2)):
         path = tmp_path / "commands.jsonl"
@@ -60,7 +60,7 @@ def test_a_mark_between_files_that_were_put_together_is_ignored(tmp_path: Path) 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{", b"\xe4", b"{\x00}\x00\x00"])
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, content: bytes) -> None:
-    """Naming the file, and nothing of what is in it."""
+    """The line names the file, and none of its content."""
     path = tmp_path / "commands.jsonl"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"commands\.jsonl"):

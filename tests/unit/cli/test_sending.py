@@ -21,7 +21,7 @@ FIFO_URL = f"{URL}.fifo"
 
 
 class Sqs:
-    """An SQS that takes what it is given, but for the bodies in `refuses`."""
+    """An SQS that accepts all bodies except those in `refuses`."""
 
     def __init__(
         self, refuses: set[str] | None = None, breaks_with: BaseException | None = None
@@ -33,7 +33,7 @@ class Sqs:
         self._taken = 0
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Take the entries; answer out of order, as SQS may."""
+        """Accept the entries; answer out of order, as SQS may."""
         self.calls.append(Entries)
         if self.breaks_with is not None and len(self.calls) == 2:
             raise self.breaks_with
@@ -48,14 +48,14 @@ class Sqs:
 
 
 def sent(messages: list[tuple[str, str]], url: str = URL, *, grouped: bool = False) -> Sqs:
-    """Send and give the SQS that was sent to."""
+    """Send; return the SQS that received the messages."""
     sqs = Sqs()
     send_bodies(sqs, url, messages, grouped=grouped)  # type: ignore[arg-type]
     return sqs
 
 
 def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
-    """Whatever the order of the answer."""
+    """The order of the answer has no effect."""
     sqs = Sqs()
     ids = send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
     assert [len(call) for call in sqs.calls] == [10, 10, 5]
@@ -64,13 +64,13 @@ def test_commands_go_ten_a_call_and_their_ids_come_back_in_order() -> None:
 
 def test_a_call_never_carries_more_than_sqs_takes() -> None:
     """Bytes are counted, not characters."""
-    big = "ä" * (MAX_CALL_BYTES // 5)  # of two bytes each
+    big = "ä" * (MAX_CALL_BYTES // 5)  # two bytes each
     sqs = sent([(big, "g")] * 5)
     assert [len(call) for call in sqs.calls] == [2, 2, 1]
 
 
 def test_what_is_too_large_for_any_call_is_refused() -> None:
-    """Before anything is sent with it, or before it."""
+    """It is refused before anything is sent."""
     sqs = Sqs()
     messages = [*[("x", "g")] * 10, ("x" * (MAX_CALL_BYTES + 1), "g")]
     with pytest.raises(UsageError, match="256 KiB"):
@@ -79,7 +79,7 @@ def test_what_is_too_large_for_any_call_is_refused() -> None:
 
 
 def test_on_a_fifo_queue_each_has_its_group_and_a_fresh_deduplication_id() -> None:
-    """SQS must not swallow a repetition: the worker answers it."""
+    """SQS must not drop a repetition, because the worker answers it."""
     (call,) = sent([("same", "a"), ("same", "b")], FIFO_URL).calls
     assert [entry["MessageGroupId"] for entry in call] == ["a", "b"]
     assert len({entry["MessageDeduplicationId"] for entry in call}) == 2
@@ -94,11 +94,11 @@ def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None
 
 
 def test_a_refused_command_is_told_with_how_many_went() -> None:
-    """A part that went is not called a failure of all."""
+    """A partial success is not reported as a complete failure."""
     sqs = Sqs(refuses={"11"})
     with pytest.raises(CliError, match="refused commands with InvalidAddress, after 19 of 25"):
         send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
-    assert len(sqs.calls) == 2  # and no more was tried
+    assert len(sqs.calls) == 2  # no further call
 
 
 ANYTHING = [
@@ -107,7 +107,7 @@ ANYTHING = [
     KeyError("Successful"),
     KeyboardInterrupt(),
 ]
-"""What botocore raises and what no list of its exceptions has, and Ctrl-C."""
+"""Errors that botocore raises, including some that no list of its exceptions has, and Ctrl-C."""
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
@@ -119,7 +119,7 @@ def test_of_what_was_sent_in_part_every_id_is_told(
     error: BaseException,
     as_json: bool,
 ) -> None:
-    """Sent ones as always, the others to the terminal: no generated id is lost."""
+    """Ids of sent commands are printed as always, the others to the terminal. None is lost."""
     sqs = Sqs(breaks_with=error)
     aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=URL)
     monkeypatch.setattr("cli.composition.aws", lambda: aws)
@@ -141,7 +141,7 @@ def test_of_what_was_sent_in_part_every_id_is_told(
 
 
 def test_whatever_the_sdk_raises_is_one_line() -> None:
-    """Also if nothing was sent."""
+    """This holds if nothing was sent, too."""
     sqs = Sqs(breaks_with=RuntimeError("refreshed credentials are still expired"))
     sqs.calls.append([])
     with pytest.raises(CliError, match="sending failed with RuntimeError, after 0 of 1 were sent"):

@@ -1,4 +1,4 @@
-"""When the samples of `dev` are over."""
+"""When the samples of `dev` have ended."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cli.demo.stream import QUIET, SampleStream
 
 
 class Waiting(Board):
-    """A board that waits for nothing but silence, or not even for that."""
+    """A board that waits for an empty queue only."""
 
     @property
     def awaits_emptiness(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """The monotonic clock, to be set."""
+    """A monotonic clock that the test sets."""
     now = {"s": 100.0}
     monkeypatch.setattr("cli.demo.stream.time.monotonic", lambda: now["s"])
     return now
@@ -40,11 +40,14 @@ def samples(monkeypatch: pytest.MonkeyPatch) -> SampleStream:
 def test_a_queue_that_others_keep_busy_does_not_hold_up_the_samples(
     samples: SampleStream, clock: dict[str, float]
 ) -> None:
-    """Silence for some seconds will do, counted from when nothing but it is awaited."""
+    """Some quiet seconds are sufficient.
+
+    They are counted from when only an empty queue is awaited.
+    """
     assert not samples._nothing_more_comes(Waiting())
     clock["s"] += QUIET - 0.1
     assert not samples._nothing_more_comes(Waiting())
-    assert not samples._nothing_more_comes(Board())  # something is open again
+    assert not samples._nothing_more_comes(Board())  # a sample is open again
     clock["s"] += 0.2
     assert not samples._nothing_more_comes(Waiting())
     clock["s"] += QUIET
@@ -54,7 +57,7 @@ def test_a_queue_that_others_keep_busy_does_not_hold_up_the_samples(
 def test_an_empty_queue_is_enough(
     samples: SampleStream, clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen twice, as SQS counts approximately."""
+    """It must be seen twice, because SQS counts approximately."""
     monkeypatch.setattr(stream, "queue_depths", lambda *_: {"visible": 0})
     assert not samples._nothing_more_comes(Waiting())
     assert samples._nothing_more_comes(Waiting())
