@@ -1,4 +1,4 @@
-"""Commands and messages for tests; ids are made from short names."""
+"""Commands and messages for tests; ids are derived from short names."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 
 
 def uid(name: str) -> str:
-    """Make a stable UUID of a short name."""
+    """Return a stable UUID for a short name."""
     return str(uuid5(NAMESPACE, name))
 
 
 def token(name: str) -> TokenHash:
-    """Make the hash of a token that a short name stands for."""
+    """Return the hash of a token that a short name stands for."""
     return TokenHash(hashlib.sha256(name.encode()).hexdigest()[:52] + TOKEN_MARK)
 
 
 def email(name: str) -> EmailAddress:
-    """Make an address of a short name."""
+    """Return an address for a short name."""
     return EmailAddress.parse(f"{name}@example.com")
 
 
 def register(address: str) -> c.RegisterUser:
-    """Make the registration of an address."""
+    """Create the registration of an address."""
     return c.RegisterUser(email(address), "Ada", "Lovelace", PASSWORD)
 
 
 def request_change(address: str) -> c.RequestEmailChange:
-    """Make the request for an address, whose token is named after it."""
+    """Create the request for an address, with a token named after it."""
     return c.RequestEmailChange(
         email(address), uid(f"token {address}"), token(address), NOW + timedelta(hours=1)
     )
@@ -78,7 +78,7 @@ def envelope(
 def message(
     body: str = "", *, receives: int = 1, group: str | None = None, age: float = 3600
 ) -> ReceivedMessage:
-    """Make a received message; with a group, of a FIFO queue."""
+    """Create a received message; with a group, of a FIFO queue."""
     return ReceivedMessage(
         message_id=uid(f"message {body} {group}"),
         body=body,
@@ -95,7 +95,7 @@ def works(
     age: float = 3600,
     name: str = "command",
 ) -> list[PendingCommand]:
-    """Make the works of commands for users named shortly."""
+    """Create the pending commands for commands of users with short names."""
     return [
         PendingCommand.of(
             index, message(group=group, age=age), envelope(command, user, f"{name} {index}")

@@ -1,7 +1,7 @@
-"""What every test gets: an AWS of its own, names of its own, and no way out of the machine.
+"""Fixtures for every test: its own AWS and resource names, and no access to other machines.
 
-Fixtures for others: `aws_endpoint`, `resource_names`, `fifo_resource_names`. The environment
-holds fake credentials and a region, and none of the caller's own settings.
+Fixtures to request: `aws_endpoint`, `resource_names`, `fifo_resource_names`. The environment has
+fake credentials and a region, and none of the caller's own settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")
 UNIT: Final = Path(__file__).parent / "unit"
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost", ""})
 
-# how long an example takes says more of the machine's other work than of the code
+# The time of an example depends more on other work of the machine than on the code.
 hypothesis.settings.register_profile(
     "shared-machine",
     deadline=None,
@@ -42,13 +42,13 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared-machine")
 
-# A shell's background job ignores Ctrl-C, and so would every program that a test starts there.
+# A background job of a shell ignores Ctrl-C, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceNames:
-    """Names that no other test has; the fields are those of `Settings`."""
+    """Names that no other test uses; the fields are those of `Settings`."""
 
     table: str
     command_queue: str
@@ -57,7 +57,7 @@ class ResourceNames:
 
     @classmethod
     def unique(cls, *, fifo: bool = False) -> ResourceNames:
-        """Make up names; those of queues and topic end in `.fifo` if asked for."""
+        """Create unique names; with `fifo`, those of queues and topic end in `.fifo`."""
         mark = uuid.uuid4().hex[:12]
         suffix = ".fifo" if fifo else ""
         return cls(
@@ -70,13 +70,13 @@ class ResourceNames:
 
 @pytest.fixture
 def resource_names() -> ResourceNames:
-    """Names of table, queues and topic for this test alone."""
+    """Names of table, queues and topic for this test only."""
     return ResourceNames.unique()
 
 
 @pytest.fixture
 def fifo_resource_names() -> ResourceNames:
-    """As `resource_names`, with FIFO queues and a FIFO topic."""
+    """Like `resource_names`, with FIFO queues and a FIFO topic."""
     return ResourceNames.unique(fifo=True)
 
 
@@ -85,7 +85,7 @@ def fifo_resource_names() -> ResourceNames:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_aws_of_the_callers() -> Iterator[None]:
-    """No test can reach a real account: credentials are fake and no endpoint is set."""
+    """Prevent access to a real account: credentials are fake and no endpoint is set."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("AWS_", "USER_WORKER_")):
@@ -101,11 +101,11 @@ def _no_aws_of_the_callers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _read_models_once() -> Iterator[None]:
-    """Let all sessions share what botocore reads from its own files, which do not change.
+    """Let all sessions share the data that botocore reads from its own files, which do not change.
 
-    For its first client a session reads a megabyte of JSON and looks into 400 folders; a run of
-    all tests makes some thousand sessions. Moto, which changes what it has read, has a reader of
-    its own class, and that one goes on reading for itself.
+    For its first client a session reads a megabyte of JSON and looks into 400 folders, and a run of
+    all tests creates some thousand sessions. Moto changes the data that it has read, so its own
+    class of loader is excluded.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name in ("load_data_with_path", "list_available_services"):
@@ -115,7 +115,7 @@ def _read_models_once() -> Iterator[None]:
 
 
 def _shared(read: Callable[..., object]) -> Callable[..., object]:
-    """Make a method of readers that remembers for all of them what it gave for a name."""
+    """Return a method of loaders that caches results by name, for all loaders."""
     known: dict[tuple[str, ...], object] = {}
 
     def remembered(loader: Loader, *name: str, **named: str) -> object:
@@ -130,10 +130,10 @@ def _shared(read: Callable[..., object]) -> Callable[..., object]:
 
 
 def _knowing_names(init: Callable[..., None]) -> Callable[..., None]:
-    """Let all emitters of botocore's events share which names are aliases of which.
+    """Let all emitters of botocore's events share their cache of alias names.
 
-    For each of its clients a session looks 900 names up in a list of aliases, which takes half
-    of the time that a client takes.
+    For each client a session looks up 900 names in a list of aliases, which takes half of the time
+    that creating a client takes.
     """
     known: dict[str, str] = {}
 
@@ -147,11 +147,11 @@ def _knowing_names(init: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[str]:
-    """Where AWS answers, as a URL.
+    """The URL of the AWS endpoint.
 
-    It is the one that `AWS_ENDPOINT_URL` named when the tests were started, or else an embedded
-    one, one for each test process. While a test that asks for it runs, `AWS_ENDPOINT_URL` is
-    set to it, for clients made without arguments and for child processes.
+    It is the one that `AWS_ENDPOINT_URL` named when the tests were started, or an embedded one for
+    each test process. While a test with this fixture runs, `AWS_ENDPOINT_URL` is set to it, for
+    clients created without arguments and for child processes.
     """
     if GIVEN_ENDPOINT is not None:
         yield GIVEN_ENDPOINT
@@ -169,7 +169,7 @@ def _endpoint_in_environment(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse at once an endpoint that is not on this machine, or where nobody answers."""
+    """Refuse an endpoint that is not on this machine, or that does not answer."""
     if GIVEN_ENDPOINT is None or hasattr(config, "workerinput"):
         return
     parts = urlsplit(GIVEN_ENDPOINT)
@@ -188,11 +188,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what only AWS's own DynamoDB gets right, when there is none; tests of AWS are known.
+    """Skip tests that need AWS's own DynamoDB if it is unavailable, and mark tests of AWS.
 
-    Whatever asks for `aws_endpoint` has the marker `aws`, and so runs against LocalStack too.
-    Where several processes share the tests, slow ones begin first, so that none is left for the
-    end, when the other processes have nothing to do.
+    Every test with the fixture `aws_endpoint` gets the marker `aws`, and so runs against LocalStack
+    too. If several processes share the tests, slow ones start first, so that none is left for the
+    end, when the other processes are idle.
     """
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
@@ -211,26 +211,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class NetworkBlockedError(AssertionError):
-    """A test reached for an address that it must not reach for."""
+    """A test used an address that it must not use."""
 
 
 class _Network:
-    """Decides which addresses may be reached; Python asks it for every one (see PEP 578).
+    """Decides which addresses may be used; Python calls it for every one (see PEP 578).
 
-    An audit hook, unlike a patched `socket`, also sees names being looked up, and cannot be
-    lost; since it cannot be taken away either, there is one for the whole run.
+    An audit hook, unlike a patched `socket`, also sees name look-ups, and cannot be lost. Because
+    it cannot be removed either, there is one for the whole run.
     """
 
     def __init__(self) -> None:
         self.loopback_allowed = True
 
     def audit(self, event: str, args: tuple[object, ...]) -> None:
-        """Raise NetworkBlockedError for what may not be."""
+        """Raise NetworkBlockedError for a forbidden address."""
         match event, args:
             case ("socket.getaddrinfo", (host, *_)):
                 self._decide(host)
             case ("socket.connect" | "socket.sendto", (_, (host, *_))):
-                self._decide(host)  # an address that is a string is a file on this machine
+                self._decide(host)  # a string is a file on this machine
 
     def _decide(self, host: object) -> None:
         name = host.decode() if isinstance(host, bytes) else host
@@ -246,7 +246,7 @@ sys.addaudithook(_network.audit)
 
 @pytest.fixture(autouse=True)
 def _network_bounds(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Unit tests reach no address; the others reach this machine only."""
+    """Allow unit tests no address, and other tests this machine only."""
     _network.loopback_allowed = UNIT not in request.path.parents
     yield
     _network.loopback_allowed = True

@@ -1,9 +1,9 @@
-"""Listens to all that the tests make the project emit, for secrets and addresses planted in it.
+"""Check everything that the project emits during tests for planted secrets and addresses.
 
-Heard are: what each test prints and logs, what it reads of `capsys`, the log files of worker
-processes, the outputs of command lines, and what it receives from and publishes to queues and
-topics: attributes of dead letters and of events, and events themselves. A test that brings one out
-fails. The values planted are those of `tests.builders`, the examples and the fuzzer.
+The checks see: what each test prints and logs, what it reads from `capsys`, the log files of worker
+processes, the output of command lines, and what the test receives from and publishes to queues and
+topics: attributes of dead letters and of events, and events themselves. A test that emits a planted
+value fails. The values are those of `tests.builders`, the examples and the fuzzer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from domain.events import EVENTS
 from tests import canaries
 
 IN_CLEAR: Final = ("hunter2-correct-horse", canaries.SECRET)
-"""Passwords as no command may carry them; they are not in a dead letter's body either."""
+"""Passwords that no command may carry; they must not be in a dead letter's body either."""
 CREDENTIALS: Final = (
     canaries.TOKEN_MARK,
     "c29tZXNhbHRzb21lc2FsdA",  # the salt of the tests' password hashes
@@ -44,22 +44,22 @@ REACHING_A_PERSON: Final = frozenset(
         "PasswordResetRequested",
     )
 )
-"""The events that carry an address."""
+"""The events that contain an address."""
 
 
 class LeakError(AssertionError):
-    """Something was emitted that must stay inside."""
+    """A value was emitted that must stay internal."""
 
 
 def no_credential(text: str, where: str) -> None:
-    """Raise LeakError if a secret, or a hash of one, is in a text."""
+    """Raise LeakError if a text contains a secret or the hash of one."""
     for mark in CREDENTIALS:
         if mark in text:
             raise LeakError(f"{where} shows a credential ({mark[:6]}...)")
 
 
 def nothing_personal(text: str, where: str) -> None:
-    """Raise LeakError if a credential or somebody's address is in a text."""
+    """Raise LeakError if a text contains a credential or an address."""
     no_credential(text, where)
     if found := _ADDRESS.search(text):
         around = text[max(0, found.start() - 60) : found.start()]
@@ -73,7 +73,7 @@ def nothing_personal(text: str, where: str) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail the phase of a test that printed or logged what it must not."""
+    """Fail a phase of a test that printed or logged a planted value."""
     report = yield
     if report.outcome == "passed":
         try:
@@ -87,18 +87,18 @@ def pytest_runtest_makereport(
 
 
 def _lines_of_ours(log: str) -> str:
-    """Leave out the tracebacks that pytest writes; the worker's own lines have none."""
+    """Remove the tracebacks that pytest writes; the worker's own lines have none."""
     return "\n".join(line for line in log.splitlines() if _LOG_LINE.match(line))
 
 
 def check_captured(out: str, err: str) -> None:
-    """See that an output holds no credential, and errors nothing personal at all."""
+    """Check that an output has no credential, and that errors have no personal data at all."""
     no_credential(out, "standard output")
     nothing_personal(err, "standard error")
 
 
 def check_log_files(folder: Path) -> int:
-    """See that no worker's log shows anything personal; give how many there were."""
+    """Check that no worker's log has personal data; return the number of logs."""
     files = [path for path in folder.rglob("log-*") if path.is_file()]
     for path in files:
         nothing_personal(path.read_text(errors="replace"), f"a worker's log, {path}")
@@ -109,7 +109,7 @@ def check_log_files(folder: Path) -> int:
 
 
 def check_call(operation: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-    """See that what is published or received is fit to be seen."""
+    """Check what is published to or received from a queue or topic."""
     match operation:
         case "PublishBatch":
             for entry in request["PublishBatchRequestEntries"]:
@@ -138,22 +138,22 @@ def _no_secret_in_clear(body: str) -> None:
 
 
 def check_event(body: str) -> None:
-    """See that an event carries no credential, and an address only where it reaches a person."""
+    """Check that an event has no credential, and an address only if it is meant for a person."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
         return
     if not isinstance(event, dict) or event.get("type") not in EVENTS:
-        return  # a command: its sender's words
+        return  # a command, whose content is its sender's
     check = no_credential if event["type"] in REACHING_A_PERSON else nothing_personal
     check(json.dumps(event), f"event {event['type']}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Listen to captured outputs and AWS calls of all tests, and to workers' logs at the end."""
+    """Check captured output and AWS calls of all tests, and workers' logs at the end."""
     read, call = pytest.CaptureFixture.readouterr, BaseClient._make_api_call  # type: ignore[attr-defined]
-    direct = _DirectCall.__call__  # which goes past the former
+    direct = _DirectCall.__call__  # bypasses `_make_api_call`
 
     def heard_read(self: pytest.CaptureFixture[str]) -> Any:
         captured = read(self)

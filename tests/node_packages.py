@@ -1,6 +1,6 @@
-"""The packages of this repository's Node programs, as their locks say.
+"""The packages of this repository's Node programs, by their lock files.
 
-npm installs them once for a lock, outside the tree, and all later runs have them at once.
+npm installs them once per lock file, outside the tree, for all later runs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pytest
 
 _OFFLINE = re.compile("ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 _TIMEOUT = 120.0
-"""Seconds for npm; a test's own timeout has to be longer."""
+"""Seconds for npm; a test's own timeout must be longer."""
 
 
 def copy_with_packages(programs: Path, copy: Path) -> Path:
-    """Copy a folder of programs, with a package.json and its lock; give the copy.
+    """Copy a folder of programs, with a package.json and its lock file; return the copy.
 
-    The packages are linked into it. The test is skipped where there is no Node, or where npm
-    reaches no registry.
+    The packages are linked into it. The test is skipped if Node is missing, or if npm cannot reach
+    a registry.
     """
     if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
         pytest.skip("Node is not installed")
@@ -56,7 +56,7 @@ def _copy(programs: Path, copy: Path) -> None:
 
 
 def _install(npm: str, folder: Path) -> None:
-    """Install what the lock says, or skip where no registry answers."""
+    """Install what the lock file names, or skip if no registry answers."""
     command = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
     try:
         done = subprocess.run(

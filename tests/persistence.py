@@ -1,4 +1,4 @@
-"""Changes for tests of the stores; ids and addresses are made from short names."""
+"""Changes for tests of the stores; ids and addresses are derived from short names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain.user import TwoFactor, User
 from tests.builders import NOW, PASSWORD, email, token, uid
 
 LATER = NOW + timedelta(seconds=1)
-"""After all that is committed at NOW."""
+"""After everything that is committed at NOW."""
 LIFETIME = timedelta(days=90)
 
 
@@ -32,7 +32,7 @@ LIFETIME = timedelta(days=90)
 class Store:
     """A repository, and the outbox that its commits fill.
 
-    Each call of the outbox's `pending` takes the next shard.
+    Each call of the outbox's `pending` uses the next shard.
     """
 
     repository: UserRepository
@@ -40,7 +40,7 @@ class Store:
 
 
 def shards() -> cycle[int]:
-    """Choose the outbox's shards in turn."""
+    """Return the outbox's shards in turn."""
     return cycle(range(8))
 
 
@@ -52,7 +52,7 @@ def outcome(
     by_email: bool = False,
     code: RejectionCode | None = None,
 ) -> Outcome:
-    """Make the outcome of a command."""
+    """Create the outcome of a command."""
     return Outcome(
         command_id=uid(command),
         command_type="biome.user.RegisterUser.v1",
@@ -71,7 +71,7 @@ def outcome(
 
 
 def new_user(name: str, address: str | None = None) -> User:
-    """Make a user as just registered."""
+    """Create a user as after registration."""
     return User(
         user_id=uid(name),
         version=1,
@@ -96,7 +96,7 @@ def registered(name: str, address: str | None = None, command: str | None = None
 
 
 def renamed(user: User, first_name: str = "Grace", command: str | None = None) -> UserChange:
-    """Change a name."""
+    """Change a user's first name."""
     version = user.version + 1
     event = e.RecordedEvent.of(e.ProfileUpdated(("first_name",)), version)
     decided = outcome(command or f"rename {user.user_id} {version}", None, event, version=version)
@@ -109,7 +109,7 @@ def renamed(user: User, first_name: str = "Grace", command: str | None = None) -
 
 
 def moved(user: User, address: str) -> UserChange:
-    """Give a user another address for the present one."""
+    """Replace a user's address."""
     change = renamed(user, command=f"move {user.user_id} to {address}")
     assert change.user is not None
     changed = replace(change.user, email=email(address))
@@ -117,7 +117,7 @@ def moved(user: User, address: str) -> UserChange:
 
 
 def session(name: str, *, revision: int = 0, used: int = 0) -> Session:
-    """Make a session with `used` tokens behind it."""
+    """Create a session that has used `used` tokens."""
     return Session(
         session_id=uid(f"session {name}"),
         refresh_token_hash=token(f"{name} {used}").stored,
@@ -129,7 +129,7 @@ def session(name: str, *, revision: int = 0, used: int = 0) -> Session:
 
 
 def two_factor(*, revision: int = 0) -> TwoFactor:
-    """Make a second factor of the usual size."""
+    """Create a second factor of the usual size."""
     codes = tuple(token(f"code {n}").stored for n in range(8))
     return TwoFactor("c2VjcmV0" * 16, codes, revision)
 
@@ -140,7 +140,7 @@ def commit(store: Store, *changes: UserChange) -> CommitReport:
 
 
 def must_commit(store: Store, *changes: UserChange) -> CommitReport:
-    """Commit at NOW, all of it."""
+    """Commit at NOW; all changes must succeed."""
     report = commit(store, *changes)
     assert not report.conflicts
     assert not report.failures
@@ -148,7 +148,7 @@ def must_commit(store: Store, *changes: UserChange) -> CommitReport:
 
 
 def committed(store: Store, name: str) -> User:
-    """Register a user and read them back."""
+    """Register a user and read the stored user."""
     must_commit(store, registered(name))
     user = store.repository.get(uid(name))
     assert user is not None
@@ -165,12 +165,12 @@ def load_user(store: Store, name: str, *sessions: str) -> User:
 
 
 def keys_of(*changes: UserChange) -> set[CommandKey]:
-    """Give the keys of the outcomes of changes."""
+    """Return the keys of the outcomes of changes."""
     return {CommandKey(o.user_id, o.command_id) for change in changes for o in change.outcomes}
 
 
 def pending(store: Store, limit: int = 10) -> list[OutboxEntry]:
-    """Read the pending pointers of all shards."""
+    """Return the pending pointers of all shards."""
     return [entry for _ in range(8) for entry in store.outbox.pending(LATER, limit).entries]
 
 

@@ -1,4 +1,4 @@
-"""What the layers promise and import-linter cannot say (its contracts are in pyproject.toml)."""
+"""Rules of the layers that import-linter cannot check (its contracts are in pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ for module in sys.argv[1:]:
 
 
 def relative(path: Path) -> str:
-    """The path from the project's root, to name a test's case."""
+    """Return the path from the project's root, to name a test case."""
     return path.relative_to(ROOT).as_posix()
 
 
 def imported_packages(path: Path) -> Iterator[str]:
-    """Top-level names of all that a file imports, inside of functions too."""
+    """Yield the top-level names of all imports of a file, including those in functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):
@@ -50,7 +50,7 @@ def imported_packages(path: Path) -> Iterator[str]:
 
 
 def module_name(path: Path) -> str:
-    """The name to import a file by."""
+    """Return the name by which a file is imported."""
     return relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
@@ -63,7 +63,7 @@ def test_the_domain_imports_the_standard_library_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOMAIN, ids=relative)
 def test_the_domain_takes_time_and_randomness_as_arguments(path: Path) -> None:
-    """The same command on the same state gives the same events, at any time, anywhere."""
+    """The same command on the same state gives the same events at any time."""
     tree = ast.parse(path.read_text())
     called = {
         ast.unparse(node.func).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""`make chaos`: attack real workers, then check the result."""
+"""`make chaos`: real workers under attack, and a checker that reads what came of it."""
 
 from __future__ import annotations
 

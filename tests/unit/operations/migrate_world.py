@@ -201,7 +201,7 @@ def old_table() -> MigratedDynamoDB:
         address_item("forgotten", "nobody"),  # released: the user does not exist
         mapper.render_user(new_user("edsger")),  # address reserved, once ada's claim is released
         address_item("edsger", "ada"),  # released: she has another address
-        # Format 2; left unchanged: his address is ada's.
+        # Format 2; left unchanged: his address belongs to ada.
         mapper.render_user(new_user("alan", "ada")),
     )
     put(database, *damaged_items())
