@@ -33,7 +33,7 @@ PROGRAM = "bench"
 
 
 def main() -> None:
-    """Run the benchmark, write its results, and renew the pages that quote them."""
+    """Run the benchmark, write its results, and update the pages that quote them."""
     parser = OneLineParser(
         prog=PROGRAM, usage="make bench ARGS='[OPTION ...]'", description=__doc__
     )
@@ -55,7 +55,7 @@ def main() -> None:
             return
         size = QUICK if options.quick else FULL if options.million else DEFAULT
         size = replace(size, rounds=options.rounds or size.rounds)
-        # a quick run is for a look, and does not take the place of a whole one
+        # a quick run is a preview, and does not replace a full run
         results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
         results.mkdir(parents=True, exist_ok=True)  # before minutes are spent
         _install_node_packages()
@@ -65,7 +65,8 @@ def main() -> None:
             for section in run_all(size, Path(folder)):
                 sections.append(section)
                 about["minutes"] = round((time.monotonic() - began) / 60, 1)
-                write_results(results, about, sections)  # what there is, should the rest fail
+                # Saves partial results, in case the rest fails.
+                write_results(results, about, sections)
         print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
         if results == RESULTS:
             pages.renew()
@@ -74,8 +75,9 @@ def main() -> None:
 def _prepare() -> None:
     if not Path("/proc/stat").exists():
         raise BenchmarkError("needs Linux: processor times are read from /proc")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))  # and stop all
-    os.environ.update(REGION | CREDENTIALS)  # no account of anybody's
+    # And stop all processes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))
+    os.environ.update(REGION | CREDENTIALS)  # no real account
     logs.configure("json", "ERROR")
 
 
@@ -83,7 +85,7 @@ def _check(size: Any) -> None:
     """Run the short form.
 
     Raises:
-        BenchmarkError: with all faults in one line.
+        BenchmarkError: With all faults in one line.
     """
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
@@ -95,7 +97,7 @@ def _check(size: Any) -> None:
 
 
 def _about() -> dict[str, Any]:
-    """Return where, when and with what this runs."""
+    """Return place, time, versions and command of this run."""
     git = shutil.which("git")
     commit = ""
     if git:
@@ -118,7 +120,7 @@ def _about() -> dict[str, Any]:
 
 
 def _install_node_packages() -> None:
-    """Install sqs-consumer as the lock has it, where there is npm."""
+    """Install sqs-consumer from the lock file, if npm is available."""
     folder, npm = HERE / "node", shutil.which("npm")
     if npm is None:
         print("bench: no npm: without bbc/sqs-consumer")

@@ -1,4 +1,4 @@
-"""Command lines of the benchmarks: bad usage and foreseeable failures end in one line."""
+"""Command lines of the benchmarks: usage errors and expected failures end with one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from operations.embedded_aws import EmbeddedAwsError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 
 class BenchmarkError(Exception):
@@ -46,7 +46,7 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text} is not {bounds}")
         return value
 
-    parse.__name__ = "whole number"  # argparse names it where the text is no number
+    parse.__name__ = "whole number"  # argparse prints it if the text is not a number
     return parse
 
 
@@ -60,7 +60,7 @@ def part(text: str) -> float:
 
 @contextmanager
 def errors_in_one_line(program: str) -> Iterator[None]:
-    """End the program with one line on what a machine or its user may cause."""
+    """End the program with one line for errors that the machine or the user can cause."""
     try:
         yield
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ XML = (
 
 
 def message(body: str) -> dict[str, Any]:
-    """Make a message as SQS gives it."""
+    """Create a message as SQS returns it."""
     return {
         "MessageId": str(uuid4()),
         "ReceiptHandle": "AQEB" + uuid4().hex * 12,
@@ -53,7 +53,7 @@ def message(body: str) -> dict[str, Any]:
 
 
 def serve(listener: socket.socket, messages: list[dict[str, Any]]) -> None:
-    """Answer the six calls, for ever."""
+    """Answer the six calls forever."""
     received = json.dumps({"Messages": messages}).encode()
     deleted = [{"Id": str(place)} for place in range(BATCH)]
 
@@ -77,7 +77,7 @@ def serve(listener: socket.socket, messages: list[dict[str, Any]]) -> None:
 
 
 def calls(batch: Batch, messages: list[dict[str, Any]]) -> dict[str, Callable[..., object]]:
-    """Give the six calls by name, to be made with a client of each service."""
+    """Return the six calls by name; each takes a client of each service."""
     queue = f"http://{HOST}/000000000000/user-commands"
     entries = [{"Id": str(i), "ReceiptHandle": m["ReceiptHandle"]} for i, m in enumerate(messages)]
     return {
@@ -95,7 +95,7 @@ def calls(batch: Batch, messages: list[dict[str, Any]]) -> dict[str, Callable[..
 
 
 def measure(call: Callable[..., object], kinds: list[list[Any]], count: int) -> list[float]:
-    """Give the milliseconds of processor time of a call with each kind of clients."""
+    """Return a call's milliseconds of processor time with each kind of clients."""
     times: list[list[float]] = [[] for _ in kinds]
     for clients in kinds:
         for _ in range(20):
@@ -125,7 +125,7 @@ def _measure_all(count: int) -> None:
     commands = register(BATCH)
     messages = [message(as_cloud_event(command)) for command in commands]
     batch = Batch.of(list(Recorder(TABLE, TOPIC).record(commands).values()), TABLE, TOPIC)
-    listener = socket.create_server((HOST, 0))  # bound here, so that no call comes too soon
+    listener = socket.create_server((HOST, 0))  # bound here, so that no call comes too early
     os.environ["AWS_ENDPOINT_URL"] = f"http://{HOST}:{listener.getsockname()[1]}"
     os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     os.environ["AWS_DEFAULT_REGION"] = "us-east-1"

@@ -1,4 +1,4 @@
-"""The AWS that the contestants talk to: AWS's own DynamoDB Local, and SQS and SNS in memory."""
+"""The AWS of the contestants: AWS's own DynamoDB Local, and SQS and SNS in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.wire import HOST
 from operations.embedded_aws import EmbeddedAws
 
 DYNAMODB_LOCAL = Path("/usr/lib/localstack/dynamodb-local/2")
-"""Where LocalStack, and what starts it here without Docker, puts AWS's DynamoDB Local."""
+"""Folder in which LocalStack, or its start without Docker, installs AWS's DynamoDB Local."""
 JAR = "DynamoDBLocal.jar"
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
@@ -30,21 +30,21 @@ POLL_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Endpoints:
-    """What runs, and how the driver speaks to it."""
+    """The running servers, and the driver's connection to them."""
 
     url: str
     dynamodb_url: str
-    """Of the gateway, which counts and delays."""
+    """URL of the gateway, which counts and delays calls."""
     direct_url: str
-    """Of DynamoDB itself, for what is not measured; the gateway's where it answers by itself."""
+    """URL of DynamoDB itself, for unmeasured calls; the gateway's if it answers by itself."""
     dynamodb: str
-    """What stands for DynamoDB, in words."""
+    """Description of what serves as DynamoDB."""
     servers: list[ProcessGroup]
     delay: tuple[float, float] = (0.0, 0.0)
     _connection: http.client.HTTPConnection | None = None
 
     def tell(self, what: str, **request: Any) -> dict[str, Any]:
-        """Tell the server something, or ask it."""
+        """Send the server an order or a question; return its answer."""
         if self._connection is None:
             address = urlsplit(self.url)
             self._connection = http.client.HTTPConnection(HOST, address.port or 0, timeout=60)
@@ -53,16 +53,16 @@ class Endpoints:
         return answer
 
     def reset(self) -> None:
-        """Forget what was counted; the queues stay."""
+        """Reset the counts; the queues stay."""
         self.tell("reset", delay=self.delay)
 
     def cpu_seconds(self) -> float:
-        """Give the processor time that the servers used."""
+        """Return the processor time that the servers have used."""
         return sum(server.cpu_seconds() for server in self.servers)
 
 
 def find_dynamodb_local() -> Path | None:
-    """Give the folder of DynamoDB Local, if it and Java are here."""
+    """Return the folder of DynamoDB Local, or None if it or Java is not installed."""
     folder = Path(os.environ.get("DYNAMODB_LOCAL_HOME", DYNAMODB_LOCAL))
     return folder if (folder / JAR).exists() and shutil.which("java") else None
 
@@ -71,9 +71,9 @@ def find_dynamodb_local() -> Path | None:
 def endpoints(
     folder: Path, *, empty_table: bool = False, delay: tuple[float, float] = (0.0, 0.0)
 ) -> Iterator[Endpoints]:
-    """Run the servers while the block runs; their logs go to `folder`.
+    """Run the servers while the block runs; write their logs to `folder`.
 
-    DynamoDB is, in this order: an answer for an empty table, if asked for; what
+    DynamoDB is the first available of: an answer for an empty table, if requested; what
     AWS_ENDPOINT_URL_DYNAMODB names; DynamoDB Local; MiniStack.
     """
     with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ def endpoints(
 
 
 def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
-    """Give what stands for DynamoDB, in words, and its port on this machine."""
+    """Return a description of what serves as DynamoDB, and its port on this machine."""
     if given := os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
         port = _local_port(given)
         return f"AWS_ENDPOINT_URL_DYNAMODB, port {port}", port
@@ -136,12 +136,12 @@ def _local_port(url: str) -> int:
 
 
 def _dynamodb_local(folder: Path, port: int) -> tuple[str, ...]:
-    """Give the command that runs it.
+    """Return the command that runs DynamoDB Local.
 
-    It cannot be told which address to listen on. It holds made-up users, for minutes.
+    Its listen address cannot be configured. It holds generated users, for some minutes.
     """
     return (
-        *("env", f"LD_LIBRARY_PATH={folder}/DynamoDBLocal_lib"),  # its SQLite is there
+        *("env", f"LD_LIBRARY_PATH={folder}/DynamoDBLocal_lib"),  # with its SQLite
         *("java", "-Xmx3g"),
         *("-jar", f"{folder}/{JAR}", "-inMemory", "-sharedDb", "-disableTelemetry"),
         *("-port", str(port)),
@@ -150,7 +150,7 @@ def _dynamodb_local(folder: Path, port: int) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def dynamodb_alone(logs: Path) -> Iterator[str]:
-    """Run DynamoDB Local while the block runs; give its URL. Its log goes to the folder `logs`.
+    """Run DynamoDB Local while the block runs; yield its URL. Its log goes to `logs`.
 
     Raises:
         BenchmarkError: DynamoDB Local or Java is not installed.

@@ -29,7 +29,7 @@ JSON = "application/x-amz-json-1.0"
 XML = "text/xml"
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
-# in the urlencoded body of a publication: the entries' ids, and the commands that they answer
+# In the urlencoded body of a publication: the entries' ids, and the commands that caused them.
 _ENTRY_ID = re.compile(rb"\.member\.\d+\.Id=([^&]+)")
 _CAUSE = re.compile(rb"causationid%22%3A(?:\+|%20)?%22([0-9a-f-]{36})")
 _PUBLISHED = "<MessageId>00000000-0000-0000-0000-000000000000</MessageId>"
@@ -45,13 +45,13 @@ class Record:
     last_deleted: float = 0.0
     first_received: float = 0.0
     published: dict[str, float] = field(default_factory=dict)
-    """By the command that caused it: when its first event came out."""
+    """Time of the first event of each command, by command id."""
     last_published: float = 0.0
     empty_receives: int = 0
     receives: Counter[str] = field(default_factory=Counter)
-    """Receives by queue, empty ones too."""
+    """Receives by queue, including empty ones."""
     delay: tuple[float, float] = (0.0, 0.0)
-    """The least and the most seconds by which every answer is late."""
+    """Minimum and maximum delay of every answer, in seconds."""
 
     def late(self) -> float:
         """Draw the delay of one answer."""
@@ -59,7 +59,7 @@ class Record:
 
 
 class FakeAws:
-    """The service: reads requests, keeps queues and topics, and tells the driver."""
+    """The service: handles requests, keeps queues and topics, and reports to the driver."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -83,7 +83,7 @@ class FakeAws:
             self._sns(body, late)
 
     def empty_tables(self, head: bytes, body: bytes, answer: Answer) -> None:
-        """Answer one request to DynamoDB, whose tables are empty and stay so."""
+        """Answer one request to DynamoDB, whose tables are and stay empty."""
         name = operation(head)
         self.record.calls[f"DynamoDB {name}"] += 1
         self._tables.answer(name, body, self._late(answer))
@@ -119,7 +119,7 @@ class FakeAws:
     def _on_messages(
         self, name: str, queue: Queue, entries: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
-        """Do what an operation, or its batch, asks for each of its entries."""
+        """Apply an operation, or its batch form, to each of its entries."""
         match name.removesuffix("Batch"):
             case "DeleteMessage":
                 self._deleted(sum(queue.delete(entry["ReceiptHandle"]) for entry in entries))
@@ -165,7 +165,7 @@ class FakeAws:
     def _sns(self, body: bytes, answer: Answer) -> None:
         name = parse_qs(body[:64].decode()).get("Action", [""])[0]
         self.record.calls[f"SNS {name}"] += 1
-        if name.startswith("Publish"):  # read by patterns: parsing would cost more than the rest
+        if name.startswith("Publish"):  # matched by patterns: parsing would cost more than the rest
             result: str | None = self._publish(body)
         else:
             result = self._topic(name, parse_qs(body.decode()))
@@ -185,7 +185,7 @@ class FakeAws:
         return f"<Failed/><Successful>{members}</Successful>" if ids else _PUBLISHED
 
     def _topic(self, name: str, request: dict[str, list[str]]) -> str | None:
-        """Return the result of a call about topics; `None` for one that is refused."""
+        """Return the result of a call about topics; None for a refused call."""
         if name == "CreateTopic":
             arn = f"arn:aws:sns:{REGION}:{ACCOUNT}:{request['Name'][0]}"
             self._topics.add(arn)
@@ -258,7 +258,7 @@ def _received(message: Message) -> dict[str, Any]:
 async def serve(port: int, gateway_port: int, dynamodb_port: int) -> None:
     """Serve SQS and SNS on `port`, and DynamoDB through a counting gateway, until cancelled.
 
-    With a `dynamodb_port` of 0 the gateway answers by itself, as an empty table would.
+    With a `dynamodb_port` of 0 the gateway answers by itself, like an empty table.
     """
     aws = FakeAws(f"http://{HOST}:{port}")
     loop = asyncio.get_running_loop()
@@ -274,7 +274,7 @@ async def serve(port: int, gateway_port: int, dynamodb_port: int) -> None:
 
 
 def main() -> None:
-    """Read the ports from the command line, and serve until interrupted."""
+    """Parse the ports of the command line, and serve until interrupted."""
     parser = OneLineParser(prog="python -m benchmarks.fake_aws", description=__doc__)
     port = whole_number(1, 65_535)
     parser.add_argument("port", type=port, help="of SQS and SNS")

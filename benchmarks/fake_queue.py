@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 VISIBILITY_TIMEOUT = 30.0
-"""Seconds of a queue that was created without one, as on SQS."""
+"""Default for queues created without one, in seconds, as on SQS."""
 
 Clock = Callable[[], float]
 
@@ -27,12 +27,12 @@ class Message:
     receives: int = 0
     receipt: str = ""
     deadline: float = 0.0
-    """When it appears again, if it is invisible."""
+    """When an invisible message becomes visible again."""
 
 
 @dataclass(slots=True)
 class Poll:
-    """A receive that waits."""
+    """A waiting receive."""
 
     limit: int
     give: Callable[[list[Message]], None]
@@ -60,7 +60,7 @@ class Queue:
         return {"visible": len(self._ready), "invisible": len(self._in_flight), "polls": polls}
 
     def send(self, bodies: Iterable[str]) -> list[Message]:
-        """Add messages and wake who waits for them."""
+        """Add messages and wake waiting receives."""
         now = self._clock()
         messages = [
             Message(f"m-{next(self._numbers)}", body, now, hashlib.md5(body.encode()).hexdigest())  # noqa: S324 - SQS's checksum
@@ -71,7 +71,10 @@ class Queue:
         return messages
 
     def receive(self, poll: Poll) -> bool:
-        """Give messages now, or keep the poll until there are some; say whether it was served."""
+        """Return messages now, or keep the poll until there are some.
+
+        Return True if it was served.
+        """
         self._appear()
         if not self._ready:
             self._polls.append(poll)
@@ -81,18 +84,18 @@ class Queue:
         return True
 
     def give_up(self, poll: Poll) -> None:
-        """Answer a poll that has waited long enough."""
+        """Answer a poll whose wait time is over."""
         if not poll.over:
             poll.over = True
             self._polls.remove(poll)
             poll.give([])
 
     def delete(self, receipt: str) -> bool:
-        """Delete a message; say whether this was its present receipt."""
+        """Delete a message; return True if this was its current receipt."""
         return self._in_flight.pop(receipt, None) is not None
 
     def change_visibility(self, receipt: str, seconds: float) -> None:
-        """Let a message appear again after so many seconds."""
+        """Make a message visible again after `seconds`."""
         message = self._in_flight.get(receipt)
         if message is not None:
             self._hide(message, seconds)
@@ -112,7 +115,7 @@ class Queue:
         heapq.heappush(self._deadlines, (message.deadline, message.receipt))
 
     def _appear(self) -> None:
-        """Make visible what timed out; a deadline that was moved since counts no more."""
+        """Make timed-out messages visible; a deadline that has been extended does not count."""
         now = self._clock()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, receipt = heapq.heappop(self._deadlines)

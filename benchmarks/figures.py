@@ -1,4 +1,4 @@
-"""The figures that pages quote in their sentences, by name; `benchmarks/pages.py` writes them."""
+"""The figures that pages quote in sentences, by name; `benchmarks/pages.py` writes them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from benchmarks.workload import REGISTERING, UPDATING
 SIDE, EMPTY, LATENCY, USERS = "side-by-side", "without-emulator", "aws-latency", "users"
 THREADS, LOOP, NODE, CEILING = "worker-threads-8", "loop-2", "node-2", "ceiling"
 IN_FLIGHT: Final = 120_000
-"""Messages that an SQS queue has in flight at most."""
+"""Maximum number of messages that an SQS queue has in flight."""
 TABLE_UNITS: Final = 40_000
 NEW_TABLE_UNITS: Final = 4_000
-"""Write units a second that DynamoDB grants a table on demand, and a new one."""
+"""Write units per second that DynamoDB grants a new table on demand."""
 PROVISIONED_PRICE: Final = 0.00065
-"""Dollars for a provisioned write unit and hour (us-east-1)."""
+"""Dollars for a provisioned write unit per hour (us-east-1)."""
 
 
 def figures() -> dict[str, str]:
     """Return every figure as it is printed.
 
     Raises:
-        BenchmarkError: the committed run lacks what a figure is computed from.
+        BenchmarkError: The committed run lacks the source of a figure.
     """
     return {name: compute() for name, compute in _FIGURES.items()}
 
@@ -82,7 +82,7 @@ def _servers(contestant: str) -> float:
 
 
 def _all_cpu(contestant: str) -> float:
-    """Return the processor time of a command, the emulators' included."""
+    """Return the processor time of a command, including the emulators'."""
     return _cpu(SIDE, contestant) + _servers(contestant)
 
 
@@ -151,7 +151,7 @@ def _first_task_minutes() -> float:
 
 
 def _fifo_premium() -> float:
-    """Return the dollars by which a million registrations cost more on FIFO queue and topic."""
+    """Return the additional dollars of a million registrations on FIFO queue and topic."""
     kilobytes = footprint(REGISTRATION, 10).event_bytes / 1000
     return 1.2 * 0.10 + 0.30 + kilobytes * 0.017 - 0.05
 
@@ -170,7 +170,7 @@ def _provisioned(used: float) -> str:
 
 
 def _held_by_a_task() -> int:
-    """Return the messages that a task holds at most: in its children, and as many waiting."""
+    """Return the maximum number of messages of a task: in its children, and as many waiting."""
     return 2 * batches.CHILDREN * batches.BATCH_SIZE
 
 

@@ -20,7 +20,7 @@ _ON_TABLES = frozenset(
 
 
 class EmptyTables:
-    """Tables that take every write and keep none; they can be created, described and deleted."""
+    """Tables that accept every write and store none; they can be created, described and deleted."""
 
     def __init__(self) -> None:
         self._descriptions: dict[str, dict[str, Any]] = {}
@@ -58,7 +58,7 @@ class EmptyTables:
 
 
 def _description(request: dict[str, Any]) -> dict[str, Any]:
-    """Return how DynamoDB describes a table that was created by a request."""
+    """Return DynamoDB's description of a table that a request created."""
     definition = {k: v for k, v in request.items() if k not in {"BillingMode", "Tags"}}
     return {
         **definition,
@@ -69,7 +69,7 @@ def _description(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class CallRecord(Protocol):
-    """Where calls are counted, and who says how late they are to be answered."""
+    """Counts calls, and sets the delay of their answers."""
 
     calls: Counter[str]
 
@@ -79,15 +79,15 @@ class CallRecord(Protocol):
 
 
 def answer_as_empty_table(name: str, answer: Answer) -> None:
-    """Answer as a table that is empty and takes every write: right for new users."""
+    """Answer like a table that is empty and accepts every write: correct for new users."""
     answer(_EMPTY.get(name, b"{}"), JSON)
 
 
 class Gateway(asyncio.Protocol):
-    """Passes one client's connection on to DynamoDB, byte by byte.
+    """Forwards one client's connection to DynamoDB, byte by byte.
 
-    HTTP clients wait for an answer before they send the next request, so a request begins with
-    the first bytes after an answer.
+    HTTP clients wait for an answer before they send the next request, so a request begins with the
+    first bytes after an answer.
     """
 
     def __init__(self, port: int, record: CallRecord) -> None:
@@ -112,7 +112,7 @@ class Gateway(asyncio.Protocol):
         self._pass_on()
 
     def data_received(self, data: bytes) -> None:
-        """Count a request, and pass it on at once or late."""
+        """Count a request, and forward it at once or delayed."""
         if self._answered:
             self._answered = False
             self._record.calls[f"DynamoDB {operation(data)}"] += 1
@@ -132,19 +132,19 @@ class Gateway(asyncio.Protocol):
             self._waiting.clear()
 
     def answer(self, data: bytes) -> None:
-        """Pass on what DynamoDB answers."""
+        """Forward DynamoDB's answer."""
         self._answered = True
         if self._client is not None:
             self._client.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Close the other side."""
+        """Close the connection to DynamoDB."""
         self._client = None
         if self._upstream is not None:
             self._upstream.close()
 
     def upstream_lost(self) -> None:
-        """Close the client's side."""
+        """Close the client's connection."""
         if self._client is not None:
             self._client.close()
 

@@ -1,4 +1,4 @@
-"""Who takes part, how each is started, and how much it is given."""
+"""The contestants, how each is started, and how much work each gets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Literal
 HERE = Path(__file__).parent
 CONTESTANTS = "benchmarks.contestants"
 PREPARED = "{prepared}"
-"""In a command: the file with what was made beforehand for the floor or the ceiling."""
+"""Placeholder in a command: the file with the prepared data for the floor or the ceiling."""
 STOCK_FLAGS = ("--loglevel=INFO",)
 MOST_AT_ONCE = 1_200
-"""The most that this worker is given a second: on a few cores more children do not do more."""
+"""Maximum commands per second for this worker: on a few cores more children do not do more."""
 OUR_FLAGS = (*STOCK_FLAGS, "--without-gossip", "--without-mingle", "--without-heartbeat")
 
 Messages = Literal["cloud event", "celery"]
@@ -29,20 +29,20 @@ class Contestant:
     key: str
     title: str
     commands: tuple[tuple[str, ...], ...]
-    """What to start: a command line a process."""
+    """Commands to start, one per process."""
     pace: int
-    """Commands that it does in about a second, so that nobody is waited for too long."""
+    """Commands that it handles in about a second; it sets the size of workloads."""
     receivers: int
-    """How many receives wait when it is idle, all told: then it is ready."""
+    """Total number of receives that wait when it is idle: then it is ready."""
     messages: Messages = "cloud event"
     table: Table = "users"
     preparation: Preparation | None = None
     tuned: bool = True
-    """Whether kombu's SQS transport is told to poll as often as it helps."""
+    """Whether kombu's SQS transport polls at the most efficient rate."""
 
 
 def worker_prefork(processes: int) -> Contestant:
-    """Give this worker with so many child processes."""
+    """Return this worker with this number of child processes."""
     return Contestant(
         key=f"worker-prefork-{processes}",
         title=f"this worker, prefork, {_count(processes)}",
@@ -53,7 +53,7 @@ def worker_prefork(processes: int) -> Contestant:
 
 
 def worker_solo() -> Contestant:
-    """Give this worker with the solo pool: a batch at a time, in the only process."""
+    """Return this worker with the solo pool: a batch at a time, in the only process."""
     return Contestant(
         key="worker-solo",
         title="this worker, solo, 1 process",
@@ -64,7 +64,7 @@ def worker_solo() -> Contestant:
 
 
 def worker_threads(threads: int = 8) -> Contestant:
-    """Give this worker with one process of so many threads."""
+    """Return this worker with one process of this number of threads."""
     return Contestant(
         key=f"worker-threads-{threads}",
         title=f"this worker, {threads} threads, 1 process",
@@ -75,7 +75,7 @@ def worker_threads(threads: int = 8) -> Contestant:
 
 
 def plain_celery(processes: int) -> Contestant:
-    """Give the plain Celery worker on kombu's SQS transport, with settings that help it most."""
+    """Return plain Celery on kombu's SQS transport, with the settings that help it most."""
     application = f"{CONTESTANTS}.naive_celery"
     return Contestant(
         key=f"celery-{processes}",
@@ -89,7 +89,7 @@ def plain_celery(processes: int) -> Contestant:
 
 
 def celery_threads(threads: int = 8) -> Contestant:
-    """Give the plain Celery worker with one process of so many threads, tuned."""
+    """Return the plain Celery worker, tuned, with one process of this number of threads."""
     application = f"{CONTESTANTS}.naive_celery"
     return replace(
         plain_celery(1),
@@ -101,9 +101,9 @@ def celery_threads(threads: int = 8) -> Contestant:
 
 
 def stock_celery(processes: int) -> Contestant:
-    """Give the same with kombu's and Celery's default settings.
+    """Return the plain Celery worker with kombu's and Celery's default settings.
 
-    When it has as many messages in hand as its prefetch allows, kombu polls again after a second.
+    When it has as many messages as its prefetch allows, kombu polls again after a second.
     """
     return replace(
         plain_celery(processes),
@@ -115,7 +115,7 @@ def stock_celery(processes: int) -> Contestant:
 
 
 def one_at_a_time(processes: int) -> Contestant:
-    """Give the boto3 loop with this worker's guarantees, one command at a time."""
+    """Return the boto3 loop with this worker's guarantees, one command at a time."""
     command = (sys.executable, "-m", f"{CONTESTANTS}.one_at_a_time")
     return Contestant(
         key=f"loop-{processes}",
@@ -127,7 +127,7 @@ def one_at_a_time(processes: int) -> Contestant:
 
 
 def floor(processes: int, threads: int = 2) -> Contestant:
-    """Give the bare replay of this worker's calls."""
+    """Return the bare replay of this worker's calls."""
     command = (sys.executable, "-m", f"{CONTESTANTS}.floor", PREPARED, str(threads))
     return Contestant(
         key=f"floor-{processes}",
@@ -140,7 +140,7 @@ def floor(processes: int, threads: int = 2) -> Contestant:
 
 
 def ceiling(threads: int = 4) -> Contestant:
-    """Give the emulators' own ceiling: the same requests as bytes, over bare sockets."""
+    """Return the emulators' own ceiling: the same requests as bytes, over bare sockets."""
     command = (sys.executable, "-m", f"{CONTESTANTS}.ceiling", PREPARED, str(threads))
     return Contestant(
         key="ceiling",
@@ -153,7 +153,7 @@ def ceiling(threads: int = 4) -> Contestant:
 
 
 def node(processes: int) -> Contestant | None:
-    """Give bbc/sqs-consumer, if Node and its packages are installed."""
+    """Return bbc/sqs-consumer, or None if Node or its packages are not installed."""
     program = HERE / "node" / "consumer.mjs"
     runtime = shutil.which("node")
     if runtime is None or not (program.parent / "node_modules").exists():

@@ -1,4 +1,4 @@
-"""One contestant at work: started, warmed up, given its workloads, measured, stopped."""
+"""A session of one contestant: start, warm-up, workloads, measurement, stop."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ LIGHT_INTERVAL = 0.05
 
 
 def no_event(missing: int, commands: int) -> str:
-    """Return what is wrong with a contestant that left commands without an event."""
+    """Return the error text for a contestant that left commands without an event."""
     return f"published no event for {missing} of {commands} commands"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a contestant is given in one go."""
+    """The work for a contestant in one session."""
 
     warm_up: tuple[Command, ...]
     workloads: tuple[Workload, ...]
@@ -56,14 +56,14 @@ class Plan:
 
     @property
     def all(self) -> list[Command]:
-        """Every command, in the order sent."""
+        """Return every command, in sending order."""
         workloads = [command for workload in self.workloads for command in workload.commands]
         return [*self.warm_up, *workloads, *self.light]
 
 
 @dataclass(slots=True)
 class Result:
-    """What one contestant did with one workload in one round."""
+    """Result of one contestant with one workload in one round."""
 
     contestant: str
     title: str
@@ -73,30 +73,30 @@ class Result:
     seconds: float
     per_second: float
     cpu_ms: float
-    """Processor time a command: user and system, of all its processes."""
+    """Processor time per command: user and system, of all its processes."""
     servers_cpu_ms: float
-    """The same of the emulators."""
+    """The same for the emulators."""
     busy: float
-    """The share of all cores' time that both used."""
+    """Share of all cores' time that both used."""
     others: float
-    """The share that everything else on the machine used, the benchmark's driver too."""
+    """Share that everything else on the machine used, including the benchmark's driver."""
     calls: float
-    """AWS calls a command; receives that brought nothing are left out."""
+    """AWS calls per command, without empty receives."""
     operations: dict[str, int]
     batch: float
-    """Messages a receive."""
+    """Messages per receive."""
     write_units: float
     memory_mb: float
     start_seconds: float
     start_cpu_seconds: float
     missing_events: int = 0
-    """Commands of which no event was published."""
+    """Commands without a published event."""
     latencies_ms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What one contestant did while there was nothing to do."""
+    """What one contestant did while idle."""
 
     contestant: str
     title: str
@@ -120,7 +120,7 @@ class Session:
         folder: Path,
         table: str | None = None,
     ) -> None:
-        """Give the endpoints and the plan; an existing `table` of this worker's can be named."""
+        """Take the endpoints and the plan; `table` names an existing table of this worker."""
         self._endpoints = endpoints
         self._contestant = contestant
         self._plan = plan
@@ -153,11 +153,11 @@ class Session:
         if self._processes is not None:
             self._processes.stop()
         for table in self._own_tables:
-            with contextlib.suppress(ClientError):  # it was not created
+            with contextlib.suppress(ClientError):  # the table was not created
                 direct_client(self._endpoints).delete_table(TableName=table)
 
     def measure(self, workload: Workload, number: int) -> Result:
-        """Have a workload done."""
+        """Run a workload and return the result."""
         assert self._processes is not None
         bodies = [self._render(command) for command in workload.commands]
         cpu, servers = self._processes.cpu_seconds(), self._endpoints.cpu_seconds()
@@ -196,12 +196,12 @@ class Session:
         )
 
     def cpu_seconds(self) -> float:
-        """Give the processor time of all its processes so far."""
+        """Return the processor time of all its processes so far."""
         assert self._processes is not None
         return self._processes.cpu_seconds()
 
     def idle_since(self, cpu_seconds: float, seconds: float) -> Idle:
-        """Say what it did in the seconds since the last reset, when it had used so much."""
+        """Return its idle result since the last reset, when it had used `cpu_seconds`."""
         assert self._processes is not None
         receives: dict[str, int] = self._endpoints.tell("record")["receives"]
         return Idle(
@@ -215,10 +215,10 @@ class Session:
         )
 
     def latencies_ms(self, commands: Sequence[Command]) -> list[float]:
-        """Send commands one by one; return the time of each from enqueued to event published.
+        """Send commands one by one; return the time of each from sending to published event.
 
         Raises:
-            BenchmarkError: a command has no event.
+            BenchmarkError: A command has no event.
         """
         self._endpoints.reset()
         sent: dict[str, float] = {}
@@ -247,7 +247,7 @@ class Session:
             make_naive_table(direct_client(self._endpoints), self._naive_table)
 
     def _prepare(self) -> None:
-        """Record what this worker sends, for those that replay it."""
+        """Record what this worker sends, for contestants that replay it."""
         if self._contestant.preparation is None:
             return
         prepared: Any = Recorder(self._users_table, TOPIC).record(self._plan.all)
@@ -321,10 +321,10 @@ class Session:
         return self._endpoints.tell("progress", queue=self._queue)
 
     def _wait(self, deleted: int, published: int) -> None:
-        """Wait until so many are deleted and published; events may be missing at the end.
+        """Wait for this number of deletions and events; events may be missing at the end.
 
         Raises:
-            BenchmarkError: messages are left, or the contestant ended.
+            BenchmarkError: Messages are left, or the contestant ended.
         """
         assert self._processes is not None
         deadline = time.monotonic() + RUN_SECONDS

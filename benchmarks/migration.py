@@ -85,7 +85,7 @@ def _run(given: argparse.Namespace) -> None:
 
 @contextmanager
 def _table() -> Iterator[tuple[Any, str]]:
-    """Make a table on this machine, and delete it after."""
+    """Create a table on this machine, and delete it afterwards."""
     given = os.environ.get("AWS_ENDPOINT_URL", "")
     if given and urlsplit(given).hostname not in {"127.0.0.1", "localhost"}:
         raise BenchmarkError(f"AWS_ENDPOINT_URL is {given!r} and has to be on this machine")
@@ -134,7 +134,7 @@ class Population:
     old: int
 
     def load(self, client: Any, name: str) -> str:
-        """Store them all, and their addresses."""
+        """Store all users and their addresses."""
 
         def write(first: int) -> None:
             numbers = range(first, min(first + BATCH, self.users))
@@ -150,10 +150,10 @@ class Population:
         return f"{self.old} of {self.users} users to be changed"
 
     def check(self, client: Any, name: str) -> str:
-        """Read the whole table, and compare each item with what it has to be.
+        """Read the whole table, and compare each item with its expected content.
 
         Raises:
-            BenchmarkError: one is not, or is missing.
+            BenchmarkError: An item differs or is missing.
         """
         with ThreadPoolExecutor(THREADS) as pool:
             found = sum(pool.map(lambda n: self._check_segment(client, name, n), range(THREADS)))
@@ -188,7 +188,7 @@ class Population:
 
 
 def _rendered(number: int) -> tuple[Any, Any]:
-    """Make a user's item and its address's, in the present format."""
+    """Return a user's item and the address's, in the current format."""
     user = User(
         user_id=str(uuid.UUID(int=number + ID_BASE)),
         version=1,
@@ -203,7 +203,7 @@ def _rendered(number: int) -> tuple[Any, Any]:
 
 
 def _number_of(item: Any) -> int:
-    """Give the number of the user whose item, or address's, it is."""
+    """Return the number of the user to whom an item belongs."""
     return uuid.UUID(item["user_id"]["S"]).int - ID_BASE
 
 

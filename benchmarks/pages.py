@@ -39,10 +39,10 @@ AT_START: Final = re.compile(r"^\s*(?:[-*>]\s+)?<!--=[\w-]+-->.*", re.MULTILINE)
 
 
 def renew(root: Path = ROOT) -> list[str]:
-    """Write the rendered results and the pages; return the names of the files that changed.
+    """Write the rendered results and the pages; return the names of the changed files.
 
     Raises:
-        BenchmarkError: a page quotes what there is not.
+        BenchmarkError: A page quotes an unknown table or figure.
     """
     new = {
         str((RESULTS / name).relative_to(ROOT)): text
@@ -56,10 +56,10 @@ def renew(root: Path = ROOT) -> list[str]:
 
 
 def render(page: str, text: str) -> str:
-    """Return a page's text with everything that it quotes renewed.
+    """Return a page's text with current tables and figures.
 
     Raises:
-        BenchmarkError: it quotes what there is not.
+        BenchmarkError: The page quotes an unknown table or figure.
     """
     if wrong := AT_START.search(text):
         raise BenchmarkError(f"{page}: a line must not start with a figure: {wrong[0].strip()}")
@@ -82,7 +82,7 @@ def _known(page: str, kind: str, name: str, texts: Mapping[str, str]) -> str:
 
 
 def _renew_rows(page: str, block: str) -> str:
-    """Return a block of text and tables with each row as the summary has it."""
+    """Return a block of text and tables with each row as in the summary."""
     lines, header = [], ""
     for line in block.splitlines():
         if not line.startswith("|"):
@@ -131,7 +131,7 @@ def _figures() -> dict[str, str]:
 
 
 def main() -> None:
-    """Renew the files, and print which have changed."""
+    """Update the files, and print which have changed."""
     parser = OneLineParser(prog="python -m benchmarks.pages", description=__doc__)
     parser.parse_args()
     with errors_in_one_line(parser.prog):

@@ -1,4 +1,4 @@
-"""The results as a picture: a row a contestant, with two bars. SVG, which needs no library."""
+"""The results as a picture: a row per contestant, with two bars. SVG needs no library."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ AT_LATENCY = (
     *("worker-prefork-2", "worker-prefork-4", "worker-threads-8", "worker-threads-16"),
     *("celery-2", "celery-4", "celery-threads-8", "floor-2"),
 )
-"""Who is shown at AWS's latency; the table has them all."""
+"""Contestants shown at AWS's latency; the table has all of them."""
 SHORTER = (
     (": the same calls as ready bytes", ""),
     (" of the same calls", ""),
     (" on kombu's SQS", ""),
     (", same guarantees", ""),
 )
-# The background changes with the text, so it can be read whatever page it stands on.
+# The background colour changes with the text colour, so that it is readable on any page.
 STYLE = """
  text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
  .title { font-size: 16px; font-weight: 600 } .ours { font-weight: 600 }
@@ -39,7 +39,7 @@ STYLE = """
 
 
 def render(sections: Sequence[Section]) -> str:
-    """Draw registrations a second and processor time a registration, side by side."""
+    """Draw registrations per second and processor time per registration, side by side."""
     found = {section.key: section for section in sections}
     side = found["side-by-side"]
     panels, height = _panel(f"Registrations, on {side.dynamodb}", rows_of(side, REGISTERING), 0)
@@ -59,7 +59,7 @@ def render(sections: Sequence[Section]) -> str:
 
 
 def _panel(title: str, rows: dict[str, Row], top: int) -> tuple[str, int]:
-    """Draw one section; give it and where it ends."""
+    """Draw one section; return it and its lower edge."""
     rate_at, cpu_at = MARGIN + LABELS, MARGIN + LABELS + BAR_WIDTH + NUMBERS
     parts = [
         _text(MARGIN, top + 26, title, "title"),
@@ -72,7 +72,7 @@ def _panel(title: str, rows: dict[str, Row], top: int) -> tuple[str, int]:
         mark = "ours" if key.startswith("worker") else ""
         parts.append(_text(MARGIN, y + BAR - 1, _title(row), mark))
         parts.append(_bar(rows, key, "per_second", (rate_at, y)))
-        if key != "ceiling":  # it makes no calls that cost anything
+        if key != "ceiling":  # its calls cost nothing
             parts.append(_bar(rows, key, "cpu_ms", (cpu_at, y)))
     return "\n".join(parts) + "\n", top + HEAD + len(rows) * ROW + FOOT
 

@@ -1,4 +1,4 @@
-"""Tables that hold many users, as this worker would have stored them."""
+"""Tables with many users, as this worker would have stored them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from benchmarks.workload import Command, register
 
 THREADS = 4
 REQUESTS = 25
-"""Items a BatchWriteItem."""
+"""Items per BatchWriteItem."""
 KNOWN = 5_000
-"""Users to be remembered, about."""
+"""Approximate number of users to remember."""
 HEADERS = {
     "X-Amz-Target": "DynamoDB_20120810.BatchWriteItem",
     "Content-Type": "application/x-amz-json-1.0",
     "Authorization": "AWS4-HMAC-SHA256 Credential=benchmark/20260101/us-east-1/dynamodb/"
-    "aws4_request, SignedHeaders=host, Signature=0",  # DynamoDB Local looks at the form only
+    "aws4_request, SignedHeaders=host, Signature=0",  # DynamoDB Local checks the form only
 }
 
 
 def populate(url: str, table: str, count: int) -> list[Command]:
-    """Store so many users and their addresses; give some of them, from everywhere."""
+    """Store users and their addresses; return some users from the whole range."""
     known: list[Command] = []
     [template] = register(1)
     items = _items_of(template)
@@ -53,7 +53,7 @@ def populate(url: str, table: str, count: int) -> list[Command]:
 
 
 def _items_of(user: Command) -> list[str]:
-    """Give the user's item and the address's, as text, as this worker writes them."""
+    """Return the items of a user and the address as text, as this worker writes them."""
     [recorded] = (
         Recorder("template", "arn:aws:sns:us-east-1:000000000000:none").record([user]).values()
     )

@@ -1,4 +1,4 @@
-"""What this worker's handler sends to AWS for each command, recorded for the floor to replay."""
+"""The calls of this worker's handler for each command, recorded for the floor to replay."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ANSWERED = {"ResponseMetadata": {"RequestId": "recorded"}}
 
 @dataclass(slots=True)
 class Tape:
-    """Stands for the clients of DynamoDB and SNS: keeps what is sent, and the items."""
+    """Replaces the clients of DynamoDB and SNS: records requests, and keeps the items."""
 
     items: dict[Key, Any] = field(default_factory=dict)
     keys: list[Any] = field(default_factory=list)
@@ -47,14 +47,14 @@ class Tape:
     entries: list[Any] = field(default_factory=list)
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        """Record the keys; give the items that there are."""
+        """Record the keys; return the stored items."""
         [(table, wanted)] = request["RequestItems"].items()
         self.keys += wanted["Keys"]
         found = [self.items[key_of(k)] for k in wanted["Keys"] if key_of(k) in self.items]
         return {"Responses": {table: found}, **ANSWERED}
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        """Record all actions but the last, the pointer's, and keep the items."""
+        """Record all actions but the last, which writes the pointer, and keep the items."""
         self.actions += request["TransactItems"][:-1]
         for action in request["TransactItems"]:
             item = action["Put"]["Item"]
@@ -62,19 +62,19 @@ class Tape:
         return ANSWERED
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
-        """Forget an item: the pointer."""
+        """Delete an item: the pointer."""
         del self.items[key_of(request["Key"])]
         return ANSWERED
 
     def publish_batch(self, **request: Any) -> dict[str, Any]:
-        """Record the entries, but for their ids."""
+        """Record the entries, except for their ids."""
         entries = request["PublishBatchRequestEntries"]
         self.entries += [{k: v for k, v in entry.items() if k != "Id"} for entry in entries]
         return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
 
 
 class Recorder:
-    """Runs commands through this worker's own handler, on a tape; remembers the users."""
+    """Runs commands through this worker's own handler, on a tape, and keeps the users."""
 
     def __init__(self, table: str, topic_arn: str) -> None:
         tape: Any = Tape()
@@ -98,7 +98,7 @@ class Recorder:
         )
 
     def record(self, commands: Iterable[Command]) -> dict[str, dict[str, Any]]:
-        """Give by command id what the floor needs; a repeated command has nothing of its own."""
+        """Return the floor's data by command id; a repeated command has none of its own."""
         return {c.command_id: self._record(c) for c in commands if not c.repeated}
 
     def _record(self, command: Command) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Recorder:
 
 @cache
 def own_units(workload: str) -> float:
-    """Give the write units a command of a workload, the pointer left out, by a small sample."""
+    """Return the write units per command of a workload without the pointer, from a small sample."""
     users = register(SAMPLE)
     recorder = Recorder("sample", "arn:aws:sns:us-east-1:000000000000:sample")
     commands = {REGISTERING: users, UPDATING: update(users), MIX: mix(users, SAMPLE)}
@@ -137,10 +137,10 @@ def own_units(workload: str) -> float:
 
 
 def units_a_command(workload: str, batch: float) -> float:
-    """Give the write units a command, in transactions of so many commands.
+    """Return the write units per command, in transactions of `batch` commands.
 
-    Besides the commands' own items that is the pointer, written in the transaction and deleted
-    after it: the more commands it names, the larger it is.
+    They are those of the commands' own items and of the pointer, which is written in the
+    transaction and deleted after it: the more commands it names, the larger it is.
     """
     return own_units(workload) + _pointer_units(max(1, round(batch))) / batch
 

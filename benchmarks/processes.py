@@ -1,4 +1,4 @@
-"""Processes that the benchmark starts: what they use, by /proc, and that none is left behind."""
+"""Processes of the benchmark: their usage, from /proc, and a stop that leaves none behind."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 1.0
-"""Time to end by itself; there is nothing left to save, and how it ends is not measured."""
+"""Time to end by itself; there is nothing to save, and the end is not measured."""
 _STAT_SESSION, _STAT_CPU = 3, slice(11, 15)
-"""Fields of /proc/PID/stat after the name: session; user, system and reaped children's ticks."""
+"""Fields of /proc/PID/stat after the name: session; ticks of user, system, reaped children."""
 
 
 def machine_cpu_seconds() -> float:
-    """Give the processor time that everything on this machine used, and what was stolen from it."""
+    """Return the processor time of everything on this machine, including stolen time."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = (
         int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
     )
@@ -26,10 +26,10 @@ def machine_cpu_seconds() -> float:
 
 
 class ProcessGroup:
-    """Processes of one contestant or server, each a session of its own with what it starts."""
+    """Processes of one contestant or server, each in a session with its child processes."""
 
     def __init__(self, commands: Sequence[Sequence[str]], env: dict[str, str], log: Path) -> None:
-        """Start them; their output goes to a file."""
+        """Start the processes; their output goes to a file."""
         with log.open("ab") as output:
             self._processes = [
                 subprocess.Popen(  # noqa: S603 - the benchmark's own commands
@@ -45,24 +45,24 @@ class ProcessGroup:
         self.log = log
 
     def alive(self) -> bool:
-        """Say whether all that was started runs."""
+        """Return True if all started processes run."""
         return all(process.poll() is None for process in self._processes)
 
     def cpu_seconds(self) -> float:
-        """Give the processor time, user's and system's, that all used since they started."""
+        """Return the processor time, user and system, of all processes since their start."""
         total = 0
         for pid, fields in self._members():
             ticks = [int(field) for field in fields[_STAT_CPU]]
-            # those of reaped children count where the parent is the one that was started
+            # Ticks of reaped children count if the parent is a started process.
             total += sum(ticks if pid in self._pids() else ticks[:2])
         return total / _TICKS
 
     def count(self) -> int:
-        """Count the processes, with what they started."""
+        """Count the processes, including their child processes."""
         return len(self._members())
 
     def memory_mb(self) -> float:
-        """Give the resident memory of all, shared pages counted once (PSS), in MB."""
+        """Return the resident memory of all in MB, with shared pages counted once (PSS)."""
         kilobytes = 0
         for pid, _ in self._members():
             with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ class ProcessGroup:
         return kilobytes / 1024
 
     def stop(self) -> None:
-        """Ask them to end, and end what does not within a grace."""
+        """Terminate the processes, and kill those that do not end in time."""
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -90,7 +90,7 @@ class ProcessGroup:
         return {process.pid for process in self._processes}
 
     def _members(self) -> list[tuple[int, list[str]]]:
-        """Give the pid and the stat fields of each process of these sessions."""
+        """Return the pid and the stat fields of each process of these sessions."""
         members = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):

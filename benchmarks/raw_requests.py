@@ -19,7 +19,7 @@ class _CapturedError(Exception):
 
 
 class _Camera:
-    """A client whose calls are taken down instead of sent."""
+    """A client whose calls are captured instead of sent."""
 
     def __init__(self, service: str, endpoint: str) -> None:
         config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
@@ -28,7 +28,7 @@ class _Camera:
         self._request = b""
 
     def of(self, call: Callable[[Any], None]) -> bytes:
-        """Give the bytes of a call of the client."""
+        """Return the bytes of a call of the client."""
         try:
             call(self._client)
         except _CapturedError:
@@ -50,7 +50,7 @@ def _text(value: str | bytes) -> str:
 def raw_batches(
     commands: Sequence[dict[str, Any]], table: str, topic: str, endpoint: str
 ) -> Iterator[list[str]]:
-    """Give each batch of ten as requests in base64: get, transact, publish, delete."""
+    """Yield each batch of ten as requests in base64: get, transact, publish, delete."""
     dynamodb, sns = _Camera("dynamodb", endpoint), _Camera("sns", endpoint)
     for start in range(0, len(commands), BATCH):
         batch = Batch.of(commands[start : start + BATCH], table, topic)

@@ -35,11 +35,11 @@ USERS = 20_000
 CHECKS = 200_000
 PER_SECOND = 500.0
 ROWS = ((1_000, 5.0), (10_000, 5.0), (40_000, 5.0), (40_000, 10.0), (40_000, 60.0))
-"""Sizes in entries (two a session in use), and seconds."""
+"""Sizes in entries (two for each session in use), and seconds."""
 
 
 def store_session(users: UserRepository, number: int) -> tuple[str, str]:
-    """Store a user with a session; give both ids."""
+    """Store a user with a session; return both ids."""
     user_id, session_id = str(uuid.UUID(int=number + 1)), str(uuid.UUID(int=number + 10**9))
     email = EmailAddress(f"user{number}@example.com")
     token = TokenHash(f"{number:064x}").stored
@@ -54,7 +54,7 @@ def store_session(users: UserRepository, number: int) -> tuple[str, str]:
 def measure_hits(
     size: int, seconds: float, users: UserRepository, known: list[tuple[str, str]], checks: int
 ) -> str:
-    """Check sessions for some simulated minutes; give a row of the table."""
+    """Check sessions for some simulated minutes; return a row of the table."""
     clock = itertools.count()
     now = [0.0]
     cache = ReadCache(size, seconds, clock=lambda: now[0])
@@ -71,7 +71,7 @@ def measure_hits(
 
 
 def microseconds(check: Callable[[], object], times: int = 500) -> float:
-    """Time a check; give the median."""
+    """Measure the time of a check; return the median."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
@@ -81,7 +81,7 @@ def microseconds(check: Callable[[], object], times: int = 500) -> float:
 
 
 def measure_costs() -> tuple[float, float]:
-    """Time a check by a read and one from the cache, in microseconds."""
+    """Measure the time of a check by a read and of one from the cache, in microseconds."""
     with contextlib.ExitStack() as stack:
         if "AWS_ENDPOINT_URL" not in os.environ:
             os.environ["AWS_ENDPOINT_URL"] = stack.enter_context(EmbeddedAws()).endpoint_url

@@ -1,4 +1,4 @@
-"""The results as Markdown tables: medians over the rounds, with least and most."""
+"""The results as Markdown tables: medians over the rounds, with minimum and maximum."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORK = (WHO, RATE, CPU, CALLS, UNITS, SERVERS, BUSY, OTHERS)
 
 
 def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
-    """Write everything as Markdown."""
+    """Render everything as Markdown."""
     found = {section.key: section for section in sections}
     parts = [heading(about, sections)]
     side = found["side-by-side"]
@@ -66,7 +66,7 @@ def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
 
 
 def heading(about: dict[str, Any], sections: Sequence[Section]) -> str:
-    """Write what ran, where and when, and how quiet it was."""
+    """Render command, place and time of the run, and the load of the machine."""
     others = median(result.others for section in sections for result in section.results)
     return (
         f"# Benchmark results\n\n`{about['command']}`, {about['date']}, "
@@ -78,14 +78,14 @@ def heading(about: dict[str, Any], sections: Sequence[Section]) -> str:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row]) -> str:
-    """Write rows as a Markdown table."""
+    """Render rows as a Markdown table."""
     return markdown(
         [title for title, _ in columns], ([write(row) for _, write in columns] for row in rows)
     )
 
 
 def idle_table(idle: Sequence[Idle]) -> str:
-    """Write what the contestants did while idle."""
+    """Render what the contestants did while idle."""
     heads = ("contestant", "processes", "ReceiveMessage calls in 20 s", "CPU % of a core", "MB")
     rows = (
         (

@@ -1,4 +1,4 @@
-"""The results of the benchmark as files: figures as JSON, and what is rendered from them."""
+"""The results of the benchmark as files: figures as JSON, and the files rendered from them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def write_results(folder: Path, about: dict[str, Any], sections: Sequence[Sectio
 
 
 def read_results(folder: Path = RESULTS) -> tuple[dict[str, Any], list[Section]]:
-    """Return where and when a run was made, and its sections.
+    """Return place and time of a run, and its sections.
 
     Raises:
-        OSError: there is no such file.
+        OSError: The file cannot be read.
     """
     raw = json.loads((folder / FIGURES).read_text())
     sections = [

@@ -1,4 +1,4 @@
-"""All rounds of a contestant with a workload, taken together."""
+"""All rounds of a contestant with a workload."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Row:
     results: Sequence[Result]
 
     def median(self, figure: str) -> float:
-        """Give the median of a figure over the rounds."""
+        """Return the median of a figure over the rounds."""
         values: list[float] = [getattr(result, figure) for result in self.results]
         return median(values)
 
     def spread(self, figure: str, digits: int = 0) -> str:
-        """Write median, least and most."""
+        """Render median, minimum and maximum."""
         values = [getattr(result, figure) for result in self.results]
         if len(values) == 1:
             return f"{values[0]:,.{digits}f}"
@@ -32,7 +32,7 @@ class Row:
         return f"{median(values):,.{digits}f} ({least:,.{digits}f}-{most:,.{digits}f})"
 
     def latency(self, percent: int) -> str:
-        """Write a percentile of the light load's latencies, all rounds together."""
+        """Render a percentile of the light load's latencies over all rounds."""
         values = self.latencies_ms
         if len(values) < MIN_FOR_QUANTILES:
             return "-"
@@ -40,12 +40,12 @@ class Row:
 
     @property
     def latencies_ms(self) -> list[float]:
-        """The light load's latencies, all rounds together."""
+        """Return the light load's latencies of all rounds."""
         return [value for result in self.results for value in result.latencies_ms]
 
 
 def rows_of(section: Section, workload: str) -> dict[str, Row]:
-    """Give the rounds of each contestant with a workload, by its key."""
+    """Return the rounds of each contestant with a workload, by the contestant's key."""
     rows: dict[str, list[Result]] = {}
     for result in section.results:
         if result.workload == workload:
@@ -54,6 +54,6 @@ def rows_of(section: Section, workload: str) -> dict[str, Row]:
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a Markdown table, all columns but the first to the right."""
+    """Render a Markdown table; all columns but the first are right-aligned."""
     lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

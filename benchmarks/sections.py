@@ -1,4 +1,4 @@
-"""The comparisons of one run: who meets whom, on what, over how many rounds."""
+"""The comparisons of one run: contestants, endpoints and rounds."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from benchmarks.tables import direct_client
 from benchmarks.workload import MIX, REGISTERING, UPDATING, Command, Workload, mix, register, update
 
 AWS_DELAY = (0.005, 0.015)
-"""Seconds: about what SQS, SNS and DynamoDB take within a region."""
+"""Seconds: the approximate latency of SQS, SNS and DynamoDB within a region."""
 LIGHT = "light load"
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is done."""
+    """The amount of work."""
 
     rounds: int
     seconds: float
-    """How long, about, a contestant works on a workload."""
+    """Approximate seconds that a contestant works on a workload."""
     light: int
-    """Commands at light load, a round."""
+    """Commands at light load per round."""
     processes: tuple[int, ...]
     children: tuple[int, ...]
     threads: tuple[int, ...]
-    """How many of each this worker is given at AWS's latency."""
+    """Numbers of each that this worker is measured with at AWS's latency."""
     users: tuple[int, ...]
     idle: tuple[float, float]
-    """Seconds to come to rest, and seconds that are then looked at."""
+    """Seconds to settle, and seconds to observe."""
 
 
 QUICK = Size(
@@ -91,7 +91,7 @@ def run_all(size: Size, folder: Path) -> Iterator[Section]:
     """Run every comparison.
 
     Raises:
-        BenchmarkError: a contestant did not start, did not finish, or published no event for a
+        BenchmarkError: A contestant did not start, did not finish, or published no event for a
             command.
     """
     for section in _sections(size, folder):
@@ -106,13 +106,13 @@ def _sections(size: Size, folder: Path) -> Iterator[Section]:
     yield _side_by_side(size, folder)
     yield _at_aws_latency(size, folder)
     yield _idle(size, folder)
-    if len(size.users) > 1:  # not for a quick look
+    if len(size.users) > 1:  # too slow for a quick run
         yield _without_emulator(size, folder)
         yield _users(size, folder)
 
 
 def _side_by_side(size: Size, folder: Path) -> Section:
-    """Compare all on DynamoDB Local with all workloads."""
+    """Compare all contestants on DynamoDB Local with all workloads."""
     contestants = [
         lineup.worker_prefork(2),
         lineup.worker_threads(),
@@ -131,7 +131,7 @@ def _side_by_side(size: Size, folder: Path) -> Section:
 
 
 def _without_emulator(size: Size, folder: Path) -> Section:
-    """Compare those that differ most with a DynamoDB that costs nothing: registrations only."""
+    """Compare the most different contestants by registrations, with a DynamoDB without cost."""
     contestants = [
         lineup.worker_prefork(2),
         lineup.worker_threads(),
@@ -154,7 +154,7 @@ def _at_aws_latency(size: Size, folder: Path) -> Section:
         lineup.celery_threads(),
         *map(lineup.floor, size.processes),
     ]
-    # these are many, and most wait most of the time
+    # There are many contestants, and most of them wait most of the time.
     fewer = replace(size, rounds=min(2, size.rounds), seconds=min(1.0, size.seconds))
     with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
         _say("with 5 to 15 ms a call")
@@ -163,7 +163,7 @@ def _at_aws_latency(size: Size, folder: Path) -> Section:
 
 
 def _idle(size: Size, folder: Path) -> Section:
-    """See what those do that have nothing to do: all at the same time, for they do little."""
+    """Measure idle contestants, all at the same time, because they do little."""
     contestants = [
         lineup.worker_prefork(2),
         lineup.worker_threads(),
@@ -231,7 +231,7 @@ def _alternate(
     folder: Path,
     workloads: tuple[str, ...] = (REGISTERING, UPDATING, MIX, LIGHT),
 ) -> list[Result]:
-    """Let each contestant do every workload, then all again: A B C, A B C."""
+    """Run every workload of each contestant in turn, then all again: A B C, A B C."""
     results = []
     for number in range(1, size.rounds + 1):
         for contestant in contestants:
@@ -250,7 +250,7 @@ def _take_turn(
     *,
     number: int,
 ) -> list[Result]:
-    if contestant.preparation == "bytes":  # cannot tell duplicates, and has no light load
+    if contestant.preparation == "bytes":  # it cannot detect duplicates, and has no light load
         names = tuple(name for name in names if name in {REGISTERING, UPDATING})
     plan = _plan(contestant, size, names)
     results = []
@@ -272,7 +272,7 @@ def _plan(contestant: Contestant, size: Size, names: tuple[str, ...]) -> Plan:
 
 
 def _warm_up(aws: Endpoints, folder: Path) -> None:
-    """Let Java compile what the contestants use, which takes it some thousand calls."""
+    """Let Java compile what the contestants use, which takes some thousand calls."""
     with suppress(BenchmarkError):
         for contestant in (lineup.floor(2), lineup.node(2) or lineup.plain_celery(2)):
             plan = _plan(contestant, replace(QUICK, seconds=1.5), (REGISTERING, UPDATING))

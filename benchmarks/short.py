@@ -1,6 +1,6 @@
-"""The short form of the benchmark, for CI: it fails if a promise on cost is broken by far.
+"""The short form of the benchmark, for CI: it fails if a cost limit is clearly exceeded.
 
-Its bounds are generous. They find a benchmark that no longer runs and a worker that has become
+Its bounds are generous. They detect a benchmark that no longer runs and a worker that has become
 several times as expensive, not a difference of some percent: for that, see docs/benchmark.md.
 """
 
@@ -16,16 +16,16 @@ from benchmarks.targets import CELERY, WORKER
 from benchmarks.workload import REGISTERING
 
 MAX_CPU_RATIO = 0.25
-"""Processor time a command, of plain Celery's: twice what docs/benchmark.md has (0.13)."""
+"""Processor time per command, relative to plain Celery: twice that of docs/benchmark.md (0.13)."""
 
 
 def render(section: Section) -> str:
-    """Return a small table: a row for each contestant."""
+    """Return a small table with a row for each contestant."""
     return table((WHO, RATE, CPU, CALLS), _rows(section).values())
 
 
 def faults(section: Section) -> list[str]:
-    """Return what is wrong, one text for each fault; an empty list if nothing is."""
+    """Return the faults, one text for each; an empty list if there are none."""
     rows = _rows(section)
     found = [
         f"{row.results[0].title}: "
@@ -54,7 +54,7 @@ def summary(section: Section) -> str:
 
 
 def cpu_ratio(rows: Mapping[str, Row]) -> float:
-    """Return this worker's processor time a command as a part of plain Celery's, by medians."""
+    """Return this worker's processor time per command divided by plain Celery's, by medians."""
     theirs = rows[CELERY].median("cpu_ms")
     return rows[WORKER].median("cpu_ms") / theirs if theirs else float("nan")
 

@@ -1,4 +1,4 @@
-"""The results in brief, for a page that has little room."""
+"""The results in brief, for a page with little room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.workload import REGISTERING
 
 
 def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
-    """Write who does how much at what cost, which pool to choose, and what was aimed at."""
+    """Render rates and costs of the contestants, the choice of a pool, and the targets."""
     found = {section.key: section for section in sections}
     rows = rows_of(found["side-by-side"], REGISTERING)
     parts = [heading(about, sections)]
@@ -32,7 +32,7 @@ def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
 
 
 def _compared(rows: Mapping[str, Row]) -> tuple[Column, ...]:
-    """Give rate and processor time, each with how it stands to plain Celery's."""
+    """Return the columns of rate and processor time, each with its ratio to plain Celery's."""
     celery = rows[CELERY]
 
     def beside(figure: str, digits: int) -> Column:
@@ -47,6 +47,6 @@ def _compared(rows: Mapping[str, Row]) -> tuple[Column, ...]:
 
 
 def ratio(value: float, base: float) -> str:
-    """Write how many times the base a value is, with two digits that count."""
+    """Render the ratio of a value to a base, with two significant digits."""
     times = value / base
     return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"  # noqa: PLR2004 - two digits

@@ -25,14 +25,14 @@ def direct_client(endpoints: Endpoints) -> Any:
 def provision_resources(
     url: str, dynamodb_url: str, *, table: str, queue: str, dead_letters: str
 ) -> None:
-    """Create this worker's table, queues and topic where they are missing, as the product does.
+    """Create missing resources of this worker (table, queues, topic), as the product does.
 
     Args:
-        url: of SQS and SNS.
-        dynamodb_url: of DynamoDB.
-        table: its name.
-        queue: the command queue's name.
-        dead_letters: the dead-letter queue's name.
+        url: Of SQS and SNS.
+        dynamodb_url: Of DynamoDB.
+        table: Name of the table.
+        queue: Name of the command queue.
+        dead_letters: Name of the dead-letter queue.
     """
     settings = Settings(
         env="test", table=table, command_queue=queue, dead_letter_queue=dead_letters
@@ -53,7 +53,7 @@ def _client(service: str, url: str) -> Any:
 
 
 def make_naive_table(client: Any, name: str) -> None:
-    """Make the table of a naive design: users by id, and an index by e-mail address."""
+    """Create the table of a naive design: users by id, and an index by e-mail address."""
     client.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
@@ -72,11 +72,11 @@ def make_naive_table(client: Any, name: str) -> None:
 
 
 def naive_units(workload: Workload) -> float:
-    """Give the write units a command of a put in the table and the same in its index."""
+    """Return the write units per command of a put in the table and its index."""
     units = 0
     for command in workload.commands:
         if command.repeated:
-            continue  # finds its own address taken
+            continue  # its own address is taken
         fields = command.data if command.type == REGISTER else {"password_hash": "-" * 400}
         size = item_size({name: {"S": value} for name, value in fields.items()}) + 150
         units += 2 * write_units(size)

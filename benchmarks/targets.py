@@ -1,4 +1,4 @@
-"""What was aimed at, beside what was measured, whether it is met or not."""
+"""The targets beside the measured figures, whether they are met or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is kept, as it is printed."""
+        """Return True if the printed figure is within the bound."""
         here = float(printed(self.here))
         if self.least is not None:
             return here >= float(printed(self.least))
@@ -33,17 +33,17 @@ class Target:
 
     @property
     def bound(self) -> str:
-        """The bound in words."""
+        """Return the bound in words."""
         return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:.3g}"
 
 
 def printed(figure: float) -> str:
-    """Write a figure with three digits that count."""
+    """Render a figure with three significant digits."""
     return f"{figure:#.3g}"
 
 
 def render(found: Mapping[str, Section]) -> str:
-    """Write the targets as a Markdown table."""
+    """Render the targets as a Markdown table."""
     rows = (
         (target.name, target.bound, printed(target.here), "met" if target.met else "missed")
         for target in targets_of(found)
@@ -52,7 +52,7 @@ def render(found: Mapping[str, Section]) -> str:
 
 
 def targets_of(found: Mapping[str, Section]) -> Iterator[Target]:
-    """Give the targets that the sections can tell of."""
+    """Yield the targets for which the sections have figures."""
     yield from _side_by_side(found["side-by-side"])
     if section := found.get("without-emulator"):
         rows = rows_of(section, REGISTERING)

@@ -33,11 +33,11 @@ COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACED = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
 SAMPLED = {**TRACED, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
 TURN = 4
-"""Batches. Longer, and the machine is another by the next turn; shorter, and a kind begins with the
-others' code in the processor's caches."""
+"""Number of batches. With longer turns the machine's state changes between them; with shorter ones,
+a kind starts with the code of the others in the processor's caches."""
 WARM_TURNS = 5
 SEND_EVERY = 6
-"""Turns: they make some 450 spans, where the SDK sends by 512."""
+"""Turns: they create about 450 spans, and the SDK sends 512 at a time."""
 NOT_BY_ITSELF = {
     "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100000",
@@ -55,7 +55,7 @@ KINDS: dict[str, dict[str, str]] = {
 
 
 def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
-    """Return the milliseconds of processor time a command of each kind, in this process."""
+    """Return each kind's milliseconds of processor time per command, in this process."""
     from worker import logs  # noqa: PLC0415 - of the checkout that is measured
 
     logs.configure("json", "INFO", os.devnull)
@@ -76,15 +76,16 @@ def measure(batches: int, kinds: dict[str, dict[str, str]]) -> dict[str, float]:
             spent[name] += time.process_time() - began
     for name, (*_, stop) in parts.items():
         began = time.process_time()
-        stop()  # what is still to be sent is part of the cost
+        stop()  # sending the rest is part of the cost
         spent[name] += time.process_time() - began
     return {name: seconds / (batches * 10) * 1000 for name, seconds in spent.items()}
 
 
 def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
-    """Put a worker's parts together, with the telemetry that variables ask for.
+    """Compose a worker, with the telemetry that the variables configure.
 
-    Return its queue, what handles a batch, what sends spans, and what sends all and ends it.
+    Return its queue, the handler of a batch, the function that sends spans, and the function that
+    sends everything and ends telemetry.
     """
     from worker import bootstrap  # noqa: PLC0415 - of the checkout that is measured
     from worker.settings import load_settings  # noqa: PLC0415 - as above
@@ -115,13 +116,13 @@ def compose(kind: dict[str, str]) -> tuple[Any, Any, Any, Any]:
         stop = send_all
 
     queue: Any = bootstrap.command_queue_factory("user-commands")
-    own: Any = getattr(queue, "_queue", queue)  # what answers knows no names
+    own: Any = getattr(queue, "_queue", queue)  # the answering server has no queue names
     own._urls["user-commands"] = f"{os.environ['AWS_ENDPOINT_URL']}/0/user-commands"  # noqa: SLF001
     return queue, bootstrap.build(load_settings()).batch.handle, send, stop
 
 
 def run(queue: Any, handle: Any) -> None:
-    """Take one batch through."""
+    """Process one batch."""
     from worker.transport.batching import Batch, as_task_argument  # noqa: PLC0415 - as above
 
     batch = Batch(1, "user-commands", tuple(queue.receive(10, 0, 60)))
@@ -130,7 +131,7 @@ def run(queue: Any, handle: Any) -> None:
 
 
 def spawn(tree: Path, url: str, batches: int, *, all_kinds: bool) -> dict[str, float]:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "USER_"))} | {
         "PYTHONPATH": str(tree),
         "AWS_ENDPOINT_URL": url,
@@ -193,7 +194,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """Have a server in another process answer for AWS and the collector; gives its URL."""
+    """Run a server in another process that answers for AWS and the collector; yield its URL."""
     from benchmarks.direct_calls import message, serve  # noqa: PLC0415 - not of the measured
     from benchmarks.wire import HOST  # noqa: PLC0415 - as above
     from benchmarks.workload import as_cloud_event, register  # noqa: PLC0415 - as above

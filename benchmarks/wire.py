@@ -1,4 +1,4 @@
-"""HTTP/1.1 as little as the benchmark's servers need: keep-alive, bodies with a length."""
+"""The part of HTTP/1.1 that the benchmark's servers need: keep-alive, bodies with a length."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TARGET = re.compile(rb"\r\nx-amz-target: *\w+\.(\w+)", re.IGNORECASE)
 
 Answer: TypeAlias = Callable[[bytes, str], None]
-"""Takes an answer's content and its type; to be called once, now or later."""
+"""Takes an answer's content and its type; called once, at once or later."""
 Handler: TypeAlias = Callable[[bytes, bytes, Answer], None]
-"""Takes a request's head and body, and what answers it."""
+"""Takes a request's head and body, and the function that answers it."""
 
 
 def operation(head: bytes) -> str:
-    """Give the operation that AWS's JSON protocol names in a request's head, or ''."""
+    """Return the operation that AWS's JSON protocol names in a request's head, or ''."""
     found = _TARGET.search(head)
     return found[1].decode() if found else ""
 
 
 def answer_head(length: int, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> bytes:
-    """Write the head of an answer."""
+    """Render the head of an answer."""
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {length}\r\nDate: {formatdate(usegmt=True)}\r\n"
@@ -36,7 +36,7 @@ def answer_head(length: int, content_type: str, status: HTTPStatus = HTTPStatus.
 
 
 class HttpConnection(asyncio.Protocol):
-    """One client's connection; requests on it are answered one after the other."""
+    """One client's connection; its requests are answered one after another."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -44,21 +44,21 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Answer nobody any more."""
+        """Stop answering."""
         self._transport = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Handle every request that is whole."""
+        """Handle every complete request."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._received[:end])
@@ -72,7 +72,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, content: bytes, content_type: str) -> None:
         if self._transport is not None:
-            # AWS names its errors in the content, and clients look at the status first
+            # AWS names its errors in the content, but clients look at the status first.
             failed = content.startswith((b'{"__type"', b"<ErrorResponse>"))
             status = HTTPStatus.BAD_REQUEST if failed else HTTPStatus.OK
             self._transport.write(answer_head(len(content), content_type, status) + content)

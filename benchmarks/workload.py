@@ -1,4 +1,4 @@
-"""The commands that every contestant is given, in the form that it reads."""
+"""The commands for every contestant, in the form that it reads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ REGISTERING, UPDATING, MIX = "registrations", "updates", "mix"
 DUPLICATES = REJECTIONS = 0.05
 """Shares of the mix."""
 REPEATED = " "
-"""Before the JSON of a message that was sent before, as a mark for the floor, which reads none."""
+"""Prefix of the JSON of a repeated message, for the floor, which does not parse JSON."""
 ID_AT = len('{"specversion":"1.0","id":"')
 ID_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; `repeated` says that a message with the same id went before it."""
+    """One command; `repeated` if a message with the same id was sent before it."""
 
     type: str
     command_id: str
@@ -38,14 +38,14 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Commands in the order in which they are sent."""
+    """Commands in sending order."""
 
     name: str
     commands: tuple[Command, ...]
 
 
 def register(count: int, label: str = "user") -> list[Command]:
-    """Make registrations of users whom nobody knows yet."""
+    """Create registrations of new users."""
     run = uuid4().hex[:8]
     return [_register(f"{label}.{number}@{run}.example.com") for number in range(count)]
 
@@ -61,7 +61,7 @@ def _register(email: str) -> Command:
 
 
 def update(users: Sequence[Command]) -> list[Command]:
-    """Make one change of name for each registered user."""
+    """Create one profile update for each registered user."""
     return [
         Command(UPDATE, str(uuid4()), user.user_id, {"first_name": f"Ada {uuid4().hex[:6]}"})
         for user in users
@@ -69,10 +69,10 @@ def update(users: Sequence[Command]) -> list[Command]:
 
 
 def mix(users: Sequence[Command], count: int) -> list[Command]:
-    """Make registrations and updates by halves, with duplicates and registrations refused.
+    """Create registrations and updates by halves, with duplicates and rejected registrations.
 
-    Each of the registered users has one command at most, and a duplicate comes at least a few
-    batches after what it repeats, as SQS's redeliveries do.
+    Each registered user has at most one command, and a duplicate comes at least a few batches after
+    the original, like SQS's redeliveries.
     """
     duplicates, refused = int(count * DUPLICATES), int(count * REJECTIONS)
     plain = count - duplicates - refused
@@ -91,7 +91,7 @@ def mix(users: Sequence[Command], count: int) -> list[Command]:
 
 
 def as_cloud_event(command: Command) -> str:
-    """Render a command as this worker's documentation has it; the id stands at `ID_AT`."""
+    """Render a command as documented for this worker; the id is at `ID_AT`."""
     text = json.dumps(
         {
             "specversion": "1.0",
@@ -115,12 +115,12 @@ def command_id_of(body: str) -> str:
 class CelerySender:
     """Renders commands as kombu's SQS transport sends a Celery task.
 
-    The message is made by Celery and kombu themselves, on kombu's transport in memory; the SQS
-    one adds JSON and base64.
+    Celery and kombu create the message themselves, on kombu's transport in memory; the SQS one adds
+    JSON and base64.
     """
 
     def __init__(self, queue: str) -> None:
-        """Render for a queue: kombu writes its name into the message."""
+        """Render for a queue, because kombu writes its name into the message."""
         self._queue = queue
         self._app = Celery("sender", broker="memory://", set_as_current=False)
         self._app.conf.task_default_queue = self._queue

@@ -36,7 +36,7 @@ EXPORTED: Final = {
     "user-events-undelivered": "UndeliveredQueueName",
     "users": "TableName",
 }
-"""By default name, the export of the resources' stack that holds the real one."""
+"""By default name, the export of the resources' stack with the real name."""
 KEY: Final = "arn:aws:kms:REGION:ACCOUNT:key/KEY"
 PLACES: Final = {
     "arn:aws:": "arn:${AWS::Partition}:",
@@ -74,7 +74,7 @@ Conditions:
 
 
 def exported(name: str) -> dict[str, Any]:
-    """Give the reference to an export of the resources' stack, or to what stands in for it."""
+    """Return the reference to an export of the resources' stack, or to its replacement."""
     imported = {"Fn::ImportValue": {"Fn::Sub": f"${{ResourcesStack}}-{name}"}}
     if name == EXPORTED["users"]:
         return {"Fn::If": ["IsRestored", {"Ref": "RestoredTable"}, imported]}
@@ -82,7 +82,7 @@ def exported(name: str) -> dict[str, Any]:
 
 
 def localized(value: Any) -> Any:
-    """Put the account's own names into a part of a policy."""
+    """Insert the account's own names into a part of a policy."""
     if isinstance(value, dict):
         return {name: localized(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -111,7 +111,7 @@ def _substituted(text: str) -> Any:
 
 
 def template() -> str:
-    """Give the template's text."""
+    """Return the template's text."""
     resources: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for role, purpose in ROLES.items():
@@ -134,7 +134,7 @@ def template() -> str:
 
 
 def main() -> int:
-    """Write the template, or say whether it is as it should be."""
+    """Write the template, or check that it is current."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail if it differs")
     if not parser.parse_args().check:

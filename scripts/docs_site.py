@@ -1,9 +1,9 @@
-"""Lays the pages of this repository out for MkDocs: `make docs` builds a site of them.
+"""Prepare the pages of this repository for MkDocs: `make docs` builds a site from them.
 
-The pages stay as they are read in the repository, README and all. A copy of each goes to where it
-belongs on the site, with its links led there; a file or folder that a page links to gets a page
-that shows it. A link that leads nowhere, or a page that is not in the navigation, is an error
-here or a warning of MkDocs, which `--strict` makes an error.
+The pages stay as they are read in the repository, including README. Each page is copied to its
+place on the site, with adapted links; a linked file or folder gets a page that shows it. A link
+without a target is an error here; a page that is not in the navigation is a warning of MkDocs,
+which `--strict` makes an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[1]
 CONFIGURATION: Final = "mkdocs.yml"
 DECISIONS: Final = "docs/adr/"
 COPIED: Final = frozenset({".svg", ".png", ".html", ".css", ".js"})
-"""What a browser shows by itself."""
+"""Files that a browser shows by itself."""
 LANGUAGES: Final = {".mjs": "js", ".py": "python", ".sh": "sh", ".json": "json", ".yml": "yaml"}
 PLACES: Final = {
     "README.md": "index.md",
@@ -34,18 +34,18 @@ PLACES: Final = {
     "examples/README.md": "examples.md",
     "contracts/README.md": "contracts.md",
 }
-"""Where on the site a page lies whose place does not follow from its path."""
+"""Places on the site that do not follow from the path of the page."""
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,}).*?^\1\2`*~*[ \t]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?\[[^\]]*(?:\[[^\]]*\][^\]]*)?\]\()([^)\s]+)(\))")
 
 
 class BrokenLinkError(Exception):
-    """A page links to what is not there; the text names page and link."""
+    """A page links to a missing file; the text names page and link."""
 
 
 @dataclass(slots=True)
 class Site:
-    """The pages' copies, as they are made.
+    """The copies of the pages.
 
     Attributes:
         root: the repository.
@@ -58,10 +58,10 @@ class Site:
     _waiting: list[str] = field(default_factory=list)
 
     def stage(self, pages: list[str]) -> None:
-        """Copy the pages, named by their paths in the repository, and all that they link to.
+        """Copy the pages, named by their paths in the repository, and everything that they link to.
 
         Raises:
-            BrokenLinkError: a link leads to no file.
+            BrokenLinkError: A link leads to no file.
         """
         shutil.rmtree(self.target, ignore_errors=True)
         for page in pages:
@@ -87,7 +87,7 @@ class Site:
             copy.write_text(shown(path, source.read_text()))
 
     def _led(self, path: str, text: str) -> str:
-        """Give a page's text with its links led to where their targets lie on the site."""
+        """Return a page's text with its links changed to their targets' places on the site."""
         parts, start = [], 0
         for fence in _FENCE.finditer(text):
             parts += [self._links(path, text[start : fence.start()]), fence[0]]
@@ -120,11 +120,11 @@ class Site:
 
 
 _HIDDEN = "---\nsearch: {exclude: true}\n---\n"
-"""Of a page that the search leaves out."""
+"""Front matter of a page that the search excludes."""
 
 
 def place(path: str) -> str:
-    """Tell where on the site a file of the repository lies."""
+    """Return the place of a repository's file on the site."""
     if path in PLACES:
         return PLACES[path]
     if path.startswith("docs/"):
@@ -136,13 +136,13 @@ def place(path: str) -> str:
 
 
 def shown(path: str, text: str) -> str:
-    """Give a page that shows a file."""
+    """Return a page that shows a file."""
     fence, language = "~" * 12, LANGUAGES.get(Path(path).suffix, "text")
     return f"{_HIDDEN}\n# `{path}`\n\n{fence}{language}\n{text.rstrip()}\n{fence}\n"
 
 
 def paths(nav: Any) -> Iterator[str]:
-    """Give the paths that a navigation names, in its order."""
+    """Yield the paths of a navigation, in its order."""
     match nav:
         case str():
             yield nav
@@ -155,7 +155,7 @@ def paths(nav: Any) -> Iterator[str]:
 
 
 def placed(nav: Any, decisions: list[str]) -> Any:
-    """Give the navigation with places on the site for paths, and with every decision."""
+    """Return the navigation with places on the site instead of paths, and with every decision."""
     match nav:
         case str() if nav == DECISIONS:
             return [place(path) for path in decisions]
@@ -168,10 +168,10 @@ def placed(nav: Any, decisions: list[str]) -> Any:
 
 
 def build(root: Path, target: Path) -> None:
-    """Lay the site out under a folder: the pages, and the configuration that builds them.
+    """Write the site's source to a folder: the pages, and the configuration that builds them.
 
     Raises:
-        BrokenLinkError: the navigation or a page names a file that is not there.
+        BrokenLinkError: The navigation or a page names a missing file.
     """
     with (root / CONFIGURATION).open() as file:
         nav = yaml.load(file, Loader=get_yaml_loader())["nav"]  # noqa: S506  # our own, with tags
@@ -194,7 +194,7 @@ def build(root: Path, target: Path) -> None:
 
 
 def main() -> int:
-    """Lay the site out where the argument says, and give the exit code."""
+    """Write the site's source to the folder of the argument; return the exit code."""
     parser = argparse.ArgumentParser(description="Lay the repository's pages out for MkDocs.")
     parser.add_argument("target", type=Path, help="a folder, which is emptied")
     try:

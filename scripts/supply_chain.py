@@ -35,13 +35,13 @@ LOCKS: Final = (
 )
 OSV: Final = "https://api.osv.dev/v1/querybatch"
 NOT_LOCKED: Final = frozenset({"user-worker", "pip"})
-"""The project itself, and what came with the virtual environment."""
+"""The project itself, and packages of the virtual environment."""
 PERMISSIVE: Final = re.compile(
     r"\b(MIT(-0)?|BSD|Apache|ASL 2|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|0BSD"
     r"|Public Domain)\b",
     re.IGNORECASE,
 )
-"""MPL 2.0 binds whoever changes its files, which nobody here does."""
+"""MPL 2.0 binds whoever changes its files, which this project does not."""
 COPYLEFT: Final = re.compile(r"\b(A?GPL|GNU|SSPL|EUPL|CC-BY-NC|Commons Clause)", re.IGNORECASE)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})(?=\s|$)")
 
@@ -58,14 +58,14 @@ class Locked:
 
 
 class LockError(Exception):
-    """A lock has a line that pins nothing, or that leads elsewhere."""
+    """A lock has a line that is not pinned, or that names another source."""
 
 
 def read_lock(text: str) -> Iterator[Locked]:
-    """Give the requirements of a lock.
+    """Yield the requirements of a lock.
 
     Raises:
-        LockError: a line is an option, a URL, not pinned, or has no hash.
+        LockError: A line is an option, a URL, not pinned, or has no hash.
     """
     for line in re.sub(
         r"\\\n", " ", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
@@ -96,7 +96,7 @@ def _read_line(line: str) -> Locked:
 def differences(
     locked: Iterable[Locked], installed: Mapping[str, str], optional: Iterable[Locked] = ()
 ) -> list[str]:
-    """Say where an environment is not what its lock says; what is optional may be there too."""
+    """Return the differences between an environment and its lock; optional packages are allowed."""
     allowed = NOT_LOCKED | {each.name for each in optional}
     by_name = {each.name: each for each in locked if each.applies}
     told = [
@@ -112,7 +112,7 @@ def differences(
 
 
 def disagreements(locks: Mapping[str, Iterable[Locked]]) -> list[str]:
-    """Say what is locked at different versions."""
+    """Return the packages that are locked at different versions."""
     seen: dict[str, tuple[str, str]] = {}
     told = []
     for lock, lines in locks.items():
@@ -124,12 +124,12 @@ def disagreements(locks: Mapping[str, Iterable[Locked]]) -> list[str]:
 
 
 def installed() -> dict[str, str]:
-    """Give the versions of what is installed here."""
+    """Return the versions of the installed packages."""
     return {canonicalize_name(d.name): d.version for d in metadata.distributions()}
 
 
 def licence(name: str) -> str:
-    """Give what a distribution says of its licence, in a line; nothing if it says nothing."""
+    """Return the stated licence of a distribution in one line; empty if none is stated."""
     about: Any = metadata.metadata(name)
     classified = [
         text.rpartition("::")[2].strip()
@@ -141,7 +141,7 @@ def licence(name: str) -> str:
 
 
 def not_permissive(licences: Mapping[str, str]) -> list[str]:
-    """Say which licences ask for more than to be named; a choice may hold one that does not."""
+    """Return licences that require more than attribution; a choice may include such a licence."""
     return [
         f"{name}: {text or 'no licence is stated'}"
         for name, text in sorted(licences.items())
@@ -150,10 +150,10 @@ def not_permissive(licences: Mapping[str, str]) -> list[str]:
 
 
 def advisories(locked: Sequence[Locked], url: str = OSV, timeout: float = 20) -> list[str]:
-    """Ask for the known vulnerabilities of what is locked.
+    """Return the known vulnerabilities of the locked packages.
 
     Raises:
-        OSError: the service was not reached, or answered with nothing that can be read.
+        OSError: The service was not reached, or its answer cannot be parsed.
     """
     asked = [
         {"package": {"name": each.name, "ecosystem": "PyPI"}, "version": each.version}
@@ -177,7 +177,7 @@ def advisories(locked: Sequence[Locked], url: str = OSV, timeout: float = 20) ->
 
 
 def audit(url: str = OSV, *, require_advisories: bool = False) -> int:
-    """Run every check; give 1 if one found something, 2 if advisories were needed and not had."""
+    """Run every check; return 1 for a finding, 2 if required advisories were unavailable."""
     locks = {path.name: list(read_lock(path.read_text())) for path in LOCKS if path.exists()}
     runtime, dev = locks[RUNTIME_LOCK.name], locks[DEV_LOCK.name]
     here = installed()
@@ -213,7 +213,7 @@ def _report(promise: str, found: Sequence[str]) -> bool:
 
 
 def bill_of_materials(lock: str, version: str, licences: Mapping[str, str]) -> dict[str, Any]:
-    """Write a lock as a CycloneDX 1.6 document; the same lock gives the same one.
+    """Render a lock as a CycloneDX 1.6 document; the same lock gives the same document.
 
     https://cyclonedx.org/docs/1.6/json/
     """
@@ -256,7 +256,7 @@ def _component(each: Locked, stated: str) -> dict[str, Any]:
 
 
 def write_bill(path: Path) -> None:
-    """Write the bill of what the image installs."""
+    """Write the bill of materials of the image."""
     here = installed()
     lock = RUNTIME_LOCK.read_text()
     licences = {e.name: licence(e.name) for e in read_lock(lock) if e.name in here}
@@ -267,7 +267,7 @@ def write_bill(path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do as told; give the exit code."""
+    """Run a command; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     auditing = commands.add_parser("audit", help="check locks, environment, licences, advisories")

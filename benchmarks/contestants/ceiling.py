@@ -1,7 +1,7 @@
-"""What the emulators can do at most: this worker's calls as bytes made beforehand, bare sockets.
+"""The emulators' ceiling: this worker's calls as prepared bytes, over bare sockets.
 
 `ceiling.py PREPARED THREADS`. PREPARED is a JSON list of batches, each a list of requests in
-base64, the publication marked by its place. Receiving and deleting is done with bare JSON.
+base64, in which the publication is known by its position. Receives and deletes are bare JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.contestants.started import prepared_and_threads, variable
 
 QUEUE_URL = variable("QUEUE_URL")
 PUBLICATION = 2
-"""The place of the publication in a batch; the others go to DynamoDB."""
+"""Position of the publication in a batch; the other requests go to DynamoDB."""
 
 
 class Socket:
@@ -33,7 +33,7 @@ class Socket:
         self._connection.connect()
 
     def exchange(self, request: bytes) -> bytes:
-        """Send a request; give the answer's content."""
+        """Send a request; return the answer's content."""
         assert self._connection.sock is not None
         self._connection.sock.sendall(request)
         answer = http.client.HTTPResponse(self._connection.sock, method="POST")
@@ -52,7 +52,7 @@ class Socket:
 
 
 def work(batches: Iterator[list[bytes]], lock: threading.Lock) -> None:
-    """Receive, replay the next batch, delete, for ever."""
+    """Receive, replay the next batch and delete, forever."""
     own = Socket(os.environ["AWS_ENDPOINT_URL"])
     dynamodb = Socket(os.environ["AWS_ENDPOINT_URL_DYNAMODB"])
     while True:

@@ -1,7 +1,7 @@
-"""The floor: bare boto3 that replays this worker's exact calls with payloads made beforehand.
+"""The floor: bare boto3 that replays this worker's exact calls with prepared payloads.
 
-Nothing is parsed, decided or rendered, and nobody but a thread takes part: what is left is what
-botocore and the network cost. `floor.py PREPARED THREADS`, with boto3's plain clients.
+Nothing is parsed, decided or rendered, and only threads are used: the rest is the cost of botocore
+and the network. `floor.py PREPARED THREADS`, with boto3's plain clients.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ QUEUE_URL, TABLE, TOPIC = (variable(name) for name in ("QUEUE_URL", "TABLE", "TO
 CONFIG = Config(
     connect_timeout=3, read_timeout=10, max_pool_connections=32, parameter_validation=False
 )
-"""Finite timeouts, a connection for each thread, and no look at payloads that are known to be good:
-a floor has to be as low as boto3 goes, and this worker does not check them either."""
+"""Finite timeouts, a connection for each thread, and no validation of known payloads: a floor
+must be as low as boto3 allows, and this worker does not validate them either."""
 
 
 class Floor:
@@ -40,7 +40,7 @@ class Floor:
         self._sns = boto3.client("sns", config=CONFIG)
 
     def run(self) -> None:
-        """Work for ever."""
+        """Process batches forever."""
         while True:
             answer = self._sqs.receive_message(
                 QueueUrl=QUEUE_URL,
@@ -72,7 +72,7 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Load what is prepared and run the threads."""
+    """Load the prepared data and run the threads."""
     signal.signal(signal.SIGTERM, stop)
     prepared, count = prepared_and_threads()
     floor = Floor(json.loads(Path(prepared).read_text()))

@@ -1,9 +1,9 @@
 """A plain Celery worker on kombu's own SQS transport.
 
-`celery -A benchmarks.contestants.naive_celery worker`. Each task queries by e-mail address (an
-index, as DynamoDB's own tutorials do it), puts the user and publishes an event: three calls, and
-no promise kept when it crashes between them, when a message comes twice, or when two people
-register one address at once. It uses the SDK's plain clients, made once a process.
+`celery -A benchmarks.contestants.naive_celery worker`. Each task queries by e-mail address (with an
+index, as in DynamoDB's own tutorials), puts the user and publishes an event: three calls, and no
+guarantee if it crashes between them, if a message is delivered twice, or if two people register one
+address at once. It uses the SDK's plain clients, created once per process.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ app.conf.broker_transport_options = {
     "predefined_queues": {QUEUE: {"url": variable("QUEUE_URL")}},
 }
 if variable("TUNED") == "1":
-    # With the defaults it takes four messages a child and, having them, looks again after 1 s.
+    # By default it prefetches four messages per child and then polls again after 1 s.
     app.conf.worker_prefetch_multiplier = 16
     app.conf.broker_transport_options["polling_interval"] = 0.05
 
 
 @cache
 def client(service: str) -> Any:
-    """Give this process's client of a service."""
+    """Return this process's client of a service."""
     return boto3.client(service)
 
 
@@ -62,7 +62,7 @@ def publish(name: str, command_id: str, user_id: str, data: dict[str, Any]) -> N
 
 @app.task(bind=True, name="biome.user.RegisterUser.v1")
 def register_user(self: Any, user_id: str, email: str, **fields: str) -> None:
-    """Register a user, if nobody has the address."""
+    """Register a user, unless the address is taken."""
     found = client("dynamodb").query(
         TableName=TABLE,
         IndexName=EMAIL_INDEX,

@@ -1,6 +1,6 @@
 """A plain boto3 loop with this worker's guarantees, one command at a time: no Celery, no batch.
 
-It runs this worker's own handler on one message a receive, so it makes six calls a command.
+It runs this worker's own handler on one message per receive, so it makes six calls per command.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from worker.settings import load_settings
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
-    """End at once: what is in hand is redelivered to nobody here."""
+    """End at once; nothing here needs the redelivery of current messages."""
     sys.exit(0)
 
 
 def main() -> None:
-    """Receive one, handle it, delete it, for ever."""
+    """Receive one message, handle it and delete it, forever."""
     signal.signal(signal.SIGTERM, stop)
-    variable("QUEUE")  # or it would take what waits on the queue of the settings
+    variable("QUEUE")  # otherwise it would use the queue of the settings
     settings = load_settings()
     logs.configure(settings.log_format, settings.log_level)
     queue = bootstrap.command_queue_factory(settings.command_queue)

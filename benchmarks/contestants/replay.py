@@ -1,4 +1,4 @@
-"""The four calls of one batch of this worker, from what was recorded of its commands."""
+"""The four calls of one batch of this worker, from the recording of its commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARDS = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a batch sends; the clients are boto3's."""
+    """The requests of a batch; the clients are boto3's."""
 
     table: str
     topic: str
@@ -26,7 +26,7 @@ class Batch:
 
     @classmethod
     def of(cls, commands: Sequence[dict[str, Any]], table: str, topic: str) -> Self:
-        """Put recorded commands together, with a pointer of their own."""
+        """Combine recorded commands, with a pointer of their own."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         pointer = {"pk": {"S": f"OUTBOX#{randrange(SHARDS)}"}, "sk": {"S": f"{now}#{uuid4()}"}}
         names = " ".join(command["name"] for command in commands)
@@ -42,12 +42,12 @@ class Batch:
         )
 
     def load(self, dynamodb: Any) -> None:
-        """Read what the batch names."""
+        """Read the items of the batch."""
         request = {self.table: {"Keys": self.keys, "ConsistentRead": True}}
         dynamodb.batch_get_item(RequestItems=request)
 
     def commit(self, dynamodb: Any) -> None:
-        """Write all in one transaction."""
+        """Write all items in one transaction."""
         dynamodb.transact_write_items(TransactItems=self.actions, ClientRequestToken=str(uuid4()))
 
     def publish(self, sns: Any) -> None:

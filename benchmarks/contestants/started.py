@@ -1,4 +1,4 @@
-"""What the benchmark gives a contestant that it starts; nobody else starts one."""
+"""Variables and arguments that the benchmark passes to a contestant."""
 
 from __future__ import annotations
 

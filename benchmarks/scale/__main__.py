@@ -16,7 +16,7 @@ from benchmarks.scale.tables import TABLES
 
 
 def main() -> None:
-    """Print what is asked for, or all."""
+    """Print the given tables, or all."""
     parser = OneLineParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--inputs", type=Path, default=DEFAULTS, help="prices and habits, JSON")

@@ -1,9 +1,9 @@
-"""The answer of `deploy/service.yaml`'s scaling to a burst, simulated second by second.
+"""The response of `deploy/service.yaml`'s scaling to a burst, simulated second by second.
 
-Two policies, as there: target tracking on waiting messages a task, and steps by the age of the
-oldest message. CloudWatch has SQS's figures at the end of each minute; target tracking acts on
-three of them when it adds and on fifteen when it takes away, a step on two; a task needs a minute
-to start. What CloudWatch takes to have a figure and to judge it is left out.
+Two policies, as in that file: target tracking on waiting messages per task, and steps by the age of
+the oldest message. CloudWatch has SQS's figures at the end of each minute. Target tracking uses
+three of them to scale out and fifteen to scale in; a step uses two. A task needs a minute to start.
+The delay of CloudWatch's figures and alarms is left out.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ LONGEST: Final = 6 * 3600
 
 
 def task_rate() -> float:
-    """Return the commands a second that a task of one vCPU is planned with.
+    """Return the commands per second for which a task of one vCPU is planned.
 
-    TLS, which the benchmark does without, and the collector beside the worker need the rest.
+    TLS, which the benchmark does not use, and the collector beside the worker need the rest.
     """
     return 1000 / cpu_ms() * BUSY
 
@@ -47,15 +47,15 @@ class Policy:
 
 @dataclass(slots=True)
 class Response:
-    """What a burst came to."""
+    """The result of a burst."""
 
     most_tasks: int = 0
     first_task: int | None = None
-    """Seconds from the burst's start until a task more than before is there."""
+    """Seconds from the burst's start until one more task than before runs."""
     oldest: float = 0.0
-    """Seconds that the message which waited longest did wait."""
+    """Longest wait of a message, in seconds."""
     drained: int | None = None
-    """Seconds from the burst's start until nobody waits longer than a second."""
+    """Seconds from the burst's start until no message waits longer than a second."""
     task_hours: float = 0.0
 
 
@@ -64,9 +64,9 @@ class _Fleet:
     policy: Policy
     running: int
     starting: deque[int] = field(default_factory=deque)
-    """When each task that was asked for is there."""
+    """When each requested task runs."""
     backlogs: list[float] = field(default_factory=list)
-    """Waiting messages a task, once a minute, as `ages` are the oldest's seconds."""
+    """Waiting messages per task, once a minute; `ages` are the seconds of the oldest message."""
     ages: list[float] = field(default_factory=list)
     changed: int = -LONGEST
 
@@ -75,7 +75,7 @@ class _Fleet:
         return self.running + len(self.starting)
 
     def minute(self, now: int, waiting: float, age: float) -> None:
-        """Take the figures of a minute, and do what the policies say."""
+        """Apply the policies to the figures of a minute."""
         self.backlogs.append(waiting / self.running)
         self.ages.append(age)
         wanted = max(self._by_backlog(now), self._by_age(now))
@@ -111,10 +111,10 @@ class _Fleet:
 
 
 def respond(burst: int, steady: float = 200.0, policy: Policy | None = None) -> Response:
-    """Send so many commands within a minute on top of a steady rate; watch it being worked off."""
+    """Send `burst` commands within a minute on top of a steady rate; return the response."""
     policy = policy or Policy()
     fleet = _Fleet(policy, policy.least)
-    waiting: deque[tuple[int, float]] = deque()  # when they came, and how many
+    waiting: deque[tuple[int, float]] = deque()  # time of arrival and number
     told = Response(most_tasks=policy.least)
     for now in range(LONGEST):
         came = steady + (burst / BURST_SECONDS if now < BURST_SECONDS else 0)
@@ -137,7 +137,7 @@ def respond(burst: int, steady: float = 200.0, policy: Policy | None = None) -> 
 
 
 def _work(waiting: deque[tuple[int, float]], able: float) -> None:
-    """Take the oldest first, as many as can be done in a second."""
+    """Handle the oldest messages, as many as can be handled in a second."""
     while waiting and able > 0:
         came, number = waiting[0]
         done = min(number, able)

@@ -1,8 +1,8 @@
 """How many commands share a batch at a rate, simulated: a task's receivers, buffer and children.
 
-The rules are the transport's own: one receiver polls, two more while polls bring ten; a receive
-that comes while all children are busy waits in a buffer of eight, and is joined there with the
-next to twenty. A call takes what AWS is taken to take in the benchmark.
+The rules are the transport's own: one receiver polls, two more while polls return ten messages. A
+receive that arrives while all children are busy waits in a buffer of eight, where it is joined with
+the next one to make twenty. A call takes the time that the benchmark assumes for AWS.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SEED: Final = 6
 SECONDS: Final = 60.0
 BATCH_SIZE: Final = Settings().batch_size
 RECEIVERS: Final = 3
-"""Of a queue, by `worker.transport.options`."""
+"""Receivers per queue, by `worker.transport.options`."""
 CHILDREN: Final = 4
-"""Batches a task has in hand at a time: `Concurrency` of deploy/service.yaml."""
+"""Concurrent batches of a task: `Concurrency` of deploy/service.yaml."""
 ROOM: Final = CHILDREN * -(-BATCH_SIZE // MAX_BATCH)
-"""Receives that the buffer holds."""
+"""Number of receives that the buffer holds."""
 BATCH_CALLS: Final = 5
 """A read, a transaction, which takes two calls' time, a publication and a deletion."""
 LEAST_TASKS: Final = 2
@@ -40,9 +40,9 @@ class _Task:
     waiting: int = 0
     """Messages on the queue."""
     polls: int = 0
-    """Receivers whose poll is under way."""
+    """Receivers with a poll in progress."""
     idle_polls: int = 0
-    """Those of them that wait for a message to come."""
+    """Polls that wait for a message."""
     rush: bool = False
     free: int = CHILDREN
     buffer: deque[int] = field(default_factory=deque)
@@ -52,7 +52,7 @@ class _Task:
     commands: int = 0
 
     def run(self) -> float:
-        """Give the mean number of commands a batch, over some time."""
+        """Return the mean number of commands per batch, over some time."""
         self._at(self.draw.expovariate(self.rate), "comes")
         self._poll(0.0)
         while self.events and (now := self.events[0][0]) < SECONDS:
@@ -82,7 +82,7 @@ class _Task:
                 self.free += 1
 
     def _take(self, now: float) -> None:
-        """Have a poll take what there is; the answer is on its way."""
+        """Give a poll the visible messages; its answer arrives later."""
         taken = min(self.waiting, MAX_BATCH)
         self.waiting -= taken
         self._at(now + self._half_call(), "received", taken)
@@ -113,10 +113,10 @@ class _Task:
 
 @cache
 def mean_batch(rate: float, seed: int = SEED) -> float:
-    """Give the mean number of commands a batch of one task, at so many commands a second."""
+    """Return the mean number of commands per batch of one task, at `rate` commands per second."""
     return _Task(rate, random.Random(seed)).run()
 
 
 def tasks_for(rate: float) -> int:
-    """Give the tasks that so many commands a second are planned with."""
+    """Return the number of tasks planned for `rate` commands per second."""
     return max(LEAST_TASKS, math.ceil(rate * cost.cpu_ms() / 1000 / cost.BUSY))

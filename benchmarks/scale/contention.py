@@ -1,9 +1,9 @@
-"""One user whom everybody writes to, simulated: conflicts, receives, and dead letters.
+"""All commands for one user, simulated: conflicts, receives, and dead letters.
 
-The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), when a message is
-retried or dead-lettered (`application.retry.decide_disposition`). All messages are of one user, so
+The decisions are the worker's own: how often a batch tries (`MAX_ATTEMPTS`), and when a message is
+retried or dead-lettered (`application.retry.decide_disposition`). All messages are for one user, so
 those of a receive run together, however often they were received. Time is simulated; a call takes
-what the benchmark assumes for AWS.
+the time that the benchmark assumes for AWS.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Task:
 
 @dataclass(slots=True)
 class Run:
-    """What became of a run."""
+    """The result of a run."""
 
     sent: int = 0
     done: int = 0
@@ -55,28 +55,28 @@ class Run:
     commits: int = 0
     conflicts: int = 0
     receives: Counter[int] = field(default_factory=Counter)
-    """By number of receives: commands that were done at it, or died."""
+    """By number of receives: commands that were done or dead-lettered at it."""
     waits: list[float] = field(default_factory=list)
     """Seconds from sending to commit."""
     end: float = 0.0
 
     def wait(self, share: float) -> float:
-        """Give the seconds within which a share of the commands is done."""
+        """Return the seconds within which a share of the commands is done."""
         return sorted(self.waits)[min(len(self.waits) - 1, int(len(self.waits) * share))]
 
     @property
     def conflicts_a_commit(self) -> float:
-        """Give the transactions in vain, each billed, for one that is committed."""
+        """Return the cancelled transactions, each billed, per committed one."""
         return self.conflicts / self.commits
 
     @property
     def mean_receives(self) -> float:
-        """Give how often a command was received."""
+        """Return the mean number of receives of a command."""
         return sum(number * times for number, times in self.receives.items()) / self.sent
 
     @property
     def most_receives(self) -> int:
-        """Give the most that a command was."""
+        """Return the maximum number of receives of a command."""
         return max(self.receives)
 
 
@@ -84,7 +84,7 @@ class Contention:
     """Tasks that all write one user."""
 
     def __init__(self, tasks: int, seed: int = SEED, *, fifo: bool = False) -> None:
-        """Take how many run at a time, in all workers; a FIFO group is one's at a time."""
+        """Take the number of concurrent tasks of all workers; a FIFO group has one at a time."""
         self._draw = random.Random(seed)
         self._free = 1 if fifo else tasks
         self._max_receives = Settings().max_receives
@@ -95,7 +95,7 @@ class Contention:
         self.run = Run()
 
     def play(self, rate: float, seconds: float) -> Run:
-        """Send commands to one user for so long, at random times; go on until all are settled."""
+        """Send commands to one user for `seconds`, at random times; run until all have ended."""
         time = 0.0
         while (time := time + self._draw.expovariate(rate)) < seconds:
             self._at(time, _Message(time))
@@ -126,7 +126,7 @@ class Contention:
 
     def _step(self, time: float, task: _Task) -> None:
         match task.step:
-            case _Step.LOAD:  # the answer comes, all is decided, and the transaction is sent
+            case _Step.LOAD:  # the answer arrives, all is decided, and the transaction is sent
                 task.version = self._version
                 self._next(time + 2 * self._call(), task, _Step.COMMIT)
             case _Step.COMMIT:
@@ -158,7 +158,7 @@ class Contention:
             self.run.receives[message.receives] += 1
             self.run.waits.append(time - message.sent)
         self.run.end = time
-        # published, the pointer deleted, settled
+        # Published, the pointer deleted, acknowledged.
         self._next(time + 3 * self._call(), task, _Step.END)
 
     def _give_back(self, time: float, task: _Task) -> None:

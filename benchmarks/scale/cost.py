@@ -1,6 +1,6 @@
-"""What a million commands cost: units, requests and bytes times list prices.
+"""The cost of a million commands: units, requests and bytes multiplied by list prices.
 
-Beside this worker two other layouts, from public sources: that of NServiceBus with its DynamoDB
+Two other layouts, from public sources, are shown for comparison: NServiceBus with its DynamoDB
 persistence and SQS transport, message by message, and a plain Celery task.
 """
 
@@ -23,7 +23,7 @@ MONTH_DAYS: Final = 365 / 12
 OUTCOME_UNITS: Final = 2
 """An outcome is one item of up to 1 KB, in a transaction."""
 BUSY: Final = 0.5
-"""Share of a processor's time that is planned with; the rest is for peaks."""
+"""Planned share of a processor's time; the rest is for peaks."""
 GB_A_VCPU: Final = 2.0
 
 
@@ -40,27 +40,27 @@ def cpu_ms(contestant: str = WORKER) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Dollars for a million commands, by what they are for."""
+    """Dollars for a million commands, by purpose."""
 
     writes: float
     reads: float
     sqs: float
     sns: float
     kept: float
-    """Storage of what has to be remembered of each command, for as long as it is kept."""
+    """Storage of each command's records, for as long as they are kept."""
     logs: float
     processors: float
 
     @property
     def total(self) -> float:
-        """Give all of it."""
+        """Return the sum."""
         aws = self.writes + self.reads + self.sqs + self.sns
         return aws + self.kept + self.logs + self.processors
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a command takes in one way of building this."""
+    """The usage of a command in one design."""
 
     name: str
     write_units: float
@@ -73,7 +73,7 @@ class Layout:
     cpu_ms: float | None
 
     def bill(self, prices: Prices) -> Bill:
-        """Price a million commands; processors that were not measured cost nothing here."""
+        """Price a million commands; processor time that was not measured costs nothing here."""
         month_gb = self.kept_bytes * MILLION / GB * self.kept_days / MONTH_DAYS
         hours = (self.cpu_ms or 0) / 1000 * MILLION / 3600 / BUSY
         return Bill(
@@ -88,7 +88,7 @@ class Layout:
 
 
 def this_worker(kind: str, batch: int, outcome_days: float) -> Layout:
-    """Give this worker's, as measured; producers send one message a call."""
+    """Return the measured layout of this worker; producers send one message per call."""
     taken = footprint(kind, batch)
     return Layout(
         f"this worker, batches of {batch}",
@@ -106,13 +106,14 @@ def this_worker(kind: str, batch: int, outcome_days: float) -> Layout:
 
 
 def nservicebus(kind: str) -> Layout:
-    """Give that of NServiceBus: each message by itself, its outbox in the same transaction.
+    """Return the layout of NServiceBus: each message alone, its outbox in the same transaction.
 
-    By `OutboxPersister.cs` of NServiceBus.Persistence.DynamoDB: a consistent Query for the
-    message's record; a transaction of the business's items, a metadata item and an item for each
-    outgoing message; then an UpdateItem that marks it dispatched, and a delete for each of those
-    items. Metadata is kept seven days. Taken in its favour: every item fits one unit, and its
-    receives are full. Its user, address and session items are taken to be this worker's.
+    The source is `OutboxPersister.cs` of NServiceBus.Persistence.DynamoDB: a consistent Query for
+    the message's record; a transaction of the business's items, a metadata item and an item for
+    each outgoing message; then an UpdateItem that marks it dispatched, and a delete for each of
+    those items. Metadata is kept seven days. Assumed in its favour: every item fits one unit, and
+    its receives are full. Its user, address and session items are assumed to be those of this
+    worker.
     """
     ours = footprint(kind, 1)
     business = ours.write_units - ours.pointer_units - OUTCOME_UNITS
@@ -132,7 +133,7 @@ def nservicebus(kind: str) -> Layout:
 
 
 def plain_celery(kind: str) -> Layout | None:
-    """Give that of benchmarks/contestants/naive_celery.py, which knows two kinds only."""
+    """Return the layout of benchmarks/contestants/naive_celery.py, which has two kinds only."""
     if kind not in (REGISTRATION, UPDATE):
         return None
     return Layout(
@@ -149,7 +150,7 @@ def plain_celery(kind: str) -> Layout | None:
 
 
 def layouts(kind: str, outcome_days: float) -> list[Layout]:
-    """Give all ways of doing a kind of command."""
+    """Return all layouts for a kind of command."""
     plain = plain_celery(kind)
     return [
         *(this_worker(kind, batch, outcome_days) for batch in (20, 10, 1)),
@@ -159,10 +160,10 @@ def layouts(kind: str, outcome_days: float) -> list[Layout]:
 
 
 def idle_worker_month(prices: Prices, interval: float = 5.0, poll: float = 20.0) -> float:
-    """Price a month of a worker that has nothing to do, its processors left out.
+    """Price a month of an idle worker, without its processors.
 
-    It polls its queue once in `poll` seconds and reads a shard of the outbox, one read unit, once
-    in `interval`.
+    It polls its queue once in `poll` seconds, and reads a shard of the outbox, for one read unit,
+    once in `interval`.
     """
     month = MONTH_DAYS * 86400
     polls = month / poll * prices.sqs_requests_million / MILLION
@@ -170,5 +171,5 @@ def idle_worker_month(prices: Prices, interval: float = 5.0, poll: float = 20.0)
 
 
 def bytes_of(taken: Footprint) -> str:
-    """Say how large message, event and outcome are."""
+    """Render the sizes of message, event and outcome."""
     return f"{taken.message_bytes:.0f} / {taken.event_bytes:.0f} / {taken.outcome_bytes:.0f}"

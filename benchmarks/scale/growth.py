@@ -1,4 +1,4 @@
-"""From a thousand users to a thousand million: rates, table, partitions, and what it costs."""
+"""From a thousand users to a thousand million: rates, table, partitions and costs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PARTITION_BYTES: Final = 10e9
 PARTITION_WRITES: Final = 1000
 PARTITION_READS: Final = 3000
 TABLE_QUOTA: Final = 40_000
-"""Read or write units a second of a table on demand, before it is asked for more."""
+"""Read or write units per second of an on-demand table, before its quota is raised."""
 SHARD_LOAD: Final = 0.7
-"""Of what a partition takes, since shards are drawn by lot; see `outbox.py`."""
+"""Planned load of a partition, because shards are drawn at random; see `outbox.py`."""
 MIGRATION_SHARE: Final = 0.1
-"""Of the table's quota."""
+"""Share of the table's quota."""
 LOOK_MS, CHANGE_MS, SKIP_MS = 0.2, 1.4, 0.01
 """Processor time of `user-worker migrate`, by its page: for an item looked at, for one changed, and
 for an outcome, which DynamoDB need not send."""
@@ -29,38 +29,38 @@ MONTH: Final = cost.MONTH_DAYS * 86400
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a number of users comes to."""
+    """Figures for a number of users."""
 
     users: int
     mean: float
-    """Commands a second, as `peak` is."""
+    """Commands per second, like `peak`."""
     peak: float
     batch: int
-    """Commands that share a batch, as at the peak `batch_at_peak`."""
+    """Commands that share a batch, like `batch_at_peak` at the peak."""
     batch_at_peak: int
     peak_writes: float
-    """Write units a second, as `peak_reads` in read units."""
+    """Write units per second; `peak_reads` in read units."""
     peak_reads: float
     shards: int
     table_gb: float
     outcomes_gb: float
     partitions: int
     expiries: float
-    """Items a second that time to live deletes."""
+    """Items per second that time to live deletes."""
     migration_hours: float
-    """By the units it may take, as `migrating_hours` by what one process can do."""
+    """By the units that it may use; `migrating_hours` by the capacity of one process."""
     migrating_hours: float
     bill: dict[str, float]
-    """Dollars a month."""
+    """Dollars per month."""
 
     @property
     def month(self) -> float:
-        """Give all dollars a month."""
+        """Return the total dollars per month."""
         return sum(self.bill.values())
 
 
 def size(users: int, inputs: Inputs) -> Size:
-    """Work out what so many users come to."""
+    """Compute the figures for a number of users."""
     habits = inputs.habits
     mean = users * sum(habits.commands.values()) / MONTH
     peak = mean * habits.peak
@@ -81,7 +81,7 @@ def size(users: int, inputs: Inputs) -> Size:
         outcomes / cost.GB,
         _partitions(everything, peak * writes, peak * reads),
         mean + users * habits.logins / MONTH,
-        # by what it reads, a unit a user more for comparing it with its address: it writes less
+        # By its reads, plus a unit per user to compare it with its address; it writes less.
         (everything / 8192 + users) / (TABLE_QUOTA * MIGRATION_SHARE) / 3600,
         users * _migration_ms(habits) / 1000 / 3600,
         _month(users, inputs, batch, table_gb),
@@ -89,17 +89,17 @@ def size(users: int, inputs: Inputs) -> Size:
 
 
 def fill(rate: float) -> int:
-    """Give the commands a batch at so many commands a second of all tasks, to the nearest."""
+    """Return the commands per batch at a total rate of all tasks, rounded."""
     return max(1, round(mean_batch(rate / tasks_for(rate))))
 
 
 def shards_for(rate: float, pointer_units: float) -> int:
-    """Give the shards that so many commands a second need; eight are there anyway."""
+    """Return the number of shards for a rate of commands; at least eight."""
     return max(SHARDS, math.ceil(rate * pointer_units / PARTITION_WRITES / SHARD_LOAD))
 
 
 def _units(habits: Habits, batch: int) -> tuple[float, float, float]:
-    """Give write units, read units and pointers' units of a mean command."""
+    """Return write units, read units and pointers' units of a mean command."""
     total = sum(habits.commands.values())
     shares = [(share / total, footprint(kind, batch)) for kind, share in habits.commands.items()]
     return (
@@ -110,7 +110,7 @@ def _units(habits: Habits, batch: int) -> tuple[float, float, float]:
 
 
 def _stored(users: int, habits: Habits) -> tuple[float, float]:
-    """Give the bytes of the table with its index, and those of the outcomes in it."""
+    """Return the bytes of the table with its index, and those of the outcomes in it."""
     sizes = stored_bytes()
     months = habits.outcome_days / cost.MONTH_DAYS
     outcomes = users * months * sum(habits.commands.values()) * sizes["command"]
@@ -120,7 +120,7 @@ def _stored(users: int, habits: Habits) -> tuple[float, float]:
 
 
 def _migration_ms(habits: Habits) -> float:
-    """Give a process's time for a user: changed, with address and sessions, and outcomes."""
+    """Return a process's ms for a user: changed, with address and sessions, and outcomes."""
     outcomes = habits.outcome_days / cost.MONTH_DAYS * sum(habits.commands.values())
     return CHANGE_MS + (1 + habits.sessions) * LOOK_MS + outcomes * SKIP_MS
 

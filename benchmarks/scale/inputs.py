@@ -1,4 +1,4 @@
-"""What a reader may change: list prices, and what users do in a month. See `inputs.json`."""
+"""What a reader may change: list prices, and users' activity in a month. See `inputs.json`."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ class Prices:
     read_units_million: float
     storage_gb_month: float
     recovery_gb_month: float
-    """Of point-in-time recovery."""
+    """For point-in-time recovery."""
     sqs_requests_million: float
-    """Of a standard queue; a request is up to 64 KiB."""
+    """For a standard queue; a request is up to 64 KiB."""
     sns_requests_million: float
-    """Of a standard topic; a request is up to 64 KiB, and delivery to SQS costs nothing."""
+    """For a standard topic; a request is up to 64 KiB, and delivery to SQS is free."""
     vcpu_hour: float
-    """Of Fargate, Linux on x86."""
+    """For Fargate, Linux on x86."""
     gb_hour: float
     logs_gb: float
-    """Of CloudWatch Logs, taken in."""
+    """For CloudWatch Logs, ingestion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What one user does in a month, and how it is spread."""
+    """Activity of one user in a month, and its distribution."""
 
     registrations: float
-    """The share by which the users grow."""
+    """Growth of the number of users, as a share."""
     updates: float
     logins: float
     rotations: float
-    """A token lives an hour, say, and a person is there twenty hours."""
+    """For example, a token lasts an hour, and a user is active for twenty hours."""
     sessions: float
-    """Stored at a time."""
+    """Sessions stored at a time."""
     peak: float
-    """The busiest second, of the mean."""
+    """Ratio of the busiest second to the mean."""
     outcome_days: int
 
     @property
     def commands(self) -> dict[str, float]:
-        """Give the commands a month, by kind."""
+        """Return the commands per month, by kind."""
         return {
             REGISTRATION: self.registrations,
             UPDATE: self.updates,
@@ -62,7 +62,7 @@ class Habits:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that is not measured."""
+    """All inputs that are not measured."""
 
     prices: Prices
     habits: Habits
@@ -72,10 +72,10 @@ class Inputs:
         """Read a file like `inputs.json`.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: it is not JSON, or a value is out of range.
-            TypeError: a name is missing or unknown.
-            KeyError: so is a part.
+            OSError: The file cannot be read.
+            ValueError: It is not JSON, or a value is out of range.
+            TypeError: A name is missing or unknown.
+            KeyError: A section is missing.
         """
         stored = json.loads(file.read_text())
         read = cls(Prices(**stored["prices"]), Habits(**stored["habits"]))

@@ -1,7 +1,7 @@
-"""What a command takes of AWS: counted on the requests that this worker's own handler makes.
+"""What a command uses of AWS, counted on the requests that this worker's own handler makes.
 
-DynamoDB and SNS are a tape that keeps the items and counts; sizes and units are by
-`adapters.dynamodb.capacity`. Nothing here is a guess, and nothing is sent.
+A tape that keeps the items and counts replaces DynamoDB and SNS; `adapters.dynamodb.capacity`
+computes sizes and units. Nothing is estimated, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from worker.settings import Settings
 REGISTRATION, UPDATE, LOGIN, ROTATION = "registration", "profile update", "login", "token rotation"
 KINDS: Final = (REGISTRATION, UPDATE, LOGIN, ROTATION)
 READ_UNIT: Final = 4096
-"""Bytes that one strongly consistent read unit takes; an item, there or not, costs whole ones."""
+"""Bytes of one strongly consistent read unit; an item, present or not, costs whole units."""
 ITEM_OVERHEAD: Final = 100
-"""Bytes that DynamoDB bills an item's storage with, beside its own (Developer Guide, pricing)."""
+"""Bytes that DynamoDB adds to an item for its storage bill (Developer Guide, pricing)."""
 NOW: Final = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 _ANSWERED: Final = {"ResponseMetadata": {"RequestId": "counted"}}
 
@@ -47,13 +47,13 @@ class Standing(Clock):
     """A clock that stands still, so that a size never changes from one run to the next."""
 
     def now(self) -> datetime:
-        """Give the same time always."""
+        """Return the same time always."""
         return NOW
 
 
 @dataclass(slots=True)
 class Tape:
-    """Stands for the clients of DynamoDB and SNS: keeps the items, counts all else."""
+    """Replaces the clients of DynamoDB and SNS: keeps the items, counts everything else."""
 
     items: dict[Key, Any] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class Tape:
     """Bytes of each event, with its attributes."""
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        """Give the items that there are; one that is not there is billed as a small one."""
+        """Return the stored items; a missing item is billed as a small one."""
         self.calls["BatchGetItem"] += 1
         [(name, wanted)] = request["RequestItems"].items()
         found = [self.items[key_of(k)] for k in wanted["Keys"] if key_of(k) in self.items]
@@ -73,7 +73,7 @@ class Tape:
         return {"Responses": {name: found}, **_ANSWERED}
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        """Keep what is put, and count an index entry that comes, goes or is replaced."""
+        """Store items, and count added, removed and replaced index entries."""
         self.calls["TransactWriteItems"] += 1
         for action in request["TransactItems"]:
             item = action["Put"]["Item"]
@@ -84,7 +84,7 @@ class Tape:
         return _ANSWERED
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
-        """Forget an item: the pointer."""
+        """Delete an item: the pointer."""
         self.calls["DeleteItem"] += 1
         units = write_units(item_size(self.items.pop(key_of(request["Key"]))))
         self.write_units += units
@@ -92,7 +92,7 @@ class Tape:
         return _ANSWERED
 
     def publish_batch(self, **request: Any) -> dict[str, Any]:
-        """Take every event."""
+        """Publish every event."""
         self.calls["PublishBatch"] += 1
         entries = request["PublishBatchRequestEntries"]
         self.published += [_event_bytes(entry) for entry in entries]
@@ -105,7 +105,7 @@ class Tape:
 
 
 def is_entry(item: Any) -> bool:
-    """Say whether an item is of the outbox."""
+    """Return True for an item of the outbox."""
     partition: str = item["pk"]["S"]
     return partition.startswith("OUTBOX#")
 
@@ -124,31 +124,31 @@ def _line_bytes(line: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one command of a kind takes, in batches of a size; means over the batch."""
+    """Usage of one command of a kind, in batches of a size; means over the batch."""
 
     kind: str
     batch: int
     calls: dict[str, float]
-    """By operation, the queue's too: SendMessage, ReceiveMessage, DeleteMessageBatch."""
+    """By operation, including the queue's: SendMessage, ReceiveMessage, DeleteMessageBatch."""
     read_units: float
     write_units: float
     pointer_units: float
-    """Those of the write units that go to a shard of the outbox."""
+    """Write units that go to a shard of the outbox."""
     message_bytes: float
     event_bytes: float
     outcome_bytes: float
-    """Of the outcome's item: what is kept for `USER_WORKER_OUTCOME_DAYS`."""
+    """Of the outcome's item, which is kept for `USER_WORKER_OUTCOME_DAYS`."""
     log_bytes: float
     """Of the command's line in the log, in JSON."""
 
     @property
     def worker_calls(self) -> float:
-        """The worker's own, without the producer's."""
+        """Return the worker's own calls, without the producer's."""
         return sum(self.calls.values()) - self.calls["SendMessage"]
 
 
 class Bench:
-    """This worker's batch handler on a tape, with users of its own."""
+    """This worker's batch handler on a tape, with its own users."""
 
     def __init__(self) -> None:
         self.tape = Tape()
@@ -170,7 +170,7 @@ class Bench:
         self._handler = BatchHandler(ports, MessageParser(settings.roles), policy)
 
     def footprint(self, kind: str, batch: int) -> Footprint:
-        """Count a batch of one kind, each command of another user."""
+        """Measure a batch of one kind, each command for another user."""
         for earlier in KINDS[: KINDS.index(kind)]:
             self._handle([_body(earlier, number) for number in range(batch)])
         known = set(self.tape.items)
@@ -201,7 +201,7 @@ class Bench:
         )
 
     def _handle(self, bodies: Sequence[str]) -> list[Any]:
-        """Handle bodies as one batch; give what is logged."""
+        """Handle bodies as one batch; return the log lines."""
         messages = [
             ReceivedMessage(
                 message_id=str(number),
@@ -219,7 +219,7 @@ class Bench:
         return lines
 
     def stored_bytes(self) -> dict[str, float]:
-        """Give the mean size of each kind of item, as storage is billed."""
+        """Return the mean size of each kind of item, as storage is billed."""
         sizes: dict[str, list[int]] = {}
         for item in self.tape.items.values():
             name = item["sk"]["S"].partition("#")[0].lower()
@@ -229,13 +229,13 @@ class Bench:
 
 @cache
 def footprint(kind: str, batch: int) -> Footprint:
-    """Count one kind in batches of one size."""
+    """Measure one kind in batches of one size."""
     return Bench().footprint(kind, batch)
 
 
 @cache
 def stored_bytes() -> dict[str, float]:
-    """Give the mean size of user, email (an address), session and command (an outcome)."""
+    """Return the mean size of user, email (an address), session and command (an outcome)."""
     bench = Bench()
     bench.footprint(ROTATION, 20)
     return bench.stored_bytes()
@@ -281,7 +281,7 @@ def _command(kind: str, number: int) -> c.Command:
 
 
 def index_entry_bytes() -> int:
-    """Give the stored size of a session's entry in the index: its keys, and the token's hash."""
+    """Return the stored size of a session's entry in the index: its keys, and the token's hash."""
     key = table.session_key(_id("user", 0), _id("session", 0))
     entry = {**key, table.REFRESH_TOKEN_HASH: {"S": "0" * 64}}
     return item_size(entry) + ITEM_OVERHEAD

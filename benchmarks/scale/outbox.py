@@ -1,7 +1,7 @@
 """The outbox's shards, simulated: when one is full, and how long a pointer waits for the relay.
 
 A shard is one partition key, and its sort keys grow with time, so DynamoDB cannot split it: it
-takes a thousand write units a second, whatever the table takes.
+accepts a thousand write units per second, whatever the table accepts.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ publications and one deletion, 10 ms each."""
 
 
 def capacity(shards: int, batch: int) -> float:
-    """Give the commands a second at which the shards together are full, evenly filled."""
+    """Return the commands per second at which the evenly filled shards are full."""
     return shards * PARTITION_WRITES / footprint(REGISTRATION, batch).pointer_units
 
 
 def overfull(rate: float, shards: int, batch: int, seed: int = SEED) -> float:
-    """Give the share of seconds and shards in which more is written than a partition takes.
+    """Return the share of seconds and shards in which more is written than a partition accepts.
 
-    Each transaction draws its shard, as `new_entry` does, and its pointer is written and
-    deleted within the second. DynamoDB's burst capacity, a best effort, is left out.
+    Each transaction draws its shard, as `new_entry` does, and its pointer is written and deleted
+    within the second. DynamoDB's burst capacity, which is best effort, is left out.
     """
     draw = random.Random(seed)
     units = footprint(REGISTRATION, batch).pointer_units * batch
     transactions = rate / batch
     bad = 0
     for _ in range(SECONDS):
-        # a Poisson number each, by the normal law, which is as good where there are hundreds
+        # Poisson numbers, approximated by the normal distribution, which is accurate for hundreds.
         counts = (
             draw.gauss(transactions / shards, math.sqrt(transactions / shards))
             for _ in range(shards)
@@ -52,7 +52,7 @@ def overfull(rate: float, shards: int, batch: int, seed: int = SEED) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds from a crash to the publication of what it left, by share of the pointers."""
+    """Seconds from a crash to the publication of its pointers, by share of the pointers."""
 
     median: float
     p99: float
@@ -60,7 +60,7 @@ class Lag:
 
 
 def looks(workers: int, shards: int, draw: random.Random) -> Iterator[tuple[float, int]]:
-    """Give when which shard is looked at: each worker by itself, as `Relay` and its outbox do."""
+    """Yield time and shard of each read: each worker alone, as `Relay` and its outbox do."""
     interval = Settings().relay_interval
     orders = [draw.sample(range(shards), shards) for _ in range(workers)]
     turns = [(interval * draw.uniform(0, 1.5), worker, 0) for worker in range(workers)]
@@ -93,19 +93,19 @@ def crash_lag(workers: int, shards: int, entries: int = 20_000, seed: int = SEED
 
 
 def backlog(outage: float, workers: int) -> int:
-    """Give the pointers that an outage of SNS of so many seconds leaves.
+    """Return the number of pointers that an outage of SNS leaves.
 
-    A worker whose events are not published receives up to ten messages once a second, and each
-    such receive leaves one.
+    A worker whose events are not published receives up to ten messages once a second, and each such
+    receive leaves one pointer.
     """
     return round(outage * workers)
 
 
 def drained(entries: int, workers: int, shards: int, seed: int = SEED) -> float:
-    """Give the seconds until the relays have worked off pointers that are all old enough.
+    """Return the seconds until the relays have processed pointers that are all old enough.
 
-    A look works off a shard, a thousand pointers at most; two workers at one shard do the same
-    work twice, which is harmless and lost. After its first pause a relay goes on without one.
+    A read processes a shard, a thousand pointers at most. Two workers on one shard do the same work
+    twice, which is harmless but wasted. After its first pause a relay continues without one.
     """
     draw = random.Random(seed)
     left = [entries // shards + (shard < entries % shards) for shard in range(shards)]

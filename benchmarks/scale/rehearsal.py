@@ -49,7 +49,7 @@ def _call(calls: int = 1) -> None:
 
 
 class SlowRepository(MemoryUserRepository):
-    """The store in memory, as far away as DynamoDB; counts commits and conflicts."""
+    """The store in memory with the latency of DynamoDB; it counts commits and conflicts."""
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store)
@@ -57,12 +57,12 @@ class SlowRepository(MemoryUserRepository):
         self.conflicts = 0
 
     def load(self, request: LoadRequest) -> Snapshot:
-        """Take a call's time."""
+        """Wait for a call's time, and load."""
         _call()
         return super().load(request)
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
-        """Take a transaction's time, two calls', and judge at its end."""
+        """Wait for a transaction's time, that of two calls, and commit at its end."""
         _call(2)
         report = super().commit(changes, now)
         self.conflicts += bool(report.conflicts)
@@ -85,7 +85,7 @@ class Queue:
             heappush(self.waiting, (at, len(self.receives), body))
 
     def receive(self) -> list[str]:
-        """Take up to ten that are visible; all are of one user, so they run together."""
+        """Receive up to ten visible messages; all are for one user, so they run together."""
         taken: list[str] = []
         with self.lock:
             while self.waiting and self.waiting[0][0] <= time.monotonic() and len(taken) < RECEIVE:
@@ -97,7 +97,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a rehearsal came to."""
+    """The result of a rehearsal."""
 
     conflicts_a_commit: float
     mean_receives: float
@@ -105,7 +105,7 @@ class Told:
 
 
 def rehearse(rate: float, seconds: float = SECONDS, tasks: int = TASKS) -> Told:
-    """Play it in real time."""
+    """Run it in real time."""
     user, settings = str(uuid4()), Settings()
     repository = SlowRepository(store := MemoryStore())
     lifetime = timedelta(days=settings.outcome_days)
@@ -168,7 +168,7 @@ def _message(body: str, receives: int) -> ReceivedMessage:
 
 
 def main() -> None:
-    """Print both, side by side."""
+    """Print simulated and real figures side by side."""
     parser = OneLineParser(prog="python -m benchmarks.scale.rehearsal", description=__doc__)
     parser.add_argument(
         "--seconds", type=whole_number(1), default=SECONDS, help="of commands, at each rate"

@@ -21,7 +21,7 @@ def _table(header: str, rows: Iterable[Iterable[object]]) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number to three digits that count, or whole."""
+    """Render a number with three significant digits, or whole."""
     if value == 0:
         return "0"
     if value >= 100:  # noqa: PLR2004 - three digits
@@ -33,7 +33,7 @@ def number(value: float) -> str:
 
 
 def footprints(_: Inputs) -> str:
-    """What a command takes."""
+    """Render the usage of a command."""
     return _table(
         "command | in batches of | calls of the worker | read units | write units "
         "| of those, outbox | bytes of message / event / outcome",
@@ -55,7 +55,7 @@ def footprints(_: Inputs) -> str:
 
 
 def million(inputs: Inputs) -> str:
-    """What a million commands cost, by what for."""
+    """Render the cost of a million commands, by purpose."""
     bills = (
         (kind, batch, cost.this_worker(kind, batch, inputs.habits.outcome_days).bill(inputs.prices))
         for kind in KINDS
@@ -87,7 +87,10 @@ def million(inputs: Inputs) -> str:
 
 
 def compared(inputs: Inputs) -> str:
-    """The same beside other layouts; without processors and logs, which are not measured of all."""
+    """Render the cost of other layouts too.
+
+    Without processors and logs, as not all are measured.
+    """
     rows = []
     for kind in (REGISTRATION, UPDATE, LOGIN):
         for layout in cost.layouts(kind, inputs.habits.outcome_days):
@@ -109,7 +112,7 @@ def compared(inputs: Inputs) -> str:
 
 
 def sizes(inputs: Inputs) -> str:
-    """From a thousand users to a thousand million."""
+    """Render the figures from a thousand users to a thousand million."""
     grown = [growth.size(10**power, inputs) for power in range(3, 10)]
     return _table(
         "users | commands/s, mean / peak | a batch, mean / peak | write units/s at the peak "
@@ -134,7 +137,7 @@ def sizes(inputs: Inputs) -> str:
 
 
 def months(inputs: Inputs) -> str:
-    """What those cost."""
+    """Render the costs of these numbers of users."""
     grown = [growth.size(10**power, inputs) for power in range(3, 10)]
     parts = list(grown[0].bill)
     return _table(
@@ -155,7 +158,7 @@ def months(inputs: Inputs) -> str:
 
 
 def shards(_: Inputs) -> str:
-    """When a shard is full."""
+    """Render when a shard is full."""
     loads = (0.5, 0.7, 0.8, 0.9, 0.95)
     return _table(
         "shards, batches of | commands/s when full | "
@@ -173,7 +176,7 @@ def shards(_: Inputs) -> str:
 
 
 def fills(_: Inputs) -> str:
-    """How many commands share a batch."""
+    """Render how many commands share a batch."""
     rates = (1, 10, 50, 100, 200, 455, 900, 1_500)
     return _table(
         "commands/s of a task | " + " | ".join(f"{rate:,}" for rate in rates),
@@ -182,7 +185,7 @@ def fills(_: Inputs) -> str:
 
 
 def needs(_: Inputs) -> str:
-    """What the outbox needs for a rate of commands."""
+    """Render what the outbox needs for a rate of commands."""
     return _table(
         "commands/s | pointers' units/s, batches of 20 | of 10 | of 1 "
         "| shards, batches of 10 or 20 | of 1",
@@ -201,7 +204,7 @@ def needs(_: Inputs) -> str:
 
 
 def lags(_: Inputs) -> str:
-    """How long what a crash left waits."""
+    """Render how long pointers wait after a crash."""
     return _table(
         "shards | workers | median s | 99% within s | longest s",
         (
@@ -214,7 +217,7 @@ def lags(_: Inputs) -> str:
 
 
 def drains(_: Inputs) -> str:
-    """How long the relay takes after an outage of SNS."""
+    """Render how long the relay takes after an outage of SNS."""
     return _table(
         "SNS away for | workers | pointers left | drained after s, 8 shards | 32 shards",
         (
@@ -232,7 +235,7 @@ def drains(_: Inputs) -> str:
 
 
 def celebrity(_: Inputs) -> str:
-    """Commands for one user."""
+    """Render the figures of commands for one user."""
     rows = []
     for name, tasks, fifo in (("standard", 8, False), ("standard", 32, False), ("FIFO", 1, True)):
         for rate in (1, 10, 50, 100, 400):
@@ -256,7 +259,7 @@ def celebrity(_: Inputs) -> str:
 
 
 def bursts(_: Inputs) -> str:
-    """What scaling makes of a burst."""
+    """Render how scaling responds to a burst."""
     return _table(
         "commands in a minute | tasks at most | tasks reached | longest wait, s | over after, min",
         (
