@@ -1,4 +1,4 @@
-"""Who works with the system, each behind a recorder; and what they find there to work on."""
+"""Roles that use the system, each behind a recorder; and the data that they work on."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ QUEUE, PRIORITY, DEAD, TOPIC = (
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One who works with the system, and what they needed for it so far."""
+    """A role, and the permissions that it has used so far."""
 
     environment: dict[str, str]
     recorder: Recorder
 
     @property
     def uses(self) -> set[Use]:
-        """What was needed."""
+        """Return the used permissions."""
         return self.recorder.uses
 
 
 @dataclass(slots=True)
 class World:
-    """An account with all that is there in production, and a worker."""
+    """An account with all resources of production, and a worker."""
 
     account: Account
     endpoint: str
@@ -52,13 +52,13 @@ class World:
     cleanup: ExitStack = field(default_factory=ExitStack)
 
     def role(self) -> Role:
-        """Let somebody else in."""
+        """Create another role."""
         return self.cleanup.enter_context(role(self.account, self.endpoint))
 
 
 @contextmanager
 def role(account: Account, endpoint: str) -> Iterator[Role]:
-    """Put a recorder between somebody and AWS."""
+    """Put a recorder between a role and AWS."""
     with FaultyProxy(endpoint) as proxy:
         recorder = Recorder()
         proxy.inject(recorder)
@@ -72,7 +72,7 @@ def role(account: Account, endpoint: str) -> Iterator[Role]:
 
 
 def with_arn(environment: dict[str, str], account: Account) -> dict[str, str]:
-    """Name the topic as production does: it needs no permission to look for it."""
+    """Name the topic by its ARN, as in production: this needs no permission to list topics."""
     region = environment["AWS_DEFAULT_REGION"]
     return environment | {
         "USER_WORKER_EVENTS_TOPIC": f"arn:aws:sns:{region}:{account.number}:{TOPIC}"
@@ -81,7 +81,7 @@ def with_arn(environment: dict[str, str], account: Account) -> dict[str, str]:
 
 @contextmanager
 def as_role(somebody: Role) -> Iterator[None]:
-    """Let this process be somebody."""
+    """Run this process in the environment of a role."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in somebody.environment.items():
             patch.setenv(name, value)
@@ -92,7 +92,10 @@ def as_role(somebody: Role) -> Iterator[None]:
 
 
 def a_user_to_scrub(world: World) -> tuple[str, str]:
-    """Make a user with all that a scrub works on; give their id, and that of the first command."""
+    """Create a user with all data that a scrub changes.
+
+    Return the ids of user and first command.
+    """
     user = str(uuid.uuid4())
     soon = datetime.now(UTC) + timedelta(hours=1)
     with as_role(world.role()):
@@ -111,7 +114,7 @@ def a_user_to_scrub(world: World) -> tuple[str, str]:
 
 
 def bury(world: World) -> None:
-    """Lay a dead letter of each queue."""
+    """Send a dead letter of each queue."""
     sqs = world.account.client("sqs")
     url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
     for queue in (QUEUE, PRIORITY):
@@ -121,7 +124,7 @@ def bury(world: World) -> None:
 
 
 def forget(world: World) -> None:
-    """Leave temporary queues of each kind behind, and subscriptions whose queue is gone."""
+    """Leave temporary queues of each kind behind, and subscriptions without a queue."""
     sqs, sns = world.account.client("sqs"), world.account.client("sns")
     topic = sns.create_topic(Name=TOPIC)["TopicArn"]
     for prefix in PURPOSES:
@@ -135,7 +138,7 @@ def forget(world: World) -> None:
 
 
 def park(world: World, user: str, command: str) -> None:
-    """Park a publication and a scrub, of a time to come, so that no relay is quicker."""
+    """Park a publication and a scrub with a future time, so that no relay handles them first."""
     later = datetime.now(UTC) + timedelta(hours=1)
     for kind in JobKind:
         entry = OutboxEntry(

@@ -1,4 +1,4 @@
-"""Stacks of this repository's templates, deployed into an account of LocalStack's own making."""
+"""Stacks of this repository's templates, deployed into a separate account of LocalStack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 30.0
 
 
 def settings_of(*, fifo: bool) -> Settings:
-    """Give the settings that fit what the template makes by default."""
+    """Return the settings for the resources that the template creates by default."""
     end = ".fifo" if fifo else ""
     return Settings(
         env="test",
@@ -30,32 +30,32 @@ def settings_of(*, fifo: bool) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account that nobody else has; both emulators take a twelve-digit key for its number."""
+    """A separate account; both emulators use a twelve-digit access key as its number."""
 
     number: str
     environment: dict[str, str]
 
     @classmethod
     def fresh(cls, endpoint: str) -> Account:
-        """Make one up."""
+        """Create a new account."""
         number = str(random.randrange(10**11, 10**12))
         named = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": number}
         return cls(number, {**os.environ, **named, "AWS_REGION": os.environ["AWS_DEFAULT_REGION"]})
 
     def client(self, service: str) -> Any:
-        """Make a client for it."""
+        """Create a client for the account."""
         return client(service, self.environment)
 
     def deploy(self, stack: str, template: str, **parameters: str) -> dict[str, str]:
-        """Make a stack of a file in deploy/, and give its outputs.
+        """Create a stack from a file in deploy/; return its outputs.
 
         Raises:
-            AssertionError: it did not come about; the text says what failed.
+            AssertionError: The creation failed; the text says what failed.
         """
         return self.make(stack, (DEPLOY / template).read_text(), **parameters)
 
     def make(self, stack: str, body: str, **parameters: str) -> dict[str, str]:
-        """Make a stack of a template's text; as `deploy`."""
+        """Create a stack from a template's text; like `deploy`."""
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
             StackName=stack,

@@ -1,4 +1,4 @@
-"""Reads the templates as CloudFormation does, tags and all."""
+"""Parse the templates as CloudFormation does, including tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("access", "alarms", "endpoints", "resources", "service")
 
 
 class _Loader(yaml.SafeLoader):
-    """Understands the short form of functions, `!Ref` and the like."""
+    """Parses the short form of functions, such as `!Ref`."""
 
 
 def _function(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
@@ -33,29 +33,29 @@ _Loader.add_multi_constructor("!", _function)
 
 @cache
 def template(name: str) -> dict[str, Any]:
-    """Read a template of deploy/, with every function in its long form."""
+    """Parse a template of deploy/, with every function in its long form."""
     loaded: dict[str, Any] = yaml.load((DEPLOY / f"{name}.yaml").read_text(), _Loader)
     return loaded
 
 
 def properties(name: str, resource: str) -> dict[str, Any]:
-    """Give the properties of a resource."""
+    """Return the properties of a resource."""
     found: dict[str, Any] = template(name)["Resources"][resource]["Properties"]
     return found
 
 
 def of_type(name: str, kind: str) -> dict[str, dict[str, Any]]:
-    """Give the resources of a type, by name."""
+    """Return the resources of a type, by name."""
     resources: dict[str, dict[str, Any]] = template(name)["Resources"]
     return {key: each for key, each in resources.items() if each["Type"] == kind}
 
 
 _NOTHING = object()
-"""What `AWS::NoValue` stands for."""
+"""Value of `AWS::NoValue`."""
 
 
 def evaluated(name: str, resource: str, **given: str) -> dict[str, Any]:
-    """Give a resource's properties as CloudFormation makes them of these parameters.
+    """Return a resource's properties as CloudFormation evaluates them with these parameters.
 
     An attribute of another resource stays as it is named, `DeadLetterQueue.Arn`.
     """

@@ -1,4 +1,4 @@
-"""What the image and the development stack promise, read from their files."""
+"""Guarantees of the image and the development stack, read from their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = ("provision", "worker")
 
 @pytest.fixture
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions, continued lines joined, comments left out."""
+    """Return the Dockerfile's instructions, with continued lines joined and without comments."""
     text = (ROOT / "Dockerfile").read_text()
     text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
@@ -26,14 +26,14 @@ def instructions() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def final_stage(instructions: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What makes the image itself: the instructions from the last FROM on."""
+    """Return the instructions of the image itself, from the last FROM on."""
     last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
     return instructions[last:]
 
 
 @pytest.fixture
 def services() -> dict[str, Any]:
-    """The services of docker-compose.yml, merge keys resolved."""
+    """Return the services of docker-compose.yml, with merge keys resolved."""
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     services: dict[str, Any] = loaded["services"]
     return services
@@ -48,13 +48,13 @@ def test_the_base_image_is_pinned_to_a_patch_release(instructions: list[tuple[st
 
 
 def test_the_image_does_not_run_as_root(final_stage: list[tuple[str, str]]) -> None:
-    """The user is a number above the system's, which Kubernetes can check without the image."""
+    """The user is a number above those of the system, which Kubernetes checks without the image."""
     user = [rest for word, rest in final_stage if word == "USER"][-1]
     assert re.fullmatch(r"[1-9]\d{4}:[1-9]\d{4}", user)
 
 
 def test_the_image_brings_no_build_tools(final_stage: list[tuple[str, str]]) -> None:
-    """Nothing in it can install or build; the code comes from the build stage alone."""
+    """The image can neither install nor build; its code comes from the build stage only."""
     runs = " ".join(rest for word, rest in final_stage if word == "RUN")
     assert "apt-get" not in runs
     assert "pip install" not in runs
@@ -65,7 +65,7 @@ def test_the_image_brings_no_build_tools(final_stage: list[tuple[str, str]]) -> 
 
 
 def test_what_the_build_installs_is_locked_by_hash(instructions: list[tuple[str, str]]) -> None:
-    """Nothing from an index gets into the image unless its hash is in a lock."""
+    """A package of an index is installed only if its hash is in a lock."""
     runs = " && ".join(rest for word, rest in instructions if word == "RUN")
     installs = [part for part in runs.split("&&") if " install " in part]
     assert installs
@@ -75,9 +75,11 @@ def test_what_the_build_installs_is_locked_by_hash(instructions: list[tuple[str,
 def test_the_image_runs_the_command_line_without_a_shell(
     final_stage: list[tuple[str, str]],
 ) -> None:
-    """SIGTERM reaches the worker; the health check uses what is in the image, and asks for life.
+    """SIGTERM reaches the worker.
 
-    Whoever restarts what is unhealthy must not do so because AWS is away.
+    The health check uses the image's own program, and tests liveness.
+
+    An unavailable AWS must not cause a restart.
     """
     stage = dict(final_stage)
     assert stage["ENTRYPOINT"] == '["user-worker"]'
@@ -86,7 +88,7 @@ def test_the_image_runs_the_command_line_without_a_shell(
 
 
 def test_no_secret_and_no_test_gets_into_the_build(instructions: list[tuple[str, str]]) -> None:
-    """The build context is a list of what is allowed: just what the Dockerfile copies."""
+    """The build context allows only what the Dockerfile copies."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in ignored if line.startswith("!")}
     copied = {
@@ -102,7 +104,7 @@ def test_no_secret_and_no_test_gets_into_the_build(instructions: list[tuple[str,
 def test_a_worker_has_time_to_start_and_to_miss_a_heartbeat(
     final_stage: list[tuple[str, str]],
 ) -> None:
-    """No container is given up while its children start, nor for one late look."""
+    """A container survives the start of its children, and a single late health check."""
     check = dict(final_stage)["HEALTHCHECK"]
     seconds = {name: int(value) for name, value in re.findall(r"--([a-z-]+)=(\d+)", check)}
     assert seconds["start-period"] >= 60
@@ -111,26 +113,26 @@ def test_a_worker_has_time_to_start_and_to_miss_a_heartbeat(
 
 
 def test_the_worker_of_the_stack_keeps_the_images_health_check(services: dict[str, Any]) -> None:
-    """What runs once and ends has none, and the worker beats in its tmpfs."""
+    """One-off services have no health check, and the worker's heartbeat is in its tmpfs."""
     assert services["provision"]["healthcheck"] == {"disable": True}
     assert "healthcheck" not in services["worker"]
     assert "TMPDIR" not in services["worker"]["environment"]
-    assert "/tmp" in services["worker"]["tmpfs"]  # where a heartbeat goes without TMPDIR
+    assert "/tmp" in services["worker"]["tmpfs"]  # place of the heartbeat without TMPDIR
 
 
 def test_localstack_is_pinned_and_can_be_chosen(services: dict[str, Any]) -> None:
-    """Later images refuse to start without an account's token."""
+    """Later images need the token of an account to start."""
     image = services["localstack"]["image"]
     assert image == "${LOCALSTACK_IMAGE:-localstack/localstack:4.14.0}"
 
 
 def test_localstack_is_not_open_to_the_network(services: dict[str, Any]) -> None:
-    """It takes any credentials, so it listens on this machine only."""
+    """It accepts any credentials, so it listens on this machine only."""
     assert all(port.startswith("127.0.0.1:") for port in services["localstack"]["ports"])
 
 
 def test_the_worker_starts_when_its_resources_are_there(services: dict[str, Any]) -> None:
-    """One command brings everything up, in the order that it needs."""
+    """One command starts everything in the required order."""
     assert services["localstack"]["healthcheck"]["test"][0] == "CMD"
     assert services["provision"]["command"] == ["provision"]
     assert services["provision"]["depends_on"] == {"localstack": {"condition": "service_healthy"}}
@@ -142,7 +144,7 @@ def test_the_worker_starts_when_its_resources_are_there(services: dict[str, Any]
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_can_do_no_more_than_they_need(services: dict[str, Any], name: str) -> None:
-    """What takes over the worker cannot write, gain a privilege or use a capability."""
+    """A compromised worker cannot write, gain a privilege or use a capability."""
     service = services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -156,7 +158,7 @@ def test_our_containers_can_do_no_more_than_they_need(services: dict[str, Any], 
 def test_our_containers_use_localstack_and_fake_credentials(
     services: dict[str, Any], name: str
 ) -> None:
-    """Whoever starts the stack cannot reach a real account by it."""
+    """The stack cannot reach a real account."""
     environment = services[name]["environment"]
     assert environment["AWS_ENDPOINT_URL"] == "http://localstack:4566"
     assert environment["AWS_ACCESS_KEY_ID"] == "test"

@@ -1,4 +1,4 @@
-"""docs/deploy.md says what the templates say."""
+"""docs/deploy.md agrees with the templates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def section(heading: str) -> str:
-    """Give what is under a heading, up to the next of its level."""
+    """Return the text under a heading, up to the next heading of its level."""
     found = re.search(
         rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL
     )
@@ -26,7 +26,7 @@ def section(heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """Give the cells of tables, without their heads."""
+    """Return the cells of tables, without their header rows."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     heads = {index - 1 for index, row in enumerate(cells) if set(row[0]) == {"-"}}
@@ -34,12 +34,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 def code(cell: str) -> list[str]:
-    """Give what a cell names."""
+    """Return the code spans of a cell."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def parameters(name: str) -> dict[str, str]:
-    """Give a template's parameters as the page has them, with their defaults."""
+    """Return a template's parameters with their defaults, as the page lists them."""
     text = section("Parameters").partition(f"Of `deploy/{name}.yaml`:")[2].partition("\nOf ")[0]
     return {
         parameter: default
@@ -50,7 +50,7 @@ def parameters(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["resources", "service"])
 def test_the_page_has_every_parameter_and_its_default(name: str) -> None:
-    """None is missing, none has gone, and no default is another by now."""
+    """No parameter is missing or outdated, and every default is current."""
     told = parameters(name)
     real = template(name)["Parameters"]
     assert told.keys() == real.keys()
@@ -61,7 +61,7 @@ def test_the_page_has_every_parameter_and_its_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["alarms", "access"])
 def test_the_page_names_the_parameters_of_the_others(name: str) -> None:
-    """With the numbers that they begin with."""
+    """Numbers are listed with their defaults."""
     for parameter, each in template(name)["Parameters"].items():
         assert f"`{parameter}`" in PAGE, parameter
         if each["Type"] == "Number":
@@ -69,7 +69,7 @@ def test_the_page_names_the_parameters_of_the_others(name: str) -> None:
 
 
 def test_the_page_has_every_file_and_every_role() -> None:
-    """Whoever looks for what there is finds it in a table."""
+    """A table lists everything in the folder."""
     first = PAGE.partition("\n## ")[0]
     named = {name for row in rows(first) for name in code(row[0])}
     files = {f"deploy/{path.name}" for path in DEPLOY.glob("*.yaml")}
@@ -78,7 +78,7 @@ def test_the_page_has_every_file_and_every_role() -> None:
 
 
 def test_operations_names_the_actions_of_the_workers_policy() -> None:
-    """And the one that a worker needs that knows its topic by name only."""
+    """The page also names the one for a worker that knows its topic by name only."""
     page = (ROOT / "docs" / "operations.md").read_text()
     told = set(
         re.findall(r"`((?:dynamodb|kms|sns|sqs):\w+)`", page.partition("## In production")[2])
@@ -94,7 +94,7 @@ def test_operations_names_the_actions_of_the_workers_policy() -> None:
 
 
 def test_the_page_has_every_alarm() -> None:
-    """In the order of the template, each with its heading in the runbook."""
+    """They are in the order of the template, each with its heading in the runbook."""
     listed = [(name, row[2]) for row in rows(section("Alarms")) for name in code(row[0])]
     alarms = of_type("alarms", "AWS::CloudWatch::Alarm")
     assert [name for name, _ in listed] == [*alarms]
@@ -106,7 +106,7 @@ def test_the_page_has_every_alarm() -> None:
 
 
 def test_what_it_costs_is_added_up_right() -> None:
-    """Each figure is what its formula gives."""
+    """Each figure is the result of its formula."""
     checked = 0
     for _, formula, figure in rows(section("What it costs idle")):
         sums = re.search(r"(?:^|, )([\d.]+ x [\d.x()+ ]+)(?:$|,)", formula)

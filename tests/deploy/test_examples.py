@@ -1,4 +1,4 @@
-"""The examples do what the roles' policies allow, with the names that these begin with."""
+"""The examples need only what the roles' policies allow, and use their name prefixes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ QUEUES = {"user-commands", "user-commands-priority"}
 
 
 def action(call: tuple[str, str, str]) -> str:
-    """Give the action of IAM that a call needs, without its service."""
+    """Return the IAM action that a call needs, without its service."""
     name = re.sub("[-_]", " ", call[0] or call[2]).title().replace(" ", "") or call[1]
     return name.removesuffix("Batch")
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_calls_what_the_policies_allow(path: Path) -> None:
-    """Whoever takes it to production is not denied."""
+    """The example works in production."""
     allowed = "".join(each.read_text() for each in (DEPLOY / "policies").glob("*.json"))
     called = {action(call) for call in CALL.findall(path.read_text())}
     assert {each for each in called if f':{each}"' not in allowed} == set()
@@ -39,14 +39,14 @@ def test_an_example_calls_what_the_policies_allow(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_names_its_queue_as_the_subscribers_policy_wants(path: Path) -> None:
-    """By the prefix that it has unless somebody chose another."""
+    """The name has the default prefix."""
     prefix = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
     for name in set(OF_AN_OWN_QUEUE.findall(path.read_text())) - QUEUES:
         assert name.startswith((prefix, "user-outcomes-")), name
 
 
 def test_calls_and_names_are_found_in_every_language() -> None:
-    """So the tests before this one can fail."""
+    """This ensures that the other tests can fail."""
     found = {
         path.name: (
             {action(call) for call in CALL.findall(path.read_text())},

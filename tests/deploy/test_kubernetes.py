@@ -1,4 +1,4 @@
-"""The manifests: valid by Kubernetes' own schemas, of one mind, and as bounded as on ECS."""
+"""The manifests: valid by Kubernetes' own schemas, consistent, and as restricted as on ECS."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from worker.settings import PREFIX, Settings
 
 FOLDER = DEPLOY / "kubernetes"
 VERSIONS = ("1.31", "1.37")
-"""Of Kubernetes: the oldest that the manifests are for, and a recent one."""
+"""Versions of Kubernetes: the oldest supported one, and a recent one."""
 NOT_OF_KUBERNETES = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
 FILES = sorted(FOLDER.glob("*.yaml"))
 OURS = {"app.kubernetes.io/name": "user-worker"}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    """Read a file."""
+    """Parse a file."""
     return list(yaml.safe_load_all(path.read_text()))
 
 
@@ -31,20 +31,20 @@ MANIFESTS = {each["kind"]: each for path in FILES for each in documents(path)}
 
 
 def pod() -> dict[str, Any]:
-    """Give the pod's specification."""
+    """Return the pod's specification."""
     found: dict[str, Any] = MANIFESTS["Deployment"]["spec"]["template"]["spec"]
     return found
 
 
 def container() -> dict[str, Any]:
-    """Give its one container."""
+    """Return the pod's only container."""
     (found,) = pod()["containers"]
     return dict(found)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_manifests_are_valid(version: str) -> None:
-    """By the schemas of Kubernetes itself, which know no field that is not theirs."""
+    """They are valid by the schemas of Kubernetes itself, which reject unknown fields."""
     for kind, manifest in MANIFESTS.items():
         if kind not in NOT_OF_KUBERNETES:
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -52,7 +52,7 @@ def test_the_manifests_are_valid(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_how_keda_is_to_scale_is_valid(version: str) -> None:
-    """It hands that to a HorizontalPodAutoscaler as it stands."""
+    """KEDA passes it to a HorizontalPodAutoscaler unchanged."""
     spec = MANIFESTS["ScaledObject"]["spec"]
     autoscaler = {
         "apiVersion": "autoscaling/v2",
@@ -73,7 +73,7 @@ def test_how_keda_is_to_scale_is_valid(version: str) -> None:
 
 
 def test_a_mistyped_field_is_found() -> None:
-    """So the test before this one can fail."""
+    """This ensures that the validation can fail."""
     wrong = {**MANIFESTS["ServiceAccount"], "automountServiceToken": False}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
@@ -88,7 +88,7 @@ def test_one_command_applies_them_all() -> None:
 
 
 def test_the_pod_can_do_no_more_than_it_needs() -> None:
-    """What the restricted level of the pod security standards asks for, and a read-only root."""
+    """It meets the restricted level of the pod security standards, with a read-only root."""
     assert pod()["securityContext"]["runAsNonRoot"] is True
     assert pod()["securityContext"]["runAsUser"] == 10001
     assert pod()["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -102,13 +102,13 @@ def test_the_pod_can_do_no_more_than_it_needs() -> None:
 
 
 def test_the_pod_has_time_to_end() -> None:
-    """As on ECS: what is in hand finishes, which takes up to half a minute."""
+    """As on ECS, running batches finish, which takes up to half a minute."""
     task = properties("service", "Task")["ContainerDefinitions"][0]
     assert pod()["terminationGracePeriodSeconds"] == task["StopTimeout"] >= 30
 
 
 def test_the_pod_gets_settings_that_there_are() -> None:
-    """The same as on ECS; and none by accident, of a service with a name like ours."""
+    """They are the same as on ECS, and none comes from a service with the same name."""
     settings = MANIFESTS["ConfigMap"]["data"]
     ours = {name.removeprefix(PREFIX).lower() for name in settings if name.startswith(PREFIX)}
     assert ours <= Settings.model_fields.keys()
@@ -121,14 +121,14 @@ def test_the_pod_gets_settings_that_there_are() -> None:
 
 
 def test_the_pod_runs_commands_that_there_are() -> None:
-    """Its own, and those of its probes."""
+    """Its own command, and those of its probes, exist."""
     check_words(["user-worker", *container()["args"]], DEPLOY, whole=True)
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         check_words(container()[probe]["exec"]["command"], DEPLOY, whole=True)
 
 
 def test_all_manifests_speak_of_the_same_pods() -> None:
-    """A selector that selects nothing protects nothing."""
+    """A selector without matches would protect nothing."""
     labels = MANIFESTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels == OURS
     for kind, path in {
@@ -144,7 +144,7 @@ def test_all_manifests_speak_of_the_same_pods() -> None:
 
 
 def test_nobody_calls_the_pod_and_it_calls_aws_only() -> None:
-    """TLS out, names looked up, nothing in."""
+    """TLS and DNS go out, and nothing comes in."""
     policy = MANIFESTS["NetworkPolicy"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert policy["ingress"] == []
@@ -156,12 +156,12 @@ def test_nobody_calls_the_pod_and_it_calls_aws_only() -> None:
 
 
 def test_keda_scales_the_deployment_by_what_waits_on_its_queues() -> None:
-    """By visible messages: those in hand, or waiting for their next try, need no more workers."""
+    """It counts visible messages, because those in flight or delayed need no more workers."""
     spec = MANIFESTS["ScaledObject"]["spec"]
     assert spec["scaleTargetRef"]["name"] == MANIFESTS["Deployment"]["metadata"]["name"]
     assert "replicas" not in MANIFESTS["Deployment"]["spec"]
     assert 2 <= spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
-    # or a fallback would stop workers just when nobody knows how much is waiting
+    # Otherwise a fallback would stop workers when the number of waiting messages is unknown.
     assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
     settings = MANIFESTS["ConfigMap"]["data"]
     queues = {settings[f"{PREFIX}{name}_QUEUE"] for name in ("COMMAND", "PRIORITY")}

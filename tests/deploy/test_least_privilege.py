@@ -1,7 +1,7 @@
-"""Each role's policy allows what the role does, and nothing that it does not do.
+"""Each role's policy allows what the role does, and nothing else.
 
-Each role works behind a proxy of its own, which notes the permissions that its calls need,
-whatever program or library makes them.
+Each role works behind its own proxy, which records the permissions that its calls need, whatever
+program or library makes them.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group
 
 SUBSCRIBER: str = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
 BOOK = f"{SUBSCRIBER}address-book"
-"""What the subscribing example calls its queue."""
+"""Queue name of the subscriber example."""
 OF_A_MOVE_UNDER_WAY = {
     Use(f"sqs:{name}MessageMoveTask{end}", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}")
     for name, end in (("Cancel", ""), ("List", "s"))
 }
-"""Called once a move has begun, which the embedded AWS does not know."""
+"""Called after a move has started, which the embedded AWS does not support."""
 
 
 @pytest.fixture(scope="module")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The account, with a worker that looks at the outbox all the time."""
+    """The account, with a worker that reads the outbox all the time."""
     account, folder = Account.fresh(aws_endpoint), tmp_path_factory.mktemp("privilege")
     eager = {"USER_WORKER_RELAY_AGE": "0", "USER_WORKER_RELAY_INTERVAL": "0.1"}
     run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "2"]
@@ -75,10 +75,10 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use] = ()) -> None:
-    """Wait until all that the policy allows was used; see that nothing else was.
+    """Wait until everything that the policy allows was used; check that nothing else was.
 
     Raises:
-        AssertionError: with what is allowed in vain, or with what is lacking.
+        AssertionError: With the unused or the missing permissions.
     """
 
     def all_used() -> bool:
@@ -95,14 +95,14 @@ def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use]
 
 
 def test_the_worker_may_do_what_it_does(world: World) -> None:
-    """It registers, rejects, retries, buries, erases and publishes, on both queues."""
+    """It registers, rejects, retries, dead-letters, erases and publishes, on both queues."""
     ada = uid("ada of privilege")
     soon = datetime.now(UTC) + timedelta(hours=1)
     registration = c.CreateUser(email(ada), "Ada", "Lovelace", ("customer",))
     everybody = world.role()
     with as_role(everybody):
         users, urgent = UserCommands(QUEUE, source="/test"), UserCommands(PRIORITY, source="/test")
-        for sender in (users, urgent):  # comes back later: whom it names may be on their way
+        for sender in (users, urgent):  # retried, because the user's registration may still come
             sender.send(c.UnlockUser(), user_id=str(uuid.uuid4()))
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
 
@@ -110,7 +110,7 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
                 return outcomes.answer(sender.send(command, user_id=ada), timeout=30).kind
 
             assert done(registration, urgent) == "accepted"
-            for name in ("phone", "laptop"):  # two go in one call when the person goes
+            for name in ("phone", "laptop"):  # both are deleted in one call by the erasure
                 session = c.StartSession(uid(f"{ada} {name}"), token(f"{ada} {name}"), soon)
                 assert done(session) == "accepted"
             assert done(c.EraseUser()) == "accepted"
@@ -121,7 +121,7 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
 
 
 def test_a_producer_may_do_what_it_does(world: World) -> None:
-    """By the client of this project, one by one and many at once, by boto3 alone, and by Celery."""
+    """By this project's client, with single and bulk sends, by plain boto3, and by Celery."""
     producer = world.role()
     with as_role(producer):
         for queue in (QUEUE, PRIORITY):
@@ -134,7 +134,7 @@ def test_a_producer_may_do_what_it_does(world: World) -> None:
 
 
 def test_a_subscriber_may_do_what_it_does(world: World) -> None:
-    """One that keeps a queue, and one that waits for answers."""
+    """A subscriber with its own queue, and one that waits for outcomes."""
     subscriber, producer = world.role(), world.role()
     source = f"/test/{uuid.uuid4()}"
     users = UserCommands(QUEUE, source=source)
@@ -156,7 +156,7 @@ def test_a_subscriber_may_do_what_it_does(world: World) -> None:
 
 @contextmanager
 def following(subscriber: Role) -> Iterator[subprocess.Popen[str]]:
-    """Run the example that subscribes, while the block runs."""
+    """Run the subscriber example while the block runs."""
     command = [sys.executable, str(ROOT / "examples" / "subscribe.py")]
     with subprocess.Popen(
         command, env=subscriber.environment, stdout=subprocess.PIPE, text=True
@@ -172,14 +172,14 @@ def _subscriptions(world: World) -> int:
 
 
 def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that looks at the system and keeps it going; `doctor` tries what others may do, too."""
+    """Everything that inspects or repairs the system; `doctor` also tries what others may do."""
     operator, patient = world.role(), world.role()
     cli = CommandLine(with_arn(operator.environment, world.account))
     edith = a_user_to_scrub(world)
     bury(world)
     park(world, *edith)
     forget(world)
-    monkeypatch.setattr(leftovers, "PATIENCE", 0.0)  # nobody else is in this account
+    monkeypatch.setattr(leftovers, "PATIENCE", 0.0)  # nobody else uses this account
     for words in (
         ["status"],
         ["user", edith[0], "--history"],
@@ -205,7 +205,7 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
 
 
 def examine(patient: Role, account: Account) -> set[Use]:
-    """Run `doctor` in production's environment; give what it needed."""
+    """Run `doctor` in production's environment; return the permissions that it used."""
     environment = with_arn(patient.environment, account) | {"USER_WORKER_ENV": "prod"}
     done = CommandLine(environment).run("doctor", "--json")
     findings = [json.loads(line) for line in done.out.splitlines()]
@@ -214,7 +214,7 @@ def examine(patient: Role, account: Account) -> set[Use]:
 
 
 def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
-    """It reads all there is, reserves an address that got lost, and frees one of nobody."""
+    """It reads everything, reserves a lost address, and releases one without a user."""
     grace, nobody = uid("grace of privilege"), uid("nobody of privilege")
     address = email(grace)
     with as_role(world.role()):
@@ -235,7 +235,7 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
 
 
 def run_example(somebody: Role, name: str, *queues: str) -> None:
-    """Run one of the examples as it stands, or once for each of these queues."""
+    """Run an unchanged example, or run it once for each of these queues."""
     program = (ROOT / "examples" / name).read_text()
     turns = [program.replace(f'"{QUEUE}"', f'"{queue}"') for queue in queues or [QUEUE]]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the roles' policies promise beyond what is seen of those who work under them."""
+"""Properties of the roles' policies that recording their calls cannot show."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from scripts import access_template
 from tests.deploy.stacks import DEPLOY
 
 MANAGED_POLICY = 6_144
-"""Characters without blanks, the most that IAM takes (IAM's quotas)."""
+"""Maximum length in characters without blanks (IAM's quotas)."""
 TEMPORARY = {f"{purpose}-*" for purpose in PURPOSES}
-"""Queues that are made for a while; nobody knows their names before."""
+"""Temporary queues, whose names are not known in advance."""
 WITHOUT_RESOURCE = {"sns:Unsubscribe", "sqs:ListQueues"}
 """Actions that IAM allows for all resources or none."""
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """Give those of a role's policy."""
+    """Return the statements of a role's policy."""
     policy = json.loads((DEPLOY / "policies" / f"{role}.json").read_text())
     return list(policy["Statement"])
 
 
 def listed(value: str | list[str]) -> list[str]:
-    """Give a list of what may be one alone."""
+    """Return a list for a value that may be a single text."""
     return [value] if isinstance(value, str) else value
 
 
 def test_the_policies_of_the_template_are_those_of_the_folder() -> None:
-    """One source: the template is made of the policies."""
+    """The template is generated from the policies."""
     assert (DEPLOY / "access.yaml").read_text() == access_template.template()
     roles = {path.stem for path in (DEPLOY / "policies").glob("*.json")}
     assert roles == access_template.ROLES.keys()
@@ -40,7 +40,7 @@ def test_the_policies_of_the_template_are_those_of_the_folder() -> None:
 
 @pytest.mark.parametrize("role", access_template.ROLES)
 def test_a_policy_names_what_it_allows(role: str) -> None:
-    """No action by pattern, no resource but the project's, nothing that IAM refuses for length."""
+    """No action has a wildcard, all resources are the project's, and the length is within IAM's."""
     written = json.dumps(statements(role))
     assert len(re.sub(r"\s", "", written)) * 1.5 < MANAGED_POLICY  # names may be longer
     for statement in statements(role):
@@ -55,11 +55,11 @@ def test_a_policy_names_what_it_allows(role: str) -> None:
 
 @pytest.mark.parametrize("role", access_template.ROLES)
 def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
-    """By way of the services whose encrypted things it uses; to encrypt only if it sends."""
+    """Only by the services whose encrypted resources it uses; encryption only if it sends."""
     used = {
         action
         for each in statements(role)
-        if "SUBSCRIBER" not in json.dumps(each["Resource"])  # queues of its own, as its key
+        if "SUBSCRIBER" not in json.dumps(each["Resource"])  # its own queues, like its key
         for action in listed(each["Action"])
         if not re.match(r"kms:|\w+:(Describe|List)", action)
     } - {"sns:Subscribe", "sns:Unsubscribe", "sqs:DeleteQueue"}
@@ -76,7 +76,7 @@ def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
 
 @pytest.mark.parametrize("role", access_template.ROLES)
 def test_a_policy_is_open_only_where_names_are_made_up(role: str) -> None:
-    """A pattern stands for the rest of a queue's name or of a key: a test cannot see how wide."""
+    """A wildcard stands for the rest of a queue's name or of a key; its width is not testable."""
     for each in statements(role):
         for resource in set(listed(each["Resource"])) - {"*"}:
             name = resource.rpartition(":")[2]
@@ -85,6 +85,6 @@ def test_a_policy_is_open_only_where_names_are_made_up(role: str) -> None:
         keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
         for key in keys:
             assert re.fullmatch(r"[A-Z]+#\*", key)
-        if keys:  # or who names no key may do it to all of them
+        if keys:  # otherwise a call without a key is allowed for all keys
             assert condition["Null"] == {"dynamodb:LeadingKeys": "false"}
         assert not {"NotAction", "NotResource", "Principal"} & each.keys()

@@ -1,4 +1,4 @@
-"""The template of the resources says what `provision` makes; `test_stack` sees it deployed."""
+"""The template creates the same resources as `provision`; `test_stack` tests its deployment."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ QUEUES = {
 
 
 def as_sqs_has_it(value: Any) -> str:
-    """Give an attribute's text."""
+    """Return an attribute as text."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
 @pytest.mark.parametrize("resource", QUEUES)
 def test_a_queue_is_as_in_development(resource: str, *, fifo: bool) -> None:
-    """Name and attributes; what is more is of production only."""
+    """Name and attributes are equal; additional attributes are for production only."""
     settings = settings_of(fifo=fifo)
     made = evaluated("resources", resource, Fifo=json.dumps(fifo))
     assert made["QueueName"] == getattr(settings, QUEUES[resource])
@@ -51,7 +51,7 @@ def test_a_queue_is_as_in_development(resource: str, *, fifo: bool) -> None:
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
 def test_the_dead_letter_queue_takes_those_of_the_command_queues(*, fifo: bool) -> None:
-    """Of both, and of no other."""
+    """It accepts those of both queues, and of no other."""
     settings = settings_of(fifo=fifo)
     allowed = evaluated("resources", "DeadLetterQueue", Fifo=json.dumps(fifo))["RedriveAllowPolicy"]
     assert allowed["redrivePermission"] == "byQueue"
@@ -61,7 +61,7 @@ def test_the_dead_letter_queue_takes_those_of_the_command_queues(*, fifo: bool) 
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
 def test_the_topic_is_as_in_development(*, fifo: bool) -> None:
-    """Of its kind, by its name, and so is the queue for what it cannot deliver."""
+    """Its type and name are equal, and those of the queue for undelivered events fit."""
     made = evaluated("resources", "Topic", Fifo=json.dumps(fifo))
     name = settings_of(fifo=fifo).events_topic
     high = {"FifoTopic": True, "FifoThroughputScope": "MessageGroup"} if fifo else {}
@@ -72,7 +72,7 @@ def test_the_topic_is_as_in_development(*, fifo: bool) -> None:
 
 
 def test_the_table_is_as_in_development() -> None:
-    """Keys, index, billing and expiry."""
+    """Keys, index, billing and expiry are equal."""
     made = evaluated("resources", "Table")
     assert made["TableName"] == Settings(env="test").table
     assert made["KeySchema"] == KEYS

@@ -1,4 +1,4 @@
-"""The templates, deployed: what development's `provision` makes, and a worker works on it."""
+"""The deployed templates create what `provision` creates, and a worker runs on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OF_THE_MOMENT = {"CreatedTimestamp", "LastModifiedTimestamp"}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The same names in two accounts: made by the template, and by `provision`."""
+    """The same names in two accounts: created by the template, and by `provision`."""
 
     settings: Settings
     template: Account
@@ -40,7 +40,7 @@ class Pair:
 
     @property
     def queues(self) -> list[str]:
-        """The names of all queues that the worker uses."""
+        """Return the names of all queues that the worker uses."""
         return [*self.settings.queues, self.settings.dead_letter_queue]
 
 
@@ -78,7 +78,7 @@ def topic(account: Account, name: str) -> dict[str, str]:
 
 
 def compare(account: Account, attributes: Mapping[str, str]) -> dict[str, Any]:
-    """Give what two accounts can have in common."""
+    """Return the attributes that two accounts can have in common."""
     return {
         name: json.loads(text) if text.startswith("{") else text
         for name, value in attributes.items()
@@ -88,7 +88,7 @@ def compare(account: Account, attributes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
-    """Give what the template says of a queue beyond `provision`; it takes nothing away."""
+    """Return the attributes that the template adds to those of `provision`; it removes none."""
     place = f"{pair.template.environment['AWS_DEFAULT_REGION']}:ACCOUNT"
     more: dict[str, Any] = {
         "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
@@ -105,7 +105,7 @@ def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
 
 
 def tls_only(arn: str, actions: str | list[str]) -> dict[str, Any]:
-    """Give the policy of what lets nobody in without TLS."""
+    """Return a policy that denies access without TLS."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -122,7 +122,7 @@ def tls_only(arn: str, actions: str | list[str]) -> dict[str, Any]:
 
 
 def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
-    """The same attributes with the same values, and beyond them what `only_in_production` names."""
+    """Attributes and values are equal, apart from those that `only_in_production` adds."""
     arn = queue(pair.template, pair.settings.dead_letter_queue)["QueueArn"]
     for name in pair.queues:
         stored = queue(pair.template, name)
@@ -149,7 +149,7 @@ def test_the_template_makes_the_topic_of_development(pair: Pair) -> None:
 
 
 def test_the_template_makes_the_table_of_development(pair: Pair) -> None:
-    """Keys, indexes, billing and expiry."""
+    """Keys, indexes, billing and expiry are equal."""
     shapes = []
     for account in (pair.template, pair.development):
         dynamodb = account.client("dynamodb")
@@ -162,7 +162,7 @@ def test_the_template_makes_the_table_of_development(pair: Pair) -> None:
 
 
 def shape(table: dict[str, Any]) -> dict[str, Any]:
-    """Give what a table is, without what it holds."""
+    """Return a table's definition, without its content."""
     return {
         "billing": table["BillingModeSummary"]["BillingMode"],
         "keys": table["KeySchema"],
@@ -180,7 +180,7 @@ def shape(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
-    """By a key of one's own, which one can take away and whose use one sees."""
+    """A customer managed key can be revoked, and its use can be audited."""
     key = pair.outputs["KeyArn"]
     undelivered = pair.outputs["UndeliveredQueueName"]
     for name in (*pair.queues, undelivered):
@@ -191,7 +191,7 @@ def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
 
 
 def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets(pair: Pair) -> None:
-    """No service but SNS, and that for what this topic could not deliver."""
+    """The only service is SNS, for the events that this topic could not deliver."""
     kms = pair.template.client("kms")
     found = kms.get_key_policy(KeyId=pair.outputs["KeyArn"], PolicyName="default")["Policy"]
     account, topic_alone = json.loads(found)["Statement"]
@@ -201,13 +201,13 @@ def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets(pair:
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
         "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-        "Resource": "*",  # in a key's own policy: this key
+        "Resource": "*",  # in a key's own policy, this means the key itself
         "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs["TopicArn"]}},
     }
 
 
 def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
-    """Nobody else can send there, by whatever permission but the account's own, and with TLS."""
+    """Only the topic and the account itself can send there, and only with TLS."""
     arn = pair.outputs["UndeliveredQueueArn"]
     policy = json.loads(queue(pair.template, pair.outputs["UndeliveredQueueName"])["Policy"])
     deny, allow = policy["Statement"]
@@ -223,7 +223,7 @@ def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
 
 
 def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) -> None:
-    """A command goes in and its event comes out, in production's environment."""
+    """A command is sent and its event is received, in production's environment."""
     environment = pair.template.environment | {
         "USER_WORKER_ENV": "prod",
         "USER_WORKER_COMMAND_QUEUE": pair.settings.command_queue,
@@ -240,7 +240,7 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
 
 
 def run_command(account: Account, *words: str) -> str:
-    """Run the command line in an account, and give what it printed."""
+    """Run the command line in an account; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "cli", *words],
         check=False,
@@ -255,7 +255,7 @@ def run_command(account: Account, *words: str) -> str:
 
 @pytest.mark.parametrize("restored", ["", "users-restored"])
 def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored: str) -> None:
-    """What the account gets is what deploy/policies says, with its own names in it."""
+    """The account gets the policies of deploy/policies, with its own names."""
     given = {"SubscriberPrefix": "crm-", "RestoredTable": restored}
     made = pair.template.deploy(f"user-worker-access{restored}", "access.yaml", **given)
     iam = pair.template.client("iam")
@@ -283,7 +283,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
 
 
 def test_the_alarms_watch_what_the_template_made(pair: Pair) -> None:
-    """Each queue, topic and table that an alarm names is there: a mistyped one never calls."""
+    """Each queue, topic and table of an alarm exists: a mistyped name would never alarm."""
     names = ("ClusterName", "LogGroup", "ServiceName")
     exports = {
         name: {"Value": name, "Export": {"Name": f"user-worker-service-{name}"}} for name in names
@@ -294,7 +294,8 @@ def test_the_alarms_watch_what_the_template_made(pair: Pair) -> None:
     pair.template.deploy("user-worker-alarms", "alarms.yaml", AlarmTopicArn=person)
     cloudwatch = pair.template.client("cloudwatch")
     alarms = cloudwatch.describe_alarms()["MetricAlarms"]
-    cloudwatch.delete_alarms(AlarmNames=[each["AlarmName"] for each in alarms])  # else it watches
+    # Otherwise it continues to watch.
+    cloudwatch.delete_alarms(AlarmNames=[each["AlarmName"] for each in alarms])
     assert len(alarms) == len(of_type("alarms", "AWS::CloudWatch::Alarm"))
     watched: dict[str, set[str]] = {}
     for alarm in alarms:

@@ -1,4 +1,4 @@
-"""What the project is made of: the locks, and the script that checks them."""
+"""The locks of the project, and the script that checks them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GOOD = f"celery==5.7.0 \\\n    {HASH}\nColorama==0.4.6 ; sys_platform == 'win32'
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
 def test_every_line_of_a_lock_is_pinned_with_a_hash(path: Path) -> None:
-    """And names no index: where packages come from is for the machine to say."""
+    """It names no index, because the machine's configuration decides where packages come from."""
     locked = list(read_lock(path.read_text()))
     assert locked
     assert all(each.hashes for each in locked)
@@ -55,13 +55,13 @@ def test_every_line_of_a_lock_is_pinned_with_a_hash(path: Path) -> None:
     ],
 )
 def test_a_line_that_pins_nothing_is_refused(line: str, says: str) -> None:
-    """Or leads elsewhere: what it brings in could be anything."""
+    """A line that names another source is refused too: it could install anything."""
     with pytest.raises(LockError, match=says):
         list(read_lock(GOOD + line))
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    """What is tested is what the image installs."""
+    """The tested versions are those that the image installs."""
     locks = {path.name: list(read_lock(path.read_text())) for path in LOCKS}
     assert disagreements(locks) == []
     other = list(read_lock(GOOD.replace("5.7.0", "5.7.1")))
@@ -70,13 +70,13 @@ def test_the_locks_agree_with_each_other() -> None:
 
 
 def test_what_is_locked_is_what_is_installed() -> None:
-    """These tests ran with the versions of the lock; what a developer adds is `make audit`'s."""
+    """The tests run with the lock's versions; `make audit` finds additional packages."""
     told = differences(read_lock((ROOT / "requirements-dev.txt").read_text()), installed())
     assert [line for line in told if "not locked" not in line] == []
 
 
 def test_what_differs_from_the_lock_is_told() -> None:
-    """Missing, of another version, or not locked; what is for other systems is not missed."""
+    """Missing, of another version, or not locked. Packages for other systems are not missing."""
     told = differences(read_lock(GOOD), {"celery": "5.7.1", "stowaway": "1"})
     assert told == [
         "stowaway 1 is installed, but not locked",
@@ -101,14 +101,14 @@ def test_what_differs_from_the_lock_is_told() -> None:
     ],
 )
 def test_a_licence_that_asks_for_more_is_told(text: str, good: bool) -> None:
-    """Also none at all: then nothing is allowed."""
+    """A missing licence is reported too, because it allows nothing."""
     assert (not_permissive({"x": text}) == []) is good
 
 
 def test_the_audit_says_that_advisories_were_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a network all else is checked; whoever needs them too gets another exit code."""
+    """Without a network everything else is checked; required advisories change the exit code."""
     dev = read_lock((ROOT / "requirements-dev.txt").read_text())
     locked = {each.name: each.version for each in dev if each.applies}
     monkeypatch.setattr(supply_chain, "installed", lambda: locked)
@@ -130,7 +130,7 @@ def _answer(tmp_path: Path, text: str) -> str:
 
 
 def test_a_known_vulnerability_is_told_with_its_package(tmp_path: Path) -> None:
-    """In the order that was asked."""
+    """In the order of the request."""
     locked = list(read_lock(GOOD))
     rows: list[Any] = [{"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}, {}]
     found = advisories(locked, _answer(tmp_path, json.dumps({"results": rows})))
@@ -139,13 +139,13 @@ def test_a_known_vulnerability_is_told_with_its_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "<html>", "[]", "{}", '{"results":[]}', '{"results":null}'])
 def test_an_answer_that_is_none_is_no_clean_bill(tmp_path: Path, text: str) -> None:
-    """A proxy's page instead of an answer counts as not reached."""
+    """A proxy's page in place of an answer counts as not reached."""
     with pytest.raises(OSError, match="answer"):
         advisories(list(read_lock(GOOD)), _answer(tmp_path, text))
 
 
 def test_the_bill_of_materials_names_what_the_image_installs(tmp_path: Path) -> None:
-    """Each with version, package URL, hashes and licence; the same lock, the same document."""
+    """Each component has version, package URL, hashes and licence; the output is reproducible."""
     path = tmp_path / "build" / "sbom.json"
     assert supply_chain.main(["sbom", "--output", str(path)]) == 0
     bill = json.loads(path.read_text())
@@ -165,7 +165,7 @@ def test_the_bill_of_materials_names_what_the_image_installs(tmp_path: Path) -> 
 
 
 def test_the_security_rules_are_on_for_all_that_runs() -> None:
-    """Ruff's S rules, which are bandit's: off in tests only, and never by a list of files."""
+    """Ruff's S rules, which are bandit's, are off in tests only, and never by a list of files."""
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     assert ruff["select"] == ["ALL"]
     assert [rule for rule in ruff["ignore"] if re.match(r"S\d", rule)] == ["S101"]

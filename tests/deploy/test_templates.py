@@ -1,4 +1,4 @@
-"""What the templates promise beyond what AWS's schemas can tell (`make lint` has those read)."""
+"""Properties of the templates that AWS's schemas cannot check (`make lint` uses those)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from worker.telemetry import configuration
 from worker.telemetry.instruments import CATALOGUE
 
 TEMPLATE_BODY = 51_200
-"""Bytes, the most that CloudFormation takes from a command line (its quotas)."""
+"""Maximum bytes of a template that is passed on the command line (CloudFormation's quotas)."""
 ACCOUNT = {"Ref": "AWS::AccountId"}
 
 
 def worker() -> dict[str, Any]:
-    """Give the container of the worker."""
+    """Return the worker's container."""
     containers: list[dict[str, Any]] = properties("service", "Task")["ContainerDefinitions"]
     return containers[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_fits_in_one_call(name: str) -> None:
-    """It is deployed from a file, without a bucket to lay it in."""
+    """It can be deployed from a file, without a bucket."""
     assert (DEPLOY / f"{name}.yaml").stat().st_size <= TEMPLATE_BODY
 
 
@@ -43,7 +43,7 @@ STACKS = {
 
 
 def imports(part: Any) -> Iterator[str]:
-    """Give the names of what a template takes from others, as it writes them."""
+    """Yield the imported names of a template, as it writes them."""
     if isinstance(part, dict):
         if "Fn::ImportValue" in part:
             yield part["Fn::ImportValue"]["Fn::Sub"]
@@ -55,7 +55,7 @@ def imports(part: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_stack_takes_from_another_is_there(name: str) -> None:
-    """By the name that the other gives it, and unless said otherwise of the stack of the page."""
+    """The other stack exports this name; the default is the stack name of the page."""
     for taken in set(imports(template(name)["Resources"])):
         parameter, _, export = taken.removeprefix("${").partition("}-")
         giver = STACKS[parameter]
@@ -65,7 +65,7 @@ def test_what_a_stack_takes_from_another_is_there(name: str) -> None:
 
 
 def test_a_task_has_memory_that_fargate_has_for_its_processors() -> None:
-    """Each number of processors has its rule, and the defaults keep it."""
+    """Each number of CPU units has its rule, and the defaults satisfy it."""
     parameters = template("service")["Parameters"]
     allowed: dict[str, list[str]] = {}
     for rule in template("service")["Rules"].values():
@@ -78,7 +78,7 @@ def test_a_task_has_memory_that_fargate_has_for_its_processors() -> None:
     for (
         units,
         memory,
-    ) in allowed.items():  # from 2 MiB a unit to 8; half a processor begins with 1 GiB
+    ) in allowed.items():  # from 2 to 8 MiB per unit; half a processor starts with 1 GiB
         fits = [m for m in parameters["Memory"]["AllowedValues"] if 2 <= int(m) / int(units) <= 8]
         assert memory == fits
 
@@ -87,7 +87,7 @@ def test_a_task_has_memory_that_fargate_has_for_its_processors() -> None:
 
 
 def test_users_survive_mistakes() -> None:
-    """The table is not deleted with its stack, refuses to be, and has all its pasts."""
+    """The table is kept when its stack is deleted, is protected, and has point-in-time recovery."""
     table = template("resources")["Resources"]["Table"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
     assert table["Properties"]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
@@ -108,17 +108,17 @@ def test_users_survive_mistakes() -> None:
     ],
 )
 def test_nothing_with_data_goes_with_its_stack(name: str, kind: str) -> None:
-    """Nor with an update; but a creation that failed leaves none of them in the next one's way."""
+    """It is kept in updates too; a failed creation leaves nothing that blocks the next one."""
     found = of_type(name, kind)
     assert found
     for logical, each in found.items():
-        if logical != "Metrics":  # CloudWatch has made metrics of it
+        if logical != "Metrics":  # CloudWatch has turned it into metrics
             assert each["DeletionPolicy"] == "RetainExceptOnCreate", logical
             assert each["UpdateReplacePolicy"] == "Retain", logical
 
 
 def test_the_table_is_made_last() -> None:
-    """It refuses to be deleted: what fails at the first creation has to fail before it."""
+    """It is protected from deletion, so everything that may fail must be created before."""
     resources = template("resources")["Resources"]
     behind: set[str] = set()
     ahead = ["Table"]
@@ -134,7 +134,7 @@ def test_the_table_is_made_last() -> None:
 @pytest.mark.parametrize("name", ["resources", "service"])
 @pytest.mark.parametrize("setting", ["VisibilityTimeout", "MaxReceives"])
 def test_templates_and_worker_start_from_the_same_numbers(name: str, setting: str) -> None:
-    """The worker renews and buries by what is set on the queue."""
+    """The worker renews and dead-letters by the values of the queue."""
     field = re.sub(r"(?<!^)([A-Z])", r"_\1", setting).lower()
     default = template(name)["Parameters"][setting]["Default"]
     assert default == Settings.model_fields[field].default
@@ -144,7 +144,7 @@ def test_templates_and_worker_start_from_the_same_numbers(name: str, setting: st
 
 
 def test_the_service_sets_settings_that_there_are() -> None:
-    """A mistyped one would end the worker at its start."""
+    """A mistyped setting would end the worker at its start."""
     names = [each["Name"] for each in worker()["Environment"] if "Name" in each]
     ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
     assert ours <= Settings.model_fields.keys()
@@ -153,7 +153,10 @@ def test_the_service_sets_settings_that_there_are() -> None:
 
 @pytest.mark.parametrize(("telemetry", "metrics"), [(True, "otlp"), (False, "none")])
 def test_the_worker_understands_what_its_collector_needs(*, telemetry: bool, metrics: str) -> None:
-    """Metrics go to the collector beside it, traces nowhere; without one, nothing goes."""
+    """Metrics go to the collector beside it.
+
+    Traces, and without a collector metrics, go nowhere.
+    """
     given: dict[str, str] = {}
     for each in worker()["Environment"]:
         branches = each.get("Fn::If", ["", each, each])
@@ -171,7 +174,7 @@ def test_the_worker_understands_what_its_collector_needs(*, telemetry: bool, met
 
 
 def test_the_service_can_do_no_more_than_it_needs() -> None:
-    """Not root, nothing to write to but /tmp, no capability, no secret, no way in."""
+    """No root user, writable folders except /tmp, capabilities, secrets or open ports."""
     container = worker()
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert container["ReadonlyRootFilesystem"] is True
@@ -185,7 +188,7 @@ def test_the_service_can_do_no_more_than_it_needs() -> None:
 
 @pytest.mark.parametrize("role", of_type("service", "AWS::IAM::Role"))
 def test_a_role_of_the_service_is_for_tasks_of_this_account(role: str) -> None:
-    """ECS cannot be talked into lending it to anybody else's."""
+    """ECS cannot be made to use it for another account."""
     (statement,) = properties("service", role)["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
@@ -194,7 +197,7 @@ def test_a_role_of_the_service_is_for_tasks_of_this_account(role: str) -> None:
 
 
 def test_no_role_of_the_service_has_more_than_is_written_here() -> None:
-    """No policy of AWS's own, nothing for everything but what IAM knows for everything only."""
+    """No role has a policy of AWS, or all resources for an action that IAM can restrict."""
     for role in of_type("service", "AWS::IAM::Role"):
         text = json.dumps(properties("service", role))
         assert ":aws:policy/" not in text
@@ -211,7 +214,7 @@ def test_no_role_of_the_service_has_more_than_is_written_here() -> None:
 
 
 def test_the_collector_cannot_harm_the_worker() -> None:
-    """It ends after it, comes back by itself, and has memory and rights of its own."""
+    """It ends after the worker, restarts by itself, and has its own memory and rights."""
     collector = properties("service", "Task")["ContainerDefinitions"][1]["Fn::If"][1]
     assert collector["Essential"] is False
     assert collector["RestartPolicy"]["Enabled"] is True
@@ -223,9 +226,9 @@ def test_the_collector_cannot_harm_the_worker() -> None:
 
 
 def test_the_private_ways_are_for_this_account() -> None:
-    """Whoever gets into the subnets carries nothing out by credentials or a bucket of their own."""
+    """Nobody in the subnets can export data with their own credentials or bucket."""
     for name, each in of_type("endpoints", "AWS::EC2::VPCEndpoint").items():
-        if name in {"EcrDocker", "Sts"}:  # their callers show a token, which has no account
+        if name in {"EcrDocker", "Sts"}:  # their callers present a token, which has no account
             continue
         (statement,) = each["Properties"]["PolicyDocument"]["Statement"]
         if name == "S3":
@@ -236,12 +239,12 @@ def test_the_private_ways_are_for_this_account() -> None:
 
 
 def test_the_service_may_write_to_tmp() -> None:
-    """Fargate gives a volume to root, but where the image declares whose it is."""
+    """On Fargate a volume belongs to root, unless the image declares its owner."""
     assert re.search(r'^VOLUME \["/tmp"\]$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
 def test_the_service_runs_commands_that_there_are() -> None:
-    """Its own, and the one that tells whether it lives."""
+    """Its own command, and that of its health check, exist."""
     run = [each if isinstance(each, str) else "4" for each in worker()["Command"]]
     check_words(["user-worker", *run], DEPLOY, whole=True)
     kind, *command = worker()["HealthCheck"]["Command"]
@@ -250,7 +253,7 @@ def test_the_service_runs_commands_that_there_are() -> None:
 
 
 def test_a_bad_deployment_goes_back_by_itself() -> None:
-    """While it is tried, no task is missing; batches in hand have time to end."""
+    """During the attempt no task is missing; running batches have time to finish."""
     deployment = properties("service", "Service")["DeploymentConfiguration"]
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["MinimumHealthyPercent"] == 100
@@ -258,12 +261,12 @@ def test_a_bad_deployment_goes_back_by_itself() -> None:
 
 
 def test_a_deployment_leaves_the_number_of_tasks_to_the_scaling() -> None:
-    """A number in the template would take tasks away in the middle of a burst."""
+    """A number in the template would stop tasks during a burst."""
     assert "DesiredCount" not in properties("service", "Service")
 
 
 def test_the_service_scales_by_backlog_and_by_age() -> None:
-    """Of both queues, in one expression each, of which one series comes back."""
+    """Both queues are in one expression each, which returns one series."""
     tracking = properties("service", "ScaleByBacklog")["TargetTrackingScalingPolicyConfiguration"]
     backlog = tracking["CustomizedMetricSpecification"]["Metrics"]
     age = properties("service", "OldestMessageIsOld")["Metrics"]
@@ -287,14 +290,14 @@ ALARMS = of_type("alarms", "AWS::CloudWatch::Alarm")
 
 
 def headings(page: str) -> set[str]:
-    """Give the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub creates them."""
     found = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in found}
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_reaches_a_person_and_says_what_to_do(name: str) -> None:
-    """And when it is over; what to do is in the runbook, under a heading that is there."""
+    """It also reports the end; the description links to an existing heading of the runbook."""
     alarm = ALARMS[name]["Properties"]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopicArn"}]
     said, _, anchor = alarm["AlarmDescription"]["Fn::Sub"].strip().partition("${RunbookUrl}#")
@@ -303,7 +306,7 @@ def test_an_alarm_reaches_a_person_and_says_what_to_do(name: str) -> None:
 
 
 def test_what_alarms_count_in_the_log_is_logged() -> None:
-    """Each event has its line in the code, and each count its alarm."""
+    """Each event is logged by the code, and each count has its alarm."""
     filters = of_type("alarms", "AWS::Logs::MetricFilter")
     layers = (ROOT / "application", ROOT / "worker")
     code = "".join(path.read_text() for layer in layers for path in layer.rglob("*.py"))
@@ -319,7 +322,7 @@ def test_what_alarms_count_in_the_log_is_logged() -> None:
 
 
 def test_the_metrics_that_alarms_query_are_the_workers() -> None:
-    """In the namespace that the collector gives them."""
+    """They are in the namespace that the collector uses."""
     alarms, service = ((DEPLOY / f"{name}.yaml").read_text() for name in ("alarms", "service"))
     queried = re.findall(r'"(user_worker\.[\w.]+)"\) FROM "([^"]+)"', alarms)
     assert queried
@@ -331,7 +334,7 @@ def test_the_metrics_that_alarms_query_are_the_workers() -> None:
 
 @pytest.mark.parametrize("name", ["access", "service", "alarms"])
 def test_a_restored_table_stands_in_wherever_a_table_is_named(name: str) -> None:
-    """One place that was left out would be found at the end of a restore."""
+    """A missed place would only be found at the end of a restore."""
 
     def named(part: Any, *, stood_in_for: bool = False) -> Iterator[bool]:
         match part:

@@ -1,4 +1,4 @@
-"""The recorder and the comparison with policies, on which the tests of each role rest."""
+"""The recorder and the comparison with policies, which the tests of the roles use."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ MOVE = {
 def test_a_call_needs_the_permissions_that_iam_names(
     operation: str, asked: dict[str, Any], needed: set[tuple[str, str]]
 ) -> None:
-    """Operations and actions of IAM are not the same."""
+    """Operations of the API and actions of IAM differ."""
     assert set(uses(operation, json.dumps(asked).encode())) == {Use(*each) for each in needed}
 
 
 def test_a_policy_is_found_too_narrow_and_too_wide() -> None:
-    """Either makes a test of a role fail."""
+    """Both make the test of a role fail."""
     policy = Policy(frozenset({Use("sqs:SendMessage", "q-*"), Use("sqs:PurgeQueue", "q-*")}))
     assert policy.lacks({Use("sqs:SendMessage", "q-1")}) == []
     assert policy.lacks({Use("sqs:SendMessage", "other")}) == [Use("sqs:SendMessage", "other")]
@@ -69,7 +69,7 @@ def test_a_policy_is_found_too_narrow_and_too_wide() -> None:
 
 
 def test_a_grant_for_some_partitions_covers_no_other() -> None:
-    """As IAM has it, by the condition on leading keys."""
+    """This is IAM's rule for the condition on leading keys."""
     outbox = Policy(frozenset({Use("dynamodb:PutItem", TABLE, "OUTBOX#*")}))
     for key, fits in {"OUTBOX#3": True, "USER#1": False}.items():
         item = {"TableName": "users", "Item": {"pk": {"S": key}}}

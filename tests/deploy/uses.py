@@ -1,4 +1,4 @@
-"""Which permissions a call needs, read off the wire, whatever program makes it.
+"""The permissions that a call needs, read from its request, whatever program makes it.
 
 Resources are named as in deploy/policies: `REGION` and `ACCOUNT` stand for the account's own.
 """
@@ -25,9 +25,9 @@ IN_A_TRANSACTION: Final = {
 }
 """A transaction needs the permission of each of its actions, and none of its own."""
 OF_A_QUEUE_MOVE: Final = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-"""What SQS does for whoever starts a move, with their permissions."""
+"""Calls that SQS makes with the permissions of the caller that starts a move."""
 WITHOUT_RESOURCE: Final = frozenset({"ListQueues", "ListTopics", "Unsubscribe", "ListTables"})
-"""Actions that IAM can allow for everything only."""
+"""Actions that IAM can allow for all resources only."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,26 +37,26 @@ class Use:
     action: str
     resource: str
     key: str = ""
-    """Of a table: what the partition keys begin with; in a grant, a pattern of it."""
+    """For a table: the partition keys' prefix; in a grant, a pattern of it."""
 
 
 @dataclass(slots=True)
 class Recorder:
-    """A fault that does no harm: it notes what each call needs, and lets it pass."""
+    """A fault without effect: it records the permissions of each call, and forwards the call."""
 
     uses: set[Use] = field(default_factory=set)
 
     def strike(self, exchange: Exchange) -> None:
-        """Note it."""
+        """Record the permissions."""
         self.uses |= set(uses(exchange.operation, exchange.asked))
         exchange.answer(exchange.forward())
 
 
 def uses(operation: str, body: bytes) -> Iterator[Use]:
-    """Give the permissions that a call needs.
+    """Yield the permissions that a call needs.
 
     Raises:
-        AssertionError: it is a call that is not known here.
+        AssertionError: The call is not known here.
     """
     if body.startswith(b"{"):
         asked = json.loads(body)
@@ -109,7 +109,7 @@ def _of_dynamodb(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
 
 
 def _parts(wanted: Any) -> list[dict[str, Any]]:
-    """Give what a BatchGetItem or a BatchWriteItem asks of one table, item by item."""
+    """Return the requests of a BatchGetItem or a BatchWriteItem to one table, item by item."""
     if isinstance(wanted, list):
         return [request for each in wanted for request in each.values()]
     return [{"Key": key} for key in wanted.get("Keys", [{}])]
@@ -134,13 +134,13 @@ def _table(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a role may do: every pair of an action and a resource that its policy allows."""
+    """The grants of a role: every pair of an action and a resource that its policy allows."""
 
     grants: frozenset[Use]
 
     @classmethod
     def of(cls, role: str, **names: str) -> Policy:
-        """Read a role's; names take the place of words such as SUBSCRIBER."""
+        """Parse a role's policy; `names` replace words such as SUBSCRIBER."""
         text = (POLICIES / f"{role}.json").read_text()
         for word, name in names.items():
             text = text.replace(word, name)
@@ -151,16 +151,16 @@ class Policy:
                 for action in _listed(statement["Action"])
                 for resource in _listed(statement["Resource"])
                 for key in _leading_keys(statement)
-                if not action.startswith("kms:")  # emulators encrypt nothing
+                if not action.startswith("kms:")  # emulators do not encrypt
             )
         )
 
     def lacks(self, seen: set[Use]) -> list[Use]:
-        """Give what was used and is not allowed."""
+        """Return used permissions that are not allowed."""
         return sorted(use for use in seen if not any(_covers(g, use) for g in self.grants))
 
     def idle(self, seen: set[Use]) -> list[Use]:
-        """Give what is allowed and was not used."""
+        """Return allowed permissions that were not used."""
         return sorted(g for g in self.grants if not any(_covers(g, use) for use in seen))
 
 
