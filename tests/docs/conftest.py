@@ -1,4 +1,4 @@
-"""What the tests of the pages share."""
+"""Shared fixtures of the tests of the pages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.docs.python import World
 
 @pytest.fixture(autouse=True)
 def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read of a page can change nothing of whoever runs the tests."""
+    """Code of a page cannot change the home folder of the user who runs the tests."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Give the namespaces of the pages' Python, on an AWS in process."""
+    """Yield the namespaces of the pages' Python, with an AWS in this process."""
     with World() as made:
         yield made

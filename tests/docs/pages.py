@@ -38,30 +38,30 @@ class Block:
     page: str
     """The page's path in the repository."""
     line: int
-    """Of its first fence, from 1."""
+    """Line number of its first fence, from 1."""
     language: str
     mark: str
-    """What the comment before it says, or nothing."""
+    """Text of the comment before it, or empty."""
     text: str
 
     @property
     def where(self) -> str:
-        """Page and line, for whoever has to mend it."""
+        """Return page and line, for error messages."""
         return f"{self.page}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """Where the lines of a block are to be added."""
+    """The place to which the lines of a block are added."""
 
     file: str
     above: bool
     line: str
-    """The start of the line above or below which they go."""
+    """Start of the line above or below which they are added."""
 
     @classmethod
     def of(cls, block: Block) -> Addition | None:
-        """Return where a block says that it is to be added; `None` if it does not say so."""
+        """Return the place that a block names; None if it names none."""
         found = _ADDITION.fullmatch(block.mark)
         return None if found is None else cls(found[1], found[2] == "above", found[3])
 
@@ -69,7 +69,7 @@ class Addition:
         """Return the text of the file with the lines added.
 
         Raises:
-            ValueError: the file has no such line.
+            ValueError: The file has no such line.
         """
         lines = text.splitlines(keepends=True)
         for number, line in enumerate(lines):
@@ -88,18 +88,18 @@ class Mention:
 
 
 def pages() -> list[Path]:
-    """Give every page that is kept by hand."""
+    """Return every page that is written by hand."""
     named = ["README.md", "CONTRIBUTING.md", "examples/README.md"]
     return [*(ROOT / name for name in named), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks() -> list[Block]:
-    """Give the blocks of all pages, in their order."""
+    """Return the blocks of all pages, in order."""
     return [block for page in pages() for block in blocks_of(name(page), page.read_text())]
 
 
 def blocks_of(page: str, text: str) -> Iterator[Block]:
-    """Give the blocks of a page's text."""
+    """Yield the blocks of a page's text."""
     for found in _FENCE.finditer(text):
         line = text.count("\n", 0, found.start("indent")) + 1
         body = textwrap.dedent(found["text"]) if found["indent"] else found["text"]
@@ -107,12 +107,12 @@ def blocks_of(page: str, text: str) -> Iterator[Block]:
 
 
 def mentions() -> list[Mention]:
-    """Give the code within the sentences of all pages."""
+    """Return the code within the sentences of all pages."""
     return [each for page in pages() for each in mentions_of(name(page), page.read_text())]
 
 
 def mentions_of(page: str, text: str) -> Iterator[Mention]:
-    """Give the code within the sentences of a page's text."""
+    """Yield the code within the sentences of a page's text."""
     prose = _FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
     for found in _CODE.finditer(prose):
         line = prose.count("\n", 0, found.start()) + 1
@@ -120,5 +120,5 @@ def mentions_of(page: str, text: str) -> Iterator[Mention]:
 
 
 def name(page: Path) -> str:
-    """Give a page's path in the repository."""
+    """Return a page's path in the repository."""
     return str(page.relative_to(ROOT))

@@ -1,7 +1,7 @@
-"""Tells whether the commands in lines of shell exist.
+"""Check that the commands in lines of shell exist.
 
-Each program that the pages name has a check here: of `user-worker` by its own parser, of `make`
-by the Makefile, of `aws` by the SDK's models of the services. A program without one is an error.
+Each program that the pages name has a check here: `user-worker` by its own parser, `make` by the
+Makefile, `aws` by the SDK's models of the services. A program without a check is an error.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _OTHERS = """
     source tail tee test tr trap true uname uniq uuidgen wait wc xxd
 """
 OTHERS: Final = frozenset(_OTHERS.split())
-"""Everybody's programs, which are not checked."""
+"""Common programs, which are not checked."""
 OURS: Final = re.compile(
     r"^(?:\w+=\S+ )*(?:\.venv/bin/)?"
     r"(?:(?:user-worker|make|docker compose|celery)(?: |$)|(?:aws|cd|node|npm|pip|pytest|python) )"
 )
-"""How a command of ours starts that a sentence names."""
+"""How one of our commands starts in a sentence."""
 _FILE = re.compile(r"^[\w-]+(?:\.\w+)+$")
 _MAKEFILE: Final = (ROOT / "Makefile").read_text()
 _ARGUMENTS_OF: Final = {
@@ -47,7 +47,7 @@ _ARGUMENTS_OF: Final = {
     "audit": "scripts/supply_chain.py",
     "sbom": "scripts/supply_chain.py",
 }
-"""Where the options are defined that a target's ARGS may name."""
+"""Files with the options that a target's ARGS may name."""
 _AWS = """
     --cli-input-json --endpoint-url --max-items --no-cli-pager --output --profile --query --region
 """
@@ -55,15 +55,15 @@ _AWS_OPTIONS: Final = frozenset(_AWS.split())
 
 
 def check_all(text: str, folder: Path, *, whole: bool = True) -> int:
-    """Check each command in the text; give how many there are.
+    """Check each command in the text; return their number.
 
     Args:
-        text: lines of shell.
-        folder: an empty one, where files that commands name are made.
-        whole: whether what has to be given is given; a sentence may name a command alone.
+        text: Lines of shell.
+        folder: An empty folder, in which files that commands name are created.
+        whole: Whether required arguments must be given; a sentence may name a command alone.
 
     Raises:
-        CommandError: a program, command, option, target, operation or file is not there.
+        CommandError: A program, command, option, target, operation or file does not exist.
     """
     count = 0
     for words in commands(text):
@@ -99,7 +99,7 @@ def _group() -> Any:
 
 
 def _user_worker(arguments: list[str], folder: Path, *, whole: bool) -> None:
-    # a path of the repository stands for itself: what is typed is typed there
+    # A path of the repository is relative to the root, where the command is typed.
     rest = [str(ROOT / each) if (ROOT / each).exists() else each for each in arguments[1:]]
     arguments = [*arguments[:1], *rest]
     for each in arguments:
@@ -107,7 +107,7 @@ def _user_worker(arguments: list[str], folder: Path, *, whole: bool) -> None:
             (folder / each).touch()
     group = _group()
     first = next(iter(arguments), "--help")
-    if first.endswith("-completion"):  # is done as soon as it is read
+    if first.endswith("-completion"):  # processed while it is parsed
         if not any(first in each.opts for each in group.params):
             raise CommandError(f"user-worker {first}: no such option")
         return
@@ -142,7 +142,7 @@ def _make(arguments: list[str], folder: Path) -> None:
 
 
 def _make_arguments(target: str, arguments: list[str], folder: Path) -> None:
-    """Check what a target hands on."""
+    """Check the arguments that a target passes on."""
     if target == "run":
         _user_worker(["dev", "--samples", *arguments], folder, whole=True)
     elif target in {"test", "test-localstack"}:
@@ -213,7 +213,7 @@ def _docker(arguments: list[str], _: Path) -> None:
 
 
 def operations(service: str) -> frozenset[str]:
-    """Give the operations of a service, by its name in policies and on the command line."""
+    """Return the operations of a service, by its name in policies and on the command line."""
     return frozenset(_service(service).operation_names)
 
 
@@ -225,12 +225,12 @@ def _service(name: str) -> Any:
 def _aws(arguments: list[str], _: Path) -> None:
     plain = [each for each in arguments if not each.startswith("$")]
     if len(plain) < 2:
-        return  # a function that hands its arguments on
+        return  # a function that passes its arguments on
     service, name, *options = plain
     if (service, name) == ("cloudformation", "deploy"):
         _deploy(options)
         return
-    if (service, name) == ("ecr", "get-login-password"):  # the command line's own
+    if (service, name) == ("ecr", "get-login-password"):  # implemented by the command line itself
         return
     try:
         model = _service(service)
@@ -247,7 +247,7 @@ def _aws(arguments: list[str], _: Path) -> None:
 
 
 def _deploy(options: list[str]) -> None:
-    """Check a stack's deployment: the template is there, and takes these parameters."""
+    """Check a stack's deployment: the template exists, and has these parameters."""
     asked = argparse.ArgumentParser(exit_on_error=False)
     asked.add_argument("--stack-name", required=True)
     asked.add_argument("--template-file", required=True)
@@ -280,7 +280,7 @@ def _kubectl(arguments: list[str], _: Path) -> None:
 
 
 def _any(_: list[str], __: Path) -> None:
-    """Take it as it is: it installs what others publish, or is made on the page."""
+    """Accept anything: it installs others' packages, or is defined on the page."""
 
 
 _PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {

@@ -1,4 +1,4 @@
-"""Runs the Python of the pages: a namespace for each page, on an AWS in process."""
+"""Run the Python of the pages: a namespace for each page, with an AWS in this process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.docs.pages import ROOT, Addition, Block
 GIVEN: Final[dict[str, dict[str, Any]]] = {
     "docs/security.md": {"password": "a password that nobody has"},
 }
-"""What a page's reader has already, by page."""
+"""Names that a page's reader already has, by page."""
 
 
 class World:
-    """An AWS with the default queue, topic and table, and what each page has defined so far."""
+    """An AWS with the default queue, topic and table, and the definitions of each page so far."""
 
     def __init__(self) -> None:
         self._aws = mock_aws()
@@ -30,7 +30,7 @@ class World:
         self._added: dict[str, set[str]] = {}
 
     def __enter__(self) -> Self:
-        """Make what `user-worker provision` makes, as far as a page may need it."""
+        """Create what `user-worker provision` creates, as far as a page needs it."""
         self._aws.start()
         boto3.client("sqs").create_queue(QueueName="user-commands")
         boto3.client("sns").create_topic(Name="user-events")
@@ -38,14 +38,14 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Forget it."""
+        """Stop the AWS."""
         self._aws.stop()
 
     def check(self, block: Block) -> None:
-        """Run a block, or look at it as its mark says.
+        """Run a block, or check it as its mark says.
 
         Raises:
-            Exception: whatever it raises, or what shows that it cannot be right.
+            Exception: What the block raises, or an error that shows that it is wrong.
         """
         if (addition := Addition.of(block)) is not None:
             self._add(block, addition.file)
@@ -57,7 +57,7 @@ class World:
             exec(compile(block.text, block.where, "exec"), namespace)
 
     def _add(self, block: Block, path: str) -> None:
-        """Check lines that are to be added to a module: they know every name they use."""
+        """Check lines to be added to a module: every name that they use is defined."""
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         tree = fragment(block.text)
         added = self._added.setdefault(block.page, set())
@@ -83,7 +83,7 @@ def fragment(text: str) -> ast.Module:
 
 
 def bound(tree: ast.AST) -> set[str]:
-    """Give all names that a program binds anywhere."""
+    """Return all names that a program binds anywhere."""
     names: set[str] = set()
     for each in ast.walk(tree):
         match each:
@@ -97,11 +97,11 @@ def bound(tree: ast.AST) -> set[str]:
 
 
 def resolve(tree: ast.Module) -> None:
-    """Import what a program imports, and look up what it names in those modules.
+    """Import the imports of a program, and look up the names that it uses of these modules.
 
     Raises:
-        ImportError: a module, or a name to be imported, is not there.
-        AttributeError: a module has no such name.
+        ImportError: A module, or an imported name, does not exist.
+        AttributeError: A module has no such name.
     """
     modules: dict[str, object] = {}
     for each in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Reads lines of shell: the commands in them, without what a shell does to them."""
+"""Parse lines of shell into commands, without the syntax of the shell."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 
 
 class CommandError(Exception):
-    """A command cannot be right; the text says why."""
+    """A command is invalid; the text says why."""
 
 
 def syntax(text: str) -> None:
-    """Have bash read it, without running it.
+    """Check the syntax by bash, without running it.
 
     Raises:
-        CommandError: bash does not understand it, or it has a placeholder that bash would take
-            for a redirection.
+        CommandError: The syntax is invalid, or a placeholder looks like a redirection.
     """
     placeholder = re.search(r"<[a-z]+(?: [a-z]+)*>", text)
     if placeholder:
@@ -40,7 +39,7 @@ def syntax(text: str) -> None:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Give the commands in the text, those within `$(...)` too, without what shells do to them."""
+    """Yield the commands in the text, also those within `$(...)`, without shell syntax."""
     for line in logical_lines(text):
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -52,7 +51,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def logical_lines(text: str) -> Iterator[str]:
-    """Give the lines, with those joined that a backslash or a quotation joins."""
+    """Yield the lines; join those that a backslash or a quotation continues."""
     pending, ends = "", None
     for line in text.replace("\\\n", " ").splitlines():
         if ends is not None:  # within a here-document

@@ -14,7 +14,7 @@ from tests.docs.shell import CommandError
 
 
 def policy(action: str, resource: str) -> str:
-    """Give a block with a policy of one statement."""
+    """Return a block with a policy of one statement."""
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     text = json.dumps({"Version": "2012-10-17", "Statement": statement})
     return f"```json\n{text}\n```"
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_found(
     """Each check can fail."""
     monkeypatch.chdir(tmp_path)
     (block,) = blocks_of("docs/made-up.md", text)
-    with pytest.raises(Exception, match=said):  # each check has an error of its own
+    with pytest.raises(Exception, match=said):  # each check raises its own error
         check(block, tmp_path, world)
 
 

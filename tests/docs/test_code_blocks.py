@@ -1,4 +1,4 @@
-"""Every block of code on the pages is held to the truth, in one of the ways of `pages.py`."""
+"""Every block of code on the pages is checked, in one of the ways of `pages.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("pages")  # one process has their AWS
 def test_the_blocks_of_a_page_are_what_they_say(
     page: str, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a reader copies from a page, from the top down, works as far as can be told here."""
+    """A page's code works when it is copied from top to bottom, as far as a test can check."""
     monkeypatch.chdir(tmp_path)
     wrong = []
     for block in BLOCKS:
@@ -33,14 +33,14 @@ def test_the_blocks_of_a_page_are_what_they_say(
 
 
 def test_every_fence_is_found() -> None:
-    """No block is passed over because it is written in another way."""
+    """No block is skipped because it is written in another form."""
     for page in {block.page for block in BLOCKS}:
         fences = re.findall(r"^[ \t]*(?:```|~~~)", (ROOT / page).read_text(), re.MULTILINE)
         assert len(fences) == 2 * len([block for block in BLOCKS if block.page == page]), page
 
 
 def test_what_sentences_name_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands have these names and options, filters match events, calls fit the client."""
+    """Commands have these names and options, filters match events, and calls fit the client."""
     monkeypatch.chdir(tmp_path)
     wrong = []
     assert len([each for each in mentions() if OURS.match(each.text)]) > 40
@@ -53,7 +53,7 @@ def test_what_sentences_name_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    """Who begins there finds all of them, decisions by their list."""
+    """The README links to every page; decisions have a list of their own."""
     readme = (ROOT / "README.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert f"](docs/{page.name}" in readme, page.name

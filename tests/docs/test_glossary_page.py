@@ -1,4 +1,4 @@
-"""The glossary leads to files that exist."""
+"""The glossary links to files that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([^`|]+)` \|$", PAGE, re.MULTILIN
 
 
 def test_it_has_terms() -> None:
-    """And none twice."""
+    """No term is listed twice."""
     terms = [term for term, _, _ in ROWS]
     assert len(terms) > 30
     assert len(terms) == len(set(terms))
@@ -23,6 +23,6 @@ def test_each_term_leads_to_a_file_that_is_there() -> None:
 
 
 def test_every_row_is_a_term() -> None:
-    """A row of another form would go unchecked."""
+    """A row in another form would not be checked."""
     rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
     assert len([row for row in rows if not row.startswith("| term")]) == len(ROWS)

@@ -1,4 +1,4 @@
-"""What docs/messages.md says beside its generated tables agrees with the definitions."""
+"""The parts of docs/messages.md beside the generated tables agree with the definitions."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ END = "<!-- end of table -->"
 
 
 def table(first: str) -> list[list[str]]:
-    """Give the rows of the page's table whose first column is headed so."""
+    """Return the rows of the page's table with this header in the first column."""
     found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert found, f"no table headed {first!r}"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
 
 
 def words(cell: str) -> list[str]:
-    """Give the words between the commas of a cell; a dash is none."""
+    """Return the comma-separated words of a cell; a dash stands for none."""
     return [] if cell == "-" else cell.split(", ")
 
 
 def test_the_page_explains_every_rejection_once() -> None:
-    """No code comes back that the page does not know."""
+    """The page explains every code that a worker can return."""
     explained = [code for codes, _ in table("code") for code in words(codes)]
     assert sorted(explained) == sorted(Code)
 
 
 def test_the_page_names_the_rejections_of_any_command() -> None:
-    """They stand above the table, which lists only the others."""
+    """They are listed above the table, which lists only the others."""
     introduction = PAGE.split("## The commands")[1].split("<!-- table commands -->")[0]
     assert all(code in introduction for code in ANY_COMMAND_REJECTIONS)
 
@@ -53,7 +53,7 @@ def test_the_limits_on_the_page_are_those_of_the_values() -> None:
 
 @pytest.mark.parametrize("example", re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
 def test_the_example_messages_are_valid(example: str) -> None:
-    """The command is one that the worker takes; the event has the fields of its type."""
+    """The worker accepts the command; the event has the fields of its type."""
     message = json.loads(example)
     if message["type"] in EVENTS:
         fields = [field.name for field in dataclasses.fields(EVENTS[message["type"]])]  # type: ignore[arg-type]  # as above

@@ -21,14 +21,14 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 def rows(page: str, first: str) -> list[list[str]]:
-    """Give the rows of a page's table whose first column is headed so."""
+    """Return the rows of a page's table with this header in the first column."""
     found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert found, f"no table headed {first!r}"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
 
 
 def rendered(value: object) -> str:
-    """Write a default as one would in the environment."""
+    """Render a default as it is written in the environment."""
     match value:
         case None:
             return "none"
@@ -41,8 +41,8 @@ def rendered(value: object) -> str:
 
 
 def test_the_page_lists_every_setting_with_its_default() -> None:
-    """Nobody has to read the code to run the worker."""
-    by_environment = {  # filled in at start
+    """Running the worker does not require reading the code."""
+    by_environment = {  # set at start
         "CREATE_RESOURCES": "`true`, in prod `false`",
         "LOG_FORMAT": "in dev `console`, else `json`",
     }
@@ -57,7 +57,7 @@ def test_the_page_lists_every_setting_with_its_default() -> None:
 
 
 def test_the_defaults_by_environment_are_as_listed() -> None:
-    """Those two depend on where it runs."""
+    """These two depend on the environment."""
     dev, test, prod = (Settings(env=env) for env in ("dev", "test", "prod"))
     assert (dev.create_resources, test.create_resources, prod.create_resources) == (
         True,
@@ -68,13 +68,13 @@ def test_the_defaults_by_environment_are_as_listed() -> None:
 
 
 def test_every_exit_code_is_listed() -> None:
-    """A script can tell them apart."""
+    """A script can distinguish them."""
     listed = [int(code) for code, _ in rows(OPERATIONS, "exit code")]
     assert listed == [int(code) for code in ExitCode]
 
 
 def test_every_command_of_the_command_line_is_listed() -> None:
-    """In the order of its help."""
+    """They are in the order of the help."""
     names = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
     listed = re.findall(r"^\| `user-worker (\w+)` \|", OPERATIONS, re.MULTILINE)
     assert listed == names
@@ -96,7 +96,7 @@ def test_every_code_of_a_dead_letter_is_listed() -> None:
 
 
 def test_no_page_links_to_what_is_not_there() -> None:
-    """Files exist, and so do the headings that links lead to."""
+    """Files exist, and so do the headings of links."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"]
     for page in pages:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -110,13 +110,13 @@ def test_no_page_links_to_what_is_not_there() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Give the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub creates them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_files_that_the_architecture_names_exist() -> None:
-    """A newcomer can follow one command from message to event."""
+    """A new developer can follow one command from message to event."""
     for path in re.findall(
         r"`((?:worker|domain|application|operations|cli|adapters|docs|examples)/[\w/]+\.\w+)`",
         ARCHITECTURE,

@@ -14,7 +14,7 @@ from benchmarks.figures import figures
 from benchmarks.results_file import RESULTS, read_results, rendered, write_results
 from benchmarks.scale.tables import TABLES
 
-# the model is computed once, by one process
+# The model is computed once, by one process.
 pytestmark = pytest.mark.xdist_group("quoted-figures")
 
 ROOT = Path(__file__).parents[2]
@@ -36,26 +36,26 @@ def test_a_rendered_result_is_that_of_the_figures(name: str) -> None:
 
 
 def test_results_can_be_written_and_read_again(tmp_path: Path) -> None:
-    """Every figure survives."""
+    """Every figure is preserved."""
     about, sections = read_results()
     write_results(tmp_path, about, sections)
     assert read_results(tmp_path) == (about, sections)
 
 
 def test_every_table_of_the_model_is_quoted_once() -> None:
-    """No table is computed for nothing."""
+    """No table is computed without being used."""
     quoted = [name for text in TEXTS.values() for _, name, _ in pages.TABLE.findall(text)]
     assert sorted(quoted) == sorted([*TABLES, "targets"])
 
 
 def test_every_figure_is_quoted() -> None:
-    """No figure is computed for nothing."""
+    """No figure is computed without being used."""
     quoted = {name for text in TEXTS.values() for _, name, _ in pages.FIGURE.findall(text)}
     assert quoted == figures().keys()
 
 
 def test_a_figure_shows_in_the_text() -> None:
-    """The marks are comments, so that a reader sees the figure alone."""
+    """The marks are comments, so that a reader sees only the figure."""
     marked = "a command takes <!--=cpu-ms-->9.99<!--=--> ms."
     shown = re.sub(r"<!--.*?-->", "", pages.render("page", marked))
     assert shown == f"a command takes {figures()['cpu-ms']} ms."

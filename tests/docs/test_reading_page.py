@@ -1,4 +1,4 @@
-"""What docs/reading.md and docs/subscribing.md list is what there is."""
+"""The lists of docs/reading.md and docs/subscribing.md are complete and correct."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUBSCRIBING = (DOCS / "subscribing.md").read_text()
 
 
 def rows(page: str, head: str) -> list[list[str]]:
-    """Give the cells of the table whose head starts so."""
+    """Return the cells of the table whose header starts like this."""
     table = page.split(f"\n| {head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
 
 
 def test_the_readers_methods_are_those_of_the_page() -> None:
-    """No method goes unmentioned, and none is made up."""
+    """The page lists all methods, and no others."""
     listed = [re.findall(r"`(\w+)\(", row[0])[0] for row in rows(READING, "method |")]
     methods = [name for name, _ in inspect.getmembers(UserReader, inspect.isfunction)]
     assert {*listed, "forget"} == {name for name in methods if not name.startswith("_")}
@@ -30,20 +30,20 @@ def test_the_readers_methods_are_those_of_the_page() -> None:
 
 
 def test_the_refusals_are_those_of_the_page() -> None:
-    """Whoever handles them all has the whole list."""
+    """The list is complete, so that all of them can be handled."""
     listed = [code for row in rows(READING, "`SessionRefusal` |") for code in row[0].split(", ")]
     assert listed == [f"`{refusal.value}`" for refusal in SessionRefusal]
 
 
 def test_the_caches_statistics_are_those_of_the_page() -> None:
-    """By name."""
+    """The names are equal."""
     (listed,) = re.findall(r"`cache.statistics` gives ([^.]*)\.", READING)
     told = ReadCache().statistics
     assert set(re.findall(r"`(\w+)`", listed)) == {*told.__dataclass_fields__, "hit_rate"}
 
 
 def test_the_filterable_attributes_and_categories_are_those_of_the_page() -> None:
-    """A category that is left out could not be subscribed to."""
+    """A missing category could not be subscribed to."""
     listed = {row[0].strip("`"): row[1] for row in rows(SUBSCRIBING, "attribute |")}
     assert listed.keys() == EventMessage.__dataclass_fields__.keys() - {
         "event_id",

@@ -1,4 +1,4 @@
-"""docs/runbook.md has what an alarm leads to, and each part tells what to do and when to stop."""
+"""docs/runbook.md has a section for each alarm, with what to do and when to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = {
 
 
 def test_every_alarm_leads_to_its_part() -> None:
-    """The heading that its description names is there, and the list names the alarm for it."""
+    """The heading that its description names exists, and the list links the alarm to it."""
     assert len(ALARMS) > 5
     for name, anchors in ALARMS.items():
         [anchor] = anchors
@@ -33,7 +33,7 @@ def test_every_alarm_leads_to_its_part() -> None:
 
 
 def test_the_list_names_no_alarm_that_there_is_not() -> None:
-    """One that is taken away or renamed leaves no row behind."""
+    """A removed or renamed alarm leaves no row behind."""
     rows = re.findall(r"^\| (`\w+`.*) \| \[.*\]\(#.*\) \|$", PAGE, re.MULTILINE)
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(listed) == sorted(ALARMS)
@@ -43,19 +43,19 @@ def test_the_list_names_no_alarm_that_there_is_not() -> None:
 def test_an_alarms_part_says_what_it_means_how_to_look_what_to_do_and_when_to_stop(
     anchor: str,
 ) -> None:
-    """In this order, for somebody who was asleep a minute ago."""
+    """They are in this order, for a person who has just been woken up."""
     told = re.findall(r"^\*\*(Means|Look|Do|Stop)\*\*", PARTS[anchor], re.MULTILINE)
     assert told == ["Means", "Look", "Do", "Stop"]
 
 
 @pytest.mark.parametrize("anchor", sorted(PARTS.keys() - ANCHORS))
 def test_a_procedure_says_when_to_stop(anchor: str) -> None:
-    """Or what must not be done, where there is no end to it."""
+    """A procedure without an end says what must not be done."""
     assert re.search(r"\*\*(Stop|Do not)", PARTS[anchor]), anchor
 
 
 def test_every_procedure_that_was_promised_is_there() -> None:
-    """What an engineer on call looks for first, by these names."""
+    """An engineer on call looks for these names first."""
     promised = {
         "restore-the-table",
         "rotate-keys",
@@ -70,7 +70,7 @@ def test_every_procedure_that_was_promised_is_there() -> None:
 
 
 def test_the_log_is_asked_for_from_a_time_on_and_page_by_page() -> None:
-    """Else it gives the oldest lines of a month; and with `--limit` often none, of one page."""
+    """Otherwise it returns the oldest lines of a month, and with `--limit` often none."""
     asked = re.findall(r"aws logs filter-log-events(?:\\\n|[^\n])*", PAGE)
     assert asked
     for command in asked:
@@ -80,6 +80,6 @@ def test_the_log_is_asked_for_from_a_time_on_and_page_by_page() -> None:
 
 
 def test_the_command_line_is_told_of_the_priority_queue() -> None:
-    """The stack always has one; without its name `status` and `dlq` would leave it out."""
+    """The stack always has one; without its name `status` and `dlq` would ignore it."""
     name = template("resources")["Parameters"]["PriorityQueueName"]["Default"]
     assert re.search(rf"^export .*\bUSER_WORKER_PRIORITY_QUEUE={name}$", PAGE, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The model that docs/scaling.md quotes is the worker's own."""
+"""The model that docs/scaling.md quotes agrees with the worker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INPUTS = Inputs.read()
 
 
 def test_the_processor_times_are_the_benchmarks() -> None:
-    """Both are in its committed summary, in the part at AWS's latency."""
+    """Both are in its committed summary, in the section at AWS's latency."""
     summary = (ROOT / "benchmarks/results/summary.md").read_text().partition("AWS's latency")[2]
     for title, value in (
         ("this worker, prefork, 2 processes", cost.cpu_ms()),
@@ -70,14 +70,14 @@ def test_the_simulated_scaling_is_the_templates() -> None:
     ("kind", "units"), [(REGISTRATION, 6.3), (UPDATE, 4.3), (LOGIN, 7.3), (ROTATION, 8.3)]
 )
 def test_footprints_are_the_budgets_that_hold_on_aws_own_dynamodb(kind: str, units: float) -> None:
-    """The same as tests/integration/test_call_budget.py counts there: 0.6 calls, these units."""
+    """They are those of tests/integration/test_call_budget.py: 0.6 calls, and these units."""
     taken = footprint(kind, 10)
     assert taken.worker_calls == pytest.approx(0.6)
     assert taken.write_units == pytest.approx(units)
 
 
 def test_prices_and_habits_are_a_readers_to_change(tmp_path: Path) -> None:
-    """Twice the price of a write is twice what writes cost, and nothing else changes."""
+    """Doubling the price of a write doubles the cost of writes, and changes nothing else."""
     changed = {"prices": asdict(INPUTS.prices), "habits": asdict(INPUTS.habits)}
     changed["prices"]["write_units_million"] *= 2
     file = tmp_path / "mine.json"
@@ -128,7 +128,7 @@ def test_invalid_inputs_end_the_program_with_one_line(
 
 
 def test_the_program_names_its_defaults() -> None:
-    """The file that the page links is the one that is read."""
+    """The page links to the file that is read."""
     assert str(DEFAULTS.relative_to(ROOT)) in PAGE
     assert json.loads(DEFAULTS.read_text()).keys() == {"about", "prices", "habits"}
     assert len(KINDS) == 4
@@ -138,14 +138,14 @@ def test_the_program_names_its_defaults() -> None:
 
 
 def test_batches_are_formed_by_the_transports_and_the_templates_numbers() -> None:
-    """Receivers of a queue, batches in hand of a task."""
+    """Receivers per queue, and concurrent batches per task."""
     [receivers] = [each.default for each in fields(Options) if each.name == "receivers"]
     assert receivers == batches.RECEIVERS
     assert template("service")["Parameters"]["Concurrency"]["Default"] == batches.CHILDREN
 
 
 def test_batches_grow_with_the_rate_and_no_larger_than_a_task_may_carry() -> None:
-    """Alone where little comes, and full where more comes than can be done."""
+    """One command per batch at low rates, and full batches beyond the capacity."""
     means = [batches.mean_batch(rate) for rate in (0.001, 1, 100, 455, 1_500, 5_000)]
     assert means == sorted(means)
     assert means[0] == 1
@@ -155,7 +155,7 @@ def test_batches_grow_with_the_rate_and_no_larger_than_a_task_may_carry() -> Non
 
 @pytest.mark.parametrize("fifo", [False, True])
 def test_every_command_of_a_celebrity_ends(fifo: bool) -> None:
-    """Done or dead, each once; and a FIFO group meets no conflict."""
+    """Each is done or dead-lettered, once; and a FIFO group has no conflicts."""
     run = Contention(16, seed=1, fifo=fifo).play(60, 20)
     assert run.sent == run.done + run.dead == run.receives.total()
     assert run.commits + run.conflicts > 0
@@ -163,13 +163,13 @@ def test_every_command_of_a_celebrity_ends(fifo: bool) -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
-    """A figure on the page can be had again."""
+    """A figure on the page can be reproduced."""
     runs = [Contention(8, seed=seed).play(20, 20).waits for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_more_workers_relay_sooner_and_more_shards_later() -> None:
-    """Never before a pointer's age, and with one worker a shard's turn is bounded."""
+    """Never before a pointer's age; with one worker the wait for a shard is bounded."""
     few, many = outbox.crash_lag(1, 8, 2000), outbox.crash_lag(10, 8, 2000)
     assert Settings().relay_age < many.median < few.median < outbox.crash_lag(1, 64, 2000).median
     bound = Settings().relay_age + 8 * 1.5 * Settings().relay_interval
@@ -177,14 +177,14 @@ def test_more_workers_relay_sooner_and_more_shards_later() -> None:
 
 
 def test_a_shard_that_is_asked_for_half_of_what_it_takes_is_never_overfull() -> None:
-    """And one that is asked for more mostly is."""
+    """At more than its capacity, a shard mostly is overfull."""
     full = outbox.capacity(8, 10)
     assert outbox.overfull(full * 0.5, 8, 10) == 0
     assert outbox.overfull(full * 1.2, 8, 10) > 0.9
 
 
 def test_more_tasks_end_a_burst_sooner() -> None:
-    """And one that two tasks can do in time starts no third."""
+    """A burst that two tasks can handle in time starts no third one."""
     small = autoscaling.respond(50_000)
     assert small.most_tasks == autoscaling.Policy().least
     waits = [

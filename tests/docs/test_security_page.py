@@ -1,4 +1,4 @@
-"""The code on docs/security.md makes what the worker takes."""
+"""The code on docs/security.md creates values that the worker accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
 
 
 def test_the_pages_token_has_a_hash_that_the_worker_takes() -> None:
-    """And as many random bits as are asked for."""
+    """It has the required number of random bits."""
     (block,) = (b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "secrets" in b)
     made: dict[str, Any] = {}
 
@@ -23,7 +23,7 @@ def test_the_pages_token_has_a_hash_that_the_worker_takes() -> None:
 
 
 def test_the_page_states_the_bounds_of_a_password_hash() -> None:
-    """Those that the worker checks."""
+    """They are the bounds that the worker checks."""
     for memory, passes in ARGON2_MINIMA:
         assert f"m={memory},t={passes}`" in PAGE
     memory, passes, lanes = ARGON2_MAXIMA

@@ -45,14 +45,14 @@ class Loaded(HTMLParser):
         self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the address, unless the element only names one."""
+        """Record the address, unless the element only names one."""
         for name, value in attrs:
             if (tag, name) in ATTRIBUTES and value and ("rel", "canonical") not in attrs:
                 self.addresses.append(value)
 
 
 def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
-    """Nothing that is written is left out, and the README is where one starts."""
+    """No page is missing, and the README is the start page."""
     for page in (ROOT / "docs").rglob("*.md"):
         built = docs_site.place(str(page.relative_to(ROOT))).removesuffix(".md")
         assert (site / f"{built}.html").exists(), page
@@ -62,7 +62,7 @@ def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
 
 
 def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
-    """It reads the same without a network, and tells nobody who reads it."""
+    """It works without a network, and does not reveal its readers to other servers."""
     pages = list(site.rglob("*.html"))
     assert pages
     for page in pages:
@@ -71,14 +71,14 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
         assert loaded.addresses
         for address in loaded.addresses:
             assert not re.match(r"(\w+:)?//", address), f"{page.name}: {address}"
-            if page.name != "404.html":  # which is shown at any depth
+            if page.name != "404.html":  # shown at any depth
                 assert (page.parent / address.split("?")[0]).exists(), f"{page.name}: {address}"
     for style in site.rglob("*.css"):
         assert not re.search(r"(url\(|@import\s*)[\"']?(\w+:)?//", style.read_text()), style
 
 
 def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
-    """Its index is a script beside the pages; what shows a file is not in it."""
+    """The index is a script beside the pages; pages that show a file are not in it."""
     script = (site / "search" / "search_index.js").read_text()
     index = json.loads(script.removeprefix("var __index = "))
     found = [each["location"] for each in index["docs"] if "tombstone" in each["text"]]
@@ -90,7 +90,7 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
 
 
 def laid_out(tmp_path: Path, files: dict[str, str], *pages: str) -> Path:
-    """Lay out pages of a repository of these files; give the folder."""
+    """Lay out pages of a repository with these files; return the folder."""
     for name, text in files.items():
         file = tmp_path / "repository" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def test_a_link_is_led_to_where_its_target_lies(
 
 
 def test_code_is_left_as_it_is(tmp_path: Path) -> None:
-    """What looks like a link between fences is none."""
+    """Text between fences is never a link."""
     text = "```python\nnames[0](argument)\n```\n\n  ~~~\n[a](b)\n  ~~~\n"
     target = laid_out(tmp_path, {"README.md": text}, "README.md")
     assert (target / "index.md").read_text() == text
@@ -136,13 +136,13 @@ def test_code_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["nothing.md", "../outside", "docs/nothing.md#a"])
 def test_a_link_to_nothing_is_an_error(tmp_path: Path, link: str) -> None:
-    """It names the page and the link."""
+    """The error names the page and the link."""
     with pytest.raises(docs_site.BrokenLinkError, match=f"README.md: there is no {link[:8]}"):
         laid_out(tmp_path, {"README.md": f"[a]({link})"}, "README.md")
 
 
 def test_a_page_in_the_navigation_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
-    """It is not left out in silence: one that was renamed would be missed by nobody."""
+    """It is not skipped silently, because a renamed page would not be noticed."""
     (tmp_path / "README.md").write_text("# Start\n")
     (tmp_path / "mkdocs.yml").write_text("nav:\n  - README.md\n  - More:\n      - docs/gone.md\n")
     with pytest.raises(docs_site.BrokenLinkError, match=r"mkdocs\.yml: there is no docs/gone\.md"):

@@ -1,4 +1,4 @@
-"""The read contract in docs/table.md is what the mapper writes."""
+"""The read contract in docs/table.md agrees with the mapper."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SESSION = Session("6a1d5a1f-302c-4b69-8b40-1e4c9a2a0d88", "0" * 64, ("0" * 16,),
 
 
 def contract(heading: str) -> dict[str, str]:
-    """Give the attributes listed under a heading, with their types."""
+    """Return the attributes listed under a heading, with their types."""
     section = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     (text,) = (part for part in section if part.startswith(f"{heading}\n"))
     rows = re.findall(r"^\| (`.*?`) \| (\w+(?: of \w+)?) \|", text, re.MULTILINE)
@@ -59,7 +59,7 @@ def contract(heading: str) -> dict[str, str]:
 
 
 def kinds(item: Any) -> dict[str, str]:
-    """Give the types of an item's attributes, as the page writes them."""
+    """Return the types of an item's attributes, as the page writes them."""
     found = {}
     for name, value in item.items():
         (kind,) = value
@@ -77,10 +77,10 @@ def kinds(item: Any) -> dict[str, str]:
     ids=["user", "session", "address"],
 )
 def test_an_items_attributes_are_those_of_the_page(heading: str, item: Any) -> None:
-    """Whoever reads the table can rely on the page, attribute by attribute."""
+    """Readers of the table can rely on the page for every attribute."""
     assert contract(heading) == kinds(item)
 
 
 def test_every_field_of_a_user_is_set_in_the_example() -> None:
-    """Otherwise an attribute that is left out if empty could be missing here and there."""
+    """Otherwise an attribute that is omitted if empty might not be tested."""
     assert all(getattr(USER, name) for name in USER.__dataclass_fields__ if name not in APART)

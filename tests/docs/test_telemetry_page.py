@@ -27,12 +27,12 @@ def test_the_page_tells_of_every_metric(instrument: Instrument) -> None:
 
 
 def test_the_page_tells_of_no_other_metric() -> None:
-    """One that was renamed, say."""
+    """Renamed metrics are removed from the page."""
     assert ROWS.keys() == {each.name for each in CATALOGUE}
 
 
 def test_the_page_tells_what_turns_it_on() -> None:
-    """Every exporter by its name, and where Prometheus is answered."""
+    """Every exporter by its name, and the address of the Prometheus endpoint."""
     for variable, exporters in EXPORTERS.items():
         assert f"`{variable}`" in PAGE
         for exporter in exporters:

@@ -31,13 +31,13 @@ ENVIRONMENT: Final = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # where nobody listens
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # nothing listens there
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one surface."""
+    """Result of fuzzing one surface."""
 
     surface: str
     bodies: int
@@ -46,7 +46,7 @@ class Result:
     code: int
 
     def row(self) -> str:
-        """Give the line of the table."""
+        """Return the line of the table."""
         rate = self.bodies / max(self.seconds, 1)
         found = "nothing" if self.code == 0 else "A BUG"
         return (
@@ -67,7 +67,7 @@ def fuzz_here(surface: str, arguments: list[str]) -> None:
 
 
 def fuzz(surface: str, runs: int, seconds: int, seed: int) -> Result:
-    """Fuzz one surface in a process of its own."""
+    """Fuzz one surface in a separate process."""
     FOUND.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         corpus, words = Path(folder, "corpus"), Path(folder, "words")
@@ -109,7 +109,7 @@ def _plant(corpus: Path, surface: str) -> None:
 
 
 def main() -> int:
-    """Fuzz as told; give 1 if a bug was found."""
+    """Fuzz as the arguments say; return 1 if a bug was found."""
     if sys.argv[1:2] == ["--child"]:
         fuzz_here(sys.argv[2], sys.argv[3:])
         return 0

@@ -1,4 +1,4 @@
-"""Bodies of messages: valid ones of every form and command, and what may become of them."""
+"""Bodies of messages: valid ones of every form and command, and damaged ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ATTRIBUTES = ("id", "source", "subject", "time", "type", "data", "specversion",
 
 
 def canary_event(name: str) -> dict[str, Any]:
-    """Give a command's example with the canaries as its address, hashes and password hash."""
+    """Return a command's example with the canaries as its address, hashes and password hash."""
     return cloud_event(name, data={key: _canary(key, v) for key, v in EXAMPLES[name].items()})
 
 
@@ -41,7 +41,7 @@ def _canary(field: str, value: Any) -> Any:
 
 
 def celery(text: str, headers: dict[str, Any]) -> str:
-    """Write a text as the body of a Celery message."""
+    """Render a text as the body of a Celery message."""
     return json.dumps(
         {
             "body": base64.b64encode(text.encode("utf-8", "replace")).decode(),
@@ -54,7 +54,7 @@ def celery(text: str, headers: dict[str, Any]) -> str:
 
 
 def celery_of(event: dict[str, Any]) -> str:
-    """Write an event as a task message."""
+    """Render an event as a task message."""
     data = event.get("data")
     kwargs = {**data, "user_id": event.get("subject")} if isinstance(data, dict) else data
     headers = {key: value for key, value in event.items() if key not in ("data", "type")}
@@ -63,7 +63,7 @@ def celery_of(event: dict[str, Any]) -> str:
 
 
 def in_base64(text: str) -> str:
-    """Write a text as base64."""
+    """Return a text as base64."""
     return base64.b64encode(text.encode("utf-8", "replace")).decode()
 
 
@@ -85,7 +85,7 @@ FORMS: Final[tuple[Callable[[dict[str, Any]], str], ...]] = (
 
 
 def any_body(choices: Choices) -> str:
-    """Choose any text at all, wrapped in some way."""
+    """Choose any text, wrapped in some way."""
     wrap = choices.one_of(WRAPPINGS)
     return wrap(choices.rest().decode("utf-8", "surrogateescape"))
 
@@ -105,7 +105,7 @@ def damaged_body(choices: Choices) -> str:
 
 
 def cut_body(choices: Choices) -> str:
-    """Choose such a body and replace a part of its text: a secret may lose its name thereby."""
+    """Choose a damaged body and replace a part of its text, which may remove a secret's name."""
     body = damaged_body(choices)
     start = choices.below(min(len(body), 2000) + 1)
     return body[:start] + choices.text(6) + body[start + choices.below(40) :]
@@ -128,7 +128,7 @@ def _change(event: dict[str, Any], choices: Choices) -> None:
 
 
 def seeds() -> list[bytes]:
-    """Give bytes that `any_body` makes valid messages of: where a guided search starts from."""
+    """Return bytes that `any_body` turns into valid messages, to start a guided search from."""
     texts = [json.dumps(canary_event(name)) for name in NAMES]
     wrapped = [bytes([0]) + text.encode() for text in texts]
     wrapped += [bytes([1]) + text.encode() for text in texts[:3]]

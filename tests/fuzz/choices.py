@@ -1,4 +1,4 @@
-"""Bytes as choices, so that whoever makes bytes (a coverage-guided fuzzer, Hypothesis) makes cases.
+"""Bytes as choices, so that a generator of bytes (a fuzzer or Hypothesis) generates cases.
 
 Every string of bytes is a case, and the same bytes are always the same case.
 """
@@ -22,7 +22,7 @@ TRICKY: Final = (
     "1e999",
     "-1",
     "9" * 5000,
-    "\u0661\u0662",  # digits, but not ASCII's
+    "\u0661\u0662",  # digits, but not ASCII
     "0001-01-01T00:00:00+23:59",
     "9999-12-31T23:59:59.999-23:59",
     "2026-13-01T00:00:00Z",
@@ -35,19 +35,19 @@ TRICKY: Final = (
     "a@b",
     "@",
 )
-"""Texts at the edges of what somebody reads."""
+"""Texts at the limits of a parser."""
 _MAX_DEPTH = 3
 
 
 class Choices:
-    """Reads choices off bytes; when they are used up, every choice is the first one."""
+    """Reads choices from bytes; when they are used up, every choice is the first one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
 
     def below(self, limit: int) -> int:
-        """Choose a number from 0 to `limit` - 1, which is 65,536 at most."""
+        """Choose a number from 0 to `limit` - 1; `limit` is at most 65,536."""
         return int.from_bytes(self._take(1 if limit <= 256 else 2), "big") % limit
 
     def one_of(self, options: Sequence[T]) -> T:
@@ -55,7 +55,7 @@ class Choices:
         return options[self.below(len(options))]
 
     def text(self, limit: int = 40) -> str:
-        """Choose a text: a tricky one, or so many bytes as they come (surrogates for non-UTF-8)."""
+        """Choose a tricky text, or decode some of the bytes (surrogates for non-UTF-8)."""
         if self.below(3) == 0:
             return self.one_of(TRICKY)
         return self._take(self.below(limit)).decode("utf-8", "surrogateescape")
@@ -75,7 +75,7 @@ class Choices:
         return self.text()
 
     def rest(self) -> bytes:
-        """Take all bytes that are left."""
+        """Return all remaining bytes."""
         return self._take(len(self._data))
 
     def _take(self, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Command lines with anything on them and in their files, run in this process, sending nowhere."""
+"""Command lines and files with any content, run in this process, without a network."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _EXPECTED = frozenset(ExitCode) - {ExitCode.UNFORESEEN, ExitCode.INTERRUPTED}
 
 
 _get_command = functools.cache(typer.main.get_command)
-"""What takes the time of a command line, and is the same for all; as is the parser."""
+"""Caches the slow part of a command line, which is the same for all, like the parser."""
 
 
 @dataclass
 class _Sqs:
-    """A queue that takes everything that SQS would."""
+    """A queue that accepts everything that SQS would."""
 
     bodies: list[str] = field(default_factory=list)
 
     def send_message_batch(self, QueueUrl: str, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
-        """Take the entries."""
+        """Accept the entries."""
         json.dumps(Entries).encode()  # as the SDK would
         self.bodies += [entry["MessageBody"].encode().decode() for entry in Entries]
         return {"Successful": [{"Id": row["Id"], "MessageId": row["Id"]} for row in Entries]}
 
 
 class _Aws:
-    """What a command line talks to."""
+    """Replaces AWS for a command line."""
 
     def __init__(self) -> None:
         self.settings = load_settings()
@@ -94,7 +94,7 @@ def _run(words: list[str]) -> None:
 
 
 def _word(choices: Choices) -> str:
-    # an argument of a program cannot hold NUL
+    # An argument of a program cannot contain NUL.
     return choices.text().replace("\0", "") or choices.one_of((USER_ID, OTHER_ID, "a@example.com"))
 
 

@@ -1,4 +1,4 @@
-"""Stored items with anything in them: read, or refused by the one declared error."""
+"""Stored items with any content: parsed, or refused by the one declared error."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ _EVENTS = ("[[]]", '[["t","c",1,{}]]', '[["t","c",true,{"a":[]}]]', "{}", "[" * 
 
 
 def stored_item(data: bytes) -> None:
-    """Any item of DynamoDB's own JSON is read, or refused by an error without its values."""
+    """Any item of DynamoDB's JSON is parsed, or refused by an error without its values."""
     choices = Choices(data)
     kind = choices.one_of(_KINDS)
     item = copy.deepcopy(kind.item)
@@ -121,7 +121,7 @@ def stored_item(data: bytes) -> None:
         if (inner := place.get(name, {}).get("M")) and choices.below(2):
             place, name = inner, choices.one_of(tuple(inner))
         if choices.below(4) == 0:
-            if name not in ("pk", "sk"):  # what has no key is in no table
+            if name not in ("pk", "sk"):  # an item without a key cannot be stored
                 place.pop(name, None)
         else:
             place[name] = _key_value(choices) if name in ("pk", "sk") else _value(choices)

@@ -1,7 +1,7 @@
-"""Where input from outside is read: any bytes are a case; each function raises if it shows a bug.
+"""Parsers of external input: any bytes are a case; each function raises if it finds a bug.
 
-What is asked of all of them: no exception but the declared ones, exactly one settlement for each
-message, and no secret or address in what is emitted (see `tests.canaries`).
+Required of all: no exception but the declared ones, exactly one disposition for each message, and
+no secret or address in what is emitted (see `tests.canaries`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ REACHING_A_PERSON: Final = (
     "EmailChanged",
     "PasswordResetRequested",
 )
-"""The events that carry an address."""
+"""The events that contain an address."""
 
 
 def check_detail(detail: str) -> None:
-    """See that an error's text can be an attribute of a dead letter, and holds no value."""
+    """Check that an error's text can be an attribute of a dead letter, and has no value."""
     assert detail
     assert len(detail) <= MAX_DETAIL
     assert detail.isascii()
@@ -56,7 +56,7 @@ def message_boundary(data: bytes) -> None:
 
 
 def changed_commands(data: bytes) -> None:
-    """A command with anything at any place is a command, or refused without its secrets."""
+    """A command with any change is a command, or refused without its secrets."""
     body = damaged_body(Choices(data))
     kept = _parse(body) or body
     assert not canaries.secret_in(kept), "a dead letter would show a secret"
@@ -99,7 +99,7 @@ _POLICY = BatchPolicy(
 
 @contextmanager
 def log_lines() -> Iterator[io.StringIO]:
-    """Catch every line, as the worker's own configuration renders it."""
+    """Capture every line, as the worker's own configuration renders it."""
     before = structlog.get_config()
     lines = io.StringIO()
     structlog.configure(
@@ -120,7 +120,7 @@ def log_lines() -> Iterator[io.StringIO]:
 
 
 def batches(data: bytes) -> None:
-    """Every message of any batch is settled once, and nothing personal is told of it."""
+    """Every message of any batch gets one disposition, and no personal data is emitted."""
     choices = Choices(data)
     messages: list[ReceivedMessage] = []
     cut: set[int] = set()
@@ -183,4 +183,4 @@ SURFACES: Final[dict[str, Callable[[bytes], None]]] = {
     "items": stored_item,
     "command-line": command_line,
 }
-"""By the name that `python -m tests.fuzz` takes."""
+"""By the name that `python -m tests.fuzz` uses."""

@@ -1,4 +1,4 @@
-"""What fuzzing found, one by one: each of these failed before it was mended."""
+"""Bugs found by fuzzing: each of these tests failed before the fix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET = "hunter2-correct-horse"
 
 @pytest.mark.parametrize("failure", [REUSED_ID, Failure("Unavailable", "the store did not answer")])
 def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Failure) -> None:
-    """Not in an extension either, which the parser passes over; the rest of the body is kept."""
+    """Extensions, which the parser ignores, are redacted too; the rest of the body is kept."""
     body = json.dumps(cloud_event("UnbanUser", password=SECRET, note="kept"))
     received = message(body, receives=12)
     assert PARSER.parse(received)
@@ -47,7 +47,7 @@ def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Fai
 
 
 def test_no_secret_stays_beside_positional_arguments() -> None:
-    """The third part of a Celery body was kept as it was when the first one was not empty."""
+    """The third part of a Celery body was kept unchanged if the first one was not empty."""
     body = json.dumps([["ada"], {"user_id": OTHER_ID}, {"password": SECRET, "chain": None}])
     assert json.loads(redact(body) or body) == [
         ["[redacted]"],
@@ -66,7 +66,7 @@ def test_no_secret_stays_beside_positional_arguments() -> None:
     ids=["type", "field", "attribute"],
 )
 def test_a_hash_in_place_of_a_name_is_not_repeated(change: dict[str, Any]) -> None:
-    """Names are repeated for the sender's sake; none of ours is long, or has digits within."""
+    """Names are repeated for the sender. Ours are short, and have no digits within."""
     with pytest.raises((MalformedMessageError, UnknownTypeError)) as caught:
         PARSER.parse(message(json.dumps(cloud_event() | change)))
     assert token("x").value[10:30] not in str(caught.value)
@@ -74,14 +74,14 @@ def test_a_hash_in_place_of_a_name_is_not_repeated(change: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("value", [[["ada"], {}, {}], {"args": ["ada"]}])
 def test_redacted_arguments_are_not_redacted_again(value: Any) -> None:
-    """A dead letter that is redriven and dies again carries its own body unchanged."""
+    """A dead letter that is redriven and dead-lettered again keeps its body unchanged."""
     redacted = redact(json.dumps(value))
     assert redacted is not None
     assert redact(redacted) is None
 
 
 def test_half_a_character_in_an_unread_extension_is_a_usage_error() -> None:
-    """It was an unforeseen UnicodeEncodeError (exit code 70) from within the SDK."""
+    """It was an unexpected UnicodeEncodeError (exit code 70) from within the SDK."""
     event = cloud_event("UnbanUser", note="\ud800")
     with pytest.raises(UsageError, match="must be valid Unicode"):
         check(event, "line 1", PARSER)
@@ -110,26 +110,26 @@ def test_what_is_nested_without_end_is_a_usage_error(text: str) -> None:
 def test_a_secret_in_the_wrong_place_of_a_command_line_is_not_repeated(
     name: str, pairs: list[str]
 ) -> None:
-    """Standard error may be kept by whoever runs the command; it says which word is wrong."""
+    """Standard error may be stored; the message says which word is wrong."""
     with pytest.raises(UsageError) as caught:
         from_arguments(name, pairs, None, Options(user_id=OTHER_ID))
     assert SECRET not in str(caught.value)
 
 
 EARLY = "0001-01-01T00:00:00+23:59"
-"""A time with offset, which has no place in UTC's calendar."""
+"""A time with offset that is outside of UTC's range."""
 
 
 @pytest.mark.parametrize("attribute", ["created_at", "updated_at", "locked_until"])
 def test_a_stored_time_before_all_time_is_a_malformed_item(attribute: str) -> None:
-    """It was an OverflowError, which kept the user's other commands from being told apart."""
+    """It was an OverflowError, which prevented the separation of the user's other commands."""
     item: Any = render_user(new_user("ada")) | {attribute: {"S": EARLY}}
     with pytest.raises(MalformedItemError, match=attribute):
         parse_user(item)
 
 
 def test_a_pointer_from_before_all_time_is_malformed() -> None:
-    """The relay passes over it, and goes on."""
+    """The relay skips it, and continues."""
     key = CommandKey(uid("ada"), uid("command"))
     entry = OutboxEntry("OUTBOX#0", f"{EARLY}#x", JobKind.PUBLISH, (key,), NOW)
     with pytest.raises(MalformedItemError, match="time with offset"):

@@ -13,12 +13,12 @@ from tests.fuzz.bodies import in_base64, seeds
 from tests.fuzz.surfaces import SURFACES
 
 EXAMPLES = {"batches": 150, "command-line": 60}
-"""As many as take some seconds; `make fuzz` does millions."""
+"""As many as take a few seconds; `make fuzz` runs millions."""
 
 
 @pytest.mark.parametrize("surface", sorted(SURFACES))
 def test_no_input_surprises(surface: str) -> None:
-    """Only the declared errors, a settlement for each message, no secret in what is emitted."""
+    """Only the declared errors, a disposition for each message, and no emitted secret."""
 
     @settings(max_examples=EXAMPLES.get(surface, 400), deadline=None)
     @given(st.binary(max_size=300))
@@ -32,17 +32,17 @@ def test_no_input_surprises(surface: str) -> None:
 
 @pytest.mark.parametrize("number", range(len(seeds())))
 def test_the_seeds_are_valid_messages(number: int) -> None:
-    """A search that starts from what is refused anyway would not get far."""
+    """A search that starts from refused messages would not get far."""
     SURFACES["messages"](seeds()[number])
 
 
 def test_the_fuzzer_knows_every_surface() -> None:
-    """It names them itself, since the code has to be imported under its eyes."""
+    """It names them itself, because the code must be imported under its instrumentation."""
     assert set(NAMES) == set(SURFACES)
 
 
 def test_the_page_names_every_surface_as_the_fuzzer_does() -> None:
-    """Who copies a name from there must not be told that it does not exist."""
+    """A name that is copied from the page must be valid."""
     page = (ROOT / "docs" / "reliability.md").read_text()
     [named] = re.findall(r'^make fuzz ARGS="([\w-]+) .*# or (.*)$', page, re.MULTILINE)
     first, others = named
@@ -52,7 +52,7 @@ def test_the_page_names_every_surface_as_the_fuzzer_does() -> None:
 @pytest.mark.parametrize("value", [canaries.SECRET, canaries.TOKEN_HASH, canaries.PASSWORD_HASH])
 @pytest.mark.parametrize("before", ["", " ", "  ", '{"x":"'])
 def test_a_canary_is_heard(value: str, before: str) -> None:
-    """In clear, and in base64 at any offset: else all the above would prove nothing."""
+    """In plain text, and in base64 at any offset; otherwise the other tests prove nothing."""
     assert canaries.credential_in(before + value)
     assert canaries.credential_in(in_base64(before + value + "}"))
     assert not canaries.personal_in(before)

@@ -1,4 +1,4 @@
-"""A stock Celery producer, with kombu's own SQS transport, whose messages are caught."""
+"""A stock Celery producer, with kombu's own SQS transport, whose messages are captured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/user-commands"
 
 
 class _Caught:
-    """Stands for boto3's client: keeps what kombu would have sent to SQS."""
+    """Replaces boto3's client: keeps what kombu would have sent to SQS."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []

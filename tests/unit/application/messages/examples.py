@@ -1,4 +1,4 @@
-"""What the tests of the boundary share: a valid example and a strategy for every command."""
+"""Shared by the tests of message parsing: a valid example and a strategy for every command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PARSER: Final = MessageParser(ROLES)
 
 
 def token_hash(mark: int) -> str:
-    """Give a well-formed hash, another for each mark."""
+    """Return a well-formed hash, different for each mark."""
     return f"{mark:064x}"
 
 
@@ -103,7 +103,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     "ReactivateUser": {},
     "EraseUser": {},
 }
-"""Examples that tests rely on; of other commands, the examples of their fields serve."""
+"""Examples that tests rely on; other commands use the examples of their fields."""
 
 
 def _example(command: type[Command]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ EXAMPLES: Final = {command.__name__: _example(command) for command in COMMANDS.v
 
 
 def message(body: str) -> ReceivedMessage:
-    """Give a body as the transport would."""
+    """Return a body as the transport would receive it."""
     return ReceivedMessage(
         message_id="2c1f6a0e-0d7d-4d6b-a6b5-b1d0bf6c2f10",
         body=body,
@@ -129,7 +129,7 @@ def message(body: str) -> ReceivedMessage:
 
 
 def cloud_event(name: str = "RegisterUser", /, **changes: Any) -> dict[str, Any]:
-    """Give the example of a command as a CloudEvent; a change to `...` leaves the attribute out."""
+    """Return a command's example as a CloudEvent; the value `...` omits an attribute."""
     text = render_command(
         name, EXAMPLES[name], command_id=COMMAND_ID, user_id=USER_ID, source="/signup"
     )
@@ -138,7 +138,7 @@ def cloud_event(name: str = "RegisterUser", /, **changes: Any) -> dict[str, Any]
 
 
 def with_data(name: str = "RegisterUser", /, **changes: Any) -> str:
-    """Give the example of a command with other data; a change to `...` leaves the field out."""
+    """Return a command's example with changed data; the value `...` omits a field."""
     data = {**EXAMPLES[name], **changes}
     data = {key: value for key, value in data.items() if value is not ...}
     return json.dumps(cloud_event(name, data=data))
@@ -180,7 +180,7 @@ _LABEL = st.text("abcxyz019", min_size=1, max_size=20)
 _TOP_LEVEL = st.sampled_from(("com", "ORG", "xn--p1ai", "рф"))
 _PRINTABLE = [chr(code) for code in range(32, 127)]
 _TOKEN_HASHES = st.text("0123456789abcdef", min_size=64, max_size=64).map(TokenHash.parse)
-_TIMES = st.integers(0, 253_000_000_000_000).map(  # milliseconds: what a message carries
+_TIMES = st.integers(0, 253_000_000_000_000).map(  # milliseconds, the precision of a message
     lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 )
 _BY_CLASS: dict[object, st.SearchStrategy[Any]] = {
@@ -228,7 +228,7 @@ def _texts(rule: Text, kind: object) -> st.SearchStrategy[Any]:
 
 
 def commands_of(kind: type[Command]) -> st.SearchStrategy[Command]:
-    """Give every command of a class."""
+    """Return a strategy for every command of a class."""
     made: st.SearchStrategy[Command] = st.builds(
         kind, **{field.name: _values(field) for field in fields_of(kind)}
     )

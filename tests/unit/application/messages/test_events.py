@@ -36,7 +36,7 @@ OUTCOME = Outcome(
 
 
 def test_an_event_is_a_cloud_event_with_what_subscribers_need() -> None:
-    """Every attribute, in the published form."""
+    """It has every attribute, in the published form."""
     first, _ = render_events(OUTCOME)
 
     assert json.loads(first.body) == {
@@ -64,7 +64,7 @@ def test_an_event_is_a_cloud_event_with_what_subscribers_need() -> None:
 
 
 def test_ids_are_the_same_whenever_an_outcome_is_published() -> None:
-    """They depend on the user, the command and the event's place, and on nothing else."""
+    """They depend only on the user, the command and the event's position."""
     ids = [message.event_id for message in render_events(OUTCOME)]
     later = replace(OUTCOME, recorded_at=datetime(2030, 1, 1, tzinfo=UTC), correlation_id=None)
     others = [replace(OUTCOME, user_id=OTHER_ID), replace(OUTCOME, command_id=OTHER_ID)]
@@ -75,7 +75,7 @@ def test_ids_are_the_same_whenever_an_outcome_is_published() -> None:
 
 
 def test_an_outcome_without_user_is_published_under_the_command() -> None:
-    """Neither subject nor sequence; the command's id groups it on a FIFO topic."""
+    """It has neither subject nor sequence; the command's id is its group on a FIFO topic."""
     event = CommandRejected(COMMAND_ID, OUTCOME.command_type, RejectionCode.COMMAND_EXPIRED)
     outcome = replace(OUTCOME, user_id=None, events=(RecordedEvent.of(event, None),))
 
@@ -90,7 +90,7 @@ def test_an_outcome_without_user_is_published_under_the_command() -> None:
 
 @pytest.mark.parametrize("text", ["\ufffe", "\x01", "\u2028", "😀", '"'])
 def test_a_body_holds_no_character_that_a_topic_refuses(text: str) -> None:
-    """Escapes carry what XML cannot."""
+    """Escapes represent what XML cannot."""
     event = RecordedEvent("t", "profile", 1, {"email": text})
 
     (message,) = render_events(replace(OUTCOME, events=(event,)))

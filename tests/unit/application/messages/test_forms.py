@@ -46,12 +46,12 @@ Send = Callable[..., str]
 
 
 def parse(body: str) -> CommandEnvelope:
-    """Give the envelope in a body."""
+    """Return the envelope in a body."""
     return PARSER.parse(message(body))
 
 
 def refusal(body: str) -> MalformedMessageError:
-    """Give the error that a body meets."""
+    """Return the error that a body causes."""
     with pytest.raises(MalformedMessageError) as caught:
         parse(body)
     return caught.value
@@ -59,7 +59,7 @@ def refusal(body: str) -> MalformedMessageError:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_command_is_the_same_in_every_form(name: str, stock_celery: Send) -> None:
-    """CloudEvent, SNS notification and Celery's message, base64 or not: one envelope."""
+    """CloudEvent, SNS notification and Celery message, base64 or not, give one envelope."""
     event = json.dumps(cloud_event(name, **EXTENSIONS))
     task: dict[str, Any] = {
         "kwargs": {**EXAMPLES[name], "user_id": USER_ID},
@@ -79,7 +79,7 @@ def test_a_command_is_the_same_in_every_form(name: str, stock_celery: Send) -> N
 
 
 def test_every_extension_reaches_the_envelope() -> None:
-    """What the envelope has fields for is read; the rest of the attributes is ignored."""
+    """Attributes with a field in the envelope are parsed; the others are ignored."""
     envelope = parse(json.dumps(cloud_event(**EXTENSIONS, dataschema="urn:x", partitionkey="p")))
 
     assert envelope.source == "/signup"
@@ -93,7 +93,7 @@ def test_every_extension_reaches_the_envelope() -> None:
 
 
 def test_without_a_time_the_queue_says_when_it_was_sent() -> None:
-    """SentTimestamp stands in for `time`."""
+    """SentTimestamp replaces `time`."""
     assert parse(json.dumps(cloud_event(time=...))).sent_at == SENT_AT
 
 
@@ -102,7 +102,7 @@ def test_without_a_time_the_queue_says_when_it_was_sent() -> None:
     ["nonsense", TRACEPARENT.upper(), "00-" + "0" * 32 + "-00f067aa0ba902b7-01", 7, ""],
 )
 def test_a_broken_trace_context_costs_nobody_a_command(traceparent: object) -> None:
-    """Telemetry that is none is left out."""
+    """Invalid telemetry is ignored."""
     envelope = parse(json.dumps(cloud_event(traceparent=traceparent, tracestate="é")))
 
     assert envelope.traceparent is None
@@ -110,7 +110,7 @@ def test_a_broken_trace_context_costs_nobody_a_command(traceparent: object) -> N
 
 
 def test_null_attributes_are_absent_ones() -> None:
-    """CloudEvents in JSON may say null for what is not set."""
+    """CloudEvents in JSON may use null for unset attributes."""
     event = cloud_event(time=None, actor=None, expectedversion=None, whatever=None)
 
     assert parse(json.dumps(event)) == parse(json.dumps(cloud_event(time=...)))
@@ -128,7 +128,7 @@ def test_a_user_without_subject_gets_an_id_from_the_command(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["RequestPasswordReset", "ResetPassword"])
 def test_a_reset_names_its_user_by_id_or_by_address(name: str) -> None:
-    """Either of the two, not both, not neither."""
+    """One of the two is required, and both are refused."""
     data = EXAMPLES[name] | {"email": "Ada@Example.com"}
     by_email = cloud_event(name, subject=..., data=data)
 
@@ -171,7 +171,7 @@ def in_base64(text: str, encoding: str = "utf-8") -> str:
     ],
 )
 def test_a_byte_order_mark_or_blanks_cost_nobody_a_command(wrap: Callable[[str], str]) -> None:
-    """Windows and spreadsheets write them; a redacted body keeps what is no secret."""
+    """Windows and spreadsheets write them. Redaction keeps everything that is not secret."""
     event = json.dumps(cloud_event(), ensure_ascii=False)
 
     assert parse(wrap(event)) == parse(event)
@@ -202,7 +202,7 @@ def test_a_byte_order_mark_in_a_celery_message_costs_nobody_a_command(stock_cele
 
 
 def test_the_fingerprint_stands_for_what_was_asked() -> None:
-    """The form of the values and what is around the command do not count."""
+    """The notation of values, and attributes beside the command, do not count."""
     envelope = parse(with_data(email="Ada@Example.com"))
 
     same = [
@@ -223,7 +223,7 @@ def test_the_fingerprint_stands_for_what_was_asked() -> None:
 
 
 def test_the_fingerprint_stays_as_it_is_from_release_to_release() -> None:
-    """It is stored for months: another one would make redeliveries look like misused ids."""
+    """It is stored for months: a different one would make redeliveries look like reused ids."""
     envelope = parse(json.dumps(cloud_event("UpdateProfile")))
 
     assert envelope.fingerprint == "8933530e091b3bb5f88d928491b0cf80"
@@ -257,7 +257,7 @@ def test_an_unknown_type_or_version_is_not_malformed(kind: str) -> None:
     ids=str,
 )
 def test_a_type_of_another_form_is_malformed(kind: object) -> None:
-    """It will never become a command, and an event is none."""
+    """It will never become a command, and an event is not one."""
     error = refusal(json.dumps(cloud_event(type=kind)))
 
     assert error.code == MalformedCode.NOT_A_COMMAND
@@ -268,7 +268,7 @@ def test_a_type_of_another_form_is_malformed(kind: object) -> None:
 
 
 def task(send: Send, **options: Any) -> str:
-    """Send a VerifyEmail, or something else, by stock Celery; give the SQS body."""
+    """Send a task, by default VerifyEmail, with stock Celery; return the SQS body."""
     kwargs = options.pop("kwargs", EXAMPLES["VerifyEmail"] | {"user_id": USER_ID})
     return send(
         options.pop("name", "biome.user.VerifyEmail.v1"),
@@ -285,14 +285,14 @@ def test_a_celery_task_needs_no_headers(stock_celery: Send) -> None:
 
 
 def test_celery_makes_up_a_command_id(stock_celery: Send) -> None:
-    """A task without `task_id` gets a UUID from Celery, which serves."""
+    """A task without `task_id` gets a UUID from Celery, which is used."""
     command_id = parse(task(stock_celery, task_id=None)).command_id
 
     assert str(UUID(command_id)) == command_id
 
 
 def test_celery_sends_dates_and_ids_as_objects(stock_celery: Send) -> None:
-    """What kombu's JSON writes for `datetime` and `UUID` is the text they stand for."""
+    """The JSON of kombu for `datetime` and `UUID` is parsed as the text of the value."""
     until = datetime(2026, 12, 24, 18, tzinfo=UTC)
     body = task(
         stock_celery,
@@ -309,7 +309,7 @@ def test_celery_sends_dates_and_ids_as_objects(stock_celery: Send) -> None:
 
 
 def test_celery_expires_is_the_expiry(stock_celery: Send) -> None:
-    """The earlier one counts where the sender gives both."""
+    """If the sender gives both, the earlier one counts."""
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)
     header = {"expirytime": (soon + timedelta(hours=1)).isoformat()}
 
@@ -325,7 +325,7 @@ def test_celery_expires_is_the_expiry(stock_celery: Send) -> None:
 def test_celery_expires_without_an_offset_is_utc(
     timezone: str | None, stock_celery: Send, *, enable_utc: bool
 ) -> None:
-    """As Celery takes it on both ends, whatever the sender's zone; a number counts from now."""
+    """Like Celery on both ends, in any time zone of the sender; a number counts from now."""
     conf = {"enable_utc": enable_utc, "timezone": timezone}
     time = datetime.now(UTC).replace(microsecond=123_000) + timedelta(hours=1)
     naive = time.replace(tzinfo=None)
@@ -350,7 +350,7 @@ def test_celery_expires_without_an_offset_is_utc(
     ],
 )
 def test_celery_expires_is_any_iso_8601_time(text: str, time: datetime, stock_celery: Send) -> None:
-    """Senders in other languages write it by hand."""
+    """Senders in other languages write it themselves."""
     message = json.loads(task(stock_celery, base64=False))
     message["headers"]["expires"] = text
 
@@ -388,7 +388,7 @@ def test_an_expiry_that_is_no_time_is_named_as_the_sender_wrote_it(
 def test_what_celery_offers_and_the_worker_does_not_is_refused(
     options: dict[str, Any], field: str, stock_celery: Send
 ) -> None:
-    """Nothing a sender asked for is left undone in silence."""
+    """No option of a sender is ignored silently."""
     error = refusal(task(stock_celery, **options))
 
     assert error.code == MalformedCode.NOT_SUPPORTED
@@ -396,7 +396,7 @@ def test_what_celery_offers_and_the_worker_does_not_is_refused(
 
 
 def test_a_compressed_or_pickled_task_is_refused(stock_celery: Send) -> None:
-    """JSON in UTF-8 is the one content; the reason names what differs."""
+    """JSON in UTF-8 is the only content; the reason names the difference."""
     compressed = refusal(task(stock_celery, compression="zlib"))
     yaml = json.loads(task(stock_celery, base64=False)) | {"content-type": "application/x-yaml"}
     latin = json.loads(task(stock_celery, base64=False)) | {"content-encoding": "latin-1"}
@@ -422,7 +422,7 @@ def test_a_task_body_of_another_shape_is_refused(inner: str, stock_celery: Send)
 
 
 def test_a_task_body_may_be_plain_text(stock_celery: Send) -> None:
-    """As kombu writes it with `body_encoding` set to utf-8."""
+    """This is what kombu writes with `body_encoding` set to utf-8."""
     outer = json.loads(task(stock_celery, base64=False))
     outer["body"] = base64.b64decode(outer["body"]).decode()
     outer["properties"]["body_encoding"] = "utf-8"
@@ -434,7 +434,7 @@ def test_a_task_body_may_be_plain_text(stock_celery: Send) -> None:
 
 
 def test_a_command_is_rendered_by_name_or_by_type() -> None:
-    """Both give the same message, which the parser reads."""
+    """Both give the same message, which the parser accepts."""
     data = EXAMPLES["VerifyEmail"]
     given: dict[str, Any] = {
         "command_id": COMMAND_ID,

@@ -30,7 +30,7 @@ JSON = st.recursive(
 
 
 def celery_message(event: dict[str, Any]) -> str:
-    """Give an event as a Celery message of the least content."""
+    """Return an event as a minimal Celery message."""
     body = json.dumps([[], event["data"] | {"user_id": event.get("subject")}, {}])
     headers = {name: value for name, value in event.items() if name not in ("data", "type")}
     return json.dumps(
@@ -45,7 +45,7 @@ def celery_message(event: dict[str, Any]) -> str:
 
 
 def in_some_form(event: dict[str, Any]) -> st.SearchStrategy[str]:
-    """Give a valid message in each of the forms."""
+    """Return a valid message in each of the forms."""
     text, celery = json.dumps(event), celery_message(event)
     in_base64 = base64.b64encode(celery.encode()).decode()
     return st.sampled_from([text, notification(text), celery, in_base64])
@@ -57,7 +57,7 @@ valid_bodies = st.sampled_from(sorted(EXAMPLES)).flatmap(
 
 
 def never_surprises(body: str) -> CommandEnvelope | None:
-    """Parse and redact: a command or one of the two errors, text or nothing."""
+    """Parse and redact: the result must be a command or one of the two errors."""
     redacted = PARSER.redact(body)
     outcome: CommandEnvelope | Exception
     try:
@@ -101,7 +101,7 @@ def test_what_is_rendered_is_parsed_again(
 @LAW
 @given(any_command)
 def test_every_form_of_a_command_has_one_fingerprint(command: Command) -> None:
-    """A producer may move from one form to another in the middle of a retry."""
+    """A producer may change the form between two tries."""
     by_email = getattr(command, "email", None) is not None and not command.creates_user
     event = cloud_event() | {"type": command.type, "data": command_data(command)}
     event["subject"] = None if by_email else USER_ID
@@ -127,7 +127,7 @@ def test_no_text_surprises_the_parser(text: str) -> None:
 @LAW
 @given(st.binary())
 def test_no_bytes_surprise_the_parser(octets: bytes) -> None:
-    """Nor do bytes, read in some way or sent as base64."""
+    """The same holds for bytes, decoded in some way or sent as base64."""
     never_surprises(octets.decode("latin-1"))
     never_surprises(octets.decode("utf-8", "replace"))
     never_surprises(base64.b64encode(octets).decode())
@@ -136,7 +136,7 @@ def test_no_bytes_surprise_the_parser(octets: bytes) -> None:
 @LAW
 @given(JSON)
 def test_no_json_surprises_the_parser(value: Any) -> None:
-    """Nor does JSON, as it is, in a notification or in a Celery message."""
+    """The same holds for JSON, plain, in a notification or in a Celery message."""
     text = json.dumps(value)
     never_surprises(text)
     never_surprises(notification(text))
@@ -167,7 +167,7 @@ def test_no_value_in_any_place_surprises_the_parser(
 @settings(LAW, max_examples=400)
 @given(valid_bodies, st.data())
 def test_no_damage_to_a_valid_message_surprises_the_parser(body: str, data: st.DataObject) -> None:
-    """A valid message with a part cut out, and another text in its place."""
+    """A valid message with a part replaced by another text."""
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 40)))
     never_surprises(body[:start] + data.draw(st.text(max_size=5)) + body[end:])
@@ -176,7 +176,7 @@ def test_no_damage_to_a_valid_message_surprises_the_parser(body: str, data: st.D
 @settings(LAW, max_examples=25)
 @given(st.sampled_from([('{"a":', "}"), ("[", "]"), ('{"data":[', "]}")]), st.integers(1, 20_000))
 def test_no_depth_surprises_the_parser(brackets: tuple[str, str], times: int) -> None:
-    """Neither the parser nor the redaction runs out of stack."""
+    """Neither the parser nor the redaction exceeds the recursion limit."""
     opening, closing = brackets
     text = opening * times + "1" + closing * times
     never_surprises(text)
@@ -185,7 +185,7 @@ def test_no_depth_surprises_the_parser(brackets: tuple[str, str], times: int) ->
 
 
 def test_the_examples_are_valid_in_every_form() -> None:
-    """The ground on which the damage above is done."""
+    """The other tests start from these."""
     for name in EXAMPLES:
         event = cloud_event(name)
         for body in (json.dumps(event), notification(json.dumps(event)), celery_message(event)):

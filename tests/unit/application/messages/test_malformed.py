@@ -24,7 +24,7 @@ Code = MalformedCode
 
 
 def refusal(body: str) -> MalformedMessageError:
-    """Give the error that a body meets."""
+    """Return the error that a body causes."""
     with pytest.raises(MalformedMessageError) as caught:
         PARSER.parse(message(body))
     return caught.value
@@ -79,7 +79,7 @@ BODIES = [
     ("body", "code"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES]
 )
 def test_a_body_that_is_no_command_is_refused_with_its_reason(body: str, code: Code) -> None:
-    """Whatever a queue may hold ends as a malformed message, and the reason is short."""
+    """Anything that a queue may hold ends as a malformed message, with a short reason."""
     error = refusal(body)
 
     assert error.code == code
@@ -87,7 +87,7 @@ def test_a_body_that_is_no_command_is_refused_with_its_reason(body: str, code: C
 
 
 def test_32_levels_are_not_too_deep() -> None:
-    """The limit is where it says; brackets in a text do not count."""
+    """The limit is exact; brackets in a text do not count."""
     assert refusal("[" * 32 + "]" * 32).code == Code.NOT_A_COMMAND
     assert PARSER.parse(message(with_data("BanUser", reason="[{" * 50))).user_id == USER_ID
 
@@ -144,7 +144,7 @@ ATTRIBUTES = [
 def test_an_attribute_that_breaks_its_rule_is_named(
     change: dict[str, Any], code: Code, field: str
 ) -> None:
-    """The detail begins with the attribute's name."""
+    """The detail starts with the attribute's name."""
     error = refusal(json.dumps(cloud_event("VerifyEmail", **change)))
 
     assert error.code == code
@@ -229,7 +229,7 @@ FIELDS = [
 def test_a_field_that_breaks_its_rule_is_named(
     name: str, change: dict[str, Any], code: Code, field: str
 ) -> None:
-    """The detail begins with the field's path; a name that is none is not repeated."""
+    """The detail starts with the field's path; an invalid name is not repeated."""
     error = refusal(with_data(name, **change))
 
     assert error.code == code
@@ -237,7 +237,7 @@ def test_a_field_that_breaks_its_rule_is_named(
 
 
 def test_several_mistakes_are_named_at_once_and_not_without_end() -> None:
-    """A sender mends them in one go; a thousand unknown fields make no endless detail."""
+    """A sender can fix them at once; a thousand unknown fields do not make the detail long."""
     error = refusal(
         with_data(email="x", first_name=..., **dict.fromkeys(map("f{}".format, range(1000)), 1))
     )
@@ -248,7 +248,7 @@ def test_several_mistakes_are_named_at_once_and_not_without_end() -> None:
 
 
 def _with_canary() -> list[str]:
-    """Put the canary wherever a value can be, in each command."""
+    """Return bodies with the canary at every place of a value, in each command."""
     bodies = [CANARY, json.dumps(CANARY), json.dumps([CANARY]), json.dumps({CANARY: CANARY})]
     for name, data in EXAMPLES.items():
         for field in data:
@@ -266,7 +266,7 @@ def _with_canary() -> list[str]:
 
 @pytest.mark.parametrize("body", _with_canary())
 def test_no_error_text_holds_a_value_of_the_message(body: str) -> None:
-    """Not the detail, not the message, not even the traceback that a log would print."""
+    """Neither the detail, nor the message, nor the traceback of a log has one."""
     error = refusal(body)
 
     for text in (error.detail, str(error), repr(error.args), error.code):

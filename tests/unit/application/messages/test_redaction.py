@@ -31,7 +31,7 @@ LAW = settings(deadline=None)
 
 
 def reveals(text: str, secret: str = SECRET) -> bool:
-    """Tell whether a secret is in a text, or in what is base64 there, or escaped."""
+    """Return True if a text contains a secret, plain, escaped or in base64."""
     if secret in text or secret in text.replace("\\", ""):
         return True
     for run in re.findall(r"[A-Za-z0-9+/]{8,}", text):
@@ -42,13 +42,13 @@ def reveals(text: str, secret: str = SECRET) -> bool:
 
 
 def kept(body: str) -> str:
-    """Give what a dead letter would carry."""
+    """Return the body that a dead letter would have."""
     redacted = redact(body)
     return body if redacted is None else redacted
 
 
 def task(data: dict[str, Any], *, args: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Give a Celery message, with the representations of its arguments in the headers."""
+    """Return a Celery message, with the representations of its arguments in the headers."""
     body = json.dumps([args, data, {"callbacks": None, "errbacks": None}])
     return {
         "body": base64.b64encode(body.encode()).decode(),
@@ -65,7 +65,7 @@ def task(data: dict[str, Any], *, args: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def in_base64(text: str) -> str:
-    """Give a text as base64."""
+    """Return a text as base64."""
     return base64.b64encode(text.encode()).decode()
 
 
@@ -98,7 +98,7 @@ SECRETIVE = [
     ids=["alone", "listed", "nested"],
 )
 def test_a_secret_is_taken_out_and_the_rest_stays(name: str, wrap: Callable[[str], Any]) -> None:
-    """The field reads [redacted], at any depth; everything else is as it was."""
+    """The field is [redacted], at any depth; everything else is unchanged."""
     event = cloud_event(data={"email": "ada@example.com", "more": [{name: wrap(SECRET)}]})
 
     redacted = json.loads(kept(json.dumps(event)))
@@ -134,7 +134,7 @@ def test_a_secret_of_any_type_is_taken_out(value: object) -> None:
     ],
 )
 def test_what_is_no_secret_stays(name: str, value: object) -> None:
-    """A hash of the right form, an id, a null: there is nothing to take out."""
+    """A hash of the right form, an id and null need no redaction."""
     assert redact(json.dumps({"data": {name: value}})) is None
 
 
@@ -148,13 +148,13 @@ def test_what_is_no_secret_stays(name: str, value: object) -> None:
     ],
 )
 def test_a_value_of_another_form_than_its_name_promises_is_taken_out(name: str, value: str) -> None:
-    """Only the form that makes it harmless does."""
+    """Only the right form makes a value harmless."""
     assert value not in kept(json.dumps({"data": {name: value}}))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_nothing_is_taken_out_of_a_valid_command(name: str) -> None:
-    """In no form."""
+    """This holds in every form."""
     data = EXAMPLES[name] | {"user_id": USER_ID}
     celery = json.dumps(task(data))
     event = json.dumps(cloud_event(name))
@@ -164,7 +164,7 @@ def test_nothing_is_taken_out_of_a_valid_command(name: str) -> None:
 
 
 def test_a_celery_message_keeps_its_form_and_loses_its_secret() -> None:
-    """The body within is written again as base64, and so is the whole; the headers hold none."""
+    """The inner body is encoded as base64 again, and so is the whole; headers have no secret."""
     data = EXAMPLES["RegisterUser"] | {"password_hash": SECRET, "user_id": USER_ID}
     celery = task(data)
 
@@ -183,7 +183,7 @@ def test_a_celery_message_keeps_its_form_and_loses_its_secret() -> None:
 
 
 def test_a_stock_celery_message_loses_its_secret(stock_celery: Callable[..., str]) -> None:
-    """With all that kombu writes around it; positional arguments may be anything."""
+    """It includes everything that kombu adds; positional arguments may be anything."""
     name = "biome.user.RegisterUser.v1"
     for options in ({"kwargs": {"password": SECRET}}, {"args": ("ada", SECRET)}):
         for as_base64 in (True, False):
@@ -193,14 +193,14 @@ def test_a_stock_celery_message_loses_its_secret(stock_celery: Callable[..., str
 
 
 def test_headers_are_not_believed_when_the_body_cannot_be_read() -> None:
-    """The arguments' text in a header may hold the secret that the body would show."""
+    """The text of the arguments in a header may contain the body's secret."""
     for body in ("", "?", "{", None, 5):
         celery = task({"password": SECRET}) | {"body": body}
         assert not reveals(kept(json.dumps(celery)))
 
 
 def test_a_notification_keeps_its_form_and_loses_its_secret() -> None:
-    """Its message is text, and written again as text."""
+    """Its message is a text, and is written as a text again."""
     redacted = json.loads(kept(notification(with_data(password=SECRET))))
 
     assert json.loads(redacted["Message"])["data"]["password"] == REDACTED
@@ -228,7 +228,7 @@ def test_a_notification_keeps_its_form_and_loses_its_secret() -> None:
     ],
 )
 def test_a_secret_does_not_hide_in_another_form(body: str) -> None:
-    """Text within text, escapes, a name twice, depth, damage: the secret is not in what is kept."""
+    """Nested text, escapes, duplicate names, depth, damage: the kept body has no secret."""
     assert not reveals(kept(body))
     assert not reveals(kept(body).replace("\0", ""))
 
@@ -242,14 +242,14 @@ def _cut_bodies() -> list[str]:
 @LAW
 @given(st.sampled_from(_cut_bodies()), st.floats(0, 1))
 def test_no_secret_stays_in_a_body_cut_anywhere(body: str, share: float) -> None:
-    """What cannot be read is replaced as a whole where it may hold a secret."""
+    """An unreadable body that may contain a secret is replaced as a whole."""
     assert not reveals(kept(body[: int(len(body) * share)]))
 
 
 @LAW
 @given(st.sampled_from(_cut_bodies()), st.data())
 def test_no_secret_stays_in_a_damaged_body(body: str, data: st.DataObject) -> None:
-    """One character put in at any place."""
+    """One character is inserted at any position."""
     place = data.draw(st.integers(0, len(body)))
     character = data.draw(st.sampled_from('"{}[],:\\\0 x=\n'))
     assert not reveals(kept(body[:place] + character + body[place:]))
@@ -274,12 +274,12 @@ def _hostile_bodies() -> dict[str, str]:
 
 @pytest.mark.parametrize("case", _hostile_bodies())
 def test_the_work_grows_with_the_size_of_a_body_and_not_faster(case: str) -> None:
-    """No body that SQS carries holds up a worker (a quadratic search here would take hours)."""
+    """No body that SQS accepts delays a worker (a quadratic search here would take hours)."""
     assert not reveals(kept(_hostile_bodies()[case]))
 
 
 def test_what_cannot_be_read_and_holds_nothing_stays() -> None:
-    """A dead letter is to be of use: no body is taken away without need."""
+    """A dead letter has to be useful: no body is removed without need."""
     assert redact("hello, world") is None
     assert redact('{"email":"ada@example.com"') is None
     assert redact('{"password":"x"') == UNREADABLE
@@ -288,13 +288,13 @@ def test_what_cannot_be_read_and_holds_nothing_stays() -> None:
 @LAW
 @given(st.text() | st.sampled_from(_cut_bodies()))
 def test_redacting_twice_is_redacting_once(text: str) -> None:
-    """What was redacted holds no secret."""
+    """A redacted body has no secret."""
     redacted = redact(text)
     assert redacted is None or redact(redacted) is None
 
 
 def test_the_refusal_carries_what_the_dead_letter_has_to() -> None:
-    """The redacted body where there was a secret, and nothing where there was none."""
+    """The error has the redacted body if there was a secret, and none otherwise."""
     for body, redacted in (
         (with_data(password_hash=SECRET), with_data(password_hash=REDACTED)),
         (with_data(email="x"), None),

@@ -32,13 +32,13 @@ VALIDATORS = {kind: Draft202012Validator(command_schema(kind)) for kind in COMMA
 
 
 def accepts(name: str, event: dict[str, Any]) -> bool:
-    """Tell whether the schema of a command accepts an event."""
+    """Return True if the schema of a command accepts an event."""
     return bool(VALIDATORS[f"biome.user.{name}.v1"].is_valid(event))
 
 
 @pytest.mark.parametrize("kind", [*COMMANDS, *EVENTS])
 def test_every_message_has_a_schema_of_the_named_dialect(kind: str) -> None:
-    """A valid one, with an id of its own and a description."""
+    """The schema is valid, with its own id and a description."""
     schema = command_schema(kind) if kind in COMMANDS else event_schema(kind)
 
     Draft202012Validator.check_schema(schema)
@@ -50,7 +50,7 @@ def test_every_message_has_a_schema_of_the_named_dialect(kind: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_schema_and_parser_agree_on_the_examples(name: str) -> None:
-    """What is valid for one is valid for the other, and an unknown field for neither."""
+    """Both accept the same examples, and neither accepts an unknown field."""
     event = cloud_event(name, partitionkey="x", expectedversion=2)
 
     assert _parses(json.dumps(event))
@@ -63,7 +63,7 @@ def test_schema_and_parser_agree_on_the_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_schema_and_parser_agree_on_what_is_required(name: str) -> None:
-    """Each field and each attribute left out in turn, the subject among them."""
+    """Each field and each attribute is omitted in turn, including the subject."""
     for field in EXAMPLES[name]:
         body = with_data(name, **{field: ...})
         assert accepts(name, json.loads(body)) == _parses(body), field
@@ -84,7 +84,7 @@ def test_schema_and_parser_agree_on_types(name: str) -> None:
 
 
 def test_a_reset_is_by_subject_or_by_address() -> None:
-    """One of the two, in the schema as in the parser."""
+    """One of the two, in the schema and in the parser."""
     data = EXAMPLES["ResetPassword"] | {"email": "ada@example.com"}
 
     assert accepts("ResetPassword", cloud_event("ResetPassword", subject=..., data=data))
@@ -95,7 +95,7 @@ def test_a_reset_is_by_subject_or_by_address() -> None:
 @settings(deadline=None)
 @given(any_command)
 def test_the_schema_accepts_every_command(command: Command) -> None:
-    """A producer that validates before sending is never held up by a narrower rule."""
+    """A producer that validates before sending is never stopped by a stricter rule."""
     by_email = getattr(command, "email", None) is not None and not command.creates_user
     event = cloud_event() | {"type": command.type, "data": command_data(command)}
     if by_email:
@@ -107,7 +107,7 @@ def test_the_schema_accepts_every_command(command: Command) -> None:
 
 
 def test_the_schemas_of_events_describe_what_is_published() -> None:
-    """What the worker renders is valid, and less than that is not."""
+    """What the worker renders is valid, and an event without a sequence is not."""
     for rendered in render_events(OUTCOME):
         validator = Draft202012Validator(event_schema(rendered.type))
         body = json.loads(rendered.body)

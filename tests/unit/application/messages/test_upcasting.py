@@ -43,14 +43,14 @@ AFTER = MessageParser(["customer"], NEWEST, {V1: FormerCommand(BanUser, ban_from
 
 
 def ban(kind: str = V1, *, name: str = "ban", **data: Any) -> str:
-    """Write the body of a ban of u1."""
+    """Render the body of a ban of u1."""
     event = {"specversion": "1.0", "id": uid(name), "source": "/admin", "subject": uid("u1")}
     return json.dumps({**event, "type": kind, "data": data})
 
 
 @pytest.fixture
 def after(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The same store, now with a worker that knows version 2."""
+    """The same store, with a worker that knows version 2."""
     deployed = World(store=world.store)
     deployed.handler._parser = AFTER
     monkeypatch.setitem(
@@ -63,7 +63,7 @@ def after(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def world() -> World:
-    """A worker of before, and u1."""
+    """A worker of the previous release, and u1."""
     world = World()
     assert world.handle(registration("u1")) == [Ack()]
     return world
@@ -74,12 +74,12 @@ def world() -> World:
     [("BanUser", V1), ("BanUserV2", V2), ("BanUserV12", "biome.user.BanUser.v12")],
 )
 def test_the_version_is_in_the_name_of_the_class(class_name: str, kind: str) -> None:
-    """So that two versions can stand beside each other."""
+    """This allows two versions of a class beside each other."""
     assert message_type(class_name) == kind
 
 
 def test_version_1_becomes_version_2_with_the_fingerprint_of_version_1() -> None:
-    """What was sent decides whether two messages are the same, not what becomes of it."""
+    """The sent message decides whether two messages are the same, not the upcast one."""
     body = message(ban(reason="spam", until="2027-01-01T00:00:00Z"))
 
     before, now = PARSER.parse(body), AFTER.parse(body)
@@ -112,7 +112,7 @@ def test_version_2_is_taken_as_it_is() -> None:
 def test_each_version_is_checked_by_its_own_rules(
     kind: str, data: dict[str, Any], detail: str
 ) -> None:
-    """A broken message of the old version is as dead as it was, and for the same reason."""
+    """A malformed message of the old version is dead-lettered for the same reason as before."""
     with pytest.raises(MalformedMessageError, match=detail):
         AFTER.parse(message(ban(kind, **data)))
 
@@ -140,7 +140,7 @@ def test_versions_are_brought_up_step_by_step() -> None:
 
 
 def test_a_redelivery_across_the_deployment_is_a_duplicate(world: World, after: World) -> None:
-    """The old worker decided it, the new one gets the message again: nothing happens."""
+    """The old worker decided it, and the new one receives it again without effect."""
     sent = message(ban(reason="spam"))
     assert world.handle(sent) == [Ack()]
 
@@ -151,7 +151,7 @@ def test_a_redelivery_across_the_deployment_is_a_duplicate(world: World, after: 
 
 
 def test_another_command_under_its_id_is_still_a_mistake(world: World, after: World) -> None:
-    """An upcast must not make two commands look the same, nor one like its newer form."""
+    """An upcast must not make two commands look equal, nor a command like its newer form."""
     assert world.handle(message(ban(reason="spam"))) == [Ack()]
 
     for body in (ban(reason="fraud"), ban(V2, ground="other", reason="spam")):
@@ -161,7 +161,7 @@ def test_another_command_under_its_id_is_still_a_mistake(world: World, after: Wo
 
 
 def test_the_answer_names_the_type_that_was_sent(after: World) -> None:
-    """A producer of version 1 has never heard of version 2."""
+    """A producer of version 1 does not know version 2."""
     assert after.handle(message(ban(reason="spam"))) == [Ack()]
     assert after.handle(message(ban(name="again", reason="spam"))) == [Ack()]
     unknown = json.loads(ban(name="nobody", reason="spam")) | {"subject": uid("nobody")}
@@ -176,7 +176,7 @@ def test_the_answer_names_the_type_that_was_sent(after: World) -> None:
 
 
 def test_old_and_new_mix_in_one_batch(after: World) -> None:
-    """They touch the same user, in order."""
+    """They change the same user, in order."""
     lift = command("UnbanUser", "u1")
     newer = message(ban(V2, name="newer", ground="fraud", reason="again"))
 
