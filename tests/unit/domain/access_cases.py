@@ -1,4 +1,4 @@
-"""What must come of the commands about sessions, locks, second factor, bans and erasure."""
+"""Expected results of the commands about sessions, locks, second factor, bans and erasure."""
 
 from __future__ import annotations
 

@@ -33,42 +33,42 @@ NEW = EmailAddress.parse("ada@lovelace.example")
 
 
 def token(name: str) -> TokenHash:
-    """Give the hash of a token, as a producer sends it."""
+    """Return the hash of a token, as a producer sends it."""
     return TokenHash.parse(hashlib.sha256(name.encode()).hexdigest())
 
 
 def password(name: str) -> PasswordHash:
-    """Give a password hash that differs by name."""
+    """Return a password hash that depends on the name."""
     salt = hashlib.sha256(name.encode()).hexdigest()[:22]
     return PasswordHash.parse(f"$argon2id$v=19$m=65536,t=3,p=4${salt}${'h' * 43}")
 
 
 def out(name: str, expires_at: datetime = SOON) -> OneTimeToken:
-    """Give a one-time token that is out by mail."""
+    """Return a pending one-time token."""
     return OneTimeToken.of(token(name), expires_at)
 
 
 def session(
     current: str = "current", used: tuple[str, ...] = (), epoch: int = 0, **changes: Any
 ) -> Session:
-    """Give a stored session whose tokens go by these names."""
+    """Return a stored session with tokens of these names."""
     prefixes = tuple(token(name).stored[:16] for name in used)
     rest: dict[str, Any] = {"expires_at": SOON, "revision": 1, **changes}
     return Session(SESSION_ID, token(current).stored, prefixes, epoch, **rest)
 
 
 def with_session(stored: Session) -> dict[str, Session]:
-    """Give a user's sessions: this one."""
+    """Return a user's sessions: only this one."""
     return {stored.session_id: stored}
 
 
 def second_factor(*codes: str) -> TwoFactor:
-    """Give a stored second factor with these recovery codes."""
+    """Return a stored second factor with these recovery codes."""
     return TwoFactor("ciphertext", tuple(token(code).stored for code in codes), revision=1)
 
 
 def ada(**changes: Any) -> User:
-    """Give a registered user at version 7."""
+    """Return a registered user at version 7."""
     state: dict[str, Any] = {
         "user_id": USER_ID,
         "version": 7,
@@ -85,14 +85,14 @@ def ada(**changes: Any) -> User:
 
 
 def erased() -> User:
-    """Give a tombstone."""
+    """Return a tombstone."""
     user = ada()
     user.erase()
     return user
 
 
 def envelope(command: Command, **changes: Any) -> CommandEnvelope:
-    """Put a command in its envelope."""
+    """Return the envelope of a command."""
     around: dict[str, Any] = {
         "command_id": COMMAND_ID,
         "user_id": USER_ID,

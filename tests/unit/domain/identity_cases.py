@@ -1,4 +1,4 @@
-"""What must come of the commands about names, address, password and roles."""
+"""Expected results of the commands about names, address, password and roles."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_pasted_quotation_mark_makes_no_second_user(form: str, quote: str) -> 
              "ada@exa{}mple.com"]
 )  # fmt: skip
 def test_an_invisible_character_makes_no_second_user(form: str, character: str) -> None:
-    """Nor does one that is no text, on either side of the @."""
+    """The same holds for a character that is not text, on either side of the @."""
     with pytest.raises(InvalidValueError):
         EmailAddress.parse(form.format(character))
 
@@ -134,7 +134,7 @@ def test_what_is_typed_by_mistake_is_no_address(text: str) -> None:
     ],
 )
 def test_an_address_in_any_script_is_taken(text: str, value: str) -> None:
-    """So are an emoji domain, and one with a joiner, in their ASCII form."""
+    """An emoji domain and one with a joiner are accepted too, in their ASCII form."""
     assert EmailAddress.parse(text).value == value
 
 
@@ -175,7 +175,7 @@ def test_a_joiner_where_no_script_needs_one_is_refused(name: str) -> None:
 
 
 def test_what_is_unassigned_does_not_depend_on_python() -> None:
-    """Else a worker on another Python would decide otherwise: extend `_NEWER` and `_IDEOGRAPHS`."""
+    """Otherwise workers on different Pythons would differ: extend `_NEWER` and `_IDEOGRAPHS`."""
     newest = tuple(map(int, NEWEST_UNICODE.split(".")))
 
     assert tuple(map(int, unicodedata.unidata_version.split("."))) <= newest
@@ -197,7 +197,7 @@ def test_no_character_of_the_oldest_unicode_counts_as_newer() -> None:
 
 @given(st.text(min_size=1, max_size=20))
 def test_a_name_that_is_taken_reads_the_same_again(text: str) -> None:
-    """And has something to see in it."""
+    """The parsed name has a visible character."""
     try:
         name = parse_name(text)
     except InvalidValueError:

@@ -109,7 +109,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     ],
 )
 def test_addresses_that_differ_by_letter_case_share_a_key(one: str, other: str) -> None:
-    """So that they are one user's."""
+    """So they belong to one user."""
     assert EmailAddress.parse(one).key == EmailAddress.parse(other).key
 
 
@@ -123,7 +123,7 @@ def test_addresses_that_differ_by_letter_case_share_a_key(one: str, other: str) 
     ],
 )
 def test_other_addresses_have_other_keys(one: str, other: str) -> None:
-    """Nothing but letter case and composition is folded away."""
+    """Only letter case and composition are ignored."""
     assert EmailAddress.parse(one).key != EmailAddress.parse(other).key
 
 

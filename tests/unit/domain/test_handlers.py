@@ -226,7 +226,7 @@ def test_every_rejection_has_a_case() -> None:
             seen[type(case.command)].add(case.code)
 
     for command in c.COMMANDS.values():
-        if not command.creates_user:  # whose rejections have a table of their own, above
+        if not command.creates_user:  # commands that create users have their own table above
             declared = set(command.rejections)
             assert seen[command] - set(c.ANY_COMMAND_REJECTIONS) == declared, command.__name__
     assert {Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN} == {

@@ -22,7 +22,7 @@ EACH = [
 
 
 def taken(text: str) -> bool:
-    """Tell whether it is an address to us."""
+    """Return True if the text is accepted as an address."""
     try:
         EmailAddress.parse(text)
     except InvalidValueError:
@@ -60,7 +60,7 @@ def test_the_page_counts_what_is_taken_of_each_category() -> None:
 
 
 def test_the_page_shows_what_is_refused_and_taken() -> None:
-    """Its examples, and its limits."""
+    """The page's examples and limits are correct."""
     takes, refuses = (
         re.findall(r"^- `([^`]+)`", part, re.MULTILINE) for part in PAGE.split("## Refused")
     )

@@ -1,4 +1,4 @@
-"""What holds after any commands in any order."""
+"""Invariants after any commands in any order."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def users(draw: st.DrawFn) -> User:
 
 @dataclass(frozen=True)
 class Story:
-    """A user, or nobody yet, and what is sent to them."""
+    """A user, or none yet, and the commands for that user."""
 
     start: User | None
     steps: list[Step]
@@ -227,7 +227,7 @@ def test_versions_count_the_events_without_gaps(story: Story) -> None:
 
 @given(STORIES)
 def test_a_command_that_is_refused_or_has_no_effect_changes_nothing(story: Story) -> None:
-    """With one exception, a used refresh token; and what changes has numbered events."""
+    """The only exception is a used refresh token. Changes have numbered events."""
     for before, decision in play(story):
         about_command = [event for event in decision.events if event.category == "command"]
         if decision.changed:
@@ -298,7 +298,7 @@ def test_nothing_that_was_ended_comes_back(story: Story) -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60))
 @settings(max_examples=50)
 def test_a_refresh_token_is_exchanged_once_at_most(pairs: list[tuple[int, int]]) -> None:
-    """Whatever is tried with whichever tokens, no token gives a next one twice."""
+    """For any sequence of tokens, no token is exchanged twice."""
     session_id = str(UUID(int=1))
     hashes: list[TokenHash] = [token(str(number)) for number in range(31)]
     later = NOW + timedelta(days=1)

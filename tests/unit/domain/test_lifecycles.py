@@ -117,7 +117,7 @@ def test_the_next_lock_is_short_again_after(command: c.Command) -> None:
     ids=lambda command: type(command).__name__,
 )
 def test_every_session_is_over_after(command: c.Command) -> None:
-    """Its tokens are good for nothing, also after the ban is lifted or the account woken."""
+    """Its tokens are invalid, also after the ban is lifted or the account reactivated."""
     user = ada(sessions=with_session(session()), password_reset=out("reset"))
 
     decision = after(user, command, c.UnbanUser(), c.ReactivateUser(), rotation("current", "next"))
@@ -126,7 +126,7 @@ def test_every_session_is_over_after(command: c.Command) -> None:
 
 
 def test_a_session_that_starts_after_all_were_revoked_lives() -> None:
-    """Its epoch is the new one."""
+    """It has the new epoch."""
     decision = after(ada(), c.RevokeAllSessions(), START, rotation("current", "next"))
 
     assert decision.code is None
@@ -138,7 +138,7 @@ def test_a_session_id_is_free_again_once_revoked() -> None:
 
 
 def test_a_session_is_gone_after_a_used_token_came_back() -> None:
-    """Whoever holds the current token, thief or owner, has to log in again."""
+    """The holder of the current token, thief or owner, must log in again."""
     user = ada()
 
     stolen = after(user, START, rotation("current", "next"), rotation("current", "other"))
@@ -213,7 +213,7 @@ def test_only_the_latest_of_several_tokens_works(
 
 
 def test_a_reset_mailed_to_the_old_address_is_void_after_the_change() -> None:
-    """Whoever reads the old mailbox cannot take the account back."""
+    """A reader of the old mailbox cannot take the account over."""
     user = ada()
 
     decision = after(

@@ -49,7 +49,7 @@ def test_personal_fields_of_events_are_nullable() -> None:
 
 
 def test_a_field_without_a_rule_is_an_error_that_names_it() -> None:
-    """And says what to write."""
+    """The error says what to write."""
 
     @dataclass(frozen=True, slots=True)
     class Unruled(Command):

@@ -123,13 +123,13 @@ def test_a_token_hash_is_kept_in_lower_case_and_hashed_once_more_at_rest(text: s
     ],
 )
 def test_what_is_no_token_hash_is_refused(text: str) -> None:
-    """64 hexadecimal digits and nothing else: a token in clear is none."""
+    """Exactly 64 hexadecimal digits are accepted, and no plaintext token."""
     with pytest.raises(InvalidValueError):
         TokenHash.parse(text)
 
 
 def test_secrets_and_addresses_do_not_show_in_a_repr() -> None:
-    """So that no traceback or log line carries them."""
+    """So they do not appear in tracebacks or log lines."""
     shown = repr((PasswordHash.parse(phc()), TokenHash.parse(DIGEST), EmailAddress.parse("a@b.cd")))
 
     assert "argon2id" not in shown
@@ -167,7 +167,7 @@ def test_secrets_and_addresses_do_not_show_in_a_repr() -> None:
     ],
 )
 def test_a_text_is_kept_in_one_form(parse: Callable[[str], str], text: str, value: str) -> None:
-    """And parsing that form again changes nothing."""
+    """Parsing that form again changes nothing."""
     assert parse(text) == value
     assert parse(value) == value
 
@@ -276,7 +276,7 @@ def test_a_time_is_read_as_utc_to_the_millisecond(text: str, time: datetime) -> 
     ],
 )
 def test_what_is_no_time_with_offset_is_refused(text: str) -> None:
-    """Without an offset nobody knows when it is; what no calendar has is none either."""
+    """A time without an offset is ambiguous; an impossible date is refused too."""
     with pytest.raises(InvalidValueError):
         parse_time(text)
 

@@ -1,4 +1,4 @@
-"""The login service example takes as long for whoever asks: one hash is checked each time."""
+"""The login service example checks one hash for every login, so that all take equally long."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODULE = _load()
 
 
 class CountingHasher:
-    """Stands for argon2, and counts."""
+    """Replaces argon2, and counts the checks."""
 
     def __init__(self) -> None:
         self.checked: list[str] = []
@@ -81,7 +81,7 @@ RIGHT_ANSWERS = {
 
 
 def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
-    """Make a service whose table holds one user, or none."""
+    """Create a service whose table holds one user, or none."""
     repository = MemoryUserRepository(MemoryStore())
     if user is not None:
         repository.commit([UserChange(user.user_id, (), 0, user, claimed=user.email)], NOW)
@@ -99,7 +99,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_hash() -> Any:
-    """Make no dummy hash of 64 MiB for each service."""
+    """Avoid the creation of a dummy hash of 64 MiB for each service."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE.PasswordHasher, "hash", lambda *_: "a dummy hash")
         yield
@@ -108,7 +108,7 @@ def _one_hash() -> Any:
 @pytest.mark.parametrize("password", [RIGHT, "not the password"])
 @pytest.mark.parametrize("who", USERS)
 def test_one_hash_is_checked_whoever_asks(who: str, password: str) -> None:
-    """The user's own, or a dummy for who has none: the time taken tells nothing."""
+    """It is the user's own hash, or a dummy, so that the duration reveals nothing."""
     user = USERS[who]
     service, hasher, _ = service_of(user)
     service.login("ada@example.com", password)
@@ -118,7 +118,7 @@ def test_one_hash_is_checked_whoever_asks(who: str, password: str) -> None:
 
 @pytest.mark.parametrize("who", USERS)
 def test_a_right_password_lets_in_whom_nothing_else_keeps_out(who: str) -> None:
-    """A guess that happens to match the dummy lets in nobody."""
+    """A password that happens to match the dummy is not accepted."""
     service, _, sent = service_of(USERS[who])
     status, _ = service.login("ada@example.com", RIGHT)
     assert (status, sent.commands) == RIGHT_ANSWERS[who]

@@ -33,7 +33,7 @@ MODULE = _load()
 
 
 def event(user: str, sequence: int, name: str = "ProfileUpdated") -> dict[str, Any]:
-    """Make an event of a user; one id for each place in the history."""
+    """Create an event of a user, with one id for each position in the history."""
     return {
         "id": f"{user} {sequence}",
         "subject": user,
@@ -59,11 +59,11 @@ class Machine:
         self.restart()
 
     def restart(self) -> None:
-        """Make the inbox anew of what the database holds."""
+        """Create the inbox again from the content of the database."""
         self.inbox = MODULE.Inbox(self.db, PATIENCE)
 
     def take(self, one: dict[str, Any], *, crash: bool = False) -> None:
-        """Take an event, and commit; or crash before it is committed."""
+        """Handle an event and commit; or crash before the commit."""
         due = self.inbox.take(one, self.now)
         if crash:
             self.db.rollback()
@@ -101,7 +101,7 @@ arrivals = st.lists(st.sampled_from(HISTORY), max_size=12).flatmap(
 def test_any_order_with_repetitions_and_crashes_gives_the_history_once_in_order(
     arrived: list[dict[str, Any]], accidents: list[str]
 ) -> None:
-    """What a crash undid comes again from the queue, since it was not deleted."""
+    """After a crash the queue delivers the event again, because it was not deleted."""
     machine = Machine()
     for one, accident in zip(arrived, accidents, strict=False):
         if accident == "restart":
@@ -120,7 +120,7 @@ def test_any_order_with_repetitions_and_crashes_gives_the_history_once_in_order(
 def test_whatever_is_missing_is_a_gap_and_nothing_is_given_past_it(
     arrived: list[dict[str, Any]], missing: set[int]
 ) -> None:
-    """Each user gets the longest unbroken beginning; a gap is told where more has come."""
+    """Each user gets the longest sequence without a gap; later events report a gap."""
     lost = {HISTORY[place]["id"] for place in missing}
     machine = Machine()
     for one in arrived:
@@ -139,7 +139,7 @@ def test_whatever_is_missing_is_a_gap_and_nothing_is_given_past_it(
 
 
 def test_after_a_gap_it_goes_on_from_the_state_that_was_read(machine: Machine) -> None:
-    """What that state holds is done; what comes after it is given; latecomers are not."""
+    """Events up to that state are skipped, and those after it are passed on."""
     for n in (1, 3, 4, 7):
         machine.take(event("a", n))
     with machine.db:
@@ -164,7 +164,7 @@ def test_an_older_state_takes_nothing_back(machine: Machine) -> None:
 def test_an_erasure_counts_at_once_and_nothing_comes_after_it(
     arrived: list[dict[str, Any]],
 ) -> None:
-    """Whatever it overtook; and no event of the erased stays stored."""
+    """This holds whatever it overtook; no event of the erased user stays stored."""
     machine = Machine()
     for one in arrived:
         machine.take(one)
@@ -259,7 +259,7 @@ def in_node(*scenes: list[Any]) -> list[dict[str, Any]]:
 
 
 def test_in_node_any_order_with_repetitions_and_restarts_gives_the_history_once() -> None:
-    """As in Python: 300 arrivals, shuffled by one seed."""
+    """As in Python, with 300 arrivals shuffled by one seed."""
     chance = random.Random(5)
     scenes = []
     for _ in range(300):
@@ -291,7 +291,7 @@ def test_in_node_gaps_erasures_and_malformed_events_are_as_in_python() -> None:
 
 
 def test_ids_are_forgotten_when_they_cannot_come_again(machine: Machine) -> None:
-    """Not before: a queue keeps its messages for 14 days."""
+    """Not earlier, because a queue keeps its messages for 14 days."""
     machine.take(event("a", 1))
     machine.inbox.prune(machine.now + 14 * 86_400)
     assert machine.rows("seen") == 1

@@ -48,5 +48,5 @@ class World:
         self.put(mapper.render_user(self.user))
 
     def item(self, sort: str) -> Any:
-        """Give one of Ada's items, to be damaged."""
+        """Return one of Ada's items, which a test can damage."""
         return self.table.items[f"USER#{ADA}", sort]

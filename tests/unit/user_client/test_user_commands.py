@@ -39,12 +39,12 @@ ANYTHING = [
     EndpointConnectionError(endpoint_url="http://sqs"),
     ClientError({"Error": {"Code": "RequestThrottled"}}, "SendMessageBatch"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors that botocore raises, including some that no list of its exceptions has."""
 PARSER = MessageParser(("customer", "admin"))
 
 
 class Sqs:
-    """An SQS that keeps what it is sent, and refuses the calls and bodies it is told to."""
+    """An SQS that keeps sent messages, and refuses chosen calls and bodies."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Sqs:
         return {"QueueUrl": f"http://sqs/{QueueName}"}
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Take a batch."""
+        """Accept a batch."""
         self._before()
         self.calls.append(Entries)
         if len(self.calls) == self.breaks_at:
@@ -83,7 +83,7 @@ class Sqs:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """All that came, in order."""
+        """Return all entries, in order."""
         return [entry for call in self.calls for entry in call]
 
     @property
@@ -93,12 +93,12 @@ class Sqs:
 
 
 def commands(sqs: Sqs, queue: str = URL, **options: Any) -> UserCommands:
-    """Make a client of that SQS."""
+    """Create a client of that SQS."""
     return UserCommands(queue, source="/signup", client=sqs, **options)  # type: ignore[arg-type]
 
 
 def unbans(count: int) -> list[CommandRequest]:
-    """Make as many commands, each for another user."""
+    """Create this number of commands, each for another user."""
     return [CommandRequest(c.UnbanUser(), user_id=uid(str(i))) for i in range(count)]
 
 
@@ -142,7 +142,7 @@ def test_what_is_left_out_is_filled_in() -> None:
 
 
 def test_values_are_cleaned_as_the_worker_does_and_not_by_the_client() -> None:
-    """What the person wrote goes out; the worker has one way to read it."""
+    """The input is sent unchanged, because only the worker normalises it."""
     sqs = Sqs()
     commands(sqs).send(c.RegisterUser(EmailAddress(" Ada@EXAMPLE.com"), " Ada ", "L", PASSWORD))
     assert sqs.events[0]["data"]["email"] == " Ada@EXAMPLE.com"
@@ -161,14 +161,14 @@ def test_ids_come_back_in_order_over_batches() -> None:
 
 
 def test_nothing_to_send_is_no_call() -> None:
-    """Not even for the queue's URL."""
+    """The queue's URL is not requested either."""
     sqs = Sqs()
     assert commands(sqs, "user-commands").send_many([]) == []
     assert (sqs.calls, sqs.asked) == ([], [])
 
 
 def test_on_a_fifo_queue_a_user_is_a_group() -> None:
-    """An address stands for a user who is named by it, hashed; each sending deduplicates anew."""
+    """For a user named by an address, the group is its hash. Each send has a new id."""
     sqs = Sqs()
     fifo = commands(sqs, f"{URL}.fifo", fair_group="tenant")
     reset = c.RequestPasswordReset(uid("t"), token("t"), LATER, EmailAddress("Ada@example.com"))
@@ -182,7 +182,7 @@ def test_on_a_fifo_queue_a_user_is_a_group() -> None:
 
 
 def test_on_a_standard_queue_the_fair_group_is_the_clients_or_the_commands() -> None:
-    """And none, if none is given."""
+    """Without either there is none."""
     sqs = Sqs()
     commands(sqs).send(register("ada"))
     commands(sqs, fair_group="bulk").send(register("ada"))
@@ -197,7 +197,7 @@ SECRET = "hunter2-secret"
 
 @dataclass(frozen=True)
 class OwnCommand(c.Command):
-    """What no worker knows."""
+    """A command that no worker knows."""
 
 
 WRONG: dict[str, tuple[CommandRequest, str]] = {
@@ -329,7 +329,7 @@ def test_a_wrong_source_is_told_by_the_first_command() -> None:
 
 
 def test_what_was_sent_and_what_was_not_is_told() -> None:
-    """By ids and in order; sending the rest again sends it under the same ids, and only it."""
+    """Ids are in order. Sending the rest again uses the same ids, and sends only the rest."""
     sqs = Sqs(breaks_at=2)
     client = commands(sqs)
     with pytest.raises(
@@ -373,7 +373,7 @@ def test_an_answer_that_is_not_sqss_loses_no_id(page: object) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_is_one_and_brings_the_ids_along(error: type[BaseException]) -> None:
-    """Ctrl-C must end the program, and its ids may matter to whoever catches it."""
+    """Ctrl-C must end the program, and its ids may matter to the handler."""
     sqs = Sqs(breaks_at=2, breaks_with=error())
     with pytest.raises(error) as caught:
         commands(sqs).send_many(unbans(25))
@@ -406,7 +406,7 @@ def test_a_refused_command_does_not_hide_what_went_with_it() -> None:
 
 
 def test_without_its_queue_nothing_is_sent_and_the_next_call_looks_again() -> None:
-    """The queue may have been made meanwhile."""
+    """The queue may be created later."""
     sqs = Sqs()
     client = commands(sqs, "missing")
     for _ in range(2):
@@ -419,7 +419,7 @@ def test_without_its_queue_nothing_is_sent_and_the_next_call_looks_again() -> No
 
 
 def test_threads_share_one_connection() -> None:
-    """However many begin at once, the client is made and the queue looked up once."""
+    """For any number of threads, the client is created and the queue looked up once."""
     sqs, made, start = Sqs(), [], threading.Barrier(8)
 
     def make() -> Sqs:

@@ -1,4 +1,4 @@
-"""What typed commands may hold, field by field, as the worker reads it."""
+"""Values of typed commands, field by field, as the worker parses them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ VALUES: dict[str, Any] = {
 
 
 def full(command: type[c.Command], **values: Any) -> Any:
-    """Make a command with a value in each field."""
+    """Create a command with a value in each field."""
     given = VALUES | values
     made = {
         field.name: given[field.name] if field.name in given else example_value(field)
@@ -84,7 +84,7 @@ def read(command: c.Command) -> c.Command:
 
 @pytest.mark.parametrize("command", c.COMMANDS.values(), ids=lambda command: command.__name__)
 def test_every_command_is_read_as_it_was_given(command: type[c.Command]) -> None:
-    """With a value in each field."""
+    """Every field has a value."""
     given = full(command)
     assert read(given) == given
 

@@ -138,7 +138,7 @@ def test_an_answer_shows_nothing_personal() -> None:
 
 
 def test_an_answer_that_came_first_waits_to_be_asked_for() -> None:
-    """And can be asked for again, in any spelling of the id."""
+    """It can be requested again, in any spelling of the id."""
     book = AnswerBook()
     book.tell(answer())
     assert book.ask(COMMAND).result(0) == answer()
@@ -155,7 +155,7 @@ def test_all_who_wait_get_the_first_answer() -> None:
 
 
 def test_the_oldest_answer_gives_way() -> None:
-    """What nobody asks for must not fill the memory."""
+    """Answers that are never requested must not fill the memory."""
     book = AnswerBook(limit=2)
     for name in "abc":
         book.tell(answer(uid(name)))
@@ -163,7 +163,7 @@ def test_the_oldest_answer_gives_way() -> None:
 
 
 def test_no_more_commands_are_waited_for_than_the_limit() -> None:
-    """Until one is answered or forgotten; one more for the same command is no more."""
+    """Answered and abandoned commands are not counted; a second wait for one command is free."""
     book = AnswerBook(limit=2)
     first = book.ask(uid("a"))
     for _ in range(2):
@@ -228,7 +228,7 @@ ANYTHING = [
     ClientError({"Error": {"Code": "ServiceUnavailable"}}, "ReceiveMessage"),
     OSError(24, "too many open files"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors that botocore raises, including some that no list of its exceptions has."""
 
 
 class Sqs:
@@ -251,7 +251,7 @@ class Sqs:
         return {"QueueUrl": f"http://sqs/{QueueName}"}
 
     def create_queue(self, QueueName: str, Attributes: dict[str, str]) -> dict[str, str]:  # noqa: N803
-        """Make any queue."""
+        """Create any queue."""
         self.calls.append("create")
         self.created.append(Attributes)
         self.policies[f"http://sqs/{QueueName}"] = Attributes.get("Policy")
@@ -282,19 +282,19 @@ class Sqs:
         return {"Messages": [{"Body": body, "ReceiptHandle": body}]}
 
     def delete_message_batch(self, Entries: list[dict[str, str]], **_: object) -> None:  # noqa: N803
-        """Note it."""
+        """Record the deletion."""
         if self.delete_fails is not None:
             raise self.delete_fails
         self.deleted += [entry["ReceiptHandle"] for entry in Entries]
 
     def delete_queue(self, QueueUrl: str) -> None:  # noqa: N803
-        """Note it."""
+        """Record the deletion."""
         self.removed.append(QueueUrl)
         self.policies.pop(QueueUrl, None)
 
 
 class Sns:
-    """A topic that knows its subscriptions, and fails if told to."""
+    """A topic with subscriptions, which raises an error if configured."""
 
     def __init__(self, fails: Exception | None = None) -> None:
         self.subscribed: list[dict[str, Any]] = []
@@ -312,7 +312,7 @@ class Sns:
         return {"SubscriptionArn": self.arns.setdefault(arguments["Endpoint"], arn)}
 
     def unsubscribe(self, SubscriptionArn: str) -> None:  # noqa: N803
-        """Note it."""
+        """Record the unsubscription."""
         self.removed.append(SubscriptionArn)
 
 
@@ -353,7 +353,7 @@ def own(sqs: Sqs, sns: Sns) -> Iterator[OutcomeListener]:
 
 
 def test_an_answer_reaches_who_waits_for_it(listener: OutcomeListener, sqs: Sqs) -> None:
-    """Whatever else comes before; every message is deleted."""
+    """Other messages may come before; every message is deleted."""
     others = ["junk", event(command=uid("another"))]
     for body in (*others, event()):
         sqs.coming.put(body)
@@ -362,7 +362,7 @@ def test_an_answer_reaches_who_waits_for_it(listener: OutcomeListener, sqs: Sqs)
 
 
 def test_without_an_answer_the_wait_ends(listener: OutcomeListener) -> None:
-    """With an error that says how long it was, and is a TimeoutError too; nothing stays behind."""
+    """The error states the duration, and is a TimeoutError too; nothing is left over."""
     with pytest.raises(NoAnswerError, match=r"^no answer in 0\.01 s$") as caught:
         listener.answer(COMMAND, 0.01)
     assert isinstance(caught.value, TimeoutError)
@@ -438,7 +438,7 @@ def test_a_future_that_somebody_else_has_set_ends_no_thread(
 def test_who_waits_in_vain_learns_that_the_queue_cannot_be_read(
     listener: OutcomeListener, sqs: Sqs
 ) -> None:
-    """Or it would look as if the worker were slow."""
+    """Otherwise the worker would look slow."""
     sqs.coming.put(ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage"))
     until(lambda: listener._trouble)
     with pytest.raises(NoAnswerError, match="cannot be read: AccessDenied"):
@@ -543,7 +543,7 @@ def test_a_queue_that_it_was_given_is_not_removed(sqs: Sqs) -> None:
 
 
 def test_a_queue_of_its_own_hears_its_source_only_and_is_removed(sqs: Sqs, sns: Sns) -> None:
-    """With its subscription, to the topic beside it."""
+    """The queue and its subscription to the topic are removed."""
     with OutcomeListener(source="/signup/3", sqs=sqs, sns=sns):  # type: ignore[arg-type]
         (subscribed,) = sns.subscribed
         assert subscribed["TopicArn"] == "arn:aws:sns:eu-west-1:42:user-events"
@@ -601,7 +601,7 @@ def test_nothing_is_subscribed_before_the_policy_is_seen(sqs: Sqs, sns: Sns) -> 
 
 
 def test_a_subscription_that_has_to_be_confirmed_is_none(sqs: Sqs, sns: Sns) -> None:
-    """It would hear nothing."""
+    """It would receive nothing."""
     sns.subscribe = lambda **_: {"SubscriptionArn": "pending confirmation"}  # type: ignore[method-assign]
     listening = OutcomeListener(source="/s", sqs=sqs, sns=sns)  # type: ignore[arg-type]
     with pytest.raises(NotSubscribedError):
@@ -625,22 +625,22 @@ def test_what_cannot_be_subscribed_leaves_nothing_behind(sqs: Sqs, error: BaseEx
 
 
 def lose_the_queue(sqs: Sqs, sns: Sns) -> None:
-    """Somebody deletes it."""
+    """Delete the queue."""
     sqs.policies.clear()
 
 
 def lose_the_subscription(sqs: Sqs, sns: Sns) -> None:
-    """Somebody deletes it, or the topic, which is made anew."""
+    """Delete the subscription, as when the topic is deleted and recreated."""
     sns.arns.clear()
 
 
 def lose_the_policy(sqs: Sqs, sns: Sns) -> None:
-    """Somebody replaces it."""
+    """Replace the policy."""
     sqs.policies = dict.fromkeys(sqs.policies, '{"Statement": []}')
 
 
 def lose_the_filter(sqs: Sqs, sns: Sns) -> None:
-    """Somebody replaces it: Subscribe says so, once."""
+    """Replace the filter; Subscribe reports this once."""
     code = {"Error": {"Code": "InvalidParameter"}}
     sns.fails = ClientError(code, "Subscribe")  # type: ignore[arg-type]
     made = sqs.create_queue
@@ -662,7 +662,7 @@ def test_what_is_lost_is_made_anew_and_the_wait_in_vain_says_so(
     lose: Callable[[Sqs, Sns], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The next answer is heard; who waited meanwhile learns that theirs may have been missed."""
+    """The next answer is received; a current wait reports that its answer may be lost."""
     sqs.polled.wait(30)
     lose(sqs, sns)
     with pytest.raises(NoAnswerError, match="was lost and made anew"):
@@ -677,7 +677,7 @@ def test_what_is_lost_is_made_anew_and_the_wait_in_vain_says_so(
 def test_what_cannot_be_made_anew_is_told_to_who_waits_and_tried_again(
     own: OutcomeListener, sqs: Sqs, sns: Sns
 ) -> None:
-    """The topic is gone; and it is heard when it is there again."""
+    """The topic is deleted. Answers are received when it exists again."""
     sqs.polled.wait(30)
     sns.arns.clear()
     sns.fails = ClientError({"Error": {"Code": "NotFound"}}, "Subscribe")
@@ -727,7 +727,7 @@ def test_after_the_close_nothing_is_made_anew(sqs: Sqs, sns: Sns) -> None:
 
 
 def test_a_queue_that_it_was_given_is_looked_up_again(sqs: Sqs) -> None:
-    """The infrastructure may have made it anew, at another URL."""
+    """It may have been recreated at another URL."""
     with OutcomeListener(source="/s", queue="mine", sqs=sqs) as listening:  # type: ignore[arg-type]
         sqs.get_queue_url = lambda QueueName: {"QueueUrl": "http://sqs/new/mine"}  # type: ignore[method-assign]  # noqa: N803
         sqs.coming.put(MISSING)

@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_an_error_and_never_good(
 def test_an_older_format_is_brought_up_to_date(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the upcasts of the worker's own mapper."""
+    """It uses the upcasts of the worker's own mapper."""
     now = USER_FORMAT
     later = replace(
         now, number=2, upcasts={1: lambda item: {**item, "first_name": {"S": "Augusta"}}}
@@ -88,7 +88,7 @@ def test_an_older_format_is_brought_up_to_date(
 
 @pytest.mark.parametrize("given", ["", "ada", f"{ADA} ", f"USER#{ADA}", ADA + "\n", "é" * 36])
 def test_what_is_no_id_is_refused_before_any_call(world: World, given: str) -> None:
-    """And not repeated in the error."""
+    """The error does not repeat it."""
     calls = (
         lambda: world.reader.get(given),
         lambda: world.reader.get_many([ADA, given]),
@@ -116,7 +116,7 @@ def test_what_is_no_hash_is_refused_before_any_call(world: World, given: str) ->
 
 @pytest.mark.parametrize("given", ["", "ada", "ada@", "@example.com", "a@b", "a b@example.com"])
 def test_what_is_no_address_is_refused(world: World, given: str) -> None:
-    """As the worker refuses it."""
+    """The worker refuses it too."""
     with pytest.raises(InvalidValueError):
         world.reader.by_email(given)
 
@@ -138,7 +138,7 @@ def test_what_dynamodb_leaves_unread_is_asked_for_again() -> None:
 @pytest.mark.usefixtures("no_backoff")
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
 def test_a_table_that_does_not_answer_is_an_error(code: str) -> None:
-    """Not a no: the caller has to know the one from the other."""
+    """It is not a negative answer, because the caller must distinguish the two."""
     wire = Wire(rest=lambda: error(code))
     reader = UserReader(client=wire.client)
     with pytest.raises(StoreUnavailableError, match=code):
@@ -152,7 +152,7 @@ ANYTHING = [
     TypeError("no dict"),
     OSError(24, "too many open files"),
 ]
-"""What botocore raises, and what no list of its exceptions has."""
+"""Errors that botocore raises, including some that no list of its exceptions has."""
 READS: list[Callable[[UserReader], object]] = [
     lambda reader: reader.get(ADA),
     lambda reader: reader.get_many([ADA]),
@@ -165,7 +165,7 @@ READS: list[Callable[[UserReader], object]] = [
 
 @pytest.mark.parametrize("failure", ANYTHING, ids=lambda failure: type(failure).__name__)
 def test_whatever_the_sdk_raises_is_the_error_that_is_promised(failure: Exception) -> None:
-    """With what was raised as its cause, and nothing of it in the text."""
+    """The original error is the cause, and its text is not repeated."""
     client = Mock()
     for name in ("batch_get_item", "query", "get_item"):
         getattr(client, name).side_effect = failure
@@ -178,7 +178,7 @@ def test_whatever_the_sdk_raises_is_the_error_that_is_promised(failure: Exceptio
 
 
 def test_a_hundred_users_are_one_call_and_more_are_more(world: World) -> None:
-    """However often one is named; a cache answers its part."""
+    """Repeated ids count once; cached users need no call."""
     wanted = [uid(f"user{n}") for n in range(250)]
     for n in range(250):
         world.put(mapper.render_user(new_user(f"user{n}")))
@@ -218,7 +218,7 @@ users = st.builds(
 
 @given(users)
 def test_the_view_lets_in_whom_the_worker_lets_in(user: User) -> None:
-    """And gives the code that StartSession would be rejected with."""
+    """Its code is the one with which StartSession would be rejected."""
     refusal = UserView.of(user).login_refusal(NOW)
     try:
         user.start_session(PHONE, token("phone 0"), NOW + timedelta(1), NOW)

@@ -1,4 +1,4 @@
-"""What the reader's cache may answer, for how long, and what never."""
+"""What the reader's cache may answer, for how long, and what it never answers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_no_is_always_read_anew(world: World) -> None:
 
 
 def test_a_session_is_not_taken_with_another_version_of_its_user(world: World) -> None:
-    """So what another request learnt of the user counts at once."""
+    """So a newer version that another request has read takes effect at once."""
     assert world.reader.check_session(ADA, PHONE, cached=True)
     del world.table.items[f"USER#{ADA}", f"SESSION#{PHONE}"]
     world.change()
@@ -105,7 +105,7 @@ def test_a_token_is_never_checked_on_what_is_cached(world: World) -> None:
 
 
 def test_the_cache_is_bounded_and_drops_what_was_used_longest_ago() -> None:
-    """And counts what it did."""
+    """It counts hits, misses and evictions."""
     world = World(size=2)
     for name in ("grace", "mary"):
         world.put(mapper.render_user(new_user(name)))
@@ -140,7 +140,7 @@ def test_a_service_can_have_the_counts_as_metrics(world: World) -> None:
 
 
 def test_a_check_counts_once_and_a_no_is_a_miss(world: World) -> None:
-    """So that the hit rate is the share of checks that cost no read."""
+    """So the hit rate is the share of checks without a read."""
     asked = [PHONE, PHONE, PHONE, uid("session tablet"), uid("session tablet")]
     for each in asked:
         world.reader.check_session(ADA, each, cached=True)
@@ -162,6 +162,6 @@ def test_without_a_cache_everything_is_read(world: World) -> None:
 
 @pytest.mark.parametrize(("size", "seconds"), [(0, 1.0), (-1, 1.0), (1, 0.0), (1, float("nan"))])
 def test_a_cache_without_bounds_is_refused(size: int, seconds: float) -> None:
-    """Nor one that could keep nothing."""
+    """A cache that could keep nothing is refused too."""
     with pytest.raises(ValueError, match="cache"):
         ReadCache(size, seconds)

@@ -25,7 +25,7 @@ FINDS = STATEMENTS["FindTheSessionOfARefreshToken"]
 
 
 def actions(statement: dict[str, Any]) -> set[str]:
-    """Give a statement's actions."""
+    """Return a statement's actions."""
     listed = statement["Action"]
     return {listed} if isinstance(listed, str) else set(listed)
 
@@ -57,7 +57,7 @@ def made_by_the_reader() -> list[tuple[str, dict[str, Any]]]:
 
 
 def made_by_the_node_example() -> set[str]:
-    """Give the operations of DynamoDB that the Node example imports."""
+    """Return the operations of DynamoDB that the Node example imports."""
     source = (ROOT / "examples/node/login.mjs").read_text()
     (imported,) = re.findall(r"import \{([^}]*)\} from \"@aws-sdk/client-dynamodb\"", source)
     return set(re.findall(r"(\w+)Command\b", imported))
@@ -71,7 +71,7 @@ def test_the_policy_allows_the_operations_that_readers_make_and_no_other() -> No
 
 
 def test_every_key_that_a_reader_reads_is_within_the_allowed_partitions() -> None:
-    """And the outbox, and outcomes of commands by address, are outside."""
+    """The outbox, and outcomes of commands by address, are outside."""
     condition = READS["Condition"]
     prefixes = condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
     assert prefixes == [f"{table.USER_PREFIX}*", f"{table.EMAIL_PREFIX}*"]
@@ -84,7 +84,7 @@ def test_every_key_that_a_reader_reads_is_within_the_allowed_partitions() -> Non
 
 
 def test_queries_are_of_the_index_alone() -> None:
-    """Whole partitions of the table, outcomes and all, are not for readers."""
+    """Readers must not query whole partitions of the table, which include outcomes."""
     for operation, request in made_by_the_reader():
         if operation == "Query":
             assert request["IndexName"] == table.REFRESH_TOKEN_INDEX

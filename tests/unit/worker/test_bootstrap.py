@@ -95,7 +95,7 @@ def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its messages are retried with one delay, as groups require, and the breaker is told."""
+    """Its messages are retried with one delay, as groups require; the breaker gets a report."""
 
     def without_credentials() -> bootstrap.Worker:
         raise AwsConfigurationError("no AWS credentials")

@@ -81,11 +81,11 @@ def test_a_workers_log_is_heard(tmp_path: Path) -> None:
     leaking.write_text(f'{{"event":"x","email":"{ADDRESS}"}}')
     with pytest.raises(LeakError, match="log-2"):
         check_log_files(tmp_path)
-    leaking.unlink()  # or the session hears it too
+    leaking.unlink()  # otherwise the session's check would fail too
 
 
 def test_a_secret_in_the_body_of_a_dead_letter_is_heard() -> None:
-    """Its hash may be there: the body is kept but for what is in clear."""
+    """A hash is allowed, because only plaintext secrets are removed from the body."""
     reason = {"error_code": {"DataType": "String", "StringValue": "InvalidField"}}
     kept = {"Body": json.dumps({"token_hash": token("x").value}), "MessageAttributes": reason}
     check_call("ReceiveMessage", {}, {"Messages": [kept]})
@@ -104,7 +104,7 @@ def test_a_message_attribute_is_heard(operation: str) -> None:
 
 
 def test_an_event_with_a_credential_is_heard_and_a_command_is_not() -> None:
-    """A command has to carry its hashes; an event never does."""
+    """A command must contain its hashes; an event never does."""
     secret = token("x").value
     with pytest.raises(LeakError):
         check_event(event("UserRegistered", token_hash=secret))
@@ -114,14 +114,14 @@ def test_an_event_with_a_credential_is_heard_and_a_command_is_not() -> None:
 
 
 def test_an_address_is_heard_in_an_event_that_reaches_nobody() -> None:
-    """It is allowed where it has to reach a person."""
+    """It is allowed in events for a person."""
     check_event(event("UserRegistered", email=ADDRESS))
     with pytest.raises(LeakError):
         check_event(event("LoginFailed", email=ADDRESS))
 
 
 def test_every_call_of_an_sdk_client_is_heard() -> None:
-    """By the hook that the session has set."""
+    """The session's hook checks the call."""
     client: Any = boto3.client("sqs", endpoint_url="http://127.0.0.1:9")
     letter = {
         "Body": "{}",

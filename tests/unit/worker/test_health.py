@@ -64,12 +64,12 @@ def test_what_is_written_is_read_by_another_process(folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     file.remove()
     assert not folder.exists()
-    file.write(SICK)  # another worker, the last but this one, has just taken it away
+    file.write(SICK)  # another worker has just removed the file
     assert [path.suffix for path in folder.iterdir()] == [".json"]
 
 
 def test_a_heartbeat_that_is_late_is_a_worker_that_does_not_live(folder: Path, other: int) -> None:
-    """Whatever its report; one from before the machine was started is late too."""
+    """Its report does not matter; a heartbeat from before the machine's start is late too."""
     path = beat(folder, other, age=29, report=Report())
     assert [each.health for each in heartbeats(folder)] == [Report()]
     beat(folder, other, age=31, report=Report())

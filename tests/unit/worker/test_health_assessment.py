@@ -134,7 +134,7 @@ def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
 
 
 def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
-    """Neither for the file nor over HTTP: a restart would not repair it."""
+    """The same holds for the file and HTTP: a restart would not fix a bug."""
     assessment = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
     with structlog.testing.capture_logs() as lines:
         assert assessment.report() == Report((), ("unknown: see the log",))

@@ -167,7 +167,7 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
 def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that an idle worker reports it too; a relay that has not started reports nothing."""
+    """An idle worker reports it too; a relay that has not started reports nothing."""
     assert list(world.relay.liveness_checks()) == []
     away = True
     ended = threading.Event()

@@ -138,7 +138,7 @@ def test_a_socket_that_nobody_reads_costs_lines(
 def test_a_closed_pipe_costs_lines_and_raises_nothing(
     logger_to: Callable[[int], logging.Logger], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor a traceback for each line."""
+    """There is no traceback for each line either."""
     reader, writer = os.pipe()
     logger = logger_to(writer)
     os.close(reader)

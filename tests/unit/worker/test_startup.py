@@ -34,7 +34,7 @@ ERRORS: list[tuple[Exception, str]] = [
 def test_what_the_machine_lacks_is_one_line_with_exit_code_3(
     error: Exception, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing, and what to do."""
+    """The line says what is missing, and what to do."""
     with pytest.raises(SystemExit) as ended, exit_if_start_fails():
         raise error
     assert ended.value.code == ExitCode.ENVIRONMENT

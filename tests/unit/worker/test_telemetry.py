@@ -54,17 +54,17 @@ class Clock:
     """A clock that stands."""
 
     def now(self) -> Any:
-        """Give the one time."""
+        """Return the fixed time."""
         return NOW
 
 
 class Topic(MemoryEventPublisher):
-    """A topic that can be away."""
+    """A topic that can be unavailable."""
 
     away = False
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
-        """Publish, or refuse all."""
+        """Publish the events, or refuse all."""
         if self.away:
             return {m.event_id: PublishFailure("Throttled", permanent=False) for m in messages}
         return super().publish(messages)
@@ -105,7 +105,7 @@ class World:
         return self.batch.handle(received)
 
     def named(self, name: str) -> list[ReadableSpan]:
-        """Give the finished spans of a name."""
+        """Return the finished spans of a name."""
         return [span for span in self.spans.get_finished_spans() if span.name == name]
 
     def metrics(self) -> MetricsData:
@@ -115,7 +115,7 @@ class World:
         return data
 
     def points(self, instrument: Instrument) -> dict[tuple[str, ...], Any]:
-        """Give what was measured, by the labels' values: a sum, or a histogram's count."""
+        """Return the measurements by label values: a sum, or a histogram's count."""
         points = [
             point
             for resource in self.metrics().resource_metrics
@@ -134,11 +134,11 @@ class World:
         return {labels: value for labels, value in found.items() if value != nothing}
 
     def outcomes(self) -> list[Outcome]:
-        """Give what is stored of commands."""
+        """Return the stored outcomes."""
         return list(self.store.outcomes.values())
 
     def emitted(self) -> str:
-        """Give all that spans and metrics say, as JSON."""
+        """Return the content of all spans and metrics, as JSON."""
         spans = [span.to_json() for span in self.spans.get_finished_spans()]
         return "\n".join([*spans, self.metrics().to_json()])
 
@@ -149,12 +149,12 @@ def _of(trace: str, message: ReceivedMessage) -> ReceivedMessage:
 
 @pytest.fixture
 def world() -> World:
-    """A world with nobody in it, traced and measured."""
+    """A world without users, with traces and metrics."""
     return World()
 
 
 def registration(user: str, address: str | None = None, **more: Any) -> ReceivedMessage:
-    """Make the message of a registration."""
+    """Create the message of a registration."""
     receives = more.pop("receives", 1)
     body = render_command(
         "biome.user.RegisterUser.v1",
@@ -198,7 +198,7 @@ def test_an_event_that_is_published_again_is_the_same(world: World) -> None:
 
 
 def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
-    """As with telemetry off."""
+    """The same as with telemetry off."""
     world = World(sampler=None)
     world.handle(registration("ada", traceparent=PRODUCER, tracestate="vendor=1"))
     (outcome,) = world.outcomes()
@@ -209,16 +209,16 @@ def test_with_metrics_alone_the_event_carries_the_producers_context() -> None:
 @pytest.mark.parametrize(
     ("sampler", "producer"),
     [
-        (NONE_OF_OURS, PRODUCER[:-1] + "0"),  # the producer records nothing
-        (ALL, PRODUCER[:-1] + "0"),  # nor do we then, whatever our part is
-        (ALWAYS_OFF, PRODUCER),  # the producer does, and we do not
+        (NONE_OF_OURS, PRODUCER[:-1] + "0"),  # the producer does not sample
+        (ALL, PRODUCER[:-1] + "0"),  # nor does the worker then, at any ratio
+        (ALWAYS_OFF, PRODUCER),  # the producer samples, and the worker does not
         (NONE_OF_OURS, None),
     ],
 )
 def test_what_is_not_sampled_carries_on_the_producers_context(
     sampler: Sampler, producer: str | None
 ) -> None:
-    """As with traces off: nothing is stored that says no more than that there is no span."""
+    """As with traces off, no context without a span is stored."""
     world = World(sampler=sampler)
     world.handle(registration("ada", traceparent=producer))
     (outcome,) = world.outcomes()
@@ -268,7 +268,7 @@ def test_the_variables_choose_opentelemetrys_sampler(
 
 
 def test_a_trace_that_begins_here_has_the_id_that_was_decided_on() -> None:
-    """Else a subscriber that samples by the same ratio would take others."""
+    """Otherwise a subscriber that samples by the same ratio would choose others."""
     half = TraceIdRatioBased(0.5)
     world = World(sampler=ParentBased(half))
     for each in range(40):
@@ -342,7 +342,7 @@ def test_a_failed_command_is_an_error_and_a_rejection_is_not(world: World) -> No
 
 
 def test_every_end_of_a_message_is_counted(world: World) -> None:
-    """By command, outcome and code; what cannot be read has no name of its own."""
+    """By command, outcome and code; an unreadable message has no command name."""
     world.handle(registration("ada"), registration("eve", "ada@example.com"), message("{no JSON"))
     world.handle(registration("ada", receives=2))
     assert world.points(instruments.COMMANDS) == {
@@ -437,7 +437,7 @@ def test_every_call_is_measured(world: World, operation: str) -> None:
 def test_capacity_is_that_of_few_calls_and_an_estimate_of_many(
     world: World, calls: int, units: int
 ) -> None:
-    """So that an idle worker does not tell of many times what it took."""
+    """Otherwise an idle worker would report a multiple of its consumption."""
     service, method, request = CALLS["DeleteItem"]
     with scripted_aws("DeleteItem"):
         named: Any = service
@@ -487,7 +487,7 @@ def test_capacity_is_that_of_dynamodbs_rules(
     ],
 )
 def test_a_call_is_about_a_resource(parameters: Any, target: str) -> None:
-    """Its name, without account and region."""
+    """It is the resource's name, without account and region."""
     assert target_of(parameters) == target
 
 
@@ -522,7 +522,7 @@ class Queue:
 
 
 def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
-    """What could not be sent is tried again, and counted then."""
+    """Unsent ones are retried, and counted when they are sent."""
     refusing: Any = Queue()
     queue = observe_queue("commands", refusing, world.observer)
     raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
@@ -535,7 +535,7 @@ def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
 
 @pytest.fixture
 def told(world: World) -> str:
-    """All that was emitted of messages full of what must not be."""
+    """Return everything that was emitted for messages full of planted values."""
     hostile = render_command(
         "biome.user.RegisterUser.v1",
         {
@@ -558,7 +558,7 @@ def told(world: World) -> str:
 
 
 def test_spans_and_metrics_hold_nothing_personal(told: str) -> None:
-    """Whatever messages hold: no address, no secret, no hash of one."""
+    """No message adds an address, a secret or the hash of one."""
     assert "process RegisterUser" in told
     assert '"outcome": "dead"' in told
     assert not canaries.personal_in(told)
@@ -580,7 +580,7 @@ def test_the_text_of_an_error_is_in_no_span(world: World, monkeypatch: pytest.Mo
 
 
 def test_labels_have_few_values() -> None:
-    """A type that nobody defined, as anyone may send it, is one of them: `other`."""
+    """An undefined type, which anyone may send, is counted as `other`."""
     assert {short_name(kind) for kind in COMMANDS} >= {"RegisterUser", "EraseUser"}
     assert short_name("biome.user.Nothing.v1") == short_name(canaries.ADDRESS) == "other"
 

@@ -45,7 +45,7 @@ COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     ],
 )
 def test_these_variables_turn_it_on(environment: dict[str, str], traces: str, metrics: str) -> None:
-    """And nothing else does."""
+    """No other variable does."""
     found = read(dict(environment))
     assert (found.traces, found.metrics) == (traces, metrics)
     assert found.on == ((traces, metrics) != ("none", "none"))
@@ -113,7 +113,7 @@ def test_a_wrong_value_is_ignored_with_a_warning(variable: str, value: str) -> N
     assert ignored == [variable]
     assert found == read(dict(COLLECTOR))
     assert variable not in environment
-    assert read_with(environment) == (found, [])  # as a child process does
+    assert read_with(environment) == (found, [])  # like a child process
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_of_several_exporters_the_first_that_is_known_is_used(
 
 
 def test_repeating_one_exporter_is_no_mistake() -> None:
-    """Nor are blanks and commas."""
+    """Blanks and additional commas are accepted too."""
     assert read_with({"OTEL_TRACES_EXPORTER": "otlp, otlp,"})[1] == []
 
 
 def test_an_endpoint_that_is_ignored_turns_nothing_on() -> None:
-    """Else spans would go to wherever the SDK thinks."""
+    """Otherwise spans would go to the SDK's default endpoint."""
     assert read_with({"OTEL_EXPORTER_OTLP_ENDPOINT": SECRET_URL}) == (
         Configuration(),
         ["OTEL_EXPORTER_OTLP_ENDPOINT"],
@@ -151,7 +151,7 @@ def test_an_endpoint_that_is_ignored_turns_nothing_on() -> None:
 
 
 def test_several_wrong_values_are_each_ignored() -> None:
-    """And what is right among them is followed."""
+    """The valid values among them are used."""
     environment = {
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_TRACES_SAMPLER": "traceidratio",
@@ -169,7 +169,7 @@ def test_several_wrong_values_are_each_ignored() -> None:
     ids=["known", "unknown"],
 )
 def test_no_variable_ends_a_worker(also: dict[str, str]) -> None:
-    """All that is wrong at once; and one that only the SDK knows, for which telemetry is off."""
+    """Many wrong values at once; telemetry is off for a variable that only the SDK knows."""
     code = "from worker.telemetry import process as p; p.prepare(); p.of_process(); p.stop()"
     wrong = dict(WRONG) | {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none"}
     done = subprocess.run(
@@ -209,14 +209,15 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process that has made no telemetry yet, and forgets what it made."""
     monkeypatch.setattr(process, "_made", {})
     monkeypatch.setattr(process, "_port", None)
-    for variable in (DISABLED, *EXPORTERS):  # which it may set: they are restored after the test
+    # The code may set them: they are restored after the test.
+    for variable in (DISABLED, *EXPORTERS):
         monkeypatch.setenv(variable, "")
     yield monkeypatch
     process.stop()
 
 
 def test_a_missing_package_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
-    """With what to install."""
+    """The line says what to install."""
     fresh.setenv("OTEL_TRACES_EXPORTER", "otlp")
     for module in ("sdk", "assembly"):
         fresh.delitem(sys.modules, f"worker.telemetry.{module}", raising=False)
@@ -239,7 +240,7 @@ def test_one_process_has_one_telemetry(fresh: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By `service.instance.id`, also where one is given for the host, or inherited by a fork."""
+    """By `service.instance.id`, also if one is set for the host, or inherited by a fork."""
     assert resource().attributes["service.name"] == "user-worker"
     assert str(resource().attributes["service.instance.id"]).endswith(f"-{os.getpid()}")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "accounts")
@@ -256,14 +257,14 @@ class _Away(SpanExporter):
     answer: SpanExportResult | Exception = SpanExportResult.FAILURE
 
     def export(self, spans: object) -> SpanExportResult:
-        """Answer as told."""
+        """Return or raise the configured result."""
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
 
 def test_a_collector_that_is_away_is_one_line_an_episode() -> None:
-    """Without what it was to get, and without its address, which may hold a password."""
+    """The line has neither the data nor the address, which may contain a password."""
     away = _Away()
     exporter = send_spans_by(away)
     with capture_logs() as lines:
@@ -302,7 +303,7 @@ def test_the_end_is_bounded_where_the_collector_is_away(fresh: pytest.MonkeyPatc
 
 
 def test_counts_do_not_wait_for_spans_at_the_end(fresh: pytest.MonkeyPatch) -> None:
-    """A collector that is away may take all the time that a process has for its end."""
+    """An unavailable collector may use all the time that a process has to end."""
     answered, sent = threading.Event(), threading.Event()
     fresh.setattr(process, "FLUSH_SECONDS", 0.2)
     both = Telemetry(stops=(lambda: answered.wait(30), sent.set))
@@ -325,7 +326,7 @@ def test_without_a_place_for_files_it_is_told_in_one_line(fresh: pytest.MonkeyPa
 
 
 def test_a_port_that_is_taken_leaves_the_worker_without_metrics(fresh: pytest.MonkeyPatch) -> None:
-    """With one line that names the variable."""
+    """One line names the variable."""
 
     def taken(*_: object) -> None:
         raise OSError(errno.EADDRINUSE, "Address already in use")
@@ -340,7 +341,7 @@ def test_a_port_that_is_taken_leaves_the_worker_without_metrics(fresh: pytest.Mo
 
 
 def test_an_error_that_nobody_foresaw_is_told_by_its_class(fresh: pytest.MonkeyPatch) -> None:
-    """Its text may hold an endpoint's password."""
+    """Its text may contain an endpoint's password."""
 
     def broken(*_: str) -> None:
         raise RuntimeError(SECRET_URL)
@@ -362,7 +363,7 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_class(fresh: pytest.MonkeyP
 def test_a_collector_on_this_machine_is_reached_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, *, proxied: bool
 ) -> None:
-    """As AWS is."""
+    """The same as for AWS."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     assert (session_for("TRACES") is None) is proxied

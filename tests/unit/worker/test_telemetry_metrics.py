@@ -30,7 +30,7 @@ DEADLINE = 30
 
 
 class Server:
-    """Stands for the server of a port, since a unit test reaches no address."""
+    """Replaces the HTTP server, because a unit test uses no address."""
 
     socket = type("Socket", (), {"close": staticmethod(lambda: None)})
     server_port = 9464
@@ -82,7 +82,7 @@ def in_a_child(work: Callable[[], None]) -> None:
             work()
             status = 0
         finally:
-            os._exit(status)  # as one that is killed: nothing of Python's end is run
+            os._exit(status)  # like a killed process, without Python's clean-up
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -90,7 +90,7 @@ def in_a_child(work: Callable[[], None]) -> None:
 
 
 def test_what_children_counted_is_added_up_and_outlives_them(port: PrometheusPort) -> None:
-    """With the parent's own; gauges are the parent's alone."""
+    """The parent's counts are included; gauges are the parent's only."""
     meter = PrometheusMeter(port)
     meter.measure(instruments.COMMANDS, 2, "BanUser", "accepted", "")
 
@@ -143,7 +143,7 @@ def test_a_child_can_count_though_its_parent_held_the_locks_at_the_fork(
 def test_a_disk_that_is_full_does_not_stop_a_batch(
     port: PrometheusPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What would be a new series is lost, with one line; the others go on."""
+    """New series are lost, with one log line; existing ones continue."""
     meter = PrometheusMeter(port)
 
     def full(*_: object, **__: object) -> None:
@@ -184,7 +184,7 @@ def test_a_histogram_has_its_values_in_buckets(port: PrometheusPort) -> None:
 
 @pytest.mark.parametrize("instrument", CATALOGUE, ids=lambda each: each.name)
 def test_both_ways_have_the_same_metrics(port: PrometheusPort, instrument: Instrument) -> None:
-    """By the names that a collector makes of OpenTelemetry's."""
+    """They have the names that a collector derives from OpenTelemetry's."""
     reader = InMemoryMetricReader()
     labels = tuple(f"value of {name}" for name in instrument.labels)
     for meter in (PrometheusMeter(port), OpenTelemetryMeter(MeterProvider([reader]))):
@@ -207,7 +207,7 @@ def test_both_ways_have_the_same_metrics(port: PrometheusPort, instrument: Instr
 
 
 def test_counters_without_labels_start_at_0(port: PrometheusPort) -> None:
-    """So that the first one that is counted is seen as a rise."""
+    """So the first increment is visible as a rise."""
     reader = InMemoryMetricReader()
     OpenTelemetryMeter(MeterProvider([reader]))
     PrometheusMeter(port)
@@ -220,7 +220,7 @@ def test_counters_without_labels_start_at_0(port: PrometheusPort) -> None:
 
 
 def test_a_label_without_a_value_is_left_out_of_otlp() -> None:
-    """A code, where there is none."""
+    """For example a code, if there is none."""
     reader = InMemoryMetricReader()
     meter = OpenTelemetryMeter(MeterProvider([reader]))
     meter.measure(instruments.COMMANDS, 1, "BanUser", "accepted", "")
@@ -290,7 +290,7 @@ def collector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def test_metrics_are_sent_every_interval_and_at_the_end(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was counted last as well."""
+    """The last counts are included."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
     provider = sdk.meter_provider("otlp")
     meter = OpenTelemetryMeter(provider)
@@ -304,7 +304,7 @@ def test_metrics_are_sent_every_interval_and_at_the_end(
 
 
 def test_a_collector_that_is_down_gets_all_when_it_is_back(collector: Collector) -> None:
-    """With one line when sending begins to fail; nothing that was counted is lost."""
+    """There is one line when sending starts to fail, and no count is lost."""
     collector.down = True
     with capture_logs() as lines:
         provider = sdk.meter_provider("otlp")

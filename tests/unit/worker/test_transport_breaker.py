@@ -21,7 +21,7 @@ from worker.transport.breaker import (
 
 
 class Met(TypedDict):
-    """What a batch reports."""
+    """The report of a batch."""
 
     store: bool | None
     topic: bool | None
@@ -132,7 +132,7 @@ def test_a_trial_that_fails_opens_the_breaker_for_longer(breaker: Breaker, clock
 
 
 def test_a_trial_without_messages_is_tried_again(breaker: Breaker, clock: Clock) -> None:
-    """An empty queue tells nothing about the store."""
+    """An empty queue shows nothing about the store."""
     _open(breaker)
     _pause(breaker, clock)
     breaker.report(**STORED)
@@ -153,7 +153,7 @@ def test_a_probe_that_never_reports_counts_as_failed(breaker: Breaker, clock: Cl
 def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
     breaker: Breaker, clock: Clock
 ) -> None:
-    """All batches that were in flight at the beginning of the outage fail one after the other."""
+    """All batches in flight at the start of the outage fail one after another."""
     _open(breaker)
     _report(breaker, AWAY, 50)
     assert _pause(breaker, clock) <= 1

@@ -152,7 +152,7 @@ def test_a_rejected_batch_is_visible_again(
 
 
 def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> None:
-    """Not even a batch that waits for a free slot."""
+    """This includes a batch that waits for a free slot."""
     queue = FakeQueue([[Raw("a")], [Raw("b")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)

@@ -56,7 +56,7 @@ def _succeed(flight: InFlight, calls: list[Call], now: float) -> None:
 
 
 def test_messages_are_renewed_at_half_their_timeout_in_one_call() -> None:
-    """Not earlier; and again half a timeout later."""
+    """Not earlier, and again half a timeout later."""
     flight = _in_flight(10)
     assert _due(flight, T0 + 29) == []
     assert flight.next_due() == T0 + 30
@@ -120,7 +120,7 @@ def test_a_renewal_cannot_overwrite_a_back_off() -> None:
 
 
 def test_a_message_that_lapsed_is_not_settled() -> None:
-    """Its renewal shows that it is gone; a later result makes no call."""
+    """The renewal shows that it is gone; a later result makes no call."""
     flight = _in_flight(2)
     [renewal] = flight.due(T0 + 30, 4)
     flight.finish(renewal, {"0": "ReceiptHandleIsInvalid"}, T0 + 30)
@@ -229,7 +229,7 @@ codes = st.sampled_from([None, None, "InternalError", "ReceiptHandleIsInvalid"])
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_receipt_is_in_at_most_one_call_and_every_order_ends(data: st.DataObject) -> None:
-    """Whatever fails, in whatever order calls end."""
+    """This holds for any failures and any order in which calls end."""
     flight, now = _in_flight(15, timeout=10), T0
     open_calls: list[Call] = []
     settled: set[str] = set()

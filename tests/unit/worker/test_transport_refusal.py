@@ -46,7 +46,7 @@ class Trial:
     kinds: frozenset[str] = frozenset()
     """The kinds of call that are refused."""
     whole: bool = True
-    """Whether calls raise, or every entry fails."""
+    """Whether calls raise; otherwise every entry fails."""
     code: str = "AccessDenied"
     now: float = 1000.0
     calls: list[tuple[str, bool, int]] = field(default_factory=list)
@@ -92,7 +92,7 @@ def _settle(trial: Trial, disposition: Disposition) -> None:
 def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
     kind: str, *, whole: bool
 ) -> None:
-    """They are renewed throughout; afterwards all follow in full calls. One log line begins it."""
+    """They are renewed throughout; afterwards all follow in full calls. There is one log line."""
     trial = _trial(35, kinds=frozenset({kind}), whole=whole)
     _settle(trial, ORDERS[kind])
     with capture_logs() as logs:
@@ -181,7 +181,7 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
 
 @pytest.mark.parametrize("code", ["InvalidMessageContents", "BatchRequestTooLong"])
 def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(code: str) -> None:
-    """Its own content is the cause."""
+    """The cause is its own content."""
     trial = _trial(2, kinds=frozenset({"dead_letter"}), whole=False, code=code)
     _settle(trial, DEAD)
     trial.run(30)
