@@ -306,7 +306,7 @@ def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -
 
 
 def fill(store: Store) -> list[UserChange]:
-    """Give Ada a long history, and add Grace."""
+    """Create a long history of Ada, and add Grace."""
     grace = registered("grace")
     must_commit(store, registered("ada"), grace)
     changes = []

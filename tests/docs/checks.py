@@ -1,4 +1,4 @@
-"""Holds a block of code to what it says it is."""
+"""Check a block of code against what its mark says."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ UNCLASSIFIED = (
 
 
 class UnclassifiedError(Exception):
-    """A block is checked in no way."""
+    """A block has no check."""
 
 
 def check(block: Block, folder: Path, world: World) -> None:
-    """Hold a block to what it says it is.
+    """Check a block against what its mark says.
 
     Raises:
-        UnclassifiedError: it does not say it.
+        UnclassifiedError: It has no mark.
     """
     kind, _, what = block.mark.partition(" ")
     if "/" in kind or (ROOT / kind).is_file():
@@ -77,7 +77,7 @@ def check(block: Block, folder: Path, world: World) -> None:
 
 
 def part(text: str, whole: str) -> None:
-    """Check that lines stand in a file one after the other, however far indented."""
+    """Check that a file contains these lines in sequence, at any indentation."""
     wanted = [line.strip() for line in text.strip().splitlines()]
     lines = [line.strip() for line in whole.splitlines()]
     starts = range(len(lines) - len(wanted) + 1)
@@ -85,14 +85,14 @@ def part(text: str, whole: str) -> None:
 
 
 def added(addition: Addition, block: Block, world: World) -> None:
-    """Check that there is a place for lines that are to be added, and that Python fits there."""
+    """Check that the place of added lines exists, and that Python fits there."""
     addition.apply((ROOT / addition.file).read_text(), block.text)
     if block.language == "python":
         world.check(block)
 
 
 def output(block: Block, command: str, folder: Path) -> None:
-    """Check that the command is there and, of `make run`, that its samples are as shown."""
+    """Check that the command exists and, for `make run`, that its samples are as shown."""
     assert block.text.strip()
     assert check_all(command, folder, whole=False), "no command"
     if command == "make run":
@@ -101,7 +101,7 @@ def output(block: Block, command: str, folder: Path) -> None:
 
 
 def events_shown(text: str) -> None:
-    """Check that events tell what they tell when they are printed, in that order."""
+    """Check that events are shown as they are printed, with fields in order."""
     for name, told in re.findall(r"<- (\w+) .*?  (\w+=.*)$", text, re.MULTILINE):
         values = dict(each.split("=", 1) for each in told.split())
         if "command" in values:
@@ -112,7 +112,7 @@ def events_shown(text: str) -> None:
 
 
 def samples_shown(text: str) -> None:
-    """Check that samples of `make run` are as shown, and end so."""
+    """Check that the samples of `make run` and their outcomes are as shown."""
     known = {(each.name, each.about, each.expected) for stage in sample_stages() for each in stage}
     shown = text.partition("\ncommand  ")[2].splitlines()[1:]
     assert shown
@@ -121,7 +121,7 @@ def samples_shown(text: str) -> None:
 
 
 def layout(text: str) -> None:
-    """Check that every file and folder of the tree is there, and every folder at its top in it."""
+    """Check that all files and folders of the tree exist, and that it has every top folder."""
     folder = Path()
     for top in sorted(ROOT.iterdir()):
         if top.is_dir() and top.name[0] not in "._" and top.name not in GENERATED:
@@ -141,10 +141,10 @@ def layout(text: str) -> None:
 
 
 def check_mention(text: str, folder: Path) -> None:
-    """Check what a sentence names: our commands and files, JSON, a call of the client's classes.
+    """Check the names of a sentence: our commands and files, JSON, calls of the client's classes.
 
     Raises:
-        Exception: it cannot be right.
+        Exception: It is invalid.
     """
     if OURS.match(text):
         check_all(re.sub(r"<[\w -]+>", "X", text), folder, whole=False)
@@ -166,7 +166,7 @@ def check_mention(text: str, folder: Path) -> None:
 
 
 def data(value: Any) -> None:
-    """Check a message or a policy by what it is; other data has been parsed, which is all."""
+    """Check a message or a policy by its kind; other data only has to be valid JSON."""
     if isinstance(value, list):
         for each in value:
             data(each)
@@ -197,7 +197,7 @@ def message(value: dict[str, Any]) -> None:
 
 
 def policy(value: dict[str, Any]) -> None:
-    """Check the shape of an IAM policy, and that no more is allowed than is named."""
+    """Check the form of an IAM policy, and that it allows only what it names."""
     assert value["Version"] == "2012-10-17"
     statements = value["Statement"]
     for statement in statements if isinstance(statements, list) else [statements]:
@@ -213,7 +213,7 @@ def policy(value: dict[str, Any]) -> None:
 
 
 def filter_policy(value: dict[str, list[Any]]) -> None:
-    """Check that a subscription's filter names attributes and values that there are."""
+    """Check that a subscription's filter names existing attributes and values."""
     there = {"type": set(EVENTS), "category": {event.category for event in EVENTS.values()}}
     for attribute, wanted in value.items():
         if attribute == "command_source":  # as producers call themselves
@@ -230,7 +230,7 @@ def filter_policy(value: dict[str, list[Any]]) -> None:
 
 
 def named(value: Any) -> list[str]:
-    """Give what a policy names, be it one or many."""
+    """Return a list of the names in a policy, which may be a single text."""
     return [value] if isinstance(value, str) else list(value)
 
 

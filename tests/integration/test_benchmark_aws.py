@@ -131,7 +131,7 @@ def test_provisioning_again_changes_nothing(server: Server) -> None:
 
 
 def test_answers_have_the_date(server: Server) -> None:
-    """As AWS's: a worker compares its clock with it."""
+    """The same as AWS's: a worker compares its clock with it."""
     answer = boto3.client("sqs").get_queue_url(QueueName="commands")
     date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     assert abs(date.timestamp() - time.time()) < 5
@@ -208,7 +208,7 @@ def test_an_operation_that_is_not_built_is_refused(server: Server) -> None:
 
 
 def test_a_message_appears_again_after_its_visibility_timeout() -> None:
-    """By the queue's clock: not before, and at the moved deadline if it was moved."""
+    """By the queue's clock: not earlier, and at a changed deadline if it was changed."""
     now = [1000.0]
     commands = Queue(lambda: now[0], {"VisibilityTimeout": "60"})
     commands.send(["a", "b"])

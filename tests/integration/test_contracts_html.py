@@ -43,7 +43,7 @@ def generate(tmp_path_factory: pytest.TempPathFactory) -> Generate:
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Give the text of a page as the browser shows it, without a network."""
+    """Return the text of a page as the browser shows it, without a network."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)}")

@@ -54,7 +54,7 @@ class Wiretap:
         events.register("before-send.dynamodb", self._before_send)
 
     def lose_answer_to(self, operation: str) -> None:
-        """Let the next request of an operation take effect, and lose its answer."""
+        """Apply the next request of an operation, but lose its answer."""
         self._lose.add(operation)
 
     def _before_send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:

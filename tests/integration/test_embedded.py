@@ -19,7 +19,7 @@ DEADLINE = 20.0
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Look until the condition holds or the deadline is past; tell whether it holds."""
+    """Wait until the condition holds or the deadline is past; return True if it holds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         if time.monotonic() > deadline:
@@ -29,7 +29,7 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, one that waits for its parent to look not counted."""
+    """Return True if the process runs; a zombie does not count."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -44,7 +44,7 @@ def private_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_answers_for_the_three_services_and_for_no_other(private_tmp: Path) -> None:
-    """Whoever holds the endpoint has queues, topics and tables at once."""
+    """One endpoint has queues, topics and tables."""
     with EmbeddedAws() as aws:
         session = boto3.Session()
         sqs = session.client("sqs", endpoint_url=aws.endpoint_url)
@@ -88,7 +88,7 @@ def test_nothing_is_left_when_it_stops(private_tmp: Path) -> None:
 def test_it_ends_when_the_process_that_started_it_is_killed(
     private_tmp: Path, how: signal.Signals
 ) -> None:
-    """However the parent dies, it leaves no emulator behind."""
+    """The emulator ends however the parent ends."""
     program = (
         "import time; from operations.embedded_aws import EmbeddedAws\n"
         "aws = EmbeddedAws(); aws.start(); print(aws.pid, flush=True); time.sleep(60)"
@@ -112,7 +112,7 @@ def test_two_at_once_share_nothing(private_tmp: Path) -> None:
 
 
 def test_a_port_in_use_is_said_in_one_line(private_tmp: Path) -> None:
-    """Whoever asks for a port is told that it is taken, and no process is left waiting."""
+    """The error says that the requested port is in use, and no process is left waiting."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -15,7 +15,7 @@ from worker.telemetry.metrics import OpenTelemetryMeter
 def test_a_collector_gets_what_was_counted(
     monkeypatch: pytest.MonkeyPatch, preference: str
 ) -> None:
-    """By OTLP over HTTP, with who sends it, and in the names of OpenTelemetry."""
+    """By OTLP over HTTP, with the sender's attributes, and the names of OpenTelemetry."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
@@ -57,7 +57,7 @@ def test_each_process_of_a_pool_sends_its_own_metrics(monkeypatch: pytest.Monkey
                 process.of_process().observer.received("user-commands", 2, 1)
                 process.stop()
             finally:
-                os._exit(0)  # what arrived shows whether it went well
+                os._exit(0)  # the received data shows whether it succeeded
         assert os.waitpid(child, 0)[1] == 0
         (of_child,) = collector.instances()
         (point,) = collector.metric("messaging.client.consumed.messages").sum.data_points

@@ -48,7 +48,7 @@ def name(client: Any) -> Iterator[str]:
 
 
 class Copy:
-    """What is stored, in the form in which the unit tests check it."""
+    """The stored items, in the form in which the unit tests check them."""
 
     def __init__(self, client: Any, name: str) -> None:
         items = client.scan(TableName=name, ConsistentRead=True)["Items"]
@@ -66,7 +66,7 @@ def migrate(client: Any, name: str, segments: int, writes: Bucket | None = None)
 
 
 def test_old_items_are_migrated_by_segments_at_the_same_time(client: Any, name: str) -> None:
-    """As in memory; a token is then found by the index, and what was used is counted."""
+    """As in memory; a token is then found by the index, and consumed units are counted."""
     for item in old_table().items.values():
         client.put_item(TableName=name, Item=item)
     writes = Bucket(1e6)
@@ -88,7 +88,7 @@ def test_old_items_are_migrated_by_segments_at_the_same_time(client: Any, name: 
 
 
 def test_workers_commit_while_a_migration_runs(client: Any, name: str) -> None:
-    """Neither loses what the other wrote: versions and names are those that were committed."""
+    """Neither loses writes of the other: versions and names are the committed ones."""
     store = Store(DynamoDBUserRepository(client, name), DynamoDBOutbox(client, name))
     names = [f"user-{n}" for n in range(12)]
     must_commit(store, *(registered(each) for each in names))

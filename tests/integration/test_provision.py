@@ -64,7 +64,7 @@ def attributes(here: Aws, url: str) -> dict[str, Any]:
 def test_the_table_has_keys_index_ttl_and_is_on_demand(
     here: Aws, resource_names: ResourceNames
 ) -> None:
-    """As the worker needs it, and usable at once."""
+    """It is what the worker needs, and usable at once."""
     here.provision(resources(resource_names))
     table = here.dynamodb.describe_table(TableName=resource_names.table)["Table"]
     assert table.get("TableStatus") == "ACTIVE"
@@ -98,7 +98,7 @@ def test_the_queue_has_redrive_visibility_and_the_longest_retention(
 def test_names_that_end_in_fifo_make_fifo_queues_and_topic(
     here: Aws, fifo_resource_names: ResourceNames
 ) -> None:
-    """All of them."""
+    """This holds for all queues and the topic."""
     made = here.provision(resources(fifo_resource_names))
     for url in made.queue_urls.values():
         assert attributes(here, url)["FifoQueue"] == "true"

@@ -87,7 +87,7 @@ def test_without_docker_it_says_so(bin_directory: Path) -> None:
     ],
 )
 def test_it_stops_at_the_step_that_fails(docker: Path, refuses: str, says: str) -> None:
-    """No later step runs, the exit code tells, and the message says what is wrong."""
+    """No later step runs, the exit code is 1, and the message says what is wrong."""
     result, calls = run(docker, refuses=refuses)
     assert result.returncode == 1
     assert calls[-1].startswith(refuses)

@@ -201,7 +201,7 @@ def test_a_missing_topic_is_not_the_events_fault(topic: Topic) -> None:
 
 
 def test_a_topic_is_found_by_name(topic: Topic) -> None:
-    """Without the permission to create one."""
+    """The permission to create one is not needed."""
     assert topic_arn(topic.sns, topic.arn.rpartition(":")[2]) == topic.arn
     with pytest.raises(LookupError):
         topic_arn(topic.sns, "of-nobody")

@@ -28,7 +28,7 @@ def queues(resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]
 
 @pytest.fixture
 def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterator[Queues]:
-    """As `queues`, but FIFO."""
+    """Like `queues`, but FIFO."""
     queues = Queues.create(fifo_resource_names, aws_endpoint, 30)
     yield queues
     queues.delete()

@@ -141,7 +141,7 @@ def test_status_counts_what_it_cannot_read(table: Table) -> None:
 
 
 def test_a_scrub_goes_past_what_it_cannot_read_and_says_so(table: Table) -> None:
-    """All other outcomes of the erased user are scrubbed; once readable, so is the rest."""
+    """All other outcomes of the erased user are scrubbed, and the rest once it is readable."""
     ada = committed(table, "ada")
     for n in range(5):
         change = renamed(ada, command=f"command {n}")

@@ -1,4 +1,4 @@
-"""What other services import, on queues and topics as AWS has them."""
+"""The packages for other services, with queues and topics of an AWS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def queue(
 
 
 def received(sqs: SQSClient, queue: str, count: int) -> list[dict[str, Any]]:
-    """Take so many messages from a queue."""
+    """Receive `count` messages of a queue."""
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     messages: list[dict[str, Any]] = []
 
@@ -95,7 +95,7 @@ def test_a_repetition_reaches_the_worker_on_either_queue(sqs: SQSClient, queue: 
 
 
 def test_a_queue_that_is_not_there_is_told_with_what_was_not_sent(aws_endpoint: str) -> None:
-    """As every other failure to send."""
+    """It is the same error as for any other failure to send."""
     users = UserCommands(f"never-{uuid4()}", source="/test")
     with pytest.raises(NotSentError, match=r"1 of 1 commands not sent: .*NonExistentQueue"):
         users.send(register("ada"))
@@ -161,7 +161,7 @@ def test_a_queue_of_its_own_has_its_policy_before_it_is_subscribed(
 def test_a_forked_process_is_told_and_leaves_the_queue_to_its_parent(
     sqs: SQSClient, resource_names: ResourceNames
 ) -> None:
-    """As with a server that loads the application before it forks."""
+    """This happens in a server that loads the application before it forks."""
     sns = boto3.client("sns")
     topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]
     with OutcomeListener(source="/test/1", topic=topic) as outcomes:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 LONG = 45
-"""Seconds that nobody waits here."""
+"""A timeout in seconds that no test reaches."""
 
 
 @pytest.fixture
 def aws(aws_endpoint: str, resource_names: ResourceNames) -> Aws:
-    """What the command line talks to."""
+    """The AWS of the command line."""
     return Aws(Settings(events_topic=resource_names.events_topic))
 
 
@@ -70,7 +70,7 @@ def test_an_answer_on_the_topic_ends_the_waiting(aws: Aws, topic: str) -> None:
 
 
 def test_without_a_topic_there_is_no_listening(aws: Aws) -> None:
-    """It says so, and the wait goes on by reading."""
+    """It reports this, and continues by reading."""
     progress = RecordedProgress()
     listen = listener(aws, [str(uuid4())], progress)
     assert listen is not None

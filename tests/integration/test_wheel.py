@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-"""Whatever is a package in the tree: a new one cannot be forgotten."""
+"""All packages of the tree, so that a new one cannot be forgotten."""
 IMPORT_ALL = """
 import importlib, sys
 from pathlib import Path
@@ -63,7 +63,7 @@ def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(wheel_file: Path) -> zipfile.ZipFile:
-    """What is in it."""
+    """The content of the wheel."""
     return zipfile.ZipFile(wheel_file)
 
 
@@ -88,7 +88,7 @@ def environment(wheel_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def ran(environment: Path, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program of the environment, away from the tree."""
+    """Run a program of the environment, outside of the tree."""
     program, *arguments = command
     return subprocess.run(
         [str(environment / "bin" / program), *arguments],
@@ -103,20 +103,20 @@ def ran(environment: Path, *command: str, given: str = "") -> subprocess.Complet
 
 
 def test_the_tree_has_the_packages_that_others_import() -> None:
-    """So that the tests below can fail."""
+    """This ensures that the other tests can fail."""
     assert {"adapters", "domain", "user_client", "worker"} <= set(PACKAGES)
     assert {"user_client", "user_client.outcomes", "cli", "domain.commands"} <= {*modules()}
 
 
 def test_the_wheel_holds_every_file(wheel: zipfile.ZipFile) -> None:
-    """What runs from the tree runs from the image too: nothing is missing."""
+    """What runs from the tree also runs from the image: no file is missing."""
     assert files() - set(wheel.namelist()) == set()
     for package in PACKAGES:
         assert f"{package}/py.typed" in wheel.namelist()
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """Neither tests nor benchmarks get into the image."""
+    """The image has neither tests nor benchmarks."""
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert sorted(top for top in tops if not top.endswith(".dist-info")) == PACKAGES
 

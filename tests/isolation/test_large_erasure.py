@@ -1,8 +1,8 @@
 """The erasure of a user with a long history does not delay other users' events.
 
-In full (`USER_WORKER_TEST_FULL=1`) the user has 10,000 outcomes, and the settings are the default
-ones: eight events that were left behind on eight shards have to be out within 45 s. By default
-there are fewer outcomes, and each takes longer.
+In full (`USER_WORKER_TEST_FULL=1`) the user has 10,000 outcomes, and the settings are the defaults:
+eight events that were left behind on eight shards must be published within 45 s. By default there
+are fewer outcomes, and each takes longer.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """SQS refuses deletes, changes of visibility or dead letters as a whole, and then accepts them.
 
-Nothing finished may be received again and again meanwhile, nor the refused call be repeated for
-each message; the worker is not ready, receives nothing more, and recovers without a restart.
+In the meantime, finished messages must not be received repeatedly, and the refused call must not be
+repeated for each message. The worker is not ready, receives nothing more, and recovers without a
+restart.
 
-In full (`USER_WORKER_TEST_FULL=1`): deletes are refused for 240 s, with a timeout of 10 s.
-Otherwise for 13 timeouts of 2 s.
+In full (`USER_WORKER_TEST_FULL=1`), deletes are refused for 240 s, with a timeout of 10 s.
+Otherwise they are refused for 13 timeouts of 2 s.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def test_credentials_that_expire_are_renewed() -> None:
 
 
 def test_credentials_that_cannot_be_renewed_fail_the_call() -> None:
-    """With botocore's own error, and nothing is sent."""
+    """The error is botocore's own, and nothing is sent."""
     expired = {
         "access_key": "KEY",
         "secret_key": "secret",

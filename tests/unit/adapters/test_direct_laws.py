@@ -131,13 +131,13 @@ answers: dict[str, st.SearchStrategy[Any]] = {
 
 @cache
 def client(service: Any) -> Any:
-    """Make a client to ask for the description of its service."""
+    """Create a client, for the description of its service."""
     session = boto3.session.Session("key", "secret", region_name="us-east-1")
     return session.client(service, config=aws.config())
 
 
 def operation_of(name: str) -> tuple[Operation, Any]:
-    """Give an operation and botocore's description of it."""
+    """Return an operation and botocore's description of it."""
     service = CALLS[name][0]
     [operation] = [each for each in OPERATIONS[service] if each.name == name]
     return operation, client(service).meta.service_model.operation_model(name)
@@ -183,7 +183,7 @@ NULLS_IN_TEXT = [
     '": null, "x": null',
     "\\",
 ]
-"""None of these is a null, and botocore sends and reads each as it stands."""
+"""None of these is a null, and botocore sends and parses each unchanged."""
 
 
 @pytest.mark.parametrize("text", NULLS_IN_TEXT)
@@ -213,7 +213,7 @@ def test_a_null_in_a_text_is_no_null(text: str) -> None:
 
 @pytest.mark.parametrize("name", [r"a", "a\\", 'a"', 'a\\"'])
 def test_a_null_that_is_one_is_left_to_botocore(name: str) -> None:
-    """Whatever its name ends in."""
+    """The end of its name does not matter."""
     operation, _ = operation_of("DeleteItem")
     with pytest.raises(NotPlainError):
         operation.render({"TableName": "t", "Key": {name: None}})
@@ -277,7 +277,7 @@ def requests_of_botocore(operation: str, made: Any, calls: int) -> int:
 
 
 def direct(operation: str) -> Any:
-    """Make a client with direct calls."""
+    """Create a client with direct calls."""
     service: Any = CALLS[operation][0]
     session = boto3.session.Session("key", "secret", region_name="us-east-1")
     made = session.client(service, config=aws.config())
@@ -310,7 +310,7 @@ def add_query(params: Any, **_: object) -> None:
 
 
 def time_out_sooner(context: Any, **_: object) -> None:
-    """Give one call its own timeout."""
+    """Set a separate timeout for one call."""
     context["read_timeout"] = 1
 
 

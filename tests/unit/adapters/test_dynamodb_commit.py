@@ -221,7 +221,7 @@ def test_a_table_that_is_throttled_is_not_asked_for_each_user() -> None:
     ids=["for no reason", "without reasons", "without the list"],
 )
 def test_a_cancellation_that_blames_no_change_fails_all(cancellation: Answer) -> None:
-    """Without endless retries."""
+    """There are no endless retries."""
     wire = Wire(cancellation)
     report = commit(wire, *names("a"))
     assert isinstance(report.failures[0], StoreUnavailableError)
@@ -298,7 +298,7 @@ def test_whatever_comes_in_place_of_an_answer_is_a_failure_for_later(kind: str) 
 
 @pytest.mark.parametrize("kind", ["503", "throttled", "closed", "read timeout", "no endpoint"])
 def test_a_passing_failure_is_tried_again_with_the_same_token(kind: str) -> None:
-    """So that an attempt whose answer was lost is not made twice."""
+    """So an attempt with a lost answer does not take effect twice."""
     wire = Wire(JUNK[kind]())
     report = commit(wire, *names("a"))
     assert not report.failures
@@ -348,7 +348,7 @@ def test_a_transaction_has_at_most_a_hundred_actions() -> None:
 
 
 def test_a_transaction_has_at_most_four_megabytes() -> None:
-    """By the estimated size."""
+    """The estimated size counts."""
     writes = [write(n, registered(f"user{n}")) for n in range(4)]
     for each in writes:
         each.size = MAX_BYTES // 2 - 10_000

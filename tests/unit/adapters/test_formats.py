@@ -107,7 +107,7 @@ def test_what_the_older_format_can_say_is_written_in_it(mood: str | None) -> Non
 
 
 def test_what_the_older_format_cannot_say_is_written_in_the_newer() -> None:
-    """A release that knows a new attribute never drops it, whoever stored it."""
+    """A release that knows a new attribute never drops it, whichever release stored it."""
     merry = note("merry")
     assert EXPANDED.written(merry, parse) == merry
     assert NEXT.written(note(), parse) == note()

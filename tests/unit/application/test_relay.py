@@ -60,13 +60,13 @@ class Topic(MemoryEventPublisher):
         """Accept everything."""
         super().__init__()
         self.refusal: PublishFailure | None = None
-        """What is said of all events."""
+        """Failure of all events."""
         self.refusal_of: dict[str, PublishFailure] = {}
-        """By user id: what is said of this one's events alone."""
+        """Failure of one user's events, by user id."""
         self.breaks_calls: dict[str, PublishFailure | Exception] = {}
-        """By user id: what is said of, or raised for, each call that has an event of this one."""
+        """Failure or error of each call with an event of the user, by user id."""
         self.calls: list[int] = []
-        """How many events each call had."""
+        """Number of events of each call."""
         self.on_publish: Callable[[], object] = lambda: None
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
@@ -95,17 +95,17 @@ class DamagedOutbox(MemoryOutbox):
         self.unreadable_entries: set[str] = set()
         """By sort key."""
         self.unreadable_users: set[str] = set()
-        """By user id: all their outcomes."""
+        """Users whose outcomes are all unreadable, by id."""
         self.errors: dict[str, Exception] = {}
-        """What is raised instead of reading a user's outcomes or scrubbing them, by user id."""
+        """Error of reading or scrubbing a user's outcomes, by user id."""
         self.unread_users: set[str] = set()
         """By user id: the store throttles them."""
         self.close_error: Exception | None = None
-        """What is raised instead of closing anything."""
+        """Error of closing an entry."""
         self.update_error: Exception | None = None
-        """What is raised instead of updating or parking anything."""
+        """Error of updating or parking an entry."""
         self.scrubbed: list[str] = []
-        """User ids, a page each."""
+        """User ids, one for each page."""
         self.on_scrub: Callable[[], object] = lambda: None
 
     def pending(
@@ -214,7 +214,7 @@ def world() -> World:
 
 
 def test_what_was_committed_and_not_published_is_published_once_it_is_old(world: World) -> None:
-    """With the ids that the batch would have used."""
+    """They have the ids that the batch would have used."""
     outcomes = world.commit("ada", "eve")
     world.look_everywhere()
     assert world.topic.published == []
@@ -327,7 +327,7 @@ def test_an_erased_users_data_are_scrubbed_twice_and_the_job_is_closed(world: Wo
 
 
 def test_what_was_written_after_the_first_scrub_is_scrubbed_by_the_second(world: World) -> None:
-    """By a batch that stalled between reads and commit, with a guessable fingerprint."""
+    """A batch that stalled between reads and commit wrote it, with a guessable fingerprint."""
     [late] = world.commit("ada")
     world.erase("ada")
     world.wait()
@@ -421,7 +421,7 @@ def test_an_outcome_that_is_missing_beside_one_that_cannot_be_read_is_not_parked
 def test_a_pass_ends_when_the_relay_is_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many entries the shard holds; the next relay continues."""
+    """The number of entries in the shard does not matter; the next relay continues."""
     monkeypatch.setattr("application.relay.TOGETHER", 10)
     world.fill_shard(23)
     world.wait()
@@ -548,7 +548,7 @@ def test_refused_entries_hold_up_nothing_and_are_parked_with_the_reason(world: W
 @pytest.mark.usefixtures("one_shard")
 @pytest.mark.parametrize("how", ["its call fails", "its call raises"])
 def test_an_event_that_breaks_its_call_is_found(world: World, how: str) -> None:
-    """By halves: the other events of the call are published, and only this one is counted."""
+    """It is found by halving: the other events are published, and only this one is counted."""
     bad, good = refused_and_good(world, 3, 60)
     broken = UNAVAILABLE if how == "its call fails" else RuntimeError("refreshed but expired")
     world.topic.breaks_calls = dict.fromkeys(bad, broken)
@@ -563,7 +563,7 @@ def test_an_event_that_breaks_its_call_is_found(world: World, how: str) -> None:
 
 @pytest.mark.parametrize("refusal", [INTERNAL, UNAVAILABLE])
 def test_in_an_outage_nothing_is_counted_or_parked(world: World, refusal: PublishFailure) -> None:
-    """However long it lasts, and whether or not the topic answers for single events."""
+    """The duration does not matter, nor whether the topic answers for single events."""
     world.fill_shard(40)
     world.topic.refusal = refusal
     for _ in range(3 * MAX_ATTEMPTS):
@@ -621,7 +621,7 @@ def test_a_pass_gives_up_when_the_topic_accepts_nothing_and_the_next_goes_on_beh
 def test_what_is_published_and_cannot_be_closed_is_not_published_again(
     world: World, error: Exception
 ) -> None:
-    """By the same relay: only closing is tried again."""
+    """The same relay only tries to close it again."""
     world.fill_shard(20)
     world.wait()
     world.outbox.close_error = error
@@ -641,7 +641,7 @@ def test_what_is_published_and_cannot_be_closed_is_not_published_again(
 def test_an_entry_that_cannot_be_marked_or_parked_holds_up_nothing(
     world: World, error: Exception
 ) -> None:
-    """Neither other entries nor scrubs; it is tried again."""
+    """It delays neither other entries nor scrubs, and is retried."""
     world.commit("gone", "erased")
     world.erase("erased")
     gone = CommandKey(uid("gone"), uid("gone"))

@@ -24,7 +24,7 @@ def registered(name: str, address: str | None = None) -> User:
 
 
 def awaiting(user: User, address: str) -> User:
-    """Let the user wait for the confirmation of an address."""
+    """Start a user's change to an address, which awaits confirmation."""
     handle(envelope(request_change(address), None), user, Context(NOW, {}, RULES.oldest))
     return user
 
@@ -305,7 +305,7 @@ def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> No
 
 
 def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_a_scrub() -> None:
-    """All of it in the transaction that writes the tombstone."""
+    """All of it is in the transaction that writes the tombstone."""
     ada = registered("ada")
     ada.two_factor_enabled, ada.two_factor = True, TwoFactor("x", ("y",), 3)
     change = decide_round(works((c.EraseUser(), "ada")), snapshot(ada), RULES).builders[0].change()

@@ -1,4 +1,4 @@
-"""What the benchmark writes says what was measured."""
+"""The benchmark's reports agree with its measurements."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_target_is_met_as_it_is_printed(target: Target, met: bool) -> None:
 
 
 def test_the_summary_gives_each_figure_beside_plain_celerys(sections: list[Section]) -> None:
-    """Its own is the unit."""
+    """The row of plain Celery is the unit."""
     lines = summary.render({**ABOUT, "processor": "p"}, sections).splitlines()
     [ours] = [line for line in lines if line.startswith(f"| <{WORKER}>")]
     assert ours.startswith(f"| <{WORKER}> | 500 (10x) | 2.00 (0.1x) | 0.60 | 6.3 | 20 / 30 |")

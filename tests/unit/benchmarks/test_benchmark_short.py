@@ -109,7 +109,7 @@ def test_one_disturbed_round_does_not_fail_it() -> None:
 def test_bad_usage_is_one_line(
     options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With exit code 2, as other commands have it."""
+    """The exit code is 2, as for other commands."""
     assert run(section(), monkeypatch, *options) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("bench: ")
