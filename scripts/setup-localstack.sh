@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Start LocalStack in Docker, make the worker's table, queues and topic in it, and say what is next.
-# May be run again at any time: what is there already stays.
+# Start LocalStack in Docker, create the worker's table, queues and topic in it, and print the next
+# steps. It can be run again at any time: existing resources stay.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -82,7 +82,7 @@ class _Task:
                 self.free += 1
 
     def _take(self, now: float) -> None:
-        """Give a poll the visible messages; its answer arrives later."""
+        """Assign visible messages to a poll; its answer arrives later."""
         taken = min(self.waiting, MAX_BATCH)
         self.waiting -= taken
         self._at(now + self._half_call(), "received", taken)

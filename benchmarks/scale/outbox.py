@@ -21,7 +21,7 @@ from worker.settings import Settings
 SEED: Final = 6
 SECONDS: Final = 600
 POINTER_SECONDS: Final = 0.012
-"""What the relay takes for one pointer of ten commands: ten such pointers are one read, ten
+"""Seconds of the relay for one pointer of ten commands: ten such pointers are one read, ten
 publications and one deletion, 10 ms each."""
 
 

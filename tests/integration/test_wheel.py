@@ -122,7 +122,7 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
 
 
 def test_every_module_can_be_imported_from_the_wheel(environment: Path) -> None:
-    """And none of them is taken from the tree."""
+    """No module is imported from the tree."""
     done = ran(environment, "python", "-I", "-c", IMPORT_ALL, given="\n".join(modules()))
     assert done.returncode == 0, done.stderr
 

@@ -94,7 +94,7 @@ def test_what_is_the_senders_fault_is_not_tried_again() -> None:
 
 
 def test_after_a_failure_nothing_more_is_sent() -> None:
-    """So that the unsent messages are one known rest, and the order of a group holds."""
+    """So the unsent messages are a known rest, and the order of a group is kept."""
     sqs = Sqs(breaks_at=2)
     report, _ = send(sqs, [QueueMessage(str(i)) for i in range(25)])
     assert len(sqs.calls) == 2

@@ -19,12 +19,12 @@ from user_client import ReadCache, SessionRefusal, UserReader
 
 @pytest.fixture
 def world() -> World:
-    """A world of its own."""
+    """A world for this test only."""
     return World()
 
 
 def test_only_who_asks_for_it_gets_what_is_cached(world: World) -> None:
-    """And what was read afresh is there for those who do."""
+    """A fresh read also stores its result for the callers that use the cache."""
     assert world.reader.get(ADA) == world.reader.get(ADA)
     assert world.reads == 2
     world.change(deactivated=True)
