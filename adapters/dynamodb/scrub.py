@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
@@ -115,12 +116,19 @@ class Scrubber:
         """Scrub items, several at a time; after a failure, start no more and raise it."""
         if self._parallel == 1 or len(items) == 1:
             return [scrub(item) for item in items]
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="scrub") as pool:
-            started = [pool.submit(scrub, item) for item in items]
+        failed = Event()
+
+        def unless_failed(item: Item) -> bool:
+            if failed.is_set():  # this result is not read: an earlier one raises
+                return False
             try:
-                return [future.result() for future in started]
-            finally:
-                pool.shutdown(cancel_futures=True)
+                return scrub(item)
+            except BaseException:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="scrub") as pool:
+            return list(pool.map(unless_failed, items))
 
     def _scrub_item(self, item: Item) -> bool:
         key = key_of(item)
