@@ -272,7 +272,7 @@ def _plan(contestant: Contestant, size: Size, names: tuple[str, ...]) -> Plan:
 
 
 def _warm_up(aws: Endpoints, folder: Path) -> None:
-    """Let Java compile what the contestants use, which takes some thousand calls."""
+    """Make some thousand calls, so that Java compiles the code that the contestants use."""
     with suppress(BenchmarkError):
         for contestant in (lineup.floor(2), lineup.node(2) or lineup.plain_celery(2)):
             plan = _plan(contestant, replace(QUICK, seconds=1.5), (REGISTERING, UPDATING))

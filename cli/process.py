@@ -63,7 +63,7 @@ class WorkerProcess:
         return bool(readable) and os.read(self._ready, 1) != b""
 
     def stop(self) -> None:
-        """Let the worker finish its current batches, then end it and all its processes."""
+        """Wait until the worker has finished its current batches, then end all its processes."""
         process = self._process
         if process is None:
             return

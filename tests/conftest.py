@@ -101,7 +101,7 @@ def _no_aws_of_the_callers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _read_models_once() -> Iterator[None]:
-    """Let all sessions share the data that botocore reads from its own files, which do not change.
+    """Share the data of botocore's own files, which do not change, among all sessions.
 
     For its first client a session reads a megabyte of JSON and looks into 400 folders, and a run of
     all tests creates some thousand sessions. Moto changes the data that it has read, so its own
@@ -130,7 +130,7 @@ def _shared(read: Callable[..., object]) -> Callable[..., object]:
 
 
 def _knowing_names(init: Callable[..., None]) -> Callable[..., None]:
-    """Let all emitters of botocore's events share their cache of alias names.
+    """Share the cache of alias names among all emitters of botocore's events.
 
     For each client a session looks up 900 names in a list of aliases, which takes half of the time
     that creating a client takes.

@@ -69,7 +69,7 @@ _EVENT_ATTRIBUTES: Final = {
     "source": Description("Always the worker.", "urn:biome:user-worker"),
     "type": Description("The message type, biome.user.<Name>.v<N>.", "biome.user.UserBanned.v1"),
     "subject": Description(
-        "The user's id; absent where a command named an address that nobody has.", EXAMPLE_USER
+        "The user's id; absent if a command named an unknown address.", EXAMPLE_USER
     ),
     "time": Description("The worker's clock at the commit.", "2026-11-22T10:00:00.412Z"),
     "datacontenttype": Description("The form of data.", "application/json"),

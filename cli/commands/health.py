@@ -11,7 +11,7 @@ from cli.health import show_health
 
 
 @app.command(
-    epilog="[bold]Exit codes:[/bold] 0 all workers here are well; 1 one is not, or there is none.",
+    epilog="[bold]Exit codes:[/bold] 0 all workers are healthy; 1 one is unhealthy, or none runs.",
     rich_help_panel=OPERATE,
 )
 def health(

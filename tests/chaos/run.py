@@ -154,7 +154,7 @@ class _Scene:
         self._history.attacked_until = time.time()
 
     def come_to_rest(self) -> None:
-        """Let the workers finish all work, without attacks."""
+        """Stop the attacks and wait until the workers have finished all work."""
         self._set_visibility(VISIBILITY_TIMEOUT)
         for worker in self._workers:
             worker.proxy.clear()

@@ -156,7 +156,7 @@ class Schedule:
         explain(self.messages, check(world), order)
 
     def _between_reads(self, pause: Callable[[], object]) -> None:
-        """Let others run between two items of a batch read, if the world is in this process."""
+        """Run other processes between two items of a batch read, in an in-process world."""
         if isinstance(self.world, InProcessWorld):
             self.world.dynamodb.between_reads = pause
             self.world.dynamodb.in_order = self._chance.shuffle

@@ -113,7 +113,7 @@ RACES: dict[str, Race] = {
 
 
 class Choices:
-    """Whose turn it is: as given at first, and after that whoever had the last turn."""
+    """The turns of the processes: first the given ones, then always that of the last turn."""
 
     def __init__(self, told: Sequence[str]) -> None:
         """Take the first turns."""

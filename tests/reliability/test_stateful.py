@@ -60,7 +60,7 @@ class WorkerAndModel(RuleBasedStateMachine):
         self.clock = StandingClock(NOW)
 
     def deliver(self, messages: Sequence[Sent]) -> None:
-        """Let the worker handle one batch, all of which must be acknowledged."""
+        """Process one batch; all of its messages must be acknowledged."""
         raise NotImplementedError
 
     def relay(self) -> None:
@@ -121,7 +121,7 @@ class WorkerAndModel(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((1, 4, 6, 61, 130)))
     def wait(self, minutes: int) -> None:
-        """Let time pass, so that locks, bans and tokens expire."""
+        """Advance the clock, so that locks, bans and tokens expire."""
         self.clock.time += timedelta(minutes=minutes)
 
     @rule()

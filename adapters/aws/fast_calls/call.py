@@ -196,7 +196,7 @@ class _DirectCall:
         return route.session.send(request) if answer is None else answer
 
     def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
-        """Let botocore process the answer as if it had sent the request, and retry."""
+        """Pass the answer to botocore as if botocore had sent the request, and retry."""
         recorded = self._recorder.recorded
         recorded.first_answer = first_answer
         try:
@@ -205,7 +205,7 @@ class _DirectCall:
             recorded.first_answer = None
 
     def _learn(self, target: Hashable, body: bytes, parameters: Parameters) -> Answer:
-        """Let botocore make the call, and learn from it."""
+        """Make the call with botocore, and record its request for later calls."""
         recorded = self._recorder.recorded
         recorded.request = recorded.signer = recorded.session = recorded.http = recorded.context = (
             None

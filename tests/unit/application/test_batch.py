@@ -536,7 +536,7 @@ def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
 
 
 def throttling(world: World, *names: str) -> None:
-    """Let the store leave the items of these users unread."""
+    """Make the store leave the items of these users unread."""
     load = world.repository.load
 
     def load_others(request: LoadRequest) -> Snapshot:

@@ -237,7 +237,7 @@ PASSWORD = [
         after={"password_reset": out("reset")},
     ),
     Case(
-        "a reset for an address that nobody has does not tell so",
+        "a reset for an unknown address does not reveal that it is unknown",
         c.RequestPasswordReset(TOKEN_ID, token("reset"), SOON, NEW),
         None,
         around={"user_id": None},
@@ -302,7 +302,7 @@ PASSWORD = [
         code=Code.TOKEN_EXPIRED,
     ),
     Case(
-        "a reset by an address that nobody has is refused",
+        "a reset by an unknown address is refused",
         c.ResetPassword(token("reset"), _SECOND, NEW),
         None,
         around={"user_id": None},

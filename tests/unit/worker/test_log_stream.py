@@ -31,7 +31,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def logger_to() -> Iterator[Callable[[int], logging.Logger]]:
-    """Let the root logger write JSON lines to a descriptor; restore it after the test."""
+    """Make the root logger write JSON lines to a descriptor; restore it after the test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
