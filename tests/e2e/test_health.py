@@ -20,7 +20,7 @@ from tests.builders import register
 from tests.e2e.health_limits import LOOP_LIMIT
 from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
 from tests.e2e.system import THREADS, System, decided, log_lines, message
-from tests.e2e.worker_process import WorkerProcess, eventually, worker
+from tests.e2e.worker_process import WorkerProcess, eventually, freeze, worker
 from worker.health import heartbeat
 from worker.health.heartbeat import Heartbeat, heartbeats
 from worker.health.report import Report
@@ -132,13 +132,13 @@ def test_a_process_that_stands_still_or_a_child_that_hangs_does_not_live(
     monkeypatch.setattr(heartbeat, "LIMIT", 2.0)
     with hasty(system, tmp_path, ONE_CHILD, aws_endpoint) as running:
         eventually(lambda: heard().health.ready, 40, "readiness")
-        running.send_signal(signal.SIGSTOP)
+        freeze(running.process.pid)
         eventually(lambda: not heard().health.live, 40, "the missing heartbeat")
         assert "no heartbeat" in heard().health.not_live[0]
         running.send_signal(signal.SIGCONT)
         eventually(lambda: heard().health.live, 40, "a heartbeat again")
         [child] = children(running.process.pid)
-        os.kill(child, signal.SIGSTOP)
+        freeze(child)
         system.send(message(register(uuid4().hex), str(uuid4())))
         eventually(lambda: not heard().health.live, 40, "the batch that does not end")
         assert "a batch has been running" in heard().health.not_live[0]

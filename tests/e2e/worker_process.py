@@ -44,6 +44,24 @@ def eventually(look: Callable[[], T], seconds: float = 30.0, what: str = "") -> 
     return seen
 
 
+def freeze(pid: int) -> None:
+    """Send SIGSTOP to a process; return when all its threads have stopped.
+
+    The kernel wakes one thread, which stops the others. On a busy machine the others can make
+    several calls in the meantime. Without /proc, this function does not wait.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    if Path("/proc/self/task").exists():
+        eventually(lambda: _states(pid) == {"T"}, what=f"process {pid} stopped")
+
+
+def _states(pid: int) -> set[str]:
+    """Return the states of all threads of a process, as `ps` abbreviates them."""
+    files = Path(f"/proc/{pid}/task").glob("*/stat")
+    # the state is the first field after the name, which is in parentheses
+    return {file.read_text().rpartition(")")[2].split()[0] for file in files}
+
+
 @dataclass(slots=True)
 class Queues:
     """A command queue and its dead-letter queue, made for one test."""

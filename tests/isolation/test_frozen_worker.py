@@ -6,7 +6,6 @@ was erased and scrubbed in the meantime, its outcome would keep a fingerprint of
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -26,6 +25,7 @@ from domain import commands as c
 from tests.builders import register
 from tests.e2e.proxy import Exchange, FaultyProxy
 from tests.e2e.system import THREADS, System, log_lines, message
+from tests.e2e.worker_process import freeze
 from worker.settings import load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
@@ -43,7 +43,7 @@ class FreezeAfter:
         """Forward the call; stop the worker if this is the one; answer."""
         answer = exchange.forward()
         if self.command_id.encode() in exchange.asked and not self.frozen.is_set():
-            os.killpg(self.pid, signal.SIGSTOP)
+            freeze(self.pid)
             self.frozen.set()
         exchange.answer(answer)
 

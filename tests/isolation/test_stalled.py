@@ -14,7 +14,7 @@ import pytest
 
 from tests.builders import register
 from tests.e2e.system import PREFORK, System, message
-from tests.e2e.worker_process import ROOT, eventually, worker
+from tests.e2e.worker_process import ROOT, eventually, freeze, worker
 from tests.isolation.health import ask, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(150)]
@@ -56,7 +56,7 @@ def test_one_stopped_child_of_two_makes_the_worker_unready_while_the_other_works
         pid = running.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         stopped = int(children[0])
-        os.kill(stopped, signal.SIGSTOP)
+        freeze(stopped)
 
         def unready() -> bool:
             system.send(message(register(uuid4().hex), str(uuid4())))
