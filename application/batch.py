@@ -7,15 +7,14 @@ nothing in the store, or an outbox entry that the relay publishes.
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from application.backoff import Draw
+from application.batch_policy import BatchPolicy
 from application.batch_results import BatchResults
 from application.change_builder import UserChangeBuilder
 from application.cool_down import CoolDown
@@ -41,13 +40,7 @@ from application.ports import (
 )
 from application.reads import pending_address, reads_of
 from application.retry import FIRST_DELAY, Failure
-from application.rounds import (
-    REGISTRATION_RECEIVES,
-    Round,
-    RoundRules,
-    decide_round,
-    registrations_first,
-)
+from application.rounds import Round, decide_round, registrations_first
 
 logger = structlog.get_logger(__name__)
 
@@ -93,24 +86,6 @@ class Ports:
     outbox: Outbox
     publisher: EventPublisher
     clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """Limits of a batch and its source of jitter."""
-
-    max_receives: int
-    outcome_lifetime: timedelta
-    command_lifetime: timedelta
-    """Maximum age of a command; shorter than the lifetime of outcomes by a margin."""
-    registration_grace: timedelta
-    registration_receives: int = REGISTRATION_RECEIVES
-    """Receive count below which an unknown user may still be registered, whatever the grace
-    period."""
-    draw: Draw = random.uniform
-    sleep: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
-    """Clock of the cool-down of throttled users, in seconds."""
 
 
 class BatchHandler:
@@ -280,17 +255,9 @@ class _Batch:
         if not commands:
             return
         now, started = self._ports.clock.now(), time.monotonic()
-        rules = RoundRules(
-            now=now,
-            outcome_lifetime=self._policy.outcome_lifetime,
-            oldest=now - self._policy.command_lifetime,
-            registration_grace=self._policy.registration_grace,
-            max_receives=self._policy.max_receives,
-            registration_receives=self._policy.registration_receives,
-        )
         snapshot = self._load(commands)
         commands = registrations_first(commands, snapshot)
-        decided = decide_round(commands, snapshot, rules)
+        decided = decide_round(commands, snapshot, self._policy, now)
         for pending, outcome in decided.duplicates:
             self._results.duplicate(pending, outcome.fingerprint)
         self._results.failed(decided.unknown, UNKNOWN_USER)

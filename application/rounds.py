@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
+from application.batch_policy import BatchPolicy
 from application.change_builder import UserChangeBuilder
 from application.pending_command import PendingCommand
 from application.ports import CommandKey, Outcome, Snapshot, Status
@@ -21,30 +21,6 @@ from domain.commands import CreateUser, RegisterUser
 from domain.errors import RejectionCode
 from domain.handlers import Context, Decision, handle
 from domain.user import User
-
-REGISTRATION_RECEIVES: Final = 5
-"""Number of receives for which an unknown user may still be registered, whatever the clocks say.
-
-The delays between them add up to at least 15 s. After an outage every message is old, and a clock
-that is ahead makes every message look old, so the age alone does not decide.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundRules:
-    """Rules of a round: times, limits and grace periods."""
-
-    now: datetime
-    outcome_lifetime: timedelta
-    oldest: datetime
-    """Commands sent before this time are too old: their outcome may have expired."""
-    registration_grace: timedelta
-    """Time after a message's first receive during which its unknown user may still be
-    registered."""
-    max_receives: int
-    """On the last receive a command no longer waits: it gets its outcome."""
-    registration_receives: int = REGISTRATION_RECEIVES
-    """The receive from which the user of a command must exist, once the grace period is over."""
 
 
 @dataclass(slots=True)
@@ -104,17 +80,19 @@ def _place_of(pending: PendingCommand, before: Sequence[PendingCommand], snapsho
 
 
 def decide_round(
-    commands: Sequence[PendingCommand], snapshot: Snapshot, rules: RoundRules
+    commands: Sequence[PendingCommand], snapshot: Snapshot, policy: BatchPolicy, now: datetime
 ) -> Round:
     """Decide what can be decided on the facts in `snapshot`, and change its users in place."""
-    return _Decider(snapshot, rules).run(commands)
+    return _Decider(snapshot, policy, now).run(commands)
 
 
 class _Decider:
-    def __init__(self, snapshot: Snapshot, rules: RoundRules) -> None:
+    def __init__(self, snapshot: Snapshot, policy: BatchPolicy, now: datetime) -> None:
         self._snapshot = snapshot
-        self._rules = rules
-        self._context = Context(rules.now, snapshot.addresses, rules.oldest)
+        self._policy = policy
+        self._now = now
+        oldest = now - policy.command_lifetime
+        self._context = Context(now, snapshot.addresses, oldest, policy.user)
         self._round = Round()
         self._builders: dict[str, UserChangeBuilder] = {}
         self._disputed: set[str] = set()
@@ -230,13 +208,13 @@ class _Decider:
 
     def _may_be_on_its_way(self, pending: PendingCommand) -> bool:
         receives = pending.message["receives"]
-        if receives >= self._rules.max_receives:
+        if receives >= self._policy.max_receives:
             return False
-        if receives < self._rules.registration_receives:
+        if receives < self._policy.registration_receives:
             return True
         first = pending.message.get("first_received_at", pending.message["sent_at"])
-        waited = self._rules.now.timestamp() - first
-        return waited < self._rules.registration_grace.total_seconds()
+        waited = self._now.timestamp() - first
+        return waited < self._policy.registration_grace.total_seconds()
 
     def _record(
         self, builder: UserChangeBuilder, pending: PendingCommand, decision: Decision
@@ -246,10 +224,12 @@ class _Decider:
         builder.user = decision.user
         builder.changed |= decision.changed
         builder.commands.append(pending)
-        builder.outcomes.append(_outcome(pending, decision, self._rules))
+        builder.outcomes.append(_outcome(pending, decision, self._now, self._policy))
 
 
-def _outcome(pending: PendingCommand, decision: Decision, rules: RoundRules) -> Outcome:
+def _outcome(
+    pending: PendingCommand, decision: Decision, now: datetime, policy: BatchPolicy
+) -> Outcome:
     envelope = pending.envelope
     return Outcome(
         command_id=envelope.command_id,
@@ -261,8 +241,8 @@ def _outcome(pending: PendingCommand, decision: Decision, rules: RoundRules) -> 
         code=decision.code,
         events=decision.events,
         version=decision.user.version if decision.user else 0,
-        recorded_at=rules.now,
-        expires_at=rules.now + rules.outcome_lifetime,
+        recorded_at=now,
+        expires_at=now + policy.outcome_lifetime,
         source=envelope.source,
         correlation_id=envelope.correlation_id,
         traceparent=envelope.traceparent,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,7 @@ from adapters.dynamodb.reads import Key, key_of
 from adapters.dynamodb.records import render_command_key, render_entry
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
 from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser
 from application.ports import CommandKey, JobKind
@@ -31,6 +30,7 @@ from benchmarks.workload import (
     register,
     update,
 )
+from worker.bootstrap import batch_policy
 from worker.settings import Settings
 
 SAMPLE = 200
@@ -80,7 +80,6 @@ class Recorder:
         tape: Any = Tape()
         self._tape = tape
         settings = Settings()
-        lifetime = timedelta(days=settings.outcome_days)
         self._handler = BatchHandler(
             Ports(
                 DynamoDBUserRepository(tape, table),
@@ -89,12 +88,7 @@ class Recorder:
                 SystemClock(),
             ),
             MessageParser(settings.roles),
-            BatchPolicy(
-                settings.max_receives,
-                lifetime,
-                lifetime - timedelta(days=30),
-                timedelta(seconds=settings.registration_grace),
-            ),
+            batch_policy(settings),
         )
 
     def record(self, commands: Iterable[Command]) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from domain.events import (
     RecordedEvent,
     RefreshTokenReuseDetected,
 )
+from domain.policy import DEFAULT_POLICY, UserPolicy
 from domain.tokens import OneTimeToken
 from domain.user import Events, User
 from domain.values import EmailAddress
@@ -35,6 +36,7 @@ class Context:
     """The owner's user id by `EmailAddress.key`, of the addresses concerned."""
     oldest: datetime
     """Commands sent before this time are rejected: their outcome may have been deleted."""
+    policy: UserPolicy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ def _revoke_all_sessions(user: User, _: c.RevokeAllSessions, __: Context) -> Eve
 
 
 def _record_failure(user: User, _: c.RecordLoginFailure, context: Context) -> Events:
-    return user.record_login_failure(context.now)
+    return user.record_login_failure(context.now, context.policy)
 
 
 def _unlock(user: User, _: c.UnlockUser, __: Context) -> Events:

@@ -1,21 +1,30 @@
-"""Limits of the rules for sessions and locks."""
+"""Limits of the rules. Those that a deployment may choose are settings of the worker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 MAX_USED_REFRESH_TOKENS = 20
 """Used token hashes stored per session, so that its item stays under 1 KB."""
 
-FAILURES_BEFORE_LOCK = 5
-"""Consecutive wrong passwords that lock a user."""
-
-FIRST_LOCK = timedelta(minutes=5)
-LONGEST_LOCK = timedelta(hours=24)
-
 _MOST_DOUBLINGS = 10  # beyond the longest lock already; keeps the product within timedelta
 
 
-def lock_duration(locks_before: int) -> timedelta:
-    """Return the duration of the next lock: twice that of the previous one, up to a day."""
-    return min(FIRST_LOCK * (1 << min(locks_before, _MOST_DOUBLINGS)), LONGEST_LOCK)
+@dataclass(frozen=True, slots=True)
+class UserPolicy:
+    """Limits of the rules of a user."""
+
+    failures_before_lock: int = 5
+    """Consecutive login failures that lock a user."""
+    first_lock: timedelta = timedelta(minutes=5)
+    longest_lock: timedelta = timedelta(hours=24)
+
+    def lock_duration(self, locks_before: int) -> timedelta:
+        """Return the duration of the next lock: twice that of the previous one, up to a limit."""
+        doubled = self.first_lock * (1 << min(locks_before, _MOST_DOUBLINGS))
+        return min(doubled, self.longest_lock)
+
+
+DEFAULT_POLICY: Final = UserPolicy()

@@ -14,7 +14,7 @@ from datetime import datetime
 from domain import events as happened
 from domain.errors import RejectedError, RejectionCode
 from domain.events import Event, RecordedEvent
-from domain.policy import FAILURES_BEFORE_LOCK, lock_duration
+from domain.policy import UserPolicy
 from domain.sessions import Session
 from domain.tokens import OneTimeToken, check_token, same_hash
 from domain.values import EmailAddress, PasswordHash, TokenHash
@@ -334,15 +334,15 @@ class User:
         """Return True if too many login failures lock the user."""
         return self.locked_until is not None and self.locked_until > now
 
-    def record_login_failure(self, now: datetime) -> Events:
+    def record_login_failure(self, now: datetime, policy: UserPolicy) -> Events:
         """Count a wrong password, and lock the user after too many of them."""
         if self.is_locked(now):
             return ()
         self.failed_logins += 1
         failed = happened.LoginFailed(self.failed_logins)
-        if self.failed_logins < FAILURES_BEFORE_LOCK:
+        if self.failed_logins < policy.failures_before_lock:
             return (failed,)
-        self.locked_until = now + lock_duration(self.lock_count)
+        self.locked_until = now + policy.lock_duration(self.lock_count)
         self.lock_count += 1
         self.failed_logins = 0
         return failed, happened.UserLocked(self.locked_until)

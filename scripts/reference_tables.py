@@ -1,4 +1,4 @@
-"""Write the reference tables of docs/messages.md and docs/table.md from the definitions in domain/.
+"""Write the reference tables of the pages from the definitions in domain/ and worker/settings.py.
 
     python -m scripts.reference_tables            write the tables
     python -m scripts.reference_tables --check    exit with 1 if a table is not current
@@ -26,9 +26,10 @@ from domain.events import EVENTS
 from domain.rules import AnyRule, FieldDefinition, Items, Number, Text, fields_of
 from domain.user import User
 from domain.values import EmailAddress
+from worker.settings import Settings, limits
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("docs/messages.md", "docs/table.md")
+PAGES: Final = ("docs/messages.md", "docs/settings.md", "docs/table.md")
 _TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 APART: Final = frozenset({"sessions", "two_factor"})
 """Fields of a user that are stored in items of their own."""
@@ -158,11 +159,32 @@ def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
                 yield name, " ".join(text.removesuffix(".").split())
 
 
+# --- the settings ----------------------------------------------------------------------------
+
+_DEFAULTS: Final = {
+    "create_resources": "`true`, in prod `false`",
+    "log_format": "in dev `console`, else `json`",
+}
+
+
+def _settings() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each setting; the docstrings of `Settings` explain them."""
+    explained = dict(_attribute_docstrings(Settings))
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        default = ",".join(value) if isinstance(value, tuple) else value
+        if isinstance(value, float):
+            default = f"{value:g}"
+        shown = "none" if default is None else f"`{default}`"
+        yield f"`{name.upper()}`", _DEFAULTS.get(name, shown), limits(field), explained[name]
+
+
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     "commands": lambda: _table(("Command", "data", "rejections"), _commands()),
     "fields": lambda: _table(("field", "value", "meaning"), _fields()),
     "events": lambda: _table(("Event", "category", "data"), _events()),
     "user": lambda: _table(("attribute", "type", ""), _user()),
+    "settings": lambda: _table(("setting", "default", "values", "meaning"), _settings()),
 }
 
 

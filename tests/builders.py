@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
+from application.batch_policy import BatchPolicy
 from application.disposition import ReceivedMessage
 from application.pending_command import PendingCommand
-from application.rounds import RoundRules
 from domain import commands as c
 from domain.rules import FieldDefinition, Items, Text, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
@@ -104,10 +104,10 @@ def works(
     ]
 
 
-RULES = RoundRules(
-    now=NOW,
-    outcome_lifetime=timedelta(days=90),
-    oldest=NOW - timedelta(days=60),
-    registration_grace=timedelta(seconds=60),
+POLICY = BatchPolicy(
     max_receives=12,
+    outcome_lifetime=timedelta(days=90),
+    command_lifetime=timedelta(days=60),
+    registration_grace=timedelta(seconds=60),
 )
+OLDEST = NOW - POLICY.command_lifetime

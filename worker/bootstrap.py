@@ -26,13 +26,15 @@ from adapters.memory.store import MemoryStore
 from adapters.provision import Resources, provision
 from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, make_client
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
+from application.batch_policy import BatchPolicy
 from application.disposition import Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser
 from application.observer import QueueState
 from application.queue_port import CommandQueue
 from application.relay import Relay, RelayPolicy
 from application.retry import delay
+from domain.policy import UserPolicy
 from worker import telemetry
 from worker.health.clock import ClockWatch
 from worker.settings import Settings, load_settings
@@ -98,19 +100,26 @@ def build(settings: Settings) -> Worker:
     observer = telemetry.of_process().observer
     ports = telemetry.observe_ports(build_ports(settings), observer)
     parser = MessageParser(settings.roles)
-    lifetime = timedelta(days=settings.outcome_days)
-    policy = BatchPolicy(
-        max_receives=settings.max_receives,
-        outcome_lifetime=lifetime,
-        command_lifetime=lifetime - COMMAND_AGE_MARGIN,
-        registration_grace=timedelta(seconds=settings.registration_grace),
-    )
     relay_policy = RelayPolicy(settings.relay_interval, timedelta(seconds=settings.relay_age))
     return Worker(
         settings=settings,
         ports=ports,
-        batch=BatchHandler(ports, parser, policy, observer),
+        batch=BatchHandler(ports, parser, batch_policy(settings), observer),
         relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
+    )
+
+
+def batch_policy(settings: Settings) -> BatchPolicy:
+    """Return the limits of a batch and of the users' rules."""
+    lifetime = timedelta(days=settings.outcome_days)
+    return BatchPolicy(
+        max_receives=settings.max_receives,
+        outcome_lifetime=lifetime,
+        command_lifetime=lifetime - COMMAND_AGE_MARGIN,
+        registration_grace=timedelta(seconds=settings.registration_grace),
+        user=UserPolicy(
+            failures_before_lock=settings.lock_after_failures,
+        ),
     )
 
 

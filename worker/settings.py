@@ -45,47 +45,61 @@ class Settings(BaseSettings):
     """The settings, read from `USER_WORKER_*` variables.
 
     The AWS region, endpoint and credentials are the SDK's own settings (`AWS_DEFAULT_REGION`,
-    `AWS_ENDPOINT_URL`, ...).
+    `AWS_ENDPOINT_URL`, ...). The docstrings of the fields are printed in docs/settings.md.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     env: Literal["dev", "test", "prod"] = "dev"
+    """`dev`, `test` or `prod`"""
     repository: Literal["dynamodb", "memory"] = "dynamodb"
+    """Where users are stored: `dynamodb`, or `memory` to try it in one process, without AWS"""
     table: str = Field(default="users", pattern=r"^[A-Za-z0-9_.-]{3,255}$", description=A_TABLE)
+    """Name of the DynamoDB table"""
     command_queue: str = Field(default="user-commands", pattern=RESOURCE_NAME, description=A_QUEUE)
+    """Name of the command queue; a name that ends in `.fifo` is a FIFO queue"""
     priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME, description=A_QUEUE)
+    """Name of a second command queue, which is served first"""
     dead_letter_queue: str = Field(
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
+    """Name of the dead-letter queue; FIFO if the command queue is"""
     events_topic: str = Field(default="user-events", pattern=TOPIC, description=A_TOPIC)
-    """A name in the account and region, or an ARN."""
+    """Name of the topic in the account and region, or its ARN"""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
-    """Seconds; `provision` sets it on the queue; messages are renewed at half of it."""
+    """Seconds; `provision` sets it on the queue, and the worker extends it after half of it"""
     batch_size: int = Field(default=20, ge=10, le=30)
-    """Maximum commands per task under load; thirty registrations fit into one transaction."""
+    """[Commands that one task carries](adr/0014-a-task-may-carry-several-receives.md) at most,
+    under load"""
     max_receives: int = Field(default=12, ge=1, le=1_000)
-    """`maxReceiveCount` of the redrive policy; on the last receive the worker dead-letters
-    itself."""
+    """`maxReceiveCount` of the queue's redrive policy; on the last receive the worker dead-letters
+    the message itself, with the reason"""
     outcome_days: int = Field(default=90, ge=60, le=3_650)
-    """How long outcomes are kept: the retention of SQS (14 days) and of the DLQ (14), the 30 days
-    by which a command must be younger, and a margin."""
+    """Days for which [outcomes are kept](adr/0010-outcomes-live-sixty-days-or-more.md)"""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
-    """In the environment, separated by commas."""
+    """Roles that users may have, separated by commas"""
     relay_interval: float = Field(default=5.0, gt=0, le=300)
-    """Seconds between two passes of the relay over the outbox, before jitter."""
+    """Seconds between two passes of the relay over the outbox, before jitter"""
     relay_age: float = Field(default=30.0, ge=0, le=3_600)
-    """Seconds after which an outbox entry counts as left behind."""
+    """Age in seconds from which the relay publishes an outbox entry"""
     registration_grace: float = Field(default=60.0, ge=0, le=900)
-    """Seconds after a message's first receive during which its user may still be registered."""
+    """Seconds after a message's first receive during which its user may still be registered"""
+    lock_after_failures: int = Field(default=5, ge=1, le=100)
+    """Consecutive login failures that lock a user; the same for all workers"""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port for HTTP probes; no HTTP if left out."""
+    """Port for [probes over HTTP](operations.md#health), `/live` and `/ready`; no HTTP without
+    it"""
     health_host: str = Field(
         default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]{1,253}$", description=AN_ADDRESS
     )
+    """Address that accepts probes: `0.0.0.0` in a Kubernetes pod"""
     create_resources: bool = None  # type: ignore[assignment]  # filled in below from `env`
+    """Whether the worker creates table, queues and topic at start, on an emulator only; refused in
+    prod"""
     log_format: Literal["console", "json"] = None  # type: ignore[assignment]  # as above
+    """`console` or `json`"""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`"""
 
     @model_validator(mode="before")
     @classmethod
@@ -178,21 +192,21 @@ def _rule(problem: Any, field: FieldInfo | None) -> str:
         return f"must be {problem['ctx']['expected'].replace(chr(39), '')}"
     if kind == "string_pattern_mismatch" and field is not None and field.description:
         return f"must be {field.description}"
-    limits = "" if field is None else _limits(field)
+    allowed = "" if field is None else limits(field)
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}{limits}"
-    return f"must be{limits}" if limits else str(problem["msg"]).removeprefix("Value error, ")
+        return " ".join(filter(None, ["must be", _KINDS[kind], allowed]))
+    return f"must be {allowed}" if allowed else str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _limits(field: FieldInfo) -> str:
-    """Return the limits of a number, such as ` from 10 to 30`."""
-    limits = {
+def limits(field: FieldInfo) -> str:
+    """Return the limits of a number, such as `from 10 to 30`; empty for other settings."""
+    found = {
         name: getattr(each, name)
         for each in field.metadata
         for name in ("ge", "gt", "le")
         if hasattr(each, name)
     }
-    if "le" not in limits:
+    if "le" not in found:
         return ""
-    lowest = f" from {limits['ge']}" if "ge" in limits else f" more than {limits.get('gt')}, up"
-    return f"{lowest} to {limits['le']}"
+    lowest = f"from {found['ge']}" if "ge" in found else f"more than {found.get('gt')}, up"
+    return f"{lowest} to {found['le']}"

@@ -23,7 +23,7 @@ from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.reads import Key, key_of
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
 from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
@@ -31,6 +31,7 @@ from application.ports import Clock
 from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
+from worker.bootstrap import batch_policy
 from worker.settings import Settings
 
 REGISTRATION, UPDATE, LOGIN, ROTATION = "registration", "profile update", "login", "token rotation"
@@ -154,20 +155,13 @@ class Bench:
         self.tape = Tape()
         tape: Any = self.tape
         settings = Settings()
-        lifetime = timedelta(days=settings.outcome_days)
         ports = Ports(
             DynamoDBUserRepository(tape, "users"),
             DynamoDBOutbox(tape, "users"),
             SnsPublisher(tape, "arn:aws:sns:us-east-1:000000000000:user-events"),
             Standing(),
         )
-        policy = BatchPolicy(
-            settings.max_receives,
-            lifetime,
-            lifetime - timedelta(days=30),
-            timedelta(seconds=settings.registration_grace),
-        )
-        self._handler = BatchHandler(ports, MessageParser(settings.roles), policy)
+        self._handler = BatchHandler(ports, MessageParser(settings.roles), batch_policy(settings))
 
     def footprint(self, kind: str, batch: int) -> Footprint:
         """Measure a batch of one kind, each command for another user."""

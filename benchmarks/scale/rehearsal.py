@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import heappop, heappush
 from typing import Final
 from uuid import uuid4
@@ -27,7 +27,7 @@ from adapters.memory import (
     MemoryStore,
     MemoryUserRepository,
 )
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
 from application.disposition import DeadLetter, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
@@ -37,6 +37,7 @@ from benchmarks.scale.contention import RECEIVE, Contention
 from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash
+from worker.bootstrap import batch_policy
 from worker.settings import Settings
 
 SECONDS: Final = 10
@@ -108,10 +109,8 @@ def rehearse(rate: float, seconds: float = SECONDS, tasks: int = TASKS) -> Told:
     """Run it in real time."""
     user, settings = str(uuid4()), Settings()
     repository = SlowRepository(store := MemoryStore())
-    lifetime = timedelta(days=settings.outcome_days)
-    policy = BatchPolicy(settings.max_receives, lifetime, lifetime, timedelta(seconds=60))
     ports = Ports(repository, MemoryOutbox(store), MemoryEventPublisher(), SystemClock())
-    handler = BatchHandler(ports, MessageParser(settings.roles), policy)
+    handler = BatchHandler(ports, MessageParser(settings.roles), batch_policy(settings))
     address, secret = EmailAddress.parse("star@example.com"), PasswordHash.parse(PASSWORD_HASH)
     first = _body(c.RegisterUser(address, "Katherine", "Lovelace", secret), user)
     handler.handle([_message(first, 1)])

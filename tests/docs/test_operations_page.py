@@ -50,7 +50,7 @@ def test_the_page_lists_every_setting_with_its_default() -> None:
         name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()
     }
 
-    listed = {name.strip("`"): default for name, default, _ in rows(SETTINGS, "setting")}
+    listed = {name.strip("`"): default for name, default, *_ in rows(SETTINGS, "setting")}
 
     assert listed == settings | by_environment
     assert f"prefix `{PREFIX}`" in SETTINGS

@@ -16,7 +16,8 @@ from typing import Final
 import structlog
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
+from application.batch_policy import BatchPolicy
 from application.disposition import DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MalformedMessageError, UnknownTypeError
 from application.ports import Clock

@@ -17,7 +17,8 @@ import pytest
 
 from adapters.clock import SystemClock
 from adapters.memory import MemoryEventPublisher
-from application.batch import FACTS_LIFETIME, BatchHandler, BatchPolicy, Ports
+from application.batch import FACTS_LIFETIME, BatchHandler, Ports
+from application.batch_policy import BatchPolicy
 from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser
 from application.ports import CommandKey

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from domain import commands as c
+from domain.policy import DEFAULT_POLICY
 from domain.values import EmailAddress, TokenHash
 
 
@@ -183,10 +184,10 @@ def _fail(person: Person, _: Any, now: datetime) -> list[str]:
     if person.locked(now):
         return []
     person.failures += 1
-    if person.failures < 5:
+    if person.failures < DEFAULT_POLICY.failures_before_lock:
         return ["LoginFailed"]
-    minutes = min(5 * 2**person.locks, 24 * 60)
-    person.locked_until, person.failures = now + timedelta(minutes=minutes), 0
+    duration = min(DEFAULT_POLICY.first_lock * 2**person.locks, DEFAULT_POLICY.longest_lock)
+    person.locked_until, person.failures = now + duration, 0
     person.locks += 1
     return ["LoginFailed", "UserLocked"]
 

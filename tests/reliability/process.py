@@ -17,7 +17,8 @@ from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, Retries
 from adapters.dynamodb.table import OUTBOX_PREFIX
 from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, SqsError
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
+from application.batch_policy import BatchPolicy
 from application.messages import MessageParser
 from application.outbox import SHARDS
 from application.ports import Clock, StoreUnavailableError

@@ -21,7 +21,8 @@ from application.disposition import Ack, Dispositions
 from application.messages import events
 from application.outbox import ScrubPage
 from application.ports import StoreUnavailableError
-from domain.policy import FAILURES_BEFORE_LOCK
+from domain.policy import UserPolicy
+from domain.user import User
 from tests.reliability.scenarios import ten_users
 from tests.reliability.schedules import Schedule
 from tests.reliability.test_crash_at_every_step import BATCHES, after_history, run, single_faults
@@ -107,8 +108,9 @@ def _skips_the_scrub(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(DynamoDBOutbox, "scrub", lambda *_: ScrubPage())
 
 
-def _locks_too_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("domain.user.FAILURES_BEFORE_LOCK", FAILURES_BEFORE_LOCK - 4)
+def _locks_too_early(patch: pytest.MonkeyPatch) -> None:
+    record, early = User.record_login_failure, UserPolicy(failures_before_lock=1)
+    patch.setattr(User, "record_login_failure", lambda user, now, _: record(user, now, early))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def _locks_too_late(patch: pytest.MonkeyPatch) -> None:
         _believes_torn_reads,
         _lets_commands_overtake,
         _skips_the_scrub,
-        _locks_too_late,
+        _locks_too_early,
     ],
     ids=lambda broken: broken.__name__.strip("_").replace("_", " "),
 )

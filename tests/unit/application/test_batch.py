@@ -15,9 +15,9 @@ from application.batch import (
     HEALTH_CHECK_KEY,
     MAX_ATTEMPTS,
     BatchHandler,
-    BatchPolicy,
     Ports,
 )
+from application.batch_policy import BatchPolicy
 from application.cool_down import MAX_USERS, SECONDS, CoolDown
 from application.disposition import (
     Ack,

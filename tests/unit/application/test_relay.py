@@ -34,7 +34,7 @@ from application.relay import (
 )
 from application.rounds import decide_round
 from domain.commands import EraseUser
-from tests.builders import NOW, RULES, register, uid, works
+from tests.builders import NOW, POLICY, register, uid, works
 from tests.persistence import shards
 
 AGE = timedelta(seconds=30)
@@ -174,7 +174,7 @@ class World:
 
     def commit(self, *names: str) -> list[Outcome]:
         """Commit registrations in one transaction, without publishing."""
-        decided = decide_round(works(*((register(n), n) for n in names)), Snapshot(), RULES)
+        decided = decide_round(works(*((register(n), n) for n in names)), Snapshot(), POLICY, NOW)
         changes: list[UserChange] = [builder.change() for builder in decided.builders]
         report = MemoryUserRepository(self.store).commit(changes, NOW)
         assert not report.conflicts
@@ -203,7 +203,7 @@ class World:
         user = MemoryUserRepository(self.store).get(uid(name))
         assert user is not None
         erasure = works((EraseUser(), name), name=f"erasure of {name}")
-        [builder] = decide_round(erasure, Snapshot(users={uid(name): user}), RULES).builders
+        [builder] = decide_round(erasure, Snapshot(users={uid(name): user}), POLICY, NOW).builders
         MemoryUserRepository(self.store).commit([builder.change()], NOW)
 
 

@@ -11,7 +11,7 @@ from cli import output, rendering
 from cli.commands.user import user_facts
 from domain.handlers import Context, handle
 from operations.received_event import ReceivedEvent
-from tests.builders import NOW, PASSWORD, RULES, envelope, register, token, uid
+from tests.builders import NOW, OLDEST, PASSWORD, envelope, register, token, uid
 
 EVENT = {
     "specversion": "1.0",
@@ -118,7 +118,7 @@ def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str,
 
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:
     """No hash is shown, in any form."""
-    user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, RULES.oldest)).user
+    user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, OLDEST)).user
     assert user is not None
     user.start_session("s", token("refresh"), NOW, NOW)
     shown = json.dumps(user_facts(user))

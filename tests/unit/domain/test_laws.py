@@ -17,7 +17,7 @@ from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.events import PERSONAL_FIELDS
 from domain.handlers import Context, Decision, handle
-from domain.policy import FAILURES_BEFORE_LOCK, MAX_USED_REFRESH_TOKENS
+from domain.policy import DEFAULT_POLICY, MAX_USED_REFRESH_TOKENS
 from domain.rules import FieldDefinition, fields_of
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
@@ -276,7 +276,7 @@ def test_nothing_grows_without_bound(story: Story) -> None:
     for _, decision in play(story):
         if decision.user is None:
             continue
-        assert decision.user.failed_logins < FAILURES_BEFORE_LOCK
+        assert decision.user.failed_logins < DEFAULT_POLICY.failures_before_lock
         assert len(decision.user.roles) == len(set(decision.user.roles)) <= 2
         for session in decision.user.sessions.values():
             assert len(session.used_token_hashes) <= MAX_USED_REFRESH_TOKENS

@@ -10,7 +10,7 @@ import pytest
 from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.handlers import Decision
-from domain.policy import LONGEST_LOCK, lock_duration
+from domain.policy import DEFAULT_POLICY
 from domain.user import User
 from tests.unit.domain.given import (
     NEW,
@@ -92,7 +92,7 @@ def test_locks_double_up_to_a_day() -> None:
 
 def test_no_number_of_locks_is_too_many() -> None:
     """A count that no user reaches still gives a day."""
-    assert lock_duration(10**9) == LONGEST_LOCK
+    assert DEFAULT_POLICY.lock_duration(10**9) == DEFAULT_POLICY.longest_lock
 
 
 @pytest.mark.parametrize("command", [START, c.UnlockUser(), RESET], ids=lambda c: type(c).__name__)

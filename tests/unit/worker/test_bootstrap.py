@@ -13,14 +13,18 @@ from celery.concurrency.thread import TaskPool as Threads
 from adapters.aws.client import AwsConfigurationError
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
-from adapters.memory import MemoryUserRepository
-from application.disposition import Dispositions, Retry
-from tests.builders import message
+from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.batch import Ports
+from application.disposition import Ack, Dispositions, Retry
+from application.messages import render_command
+from application.messages.commands import command_data
+from domain import commands as c
+from tests.builders import NOW, email, message, uid
 from worker import bootstrap, lifecycle
 from worker.errors import ExitCode
 from worker.health import start, step
 from worker.health.assessment import HealthAssessment
-from worker.settings import Settings
+from worker.settings import Settings, load_settings
 
 LOCAL = "http://127.0.0.1:1"
 
@@ -81,6 +85,39 @@ def test_the_repository_is_chosen_by_the_settings() -> None:
     memory = bootstrap.build_ports(Settings(repository="memory"))
     assert isinstance(dynamodb.repository, DynamoDBUserRepository)
     assert isinstance(memory.repository, MemoryUserRepository)
+
+
+@pytest.mark.parametrize(("setting", "failures"), [(None, 5), ("1", 1), ("7", 7)])
+def test_as_many_login_failures_as_set_lock_a_user(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None, failures: int
+) -> None:
+    """The limit goes from the environment to the rule: not one failure too early or too late."""
+    if setting:
+        monkeypatch.setenv("USER_WORKER_LOCK_AFTER_FAILURES", setting)
+    store, publisher = MemoryStore(), MemoryEventPublisher()
+    clock: Any = SimpleNamespace(now=lambda: NOW)
+    ports = Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, clock)
+    monkeypatch.setattr(bootstrap, "build_ports", lambda _: ports)
+    create = c.CreateUser(email("ada"), "Ada", "Lovelace", ("customer",))
+    messages = [
+        message(
+            render_command(
+                command.type,
+                command_data(command),
+                command_id=uid(str(number)),
+                user_id=uid("ada"),
+                source="/test",
+                time=NOW,
+            )
+        )
+        for number, command in enumerate([create, *[c.RecordLoginFailure()] * failures])
+    ]
+
+    dispositions = bootstrap.build(load_settings()).batch.handle(messages)
+
+    assert dispositions.items == (Ack(),) * len(messages)
+    published = [event.type.split(".")[2] for event in publisher.published]
+    assert published == ["UserCreated", *["LoginFailed"] * failures, "UserLocked"]
 
 
 def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ def test_other_environments_differ_only_where_they_must(
         ("BATCH_SIZE", "9", "USER_WORKER_BATCH_SIZE"),
         ("BATCH_SIZE", "31", "USER_WORKER_BATCH_SIZE"),
         ("OUTCOME_DAYS", "7", "USER_WORKER_OUTCOME_DAYS"),
+        ("LOCK_AFTER_FAILURES", "0", "USER_WORKER_LOCK_AFTER_FAILURES must be from 1 to 100"),
+        ("LOCK_AFTER_FAILURES", "101", "USER_WORKER_LOCK_AFTER_FAILURES must be from 1 to 100"),
         ("ROLES", "customer,Admin!", "USER_WORKER_ROLES"),
         ("ROLES", "", "USER_WORKER_ROLES"),
         ("ROLES", "b\u00e9", "USER_WORKER_ROLES"),

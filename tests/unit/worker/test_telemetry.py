@@ -26,7 +26,8 @@ from adapters.aws import client as aws
 from adapters.aws.call_observer import NO_UNITS, consumed, observe, target_of
 from adapters.aws.fast_calls import use_fast_calls
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
-from application.batch import BatchHandler, BatchPolicy, Ports
+from application.batch import BatchHandler, Ports
+from application.batch_policy import BatchPolicy
 from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command, render_events
 from application.observer import NULL_OBSERVER, QueueState

@@ -1,4 +1,4 @@
-"""Following docs/how-to-add-a-command.md literally adds a command, and the checks pass."""
+"""Following the pages on adding a command and a setting literally works, and the checks pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from tests.docs.pages import ROOT, Addition, blocks_of
 
-PAGE = "docs/how-to-add-a-command.md"
+COMMAND = "docs/how-to-add-a-command.md"
+SETTING = "docs/how-to-add-a-setting.md"
 TESTS = (
     "tests/unit/domain/test_handlers.py",
     "tests/unit/domain/test_laws.py::test_an_erased_user_holds_nothing_of_the_person_and_stays_as_it_is",
@@ -29,12 +30,11 @@ TESTS = (
 TYPED = ("domain", "application/messages", "adapters/dynamodb/mapper.py")
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Return a copy of the repository with the blocks of the page inserted."""
-    tree = tmp_path / "tree"
+def changed_tree(page: str, folder: Path) -> Path:
+    """Return a copy of the repository with the blocks of a page inserted."""
+    tree = folder / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "node_modules"))
-    for block in blocks_of(PAGE, (ROOT / PAGE).read_text()):
+    for block in blocks_of(page, (ROOT / page).read_text()):
         if (addition := Addition.of(block)) is not None:
             file = tree / addition.file
             file.write_text(addition.apply(file.read_text(), block.text))
@@ -59,8 +59,9 @@ def run(tree: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-def test_the_command_of_the_page_works(tree: Path) -> None:
+def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     """Every block goes where its text says; then the contracts, tables, style, types and tests."""
+    tree = changed_tree(COMMAND, tmp_path)
     run(tree, "cli", "contracts")
     run(tree, "scripts.reference_tables")
     assert (tree / "contracts" / "commands" / "ChangeLocale.v1.json").is_file()
@@ -70,5 +71,34 @@ def test_the_command_of_the_page_works(tree: Path) -> None:
     run(tree, "mypy", *TYPED)
 
     tested = run(tree, "pytest", "-q", "-p", "no:cacheprovider", "-x", "-n", "0", *TESTS)
+
+    assert " passed" in tested
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_setting_of_the_page_works(tmp_path: Path) -> None:
+    """The value goes from the environment to the rule, and the table of settings is written."""
+    tree = changed_tree(SETTING, tmp_path)
+    run(tree, "scripts.reference_tables")
+    assert "| `LOCK_MINUTES` | `5` | from 1 to 1440 |" in (tree / "docs/settings.md").read_text()
+    run(tree, "ruff", "format")
+    run(tree, "ruff", "check")
+    run(tree, "mypy", "worker")
+
+    settings = "from worker.settings import load_settings as load; from worker.bootstrap import *"
+    first = "batch_policy(load(lock_minutes=7)).user.first_lock == timedelta(minutes=7)"
+    (tree / "first_lock.py").write_text(f"{settings}\nassert {first}\n")
+    run(tree, "first_lock")
+    tested = run(
+        tree,
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        "tests/unit/worker/test_settings.py",
+    )
 
     assert " passed" in tested
