@@ -1,4 +1,4 @@
-"""The commands: what a service may ask for. Each is defined here and nowhere else.
+"""The commands that a service may send. Each is defined here and nowhere else.
 
 A field's type carries its rule (see `domain.rules`): validation, JSON Schemas, the Python client,
 the tables in docs/messages.md and test data are derived from it. The types below belong to fields
@@ -31,13 +31,13 @@ def _example_hash(byte: int) -> str:
 
 EMAIL = rules.EMAIL.of(_ADDRESS, "ada@example.com")
 NEW_EMAIL = rules.EMAIL.of(
-    f"The address that replaces the present one. {_ADDRESS}", "ada@example.org"
+    f"The address that replaces the current one. {_ADDRESS}", "ada@example.org"
 )
 Email: TypeAlias = Annotated[EmailAddress, EMAIL]
 NewEmail: TypeAlias = Annotated[EmailAddress, NEW_EMAIL]
 NamingEmail: TypeAlias = Annotated[
     EmailAddress,
-    rules.EMAIL.of(f"Names the user in place of subject. {_ADDRESS}", "ada@example.com"),
+    rules.EMAIL.of(f"Identifies the user instead of subject. {_ADDRESS}", "ada@example.com"),
 ]
 FirstName: TypeAlias = Annotated[
     str, rules.NAME.of("Given name: trimmed, composed (NFC), visible text.", "Ada")
@@ -50,23 +50,23 @@ Argon2Hash: TypeAlias = Annotated[
     rules.PASSWORD_HASH.of(
         "Argon2id hash in PHC form, at least m=47104,t=1 or m=19456,t=2 or m=12288,t=3 "
         "or m=9216,t=4 or m=7168,t=5, at most m=1048576,t=20,p=16; "
-        "made where the password was typed. Never the password.",
-        # Of a random password that was not kept.
+        "computed at the edge. Never the password itself.",
+        # The hash of a random password that was not kept.
         "$argon2id$v=19$m=19456,t=2,p=1$SozvRNUKuA7HTe2K2fhYRg$wXhzswWI2gwDWkqoBvLAETSkgeCqsph2//w99esuMQE",
     ),
 ]
 CredentialVersion: TypeAlias = Annotated[
     int,
     Number(
-        description="The number of the password that was checked; "
-        "rejected when it is no longer that.",
+        description="Credential version of the password that was checked; "
+        "the command is rejected if the password has changed since.",
         example=1,
     ),
 ]
 TokenId: TypeAlias = Annotated[
     str,
     rules.ID.of(
-        "Names the token. Edge and mailer both derive the token from it, by a key that they share.",
+        "Id of the token. The edge and the mailer derive the token from it with a shared key.",
         "7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01",
     ),
 ]
@@ -75,11 +75,11 @@ MailedTokenHash: TypeAlias = Annotated[
     rules.TOKEN_HASH.of("SHA-256 of the token, in hexadecimal.", _example_hash(0x11)),
 ]
 ExpiryTime: TypeAlias = Annotated[
-    datetime, rules.TIME.of("When the token, or the session, ends.", _EXAMPLE_TIME)
+    datetime, rules.TIME.of("When the token or the session expires.", _EXAMPLE_TIME)
 ]
 SessionId: TypeAlias = Annotated[
     str,
-    rules.ID.of("Names the session; the edge makes it.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
+    rules.ID.of("Id of the session, created by the edge.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
 ]
 RefreshTokenHash: TypeAlias = Annotated[
     TokenHash,
@@ -97,12 +97,12 @@ RecoveryCodes: TypeAlias = Annotated[
 ]
 _KNOWN_ROLE = replace(rules.ROLE, setting="roles")
 RoleName: TypeAlias = Annotated[
-    str, _KNOWN_ROLE.of("A role; the worker's settings say which there are.", "lab_assistant")
+    str, _KNOWN_ROLE.of("Name of a role that the worker's settings list.", "lab_assistant")
 ]
 AnyRoleName: TypeAlias = Annotated[
     str,
     rules.ROLE.of(
-        "A role, by its form: one that the settings no longer know can still be revoked.",
+        "Name of a role. A role that the settings no longer list can still be revoked.",
         "customer",
     ),
 ]
@@ -111,15 +111,16 @@ Roles: TypeAlias = Annotated[
     Items(
         item=_KNOWN_ROLE,
         max_items=20,
-        description="The user's roles; the worker's settings say which there are.",
+        description="Names of the user's roles; the worker's settings list the known roles.",
         example=["customer"],
     ),
 ]
 Reason: TypeAlias = Annotated[
-    str, rules.REASON.of("Why, for those who look after users: visible text.", "spam")
+    str, rules.REASON.of("The reason, for administrators: visible text.", "spam")
 ]
 EndTime: TypeAlias = Annotated[
-    datetime, rules.TIME.of("When it ends; left out or null, it does not.", _EXAMPLE_TIME)
+    datetime,
+    rules.TIME.of("When the ban ends. If absent or null, the ban is permanent.", _EXAMPLE_TIME),
 ]
 
 
@@ -138,7 +139,7 @@ ANY_COMMAND_REJECTIONS = (
     Code.VERSION_CONFLICT,
     Code.COMMAND_EXPIRED,
 )
-"""Why any command may be rejected; one that creates a user never because it does not exist."""
+"""Why any command may be rejected. A command that creates a user never gets USER_NOT_FOUND."""
 
 
 class Command:
@@ -161,13 +162,13 @@ class Command:
 
     @classmethod
     def may_name_by_email(cls) -> bool:
-        """Return True if `email` may name the user in place of the message's subject."""
+        """Return True if `email` may identify the user instead of the message's subject."""
         return not cls.creates_user and any(field.name == "email" for field in fields_of(cls))
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterUser(Command):
-    """A person signs up."""
+    """Register a user with a password."""
 
     email: Email
     first_name: FirstName
@@ -179,7 +180,7 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True)
 class CreateUser(Command):
-    """An administrator creates a user, who has no password yet."""
+    """Create a user without a password, by an administrator."""
 
     email: Email
     first_name: FirstName
@@ -191,7 +192,7 @@ class CreateUser(Command):
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile(Command):
-    """Change one or both names."""
+    """Change the first name, the last name, or both."""
 
     first_name: FirstName | None = None
     last_name: LastName | None = None
@@ -200,7 +201,7 @@ class UpdateProfile(Command):
 
 @dataclass(frozen=True, slots=True)
 class RequestEmailVerification(Command):
-    """Send a token to the user's address."""
+    """Send a verification token to the user's e-mail address."""
 
     token_id: TokenId
     token_hash: MailedTokenHash
@@ -209,7 +210,7 @@ class RequestEmailVerification(Command):
 
 @dataclass(frozen=True, slots=True)
 class VerifyEmail(Command):
-    """The token of the verification mail came back."""
+    """Verify the user's e-mail address with the token of the verification mail."""
 
     token_hash: MailedTokenHash
     rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_INVALID, Code.TOKEN_EXPIRED)
@@ -217,7 +218,7 @@ class VerifyEmail(Command):
 
 @dataclass(frozen=True, slots=True)
 class RequestEmailChange(Command):
-    """Send a token to the address that is to replace the user's."""
+    """Send a verification token to the new e-mail address."""
 
     new_email: NewEmail
     token_id: TokenId
@@ -228,7 +229,7 @@ class RequestEmailChange(Command):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmEmailChange(Command):
-    """The token of the change mail came back: take over the address."""
+    """Change the e-mail address, with the token of the mail to the new address."""
 
     token_hash: MailedTokenHash
     rejections: ClassVar[tuple[Code, ...]] = (
@@ -240,7 +241,7 @@ class ConfirmEmailChange(Command):
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword(Command):
-    """The user, who knows the old password, sets a new one."""
+    """Set a new password, for a user who entered the old one."""
 
     password_hash: Argon2Hash
     credential_version: CredentialVersion
@@ -249,7 +250,7 @@ class ChangePassword(Command):
 
 @dataclass(frozen=True, slots=True)
 class RequestPasswordReset(Command):
-    """Send a reset token; the user is named by id or by address."""
+    """Send a password reset token; identify the user by id or by e-mail address."""
 
     token_id: TokenId
     token_hash: MailedTokenHash
@@ -259,7 +260,7 @@ class RequestPasswordReset(Command):
 
 @dataclass(frozen=True, slots=True)
 class ResetPassword(Command):
-    """The reset token came back with a new password; named by id or by address."""
+    """Set a new password with the reset token; identify the user by id or by e-mail address."""
 
     token_hash: MailedTokenHash
     password_hash: Argon2Hash
@@ -269,11 +270,11 @@ class ResetPassword(Command):
 
 @dataclass(frozen=True, slots=True)
 class StartSession(Command):
-    """The edge checked a login; this also resets the count of failures."""
+    """Start a session after a successful login, and reset the count of login failures."""
 
     session_id: SessionId
     refresh_token_hash: RefreshTokenHash
-    expires_at: Annotated[datetime, rules.TIME.of("When the session ends.", _EXAMPLE_TIME)]
+    expires_at: Annotated[datetime, rules.TIME.of("When the session expires.", _EXAMPLE_TIME)]
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.USER_BANNED,
         Code.USER_LOCKED,
@@ -284,7 +285,7 @@ class StartSession(Command):
 
 @dataclass(frozen=True, slots=True)
 class RotateRefreshToken(Command):
-    """Exchange a session's refresh token for its next one."""
+    """Replace a session's refresh token with the next one."""
 
     session_id: SessionId
     refresh_token_hash: RefreshTokenHash
@@ -294,9 +295,7 @@ class RotateRefreshToken(Command):
             "SHA-256 of the refresh token that replaces it, in hexadecimal.", _example_hash(0x33)
         ),
     ]
-    expires_at: Annotated[
-        datetime, rules.TIME.of("When the session ends from now on.", _EXAMPLE_TIME)
-    ]
+    expires_at: Annotated[datetime, rules.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.SESSION_NOT_FOUND,
         Code.SESSION_EXPIRED,
@@ -314,22 +313,22 @@ class RevokeSession(Command):
 
 @dataclass(frozen=True, slots=True)
 class RevokeAllSessions(Command):
-    """End every session."""
+    """End all sessions of the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordLoginFailure(Command):
-    """The edge saw a wrong password; enough of them lock the user."""
+    """Count a login with a wrong password; several in a row lock the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnlockUser(Command):
-    """Lift a lock and forget the failures."""
+    """Unlock the user, and reset the count of login failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnableTwoFactor(Command):
-    """Store an encrypted secret and the hashes of 8 to 16 recovery codes."""
+    """Enable the second factor: an encrypted secret and the hashes of 8 to 16 recovery codes."""
 
     secret_ciphertext: Annotated[
         str,
@@ -344,14 +343,14 @@ class EnableTwoFactor(Command):
 
 @dataclass(frozen=True, slots=True)
 class DisableTwoFactor(Command):
-    """Remove the second factor."""
+    """Disable the second factor, and delete its secret and recovery codes."""
 
     needs_two_factor: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class UseRecoveryCode(Command):
-    """Spend one recovery code."""
+    """Use one recovery code, which is then no longer valid."""
 
     code_hash: Annotated[
         TokenHash,
@@ -363,21 +362,21 @@ class UseRecoveryCode(Command):
 
 @dataclass(frozen=True, slots=True)
 class AssignRole(Command):
-    """Give the user a role."""
+    """Assign a role to the user."""
 
     role: RoleName
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeRole(Command):
-    """Take a role from the user."""
+    """Revoke a role of the user."""
 
     role: AnyRoleName
 
 
 @dataclass(frozen=True, slots=True)
 class BanUser(Command):
-    """Shut the user out, for a time or for good."""
+    """Ban the user, until a given time or permanently."""
 
     reason: Reason
     until: EndTime | None = None
@@ -385,24 +384,24 @@ class BanUser(Command):
 
 @dataclass(frozen=True, slots=True)
 class UnbanUser(Command):
-    """Lift a ban."""
+    """Remove the user's ban."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeactivateUser(Command):
-    """Put the account to rest."""
+    """Deactivate the account."""
 
     reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReactivateUser(Command):
-    """Wake an account that was put to rest."""
+    """Reactivate a deactivated account."""
 
 
 @dataclass(frozen=True, slots=True)
 class EraseUser(Command):
-    """Remove the person's data; a tombstone stays and the address is free again."""
+    """Erase the user's personal data. A tombstone remains; the e-mail address becomes available."""
 
     needs_two_factor: ClassVar[bool] = True
 
@@ -447,13 +446,13 @@ class CommandEnvelope:
 
     command_id: str
     user_id: str | None
-    """`None` when the command names its user by e-mail address."""
+    """`None` if the command identifies its user by e-mail address."""
     command: Command
     fingerprint: str
-    """Hash of type, subject and data: another one under the same id is an error."""
+    """Hash of type, subject and data. A different hash with the same command id is an error."""
     source: str
     sent_at: datetime
-    """The message's `time`, or the time it was sent to the queue."""
+    """The message's `time`, or the time at which it was sent to the queue."""
     expected_version: int | None = None
     expires_at: datetime | None = None
     correlation_id: str | None = None
@@ -470,7 +469,7 @@ class CommandEnvelope:
 
     @property
     def by_email(self) -> EmailAddress | None:
-        """Return the address that names the user, if the command names it by address."""
+        """Return the e-mail address that identifies the user, or None if an id does."""
         if self.user_id is None and isinstance(self.command, RequestPasswordReset | ResetPassword):
             return self.command.email
         return None

@@ -1,6 +1,6 @@
-"""The domain events: what happened. They are small and contain no secret.
+"""The domain events: what happened to a user. They are small and contain no secret.
 
-Only events whose purpose is to reach a person contain an e-mail address. A field's type carries
+Only events that lead to a mail to the person contain an e-mail address. A field's type carries
 its rule, as in `domain.commands`.
 """
 
@@ -28,7 +28,7 @@ JsonValue: TypeAlias = "str | int | bool | list[JsonValue] | dict[str, JsonValue
 
 
 def _unchecked(pattern: str, description: str, example: str) -> Text:
-    """Return the rule of a text that the worker writes itself."""
+    """Return the rule of a text that only the worker writes; it is not checked."""
     return Text(parse=str, pattern=pattern, description=description, example=example)
 
 
@@ -37,12 +37,12 @@ def _unchecked(pattern: str, description: str, example: str) -> Text:
 EmailText: TypeAlias = Annotated[str, EMAIL]
 NewEmailText: TypeAlias = Annotated[str, NEW_EMAIL]
 NewCredentialVersion: TypeAlias = Annotated[
-    int, Number(description="The new password's number.", example=2)
+    int, Number(description="Credential version of the new password.", example=2)
 ]
 CommandId: TypeAlias = Annotated[
     str,
     rules.ID.of(
-        "The command's id; the same as causationid.", "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
+        "Id of the command; the same as causationid.", "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
     ),
 ]
 CommandType: TypeAlias = Annotated[
@@ -69,7 +69,7 @@ class Event:
         """Derive the message type from the class's name."""
         super().__init_subclass__()
         cls.type = message_type(cls.__name__)
-        if category is not None:  # a slotted dataclass is made twice, the second time without
+        if category is not None:  # a slotted dataclass is created twice, the second time without it
             cls.category = category
 
     def data(self) -> dict[str, JsonValue]:
@@ -88,7 +88,7 @@ def _json(value: object) -> JsonValue:
 
 @dataclass(frozen=True, slots=True)
 class UserRegistered(Event, category="registration"):
-    """A person signed up."""
+    """A user registered with a password."""
 
     email: EmailText | None
 
@@ -102,7 +102,7 @@ class UserCreated(Event, category="registration"):
         tuple[str, ...],
         Items(
             item=rules.ROLE,
-            description="The user's roles; the worker's settings say which there are.",
+            description="Names of the user's roles; the worker's settings list the known roles.",
             example=["customer"],
         ),
     ]
@@ -110,7 +110,7 @@ class UserCreated(Event, category="registration"):
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdated(Event, category="profile"):
-    """Names changed; `changed` lists the fields."""
+    """The first name, the last name, or both changed; `changed` lists the fields."""
 
     changed: Annotated[
         tuple[str, ...],
@@ -124,7 +124,7 @@ class ProfileUpdated(Event, category="profile"):
 
 @dataclass(frozen=True, slots=True)
 class EmailVerificationRequested(Event, category="email"):
-    """A verification mail is due."""
+    """E-mail verification was requested; the mailer sends the token to the address."""
 
     email: EmailText | None
     token_id: TokenId
@@ -133,12 +133,12 @@ class EmailVerificationRequested(Event, category="email"):
 
 @dataclass(frozen=True, slots=True)
 class EmailVerified(Event, category="email"):
-    """The user's address is theirs."""
+    """The user's e-mail address was verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmailChangeRequested(Event, category="email"):
-    """A mail to the new address is due, and a notice to the present one."""
+    """An e-mail change was requested; the mailer writes to the new and the old address."""
 
     email: EmailText | None
     new_email: NewEmailText | None
@@ -148,7 +148,7 @@ class EmailChangeRequested(Event, category="email"):
 
 @dataclass(frozen=True, slots=True)
 class EmailChanged(Event, category="email"):
-    """The address was replaced."""
+    """The e-mail address was changed."""
 
     old_email: (
         Annotated[str, rules.EMAIL.of("The address that was replaced.", "ada@example.com")] | None
@@ -158,14 +158,14 @@ class EmailChanged(Event, category="email"):
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged(Event, category="password"):
-    """The user set a new password; every session ended."""
+    """The user set a new password; all sessions ended."""
 
     credential_version: NewCredentialVersion
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordResetRequested(Event, category="password"):
-    """A reset mail is due."""
+    """A password reset was requested; the mailer sends the token to the address."""
 
     email: EmailText | None
     token_id: TokenId
@@ -174,14 +174,14 @@ class PasswordResetRequested(Event, category="password"):
 
 @dataclass(frozen=True, slots=True)
 class PasswordReset(Event, category="password"):
-    """The password was reset; every session ended."""
+    """The password was reset; all sessions ended."""
 
     credential_version: NewCredentialVersion
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted(Event, category="session"):
-    """A login succeeded."""
+    """A session started after a successful login."""
 
     session_id: SessionId
     expires_at: ExpiryTime
@@ -189,7 +189,7 @@ class SessionStarted(Event, category="session"):
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokenRotated(Event, category="session"):
-    """A session got its next refresh token."""
+    """A session's refresh token was replaced with the next one."""
 
     session_id: SessionId
     expires_at: ExpiryTime
@@ -204,32 +204,36 @@ class SessionRevoked(Event, category="session"):
 
 @dataclass(frozen=True, slots=True)
 class AllSessionsRevoked(Event, category="session"):
-    """Every session ended."""
+    """All sessions of the user ended."""
 
     session_epoch: Annotated[
-        int, Number(description="Sessions of an earlier epoch have ended.", example=2)
+        int,
+        Number(
+            description="Current session epoch; sessions of an earlier epoch have ended.", example=2
+        ),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokenReuseDetected(Event, category="session"):
-    """A used refresh token came back: it may be stolen, and its session ended."""
+    """A refresh token was used twice and may be stolen; its session ended."""
 
     session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed(Event, category="status"):
-    """A wrong password; `failed_logins` in a row."""
+    """A login failed because of a wrong password."""
 
     failed_logins: Annotated[
-        int, Number(description="Failures in a row, this one included.", example=3)
+        int,
+        Number(description="Number of consecutive login failures, including this one.", example=3),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class UserLocked(Event, category="status"):
-    """Too many failures: no login before `locked_until`."""
+    """The user was locked until `locked_until` after too many login failures."""
 
     locked_until: Annotated[
         datetime, rules.TIME.of("When a login is possible again.", "2026-12-24T18:00:00.000Z")
@@ -238,70 +242,72 @@ class UserLocked(Event, category="status"):
 
 @dataclass(frozen=True, slots=True)
 class UserUnlocked(Event, category="status"):
-    """The lock and the failures are gone."""
+    """The user was unlocked, and the count of login failures was reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwoFactorEnabled(Event, category="two_factor"):
-    """A second factor is asked for from now on."""
+    """The second factor was enabled."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwoFactorDisabled(Event, category="two_factor"):
-    """The second factor is gone."""
+    """The second factor was disabled."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryCodeUsed(Event, category="two_factor"):
-    """A recovery code was spent; `remaining` are left."""
+    """A recovery code was used; `remaining` codes are left."""
 
-    remaining: Annotated[int, Number(description="How many recovery codes are left.", example=7)]
+    remaining: Annotated[
+        int, Number(description="Number of recovery codes that are left.", example=7)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class RoleAssigned(Event, category="role"):
-    """The user has one more role."""
+    """A role was assigned to the user."""
 
     role: RoleName
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRevoked(Event, category="role"):
-    """The user has one role less."""
+    """A role of the user was revoked."""
 
     role: RoleName
 
 
 @dataclass(frozen=True, slots=True)
 class UserBanned(Event, category="status"):
-    """The user is shut out, until a time or for good; every session ended."""
+    """The user was banned until a given time or permanently; all sessions ended."""
 
     until: EndTime | None
 
 
 @dataclass(frozen=True, slots=True)
 class UserUnbanned(Event, category="status"):
-    """The ban was lifted."""
+    """The user's ban was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserDeactivated(Event, category="status"):
-    """The account rests; every session ended."""
+    """The account was deactivated; all sessions ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserReactivated(Event, category="status"):
-    """The account is awake again."""
+    """The account was reactivated."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserErased(Event, category="privacy"):
-    """The person's data are gone; subscribers erase theirs."""
+    """The user's personal data was erased; subscribers must erase their copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRejected(Event, category="command"):
-    """A command was refused, for the reason in `code`."""
+    """A command was rejected; `code` is the reason."""
 
     command_id: CommandId
     command_type: CommandType
@@ -309,7 +315,7 @@ class CommandRejected(Event, category="command"):
         str,
         _unchecked(
             "^[A-Z][A-Za-z]*$",
-            "Why it was rejected. More codes may be added.",
+            "The reason of the rejection. Codes may be added.",
             "UserNotFound",
         ),
     ]
@@ -317,7 +323,7 @@ class CommandRejected(Event, category="command"):
 
 @dataclass(frozen=True, slots=True)
 class CommandHadNoEffect(Event, category="command"):
-    """A command asked for what was so already."""
+    """A command was accepted, but the user already had the requested state."""
 
     command_id: CommandId
     command_type: CommandType
@@ -363,22 +369,22 @@ EVENTS: dict[str, type[Event]] = {
 PERSONAL_FIELDS = frozenset(
     field.name for event in EVENTS.values() for field in fields_of(event) if field.personal
 )
-"""The fields that an erasure sets to null in stored events."""
+"""Names of the fields that an erasure sets to null in stored events."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as it is stored with the outcome of its command, and then published."""
+    """An event as stored with the outcome of its command and then published."""
 
     type: str
     category: str
     sequence: int | None
-    """The aggregate's version after the event; `None` for events of category command."""
+    """The aggregate's version after the event; `None` for events of category `command`."""
     data: dict[str, JsonValue]
 
     @classmethod
     def of(cls, event: Event, sequence: int | None) -> RecordedEvent:
-        """Record an event."""
+        """Return the record of an event."""
         return cls(event.type, event.category, sequence, event.data())
 
     def without_personal_data(self) -> RecordedEvent:

@@ -24,7 +24,7 @@ class Session:
     used_token_hashes: tuple[str, ...] = field(repr=False)
     """The latest used ones, oldest first: the first 16 hexadecimal digits of the hash at rest."""
     session_epoch: int
-    """The user's epoch at the start: the session is over once the user has another epoch."""
+    """The user's epoch at the start: the session has ended once the user has another epoch."""
     expires_at: datetime
     revision: int = 0
     """How often the stored item was written; 0: not stored yet."""

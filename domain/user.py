@@ -68,10 +68,10 @@ class User:
     password_hash: str | None = field(default=None, repr=False)
     """argon2id, PHC string"""
     credential_version: int = 0
-    """Incremented with each new password; ChangePassword names it"""
+    """Incremented with each new password; ChangePassword contains it"""
     roles: tuple[str, ...] = ()
     session_epoch: int = 0
-    """Incremented to end all sessions: a session of another epoch is over"""
+    """Incremented to end all sessions: a session of another epoch has ended"""
     failed_logins: int = 0
     """Consecutive failed logins since the last lock or login"""
     lock_count: int = 0
@@ -209,7 +209,7 @@ class User:
     # --- password ---
 
     def change_password(self, password_hash: PasswordHash, credential_version: int) -> Events:
-        """Set a new password if `credential_version` is the one of the present password."""
+        """Set a new password if `credential_version` is that of the current password."""
         if credential_version != self.credential_version:
             raise RejectedError(RejectionCode.CREDENTIAL_STALE)
         self._set_password(password_hash)
@@ -318,7 +318,7 @@ class User:
         return (happened.RefreshTokenRotated(session_id, expires_at),)
 
     def revoke_session(self, session_id: str, now: datetime) -> Events:
-        """End one session, unless it is over."""
+        """End one session, unless it has ended already."""
         session = self.sessions.get(session_id)
         if session is None or session.is_over(self.session_epoch, now):
             return ()
@@ -326,7 +326,7 @@ class User:
         return (happened.SessionRevoked(session_id),)
 
     def revoke_all_sessions(self) -> Events:
-        """End every session."""
+        """End all sessions."""
         self._end_sessions()
         return (happened.AllSessionsRevoked(self.session_epoch),)
 

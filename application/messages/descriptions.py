@@ -34,55 +34,61 @@ class Description:
 _COMMAND_ATTRIBUTES: Final = {
     "specversion": Description("The version of CloudEvents.", "1.0"),
     "id": Description(
-        "The command's id, not the nil or max UUID. With the user's id it is the idempotency key: "
-        "sent again, the same command changes nothing, and another one under it is dead-lettered.",
+        "Id of the command, not the nil or max UUID. It is the idempotency key, together with the "
+        "user's id: a repeated command changes nothing; a different command with the same id is "
+        "dead-lettered.",
         EXAMPLE_COMMAND,
     ),
     "source": Description(
-        "Who asks. It comes back as the message attribute command_source of the events.",
+        "The sender of the command. The events repeat it in the message attribute command_source.",
         EXAMPLE_SOURCE,
     ),
     "type": Description("The message type, biome.user.<Name>.v<N>.", "biome.user.RegisterUser.v1"),
-    "subject": Description("The user's id, not the nil or max UUID.", EXAMPLE_USER),
+    "subject": Description("Id of the user, not the nil or max UUID.", EXAMPLE_USER),
     "time": Description(
-        "When it was asked for; left out, when the message was sent.", "2026-11-22T10:00:00Z"
+        "When the command was requested. Default: when the message was sent to the queue.",
+        "2026-11-22T10:00:00Z",
     ),
-    "datacontenttype": Description("The form of data; may be left out.", "application/json"),
-    "data": Description("The command's fields; one that is not listed is an error.", {}),
+    "datacontenttype": Description("Media type of data. Optional.", "application/json"),
+    "data": Description("Fields of the command. An unknown field is an error.", {}),
     "expectedversion": Description(
-        "Reject unless the user is at this version; 0: does not exist.", 7
+        "The command is rejected unless the user has this version; 0: the user does not exist.", 7
     ),
-    "expirytime": Description("Reject when it is not decided by then.", "2026-11-22T10:05:00Z"),
+    "expirytime": Description(
+        "The command is rejected if it is decided later.", "2026-11-22T10:05:00Z"
+    ),
     "correlationid": Description(
-        "Comes back in every event and stands in logs: nothing of a person.", "order-4711"
+        "Repeated in every event and in logs; must not contain personal data.", "order-4711"
     ),
-    "actor": Description("On whose behalf; checked, and not kept.", "support/7"),
-    "traceparent": Description("W3C Trace Context; left out when it is malformed.", _TRACE),
-    "tracestate": Description("W3C Trace Context; left out when it is malformed.", "vendor=1"),
+    "actor": Description(
+        "On whose behalf the command was sent; validated, and not stored.", "support/7"
+    ),
+    "traceparent": Description("W3C Trace Context; ignored if malformed.", _TRACE),
+    "tracestate": Description("W3C Trace Context; ignored if malformed.", "vendor=1"),
 }
 _EVENT_ATTRIBUTES: Final = {
     "specversion": _COMMAND_ATTRIBUTES["specversion"],
     "id": Description(
-        "The event's id, the same however often it is published: deduplicate by it.",
+        "Id of the event. It is the same each time the event is published: use it to deduplicate.",
         "91d73223-f80c-5ad9-92ed-173da7048fff",
     ),
     "source": Description("Always the worker.", "urn:biome:user-worker"),
     "type": Description("The message type, biome.user.<Name>.v<N>.", "biome.user.UserBanned.v1"),
     "subject": Description(
-        "The user's id; absent if a command named an unknown address.", EXAMPLE_USER
+        "Id of the user; absent if the command contained an unknown e-mail address.", EXAMPLE_USER
     ),
-    "time": Description("The worker's clock at the commit.", "2026-11-22T10:00:00.412Z"),
-    "datacontenttype": Description("The form of data.", "application/json"),
+    "time": Description("When the worker committed the event.", "2026-11-22T10:00:00.412Z"),
+    "datacontenttype": Description("Media type of data.", "application/json"),
     "sequence": Description(
-        "The user's version after the event: 1, 2, 3, ... without gaps, of 20 digits, so that they "
-        "compare as strings. Absent from events of category command.",
+        "The user's version after the event: 1, 2, 3, ... without gaps, padded to 20 digits so "
+        "that strings sort correctly. Absent from events of category command.",
         "00000000000000000007",
     ),
-    "causationid": Description("The id of the command that it came of.", EXAMPLE_COMMAND),
-    "correlationid": Description("As in the command, where it had one.", "order-4711"),
-    "traceparent": Description("As in the command, where it had one.", _TRACE),
-    "tracestate": Description("As in the command, where it had one.", "vendor=1"),
-    "data": Description("What happened. Fields may be added: ignore those you do not know.", {}),
+    "causationid": Description("Id of the command that caused the event.", EXAMPLE_COMMAND),
+    "correlationid": Description("Copied from the command, if present there.", "order-4711"),
+    "traceparent": Description("Copied from the command, if present there.", _TRACE),
+    "tracestate": Description("Copied from the command, if present there.", "vendor=1"),
+    "data": Description("Fields of the event. Fields may be added: ignore unknown ones.", {}),
 }
 
 

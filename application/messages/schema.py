@@ -19,7 +19,7 @@ from domain.events import EVENTS, Event
 from domain.rules import ID, TIME, fields_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_ERASED = " Null when the person was erased before the event came out."
+_ERASED = " Null if the user was erased before the event was published."
 _EXTENSION = {"type": ["string", "integer", "boolean", "null"]}
 _EXTENSION_NAME = {"pattern": "^[a-z0-9]{1,64}$"}
 

@@ -333,7 +333,7 @@ BANS = [
 
 REST = [
     Case(
-        "an account is put to rest, its sessions end",
+        "an account is deactivated, its sessions end",
         c.DeactivateUser("moved"),
         events=(e.UserDeactivated(),),
         after={"deactivated": True, "deactivation_reason": "moved", "session_epoch": 1},
