@@ -27,15 +27,15 @@ DEAD_LETTER_RETENTION: Final = 1_209_600
 """Seconds: 14 days, the maximum retention of SQS, which `provision` sets."""
 _STRING: Final = {"type": "string"}
 _ABOUT: Final = """\
-The one writer of Biome's users. Services put commands on a queue; each is decided once, by its \
-id, and answered by events on a topic: those of its effect, CommandRejected, or \
-CommandHadNoEffect. Both directions are CloudEvents 1.0 in structured JSON.
+The only writer of Biome's users. Services send commands to a queue. The worker processes each \
+command id once and publishes the result on a topic: the events of the change, CommandRejected, or \
+CommandHadNoEffect. Commands and events are CloudEvents 1.0 in structured JSON.
 
-Within a version, changes are additive only: unknown fields of an event are to be ignored, while \
-a command with a field that the worker does not know is dead-lettered."""
+Within a version, fields are only added. Subscribers must ignore unknown fields of an event. A \
+command with an unknown field is dead-lettered."""
 _SIGV4: Final = (
-    "AWS Signature Version 4: an IAM principal signs each request; every AWS SDK does it. "
-    "AsyncAPI has no type of its own for it, and SigV4 is an HTTP authorization scheme."
+    "AWS Signature Version 4: an IAM principal signs each request; every AWS SDK does this. "
+    "AsyncAPI has no security type for SigV4; it is an HTTP authorization scheme."
 )
 
 
@@ -63,11 +63,11 @@ def asyncapi() -> dict[str, Any]:
             "messages": _command_messages() | _event_messages() | {"DeadLetter": _dead_letter()},
             "correlationIds": {
                 "commandId": {
-                    "description": "The command's id.",
+                    "description": "Id of the command.",
                     "location": "$message.payload#/id",
                 },
                 "causationId": {
-                    "description": "The id of the command that the event came of.",
+                    "description": "Id of the command that caused the event.",
                     "location": "$message.payload#/causationid",
                 },
             },
@@ -120,9 +120,9 @@ def _commands_channel() -> dict[str, Any]:
         "address": _setting("command_queue"),
         "title": "Commands",
         "description": (
-            "What services ask for, one CloudEvent a message. It may also be a FIFO queue, its "
-            "name ending in .fifo: then MessageGroupId is the user's id, and "
-            "MessageDeduplicationId a new UUID for each sending."
+            "Commands of services, one CloudEvent per message. It may be a FIFO queue, with a "
+            "name that ends in .fifo: then MessageGroupId is the user's id, and "
+            "MessageDeduplicationId is a new UUID each time a message is sent."
         ),
         "servers": [_ref("#/servers/sqs")],
         "messages": _messages(command_kinds()),
@@ -141,7 +141,7 @@ def _events_channel() -> dict[str, Any]:
         "address": _setting("events_topic"),
         "title": "Events",
         "description": (
-            "What happened, at least once and in any order: deduplicate by id, order by sequence."
+            "Events, at least once and in any order: deduplicate by id, order by sequence."
         ),
         "servers": [_ref("#/servers/sns")],
         "messages": _messages(EVENTS),
@@ -167,7 +167,7 @@ def _dead_letters_channel() -> dict[str, Any]:
     return {
         "address": _setting("dead_letter_queue"),
         "title": "Dead letters",
-        "description": "Messages that can never be understood, or came too often in vain.",
+        "description": "Messages that are invalid, or failed too often.",
         "servers": [_ref("#/servers/sqs")],
         "messages": {"DeadLetter": _ref("#/components/messages/DeadLetter")},
         "bindings": {"sqs": {"queue": _dead_letter_queue(), "bindingVersion": SQS_BINDING}},
@@ -190,8 +190,8 @@ def _operations() -> dict[str, Any]:
             "channel": _ref("#/channels/userCommands"),
             "title": "Decide a command",
             "description": (
-                "Recorded once under its id. Answered on the topic: subscribe with a filter on "
-                "command_source and match causationid with the command's id."
+                "The outcome is recorded once per command id and published on the topic: subscribe "
+                "with a filter on command_source and match causationid with the command's id."
             ),
             "security": security,
             "reply": {"channel": _ref("#/channels/userEvents")},
@@ -208,7 +208,7 @@ def _operations() -> dict[str, Any]:
         "deadLetter": {
             "action": "send",
             "channel": _ref("#/channels/deadLetters"),
-            "title": "Put aside what cannot be done",
+            "title": "Dead-letter a message",
             "security": security,
         },
     }
@@ -247,9 +247,9 @@ def _event_messages() -> dict[str, Any]:
 def _event_headers(kind: str, category: str) -> dict[str, Any]:
     properties = {
         "type": {"description": "The message type.", **_STRING, "const": kind},
-        "category": {"description": "What it is about.", **_STRING, "const": category},
+        "category": {"description": "Category of the event.", **_STRING, "const": category},
         "command_source": {
-            "description": "The source of the command that it came of.",
+            "description": "Source of the command that caused the event.",
             **_STRING,
             "maxLength": MAX_SOURCE,
         },
@@ -265,15 +265,25 @@ def _event_headers(kind: str, category: str) -> dict[str, Any]:
 def _dead_letter() -> dict[str, Any]:
     codes = ", ".join(MalformedCode)
     properties = {
-        "error_code": {"description": f"Why: {codes}, or another.", **_STRING},
-        "error_detail": {"description": "Which field and which rule; never a value.", **_STRING},
-        "original_message_id": {"description": "SQS's id of the message as sent.", **_STRING},
-        "received_at": {"description": "When it was received.", **_STRING, "format": "date-time"},
+        "error_code": {"description": f"Reason: {codes}, or another code.", **_STRING},
+        "error_detail": {
+            "description": "The field and the rule that it violates; never a value.",
+            **_STRING,
+        },
+        "original_message_id": {
+            "description": "SQS message id of the original message.",
+            **_STRING,
+        },
+        "received_at": {
+            "description": "When the message was received.",
+            **_STRING,
+            "format": "date-time",
+        },
     }
     return {
         "name": "DeadLetter",
         "title": "Dead letter",
-        "summary": "A message as it came, without the secrets in it, and why it is here.",
+        "summary": "A message as received, without secrets, and the reason for dead-lettering.",
         "contentType": "text/plain",
         "headers": {
             "type": "object",
@@ -281,5 +291,8 @@ def _dead_letter() -> dict[str, Any]:
             "properties": properties,
             "required": list(properties),
         },
-        "payload": {"type": "string", "description": "The body; what is secret reads [redacted]."},
+        "payload": {
+            "type": "string",
+            "description": "The body of the message; secrets are replaced by [redacted].",
+        },
     }

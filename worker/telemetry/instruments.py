@@ -88,14 +88,14 @@ COMMANDS: Final = Instrument(
     "user_worker.commands",
     Kind.COUNTER,
     "{command}",
-    "Deliveries of commands by how they ended",
+    "Deliveries of commands, by outcome",
     ("command", "outcome", "code"),
 )
 HANDLING_TIME: Final = Instrument(
     "user_worker.command.handling_time",
     Kind.HISTOGRAM,
     "s",
-    "From the start of its batch until a command was settled",
+    "Time from the start of a batch until the outcome of a command",
     ("command", "outcome"),
     HANDLING_SECONDS,
 )
@@ -103,7 +103,7 @@ CRITICAL_TIME: Final = Instrument(
     "user_worker.command.critical_time",
     Kind.HISTOGRAM,
     "s",
-    "From a command's SentTimestamp until its events were published",
+    "Time from the SentTimestamp of a command until its events were published",
     ("command",),
     CRITICAL_SECONDS,
 )
@@ -111,7 +111,7 @@ BATCH_SIZE: Final = Instrument(
     "user_worker.batch.size",
     Kind.HISTOGRAM,
     "{message}",
-    "Messages a batch",
+    "Messages per batch",
     (),
     BATCH_MESSAGES,
 )
@@ -119,7 +119,7 @@ REDELIVERIES: Final = Instrument(
     "user_worker.redeliveries",
     Kind.COUNTER,
     "{message}",
-    "Messages handled that were received before",
+    "Messages that had been received before",
 )
 RECEIVED: Final = Instrument(
     "messaging.client.consumed.messages",
@@ -132,21 +132,21 @@ DEAD_LETTERS: Final = Instrument(
     "user_worker.dead_letters",
     Kind.COUNTER,
     "{message}",
-    "Messages that are in the dead-letter queue, by error_code",
+    "Messages sent to the dead-letter queue, by error_code",
     ("code",),
 )
 EVENTS: Final = Instrument(
     "user_worker.events",
     Kind.COUNTER,
     "{event}",
-    "Events given to the topic; what failed stays in the outbox",
+    "Events published to the topic, or failed; failed events stay in the outbox",
     ("event", "result"),
 )
 STORE_CALLS: Final = Instrument(
     "db.client.operation.duration",
     Kind.HISTOGRAM,
     "s",
-    "Calls to DynamoDB, tries included",
+    "Duration of calls to DynamoDB, including retries",
     ("db.system.name", "db.operation.name", "error.type"),
     CALL_SECONDS,
 )
@@ -154,7 +154,7 @@ MESSAGING_CALLS: Final = Instrument(
     "messaging.client.operation.duration",
     Kind.HISTOGRAM,
     "s",
-    "Calls to SQS and SNS, tries included; long polls too",
+    "Duration of calls to SQS and SNS, including retries and long polls",
     ("messaging.system", "messaging.operation.name", "error.type"),
     CALL_SECONDS,
 )
@@ -162,46 +162,46 @@ FAILED_TRIES: Final = Instrument(
     "user_worker.aws.failed_tries",
     Kind.COUNTER,
     "{try}",
-    "Tries of calls to AWS that failed, though another may have succeeded",
+    "Failed attempts of calls to AWS; a retry may have succeeded",
     ("service", "operation", "error.type"),
 )
 THROTTLES: Final = Instrument(
     "user_worker.aws.throttles",
     Kind.COUNTER,
     "{try}",
-    "Tries of calls to AWS that were throttled",
+    "Throttled attempts of calls to AWS",
     ("service", "operation"),
 )
 CAPACITY: Final = Instrument(
     "user_worker.dynamodb.consumed_capacity",
     Kind.COUNTER,
     "{unit}",
-    "Units of the table by formula, of many calls by every fiftieth; the index's are left out",
+    "Capacity units of the table, computed and sampled, without those of the index",
     ("operation", "unit"),
 )
 OUTBOX_OVERDUE: Final = Instrument(
     "user_worker.outbox.overdue",
     Kind.GAUGE,
     "{pointer}",
-    "Pointers that the relay's last look at each shard found: older than the relay's age",
+    "Outbox pointers older than the relay's age, when the relay last read each shard",
 )
 OUTBOX_AGE: Final = Instrument(
     "user_worker.outbox.age",
     Kind.GAUGE,
     "s",
-    "Age of the oldest pointer that those looks found; 0 without one",
+    "Age of the oldest overdue outbox pointer; 0 if there is none",
 )
 OUTBOX_UNREADABLE: Final = Instrument(
     "user_worker.outbox.unreadable",
     Kind.GAUGE,
     "{pointer}",
-    "Pointers that those looks could not read",
+    "Outbox pointers that the relay could not read",
 )
 OUTBOX_DELAY: Final = Instrument(
     "user_worker.outbox.delay",
     Kind.HISTOGRAM,
     "s",
-    "From a commit until the relay published its events",
+    "Time from a commit until the relay published its events",
     (),
     CRITICAL_SECONDS,
 )
@@ -209,27 +209,27 @@ PARKED: Final = Instrument(
     "user_worker.outbox.parked",
     Kind.COUNTER,
     "{pointer}",
-    "Pointers set apart for a person",
+    "Outbox pointers that were parked and need manual work",
 )
 BREAKER: Final = Instrument(
     "user_worker.breaker.state",
     Kind.GAUGE,
     "1",
-    "0 closed, 1 slowed since the topic is away, 2 half-open, 3 open since the store is away",
+    "0 closed, 1 slowed: topic unavailable, 2 half-open, 3 open: store unavailable",
     ("queue",),
 )
 BUFFERED: Final = Instrument(
     "user_worker.batches.buffered",
     Kind.GAUGE,
     "{batch}",
-    "Batches received that wait for a free child or thread",
+    "Received batches that wait for a free child process or thread",
     ("queue",),
 )
 IN_FLIGHT: Final = Instrument(
     "user_worker.messages.in_flight",
     Kind.GAUGE,
     "{message}",
-    "Messages in hand: received and not yet settled",
+    "Messages in flight: received, and not yet acknowledged, retried or dead-lettered",
     ("queue",),
 )
 
