@@ -1,4 +1,4 @@
-"""`make bench`: everything side by side in one run; see docs/benchmark.md."""
+"""Compare the worker with others in one run, `make bench`; see docs/benchmark.md."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ def main() -> None:
         prog=PROGRAM, usage="make bench ARGS='[OPTION ...]'", description=__doc__
     )
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", action="store_true", help="one short round, about three minutes")
-    sizes.add_argument("--million", action="store_true", help="a table of a million users too")
     sizes.add_argument(
-        "--short", action="store_true", help="a check for CI in a minute; writes nothing"
+        "--quick", action="store_true", help="run one short round, about three minutes"
     )
-    parser.add_argument("--results", type=Path, help="where to write (default: benchmarks/results)")
+    sizes.add_argument(
+        "--million", action="store_true", help="also measure a table of a million users"
+    )
+    sizes.add_argument(
+        "--short", action="store_true", help="run the check for CI, about a minute; write nothing"
+    )
     parser.add_argument(
-        "--rounds", type=whole_number(1), help="how often each takes its turn (default: 3)"
+        "--results", type=Path, help="folder to write (default: benchmarks/results)"
     )
+    parser.add_argument("--rounds", type=whole_number(1), help="number of rounds (default: 3)")
     options = parser.parse_args()
     with errors_in_one_line(PROGRAM):
         _prepare()
@@ -76,7 +80,7 @@ def _prepare() -> None:
     if not Path("/proc/stat").exists():
         raise BenchmarkError("needs Linux: processor times are read from /proc")
     # And stop all processes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped by a signal"))
     os.environ.update(REGION | CREDENTIALS)  # no real account
     logs.configure("json", "ERROR")
 
@@ -123,7 +127,7 @@ def _install_node_packages() -> None:
     """Install sqs-consumer from the lock file, if npm is available."""
     folder, npm = HERE / "node", shutil.which("npm")
     if npm is None:
-        print("bench: no npm: without bbc/sqs-consumer")
+        print("bench: npm not found: bbc/sqs-consumer is not measured")
     elif not (folder / "node_modules").exists():
         command = [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(command, cwd=folder, check=False)  # noqa: S603 - a fixed command

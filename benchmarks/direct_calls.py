@@ -1,4 +1,4 @@
-"""Processor time of each call of a batch: this worker's clients against boto3's plain ones.
+"""Measure the processor time of each call of a batch: this worker's clients and plain boto3.
 
 `python -m benchmarks.direct_calls [CALLS]`: the six calls of ten registrations, answered by a
 server in another process; both kinds of client take turns, and a figure is the median of them.
@@ -113,7 +113,11 @@ def main() -> None:
     """Measure, and print a table."""
     parser = OneLineParser(prog="python -m benchmarks.direct_calls", description=__doc__)
     parser.add_argument(
-        "calls", nargs="?", type=whole_number(TURNS), default=CALLS, help="of each kind"
+        "calls",
+        nargs="?",
+        type=whole_number(TURNS),
+        default=CALLS,
+        help="number of calls of each kind",
     )
     count = parser.parse_args().calls
     with errors_in_one_line(parser.prog):

@@ -1,4 +1,4 @@
-"""SQS, SNS and empty DynamoDB tables in one process, faster than what is measured.
+"""Serve SQS, SNS and empty DynamoDB tables in one process, faster than what is measured.
 
 Only what provisioning and the contestants call: standard queues with long polls, visibility
 timeouts and stored attributes, and topics that count what is published. A queue or topic that was
@@ -277,12 +277,12 @@ def main() -> None:
     """Parse the ports of the command line, and serve until interrupted."""
     parser = OneLineParser(prog="python -m benchmarks.fake_aws", description=__doc__)
     port = whole_number(1, 65_535)
-    parser.add_argument("port", type=port, help="of SQS and SNS")
-    parser.add_argument("gateway_port", type=port, help="of DynamoDB")
+    parser.add_argument("port", type=port, help="port of SQS and SNS")
+    parser.add_argument("gateway_port", type=port, help="port of the gateway to DynamoDB")
     parser.add_argument(
         "dynamodb_port",
         type=whole_number(0, 65_535),
-        help="where the gateway finds DynamoDB; 0: it answers as an empty table would",
+        help="port of DynamoDB; 0: the gateway answers like an empty table",
     )
     ports = parser.parse_args()
     with errors_in_one_line(parser.prog):

@@ -1,10 +1,10 @@
-"""How fast a table is migrated, and in how much memory: `python -m benchmarks.migration`.
+"""Measure the speed and the memory of a migration: `python -m benchmarks.migration`.
 
-Runs AWS's DynamoDB Local, or takes what AWS_ENDPOINT_URL names on this machine; fills a table of
-its own with users and their addresses; migrates the users to a made-up next format, which some have
-already (`--old` says which part has not); reads the whole table and checks that each item is as it
-has to be: those that were in the next format have a mark that an upcast would have overwritten.
-With `--again` it migrates once more, which has nothing to do. The table is deleted.
+Runs AWS's DynamoDB Local, or uses the DynamoDB of AWS_ENDPOINT_URL on this machine. Fills a table
+of its own with users and their addresses, migrates the users to an invented next format (`--old` is
+the part of the users that are not in it yet), reads the whole table and checks each item: those
+that were in the next format have a mark that an upcast would have overwritten. With `--again` it
+migrates a second time, which changes nothing. The table is deleted at the end.
 """
 
 from __future__ import annotations
@@ -62,13 +62,20 @@ BROUGHT_UP, WRITTEN_SO = "en", "de"
 def main() -> None:
     """Load, migrate, check, and print a line for each."""
     arguments = OneLineParser(prog="python -m benchmarks.migration", description=__doc__)
-    arguments.add_argument("--items", type=whole_number(2), default=100_000)
-    arguments.add_argument("--segments", type=whole_number(1, 1_000), default=4)
+    arguments.add_argument("--items", type=whole_number(2), default=100_000, help="number of items")
     arguments.add_argument(
-        "--units", type=whole_number(1), default=ENOUGH_UNITS, help="read and write units a second"
+        "--segments", type=whole_number(1, 1_000), default=4, help="segments in parallel"
     )
-    arguments.add_argument("--old", type=part, default=1.0, help="part of the users, 0 to 1")
-    arguments.add_argument("--again", action="store_true")
+    arguments.add_argument(
+        "--units",
+        type=whole_number(1),
+        default=ENOUGH_UNITS,
+        help="read and write units per second",
+    )
+    arguments.add_argument(
+        "--old", type=part, default=1.0, help="part of the users to migrate, 0 to 1"
+    )
+    arguments.add_argument("--again", action="store_true", help="migrate a second time")
     given = arguments.parse_args()
     with errors_in_one_line(arguments.prog):
         _run(given)
@@ -88,7 +95,7 @@ def _table() -> Iterator[tuple[Any, str]]:
     """Create a table on this machine, and delete it afterwards."""
     given = os.environ.get("AWS_ENDPOINT_URL", "")
     if given and urlsplit(given).hostname not in {"127.0.0.1", "localhost"}:
-        raise BenchmarkError(f"AWS_ENDPOINT_URL is {given!r} and has to be on this machine")
+        raise BenchmarkError(f"AWS_ENDPOINT_URL is {given!r} and must be on this machine")
     with tempfile.TemporaryDirectory() as logs, _endpoint(given, Path(logs)) as endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -158,8 +165,8 @@ class Population:
         with ThreadPoolExecutor(THREADS) as pool:
             found = sum(pool.map(lambda n: self._check_segment(client, name, n), range(THREADS)))
         if found != 2 * self.users:
-            raise BenchmarkError(f"there are {found} items, and have to be {2 * self.users}")
-        return "each is as it has to be"
+            raise BenchmarkError(f"there are {found} items instead of {2 * self.users}")
+        return "each item is as expected"
 
     def _check_segment(self, client: Any, name: str, segment: int) -> int:
         pages = client.get_paginator("scan").paginate(
@@ -174,7 +181,7 @@ class Population:
             for item in page["Items"]:
                 user, address = self._migrated(_number_of(item))
                 if item != (user if item["sk"]["S"] == table.USER else address):
-                    raise BenchmarkError(f"item {item['pk']['S']} is not as it has to be")
+                    raise BenchmarkError(f"item {item['pk']['S']} is not as expected")
                 found += 1
         return found
 

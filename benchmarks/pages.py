@@ -1,7 +1,7 @@
-"""Renew what pages quote of the benchmarks: `python -m benchmarks.pages`.
+"""Update the benchmark figures that pages quote: `python -m benchmarks.pages`.
 
-It measures nothing: it takes benchmarks/results/results.json and what `python -m benchmarks.scale`
-computes. In a page it writes, and leaves everything else as it is:
+It measures nothing: it reads benchmarks/results/results.json and what `python -m benchmarks.scale`
+computes. It writes these parts of a page, and nothing else:
 
     <!-- table NAME --> ... <!-- end of table -->
         the table of that name, whole

@@ -1,8 +1,8 @@
-"""Measures the reader's cache: how many checks it answers, and what one costs.
+"""Measure the reader's cache: how many checks it answers, and what a check costs.
 
-Sessions are asked for as people use things: the n-th most active one 1/n as often as the first
-(Zipf). Time is simulated, so that the hit rate does not depend on the machine. What a read costs
-is measured at an endpoint: that of AWS_ENDPOINT_URL, or the embedded one.
+Sessions are checked with a Zipf distribution: the n-th most active one 1/n as often as the first.
+Time is simulated, so that the hit rate does not depend on the machine. The cost of a read is
+measured at AWS_ENDPOINT_URL, or at the embedded AWS.
 """
 
 from __future__ import annotations
@@ -102,8 +102,15 @@ def measure_costs() -> tuple[float, float]:
 def main() -> None:
     """Print the table and the two costs."""
     parser = OneLineParser(prog="python -m benchmarks.reader_cache", description=__doc__)
-    parser.add_argument("--users", type=whole_number(1), default=USERS, help="with a session each")
-    parser.add_argument("--checks", type=whole_number(1), default=CHECKS, help="for each row")
+    parser.add_argument(
+        "--users",
+        type=whole_number(1),
+        default=USERS,
+        help="number of users, each with one session",
+    )
+    parser.add_argument(
+        "--checks", type=whole_number(1), default=CHECKS, help="number of checks per row"
+    )
     given = parser.parse_args()
     with errors_in_one_line(parser.prog):
         _measure_all(given.users, given.checks)

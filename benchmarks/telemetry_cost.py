@@ -1,12 +1,14 @@
-"""Processor time a command with telemetry off and on: `python -m benchmarks.telemetry_cost`.
+"""Measure the processor time per command with telemetry off and on.
+
+Run it with `python -m benchmarks.telemetry_cost`.
 
 One process receives, handles and deletes batches of ten registrations; a server in another one
 answers for AWS and for the collector. The kinds of telemetry take turns in any order, so that
 what else the machine does weighs on all alike. Spans are sent within their kind's turns, a few
 hundred at once as in a worker: threads that send would take time from other kinds' turns.
 
-`--before TREE` compares off with another checkout, in processes that take turns; the least of each
-counts there.
+`--before TREE` compares telemetry off with another checkout, in processes that take turns, by the
+least time of each.
 """
 
 from __future__ import annotations
@@ -163,9 +165,9 @@ def main() -> None:
     parser = OneLineParser(prog="python -m benchmarks.telemetry_cost", description=__doc__)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--all-kinds", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--before", type=Path, help="another checkout, to measure off beside")
-    parser.add_argument("--rounds", type=whole_number(1), default=5)
-    parser.add_argument("--batches", type=whole_number(TURN), default=300)
+    parser.add_argument("--before", type=Path, help="another checkout, to compare with")
+    parser.add_argument("--rounds", type=whole_number(1), default=5, help="number of rounds")
+    parser.add_argument("--batches", type=whole_number(TURN), default=300, help="batches per round")
     given = parser.parse_args()
     if given.before and not (given.before / "worker").is_dir():
         parser.error(f"--before: {given.before} is not a checkout of this project")

@@ -195,8 +195,8 @@ def build(root: Path, target: Path) -> None:
 
 def main() -> int:
     """Write the site's source to the folder of the argument; return the exit code."""
-    parser = argparse.ArgumentParser(description="Lay the repository's pages out for MkDocs.")
-    parser.add_argument("target", type=Path, help="a folder, which is emptied")
+    parser = argparse.ArgumentParser(description="Prepare the repository's pages for MkDocs.")
+    parser.add_argument("target", type=Path, help="folder to write; its content is deleted")
     try:
         build(ROOT, parser.parse_args().target)
     except (BrokenLinkError, FileNotFoundError) as error:

@@ -1,7 +1,7 @@
 """Write the reference tables of the pages from the definitions in domain/ and worker/settings.py.
 
     python -m scripts.reference_tables            write the tables
-    python -m scripts.reference_tables --check    exit with 1 if a table is not current
+    python -m scripts.reference_tables --check    exit with 1 if a table is outdated
 
 A table stands between `<!-- table NAME -->` and `<!-- end of table -->`; all other text stays.
 `make reference` runs this and `user-worker contracts`.
@@ -193,7 +193,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a table is outdated"
+    )
     check = parser.parse_args().check
     stale = stale_pages()
     for page, text in stale.items():

@@ -1,8 +1,8 @@
-"""What this project is made of: `make audit` checks it, `make sbom` writes it down.
+"""Check the project's dependencies (`make audit`), or write its bill of materials (`make sbom`).
 
-Everything but the look-up of advisories works without a network: the locks' form, that the
-environment is what the lock says, and the licences. Advisories come from OSV (https://osv.dev),
-which is asked for each name and version of the locks; where it does not answer, that is said.
+The form of the locks, the packages installed and the licences are checked without a network.
+Advisories for each name and version of the locks come from OSV (https://osv.dev); if OSV does not
+answer, the check reports that it was skipped.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _read_line(line: str) -> Locked:
     try:
         requirement = Requirement(wanted)
     except InvalidRequirement as error:
-        raise LockError(f"{wanted[:60]!r} is no requirement") from error
+        raise LockError(f"{wanted[:60]!r} is not a requirement") from error
     pins = [spec.version for spec in requirement.specifier if spec.operator == "=="]
     if requirement.url or len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
         raise LockError(f"{requirement.name} is not pinned to one version")
@@ -143,7 +143,7 @@ def licence(name: str) -> str:
 def not_permissive(licences: Mapping[str, str]) -> list[str]:
     """Return licences that require more than attribution; a choice may include such a licence."""
     return [
-        f"{name}: {text or 'no licence is stated'}"
+        f"{name}: {text or 'no licence found'}"
         for name, text in sorted(licences.items())
         if not PERMISSIVE.search(text) or (COPYLEFT.search(text) and " OR " not in text)
     ]
@@ -166,9 +166,9 @@ def advisories(locked: Sequence[Locked], url: str = OSV, timeout: float = 20) ->
             results = json.load(answer)["results"]
             complete = len(results) == len(asked)
         except (ValueError, KeyError, TypeError) as error:
-            raise OSError("the answer is none of OSV's") from error
+            raise OSError("the answer is not from OSV") from error
     if not complete:
-        raise OSError("the answer is not about all that was asked")
+        raise OSError("the answer does not cover all packages")
     return [
         f"{each.name} {each.version}: {found['id']}"
         for each, row in zip(locked, results, strict=True)
@@ -184,19 +184,15 @@ def audit(url: str = OSV, *, require_advisories: bool = False) -> int:
     licences = {each.name: licence(each.name) for each in runtime if each.name in here}
     everything = sorted({(e.name, e.version): e for lines in locks.values() for e in lines}.items())
     failed = [
-        _report("locks: pinned, with hashes, and of one mind", disagreements(locks)),
-        _report(
-            "environment: what the lock says", differences(dev, here, locks.get(FUZZ_LOCK.name, ()))
-        ),
+        _report("locks: pinned, with hashes, and consistent", disagreements(locks)),
+        _report("environment: as locked", differences(dev, here, locks.get(FUZZ_LOCK.name, ()))),
         _report(f"licences: {len(licences)} at run time, permissive", not_permissive(licences)),
     ]
     try:
         known = advisories([each for _, each in everything], url)
     except OSError as error:
         reason = getattr(error, "reason", error)
-        print(
-            f"SKIPPED advisories: OSV was not reached ({reason}); run it where there is a network"
-        )
+        print(f"SKIPPED advisories: OSV was not reached ({reason}); run it again with a network")
         return 2 if require_advisories and not any(failed) else int(any(failed))
     failed.append(_report(f"advisories: none for {len(everything)} packages", known))
     return int(any(failed))
@@ -271,8 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     auditing = commands.add_parser("audit", help="check locks, environment, licences, advisories")
-    auditing.add_argument("--require-advisories", action="store_true", help="2 if not reached")
-    auditing.add_argument("--osv", default=OSV, metavar="URL", help="another address of OSV")
+    auditing.add_argument(
+        "--require-advisories", action="store_true", help="exit with 2 if OSV does not answer"
+    )
+    auditing.add_argument("--osv", default=OSV, metavar="URL", help="address of OSV")
     writing = commands.add_parser("sbom", help="write build/sbom.json")
     writing.add_argument("--output", type=Path, default=ROOT / "build" / "sbom.json")
     options = parser.parse_args(arguments)

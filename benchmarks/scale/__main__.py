@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale`: what it costs and where it bends, computed and simulated.
+"""Compute and simulate costs and limits: `python -m benchmarks.scale`.
 
 It prints the tables of docs/scaling.md, in seconds, and calls no service. `--inputs FILE` reads
 prices and habits from a file like benchmarks/scale/inputs.json. `python -m benchmarks.pages` writes
@@ -18,8 +18,12 @@ from benchmarks.scale.tables import TABLES
 def main() -> None:
     """Print the given tables, or all."""
     parser = OneLineParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    parser.add_argument("--inputs", type=Path, default=DEFAULTS, help="prices and habits, JSON")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"tables to print: {', '.join(TABLES)}"
+    )
+    parser.add_argument(
+        "--inputs", type=Path, default=DEFAULTS, help="JSON file of prices and habits"
+    )
     asked = parser.parse_args()
     if unknown := set(asked.tables) - TABLES.keys():
         parser.error(f"no such table: {', '.join(sorted(unknown))}")

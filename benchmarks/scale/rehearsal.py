@@ -1,7 +1,10 @@
-"""`python -m benchmarks.scale.rehearsal`: the celebrity of `contention.py` with the real handler.
+"""Compare the simulation of one busy user in `contention.py` with the real handler.
+
+Run it with `python -m benchmarks.scale.rehearsal`.
 
 The worker's own `BatchHandler` in threads, on the store in memory, in real time; calls sleep as
-long as they are simulated to take. It tells whether the simulation is right; a minute or so.
+long as they are simulated to take. The result shows whether the simulation is right. It takes
+about a minute.
 """
 
 from __future__ import annotations
@@ -170,7 +173,7 @@ def main() -> None:
     """Print simulated and real figures side by side."""
     parser = OneLineParser(prog="python -m benchmarks.scale.rehearsal", description=__doc__)
     parser.add_argument(
-        "--seconds", type=whole_number(1), default=SECONDS, help="of commands, at each rate"
+        "--seconds", type=whole_number(1), default=SECONDS, help="seconds of commands at each rate"
     )
     seconds = parser.parse_args().seconds
     with errors_in_one_line(parser.prog):

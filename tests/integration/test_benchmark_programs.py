@@ -42,7 +42,7 @@ def run(module: str, *arguments: str, **environment: str) -> subprocess.Complete
         ("benchmarks.direct_calls", ["10"], "| all six |"),
         ("benchmarks.telemetry_cost", ["--rounds=1", "--batches=4"], "| metrics and all traces"),
         ("benchmarks.reader_cache", ["--users=20", "--checks=100"], "a check by a read:"),
-        ("benchmarks.migration", ["--items=40", "--again"], "each is as it has to be"),
+        ("benchmarks.migration", ["--items=40", "--again"], "each item is as expected"),
         ("benchmarks.scale", ["footprints"], "| token rotation | 1 |"),
         ("benchmarks.scale.rehearsal", ["--seconds=1"], "100 commands/s, 8 tasks:"),
     ],
