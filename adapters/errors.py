@@ -13,7 +13,7 @@ class ResourceMismatchError(Exception):
     def __init__(self, kind: str, name: str, attribute: str) -> None:
         """Name the attribute that differs; the resource itself is not changed."""
         super().__init__(
-            f"{kind} {name} exists with another {attribute}: delete it, or use another name"
+            f"{kind} {name} exists with a different {attribute}: delete it, or use another name"
         )
         self.kind = kind
         self.name = name

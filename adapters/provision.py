@@ -66,7 +66,7 @@ def provision(
     """
     if resources.env == PRODUCTION:
         raise ProvisioningRefusedError(
-            "the worker creates no resources in production: deploy its template"
+            "the worker does not create resources in production: deploy a template (docs/deploy.md)"
         )
     table_arn = provision_table(dynamodb, resources.table, protected=resources.protected)
     urls = _provision_queues(sqs, resources)

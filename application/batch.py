@@ -68,8 +68,8 @@ busy.
 
 UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
 THROTTLED = Failure("Throttled", "the store throttles the items of this user")
-CONTENDED = Failure("Contended", "the user was changed by others at the same time")
-UNFORESEEN = Failure("Unforeseen", "an unforeseen error; see the worker's log")
+CONTENDED = Failure("Contended", "other commands changed the user at the same time")
+UNFORESEEN = Failure("Unforeseen", "an unexpected error; see the worker's log")
 UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "a stored item of the user cannot be read")
 HEALTH_CHECK_KEY = "00000000-0000-0000-0000-000000000000"

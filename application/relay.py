@@ -198,7 +198,7 @@ class Relay(HealthSource):
             self._issue = "the outbox cannot be read: the store is unavailable"
             logger.warning("outbox_unavailable", reason=str(error))
         except Exception:  # the relay must survive any error
-            self._issue = "the relay has failed: see the log"
+            self._issue = "the relay has failed: see the worker's log"
             logger.exception("relay_failed")
         else:
             self._issue = None
@@ -362,7 +362,7 @@ class Relay(HealthSource):
                 done.append(entry)
             elif all(failure.permanent for failure in failed):
                 reasons = ", ".join(sorted({failure.reason for failure in failed}))
-                self._park(entry, f"the topic refuses an event: {reasons}", run)
+                self._park(entry, f"the topic rejects an event: {reasons}", run)
             else:
                 # even beside a rejected event: once parked, no relay would publish the others
                 run.refused = True
@@ -460,7 +460,7 @@ class Relay(HealthSource):
                 continue
             counted = replace(entry, attempts=entry.attempts + 1, touched_at=run.now)
             if counted.attempts >= MAX_ATTEMPTS:
-                reason = f"failed {counted.attempts} times while others went through"
+                reason = f"failed {counted.attempts} times while others were published"
                 self._park(entry, f"{reason}: {failure.reason}", run)
                 continue
             run.endings[Ending.LEFT] += 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.errors import CliError, ExitCode, say
+from worker.errors import CliError, ExitCode, write_error
 
 PROGRAM = "user-worker"
 DEBUG_VARIABLE = "USER_WORKER_DEBUG"
@@ -38,8 +38,8 @@ def run(arguments: Sequence[str]) -> int:
         from worker.cli_errors import explain
 
         known = explain(error) or CliError(
-            f"unforeseen {type(error).__name__}",
-            f"run it again with --debug before the command, or {DEBUG_VARIABLE}=1, to see where",
+            f"unexpected {type(error).__name__}",
+            f"for the traceback, use --debug before the command, or set {DEBUG_VARIABLE}=1",
             ExitCode.UNFORESEEN,
         )
         return _complain(str(known), known.code)
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
 def _complain(text: str, code: int) -> int:
     from cli.output import printable
 
-    say(printable(" ".join(text.split())), sys.stderr)
+    write_error(printable(" ".join(text.split())), sys.stderr)
     return code
 
 

@@ -30,11 +30,11 @@ def main() -> None:
     ready = int(sys.argv[1])
     sys.argv = ["celery", *sys.argv[2:]]
 
-    def tell(**_: Any) -> None:
+    def report_ready(**_: Any) -> None:
         os.write(ready, b"ready\n")
         os.close(ready)
 
-    worker_ready.connect(tell, weak=False)
+    worker_ready.connect(report_ready, weak=False)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     celery()
 

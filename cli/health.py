@@ -12,7 +12,7 @@ from dataclasses import asdict
 from worker.errors import ExitCode
 from worker.health.heartbeat import Heartbeat, HeartbeatError, directory, heartbeats
 
-NONE = "no worker of this user runs here, or none has started yet"
+NONE = "no worker of this user is running here, or it has not started yet"
 
 
 def show_health(*, live_only: bool, as_json: bool) -> int:

@@ -153,9 +153,9 @@ def print_outcomes(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
     if len(known) < len(outcomes):
         missing = len(outcomes) - len(known)
         stderr().print(
-            f"error: no outcome of {missing} of {len(outcomes)} commands in time; "
-            "is a worker running? see `user-worker status`; "
-            "to a user who is unknown, the answer takes a minute"
+            f"error: {missing} of {len(outcomes)} commands have no outcome yet; "
+            "check with `user-worker status` that a worker is running; "
+            "a command to an unknown user takes a minute"
         )
         return ExitCode.TIMEOUT
     rejected = any(outcome.status is Status.REJECTED for outcome in known)

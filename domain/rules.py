@@ -198,7 +198,7 @@ def _definition(message: Any, field: dataclasses.Field[Any], hint: Any) -> Field
     if not isinstance(rule, Rule):
         raise TypeError(
             f"{message.__name__}.{field.name} has no rule: write its type as "
-            f"Annotated[..., Text(...)], as the other fields in {message.__module__} are"
+            f"Annotated[..., Text(...)], like the other fields in {message.__module__}"
         )
     inner = get_args(hint)[0]
     is_array = get_origin(inner) is tuple

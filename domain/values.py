@@ -69,13 +69,13 @@ class EmailAddress:
             raise InvalidValueError("must be an e-mail address of the form local@domain")
         if not is_visible_word(local):
             raise InvalidValueError(
-                "the part before @ may have letters, digits and !#$%&'*+/=?^_`{|}~.- only"
+                "the part before @ may contain only letters, digits and !#$%&'*+/=?^_`{|}~.-"
             )
         if len(local.encode()) > MAX_LOCAL_PART:
-            raise InvalidValueError(f"the part before @ must have {MAX_LOCAL_PART} bytes at most")
+            raise InvalidValueError(f"the part before @ must have at most {MAX_LOCAL_PART} bytes")
         value = f"{local}@{_ascii_domain(domain)}"
         if len(value.encode()) > MAX_ADDRESS:
-            raise InvalidValueError(f"must have {MAX_ADDRESS} bytes at most")
+            raise InvalidValueError(f"must have at most {MAX_ADDRESS} bytes")
         return cls(value)
 
     @property
@@ -88,10 +88,10 @@ class EmailAddress:
 
 def _ascii_domain(domain: str) -> str:
     if len(domain) > MAX_ADDRESS:  # the codec's cost grows with the square of the length
-        raise InvalidValueError(f"must have {MAX_ADDRESS} bytes at most")
+        raise InvalidValueError(f"must have at most {MAX_ADDRESS} bytes")
     if not domain.isascii():
         if not is_domain_word(domain.translate(_WITHOUT_DEVIATIONS)):
-            raise InvalidValueError("the domain may have letters, digits, hyphens and dots only")
+            raise InvalidValueError("the domain may contain only letters, digits, hyphens and dots")
         if _IDNA_DEVIATIONS & set(domain):
             raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
         try:

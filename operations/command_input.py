@@ -23,7 +23,7 @@ from domain.commands import COMMANDS, Command
 from worker.errors import UsageError
 
 DEFAULT_SOURCE = "/user-worker/cli"
-_BLANKS = "quote values with blanks"
+_BLANKS = "quote values with spaces"
 # Names of this form may be repeated in an error; other text may be a misplaced secret.
 _COMMAND_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
@@ -53,8 +53,8 @@ def command_class(name: str) -> type[Command]:
     """
     command = COMMANDS.get(name) or _NAMES.get(name)
     if command is None:
-        named = f"command {name!r}" if _COMMAND_NAME.fullmatch(name) else "such command"
-        raise UsageError(f"there is no {named}", _did_you_mean(name, _NAMES))
+        named = f"command {name!r}" if _COMMAND_NAME.fullmatch(name) else "command"
+        raise UsageError(f"unknown {named}", _did_you_mean(name, _NAMES))
     return command
 
 
@@ -87,7 +87,7 @@ def from_arguments(
     for number, pair in enumerate(pairs, 1):
         key, equals, text = pair.partition("=")
         if not equals:  # not shown: it may be half of a secret that contains a blank
-            raise UsageError(f"word {number} is not of the form key=value", _BLANKS)
+            raise UsageError(f"field {number} does not have the form key=value", _BLANKS)
         values[key] = _value(command, key, text)
     return _event(command, values, options)
 
@@ -114,11 +114,11 @@ def _value(command: type[Command], key: str, text: str) -> Any:
         known = ", ".join(names) or "none"
         if key == "password":
             raise UsageError(
-                "a password never travels in clear",
+                "a password must not be sent in plaintext",
                 "hash it with argon2id, and send the hash as password_hash (docs/security.md)",
             )
         close = difflib.get_close_matches(key, names, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"its fields are: {known}"
+        advice = f"did you mean {close[0]}?" if close else f"the fields are: {known}"
         named = f"field {key!r}" if _FIELD_NAME.fullmatch(key) else "such field"
         raise UsageError(f"{command.__name__} has no {named}", advice)
     hint = hints[key]
@@ -147,7 +147,7 @@ def _read_json(text: str) -> Any:
     try:
         return json.loads(trimmed(text))
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("nested too deeply") from error
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def from_text(text: str, where: str, options: Options) -> Iterator[tuple[str, di
     """
     for place, item in _items(text, where):
         if not isinstance(item, dict):
-            raise UsageError(f"{place} is not a JSON object", "give one command an object")
+            raise UsageError(f"{place} is not a JSON object", "write each command as an object")
         yield place, item if "specversion" in item else _filled_in(item, place, options)
 
 
@@ -198,7 +198,7 @@ def _lines(text: str, where: str) -> Iterator[tuple[str, Any]]:
             try:
                 yield place, _read_json(line)
             except ValueError as error:
-                raise UsageError(f"{place} is not JSON", "give one command a line") from error
+                raise UsageError(f"{place} is not JSON", "write one command per line") from error
 
 
 def _filled_in(item: dict[str, Any], place: str, options: Options) -> dict[str, Any]:
@@ -206,7 +206,9 @@ def _filled_in(item: dict[str, Any], place: str, options: Options) -> dict[str, 
     if unknown:
         raise UsageError(f"{place} has an unknown field", "use type, data, id, user_id, ...")
     if not isinstance(item.get("type"), str) or not isinstance(item.get("data", {}), dict):
-        raise UsageError(f"{place} needs a type, and data as an object", "see send --help")
+        raise UsageError(
+            f"{place} needs a type, and data as an object", "see `user-worker send --help`"
+        )
     extensions = {**(options.extensions or {}), **{k: item[k] for k in _EXTENSIONS & item.keys()}}
     own = Options(
         user_id=item.get("user_id") or item.get("subject") or options.user_id,

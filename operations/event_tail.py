@@ -79,7 +79,7 @@ def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator
             if is_refusal(error):
                 raise
             if pause == FIRST_PAUSE:
-                progress.note(f"events cannot be received ({error_code(error)}): trying again")
+                progress.note(f"events cannot be received ({error_code(error)}): retrying")
             time.sleep(pause)
             pause, checked = min(2 * pause, LONGEST_PAUSE), -CHECK_EVERY
             continue

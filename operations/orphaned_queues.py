@@ -211,7 +211,7 @@ def remove_orphans(
     # read before the queues are checked again: each of these subscriptions has or had a queue
     subscriptions = temporary.subscriptions(aws.topic_arn)
     if queues:
-        text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues somebody reads"
+        text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues a process reads"
         progress.note(text)
     unread = temporary.unread(queues)
     for queue in unread:

@@ -74,8 +74,8 @@ def await_outcomes(
             if len(found) >= enough or left <= 0:
                 return found
             if listen is not None and pause >= LONGEST_PAUSE:
-                if heard := stack.enter_context(listen()):
-                    sleep, longest = heard, LONGEST_POLL
+                if event_wait := stack.enter_context(listen()):
+                    sleep, longest = event_wait, LONGEST_POLL
                 listen = None
                 continue  # read outcomes that were recorded before listening started
             sleep(min(pause, left))
@@ -119,15 +119,15 @@ def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Ite
                     scope="MessageBody",
                 )
             )
-            sleep = _Heard(reader, command_ids)
+            sleep = _EventWait(reader, command_ids)
         except Exception as error:  # noqa: BLE001 - reading works without listening
             progress.note(
-                f"cannot listen to the topic ({error_code(error)}): reading once a second instead"
+                f"cannot subscribe to the topic ({error_code(error)}): reading the table instead"
             )
         yield sleep
 
 
-class _Heard:
+class _EventWait:
     """Waits until an event of one of the given commands is received from the topic."""
 
     def __init__(self, reader: QueueReader, command_ids: frozenset[str]) -> None:

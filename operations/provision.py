@@ -16,8 +16,8 @@ def require_development(settings: Settings, action: str) -> None:
     """Raise UsageError if the environment is production."""
     if settings.env == "prod":
         raise UsageError(
-            f"{action} is for development, and {PREFIX}ENV is prod",
-            "make the resources of production by your own templates",
+            f"{action} is for development, but {PREFIX}ENV is prod",
+            "create the resources with a template (docs/deploy.md)",
         )
 
 

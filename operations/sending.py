@@ -65,9 +65,9 @@ def send_bodies(
     if not report.message_ids and isinstance(error, (BotoCoreError, ClientError)):
         raise error
     if report.code is not None:
-        who = "SQS refused commands with" if error is None else "sending failed with"
+        who = "SQS rejected commands:" if error is None else "sending failed:"
         raise CliError(
             f"{who} {report.code}, after {len(report.message_ids)} of {len(messages)} were sent",
-            "send them again with the same ids: none is done twice",
+            "send them again with the same ids: none is processed twice",
         ) from error
     return [report.message_ids[place] for place in range(len(messages))]

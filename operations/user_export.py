@@ -40,10 +40,10 @@ SET = "set"
 _SECRET = re.compile(r"(hash(es)?|fingerprint|ciphertext|cipher|secret|password|token|code)s?$")
 _NO_SECRET = frozenset({"code"})  # the code of a rejection
 _NOTE = (
-    "Every item that the table holds of this person. Hashes, ciphertexts and the fingerprints of "
-    'commands read "set". Times are UTC; expires_at of sessions and outcomes is in seconds since '
-    "1970, and what is past it is removed within days. Backups and what subscribers of events "
-    "keep are not in it."
+    "All stored items of this user. Hashes, ciphertexts and the fingerprints of commands are "
+    'replaced by "set". Times are UTC; expires_at of sessions and outcomes is in epoch seconds, '
+    "and expired items are deleted within days. Backups, and data that subscribers of events keep, "
+    "are not included."
 )
 
 

@@ -37,6 +37,6 @@ def read_history(
     if before is not None:
         last = repository.outcome(CommandKey(user_id, before))
         if last is None:
-            raise UsageError("--before is no command of that user", "give one that was listed")
+            raise UsageError("--before is not a command of this user", "use an id of the history")
     found = repository.history(user_id, limit + 1, last)  # one more, to detect older ones
     return History(found[:limit], len(found) > limit)

@@ -108,7 +108,7 @@ class AnswerBook:
         """Whether any caller waits for an answer."""
         return bool(self._waiting)
 
-    def tell(self, answer: Answer) -> None:
+    def add(self, answer: Answer) -> None:
         """Store an answer, and resolve the futures of the callers that wait for it."""
         with self._lock:
             if answer.command_id in self._answers:
@@ -137,7 +137,7 @@ class AnswerBook:
                 if self._closed is not None:
                     raise NotListeningError(self._closed)
                 if len(self._waiting) >= self._limit and command_id not in self._waiting:
-                    raise UserClientError(f"more than {self._limit} commands are waited for")
+                    raise UserClientError(f"more than {self._limit} commands are pending")
                 self._waiting.setdefault(command_id, []).append(future)
         if answer is not None:
             future.set_result(answer)

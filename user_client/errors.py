@@ -26,10 +26,10 @@ class InvalidCommandError(UserClientError, ValueError):
         """Store the problems: the command's position in the call, field and rule."""
         self.problems = tuple(problems)
         """Position of the command, from 0, and the field and rule."""
-        told = [f"command {place}: {detail}" for place, detail in self.problems[:MOST_SHOWN]]
+        parts = [f"command {place}: {detail}" for place, detail in self.problems[:MOST_SHOWN]]
         if len(self.problems) > MOST_SHOWN:
-            told.append(f"and {len(self.problems) - MOST_SHOWN} more")
-        super().__init__("; ".join(told))
+            parts.append(f"and {len(self.problems) - MOST_SHOWN} more")
+        super().__init__("; ".join(parts))
 
 
 class NotSentError(UserClientError):

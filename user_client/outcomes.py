@@ -89,9 +89,9 @@ class OutcomeListener:
         self._process: int | None = None
         """Id of the listening process."""
         self._closing = threading.Event()
-        self._trouble: str | None = None
+        self._read_error: str | None = None
         """Why the queue cannot be read now, or `None`."""
-        self._check_trouble: str | None = None
+        self._check_error: str | None = None
         """Why queue and subscription could not be checked or created again, or `None`."""
         self._renewed: tuple[float, str] | None = None
         """When something was last created again, on the monotonic clock, and what."""
@@ -112,7 +112,7 @@ class OutcomeListener:
         if self._closing.is_set():
             raise NotListeningError("the listener was closed: create another one")
         if not self._started.acquire(blocking=False):
-            raise UserClientError("the listener is started already; create one in each process")
+            raise UserClientError("the listener is already started; create one in each process")
         try:
             self._feed = feed = self._make_feed()
             reader = feed.open()
@@ -213,12 +213,12 @@ class OutcomeListener:
 
     def _no_answer(self, seconds: float, began: float) -> NoAnswerError:
         text = f"no answer in {seconds:g} s"
-        if self._trouble:
-            text += f"; the queue cannot be read: {self._trouble}"
-        if self._check_trouble:
-            text += f"; queue or subscription cannot be renewed: {self._check_trouble}"
+        if self._read_error:
+            text += f"; the queue cannot be read: {self._read_error}"
+        if self._check_error:
+            text += f"; queue or subscription cannot be renewed: {self._check_error}"
         if self._renewed and self._renewed[0] >= began:
-            text += f"; {self._renewed[1]} was lost and made anew: the answer may have been missed"
+            text += f"; {self._renewed[1]} had to be created again: the answer may have been missed"
         return NoAnswerError(text)
 
     # --- the listening thread ---
@@ -258,13 +258,13 @@ class OutcomeListener:
                 if self._closing.is_set():
                     return
                 missing = aws.error_code(error) in MISSING
-                self._note_trouble(aws.error_code(error))
+                self._note_read_error(aws.error_code(error))
                 self._closing.wait(pause * random.random())  # noqa: S311  # jitter, not a secret
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            self._trouble, pause, missing = None, FIRST_PAUSE, False
+            self._read_error, pause, missing = None, FIRST_PAUSE, False
             for body in bodies:
-                self._tell(body)
+                self._deliver(body)
             if bodies:
                 checked = time.monotonic()  # a message proves that queue and subscription exist
             elif time.monotonic() - began < SHORT_POLL:
@@ -275,11 +275,11 @@ class OutcomeListener:
         try:
             renewed = feed.renew_if_lost()
         except Exception as error:  # noqa: BLE001 - the next check may succeed
-            if self._check_trouble != (code := aws.error_code(error)):
+            if self._check_error != (code := aws.error_code(error)):
                 _logger.warning("outcome_subscription_check_failed error=%s", code)
-            self._check_trouble = code
+            self._check_error = code
             return reader
-        self._check_trouble = None
+        self._check_error = None
         if renewed is None:
             return reader
         reader, lost = renewed
@@ -287,18 +287,18 @@ class OutcomeListener:
         _logger.warning("outcome_subscription_renewed lost=%r", lost)
         return reader
 
-    def _tell(self, body: str) -> None:
+    def _deliver(self, body: str) -> None:
         try:
             if (answer := Answer.read(body)) is not None:
-                self._book.tell(answer)
+                self._book.add(answer)
         except Exception:
-            _logger.exception("outcome_not_told")
+            _logger.exception("outcome_delivery_failed")
 
-    def _note_trouble(self, code: str) -> None:
+    def _note_read_error(self, code: str) -> None:
         """Log the first error of an episode, and further errors only with another code."""
-        if code != self._trouble:
+        if code != self._read_error:
             _logger.warning("outcomes cannot be received: %s", code)
-        self._trouble = code
+        self._read_error = code
 
 
 class _Feed(Protocol):

@@ -50,7 +50,7 @@ class ReadCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if size < 1 or not seconds > 0:
-            raise ValueError("a cache needs a size of 1 at least, and seconds above 0")
+            raise ValueError("the size of a cache must be at least 1, and its seconds above 0")
         self.seconds = seconds
         self._size = size
         self._clock = clock
@@ -112,27 +112,27 @@ class ReadCache:
         from opentelemetry.metrics import Observation  # noqa: PLC0415 - a meter implies it
 
         def lookups(_: object) -> list[Observation]:
-            told = self.statistics
+            statistics = self.statistics
             return [
-                Observation(told.hits, {"result": "hit"}),
-                Observation(told.misses, {"result": "miss"}),
+                Observation(statistics.hits, {"result": "hit"}),
+                Observation(statistics.misses, {"result": "miss"}),
             ]
 
         meter.create_observable_counter(
             "user_client.cache.lookups",
             [lookups],
             "{lookup}",
-            "Questions, by how they were answered",
+            "Lookups in the cache, by result",
         )
         meter.create_observable_counter(
             "user_client.cache.evictions",
             [lambda _: [Observation(self.statistics.evictions)]],
             "{entry}",
-            "Entries that had to go for want of room",
+            "Entries evicted because the cache was full",
         )
         meter.create_observable_gauge(
             "user_client.cache.entries",
             [lambda _: [Observation(self.statistics.entries)]],
             "{entry}",
-            "Entries kept now",
+            "Entries in the cache",
         )

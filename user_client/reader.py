@@ -132,13 +132,13 @@ class UserReader:
         user_id, session_id = _parse_id(user_id), _parse_id(session_id)
         token = None if refresh_token_hash is None else TokenHash.parse(refresh_token_hash)
         if cached and token is not None:
-            raise ValueError("a refresh token is not checked against what is cached")
+            raise ValueError("a refresh token cannot be checked against the cache")
         if cached and (check := self._check_in_cache(user_id, session_id)):
             return check
         with self._reading() as read_at:
             snapshot = self._users.load(LoadRequest(sessions={(user_id, session_id)}))
         if snapshot.unreadable:
-            raise UnreadableError("the user's item, or the session's, cannot be read")
+            raise UnreadableError("the item of the user or of the session cannot be read")
         user = snapshot.users.get(user_id)
         session = None if user is None else user.sessions.get(session_id)
         view = None if user is None else self._view(user, read_at)

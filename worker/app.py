@@ -75,7 +75,7 @@ def check_options(conf: Any, options: Any, **_: Any) -> None:
                 exit_with_error(
                     UsageError(
                         f"{option} names queue {queue}, which is not in the settings",
-                        f"they name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
+                        f"the settings name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
                     )
                 )
 

@@ -25,7 +25,7 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
 from application.ports import StoreUnavailableError
-from worker.errors import CliError, ExitCode, missing, no_region, one_line, say
+from worker.errors import CliError, ExitCode, missing, no_region, one_line, write_error
 from worker.settings import SettingsError
 
 _CREDENTIALS: Final = (
@@ -35,7 +35,7 @@ _EMULATOR: Final = (
     "start LocalStack with `make up`, or use `user-worker dev`, or correct AWS_ENDPOINT_URL"
 )
 _NETWORK: Final = (
-    "check region and network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
+    "check the region and the network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
 )
 _PROXY: Final = "correct HTTP_PROXY or HTTPS_PROXY, or add the host of AWS to NO_PROXY"
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -65,7 +65,7 @@ _DENIED: Final = frozenset(
 )
 _REFUSALS: Final = _EXPIRED | _SKEWED | _BAD_CREDENTIALS | _DENIED
 _ANSWERS: Final = (
-    (_SKEWED, "this machine's clock differs from AWS's by minutes", "correct the clock"),
+    (_SKEWED, "the clock of this machine differs from AWS's by minutes", "correct the clock"),
     (_EXPIRED, "the AWS credentials have expired", "sign in again"),
     (_BAD_CREDENTIALS, "AWS does not accept the credentials ({code})", _CREDENTIALS),
     (_DENIED, "AWS does not allow {operation}", "use a role with this permission"),
@@ -123,7 +123,7 @@ def explain_system_error(error: Exception) -> CliError | None:
             advice = _LACKS.get(number) or (advice if at else _SEMAPHORES)
             return CliError(f"cannot start: {reason}{at}", advice)
         case LockFailed():
-            return CliError(f"cannot write the pid file: {error}", "see --pidfile")
+            return CliError(f"cannot write the pid file: {error}", "choose another --pidfile")
         case MemoryError():
             return CliError("cannot start: out of memory", _LACKS[errno.ENOMEM])
         case RuntimeError() if "start new thread" in str(error):
@@ -142,7 +142,8 @@ def exit_with_error(error: Exception) -> NoReturn:
         SystemExit: always.
     """
     known = explain(error) or CliError(one_line(error), code=ExitCode.UNFORESEEN)
-    say(known, sys.__stderr__ or sys.stderr)  # Celery may have redirected sys.stderr to its log
+    # Celery may have redirected sys.stderr to its log
+    write_error(known, sys.__stderr__ or sys.stderr)
     raise SystemExit(int(known.code)) from error
 
 
@@ -198,9 +199,13 @@ def _explain_one(error: BaseException) -> CliError | None:  # noqa: C901, PLR091
         case sdk.TokenRetrievalError() | sdk.UnauthorizedSSOTokenError():
             return CliError("the AWS sign-in has expired", "sign in with `aws sso login`")
         case sdk.ProfileNotFound():
-            return CliError("AWS_PROFILE names a profile that does not exist", "correct it")
+            return CliError(
+                "AWS_PROFILE names a profile that does not exist", "correct AWS_PROFILE"
+            )
         case sdk.InvalidRegionError():
-            return CliError("AWS_DEFAULT_REGION is not the name of a region", "correct it")
+            return CliError(
+                "AWS_DEFAULT_REGION is not the name of a region", "correct AWS_DEFAULT_REGION"
+            )
         case sdk.ConnectionError() | sdk.HTTPClientError():
             return _explain_connection(error)
         case sdk.ClientError():

@@ -80,8 +80,8 @@ class Aws:
         """Check that this process can read the store of users; raises errors of `repository`."""
         if self.settings.repository == "memory":
             raise CliError(
-                f"with {PREFIX}REPOSITORY=memory only the worker's own process has the users",
-                "follow the events instead, or use the dynamodb repository",
+                f"with {PREFIX}REPOSITORY=memory only the worker's process can read users",
+                "use `user-worker events`, or set USER_WORKER_REPOSITORY=dynamodb",
             )
         self.require_table()
 
@@ -132,13 +132,13 @@ class Aws:
         """
         name = self.settings.events_topic
         try:
-            arn = name if name.startswith("arn:") else self._topic_beside_the_queue(name)
+            arn = name if name.startswith("arn:") else self._topic_of_queue_account(name)
             self.sns.get_topic_attributes(TopicArn=arn)
         except (self.sns.exceptions.NotFoundException, TopicMissingError) as error:
             raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
         return arn
 
-    def _topic_beside_the_queue(self, name: str) -> str:
+    def _topic_of_queue_account(self, name: str) -> str:
         try:
             queue_arn = self.command_queue_arn
         except CliError:  # no queue to learn the account from

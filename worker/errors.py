@@ -44,7 +44,7 @@ class UsageError(CliError):
         super().__init__(problem, advice, ExitCode.USAGE)
 
 
-def say(error: CliError | str, stream: TextIO) -> None:
+def write_error(error: CliError | str, stream: TextIO) -> None:
     """Write an error on one line."""
     stream.write(f"error: {' '.join(str(error).split())}\n")
     stream.flush()

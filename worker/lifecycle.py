@@ -43,7 +43,12 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
     try:
         logs.configure(settings.log_format, asked_for or settings.log_level, logfile)
     except OSError as error:
-        exit_with_error(CliError(f"cannot write the log to {logfile}: {error.strerror}", "see -f"))
+        exit_with_error(
+            CliError(
+                f"cannot write the log to {logfile}: {error.strerror}",
+                "choose another file with -f",
+            )
+        )
 
 
 @worker_init.connect

@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         if len({name.endswith(FIFO_SUFFIX) for name in (*self.queues, self.dead_letter_queue)}) > 1:
             raise ValueError(
                 f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE and {PREFIX}DEAD_LETTER_QUEUE "
-                "must all be FIFO or none: end all of them in .fifo, or none"
+                "must all be FIFO or none: let all names end in .fifo, or none"
             )
         return self
 

@@ -139,7 +139,7 @@ class _Run:
         while self._queue:
             transaction = self._queue.popleft()
             if self._throttled_calls >= THROTTLED_CALLS:
-                error = StoreUnavailableError(f"DynamoDB {OPERATION}: every call is throttled")
+                error = StoreUnavailableError(f"DynamoDB {OPERATION}: all calls are throttled")
                 self._failed(transaction, error)
                 continue
             if transaction.tried:

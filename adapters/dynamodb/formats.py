@@ -85,7 +85,7 @@ class ItemFormat:
                 item = upcast(item)
             except _NOT_AS_NEEDED:
                 # without its cause, which may contain a value
-                rule = f"is {number}, but the item lacks what its upcast needs"
+                rule = f"is {number}, but the item lacks an attribute that its upcast needs"
                 raise attributes.malformed(SCHEMA, rule) from None
             number += 1
             item = _numbered(item, number)

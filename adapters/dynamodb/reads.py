@@ -51,7 +51,7 @@ class TableReads:
             more, unread = self.get_available(unread)
             found |= more
         if unread:
-            raise ThrottledError("DynamoDB BatchGetItem: keys stay unprocessed")
+            raise ThrottledError("DynamoDB BatchGetItem: keys remain unprocessed")
         return found
 
     def get_available(self, keys: Iterable[Key]) -> tuple[dict[Key, Item], set[Key]]:

@@ -173,7 +173,7 @@ def _parse_event(read: Attributes, row: object) -> RecordedEvent:
     match row:
         case [str(kind), str(category), None | int() as sequence, dict(data)]:
             return RecordedEvent(kind, category, sequence, data)
-    raise read.malformed("events", "must hold [type, category, sequence, data]")
+    raise read.malformed("events", "must contain [type, category, sequence, data]")
 
 
 # --- outbox pointers -----------------------------------------------------------------------
@@ -239,7 +239,7 @@ def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxE
 def _parse_command_key(read: Attributes, word: str) -> CommandKey:
     user_id, slash, command_id = word.partition("/")
     if not slash or not command_id:
-        raise read.malformed("commands", "must hold <user id>/<command id>")
+        raise read.malformed("commands", "must contain <user id>/<command id>")
     return CommandKey(user_id or None, command_id)
 
 

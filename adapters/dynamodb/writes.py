@@ -59,4 +59,4 @@ class TableDeletes:
             requests = left
             if tried < self._retries.tries:
                 self._retries.pause(tried)
-        raise StoreUnavailableError("DynamoDB BatchWriteItem: items stay unprocessed")
+        raise StoreUnavailableError("DynamoDB BatchWriteItem: items remain unprocessed")

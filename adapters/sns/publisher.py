@@ -231,7 +231,7 @@ def _of_result(result: dict[str, Any] | None) -> _Verdict:
     """Classify the error of an entry that was not published, by its part of the answer."""
     if result is None:
         return _Verdict(
-            PublishFailure("SNS returned no result for it", permanent=False), again=True
+            PublishFailure("SNS returned no result for the event", permanent=False), again=True
         )
     failure, again = _verdict(str(result.get("Code")), content=result.get("SenderFault") is True)
     return _Verdict(failure._replace(answered=True), again)

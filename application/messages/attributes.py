@@ -113,12 +113,12 @@ def check_extensions(event: dict[str, Any]) -> None:
     for name in event.keys() - _RESERVED:
         if name == "data_base64":
             raise MalformedMessageError(
-                MalformedCode.NOT_SUPPORTED, "data_base64: must be JSON in data instead"
+                MalformedCode.NOT_SUPPORTED, "data_base64: is not supported; use JSON in data"
             )
         if not _EXTENSION.fullmatch(name):
             raise MalformedMessageError(
                 MalformedCode.UNKNOWN_FIELD,
-                f"{field_path((name,))}: is no attribute (lower-case letters and digits)",
+                f"{field_path((name,))}: is not an attribute name (lower-case letters and digits)",
             )
         if not isinstance(event[name], str | int):
             raise MalformedMessageError(

@@ -46,7 +46,7 @@ _MAX_PROBLEMS = 5  # named in one detail
 # The errors of pydantic in words that never contain the value.
 _RULES: dict[str, tuple[MalformedCode, str]] = {
     "missing": (MalformedCode.MISSING_FIELD, "is missing"),
-    "extra_forbidden": (MalformedCode.UNKNOWN_FIELD, "is no field of this command"),
+    "extra_forbidden": (MalformedCode.UNKNOWN_FIELD, "is not a field of this command"),
     "string_type": (MalformedCode.INVALID_FIELD, "must be a string"),
     "string_unicode": (MalformedCode.INVALID_FIELD, "must be valid Unicode"),
     "string_too_long": (MalformedCode.INVALID_FIELD, "is too long"),
@@ -168,7 +168,7 @@ def render_command(
     """
     kind = name_or_type if name_or_type in _SENDABLE else _NEWEST.get(name_or_type)
     if kind is None:
-        raise ValueError("there is no such command")
+        raise ValueError("unknown command")
     event = {
         "specversion": SPEC_VERSION,
         "id": command_id,
@@ -257,7 +257,7 @@ def _command_type(event: dict[str, Any], known: Container[str]) -> str:
             MalformedCode.NOT_A_COMMAND, f"type: must be {TYPE_PREFIX}<Name>.v<N>"
         )
     if kind in EVENTS:
-        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, no command")
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, not a command")
     if kind not in known:
         shown = f"{kind} " if _SHOWN.search(kind) else ""
         raise UnknownTypeError(f"type: {shown}is not known to this version")
@@ -269,7 +269,7 @@ def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
     if command.may_name_by_email():
         if (user_id is None) == (getattr(command, "email", None) is None):
             code = MalformedCode.MISSING_FIELD if user_id is None else MalformedCode.INVALID_FIELD
-            raise MalformedMessageError(code, "subject: either it or data.email must be given")
+            raise MalformedMessageError(code, "subject: either subject or data.email must be given")
         return user_id
     if user_id is None and command.creates_user:
         return str(uuid5(USER_NAMESPACE, attributes["id"]))

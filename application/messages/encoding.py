@@ -99,12 +99,14 @@ def encode_base64(text: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise MalformedMessageError(MalformedCode.DUPLICATE_FIELD, "an object names a field twice")
+        raise MalformedMessageError(
+            MalformedCode.DUPLICATE_FIELD, "an object contains a field twice"
+        )
     return result
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("JSON has no NaN and no infinity")
+    raise ValueError("NaN and Infinity are not valid in JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)

@@ -28,7 +28,7 @@ from domain.values import PasswordHash, TokenHash, parse_ciphertext, parse_id
 
 REDACTED = "[redacted]"
 UNREADABLE = compact(
-    {"redacted": REDACTED, "reason": "the body could not be read and may have held a secret"}
+    {"redacted": REDACTED, "reason": "the body could not be parsed and may have contained a secret"}
 )
 
 _WORDS = r"passw|passphrase|pwd|secret|token|hash|cipher|credential|private.?key|api.?key|otp"

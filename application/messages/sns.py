@@ -20,9 +20,7 @@ def read_notification(message: dict[str, Any]) -> Any:
         MalformedMessageError: not a notification, or its message is not JSON or base64 of JSON.
     """
     if message["Type"] != "Notification":
-        raise MalformedMessageError(
-            MalformedCode.NOT_A_COMMAND, "Type: only notifications of SNS carry commands"
-        )
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "Type: must be Notification")
     text = message.get("Message")
     if not isinstance(text, str):
         raise MalformedMessageError(MalformedCode.MISSING_FIELD, "Message: is missing")

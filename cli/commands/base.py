@@ -18,20 +18,20 @@ app = typer.Typer(
     "[bold]Stuck:[/bold]  user-worker doctor",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, a line each, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 User = Annotated[str | None, typer.Option("--user", metavar="UUID", help="The user's id.")]
 Wait = Annotated[
     float | None,
     typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="Wait for the outcome."),
 ]
 RUN = "Run"
-MESSAGES = "Send and see"
+MESSAGES = "Send and inspect"
 BULK = "Bulk import and export"
 OPERATE = "Operate"
 """Panels of the help."""
 EXIT_CODES = (
-    "[bold]Exit codes:[/bold] 0 done; 1 the answer is no (rejected, not found); "
-    "2 mistyped, nothing sent; 3 a setting, a resource or AWS is missing; 4 no answer in time."
+    "[bold]Exit codes:[/bold] 0 success; 1 negative result (rejected, not found); "
+    "2 usage error, nothing sent; 3 a setting, a resource or AWS is unavailable; 4 timeout."
 )
 
 
@@ -61,20 +61,20 @@ def main(
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version and end."
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", envvar="USER_WORKER_DEBUG", help="Show where an error comes from."),
+        typer.Option("--debug", envvar="USER_WORKER_DEBUG", help="Show the traceback of an error."),
     ] = False,
 ) -> None:
     """Process user commands from SQS and publish user events to SNS.
 
     \b
-    AWS is found by the SDK's own variables: AWS_DEFAULT_REGION, AWS_PROFILE,
-    AWS_ENDPOINT_URL, ... The worker's settings are USER_WORKER_...
-    `user-worker COMMAND --help` has examples.
+    AWS is configured by the variables of its SDK: AWS_DEFAULT_REGION,
+    AWS_PROFILE, AWS_ENDPOINT_URL, ... The worker's settings are USER_WORKER_...
+    Run `user-worker COMMAND --help` for examples.
     """
     if debug:
         import os

@@ -16,30 +16,30 @@ from worker.errors import ExitCode, UsageError
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def contracts(
     folder: Annotated[
-        Path, typer.Option("--output", file_okay=False, help="The folder of the contracts.")
+        Path, typer.Option("--output", file_okay=False, help="Folder of the contracts.")
     ] = Path("contracts"),
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; 1 if a file is not up to date.")
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is outdated.")
     ] = False,
     against: Annotated[
         Path | None,
         typer.Option(
             "--against",
             exists=True,
-            help="Write nothing; 1 if a change since this release breaks somebody. "
-            "A folder of contracts stands for its newest release.",
+            help="Write nothing; exit with 1 if a change since this release breaks a client. "
+            "PATH is a release or a folder of contracts, for its newest release.",
         ),
     ] = None,
     release: Annotated[
         str | None,
         typer.Option(
-            "--release", metavar="VERSION", help="Also keep this as what a version promises."
+            "--release", metavar="VERSION", help="Also save the contracts as those of this version."
         ),
     ] = None,
 ) -> int:
     """Write the messages' JSON Schemas and the AsyncAPI document.
 
-    They come from the definitions of the messages themselves.
+    They are generated from the definitions of the messages.
 
     \b
     [bold]Examples[/bold]
@@ -49,9 +49,12 @@ def contracts(
     """
     if release is not None:
         if check or against is not None:
-            raise UsageError("--release writes, while --check and --against do not")
+            raise UsageError(
+                "--release cannot be combined with --check or --against",
+                "run them one after another",
+            )
         if not _is_version(release):
-            raise UsageError("--release must be a version such as 0.2.0")
+            raise UsageError("--release must be a version", "for example 0.2.0")
     results = [_check(folder)] if check else []
     if against is not None:
         results.append(_compare(against))
@@ -82,7 +85,9 @@ def _check(folder: Path) -> int:
 
     stale = generating.stale_files(folder)
     for path, state in stale.items():
-        output.stdout().print(f"{folder / path}: {state}; run user-worker contracts", markup=False)
+        output.stdout().print(
+            f"{folder / path}: {state}; run `user-worker contracts`", markup=False
+        )
     return ExitCode.NEGATIVE if stale else ExitCode.OK
 
 
@@ -114,11 +119,13 @@ def _read(past: Path) -> dict[str, Any]:
 
     file = generating.newest_release(past) if past.is_dir() else past
     if file is None:
-        raise UsageError(f"no release below {past}", "it has none in released/v<version>.json")
+        raise UsageError(f"no release in {past}", "it must contain released/v<version>.json")
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read: {type(error).__name__}") from error
+        raise UsageError(
+            f"cannot read {file}: {type(error).__name__}", "choose another --against"
+        ) from error
     if not isinstance(found, dict) or not {"commands", "events"} <= found.keys():
-        raise UsageError(f"{file} is not a release: it needs commands and events")
+        raise UsageError(f"{file} is not a release", "it must contain commands and events")
     return found

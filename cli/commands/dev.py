@@ -46,11 +46,11 @@ _EMULATOR = {
 @app.command(epilog=EXIT_CODES, rich_help_panel=RUN)
 def dev(
     samples: Annotated[
-        bool, typer.Option("--samples", help="Send sample commands and show how each ends.")
+        bool, typer.Option("--samples", help="Send sample commands and show their outcomes.")
     ] = False,
     once: Annotated[
         bool,
-        typer.Option("--once", help="End when every sample has ended; 0 if all as they should."),
+        typer.Option("--once", help="Exit after the samples; with 0 if all are as expected."),
     ] = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Send new samples every few seconds.")
@@ -58,29 +58,32 @@ def dev(
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, metavar="PORT", help="Port of the embedded AWS (default: a free one)."
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Port of the embedded AWS (default: a free port).",
         ),
     ] = None,
-    pool: Annotated[Pool, typer.Option(help="Celery's pool.")] = Pool.THREADS,
+    pool: Annotated[Pool, typer.Option(help="Celery pool.")] = Pool.THREADS,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", help="Batches at a time.")
+        int, typer.Option(min=1, max=64, metavar="N", help="Number of concurrent batches.")
     ] = 2,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, max=600, metavar="SECONDS", help="Seconds that --once may take."),
+        typer.Option(min=0.1, max=600, metavar="SECONDS", help="Time limit of --once."),
     ] = 60.0,
 ) -> int:
-    """Run it all here: an AWS, its resources, a worker, live events.
+    """Run everything here: AWS, its resources, a worker, live events.
 
-    Uses the AWS of AWS_ENDPOINT_URL if that is set, such as LocalStack, and
-    else one embedded in this program that forgets everything when it ends.
-    Ctrl-C ends it all.
+    Uses the AWS of AWS_ENDPOINT_URL if it is set, for example LocalStack.
+    Otherwise starts an embedded AWS, whose data is deleted at the end.
+    Ctrl-C stops everything.
 
     \b
     [bold]Examples[/bold]
-      user-worker dev                   then `user-worker send` elsewhere
-      user-worker dev --samples         watch every kind of outcome, go on
-      user-worker dev --samples --once  the same as a check, then end
+      user-worker dev                   then use `user-worker send`
+      user-worker dev --samples         show every kind of outcome
+      user-worker dev --samples --once  the same as a check, then exit
     """
     return _run(
         DevOptions(
@@ -128,20 +131,21 @@ def _run(options: DevOptions) -> int:
 
 def _print_stopped(started: list[str]) -> None:
     if started:
-        output.stderr().print("stopped; nothing is left running", style="dim")
+        output.stderr().print("stopped: all processes have ended", style="dim")
 
 
 def _require_compatible(options: DevOptions, repository: str) -> None:
     if options.once and options.keep_going:
-        raise UsageError("--once and --keep-going exclude each other", "give one of them")
+        raise UsageError("--once and --keep-going cannot be combined", "use one of them")
     if options.port and _given_endpoint():
         raise UsageError(
-            "--port is for the embedded AWS, and AWS_ENDPOINT_URL names another", "unset one"
+            "--port is for the embedded AWS, but AWS_ENDPOINT_URL is set",
+            "omit --port, or unset it",
         )
     if options.samples and repository == "memory":
         raise UsageError(
-            "--samples reads outcomes, and with USER_WORKER_REPOSITORY=memory only the worker can",
-            "use the dynamodb repository",
+            "--samples cannot read outcomes with USER_WORKER_REPOSITORY=memory",
+            "set USER_WORKER_REPOSITORY=dynamodb",
         )
 
 
@@ -225,7 +229,7 @@ def _ended(worker: WorkerProcess, what: str) -> CliError:
         console.print(Text(output.printable(line), style="dim"))
     code = worker.exit_code()
     how = "" if code is None else f" (exit code {code})"
-    return CliError(f"the worker {what}{how}", f"its log is {worker.log}")
+    return CliError(f"the worker {what}{how}", f"see its log: {worker.log}")
 
 
 @contextlib.contextmanager
@@ -239,7 +243,7 @@ def _embedded_aws(port: int | None) -> Iterator[None]:
             embedded = stack.enter_context(EmbeddedAws(port))
         except EmbeddedAwsError as error:
             in_use = "in use" in str(error)
-            advice = "choose another with --port, or none" if in_use else ""
+            advice = "choose another --port, or omit it" if in_use else ""
             raise CliError(str(error), advice) from error
         stack.enter_context(_environment())
         for name in list(os.environ):
@@ -285,7 +289,7 @@ def _log_file() -> Iterator[Path]:
 
 def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str | None) -> None:
     settings = aws.settings
-    kind = "as AWS_ENDPOINT_URL says" if given else "embedded; forgets everything at the end"
+    kind = "from AWS_ENDPOINT_URL" if given else "embedded; its data is deleted at the end"
     console = output.stdout()
     console.print(
         output.pairs(
@@ -295,9 +299,9 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str 
                 f"dead letters in {settings.dead_letter_queue}",
                 "users": f"table {settings.table}",
                 "events": f"topic {settings.events_topic}",
-                "worker": f"celery, {options.concurrency} batches at a time ({options.pool}), "
+                "worker": f"celery, {options.concurrency} concurrent batches ({options.pool}), "
                 f"process {worker.pid}",
-                "its log": str(worker.log),
+                "log": str(worker.log),
             }
         )
     )
@@ -308,7 +312,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str 
 def _print_what_next(given: str | None) -> None:
     console = output.stdout()
     console.print()
-    console.print("Following the events; Ctrl-C ends everything. In another terminal:")
+    console.print("Following the events; Ctrl-C stops everything. In another terminal:")
     names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
     console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
     console.print(

@@ -25,46 +25,49 @@ if TYPE_CHECKING:
     from operations.dead_letters.processing import Result
     from worker.connections import Aws
 
-NO_SUCH_LETTER = "no such dead letter"
-IDS_ADVICE = "`user-worker dlq list --each` has the ids of those that are"
+NO_SUCH_LETTER = "dead letter not found"
+IDS_ADVICE = "run `user-worker dlq list --each` for the ids"
 
 dlq = typer.Typer(
     name="dlq",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=EXIT_CODES,
-    help="Work on dead letters: look, send back, delete.\n\n"
+    help="Inspect, redrive and delete dead letters.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
     "  user-worker dlq list\n"
     "  user-worker dlq show MESSAGE_ID\n"
     "  user-worker dlq redrive --reason Unavailable --dry-run\n"
     "  user-worker dlq purge --reason NotJson --older-than 3d\n\n"
-    "Reading a letter hides it from others until the command ends.",
+    "A dead letter is hidden from other consumers until the command ends.",
 )
 app.add_typer(dlq, rich_help_panel=OPERATE)
 
 Reasons = Annotated[
     list[str] | None,
-    typer.Option("--reason", "-r", metavar="CODE", help="Their error_code; BySqs. Repeatable."),
+    typer.Option("--reason", "-r", metavar="CODE", help="Only this error_code. Repeatable."),
 ]
 Commands = Annotated[
     list[str] | None,
-    typer.Option("--type", "-t", metavar="COMMAND", help="What they ask for. Repeatable."),
+    typer.Option("--type", "-t", metavar="COMMAND", help="Only this command type. Repeatable."),
 ]
 OlderThan = Annotated[
-    str | None, typer.Option("--older-than", metavar="AGE", help="Like 90s, 10m, 2h, 3d.")
+    str | None,
+    typer.Option("--older-than", metavar="AGE", help="Only older than: 90s, 10m, 2h, 3d."),
 ]
-NewerThan = Annotated[str | None, typer.Option("--newer-than", metavar="AGE", help="As above.")]
+NewerThan = Annotated[
+    str | None, typer.Option("--newer-than", metavar="AGE", help="Only newer than.")
+]
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", metavar="ID", help="Message or command id. Repeatable."),
+    typer.Option("--id", metavar="ID", help="Only this message or command id. Repeatable."),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="So many letters at most.")
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Maximum number of dead letters.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show which, and change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the dead letters; change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def _filter(
@@ -98,9 +101,11 @@ def list_(
     newer_than: NewerThan = None,
     ids: Ids = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=50_000, metavar="N", help="Look at so many.")
+        int, typer.Option("--limit", min=1, max=50_000, metavar="N", help="Maximum number to read.")
     ] = 1_000,
-    each: Annotated[bool, typer.Option("--each", help="A line a letter, with its ids.")] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="Print one line per dead letter, with ids.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Count dead letters by reason and command.
@@ -132,19 +137,17 @@ def list_(
                 console.print(_line(letter, now), markup=False)
         else:
             console.print(_group_table(group_letters(letters), now))
-        console.print(
-            f"\n{len(letters)} of {listing.looked_at} dead letters looked at", style="dim"
-        )
+        console.print(f"\n{len(letters)} of {listing.looked_at} dead letters match", style="dim")
     else:
-        what = "nothing there" if wanted.is_everything else "none of them matches"
-        output.stdout().print(f"{listing.looked_at} dead letters looked at: {what}")
+        what = "none in the queue" if wanted.is_everything else "none matches"
+        output.stdout().print(f"{listing.looked_at} dead letters read: {what}")
     _print_unseen(listing)
     return ExitCode.OK
 
 
 def _line(letter: Letter, now: float) -> str:
 
-    back = f"came back {letter.stored.redrives}x" if letter.stored.redrives else ""
+    back = f"redriven {letter.stored.redrives}x" if letter.stored.redrives else ""
     words = (
         letter.message_id,
         f"{age_text(letter.age(now)):>4}",
@@ -158,7 +161,7 @@ def _line(letter: Letter, now: float) -> str:
 
 def _group_table(groups: Iterable[Group], now: float) -> Table:
 
-    table = output.plain_table("reason", "command", "letters", "oldest", "newest", "came back")
+    table = output.plain_table("reason", "command", "letters", "oldest", "newest", "redriven")
     for each in groups:
         ages = [age_text(max(0.0, now - moment)) for moment in (each.oldest, each.newest)]
         back = f"{each.redrives}x" if each.redrives else "-"
@@ -171,15 +174,15 @@ def _print_unseen(listing: Listing) -> None:
     """Print to standard error how many letters may exist that were not read."""
     console = output.stderr()
     if listing.depth.hidden:
-        text = f"{listing.depth.hidden} more are held by another consumer, and were not seen"
+        text = f"{listing.depth.hidden} more are in flight at another consumer and were not read"
         console.print(text, style="yellow")
     if not listing.complete:
         total = listing.depth.visible
-        text = f"looked at {listing.looked_at} of about {total} letters; --limit sets how many"
+        text = f"read {listing.looked_at} of about {total} dead letters; raise --limit to read more"
         console.print(text, style="yellow")
     elif listing.behind:
-        text = f"about {listing.behind} more are behind others of their groups, which SQS hides"
-        console.print(f"{text} meanwhile", style="yellow")
+        text = f"about {listing.behind} more are hidden by SQS: another of their FIFO group"
+        console.print(f"{text} is in flight", style="yellow")
 
 
 # --- show ---
@@ -187,10 +190,10 @@ def _print_unseen(listing: Listing) -> None:
 
 @dlq.command(epilog=EXIT_CODES)
 def show(
-    message_id: Annotated[str, typer.Argument(metavar="ID", help="Message or command id.")],
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="Message id or command id.")],
     as_json: Json = False,
 ) -> int:
-    """Show one dead letter, of secrets only that they were there.
+    """Show one dead letter, with its secrets redacted.
 
     \b
     [bold]Examples[/bold]
@@ -244,19 +247,21 @@ def redrive(
     limit: Limit = None,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=1, max=10_000, metavar="N", help="Letters a second, at most."),
+        typer.Option(
+            "--rate", min=1, max=10_000, metavar="N", help="Maximum dead letters per second."
+        ),
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     edit: Annotated[
-        str | None, typer.Option("--edit", metavar="TEXT", hidden=True, help="Refused.")
+        str | None, typer.Option("--edit", metavar="TEXT", hidden=True, help="Not supported.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Send dead letters back to the queue they came from.
+    """Redrive dead letters: send them back to their queue.
 
-    With the same command ids, so nothing is done twice. All of them without a
-    filter: by SQS's own task, where there is one.
+    Their command ids stay the same, so no command is processed twice. Without
+    a filter, SQS moves all of them by itself, if it supports that.
 
     \b
     [bold]Examples[/bold]
@@ -269,24 +274,24 @@ def redrive(
     wanted = _filter(reason, command, older_than, newer_than, ids, limit)
     if edit is not None:
         raise UsageError(
-            "dead letters go back as they are: a command's id stands for its content",
-            "send a new command with an id of its own, and `dlq purge --id` this one",
+            "dead letters cannot be edited: a command id identifies its content",
+            "send a new command with a new id, and delete this one with `dlq purge --id`",
         )
     aws = composition.aws()
     only: frozenset[str] | None = None
     if dry_run or not yes:
-        only = _preview(aws, wanted, "would go back", ask_for=None if dry_run else "a redrive")
+        only = _preview(aws, wanted, "would be redriven", ask_for=None if dry_run else "a redrive")
         if dry_run or not only:
             _print_done(as_json=as_json, redriven=0, method="none", would_redrive=len(only))
             return ExitCode.OK
-        typer.confirm(f"Send {len(only)} letters back?", abort=True, err=True)
+        typer.confirm(f"Redrive {len(only)} dead letters?", abort=True, err=True)
     with stop_on_signals():
         result, method = redrive_letters(
             aws, wanted, only=only, rate=rate, progress=TerminalProgress()
         )
     _print_left(result)
     _require_named(wanted, result.done)
-    text = f"sent {result.done} dead letters back"
+    text = f"{result.done} dead letters redriven"
     _print_done(text, as_json=as_json, redriven=result.done, method=method)
     return ExitCode.OK if result.complete else ExitCode.NEGATIVE
 
@@ -303,9 +308,9 @@ def purge(
     yes: Yes = False,
     as_json: Json = False,
 ) -> int:
-    """Delete dead letters, for good.
+    """Delete dead letters permanently.
 
-    On a terminal their number has to be typed.
+    Without --yes, their number must be typed as confirmation.
 
     \b
     [bold]Examples[/bold]
@@ -324,12 +329,12 @@ def purge(
             return ExitCode.OK
         prompt = f"This cannot be undone. Type {len(only)} to delete them"
         if typer.prompt(prompt, err=True).strip() != str(len(only)):
-            raise CliError("nothing was deleted: that is not the number", "", ExitCode.NEGATIVE)
+            raise CliError("nothing was deleted: the number does not match", "", ExitCode.NEGATIVE)
     with stop_on_signals():
         result = delete_letters(aws, wanted, only=only, progress=TerminalProgress())
     _print_left(result)
     _require_named(wanted, result.done)
-    _print_done(f"deleted {result.done} dead letters", as_json=as_json, deleted=result.done)
+    _print_done(f"{result.done} dead letters deleted", as_json=as_json, deleted=result.done)
     return ExitCode.OK if result.complete else ExitCode.NEGATIVE
 
 
@@ -353,7 +358,7 @@ def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) 
     redacted = sum(letter.redacted for letter in letters)
     if redacted:
         text = (
-            f"{redacted} lack a redacted secret and will most likely fail again: send new commands"
+            f"{redacted} contained a redacted secret and will fail again: send new commands instead"
         )
         console.print(text, style="yellow")
     console.print(f"{len(letters)} of {listing.looked_at} dead letters {fate}")
@@ -367,7 +372,7 @@ def _require_terminal(action: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             f"{action} must be confirmed on a terminal",
-            "give --yes, or --dry-run to see the letters",
+            "use --yes, or --dry-run to show the dead letters",
         )
 
 
@@ -379,20 +384,26 @@ def _require_named(wanted: LetterFilter, count: int) -> None:
 def _print_left(result: Result) -> None:
     """Print to standard error which letters were left, and why."""
     texts: Collection[tuple[object, str]] = (
-        (result.behind, f"{result.behind} that match wait behind others of their FIFO group"),
+        (
+            result.behind,
+            f"{result.behind} matching dead letters are behind others of their FIFO group",
+        ),
         (
             result.unconfirmed,
             f"{result.unconfirmed} arrived or became visible later and were left: run it again",
         ),
         (
             result.unseen,
-            f"{result.unseen} more are held by another consumer, or gone, and were not seen",
+            f"{result.unseen} more are in flight at another consumer or deleted, and were not read",
         ),
         (
             result.full,
-            "too many letters that do not match: those behind them were not looked at",
+            "too many dead letters do not match: those behind them were not read",
         ),
-        (result.endless, "new letters keep arriving: stopped after more than there were"),
+        (
+            result.endless,
+            "dead letters keep arriving: stopped after more than there were at the start",
+        ),
     )
     for happened, text in texts:
         if happened:

@@ -22,14 +22,14 @@ WIDTH = 24
 
 
 @app.command(
-    epilog="[bold]Exit codes:[/bold] 0 it works, warnings or not; 3 something fails.",
+    epilog="[bold]Exit codes:[/bold] 0 no check failed, warnings or not; 3 a check failed.",
     rich_help_panel=OPERATE,
 )
 def doctor(as_json: Json = False) -> int:
-    """Look for what is wrong here, and say what to do.
+    """Check the installation and its environment, with advice.
 
-    Looks at the installation, the settings, credentials, the clock, queues,
-    topic, table and permissions; changes nothing. One line a check.
+    Checks the installation, the settings, credentials, the clock, queues,
+    topic, table and permissions; changes nothing. Prints one line per check.
 
     \b
     [bold]Examples[/bold]
@@ -57,7 +57,7 @@ def doctor(as_json: Json = False) -> int:
 def _line(finding: Finding) -> Text:
     line = Text.assemble((f"{finding.level:<5}", STYLES[finding.level.value]))
     line.append(f"{finding.check:<{WIDTH}} ")
-    line.append(output.printable(finding.says))
+    line.append(output.printable(finding.text))
     if finding.advice:
         line.append(f"; {output.printable(finding.advice)}", style="bold")
     return line

@@ -24,18 +24,18 @@ def events(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Only this category: registration, profile, email, ..., command.",
+            help="Only this category: registration, profile, ..., command.",
             autocompletion=categories,
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End after so many events.")
+        int | None, typer.Option(min=1, metavar="N", help="Exit after this many events.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Follow what comes out of the topic, until Ctrl-C.
+    """Show events as they are published, until Ctrl-C.
 
-    It subscribes a queue of its own, and removes it at the end.
+    Subscribes a temporary queue to the topic, and deletes it at the end.
 
     \b
     [bold]Examples[/bold]
@@ -46,13 +46,13 @@ def events(
 
     known = categories("")
     if category is not None and category not in known:
-        raise UsageError(f"there is no category {category!r}", f"choose one of {', '.join(known)}")
+        raise UsageError(f"unknown category {category!r}", f"choose one of {', '.join(known)}")
     aws = composition.aws()
     printed = 0
     try:
         with stop_on_signals(), EventTail(aws.sqs, aws.sns, aws.topic_arn, category) as tail:
             output.stderr().print(
-                f"following {aws.settings.events_topic}; Ctrl-C ends it", style="dim"
+                f"following {aws.settings.events_topic}; Ctrl-C stops", style="dim"
             )
             received = follow_events(tail, TerminalProgress())
             while limit is None or printed < limit:

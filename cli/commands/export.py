@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=BULK)
 def export(
-    user: Annotated[str, typer.Argument(metavar="USER_ID|EMAIL", help="Who.")],
+    user: Annotated[
+        str, typer.Argument(metavar="USER_ID|EMAIL", help="Id or e-mail address of the user.")
+    ],
     file: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; made readable to you only."),
+        typer.Option("--output", "-o", metavar="FILE", help="File to write, readable by you only."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> int:
-    """Write all that is stored of a user, as JSON.
+    """Write all stored data of a user as JSON.
 
-    Of secrets only whether they are set.
+    Secrets are not written, only whether they are set.
 
     \b
     [bold]Examples[/bold]
@@ -45,8 +47,8 @@ def export(
     user_id = _user_id(user, aws)
     found = None if user_id is None else export_user(aws, user_id)
     if found is None:
-        advice = "for an erased user, give the id: the address is no longer stored"
-        raise CliError("no data of that user was found", advice, ExitCode.NEGATIVE)
+        advice = "for an erased user, use the id: the address is no longer stored"
+        raise CliError("no data of this user found", advice, ExitCode.NEGATIVE)
     text = json.dumps(found, indent=2) + "\n"  # ASCII only: see `json_line`
     if file is None:
         sys.stdout.write(text)
@@ -67,12 +69,12 @@ def _user_id(who: str, aws: Aws) -> str | None:
             return parse_id(who)
         email = EmailAddress.parse(who)
     except InvalidValueError as error:
-        raise UsageError(f"the user: {error}", "give a user's id or e-mail address") from None
+        raise UsageError(f"invalid user: {error}", "use a user id or an e-mail address") from None
     return find_user_id(aws, email)
 
 
 def _exists(file: object) -> UsageError:
-    return UsageError(f"{file} exists already", "give another --output, or --force")
+    return UsageError(f"{file} already exists", "choose another --output, or use --force")
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
@@ -99,4 +101,6 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror}", "give another place") from error
+        raise CliError(
+            f"cannot write {path}: {error.strerror}", "choose another --output"
+        ) from error

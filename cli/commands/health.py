@@ -11,23 +11,24 @@ from cli.health import show_health
 
 
 @app.command(
-    epilog="[bold]Exit codes:[/bold] 0 all workers are healthy; 1 one is unhealthy, or none runs.",
+    epilog="[bold]Exit codes:[/bold] 0 all workers are healthy; "
+    "1 a worker is unhealthy, or none is running.",
     rich_help_panel=OPERATE,
 )
 def health(
     live: Annotated[
-        bool, typer.Option("--live/--ready", help="Whether to ask for life alone.")
+        bool, typer.Option("--live/--ready", help="Check liveness only, or also readiness.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Ask the workers on this machine how they are; for probes.
+    """Show the health of the workers on this machine; for probes.
 
-    A worker that is not live has to be restarted. One that is not ready waits
-    for AWS, and a restart would not help. Reads a file and calls nothing.
+    A worker that is not live must be restarted. A worker that is not ready
+    waits for AWS; a restart does not help. Reads files; makes no calls.
 
     \b
     [bold]Examples[/bold]
-      user-worker health          whether commands get done
+      user-worker health          are commands processed?
       user-worker health --live   for a container's health check
     """
     return show_health(live_only=live, as_json=as_json)

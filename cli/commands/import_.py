@@ -33,69 +33,74 @@ class Format(StrEnum):
 
 @app.command("import", epilog=EXIT_CODES, rich_help_panel=BULK)
 def import_(
-    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines; in UTF-8.")],
+    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines, in UTF-8.")],
     command: Annotated[
-        str, typer.Option("--command", "-c", help="What each row asks for.")
+        str, typer.Option("--command", "-c", help="Command of each row.")
     ] = "CreateUser",
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Name a column's field. Repeatable."),
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Map a column to a field. Repeatable."),
     ] = None,
     ignored: Annotated[
         list[str] | None,
-        typer.Option("--ignore-column", metavar="COLUMN", help="Leave one out. Repeatable."),
+        typer.Option("--ignore-column", metavar="COLUMN", help="Ignore a column. Repeatable."),
     ] = None,
     defaults: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="For rows without it. Repeatable."),
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Value for rows without the field. Repeatable."
+        ),
     ] = None,
     file_format: Annotated[
-        Format | None, typer.Option("--format", help="By the file's name, if left out.")
+        Format | None, typer.Option("--format", help="Format (default: by the file name).")
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option("--delimiter", help="Between cells; of , ; and tab found by itself."),
+        typer.Option("--delimiter", help="Separator of cells; , ; and tab are detected."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the file only; no AWS is needed.")
+        bool, typer.Option("--dry-run", help="Check the file only; AWS is not needed.")
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Send the good rows though there are bad ones.")
+        bool, typer.Option("--skip-bad", help="Send the valid rows if some are invalid.")
     ] = False,
     errors: Annotated[
         str | None,
-        typer.Option("--errors", metavar="FILE", help="All bad rows: line, field, rule."),
+        typer.Option("--errors", metavar="FILE", help="Write all invalid rows: line, field, rule."),
     ] = None,
     report: Annotated[
         str | None,
-        typer.Option("--report", metavar="FILE", help="Wait; write what became of each row."),
+        typer.Option("--report", metavar="FILE", help="Wait, and write the outcome of each row."),
     ] = None,
     wait: Annotated[
         float,
-        typer.Option("--wait", min=0, help="For --report: seconds without any new outcome."),
+        typer.Option("--wait", min=0, help="For --report: maximum time without a new outcome."),
     ] = 120.0,
     journal: Annotated[
         str | None,
-        typer.Option("--journal", metavar="FILE", help="Progress; default FILE.progress.jsonl."),
+        typer.Option("--journal", metavar="FILE", help="Progress (default: FILE.progress.jsonl)."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.1, help="Rows a second, at most.")
+        float | None, typer.Option("--rate", min=0.1, help="Maximum rows per second.")
     ] = None,
     import_id: Annotated[
         str | None,
-        typer.Option("--import-id", help="Rows sent before under it are done once, in any file."),
+        typer.Option(
+            "--import-id", help="Rows sent with the same id are processed once, in any file."
+        ),
     ] = None,
     source: Annotated[
-        str, typer.Option("--source", help="Where it comes from (a URI reference).")
+        str, typer.Option("--source", help="Source of the commands (a URI reference).")
     ] = "/user-worker/import",
     group: Annotated[
-        str | None, typer.Option("--group", help="The message group; as that of `send`.")
+        str | None, typer.Option("--group", help="Message group, as of `send`.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Send a command for every row of a file, all checked before.
+    """Send a command for each row of a file, after checking all rows.
 
-    Run it again after a stop: it goes on where it was, and no row is done twice.
+    After an interruption, run the same command again: it continues where it
+    stopped, and no row is processed twice.
 
     \b
     [bold]Examples[/bold]
@@ -106,9 +111,9 @@ def import_(
       user-worker import leavers.csv --command DeactivateUser --rate 50
 
     \b
-    Columns are found by the header, in any case: email, first_name, ..., user_id.
-    In a cell of several values, such as roles, ; or | separates them; an empty
-    cell is left out.
+    Columns are matched by the header, in any case: email, ..., user_id.
+    Several values in a cell, such as roles, are separated by ; or |. Empty
+    cells are ignored.
     """
     from operations.bulk_import.run import Import, ImportOptions
 
@@ -145,7 +150,7 @@ def import_(
         _print_tally(run.tally, sent, as_json=as_json)
         if not as_json:
             output.stderr().print(
-                f"their events have correlationid {run.tally.import_id}", style="dim", markup=False
+                f"correlationid of their events: {run.tally.import_id}", style="dim", markup=False
             )
         outcomes = run.write_report()
     return ExitCode.OK if outcomes is None else _print_outcomes(outcomes)
@@ -183,7 +188,7 @@ def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
     if tally.sent_before:
         parts.append(f"{tally.sent_before} were sent before")
     if tally.bad:
-        parts.append(f"{tally.bad} bad ones left out")
+        parts.append(f"{tally.bad} invalid rows skipped")
     sys.stdout.write(", ".join(parts) + "\n")
 
 

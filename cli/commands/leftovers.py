@@ -19,18 +19,18 @@ from worker.errors import ExitCode
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def leftovers(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Like 90s, 10m, 2h, 3d.")
+        str, typer.Option("--older-than", metavar="AGE", help="Only older than: 90s, 10m, 2h, 3d.")
     ] = "1h",
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove those that nobody reads.")
+        bool, typer.Option("--remove", help="Delete queues that no process reads.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """List temporary queues, and remove those left behind.
+    """List temporary queues, and delete orphaned ones.
 
-    They are those of `events`, of `--wait` and of services that wait for
-    answers. --remove puts a message into each, takes a minute to see whether
-    somebody reads it, and ends subscriptions without a queue, too.
+    `events`, `--wait` and services that wait for outcomes create them. --remove
+    sends a probe to each, waits a minute to see whether a process receives it,
+    and deletes the others. It also deletes subscriptions without a queue.
 
     \b
     [bold]Examples[/bold]
@@ -49,7 +49,7 @@ def leftovers(
         if as_json:
             sys.stdout.write(output.json_line(asdict(removed)) + "\n")
         else:
-            text = f"removed {removed.queues} queues that nobody read"
+            text = f"deleted {removed.queues} queues that no process reads"
             if removed.subscriptions:
                 text += f", and {removed.subscriptions} subscriptions without a queue"
             console.print(text)
@@ -61,7 +61,7 @@ def leftovers(
         for queue in old:
             table.add_row(queue.name, age_text(now - queue.made_at), str(queue.waiting))
         console.print(table)
-        output.stderr().print("--remove removes those that nobody reads", style="dim")
+        output.stderr().print("use --remove to delete those that no process reads", style="dim")
     else:
         console.print(f"no temporary queue is older than {older_than}", markup=False)
     return ExitCode.OK

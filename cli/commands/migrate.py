@@ -31,33 +31,35 @@ SHOWN: Final = 20
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def migrate(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count by kind and format; write nothing.")
+        bool, typer.Option("--dry-run", help="Count items by kind and format; write nothing.")
     ] = False,
     segments: Annotated[
-        int, typer.Option("--segments", min=1, max=64, help="Read so many at the same time.")
+        int, typer.Option("--segments", min=1, max=64, help="Number of segments read in parallel.")
     ] = 4,
     share: Annotated[
         float,
-        typer.Option("--share", min=0.01, max=1, help="Of the table's capacity, at most."),
+        typer.Option("--share", min=0.01, max=1, help="Maximum share of the table's capacity."),
     ] = 0.25,
     units: Annotated[
         float | None,
-        typer.Option("--units", min=1, help="Instead: read and write units a second, at most."),
+        typer.Option("--units", min=1, help="Maximum read and write units per second, instead."),
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="FILE", help="Progress; default migrate-TABLE.state.json."),
+        typer.Option(
+            "--state", metavar="FILE", help="Progress file (default: named after the table)."
+        ),
     ] = None,
     addresses: Annotated[
-        bool, typer.Option("--addresses/--no-addresses", help="Mend reservations of addresses.")
+        bool, typer.Option("--addresses/--no-addresses", help="Repair reservations of addresses.")
     ] = True,
     as_json: Json = False,
 ) -> int:
-    """Bring all stored items to the present format, while workers run.
+    """Migrate stored items to the current format, while workers run.
 
-    Also reserves addresses that a user has without a reservation, and frees those
-    of nobody. Run it again after a stop: it goes on where it was. The exit code
-    is 1 if something is left for a person.
+    Also adds missing reservations of addresses, and removes those without a user.
+    After an interruption, run the same command again: it continues where it
+    stopped. The exit code is 1 if an item must be corrected by hand.
 
     \b
     [bold]Examples[/bold]
@@ -164,7 +166,7 @@ def _rate(progress: Progress) -> Callable[[Progress], str]:
 
 def _so_far(now: Progress) -> str:
     text = f"segments {now.done}/{len(now.segments)}, {now.counts.changed} changed"
-    for name, count in (("conflicts", now.counts.conflicts), ("left", now.counts.left)):
+    for name, count in (("conflicts", now.counts.conflicts), ("not migrated", now.counts.left)):
         if count:
             text += f", {count} {name}"
     return text
@@ -185,7 +187,9 @@ def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
     console.print(output.pairs(_done(counts, dry_run=dry_run)))
     errors = output.stderr()
     for finding in counts.findings[:SHOWN]:
-        text = f"left: {finding.key}: {finding.kind} item, {finding.attribute}: {finding.rule}"
+        text = (
+            f"not migrated: {finding.key}: {finding.kind} item, {finding.attribute}: {finding.rule}"
+        )
         errors.print(output.printable(text), markup=False)
     if counts.left > SHOWN:
         errors.print(f"and {counts.left - SHOWN} more; --json lists up to a thousand", markup=False)
@@ -207,8 +211,8 @@ def _done(counts: Counts, *, dry_run: bool) -> dict[str, object]:
         f"addresses {would}reserved": counts.reserved,
         f"addresses {would}released": counts.released,
         "changed by workers meanwhile": counts.conflicts,
-        "removed meanwhile": counts.gone,
-        "left: address taken": counts.taken,
-        "left: unreadable": counts.bad,
+        "deleted meanwhile": counts.gone,
+        "not migrated: address taken": counts.taken,
+        "not migrated: unreadable": counts.bad,
     }
     return rows

@@ -32,12 +32,12 @@ outbox = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=EXIT_CODES,
-    help="See what waits to be published, and publish it.\n\n"
+    help="List unpublished events, and publish them.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
     "  user-worker outbox list --parked\n"
     "  user-worker outbox publish --parked\n\n"
-    "Every worker does this by itself; nothing is ever deleted unpublished.",
+    "Workers publish them automatically, and never delete an unpublished event.",
 )
 app.add_typer(outbox, rich_help_panel=OPERATE)
 
@@ -45,13 +45,13 @@ app.add_typer(outbox, rich_help_panel=OPERATE)
 @outbox.command("list", epilog=EXIT_CODES)
 def list_(
     user: User = None,
-    parked: Annotated[bool, typer.Option("--parked", help="Only what is parked.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Only parked entries.")] = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="So many entries at most.")
+        int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of entries.")
     ] = 1_000,
     as_json: Json = False,
 ) -> int:
-    """List what waits, oldest first in each shard, then what is parked.
+    """List entries, oldest first in each shard, then parked entries.
 
     \b
     [bold]Examples[/bold]
@@ -72,9 +72,11 @@ def list_(
         for row in rows:
             console.print(output.printable(_line(row)), markup=False)
     else:
-        output.stdout().print("nothing is in the outbox" if not user_id else "nothing of that user")
+        output.stdout().print(
+            "no entries found" if not user_id else "no entries of this user found"
+        )
     if len(entries) > limit:
-        output.stderr().print("there are more: --limit sets how many", style="yellow")
+        output.stderr().print("there are more entries: raise --limit", style="yellow")
     return ExitCode.OK
 
 
@@ -124,19 +126,17 @@ def _age(row: dict[str, object]) -> str:
 @outbox.command(epilog=EXIT_CODES)
 def publish(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Only these, however old.")
+        list[str] | None, typer.Argument(metavar="ID", help="Only these entries, of any age.")
     ] = None,
-    parked: Annotated[
-        bool, typer.Option("--parked", help="Try again what is parked, too.")
-    ] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Also retry parked entries.")] = False,
     now: Annotated[
-        bool, typer.Option("--now", help="Also what is so young that its worker may publish it.")
+        bool, typer.Option("--now", help="Also entries that their worker may still publish.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Publish now what the relay would publish later.
+    """Publish entries now instead of waiting for the relay.
 
-    Subscribers may get an event twice, with the same id.
+    Subscribers may receive an event twice, with the same id.
 
     \b
     [bold]Examples[/bold]
@@ -160,14 +160,15 @@ def publish(
             output.stdout().print(text)
     if counts["left"]:
         raise CliError(
-            f"{counts['left']} entries could not be published now", "`user-worker doctor` looks why"
+            f"{counts['left']} entries could not be published",
+            "run `user-worker doctor` for the reason",
         )
     if counts["parked"] or counts["unreadable"]:
-        advice = "`user-worker outbox list` has the reasons"
-        raise CliError("not all could be published", advice, ExitCode.NEGATIVE)
+        advice = "run `user-worker outbox list` for the reasons"
+        raise CliError("not all entries could be published", advice, ExitCode.NEGATIVE)
     if published.unknown:
-        advice = "`user-worker outbox list` has those that are there"
-        text = f"{len(published.unknown)} of those named are not in the outbox, or no more"
+        advice = "run `user-worker outbox list` for the ids"
+        text = f"{len(published.unknown)} of the given ids are not in the outbox"
         raise CliError(text, advice, ExitCode.NEGATIVE)
     return ExitCode.OK
 

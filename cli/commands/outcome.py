@@ -16,15 +16,15 @@ from worker.errors import CliError, ExitCode
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
 def outcome(
-    command_id: Annotated[str, typer.Argument(help="The command's id.")],
+    command_id: Annotated[str, typer.Argument(help="Id of the command.")],
     user: User = None,
     wait: Wait = None,
     as_json: Json = False,
 ) -> int:
-    """Show how a command ended.
+    """Show the outcome of a command.
 
-    Without --user it finds those that named no user: a registration, or a
-    password reset by e-mail address.
+    Without --user, only commands without a user id are found: registrations,
+    and password resets by e-mail address.
 
     \b
     [bold]Examples[/bold]
@@ -40,7 +40,7 @@ def outcome(
     with stop_on_signals():
         found = await_outcomes(aws.repository, keys, wait or 0, enough=1, listen=listen)
     if not found:
-        advice = "" if user else "if it named a user, give --user; "
+        advice = "" if user else "if the command has a user id, use --user; "
         code = ExitCode.NEGATIVE if wait is None else ExitCode.TIMEOUT
-        raise CliError("no outcome of that command", f"{advice}it may not be done yet", code)
+        raise CliError("outcome not found", f"{advice}it may not be processed yet", code)
     return print_outcomes([*found.values()], as_json=as_json)

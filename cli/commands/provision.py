@@ -15,9 +15,9 @@ STYLES = {"made": "green", "found": "dim"}
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=RUN)
 def provision(as_json: Json = False) -> int:
-    """Make table, queues and topic for development.
+    """Create table, queues and topic for development.
 
-    What is there already stays. Refused when USER_WORKER_ENV is prod.
+    Existing resources are kept. Not allowed if USER_WORKER_ENV is prod.
 
     \b
     [bold]Examples[/bold]

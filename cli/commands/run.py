@@ -20,24 +20,30 @@ THREADS = 8
 
 
 @app.command(
-    epilog="[bold]Exit codes:[/bold] Celery's; 2 or 3, as of the others, if it cannot start.",
+    epilog="[bold]Exit codes:[/bold] those of Celery; 2 or 3 if the worker cannot start.",
     rich_help_panel=RUN,
 )
 def run(
     celery_args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- CELERY ARGS", help="Go to `celery worker` as they are."),
+        typer.Argument(metavar="-- CELERY ARGS", help="Passed to `celery worker`."),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", "-c", min=1, metavar="N", help="Batches at a time."),
+        typer.Option(
+            "--concurrency", "-c", min=1, metavar="N", help="Number of concurrent batches."
+        ),
     ] = None,
     pool: Annotated[
         Pool | None,
-        typer.Option("--pool", "-P", help="prefork; threads with the memory repository."),
+        typer.Option(
+            "--pool",
+            "-P",
+            help="Celery pool (default: prefork; threads with the memory repository).",
+        ),
     ] = None,
 ) -> int:
-    """Run a worker: `celery -A worker.app worker` with good defaults.
+    """Run a worker: `celery -A worker.app worker` with defaults.
 
     \b
     [bold]Examples[/bold]
@@ -67,7 +73,7 @@ def celery_arguments(
         if pool == "prefork":
             raise memory_needs_one_process()
         if pool is None:
-            output.stderr().print("users are kept in memory: using threads", style="dim")
+            output.stderr().print("the repository is in memory: using threads", style="dim")
     pool = pool or ("threads" if settings.repository == "memory" else "prefork")
     if concurrency is None and pool == "threads":
         concurrency = THREADS

@@ -31,15 +31,15 @@ def send(
         str | None,
         typer.Argument(
             metavar="COMMAND|-",
-            help="RegisterUser, or biome.user.RegisterUser.v1; - reads standard input.",
+            help="RegisterUser or biome.user.RegisterUser.v1; - reads standard input.",
             autocompletion=command_names,
         ),
     ] = None,
     pairs: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The command's fields.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Fields of the command.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="JSON", help="The fields as a JSON object.")
+        str | None, typer.Option("--data", metavar="JSON", help="Fields as a JSON object.")
     ] = None,
     file: Annotated[
         str | None,
@@ -47,17 +47,19 @@ def send(
             "--file",
             "-f",
             metavar="PATH",
-            help="JSON, a JSON array or JSON lines; - is standard input.",
+            help="JSON, a JSON array or JSON lines; - reads standard input.",
         ),
     ] = None,
     user: User = None,
     command_id: Annotated[
         str | None,
-        typer.Option("--id", metavar="UUID", help="The command's id; a new one if left out."),
+        typer.Option("--id", metavar="UUID", help="Id of the command (default: a new id)."),
     ] = None,
     correlation_id: Annotated[
         str | None,
-        typer.Option("--correlation-id", metavar="TEXT", help="Goes into the command's events."),
+        typer.Option(
+            "--correlation-id", metavar="TEXT", help="Copied to the events of the command."
+        ),
     ] = None,
     expected_version: Annotated[
         int | None,
@@ -66,26 +68,29 @@ def send(
         ),
     ] = None,
     actor: Annotated[
-        str | None, typer.Option("--actor", metavar="TEXT", help="Who asks for it.")
+        str | None,
+        typer.Option("--actor", metavar="TEXT", help="On whose behalf the command is sent."),
     ] = None,
     source: Annotated[
-        str, typer.Option("--source", metavar="URI", help="Where it comes from (a URI reference).")
+        str,
+        typer.Option("--source", metavar="URI", help="Source of the command (a URI reference)."),
     ] = "/user-worker/cli",
     group: Annotated[
         str | None,
         typer.Option(
             "--group",
             metavar="TEXT",
-            help="The message group. FIFO: what keeps its order (default: the user). "
-            "Standard: who shares the queue fairly (default: none).",
+            help="Message group. FIFO queue: the group that keeps its order (default: the user). "
+            "Standard queue: the tenant, for fair queues (default: none).",
         ),
     ] = None,
     wait: Wait = None,
     as_json: Json = False,
 ) -> int:
-    """Send commands to the queue, checked before the first leaves.
+    """Check commands and send them to the queue.
 
-    Prints their ids, a line each, or with --wait how they ended.
+    Nothing is sent if one is invalid. Prints one command id per line, or with
+    --wait the outcomes.
 
     \b
     [bold]Examples[/bold]
@@ -97,8 +102,8 @@ def send(
       echo '{"type": "UnbanUser", "user_id": "UUID"}' | user-worker send -
 
     \b
-    A line of such a file is {"type", "data", "id"?, "user_id"?}
-    or a whole CloudEvent.
+    Each line of a file is {"type", "data", "id"?, "user_id"?}
+    or a CloudEvent.
     """
     extensions = {
         "correlationid": correlation_id,
@@ -188,19 +193,19 @@ def _events(options: SendOptions) -> list[tuple[str, dict[str, object]]]:
     )
     file = STANDARD_INPUT if options.command == STANDARD_INPUT else options.file
     if file is None and options.command is None:
-        raise UsageError("nothing to send", "name a command, or give --file")
+        raise UsageError("nothing to send", "give a command, or --file")
     if file is None:
         assert options.command is not None
         event = from_arguments(options.command, options.pairs, options.data, common)
         return [(options.command, event)]
     if options.command not in (None, STANDARD_INPUT) or options.pairs or options.data:
-        raise UsageError("a command and --file exclude each other", "give one of them")
+        raise UsageError("a command and --file cannot be combined", "use one of them")
     if options.command_id is not None:
-        raise UsageError("--id goes with one command", "write ids into the file")
+        raise UsageError("--id is for one command only", "put the ids into the file")
     where, text = _read(file)
     events = list(from_text(text, where, common))
     if not events:
-        raise UsageError(f"{where} holds no command", "write one a line")
+        raise UsageError(f"{where} contains no command", "write one command per line")
     return events
 
 
@@ -221,7 +226,7 @@ def _read(file: str) -> tuple[str, str]:
     try:
         return where, content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{where} is not UTF-8", "convert it") from error
+        raise UsageError(f"{where} is not UTF-8", "convert it to UTF-8") from error
 
 
 def _print_destination(outgoing: Sequence[Outgoing], queue: str) -> None:

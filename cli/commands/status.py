@@ -16,9 +16,9 @@ _MISSING = Text("missing", style="red")
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def status(as_json: Json = False) -> int:
-    """Show what waits, what is dead, and whether all is there.
+    """Show waiting messages, dead letters and missing resources.
 
-    The exit code is 3 if something is missing; `user-worker doctor` looks closer.
+    The exit code is 3 if a resource is missing; see also `user-worker doctor`.
 
     \b
     [bold]Examples[/bold]
@@ -33,9 +33,9 @@ def status(as_json: Json = False) -> int:
     else:
         output.stdout().print(output.pairs(_lines(found)))
     if found["missing"]:
-        advice = "create them with `user-worker provision`, or correct settings or region"
+        advice = "create them with `user-worker provision`, or correct the settings or the region"
         if aws.settings.env == "prod":  # where that refuses
-            advice = "correct settings or region; `user-worker doctor` says which"
+            advice = "correct the settings or the region; run `user-worker doctor` for details"
         raise CliError(f"missing: {', '.join(found['missing'])}", advice)
     return ExitCode.OK
 
@@ -45,8 +45,8 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
     names = found["names"]
     for queue in ("priority_queue", "command_queue"):
         if queue in names:
-            lines[names[queue]] = _queue_text(found[queue], worrying=False)
-    lines[names["dead_letters"]] = _queue_text(found["dead_letters"], worrying=True)
+            lines[names[queue]] = _queue_text(found[queue], highlight=False)
+    lines[names["dead_letters"]] = _queue_text(found["dead_letters"], highlight=True)
     topic = found["topic"]
     lines[names["topic"]] = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
     lines[names["table"]] = _MISSING if found["table"] is None else found["table"]
@@ -55,13 +55,13 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
     return lines
 
 
-def _queue_text(counts: dict[str, int] | None, *, worrying: bool) -> Text:
+def _queue_text(counts: dict[str, int] | None, *, highlight: bool) -> Text:
     if counts is None:
         return _MISSING
     text = f"{counts['visible']} waiting, {counts['in_flight']} in flight"
     if counts["delayed"]:
         text += f", {counts['delayed']} delayed"
-    return Text(text, style="yellow" if worrying and any(counts.values()) else "")
+    return Text(text, style="yellow" if highlight and any(counts.values()) else "")
 
 
 def _outbox_text(outbox: dict[str, Any]) -> Text:
@@ -69,10 +69,10 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     if outbox["oldest"]:
         text += f", the oldest for {outbox['oldest_seconds']:g} s"
     if outbox["scheduled"]:
-        text += f", {outbox['scheduled']} final scrubs to come"
+        text += f", {outbox['scheduled']} final scrubs scheduled"
     if outbox["parked"]:
         reasons = sorted({output.printable(entry["reason"]) for entry in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"
     if outbox["unreadable"]:
-        text += f", {outbox['unreadable']} that cannot be read"
+        text += f", {outbox['unreadable']} unreadable"
     return Text(text, style="yellow" if outbox["parked"] or outbox["unreadable"] else "")

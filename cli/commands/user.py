@@ -26,20 +26,22 @@ _NOT_BY_NAME: Final = frozenset(
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
 def user(
-    user: Annotated[str, typer.Argument(metavar="USER_ID|EMAIL", help="Who.")],
+    user: Annotated[
+        str, typer.Argument(metavar="USER_ID|EMAIL", help="Id or e-mail address of the user.")
+    ],
     history: Annotated[
-        bool, typer.Option("--history", help="Also how their commands ended, latest first.")
+        bool, typer.Option("--history", help="Also show the outcomes of commands, newest first.")
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Of the history, at most.")
+        int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of outcomes.")
     ] = 100,
     before: Annotated[
         str | None,
-        typer.Option("--before", metavar="COMMAND_ID", help="Only what came before this command."),
+        typer.Option("--before", metavar="COMMAND_ID", help="Only outcomes before this command."),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Show a user as stored; of secrets only whether they are set.
+    """Show a stored user; of secrets only whether they are set.
 
     \b
     [bold]Examples[/bold]
@@ -50,15 +52,13 @@ def user(
     from operations.users import find_user, read_history
 
     email = _address(user) if "@" in user else None
-    user_id = (
-        None if email else parse_id_option(user, "a user who is not named by an e-mail address")
-    )
+    user_id = None if email else parse_id_option(user, "a user id")
     last = None if before is None else parse_id_option(before, "--before")
     repository = composition.aws().repository
     found = find_user(repository, user_id=user_id, email=email)
     if found is None:
-        of_email = "for an erased user, give the id; " if email else ""
-        advice = f"{of_email}registrations may still be on the queue"
+        of_email = "for an erased user, use the id; " if email else ""
+        advice = f"{of_email}the registration may still be in the queue"
         raise CliError("user not found", advice, ExitCode.NEGATIVE)
     past = read_history(repository, found.user_id, limit, last) if history or before else None
     facts = user_facts(found)
@@ -75,7 +75,7 @@ def user(
         console.print()
         console.print(rendering.outcome_table(past.outcomes, wide=console.width >= output.WIDE))
         if past.continues:
-            text = f"there are more: --before {past.outcomes[-1].command_id}"
+            text = f"there are more outcomes: use --before {past.outcomes[-1].command_id}"
             output.stderr().print(text, style="yellow")
     return ExitCode.OK
 
@@ -87,7 +87,9 @@ def _address(text: str) -> EmailAddress:
     try:
         return EmailAddress.parse(text)
     except InvalidValueError as error:
-        raise UsageError(f"the address: {error}", "or give the user's id") from None
+        raise UsageError(
+            f"invalid e-mail address: {error}", "correct it, or use the user id"
+        ) from None
 
 
 def user_facts(user: User) -> dict[str, object]:

@@ -136,9 +136,9 @@ class Board:
                 and record.recorded_at == entry.recorded_before
                 and len(seen) == len(record.events)
             ):
-                entry.end(DUPLICATE, "nothing new", now)
+                entry.end(DUPLICATE, "no new events", now)
             else:
-                entry.end("done twice", event_list(seen), now)
+                entry.end("processed twice", event_list(seen), now)
 
 
 def event_list(events: Iterable[ReceivedEvent]) -> str:

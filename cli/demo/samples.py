@@ -122,7 +122,7 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
     taken = {**eve.registration, "email": ada.registration["email"].upper()}
     plain = {**eve.registration, "password_hash": PLAINTEXT}
     first = ada.command("RegisterUser", "signs up", ada.registration)
-    again = replace(first, about="Ada, the message again", expected=DUPLICATE, repeats=True)
+    again = replace(first, about="Ada, message repeated", expected=DUPLICATE, repeats=True)
     return [
         [
             first,
@@ -131,15 +131,15 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
         ],
         [
             again,
-            eve.command("RegisterUser", "wants ADA@...", taken, rejected("EmailTaken")),
+            eve.command("RegisterUser", "uses ADA@...", taken, rejected("EmailTaken")),
             eve.command("RegisterUser", "sends a password", plain, dead("InvalidField")),
             ada.login("logs in"),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
-            ada.rotation(0, "takes the next token"),
+            ada.rotation(0, "rotates the token"),
             mallory.login("logs in, banned", rejected("UserBanned")),
-            grace.command("UnbanUser", "is unbanned anyway", None, NO_EFFECT),
+            grace.command("UnbanUser", "is not banned", None, NO_EFFECT),
         ],
         [ada.rotation(0, "reuses the old token", rejected("RefreshTokenReused"))],
     ]

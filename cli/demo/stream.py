@@ -81,7 +81,7 @@ class SampleStream:
         console.print(result_table(board.entries, wide=console.width >= WIDE))
         self._judge(board, timeout)
         count = len(board.entries)
-        console.print(f"\nall {count} ended as they should", style="green")
+        console.print(f"\nall {count} ended as expected", style="green")
 
     def _send(self, samples: Sequence[Sample], board: Board) -> None:
         console = output.stdout()
@@ -151,16 +151,16 @@ class SampleStream:
         return letters
 
     def _judge(self, board: Board, timeout: float) -> None:
-        advice = f"the worker's log is {self._log}"
+        advice = f"see the worker's log: {self._log}"
         if board.open:
             raise CliError(
-                f"{len(board.open)} samples had not ended within {timeout:g} s",
+                f"{len(board.open)} samples have no outcome after {timeout:g} s",
                 advice,
                 ExitCode.TIMEOUT,
             )
         if wrong := [entry for entry in board.entries if not entry.as_expected]:
             raise CliError(
-                f"{len(wrong)} samples ended otherwise than they should", advice, ExitCode.NEGATIVE
+                f"{len(wrong)} samples did not end as expected", advice, ExitCode.NEGATIVE
             )
 
 
@@ -182,7 +182,7 @@ def _style(entry: Entry) -> str:
 def result_table(entries: Sequence[Entry], *, wide: bool) -> Table:
     """Return a table of the results: one line per sample, or two on narrow terminals."""
     table = output.plain_table(
-        "command", "", "outcome", "events, or why none", "took", gap=2 if wide else 1
+        "command", "", "outcome", "events or reason", "took", gap=2 if wide else 1
     )
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     table.columns[1].header = "sample" if wide else ""
@@ -208,5 +208,5 @@ def _outcome_text(entry: Entry, *, wide: bool) -> Text:
     if code:
         text.append(f" {code}" if wide else f"\n{code}", style=style)
     if entry.outcome and not entry.as_expected:
-        text.append(f"\nshould be {entry.sample.expected}", style="bold red")
+        text.append(f"\nexpected {entry.sample.expected}", style="bold red")
     return text

@@ -84,7 +84,9 @@ def check_rows(rows: Iterable[Row], tell: Callable[[Problem], object]) -> Checke
         finally:
             seen.close()
     except sqlite3.Error as error:
-        raise CliError("no room for temporary files", "free some, or set TMPDIR") from error
+        raise CliError(
+            "no space left for temporary files", "free some space, or set TMPDIR"
+        ) from error
     return checked
 
 
@@ -99,7 +101,7 @@ def _repetitions(row: Row, seen: Seen) -> tuple[Problem, ...]:
         once = {"email": address, "user_id": str(envelope.user_id), **once}
     lines = [(name, seen.first(name, value, row.line)) for name, value in once.items()]
     found = [
-        Problem(row.line, name, f"is that of line {line} already")
+        Problem(row.line, name, f"is already used in line {line}")
         for name, line in lines
         if line is not None
     ]

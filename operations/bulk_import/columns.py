@@ -66,7 +66,7 @@ class Columns:
         for field in [*self._mapping.values(), *(defaults or {})]:
             if field is not None and field not in self._hints.keys() | ENVELOPE.keys():
                 raise UsageError(
-                    f"{self._named} has no such field as --map or --set names", self._fields
+                    f"--map or --set names a field that {self._named} does not have", self._fields
                 )
         self._defaults = {name: self._value(name, text) for name, text in (defaults or {}).items()}
 
@@ -76,7 +76,7 @@ class Columns:
 
     @property
     def _fields(self) -> str:
-        return f"its fields are {', '.join([*self._hints, *ENVELOPE])}"
+        return f"the fields are: {', '.join([*self._hints, *ENVELOPE])}"
 
     def field(self, column: str) -> str | None:
         """Return the field for a column, or `None` if the column is to be ignored.
@@ -123,25 +123,27 @@ class Columns:
             return
         if not any(found):
             problem = (
-                f"the first line of {file} is no header: no column is a field of {self._named}"
+                f"the first line of {file} is not a header: no column is a field of {self._named}"
             )
             raise UsageError(problem, self._fields)
         if PASSWORD in names:
             raise UsageError(
-                f"{file} has a column {PASSWORD}, and no plaintext password may be sent",
-                "hash them (argon2id, PHC string) into a column password_hash",
+                f"{file} has a column {PASSWORD}: plaintext passwords must not be sent",
+                "hash them with argon2id, as PHC strings in a column password_hash",
             )
         columns = ", ".join(unknown[:10])
         raise UsageError(
-            f"{file} has columns that {self._named} does not know: {columns}",
-            f"name them with --map COLUMN=FIELD or --ignore-column COLUMN; {self._fields}",
+            f"{file} has columns that are not fields of {self._named}: {columns}",
+            f"use --map COLUMN=FIELD or --ignore-column COLUMN; {self._fields}",
         )
 
     def _require_once(self, found: Sequence[str | None], file: str) -> None:
         fields = [field for field in found if field is not None]
         twice = [field for field in dict.fromkeys(fields) if fields.count(field) > 1]
         if twice:
-            raise UsageError(f"{file} has two columns for {twice[0]}", "ignore one of them")
+            raise UsageError(
+                f"{file} has two columns for {twice[0]}", "ignore one with --ignore-column"
+            )
 
     def _require_all(self, found: Sequence[str | None], file: str) -> None:
         needed = {
@@ -155,7 +157,7 @@ class Columns:
         if missing:
             raise UsageError(
                 f"{file} has no column for {', '.join(missing)}",
-                "add it, name it with --map COLUMN=FIELD, or give all rows --set FIELD=VALUE",
+                "add it, use --map COLUMN=FIELD, or set it for all rows with --set FIELD=VALUE",
             )
 
     # --- a row ---

@@ -92,20 +92,20 @@ class Dispatcher:
             CliError: the queue rejects a row, or the SDK fails with an error that is not from AWS.
             ClientError: a call failed as a whole (or a BotoCoreError).
         """
-        flying: set[Future[Sent]] = set()
+        in_flight: set[Future[Sent]] = set()
         self._stop.clear()
         with ThreadPoolExecutor(self._sender_threads, "import") as pool:
             try:
                 for batch in _batches(parcels):
                     self._keep_to_rate(len(batch))
-                    flying.add(pool.submit(self._send_batch, batch))
-                    if len(flying) >= 2 * self._sender_threads:
-                        _land(flying, acknowledge)
-                while flying:
-                    _land(flying, acknowledge)
+                    in_flight.add(pool.submit(self._send_batch, batch))
+                    if len(in_flight) >= 2 * self._sender_threads:
+                        _finish_some(in_flight, acknowledge)
+                while in_flight:
+                    _finish_some(in_flight, acknowledge)
             except BaseException:
                 self._stop.set()
-                _land_all([each for each in flying if not each.cancel()], acknowledge)
+                _finish_all([each for each in in_flight if not each.cancel()], acknowledge)
                 raise
 
     def _keep_to_rate(self, rows: int) -> None:
@@ -142,36 +142,38 @@ def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
         yield batch
 
 
-def _land(flying: set[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
+def _finish_some(in_flight: set[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
     """Wait until a batch completes, and acknowledge all completed batches.
 
     Raises:
         Exception: the reason why a batch was not sent.
     """
-    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+    done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
     failed: Exception | None = None
     for future in done:
         rows, error = future.result()
         acknowledge(rows)
-        flying.discard(future)  # only now, so that an interruption does not lose its rows
+        in_flight.discard(future)  # only now, so that an interruption does not lose its rows
         failed = failed or error
     if failed is not None:
         raise failed
 
 
-def _land_all(flying: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
+def _finish_all(
+    in_flight: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]
+) -> None:
     """Wait for all batches in flight and ignore their errors: the first one is already raised."""
-    for future in flying:
+    for future in in_flight:
         acknowledge(future.result().rows)
 
 
 def _translated(report: SendReport) -> Exception:
     """Return the exception to raise for a batch that was not sent completely."""
     if report.error is None:
-        return CliError(f"SQS refused a row with {report.code}")
+        return CliError(f"SQS rejected a row: {report.code}")
     if isinstance(report.error, (BotoCoreError, ClientError)):
         return report.error
-    error = CliError(f"sending failed with {report.code}")
+    error = CliError(f"sending failed: {report.code}")
     error.__cause__ = report.error
     return error
 

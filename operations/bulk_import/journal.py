@@ -15,13 +15,13 @@ from worker.errors import CliError, UsageError
 
 SYNC_EVERY = 1.0
 """Seconds between two syncs. Rows lost in a power failure are sent again under the same ids."""
-_AGAIN = "or start anew with --journal NEWFILE: what was sent already is not done twice"
+_AGAIN = "or start again with --journal NEWFILE: no row is processed twice"
 _OTHERWISE = {
     "file_sha256": (
-        "another file, or this one has changed since",
-        "bring back what it was, or import it as new commands with --journal NEWFILE",
+        "another file, or the file has changed",
+        "restore the file, or import it as new commands with --journal NEWFILE",
     ),
-    "options_sha256": ("an import with other options", f"give the same, {_AGAIN}"),
+    "options_sha256": ("an import with other options", f"use the same options, {_AGAIN}"),
     "queue": ("an import into another queue", f"correct USER_WORKER_COMMAND_QUEUE, {_AGAIN}"),
 }
 
@@ -60,7 +60,9 @@ class Journal:
             if not self.path.exists():
                 return
             if not self.path.is_file():
-                raise UsageError(f"the journal {self.path} is not a file", "give another --journal")
+                raise UsageError(
+                    f"the journal {self.path} is not a file", "choose another --journal"
+                )
             self._read(self.path.read_bytes())
         except OSError as error:
             raise self._unusable("read", error) from error
@@ -126,7 +128,7 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UsageError(
-                    f"another import is using the journal {self.path}", "wait for its end"
+                    f"another import is using the journal {self.path}", "wait until it ends"
                 ) from error
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -139,7 +141,9 @@ class Journal:
         self._synced = self._clock()
 
     def _unusable(self, what: str, error: OSError) -> CliError:
-        advice = "give another place with --journal, or make room; then run it again to continue"
+        advice = (
+            "choose another --journal or free disk space, then run the command again to continue"
+        )
         return CliError(f"cannot {what} the journal {self.path}: {error.strerror}", advice)
 
     # --- reading ---
@@ -157,20 +161,20 @@ class Journal:
                         self._mark(first, last)
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise UsageError(
-                    f"line {number} of the journal {self.path} is damaged", f"mend it, {_AGAIN}"
+                    f"line {number} of the journal {self.path} is damaged", f"repair it, {_AGAIN}"
                 ) from error
 
     def _require_ours(self, entry: dict[str, Any]) -> None:
         plan = asdict(self._plan)
         if entry["import"] != 1 or plan.keys() - entry.keys():
-            raise ValueError("no journal of an import")
+            raise ValueError("not a journal of an import")
         for name, (other, advice) in _OTHERWISE.items():
             if entry[name] != plan[name]:
-                raise UsageError(f"the journal {self.path} is of {other}", advice)
+                raise UsageError(f"the journal {self.path} belongs to {other}", advice)
 
     def _mark(self, first: int, last: int) -> None:
         if not (type(first) is type(last) is int and 1 <= first <= last < 2**40):
-            raise ValueError("no rows")
+            raise ValueError("not a range of rows")
         self.sent.extend(bytes(max(0, last - len(self.sent))))
         self.sent[first - 1 : last] = b"\1" * (last - first + 1)
 

@@ -28,12 +28,14 @@ def problem_file(imported: str, name: str | None) -> Iterator[Callable[[Problem]
         return
     path = Path(name)
     if path.exists() and path.samefile(imported):
-        raise UsageError("--errors is the file that is imported", "give another")
+        raise UsageError("--errors must not be the imported file", "choose another file")
     try:
         with path.open("w", encoding="utf-8", newline="") as stream:
             yield _csv(stream) if path.suffix.lower() == ".csv" else _json_lines(stream)
     except OSError as error:
-        raise CliError(f"cannot write {name}: {error.strerror}", "give another place") from error
+        raise CliError(
+            f"cannot write {name}: {error.strerror}", "choose another --errors file"
+        ) from error
 
 
 def _csv(stream: TextIO) -> Callable[[Problem], object]:

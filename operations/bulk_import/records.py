@@ -86,8 +86,8 @@ def read_csv(source: SourceFile, delimiter: str) -> Iterator[CsvRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            advice = "is a quote not closed or not doubled, or the delimiter another?"
-            raise UsageError(f"{source.name}, line {line} is not CSV", advice) from error
+            advice = "close each quote, double quotes inside a value, and check the delimiter"
+            raise UsageError(f"{source.name}, line {line} is not valid CSV", advice) from error
         if any(cell.strip() for cell in cells):
             yield CsvRow(line, cells)
 
@@ -144,7 +144,7 @@ def parse_delimiter(text: str) -> str:
     """
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text.lower(), text)
     if len(delimiter) != 1 or delimiter in '"\r\n' or delimiter.isalnum():
-        raise UsageError("--delimiter must be one character, or tab", "such as , or ;")
+        raise UsageError("--delimiter must be one character, or tab", "for example , or ;")
     return delimiter
 
 
@@ -162,7 +162,7 @@ def read_json_lines(source: SourceFile) -> Iterator[JsonRow]:
         if not line.strip():
             continue
         if not begun and line.lstrip().startswith("["):
-            advice = "give one object a line, as `jq -c '.[]'` writes them"
+            advice = "write one object per line, for example with `jq -c '.[]'`"
             raise UsageError(f"{source.name} is a JSON array", advice)
         begun = True
         yield JsonRow(number, _object(number, line))

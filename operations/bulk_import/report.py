@@ -112,7 +112,7 @@ def report_file(name: str | None, others: Collection[Path]) -> Iterator[ReportFi
         return
     path = Path(name)
     if any(path.exists() and other.exists() and path.samefile(other) for other in others):
-        raise UsageError("--report is another file of this import", "give another")
+        raise UsageError("--report must not be another file of this import", "choose another file")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
@@ -127,7 +127,7 @@ def report_file(name: str | None, others: Collection[Path]) -> Iterator[ReportFi
 
 
 def _unwritable(name: str, error: OSError) -> CliError:
-    return CliError(f"cannot write {name}: {error.strerror}", "give another place with --report")
+    return CliError(f"cannot write {name}: {error.strerror}", "choose another --report file")
 
 
 class OutcomeWaiter:

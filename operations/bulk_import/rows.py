@@ -112,7 +112,7 @@ class RowReader:
         header = next(records, None)
         if header is None:
             raise UsageError(
-                f"{self._source.name} holds no header", "write the fields' names first"
+                f"{self._source.name} has no header", "write the field names in the first line"
             )
         fields = self._columns.of_header(header.cells, self._source.name)
         for number, record in enumerate(records, 1):
@@ -122,7 +122,7 @@ class RowReader:
     def _csv_row(self, number: int, record: CsvRow, fields: list[str | None]) -> Row:
         missing = len(fields) - len(record.cells)
         if missing < 0:
-            rule = f"has {len(record.cells)} cells, and the header {len(fields)}"
+            rule = f"has {len(record.cells)} cells, but the header has {len(fields)}"
             return Row(number, record.line, None, (Problem(record.line, "", rule),))
         cells = [*record.cells, *[""] * missing]  # spreadsheets omit empty cells at a row's end
         return self._row_of(number, record.line, self._columns.of_cells(fields, cells))
@@ -142,7 +142,7 @@ class RowReader:
             asked = self._columns.of_object(item)
         except KeyError as error:
             field = field_path((str(error.args[0]),))
-            rule = f"is no field of {self._columns.command.__name__}"
+            rule = f"is not a field of {self._columns.command.__name__}"
             return Row(number, line, None, (Problem(line, field, rule),))
         return self._row_of(number, line, asked)
 
@@ -168,7 +168,7 @@ class RowReader:
     def _row_of_command(self, number: int, line: int, item: dict[str, Any]) -> Row:
         """Parse a command in the format of `send --file`, with a deterministic id."""
         if _WHOLE not in item and not _is_command(item[_COMMAND]):
-            return Row(number, line, None, (Problem(line, _COMMAND, "names no command"),))
+            return Row(number, line, None, (Problem(line, _COMMAND, "must be a command"),))
         if _WHOLE not in item and item.get("id") is None:
             item = {**item, "id": self._identity.command_id(number, item)}
         options = Options(

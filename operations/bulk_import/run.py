@@ -91,7 +91,7 @@ class Import:
             CliError: the queue or the table is missing, or a file cannot be read.
         """
         if options.dry_run and options.report is not None:
-            raise UsageError("--report needs rows that are sent", "leave out --dry-run")
+            raise UsageError("--report and --dry-run cannot be combined", "use one of them")
         self._options = options
         self._progress = progress
         self._aws = aws
@@ -146,12 +146,12 @@ class Import:
         tally = self.tally
         if not tally.rows:
             raise UsageError(
-                f"{self._options.file} has no rows", "write one a line, below the header"
+                f"{self._options.file} has no rows", "write one row per line, below the header"
             )
         if tally.bad and not self._options.skip_bad:
             raise UsageError(
-                f"{tally.bad} of {tally.rows} rows are bad; nothing was sent",
-                "correct them, or leave them out with --skip-bad",
+                f"{tally.bad} of {tally.rows} rows are invalid; nothing was sent",
+                "correct them, or skip them with --skip-bad",
             )
 
     def send(self) -> None:
@@ -199,7 +199,7 @@ class Import:
                 self._progress.note(f"stopped: {self._so_far()}", warning=True)
                 raise
             except (CliError, ClientError, BotoCoreError) as error:
-                known = explain(error) or CliError(f"unforeseen {type(error).__name__}")
+                known = explain(error) or CliError(f"unexpected {type(error).__name__}")
                 # CliError for every cause, since some rows may already be on the queue
                 raise CliError(f"{known}; {self._so_far()}") from error
 
@@ -221,7 +221,7 @@ class Import:
                 rows = _counting(self._reader, advance)
                 write_report(rows, self._checked, self._waiter, self._report)
         except KeyboardInterrupt:
-            advice = "run the same command again: it sends nothing twice"
+            advice = "run the same command again: no row is sent twice"
             self._progress.note(f"stopped: the report is not complete; {advice}", warning=True)
             raise
         return self._report.counts
@@ -272,7 +272,9 @@ def _identity(options: ImportOptions, source: SourceFile) -> Identity:
     if options.import_id is None:
         return Identity(source.digest(), named=False, source=options.source)
     if not 1 <= len(options.import_id) <= _MAX_ID or not options.import_id.isprintable():
-        raise UsageError(f"--import-id must have 1 to {_MAX_ID} printable characters")
+        raise UsageError(
+            f"--import-id must have 1 to {_MAX_ID} printable characters", "choose another"
+        )
     return Identity(options.import_id, named=True, source=options.source)
 
 
@@ -280,7 +282,7 @@ def _pairs(words: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"write it as {form}", "quote what has blanks")
+            raise UsageError(f"an option does not have the form {form}", "quote values with spaces")
         yield name, value.strip()
 
 

@@ -31,7 +31,7 @@ class SourceFile:
         """
         self.name = name
         if name == "-":
-            raise UsageError("standard input cannot be read twice", "save it as a file")
+            raise UsageError("standard input cannot be read twice", "save it to a file")
         try:
             status = Path(name).stat()
             if stat.S_ISREG(status.st_mode):
@@ -39,10 +39,10 @@ class SourceFile:
         except OSError as error:
             raise UsageError(f"cannot read {name}", error.strerror or "") from error
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{name} is not a file", "give a file of CSV or JSON lines")
+            raise UsageError(f"{name} is not a file", "use a file of CSV or JSON lines")
         if not status.st_size:
             self.close()
-            raise UsageError(f"{name} is empty", "give a file of CSV or JSON lines")
+            raise UsageError(f"{name} is empty", "use a file of CSV or JSON lines")
         self.size = status.st_size
         self._stamp = self._look()
 
@@ -100,7 +100,7 @@ class SourceFile:
         if len(line) > MAX_LINE:
             raise UsageError(
                 f"{self.name}, line {number} is longer than {MAX_LINE} bytes",
-                "is it CSV or JSON lines at all?",
+                "check that it is CSV or JSON lines",
             )
 
     def require_unchanged(self) -> None:
@@ -110,7 +110,10 @@ class SourceFile:
             UsageError: the file has changed, so the check no longer applies to it.
         """
         if self._look() != self._stamp:
-            raise UsageError(f"{self.name} changed while it was read", "import a file at rest")
+            raise UsageError(
+                f"{self.name} changed while it was read",
+                "import a file that no program is changing",
+            )
 
     def _look(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())

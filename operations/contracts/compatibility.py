@@ -73,7 +73,7 @@ def breaks(old: Schema, new: Schema) -> list[str]:
                 broken = [each for each in found if _is_break(each, bad)]
                 lines += [f"{kind} {c.path or 'message'}: {c.what} (breaks {whom})" for c in broken]
             elif kind not in RETIRED:
-                lines.append(f"{kind} message: is gone (breaks {whom})")
+                lines.append(f"{kind} message: was removed (breaks {whom})")
     return lines
 
 
@@ -152,9 +152,9 @@ def _choices(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         for added in sorted(after - before):
             yield Change(path, Effect.WIDER, f"may also be {added} now")
     elif after is not None:
-        yield Change(path, Effect.NARROWER, "must be one of a list now")
+        yield Change(path, Effect.NARROWER, "must be one of a fixed list now")
     elif before is not None:
-        yield Change(path, Effect.WIDER, "may be what is not on a list now")
+        yield Change(path, Effect.WIDER, "may be a value outside the list now")
 
 
 def _values(schema: Schema) -> frozenset[str] | None:
@@ -173,7 +173,7 @@ def _bounds(old: Schema, new: Schema, path: str) -> Iterator[Change]:
             before, after = old.get(keyword), new.get(keyword)
             if before == after:
                 continue
-            what = f"{keyword} is {'gone' if after is None else after} now"
+            what = f"{keyword} is {'removed' if after is None else after} now"
             tighter = before is None or (after is not None and sign * (after - before) > 0)
             yield Change(path, Effect.NARROWER if tighter else Effect.WIDER, what)
     if old.get("uniqueItems", False) != new.get("uniqueItems", False):
@@ -190,9 +190,9 @@ def _forms(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         if before is None:
             yield Change(path, Effect.NARROWER, f"has a {keyword} now")
         elif after is None:
-            yield Change(path, Effect.WIDER, f"has no {keyword} any more")
+            yield Change(path, Effect.WIDER, f"has no {keyword} now")
         else:
-            yield Change(path, Effect.EITHER, f"has another {keyword}")
+            yield Change(path, Effect.EITHER, f"has a different {keyword}")
 
 
 def _required(old: Schema, new: Schema, path: str) -> Iterator[Change]:
@@ -201,7 +201,7 @@ def _required(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         yield Change(_join(path, name), Effect.NARROWER, "is required now")
     for name in sorted(before - after):
         if name in new.get("properties", {}) or name not in old.get("properties", {}):
-            yield Change(_join(path, name), Effect.WIDER, "may be left out now")
+            yield Change(_join(path, name), Effect.WIDER, "is optional now")
 
 
 def _properties(old: Schema, new: Schema, path: str) -> Iterator[Change]:
@@ -210,9 +210,9 @@ def _properties(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         if name in after:
             yield from compare(schema, after[name], _join(path, name))
         else:  # producers: rejected where fields are closed; subscribers: missing
-            yield Change(_join(path, name), Effect.EITHER, "is gone")
+            yield Change(_join(path, name), Effect.EITHER, "was removed")
     for name in sorted(after.keys() - before.keys()):
-        yield Change(_join(path, name), Effect.WIDER, "is new", is_new_field=True)
+        yield Change(_join(path, name), Effect.WIDER, "was added", is_new_field=True)
 
 
 def _nested(old: Schema, new: Schema, path: str) -> Iterator[Change]:
@@ -252,9 +252,9 @@ def _parts(keyword: str, old: Schema, new: Schema, path: str) -> Iterator[Change
         come.remove(after)
         yield from compare(before, after, path)
     for part in come:
-        yield Change(path, added, f"{_part(part)} came to its {keyword}")
+        yield Change(path, added, f"{_part(part)} was added to its {keyword}")
     for part in gone:
-        yield Change(path, removed, f"{_part(part)} has gone from its {keyword}")
+        yield Change(path, removed, f"{_part(part)} was removed from its {keyword}")
 
 
 def _pairs(gone: Iterable[Schema], come: Iterable[Schema]) -> Iterator[tuple[Schema, Schema]]:
@@ -282,7 +282,9 @@ def _unknown(old: Schema, new: Schema, path: str) -> Iterator[Change]:
     """Report a change of any keyword that is not compared above."""
     for keyword in sorted((old.keys() | new.keys()) - _KNOWN):
         if old.get(keyword) != new.get(keyword):
-            yield Change(path, Effect.EITHER, f"{keyword} has changed, which cannot be judged")
+            yield Change(
+                path, Effect.EITHER, f"{keyword} has changed; its compatibility is unknown"
+            )
 
 
 def _join(path: str, name: str) -> str:

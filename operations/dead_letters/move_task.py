@@ -70,14 +70,14 @@ def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
     )
     if unavailable:
         progress.note(
-            f"StartMessageMoveTask is unavailable ({unavailable}): sending letter by letter"
+            f"StartMessageMoveTask is unavailable ({unavailable}): moving letters one by one"
         )
         return None
     try:
         return _follow(task, progress)
     except KeyboardInterrupt:
         if code := task.cancel():
-            text = f"SQS's own redrive is still running, and could not be cancelled: {code}"
+            text = f"the redrive by SQS is still running and could not be cancelled: {code}"
             progress.note(text, warning=True)
         raise
 
@@ -99,7 +99,7 @@ def _follow(task: MoveTask, progress: Progress) -> Moved:
             seen = task.progress()
     if seen.failure or seen.status == "FAILED":
         reason = seen.failure or seen.status
-        raise CliError(f"SQS stopped the redrive after {seen.moved} letters: {reason}")
+        raise CliError(f"SQS stopped the redrive after {seen.moved} dead letters: {reason}")
     return Moved(seen.moved, endless)
 
 
@@ -148,7 +148,7 @@ class MoveTask:
             code = error_code(error)
             if code in _REFUSED and self._is_running():
                 raise CliError(
-                    "a redrive of this queue is running already", "wait until it has ended"
+                    "a redrive of this queue is already running", "wait until it has ended"
                 ) from error
             if code in _REFUSED | _ABSENT:
                 return code

@@ -116,10 +116,10 @@ class _Run:
             with defer_signals():  # sent and not deleted, a letter would reappear
                 done = len(self.action(selected))
         except DeadLetterError as error:
-            advice = "run it again: no command is done twice"
-            raise CliError(f"{error}; {self.result.done} letters were done before", advice) from (
-                error
-            )
+            advice = "run the command again: nothing is processed twice"
+            raise CliError(
+                f"{error}; {self.result.done} dead letters were processed before", advice
+            ) from (error)
         self.result.done += done
         return done
 

@@ -55,7 +55,7 @@ def redrive_letters(
             return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
     with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
         redriver = Redriver(queue, cache(partial(_sender, aws)))
-        plan = Plan(wanted, "sending back", only, rate, in_order=True, skip=redriver.came_back)
+        plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.came_back)
         return Redrive(process_letters(queue, plan, redriver.redrive, progress), "batches")
 
 
@@ -113,10 +113,10 @@ class Redriver:
             failures = self.queue.delete(taken) if taken else {}
             done += taken
             if report.code is not None:
-                raise DeadLetterError(f"SQS accepted no more: {report.code}") from report.error
+                raise DeadLetterError(f"SQS rejected a message: {report.code}") from report.error
             if failures:
                 codes = ", ".join(sorted(set(failures.values())))
-                raise DeadLetterError(f"{len(failures)} were sent and not deleted: {codes}")
+                raise DeadLetterError(f"{len(failures)} were sent but not deleted: {codes}")
         return done
 
 

@@ -25,15 +25,15 @@ def program() -> Iterator[Finding]:
     """Check Python and the installed packages."""
     yield ok("python", f"Python {platform.python_version()}, {sys.executable}")
     installed = {name: version(name) for name in ("celery", "kombu", "boto3")}
-    says = ", ".join(f"{name} {number}" for name, number in installed.items())
+    text = ", ".join(f"{name} {number}" for name, number in installed.items())
     if all(installed[name].startswith(SUPPORTED) for name in ("celery", "kombu")):
-        yield ok("packages", says)
+        yield ok("packages", text)
     else:
         advice = f"install the versions of requirements.txt: {SUPPORTED}x of Celery and kombu"
-        yield warn("packages", says, advice)
+        yield warn("packages", text, advice)
     if importlib.util.find_spec("ministack") is None:
-        says = "the embedded AWS is not installed; only `user-worker dev` needs it"
-        yield warn("embedded AWS", says, "pip install 'user-worker[embedded]', or use LocalStack")
+        text = "the embedded AWS is not installed; only `user-worker dev` needs it"
+        yield warn("embedded AWS", text, "pip install 'user-worker[embedded]', or use LocalStack")
     else:
         yield ok("embedded AWS", f"MiniStack {version('ministack')}")
 
@@ -51,8 +51,8 @@ def environment(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
     strangers = unknown_settings()
     if strangers:
-        says = f"{', '.join(strangers)}: no setting of this worker, and ignored"
-        yield warn("other variables", says, "unset, or see the README for the names")
+        text = f"{', '.join(strangers)}: unknown settings, which are ignored"
+        yield warn("other variables", text, "correct the names (docs/settings.md), or unset them")
     yield from _env_files(Path.cwd())
 
 
@@ -66,8 +66,8 @@ def _env_files(directory: Path) -> Iterator[Finding]:
         names = [line.removeprefix("export ").partition("=")[0].strip() for line in lines]
         unset = [n for n in names if n.startswith(_OURS) and n not in os.environ]
         if unset:
-            says = f"{path.name} sets {', '.join(unset)}, and user-worker does not read it"
-            yield warn(".env file", says, f"set -a; . ./{path.name}; set +a")
+            text = f"{path.name} sets {', '.join(unset)}, but user-worker does not read this file"
+            yield warn(".env file", text, f"run: set -a; . ./{path.name}; set +a")
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
@@ -81,11 +81,11 @@ def ports(settings: Settings) -> Iterator[Finding]:
     if not taken:
         yield ok("port", f"{DEFAULT_PORT} is free, for LocalStack (`make up`)")
     elif localstack_health(url) is not None:
-        says = f"LocalStack answers at {url}, but AWS_ENDPOINT_URL is not set: calls go to Amazon"
-        yield warn("port", says, f"export AWS_ENDPOINT_URL={url}, if you mean LocalStack")
+        text = f"LocalStack answers at {url}, but AWS_ENDPOINT_URL is not set: calls go to Amazon"
+        yield warn("port", text, f"to use LocalStack, run: export AWS_ENDPOINT_URL={url}")
     else:
-        says = f"{DEFAULT_PORT} is in use by something that is not LocalStack"
-        yield warn("port", says, "end it before `make up`; `user-worker dev` takes a free port")
+        text = f"{DEFAULT_PORT} is in use by a program that is not LocalStack"
+        yield warn("port", text, "stop it before `make up`; `user-worker dev` uses a free port")
 
 
 def files() -> Iterator[Finding]:
@@ -93,5 +93,5 @@ def files() -> Iterator[Finding]:
     logs = sorted(Path(tempfile.gettempdir()).glob("user-worker-dev-*/worker.log"))
     if logs:
         directory = logs[-1].parent.parent
-        says = f"{len(logs)} logs of `user-worker dev`, running or failed, in {directory}"
-        yield ok("logs", f"{says}: user-worker-dev-*")
+        text = f"{len(logs)} logs of `user-worker dev`, running or failed, in {directory}"
+        yield ok("logs", f"{text}: user-worker-dev-*")

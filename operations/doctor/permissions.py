@@ -43,10 +43,12 @@ def permissions(aws: Aws) -> Iterator[Finding]:
             yield error_finding("permissions", error)
             return
     for action in denied:
-        yield fail("permissions", f"no {action}", "allow it: docs/operations.md, In production")
+        yield fail(
+            "permissions", f"{action} is denied", "allow it (docs/operations.md, In production)"
+        )
     if not denied:
-        says = f"none of {len(calls)} actions is denied; sqs:ReceiveMessage was not tried"
-        yield ok("permissions", says)
+        text = f"none of {len(calls)} actions is denied; sqs:ReceiveMessage was not tested"
+        yield ok("permissions", text)
 
 
 def _of_queues(aws: Aws) -> dict[str, Call]:

@@ -17,9 +17,9 @@ from worker.connections import Aws
 from worker.errors import CliError
 from worker.health.finding import Finding, error_finding, fail, ok, warn
 
-LARGEST_SKEW = 300
+SKEW_OF_A_FAILURE = 300
 """Maximum seconds between a signature's time and AWS's: five minutes (Signature Version 4)."""
-WORRYING_SKEW = 60
+SKEW_OF_A_WARNING = 60
 
 Checks = Generator[Finding, None, bool]
 """Yields findings; returns whether the next checks can run."""
@@ -32,9 +32,9 @@ def configuration(aws: Aws) -> Checks:
     except (CliError, AwsConfigurationError) as error:
         yield error_finding("AWS settings", error)
         return False
-    yield ok("region", f"{aws.sqs.meta.region_name}{'' if region() else ', of the profile'}")
+    yield ok("region", f"{aws.sqs.meta.region_name}{'' if region() else ', from the profile'}")
     credentials = boto3.session.Session().get_credentials()
-    yield ok("credentials", f"found by {credentials.method if credentials else 'nothing'}")
+    yield ok("credentials", f"source: {credentials.method if credentials else 'none'}")
     endpoints = {
         client.meta.service_model.service_name: client.meta.endpoint_url for client in clients
     }
@@ -44,13 +44,13 @@ def configuration(aws: Aws) -> Checks:
 
 def _endpoints(endpoints: Mapping[str, str], env: str) -> Finding:
     amazons = {name for name, url in endpoints.items() if is_amazon(url)}
-    says = ", ".join(sorted(set(endpoints.values())))
+    text = ", ".join(sorted(set(endpoints.values())))
     if amazons and amazons != endpoints.keys():
-        says = f"{' and '.join(sorted(amazons))} of Amazon, the others at an emulator: {says}"
-        return warn("endpoint", says, "set AWS_ENDPOINT_URL for all, or for none")
+        text = f"{' and '.join(sorted(amazons))} on AWS, the others on an emulator: {text}"
+        return warn("endpoint", text, "set AWS_ENDPOINT_URL for all, or for none")
     if env == "prod" and not amazons:
-        return warn("endpoint", f"{says}, in prod", "unset AWS_ENDPOINT_URL")
-    return ok("endpoint", says)
+        return warn("endpoint", f"{text}, but USER_WORKER_ENV is prod", "unset AWS_ENDPOINT_URL")
+    return ok("endpoint", text)
 
 
 def answers(aws: Aws) -> Checks:
@@ -68,8 +68,8 @@ def answers(aws: Aws) -> Checks:
     except Exception as error:  # noqa: BLE001 - every failure is a finding
         yield error_finding("connection", error)
         return False
-    yield ok("connection", "SQS answers, and knows who asks")
-    yield _skew(answer) or ok("clock", "as AWS's, to a minute")
+    yield ok("connection", "SQS accepts the credentials")
+    yield _skew(answer) or ok("clock", "within a minute of AWS's clock")
     yield from emulator(aws.sqs.meta.endpoint_url)
     return True
 
@@ -84,12 +84,12 @@ def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | N
     """Compare the response's Date with the local clock; return `None` if they agree."""
     at = (now or datetime.now(UTC)).timestamp()
     seconds = clock_difference(answer, at, at) or 0.0
-    if abs(seconds) < WORRYING_SKEW:
+    if abs(seconds) < SKEW_OF_A_WARNING:
         return None
-    says = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} AWS's"
-    if abs(seconds) < LARGEST_SKEW:
-        return warn("clock", says, "set it right; from 300 s on AWS refuses what is signed here")
-    return fail("clock", says, "set it right: AWS refuses what is signed more than 300 s off")
+    text = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} AWS's clock"
+    if abs(seconds) < SKEW_OF_A_FAILURE:
+        return warn("clock", text, "correct the clock; from 300 s on, AWS rejects requests")
+    return fail("clock", text, "correct the clock: AWS rejects requests from 300 s on")
 
 
 def emulator(endpoint: str) -> Generator[Finding]:
@@ -99,7 +99,7 @@ def emulator(endpoint: str) -> Generator[Finding]:
         return
     name = f"LocalStack {report.get('version', '')}".strip()
     if absent := lacking(report):
-        says = f"{name} runs without {', '.join(absent)}"
-        yield fail("emulator", says, "start it with SERVICES=dynamodb,sns,sqs, or without SERVICES")
+        text = f"{name} runs without {', '.join(absent)}"
+        yield fail("emulator", text, "start it with SERVICES=dynamodb,sns,sqs, or without SERVICES")
     else:
-        yield ok("emulator", f"{name}, with all that is needed")
+        yield ok("emulator", f"{name}, with all required services")

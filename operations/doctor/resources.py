@@ -66,7 +66,7 @@ def table(aws: Aws) -> Iterator[Finding]:
     name = aws.settings.table
     check = f"table {name}"
     if aws.settings.repository == "memory":
-        yield ok(check, "none: users are kept in the worker's memory")
+        yield ok(check, "not used: users are kept in the worker's memory")
         return
     found = yield from look(check, lambda: _described(aws))
     if found is None:
@@ -98,7 +98,7 @@ def _expiry(aws: Aws, check: str) -> Iterator[Finding]:
 
 def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Finding]:
     if not protected:
-        yield warn(check, "can be deleted by mistake", "turn deletion protection on")
+        yield warn(check, "deletion protection is off", "turn it on")
     backups = yield from look(
         check, lambda: aws.dynamodb.describe_continuous_backups(TableName=aws.settings.table)
     )
@@ -106,7 +106,7 @@ def _protection(aws: Aws, check: str, *, protected: bool | None) -> Iterator[Fin
         return
     recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
     if recovery.get("PointInTimeRecoveryStatus") != "ENABLED":
-        yield warn(check, "no point-in-time recovery", "turn it on")
+        yield warn(check, "point-in-time recovery is off", "turn it on")
 
 
 def _outbox(aws: Aws) -> Iterator[Finding]:
@@ -114,8 +114,8 @@ def _outbox(aws: Aws) -> Iterator[Finding]:
     if status is None:
         return
     if status.parked or status.unreadable:
-        says = f"{len(status.parked)} parked, {status.unreadable} that cannot be read"
-        yield warn("outbox", says, "a person is needed: see `user-worker status`")
+        text = f"{len(status.parked)} parked, {status.unreadable} unreadable"
+        yield warn("outbox", text, "run `user-worker outbox list`, and see docs/runbook.md")
     else:
         yield ok("outbox", f"{status.pending} pending")
 
@@ -128,8 +128,8 @@ def temporary_queues(aws: Aws) -> Iterator[Finding]:
     old = [queue for queue in queues or () if now - queue.made_at > RETENTION]
     forgotten = [q for q in old if q.waiting or not q.name.startswith(OUTCOMES)]
     if forgotten:
-        says = f"{len(forgotten)} queues of `events`, `--wait` or OutcomeListener, that most likely"
-        advice = "`user-worker leftovers` lists them; --remove removes those that nobody reads"
-        yield warn("leftovers", f"{says} were killed, such as {forgotten[0].name}", advice)
+        text = f"{len(forgotten)} queues of `events`, `--wait` or OutcomeListener are probably"
+        advice = "run `user-worker leftovers`; --remove deletes those that no process reads"
+        yield warn("leftovers", f"{text} orphaned, for example {forgotten[0].name}", advice)
     elif old:
-        yield ok("leftovers", f"{len(old)} queues for answers, older than an hour")
+        yield ok("leftovers", f"{len(old)} temporary queues, older than an hour")

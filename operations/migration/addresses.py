@@ -13,7 +13,7 @@ from adapters.dynamodb.reads import Key
 from application.ports import StoreUnavailableError
 from domain.user import User
 from domain.values import EmailAddress
-from operations.migration.counts import Counts, Finding, told
+from operations.migration.counts import Counts, Finding, shown_key
 from operations.migration.kinds import Kind
 from operations.migration.metered import MeteredTable, unchanged
 
@@ -122,9 +122,9 @@ class AddressAudit:
                 return
             before, look = look, self._look(user_id, address)
             if look == before and look.owner not in {None, user_id}:
-                self._tell_taken(user_id, counts)
+                self._report_taken(user_id, counts)
                 return
-        raise StoreUnavailableError("an address and its user change all the time")
+        raise StoreUnavailableError("an address and its user keep changing")
 
     def _look(self, user_id: str, address: str) -> _Look:
         return self._read(user_id, address, self._table.get([_user(user_id), _address(address)]))
@@ -184,10 +184,12 @@ class AddressAudit:
             self._release(look, owner, address, counts)
         return self._dry_run
 
-    def _tell_taken(self, user_id: str, counts: Counts) -> None:
+    def _report_taken(self, user_id: str, counts: Counts) -> None:
         counts.taken += 1
-        rule = "is an address that another user has too"
-        counts.tell(Finding(told(_user(user_id)), self._user_kind.item_format.kind, "email", rule))
+        rule = "is also the address of another user"
+        counts.add_finding(
+            Finding(shown_key(_user(user_id)), self._user_kind.item_format.kind, "email", rule)
+        )
 
 
 def _has(user: User, address: str) -> bool:

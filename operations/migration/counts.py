@@ -35,10 +35,10 @@ class Finding:
     @classmethod
     def of(cls, key: Key, error: MalformedItemError) -> Finding:
         """Create the finding for a malformed item."""
-        return cls(told(key), error.kind, error.attribute, error.rule)
+        return cls(shown_key(key), error.kind, error.attribute, error.rule)
 
 
-def told(key: Key) -> str:
+def shown_key(key: Key) -> str:
     """Return a key in a form that may be shown: a hash unless it consists of ids only.
 
     The hash is the start of SHA-256 of `pk/sk`: anyone who knows an address can check for it.
@@ -90,7 +90,7 @@ class Counts:
         """Number of items that need an operator."""
         return self.bad + self.taken
 
-    def tell(self, finding: Finding) -> None:
+    def add_finding(self, finding: Finding) -> None:
         """Store a finding, unless there are too many."""
         if len(self.findings) < KEPT_FINDINGS:
             self.findings.append(finding)
@@ -99,7 +99,7 @@ class Counts:
         """Add the counts and findings of another object."""
         self.found.update(more.found)
         for finding in more.findings:
-            self.tell(finding)
+            self.add_finding(finding)
         for name in NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(more, name))
 

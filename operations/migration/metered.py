@@ -119,7 +119,7 @@ class MeteredTable:
                     break
                 self._retries.pause(tried)
             else:
-                raise StoreUnavailableError("DynamoDB BatchGetItem: keys stay unprocessed")
+                raise StoreUnavailableError("DynamoDB BatchGetItem: keys remain unprocessed")
         return found
 
     def _get_some(
@@ -162,7 +162,9 @@ class MeteredTable:
                 require_answer(answer)
                 self._writes.spend(_units(answer, units))
                 return True
-        raise MalformedItemError(kind, "schema", "cannot be raised: the table refuses the new item")
+        raise MalformedItemError(
+            kind, "schema", "cannot be migrated: DynamoDB rejects the new item"
+        )
 
     def transact(self, *actions: Mapping[str, Any]) -> bool:
         """Do all of some actions or none; return False if a condition failed.
@@ -195,7 +197,9 @@ class MeteredTable:
                     require_answer(answer)
                     self._writes.spend(_units(answer, units))
                     return True
-        raise StoreUnavailableError("DynamoDB TransactWriteItems: others stay at the items")
+        raise StoreUnavailableError(
+            "DynamoDB TransactWriteItems: other transactions keep changing the items"
+        )
 
     def _send(self, call: Callable[..., Any], bucket: Bucket, **request: Any) -> Any:
         """Make a call when its bucket allows, and retry it while the table is busy."""
@@ -234,5 +238,5 @@ def _units(answer: Mapping[str, Any], estimate: float) -> float:
     """Return the units that a call used: from the response, or else as estimated."""
     consumed: Any = answer.get("ConsumedCapacity")
     rows = consumed if isinstance(consumed, list) else [consumed]
-    told = sum(row.get("CapacityUnits", 0.0) for row in rows if row)
-    return told or estimate
+    reported = sum(row.get("CapacityUnits", 0.0) for row in rows if row)
+    return reported or estimate

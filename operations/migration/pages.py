@@ -89,14 +89,14 @@ class PageMigration:
                 self._replace(kind, item, new, counts)
         except MalformedItemError as error:
             counts.bad += 1
-            counts.tell(Finding.of(key, error))
+            counts.add_finding(Finding.of(key, error))
             return None
         counts.found[kind.item_format.kind, number] += 1
         return read
 
     def _kind(self, name: str | None) -> Kind:
         if name is None:
-            raise MalformedItemError("unknown", "pk, sk", "are no key that the worker writes")
+            raise MalformedItemError("unknown", "pk, sk", "are not a key that the worker writes")
         return self._kinds[name]
 
     def _replace(self, kind: Kind, item: Item, new: Item, counts: Counts) -> None:
@@ -117,4 +117,4 @@ class PageMigration:
             if new is item:  # it is in the current format
                 counts.conflicts += 1
                 return
-        raise StoreUnavailableError("an item of an older format changes all the time")
+        raise StoreUnavailableError("an item of an older format keeps changing")

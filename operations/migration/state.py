@@ -22,11 +22,14 @@ from worker.errors import CliError, UsageError
 SAVE_EVERY: Final = 1.0
 """Seconds between two saves. Work lost in a power failure is repeated, which changes nothing."""
 FORM: Final = 1
-_ANEW: Final = "or start anew with --state NEWFILE: what is done already is not done twice"
+_ANEW: Final = "or start again with --state NEWFILE: no item is migrated twice"
 _OTHERWISE: Final = {
-    "table": ("another table, or of one that was made anew", f"correct USER_WORKER_TABLE, {_ANEW}"),
+    "table": (
+        "another table, or a table that was recreated",
+        f"correct USER_WORKER_TABLE, {_ANEW}",
+    ),
     "target": ("a migration to other formats", f"use the worker of that version, {_ANEW}"),
-    "addresses": ("a migration with other options", f"give the same, {_ANEW}"),
+    "addresses": ("a migration with other options", f"use the same options, {_ANEW}"),
 }
 
 
@@ -63,7 +66,9 @@ class StateFile:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"cannot read the state {self.path}", "give another --state") from error
+            raise CliError(
+                f"cannot read the state {self.path}", "choose another --state"
+            ) from error
         try:
             state = json.loads(text)
             self._require_ours(state)
@@ -95,7 +100,7 @@ class StateFile:
             beside.unlink(missing_ok=True)
             raise CliError(
                 f"cannot write the state {self.path}: {error.strerror}",
-                "give another place with --state, or make room; then run it again to continue",
+                "choose another --state or free disk space, then run the command again to continue",
             ) from error
         self._saved = self._clock()
 
@@ -115,10 +120,10 @@ class StateFile:
 
     def _require_ours(self, state: dict[str, Any]) -> None:
         if state["migration"] != FORM:
-            raise ValueError("no state of a migration")
+            raise ValueError("not the state of a migration")
         for name, (other, advice) in _OTHERWISE.items():
             if state[name] != getattr(self._plan, name):
-                raise UsageError(f"the state {self.path} is of {other}", advice)
+                raise UsageError(f"the state {self.path} belongs to {other}", advice)
 
 
 def counts_json(counts: Counts) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def _progress(state: dict[str, Any]) -> Progress:
         for each in state["segments"]
     ]
     if not segments:
-        raise ValueError("no segments")
+        raise ValueError("not a list of segments")
     stored = state["counts"]
     counts = Counts(
         findings=[
@@ -162,17 +167,17 @@ def _progress(state: dict[str, Any]) -> Progress:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("no text")
+        raise TypeError("not a text")
     return value
 
 
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError("no truth value")
+        raise TypeError("not a boolean")
     return value
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("no count")
+        raise ValueError("not a count")
     return value

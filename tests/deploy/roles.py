@@ -147,7 +147,7 @@ def park(world: World, user: str, command: str) -> None:
             kind,
             (CommandKey(user, command),),
             later,
-            "the topic refuses an event",
+            "the topic rejects an event",
         )
         item = records.render_entry(entry)
         world.account.client("dynamodb").put_item(TableName="users", Item=item)

@@ -130,10 +130,10 @@ def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -
     assert file.stat().st_mode & 0o777 == 0o600
     again = world.cli.run(*words)
     assert again.code == 2
-    assert "exists already" in again.err
+    assert "already exists" in again.err
     nobody = world.cli.run("export", "nobody@example.com")
     assert nobody.code == 1
-    assert "no data of that user was found" in nobody.err
+    assert "no data of this user found" in nobody.err
 
 
 def test_a_report_tells_which_rows_were_refused(world: World, tmp_path: Path) -> None:

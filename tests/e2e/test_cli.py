@@ -134,7 +134,7 @@ def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
     """A missing answer has its own exit code."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), "--wait", "0.2")
     assert done.code == 4
-    assert "is a worker running" in complaint(done)
+    assert "that a worker is running" in complaint(done)
     later = ready.run("outcome", uid("command"), "--user", uid("ada"), "--wait", "0.1")
     assert later.code == 4
 

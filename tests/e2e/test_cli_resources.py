@@ -65,8 +65,8 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
     findings = [json.loads(line) for line in done.out.splitlines()]
     assert (done.code, [f for f in findings if f["level"] == "fail"]) == (0, [])
     assert findings[-1]["check"] in {"permissions", "leftovers"}
-    assert f"found by env; {aws_endpoint}" == "; ".join(
-        f["says"] for f in findings if f["check"] in {"credentials", "endpoint"}
+    assert f"source: env; {aws_endpoint}" == "; ".join(
+        f["text"] for f in findings if f["check"] in {"credentials", "endpoint"}
     )
     facts = json.loads(ready.run("status", "--json").out)
     assert facts["command_queue"] == {"visible": 1, "in_flight": 0, "delayed": 0}

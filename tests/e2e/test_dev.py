@@ -121,7 +121,7 @@ def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "nothing is left running" in err
+    assert "all processes have ended" in err
     assert alive(children) == set()
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +160,7 @@ def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> 
         os.kill(pid, signal.SIGKILL)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 3
-    log = re.search(r"error: the worker ended .*; its log is (\S+)", err)
+    log = re.search(r"error: the worker ended .*; see its log: (\S+)", err)
     assert log, err
     assert Path(log[1]).is_file()
 

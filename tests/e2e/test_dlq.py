@@ -119,7 +119,7 @@ def test_without_a_filter_sqs_moves_them_itself_where_it_can(
     buried = [reset() for _ in range(5)]
     bury(system.queues, "Unavailable", buried)
     done = CommandLine.on(system.names, system.endpoint).run("dlq", "redrive", "--yes", "--json")
-    lacking = "sending letter by letter" in done.err
+    lacking = "moving letters one by one" in done.err
     method = "batches" if lacking else "move_task"
     assert (done.code, json.loads(done.out)) == (0, {"redriven": 5, "method": method})
     system.outcomes(buried)
@@ -142,7 +142,7 @@ def test_a_letter_that_dies_again_tells_how_often_it_came_back(
         done = cli.run("dlq", "redrive", "--id", letter["message_id"], "--yes", "--json")
         assert json.loads(done.out)["redriven"] == 1
     eventually(partial(seen, cli, 3))
-    assert cli.run("dlq", "purge", "--yes").out == "deleted 1 dead letters\n"
+    assert cli.run("dlq", "purge", "--yes").out == "1 dead letters deleted\n"
     assert depth(system.queues) == 0
 
 

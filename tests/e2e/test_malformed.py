@@ -82,7 +82,7 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "an unknown field": (
         json.dumps(event(data={"nickname": PERSONAL})),
         "UnknownField",
-        "data.nickname: is no field of this command",
+        "data.nickname: is not a field of this command",
     ),
     "wrong types": (
         json.dumps(event(data={"first_name": 42, "last_name": [PERSONAL]})),
@@ -118,12 +118,12 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "a plaintext password in a field of its own": (
         json.dumps(event(data={"password": SECRET})),
         "UnknownField",
-        "data.password: is no field of this command",
+        "data.password: is not a field of this command",
     ),
     "a plaintext password in a Celery task": (
         json.dumps(celery(json.dumps([[], event(data={"password": SECRET})["data"], {}]).encode())),
         "UnknownField",
-        "data.password: is no field of this command",
+        "data.password: is not a field of this command",
     ),
 }
 

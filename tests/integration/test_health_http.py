@@ -17,7 +17,7 @@ from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError
 from worker.settings import load_settings
 
-SICK = Report(("the event loop has not turned",), ("queue q: the store is unavailable",))
+SICK = Report(("the event loop has not run",), ("queue q: the store is unavailable",))
 
 
 @dataclass

@@ -77,4 +77,4 @@ def test_without_a_topic_there_is_no_listening(aws: Aws) -> None:
     with listen() as heard:
         assert heard is None
     [note] = progress.notes
-    assert "cannot listen to the topic (NotFound" in note
+    assert "cannot subscribe to the topic (NotFound" in note

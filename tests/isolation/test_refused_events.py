@@ -49,6 +49,6 @@ def test_refused_events_hold_up_no_others_and_are_parked_with_their_reason(syste
     assert status.pending == 0
     assert {each.kind for each in status.parked} == {JobKind.PUBLISH}
     assert {each.commands[0].user_id for each in status.parked} == set(bad)
-    reason = f"failed {MAX_ATTEMPTS} times while others went through: InternalError"
+    reason = f"failed {MAX_ATTEMPTS} times while others were published: InternalError"
     assert {each.parked_because for each in status.parked} == {reason}
     assert {event["id"] for event in system.events()} == event_ids(good)

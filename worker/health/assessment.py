@@ -65,7 +65,7 @@ class HealthAssessment:
             return self._judge()
         except Exception:
             logger.exception("health_unknown")
-            return Report(not_ready=("unknown: see the log",))
+            return Report(not_ready=("unknown: see the worker's log",))
 
     def _judge(self) -> Report:
         parts = [part for each in self._parts if (part := each()) is not None]
@@ -95,7 +95,7 @@ class HealthAssessment:
         if self._waiting or self._stopping or blocked:
             return []
         age = self._clock() - self._loop_at
-        return [LivenessCheck("the event loop has not turned", age, self._loop_limit)]
+        return [LivenessCheck("the event loop has not run", age, self._loop_limit)]
 
     def _own_issues(self) -> list[str]:
         if self._stopping:

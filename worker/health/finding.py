@@ -25,26 +25,28 @@ class Finding:
 
     check: str
     level: Level
-    says: str
+    text: str
     advice: str = ""
 
 
-def ok(check: str, says: str) -> Finding:
+def ok(check: str, text: str) -> Finding:
     """Return a finding without a problem."""
-    return Finding(check, Level.OK, says)
+    return Finding(check, Level.OK, text)
 
 
-def warn(check: str, says: str, advice: str) -> Finding:
+def warn(check: str, text: str, advice: str) -> Finding:
     """Return a finding that may be a problem."""
-    return Finding(check, Level.WARN, says, advice)
+    return Finding(check, Level.WARN, text, advice)
 
 
-def fail(check: str, says: str, advice: str) -> Finding:
+def fail(check: str, text: str, advice: str) -> Finding:
     """Return a finding that is a problem."""
-    return Finding(check, Level.FAIL, says, advice)
+    return Finding(check, Level.FAIL, text, advice)
 
 
 def error_finding(check: str, error: Exception) -> Finding:
     """Return the finding of an error, with the same message as in other commands."""
-    explained = explain(error) or CliError(f"unforeseen {type(error).__name__}", "see --debug")
+    explained = explain(error) or CliError(
+        f"unexpected {type(error).__name__}", "run `user-worker --debug` for the traceback"
+    )
     return fail(check, explained.problem, explained.advice)

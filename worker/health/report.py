@@ -43,7 +43,7 @@ class Report:
         try:
             reasons = fields["not_live"], fields["not_ready"]
         except (KeyError, TypeError):
-            raise ValueError("no report of a worker's health") from None
+            raise ValueError("not a report of a worker's health") from None
         if not all(isinstance(each, list) for each in reasons):
-            raise ValueError("no report of a worker's health")
+            raise ValueError("not a report of a worker's health")
         return cls(*(tuple(map(str, each)) for each in reasons))

@@ -63,7 +63,7 @@ def _queues(aws: Aws) -> Iterator[Finding]:
     for name, found in stored.items():
         if found is not None:
             arn = None if name == dead else letters["QueueArn"]
-            yield from _mild(check_queue(aws.settings, name, found, arn))
+            yield from _as_warnings(check_queue(aws.settings, name, found, arn))
 
 
 def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
@@ -73,12 +73,12 @@ def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
 def _require_redrive(name: str, stored: Mapping[str, str]) -> None:
     if not stored.get("RedrivePolicy"):
         raise CliError(
-            f"queue {name} has no redrive policy: a message that kills workers comes back forever",
-            "add one with the dead-letter queue of the settings",
+            f"queue {name} has no redrive policy: failed messages are retried forever",
+            "run `user-worker provision`, or add one (docs/deploy.md)",
         )
 
 
-def _mild(finding: Finding) -> Iterator[Finding]:
+def _as_warnings(finding: Finding) -> Iterator[Finding]:
     """Yield failures as warnings; the number of waiting messages is not a warning."""
     if finding.level is Level.FAIL:
         yield replace(finding, level=Level.WARN)
@@ -91,9 +91,9 @@ def _table(aws: Aws) -> Iterator[Finding]:
         yield _denied(f"table {name}", "dynamodb:DescribeTable")
         return
     verdict = check_table(name, found)
-    if verdict.level is Level.FAIL and any(each in verdict.says for each in FATAL):
-        raise CliError(f"{verdict.check}: {verdict.says}", verdict.advice)
-    yield from [verdict] if verdict.level is Level.WARN else _mild(verdict)
+    if verdict.level is Level.FAIL and any(each in verdict.text for each in FATAL):
+        raise CliError(f"{verdict.check}: {verdict.text}", verdict.advice)
+    yield from [verdict] if verdict.level is Level.WARN else _as_warnings(verdict)
     expiry = _allowed(lambda: aws.dynamodb.describe_time_to_live(TableName=name))
     if expiry is None:
         yield _denied(verdict.check, "dynamodb:DescribeTimeToLive")
@@ -117,7 +117,11 @@ def _topic(aws: Aws) -> Iterator[Finding]:
     except (ClientError, BotoCoreError) as error:
         if is_refusal(error):
             raise
-        yield warn(check, f"{NOT_CHECKED}: {type(error).__name__}", "events wait in the outbox")
+        yield warn(
+            check,
+            f"{NOT_CHECKED}: {type(error).__name__}",
+            "events stay in the outbox until the topic is available",
+        )
 
 
 def _allowed(look: Callable[[], T]) -> T | None:

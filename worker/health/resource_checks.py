@@ -44,9 +44,9 @@ def check_queue(
     wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
     different = queue_differences(stored, wanted)
     if different:
-        says = "; ".join(f"{each} differs from {_SETTINGS[each]}" for each in different)
+        text = "; ".join(f"{each} differs from {_SETTINGS[each]}" for each in different)
         advice = "correct the queue, or the setting; on an emulator delete it and provision again"
-        return fail(check, says, advice)
+        return fail(check, text, advice)
     waiting = stored.get("ApproximateNumberOfMessages", "0")
     if is_dead and waiting != "0":
         return warn(check, f"{waiting} dead letters", "run `user-worker dlq list` for the reasons")
@@ -59,21 +59,27 @@ def check_table(name: str, description: TableDescriptionTypeDef) -> Finding:
     check = f"table {name}"
     different = table_differences(description)
     if different:
-        says = f"created for another purpose or by an older version: another {', '.join(different)}"
+        text = (
+            f"created for another purpose or by an older version: different {', '.join(different)}"
+        )
         advice = "delete it and provision again, or name another in USER_WORKER_TABLE"
-        return fail(check, says, advice)
+        return fail(check, text, advice)
     status = description.get("TableStatus", "of unknown status")
     if status not in USABLE:
-        return warn(check, f"is {status}: it cannot be used", "wait, or find out why")
+        return warn(
+            check, f"is {status} and cannot be used", "wait until it is ACTIVE, or check it in AWS"
+        )
     for index in description.get("GlobalSecondaryIndexes", ()):
         if index.get("IndexStatus") not in {None, *USABLE}:
-            says = f"index {index.get('IndexName')} is {index.get('IndexStatus')}"
-            return warn(check, says, "wait: until then, reads by refresh token may find nothing")
-    return ok(check, f"{status}, keys and index as needed")
+            text = f"index {index.get('IndexName')} is {index.get('IndexStatus')}"
+            return warn(
+                check, text, "wait until it is ACTIVE: reads by refresh token may find nothing"
+            )
+    return ok(check, f"{status}, keys and index as required")
 
 
 def check_expiry(check: str, description: TimeToLiveDescriptionTypeDef) -> Iterator[Finding]:
     """Yield a warning if a table's items never expire."""
     if expires_by(description) != TTL_ATTRIBUTE:
-        says = f"items do not expire by {TTL_ATTRIBUTE}"
-        yield warn(check, says, "turn on time to live, or the table grows forever")
+        text = f"items do not expire by {TTL_ATTRIBUTE}"
+        yield warn(check, text, "turn on time to live: without it, the table grows without limit")

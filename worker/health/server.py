@@ -36,7 +36,7 @@ class HealthServer:
             kind = _Server6 if ":" in host else _Server
             self._server = kind((host, port), handler)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or "not possible"
+            reason = getattr(error, "strerror", None) or "unknown error"
             raise PortInUseError(f"cannot listen on port {port} of {host}: {reason}") from error
         self.port: int = self._server.server_address[1]
         self._thread = Thread(

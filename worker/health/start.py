@@ -61,7 +61,7 @@ def _check_once(aws: Aws) -> str | None:
     try:
         for finding in check(aws):
             logger.warning(
-                "resource_differs", check=finding.check, says=finding.says, advice=finding.advice
+                "resource_differs", check=finding.check, text=finding.text, advice=finding.advice
             )
     except Exception as error:
         explained = explain(error)

@@ -69,9 +69,7 @@ def _server(settings: Settings, assessment: HealthAssessment) -> HealthServer | 
     try:
         server = HealthServer(settings.health_host, settings.health_port, assessment.report)
     except PortInUseError as error:
-        exit_with_error(
-            CliError(str(error), f"choose another in {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST")
-        )
+        exit_with_error(CliError(str(error), f"change {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST"))
     parent = os.getpid()
     worker_process_init.connect(
         lambda **_: server.forget() if os.getpid() != parent else None, weak=False

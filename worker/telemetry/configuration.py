@@ -185,11 +185,11 @@ def _check(given: _Given) -> None:
     given.one_of("OTEL_TRACES_SAMPLER", SAMPLERS, SAMPLERS[0])
     given.require("OTEL_TRACES_SAMPLER_ARG", _is_ratio, "a number from 0 to 1")
     given.require("OTEL_RESOURCE_ATTRIBUTES", _is_pairs, "name=value,name=value")
-    given.require("OTEL_PROPAGATORS", _is_w3c, "tracecontext,baggage: the worker has no others")
+    given.require("OTEL_PROPAGATORS", _is_w3c, "tracecontext,baggage: others are not supported")
 
 
 def _check_endpoint(variable: str, given: _Given) -> None:
-    given.require(variable, _is_url, "a URL, as http://127.0.0.1:4318")
+    given.require(variable, _is_url, "a URL, for example http://127.0.0.1:4318")
 
 
 def _is_url(text: str) -> bool:

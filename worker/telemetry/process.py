@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 FLUSH_SECONDS: Final = 3.0
 """Maximum seconds for which the end of a process waits to send the last spans and metrics."""
 MISSING: Final = (
-    "its packages are not installed: pip install 'user-worker[telemetry]', "
+    "the packages are not installed: pip install 'user-worker[telemetry]', "
     "or set OTEL_SDK_DISABLED=true"
 )
 

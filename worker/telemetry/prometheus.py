@@ -46,7 +46,7 @@ class PrometheusPort(Collector):
             self.folder: Final = Path(tempfile.mkdtemp(prefix="user-worker-metrics-"))
         except OSError as error:
             raise TelemetryError(
-                f"TMPDIR must be a folder that can be written to: metrics are counted there; "
+                f"TMPDIR must be a writable folder for the metrics: "
                 f"{error.strerror or type(error).__name__}"
             ) from error
         self.registry: Final = CollectorRegistry()
@@ -60,7 +60,7 @@ class PrometheusPort(Collector):
             reason = error.strerror or type(error).__name__
             raise TelemetryError(
                 f"{PORT}: cannot listen on port {port} of {host}: {reason}; "
-                f"choose another, or another {HOST}"
+                f"choose another port or another {HOST}"
             ) from error
 
     @property

@@ -153,7 +153,7 @@ class Breaker:
             logger.warning("receiving_slowed", queue=self._name, reason="the topic is unavailable")
         elif was_paced and not self._paced:
             self._not_before = 0.0
-            self._tell_end()
+            self._log_end()
 
     def _report_of_store(self, *, answered: bool | None) -> None:
         if answered is None:
@@ -182,7 +182,7 @@ class Breaker:
         self._messages = min(max(1, 2 * self._messages), MAX_BATCH)
         if self._messages == MAX_BATCH:
             self._store_failures = 0
-            self._tell_end()
+            self._log_end()
 
     def _open(self, now: float) -> None:
         if self._suspicious or self._messages == MAX_BATCH:  # otherwise it was open before
@@ -192,5 +192,5 @@ class Breaker:
         self._openings += 1
         self._not_before = now + BACKOFF.delay(self._openings)
 
-    def _tell_end(self) -> None:
+    def _log_end(self) -> None:
         logger.warning("receiving_at_full_speed", queue=self._name)

@@ -305,4 +305,6 @@ class Channel(StdChannel, HealthSource):
             NotImplementedError: commands are sent with the SDK or kombu's own SQS transport.
         """
         if not exchange.startswith("celeryev"):
-            raise NotImplementedError("this transport only receives: send with boto3 or kombu's")
+            raise NotImplementedError(
+                "this transport can only receive: send with boto3 or with kombu's SQS transport"
+            )

@@ -235,7 +235,7 @@ class _DirectCall:
             self._learning_calls += 1
             if self._learning_calls >= LEARNING_CALLS:
                 # calls stay correct, at three times the cost
-                logger.info("direct_calls_given_up operation=%s", self._operation.name)
+                logger.info("direct_calls_disabled operation=%s", self._operation.name)
         return route
 
 

@@ -343,7 +343,7 @@ def test_what_is_not_understood_is_left_to_botocore(
     assert requests_of_botocore(operation, made, LEARNING_CALLS - 1) == LEARNING_CALLS - 1
     assert caplog.messages == []
     assert requests_of_botocore(operation, made, 4) == 4
-    assert caplog.messages == [f"direct_calls_given_up operation={operation}"]
+    assert caplog.messages == [f"direct_calls_disabled operation={operation}"]
 
 
 def test_an_answer_read_otherwise_by_botocore_is_left_to_it() -> None:

@@ -542,7 +542,7 @@ def test_refused_entries_hold_up_nothing_and_are_parked_with_the_reason(world: W
     status = world.outbox.status()
     assert (status.pending, len(status.parked)) == (0, 22)
     reasons = {entry.parked_because for entry in status.parked}
-    assert reasons == {"failed 5 times while others went through: InternalError"}
+    assert reasons == {"failed 5 times while others were published: InternalError"}
 
 
 @pytest.mark.usefixtures("one_shard")

@@ -41,7 +41,9 @@ def no_host() -> Exception:
 
 
 MISTYPED = {
-    "command": Mistake("send RegisterUsr", "no command 'RegisterUsr'", "did you mean RegisterUser"),
+    "command": Mistake(
+        "send RegisterUsr", "unknown command 'RegisterUsr'", "did you mean RegisterUser"
+    ),
     "subcommand": Mistake("staus", "No such command 'staus'", "Did you mean"),
     "option": Mistake("send --wiat 3", "--wiat", "--wait"),
     "field": Mistake("send RegisterUser emial=a", "no field 'emial'", "did you mean email?"),
@@ -52,7 +54,7 @@ MISTYPED = {
     ),
     "a plaintext password": Mistake(
         f"{REGISTER} password={PASSWORD}",
-        "never travels in clear",
+        "must not be sent in plaintext",
         "send the hash as password_hash",
     ),
     "a password for a hash": Mistake(
@@ -65,7 +67,7 @@ MISTYPED = {
     "JSON that is none": Mistake(
         "send BanUser --data {reason", "--data is not JSON", "write it as"
     ),
-    "an address for a user": Mistake("user a@b", "the address", "or give the user's id"),
+    "an address for a user": Mistake("user a@b", "invalid e-mail address", "or use the user id"),
     "a command's id that is none": Mistake("outcome 5", "the command's id", "write it like"),
 }
 SETTINGS = {
@@ -93,7 +95,7 @@ SETTINGS = {
     "FIFO and standard": Mistake(
         "status",
         "must all be FIFO or none",
-        "end all of them in .fifo",
+        "let all names end in .fifo",
         ExitCode.ENVIRONMENT,
         {"USER_WORKER_COMMAND_QUEUE": "commands.fifo"},
     ),
@@ -105,7 +107,11 @@ SETTINGS = {
         {"USER_WORKER_REPOSITORY": "memory"},
     ),
     "production": Mistake(
-        "provision", "is for development", "templates", ExitCode.USAGE, {"USER_WORKER_ENV": "prod"}
+        "provision",
+        "is for development",
+        "with a template",
+        ExitCode.USAGE,
+        {"USER_WORKER_ENV": "prod"},
     ),
     "no region": Mistake(
         UNBAN,
@@ -117,7 +123,7 @@ SETTINGS = {
     "a region that is none": Mistake(
         UNBAN,
         "AWS_DEFAULT_REGION is not the name of a region",
-        "correct it",
+        "correct AWS_",
         ExitCode.ENVIRONMENT,
         {"AWS_DEFAULT_REGION": "us east 1", "AWS_ENDPOINT_URL": None},
     ),
@@ -129,7 +135,7 @@ SETTINGS = {
         {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
     ),
     "a profile that is none": Mistake(
-        UNBAN, "AWS_PROFILE", "correct it", ExitCode.ENVIRONMENT, {"AWS_PROFILE": "nobody"}
+        UNBAN, "AWS_PROFILE", "correct AWS_", ExitCode.ENVIRONMENT, {"AWS_PROFILE": "nobody"}
     ),
     "an endpoint that is none": Mistake(
         UNBAN,
@@ -174,7 +180,7 @@ ANSWERS = {
     "a dead network": aws(
         sdk.ConnectTimeoutError(endpoint_url="https://sqs.eu-west-1.amazonaws.com/"),
         "nothing answers at https://sqs.eu-west-1.amazonaws.com",
-        "check region and network",
+        "check the region and the network",
     ),
     "a missing queue, or another region": aws(
         refused("AWS.SimpleQueueService.NonExistentQueue"),
@@ -190,7 +196,7 @@ ANSWERS = {
     ),
     "a wrong clock": aws(
         refused("SignatureDoesNotMatch", "Signature expired: 20261123T110000Z is now earlier than"),
-        "clock differs",
+        "differs from AWS's",
         "correct the clock",
     ),
     "signed out": aws(

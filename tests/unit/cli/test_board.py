@@ -153,13 +153,13 @@ def test_a_repeated_message_that_was_done_again_is_no_duplicate() -> None:
     again = Store(replace(REGISTERED, recorded_at=NOW + timedelta(seconds=1)))
     it = repeated(Store(REGISTERED))
     it.queue_is_empty(again)
-    assert it.entries[1].outcome == "done twice"
+    assert it.entries[1].outcome == "processed twice"
 
     it = repeated(Store(REGISTERED))
     attributes = {**published(REGISTERED)[0].attributes, "id": uid("new")}
     it.events([ReceivedEvent.parse(json.dumps(attributes), 12.0)])
     it.queue_is_empty(Store(REGISTERED))
-    assert it.entries[1].outcome == "done twice"
+    assert it.entries[1].outcome == "processed twice"
 
 
 def test_emptiness_is_of_no_interest_while_other_samples_are_open() -> None:

@@ -134,8 +134,8 @@ def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("list", "--limit", "2", "--json")
     assert done.rows[0]["letters"] == 2
-    assert "1 more are held by another consumer" in done.err
-    assert "looked at 2 of about 3" in done.err
+    assert "1 more are in flight at another consumer" in done.err
+    assert "read 2 of about 3" in done.err
 
 
 @pytest.mark.parametrize("age", ["3", "d", "3w", "-1s", "1.5h", "", "99999999999d"])

@@ -98,7 +98,7 @@ def test_where_there_is_no_such_task_letters_go_one_by_one(
     """This includes the case that SQS does not know the queue as a dead-letter queue."""
     done = redrive(world, monkeypatch, Tasks(code, "", look))
     assert (done.code, done.rows) == (0, [{"redriven": 2, "method": "batches"}])
-    assert f"({code}): sending letter by letter" in done.err
+    assert f"({code}): moving letters one by one" in done.err
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "CANCELLING"])
@@ -111,7 +111,7 @@ def test_a_second_task_is_not_started_beside_one(
     """The list of tasks shows that one is running, because its error code is ambiguous."""
     done = redrive(world, monkeypatch, Tasks(code, "", {"Status": status}))
     assert done.code == ExitCode.ENVIRONMENT
-    assert "running already; wait until it has ended" in done.err
+    assert "already running; wait until it has ended" in done.err
     assert len(world.dead()) == 2
 
 
@@ -125,7 +125,7 @@ def test_letters_that_come_back_as_fast_as_they_go_end_it(
     tasks = Tasks("", cancel, RUNNING, going_round, ended)
     done = redrive(world, monkeypatch, tasks)
     assert (done.code, done.rows[0]["redriven"], tasks.cancelled) == (ExitCode.NEGATIVE, 5, 1)
-    assert "new letters keep arriving" in done.err
+    assert "dead letters keep arriving" in done.err
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_letters_that_come_back_as_fast_as_they_go_end_it(
     [
         ("", ""),
         ("ResourceNotFoundException", ""),
-        ("AccessDenied", "still running, and could not be cancelled: AccessDenied"),
+        ("AccessDenied", "still running and could not be cancelled: AccessDenied"),
         (ConnectTimeoutError(endpoint_url="x"), "could not be cancelled: ConnectTimeoutError"),
     ],
 )
@@ -153,4 +153,4 @@ def test_a_task_that_failed_is_no_success(world: World, monkeypatch: pytest.Monk
     failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))
     assert done.code == ExitCode.ENVIRONMENT
-    assert "stopped the redrive after 1 letters: KMS" in done.err
+    assert "stopped the redrive after 1 dead letters: KMS" in done.err

@@ -105,7 +105,7 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
     for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
         done = world.dlq(*words, "--dry-run", "--json")
         assert (done.code, done.rows[0][key]) == (ExitCode.OK, 2)
-        assert "1 lack a redacted secret" in done.err
+        assert "1 contained a redacted secret" in done.err
     assert world.waiting() == []
     assert sorted(world.dead()) == sorted(bodies)
 
@@ -136,7 +136,7 @@ def test_on_a_terminal_only_what_was_agreed_to_goes_back(
     later: list[str] = []
 
     def confirm(text: str, **_: object) -> bool:
-        assert text.startswith("Send 1 letters")
+        assert text.startswith("Redrive 1 dead letters")
         later.append(world.letter("Unavailable")["body"])
         if not agreed:
             raise typer.Abort
@@ -159,7 +159,7 @@ def test_what_sqs_refuses_is_left_and_the_rest_is_given_back(
     monkeypatch.setattr(redrive, "_sender", lambda *_: Refusing())
     done = world.dlq("redrive", "--limit", "2", "--yes")
     assert done.code == ExitCode.ENVIRONMENT
-    assert "SQS accepted no more: Throttled; 0 letters were done before" in done.err
+    assert "SQS rejected a message: Throttled; 0 dead letters were processed before" in done.err
     assert sorted(world.dead()) == sorted(bodies)
 
 
@@ -274,7 +274,7 @@ def test_it_is_said_when_not_all_could_be_looked_at(
     monkeypatch.setattr(DeadLetterQueue.__init__, "__kwdefaults__", {**defaults, "most_held": 20})
     done = world.dlq(*words, "--reason", "NotJson", "--yes", "--json")
     assert (done.code, done.rows[0][key]) == (ExitCode.NEGATIVE, 0)
-    assert "those behind them were not looked at" in done.err
+    assert "those behind them were not read" in done.err
     done = world.dlq(*words, "--reason", "Unavailable", "--yes", "--json")
     assert (done.code, done.rows[0][key], done.err) == (ExitCode.OK, 25, "")
 
@@ -286,7 +286,7 @@ def test_it_is_said_what_others_hold(world: World) -> None:
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("purge", "--reason", "Unavailable", "--yes", "--json")
     assert (done.code, done.rows) == (ExitCode.OK, [{"deleted": 2}])
-    assert "1 more are held by another consumer" in done.err
+    assert "1 more are in flight at another consumer" in done.err
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
@@ -318,7 +318,7 @@ def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) ->
         fifo.letter(code, command(), MessageGroupId=group)
     done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
     assert done.rows == [{"redriven": 1, "method": "batches"}]
-    assert "1 that match wait behind others" in done.err
+    assert "1 matching dead letters are behind others" in done.err
     assert [row["Attributes"]["MessageGroupId"] for row in fifo.waiting()] == ["b"]
 
 

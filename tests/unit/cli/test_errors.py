@@ -39,7 +39,7 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
         (
             sdk.ConnectTimeoutError(endpoint_url="https://sqs.eu-west-1.amazonaws.com/"),
             "https://sqs.eu-west-1.amazonaws.com",
-            "region and network",
+            "region and the network",
         ),
         (sdk.ReadTimeoutError(endpoint_url="http://127.0.0.1:1/x?sig=1"), ":1;", "LocalStack"),
         (
@@ -66,7 +66,7 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
         (SettingsError("USER_WORKER_ENV: wrong"), "USER_WORKER_ENV", "environment variable"),
         (AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION"), "no AWS region", "set"),
         (AwsConfigurationError("no AWS credentials: set X"), "credentials", "LocalStack"),
-        (ResourceMismatchError("queue", "c", "FifoQueue"), "another FifoQueue", "delete it"),
+        (ResourceMismatchError("queue", "c", "FifoQueue"), "different FifoQueue", "delete it"),
         (ProvisioningRefusedError("not in production: deploy"), "production", "deploy"),
         (StoreUnavailableError("reads: throttled"), "throttled", "try again"),
     ],

@@ -45,7 +45,7 @@ def test_each_command_has_a_line_in_the_help_and_a_panel(
         (place,) = [at for at, line in enumerate(lines) if re.match(rf"│ {name} +\S", line)]
         assert re.match(r"│ \S|╰", lines[place + 1]), f"{name}: its line is too long"
     titles = [line for line in lines if line.startswith("╭─ ")]
-    assert [t.split(" ─")[0][3:] for t in titles][:3] == ["Options", "Run", "Send and see"]
+    assert [t.split(" ─")[0][3:] for t in titles][:3] == ["Options", "Run", "Send and inspect"]
     assert not any(title.startswith("╭─ Commands") for title in titles)
 
 

@@ -112,4 +112,4 @@ def test_an_erased_persons_history_has_no_personal_data(
     assert (facts["erased"], len(facts["history"])) == (True, 2)
     assert "grace@" not in out
     assert run(["user", "grace@example.com", "--history"]) == ExitCode.NEGATIVE
-    assert "for an erased user, give the id" in capsys.readouterr().err
+    assert "for an erased user, use the id" in capsys.readouterr().err

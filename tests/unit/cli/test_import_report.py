@@ -180,8 +180,8 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
     journal.touch()
     for target, told in (
         (str(cli.folder / "no" / "r.csv"), "cannot write"),
-        (file, "--report is another file of this import"),
-        (str(journal), "--report is another file of this import"),
+        (file, "--report must not be another file of this import"),
+        (str(journal), "--report must not be another file of this import"),
     ):
         code, _, err = cli.run(file, "--report", target)
         assert code in {2, 3}

@@ -184,8 +184,8 @@ def test_doctor_warns_of_those_that_were_most_likely_killed(
     url = account.sqs.get_queue_url(QueueName=name)["QueueUrl"]
     account.sqs.send_message(QueueUrl=url, MessageBody=json.dumps({}))
     [finding] = resources.temporary_queues(aws)
-    assert (finding.level, name in finding.says) == (Level.WARN, True)
+    assert (finding.level, name in finding.text) == (Level.WARN, True)
     read_all(account, name)
     tail = account.forgotten(TAIL)
     [finding] = resources.temporary_queues(aws)
-    assert (finding.level, tail in finding.says) == (Level.WARN, True)
+    assert (finding.level, tail in finding.text) == (Level.WARN, True)

@@ -20,7 +20,7 @@ from cli.commands import migrate as command
 from operations import migration
 from operations.migration import Counts, Progress
 from operations.migration import run as migration_run
-from operations.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, told
+from operations.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, shown_key
 from operations.migration.scan import resume_point
 from operations.migration.state import StateFile
 from tests.builders import uid
@@ -120,7 +120,7 @@ def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
     assert run(["migrate"]) == ExitCode.NEGATIVE
     captured = capsys.readouterr()
     assert "addresses reserved            2" in captured.out
-    assert captured.err.count("left: ") == 5
+    assert captured.err.count("not migrated: ") == 5
     assert "@" not in captured.out + captured.err
     assert list(tmp_path.iterdir()) == []
 
@@ -196,7 +196,7 @@ def test_a_state_of_another_migration_is_refused(
     before = deepcopy(table.items)
     options = ["--no-addresses"] if change == "option" else []
     assert run(["migrate", *options]) == ExitCode.USAGE
-    assert "the state migrate-users.state.json is of" in capsys.readouterr().err
+    assert "the state migrate-users.state.json belongs to" in capsys.readouterr().err
     assert table.items == before
 
 
@@ -243,7 +243,7 @@ def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
         assert capsys.readouterr().err == ""
         now = 10.0
         tell(progress)
-    expected = "302 of about 900 items; segments 1/4, 40 changed, 2 left, 30/s\n"
+    expected = "302 of about 900 items; segments 1/4, 40 changed, 2 not migrated, 30/s\n"
     assert capsys.readouterr().err == expected
 
 
@@ -266,9 +266,9 @@ def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
 def test_a_key_is_shown_if_it_holds_ids_alone(key: Key, shown: bool) -> None:
     """Otherwise its hash is shown, which distinguishes it from others."""
     assert is_impersonal(key) is shown
-    assert "somebody" not in told(key)
-    assert (told(key) == "/".join(key)) is shown
-    assert told(key) != told(Key(key.partition + "x", key.sort))
+    assert "somebody" not in shown_key(key)
+    assert (shown_key(key) == "/".join(key)) is shown
+    assert shown_key(key) != shown_key(Key(key.partition + "x", key.sort))
 
 
 def test_a_page_is_gone_on_with_after_what_may_be_written_down() -> None:
@@ -289,5 +289,5 @@ def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:
     """All are counted."""
     counts, finding = Counts(bad=2), Finding("k", "user", "schema", "r")
     for _ in range(KEPT_FINDINGS + 5):
-        counts.tell(finding)
+        counts.add_finding(finding)
     assert len(counts.findings) == KEPT_FINDINGS

@@ -136,7 +136,7 @@ def test_a_table_of_another_shape_is_named(
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
     assert run(["provision"]) == ExitCode.ENVIRONMENT
     said = complaint(capsys)
-    assert "table users exists with another primary key: delete it, or use another name" in said
+    assert "table users exists with a different primary key: delete it, or use another name" in said
     monkeypatch.setattr(step, "begin", lambda *_: HealthAssessment())
     with pytest.raises(SystemExit) as ended:
         lifecycle.prepare(SimpleNamespace(pool_cls="prefork"))
@@ -155,4 +155,4 @@ def test_a_queue_that_celery_is_to_serve_has_to_be_one_of_the_settings(
     with pytest.raises(SystemExit) as ended:
         app.check_options(conf, {option: "user-commands,unknown"})
     assert ended.value.code == ExitCode.USAGE
-    assert "they name user-commands" in capfd.readouterr().err
+    assert "the settings name user-commands" in capfd.readouterr().err

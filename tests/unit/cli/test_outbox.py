@@ -74,7 +74,7 @@ class World:
         self.kept.entries[key] = OutboxEntry(*key, JobKind.SCRUB, commands, due, final=final)
         return uid(name)
 
-    def park(self, name: str, reason: str = "the topic refuses an event: too large") -> None:
+    def park(self, name: str, reason: str = "the topic rejects an event: too large") -> None:
         """Park an entry."""
         (entry,) = [e for e in self.kept.entries.values() if e.sort_key.endswith(name)]
         self.outbox.park(entry, reason)
@@ -120,7 +120,7 @@ def test_entries_are_listed_with_age_kind_users_and_why_they_are_parked(world: W
     assert 3_600 <= first["age_seconds"] < 3_700
     assert (last["shard"], last["parked_because"]) == (
         "parked",
-        "the topic refuses an event: too large",
+        "the topic rejects an event: too large",
     )
     shown = world.run("list")[1]
     assert uid("grace") in shown
@@ -197,9 +197,9 @@ def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World)
     world.publisher.refusal = PublishFailure("InvalidParameter", permanent=True)
     code, _, err = world.run("publish", "--parked")
     assert code == ExitCode.NEGATIVE
-    assert "not all could be published" in err
+    assert "not all entries could be published" in err
     (entry,) = world.entries()
-    assert entry.parked_because == "the topic refuses an event: InvalidParameter"
+    assert entry.parked_because == "the topic rejects an event: InvalidParameter"
 
 
 def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
@@ -211,7 +211,7 @@ def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World)
     code, out, err = world.run("publish", "--parked", "--json")
     assert code == ExitCode.ENVIRONMENT
     assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0}]
-    assert "7 entries could not be published now" in err
+    assert "7 entries could not be published" in err
     assert len(world.entries()) == 7
     world.publisher.refusal = None
     assert world.run("publish", "--parked")[0] == ExitCode.OK
@@ -275,10 +275,10 @@ def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> No
     entry = world.left_behind("ada")
     code, out, err = world.run("publish", entry, "mistyped", "--json")
     assert (code, rows(out)[0]["done"]) == (ExitCode.NEGATIVE, 1)
-    assert "1 of those named are not in the outbox" in err
+    assert "1 of the given ids are not in the outbox" in err
     code, out, err = world.run("publish", entry)
     assert (code, out) == (ExitCode.NEGATIVE, "")
-    assert "1 of those named" in err
+    assert "1 of the given ids" in err
 
 
 def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) -> None:
@@ -286,11 +286,11 @@ def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) 
     world.outbox = Damaged(world.kept)
     code, out, err = world.run("publish", "odd", "--json")
     assert (code, rows(out)[0]["unreadable"]) == (ExitCode.NEGATIVE, 1)
-    assert "not all could be published" in err
+    assert "not all entries could be published" in err
     assert world.run("publish")[0] == ExitCode.OK
 
 
 def test_nothing_to_publish_is_said(world: World) -> None:
     """It is not a failure."""
     assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
-    assert world.run("list")[:2] == (ExitCode.OK, "nothing is in the outbox\n")
+    assert world.run("list")[:2] == (ExitCode.OK, "no entries found\n")

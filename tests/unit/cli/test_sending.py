@@ -96,7 +96,7 @@ def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None
 def test_a_refused_command_is_told_with_how_many_went() -> None:
     """A partial success is not reported as a complete failure."""
     sqs = Sqs(refuses={"11"})
-    with pytest.raises(CliError, match="refused commands with InvalidAddress, after 19 of 25"):
+    with pytest.raises(CliError, match="rejected commands: InvalidAddress, after 19 of 25"):
         send_bodies(sqs, URL, [(str(i), "g") for i in range(25)])  # type: ignore[arg-type]
     assert len(sqs.calls) == 2  # no further call
 
@@ -144,7 +144,7 @@ def test_whatever_the_sdk_raises_is_one_line() -> None:
     """This holds if nothing was sent, too."""
     sqs = Sqs(breaks_with=RuntimeError("refreshed credentials are still expired"))
     sqs.calls.append([])
-    with pytest.raises(CliError, match="sending failed with RuntimeError, after 0 of 1 were sent"):
+    with pytest.raises(CliError, match="sending failed: RuntimeError, after 0 of 1 were sent"):
         send_bodies(sqs, URL, [("x", "g")])  # type: ignore[arg-type]
 
 

@@ -139,9 +139,9 @@ def test_options_go_into_the_envelope() -> None:
 @pytest.mark.parametrize(
     ("name", "pairs", "options", "says"),
     [
-        ("AssignRole", ("role",), {}, "not of the form key=value"),
+        ("AssignRole", ("role",), {}, "does not have the form key=value"),
         ("AssignRole", ("rol=admin",), {}, "did you mean role"),
-        ("UnbanUser", ("x=1",), {}, "its fields are: none"),
+        ("UnbanUser", ("x=1",), {}, "the fields are: none"),
         ("AssignRole", ("role=admin",), {}, "subject: is missing .option --user."),
         ("AssignRole", ("role=king",), {"user_id": USER}, "data.role"),
         ("AssignRole", (), {"user_id": USER}, "data.role: is missing"),
@@ -223,7 +223,7 @@ def test_what_a_line_leaves_out_comes_from_the_options() -> None:
         (line(colour="red"), "has an unknown field"),
         ('{"data": {}}', "needs a type"),
         (line(data=[1]), "data as an object"),
-        (line() + "\n" + line(type="UnbanUsr"), "line 2: there is no command"),
+        (line() + "\n" + line(type="UnbanUsr"), "line 2: unknown command"),
         (line() + '\n{"type": "UnbanUser"}', "line 2: subject: is missing"),
         (json.dumps({"specversion": "1.0", "type": "biome.user.Nope.v1"}), "biome.user.Nope.v1"),
         (json.dumps({"specversion": "1.0"}), "type: is missing"),

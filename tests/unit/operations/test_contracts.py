@@ -173,10 +173,10 @@ def test_a_release_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFi
     ("arguments", "complaint"),
     [
         (["--release", "1.0"], "must be a version"),
-        (["--release", "1.0.0", "--check"], "while --check and --against do not"),
-        (["--against", "{}/empty"], "no release below"),
+        (["--release", "1.0.0", "--check"], "cannot be combined with --check"),
+        (["--against", "{}/empty"], "no release in"),
         (["--against", "{}/none"], "does not exist"),
-        (["--against", "{}/broken.json"], "cannot be read"),
+        (["--against", "{}/broken.json"], "cannot read"),
         (["--against", "{}/other.json"], "is not a release"),
     ],
 )

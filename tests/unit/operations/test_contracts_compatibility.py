@@ -138,7 +138,7 @@ def test_a_break_is_one_line_that_names_the_field() -> None:
     assert broken_by(fields(a=STRING), fields(a={"type": "integer"})) == [
         f"{COMMAND} f.a: is integer now, not string (breaks producers)",
         f"{EVENT} f.a: is integer now, not string (breaks subscribers)",
-        f"{EVENT} f.a: maxLength is gone now (breaks subscribers)",
+        f"{EVENT} f.a: maxLength is removed now (breaks subscribers)",
     ]
 
 
@@ -151,8 +151,8 @@ def test_a_message_that_is_gone_breaks_until_it_is_retired(
     lines = breaks(old, release({"biome.user.DoIt.v2": fields()}, {}))
 
     assert lines == [
-        f"{COMMAND} message: is gone (breaks producers)",
-        f"{EVENT} message: is gone (breaks subscribers)",
+        f"{COMMAND} message: was removed (breaks producers)",
+        f"{EVENT} message: was removed (breaks subscribers)",
     ]
     monkeypatch.setattr(compatibility, "RETIRED", {COMMAND, EVENT})
     assert breaks(old, release({}, {})) == []
@@ -163,7 +163,7 @@ def test_a_field_that_is_named_like_a_keyword_is_a_field() -> None:
     old = {EVENT: fields(title=STRING, description=STRING, properties=STRING)}
 
     assert breaks(release({}, old), release({}, {EVENT: fields()})) == [
-        f"{EVENT} {name}: is gone (breaks subscribers)"
+        f"{EVENT} {name}: was removed (breaks subscribers)"
         for name in ("title", "description", "properties")
     ]
 

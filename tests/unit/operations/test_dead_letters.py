@@ -51,7 +51,7 @@ def test_operations_return_results_report_progress_and_print_nothing(
     redriven = redrive_letters(aws, LetterFilter.of(reasons=["unavailable"]), progress=progress)
     assert (redriven.result.done, redriven.method) == (1, "batches")
 
-    assert progress.done == {"looking": 3, "deleting": 1, "sending back": 1}
+    assert progress.done == {"looking": 3, "deleting": 1, "redriving": 1}
     assert progress.notes == []
     assert capsys.readouterr() == ("", "")
     assert len(world.dead()) == 1

@@ -92,7 +92,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
 
 @pytest.mark.usefixtures("provisioned")
 @pytest.mark.parametrize(
-    ("setting", "value", "check", "says"),
+    ("setting", "value", "check", "text"),
     [
         ("COMMAND_QUEUE", "others", "queue others", "no queue others in region us-east-1"),
         ("DEAD_LETTER_QUEUE", "others", "queue others", "no queue others"),
@@ -103,13 +103,13 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
     ],
 )
 def test_what_is_missing_or_not_as_the_settings_say_is_named(  # noqa: PLR0917
-    setting: str, value: str, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
+    setting: str, value: str, check: str, text: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exit code is 3, with the resource's name; the other checks still run."""
     monkeypatch.setenv(f"USER_WORKER_{setting}", value)
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
-    assert says in bad(findings)[check]["says"]
+    assert text in bad(findings)[check]["text"]
     assert findings[-1]["check"] != "connection"
 
 
@@ -127,13 +127,13 @@ def test_a_stale_table_and_what_production_lacks_are_named(
     )
     monkeypatch.setenv("USER_WORKER_TABLE", "stale")
     _, findings = doctor()
-    assert "another primary key" in bad(findings)["table stale"]["says"]
+    assert "different primary key" in bad(findings)["table stale"]["text"]
     monkeypatch.setenv("USER_WORKER_TABLE", "users")
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     code, findings = doctor()
     assert code == ExitCode.OK
-    warnings = {each["says"] for each in findings if each["check"] == "table users"}
-    assert {"can be deleted by mistake", "no point-in-time recovery"} <= warnings
+    warnings = {each["text"] for each in findings if each["check"] == "table users"}
+    assert {"deletion protection is off", "point-in-time recovery is off"} <= warnings
 
 
 @pytest.mark.usefixtures("provisioned")
@@ -150,8 +150,11 @@ def test_each_action_that_is_denied_is_named(doctor: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", deny)
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
-    says = [each["says"] for each in findings if each["level"] == "fail"]
-    assert says == ["no sqs:ChangeMessageVisibility (user-commands)", "no dynamodb:PutItem"]
+    text = [each["text"] for each in findings if each["level"] == "fail"]
+    assert text == [
+        "sqs:ChangeMessageVisibility (user-commands) is denied",
+        "dynamodb:PutItem is denied",
+    ]
 
 
 @pytest.mark.usefixtures("provisioned")
@@ -170,12 +173,12 @@ def test_a_priority_queue_is_tried_like_the_other(
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", deny)
     _, findings = doctor()
-    says = [each["says"] for each in findings if each["level"] == "fail"]
-    assert says == ["no sqs:DeleteMessage (user-commands-urgent)"]
+    text = [each["text"] for each in findings if each["level"] == "fail"]
+    assert text == ["sqs:DeleteMessage (user-commands-urgent) is denied"]
 
 
 @pytest.mark.parametrize(
-    ("error", "check", "says"),
+    ("error", "check", "text"),
     [
         (sdk.EndpointConnectionError(endpoint_url="http://h:1/"), "connection", "nothing answers"),
         (sdk.ClientError({"Error": {"Code": "ExpiredToken"}}, "X"), "identity", "have expired"),
@@ -184,7 +187,7 @@ def test_a_priority_queue_is_tried_like_the_other(
     ids=["silence", "expired", "a web server"],
 )
 def test_without_an_answer_it_ends_there(
-    error: Exception, check: str, says: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
+    error: Exception, check: str, text: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checks that depend on the answer would only repeat the error."""
 
@@ -194,7 +197,7 @@ def test_without_an_answer_it_ends_there(
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
-    assert says in bad(findings)[check]["says"]
+    assert text in bad(findings)[check]["text"]
     assert findings[-1]["check"] == check
 
 
@@ -206,8 +209,8 @@ def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.delenv("AWS_REGION", raising=False)
     code, findings = doctor()
-    assert "USER_WORKER_SERVICE_HOST" in bad(findings, Level.WARN)["other variables"]["says"]
-    assert "no AWS region" in bad(findings)["AWS settings"]["says"]
+    assert "USER_WORKER_SERVICE_HOST" in bad(findings, Level.WARN)["other variables"]["text"]
+    assert "no AWS region" in bad(findings)["AWS settings"]["text"]
     monkeypatch.setenv("USER_WORKER_TABEL", "users")
     code, findings = doctor()
     assert code == ExitCode.ENVIRONMENT
@@ -218,9 +221,9 @@ def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Pat
     """Other programs may read the file. Names that are set in the environment are no problem."""
     (tmp_path / ".env").write_text("\ufeffexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
     (found,) = machine._env_files(tmp_path)
-    assert "USER_WORKER_TABLE" in found.says
-    assert "OTHER" not in found.says
-    assert "secret-name" not in found.says + found.advice
+    assert "USER_WORKER_TABLE" in found.text
+    assert "OTHER" not in found.text
+    assert "secret-name" not in found.text + found.advice
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch
     assert lacking(report) == ["dynamodb"]
     monkeypatch.setattr(reach, "localstack_health", lambda _: report)
     (found,) = reach.emulator("http://127.0.0.1:4566")
-    assert (found.level, "dynamodb" in found.says) == (Level.FAIL, True)
+    assert (found.level, "dynamodb" in found.text) == (Level.FAIL, True)
 
 
 def test_what_is_tried_is_what_the_page_says_the_worker_needs() -> None:

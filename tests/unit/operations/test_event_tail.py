@@ -67,7 +67,7 @@ def test_following_goes_on_after_any_error(pauses: list[float], error: Exception
     assert seen == [event(name) for name in "abcd"]
     assert (pauses, tail.checks) == ([0.5, 1.0, 0.5], 3)
     assert len(progress.notes) == 2
-    assert all("trying again" in note for note in progress.notes)
+    assert all("retrying" in note for note in progress.notes)
 
 
 def test_a_queue_that_cannot_be_made_anew_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,7 +281,7 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     """With force, the file is replaced as a whole."""
     path = tmp_path / "ada.json"
     path.write_text("precious")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         _write(path, "x", force=False)
     assert path.read_text() == "precious"
     _write(path, "x", force=True)

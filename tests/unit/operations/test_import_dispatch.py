@@ -159,7 +159,7 @@ def test_an_outage_ends_it_and_all_that_was_taken_is_acknowledged() -> None:
 def test_whatever_ends_it_all_that_was_taken_is_acknowledged(failure: Exception) -> None:
     """The command line reports one error, with the name of the class."""
     sqs, told = Sqs(*[None] * 3, *[failure] * 1000), list[int]()
-    with pytest.raises(CliError, match=f"sending failed with {type(failure).__name__}") as caught:
+    with pytest.raises(CliError, match=f"sending failed: {type(failure).__name__}") as caught:
         dispatcher(sqs).send(parcels(1000), told.extend)
     assert caught.value.__cause__ is failure
     assert sorted(told) == sorted(sqs.sent)
@@ -178,7 +178,7 @@ def test_a_refused_row_ends_it_and_the_others_of_its_batch_are_acknowledged() ->
     """They are on the queue."""
     sqs, told = Sqs(), list[int]()
     sqs.refused = {3}
-    with pytest.raises(CliError, match="refused a row with Odd"):
+    with pytest.raises(CliError, match="rejected a row: Odd"):
         dispatcher(sqs).send(parcels(10), told.extend)
     assert told == sqs.sent == [1, 2, 4, 5, 6, 7, 8, 9, 10]
 

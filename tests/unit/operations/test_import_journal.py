@@ -99,9 +99,9 @@ def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "rule"),
     [
-        ({"file_sha256": "e" * 64}, "is of another file, or this one has changed since"),
-        ({"options_sha256": "1" * 64}, "is of an import with other options"),
-        ({"queue": "http://sqs/other"}, "is of an import into another queue"),
+        ({"file_sha256": "e" * 64}, "belongs to another file, or the file has changed"),
+        ({"options_sha256": "1" * 64}, "belongs to an import with other options"),
+        ({"queue": "http://sqs/other"}, "belongs to an import into another queue"),
     ],
 )
 def test_the_journal_of_another_import_is_refused(
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(CliError, match=r"No space left on device; .*make room") as caught:
+        with pytest.raises(CliError, match=r"No space left on device; .*free disk space") as caught:
             journal.record([2])
     assert caught.value.code == ExitCode.ENVIRONMENT
     journal.close()

@@ -120,15 +120,27 @@ def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "options", "rule"),
     [
-        ("ada@example.com,Ada,Lovelace,customer", {}, "is no header: no column is a field"),
-        ("email,first_name,last_name,roles,Shoe size", {}, "does not know: Shoe size"),
-        ("email,first_name,last_name,roles,x@y.z", {}, "does not know: column 5"),
-        ("email,first_name,last_name,roles,password", {}, "no plaintext password"),
+        ("ada@example.com,Ada,Lovelace,customer", {}, "is not a header: no column is a field"),
+        (
+            "email,first_name,last_name,roles,Shoe size",
+            {},
+            "are not fields of CreateUser: Shoe size",
+        ),
+        ("email,first_name,last_name,roles,x@y.z", {}, "are not fields of CreateUser: column 5"),
+        ("email,first_name,last_name,roles,password", {}, "plaintext passwords must not"),
         ("email,Email,first_name,last_name,roles", {}, "two columns for email"),
         ("email,last_name", {}, "no column for first_name, roles"),
         (HEADER.strip(), {"mapping": {"Mail": "email"}}, "has no column 'mail'"),
-        (HEADER.strip(), {"mapping": {"email": "e_mail"}}, "no such field"),
-        (HEADER.strip(), {"defaults": {"shoe": "1"}}, "no such field"),
+        (
+            HEADER.strip(),
+            {"mapping": {"email": "e_mail"}},
+            "names a field that CreateUser does not have",
+        ),
+        (
+            HEADER.strip(),
+            {"defaults": {"shoe": "1"}},
+            "names a field that CreateUser does not have",
+        ),
         ("reason", {"command": BanUser}, "no column for user_id"),
     ],
 )
@@ -182,7 +194,7 @@ def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
     places = [(problem.line, problem.field) for problem in problems]
     assert places == [(2, "email"), (2, "first_name"), (4, ""), (5, "roles[0]")]
     assert problems[1].rule == "is missing"
-    assert "has 5 cells, and the header 4" in problems[2].rule
+    assert "has 5 cells, but the header has 4" in problems[2].rule
     said = " ".join(problem.rule for problem in problems)
     assert not any(value in said for value in ("no-address", "emperor", "Lovelace"))
 
@@ -207,7 +219,7 @@ def test_an_address_that_an_earlier_row_has_is_a_bad_row(tmp_path: Path) -> None
         for address in ("ada@example.com", "eve@example.com", "ADA@Example.COM")
     )
     checked, problems = File(tmp_path, text).check()
-    assert problems == [Problem(4, "email", "is that of line 2 already")]
+    assert problems == [Problem(4, "email", "is already used in line 2")]
     assert [checked.may_be_sent(number) for number in (1, 2, 3)] == [True, True, False]
 
 
@@ -227,7 +239,7 @@ def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
     assert [checked.may_be_sent(number) for number in (1, 2, 3)] == [True, False, False]
     assert problems == [
         Problem(3, "roles", "is missing"),
-        Problem(4, "", "has 6 cells, and the header 5"),
+        Problem(4, "", "has 6 cells, but the header has 5"),
     ]
 
 
@@ -272,10 +284,10 @@ def test_json_lines_may_be_objects_of_fields_or_whole_commands(tmp_path: Path) -
             "must be a string",
         ),
         ({"email": None}, "email", "is missing"),
-        ({"shoe_size": 7}, "shoe_size", "is no field of CreateUser"),
-        ({"ada@example.com": 7}, "an unknown field", "is no field of CreateUser"),
-        ({"type": "Nonsense"}, "type", "names no command"),
-        ({"type": 7}, "type", "names no command"),
+        ({"shoe_size": 7}, "shoe_size", "is not a field of CreateUser"),
+        ({"ada@example.com": 7}, "an unknown field", "is not a field of CreateUser"),
+        ({"type": "Nonsense"}, "type", "must be a command"),
+        ({"type": 7}, "type", "must be a command"),
         ({"type": "BanUser", "data": []}, "", "needs a type, and data as an object"),
         ({"type": "BanUser", "data": {"reason": "x"}}, "user_id", "is missing"),
         ({"type": "BanUser", "user_id": "x", "data": {"reason": "x"}}, "user_id", "must be a UUID"),

@@ -186,7 +186,7 @@ def test_a_quote_within_an_unquoted_cell_is_text(tmp_path: Path) -> None:
 )
 def test_what_is_not_csv_is_named_by_its_line(tmp_path: Path, content: str) -> None:
     """All later rows would be guesses."""
-    with pytest.raises(UsageError, match="line 2 is not CSV"):
+    with pytest.raises(UsageError, match="line 2 is not valid CSV"):
         rows(tmp_path, content)
 
 
@@ -251,7 +251,7 @@ def test_json_lines_are_objects_or_problems(tmp_path: Path) -> None:
     assert found[-1].value == {"b": 2}
     rules = [row.value.rule for row in found[1:-1] if isinstance(row.value, Problem)]
     assert rules == [
-        "an object names a field twice",
+        "an object contains a field twice",
         "must be a JSON object",
         "the line is not JSON",
         "must be a JSON object",

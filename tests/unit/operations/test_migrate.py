@@ -68,9 +68,9 @@ def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
     assert told == {
         ("user", "schema", "is missing"),
         ("session", "schema", "is of a later format than 2"),
-        ("session", "schema", "is 1, but the item lacks what its upcast needs"),
-        ("unknown", "pk, sk", "are no key that the worker writes"),
-        ("user", "email", "is an address that another user has too"),
+        ("session", "schema", "is 1, but the item lacks an attribute that its upcast needs"),
+        ("unknown", "pk, sk", "are not a key that the worker writes"),
+        ("user", "email", "is also the address of another user"),
     }
     assert not any("@" in finding.key for finding in counts.findings)
     assert f"USER#{uid('alan')}/USER" in {finding.key for finding in counts.findings}

@@ -280,7 +280,7 @@ def test_if_it_cannot_listen_it_reads_once_a_second(
     reads = listened(monkeypatch, topic, time_flies, reads=10_000, seconds=30, progress=progress)
     assert 30 <= reads <= 40
     [note] = progress.notes
-    assert f"cannot listen to the topic ({code})" in note
+    assert f"cannot subscribe to the topic ({code})" in note
 
 
 @pytest.mark.parametrize(

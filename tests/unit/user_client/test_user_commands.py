@@ -256,7 +256,7 @@ WRONG: dict[str, tuple[CommandRequest, str]] = {
     ),
     "a command of one's own": (
         CommandRequest(OwnCommand(), user_id=uid("ada")),
-        "there is no such command",
+        "unknown command",
     ),
     "no time": (CommandRequest(register("ada"), time=SECRET), "time: must be an RFC 3339 time"),
     "a number for a time": (

@@ -140,7 +140,7 @@ def test_an_answer_shows_nothing_personal() -> None:
 def test_an_answer_that_came_first_waits_to_be_asked_for() -> None:
     """It can be requested again, in any spelling of the id."""
     book = AnswerBook()
-    book.tell(answer())
+    book.add(answer())
     assert book.ask(COMMAND).result(0) == answer()
     assert book.ask(COMMAND.upper()).result(0) == answer()
 
@@ -149,8 +149,8 @@ def test_all_who_wait_get_the_first_answer() -> None:
     """A repetition, or a second event of the command, changes nothing."""
     book = AnswerBook()
     early = [book.ask(COMMAND), book.ask(COMMAND)]
-    book.tell(answer())
-    book.tell(answer(name="CommandHadNoEffect"))
+    book.add(answer())
+    book.add(answer(name="CommandHadNoEffect"))
     assert [f.result(0) for f in (*early, book.ask(COMMAND))] == [answer()] * 3
 
 
@@ -158,7 +158,7 @@ def test_the_oldest_answer_gives_way() -> None:
     """Answers that are never requested must not fill the memory."""
     book = AnswerBook(limit=2)
     for name in "abc":
-        book.tell(answer(uid(name)))
+        book.add(answer(uid(name)))
     assert [book.ask(uid(name)).done() for name in "abc"] == [False, True, True]
 
 
@@ -172,7 +172,7 @@ def test_no_more_commands_are_waited_for_than_the_limit() -> None:
         book.ask(uid("c"))
     book.forget(uid("a"), first)
     book.ask(uid("c"))
-    book.tell(answer(uid("b")))
+    book.add(answer(uid("b")))
     book.ask(uid("d"))
 
 
@@ -181,7 +181,7 @@ def test_who_gave_up_is_no_hindrance() -> None:
     book = AnswerBook()
     gone, there = book.ask(COMMAND), book.ask(COMMAND)
     gone.cancel()
-    book.tell(answer())
+    book.add(answer())
     assert there.result(0) == answer()
 
 
@@ -198,7 +198,7 @@ def test_in_any_order_who_asks_gets_the_answer_to_their_command(
     for step, number in steps:
         command = uid(str(number))
         if step == "tell":
-            book.tell(answer(command))
+            book.add(answer(command))
             told.add(number)
         elif step == "ask":
             asked.append((number, book.ask(command)))
@@ -440,7 +440,7 @@ def test_who_waits_in_vain_learns_that_the_queue_cannot_be_read(
 ) -> None:
     """Otherwise the worker would look slow."""
     sqs.coming.put(ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage"))
-    until(lambda: listener._trouble)
+    until(lambda: listener._read_error)
     with pytest.raises(NoAnswerError, match="cannot be read: AccessDenied"):
         listener.answer(COMMAND, 0)
 
@@ -476,7 +476,7 @@ def test_before_the_start_and_after_the_close_it_says_that_it_hears_nothing(sqs:
         listening.answer(COMMAND)
     with listening:
         waiting = listening.expect(COMMAND)
-        with pytest.raises(UserClientError, match="started already"):
+        with pytest.raises(UserClientError, match="already started"):
             listening.start()
         sqs.coming.put(event(command=uid("heard")))
         listening.answer(uid("heard"), 30)
@@ -665,7 +665,7 @@ def test_what_is_lost_is_made_anew_and_the_wait_in_vain_says_so(
     """The next answer is received; a current wait reports that its answer may be lost."""
     sqs.polled.wait(30)
     lose(sqs, sns)
-    with pytest.raises(NoAnswerError, match="was lost and made anew"):
+    with pytest.raises(NoAnswerError, match="had to be created again"):
         own.answer(COMMAND, 1.5)
     sqs.coming.put(event(command=uid("next")))
     assert own.answer(uid("next"), 30) == answer(uid("next"))

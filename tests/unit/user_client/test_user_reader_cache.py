@@ -100,7 +100,7 @@ def test_what_is_forgotten_is_read_anew_even_if_a_read_was_under_way(world: Worl
 
 def test_a_token_is_never_checked_on_what_is_cached(world: World) -> None:
     """To ask for both is a mistake, and said to be one."""
-    with pytest.raises(ValueError, match="cached"):
+    with pytest.raises(ValueError, match="the cache"):
         world.reader.check_session(ADA, PHONE, token("phone 0").value, cached=True)
 
 

@@ -20,7 +20,7 @@ from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory, he
 from worker.health.report import Report
 from worker.health.reporter import HealthReporter
 
-SICK = Report(("the event loop has not turned",), ("queue q: the store is unavailable",))
+SICK = Report(("the event loop has not run",), ("queue q: the store is unavailable",))
 
 
 # --- the file --------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_a_heart_beats_at_once_and_outlives_a_full_disk(
     [
         (Report(), 0, 0, "live, ready"),
         (Report((), ("starting",)), 0, 1, "live, not ready: starting"),
-        (SICK, 1, 1, "not live, not ready: the event loop has not turned; queue q: the store"),
+        (SICK, 1, 1, "not live, not ready: the event loop has not run; queue q: the store"),
     ],
 )
 def test_the_command_answers_by_its_exit_code(  # noqa: PLR0917

@@ -12,7 +12,7 @@ from application.health_source import ENDED, RUNNING_BATCH, LivenessCheck
 from worker.health.assessment import LOOP_LIMIT, START_LIMIT, HealthAssessment
 from worker.health.report import Report
 
-SICK = Report(("the event loop has not turned",), ("queue q: the store is unavailable",))
+SICK = Report(("the event loop has not run",), ("queue q: the store is unavailable",))
 
 
 @dataclass
@@ -68,7 +68,7 @@ def test_a_worker_lives_while_its_loop_turns_and_its_parts_show_signs(clock: Clo
     assert assessment.report().not_live == (
         "a poll for 11 s (limit: 10 s)",
         "the relay has ended",
-        "the event loop has not turned for 31 s (limit: 30 s)",
+        "the event loop has not run for 31 s (limit: 30 s)",
     )
     assert not assessment.report().ready
     assessment.beat()
@@ -137,7 +137,7 @@ def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
     """The same holds for the file and HTTP: a restart would not fix a bug."""
     assessment = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
     with structlog.testing.capture_logs() as lines:
-        assert assessment.report() == Report((), ("unknown: see the log",))
+        assert assessment.report() == Report((), ("unknown: see the worker's log",))
     assert [line["event"] for line in lines] == ["health_unknown"]
 
 
@@ -145,5 +145,5 @@ def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
 def test_what_is_no_report_is_refused(text: str) -> None:
     """The file of another program is not taken for a healthy worker."""
     assert Report.parse(json.loads(SICK.render())) == SICK
-    with pytest.raises(ValueError, match="no report"):
+    with pytest.raises(ValueError, match="not a report"):
         Report.parse(json.loads(text))

@@ -156,7 +156,7 @@ def test_what_would_break_a_promise_ends_it_with_one_line(
         ("VISIBILITY_TIMEOUT", "30", "queue user-commands", ["VisibilityTimeout"]),
         ("MAX_RECEIVES", "3", "queue user-commands", ["RedrivePolicy"]),
         ("DEAD_LETTER_QUEUE", "plain", "queue plain", ["MessageRetentionPeriod"]),
-        ("TABLE", "bare", "table bare", ["another index RefreshTokenIndex", "do not expire"]),
+        ("TABLE", "bare", "table bare", ["different index RefreshTokenIndex", "do not expire"]),
     ],
 )
 def test_what_merely_differs_is_a_warning(  # noqa: PLR0917
@@ -168,7 +168,7 @@ def test_what_merely_differs_is_a_warning(  # noqa: PLR0917
     told = [line for line in production if line["check"] == check]
     assert {line["event"] for line in production} == {"resource_differs"}
     for line, word in zip(told, says, strict=True):
-        assert word in line["says"]
+        assert word in line["text"]
         assert line["advice"]
 
 
@@ -278,7 +278,7 @@ def test_a_table_that_is_not_all_there_is_a_warning(
 
     monkeypatch.setattr(requirements, "_described", described)
     look()
-    assert [says is None or line["says"].startswith(says) for line in production] == (
+    assert [says is None or line["text"].startswith(says) for line in production] == (
         [True] if says else []
     )
 

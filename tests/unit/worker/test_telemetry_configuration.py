@@ -321,7 +321,7 @@ def test_without_a_place_for_files_it_is_told_in_one_line(fresh: pytest.MonkeyPa
         process.prepare()
     (line,) = lines
     assert (line["event"], line["signals"]) == ("telemetry_off", "metrics")
-    assert line["reason"].startswith("TMPDIR must be a folder")
+    assert line["reason"].startswith("TMPDIR must be a writable folder")
     assert process.of_process() is OFF
 
 

@@ -451,5 +451,5 @@ def test_a_command_is_rendered_by_name_or_by_type() -> None:
     assert parse(body) == replace(
         parse(json.dumps(cloud_event("VerifyEmail", source="/x"))), correlation_id="c"
     )
-    with pytest.raises(ValueError, match="no such command"):
+    with pytest.raises(ValueError, match="unknown command"):
         render_command("Verify", data, command_id=COMMAND_ID, source="/x")
