@@ -111,6 +111,10 @@ reference: $(INSTALLED) ## Write contracts/ and the reference tables of the page
 	@$(BIN)/user-worker contracts
 	@$(BIN)/python -m scripts.reference_tables
 
+.PHONY: messages
+messages: $(INSTALLED) ## List every text that a user can read, to review it (ARGS="cli worker": these folders only)
+	@$(BIN)/python -m scripts.user_messages $(ARGS)
+
 .PHONY: contracts-html
 contracts-html: $(INSTALLED) ## Check the AsyncAPI document, and write it as a page, build/contracts/index.html; needs Node
 	@cd contracts/node && npm ci --silent --no-audit --no-fund && npm run --silent html
