@@ -149,7 +149,7 @@ def test_what_is_deleted_does_not_come_back_and_the_rest_does(queues: Queues) ->
     assert left.message_id == three.message_id
 
 
-def test_a_receipt_that_is_none_fails_alone(queues: Queues) -> None:
+def test_an_invalid_receipt_fails_alone(queues: Queues) -> None:
     """An invalid receipt is reported by itself; the other entries succeed."""
     queues.send("a")
     [message] = queues.receive(1)

@@ -55,7 +55,7 @@ def test_a_rejection_is_recorded_without_touching_the_user(store: Store) -> None
     assert store.repository.outcome(CommandKey(uid("ada"), uid("refused"))) == refused
 
 
-def test_a_rejection_for_nobody_is_recorded(store: Store) -> None:
+def test_a_rejection_for_an_unknown_user_is_recorded(store: Store) -> None:
     """A command for a user who does not exist has an outcome, and creates no user."""
     refused = outcome("refused", "nobody", version=0, code=RejectionCode.USER_NOT_FOUND)
     must_commit(store, UserChange(uid("nobody"), (refused,)))
@@ -73,7 +73,7 @@ def test_a_command_by_address_leaves_a_second_record_without_events(store: Store
     assert reference == replace(by_email, events=(), correlation_id=None)
 
 
-def test_a_command_by_an_address_of_nobody_is_recorded_by_its_id(store: Store) -> None:
+def test_a_command_by_an_unknown_address_is_recorded_by_its_id(store: Store) -> None:
     """Its outcome has no user, and keeps its events."""
     event = registered("ada").outcomes[0].events[0]
     alone = outcome("reset", None, event, version=0, by_email=True)
@@ -117,7 +117,7 @@ def test_an_old_version_is_stale(store: Store, read_version: int) -> None:
     assert stored.first_name == "Grace"
 
 
-def test_an_update_of_nobody_is_stale(store: Store) -> None:
+def test_an_update_of_an_unknown_user_is_stale(store: Store) -> None:
     """A user who no longer exists is not created again."""
     assert commit(store, renamed(new_user("ada"))).conflicts == {0: Conflict.STALE}
     assert store.repository.get(uid("ada")) is None
@@ -154,7 +154,7 @@ def test_a_moved_user_frees_the_old_address(store: Store) -> None:
     must_commit(store, registered("grace", "ada"))
 
 
-def test_another_spelling_of_ones_address_is_no_conflict(store: Store) -> None:
+def test_another_spelling_of_the_own_address_is_not_a_conflict(store: Store) -> None:
     """The address item does not change; only the user's spelling does."""
     must_commit(store, moved(committed(store, "ada"), "ADA"))
     found = store.repository.get_by_email(email("ada"))
@@ -284,7 +284,7 @@ def test_a_session_read_at_another_revision_is_stale(store: Store, revision: int
     assert stored.version == ada.version
 
 
-def test_a_removed_session_is_gone(store: Store) -> None:
+def test_a_removed_session_is_deleted(store: Store) -> None:
     """Removing needs the stored revision; a session that was never stored needs no removal."""
     ada = committed(store, "ada")
     must_commit(store, replace(renamed(ada), saved_sessions=(session("phone"),)))

@@ -362,7 +362,7 @@ def test_scrubbing_empties_the_fingerprint_under_the_command_alone(store: Store)
     assert reference.fingerprint == ""
 
 
-def test_scrubbing_nobody_is_harmless(store: Store) -> None:
+def test_scrubbing_an_unknown_user_is_harmless(store: Store) -> None:
     """A job may outlive all its items."""
     scrub(store.outbox, uid("nobody"))
     assert store.repository.history(uid("nobody")) == []

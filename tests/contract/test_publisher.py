@@ -104,7 +104,7 @@ def topic(request: pytest.FixtureRequest) -> Topic:
     return found
 
 
-def test_what_is_published_arrives_as_it_was_rendered(topic: Topic) -> None:
+def test_a_published_event_arrives_as_it_was_rendered(topic: Topic) -> None:
     """More events than one call carries, with characters of every width."""
     events = [event(f"user {n}", name="Zoë 例 \U0001f43e", number=n) for n in range(12)]
     assert topic.publisher.publish(events) == {}
@@ -117,7 +117,7 @@ def test_nothing_to_publish_fails_nothing(topic: Topic) -> None:
     assert topic.publisher.publish([]) == {}
 
 
-def test_publishing_again_harms_nobody(topic: Topic) -> None:
+def test_publishing_again_is_harmless(topic: Topic) -> None:
     """The relay may publish again: a subscriber gets the same ids, once or twice."""
     events = [event("ada"), event("grace")]
     for _ in range(2):

@@ -47,7 +47,7 @@ def with_phone(store: Store) -> None:
     saved(store, replace(ada, session_epoch=1), session("phone", used=1))
 
 
-def test_nobody_is_none_and_no_session(store: Store, reader: UserReader) -> None:
+def test_an_unknown_user_is_none_and_has_no_session(store: Store, reader: UserReader) -> None:
     """Unknown users and sessions are not invented; the check of an unknown session fails."""
     assert reader.get(NULL_OBSERVER) is None
     assert reader.get_many([NULL_OBSERVER]) == {}

@@ -143,7 +143,7 @@ def test_all_manifests_speak_of_the_same_pods() -> None:
     assert pod()["serviceAccountName"] == MANIFESTS["ServiceAccount"]["metadata"]["name"]
 
 
-def test_nobody_calls_the_pod_and_it_calls_aws_only() -> None:
+def test_the_pod_accepts_no_connection_and_calls_aws_only() -> None:
     """TLS and DNS go out, and nothing comes in."""
     policy = MANIFESTS["NetworkPolicy"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}

@@ -190,7 +190,7 @@ def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
     assert table["SSEDescription"]["KMSMasterKeyArn"] == key
 
 
-def test_the_key_serves_the_topics_deliveries_and_else_those_whom_iam_lets(pair: Pair) -> None:
+def test_the_key_policy_allows_the_topic_and_principals_allowed_by_iam(pair: Pair) -> None:
     """The only service is SNS, for the events that this topic could not deliver."""
     kms = pair.template.client("kms")
     found = kms.get_key_policy(KeyId=pair.outputs["KeyArn"], PolicyName="default")["Policy"]

@@ -75,7 +75,7 @@ def test_what_is_locked_is_what_is_installed() -> None:
     assert [line for line in told if "not locked" not in line] == []
 
 
-def test_what_differs_from_the_lock_is_told() -> None:
+def test_a_difference_from_the_lock_is_reported() -> None:
     """Missing, of another version, or not locked. Packages for other systems are not missing."""
     told = differences(read_lock(GOOD), {"celery": "5.7.1", "stowaway": "1"})
     assert told == [
@@ -100,12 +100,12 @@ def test_what_differs_from_the_lock_is_told() -> None:
         ("COMMITTED", False),
     ],
 )
-def test_a_licence_that_asks_for_more_is_told(text: str, good: bool) -> None:
+def test_a_licence_that_is_not_permissive_is_reported(text: str, good: bool) -> None:
     """A missing licence is reported too, because it allows nothing."""
     assert (not_permissive({"x": text}) == []) is good
 
 
-def test_the_audit_says_that_advisories_were_skipped(
+def test_the_audit_reports_skipped_advisories(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a network everything else is checked; required advisories change the exit code."""
@@ -129,7 +129,7 @@ def _answer(tmp_path: Path, text: str) -> str:
     return path.as_uri()
 
 
-def test_a_known_vulnerability_is_told_with_its_package(tmp_path: Path) -> None:
+def test_a_known_vulnerability_is_reported_with_its_package(tmp_path: Path) -> None:
     """In the order of the request."""
     locked = list(read_lock(GOOD))
     rows: list[Any] = [{"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}, {}]
@@ -138,7 +138,7 @@ def test_a_known_vulnerability_is_told_with_its_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "[]", "{}", '{"results":[]}', '{"results":null}'])
-def test_an_answer_that_is_none_is_no_clean_bill(tmp_path: Path, text: str) -> None:
+def test_an_invalid_answer_does_not_pass_the_check(tmp_path: Path, text: str) -> None:
     """A proxy's page in place of an answer counts as not reached."""
     with pytest.raises(OSError, match="answer"):
         advisories(list(read_lock(GOOD)), _answer(tmp_path, text))

@@ -252,7 +252,7 @@ def test_the_service_runs_commands_that_there_are() -> None:
     check_words(command, DEPLOY, whole=True)
 
 
-def test_a_bad_deployment_goes_back_by_itself() -> None:
+def test_a_failed_deployment_is_rolled_back() -> None:
     """During the attempt no task is missing; running batches have time to finish."""
     deployment = properties("service", "Service")["DeploymentConfiguration"]
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
@@ -296,7 +296,7 @@ def headings(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_reaches_a_person_and_says_what_to_do(name: str) -> None:
+def test_an_alarm_notifies_the_topic_and_links_to_the_runbook(name: str) -> None:
     """It also reports the end; the description links to an existing heading of the runbook."""
     alarm = ALARMS[name]["Properties"]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopicArn"}]

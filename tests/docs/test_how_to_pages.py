@@ -16,7 +16,7 @@ COMMAND = "docs/how-to-add-a-command.md"
 SETTING = "docs/how-to-add-a-setting.md"
 TESTS = (
     "tests/unit/domain/test_handlers.py",
-    "tests/unit/domain/test_laws.py::test_an_erased_user_holds_nothing_of_the_person_and_stays_as_it_is",
+    "tests/unit/domain/test_laws.py::test_an_erased_user_contains_no_personal_data_and_does_not_change",
     "tests/unit/domain/test_rules.py",
     "tests/unit/application/messages/test_schema.py",
     "tests/unit/adapters/test_mapper.py",

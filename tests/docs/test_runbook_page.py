@@ -79,7 +79,7 @@ def test_the_log_is_asked_for_from_a_time_on_and_page_by_page() -> None:
         assert "--limit" not in command
 
 
-def test_the_command_line_is_told_of_the_priority_queue() -> None:
+def test_the_command_line_reports_the_priority_queue() -> None:
     """The stack always has one; without its name `status` and `dlq` would ignore it."""
     name = template("resources")["Parameters"]["PriorityQueueName"]["Default"]
     assert re.search(rf"^export .*\bUSER_WORKER_PRIORITY_QUEUE={name}$", PAGE, re.MULTILINE)

@@ -127,7 +127,7 @@ def test_a_link_is_led_to_where_its_target_lies(
         assert ((target / docs_site.place(page)).parent / led.partition("#")[0]).exists()
 
 
-def test_code_is_left_as_it_is(tmp_path: Path) -> None:
+def test_code_is_not_changed(tmp_path: Path) -> None:
     """Text between fences is never a link."""
     text = "```python\nnames[0](argument)\n```\n\n  ~~~\n[a](b)\n  ~~~\n"
     target = laid_out(tmp_path, {"README.md": text}, "README.md")
@@ -141,7 +141,7 @@ def test_a_link_to_nothing_is_an_error(tmp_path: Path, link: str) -> None:
         laid_out(tmp_path, {"README.md": f"[a]({link})"}, "README.md")
 
 
-def test_a_page_in_the_navigation_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_page_in_the_navigation_is_an_error(tmp_path: Path) -> None:
     """It is not skipped silently, because a renamed page would not be noticed."""
     (tmp_path / "README.md").write_text("# Start\n")
     (tmp_path / "mkdocs.yml").write_text("nav:\n  - README.md\n  - More:\n      - docs/gone.md\n")

@@ -19,19 +19,19 @@ ROWS = {
 
 
 @pytest.mark.parametrize("instrument", CATALOGUE, ids=lambda each: each.name)
-def test_the_page_tells_of_every_metric(instrument: Instrument) -> None:
+def test_the_page_lists_every_metric(instrument: Instrument) -> None:
     """With its kind and its labels, in their order."""
     kind, labels = ROWS[instrument.name]
     assert Kind[kind.upper()] is instrument.kind
     assert labels == ", ".join(instrument.labels)
 
 
-def test_the_page_tells_of_no_other_metric() -> None:
+def test_the_page_lists_no_other_metric() -> None:
     """Renamed metrics are removed from the page."""
     assert ROWS.keys() == {each.name for each in CATALOGUE}
 
 
-def test_the_page_tells_what_turns_it_on() -> None:
+def test_the_page_lists_the_variables_that_enable_it() -> None:
     """Every exporter by its name, and the address of the Prometheus endpoint."""
     for variable, exporters in EXPORTERS.items():
         assert f"`{variable}`" in PAGE

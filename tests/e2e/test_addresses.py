@@ -241,9 +241,7 @@ def test_a_reset_redelivered_after_its_address_changed_hands_does_not_reach_the_
     assert {e["subject"] for e in system.events() if e["causationid"] == reset.command_id} == {old}
 
 
-def test_a_reset_for_an_address_that_nobody_has_stays_without_effect_when_it_is_redelivered(
-    pair: Pair, names: Names
-) -> None:
+def test_a_redelivered_reset_for_an_unknown_address_has_no_effect(pair: Pair, names: Names) -> None:
     """The first decision stands, although a user registers the address later."""
     system, late = pair.system, str(uuid4())
     address = EmailAddress.parse(f"{names('a')}@example.com")
@@ -263,7 +261,9 @@ def rotation(session: str, old: str, new: str) -> c.RotateRefreshToken:
     return c.RotateRefreshToken(session, token(old), token(new), in_an_hour())
 
 
-def test_a_redelivered_rotation_is_no_theft_and_a_stolen_token_is(pair: Pair, names: Names) -> None:
+def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
+    pair: Pair, names: Names
+) -> None:
     """The same command again changes nothing; a new command with the old token ends the session."""
     system, user, session = pair.system, str(uuid4()), str(uuid4())
     system.do(message(register(names("a")), user))

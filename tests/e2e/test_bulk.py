@@ -136,7 +136,7 @@ def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -
     assert "no data of this user found" in nobody.err
 
 
-def test_a_report_tells_which_rows_were_refused(world: World, tmp_path: Path) -> None:
+def test_a_report_lists_the_rejected_rows(world: World, tmp_path: Path) -> None:
     """The report uses the outcomes that a worker has recorded."""
     taken = "taken@example.com"
     first = world.cli.run(

@@ -63,7 +63,7 @@ def tails(endpoint: str) -> set[str]:
 
 
 @with_worker
-def test_a_command_goes_in_and_its_outcome_comes_back(busy: CommandLine) -> None:
+def test_a_command_is_sent_and_its_outcome_is_received(busy: CommandLine) -> None:
     """The exit code is 0 for accepted and 1 for rejected.
 
     Outcome and user can be read later, without secrets.
@@ -190,7 +190,7 @@ def test_events_are_followed_until_the_limit(busy: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_followed_topic_is_left_as_it_was(
+def test_following_a_topic_leaves_it_unchanged(
     ready: CommandLine, aws_endpoint: str, number: signal.Signals
 ) -> None:
     """Ctrl-C and SIGTERM delete the temporary queue."""

@@ -95,7 +95,7 @@ def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("line", ["status", "dlq list", f"send UnbanUser --user {uid('ada')}"])
-def test_a_page_instead_of_aws_is_told_in_words(
+def test_a_web_page_instead_of_aws_is_explained(
     cli: CommandLine, aws_endpoint: str, line: str
 ) -> None:
     """A wrong port, or a network that requires a sign-in, answers 200 with HTML."""
@@ -120,7 +120,7 @@ def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLin
         ("events", "EVENTS_TOPIC"),
     ],
 )
-def test_without_queue_or_topic_it_is_said_how_to_make_it(
+def test_without_queue_or_topic_the_error_shows_how_to_create_it(
     cli: CommandLine, line: str, variable: str
 ) -> None:
     """For a missing resource, one line gives its name and its setting."""
@@ -132,7 +132,7 @@ def test_without_queue_or_topic_it_is_said_how_to_make_it(
 
 
 @pytest.mark.parametrize("line", ["user ada@example.com", f"outcome {uid('command')}"])
-def test_without_the_table_it_is_said_how_to_make_it(cli: CommandLine, line: str) -> None:
+def test_without_the_table_the_error_shows_how_to_create_it(cli: CommandLine, line: str) -> None:
     """For a missing table, one line gives its name."""
     done = cli.run(*line.split())
     assert done.code == 3
@@ -146,7 +146,7 @@ def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: Comma
     assert "region eu-west-1" in complaint(done)
 
 
-def test_when_nothing_answers_it_is_said_what_to_start(cli: CommandLine) -> None:
+def test_if_nothing_answers_the_advice_names_what_to_start(cli: CommandLine) -> None:
     """For a refused connection, the error names the address and how to start a service there."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -147,7 +147,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_nothing_stays(tmp_path
     assert alive(children) == set()
 
 
-def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> None:
+def test_if_the_worker_ends_it_is_reported_and_its_log_is_kept(tmp_path: Path) -> None:
     """If the worker dies, the program ends with the path of the worker's log."""
     with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
         assert process.stdout is not None
@@ -165,7 +165,7 @@ def test_when_the_worker_dies_it_is_said_and_its_log_is_kept(tmp_path: Path) -> 
     assert Path(log[1]).is_file()
 
 
-def test_a_port_in_use_is_said() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     """For a port in use, one line gives the remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -177,7 +177,7 @@ def test_a_port_in_use_is_said() -> None:
     assert "stopped" not in done.err  # nothing was started
 
 
-def test_a_given_aws_that_does_not_answer_is_said() -> None:
+def test_a_given_aws_that_does_not_answer_is_an_error() -> None:
     """`dev` does not start the embedded AWS if an endpoint was given."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -188,7 +188,7 @@ def test_a_given_aws_that_does_not_answer_is_said() -> None:
     assert "stopped" not in done.err
 
 
-def test_samples_that_do_not_end_in_time_are_no_success(tmp_path: Path) -> None:
+def test_samples_that_do_not_end_in_time_are_a_failure(tmp_path: Path) -> None:
     """A timeout is a failure, and the log is kept to find the cause."""
     done = CommandLine().start("dev", "--once", "--timeout", "0.1", TMPDIR=str(tmp_path), **OWN_AWS)
     assert done.code in {3, 4}

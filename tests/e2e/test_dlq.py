@@ -126,7 +126,7 @@ def test_without_a_filter_sqs_moves_them_itself_where_it_can(
     assert depth(system.queues) == 0
 
 
-def test_a_letter_that_dies_again_tells_how_often_it_came_back(
+def test_a_letter_that_is_dead_lettered_again_has_its_redrive_count(
     running: tuple[System, WorkerProcess],
 ) -> None:
     """The worker passes the count on, and records where the message was."""

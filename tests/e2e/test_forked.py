@@ -101,7 +101,7 @@ def test_a_fork_lives_until_it_is_killed_and_throws_dice_of_its_own(
     assert seen(outputs[1])["seen"]["files"] == seen(outputs[0])["seen"]["files"]
 
 
-def test_a_server_that_cannot_start_says_so(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     """A missing module must not look like a slow worker."""
     server = ForkServer(preloaded=("tests.e2e.there_is_none",))
     with pytest.raises(AssertionError, match="has ended"):

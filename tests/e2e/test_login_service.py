@@ -143,7 +143,7 @@ def test_a_good_login_begins_a_session_that_may_be_renewed(service: Service) -> 
     assert service.session(token) == (401, {"error": "RefreshTokenReused"})
 
 
-def test_a_token_that_comes_back_ends_its_session(service: Service) -> None:
+def test_the_reuse_of_a_token_ends_its_session(service: Service) -> None:
     """The token may be stolen, so the session ends for everyone."""
     user_id, email, password = service.register("reused")
     first = service.token(email, password)

@@ -76,7 +76,7 @@ def _ends_of(worker: WorkerProcess) -> list[str]:
     ]
 
 
-def test_one_that_fails_holds_its_group_back_and_no_other(fifo_system: System) -> None:
+def test_a_failed_message_holds_back_its_group_only(fifo_system: System) -> None:
     """Later messages of its group wait until it ends; the other group continues."""
     system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
     before, after = message(register(ada), ada), message(c.AssignRole("admin"), ada)
@@ -185,7 +185,7 @@ def test_commands_of_many_groups_apply_in_order_through_two_workers(fifo_system:
 # --- a group that fails ------------------------------------------------------------------------
 
 
-def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
+def test_a_failed_group_is_returned_as_a_whole_with_one_delay_and_others_continue(
     fifo_system: System,
 ) -> None:
     """The store fails for one user: all ten messages in progress get one delay, in one call."""
@@ -211,7 +211,7 @@ def test_a_group_that_fails_goes_back_whole_with_one_delay_and_no_other_waits(
         assert len({delay for _, delay in entries}) == 1
 
 
-def test_a_group_goes_back_whole_though_the_call_that_says_so_fails_at_first(
+def test_a_group_is_returned_as_a_whole_although_the_first_call_fails(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """The call is retried for the whole group: in parts, its messages would return in parts."""

@@ -68,7 +68,7 @@ def test_every_message_is_handled_once_and_the_queue_is_left_empty(
 
 
 @pools
-def test_a_message_put_off_comes_back_after_its_delay(
+def test_a_postponed_message_is_received_after_its_delay(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """A retry after 2 s makes it visible after 2 s, not after the visibility timeout."""
@@ -310,7 +310,7 @@ def test_ten_messages_cost_one_receive_and_one_delete(
         assert proxy.calls["DeleteMessage"] == 0
 
 
-def test_a_fifo_group_is_handled_in_order_and_an_unsettled_one_goes_back_whole(
+def test_a_fifo_group_is_handled_in_order_and_returned_as_a_whole_if_unsettled(
     fifo_queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """Messages of one group stay in order, in one batch, also when they are retried."""

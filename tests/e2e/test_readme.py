@@ -46,7 +46,7 @@ def blocks() -> list[tuple[str, str]]:
     return [found for page in PAGES for found in block.findall(page.read_text())]
 
 
-def test_the_pages_show_each_example_as_it_is() -> None:
+def test_the_pages_show_each_example_unchanged() -> None:
     """The files run here are those that the README, or a page of docs/, shows."""
     shown = blocks()
     programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}

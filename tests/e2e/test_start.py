@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_written_ends_the_worker_with_one_line(
         assert "/nonexistent/file" in _complaint(running)
 
 
-def test_without_a_place_for_its_heartbeat_a_worker_works_and_says_so(
+def test_without_a_heartbeat_folder_a_worker_runs_and_logs_it(
     system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Probes over HTTP still work, and the worker logs one line."""

@@ -189,7 +189,7 @@ def test_telemetry_does_not_hold_up_the_end(watched: Watched) -> None:
     assert watched.stopped_after < 20
 
 
-def test_a_collector_that_says_nothing_holds_up_nothing(
+def test_a_silent_collector_does_not_block_the_worker(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It delays neither commands nor the end. The log does not show the password of its URL."""

@@ -100,7 +100,7 @@ def test_a_stuck_batch_is_given_up_after_ten_timeouts(
     assert 10 * TIMEOUT - 1 < again["at"] - stuck["at"] < 11 * TIMEOUT + 3
 
 
-def test_a_message_that_is_gone_at_its_renewal_is_not_settled(
+def test_a_message_that_was_deleted_before_its_renewal_is_not_settled(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """A message that something else deleted is logged once; the others are acknowledged."""

@@ -30,7 +30,7 @@ SECRET = "hunter2-correct-horse"
 
 
 @pytest.mark.parametrize("failure", [REUSED_ID, Failure("Unavailable", "the store did not answer")])
-def test_a_valid_command_that_dies_later_on_leaves_no_secret_behind(failure: Failure) -> None:
+def test_a_valid_command_that_is_dead_lettered_later_leaves_no_secret(failure: Failure) -> None:
     """Extensions, which the parser ignores, are redacted too; the rest of the body is kept."""
     body = json.dumps(cloud_event("UnbanUser", password=SECRET, note="kept"))
     received = message(body, receives=12)

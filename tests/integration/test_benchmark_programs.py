@@ -90,7 +90,7 @@ def test_bad_usage_is_one_line(
 
 
 @pytest.mark.parametrize("contestant", ["floor", "ceiling", "one_at_a_time"])
-def test_a_contestant_says_who_starts_it(contestant: str) -> None:
+def test_a_contestant_started_by_hand_names_make_bench(contestant: str) -> None:
     """It takes its queue from the benchmark, and no other."""
     done = run(f"benchmarks.contestants.{contestant}")
     assert done.returncode == 1

@@ -111,7 +111,7 @@ def test_two_at_once_share_nothing(private_tmp: Path) -> None:
         assert listed.get("QueueUrls", []) == []
 
 
-def test_a_port_in_use_is_said_in_one_line(private_tmp: Path) -> None:
+def test_a_port_in_use_is_one_line(private_tmp: Path) -> None:
     """The error says that the requested port is in use, and no process is left waiting."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -129,7 +129,7 @@ def test_no_answer_in_time_is_an_error_and_leaves_nothing(private_tmp: Path) -> 
     assert list(private_tmp.iterdir()) == []
 
 
-def test_a_child_that_ends_is_told_of_with_its_last_words(
+def test_a_child_that_ends_is_reported_with_its_last_output(
     private_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reason why it did not start is in the error, not in a file that is gone."""
@@ -142,7 +142,7 @@ def test_a_child_that_ends_is_told_of_with_its_last_words(
         EmbeddedAws().start()
 
 
-def test_without_ministack_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ministack_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """A production installation has none; the error names the extra that brings it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(EmbeddedAwsError, match=r"pip install 'user-worker\[embedded\]'"):

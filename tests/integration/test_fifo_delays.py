@@ -57,7 +57,7 @@ def _after_delays(queues: Queues, delays: Sequence[int]) -> list[str]:
 
 
 @pytest.mark.parametrize("delay", [0, 1])
-def test_a_group_put_off_with_one_delay_comes_back_in_order(fifo: Queues, delay: int) -> None:
+def test_a_group_postponed_with_one_delay_is_received_in_order(fifo: Queues, delay: int) -> None:
     """The worker relies on this when it retries a whole group."""
     assert _after_delays(fifo, [delay] * 5) == list("abcde")
 
@@ -74,7 +74,7 @@ def test_unequal_delays_hold_the_whole_group_on_the_embedded_aws(fifo: Queues) -
     assert _after_delays(fifo, [2, 0, 0, 0, 0]) == list("abcde")
 
 
-def test_nothing_of_a_group_comes_while_one_of_it_is_in_flight_and_others_do(
+def test_no_message_of_a_group_is_received_while_one_is_in_flight_but_others_are(
     fifo: Queues,
 ) -> None:
     """So a second worker cannot overtake the first, and groups run in parallel."""

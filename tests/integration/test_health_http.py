@@ -80,7 +80,7 @@ def test_there_is_nothing_else(probe: Probe, path: str) -> None:
     assert probe.ask("/live", "POST")[0] == 501
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(probe: Probe) -> None:
+def test_a_silent_client_does_not_block_others(probe: Probe) -> None:
     """Each client has its own thread, and half a request does no harm."""
     silent = [socket.create_connection(("127.0.0.1", probe.server.port)) for _ in range(5)]
     silent[0].sendall(b"GET /li")
@@ -113,6 +113,6 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
     assert err.count("\n") == 1
 
 
-def test_without_a_port_nobody_listens() -> None:
+def test_without_a_port_no_server_is_started() -> None:
     """A worker opens no port unless one is set."""
     assert step._server(load_settings(), HealthAssessment()) is None

@@ -127,7 +127,7 @@ def test_workers_commit_while_a_migration_runs(client: Any, name: str) -> None:
         assert versions[each] == 1 or item["first_name"] == {"S": f"name-{versions[each]}"}
 
 
-def test_an_item_that_the_table_refuses_is_left_and_told_of(client: Any, name: str) -> None:
+def test_an_item_that_the_table_refuses_is_left_and_reported(client: Any, name: str) -> None:
     """One that grows over 400 KB, say; the others are migrated."""
     store = Store(DynamoDBUserRepository(client, name), DynamoDBOutbox(client, name))
     must_commit(store, registered("ada"), registered("grace"))

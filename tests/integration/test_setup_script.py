@@ -69,7 +69,7 @@ def test_it_starts_localstack_then_makes_the_resources(docker: Path) -> None:
     assert "user-worker run" in result.stdout
 
 
-def test_without_docker_it_says_so(bin_directory: Path) -> None:
+def test_without_docker_the_error_says_so(bin_directory: Path) -> None:
     """The first thing that a newcomer may lack is named in one line."""
     result, _ = run(bin_directory)
     assert result.returncode == 1

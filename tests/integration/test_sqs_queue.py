@@ -135,7 +135,7 @@ def test_a_missing_queue_is_named(resource_names: ResourceNames, aws_endpoint: s
 
 
 @pytest.mark.parametrize("fault", [Unavailable(), Denied(), Reset(), Junk(), HalfAnswer()])
-def test_a_call_that_fails_says_so_in_one_line(
+def test_a_failed_call_is_one_line(
     fault: Any, queues: Queues, aws_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the operation and the queue, and no receipt or body."""

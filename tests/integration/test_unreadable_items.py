@@ -68,7 +68,7 @@ DAMAGES = [("schema", "2"), ("schema", "-1"), ("recorded_at", "yesterday"), ("co
 
 
 @pytest.mark.parametrize(("attribute", "value"), DAMAGES)
-def test_an_outcome_that_cannot_be_read_is_told_from_one_that_is_missing(
+def test_an_unreadable_outcome_differs_from_a_missing_one(
     table: Table, attribute: str, value: str
 ) -> None:
     """A rejection by a newer worker must not be parked as missing; the others are found."""
@@ -140,7 +140,7 @@ def test_status_counts_what_it_cannot_read(table: Table) -> None:
     assert (status.parked, status.unreadable) == ((), 2)
 
 
-def test_a_scrub_goes_past_what_it_cannot_read_and_says_so(table: Table) -> None:
+def test_a_scrub_skips_and_reports_unreadable_items(table: Table) -> None:
     """All other outcomes of the erased user are scrubbed, and the rest once it is readable."""
     ada = committed(table, "ada")
     for n in range(5):
@@ -161,7 +161,7 @@ def test_a_scrub_goes_past_what_it_cannot_read_and_says_so(table: Table) -> None
     assert "ada@" not in str([o.events for o in table.repository.history(ada.user_id)])
 
 
-def test_a_user_who_cannot_be_read_is_told_with_the_others_loaded(table: Table) -> None:
+def test_an_unreadable_user_is_reported_and_the_others_are_loaded(table: Table) -> None:
     """A round continues without that user; a single read raises an error."""
     committed(table, "ada")
     grace = committed(table, "grace")

@@ -94,7 +94,7 @@ def test_a_repetition_reaches_the_worker_on_either_queue(sqs: SQSClient, queue: 
     assert [body["id"] for body in bodies] == [str(command_id)] * 2
 
 
-def test_a_queue_that_is_not_there_is_told_with_what_was_not_sent(aws_endpoint: str) -> None:
+def test_a_missing_queue_is_reported_with_the_unsent_ids(aws_endpoint: str) -> None:
     """It is the same error as for any other failure to send."""
     users = UserCommands(f"never-{uuid4()}", source="/test")
     with pytest.raises(NotSentError, match=r"1 of 1 commands not sent: .*NonExistentQueue"):
@@ -158,7 +158,7 @@ def test_a_queue_of_its_own_has_its_policy_before_it_is_subscribed(
     sns.delete_topic(TopicArn=topic)
 
 
-def test_a_forked_process_is_told_and_leaves_the_queue_to_its_parent(
+def test_a_forked_process_gets_an_error_and_does_not_delete_the_queue(
     sqs: SQSClient, resource_names: ResourceNames
 ) -> None:
     """This happens in a server that loads the application before it forks."""

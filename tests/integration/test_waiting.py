@@ -69,7 +69,7 @@ def test_an_answer_on_the_topic_ends_the_waiting(aws: Aws, topic: str) -> None:
         aws.sqs.get_queue_url(QueueName=subscription["Endpoint"].rpartition(":")[2])
 
 
-def test_without_a_topic_there_is_no_listening(aws: Aws) -> None:
+def test_without_a_topic_the_listener_does_not_start(aws: Aws) -> None:
     """It reports this, and continues by reading."""
     progress = RecordedProgress()
     listen = listener(aws, [str(uuid4())], progress)

@@ -69,7 +69,7 @@ def test_one_stopped_child_of_two_makes_the_worker_unready_while_the_other_works
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_log_pipe_that_nobody_reads_does_not_stop_the_work(system: System, pool: str) -> None:
+def test_an_unread_log_pipe_does_not_stop_the_worker(system: System, pool: str) -> None:
     """All commands are processed, the lost lines are counted, and SIGTERM ends the worker."""
     port = free_port()
     settings = {

@@ -59,7 +59,7 @@ def test_every_client_gives_up_in_finite_time() -> None:
     assert config.retries["total_max_attempts"] == aws.ATTEMPTS
 
 
-def test_the_client_says_whose_it_is() -> None:
+def test_the_client_identifies_itself_in_the_user_agent() -> None:
     """For AWS's own logs."""
     config: Any = aws.client("dynamodb").meta.config
     assert "user-worker" in config.user_agent_extra

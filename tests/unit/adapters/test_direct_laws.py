@@ -187,7 +187,7 @@ NULLS_IN_TEXT = [
 
 
 @pytest.mark.parametrize("text", NULLS_IN_TEXT)
-def test_a_null_in_a_text_is_no_null(text: str) -> None:
+def test_the_word_null_in_a_text_is_not_a_null_value(text: str) -> None:
     """Every outcome without a sequence has one, and such transactions are not left to botocore."""
     operation, model = operation_of("DeleteItem")
     parameters = {"TableName": "t", "Key": {"pk": {"S": text}, "sk": {"S": text}}}

@@ -267,7 +267,7 @@ def test_a_scrub_goes_on_where_a_failure_broke_it_off() -> None:
     assert wire.requests[1]["Key"]["sk"] == open_item["sk"]
 
 
-def test_a_scrub_is_one_page_a_call_and_says_where_to_go_on() -> None:
+def test_a_scrub_handles_one_page_per_call_and_returns_the_position() -> None:
     """A user may have any number of outcomes, and other entries wait for the relay."""
     item = records.render_outcome(outcome("a", "ada"))
     last = {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "COMMAND#a"}}}

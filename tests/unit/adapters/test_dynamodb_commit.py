@@ -245,7 +245,7 @@ def poisoned(request: dict[str, Any]) -> bool:
     ],
     ids=["validation", "serialization", "too large"],
 )
-def test_a_refusal_that_names_nobody_is_bisected_to_the_culprit(
+def test_a_refusal_that_names_no_item_is_bisected(
     refusal: Callable[[], Answer],
 ) -> None:
     """The others are committed; only the invalid one is refused permanently."""

@@ -99,14 +99,14 @@ def test_a_downcast_that_would_never_be_taken_is_refused(
 
 
 @pytest.mark.parametrize("mood", [None, "calm"])
-def test_what_the_older_format_can_say_is_written_in_it(mood: str | None) -> None:
+def test_an_item_that_fits_the_older_format_is_written_in_it(mood: str | None) -> None:
     """So the previous release can read it, however the default is rendered."""
     stored = EXPANDED.written(note(mood), parse)
     assert stored == note(number=1)
     assert parse(stored, OLD) == ("hello", None)
 
 
-def test_what_the_older_format_cannot_say_is_written_in_the_newer() -> None:
+def test_an_item_that_does_not_fit_the_older_format_is_written_in_the_newer() -> None:
     """A release that knows a new attribute never drops it, whichever release stored it."""
     merry = note("merry")
     assert EXPANDED.written(merry, parse) == merry

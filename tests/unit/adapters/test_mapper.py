@@ -209,7 +209,9 @@ WRONG: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "attribute", "value"), WRONG)
-def test_a_malformed_item_says_where_and_never_what(kind: str, attribute: str, value: Any) -> None:
+def test_the_error_of_a_malformed_item_names_the_attribute_and_never_the_value(
+    kind: str, attribute: str, value: Any
+) -> None:
     """The error names the kind and the attribute; a stored value may be personal data."""
     item: Any = rendered()[kind]
     if value is None:
@@ -232,7 +234,9 @@ def test_a_malformed_item_says_where_and_never_what(kind: str, attribute: str, v
         ("email_change", {"token": {"M": {}}}, "email_change.token.token_hash"),
     ],
 )
-def test_a_malformed_map_says_where_inside(outer: str, inner: Any, path: str) -> None:
+def test_the_error_of_a_malformed_map_names_the_nested_attribute(
+    outer: str, inner: Any, path: str
+) -> None:
     """The path leads to the attribute."""
     item: Any = mapper.render_user(new_user("ada"))
     item[outer] = {"M": inner}

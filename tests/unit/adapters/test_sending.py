@@ -143,7 +143,7 @@ def test_what_cannot_be_written_ends_it_with_what_was_sent() -> None:
         {"Failed": [None, {"Id": "0", "Code": 7}]},
     ],
 )
-def test_an_answer_that_is_not_sqss_is_no_success(answer: Any) -> None:
+def test_an_answer_that_is_not_from_sqs_is_a_failure(answer: Any) -> None:
     """A proxy may answer anything."""
 
     class Proxy:
@@ -165,7 +165,7 @@ def test_after_an_interruption_the_callers_report_has_what_was_sent() -> None:
     assert sorted(report.message_ids) == list(range(10))
 
 
-def test_an_answer_that_says_nothing_of_a_message_is_no_success() -> None:
+def test_an_answer_without_a_result_for_a_message_is_a_failure() -> None:
     """Such a message is sent again, and given up in the end."""
 
     class Silent:

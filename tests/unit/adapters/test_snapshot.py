@@ -109,7 +109,7 @@ READS: dict[str, Callable[[DynamoDBUserRepository], object]] = {
 
 
 @pytest.mark.parametrize("kind", READS)
-def test_whoever_asks_for_one_thing_is_told_that_it_cannot_be_read(kind: str) -> None:
+def test_reading_one_unreadable_item_raises(kind: str) -> None:
     """A missing user, owner or outcome would be a wrong answer."""
     items = stored()
     _of_a_later_format(items[kind])

@@ -341,7 +341,7 @@ def test_a_topic_that_becomes_unavailable_ends_the_publication() -> None:
     "refusal",
     [error("InvalidParameter"), error("ValidationError"), ParamValidationError(report="no")],
 )
-def test_a_refusal_that_names_nobody_is_narrowed_down(refusal: Exception) -> None:
+def test_a_refusal_that_names_no_item_is_narrowed_down(refusal: Exception) -> None:
     """One invalid event does not hold back nine others."""
 
     def answer(entries: Entries) -> Any:

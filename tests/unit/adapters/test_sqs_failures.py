@@ -178,7 +178,7 @@ AT = 1_795_435_200.0
     ("began", "ended", "seconds"),
     [(0, 0, 0), (-20, 0, 0), (0.9, 300, 0), (20, 40, 40), (-60, -40, -40), (-400, -400, -400)],
 )
-def test_a_date_within_the_call_is_no_difference_of_clocks(
+def test_a_date_within_the_call_is_not_a_clock_difference(
     began: float, ended: float, seconds: float
 ) -> None:
     """Neither a long poll nor a process that was stopped during a call counts."""
@@ -198,7 +198,7 @@ def test_a_date_within_the_call_is_no_difference_of_clocks(
         {"ResponseMetadata": {"HTTPHeaders": {"date": DATE, "age": "60"}}},
     ],
 )
-def test_an_answer_without_a_date_of_its_own_says_nothing_of_clocks(answer: Any) -> None:
+def test_an_answer_without_a_date_is_not_compared_with_the_clock(answer: Any) -> None:
     """Without a Date, with an invalid one, or with that of a cached answer."""
     assert clock_difference(answer, AT, AT) is None
 

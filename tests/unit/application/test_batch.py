@@ -223,7 +223,9 @@ def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: Worl
     assert world.handle(first) == [Ack()]
 
 
-def test_a_copy_with_receives_left_does_not_die_with_one_that_has_none(world: World) -> None:
+def test_a_copy_with_receives_left_is_not_dead_lettered_with_one_that_has_none(
+    world: World,
+) -> None:
     """An unavailable store uses up only the message that was received too often."""
     world.repository.load_errors = [StoreUnavailableError("down")]
     last, fresh = registration("ada", id="c"), registration("ada", id="c")
@@ -336,7 +338,7 @@ def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
     assert world.published() == ["UserRegistered", "PasswordResetRequested"]
 
 
-def test_a_reset_for_nobody_has_no_effect_and_is_recorded(world: World) -> None:
+def test_a_reset_for_an_unknown_user_has_no_effect_and_is_recorded(world: World) -> None:
     """The answer must not tell whether an address exists."""
     data: dict[str, object] = {
         "email": "nobody@example.com",
@@ -361,7 +363,7 @@ def test_a_stale_user_is_read_and_decided_again(world: World) -> None:
     assert len(world.slept) == 1
 
 
-def test_a_lasting_conflict_comes_back_later(world: World) -> None:
+def test_a_lasting_conflict_is_retried_later(world: World) -> None:
     """After the last attempt; the others of the batch are processed."""
     lost = CommitReport((), {0: Conflict.STALE})
     world.repository.commit_reports = [lost] * MAX_ATTEMPTS
@@ -388,7 +390,7 @@ def test_a_store_that_cannot_be_read_sends_the_batch_back(world: World, error: E
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("throttled"), ValueError("refused")])
-def test_a_change_that_fails_to_commit_comes_back_alone(world: World, error: Exception) -> None:
+def test_a_change_that_fails_to_commit_is_retried_alone(world: World, error: Exception) -> None:
     """The other changes of the round are committed."""
     entry = OutboxEntry("p", "s", "publish", (CommandKey(uid("eve"), uid("e")),), NOW)  # type: ignore[arg-type]
     world.repository.commit_reports = [CommitReport((entry,), {}, {0: error})]
@@ -490,7 +492,7 @@ def test_a_batch_of_which_nothing_got_anywhere_reports_the_store(world: World) -
     assert world.handler.handle(both).store is False
 
 
-def test_a_bug_or_a_refused_item_is_no_outage(world: World) -> None:
+def test_a_bug_or_a_refused_item_does_not_count_as_an_outage(world: World) -> None:
     """A message that triggers a bug runs alone, so it alone would decide about the store."""
     world.repository.load_errors = [KeyError("a bug")]
     assert world.handler.handle([registration("ada")]).store is None
@@ -523,7 +525,7 @@ def test_what_was_known_before_does_not_hide_that_nothing_is_written(
     assert settled.store is False
 
 
-def test_a_batch_says_whether_the_topic_took_anything(world: World) -> None:
+def test_a_batch_reports_whether_the_topic_accepted_an_event(world: World) -> None:
     """If not, new commands are committed and left to the relay, so receiving must slow down."""
     world.publisher.down = True
     assert world.handler.handle([registration("ada")]).topic is False
@@ -551,7 +553,7 @@ def throttling(world: World, *names: str) -> None:
     world.repository.load = load_others  # type: ignore[method-assign]
 
 
-def test_a_user_whose_items_stay_unread_delays_nobody_else(world: World) -> None:
+def test_a_user_with_unread_items_delays_no_other_user(world: World) -> None:
     """The others are processed at once, in one load; the store as a whole did not fail."""
     world.handle(registration("hot"), registration("ada"))
     throttling(world, "hot")

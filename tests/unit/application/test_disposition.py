@@ -45,7 +45,7 @@ def test_settlements_survive_the_only_way_celery_gives_them_to_the_parent(
         '[null, null, [["dead"]]]',
     ],
 )
-def test_what_is_no_list_of_settlements_is_refused(text: str) -> None:
+def test_an_invalid_list_of_settlements_is_refused(text: str) -> None:
     """A truncated result must not be read as another one."""
     with pytest.raises(ValueError, match=r"disposition|Expecting"):
         Dispositions.parse(text)

@@ -251,7 +251,7 @@ def test_what_the_topic_cannot_take_now_stays(world: World) -> None:
 
 
 @pytest.mark.usefixtures("one_shard")
-def test_a_pass_says_once_why_the_topic_accepts_nothing(world: World) -> None:
+def test_a_pass_reports_once_why_the_topic_rejects_events(world: World) -> None:
     """Without commands no batch logs it; a pass logs one line, however many events fail."""
     world.fill_shard(24)
     world.wait()
@@ -440,7 +440,7 @@ def test_a_pass_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [world.relay.run_once() for _ in range(9)] == [20, *[0] * 7, 3]
 
 
-def test_the_thread_outlives_what_it_meets_and_stops_when_told(
+def test_the_thread_survives_errors_and_stops_on_request(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unavailable store, or a bug, does not end the relay."""

@@ -103,7 +103,7 @@ def test_one_address_is_written_once_a_round_and_who_comes_later_waits() -> None
     assert indexes(decided.deferred) == [1, 2]
 
 
-def test_readers_of_an_address_that_nobody_writes_share_a_round() -> None:
+def test_readers_of_an_unwritten_address_share_a_round() -> None:
     """Fifty registrations of a taken address are fifty rejections in one round."""
     many = [(register("ada"), f"user {n}") for n in range(50)]
     decided = decide_round(works(*many), snapshot(registered("ada")), POLICY, NOW)

@@ -56,7 +56,7 @@ def sections() -> list[Section]:
     ]
 
 
-def test_the_targets_are_of_medians_and_say_whether_they_are_met(sections: list[Section]) -> None:
+def test_the_targets_compare_medians_and_show_whether_they_are_met(sections: list[Section]) -> None:
     """A missed one is shown as missed, not left out."""
     found = {target.name: target for target in targets_of({s.key: s for s in sections})}
     celery = found["on DynamoDB Local: throughput, of plain Celery's"]

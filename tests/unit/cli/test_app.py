@@ -100,7 +100,7 @@ def test_a_region_or_credentials_that_are_not_there_are_asked_for(
     assert "no AWS region" in complaint(capsys)
 
 
-def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
+def test_an_unexpected_error_is_one_line_and_with_debug_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error's text may contain secrets, so it is shown only on request."""
@@ -119,7 +119,7 @@ def test_what_nobody_foresaw_is_one_line_and_with_debug_a_traceback(
         run(["status"])
 
 
-def test_ctrl_c_has_its_exit_code_and_says_nothing(
+def test_ctrl_c_has_its_exit_code_and_no_output(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user has pressed it and needs no message."""

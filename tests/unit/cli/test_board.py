@@ -95,7 +95,7 @@ def test_a_command_is_open_while_one_of_its_events_is_missing() -> None:
     assert not it.open
 
 
-def test_events_of_other_commands_say_nothing() -> None:
+def test_events_of_other_commands_are_ignored() -> None:
     """Only the events that a command caused count, and no look-up is wasted."""
     other = published(replace(REGISTERED, command_id=uid("other")))
     it, store = board(), Store(REGISTERED)
@@ -105,7 +105,7 @@ def test_events_of_other_commands_say_nothing() -> None:
     assert store.looks == 0
 
 
-def test_a_rejection_and_no_effect_are_told_from_acceptance() -> None:
+def test_rejection_and_no_effect_differ_from_acceptance() -> None:
     """The outcome shown is the recorded one, whatever was expected."""
     kind = "biome.user.RegisterUser.v1"
     taken = outcome(
@@ -148,7 +148,7 @@ def test_a_repeated_message_waits_for_the_queue_to_be_empty() -> None:
     assert (it.entries[1].outcome, it.entries[1].as_expected) == ("duplicate", True)
 
 
-def test_a_repeated_message_that_was_done_again_is_no_duplicate() -> None:
+def test_a_repeated_message_that_was_processed_again_is_not_a_duplicate() -> None:
     """A record of a later time, or an event with another id, is detected."""
     again = Store(replace(REGISTERED, recorded_at=NOW + timedelta(seconds=1)))
     it = repeated(Store(REGISTERED))

@@ -127,7 +127,7 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
     assert len(world.dead()) == 1
 
 
-def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World) -> None:
+def test_letters_not_read_and_in_flight_at_others_are_reported(world: World) -> None:
     """Otherwise a part would look like the whole."""
     for _ in range(4):
         world.letter()
@@ -139,7 +139,7 @@ def test_it_is_said_when_not_all_was_looked_at_and_what_others_hold(world: World
 
 
 @pytest.mark.parametrize("age", ["3", "d", "3w", "-1s", "1.5h", "", "99999999999d"])
-def test_an_age_that_is_none_is_refused_before_anything_is_read(world: World, age: str) -> None:
+def test_an_invalid_age_is_refused_before_anything_is_read(world: World, age: str) -> None:
     """The error names the option and shows the format of an age."""
     done = world.dlq("list", "--older-than", age)
     assert done.code == ExitCode.USAGE

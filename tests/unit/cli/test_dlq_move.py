@@ -92,7 +92,7 @@ def test_sqs_moves_all_and_is_followed_to_the_end(
     ],
 )
 @pytest.mark.parametrize("look", [None, DONE, refusal("AccessDenied")])
-def test_where_there_is_no_such_task_letters_go_one_by_one(
+def test_without_a_move_task_letters_are_moved_one_by_one(
     world: World, monkeypatch: pytest.MonkeyPatch, code: str, look: object
 ) -> None:
     """This includes the case that SQS does not know the queue as a dead-letter queue."""
@@ -148,7 +148,7 @@ def test_ctrl_c_cancels_it(
     assert bool(done.err) is bool(goes_on)
 
 
-def test_a_task_that_failed_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_task_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has SQS's reason, and the number of moved dead letters."""
     failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))

@@ -64,7 +64,7 @@ def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: 
 
 
 @pytest.mark.parametrize("count", ["-1", "many", "1e9", "99999"])
-def test_a_count_that_is_none_begins_anew(world: World, count: str) -> None:
+def test_an_invalid_count_starts_again_at_zero(world: World, count: str) -> None:
     """Anyone may write attributes."""
     world.letter(redrives=count)
     world.dlq("redrive", "--limit", "1", "--yes")
@@ -76,7 +76,7 @@ def test_a_count_that_is_none_begins_anew(world: World, count: str) -> None:
     ("size", "attributes", "counted"),
     [(MAX_CALL_BYTES, 0, False), (MAX_CALL_BYTES - 200, 0, True), (1, 10, False), (1, 9, True)],
 )
-def test_a_letter_without_room_for_its_count_goes_back_without(
+def test_a_letter_without_room_for_its_count_is_redriven_without_it(
     size: int, attributes: int, counted: bool
 ) -> None:
     """SQS would refuse it, and with it every redrive that includes it."""
@@ -120,7 +120,7 @@ def test_bodies_are_not_edited(world: World) -> None:
 
 
 @pytest.mark.parametrize("words", [["redrive"], ["purge"]])
-def test_a_script_has_to_say_yes(world: World, words: list[str]) -> None:
+def test_a_script_must_give_yes(world: World, words: list[str]) -> None:
     """Without a terminal nothing is done unless `--yes` is given."""
     world.letter()
     assert world.dlq(*words).code == ExitCode.USAGE
@@ -128,7 +128,7 @@ def test_a_script_has_to_say_yes(world: World, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("agreed", [True, False])
-def test_on_a_terminal_only_what_was_agreed_to_goes_back(
+def test_on_a_terminal_only_confirmed_letters_are_redriven(
     world: World, monkeypatch: pytest.MonkeyPatch, agreed: bool
 ) -> None:
     """Dead letters that arrive during the question stay."""
@@ -261,7 +261,7 @@ class Burying:
 
 
 @pytest.mark.parametrize(("words", "key"), [(["redrive"], "redriven"), (["purge"], "deleted")])
-def test_it_is_said_when_not_all_could_be_looked_at(
+def test_letters_that_were_not_read_are_reported(
     world: World, monkeypatch: pytest.MonkeyPatch, words: list[str], key: str
 ) -> None:
     """SQS limits the messages in flight.
@@ -279,7 +279,7 @@ def test_it_is_said_when_not_all_could_be_looked_at(
     assert (done.code, done.rows[0][key], done.err) == (ExitCode.OK, 25, "")
 
 
-def test_it_is_said_what_others_hold(world: World) -> None:
+def test_letters_in_flight_at_others_are_reported(world: World) -> None:
     """This is reported to a script too, which has seen no preview."""
     for _ in range(3):
         world.letter("Unavailable")
@@ -290,7 +290,7 @@ def test_it_is_said_what_others_hold(world: World) -> None:
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
-def test_a_rate_that_is_none_is_refused(world: World, rate: str) -> None:
+def test_an_invalid_rate_is_refused(world: World, rate: str) -> None:
     """It is refused before anything is read."""
     world.letter()
     assert world.dlq("redrive", "--rate", rate, "--yes").code == ExitCode.USAGE

@@ -16,7 +16,7 @@ def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:
     return sdk.ClientError({"Error": {"Code": code, "Message": "secret text"}}, operation)
 
 
-def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provision_is_not_recommended_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     """In production a missing resource is to be deployed, or the name is wrong."""
     assert "user-worker provision" in str(missing("queue q", "USER_WORKER_COMMAND_QUEUE"))
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
@@ -72,9 +72,7 @@ def test_nobody_is_sent_to_provision_where_it_refuses(monkeypatch: pytest.Monkey
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_what_can_go_wrong_is_said_in_one_line_with_what_to_do(
-    error: Exception, wrong: str, do: str
-) -> None:
+def test_each_error_is_one_line_with_advice(error: Exception, wrong: str, do: str) -> None:
     """Every known error has its line and its remedy."""
     known = explain(error)
     assert known is not None
@@ -84,7 +82,7 @@ def test_what_can_go_wrong_is_said_in_one_line_with_what_to_do(
     assert do in str(known)
 
 
-def test_what_aws_says_in_its_own_words_is_not_repeated() -> None:
+def test_the_text_of_an_aws_error_is_not_repeated() -> None:
     """An error's message may quote what was sent; its code does not."""
     assert "secret text" not in str(explain(answer("InternalError")))
 
@@ -109,12 +107,12 @@ def test_a_circle_of_causes_comes_to_an_end() -> None:
     assert explain(one) is None
 
 
-def test_what_nobody_foresaw_is_not_explained_away() -> None:
+def test_an_unexpected_error_is_not_explained() -> None:
     """A bug of the program is not attributed to the environment."""
     assert explain(KeyError("x")) is None
 
 
-def test_an_error_of_our_own_stays_as_it_is() -> None:
+def test_a_cli_error_is_not_changed() -> None:
     """It already is a line."""
     own = UsageError("wrong", "do this")
     assert explain(own) is own

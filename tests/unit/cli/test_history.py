@@ -72,7 +72,7 @@ def test_a_history_can_be_read_page_by_page(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("store")
-def test_on_a_terminal_a_page_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_terminal_a_page_shows_how_to_continue(capsys: pytest.CaptureFixture[str]) -> None:
     """It shows what to type for the next page."""
     assert run(["user", uid("ada"), "--history", "--limit", "1"]) == ExitCode.OK
     told = capsys.readouterr()
@@ -81,7 +81,7 @@ def test_on_a_terminal_a_page_says_how_to_go_on(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("store")
-def test_without_asking_there_is_no_history(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_history_is_shown_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     """A history costs reads."""
     assert "history" not in shown(capsys)
 

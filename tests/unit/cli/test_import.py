@@ -216,7 +216,7 @@ def test_a_finished_import_has_nothing_left_to_do(cli: Cli, sqs: Sqs) -> None:
     assert len(sqs.bodies) == 12
 
 
-def test_an_interrupted_import_says_how_to_go_on_and_does(
+def test_an_interrupted_import_shows_how_to_continue_and_continues(
     cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows sent before the stop are not sent again."""

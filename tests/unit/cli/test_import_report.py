@@ -97,7 +97,7 @@ def report(cli: Cli, name: str = "report.csv") -> list[dict[str, str]]:  # noqa:
         return list(csv.DictReader(stream))
 
 
-def test_every_row_has_a_line_that_tells_what_became_of_it(cli: Cli, store: Store) -> None:  # noqa: F811
+def test_every_row_has_a_line_with_its_outcome(cli: Cli, store: Store) -> None:  # noqa: F811
     """Of 250 rows some are bad, some repeated, some rejected, and some without an outcome."""
 
     def decide(event: dict[str, Any]) -> tuple[Status, RejectionCode | None] | None:
@@ -136,7 +136,12 @@ def test_every_row_has_a_line_that_tells_what_became_of_it(cli: Cli, store: Stor
     ("decided", "code"),
     [((Status.ACCEPTED, None), 0), ((Status.REJECTED, RejectionCode.EMAIL_TAKEN), 1), (None, 4)],
 )
-def test_the_exit_code_says_the_worst(cli: Cli, store: Store, decided: Any, code: int) -> None:  # noqa: F811
+def test_the_exit_code_is_that_of_the_worst_outcome(
+    cli: Cli,  # noqa: F811
+    store: Store,
+    decided: Any,
+    code: int,
+) -> None:
     """The exit code is that of `send --wait`."""
     store.decide = lambda _: decided
     file = cli.write(people(3))
@@ -170,7 +175,7 @@ def test_the_report_is_its_owners_alone_and_is_written_anew(cli: Cli, store: Sto
     assert first.count("accepted") == target.read_text().count("UserAlreadyExists") == 3
 
 
-def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
+def test_an_unwritable_report_is_an_error_before_anything_is_sent(
     cli: Cli,  # noqa: F811
     store: Store,
 ) -> None:

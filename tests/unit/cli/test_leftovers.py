@@ -93,7 +93,7 @@ def read_all(account: Account, name: str) -> None:
             account.sqs.delete_message(QueueUrl=url, ReceiptHandle=row["ReceiptHandle"])
 
 
-def test_what_nobody_reads_goes_with_its_subscription_and_nothing_else(
+def test_an_unread_queue_is_deleted_with_its_subscription_and_nothing_else(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queue that is read stays, and so does one that only has a similar name."""
@@ -114,7 +114,7 @@ def test_what_nobody_reads_goes_with_its_subscription_and_nothing_else(
 
 
 @pytest.mark.parametrize("count", [1, 60])
-def test_a_queue_full_of_old_answers_is_read_by_nobody(
+def test_a_queue_full_of_old_answers_has_no_reader(
     account: Account, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """The probe is far behind the other messages, and more arrive all the time."""
@@ -156,12 +156,12 @@ def test_subscriptions_without_a_queue_end(account: Account) -> None:
     assert account.subscribed() == {theirs}
 
 
-def test_an_age_that_is_none_is_refused(account: Account) -> None:
+def test_an_invalid_age_is_refused(account: Account) -> None:
     """It is refused before any call to AWS."""
     assert account.run("--older-than", "soon").code == ExitCode.USAGE
 
 
-def test_a_queue_that_goes_by_itself_meanwhile_is_no_trouble(
+def test_a_queue_that_is_deleted_meanwhile_is_ignored(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process has ended normally."""

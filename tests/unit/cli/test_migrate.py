@@ -113,7 +113,7 @@ def test_a_dry_run_counts_by_kind_and_format(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_left_is_told_without_a_name_and_by_the_exit_code(
+def test_unmigrated_items_are_reported_without_personal_data_and_by_the_exit_code(
     table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """A person must solve it; the state file is deleted, as there is nothing to resume."""
@@ -137,7 +137,7 @@ def test_addresses_may_be_left_out(table: Table, capsys: pytest.CaptureFixture[s
     assert (found["changed"], found["reserved"], found["released"], found["taken"]) == (5, 0, 0, 0)
 
 
-def test_it_goes_on_where_it_was_broken_off(
+def test_it_continues_where_it_was_interrupted(
     table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The state file has no address, and is readable by its owner only."""
@@ -228,7 +228,7 @@ def test_a_table_with_few_units_is_asked_for_few_at_once(
 # --- progress ------------------------------------------------------------------------------
 
 
-def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(
+def test_without_a_terminal_progress_is_printed_at_intervals(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line has segments, items and their rate, changes, and the items left so far."""

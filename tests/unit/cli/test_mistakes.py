@@ -77,7 +77,7 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong_and_what_to_do(
 
 
 @pytest.mark.parametrize("mistake", ANSWERS.values(), ids=ANSWERS)
-def test_a_worker_that_cannot_start_says_it_in_the_same_words(
+def test_a_worker_that_cannot_start_gives_the_same_error(
     mistake: Mistake, capfd: pytest.CaptureFixture[str], answered: Callable[[Any], None]
 ) -> None:
     """`run`, and `celery worker` without it, end like `send`, with its exit code."""

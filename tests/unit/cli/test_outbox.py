@@ -202,7 +202,7 @@ def test_what_is_refused_again_is_parked_again_with_the_new_reason(world: World)
     assert entry.parked_because == "the topic rejects an event: InvalidParameter"
 
 
-def test_when_the_topic_is_away_all_is_left_where_a_relay_finds_it(world: World) -> None:
+def test_if_the_topic_is_unavailable_all_events_stay_in_the_outbox(world: World) -> None:
     """The exit code is 3; parked entries are in a shard now, and so not lost either."""
     for n in range(6):
         world.left_behind(f"user{n}")
@@ -270,7 +270,7 @@ def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
     assert entry.parked_because == "1 of its outcomes are missing"
 
 
-def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> None:
+def test_a_given_entry_that_is_not_found_is_reported(world: World) -> None:
     """The others are published; the exit code and a message report the mistyped id."""
     entry = world.left_behind("ada")
     code, out, err = world.run("publish", entry, "mistyped", "--json")
@@ -281,7 +281,7 @@ def test_an_entry_that_was_named_and_is_not_there_is_told_of(world: World) -> No
     assert "1 of the given ids" in err
 
 
-def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) -> None:
+def test_a_given_entry_that_cannot_be_read_is_a_failure(world: World) -> None:
     """`list` shows it, so it exists; a newer worker may read it."""
     world.outbox = Damaged(world.kept)
     code, out, err = world.run("publish", "odd", "--json")
@@ -290,7 +290,7 @@ def test_an_entry_that_was_named_and_cannot_be_read_is_no_success(world: World) 
     assert world.run("publish")[0] == ExitCode.OK
 
 
-def test_nothing_to_publish_is_said(world: World) -> None:
+def test_nothing_to_publish_is_reported(world: World) -> None:
     """It is not a failure."""
     assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
     assert world.run("list")[:2] == (ExitCode.OK, "no entries found\n")

@@ -90,7 +90,7 @@ def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPa
     ["", "[]", "null", '{"type": 1}', "not json", '{"data": {}}', '"text"', "[" * 100_000],
     ids=lambda body: body[:10],
 )
-def test_what_is_no_event_is_refused(body: str) -> None:
+def test_an_invalid_event_is_refused(body: str) -> None:
     """Anyone may publish anything to a topic."""
     with pytest.raises(ValueError, match="not a CloudEvent"):
         ReceivedEvent.parse(body, 0.0)
@@ -109,7 +109,7 @@ def test_what_is_no_event_is_refused(body: str) -> None:
         {"type": "com.example.Other"},
     ],
 )
-def test_an_event_of_somebody_else_is_shown_as_far_as_it_goes(changes: dict[str, object]) -> None:
+def test_a_foreign_event_is_shown_with_the_fields_that_it_has(changes: dict[str, object]) -> None:
     """Missing or unexpected attributes do not end the tail."""
     received = event(**changes)
     assert received.time <= datetime.now(UTC)

@@ -53,7 +53,7 @@ def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
                 assert sample.body in [each.body for each in earlier]
 
 
-def test_two_streams_share_no_id_and_with_a_mark_no_address() -> None:
+def test_two_streams_have_distinct_ids_and_with_a_mark_distinct_addresses() -> None:
     """They can be sent again to the same table."""
     one, two = samples(), samples("-x")
     assert not {s.command_id for s in one} & {s.command_id for s in two}

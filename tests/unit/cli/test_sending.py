@@ -93,7 +93,7 @@ def test_on_a_standard_queue_there_is_a_group_only_if_one_is_asked_for() -> None
     assert "MessageDeduplicationId" not in entry
 
 
-def test_a_refused_command_is_told_with_how_many_went() -> None:
+def test_a_refused_command_is_reported_with_the_number_of_sent_commands() -> None:
     """A partial success is not reported as a complete failure."""
     sqs = Sqs(refuses={"11"})
     with pytest.raises(CliError, match="rejected commands: InvalidAddress, after 19 of 25"):
@@ -112,7 +112,7 @@ ANYTHING = [
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("as_json", [False, True])
-def test_of_what_was_sent_in_part_every_id_is_told(
+def test_after_a_partial_send_every_id_is_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

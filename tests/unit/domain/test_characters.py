@@ -109,7 +109,7 @@ def test_a_name_and_a_reason_are_visible_text(form: str, character: str) -> None
         pytest.param("ada@xn--999999999.example", id="an ASCII form of nothing"),
     ],
 )
-def test_what_is_typed_by_mistake_is_no_address(text: str) -> None:
+def test_a_mistyped_address_is_refused(text: str) -> None:
     """Beyond ASCII an address has letters, digits and the marks on them."""
     with pytest.raises(InvalidValueError):
         EmailAddress.parse(text)

@@ -91,7 +91,7 @@ def test_an_address_is_kept_in_one_form(text: str, value: str) -> None:
         pytest.param(f"ada@{SURROGATE}.com", id="lone surrogate in the domain"),
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     """The error names a rule; no part of the address is in it."""
     with pytest.raises(InvalidValueError) as error:
         EmailAddress.parse(text)

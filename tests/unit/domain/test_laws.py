@@ -254,7 +254,7 @@ def test_no_event_holds_a_secret_or_what_only_the_user_may_know(story: Story) ->
 
 
 @given(STORIES)
-def test_an_erased_user_holds_nothing_of_the_person_and_stays_as_it_is(story: Story) -> None:
+def test_an_erased_user_contains_no_personal_data_and_does_not_change(story: Story) -> None:
     """The tombstone has the id, times and counters; no later command changes it."""
     erase = step_of(c.EraseUser())
 
@@ -285,7 +285,7 @@ def test_nothing_grows_without_bound(story: Story) -> None:
 
 
 @given(STORIES)
-def test_nothing_that_was_ended_comes_back(story: Story) -> None:
+def test_no_ended_session_is_restored(story: Story) -> None:
     """Version, epoch and credential version never go down."""
     for before, decision in play(story):
         if before is None or decision.user is None:

@@ -137,7 +137,7 @@ def test_a_session_id_is_free_again_once_revoked() -> None:
     assert after(ada(), START, c.RevokeSession(SESSION_ID), START).code is None
 
 
-def test_a_session_is_gone_after_a_used_token_came_back() -> None:
+def test_a_session_is_deleted_after_the_reuse_of_a_token() -> None:
     """The holder of the current token, thief or owner, must log in again."""
     user = ada()
 

@@ -49,7 +49,7 @@ def phc(parameters: str = "m=65536,t=3,p=4", tail: str = PHC_TAIL) -> str:
         pytest.param(phc(tail=f"${'s' * 64}${'h' * 86}"), id="long salt and hash"),
     ],
 )
-def test_an_argon2id_hash_is_kept_as_it_is(text: str) -> None:
+def test_an_argon2id_hash_is_kept_unchanged(text: str) -> None:
     """Parameters within the bounds, salt and hash in base64 without padding."""
     assert PasswordHash.parse(text).value == text
 
@@ -90,7 +90,7 @@ def test_an_argon2id_hash_is_kept_as_it_is(text: str) -> None:
         pytest.param("$argon2id$" + "x" * 100_000, id="long"),
     ],
 )
-def test_what_is_no_strong_argon2id_hash_is_refused(text: str) -> None:
+def test_a_weak_or_invalid_argon2id_hash_is_refused(text: str) -> None:
     """A plaintext password, another algorithm, or parameters out of bounds."""
     with pytest.raises(InvalidValueError) as error:
         PasswordHash.parse(text)
@@ -122,7 +122,7 @@ def test_a_token_hash_is_kept_in_lower_case_and_hashed_once_more_at_rest(text: s
         SURROGATE,
     ],
 )
-def test_what_is_no_token_hash_is_refused(text: str) -> None:
+def test_an_invalid_token_hash_is_refused(text: str) -> None:
     """Exactly 64 hexadecimal digits are accepted, and no plaintext token."""
     with pytest.raises(InvalidValueError):
         TokenHash.parse(text)
@@ -275,7 +275,7 @@ def test_a_time_is_read_as_utc_to_the_millisecond(text: str, time: datetime) -> 
         SURROGATE,
     ],
 )
-def test_what_is_no_time_with_offset_is_refused(text: str) -> None:
+def test_an_invalid_time_or_one_without_offset_is_refused(text: str) -> None:
     """A time without an offset is ambiguous; an impossible date is refused too."""
     with pytest.raises(InvalidValueError):
         parse_time(text)

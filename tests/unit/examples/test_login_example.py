@@ -117,7 +117,7 @@ def test_one_hash_is_checked_whoever_asks(who: str, password: str) -> None:
 
 
 @pytest.mark.parametrize("who", USERS)
-def test_a_right_password_lets_in_whom_nothing_else_keeps_out(who: str) -> None:
+def test_a_correct_password_is_accepted_unless_another_rule_forbids_it(who: str) -> None:
     """A password that happens to match the dummy is not accepted."""
     service, _, sent = service_of(USERS[who])
     status, _ = service.login("ada@example.com", RIGHT)

@@ -203,7 +203,7 @@ def test_unknown_types_and_fields_are_passed_on(machine: Machine) -> None:
         None,
     ],
 )
-def test_what_is_no_event_raises_and_leaves_nothing(machine: Machine, malformed: Any) -> None:
+def test_an_invalid_event_raises_and_stores_nothing(machine: Machine, malformed: Any) -> None:
     """The message stays in its queue, and is not known when it comes again."""
     with (
         pytest.raises((KeyError, TypeError, ValueError, sqlite3.ProgrammingError)),

@@ -174,7 +174,7 @@ def test_a_password_typed_where_its_hash_belongs_is_refused_and_not_repeated() -
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_word_is_either_sent_as_it_is_or_refused_in_one_line(text: str) -> None:
+def test_any_word_is_either_sent_unchanged_or_refused_in_one_line(text: str) -> None:
     """For any input, the check either succeeds or raises a usage error."""
     try:
         outgoing = typed("BanUser", f"reason={text}", user_id=USER)
@@ -201,7 +201,7 @@ def test_a_file_is_one_object_an_array_or_lines() -> None:
     assert [o.envelope.command_id for o in read(f"{one}\r\n{two}\r\n")] == ids
 
 
-def test_a_whole_cloudevent_goes_out_as_it_is() -> None:
+def test_a_complete_cloudevent_is_sent_unchanged() -> None:
     """No attribute is added or changed."""
     whole = json.loads(typed("UnbanUser", user_id=USER, command_id=uid("1")).body)
     whole |= {"source": "/elsewhere", "time": "2026-11-22T10:00:00Z"}

@@ -42,7 +42,7 @@ def test_every_message_has_a_file() -> None:
 
 
 @pytest.mark.parametrize("path", SCHEMAS)
-def test_a_schema_is_valid_and_says_all_of_every_field(path: str) -> None:
+def test_a_schema_is_valid_and_describes_every_field(path: str) -> None:
     """Valid by the metaschema of 2020-12.
 
     Each field has a description and an example that it accepts itself.

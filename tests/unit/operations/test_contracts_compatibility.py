@@ -123,7 +123,7 @@ def broken_by(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_change_breaks_whom_it_should(case: Case) -> None:
+def test_each_breaking_change_names_producers_or_subscribers(case: Case) -> None:
     """Accepting less breaks producers; publishing more, or less reliably, breaks subscribers."""
     lines = broken_by(case.old, case.new)
 
@@ -142,7 +142,7 @@ def test_a_break_is_one_line_that_names_the_field() -> None:
     ]
 
 
-def test_a_message_that_is_gone_breaks_until_it_is_retired(
+def test_a_removed_message_is_a_break_until_it_is_retired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """New messages break nobody."""
@@ -168,7 +168,7 @@ def test_a_field_that_is_named_like_a_keyword_is_a_field() -> None:
     ]
 
 
-def test_this_code_breaks_nobody_who_relies_on_the_last_release() -> None:
+def test_this_code_is_compatible_with_the_last_release() -> None:
     """docs/compatibility.md promises this.
 
     A breaking change needs a new version of the message.
@@ -216,7 +216,7 @@ values = st.dictionaries(
 
 
 @given(objects, objects, values)
-def test_what_was_valid_stays_valid_unless_producers_are_said_to_break(
+def test_a_valid_command_stays_valid_or_a_break_is_reported(
     old: dict[str, Any], new: dict[str, Any], value: dict[str, Any]
 ) -> None:
     """The checker may be too strict, but never too lax."""
@@ -227,7 +227,7 @@ def test_what_was_valid_stays_valid_unless_producers_are_said_to_break(
 
 
 @given(objects, objects, values)
-def test_what_comes_was_foreseen_unless_subscribers_are_said_to_break(
+def test_a_new_event_value_was_allowed_or_is_reported_as_a_break(
     old: dict[str, Any], new: dict[str, Any], value: dict[str, Any]
 ) -> None:
     """New fields are an exception, because subscribers ignore them."""

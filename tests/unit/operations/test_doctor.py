@@ -102,7 +102,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
         ("MAX_RECEIVES", "3", "queue user-commands", "RedrivePolicy"),
     ],
 )
-def test_what_is_missing_or_not_as_the_settings_say_is_named(  # noqa: PLR0917
+def test_missing_resources_and_differences_from_the_settings_are_named(  # noqa: PLR0917
     setting: str, value: str, check: str, text: str, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exit code is 3, with the resource's name; the other checks still run."""
@@ -217,7 +217,7 @@ def test_a_wrong_setting_ends_it_and_a_strange_one_does_not(
     assert "did you mean USER_WORKER_TABLE?" in bad(findings)["settings"]["advice"]
 
 
-def test_an_env_file_that_nobody_reads_is_named_without_its_values(tmp_path: Path) -> None:
+def test_an_unread_env_file_is_reported_without_its_values(tmp_path: Path) -> None:
     """Other programs may read the file. Names that are set in the environment are no problem."""
     (tmp_path / ".env").write_text("\ufeffexport USER_WORKER_TABLE=secret-name\nOTHER=1\n")
     (found,) = machine._env_files(tmp_path)
@@ -257,7 +257,7 @@ def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch
     assert (found.level, "dynamodb" in found.text) == (Level.FAIL, True)
 
 
-def test_what_is_tried_is_what_the_page_says_the_worker_needs() -> None:
+def test_the_tested_actions_are_those_that_the_page_lists() -> None:
     """Of the actions in production's table, only receiving cannot be tried.
 
     What a worker checks before it starts, `doctor` checks anyway.

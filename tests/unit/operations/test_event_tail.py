@@ -98,7 +98,7 @@ def test_a_refusal_ends_it(pauses: list[float]) -> None:
 @pytest.mark.parametrize(
     "body", [None, 7, b"\xff", [], "", "[", "{}", '{"type": 7}', "[" * 100_000]
 )
-def test_what_is_no_event_is_a_value_error(body: Any) -> None:
+def test_an_invalid_event_is_a_value_error(body: Any) -> None:
     """Anyone may publish, and a proxy may answer anything."""
     with pytest.raises(ValueError, match="CloudEvent"):
         ReceivedEvent.parse(body, 0)

@@ -138,7 +138,7 @@ def test_no_secret_is_in_it(table: Paging, store: Store) -> None:
     assert document["user"]["email"] == "ada@example.com"
 
 
-def test_nobody_else_is_in_it(table: Paging, store: Store) -> None:
+def test_the_export_contains_no_other_user(table: Paging, store: Store) -> None:
     """A transaction may have held another user's commands."""
     live(store)
     text = json.dumps(export(table))

@@ -147,7 +147,7 @@ def test_a_damaged_journal_is_refused_with_its_line(tmp_path: Path, line: str) -
 
 
 @pytest.mark.parametrize("content", ["email,first_name\n", '{"a": 1}\n', '{"import": 2}\n'])
-def test_what_is_no_journal_is_not_written_to(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_journal_is_not_written_to(tmp_path: Path, content: str) -> None:
     """It may be the imported file."""
     (tmp_path / "journal").write_text(content)
     journal = Journal(tmp_path / "journal", PLAN)
@@ -168,7 +168,7 @@ def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
     opened(tmp_path).close()
 
 
-def test_a_folder_or_device_is_no_journal(tmp_path: Path) -> None:
+def test_a_folder_or_device_is_refused_as_a_journal(tmp_path: Path) -> None:
     """A path where nothing can be written is refused too."""
     with pytest.raises(UsageError, match="is not a file"):
         Journal(tmp_path, PLAN).load()

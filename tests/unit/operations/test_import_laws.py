@@ -105,7 +105,7 @@ def test_any_object_is_a_row_or_a_bad_row_and_no_value_is_repeated(
 
 @settings(max_examples=100)
 @given(st.lists(st.lists(cells, min_size=3, max_size=3), max_size=5), delimiters)
-def test_what_a_spreadsheet_writes_is_read_as_it_was(
+def test_the_csv_of_a_spreadsheet_is_read_unchanged(
     file: Path, table: list[list[str]], delimiter: str
 ) -> None:
     """Any text in any cell, but for lone carriage returns, which CSV cannot represent."""

@@ -174,7 +174,7 @@ def test_integers_and_what_is_around_a_command_have_columns_too(tmp_path: Path) 
     assert eve.correlation_id == f"import-{'0' * 16}"
 
 
-def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
+def test_every_invalid_row_is_reported_with_line_field_and_rule(tmp_path: Path) -> None:
     """All problems of a row are reported, without values."""
     text = HEADER + (
         "no-address,,Lovelace,customer\n"
@@ -200,7 +200,7 @@ def test_every_bad_row_is_told_with_line_field_and_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["hunter2 is my password", "0" * 64, "$argon2i$v=19$m=1,t=1,p=1"])
-def test_a_password_that_is_no_hash_is_refused_unseen(tmp_path: Path, value: str) -> None:
+def test_a_plaintext_password_is_refused_and_not_shown(tmp_path: Path, value: str) -> None:
     """The worker would refuse it too; a PHC string of argon2id is accepted."""
     text = "email,first_name,last_name,Password\n"
     options: dict[str, Any] = {"command": RegisterUser, "mapping": {"password": "password_hash"}}
@@ -243,7 +243,7 @@ def test_a_row_may_leave_out_its_empty_cells_at_the_end(tmp_path: Path) -> None:
     ]
 
 
-def test_a_blank_before_a_quote_is_no_part_of_a_name(tmp_path: Path) -> None:
+def test_a_blank_before_a_quote_is_not_part_of_a_name(tmp_path: Path) -> None:
     """People who write CSV by hand often put a blank after the comma."""
     text = 'email, "first_name", "last_name"\nada@example.com, "Ada", "Lovelace" \n'
     ada = created(tmp_path, text, defaults={"roles": "customer"})
@@ -298,7 +298,7 @@ def test_json_lines_may_be_objects_of_fields_or_whole_commands(tmp_path: Path) -
         ({"type": "BanUser", "data": {"reason": "x" * 300_000}}, "", "256 KiB"),
     ],
 )
-def test_a_bad_line_of_json_is_told_as_a_bad_row(
+def test_an_invalid_json_line_is_an_invalid_row(
     tmp_path: Path, item: dict[str, Any], field: str, rule: str
 ) -> None:
     """Whatever the problem is, the next line is read."""

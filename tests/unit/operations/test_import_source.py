@@ -225,7 +225,7 @@ def test_a_delimiter_can_be_typed() -> None:
         ("users", "a,b", FileFormat.CSV),
     ],
 )
-def test_the_format_is_told_by_name_or_first_character(
+def test_the_format_is_detected_by_name_or_first_character(
     tmp_path: Path, name: str, content: str, expected: FileFormat
 ) -> None:
     """The name wins."""

@@ -18,7 +18,7 @@ from worker.errors import CliError, UsageError
 PLAN = Plan("id-1", {"user": 2}, addresses=True)
 
 
-def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_state_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     """It has segments, counts and findings."""
     progress = Progress.start(2)
     progress.segments[0].after = Key(f"USER#{uid('ada')}", "USER")

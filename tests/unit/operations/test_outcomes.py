@@ -52,7 +52,7 @@ def record(repository: MemoryUserRepository, outcome: Outcome) -> None:
     assert not report.failures
 
 
-def test_an_outcome_is_given_as_soon_as_it_is_recorded() -> None:
+def test_an_outcome_is_returned_as_soon_as_it_is_recorded() -> None:
     """It does not wait until the end of the time."""
     repository = MemoryUserRepository(MemoryStore())
     sleep = Sleeper(repository, nth=3)
@@ -78,7 +78,7 @@ def test_with_no_time_it_looks_once() -> None:
     assert sleep.pauses == []
 
 
-def test_one_of_several_keys_is_enough_if_that_is_said() -> None:
+def test_one_of_several_keys_is_enough_if_requested() -> None:
     """A command may be stored under one of two keys."""
     repository = MemoryUserRepository(MemoryStore())
     record(repository, REGISTERED)
@@ -120,13 +120,13 @@ def test_a_read_that_fails_does_not_end_the_wait(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda error: type(error).__name__)
-def test_without_time_a_read_that_fails_is_told(error: Exception) -> None:
+def test_without_time_to_wait_a_failed_read_is_an_error(error: Exception) -> None:
     """No other read might succeed."""
     with pytest.raises(type(error)):
         await_outcomes(Failing(error), [KEY], 0)  # type: ignore[arg-type]
 
 
-def test_what_aws_refuses_is_told_at_once() -> None:
+def test_a_refusal_of_aws_is_reported_at_once() -> None:
     """AWS would refuse it later too."""
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchGetItem")
     error = StoreUnavailableError("denied")

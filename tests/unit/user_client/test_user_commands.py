@@ -318,7 +318,7 @@ def test_all_wrong_commands_are_named_and_the_text_stays_short() -> None:
     assert str(caught.value).endswith("; and 7 more")
 
 
-def test_a_wrong_source_is_told_by_the_first_command() -> None:
+def test_a_wrong_source_is_an_error_at_the_first_command() -> None:
     """It would make a dead letter of every command."""
     client = UserCommands(URL, source="not a URI", client=Sqs())  # type: ignore[arg-type]
     with pytest.raises(InvalidCommandError, match="source: must be a URI reference"):
@@ -328,7 +328,7 @@ def test_a_wrong_source_is_told_by_the_first_command() -> None:
 # --- what AWS does not take ----------------------------------------------------------------
 
 
-def test_what_was_sent_and_what_was_not_is_told() -> None:
+def test_sent_and_unsent_ids_are_printed() -> None:
     """Ids are in order. Sending the rest again uses the same ids, and sends only the rest."""
     sqs = Sqs(breaks_at=2)
     client = commands(sqs)

@@ -83,7 +83,7 @@ def read(command: c.Command) -> c.Command:
 
 
 @pytest.mark.parametrize("command", c.COMMANDS.values(), ids=lambda command: command.__name__)
-def test_every_command_is_read_as_it_was_given(command: type[c.Command]) -> None:
+def test_every_command_is_read_unchanged(command: type[c.Command]) -> None:
     """Every field has a value."""
     given = full(command)
     assert read(given) == given
@@ -125,7 +125,7 @@ def test_another_form_of_a_value_means_the_same() -> None:
         assert read(full(command, **{name: value})) == full(command), (command, name)
 
 
-def test_a_member_of_an_enumeration_that_is_no_string_is_its_value() -> None:
+def test_a_non_string_enumeration_member_is_sent_as_its_value() -> None:
     """Of a role, as of any text."""
     assert read(full(c.AssignRole, role=PlainRole.CUSTOMER)) == c.AssignRole("customer")
 

@@ -108,7 +108,7 @@ def test_an_event_in_a_notification_is_read_too() -> None:
         '{"TopicArn": "arn", "Message": "[1]"}',
     ],
 )
-def test_what_is_no_answer_is_passed_over(body: str) -> None:
+def test_a_message_that_is_not_an_answer_is_ignored(body: str) -> None:
     """Anyone may publish to the topic."""
     assert Answer.read(body) is None
 
@@ -176,7 +176,7 @@ def test_no_more_commands_are_waited_for_than_the_limit() -> None:
     book.ask(uid("d"))
 
 
-def test_who_gave_up_is_no_hindrance() -> None:
+def test_a_caller_that_gave_up_does_not_block_others() -> None:
     """A cancelled future takes no answer, and the others get theirs."""
     book = AnswerBook()
     gone, there = book.ask(COMMAND), book.ask(COMMAND)
@@ -424,7 +424,7 @@ def test_a_message_that_cannot_be_deleted_is_read_all_the_same(
     assert listener.answer(COMMAND, 30) == answer()
 
 
-def test_a_future_that_somebody_else_has_set_ends_no_thread(
+def test_a_future_that_a_caller_has_set_does_not_end_the_thread(
     listener: OutcomeListener, sqs: Sqs
 ) -> None:
     """It is in the caller's hands; the next command is answered."""
@@ -435,9 +435,7 @@ def test_a_future_that_somebody_else_has_set_ends_no_thread(
     assert listener.answer(uid("next"), 30) == answer(uid("next"))
 
 
-def test_who_waits_in_vain_learns_that_the_queue_cannot_be_read(
-    listener: OutcomeListener, sqs: Sqs
-) -> None:
+def test_the_timeout_names_a_queue_that_cannot_be_read(listener: OutcomeListener, sqs: Sqs) -> None:
     """Otherwise the worker would look slow."""
     sqs.coming.put(ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage"))
     until(lambda: listener._read_error)
@@ -469,7 +467,7 @@ def until(look: Callable[[], object]) -> None:
 # --- before, after, elsewhere --------------------------------------------------------------
 
 
-def test_before_the_start_and_after_the_close_it_says_that_it_hears_nothing(sqs: Sqs) -> None:
+def test_before_the_start_and_after_the_close_waiting_is_an_error(sqs: Sqs) -> None:
     """A wait that cannot be answered would be silently deaf."""
     listening = OutcomeListener(source="/signup", queue="mine", sqs=sqs)  # type: ignore[arg-type]
     with pytest.raises(NotListeningError, match="not started"):
@@ -489,7 +487,7 @@ def test_before_the_start_and_after_the_close_it_says_that_it_hears_nothing(sqs:
         listening.start()
 
 
-def test_a_coroutine_that_waits_at_the_close_is_told(sqs: Sqs) -> None:
+def test_a_coroutine_that_waits_at_the_close_gets_an_error(sqs: Sqs) -> None:
     """It does not wait for its timeout."""
     listening = OutcomeListener(source="/signup", queue="mine", sqs=sqs)  # type: ignore[arg-type]
 
@@ -655,7 +653,7 @@ def lose_the_filter(sqs: Sqs, sns: Sns) -> None:
 @pytest.mark.parametrize(
     "lose", [lose_the_queue, lose_the_subscription, lose_the_policy, lose_the_filter]
 )
-def test_what_is_lost_is_made_anew_and_the_wait_in_vain_says_so(
+def test_a_lost_resource_is_created_again_and_the_timeout_reports_it(
     own: OutcomeListener,
     sqs: Sqs,
     sns: Sns,
@@ -674,7 +672,7 @@ def test_what_is_lost_is_made_anew_and_the_wait_in_vain_says_so(
     assert any("outcome_subscription_renewed" in line for line in caplog.messages)
 
 
-def test_what_cannot_be_made_anew_is_told_to_who_waits_and_tried_again(
+def test_a_failed_renewal_is_reported_to_waiting_callers_and_retried(
     own: OutcomeListener, sqs: Sqs, sns: Sns
 ) -> None:
     """The topic is deleted. Answers are received when it exists again."""
@@ -701,7 +699,7 @@ def test_a_check_that_fails_does_not_stop_the_listening(
     assert own.answer(COMMAND, 30) == answer()
 
 
-def test_while_nobody_waits_it_is_checked_seldom(own: OutcomeListener, sqs: Sqs, sns: Sns) -> None:
+def test_without_waiting_callers_checks_are_rare(own: OutcomeListener, sqs: Sqs, sns: Sns) -> None:
     """Subscribe has a quota an account, and each call is in the trail."""
     time.sleep(0.5)
     assert len(sns.subscribed) == 1

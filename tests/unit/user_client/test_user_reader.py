@@ -87,7 +87,7 @@ def test_an_older_format_is_brought_up_to_date(
 
 
 @pytest.mark.parametrize("given", ["", "ada", f"{ADA} ", f"USER#{ADA}", ADA + "\n", "é" * 36])
-def test_what_is_no_id_is_refused_before_any_call(world: World, given: str) -> None:
+def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> None:
     """The error does not repeat it."""
     calls = (
         lambda: world.reader.get(given),
@@ -103,7 +103,7 @@ def test_what_is_no_id_is_refused_before_any_call(world: World, given: str) -> N
 
 
 @pytest.mark.parametrize("given", ["", "0" * 63, "0" * 65, "g" * 64, "a-token"])
-def test_what_is_no_hash_is_refused_before_any_call(world: World, given: str) -> None:
+def test_an_invalid_hash_is_refused_before_any_call(world: World, given: str) -> None:
     """A token itself, above all."""
     for call in (
         lambda: world.reader.by_refresh_token(given),
@@ -115,7 +115,7 @@ def test_what_is_no_hash_is_refused_before_any_call(world: World, given: str) ->
 
 
 @pytest.mark.parametrize("given", ["", "ada", "ada@", "@example.com", "a@b", "a b@example.com"])
-def test_what_is_no_address_is_refused(world: World, given: str) -> None:
+def test_an_invalid_address_is_refused(world: World, given: str) -> None:
     """The worker refuses it too."""
     with pytest.raises(InvalidValueError):
         world.reader.by_email(given)
@@ -217,7 +217,7 @@ users = st.builds(
 
 
 @given(users)
-def test_the_view_lets_in_whom_the_worker_lets_in(user: User) -> None:
+def test_the_view_allows_the_logins_that_the_worker_allows(user: User) -> None:
     """Its code is the one with which StartSession would be rejected."""
     refusal = UserView.of(user).login_refusal(NOW)
     try:

@@ -57,7 +57,7 @@ def test_nothing_is_made_as_soon_as_one_service_is_amazons(
     assert made == []
 
 
-def test_nothing_is_made_where_the_settings_say_so(
+def test_nothing_is_created_if_the_settings_forbid_it(
     made: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Production never does, and development need not."""
@@ -129,7 +129,7 @@ def test_each_process_has_a_worker_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     bootstrap._workers.clear()
 
 
-def test_a_child_that_cannot_make_its_clients_is_as_good_as_a_store_that_is_away(
+def test_a_child_that_cannot_create_its_clients_counts_as_an_unavailable_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its messages are retried with one delay, as groups require; the breaker gets a report."""

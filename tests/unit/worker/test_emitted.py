@@ -113,7 +113,7 @@ def test_an_event_with_a_credential_is_heard_and_a_command_is_not() -> None:
     check_event("[" * 100_000)
 
 
-def test_an_address_is_heard_in_an_event_that_reaches_nobody() -> None:
+def test_an_address_in_an_event_without_recipient_is_detected() -> None:
     """It is allowed in events for a person."""
     check_event(event("UserRegistered", email=ADDRESS))
     with pytest.raises(LeakError):
@@ -160,7 +160,7 @@ def test_a_call_that_botocore_does_not_make_is_heard_too() -> None:
         ("Captured log call", f"Traceback\nKeyError: {ADDRESS}\n", "passed"),
     ],
 )
-def test_a_test_that_tells_what_it_must_not_fails(
+def test_a_test_that_emits_a_secret_fails(
     request: pytest.FixtureRequest, title: str, text: str, outcome: str
 ) -> None:
     """Though nothing in it asserts anything."""

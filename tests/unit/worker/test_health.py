@@ -81,7 +81,7 @@ def test_a_heartbeat_that_is_late_is_a_worker_that_does_not_live(folder: Path, o
     assert heartbeats(folder) == []
 
 
-def test_a_new_worker_clears_away_what_the_dead_have_left(folder: Path, other: int) -> None:
+def test_a_new_worker_removes_the_files_of_ended_workers(folder: Path, other: int) -> None:
     """A restarted container may find files of its last run, with ids that are used again."""
     living = beat(folder, other)
     gone = beat(folder, 2**22 + 1)
@@ -97,7 +97,7 @@ def test_a_new_worker_clears_away_what_the_dead_have_left(folder: Path, other: i
     assert not living.exists()
 
 
-def test_somebody_elses_directory_is_not_written_to(
+def test_a_directory_of_another_user_is_not_written_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a directory that all users may write to, the name may be taken, even by a link."""

@@ -126,14 +126,14 @@ def test_an_ending_worker_lives_and_is_not_ready(clock: Clock) -> None:
     assert assessment.report() == Report((), ("stopping",))
 
 
-def test_a_part_that_is_not_there_yet_says_nothing(clock: Clock) -> None:
+def test_a_part_that_is_not_created_yet_reports_nothing(clock: Clock) -> None:
     """The channel is created long after the first report."""
     assessment = running(clock)
     assessment.watch(lambda: None)
     assert assessment.report() == Report()
 
 
-def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
+def test_a_bug_in_the_health_check_does_not_fail_liveness(clock: Clock) -> None:
     """The same holds for the file and HTTP: a restart would not fix a bug."""
     assessment = running(clock, Part(tells=["no sign"]))  # type: ignore[list-item]
     with structlog.testing.capture_logs() as lines:
@@ -142,7 +142,7 @@ def test_a_mistake_in_judging_is_no_death(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"not_live": "x", "not_ready": []}', "3"])
-def test_what_is_no_report_is_refused(text: str) -> None:
+def test_an_invalid_report_is_refused(text: str) -> None:
     """The file of another program is not taken for a healthy worker."""
     assert Report.parse(json.loads(SICK.render())) == SICK
     with pytest.raises(ValueError, match="not a report"):

@@ -56,7 +56,7 @@ def test_receiving_that_fails_is_a_trouble_until_it_works_again(
     _until(lambda: consumer.readiness_issue() is None, "the end of it")
 
 
-def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
+def test_a_poll_that_never_ends_fails_liveness_and_a_full_buffer_does_not(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waiting for room shows nothing; a call without an end needs a restart."""
@@ -74,7 +74,7 @@ def test_a_poll_that_never_ends_is_no_life_and_a_full_buffer_is(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_has_ended_is_no_life(
+def test_an_ended_thread_fails_liveness(
     started: Callable[..., QueueConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug may end one; its queue would not be processed any more."""
@@ -120,7 +120,9 @@ def test_an_open_breaker_is_a_trouble_and_a_half_open_one_is_none() -> None:
     assert readiness_issue(topic) is None
 
 
-def test_a_queue_says_which_it_is_and_why(started: Callable[..., QueueConsumer]) -> None:
+def test_the_readiness_issue_names_the_queue_and_the_reason(
+    started: Callable[..., QueueConsumer],
+) -> None:
     """The breaker's issue comes first: no polls are made while it is open."""
     consumer = started(FakeQueue())
     for _ in range(3):
@@ -164,7 +166,7 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_the_relay_tells_of_a_store_that_is_away_and_of_its_own_end(
+def test_the_relay_reports_an_unavailable_store_and_its_own_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle worker reports it too; a relay that has not started reports nothing."""

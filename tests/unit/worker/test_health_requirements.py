@@ -297,7 +297,7 @@ def test_a_signal_ends_it_while_it_waits(calls: Any, number: signal.Signals, cod
     assert signal.getsignal(number) is before
 
 
-def test_a_topic_that_is_away_is_not_waited_for(production: Any, calls: Any) -> None:
+def test_an_unavailable_topic_is_not_waited_for(production: Any, calls: Any) -> None:
     """Commands can be processed, and their events wait in the outbox."""
 
     def fail(called: str) -> None:
@@ -324,7 +324,7 @@ def test_credentials_that_aws_refuses_end_it(calls: Any, code: str) -> None:
     assert ended.value.code == ExitCode.ENVIRONMENT
 
 
-def test_a_mistake_of_the_check_keeps_nobody_from_work(
+def test_a_bug_in_the_check_does_not_stop_the_worker(
     production: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unforeseen error is logged with its traceback, and the worker starts."""

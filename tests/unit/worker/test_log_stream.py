@@ -66,7 +66,7 @@ def _drain(reader: int) -> str:
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("length", [100, 10_000])
-def test_a_pipe_that_nobody_reads_costs_lines_and_their_number_is_logged(
+def test_an_unread_pipe_loses_lines_and_their_number_is_logged(
     logger_to: Callable[[int], logging.Logger], length: int, *, blocking: bool
 ) -> None:
     """The first dropped line waits, the others do not; every line in the pipe is complete."""
@@ -115,7 +115,7 @@ def test_a_reader_that_is_slow_loses_nothing(logger_to: Callable[[int], logging.
     os.close(reader)
 
 
-def test_a_socket_that_nobody_reads_costs_lines(
+def test_an_unread_socket_loses_lines(
     logger_to: Callable[[int], logging.Logger],
 ) -> None:
     """The journal of systemd is one."""

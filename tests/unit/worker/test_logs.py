@@ -45,7 +45,7 @@ def test_our_lines_and_the_librarys_have_one_form(log_file: Path) -> None:
     assert {"timestamp", "level", "logger"} <= ours.keys() & theirs.keys()
 
 
-def test_an_exception_is_told_by_class_and_place_never_by_its_text(log_file: Path) -> None:
+def test_an_exception_is_logged_by_class_and_place_never_by_its_text(log_file: Path) -> None:
     """Its text may contain personal data."""
     try:
         dict[str, str]()[SECRET]
@@ -59,7 +59,7 @@ def test_an_exception_is_told_by_class_and_place_never_by_its_text(log_file: Pat
         assert "test_logs.py" in str(line["traceback"])
 
 
-def test_an_error_of_aws_is_told_with_its_code(log_file: Path) -> None:
+def test_an_error_of_aws_is_shown_with_its_code(log_file: Path) -> None:
     """The code is AWS's own term, and tells more than the class."""
     response = {"Error": {"Code": "ThrottlingException", "Message": SECRET}}
     error = ClientError(response, "PutItem")  # type: ignore[arg-type]  # the part that is read

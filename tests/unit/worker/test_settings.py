@@ -73,7 +73,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(
         ("PORT", None),
     ],
 )
-def test_a_mistyped_name_is_said_and_a_strangers_is_left_alone(
+def test_a_mistyped_setting_is_reported_and_a_foreign_variable_is_ignored(
     monkeypatch: pytest.MonkeyPatch, variable: str, meant: str | None
 ) -> None:
     """A setting without effect is worse than one that ends the program."""
@@ -86,7 +86,7 @@ def test_a_mistyped_name_is_said_and_a_strangers_is_left_alone(
             load_settings()
 
 
-def test_the_variables_of_the_command_line_and_of_tests_are_no_mistakes(
+def test_the_variables_of_the_command_line_and_of_tests_are_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same for all settings, in upper and lower case."""

@@ -372,7 +372,7 @@ def test_critical_time_is_that_of_published_commands(world: World) -> None:
     }
 
 
-def test_a_probe_is_no_batch(world: World) -> None:
+def test_a_probe_does_not_count_as_a_batch(world: World) -> None:
     """It would drown the sizes of batches in an outage."""
     world.batch.handle([])
     assert world.points(instruments.BATCH_SIZE) == {}
@@ -380,7 +380,7 @@ def test_a_probe_is_no_batch(world: World) -> None:
     assert not world.spans.get_finished_spans()
 
 
-def test_the_outbox_is_told_as_the_relay_found_it(world: World) -> None:
+def test_the_outbox_metrics_are_those_of_the_relays_last_read(world: World) -> None:
     """The last look at each shard counts, and no older one."""
     assert world.points(instruments.OUTBOX_OVERDUE) == {}
     entry = OutboxEntry("0", "2020", JobKind.PUBLISH, (), NOW - timedelta(hours=1))

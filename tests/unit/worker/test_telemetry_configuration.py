@@ -137,7 +137,7 @@ def test_of_several_exporters_the_first_that_is_known_is_used(
     assert read_with(environment) == (found, [])
 
 
-def test_repeating_one_exporter_is_no_mistake() -> None:
+def test_repeating_one_exporter_is_valid() -> None:
     """Blanks and additional commas are accepted too."""
     assert read_with({"OTEL_TRACES_EXPORTER": "otlp, otlp,"})[1] == []
 
@@ -216,7 +216,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     process.stop()
 
 
-def test_a_missing_package_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_in_one_line(fresh: pytest.MonkeyPatch) -> None:
     """The line says what to install."""
     fresh.setenv("OTEL_TRACES_EXPORTER", "otlp")
     for module in ("sdk", "assembly"):
@@ -239,7 +239,7 @@ def test_one_process_has_one_telemetry(fresh: pytest.MonkeyPatch) -> None:
     assert process.of_process() is OFF
 
 
-def test_processes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_have_distinct_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """By `service.instance.id`, also if one is set for the host, or inherited by a fork."""
     assert resource().attributes["service.name"] == "user-worker"
     assert str(resource().attributes["service.instance.id"]).endswith(f"-{os.getpid()}")
@@ -263,7 +263,7 @@ class _Away(SpanExporter):
         return self.answer
 
 
-def test_a_collector_that_is_away_is_one_line_an_episode() -> None:
+def test_an_unavailable_collector_is_logged_once_per_episode() -> None:
     """The line has neither the data nor the address, which may contain a password."""
     away = _Away()
     exporter = send_spans_by(away)
@@ -291,7 +291,7 @@ def test_a_child_does_not_send_what_is_its_parents(monkeypatch: pytest.MonkeyPat
     assert exporter.export([]) is SpanExportResult.SUCCESS
 
 
-def test_the_end_is_bounded_where_the_collector_is_away(fresh: pytest.MonkeyPatch) -> None:
+def test_the_shutdown_is_bounded_if_the_collector_is_unavailable(fresh: pytest.MonkeyPatch) -> None:
     """A worker that is to stop does not wait for it."""
     answered = threading.Event()
     fresh.setattr(process, "FLUSH_SECONDS", 0.01)
@@ -313,7 +313,7 @@ def test_counts_do_not_wait_for_spans_at_the_end(fresh: pytest.MonkeyPatch) -> N
     answered.set()
 
 
-def test_without_a_place_for_files_it_is_told_in_one_line(fresh: pytest.MonkeyPatch) -> None:
+def test_without_a_writable_folder_the_error_is_one_line(fresh: pytest.MonkeyPatch) -> None:
     """A container whose file system is read-only, and that has no /tmp."""
     fresh.setenv("OTEL_METRICS_EXPORTER", "prometheus")
     fresh.setattr("tempfile.tempdir", "/nowhere/at/all")
@@ -340,7 +340,7 @@ def test_a_port_that_is_taken_leaves_the_worker_without_metrics(fresh: pytest.Mo
     assert process.of_process() is OFF
 
 
-def test_an_error_that_nobody_foresaw_is_told_by_its_class(fresh: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_shown_by_its_class(fresh: pytest.MonkeyPatch) -> None:
     """Its text may contain an endpoint's password."""
 
     def broken(*_: str) -> None:

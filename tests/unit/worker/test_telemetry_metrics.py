@@ -228,7 +228,7 @@ def test_a_label_without_a_value_is_left_out_of_otlp() -> None:
     assert point.attributes == {"command": "BanUser", "outcome": "accepted"}
 
 
-def test_files_are_removed_by_whom_they_are_of(port: PrometheusPort) -> None:
+def test_files_are_removed_by_their_owner(port: PrometheusPort) -> None:
     """A child that ends leaves what it counted, and what its parent counts."""
     in_a_child(port.stop)
     assert port.folder.is_dir()

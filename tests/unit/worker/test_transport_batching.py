@@ -69,7 +69,7 @@ def test_what_does_not_fit_or_has_to_run_alone_joins_nothing(
     assert joined(_batch(1, *first), _batch(2, *second), most) is None
 
 
-def test_a_batch_without_a_result_comes_back_at_once_at_first_then_later() -> None:
+def test_a_batch_without_a_result_is_retried_with_increasing_delays() -> None:
     """One delay for all of it."""
     assert return_delay(Batch(1, "q", (Raw("a"), Raw("b", receives=2)))) == 0
     delays = {return_delay(Batch(1, "q", (Raw("a", receives=12),))) for _ in range(50)}

@@ -87,7 +87,7 @@ def test_all_there_is_may_be_received_while_batches_get_somewhere(breaker: Break
         assert breaker.ask() == Receive(10)
 
 
-def test_nothing_is_received_while_the_store_is_away(breaker: Breaker, clock: Clock) -> None:
+def test_nothing_is_received_while_the_store_is_unavailable(breaker: Breaker, clock: Clock) -> None:
     """Ten minutes of outage cost some dozens of probes, and no receive."""
     _open(breaker)
     end, probes, longest = clock.now + 600, 0, 0.0
@@ -163,7 +163,7 @@ def test_late_reports_from_before_neither_prolong_the_pause_nor_end_it(
     assert isinstance(breaker.ask(), Wait)
 
 
-def test_the_receiving_is_paced_while_the_topic_is_away(breaker: Breaker, clock: Clock) -> None:
+def test_receiving_is_slowed_while_the_topic_is_unavailable(breaker: Breaker, clock: Clock) -> None:
     """Commands are committed all the same; the outbox must not grow faster than the relay works."""
     _report(breaker, TOPIC_AWAY)
     received = 0
@@ -189,7 +189,7 @@ def test_the_first_batch_that_is_published_ends_the_pacing(breaker: Breaker) -> 
     assert [breaker.ask(), breaker.ask()] == [Receive(10), Receive(10)]
 
 
-def test_an_episode_is_told_in_two_lines(breaker: Breaker, clock: Clock) -> None:
+def test_an_episode_is_logged_in_two_lines(breaker: Breaker, clock: Clock) -> None:
     """One at its beginning and one at its end, however long it lasts."""
     with capture_logs() as logs:
         _open(breaker)

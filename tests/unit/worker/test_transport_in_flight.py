@@ -140,7 +140,7 @@ def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
     assert _due(flight, T0 + 1) == [("delete", ["0"])]
 
 
-def test_a_dead_letter_that_cannot_be_sent_comes_back_later() -> None:
+def test_a_dead_letter_that_cannot_be_sent_is_retried() -> None:
     """After three attempts the message is retried later, and never deleted."""
     flight, now, kinds = _in_flight(), T0, []
     _settle(flight, DeadLetter("Malformed", "-"), "0")

@@ -144,7 +144,7 @@ def test_deletes_go_on_while_visibility_cannot_be_changed_and_the_other_way_roun
     assert ("retry_later", False, 10) in trial.calls
 
 
-def test_one_failed_call_is_no_refusal() -> None:
+def test_one_failed_call_does_not_count_as_a_refusal() -> None:
     """It is repeated in full a moment later, and nothing is logged."""
     trial = _trial(10, kinds=frozenset({"delete"}))
     _settle(trial, Ack())
@@ -156,7 +156,7 @@ def test_one_failed_call_is_no_refusal() -> None:
     assert logs == []
 
 
-def test_a_single_message_that_fails_by_itself_stops_nobody() -> None:
+def test_a_single_failing_message_blocks_no_other() -> None:
     """It is given up after several attempts; a call for another message succeeds."""
     trial = _trial(1, kinds=frozenset({"delete"}), whole=False, code="InternalError")
     _settle(trial, Ack())
@@ -180,7 +180,7 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
 
 
 @pytest.mark.parametrize("code", ["InvalidMessageContents", "BatchRequestTooLong"])
-def test_a_letter_that_the_queue_cannot_take_is_retried_later_and_stops_nobody(code: str) -> None:
+def test_a_letter_that_the_queue_refuses_is_retried_later_and_blocks_no_other(code: str) -> None:
     """The cause is its own content."""
     trial = _trial(2, kinds=frozenset({"dead_letter"}), whole=False, code=code)
     _settle(trial, DEAD)

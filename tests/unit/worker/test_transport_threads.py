@@ -129,7 +129,7 @@ def _taken(consumer: QueueConsumer) -> Batch:
     return batch
 
 
-def test_receiving_survives_everything_and_tells_once(
+def test_receiving_survives_any_error_and_logs_it_once(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """Any exception; one log line at its beginning and one at its end."""
@@ -286,7 +286,9 @@ def test_the_end_does_not_wait_for_an_idle_poll() -> None:
     queue.may_answer.set()
 
 
-def test_nothing_is_received_while_the_store_is_away(started: Callable[..., QueueConsumer]) -> None:
+def test_nothing_is_received_while_the_store_is_unavailable(
+    started: Callable[..., QueueConsumer],
+) -> None:
     """A batch without messages probes the store; if it answers, one message is tried."""
     queue = FakeQueue()
     consumer = started(queue)

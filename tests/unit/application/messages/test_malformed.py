@@ -78,7 +78,7 @@ BODIES = [
 @pytest.mark.parametrize(
     ("body", "code"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES]
 )
-def test_a_body_that_is_no_command_is_refused_with_its_reason(body: str, code: Code) -> None:
+def test_a_body_that_is_not_a_command_is_refused_with_its_reason(body: str, code: Code) -> None:
     """Anything that a queue may hold ends as a malformed message, with a short reason."""
     error = refusal(body)
 

@@ -133,7 +133,7 @@ def test_a_secret_of_any_type_is_taken_out(value: object) -> None:
         ("reason", "{not JSON about a token}"),
     ],
 )
-def test_what_is_no_secret_stays(name: str, value: object) -> None:
+def test_values_that_are_not_secret_are_kept(name: str, value: object) -> None:
     """A hash of the right form, an id and null need no redaction."""
     assert redact(json.dumps({"data": {name: value}})) is None
 

@@ -90,7 +90,7 @@ def test_version_1_becomes_version_2_with_the_fingerprint_of_version_1() -> None
     assert replace(now, command=before.command, sent_as=None) == before
 
 
-def test_version_2_is_taken_as_it_is() -> None:
+def test_version_2_is_accepted_unchanged() -> None:
     """It needs its own fields, and is another command than version 1."""
     body = ban(V2, ground="fraud", reason="spam")
 
