@@ -98,9 +98,6 @@ class CommandQueue(Protocol):
     one line without personal data, and whose attribute `code` is the service's code, if any.
     """
 
-    def check(self) -> None:
-        """Raise `LookupError`, naming the queue, if it or its dead-letter queue does not exist."""
-
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[RawMessage]:

@@ -6,24 +6,18 @@ import signal
 from collections.abc import Collection
 from typing import Any
 
-import structlog
 from billiard.process import current_process
 from celery import Celery
-from celery.signals import celeryd_init, worker_init, worker_process_init
+from celery.signals import celeryd_init, worker_process_init
 from kombu.entity import Queue
 
-from worker import (
-    lifecycle,  # noqa: F401 - connects its signals, before those below
-    logs,
-)
-from worker.cli_errors import exit_with_error, is_refusal
-from worker.errors import UsageError, one_line
-from worker.health.step import HealthStep, assessment_of
+from worker import lifecycle  # noqa: F401 - connects its signals
+from worker.cli_errors import exit_with_error
+from worker.errors import UsageError
+from worker.health.step import HealthStep
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
-from worker.transport import ALIAS, Options
-
-logger = structlog.get_logger(__name__)
+from worker.transport import ALIAS
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
 WATCH = "worker.bootstrap:watch_consumer"
@@ -85,32 +79,6 @@ def _queue_names(option: object) -> list[str]:
     if isinstance(option, str):
         return [name.strip() for name in option.split(",") if name.strip()]
     return [str(name) for name in option] if isinstance(option, Collection) else []
-
-
-@worker_init.connect
-def check_queues(sender: Any, **_: Any) -> None:
-    """Exit with one line if a queue does not exist or AWS denies access.
-
-    Other errors may be temporary, and the worker starts. In development they end it as well,
-    because a developer is waiting. Skipped if the queues were already checked together with table
-    and topic.
-    """
-    if assessment_of(sender) is not None:
-        return
-    options = Options.read(sender.app.conf.broker_transport_options)
-    settings = load_settings()
-    for name in sender.app.amqp.queues.consume_from:
-        try:
-            queue = options.queue(name)
-        except Exception as error:  # noqa: BLE001 - it calls no network: permanent
-            exit_with_error(error)
-        try:
-            queue.check()
-        except Exception as error:  # noqa: BLE001 - the transport survives temporary errors
-            if settings.env == "dev" or isinstance(error, LookupError) or is_refusal(error):
-                exit_with_error(error)
-            logs.configure(settings.log_format, settings.log_level)  # earlier than Celery does
-            logger.warning("queue_unchecked", queue=name, reason=one_line(error))
 
 
 @worker_process_init.connect

@@ -128,16 +128,6 @@ class SqsCommandQueue(CommandQueue):
         self._urls: dict[str, str] = {}
         self._on_clock = on_clock
 
-    def check(self) -> None:
-        """Check that both queues exist.
-
-        Raises:
-            QueueMissingError: one of them does not exist.
-            SqsError: the check failed.
-        """
-        for name in (self._name, self._dead_letter_queue):
-            self._url(name)
-
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
     ) -> Sequence[SqsMessage]:

@@ -127,11 +127,10 @@ def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Qu
 
 
 def test_a_missing_queue_is_named(resource_names: ResourceNames, aws_endpoint: str) -> None:
-    """One line and a `LookupError`, for the queue or its dead-letter queue."""
+    """One line and a `LookupError`."""
     queue = SqsCommandQueue(resource_names.command_queue, resource_names.dead_letter_queue)
-    for call in (queue.check, lambda: queue.receive(10, 0)):
-        with pytest.raises(QueueMissingError, match=resource_names.command_queue):
-            call()
+    with pytest.raises(QueueMissingError, match=resource_names.command_queue):
+        queue.receive(10, 0)
 
 
 @pytest.mark.parametrize("fault", [Unavailable(), Denied(), Reset(), Junk(), HalfAnswer()])
@@ -142,7 +141,7 @@ def test_a_failed_call_is_one_line(
     with FaultyProxy(aws_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         queue = _open(queues)
-        queue.check()
+        queue.receive(10, 0)
         proxy.inject(fault)
         for call in (lambda: queue.receive(10, 0), lambda: queue.delete(["the-receipt"])):
             with pytest.raises(SqsError) as caught:

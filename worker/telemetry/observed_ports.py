@@ -114,10 +114,6 @@ class ObservedQueue(CommandQueue):
         self._queue = queue
         self._observer = observer
 
-    def check(self) -> None:
-        """See the port."""
-        self._queue.check()
-
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[RawMessage]:

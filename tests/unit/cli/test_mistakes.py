@@ -16,6 +16,7 @@ from worker import app, lifecycle, logs
 from worker.errors import ExitCode
 from worker.health import step
 from worker.health.assessment import HealthAssessment
+from worker.health.start import require_resources
 from worker.settings import load_settings
 
 
@@ -78,42 +79,22 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong_and_what_to_do(
 
 @pytest.mark.parametrize("mistake", ANSWERS.values(), ids=ANSWERS)
 def test_a_worker_that_cannot_start_gives_the_same_error(
-    mistake: Mistake, capfd: pytest.CaptureFixture[str], answered: Callable[[Any], None]
+    mistake: Mistake,
+    capfd: pytest.CaptureFixture[str],
+    answered: Callable[[Any], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`run`, and `celery worker` without it, end like `send`, with its exit code."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
     answered(mistake.answer)
-    queues = SimpleNamespace(consume_from=["user-commands"])
-    sender = SimpleNamespace(
-        app=SimpleNamespace(conf=app.app.conf, amqp=SimpleNamespace(queues=queues))
-    )
     with pytest.raises(SystemExit) as ended:
-        app.check_queues(sender)
+        require_resources(load_settings(), HealthAssessment())
     assert ended.value.code == ExitCode.ENVIRONMENT
     err = capfd.readouterr().err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert mistake.says in err
     assert mistake.do in err
-
-
-@pytest.mark.parametrize("name", ["no LocalStack", "a dead network"])
-def test_outside_development_a_worker_starts_without_aws(
-    name: str, answered: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A transient error does not end an unattended worker; a permanent one does, see above."""
-    monkeypatch.setenv("USER_WORKER_ENV", "prod")
-    formats: list[str] = []
-    monkeypatch.setattr(logs, "configure", lambda log_format, _: formats.append(log_format))
-    answered(ANSWERS[name].answer)
-    queues = SimpleNamespace(consume_from=["user-commands"])
-    sender = SimpleNamespace(
-        app=SimpleNamespace(conf=app.app.conf, amqp=SimpleNamespace(queues=queues))
-    )
-    app.check_queues(sender)
-    assert formats == ["json"]  # the first line of the log has the format of the others
-    answered(refused("ExpiredToken"))
-    with pytest.raises(SystemExit):
-        app.check_queues(sender)
 
 
 def test_a_table_of_another_shape_is_named(

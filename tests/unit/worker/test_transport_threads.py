@@ -41,9 +41,6 @@ class FakeQueue:
     def __post_init__(self) -> None:
         self.may_answer.set()
 
-    def check(self) -> None:
-        """See `CommandQueue`."""
-
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
     ) -> Sequence[Raw]:
