@@ -97,9 +97,7 @@ class Aws:
     @cached_property
     def command_queue_arn(self) -> str:
         """ARN of the command queue; raises the errors of `command_queue_url`."""
-        url = self.command_queue_url
-        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        return answer["Attributes"]["QueueArn"]
+        return self.queue_arn(self.command_queue_url)
 
     @cached_property
     def dead_letter_queue_url(self) -> str:
@@ -122,6 +120,11 @@ class Aws:
         if "QueueUrl" not in answer:  # the SDK accepts any page with status 200 as an answer
             raise ResponseParserError("no QueueUrl")
         return answer["QueueUrl"]
+
+    def queue_arn(self, url: str) -> str:
+        """Return the ARN of the queue at a URL."""
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
 
     @cached_property
     def topic_arn(self) -> str:
@@ -155,11 +158,10 @@ class Aws:
         try:
             self.dynamodb.describe_table(TableName=self.settings.table)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+            if error_code(error) == "ResourceNotFoundException":
                 raise missing(f"table {self.settings.table}", f"{PREFIX}TABLE") from error
-            if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
-                return  # a role that only reads may lack this permission
-            raise
+            if error_code(error) != "AccessDeniedException":  # a role that only reads may lack it
+                raise
 
 
 def _in_a_region(made: C) -> C:

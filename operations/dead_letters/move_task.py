@@ -58,16 +58,9 @@ def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
     Raises:
         CliError: a task is running already, or SQS stopped the task.
     """
-    source, destination = (
-        aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
-            "QueueArn"
-        ]
-        for url in (aws.dead_letter_queue_url, aws.command_queue_url)
-    )
-    task = MoveTask(aws.sqs, source)
-    unavailable = task.start(
-        destination, None if rate is None else max(1, min(MAX_RATE, int(rate)))
-    )
+    task = MoveTask(aws.sqs, aws.queue_arn(aws.dead_letter_queue_url))
+    limit = None if rate is None else max(1, min(MAX_RATE, int(rate)))
+    unavailable = task.start(aws.command_queue_arn, limit)
     if unavailable:
         progress.note(
             f"StartMessageMoveTask is unavailable ({unavailable}): moving letters one by one"
