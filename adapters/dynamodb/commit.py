@@ -172,7 +172,7 @@ class _Run:
         except ClientError as error:
             self._answered(transaction, error)
         except ParamValidationError as error:
-            self._bisect(transaction, error)
+            self._bisect(transaction, ItemRefusedError, error)
         except Exception as error:  # noqa: BLE001 - see `calls.calling`
             self._failed(transaction, unavailable(OPERATION, error))
         else:
@@ -188,9 +188,10 @@ class _Run:
         elif code == "TransactionInProgressException":
             self._in_progress(transaction)
         elif code in MALFORMED or status == TOO_LARGE:
-            self._bisect(transaction, error)
+            self._bisect(transaction, ItemRefusedError, error)
         elif code in THROTTLED:
-            self._throttled(transaction, error)
+            self._throttled_calls += 1
+            self._bisect(transaction, ThrottledError, error)
         else:
             self._failed(transaction, unavailable(OPERATION, error))
 
@@ -248,30 +249,17 @@ class _Run:
         else:
             self.conflicts.update((w.index, Conflict.CONTENTION) for w in transaction.writes)
 
-    def _bisect(self, transaction: Transaction, error: Exception) -> None:
+    def _bisect(self, transaction: Transaction, kind: type[Exception], error: Exception) -> None:
+        """Find the writes that cause the error: they fail with `kind`; the others are committed."""
         writes = transaction.writes
         if len(writes) == 1:
-            refused = ItemRefusedError(f"DynamoDB {OPERATION}: {error_code(error)}")
-            refused.__cause__ = error
-            self.failures[writes[0].index] = refused
+            failure = kind(f"DynamoDB {OPERATION}: {error_code(error)}")
+            failure.__cause__ = error
+            self._failed(transaction, failure)
             return
-        self._halve(transaction)
-
-    def _halve(self, transaction: Transaction) -> None:
-        writes = transaction.writes
         middle = len(writes) // 2
         for half in (writes[middle:], writes[:middle]):
             self._queue.appendleft(self._transaction(half))
-
-    def _throttled(self, transaction: Transaction, error: Exception) -> None:
-        """Bisect to find the users whose items are throttled; the others are committed."""
-        self._throttled_calls += 1
-        if len(transaction.writes) > 1:
-            self._halve(transaction)
-        else:
-            throttled = ThrottledError(f"DynamoDB {OPERATION}: {error_code(error)}")
-            throttled.__cause__ = error
-            self._failed(transaction, throttled)
 
     def _failed(self, transaction: Transaction, error: Exception) -> None:
         self.failures.update((write.index, error) for write in transaction.writes)

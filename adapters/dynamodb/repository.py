@@ -12,7 +12,7 @@ from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
-from adapters.dynamodb.snapshot import SnapshotReader
+from adapters.dynamodb.snapshot import read_snapshot
 from application.ports import (
     CommandKey,
     CommitReport,
@@ -104,9 +104,7 @@ class DynamoDBUserRepository(UserRepository):
 
         Also reads the users of the requested sessions and second factors, which are parts of them.
         """
-        reader = SnapshotReader()
-        reader.read(*self._reads.get_available(_keys(request)))
-        return reader.snapshot
+        return read_snapshot(*self._reads.get_available(_keys(request)))[0]
 
     def _require(self, request: LoadRequest) -> Snapshot:
         """Load for a caller that needs all items.
@@ -115,11 +113,10 @@ class DynamoDBUserRepository(UserRepository):
             MalformedItemError: an item is invalid.
             StoreUnavailableError: some items could not be read.
         """
-        reader = SnapshotReader()
-        reader.read(self._reads.get(_keys(request)))
-        if reader.errors:
-            raise reader.errors[0]
-        return reader.snapshot
+        snapshot, errors = read_snapshot(self._reads.get(_keys(request)))
+        if errors:
+            raise errors[0]
+        return snapshot
 
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
         """See the port."""
