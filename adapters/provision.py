@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from adapters.aws.client import error_code
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from adapters.sqs.command_queue import MISSING
 from application.queue_port import FIFO_SUFFIX
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ class Resources:
     """Seconds."""
     max_receives: int
     """Receives after which the redrive policy moves a message to the dead-letter queue."""
-    protected: bool = False
-    """Whether to turn on point-in-time recovery and deletion protection, where supported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def provision(
         raise ProvisioningRefusedError(
             "the worker does not create resources in production: deploy a template (docs/deploy.md)"
         )
-    table_arn = provision_table(dynamodb, resources.table, protected=resources.protected)
+    table_arn = provision_table(dynamodb, resources.table)
     urls = _provision_queues(sqs, resources)
     return Provisioned(table_arn, urls, _provision_topic(sns, resources.events_topic))
 
@@ -114,7 +113,7 @@ def _provision_queue(sqs: SQSClient, name: str, wanted: Mapping[str, str]) -> st
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as error:
-        if "NonExistentQueue" not in error_code(error) and error_code(error) != "QueueDoesNotExist":
+        if error_code(error) not in MISSING:
             raise
         url = _create_queue(sqs, name, wanted)
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])

@@ -36,36 +36,20 @@ class AwsConfigurationError(Exception):
 
 @overload
 def client(
-    service: Literal["dynamodb"],
-    *,
-    read_timeout: float = ...,
-    connections: int = ...,
-    attempts: int = ...,
+    service: Literal["dynamodb"], *, read_timeout: float = ..., attempts: int = ...
 ) -> DynamoDBClient: ...
 @overload
 def client(
-    service: Literal["sns"],
-    *,
-    read_timeout: float = ...,
-    connections: int = ...,
-    attempts: int = ...,
+    service: Literal["sns"], *, read_timeout: float = ..., attempts: int = ...
 ) -> SNSClient: ...
 @overload
 def client(
-    service: Literal["sqs"],
-    *,
-    read_timeout: float = ...,
-    connections: int = ...,
-    attempts: int = ...,
+    service: Literal["sqs"], *, read_timeout: float = ..., attempts: int = ...
 ) -> SQSClient: ...
 
 
 def client(
-    service: Service,
-    *,
-    read_timeout: float = READ_TIMEOUT,
-    connections: int = CONNECTIONS,
-    attempts: int = ATTEMPTS,
+    service: Service, *, read_timeout: float = READ_TIMEOUT, attempts: int = ATTEMPTS
 ) -> Any:
     """Create a client from the SDK's own environment variables and files.
 
@@ -77,7 +61,6 @@ def client(
     Args:
         service: the service to call.
         read_timeout: seconds to wait for an answer; a long poll needs more than its 20 s.
-        connections: how many connections to keep open at most.
         attempts: how often to try a call.
 
     Raises:
@@ -90,7 +73,7 @@ def client(
             raise AwsConfigurationError(
                 "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
             )
-        own = config(read_timeout, connections, attempts)
+        own = config(read_timeout, attempts)
         made = session.create_client(service, region(), config=own)
         endpoint = made.meta.endpoint_url
         if is_loopback(endpoint) and get_environ_proxies(endpoint):
@@ -141,9 +124,7 @@ def region() -> str | None:
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
 
-def config(
-    read_timeout: float = READ_TIMEOUT, connections: int = CONNECTIONS, attempts: int = ATTEMPTS
-) -> Config:
+def config(read_timeout: float = READ_TIMEOUT, attempts: int = ATTEMPTS) -> Config:
     """Return the configuration of every client.
 
     The timeouts are finite, since a thread pool has no time limit of its own. The worker's mappers
@@ -154,7 +135,7 @@ def config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=connections,
+        max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         parameter_validation=False,
         user_agent_extra=USER_AGENT,

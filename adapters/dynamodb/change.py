@@ -29,6 +29,7 @@ SAME_OWNER: Final = "user_id = :u"
 class Write:
     """A rendered change."""
 
+    table: str
     index: int
     """The index of the change in the call to commit."""
     commands: tuple[CommandKey, ...]
@@ -40,23 +41,32 @@ class Write:
     """Approximate size in bytes."""
 
     def put(
-        self, table_name: str, item: Item, conflict: Conflict, condition: str, values: Item | None
+        self,
+        item: Item,
+        conflict: Conflict,
+        condition: str = ABSENT,
+        values: Item | None = None,
     ) -> None:
         """Add an action that puts an item."""
         action: TransactWriteItemTypeDef = {
-            "Put": {"TableName": table_name, "Item": item, "ConditionExpression": condition}
+            "Put": {"TableName": self.table, "Item": item, "ConditionExpression": condition}
         }
         if values is not None:
             action["Put"]["ExpressionAttributeValues"] = values
         self._add(action, item, conflict)
 
-    def delete(
-        self, table_name: str, key: Item, conflict: Conflict, condition: str, values: Item
-    ) -> None:
+    def put_revised(self, item: Item, revision: int) -> None:
+        """Add an action that puts an item whose revision was read; 0: it did not exist."""
+        if revision == 0:
+            self.put(item, Conflict.STALE)
+        else:
+            self.put(item, Conflict.STALE, SAME_REVISION, _revision(revision))
+
+    def delete(self, key: Item, conflict: Conflict, condition: str, values: Item) -> None:
         """Add an action that deletes an item."""
         action: TransactWriteItemTypeDef = {
             "Delete": {
-                "TableName": table_name,
+                "TableName": self.table,
                 "Key": key,
                 "ConditionExpression": condition,
                 "ExpressionAttributeValues": values,
@@ -73,16 +83,17 @@ class Write:
 
 def render_change(table_name: str, index: int, change: UserChange, now: datetime) -> Write:
     """Render everything that a change writes, one action per item."""
-    write = Write(index, tuple(CommandKey(o.user_id, o.command_id) for o in change.outcomes))
-    _outcomes(write, table_name, change)
+    commands = tuple(CommandKey(each.user_id, each.command_id) for each in change.outcomes)
+    write = Write(table_name, index, commands)
+    _outcomes(write, change)
     if change.user_id is not None:
-        _user(write, table_name, change)
-        _sessions(write, table_name, change.user_id, change)
-        _two_factor(write, table_name, change.user_id, change)
-        _addresses(write, table_name, change.user_id, change)
+        _user(write, change)
+        _sessions(write, change.user_id, change)
+        _two_factor(write, change.user_id, change)
+        _addresses(write, change.user_id, change)
         if change.scrub:
             job = new_entry(JobKind.SCRUB, write.commands[-1:], now)
-            write.put(table_name, records.render_entry(job), Conflict.CONTENTION, ABSENT, None)
+            write.put(records.render_entry(job), Conflict.CONTENTION)
     return write
 
 
@@ -98,67 +109,55 @@ def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) ->
     )
 
 
-def _outcomes(write: Write, table_name: str, change: UserChange) -> None:
+def _outcomes(write: Write, change: UserChange) -> None:
     for outcome in change.outcomes:
-        item = records.render_outcome(outcome)
-        write.put(table_name, item, Conflict.DUPLICATE, ABSENT, None)
+        write.put(records.render_outcome(outcome), Conflict.DUPLICATE)
         if outcome.by_email and outcome.user_id is not None:
-            item = records.render_reference(outcome)
-            write.put(table_name, item, Conflict.DUPLICATE, ABSENT, None)
+            write.put(records.render_reference(outcome), Conflict.DUPLICATE)
 
 
-def _user(write: Write, table_name: str, change: UserChange) -> None:
+def _user(write: Write, change: UserChange) -> None:
     if change.user is None:
         return
     item = mapper.render_user(change.user)
     if change.read_version == 0:
-        write.put(table_name, item, Conflict.STALE, ABSENT, None)
+        write.put(item, Conflict.STALE)
     else:
         version: Item = {":v": {"N": str(change.read_version)}}
-        write.put(table_name, item, Conflict.STALE, SAME_VERSION, version)
+        write.put(item, Conflict.STALE, SAME_VERSION, version)
 
 
-def _sessions(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+def _sessions(write: Write, user_id: str, change: UserChange) -> None:
     for session in change.saved_sessions:
         item = mapper.render_session(user_id, replace(session, revision=session.revision + 1))
-        _put_revised(write, table_name, item, session.revision)
+        write.put_revised(item, session.revision)
     for session in change.removed_sessions:
         if session.revision:  # a session with revision 0 was never stored
             key = table.session_key(user_id, session.session_id)
-            write.delete(
-                table_name, key, Conflict.STALE, SAME_REVISION, _revision(session.revision)
-            )
+            write.delete(key, Conflict.STALE, SAME_REVISION, _revision(session.revision))
 
 
-def _two_factor(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+def _two_factor(write: Write, user_id: str, change: UserChange) -> None:
     saved, removed = change.saved_two_factor, change.removed_two_factor
     if saved is not None:
         item = mapper.render_two_factor(user_id, replace(saved, revision=saved.revision + 1))
-        _put_revised(write, table_name, item, saved.revision)
+        write.put_revised(item, saved.revision)
     elif removed is not None and removed.revision:
         key = table.two_factor_key(user_id)
-        write.delete(table_name, key, Conflict.STALE, SAME_REVISION, _revision(removed.revision))
-
-
-def _put_revised(write: Write, table_name: str, item: Item, revision: int) -> None:
-    if revision == 0:
-        write.put(table_name, item, Conflict.STALE, ABSENT, None)
-    else:
-        write.put(table_name, item, Conflict.STALE, SAME_REVISION, _revision(revision))
+        write.delete(key, Conflict.STALE, SAME_REVISION, _revision(removed.revision))
 
 
 def _revision(revision: int) -> Item:
     return {":r": {"N": str(revision)}}
 
 
-def _addresses(write: Write, table_name: str, user_id: str, change: UserChange) -> None:
+def _addresses(write: Write, user_id: str, change: UserChange) -> None:
     claimed, released = change.claimed, change.released
     if claimed is not None and released is not None and claimed.key == released.key:
         return  # another spelling of the same address: its item does not change
     if claimed is not None:
-        item = mapper.render_address(claimed, user_id)
-        write.put(table_name, item, Conflict.ADDRESS_TAKEN, ABSENT, None)
+        write.put(mapper.render_address(claimed, user_id), Conflict.ADDRESS_TAKEN)
     if released is not None:
         key = table.address_key(released.key)
         owner: Item = {":u": {"S": user_id}}
-        write.delete(table_name, key, Conflict.ADDRESS_TAKEN, SAME_OWNER, owner)
+        write.delete(key, Conflict.ADDRESS_TAKEN, SAME_OWNER, owner)

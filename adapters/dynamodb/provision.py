@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from adapters.aws.client import error_code
 from adapters.dynamodb import table
@@ -36,7 +35,7 @@ ATTRIBUTES: Final = [
 ON_DEMAND: Final = "PAY_PER_REQUEST"
 
 
-def provision_table(client: DynamoDBClient, name: str, *, protected: bool = False) -> str:
+def provision_table(client: DynamoDBClient, name: str) -> str:
     """Create the table if it is missing, wait until it is usable, and return its ARN.
 
     Raises:
@@ -62,8 +61,6 @@ def provision_table(client: DynamoDBClient, name: str, *, protected: bool = Fals
     for difference in table_differences(description):
         raise ResourceMismatchError("table", name, difference)
     _provision_ttl(client, name)
-    if protected:
-        _protect(client, name)
     return description.get("TableArn", "")
 
 
@@ -113,14 +110,3 @@ def _provision_ttl(client: DynamoDBClient, name: str) -> None:
         TableName=name,
         TimeToLiveSpecification={"Enabled": True, "AttributeName": table.TTL_ATTRIBUTE},
     )
-
-
-def _protect(client: DynamoDBClient, name: str) -> None:
-    """Turn on what the service supports: emulators lack some of it."""
-    with suppress(ClientError, BotoCoreError):
-        client.update_continuous_backups(
-            TableName=name,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
-        )
-    with suppress(ClientError, BotoCoreError):
-        client.update_table(TableName=name, DeletionProtectionEnabled=True)

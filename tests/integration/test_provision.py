@@ -223,12 +223,6 @@ def test_a_table_that_expires_by_another_attribute_is_an_error(
     here.dynamodb.delete_table(TableName=resource_names.table)
 
 
-def test_protection_is_asked_for_where_it_exists(here: Aws, resource_names: ResourceNames) -> None:
-    """An emulator that lacks it causes no error."""
-    here.provision(replace(resources(resource_names), protected=True))
-    here.provision(replace(resources(resource_names), protected=True))
-
-
 def test_production_is_refused_before_any_call(resource_names: ResourceNames) -> None:
     """In production a template creates resources, with permissions that the worker lacks."""
     nobody: Any = None
