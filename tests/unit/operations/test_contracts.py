@@ -163,8 +163,8 @@ def test_a_release_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(["contracts", "--against", str(tmp_path)]) == 1
 
     assert capsys.readouterr().out.splitlines() == [
-        "biome.user.BanUser.v1 data.reason: maxLength is 500 now (breaks producers)",
-        "biome.user.DeactivateUser.v1 data.reason: maxLength is 500 now (breaks producers)",
+        f"biome.user.{name}.v1 data.reason: maxLength is 500 now, not 501 (breaks producers)"
+        for name in ("BanUser", "DeactivateUser")
     ]
     assert run(["contracts", "--against", str(tmp_path / "released" / "v0.9.0.json")]) == 0
 

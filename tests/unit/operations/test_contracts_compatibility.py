@@ -136,9 +136,9 @@ def test_each_breaking_change_names_producers_or_subscribers(case: Case) -> None
 def test_a_break_is_one_line_that_names_the_field() -> None:
     """The line names the message, the field, the change, and whom it breaks."""
     assert broken_by(fields(a=STRING), fields(a={"type": "integer"})) == [
-        f"{COMMAND} f.a: is integer now, not string (breaks producers)",
-        f"{EVENT} f.a: is integer now, not string (breaks subscribers)",
-        f"{EVENT} f.a: maxLength is removed now (breaks subscribers)",
+        f"{COMMAND} f.a: type is integer now, not string (breaks producers)",
+        f"{EVENT} f.a: maxLength was removed (breaks subscribers)",
+        f"{EVENT} f.a: type is integer now, not string (breaks subscribers)",
     ]
 
 
