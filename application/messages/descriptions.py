@@ -31,7 +31,7 @@ class Description:
         return annotated(schema, self.text, self.example)
 
 
-_COMMAND_ATTRIBUTES: Final = {
+COMMAND_ATTRIBUTES: Final = {
     "specversion": Description("The version of CloudEvents.", "1.0"),
     "id": Description(
         "Id of the command, not the nil or max UUID. It is the idempotency key, together with the "
@@ -66,8 +66,8 @@ _COMMAND_ATTRIBUTES: Final = {
     "traceparent": Description("W3C Trace Context; ignored if malformed.", _TRACE),
     "tracestate": Description("W3C Trace Context; ignored if malformed.", "vendor=1"),
 }
-_EVENT_ATTRIBUTES: Final = {
-    "specversion": _COMMAND_ATTRIBUTES["specversion"],
+EVENT_ATTRIBUTES: Final = {
+    "specversion": COMMAND_ATTRIBUTES["specversion"],
     "id": Description(
         "Id of the event. It is the same each time the event is published: use it to deduplicate.",
         "91d73223-f80c-5ad9-92ed-173da7048fff",
@@ -90,21 +90,3 @@ _EVENT_ATTRIBUTES: Final = {
     "tracestate": Description("Copied from the command, if present there.", "vendor=1"),
     "data": Description("Fields of the event. Fields may be added: ignore unknown ones.", {}),
 }
-
-
-def command_attribute(name: str) -> Description:
-    """Return the description of an attribute of a command's CloudEvent.
-
-    Raises:
-        KeyError: the attribute has no description.
-    """
-    return _COMMAND_ATTRIBUTES[name]
-
-
-def event_attribute(name: str) -> Description:
-    """Return the description of an attribute of an event's CloudEvent.
-
-    Raises:
-        KeyError: the attribute has no description.
-    """
-    return _EVENT_ATTRIBUTES[name]

@@ -9,9 +9,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from application.messages import descriptions
 from application.messages.commands import render_command
-from application.messages.descriptions import EXAMPLE_COMMAND, EXAMPLE_SOURCE, EXAMPLE_USER
+from application.messages.descriptions import (
+    COMMAND_ATTRIBUTES,
+    EVENT_ATTRIBUTES,
+    EXAMPLE_COMMAND,
+    EXAMPLE_SOURCE,
+    EXAMPLE_USER,
+)
 from application.messages.events import render_events
 from application.messages.upcasting import FORMER_COMMANDS
 from application.ports import Outcome, Status
@@ -51,7 +56,7 @@ def _command(kind: str, data: dict[str, Any], user_id: str | None) -> dict[str, 
         source=EXAMPLE_SOURCE,
         user_id=user_id,
         time=_ASKED,
-        correlationid=descriptions.command_attribute("correlationid").example,
+        correlationid=COMMAND_ATTRIBUTES["correlationid"].example,
     )
     message: dict[str, Any] = json.loads(body)
     return message
@@ -79,7 +84,7 @@ def event_example(kind: str) -> dict[str, Any]:
         recorded_at=_DECIDED,
         expires_at=_DECIDED,
         source=EXAMPLE_SOURCE,
-        correlation_id=descriptions.event_attribute("correlationid").example,
+        correlation_id=EVENT_ATTRIBUTES["correlationid"].example,
     )
     message: dict[str, Any] = json.loads(render_events(outcome)[0].body)
     return message

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from application.messages import descriptions
 from application.messages.attributes import ATTRIBUTES, JSON_TYPE, SPEC_VERSION, attributes_adapter
-from application.messages.descriptions import annotated
+from application.messages.descriptions import COMMAND_ATTRIBUTES, EVENT_ATTRIBUTES, annotated
 from application.messages.events import SEQUENCE_DIGITS, SOURCE
 from application.messages.fields import data_adapter
 from application.messages.samples import (
@@ -41,8 +40,7 @@ def command_schema(kind: str) -> dict[str, Any]:
     if attributes["data"].get("required") or command.needs_a_field:
         required.append("data")
     described = {
-        name: descriptions.command_attribute(name).annotate(schema)
-        for name, schema in attributes.items()
+        name: COMMAND_ATTRIBUTES[name].annotate(schema) for name, schema in attributes.items()
     }
     described["data"].pop("examples")
     schema = _envelope(kind, command.__doc__, described, required) | _who(command)
@@ -74,8 +72,7 @@ def event_schema(kind: str) -> dict[str, Any]:
     if event.category != "command":
         required += ["subject", "sequence"]
     described = {
-        name: descriptions.event_attribute(name).annotate(schema)
-        for name, schema in properties.items()
+        name: EVENT_ATTRIBUTES[name].annotate(schema) for name, schema in properties.items()
     }
     described["data"].pop("examples")
     schema = _envelope(kind, event.__doc__, described, required)
@@ -87,7 +84,7 @@ def _envelope(
 ) -> dict[str, Any]:
     own = {"specversion": {"const": SPEC_VERSION}, "type": {"const": kind}}
     described = {
-        name: {"description": descriptions.command_attribute(name).text, **schema}
+        name: {"description": COMMAND_ATTRIBUTES[name].text, **schema}
         for name, schema in own.items()
     }
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 from cli import output
 from cli.commands.base import EXIT_CODES, OPERATE, app
 from worker.errors import ExitCode, UsageError
+
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
@@ -47,74 +50,35 @@ def contracts(
       user-worker contracts --check --against contracts
       user-worker contracts --release 0.2.0
     """
+    from operations.contracts import compatibility, generating
+
     if release is not None:
         if check or against is not None:
             raise UsageError(
                 "--release cannot be combined with --check or --against",
                 "run them one after another",
             )
-        if not _is_version(release):
+        if not _VERSION.fullmatch(release):
             raise UsageError("--release must be a version", "for example 0.2.0")
-    results = [_check(folder)] if check else []
+    problems: list[str] = []
+    if check:
+        for path, state in generating.stale_files(folder).items():
+            problems.append(f"{folder / path}: {state}; run `user-worker contracts`")
     if against is not None:
-        results.append(_compare(against))
-    if not results:
-        results.append(_write(folder))
+        problems += compatibility.breaks(_read(against), generating.promised())
+    if not check and against is None:
+        written = generating.write_files(folder)
+        output.stdout().print(f"{folder}: {len(written)} files written", markup=False)
     if release is not None:
-        results.append(_keep_release(folder, release))
-    return max(results)
-
-
-def _is_version(text: str) -> bool:
-    parts = text.split(".")
-    return len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts)  # noqa: PLR2004 - major, minor, patch
-
-
-def _write(folder: Path) -> int:
-    """Write the files that are out of date."""
-    from operations.contracts import generating
-
-    stale = generating.write_files(folder)
-    output.stdout().print(f"{folder}: {len(stale)} files written", markup=False)
-    return ExitCode.OK
-
-
-def _check(folder: Path) -> int:
-    """Print the files that are out of date; return 1 if there are any."""
-    from operations.contracts import generating
-
-    stale = generating.stale_files(folder)
-    for path, state in stale.items():
-        output.stdout().print(
-            f"{folder / path}: {state}; run `user-worker contracts`", markup=False
-        )
-    return ExitCode.NEGATIVE if stale else ExitCode.OK
-
-
-def _compare(past: Path) -> int:
-    """Print the breaking changes since a release; return 1 if there are any.
-
-    Args:
-        past: a release's file, or the folder of contracts for its newest release.
-    """
-    from operations.contracts import compatibility, generating
-
-    lines = compatibility.breaks(_read(past), generating.promised())
-    for line in lines:
-        output.stdout().print(line, markup=False)
-    return ExitCode.NEGATIVE if lines else ExitCode.OK
-
-
-def _keep_release(folder: Path, version: str) -> int:
-    """Write the current contract as the contract of a version."""
-    from operations.contracts import generating
-
-    file = generating.write_release(folder, version)
-    output.stdout().print(f"{file}: written", markup=False)
-    return ExitCode.OK
+        file = generating.write_release(folder, release)
+        output.stdout().print(f"{file}: written", markup=False)
+    for problem in problems:
+        output.stdout().print(problem, markup=False)
+    return ExitCode.NEGATIVE if problems else ExitCode.OK
 
 
 def _read(past: Path) -> dict[str, Any]:
+    """Return the contract in a release's file, or in the newest of a folder of contracts."""
     from operations.contracts import generating
 
     file = generating.newest_release(past) if past.is_dir() else past
