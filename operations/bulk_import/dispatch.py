@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from random import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from application.backoff import Backoff
 from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 from worker.errors import CliError
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SENDER_THREADS = 8
 """Batches in flight on a standard queue. On a FIFO queue it is one, to keep the rows in order."""
 ATTEMPTS = 5
-LONGEST_PAUSE = 8.0
-"""Maximum calls for one batch while AWS is unavailable, and seconds between two of them.
+BACKOFF = Backoff(1.0, 8.0)
+"""Maximum calls for one batch while AWS is unavailable, and the pauses between them.
 
 Each call makes three attempts of its own.
 """
@@ -72,8 +72,8 @@ class Dispatcher:
             sleep: waits some seconds; the default returns early when sending stops.
         """
         self._stop = threading.Event()
-        self._sleep = sleep or self._stop.wait
-        self._sender = BatchSender(client, queue_url, sleep=self._pause)
+        self._sleep: Callable[[float], object] = sleep or self._stop.wait
+        self._sender = BatchSender(client, queue_url, sleep=self._sleep)
         self.fifo = queue_url.endswith(FIFO_SUFFIX)
         """Whether each row needs a message group."""
         self._sender_threads = 1 if self.fifo else SENDER_THREADS
@@ -117,9 +117,6 @@ class Dispatcher:
             self._sleep(self._next - now)
         self._next += rows / self._rate
 
-    def _pause(self, seconds: float) -> None:
-        self._sleep(seconds)
-
     def _send_batch(self, batch: Sequence[Parcel]) -> Sent:
         """Send one batch, and retry the rows that AWS did not accept after a transient error."""
         left, rows = list(batch), list[int]()
@@ -132,7 +129,7 @@ class Dispatcher:
             error = _translated(report)
             if attempt == ATTEMPTS or self._stop.is_set() or not _may_pass(error):
                 return Sent(sorted(rows), error)
-            self._sleep(min(LONGEST_PAUSE, 2 ** (attempt - 1)) * random())  # noqa: S311 - jitter
+            self._sleep(BACKOFF.delay(attempt))
         raise AssertionError("unreachable")
 
 

@@ -19,7 +19,6 @@ from operations.bulk_import.checking import check_rows
 from operations.bulk_import.columns import Columns
 from operations.bulk_import.dispatch import Dispatcher, Parcel
 from operations.bulk_import.journal import Journal, Plan
-from operations.bulk_import.problems import problem_file
 from operations.bulk_import.records import (
     FileFormat,
     Problem,
@@ -27,7 +26,8 @@ from operations.bulk_import.records import (
     parse_delimiter,
     sniffed_delimiter,
 )
-from operations.bulk_import.report import OutcomeWaiter, report_file, write_report
+from operations.bulk_import.report import COLUMNS, OutcomeWaiter, write_report
+from operations.bulk_import.row_file import row_file
 from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import SourceFile
 from operations.command_input import command_class
@@ -130,14 +130,19 @@ class Import:
         """
         options, source = self._options, self._source
         with (
-            problem_file(options.file, options.errors) as write,
+            row_file(
+                options.errors, ("line", "field", "rule"), "--errors", [Path(options.file)]
+            ) as errors,
             self._progress.track("checked", source.size, "bytes") as advance,
         ):
 
             def report(problem: Problem) -> None:
                 on_problem(problem)
-                write(problem)
+                if errors is not None:
+                    errors.add({**asdict(problem), "field": problem.field or None})
 
+            if errors is not None:
+                errors.begin()
             self._checked = check_rows(_counting_bytes(self._reader, source, advance), report)
         self.tally.rows, self.tally.bad = self._checked.rows, self._checked.bad
 
@@ -166,7 +171,9 @@ class Import:
         options = self._options
         others = [Path(name) for name in (options.file, options.errors) if name]
         others.append(self._journal.path)
-        self._report = self._files.enter_context(report_file(options.report, others))
+        self._report = self._files.enter_context(
+            row_file(options.report, COLUMNS, "--report", others)
+        )
         with closing(self._journal):
             self._journal.open()
             self._send()
@@ -219,12 +226,11 @@ class Import:
         try:
             with self._progress.track("outcomes", self._checked.rows, "rows") as advance:
                 rows = _counting(self._reader, advance)
-                write_report(rows, self._checked, self._waiter, self._report)
+                return write_report(rows, self._checked, self._waiter, self._report)
         except KeyboardInterrupt:
             advice = "run the same command again: no row is sent twice"
             self._progress.note(f"stopped: the report is not complete; {advice}", warning=True)
             raise
-        return self._report.counts
 
 
 def _counting_bytes(

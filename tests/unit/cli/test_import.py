@@ -137,7 +137,7 @@ def test_the_imported_file_is_not_written_over(cli: Cli) -> None:
     file = cli.write(people(3))
     code, _, err = cli.run(file, "--dry-run", "--errors", file)
     assert code == 2
-    assert "--errors must not be the imported file" in complaint(err)
+    assert "--errors must not be another file of this import" in complaint(err)
     code, _, err = cli.run(file, "--dry-run", "--errors", str(cli.folder / "no" / "bad.csv"))
     assert code == 3
     assert "cannot write" in complaint(err)
