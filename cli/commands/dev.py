@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -24,7 +25,6 @@ from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from cli.demo.stream import SampleStream
     from operations.event_tail import EventTail
     from operations.received_event import ReceivedEvent
     from worker.connections import Aws
@@ -85,142 +85,115 @@ def dev(
       user-worker dev --samples         show every kind of outcome
       user-worker dev --samples --once  the same as a check, then exit
     """
-    return _run(
-        DevOptions(
-            samples=samples or once or keep_going,
-            once=once,
-            keep_going=keep_going,
-            port=port,
-            pool=pool.value,
-            concurrency=concurrency,
-            timeout=timeout,
-        )
+    options = DevOptions(
+        samples=samples or once or keep_going,
+        once=once,
+        keep_going=keep_going,
+        port=port,
+        given=os.environ.get("AWS_ENDPOINT_URL") or None,
+        pool=pool.value,
+        concurrency=concurrency,
+        timeout=timeout,
     )
+    _require_consistent(options)
+    try:
+        with stop_on_signals(), contextlib.ExitStack() as stack:
+            _develop(options, stack)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED if once else ExitCode.OK
+    return ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """Options of `dev`."""
+    """Options of `dev`, and the endpoint of a given AWS."""
 
     samples: bool
     once: bool
     keep_going: bool
     port: int | None
+    given: str | None
     pool: str
     concurrency: int
     timeout: float
 
 
-def _run(options: DevOptions) -> int:
-    """Run until stopped, or with `once` until every sample has ended; return the exit code."""
+def _require_consistent(options: DevOptions) -> None:
     from operations.provision import require_development
     from worker.settings import load_settings
 
     settings = load_settings()
     require_development(settings, "dev")
-    _require_compatible(options, settings.repository)
-    try:
-        with stop_on_signals(), contextlib.ExitStack() as stack:
-            started: list[str] = []
-            stack.callback(_print_stopped, started)
-            _develop(options, stack, started)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED if options.once else ExitCode.OK
-    return ExitCode.OK
-
-
-def _print_stopped(started: list[str]) -> None:
-    if started:
-        output.stderr().print("stopped: all processes have ended", style="dim")
-
-
-def _require_compatible(options: DevOptions, repository: str) -> None:
     if options.once and options.keep_going:
         raise UsageError("--once and --keep-going cannot be combined", "use one of them")
-    if options.port and _given_endpoint():
+    if options.port and options.given:
         raise UsageError(
             "--port is for the embedded AWS, but AWS_ENDPOINT_URL is set",
             "omit --port, or unset it",
         )
-    if options.samples and repository == "memory":
+    if options.samples and settings.repository == "memory":
         raise UsageError(
             "--samples cannot read outcomes with USER_WORKER_REPOSITORY=memory",
             "set USER_WORKER_REPOSITORY=dynamodb",
         )
 
 
-def _given_endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _develop(options: DevOptions, stack: contextlib.ExitStack, started: list[str]) -> None:
+def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
+    """Start everything, and show what happens until interrupted or, with `once`, until the end."""
     from cli.commands.run import celery_arguments
     from cli.demo.stream import SampleStream
     from operations.event_tail import EventTail
     from operations.provision import provision_resources
 
-    given = _given_endpoint()
-    if given is None:
-        stack.enter_context(_embedded_aws(options.port))
-        started.append("AWS")
+    tell = partial(output.stderr().print, style="dim")
+    started: list[object] = []
+    stack.callback(lambda: started and tell("stopped: all processes have ended"))
+    stack.enter_context(_environment())
+    if options.given:
+        _give_credentials(options.given)
     else:
-        stack.enter_context(_given_aws(given))
+        started.append(stack.enter_context(_embedded_aws(options.port)))
     aws = composition.aws()
     provision_resources(aws)
     log = stack.enter_context(_log_file())
     tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
     arguments = celery_arguments(aws.settings, options.pool, options.concurrency)
     worker = stack.enter_context(WorkerProcess(arguments, log))
-    started.append("worker")
-    stack.callback(output.stderr().print, "\nstopping the worker ...", style="dim")
-    _introduce(aws, worker, options, given)
+    started.append(worker)
+    stack.callback(tell, "\nstopping the worker ...")
+    _introduce(aws, worker, options)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
-    view = LiveView(tail, worker)
+    look = partial(_look, tail, worker)
     if options.samples:
         # plain addresses may be taken on an AWS that others use, or that keeps its data
-        SampleStream(aws, view.look, log).run(_mark() if given else "", options.timeout)
+        mark = f"-{secrets.token_hex(3)}" if options.given else ""
+        SampleStream(aws, look).run(mark, options.timeout, log)
     if options.once:
         return
-    _print_what_next(given)
-    _go_on(options, view, SampleStream(aws, view.look, log))
-
-
-def _go_on(options: DevOptions, view: LiveView, stream: SampleStream) -> None:
+    _print_what_next(options)
     while True:
         pause_ends = time.monotonic() + PAUSE
         while time.monotonic() < pause_ends:
-            view.look(POLL)
+            look(POLL)
         if options.keep_going:
-            stream.run(_mark(), options.timeout)
+            SampleStream(aws, look).run(f"-{secrets.token_hex(3)}", options.timeout, log)
 
 
-def _mark() -> str:
-    return f"-{secrets.token_hex(3)}"
+def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEvent]:
+    """Wait up to `wait` seconds for events, print them and return them.
 
+    Raises:
+        CliError: the worker has ended.
+    """
+    from cli.rendering import print_event
 
-class LiveView:
-    """Prints events as they arrive, and checks that the worker is running."""
-
-    def __init__(self, tail: EventTail, worker: WorkerProcess) -> None:
-        """Create a view of the topic's events and of a worker that must be running."""
-        self._tail = tail
-        self._worker = worker
-
-    def look(self, wait: int) -> list[ReceivedEvent]:
-        """Wait up to `wait` seconds for events, print them and return them.
-
-        Raises:
-            CliError: the worker has ended.
-        """
-        from cli.rendering import print_event
-
-        if self._worker.exit_code() is not None:
-            raise _ended(self._worker, "ended")
-        events = self._tail.poll(wait)
-        for event in events:
-            print_event(event)
-        return events
+    if worker.exit_code() is not None:
+        raise _ended(worker, "ended")
+    events = tail.poll(wait)
+    for event in events:
+        print_event(event)
+    return events
 
 
 def _ended(worker: WorkerProcess, what: str) -> CliError:
@@ -233,8 +206,8 @@ def _ended(worker: WorkerProcess, what: str) -> CliError:
 
 
 @contextlib.contextmanager
-def _embedded_aws(port: int | None) -> Iterator[None]:
-    """Run an embedded AWS; meanwhile, the environment names only this AWS."""
+def _embedded_aws(port: int | None) -> Iterator[str]:
+    """Run an embedded AWS, and name only this AWS in the environment; yield its endpoint."""
     from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
 
     output.stderr().print("starting an embedded AWS ...", style="dim")
@@ -242,25 +215,20 @@ def _embedded_aws(port: int | None) -> Iterator[None]:
         try:
             embedded = stack.enter_context(EmbeddedAws(port))
         except EmbeddedAwsError as error:
-            in_use = "in use" in str(error)
-            advice = "choose another --port, or omit it" if in_use else ""
+            advice = "choose another --port, or omit it" if "in use" in str(error) else ""
             raise CliError(str(error), advice) from error
-        stack.enter_context(_environment())
         for name in list(os.environ):
             if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN")):
                 del os.environ[name]
         os.environ.update(_EMULATOR, AWS_ENDPOINT_URL=embedded.endpoint_url)
-        yield
+        yield embedded.endpoint_url
 
 
-@contextlib.contextmanager
-def _given_aws(endpoint: str) -> Iterator[None]:
-    """Use the AWS of the environment; an emulator on this machine accepts any credentials."""
-    with _environment():
-        if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
-            for name, value in _EMULATOR.items():
-                os.environ.setdefault(name, value)
-        yield
+def _give_credentials(endpoint: str) -> None:
+    """Set missing credentials for an emulator on this machine, which accepts any."""
+    if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
+        for name, value in _EMULATOR.items():
+            os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -287,9 +255,9 @@ def _log_file() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str | None) -> None:
+def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
     settings = aws.settings
-    kind = "from AWS_ENDPOINT_URL" if given else "embedded; its data is deleted at the end"
+    kind = "from AWS_ENDPOINT_URL" if options.given else "embedded; its data is deleted at the end"
     console = output.stdout()
     console.print(
         output.pairs(
@@ -309,11 +277,11 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, given: str 
     console.print("[cyan]->[/cyan] commands in   [green]<-[/green] events out")
 
 
-def _print_what_next(given: str | None) -> None:
+def _print_what_next(options: DevOptions) -> None:
     console = output.stdout()
     console.print()
     console.print("Following the events; Ctrl-C stops everything. In another terminal:")
-    names = ["AWS_ENDPOINT_URL"] if given else ["AWS_ENDPOINT_URL", *_EMULATOR]
+    names = ["AWS_ENDPOINT_URL"] if options.given else ["AWS_ENDPOINT_URL", *_EMULATOR]
     console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
     console.print(
         "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "

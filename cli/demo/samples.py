@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from application.messages import render_command
+from application.ports import CommandKey
 from domain.values import render_time
 
 SOURCE = "/user-worker/samples"
@@ -25,18 +26,7 @@ PASSWORD_HASHES = (
 PLAINTEXT = "correct horse battery staple"
 
 ACCEPTED = "accepted"
-NO_EFFECT = "accepted, no effect"
 DUPLICATE = "duplicate"
-
-
-def rejected(code: str) -> str:
-    """Return the name of a rejection with `code`."""
-    return f"rejected {code}"
-
-
-def dead(code: str) -> str:
-    """Return the name of the end of a message that is dead-lettered with `code`."""
-    return f"dead letter {code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +36,24 @@ class Sample:
     name: str
     about: str
     """Short description."""
-    command_id: str
-    user_id: str
+    key: CommandKey
     body: str
     expected: str
-    repeats: bool = False
-    """Whether this repeats a message that was sent before."""
 
 
 class _Person:
     """A person who sends commands."""
 
     def __init__(self, first_name: str, last_name: str, mark: str, password_hash: str) -> None:
-        self.first_name = first_name
+        self._first_name = first_name
         self.user_id = str(uuid4())
-        self.session_id = str(uuid4())
-        self.tokens = [_token_hash() for _ in range(3)]
+        self.tokens = [hashlib.sha256(secrets.token_bytes(32)).hexdigest() for _ in range(3)]
+        """Hashes of refresh tokens, as an edge service sends them."""
+        self.session = {
+            "session_id": str(uuid4()),
+            "refresh_token_hash": self.tokens[0],
+            "expires_at": render_time(datetime.now(UTC) + SESSION_LIFETIME),
+        }
         self.registration = {
             "email": f"{first_name.lower()}{mark}@example.org",
             "first_name": first_name,
@@ -70,43 +62,24 @@ class _Person:
         }
 
     def command(
-        self,
-        name: str,
-        about: str,
-        data: dict[str, Any] | None = None,
-        expected: str = ACCEPTED,
+        self, name: str, about: str, data: dict[str, Any], expected: str = ACCEPTED
     ) -> Sample:
         """Create a command of this person."""
-        command_id = str(uuid4())
+        key = CommandKey(self.user_id, str(uuid4()))
         body = render_command(
             name,
-            data or {},
-            command_id=command_id,
+            data,
+            command_id=key.command_id,
             source=SOURCE,
             user_id=self.user_id,
             time=datetime.now(UTC),
         )
-        about = f"{self.first_name} {about}"
-        return Sample(name, about, command_id, self.user_id, body, expected)
+        return Sample(name, f"{self._first_name} {about}", key, body, expected)
 
-    def rotation(self, current: int, about: str, expected: str = ACCEPTED) -> Sample:
-        """Exchange the refresh token with this number for the next one."""
-        data = {
-            "session_id": self.session_id,
-            "refresh_token_hash": self.tokens[current],
-            "next_refresh_token_hash": self.tokens[current + 1 + (expected != ACCEPTED)],
-            "expires_at": _in_a_month(),
-        }
+    def rotation(self, about: str, following: int, expected: str = ACCEPTED) -> Sample:
+        """Exchange the first refresh token for the one with this number."""
+        data = {**self.session, "next_refresh_token_hash": self.tokens[following]}
         return self.command("RotateRefreshToken", about, data, expected)
-
-    def login(self, about: str, expected: str = ACCEPTED) -> Sample:
-        """Start a session."""
-        data = {
-            "session_id": self.session_id,
-            "refresh_token_hash": self.tokens[0],
-            "expires_at": _in_a_month(),
-        }
-        return self.command("StartSession", about, data, expected)
 
 
 def sample_stages(mark: str = "") -> list[list[Sample]]:
@@ -122,7 +95,6 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
     taken = {**eve.registration, "email": ada.registration["email"].upper()}
     plain = {**eve.registration, "password_hash": PLAINTEXT}
     first = ada.command("RegisterUser", "signs up", ada.registration)
-    again = replace(first, about="Ada, message repeated", expected=DUPLICATE, repeats=True)
     return [
         [
             first,
@@ -130,25 +102,18 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
             mallory.command("RegisterUser", "signs up", mallory.registration),
         ],
         [
-            again,
-            eve.command("RegisterUser", "uses ADA@...", taken, rejected("EmailTaken")),
-            eve.command("RegisterUser", "sends a password", plain, dead("InvalidField")),
-            ada.login("logs in"),
+            replace(first, about="Ada, message repeated", expected=DUPLICATE),
+            eve.command("RegisterUser", "uses ADA@...", taken, "rejected EmailTaken"),
+            eve.command("RegisterUser", "sends a password", plain, "dead letter InvalidField"),
+            ada.command("StartSession", "logs in", ada.session),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
-            ada.rotation(0, "rotates the token"),
-            mallory.login("logs in, banned", rejected("UserBanned")),
-            grace.command("UnbanUser", "is not banned", None, NO_EFFECT),
+            ada.rotation("rotates the token", 1),
+            mallory.command(
+                "StartSession", "logs in, banned", mallory.session, "rejected UserBanned"
+            ),
+            grace.command("UnbanUser", "is not banned", {}, "accepted, no effect"),
         ],
-        [ada.rotation(0, "reuses the old token", rejected("RefreshTokenReused"))],
+        [ada.rotation("reuses the old token", 2, "rejected RefreshTokenReused")],
     ]
-
-
-def _token_hash() -> str:
-    """Return what an edge service sends for a new refresh token: its SHA-256."""
-    return hashlib.sha256(secrets.token_bytes(32)).hexdigest()
-
-
-def _in_a_month() -> str:
-    return render_time(datetime.now(UTC) + SESSION_LIFETIME)

@@ -1,19 +1,24 @@
-"""Send the samples and observe, from outside, how each one ends."""
+"""Send the samples, and find out from outside the worker how each one ends.
+
+A command has ended when its outcome is recorded and all recorded events were received from the
+topic. A message is dead when it is in the dead-letter queue. A repeated message was a duplicate if
+the queue is empty, and neither another event nor another outcome exists.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from application.ports import CommandKey, LoadRequest, Outcome
 from cli import output, rendering
-from cli.demo.board import Board, DeadLetterMessage, Entry
-from cli.demo.samples import Sample, sample_stages
+from cli.demo.samples import DUPLICATE, Sample, sample_stages
 from operations.received_event import ReceivedEvent
 from operations.sending import send_bodies
 from operations.status import queue_depths
@@ -21,14 +26,11 @@ from worker.connections import Aws
 from worker.errors import CliError, ExitCode
 
 PAUSE = 0.03
-"""Seconds between two observations while samples are open."""
+"""Seconds between two observations."""
 LOOKS_AT_EMPTY = 2
 """Consecutive times that the queue must look empty, because SQS counts approximately."""
 QUIET = 5.0
-"""Seconds without news after which a repeated message counts as processed.
-
-For a queue that does not become empty because others use it too.
-"""
+"""Seconds after which a repeated message counts as processed although others use the queue."""
 PEEK = 2
 """Seconds for which a dead letter is hidden from other consumers after we have read it."""
 WIDE = 116
@@ -36,177 +38,181 @@ WIDE = 116
 _STYLES = {"accepted": "green", "rejected": "red", "dead": "magenta", "duplicate": "yellow"}
 
 
+@dataclass(slots=True)
+class Sent:
+    """A sample that was sent, and how it ended. Times are from `time.monotonic`."""
+
+    sample: Sample
+    message_id: str
+    sent_at: float
+    outcome: str = ""
+    detail: str = ""
+    ended_at: float = 0.0
+
+    def end(self, outcome: str, detail: str, at: float) -> None:
+        """Record how it ended."""
+        self.outcome, self.detail, self.ended_at = outcome, detail, at
+
+
 class SampleStream:
-    """Sends streams of samples to one AWS."""
+    """One stream of samples to one AWS."""
 
-    def __init__(
-        self,
-        aws: Aws,
-        look: Callable[[int], Sequence[ReceivedEvent]],
-        log: Path,
-    ) -> None:
-        """Create a stream.
-
-        Args:
-            aws: where to send the samples.
-            look: shows and returns new events, waiting some seconds for them.
-            log: the log of the worker, named in errors.
-        """
+    def __init__(self, aws: Aws, look: Callable[[int], Iterable[ReceivedEvent]]) -> None:
+        """Create a stream; `look` shows and returns new events, waiting some seconds for them."""
         self._aws = aws
         self._look = look
-        self._log = log
+        self.sent: list[Sent] = []
+        self._events: defaultdict[str | None, list[ReceivedEvent]] = defaultdict(list)
+        """By command id."""
+        self._outcomes: dict[CommandKey, Outcome] = {}
         self._empty_looks = 0
-        self._awaiting_since: float | None = None
+        self._alone_since = 0.0
+        """Time since when only repeated messages are open."""
 
-    def run(self, mark: str, timeout: float) -> None:
+    @property
+    def open(self) -> list[Sent]:
+        """Samples that have not ended yet."""
+        return [each for each in self.sent if not each.outcome]
+
+    def run(self, mark: str, timeout: float, log: Path) -> None:
         """Send the samples, wait until each has ended, and print the results.
 
         Args:
             mark: appended to the samples' addresses.
             timeout: seconds for everything.
+            log: the worker's log, named in errors.
 
         Raises:
             CliError: some did not end in time, or ended otherwise than expected.
         """
-        board = Board()
         deadline = time.monotonic() + timeout
         for stage in sample_stages(mark):
-            self._send(stage, board)
-            while board.open and time.monotonic() < deadline:
-                self._observe(board)
-            if board.open:
+            self.send(stage)
+            while self.open and time.monotonic() < deadline:
+                self.observe()
+                time.sleep(PAUSE)
+            if self.open:
                 break
-        console = output.stdout()
-        console.print()
-        console.print(result_table(board.entries, wide=console.width >= WIDE))
-        self._judge(board, timeout)
-        count = len(board.entries)
-        console.print(f"\nall {count} ended as expected", style="green")
+        self._print_results()
+        advice = f"see the worker's log: {log}"
+        if count := len(self.open):
+            problem = f"{count} samples have no outcome after {timeout:g} s"
+            raise CliError(problem, advice, ExitCode.TIMEOUT)
+        if count := sum(each.outcome != each.sample.expected for each in self.sent):
+            problem = f"{count} samples did not end as expected"
+            raise CliError(problem, advice, ExitCode.NEGATIVE)
+        output.stdout().print(f"\nall {len(self.sent)} ended as expected", style="green")
 
-    def _send(self, samples: Sequence[Sample], board: Board) -> None:
-        console = output.stdout()
-        sent_at = time.monotonic()
-        messages = [(sample.body, sample.user_id) for sample in samples]
+    def send(self, samples: Sequence[Sample]) -> None:
+        """Send samples, and print them."""
+        sent_at = self._alone_since = time.monotonic()
+        messages = [(each.body, each.key.user_id or "") for each in samples]
         message_ids = send_bodies(self._aws.sqs, self._aws.command_queue_url, messages)
-        board.sent(samples, message_ids, sent_at)
-        for sample in samples:
-            time_of_day = f"{rendering.clock(datetime.now(UTC))}  "
-            name = f"-> {sample.name:<31} "
-            console.print(Text.assemble((time_of_day, "dim"), (name, "cyan"), sample.about))
+        for sample, message_id in zip(samples, message_ids, strict=True):
+            self.sent.append(Sent(sample, message_id, sent_at))
+            _print_line(f"-> {sample.name:<31} ", "cyan", sample.about)
 
-    def _observe(self, board: Board) -> None:
-        board.events(self._look(0))
-        board.look_up(self._outcomes)
-        before = board.open
-        board.dead_letters(self._peek())
-        if self._nothing_more_comes(board):
-            board.events(self._look(0))  # all published events have arrived by now
-            board.queue_is_empty(self._outcomes)
-        for entry in before:
-            if entry.outcome:
-                _show_silent_end(entry)
-        time.sleep(PAUSE)
+    def observe(self) -> None:
+        """Find samples that have ended."""
+        self._receive_events()
+        self._read_outcomes()
+        self._read_dead_letters()
+        if any(each.sample.expected != DUPLICATE for each in self.open):
+            self._alone_since, self._empty_looks = time.monotonic(), 0
+        elif self.open and self._queue_is_done():
+            self._receive_events()  # all published events have arrived by now
+            self._end_repeats()
 
-    def _outcomes(self, keys: Sequence[CommandKey]) -> Mapping[CommandKey, Outcome]:
-        return self._aws.repository.load(LoadRequest(outcomes=set(keys))).outcomes
+    def _receive_events(self) -> None:
+        for event in self._look(0):
+            self._events[event.command_id].append(event)
 
-    def _nothing_more_comes(self, board: Board) -> bool:
-        """Return True if only repeated messages are open and nothing new arrives for them."""
-        if not board.awaits_emptiness:
-            self._awaiting_since = None
-            return False
-        if self._awaiting_since is None:
-            self._awaiting_since = time.monotonic()
-        return self._queue_stays_empty() or time.monotonic() - self._awaiting_since >= QUIET
+    def _load(self, sent: Iterable[Sent]) -> Mapping[CommandKey, Outcome]:
+        request = LoadRequest(outcomes={each.sample.key for each in sent})
+        return self._aws.repository.load(request).outcomes
 
-    def _queue_stays_empty(self) -> bool:
-        empty = not any(queue_depths(self._aws, self._aws.command_queue_url).values())
-        self._empty_looks = self._empty_looks + 1 if empty else 0
-        return self._empty_looks >= LOOKS_AT_EMPTY
+    def _read_outcomes(self) -> None:
+        new = [each for each in self.open if each.sample.expected != DUPLICATE]
+        told = [each for each in new if each.sample.key.command_id in self._events]
+        found = self._load(told) if told else {}
+        for each in told:
+            outcome, seen = found.get(each.sample.key), self._events[each.sample.key.command_id]
+            if outcome and sorted(e.type for e in seen) == sorted(e.type for e in outcome.events):
+                self._outcomes[each.sample.key] = outcome
+                text = rendering.outcome_text(outcome).plain
+                each.end(text, _names(seen), max(event.received_at for event in seen))
 
-    def _peek(self) -> list[DeadLetterMessage]:
-        """Read dead letters, which stay in the queue."""
+    def _read_dead_letters(self) -> None:
         answer = self._aws.sqs.receive_message(
             QueueUrl=self._aws.dead_letter_queue_url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=PEEK,
             MessageAttributeNames=["All"],
         )
-        now = time.monotonic()
-        letters = []
+        waiting = {each.message_id: each for each in self.open}
         for message in answer.get("Messages", []):
-            attributes = {
-                name: value.get("StringValue", "")
-                for name, value in message.get("MessageAttributes", {}).items()
-            }
-            letters.append(
-                DeadLetterMessage(
-                    message_id=attributes.get("original_message_id", ""),
-                    code=attributes.get("error_code", ""),
-                    detail=attributes.get("error_detail", ""),
-                    body=message.get("Body", ""),
-                    seen_at=now,
-                )
-            )
-        return letters
+            attributes = message.get("MessageAttributes", {})
+            texts = {name: value.get("StringValue", "") for name, value in attributes.items()}
+            if each := waiting.get(texts.get("original_message_id", "")):
+                code, detail = texts.get("error_code", ""), texts.get("error_detail", "")
+                each.end(f"dead letter {code}", detail, time.monotonic())
+                _print_end(each, "dead letter")
 
-    def _judge(self, board: Board, timeout: float) -> None:
-        advice = f"see the worker's log: {self._log}"
-        if board.open:
-            raise CliError(
-                f"{len(board.open)} samples have no outcome after {timeout:g} s",
-                advice,
-                ExitCode.TIMEOUT,
+    def _queue_is_done(self) -> bool:
+        """Return True if the queue is empty, or if it is not after some quiet seconds."""
+        empty = not any(queue_depths(self._aws, self._aws.command_queue_url).values())
+        self._empty_looks = self._empty_looks + 1 if empty else 0
+        quiet = time.monotonic() - self._alone_since
+        return self._empty_looks >= LOOKS_AT_EMPTY or quiet >= QUIET
+
+    def _end_repeats(self) -> None:
+        found = self._load(self.open)
+        for each in self.open:
+            first, seen = self._outcomes[each.sample.key], self._events[each.sample.key.command_id]
+            once = found.get(each.sample.key) == first and len(seen) == len(first.events)
+            outcome, detail = (
+                (DUPLICATE, "no new events") if once else ("processed twice", _names(seen))
             )
-        if wrong := [entry for entry in board.entries if not entry.as_expected]:
-            raise CliError(
-                f"{len(wrong)} samples did not end as expected", advice, ExitCode.NEGATIVE
-            )
+            each.end(outcome, detail, time.monotonic())
+            _print_end(each, outcome)
+
+    def _print_results(self) -> None:
+        """Print a table: one line per sample, or two on narrow terminals."""
+        console = output.stdout()
+        wide = console.width >= WIDE
+        columns = ("command", "sample", "outcome", "events or reason", "took")
+        shown = [each for each in columns if wide or each != "sample"]
+        table = output.plain_table(*shown, gap=2 if wide else 1)
+        table.columns[0].no_wrap = table.columns[-1].no_wrap = True
+        table.columns[-1].justify = "right"
+        table.columns[-2].min_width = len("RefreshTokenReuseDetected")
+        for each in self.sent:
+            name, about = Text.styled(each.sample.name, "cyan"), Text(each.sample.about)
+            named = [name, about] if wide else [name.append(f"\n  {about}", style="dim")]
+            outcome = Text(each.outcome or "not seen", _style(each))
+            if each.outcome not in {"", each.sample.expected}:
+                outcome.append(f"\nexpected {each.sample.expected}", style="bold red")
+            took = f"{(each.ended_at - each.sent_at) * 1000:.0f} ms" if each.outcome else ""
+            detail = "\n".join(map(output.printable, each.detail.split("\n")))
+            table.add_row(*named, outcome, Text(detail), took)
+        console.print()
+        console.print(table)
 
 
-def _show_silent_end(entry: Entry) -> None:
+def _names(events: Iterable[ReceivedEvent]) -> str:
+    return "\n".join(event.name for event in events)
+
+
+def _style(sent: Sent) -> str:
+    return _STYLES.get(sent.outcome.partition(" ")[0].rstrip(","), "bold red")
+
+
+def _print_end(sent: Sent, kind: str) -> None:
     """Print the end of a sample that has no event."""
-    time_of_day = f"{rendering.clock(datetime.now(UTC))}  "
-    kind = "dead letter" if (entry.outcome or "").startswith("dead") else entry.outcome or ""
-    detail = f"{entry.sample.about}: {output.printable(entry.detail)}"
-    output.stdout().print(
-        Text.assemble((time_of_day, "dim"), (f"-- {kind:<31} ", _style(entry)), detail)
-    )
+    detail = f"{sent.sample.about}: {output.printable(sent.detail)}"
+    _print_line(f"-- {kind:<31} ", _style(sent), detail)
 
 
-def _style(entry: Entry) -> str:
-    word = (entry.outcome or "").partition(" ")[0]
-    return _STYLES.get(word.rstrip(","), "bold red")
-
-
-def result_table(entries: Sequence[Entry], *, wide: bool) -> Table:
-    """Return a table of the results: one line per sample, or two on narrow terminals."""
-    table = output.plain_table(
-        "command", "", "outcome", "events or reason", "took", gap=2 if wide else 1
-    )
-    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
-    table.columns[1].header = "sample" if wide else ""
-    table.columns[-1].justify = "right"
-    for entry in entries:
-        name, about = Text.assemble((entry.sample.name, "cyan")), Text(entry.sample.about)
-        took = f"{entry.milliseconds:.0f} ms" if entry.outcome else ""
-        detail = "\n".join(output.printable(line) for line in entry.detail.split("\n"))
-        if not wide:
-            name, about = name.append(f"\n  {about}", style="dim"), Text()
-        table.add_row(name, about, _outcome_text(entry, wide=wide), detail, took)
-    if not wide:
-        del table.columns[1]
-    return table
-
-
-def _outcome_text(entry: Entry, *, wide: bool) -> Text:
-    word, _, rest = (entry.outcome or "not seen").partition(" ")
-    kind = "dead letter" if word == "dead" else word
-    code = rest.removeprefix("letter ")
-    style = _style(entry)
-    text = Text.assemble((kind, style))
-    if code:
-        text.append(f" {code}" if wide else f"\n{code}", style=style)
-    if entry.outcome and not entry.as_expected:
-        text.append(f"\nexpected {entry.sample.expected}", style="bold red")
-    return text
+def _print_line(head: str, style: str, text: str) -> None:
+    now = f"{rendering.clock(datetime.now(UTC))}  "
+    output.stdout().print(Text.assemble((now, "dim"), (head, style), text))

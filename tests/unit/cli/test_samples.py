@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from application.messages import MalformedMessageError, MessageParser
-from cli.demo.samples import PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
+from application.ports import CommandKey
+from cli.demo.samples import DUPLICATE, PASSWORD_HASHES, PLAINTEXT, Sample, sample_stages
 from domain.values import PasswordHash
 from tests.builders import message
 from worker.settings import Settings
@@ -33,7 +34,7 @@ def test_every_sample_is_a_valid_command_but_the_one_that_must_not_be() -> None:
             assert PLAINTEXT not in (error.value.body or "")
         else:
             envelope = PARSER.parse(message(sample.body))
-            assert (envelope.command_id, envelope.user_id) == (sample.command_id, sample.user_id)
+            assert CommandKey(envelope.user_id, envelope.command_id) == sample.key
             assert type(envelope.command).__name__ == sample.name
 
 
@@ -48,7 +49,7 @@ def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
     stages = sample_stages()
     for number, stage in enumerate(stages):
         for sample in stage:
-            if sample.repeats:
+            if sample.expected == DUPLICATE:
                 earlier = [each for before in stages[:number] for each in before]
                 assert sample.body in [each.body for each in earlier]
 
@@ -56,6 +57,6 @@ def test_the_repeated_message_is_one_that_an_earlier_stage_sent() -> None:
 def test_two_streams_have_distinct_ids_and_with_a_mark_distinct_addresses() -> None:
     """They can be sent again to the same table."""
     one, two = samples(), samples("-x")
-    assert not {s.command_id for s in one} & {s.command_id for s in two}
-    assert not {s.user_id for s in one} & {s.user_id for s in two}
+    assert not {s.key.command_id for s in one} & {s.key.command_id for s in two}
+    assert not {s.key.user_id for s in one} & {s.key.user_id for s in two}
     assert "ada-x@example.org" in two[0].body

@@ -21,7 +21,7 @@ from application.ports import (
 from operations import outcomes
 from operations.outcomes import LONGEST_PAUSE, await_outcomes, listener
 from operations.progress import NO_PROGRESS, Progress
-from tests.unit.cli.test_board import REGISTERED
+from tests.unit.cli.test_stream import REGISTERED
 from tests.unit.operations.recorded_progress import RecordedProgress
 from worker.connections import Aws
 from worker.settings import Settings
