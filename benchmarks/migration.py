@@ -38,14 +38,11 @@ from benchmarks.arguments import (
 from benchmarks.endpoints import dynamodb_alone
 from domain.user import User
 from domain.values import EmailAddress
-from operations.migration import (
-    KINDS,
-    Bucket,
-    MeteredTable,
-    Migration,
-    PageMigration,
-    Progress,
-)
+from operations.migration.kinds import KINDS
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress
+from operations.migration.throughput import Bucket
 
 NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
 BATCH: Final = 25

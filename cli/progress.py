@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 
@@ -20,33 +20,17 @@ class TerminalProgress:
 
     @contextmanager
     def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show how many of `total` are done: a bar on a terminal, or else a line at intervals."""
-        console = output.stderr()
-        if not console.is_terminal:
-            yield _lines(console, activity, total, unit)
-            return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        """Show how many of `total` are done."""
+        done = 0
 
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        with bar:
-            task = bar.add_task(activity, total=total)
-            yield lambda more: bar.update(task, advance=more)
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            show(done, activity)
+
+        with display(total, unit) as show:
+            show(0, activity)
+            yield advance
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Print a line."""
@@ -54,16 +38,53 @@ class TerminalProgress:
         output.stderr().print(output.printable(text), style=style, markup=False)
 
 
-def _lines(
-    console: Console, what: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic
-) -> Advance:
-    done, printed = 0, clock()
+@contextmanager
+def display(total: int, unit: str) -> Iterator[Callable[[int, str], object]]:
+    """Yield a function that shows how many units are done, and a text.
 
-    def advance(more: int) -> None:
-        nonlocal done, printed
-        done += more
-        if clock() - printed >= LINE_EVERY:
-            printed = clock()
-            console.print(f"{what}: {done} of {total} {unit}")
+    On a terminal it is a bar, else a line at intervals. `total` may be an estimate; 0: unknown.
+    """
+    console = output.stderr()
+    if not console.is_terminal:
+        yield _lines(console, total, unit)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    return advance
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total or None)
+
+        def show(done: int, text: str) -> None:
+            known = max(total, done) if total else None
+            bar.update(task, completed=done, total=known, description=text)
+
+        yield show
+
+
+def _lines(console: Console, total: int, unit: str) -> Callable[[int, str], object]:
+    printed = monotonic()
+
+    def show(done: int, text: str) -> None:
+        nonlocal printed
+        if monotonic() - printed >= LINE_EVERY:
+            printed = monotonic()
+            of = f" of {total}" if total else ""
+            console.print(f"{text}: {done}{of} {unit}", markup=False)
+
+    return show

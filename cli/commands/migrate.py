@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,13 +12,11 @@ from rich.table import Table
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
-from cli.progress import LINE_EVERY
+from cli.progress import display
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from operations.migration.counts import Counts
     from operations.migration.run import MigrationRun
     from operations.migration.scan import Progress
@@ -67,18 +64,16 @@ def migrate(
       user-worker migrate
       user-worker migrate --units 500 --segments 8
     """
-    from operations.migration.run import MigrationOptions, MigrationRun
+    from operations.migration.run import MigrationRun
 
     run = MigrationRun(
         composition.aws(),
-        MigrationOptions(
-            dry_run=dry_run,
-            segments=segments,
-            share=share,
-            units=units,
-            state=state,
-            addresses=addresses,
-        ),
+        dry_run=dry_run,
+        segments=segments,
+        share=share,
+        units=units,
+        state=state,
+        addresses=addresses,
     )
     progress = run.progress
     if run.resumed:
@@ -87,8 +82,8 @@ def migrate(
             f"continuing from {run.state.path}: {text} items are done", markup=False
         )
     try:
-        with stop_on_signals(), _display(progress, run.expected) as report:
-            run.run(report)
+        with stop_on_signals(), display(run.expected, "items") as show:
+            run.run(_report_to(show, progress))
     except KeyboardInterrupt:
         if not dry_run:
             output.stderr().print(f"stopped: {run.summary}", markup=False)
@@ -96,72 +91,19 @@ def migrate(
     return _print_counts(run, dry_run=dry_run, as_json=as_json)
 
 
-@contextmanager
-def _display(progress: Progress, expected: int) -> Iterator[Callable[[Progress], object]]:
-    """Show the progress: a bar on a terminal, or else a line at intervals.
-
-    `expected` is the number of items as reported by DynamoDB, which may be hours old.
-    """
-    console = output.stderr()
-    if not console.is_terminal:
-        yield _lines(console, progress, expected)
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-    from rich.progress import (
-        Progress as Bar,
-    )
-
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("items"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        rate = _rate(progress)
-        task = bar.add_task(_so_far(progress), total=expected or None)
-
-        def report(now: Progress) -> None:
-            done = now.counts.items
-            total = max(expected, done) if expected else None
-            bar.update(task, completed=done, total=total, description=_so_far(now) + rate(now))
-
-        report(progress)
-        yield report
-
-
-def _lines(console: Console, progress: Progress, expected: int) -> Callable[[Progress], object]:
-    printed, rate = monotonic(), _rate(progress)
-
-    def report(now: Progress) -> None:
-        nonlocal printed
-        if monotonic() - printed >= LINE_EVERY:
-            printed = monotonic()
-            of = f" of about {expected}" if expected else ""
-            console.print(f"{now.counts.items}{of} items; {_so_far(now)}{rate(now)}", markup=False)
-
-    return report
-
-
-def _rate(progress: Progress) -> Callable[[Progress], str]:
-    """Return a function that returns the average items per second, measured from now on."""
+def _report_to(
+    show: Callable[[int, str], object], progress: Progress
+) -> Callable[[Progress], object]:
+    """Return a function that shows the progress, and the average items per second from now on."""
     began, before = monotonic(), progress.counts.items
 
-    def rate(now: Progress) -> str:
+    def report(now: Progress) -> None:
         took = monotonic() - began
-        return f", {(now.counts.items - before) / took:.0f}/s" if took >= 1 else ""
+        rate = f", {(now.counts.items - before) / took:.0f}/s" if took >= 1 else ""
+        show(now.counts.items, _so_far(now) + rate)
 
-    return rate
+    report(progress)
+    return report
 
 
 def _so_far(now: Progress) -> str:

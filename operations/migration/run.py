@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from application.ports import StoreUnavailableError
 from operations.migration.kinds import target
@@ -18,30 +18,31 @@ from operations.migration.throughput import Bucket, Throughput, throughput_of
 from worker.connections import Aws
 from worker.errors import CliError
 
-SEGMENTS: Final = 4
-SHARE: Final = 0.25
-"""Share of the table's capacity to use."""
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationOptions:
-    """Options of a migration."""
-
-    dry_run: bool = False
-    segments: int = SEGMENTS
-    share: float = SHARE
-    units: float | None = None
-    """Units per second, for reads and for writes each; replaces the share."""
-    state: str | None = None
-    """Path of the state file; the default name contains the table's name."""
-    addresses: bool = True
-
 
 class MigrationRun:
     """One run, which always saves its progress when it ends."""
 
-    def __init__(self, aws: Aws, options: MigrationOptions) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        dry_run: bool,
+        segments: int,
+        share: float,
+        units: float | None,
+        state: str | None,
+        addresses: bool,
+    ) -> None:
         """Prepare a run; nothing is written yet.
+
+        Args:
+            aws: the table.
+            dry_run: whether to count only.
+            segments: parts of the table to read at the same time, unless an earlier run continues.
+            share: part of the table's capacity to use.
+            units: units per second, for reads and for writes each; replaces the share.
+            state: path of the state file; the default name contains the table's name.
+            addresses: whether to check the reservations of addresses, too.
 
         Raises:
             UsageError: the state file is of another migration, or damaged.
@@ -55,34 +56,32 @@ class MigrationRun:
         table_id = description.get("TableId") or description.get("TableArn") or table
         self.target = target()
         """Target formats by kind of item."""
-        plan = Plan(table_id, self.target, options.addresses)
-        self.state = StateFile(Path(options.state or f"migrate-{table}.state.json"), plan)
+        plan = Plan(table_id, self.target, addresses)
+        self.state = StateFile(Path(state or f"migrate-{table}.state.json"), plan)
         # a dry run starts from the beginning and saves no state
-        found = None if options.dry_run else self.state.load()
+        found = None if dry_run else self.state.load()
         self.resumed = found is not None
         """Whether the run continues an earlier one."""
-        self.progress = found or Progress.start(options.segments)
-        self._dry_run = options.dry_run
-        self._migration = self._prepare(aws, options, throughput_of(description))
-
-    def _prepare(self, aws: Aws, options: MigrationOptions, capacity: Throughput) -> Migration:
+        self.progress = found or Progress.start(segments)
+        self._dry_run = dry_run
         stop = threading.Event()
 
         def pause(seconds: float) -> None:
             stop.wait(seconds)
 
-        allowed = capacity.share(options.share)
-        if options.units is not None:
-            allowed = Throughput(options.units, options.units)
+        allowed = throughput_of(description).share(share)
+        if units is not None:
+            allowed = Throughput(units, units)
         metered = MeteredTable(
             aws.dynamodb,
-            aws.settings.table,
+            table,
             Bucket(allowed.read, sleep=pause),
             Bucket(allowed.write, sleep=pause),
             replace(PATIENCE, sleep=pause),
         )
-        pages = PageMigration(metered, dry_run=options.dry_run, addresses=options.addresses)
-        return Migration(metered, pages, self.progress, stop, page_size(allowed.read))
+        pages = PageMigration(metered, dry_run=dry_run, addresses=addresses)
+        rows = page_size(allowed.read)
+        self._migration = Migration(metered, pages, self.progress, stop, rows)
 
     @property
     def summary(self) -> str:

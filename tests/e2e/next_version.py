@@ -20,7 +20,7 @@ from application.messages.upcasting import FormerCommand
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, EndTime, Reason
 from domain.user import Ban
-from operations.migration import KINDS, Kind
+from operations.migration.kinds import KINDS, Kind
 from worker import bootstrap
 
 OLD: Final = "old"

@@ -17,7 +17,10 @@ import pytest
 from adapters.dynamodb import Retries
 from application.ports import Outcome, Status
 from domain import commands as c
-from operations.migration import Bucket, MeteredTable, Migration, PageMigration, Progress
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress
+from operations.migration.throughput import Bucket
 from tests.builders import register
 from tests.e2e.next_version import EXPANDED, KINDS_NEXT, NEXT, OLD, BanUserV2
 from tests.e2e.system import THREADS, Message, System, decided, event_ids, log_lines, message

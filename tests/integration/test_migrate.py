@@ -13,14 +13,11 @@ import pytest
 from adapters.aws import client as aws
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, Retries
 from adapters.dynamodb.provision import provision_table
-from operations.migration import (
-    Bucket,
-    Counts,
-    MeteredTable,
-    Migration,
-    PageMigration,
-    Progress,
-)
+from operations.migration.counts import Counts
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress
+from operations.migration.throughput import Bucket
 from tests.builders import uid
 from tests.persistence import Store, must_commit, registered, session
 from tests.unit.operations.migrate_world import NEXT, address_item, check, damaged_items, old_table

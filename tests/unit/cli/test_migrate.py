@@ -15,13 +15,15 @@ import pytest
 
 from adapters.dynamodb.reads import Key
 from cli import composition
+from cli import progress as progress_module
 from cli.app import run
 from cli.commands import migrate as command
-from operations import migration
-from operations.migration import Counts, Progress
 from operations.migration import run as migration_run
-from operations.migration.counts import KEPT_FINDINGS, Finding, is_impersonal, shown_key
-from operations.migration.scan import resume_point
+from operations.migration.counts import KEPT_FINDINGS, Counts, Finding, is_impersonal, shown_key
+from operations.migration.kinds import target
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress, resume_point
 from operations.migration.state import StateFile
 from tests.builders import uid
 from tests.reliability.in_process_dynamodb import _error
@@ -73,21 +75,19 @@ def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Table:
     made.items = old_table().items
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(composition, "aws", lambda: Aws(made))
-    monkeypatch.setattr(migration_run, "target", lambda: migration.target(NEXT))
+    monkeypatch.setattr(migration_run, "target", lambda: target(NEXT))
     monkeypatch.setattr(migration_run, "PageMigration", _next_pages)
     monkeypatch.setattr(migration_run, "Migration", _small_pages)
     return made
 
 
-def _next_pages(metered: migration.MeteredTable, **options: Any) -> migration.PageMigration:
-    return migration.PageMigration(metered, NEXT, **options)
+def _next_pages(metered: MeteredTable, **options: Any) -> PageMigration:
+    return PageMigration(metered, NEXT, **options)
 
 
-def _small_pages(
-    metered: migration.MeteredTable, pages: migration.PageMigration, *rest: Any
-) -> migration.Migration:
+def _small_pages(metered: MeteredTable, pages: PageMigration, *rest: Any) -> Migration:
     progress, stop, _ = rest
-    return migration.Migration(metered, pages, progress, stop, 4)
+    return Migration(metered, pages, progress, stop, 4)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def test_a_table_with_few_units_is_asked_for_few_at_once(
         return scan(**request)
 
     monkeypatch.setattr(table, "scan", noted)
-    monkeypatch.setattr(migration_run, "Migration", migration.Migration)
+    monkeypatch.setattr(migration_run, "Migration", Migration)
     table.items = {}
     for units in ("1", "50", "5000"):
         assert run(["migrate", "--units", units, "--segments", "1"]) == ExitCode.OK
@@ -233,9 +233,11 @@ def test_without_a_terminal_progress_is_printed_at_intervals(
 ) -> None:
     """The line has segments, items and their rate, changes, and the items left so far."""
     now = 0.0
-    monkeypatch.setattr(command, "monotonic", lambda: now)
+    for module in (command, progress_module):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
     progress = Progress.start(4)
-    with command._display(progress, 900) as tell:
+    with progress_module.display(900, "items") as show:
+        tell = command._report_to(show, progress)
         progress.counts.found["user", 1] = 300
         progress.segments[0].done = True
         progress.counts.changed, progress.counts.bad = 40, 2
@@ -243,7 +245,7 @@ def test_without_a_terminal_progress_is_printed_at_intervals(
         assert capsys.readouterr().err == ""
         now = 10.0
         tell(progress)
-    expected = "302 of about 900 items; segments 1/4, 40 changed, 2 not migrated, 30/s\n"
+    expected = "segments 1/4, 40 changed, 2 not migrated, 30/s: 302 of 900 items\n"
     assert capsys.readouterr().err == expected
 
 

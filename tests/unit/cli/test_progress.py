@@ -32,14 +32,17 @@ def test_a_terminal_has_a_bar(screen: io.StringIO) -> None:
     assert screen.getvalue().endswith("\x1b[2K")
 
 
-def test_elsewhere_there_is_a_line_now_and_then() -> None:
+def test_elsewhere_there_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The log of a long import stays short."""
-    now, written = [0.0], io.StringIO()
-    tell = progress._lines(Console(file=written, width=80), "sent", 300, "rows", lambda: now[0])
-    for _ in range(100):
-        now[0] += LINE_EVERY / 40
-        tell(3)
-    assert written.getvalue().splitlines() == [
+    now = 0.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    with TerminalProgress().track("sent", 300, "rows") as advance:
+        for _ in range(100):
+            now += LINE_EVERY / 40
+            advance(3)
+    assert capsys.readouterr().err.splitlines() == [
         "sent: 120 of 300 rows",
         "sent: 240 of 300 rows",
     ]

@@ -18,16 +18,12 @@ from adapters.dynamodb.formats import ItemFormat
 from application.ports import CommandKey, JobKind, OutboxEntry
 from domain.user import User
 from domain.values import EmailAddress, render_time
-from operations.migration import (
-    KINDS,
-    Bucket,
-    Counts,
-    Kind,
-    MeteredTable,
-    Migration,
-    PageMigration,
-    Progress,
-)
+from operations.migration.counts import Counts
+from operations.migration.kinds import KINDS, Kind
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress
+from operations.migration.throughput import Bucket
 from tests.builders import NOW, email, uid
 from tests.persistence import new_user, outcome, session, two_factor
 from tests.reliability.in_process_dynamodb import (

@@ -11,16 +11,12 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import mapper, records
-from operations.migration import (
-    KINDS,
-    Bucket,
-    Counts,
-    MeteredTable,
-    Migration,
-    PageMigration,
-    Progress,
-    target,
-)
+from operations.migration.counts import Counts
+from operations.migration.kinds import KINDS, target
+from operations.migration.metered import MeteredTable
+from operations.migration.pages import PageMigration
+from operations.migration.scan import Migration, Progress
+from operations.migration.throughput import Bucket
 from tests.builders import email, uid
 from tests.persistence import new_user, outcome
 from tests.reliability.in_process_dynamodb import ANSWERED, InProcessDynamoDB

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operations.migration import Bucket, Throughput, throughput_of
+from operations.migration.throughput import Bucket, Throughput, throughput_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.dynamodb.reads import Key
-from operations.migration import Counts, Progress
-from operations.migration.counts import Finding
+from operations.migration.counts import Counts, Finding
+from operations.migration.scan import Progress
 from operations.migration.state import SAVE_EVERY, Plan, StateFile
 from tests.builders import uid
 from worker.errors import CliError, UsageError
