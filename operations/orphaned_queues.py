@@ -86,12 +86,9 @@ class TemporaryQueues:
         if not NAME.fullmatch(name):
             return None
         names: Any = ["QueueArn", "CreatedTimestamp", "ApproximateNumberOfMessages"]
-        try:
-            answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                return None  # the queue was just deleted
-            raise
+        answer = _unless_missing(self._sqs.get_queue_attributes, QueueUrl=url, AttributeNames=names)
+        if answer is None:  # the queue was just deleted
+            return None
         arn, made_at, waiting = (answer["Attributes"][each] for each in names)
         return TemporaryQueue(name, url, arn, float(made_at), int(waiting))
 
@@ -118,14 +115,9 @@ class TemporaryQueues:
     def _probe(self, queue: TemporaryQueue) -> str | None:
         fifo = {"MessageGroupId": "probe", "MessageDeduplicationId": str(uuid4())}
         more: Any = fifo if queue.url.endswith(FIFO_SUFFIX) else {}
-        try:
-            return self._sqs.send_message(QueueUrl=queue.url, MessageBody=PROBE, **more)[
-                "MessageId"
-            ]
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                return None
-            raise
+        send = self._sqs.send_message
+        answer = _unless_missing(send, QueueUrl=queue.url, MessageBody=PROBE, **more)
+        return None if answer is None else str(answer["MessageId"])
 
     def _still_there(self, queue: TemporaryQueue, probe: str | None, newest: int) -> bool:
         for _ in range(PEEKS if probe else 0):
@@ -138,21 +130,17 @@ class TemporaryQueues:
 
     def _peek(self, queue: TemporaryQueue) -> Mapping[str, int]:
         """Receive up to ten messages, which stay visible; return when each was sent, by its id."""
-        try:
-            answer: Any = self._sqs.receive_message(
-                QueueUrl=queue.url,
-                MaxNumberOfMessages=10,
-                VisibilityTimeout=0,
-                WaitTimeSeconds=WAIT,
-                MessageSystemAttributeNames=["SentTimestamp"],
-            )
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                return {}
-            raise
+        answer = _unless_missing(
+            self._sqs.receive_message,
+            QueueUrl=queue.url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,
+            WaitTimeSeconds=WAIT,
+            MessageSystemAttributeNames=["SentTimestamp"],
+        )
         return {
             row["MessageId"]: int(row["Attributes"]["SentTimestamp"])
-            for row in answer.get("Messages") or ()
+            for row in (answer or {}).get("Messages") or ()
         }
 
     def subscriptions(self, topic_arn: str) -> dict[str, str]:
@@ -173,26 +161,27 @@ class TemporaryQueues:
         return {arn: each for arn, each in ours.items() if not self._exists(arn)}
 
     def _exists(self, arn: str) -> bool:
-        try:
-            self._sqs.get_queue_url(QueueName=arn.rpartition(":")[2])
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                return False
-            raise
-        return True
+        name = arn.rpartition(":")[2]
+        return _unless_missing(self._sqs.get_queue_url, QueueName=name) is not None
 
     def remove(self, queue: TemporaryQueue) -> None:
         """Delete a queue; its subscription must be deleted first."""
-        try:
-            self._sqs.delete_queue(QueueUrl=queue.url)
-        except ClientError as error:
-            if error_code(error) not in MISSING:
-                raise
+        _unless_missing(self._sqs.delete_queue, QueueUrl=queue.url)
 
     def unsubscribe(self, subscriptions: Iterable[str]) -> None:
         """Delete subscriptions."""
         for each in subscriptions:
             self._sns.unsubscribe(SubscriptionArn=each)
+
+
+def _unless_missing(call: Callable[..., Any], **parameters: Any) -> Any:
+    """Make a call; return `None` if its queue does not exist."""
+    try:
+        return call(**parameters)
+    except ClientError as error:
+        if error_code(error) in MISSING:
+            return None
+        raise
 
 
 @dataclass(frozen=True, slots=True)

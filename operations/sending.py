@@ -9,25 +9,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
-from application.messages.outgoing import Outgoing
 from application.queue_port import FIFO_SUFFIX
 from worker.errors import CliError, UsageError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-
-def send(
-    client: SQSClient,
-    queue_url: str,
-    outgoing: Sequence[Outgoing],
-    group: str | None = None,
-    *,
-    report: SendReport | None = None,
-) -> list[str]:
-    """Send checked commands with `send_bodies`; the group is the given one, or the user's."""
-    bodies = [(each.body, group or each.group) for each in outgoing]
-    return send_bodies(client, queue_url, bodies, grouped=group is not None, report=report)
 
 
 def send_bodies(

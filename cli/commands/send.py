@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -21,7 +20,10 @@ from worker.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from adapters.sqs.sending import SendReport
     from application.messages.outgoing import Outgoing
+    from operations.command_input import Options
 
+_Placed: TypeAlias = tuple[str, dict[str, Any]]
+"""A command's CloudEvent, with its place for errors."""
 STANDARD_INPUT = "-"
 
 
@@ -105,105 +107,78 @@ def send(
     Each line of a file is {"type", "data", "id"?, "user_id"?}
     or a CloudEvent.
     """
+    from operations.command_input import Options
+
     extensions = {
         "correlationid": correlation_id,
         "expectedversion": expected_version,
         "actor": actor,
     }
-    return _send(
-        SendOptions(
-            command=command,
-            pairs=pairs or [],
-            data=data,
-            file=file,
-            user_id=user,
-            command_id=command_id,
-            source=source,
-            extensions=extensions,
-            group=group,
-            wait=wait,
-            as_json=as_json,
-        )
-    )
+    options = Options(user, command_id, source, extensions)
+    events = _events(command, pairs or [], data, file, options)
+    return _send(events, group=group, wait=wait, as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class SendOptions:
-    """Arguments and options of `send`."""
-
-    command: str | None
-    pairs: Sequence[str]
-    data: str | None
-    file: str | None
-    user_id: str | None
-    command_id: str | None
-    source: str
-    extensions: Mapping[str, str | int | None]
-    group: str | None
-    wait: float | None
-    as_json: bool
-
-
-def _send(options: SendOptions) -> int:
+def _send(
+    events: Sequence[_Placed], *, group: str | None, wait: float | None, as_json: bool
+) -> int:
     """Check and send commands, optionally wait for outcomes; return the exit code."""
     from adapters.sqs.sending import SendReport
     from application.messages import MessageParser
     from cli.rendering import print_outcomes
     from operations.command_input import check
     from operations.outcomes import await_outcomes, listener
-    from operations.sending import send
+    from operations.sending import send_bodies
 
     aws = composition.aws()
     parser = MessageParser(aws.settings.roles)
-    outgoing = [check(event, place, parser) for place, event in _events(options)]
+    outgoing = [check(event, place, parser) for place, event in events]
     # before anything is sent, because the table may be missing
-    repository = None if options.wait is None else aws.repository
+    repository = None if wait is None else aws.repository
     sent = SendReport()
+    bodies = [(each.body, group or each.group) for each in outgoing]
+    grouped = group is not None
     try:
-        send(aws.sqs, aws.command_queue_url, outgoing, options.group, report=sent)
+        send_bodies(aws.sqs, aws.command_queue_url, bodies, grouped=grouped, report=sent)
     except BaseException:  # also an interruption: the ids may be needed to send the rest again
         if sent.message_ids or sent.code is not None or len(outgoing) > 1:
-            _print_sent(outgoing, sent, as_json=options.as_json)
+            _print_sent(outgoing, sent, as_json=as_json)
             _print_ids("not sent", [o for n, o in enumerate(outgoing) if n not in sent.message_ids])
         raise
     _print_destination(outgoing, aws.settings.command_queue)
-    if options.wait is None or repository is None:
-        _print_sent(outgoing, sent, as_json=options.as_json)
+    if wait is None or repository is None:
+        _print_sent(outgoing, sent, as_json=as_json)
         return ExitCode.OK
     keys = [each.key for each in outgoing]
     listen = listener(aws, {key.command_id for key in keys}, TerminalProgress())
     try:
         with stop_on_signals():
-            outcomes = await_outcomes(repository, keys, options.wait, listen=listen)
+            outcomes = await_outcomes(repository, keys, wait, listen=listen)
     except BaseException:
         _print_ids("sent", outgoing)
         raise
     _print_ids("no outcome yet", [each for each in outgoing if each.key not in outcomes])
-    return print_outcomes([outcomes.get(each.key) for each in outgoing], as_json=options.as_json)
+    return print_outcomes([outcomes.get(each.key) for each in outgoing], as_json=as_json)
 
 
-def _events(options: SendOptions) -> list[tuple[str, dict[str, object]]]:
-    from operations.command_input import Options, from_arguments, from_text
+def _events(
+    command: str | None, pairs: Sequence[str], data: str | None, file: str | None, options: Options
+) -> list[_Placed]:
+    from operations.command_input import from_arguments, from_text
 
-    common = Options(
-        user_id=options.user_id,
-        command_id=options.command_id,
-        source=options.source,
-        extensions=options.extensions,
-    )
-    file = STANDARD_INPUT if options.command == STANDARD_INPUT else options.file
-    if file is None and options.command is None:
+    if command == STANDARD_INPUT:
+        command, file = None, STANDARD_INPUT
+    if file is None and command is None:
         raise UsageError("nothing to send", "give a command, or --file")
     if file is None:
-        assert options.command is not None
-        event = from_arguments(options.command, options.pairs, options.data, common)
-        return [(options.command, event)]
-    if options.command not in (None, STANDARD_INPUT) or options.pairs or options.data:
+        assert command is not None
+        return [(command, from_arguments(command, pairs, data, options))]
+    if command is not None or pairs or data:
         raise UsageError("a command and --file cannot be combined", "use one of them")
     if options.command_id is not None:
         raise UsageError("--id is for one command only", "put the ids into the file")
     where, text = _read(file)
-    events = list(from_text(text, where, common))
+    events = list(from_text(text, where, options))
     if not events:
         raise UsageError(f"{where} contains no command", "write one command per line")
     return events

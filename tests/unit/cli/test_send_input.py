@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.commands.send import SendOptions, _events
+from cli.commands.send import _events
+from operations.command_input import Options
 from tests.builders import uid
 from worker.errors import UsageError
 
@@ -22,8 +23,7 @@ COMMANDS = [
 
 def events(file: str) -> list[dict[str, Any]]:
     """Return the commands in a file."""
-    options = SendOptions(None, (), None, file, None, None, "/x", {}, None, None, as_json=False)
-    return [dict(event) for _, event in _events(options)]
+    return [event for _, event in _events(None, (), None, file, Options())]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

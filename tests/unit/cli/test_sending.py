@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from adapters.aws.batching import MAX_CALL_BYTES
-from application.messages import MessageParser
-from cli.commands.send import SendOptions, _send
-from operations.command_input import Options, check, from_arguments
-from operations.sending import send, send_bodies
+from cli.commands.send import _events, _send
+from operations.command_input import Options
+from operations.sending import send_bodies
 from tests.builders import uid
 from worker.errors import CliError, UsageError
 from worker.settings import Settings
@@ -126,11 +125,9 @@ def test_after_a_partial_send_every_id_is_printed(
     file = tmp_path / "commands.jsonl"
     line = json.dumps({"type": "UnbanUser", "subject": uid("ada"), "data": {}}) + "\n"
     file.write_text(line * 25)
-    options = SendOptions(
-        None, [], None, str(file), None, None, "/test", {}, None, None, as_json=as_json
-    )
+    events = _events(None, [], None, str(file), Options())
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CliError):
-        _send(options)
+        _send(events, group=None, wait=None, as_json=as_json)
     said = capsys.readouterr()
     ids = [json.loads(e["MessageBody"])["id"] for call in sqs.calls for e in call]
     told = said.out.splitlines()
@@ -148,11 +145,12 @@ def test_whatever_the_sdk_raises_is_one_line() -> None:
         send_bodies(sqs, URL, [("x", "g")])  # type: ignore[arg-type]
 
 
-def test_a_group_that_is_given_replaces_the_users() -> None:
+def test_a_group_that_is_given_replaces_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is the user."""
-    event = from_arguments("UnbanUser", [], None, Options(user_id=uid("ada")))
-    outgoing = check(event, "here", MessageParser(("admin",)))
     sqs = Sqs()
-    send(sqs, FIFO_URL, [outgoing], None)  # type: ignore[arg-type]
-    send(sqs, FIFO_URL, [outgoing], "own")  # type: ignore[arg-type]
+    aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=FIFO_URL)
+    monkeypatch.setattr("cli.composition.aws", lambda: aws)
+    events = _events("UnbanUser", [], None, None, Options(user_id=uid("ada")))
+    for group in (None, "own"):
+        _send(events, group=group, wait=None, as_json=False)
     assert [call[0]["MessageGroupId"] for call in sqs.calls] == [uid("ada"), "own"]
