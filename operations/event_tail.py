@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from adapters.aws.client import error_code
 from adapters.sns.subscription import LONGEST_POLL, TAIL, QueueReader, TopicSubscription
+from application.backoff import Backoff
 from operations.progress import NO_PROGRESS, Progress
 from operations.received_event import ReceivedEvent
 from worker.cli_errors import is_refusal
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 10.0
-"""Seconds between two attempts to receive, doubled after each failure."""
+BACKOFF = Backoff(0.5, 10.0)
+"""Pauses between two attempts to receive, without jitter."""
 CHECK_EVERY = 60.0
 """Seconds between two checks of queue and subscription; a check also follows each error."""
 
@@ -68,7 +68,7 @@ class EventTail:
 
 def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator[ReceivedEvent]:
     """Yield events forever; continue after any error unless AWS refuses the caller."""
-    pause, checked = FIRST_PAUSE, time.monotonic()
+    failures, checked = 0, time.monotonic()
     while True:
         try:
             if time.monotonic() - checked >= CHECK_EVERY:
@@ -78,10 +78,11 @@ def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator
         except Exception as error:
             if is_refusal(error):
                 raise
-            if pause == FIRST_PAUSE:
+            failures += 1
+            if failures == 1:
                 progress.note(f"events cannot be received ({error_code(error)}): retrying")
-            time.sleep(pause)
-            pause, checked = min(2 * pause, LONGEST_PAUSE), -CHECK_EVERY
+            time.sleep(BACKOFF.ceiling(failures))
+            checked = -CHECK_EVERY
             continue
-        pause = FIRST_PAUSE
+        failures = 0
         yield from events

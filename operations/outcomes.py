@@ -10,6 +10,7 @@ from uuid import uuid5
 
 from adapters.aws.client import error_code
 from adapters.sns.subscription import LONGEST_POLL, WAITING, QueueReader, temporary_subscription
+from application.backoff import Backoff
 from application.messages.commands import USER_NAMESPACE
 from application.ports import CommandKey, LoadRequest, Outcome, UserRepository
 from operations.progress import NO_PROGRESS, Progress
@@ -17,9 +18,10 @@ from operations.received_event import ReceivedEvent
 from worker.cli_errors import is_refusal
 from worker.connections import Aws
 
-FIRST_PAUSE = 0.02
-LONGEST_PAUSE = 1.0
-"""Seconds between two reads without listening, doubled after each read."""
+READING = Backoff(0.02, 1.0)
+"""Pauses between two reads without listening, without jitter."""
+LISTENING = Backoff(1.0, LONGEST_POLL)
+"""Maximum pauses between two reads while listening."""
 MOST_FILTERED = 100
 """Maximum commands in one filter policy; SNS accepts 150 values."""
 
@@ -61,7 +63,7 @@ def await_outcomes(
     enough = len(set(keys)) if enough is None else enough
     deadline = time.monotonic() + seconds
     found: dict[CommandKey, Outcome] = {}
-    pause, longest = FIRST_PAUSE, LONGEST_PAUSE
+    backoff, attempt = READING, 0
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -73,13 +75,13 @@ def await_outcomes(
             left = deadline - time.monotonic()
             if len(found) >= enough or left <= 0:
                 return found
-            if listen is not None and pause >= LONGEST_PAUSE:
+            attempt += 1
+            if listen is not None and backoff.ceiling(attempt) == backoff.cap:
                 if event_wait := stack.enter_context(listen()):
-                    sleep, longest = event_wait, LONGEST_POLL
+                    sleep, backoff, attempt = event_wait, LISTENING, 0
                 listen = None
                 continue  # read outcomes that were recorded before listening started
-            sleep(min(pause, left))
-            pause = min(2 * pause, longest)
+            sleep(min(backoff.ceiling(attempt), left))
 
 
 def outcome_keys(command_id: str, user_id: str | None) -> list[CommandKey]:

@@ -20,6 +20,7 @@ from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_RETRIES
 from application.outbox import SHARDS
 from domain.values import EmailAddress, render_time
+from operations.users import find_user
 from worker.connections import Aws
 
 if TYPE_CHECKING:
@@ -47,21 +48,23 @@ _NOTE = (
 )
 
 
-def export_user(aws: Aws, user_id: str) -> dict[str, Any] | None:
+def export_user(aws: Aws, who: str | EmailAddress) -> dict[str, Any] | None:
     """Return everything stored about a user, secrets as `SET`; `None` if nothing is stored.
+
+    An erased user is found by id only: the address is no longer stored.
 
     Raises:
         StoreUnavailableError: some items could not be read.
     """
     aws.require_shared_store()
+    if isinstance(who, str):
+        user_id = who
+    elif user := find_user(aws.repository, who):
+        user_id = user.user_id
+    else:
+        return None
     person = UserDataReader(aws.dynamodb, aws.settings.table).read(user_id)
     return export_of(user_id, person, datetime.now(UTC)) if person.items else None
-
-
-def find_user_id(aws: Aws, email: EmailAddress) -> str | None:
-    """Return the id of the user with an address, or `None`."""
-    user = aws.repository.get_by_email(email)
-    return None if user is None else user.user_id
 
 
 def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, Any]:

@@ -10,11 +10,9 @@ from domain.values import EmailAddress
 from worker.errors import UsageError
 
 
-def find_user(
-    repository: UserRepository, *, user_id: str | None = None, email: EmailAddress | None = None
-) -> User | None:
-    """Return the user with the address if one is given, else with the id; `None` if not found."""
-    return repository.get_by_email(email) if email else repository.get(user_id or "")
+def find_user(repository: UserRepository, who: str | EmailAddress) -> User | None:
+    """Return the user with this id or e-mail address; `None` if not found."""
+    return repository.get(who) if isinstance(who, str) else repository.get_by_email(who)
 
 
 class History(NamedTuple):

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import composition, output
-from cli.ages import age_text, seconds_of
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError

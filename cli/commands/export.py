@@ -7,16 +7,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli import composition, output
 from cli.commands.base import BULK, EXIT_CODES, app
+from cli.parsing import parse_user
 from worker.errors import CliError, ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from worker.connections import Aws
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=BULK)
@@ -43,9 +41,9 @@ def export(
 
     if file is not None and not force and Path(file).exists():
         raise _exists(file)
+    who = parse_user(user)
     aws = composition.aws()
-    user_id = _user_id(user, aws)
-    found = None if user_id is None else export_user(aws, user_id)
+    found = export_user(aws, who)
     if found is None:
         advice = "for an erased user, use the id: the address is no longer stored"
         raise CliError("no data of this user found", advice, ExitCode.NEGATIVE)
@@ -57,20 +55,6 @@ def export(
         console = output.stderr()
         console.print(f"wrote {found['items']} items to {file}", style="dim", markup=False)
     return ExitCode.OK
-
-
-def _user_id(who: str, aws: Aws) -> str | None:
-    from domain.errors import InvalidValueError
-    from domain.values import EmailAddress, parse_id
-    from operations.user_export import find_user_id
-
-    try:
-        if "@" not in who:
-            return parse_id(who)
-        email = EmailAddress.parse(who)
-    except InvalidValueError as error:
-        raise UsageError(f"invalid user: {error}", "use a user id or an e-mail address") from None
-    return find_user_id(aws, email)
 
 
 def _exists(file: object) -> UsageError:

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from cli import composition, output
-from cli.ages import age_text, seconds_of
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
 from worker.errors import ExitCode
 

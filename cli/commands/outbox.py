@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import composition, output
-from cli.ages import age_text
 from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
-from cli.ids import parse_id_option
+from cli.parsing import age_text, parse_id_option
 from cli.progress import TerminalProgress
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode

@@ -8,7 +8,7 @@ import typer
 
 from cli import composition
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, Wait, app
-from cli.ids import parse_id_option
+from cli.parsing import parse_id_option
 from cli.progress import TerminalProgress
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode

@@ -11,12 +11,11 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, app
-from cli.ids import parse_id_option
-from worker.errors import CliError, ExitCode, UsageError
+from cli.parsing import parse_id_option, parse_user
+from worker.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
     from domain.user import User
-    from domain.values import EmailAddress
 
 _NOT_BY_NAME: Final = frozenset(
     {"ban", "deactivation_reason", "email_change", "lock_count", "sessions", "two_factor_enabled"}
@@ -51,13 +50,12 @@ def user(
     from cli import rendering
     from operations.users import find_user, read_history
 
-    email = _address(user) if "@" in user else None
-    user_id = None if email else parse_id_option(user, "a user id")
+    who = parse_user(user)
     last = None if before is None else parse_id_option(before, "--before")
     repository = composition.aws().repository
-    found = find_user(repository, user_id=user_id, email=email)
+    found = find_user(repository, who)
     if found is None:
-        of_email = "for an erased user, use the id; " if email else ""
+        of_email = "" if isinstance(who, str) else "for an erased user, use the id; "
         advice = f"{of_email}the registration may still be in the queue"
         raise CliError("user not found", advice, ExitCode.NEGATIVE)
     past = read_history(repository, found.user_id, limit, last) if history or before else None
@@ -78,18 +76,6 @@ def user(
             text = f"there are more outcomes: use --before {past.outcomes[-1].command_id}"
             output.stderr().print(text, style="yellow")
     return ExitCode.OK
-
-
-def _address(text: str) -> EmailAddress:
-    from domain.errors import InvalidValueError
-    from domain.values import EmailAddress
-
-    try:
-        return EmailAddress.parse(text)
-    except InvalidValueError as error:
-        raise UsageError(
-            f"invalid e-mail address: {error}", "correct it, or use the user id"
-        ) from None
 
 
 def user_facts(user: User) -> dict[str, object]:

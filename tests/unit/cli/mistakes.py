@@ -67,7 +67,9 @@ MISTYPED = {
     "JSON that is none": Mistake(
         "send BanUser --data {reason", "--data is not JSON", "write it as"
     ),
-    "an address for a user": Mistake("user a@b", "invalid e-mail address", "or use the user id"),
+    "an address for a user": Mistake(
+        "user a@b", "invalid user", "use a user id or an e-mail address"
+    ),
     "a command's id that is none": Mistake("outcome 5", "the command's id", "write it like"),
 }
 SETTINGS = {

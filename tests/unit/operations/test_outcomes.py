@@ -19,7 +19,7 @@ from application.ports import (
     UserChange,
 )
 from operations import outcomes
-from operations.outcomes import LONGEST_PAUSE, await_outcomes, listener
+from operations.outcomes import READING, await_outcomes, listener
 from operations.progress import NO_PROGRESS, Progress
 from tests.unit.cli.test_stream import REGISTERED
 from tests.unit.operations.recorded_progress import RecordedProgress
@@ -67,7 +67,7 @@ def test_the_pauses_grow_up_to_a_limit() -> None:
     sleep = Sleeper(repository, nth=10)
     await_outcomes(repository, [KEY], 60, sleep=sleep)
     assert all(one <= two for one, two in pairwise(sleep.pauses))
-    assert sleep.pauses[-1] == LONGEST_PAUSE
+    assert sleep.pauses[-1] == READING.cap
 
 
 def test_with_no_time_it_looks_once() -> None:
