@@ -39,6 +39,10 @@ class InProcessDynamoDB:
         """Reorders the sorted keys of a batch read into the order in which they are read."""
         self._done: dict[str, object] = {}
 
+    def state(self) -> tuple[object, ...]:
+        """Return what is stored, to be compared; items are replaced and never changed."""
+        return dict(self.items), dict(self._done)
+
     # --- the client's methods --------------------------------------------------------------
 
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803

@@ -64,11 +64,19 @@ class Wire:
     """All calls of all processes, in order."""
 
     def __init__(
-        self, plan: Plan = no_faults, pause: Callable[[str], object] = lambda _: None
+        self,
+        plan: Plan = no_faults,
+        pause: Callable[[str], object] = lambda _: None,
+        state: Callable[[], object] | None = None,
     ) -> None:
-        """Take the plan, and a function to call before each call (others may run there)."""
+        """Take the plan, and a function to call before each call (others may run there).
+
+        With `state`, which returns all that outlives a process, `found` has it before each call.
+        """
         self._plan = plan
         self._pause = pause
+        self._state = state
+        self.found: list[object] = []
         self.calls: list[tuple[str, Fault | None]] = []
         self._late: list[tuple[int, Callable[[], object]]] = []
 
@@ -100,6 +108,8 @@ class Wire:
         if fault is not None and fault not in applicable(operation):
             fault = None
         self.calls.append((operation, fault))
+        if self._state is not None:
+            self.found.append(self._state())
         try:
             return self._with(fault, operation, partial(send, **request), request, send)
         except ProcessCrash:

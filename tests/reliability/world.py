@@ -143,6 +143,16 @@ class InProcessWorld(World):
         other.sent = list(self.sent)
         return other
 
+    def state(self) -> object:
+        """Return all that a process which starts now finds, to be compared for equality."""
+        return (
+            self.clock.time,
+            *self.dynamodb.state(),
+            list(self.sns.published),
+            copy.deepcopy(self.sqs.queues),
+            list(self.sqs.given_up),
+        )
+
     def send(self, *messages: Sent) -> None:
         """See the protocol. Sent an hour ago, so that no command waits for an unknown user."""
         an_hour_ago = self.clock.time.timestamp() - 3600
