@@ -6,6 +6,8 @@ fake credentials and a region, and none of the caller's own settings.
 
 from __future__ import annotations
 
+import functools
+import gc
 import http.client
 import os
 import signal
@@ -17,8 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import botocore.compat
+import botocore.hooks
 import hypothesis
 import pytest
+import typer.main
 from botocore.hooks import EVENT_ALIASES, EventAliaser
 from botocore.loaders import Loader
 
@@ -111,7 +116,24 @@ def _read_models_once() -> Iterator[None]:
         for name in ("load_data_with_path", "list_available_services"):
             patch.setattr(Loader, name, _shared(getattr(Loader, name)))
         patch.setattr(EventAliaser, "__init__", _knowing_names(EventAliaser.__init__))
+        patch.setattr(botocore.hooks, "accepts_kwargs", _accepts_kwargs)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _build_command_line_once() -> Iterator[None]:
+    """Share the parsers of the command line, which a process otherwise builds for one run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+def _accepts_kwargs(handler: Callable[..., object]) -> object:
+    """Return a true value if a handler takes any keyword; a session asks that of a hundred."""
+    return _function_accepts_kwargs(getattr(handler, "__func__", handler))
+
+
+_function_accepts_kwargs = functools.cache(botocore.compat.accepts_kwargs)
 
 
 def _shared(read: Callable[..., object]) -> Callable[..., object]:
@@ -185,6 +207,22 @@ def pytest_configure(config: pytest.Config) -> None:
         ) from error
     finally:
         connection.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect tests without the garbage collector.
+
+    The modules and tests of a collection stay until the end, so the collector would look through
+    more and more of them in vain: that takes a third of the time of a collection, and afterwards a
+    part of every test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

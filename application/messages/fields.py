@@ -6,6 +6,7 @@ All types are strict: a number is not accepted for a string, nor a boolean for a
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
@@ -36,6 +37,14 @@ def data_adapter(
         message: the command's class.
         roles: the roles that may be assigned; `None` checks only the form of a role.
     """
+    kind: Any = message  # mypy takes the class, which is the key, for one of its instances
+    return _data_adapter(kind, None if roles is None else tuple(roles))
+
+
+@cache  # it takes a millisecond, and several parsers of a process need the same ones
+def _data_adapter(
+    message: type[Command], roles: tuple[str, ...] | None
+) -> TypeAdapter[dict[str, Any]]:
     items: dict[str, Any] = {}
     for field in fields_of(message):
         kind = _field_type(field.rule, roles)
