@@ -30,9 +30,9 @@ test: $(INSTALLED) ## Run every test but the trials of isolation on the embedded
 # --- more checks ---------------------------------------------------------------------------
 
 .PHONY: test-localstack
-test-localstack: $(INSTALLED) ## Run the AWS tests against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
+test-localstack: $(INSTALLED) ## Run the tests that depend on AWS against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
 	@# three at a time: LocalStack itself takes more processor time than all of them
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m 'aws and not isolation' $(ARGS)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m 'aws and not embedded and not isolation' $(ARGS)
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1

@@ -62,6 +62,7 @@ def tails(endpoint: str) -> set[str]:
 # --- commands and outcomes ---
 
 
+@pytest.mark.embedded
 @with_worker
 def test_a_command_is_sent_and_its_outcome_is_received(busy: CommandLine) -> None:
     """The exit code is 0 for accepted and 1 for rejected.
@@ -91,6 +92,7 @@ def test_a_command_is_sent_and_its_outcome_is_received(busy: CommandLine) -> Non
     assert PASSWORD.value not in shown.out + plain.out
 
 
+@pytest.mark.embedded
 @with_worker
 def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
     """More JSON lines than two batches hold each have an outcome, in order."""
@@ -114,6 +116,7 @@ def test_many_commands_by_standard_input_all_end(busy: CommandLine) -> None:
     assert [o["command_id"] for o in outcomes] == [line["id"] for line in lines]
 
 
+@pytest.mark.embedded
 def test_ids_go_to_standard_output_and_talk_does_not(ready: CommandLine) -> None:
     """Standard output has the ids and nothing else, for use by scripts."""
     text = f'{{"type":"UnbanUser","user_id":"{uid("a")}","id":"{uid("1")}"}}\n' * 1
@@ -121,6 +124,7 @@ def test_ids_go_to_standard_output_and_talk_does_not(ready: CommandLine) -> None
     assert (done.code, done.out) == (0, f"{uid('1')}\n")
 
 
+@pytest.mark.embedded
 def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
     """An error in the third line prevents the first two from being sent."""
     good = json.dumps({"type": "UnbanUser", "user_id": uid("ada")})
@@ -130,6 +134,7 @@ def test_nothing_is_sent_when_one_of_many_is_wrong(ready: CommandLine) -> None:
     assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 0
 
 
+@pytest.mark.embedded
 def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
     """A missing answer has its own exit code."""
     done = ready.run("send", "UnbanUser", "--user", uid("ada"), "--wait", "0.2")
@@ -139,6 +144,7 @@ def test_without_a_worker_waiting_ends_in_time(ready: CommandLine) -> None:
     assert later.code == 4
 
 
+@pytest.mark.embedded
 def test_who_is_not_there_is_an_answer_and_no_failure(ready: CommandLine) -> None:
     """An unknown user or command has exit code 1, not 3."""
     assert ready.run("user", "nobody@example.com").code == 1
@@ -209,6 +215,7 @@ def test_following_a_topic_leaves_it_unchanged(
 # --- run ---
 
 
+@pytest.mark.embedded
 def test_what_celery_refuses_is_the_exit_code_of_run(ready: CommandLine) -> None:
     """Celery parses the arguments after `--`."""
     done = ready.start("run", "--", "--no-such-option")
@@ -216,6 +223,7 @@ def test_what_celery_refuses_is_the_exit_code_of_run(ready: CommandLine) -> None
     assert "no-such-option" in done.err
 
 
+@pytest.mark.embedded
 def test_run_without_its_queue_ends_with_a_line(cli: CommandLine) -> None:
     """A worker without its queue does not start."""
     done = cli.start("run", USER_WORKER_CREATE_RESOURCES="false")
@@ -223,6 +231,7 @@ def test_run_without_its_queue_ends_with_a_line(cli: CommandLine) -> None:
     assert cli.environment["USER_WORKER_COMMAND_QUEUE"] in done.err
 
 
+@pytest.mark.embedded
 def test_users_in_memory_are_worked_on_by_threads(ready: CommandLine) -> None:
     """`run` chooses the pool and says so."""
     with ready.running("run", USER_WORKER_REPOSITORY="memory") as process:

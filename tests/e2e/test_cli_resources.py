@@ -94,6 +94,7 @@ def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
     assert json.loads(ready.run("status", "--json").out)["priority_queue"] is None
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("line", ["status", "dlq list", f"send UnbanUser --user {uid('ada')}"])
 def test_a_web_page_instead_of_aws_is_explained(
     cli: CommandLine, aws_endpoint: str, line: str
@@ -146,6 +147,7 @@ def test_in_another_region_nothing_is_found_and_the_region_is_named(ready: Comma
     assert "region eu-west-1" in complaint(done)
 
 
+@pytest.mark.embedded
 def test_if_nothing_answers_the_advice_names_what_to_start(cli: CommandLine) -> None:
     """For a refused connection, the error names the address and how to start a service there."""
     with socket.socket() as closed:
@@ -157,6 +159,7 @@ def test_if_nothing_answers_the_advice_names_what_to_start(cli: CommandLine) -> 
     assert "make up" in complaint(done)
 
 
+@pytest.mark.embedded
 def test_without_credentials_they_are_asked_for(cli: CommandLine) -> None:
     """Missing credentials are reported in one line, without a traceback."""
     done = cli.run("status", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")

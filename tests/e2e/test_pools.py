@@ -80,6 +80,7 @@ def test_a_postponed_message_is_received_after_its_delay(
         assert second["messages"][0]["receives"] == 2
 
 
+@pytest.mark.embedded
 @pools
 def test_sigterm_lets_what_runs_finish_and_what_waits_go(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
@@ -102,6 +103,7 @@ def test_sigterm_lets_what_runs_finish_and_what_waits_go(
     assert queues.depth() == (100 - len(started), 0)
 
 
+@pytest.mark.embedded
 def test_sigterm_to_the_whole_group_does_not_kill_children_in_mid_batch(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_sigterm_to_the_whole_group_does_not_kill_children_in_mid_batch(
     assert queues.empty()
 
 
+@pytest.mark.embedded
 @pools
 def test_sigterm_is_heard_in_the_middle_of_a_long_poll(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
@@ -133,6 +136,7 @@ def test_sigterm_is_heard_in_the_middle_of_a_long_poll(
     assert queues.depth() == (1, 0)
 
 
+@pytest.mark.embedded
 def test_cold_shutdown_ends_running_batches_and_lets_them_go(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -145,6 +149,7 @@ def test_cold_shutdown_ends_running_batches_and_lets_them_go(
     assert queues.depth() == (20, 0)
 
 
+@pytest.mark.embedded
 def test_the_pool_goes_on_within_a_second_of_a_childs_death(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -180,6 +185,7 @@ def test_an_exception_makes_the_batch_visible_again(
         assert all(len(record["messages"]) == 1 for record in thirds)
 
 
+@pytest.mark.embedded
 def test_a_time_limit_ends_a_batch_and_the_worker_goes_on(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -192,6 +198,7 @@ def test_a_time_limit_ends_a_batch_and_the_worker_goes_on(
         eventually(lambda: quick in running.handled(), what="another message")
 
 
+@pytest.mark.embedded
 def test_children_are_replaced_after_their_tasks(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -216,6 +223,7 @@ FAULTS: list[Fault] = [
 ]
 
 
+@pytest.mark.embedded
 def test_whatever_receive_answers_the_worker_stays(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -278,6 +286,7 @@ def test_without_the_dead_letter_queue_a_dead_message_is_held_until_it_can_be_se
         assert proxy.calls["SendMessageBatch"] == 4
 
 
+@pytest.mark.embedded
 def test_a_silent_service_does_not_hold_up_the_end(
     queues: Queues, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -334,6 +343,7 @@ def test_a_fifo_group_is_handled_in_order_and_returned_as_a_whole_if_unsettled(
         assert all({m["group_id"] for m in record["messages"]} == {"c"} for record in alone)
 
 
+@pytest.mark.embedded
 @pools
 def test_no_log_line_carries_a_body(
     options: tuple[str, ...], queues: Queues, aws_endpoint: str, tmp_path: Path
@@ -350,6 +360,7 @@ def test_no_log_line_carries_a_body(
     assert "pss-t" not in running.log
 
 
+@pytest.mark.embedded
 def test_a_missing_queue_ends_the_program_with_one_line(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
@@ -360,6 +371,7 @@ def test_a_missing_queue_ends_the_program_with_one_line(
         assert "Traceback" not in running.log
 
 
+@pytest.mark.embedded
 def test_a_wrong_setting_ends_the_program_with_one_line(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:

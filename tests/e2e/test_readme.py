@@ -30,6 +30,7 @@ DATA = {
 }
 
 pytestmark = [
+    pytest.mark.embedded,
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(150),  # the first test with Node waits for a registry

@@ -22,7 +22,12 @@ from tests.e2e.worker_process import eventually
 from tests.emitted import nothing_personal
 from worker.telemetry.instruments import CATALOGUE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("telemetry")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.embedded,
+    pytest.mark.aws,
+    pytest.mark.xdist_group("telemetry"),
+]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -19,6 +19,8 @@ from benchmarks.arguments import BenchmarkError, errors_in_one_line
 from benchmarks.endpoints import endpoints
 from operations.embedded_aws import EmbeddedAwsError
 
+pytestmark = pytest.mark.embedded
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
 

@@ -22,6 +22,8 @@ from tests.builders import token, uid
 from tests.conftest import ResourceNames
 from user_client import CommandRequest, OutcomeListener, UserCommands, UserReader, outcomes
 
+pytestmark = pytest.mark.embedded
+
 TIMES = 10
 Count = Callable[[], AbstractContextManager[tuple[Counter[str], Counter[str]]]]
 

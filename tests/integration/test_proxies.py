@@ -8,6 +8,8 @@ from adapters.aws import client as aws
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine, complaint
 
+pytestmark = pytest.mark.embedded
+
 DEAD = "http://eve:hunter2@127.0.0.1:9"
 VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
