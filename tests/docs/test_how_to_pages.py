@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,23 @@ def changed_tree(page: str, folder: Path) -> Path:
         if (addition := Addition.of(block)) is not None:
             file = tree / addition.file
             file.write_text(addition.apply(file.read_text(), block.text))
+    copy_mypy_cache(tree)
     return tree
+
+
+def copy_mypy_cache(tree: Path) -> None:
+    """Copy what mypy knows of this tree, if it has run here: most of it holds for the copy.
+
+    As databases, not as files, because a mypy may be writing to them.
+    """
+    for database in (ROOT / ".mypy_cache").rglob("*.db"):
+        copy = tree / database.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
 
 
 def run(tree: Path, *arguments: str) -> str:

@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.xdist_group("bu
 ROWS = 300
 ADDRESS = "export@example.com"
 NAMES = ("first_name=Ex", "last_name=Port", "roles=customer")
+LONGEST_WAIT = 90
+"""Seconds. If the answer to a receive is lost, its messages come back after the queue's visibility
+timeout of 60 s."""
 RATE = ("--rate", "100")
 """Slow enough to be stopped before the end."""
 
@@ -74,6 +77,7 @@ def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[i
     return process.returncode, err
 
 
+@pytest.mark.timeout(300)
 def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
     world: World, tmp_path: Path
 ) -> None:
@@ -92,7 +96,13 @@ def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
     def owners() -> dict[str, str]:
         return world.system.load(addresses=set(addresses())).addresses
 
-    eventually(lambda: len(owners()) == ROWS, 40, "a user for every row")
+    try:
+        eventually(lambda: len(owners()) == ROWS, LONGEST_WAIT, "a user for every row")
+    except AssertionError as error:
+        depth = world.system.queues.depth()
+        error.add_note(f"{ROWS - len(owners())} rows have none; visible, in flight: {depth}")
+        error.add_note("\n".join(world.worker.log.splitlines()[-20:]))
+        raise
     users = set(owners().values())
     assert len(users) == ROWS
     outcomes = [each for user in users for each in world.system.repository.history(user)]
