@@ -9,6 +9,7 @@ thread, which takes far longer than a call, is only made when another actor is c
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -27,7 +28,8 @@ class Turns:
         self._choose = choose
         self._mine = threading.local()
         self._turns: dict[str, threading.Lock] = {}
-        """A lock for each actor, which is released when its turn comes."""
+        """A lock for each actor that has had a turn, which is released when the next one comes."""
+        self._play: Callable[[str], None] = lambda _: None
         self._waiting: list[str] = []
         self._ended = threading.Lock()
         self.taken: list[str] = []
@@ -39,7 +41,7 @@ class Turns:
             return
         following = self._choose_next()
         if following != name:
-            self._turns[following].release()
+            self._give_turn(following)
             self._turns[name].acquire()
 
     def run(self, actors: Mapping[str, Callable[[], object]]) -> None:
@@ -48,34 +50,39 @@ class Turns:
         Raises:
             BaseException: What the first actor to fail raised.
         """
-        self._turns = {name: _locked() for name in actors}
+        self._turns = {}
         self._waiting = list(actors)
         self._ended = _locked()
         failures: list[BaseException] = []
 
-        def play(name: str, actor: Callable[[], object]) -> None:
+        def play(name: str) -> None:
             self._mine.name = name
-            self._turns[name].acquire()
             try:
-                actor()
+                actors[name]()
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
             self._waiting.remove(name)
-            following = self._turns[self._choose_next()] if self._waiting else self._ended
-            following.release()
+            if self._waiting:
+                self._give_turn(self._choose_next())
+            else:
+                self._ended.release()
 
-        threads = [
-            threading.Thread(target=play, args=pair, name=pair[0], daemon=True)
-            for pair in actors.items()
-        ]
-        for thread in threads:
-            thread.start()
-        self._turns[self._choose_next()].release()
+        self._play = play
+        self._give_turn(self._choose_next())
         self._wait_for_the_end()
-        for thread in threads:
-            thread.join(PATIENCE)
         if failures:
             raise failures[0]
+
+    def _give_turn(self, name: str) -> None:
+        """Let an actor continue, or start its thread; without waiting for that, as a Thread does.
+
+        Each wait for another thread takes long on a busy machine.
+        """
+        if name in self._turns:
+            self._turns[name].release()
+        else:
+            self._turns[name] = _locked()
+            _thread.start_new_thread(self._play, (name,))
 
     def _choose_next(self) -> str:
         name = self._choose(tuple(self._waiting))
