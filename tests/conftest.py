@@ -26,6 +26,7 @@ import pytest
 import typer.main
 from botocore.hooks import EVENT_ALIASES, EventAliaser
 from botocore.loaders import Loader
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from operations.embedded_aws import EmbeddedAws
 from tests.emitted import (  # noqa: F401  # pytest finds them here
@@ -126,6 +127,19 @@ def _build_command_line_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """Format exceptions of log lines without Rich, which takes seconds for one with its locals.
+
+    It is used only where nothing has configured logging, as a worker and the command line do.
+    """
+    renderer = ConsoleRenderer.get_active()
+    before = renderer.exception_formatter
+    renderer.exception_formatter = plain_traceback
+    yield
+    renderer.exception_formatter = before
 
 
 def _accepts_kwargs(handler: Callable[..., object]) -> object:

@@ -53,20 +53,17 @@ requests: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {
             "TransactItems": st.lists(
                 st.builds(
-                    lambda kind, of, item, values: {
+                    lambda kind, item, values: {
                         kind: {
                             "TableName": "users",
-                            of: item,
+                            ("Item" if kind == "Put" else "Key"): item,
                             "ConditionExpression": "a = :v",
                             "ExpressionAttributeValues": values,
                         }
                     },
                     st.sampled_from(["Put", "Delete"]),
-                    st.sampled_from(["Item", "Key"]),
                     items,
                     items,
-                ).filter(
-                    lambda action: ("Put" in action) == ("Item" in next(iter(action.values())))
                 ),
                 max_size=4,
             ),
