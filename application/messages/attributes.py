@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, NotRequired
 
 from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
@@ -99,6 +100,7 @@ ATTRIBUTES: dict[str, Any] = {
 _RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
 
 
+@cache  # the schema of every message has the attributes
 def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
     """Return the validator of the attributes, which returns their values by name."""
     return record("Attributes", ATTRIBUTES, extra="ignore")
