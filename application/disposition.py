@@ -19,6 +19,8 @@ class ReceivedMessage(TypedDict):
     """ApproximateReceiveCount: 1 on the first delivery."""
     sent_at: float
     """SentTimestamp, in seconds since the epoch."""
+    original_sent_at: NotRequired[float]
+    """SentTimestamp of the first sending, as stated by a redrive; any sender can state it."""
     first_received_at: NotRequired[float]
     """ApproximateFirstReceiveTimestamp, in seconds since the epoch."""
     group_id: str | None

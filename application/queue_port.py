@@ -41,6 +41,11 @@ class RawMessage(Protocol):
         ...
 
     @property
+    def original_sent_at(self) -> float | None:
+        """When it was first sent, in seconds since the epoch, if a redrive states it."""
+        ...
+
+    @property
     def first_received_at(self) -> float | None:
         """When it was first received, in seconds since the epoch, if SQS reports it."""
         ...

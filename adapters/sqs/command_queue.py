@@ -21,9 +21,11 @@ from adapters.aws.batching import in_calls
 from adapters.aws.client import error_code
 from adapters.clock import clock_difference
 from adapters.sqs.dead_letters import (
+    ORIGINAL_SENT_AT,
     REASON,
     REDRIVES,
     entry_size,
+    original_sent_at,
     outgrown_by_reason,
     render_letter,
 )
@@ -75,6 +77,8 @@ class SqsMessage:
     """The `traceparent` of the receive call, if that call is traced."""
     redrives: int = 0
     """Number of redrives of the message from the dead-letter queue."""
+    original_sent_at: float | None = None
+    """When it was first sent, if a redrive states it."""
     first_received_at: float | None = None
 
 
@@ -143,7 +147,7 @@ class SqsCommandQueue(CommandQueue):
             WaitTimeSeconds=wait_seconds,
             **visibility,
             MessageSystemAttributeNames=ATTRIBUTES,
-            MessageAttributeNames=[REDRIVES],
+            MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT],
         )
         now = time()
         return [
@@ -265,6 +269,7 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         received_at=now,
         group_id=attributes.get("MessageGroupId"),
         redrives=redrives(row.get("MessageAttributes")),
+        original_sent_at=original_sent_at(row.get("MessageAttributes")),
         first_received_at=int(first) / 1000 if first else None,
     )
 

@@ -22,6 +22,8 @@ from adapters.sqs.dead_letters import (
     ERROR_DETAIL,
     ORIGINAL_ID,
     ORIGINAL_QUEUE,
+    earlier,
+    original_sent_at,
 )
 from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 
@@ -48,7 +50,8 @@ class StoredLetter:
     message_id: str
     body: str
     sent_at: float
-    """Seconds since the epoch; for one that SQS itself moved, the time of the first send."""
+    """Seconds since the epoch; for one that SQS itself moved, the time of the first send (on a
+    FIFO queue, the time of the move)."""
     group_id: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Message attributes in SQS's form, including the reason."""
@@ -77,6 +80,14 @@ class StoredLetter:
     def original_queue(self) -> str | None:
         """The name of the queue that it came from, if held_before."""
         return self.source_queue or self._text(ORIGINAL_QUEUE)
+
+    @property
+    def original_sent_at(self) -> float:
+        """When the message was first sent to a command queue, in seconds since the epoch.
+
+        If no worker recorded it, the time when the letter was sent or moved.
+        """
+        return earlier(self.sent_at, original_sent_at(self.attributes))
 
     @property
     def redrives(self) -> int:

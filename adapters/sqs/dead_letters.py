@@ -9,6 +9,8 @@ from typing import Any
 
 from adapters.aws.batching import MAX_CALL_BYTES
 from application.queue_port import DeadLetterMessage
+from domain.errors import InvalidValueError
+from domain.values import parse_time, render_time
 
 MAX_DETAIL = 1_000
 """Maximum characters of the `error_detail` attribute."""
@@ -21,8 +23,10 @@ RECEIVED_AT = "received_at"
 ORIGINAL_QUEUE = "original_queue"
 REDRIVES = "redrive_count"
 """Number of earlier redrives; a redrive increments it, and the worker passes it on."""
+ORIGINAL_SENT_AT = "original_sent_at"
+"""When the message was first sent; redrive and worker pass it on, so that the age is kept."""
 REASON_ATTRIBUTES = frozenset(
-    {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES}
+    {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES, ORIGINAL_SENT_AT}
 )
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -36,6 +40,7 @@ def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[
         ORIGINAL_ID: message.message_id,
         RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
         ORIGINAL_QUEUE: queue,
+        ORIGINAL_SENT_AT: time_text(earlier(message.sent_at, message.original_sent_at)),
     }
     if message.redrives:
         reason[REDRIVES] = str(message.redrives)
@@ -53,6 +58,29 @@ def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[
     elif message.group_id:  # a fair queue: keep its group for a redrive
         entry["MessageGroupId"] = message.group_id
     return entry
+
+
+def original_sent_at(attributes: Mapping[str, Any] | None) -> float | None:
+    """Return when a message was first sent, in seconds since the epoch, if an attribute states it.
+
+    Any sender can set the attribute, so an invalid value is ignored and the earlier of it and
+    SentTimestamp counts.
+    """
+    text = str(((attributes or {}).get(ORIGINAL_SENT_AT) or {}).get("StringValue", ""))
+    try:
+        return parse_time(text).timestamp()
+    except InvalidValueError:
+        return None
+
+
+def earlier(sent_at: float, stated: float | None) -> float:
+    """Return the earlier of SentTimestamp and a time that an attribute states."""
+    return sent_at if stated is None else min(sent_at, stated)
+
+
+def time_text(seconds: float) -> str:
+    """Return a time, given in seconds since the epoch, in RFC 3339."""
+    return render_time(datetime.fromtimestamp(seconds, UTC))
 
 
 def _valid(text: str) -> str:

@@ -251,6 +251,9 @@ def redrive(
             "--rate", min=1, max=10_000, metavar="N", help="Maximum dead letters per second."
         ),
     ] = None,
+    move_task: Annotated[
+        bool, typer.Option("--move-task", help="Let SQS move all dead letters; faster.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     edit: Annotated[
@@ -260,8 +263,10 @@ def redrive(
 ) -> int:
     """Redrive dead letters: send them back to their queue.
 
-    Their command ids stay the same, so no command is processed twice. Without
-    a filter, SQS moves all of them by itself, if it supports that.
+    Their command ids stay the same, so no command is processed twice. So do their
+    ages: a command that is too old by now is rejected as CommandExpired. With
+    --move-task, SQS moves all of them by itself, if there is no filter and it
+    supports that; dead letters that SQS itself moved here then lose their age.
 
     \b
     [bold]Examples[/bold]
@@ -287,7 +292,12 @@ def redrive(
         typer.confirm(f"Redrive {len(only)} dead letters?", abort=True, err=True)
     with stop_on_signals():
         result, method = redrive_letters(
-            aws, wanted, only=only, rate=rate, progress=TerminalProgress()
+            aws,
+            wanted,
+            only=only,
+            rate=rate,
+            move_task=move_task,
+            progress=TerminalProgress(),
         )
     _print_left(result)
     _require_named(wanted, result.done)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Self
 
 from adapters.sqs.dead_letter_queue import StoredLetter
-from adapters.sqs.dead_letters import REASON_ATTRIBUTES
+from adapters.sqs.dead_letters import REASON_ATTRIBUTES, time_text
 from application.messages import MalformedMessageError, redact
 from application.messages.commands import read_event
 from application.messages.redaction import REDACTED
 from domain.errors import InvalidValueError
-from domain.values import parse_id, render_time
+from domain.values import parse_id
 
 BY_SQS = "BySqs"
 """Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
@@ -99,6 +98,7 @@ class Letter:
             "command_id": self.command_id,
             "user_id": self.user_id,
             "sent_at": time_text(self.stored.sent_at),
+            "original_sent_at": time_text(self.stored.original_sent_at),
             "age_seconds": round(self.age(now), 1),
             "redrives": self.stored.redrives,
             "redacted": self.redacted,
@@ -117,11 +117,6 @@ class Letter:
         rest = {name: text for name, text in own.items() if name not in ours}
         clean = redact(json.dumps(rest))
         return ours | (rest if clean is None else json.loads(clean))
-
-
-def time_text(seconds: float) -> str:
-    """Format a time given in seconds since the epoch."""
-    return render_time(datetime.fromtimestamp(seconds, UTC))
 
 
 def _id(value: object) -> str | None:

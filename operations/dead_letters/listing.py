@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, Depth
+from adapters.sqs.dead_letters import time_text
 from operations.dead_letters.filter import LetterFilter
-from operations.dead_letters.letter import Letter, time_text
+from operations.dead_letters.letter import Letter
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 

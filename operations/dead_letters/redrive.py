@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
-from adapters.sqs.dead_letters import REASON, REASON_ATTRIBUTES, REDRIVES, outgrown_by_reason
+from adapters.sqs.dead_letters import (
+    ORIGINAL_SENT_AT,
+    REASON,
+    REASON_ATTRIBUTES,
+    REDRIVES,
+    outgrown_by_reason,
+    time_text,
+)
 from adapters.sqs.sending import BatchSender, QueueMessage
 from application.queue_port import FIFO_SUFFIX
 from operations.dead_letters.filter import LetterFilter
@@ -34,22 +41,25 @@ def redrive_letters(
     *,
     only: Collection[str] | None = None,
     rate: float | None = None,
+    move_task: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Redrive:
     """Send back letters that match a filter; if `only` is given, only those with these ids.
 
     Args:
         aws: the queues.
-        wanted: the filter; without conditions, SQS moves all letters if it can.
+        wanted: the filter.
         only: ids that an operator has confirmed. A move by SQS ignores them, because it does not
             support ids.
         rate: maximum letters per second.
+        move_task: let SQS move all letters if it can and the filter has no conditions. SQS does not
+            add `original_sent_at` to the letters that it dead-lettered itself.
         progress: receives progress reports.
 
     Raises:
         CliError: some letters could not be sent; the message says how many were.
     """
-    if _may_be_moved(aws, wanted):
+    if move_task and _may_be_moved(aws, wanted):
         moved = move_all(aws, rate, progress)
         if moved is not None:
             return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
@@ -99,8 +109,8 @@ class Redriver:
     def redrive(self, letters: Sequence[StoredLetter]) -> list[StoredLetter]:
         """Send received letters back, in order; return those that were sent.
 
-        Each is sent with its group, a new deduplication id, its own attributes, and the number of
-        redrives incremented by one.
+        Each is sent with its group, a new deduplication id, its own attributes, the time when it
+        was first sent, and the number of redrives incremented by one.
 
         Raises:
             DeadLetterError: some letters could not be sent, or not deleted; the others were.
@@ -133,12 +143,19 @@ def _message(letter: StoredLetter) -> QueueMessage:
         for name, value in letter.attributes.items()
         if name not in REASON_ATTRIBUTES
     }
+    first_sent = {"DataType": "String", "StringValue": time_text(letter.original_sent_at)}
+    dated = {ORIGINAL_SENT_AT: first_sent, **kept}
     count = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
-    counted = {**kept, REDRIVES: count}
-    too_large = outgrown_by_reason({"MessageBody": letter.body, REASON: counted})
-    if len(counted) > MAX_ATTRIBUTES or too_large:  # without the count: SQS rejects it
-        counted = kept
-    return QueueMessage(letter.body, letter.group_id, counted)
+    # If SQS would reject the message: the age matters more than the last of its own attributes,
+    # which the worker does not read.
+    choices = {**dated, REDRIVES: count}, dated, dict(list(dated.items())[:MAX_ATTRIBUTES])
+    attributes = next((each for each in choices if _fits(letter.body, each)), kept)
+    return QueueMessage(letter.body, letter.group_id, attributes)
+
+
+def _fits(body: str, attributes: Mapping[str, Any]) -> bool:
+    too_large = outgrown_by_reason({"MessageBody": body, REASON: attributes})
+    return len(attributes) <= MAX_ATTRIBUTES and not too_large
 
 
 _VALUES = ("DataType", "StringValue", "BinaryValue")

@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from adapters.sqs.command_queue import SqsCommandQueue
+from adapters.sqs.dead_letters import time_text
 from application.queue_port import CommandQueue, DeadLetterMessage
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sqs import InProcessSqs
@@ -170,6 +171,7 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
     assert body == '{"password":"[redacted]"}'
     told = {name: value["StringValue"] for name, value in attributes.items()}
     assert told.pop("received_at").endswith("+00:00")
+    assert told.pop("original_sent_at") == time_text(message.sent_at)
     assert told.pop("original_queue").startswith("commands-")
     assert told == {
         "error_code": "NotJson",

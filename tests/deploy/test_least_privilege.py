@@ -194,7 +194,7 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
     ):
         done = cli.run(*words)
         assert done.code in {0, 1}, (words, done.err)
-    cli.run("dlq", "redrive", "--yes", USER_WORKER_PRIORITY_QUEUE="")  # by SQS itself
+    cli.run("dlq", "redrive", "--move-task", "--yes", USER_WORKER_PRIORITY_QUEUE="")  # by SQS
     tried = examine(patient, world.account)
     of_others = tried - set(Policy.of("worker").lacks(tried))
     check(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
+from adapters.sqs.dead_letters import time_text
 from application.queue_port import CommandQueue, DeadLetterMessage
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
@@ -98,6 +99,28 @@ def test_a_dead_letter_carries_its_reason(queues: Queues) -> None:
     assert attributes["received_at"].endswith("+00:00")
     assert second["Body"].startswith("[redacted]")
     assert queues.depth() == (0, 1), "dead-lettering deletes nothing"
+
+
+@pytest.mark.parametrize(
+    ("stated", "passed_on"),
+    [
+        pytest.param("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z", id="a redrive"),
+        pytest.param("9000-01-01T00:00:00.000Z", None, id="forged, in the future"),
+        pytest.param("yesterday", None, id="not a time"),
+    ],
+)
+def test_a_dead_letter_keeps_the_time_when_its_message_was_first_sent(
+    queues: Queues, stated: str, passed_on: str | None
+) -> None:
+    """It passes on what a redrive stated, or its own SentTimestamp if that is earlier."""
+    attributes = {"original_sent_at": {"DataType": "String", "StringValue": stated}}
+    queues.sqs.send_message(QueueUrl=queues.url, MessageBody="{", MessageAttributes=attributes)
+    queue = _open(queues)
+    [message] = _receive(queue, 1)
+    assert queue.dead_letter([DeadLetterMessage(message, "NotJson", "-", None)]) == {}
+    [letter] = queues.dead_letters(1)
+    told = letter["MessageAttributes"]["original_sent_at"]["StringValue"]
+    assert told == (passed_on or time_text(message.sent_at))
 
 
 def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:

@@ -131,4 +131,5 @@ def _render(stored: Stored) -> dict[str, Any]:
         "ReceiptHandle": stored.receipt,
         "Body": stored.body,
         "Attributes": attributes,
+        "MessageAttributes": dict(stored.attributes),
     }

@@ -125,6 +125,8 @@ def _received(message: RawMessage, *, fifo: bool) -> ReceivedMessage:
         group_id=message.group_id,
         fifo=fifo,
     )
+    if message.original_sent_at is not None:
+        received["original_sent_at"] = message.original_sent_at
     if message.first_received_at is not None:
         received["first_received_at"] = message.first_received_at
     if message.trace is not None:

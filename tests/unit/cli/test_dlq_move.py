@@ -70,7 +70,7 @@ def redrive(world: World, monkeypatch: pytest.MonkeyPatch, tasks: Tasks) -> Done
     """Redrive all dead letters, on such an SQS."""
     monkeypatch.setattr(move_task, "MoveTask", lambda _, arn: MoveTask(tasks, arn))  # type: ignore[arg-type]
     monkeypatch.setattr(move_task, "POLL_INTERVAL", 0)
-    return world.dlq("redrive", "--yes", "--json")
+    return world.dlq("redrive", "--move-task", "--yes", "--json")
 
 
 def test_sqs_moves_all_and_is_followed_to_the_end(

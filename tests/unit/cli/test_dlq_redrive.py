@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from application.queue_port import MAX_BATCH
 from cli.commands import dlq
+from domain.values import parse_time
 from operations.dead_letters import redrive
 from operations.dead_letters.letter import Letter
 from tests.unit.cli.dlq_world import World, command, mocked
@@ -49,7 +51,8 @@ def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
     assert (done.code, done.rows) == (0, [{"redriven": len(meant), "method": "batches"}])
     back = world.waiting()
     assert sorted(row["Body"] for row in back) == sorted(meant)
-    assert {name for row in back for name in row["MessageAttributes"]} == {"redrive_count"}
+    names = {name for row in back for name in row["MessageAttributes"]}
+    assert names == {"redrive_count", "original_sent_at"}
     assert sorted(world.dead()) == sorted(left)
 
 
@@ -59,6 +62,7 @@ def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: 
     world.dlq("redrive", "--limit", "1", "--yes")
     [row] = world.waiting()
     told = {name: value["StringValue"] for name, value in row["MessageAttributes"].items()}
+    assert abs(parse_time(told.pop("original_sent_at")).timestamp() - time.time()) < 60
     assert told == {"team": "sign-up", "redrive_count": "3"}
     assert row["Attributes"]["MessageGroupId"] == "import-7"
 
@@ -72,18 +76,57 @@ def test_an_invalid_count_starts_again_at_zero(world: World, count: str) -> None
     assert row["MessageAttributes"]["redrive_count"]["StringValue"] == "1"
 
 
+DATED, COUNTED = {"original_sent_at"}, {"original_sent_at", "redrive_count"}
+
+
 @pytest.mark.parametrize(
-    ("size", "attributes", "counted"),
-    [(MAX_CALL_BYTES, 0, False), (MAX_CALL_BYTES - 200, 0, True), (1, 10, False), (1, 9, True)],
+    ("size", "attributes", "added", "kept"),
+    [
+        (MAX_CALL_BYTES, 0, set(), 0),
+        (MAX_CALL_BYTES - 60, 0, DATED, 0),
+        (MAX_CALL_BYTES - 200, 0, COUNTED, 0),
+        (1, 8, COUNTED, 8),
+        (1, 9, DATED, 9),
+        (1, 10, DATED, 9),
+    ],
 )
-def test_a_letter_without_room_for_its_count_is_redriven_without_it(
-    size: int, attributes: int, counted: bool
+def test_a_letter_without_room_is_redriven_without_its_count_and_keeps_its_age(
+    size: int, attributes: int, added: set[str], kept: int
 ) -> None:
-    """SQS would refuse it, and with it every redrive that includes it."""
+    """SQS would refuse it, and with it every redrive that includes it.
+
+    The age comes before the last of the producer's attributes, which the worker does not read.
+    """
     own = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(attributes)}
     message = redrive._message(StoredLetter("m", "x" * size, 0.0, attributes=own))
-    assert ("redrive_count" in (message.attributes or {})) is counted
-    assert own.items() <= dict(message.attributes or {}).items()
+    assert (message.attributes or {}).keys() == added | set(list(own)[:kept])
+
+
+@pytest.mark.parametrize(
+    ("stated", "original"),
+    [
+        pytest.param(None, 9_000.0, id="not stated"),
+        pytest.param("1970-01-01T01:00:00.000Z", 3_600.0, id="earlier"),
+        pytest.param("9000-01-01T00:00:00Z", 9_000.0, id="forged, in the future"),
+        pytest.param("yesterday", 9_000.0, id="not a time"),
+        pytest.param("", 9_000.0, id="empty"),
+    ],
+)
+@pytest.mark.parametrize("by_sqs", [True, False])
+def test_a_redrive_passes_on_when_the_message_was_first_sent(
+    stated: str | None, original: float, by_sqs: bool
+) -> None:
+    """It is the earlier of SentTimestamp and what an earlier redrive or dead letter stated."""
+    attribute = {"DataType": "String", "StringValue": stated}
+    letter = StoredLetter(
+        "m",
+        "{}",
+        9_000.0,
+        attributes={} if stated is None else {"original_sent_at": attribute},
+        source_queue="commands" if by_sqs else None,
+    )
+    attributes = redrive._message(letter).attributes or {}
+    assert parse_time(attributes["original_sent_at"]["StringValue"]).timestamp() == original
 
 
 def test_each_letter_goes_to_the_queue_it_came_from(

@@ -24,6 +24,7 @@ class Raw:
     received_at: float = 0.0
     first_received_at: float | None = None
     redrives: int = 0
+    original_sent_at: float | None = None
     trace: str | None = None
 
     @property
