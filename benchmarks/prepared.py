@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -102,7 +103,7 @@ class Recorder:
             message_id="m",
             body=as_cloud_event(command),
             receives=1,
-            sent_at=0.0,
+            sent_at=time.time(),
             group_id=None,
             fifo=False,
         )

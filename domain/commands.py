@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, TypeAlias
 
 from domain import rules
 from domain.errors import RejectionCode as Code
+from domain.policy import ACCESS_COMMAND_AGE, SESSION_COMMAND_AGE
 from domain.rules import Items, Number, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
@@ -152,6 +153,12 @@ class Command:
     """Whether the second factor must be loaded to decide the command."""
     needs_a_field: ClassVar[bool] = False
     """Whether at least one of the optional fields must be present."""
+    max_age: ClassVar[timedelta | None] = None
+    """The age above which the command is rejected as expired; `None`: only the general limit.
+
+    Commands that shut a user or a session out have only the general limit: rejecting a late one
+    would leave access open.
+    """
     rejections: ClassVar[tuple[Code, ...]] = ()
     """Why the command may be rejected, besides `ANY_COMMAND_REJECTIONS`."""
 
@@ -275,6 +282,7 @@ class StartSession(Command):
     session_id: SessionId
     refresh_token_hash: RefreshTokenHash
     expires_at: Annotated[datetime, rules.TIME.of("When the session expires.", _EXAMPLE_TIME)]
+    max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.USER_BANNED,
         Code.USER_LOCKED,
@@ -296,6 +304,7 @@ class RotateRefreshToken(Command):
         ),
     ]
     expires_at: Annotated[datetime, rules.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
+    max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.SESSION_NOT_FOUND,
         Code.SESSION_EXPIRED,
@@ -320,10 +329,14 @@ class RevokeAllSessions(Command):
 class RecordLoginFailure(Command):
     """Count a login with a wrong password; several in a row lock the user."""
 
+    max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
+
 
 @dataclass(frozen=True, slots=True)
 class UnlockUser(Command):
     """Unlock the user, and reset the count of login failures."""
+
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +359,7 @@ class DisableTwoFactor(Command):
     """Disable the second factor, and delete its secret and recovery codes."""
 
     needs_two_factor: ClassVar[bool] = True
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +379,7 @@ class AssignRole(Command):
     """Assign a role to the user."""
 
     role: RoleName
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +387,7 @@ class RevokeRole(Command):
     """Revoke a role of the user."""
 
     role: AnyRoleName
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +402,8 @@ class BanUser(Command):
 class UnbanUser(Command):
     """Remove the user's ban."""
 
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
+
 
 @dataclass(frozen=True, slots=True)
 class DeactivateUser(Command):
@@ -397,6 +415,8 @@ class DeactivateUser(Command):
 @dataclass(frozen=True, slots=True)
 class ReactivateUser(Command):
     """Reactivate a deactivated account."""
+
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,7 +472,7 @@ class CommandEnvelope:
     """Hash of type, subject and data. A different hash with the same command id is an error."""
     source: str
     sent_at: datetime
-    """The message's `time`, or the time at which it was sent to the queue."""
+    """The earlier of `time` and the time the message was first sent to a queue."""
     expected_version: int | None = None
     expires_at: datetime | None = None
     correlation_id: str | None = None

@@ -80,7 +80,9 @@ def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
 
 def _check_age(envelope: c.CommandEnvelope, context: Context) -> None:
     expired = envelope.expires_at is not None and envelope.expires_at <= context.now
-    if expired or envelope.sent_at < context.oldest:
+    max_age = envelope.command.max_age
+    stale = max_age is not None and envelope.sent_at < context.now - max_age
+    if expired or stale or envelope.sent_at < context.oldest:
         raise RejectedError(RejectionCode.COMMAND_EXPIRED)
 
 

@@ -9,6 +9,14 @@ from typing import Final
 MAX_USED_REFRESH_TOKENS = 20
 """Used token hashes stored per session, so that its item stays under 1 KB."""
 
+MAX_TIME_AHEAD: Final = timedelta(minutes=5)
+"""How far `time` may be after the sending of its message; allows for clocks that differ."""
+SESSION_COMMAND_AGE: Final = timedelta(hours=1)
+"""Maximum age of a command about a login: later, the person has logged in again or given up."""
+ACCESS_COMMAND_AGE: Final = timedelta(hours=24)
+"""Maximum age of a command that restores access or changes roles: later, it could undo a newer
+decision."""
+
 _MOST_DOUBLINGS = 10  # beyond the longest lock already; keeps the product within timedelta
 
 

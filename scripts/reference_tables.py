@@ -16,7 +16,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -73,12 +73,17 @@ def _line(cells: Iterable[str]) -> str:
 def _commands() -> Iterator[tuple[str, ...]]:
     for command in COMMANDS.values():
         fields = (field.name + ("" if field.required else "?") for field in fields_of(command))
-        yield command.__name__, _joined(fields), _joined(code.value for code in command.rejections)
+        rejections = _joined(code.value for code in command.rejections)
+        yield command.__name__, _joined(fields), _hours(command.max_age), rejections
 
 
 def _events() -> Iterator[tuple[str, ...]]:
     for event in EVENTS.values():
         yield event.__name__, event.category, _joined(field.name for field in fields_of(event))
+
+
+def _hours(age: timedelta | None) -> str:
+    return "-" if age is None else f"{age // timedelta(hours=1)} h"
 
 
 def _joined(words: Iterator[str]) -> str:
@@ -180,7 +185,7 @@ def _settings() -> Iterator[tuple[str, ...]]:
 
 
 _TABLES: Final[dict[str, Callable[[], str]]] = {
-    "commands": lambda: _table(("Command", "data", "rejections"), _commands()),
+    "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
     "fields": lambda: _table(("field", "value", "meaning"), _fields()),
     "events": lambda: _table(("Event", "category", "data"), _events()),
     "user": lambda: _table(("attribute", "type", ""), _user()),

@@ -76,7 +76,7 @@ def envelope(
 
 
 def message(
-    body: str = "", *, receives: int = 1, group: str | None = None, age: float = 3600
+    body: str = "", *, receives: int = 1, group: str | None = None, age: float = 600
 ) -> ReceivedMessage:
     """Create a received message; with a group, of a FIFO queue."""
     return ReceivedMessage(
@@ -92,7 +92,7 @@ def message(
 def works(
     *pairs: tuple[c.Command, str | None],
     group: str | None = None,
-    age: float = 3600,
+    age: float = 600,
     name: str = "command",
 ) -> list[PendingCommand]:
     """Create the pending commands for commands of users with short names."""

@@ -80,7 +80,7 @@ class CommandRequest:
     command_id: str | UUID | None = None
     """A new id by default. Pass the same id again to repeat a command safely."""
     time: datetime | str | None = None
-    """Time of the request; now by default."""
+    """Time of the request, which the command's age counts from; now by default."""
     expires_at: datetime | str | None = None
     """The command is rejected with CommandExpired if it is not decided by then."""
     expected_version: int | None = None

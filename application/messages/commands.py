@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Container, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
@@ -32,6 +32,7 @@ from application.messages.sns import looks_like_notification, read_notification
 from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, upcast
 from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope
 from domain.events import EVENTS
+from domain.policy import MAX_TIME_AHEAD
 from domain.rules import fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
 
@@ -42,6 +43,10 @@ _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 _SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
 _FINGERPRINT_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
+_TIME_AHEAD = (
+    f"time: must be at most {MAX_TIME_AHEAD // timedelta(minutes=1)} minutes after the message "
+    "was sent; check the sender's clock"
+)
 
 # The errors of pydantic in words that never contain the value.
 _RULES: dict[str, tuple[MalformedCode, str]] = {
@@ -93,7 +98,7 @@ class MessageParser:
         """
         try:
             event = read_event(message["body"])
-            return self._envelope(event, message["sent_at"])
+            return self._envelope(event, _first_sent(message))
         except MalformedMessageError as error:
             error.body = redaction.redact(message["body"])
             raise
@@ -102,7 +107,7 @@ class MessageParser:
         """Return a body without its secrets; `None` if it contains no secret."""
         return redaction.redact(body)
 
-    def _envelope(self, event: dict[str, Any], sent_at: float) -> CommandEnvelope:
+    def _envelope(self, event: dict[str, Any], first_sent: datetime) -> CommandEnvelope:
         event = {name: value for name, value in event.items() if value is not None}
         kind = _command_type(event, self._commands)
         check_extensions(event)
@@ -110,17 +115,19 @@ class MessageParser:
             attributes = self._attributes(event)
         except ValidationError as error:
             raise _malformed(error, ()) from None
+        time = attributes.get("time", first_sent)
+        if time > first_sent + MAX_TIME_AHEAD:
+            raise MalformedMessageError(MalformedCode.INVALID_FIELD, _TIME_AHEAD)
         sent = self._command(kind, event.get("data", {}))
         user_id = _user_id(sent, attributes)
         command = upcast(sent, self._former)
-        time = attributes.get("time")
         return CommandEnvelope(
             command_id=attributes["id"],
             user_id=user_id,
             command=command,
             fingerprint=_fingerprint(sent, user_id, attributes.get("expectedversion")),
             source=attributes["source"],
-            sent_at=datetime.fromtimestamp(sent_at, UTC) if time is None else time,
+            sent_at=min(time, first_sent),
             expected_version=attributes.get("expectedversion"),
             expires_at=attributes.get("expirytime"),
             correlation_id=attributes.get("correlationid"),
@@ -219,6 +226,16 @@ def read_event(body: str) -> dict[str, Any]:
     if "specversion" not in message and looks_like_celery(message):
         return read_celery(message)
     return message
+
+
+def _first_sent(message: ReceivedMessage) -> datetime:
+    """Return when a message was first sent.
+
+    A redrive sends it again, and states the original time. Any sender can state a time, so the
+    earlier one counts: it can make a command older, but not younger.
+    """
+    sent_at = message["sent_at"]
+    return datetime.fromtimestamp(min(sent_at, message.get("original_sent_at", sent_at)), UTC)
 
 
 def partition_key(body: str) -> str | None:

@@ -46,7 +46,8 @@ COMMAND_ATTRIBUTES: Final = {
     "type": Description("The message type, biome.user.<Name>.v<N>.", "biome.user.RegisterUser.v1"),
     "subject": Description("Id of the user, not the nil or max UUID.", EXAMPLE_USER),
     "time": Description(
-        "When the command was requested. Default: when the message was sent to the queue.",
+        "When the command was requested, at most 5 minutes after the message was sent. Default: "
+        "when the message was sent to the queue. The age counts from the earlier of the two.",
         "2026-11-22T10:00:00Z",
     ),
     "datacontenttype": Description("Media type of data. Optional.", "application/json"),

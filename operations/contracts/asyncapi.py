@@ -7,6 +7,7 @@ worker receives commands and sends events. Payloads are the schema files beside 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from application.messages import MalformedCode
 from application.messages.attributes import MAX_SOURCE
 from application.messages.samples import command_definition
 from application.messages.upcasting import FORMER_COMMANDS
-from domain.commands import COMMANDS
+from domain.commands import COMMANDS, Command
 from domain.events import EVENTS
 from operations.contracts.paths import command_path, event_path, message_key
 from worker.settings import Settings
@@ -220,12 +221,20 @@ def _command_messages() -> dict[str, Any]:
             "name": kind,
             "title": message_key(kind),
             "summary": command_definition(kind).__doc__,
+            **_expiry(command_definition(kind)),
             "contentType": CONTENT_TYPE,
             "correlationId": _ref("#/components/correlationIds/commandId"),
             "payload": _ref(f"./{command_path(kind)}"),
         }
         for kind in command_kinds()
     }
+
+
+def _expiry(command: type[Command]) -> dict[str, str]:
+    if command.max_age is None:
+        return {}
+    hours = command.max_age // timedelta(hours=1)
+    return {"description": f"Rejected with CommandExpired if it is older than {hours} h."}
 
 
 def _event_messages() -> dict[str, Any]:
@@ -276,6 +285,11 @@ def _dead_letter() -> dict[str, Any]:
         },
         "received_at": {
             "description": "When the message was received.",
+            **_STRING,
+            "format": "date-time",
+        },
+        "original_sent_at": {
+            "description": "When the message was first sent; a redrive keeps it.",
             **_STRING,
             "format": "date-time",
         },

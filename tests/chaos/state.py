@@ -10,11 +10,11 @@ from typing import Any
 
 from application.ports import EventMessage, Outcome
 from domain import commands as c
-from domain.commands import Command
 from domain.user import User
 from domain.values import render_time
 from tests.chaos.history import Sent
 from tests.chaos.subscriber import replay
+from tests.chaos.workload import Planned
 from tests.reliability.invariants import Stored, _impersonal
 from tests.reliability.model import Answer, Model
 
@@ -89,7 +89,7 @@ def decided_again(
             return
         if str(outcome.code) == EMAIL_TAKEN:
             continue
-        difference = replica.difference(outcome, sent.planned.user_id, sent.planned.command)
+        difference = replica.difference(outcome, sent.planned)
         if difference is not None:
             yield difference
             return
@@ -108,31 +108,33 @@ class _Replica:
         self._past: list[tuple[datetime, Model]] = []
         """The state before each change, and when the change was decided."""
 
-    def difference(self, outcome: Outcome, user_id: str | None, command: Command) -> str | None:
+    def difference(self, outcome: Outcome, planned: Planned) -> str | None:
         """Apply the command; return a difference from the stored answer, or None."""
+        assert planned.command is not None
+        user_id, command, time = planned.user_id, planned.command, planned.time
         code = None if outcome.code is None else str(outcome.code)
         stored = code, tuple(event.type.split(".")[2] for event in outcome.events)
         if _changes(outcome):
             self._past.append((outcome.recorded_at, self.model.copy()))
-        answer = self.model.decide(user_id, command, outcome.recorded_at)
-        if answer == stored or self._was_so_at_the_time(outcome, user_id, command, stored):
+        answer = self.model.decide(user_id, command, outcome.recorded_at, time)
+        if answer == stored or self._was_so_at_the_time(outcome, planned, stored):
             return None
         name = f"{type(command).__name__} {outcome.command_id}"
         return f"{name} at version {outcome.version}: {answer} and stored {stored}"
 
-    def _was_so_at_the_time(
-        self, outcome: Outcome, user_id: str | None, command: Command, stored: Answer
-    ) -> bool:
+    def _was_so_at_the_time(self, outcome: Outcome, planned: Planned, stored: Answer) -> bool:
         """Return True if a rejection is right before a change that was made at the same time.
 
         A session or a second factor is read beside its user, not at the same instant. When a change
         comes between the two reads, the rejection belongs before it, although it has the later
         version.
         """
+        command = planned.command
         if _changes(outcome) or not isinstance(command, READ_IN_PARTS):
             return False
         return any(
-            before.copy().decide(user_id, command, outcome.recorded_at) == stored
+            before.copy().decide(planned.user_id, command, outcome.recorded_at, planned.time)
+            == stored
             for at, before in self._past
             if outcome.recorded_at - at < AT_THE_SAME_TIME
         )

@@ -25,6 +25,8 @@ ADDRESSES = 36
 """Few more than users, so that most requests for an address conflict with its owner."""
 LATEST_COPY = 8.0
 """Maximum delay, in seconds, of a second copy of a message."""
+OLD = 0.03
+"""Share of commands that are more than a day old, as after a redrive."""
 SECRET = "correct horse battery staple"
 
 
@@ -42,6 +44,8 @@ class Planned:
     """Whether it goes to the priority queue."""
     rival: bool = False
     """Whether another command has the same id: one of the two must be dead-lettered."""
+    time: datetime | None = None
+    """The `time` of an old command; `None`: left out."""
 
 
 Step = tuple[float, str | None, c.Command]
@@ -55,6 +59,7 @@ class Workload:
     def __init__(self, seed: int, now: datetime) -> None:
         """Take the seed, and the current time: tokens expire a day after it."""
         self._random = random.Random(f"workload {seed}")
+        self._yesterday = (now - timedelta(hours=25)).replace(microsecond=0)
         self._expiry = (now + timedelta(days=1)).replace(microsecond=0)
         self._number = 0
         self._users = [f"user {seed} {n}" for n in range(USERS)]
@@ -85,7 +90,7 @@ class Workload:
         told = {type(each.command) for each in planned}
         for kind in c.COMMANDS.values():
             if kind not in told and not kind.creates_user:
-                yield from self._tell(self._untold_story(kind), at)
+                yield from self._tell(self._untold_story(kind), at, old=0)
 
     def _untold_story(self, kind: type[c.Command]) -> Steps:
         name = f"untold {self._seed} {self._next()}"
@@ -94,12 +99,15 @@ class Workload:
 
     # --- one message ---------------------------------------------------------------------------
 
-    def _tell(self, steps: Steps, at: float) -> Iterator[Planned]:
+    def _tell(self, steps: Steps, at: float, old: float = OLD) -> Iterator[Planned]:
         for pause, user, command in steps:
             at += pause
-            yield self._message(at, user, command)
+            time = self._yesterday if self._random.random() < old else None
+            yield self._message(at, user, command, time)
 
-    def _message(self, at: float, user: str | None, command: c.Command) -> Planned:
+    def _message(
+        self, at: float, user: str | None, command: c.Command, time: datetime | None
+    ) -> Planned:
         body_id, user_id = self._id(), uid(user) if user else None
         body = render_command(
             command.type,
@@ -107,9 +115,10 @@ class Workload:
             command_id=body_id,
             source="/chaos",
             user_id=user_id,
+            time=time,
         )
         urgent = self._random.random() < 0.1
-        return Planned(self._copies(at), body_id, user_id, command, body, urgent)
+        return Planned(self._copies(at), body_id, user_id, command, body, urgent, time=time)
 
     def _copies(self, at: float) -> tuple[float, ...]:
         again = self._random.choices((0, 1, 2), (75, 18, 7))[0]

@@ -10,6 +10,7 @@ import io
 import json
 import mimetypes
 import re
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -188,7 +189,7 @@ def message(value: dict[str, Any]) -> None:
         message_id="m",
         body=json.dumps(value),
         receives=1,
-        sent_at=0.0,
+        sent_at=time.time(),
         group_id=None,
         fifo=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,6 @@ def test_the_example_messages_are_valid(example: str) -> None:
         assert list(message["data"]) == fields
         return
     received = ReceivedMessage(
-        message_id="m", body=example, receives=1, sent_at=0.0, group_id=None, fifo=False
+        message_id="m", body=example, receives=1, sent_at=time.time(), group_id=None, fifo=False
     )
     assert MessageParser(["customer"]).parse(received).command_id == message["id"]

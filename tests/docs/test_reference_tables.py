@@ -46,7 +46,7 @@ def test_a_stale_table_is_found_and_other_text_stays(tmp_path: Path) -> None:
         shutil.copy(ROOT / page, tmp_path / page)
     messages = tmp_path / "docs" / "messages.md"
     current = messages.read_text()
-    row = "| UnbanUser | - | - |\n"
+    row = "| UnbanUser | - | 24 h | - |\n"
     assert row in current
     messages.write_text(current.replace(row, "") + "\nMore text.\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,8 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adapters.sqs.dead_letter_queue import DeadLetterQueue
+from adapters.sqs.dead_letters import time_text
 from domain import commands as c
-from tests.builders import email, token
+from domain.errors import RejectionCode
+from tests.builders import email, register, token
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
 from tests.e2e.system import Message, System, decided, message
@@ -47,9 +50,20 @@ def reset() -> Message:
     )
 
 
-def bury(queues: Queues, reason: str | None, messages: Sequence[Message], group: str = "") -> None:
-    """Put messages into the dead-letter queue as a worker or, without a reason, SQS would."""
+def bury(
+    queues: Queues,
+    reason: str | None,
+    messages: Sequence[Message],
+    group: str = "",
+    days: float | None = None,
+) -> None:
+    """Put messages into the dead-letter queue as a worker or, without a reason, SQS would.
+
+    `days` is how long ago they were first sent; `None`: not stated.
+    """
     told = {"error_code": reason} if reason else {}
+    if days is not None:
+        told["original_sent_at"] = time_text(time.time() - days * 86_400)
     attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
     for start in range(0, len(messages), 10):
         entries = [
@@ -111,14 +125,40 @@ def crash(*_: object) -> None:
     raise ClientError({"Error": {"Code": "InternalFailure"}}, "DeleteMessageBatch")
 
 
-def test_without_a_filter_sqs_moves_them_itself_where_it_can(
+@pytest.mark.parametrize("options", [(), ("--move-task",)], ids=["letter by letter", "by SQS"])
+def test_an_old_command_that_is_redriven_does_not_undo_a_newer_decision(
+    running: tuple[System, WorkerProcess], options: tuple[str, ...]
+) -> None:
+    """Twenty days after it was first sent, UnbanUser is rejected; after twenty hours it is not."""
+    system, _ = running
+    users = {days: str(uuid4()) for days in (20, 20 / 24)}
+    for user_id in users.values():
+        system.do(message(register(f"banned-{user_id}"), user_id))
+        system.do(message(c.BanUser("fraud"), user_id))
+    unbans = {days: message(c.UnbanUser(), user_id) for days, user_id in users.items()}
+    for days, each in unbans.items():
+        bury(system.queues, "Unavailable", [each], days=days)
+
+    done = CommandLine.on(system.names, system.endpoint).run("dlq", "redrive", "--yes", *options)
+
+    assert done.code == 0, done.err
+    old, young = system.outcomes(list(unbans.values()))
+    assert (old.code, young.code) == (RejectionCode.COMMAND_EXPIRED, None)
+    assert system.user(users[20]).ban is not None
+    assert system.user(users[20 / 24]).ban is None
+    assert depth(system.queues) == 0
+
+
+def test_sqs_moves_them_itself_where_it_can(
     running: tuple[System, WorkerProcess],
 ) -> None:
     """If SQS cannot, the command says so and sends the dead letters one by one."""
     system, _ = running
     buried = [reset() for _ in range(5)]
     bury(system.queues, "Unavailable", buried)
-    done = CommandLine.on(system.names, system.endpoint).run("dlq", "redrive", "--yes", "--json")
+    done = CommandLine.on(system.names, system.endpoint).run(
+        "dlq", "redrive", "--move-task", "--yes", "--json"
+    )
     lacking = "moving letters one by one" in done.err
     method = "batches" if lacking else "move_task"
     assert (done.code, json.loads(done.out)) == (0, {"redriven": 5, "method": method})
@@ -129,19 +169,23 @@ def test_without_a_filter_sqs_moves_them_itself_where_it_can(
 def test_a_letter_that_is_dead_lettered_again_has_its_redrive_count(
     running: tuple[System, WorkerProcess],
 ) -> None:
-    """The worker passes the count on, and records where the message was."""
+    """The worker passes on the count and the first time of sending, and records the queue."""
     system, _ = running
     cli = CommandLine.on(system.names, system.endpoint)
     [sent] = system.queues.send("no command")
+    first_sent = set[str]()
     for redrives in (0, 1, 2):
         letter = eventually(
             partial(seen, cli, redrives), what=f"a letter after {redrives} redrives"
         )
         assert (letter["reason"], letter["queue"]) == ("NotJson", system.names.command_queue)
         assert (letter["original_message_id"] == sent) is (redrives == 0)
+        assert letter["sent_at"] > letter["original_sent_at"]
+        first_sent.add(letter["original_sent_at"])
         done = cli.run("dlq", "redrive", "--id", letter["message_id"], "--yes", "--json")
         assert json.loads(done.out)["redriven"] == 1
-    eventually(partial(seen, cli, 3))
+    first_sent.add(eventually(partial(seen, cli, 3))["original_sent_at"])
+    assert len(first_sent) == 1
     assert cli.run("dlq", "purge", "--yes").out == "1 dead letters deleted\n"
     assert depth(system.queues) == 0
 
@@ -162,7 +206,7 @@ def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
     sent = {group: [reset() for _ in range(13)] for group in ("a", "b")}
     for _ in range(2):
         for group, messages in sent.items():
-            bury(queues, "Unavailable", messages, group)
+            bury(queues, "Unavailable", messages, group, days=20)
         done = cli.run("dlq", "redrive", "--yes", "--json")
         assert (done.code, json.loads(done.out)) == (0, {"redriven": 26, "method": "batches"})
         got = received(queues, 26)
@@ -181,8 +225,11 @@ def received(queues: Queues, count: int) -> dict[str, list[str]]:
             QueueUrl=queues.url,
             MaxNumberOfMessages=10,
             MessageSystemAttributeNames=["MessageGroupId"],
+            MessageAttributeNames=["original_sent_at"],
         ).get("Messages", [])
         for row in rows:
+            stated = row["MessageAttributes"]["original_sent_at"]["StringValue"]
+            assert stated < time_text(time.time() - 19 * 86_400), "the age is kept"
             groups.setdefault(row["Attributes"]["MessageGroupId"], []).append(row["Body"])
             queues.sqs.delete_message(QueueUrl=queues.url, ReceiptHandle=row["ReceiptHandle"])
         return sum(map(len, groups.values())) == count

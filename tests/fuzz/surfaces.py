@@ -137,7 +137,7 @@ def batches(data: bytes) -> None:
             **message(body),
             "message_id": f"m{index}",
             "receives": choices.one_of((1, 2, 12)),
-            "sent_at": NOW.timestamp() - choices.one_of((0, 3600, 10**7)),
+            "sent_at": NOW.timestamp() - choices.one_of((0, 3600, 10**5, 10**7)),
             "group_id": group,
             "fifo": group is not None and data[-1:] > b"\x80",
         }

@@ -7,7 +7,7 @@ ends. `serial.py` uses it to check that the workers did what some order of the c
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain import commands as c
@@ -32,6 +32,12 @@ OTHERS = {
     if field.name not in COMPARED and field.default is not MISSING
 }
 """Fields of a user for which the model has no name of its own, with their defaults."""
+MAX_HOURS = {
+    "StartSession": 1, "RotateRefreshToken": 1, "RecordLoginFailure": 1,
+    "UnlockUser": 24, "UnbanUser": 24, "ReactivateUser": 24, "DisableTwoFactor": 24,
+    "AssignRole": 24, "RevokeRole": 24,
+}  # fmt: skip
+"""The age, in hours, above which a command has expired."""
 
 
 class Model:
@@ -53,8 +59,17 @@ class Model:
             (i for i, p in self.people.items() if p.email and p.email.key == address.key), None
         )
 
-    def decide(self, user_id: str | None, command: c.Command, now: datetime) -> Answer:
-        """Apply or reject a command; return its answer."""
+    def decide(
+        self,
+        user_id: str | None,
+        command: c.Command,
+        now: datetime,
+        sent_at: datetime | None = None,
+    ) -> Answer:
+        """Apply or reject a command; return its answer. `sent_at` is `None` for a young command."""
+        max_hours = MAX_HOURS.get(type(command).__name__)
+        if sent_at and max_hours and now - sent_at > timedelta(hours=max_hours):
+            return "CommandExpired", ("CommandRejected",)
         address = getattr(command, "email", None)
         if user_id is None and address is not None:
             user_id = self.owner(address)

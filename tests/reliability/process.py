@@ -108,7 +108,7 @@ def policy(
         outcome_lifetime=timedelta(days=90),
         command_lifetime=timedelta(days=60),
         registration_grace=timedelta(seconds=60),
-        registration_receives=1,  # no command waits, because messages are an hour old
+        registration_receives=1,  # no command waits: messages are older than the grace period
         draw=draw,
         sleep=sleep,
         monotonic=lambda: clock.now().timestamp(),

@@ -106,6 +106,7 @@ def every_kind() -> Iterable[Scenario]:
         yield Scenario(f"{kind} refused", (), (sent(command, "ada"),))
     yield from _by_address()
     yield _reuse()
+    yield _stale()
 
 
 def _by_address() -> Iterable[Scenario]:
@@ -121,6 +122,12 @@ def _by_address() -> Iterable[Scenario]:
 def _reuse() -> Scenario:
     history = _for_ada(register("ada"), START, rotate(0))
     return Scenario("a used token comes back", history, (sent(rotate(0), "ada", "thief"),))
+
+
+def _stale() -> Scenario:
+    history = _for_ada(register("ada"), c.BanUser("Spam"), c.UnbanUser(), c.BanUser("Fraud"))
+    old = sent(c.UnbanUser(), "ada", "dead-lettered before", time=NOW - timedelta(days=20))
+    return Scenario("an old UnbanUser meets a newer ban", history, (old,))
 
 
 def mixed_batches() -> Iterable[Scenario]:

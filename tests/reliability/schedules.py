@@ -40,6 +40,9 @@ MOST_COMMANDS = 9
 MOST_POLLS = 4
 """Receives of one worker before the schedule leaves the rest to a last worker."""
 
+OLD = ((0.1, timedelta(hours=2)), (0.15, timedelta(hours=25)))
+"""Ages of old commands; each is drawn if a number from 0 to 1 is less than its limit."""
+
 FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "email": lambda chance: email(chance.choice(ADDRESSES)),
     "new_email": lambda chance: email(chance.choice(ADDRESSES)),
@@ -86,17 +89,19 @@ def draw_command(chance: random.Random, kinds: Sequence[type[c.Command]] = KINDS
 
 
 def draw_message(chance: random.Random, name: str, *, fifo: bool) -> Sent:
-    """Draw a message: usually a command to a user, sometimes a malformed body."""
+    """Draw a message: usually a command to a user, sometimes an old one or a malformed body."""
     command, user = draw_command(chance), chance.choice(USERS)
     group = user if fifo else None
-    if chance.random() < 0.05:
+    kind = chance.random()
+    if kind < 0.05:
         return malformed(f"{{{name}", group)
+    time = next((NOW - age for limit, age in OLD if kind < limit), None)
     by_address = isinstance(command, c.RequestPasswordReset | c.ResetPassword)
     if by_address and chance.random() < 0.5:
-        return sent(command, None, name, group="by-address" if fifo else None)
+        return sent(command, None, name, group="by-address" if fifo else None, time=time)
     if by_address:
         command = replace(command, email=None)  # type: ignore[type-var]
-    return sent(command, user, name, group=group)
+    return sent(command, user, name, group=group, time=time)
 
 
 class MakeWorld(Protocol):

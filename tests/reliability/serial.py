@@ -40,6 +40,7 @@ class Decided:
     answer: Answer
     version: int
     at: datetime
+    sent_at: datetime | None
 
     @property
     def changes_nothing(self) -> bool:
@@ -85,6 +86,7 @@ def _decided(message: Sent, outcome: Outcome, order: Order) -> Decided:
         (code, names),
         outcome.version,
         outcome.recorded_at,
+        message.time,
     )
 
 
@@ -134,7 +136,7 @@ class _Search:
         self._tries += 1
         assert self._tries <= MOST_TRIES, "too many orders to search: send less at a time"
         after = model.copy()
-        answer = after.decide(each.user_id, each.command, each.at)
+        answer = after.decide(each.user_id, each.command, each.at, each.sent_at)
         if answer == each.answer and self._version(after, each) == each.version:
             return after
         self.why = f"the model says {answer} to {each.command!r} of {each.user_id}"

@@ -50,7 +50,7 @@ def after_history(name: str) -> tuple[InProcessWorld, Model]:
         world.send(message)
         run_to_rest(world, Wire())
         assert message.command is not None
-        code, _ = model.decide(message.user_id, message.command, world.clock.time)
+        code, _ = model.decide(message.user_id, message.command, world.clock.time, message.time)
         assert code is None, f"{message.command} is no history"
     return world, model
 

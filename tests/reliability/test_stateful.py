@@ -22,7 +22,7 @@ from adapters.aws import client as aws
 from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, Ports
-from application.disposition import Ack
+from application.disposition import Ack, ReceivedMessage
 from application.outbox import SHARDS
 from application.pending_command import PendingCommand
 from application.ports import CommandKey, Snapshot
@@ -36,7 +36,13 @@ from tests.reliability.model import Model
 from tests.reliability.process import PARSER, Process, policy
 from tests.reliability.schedules import USERS, draw_command
 from tests.reliability.wire import Wire
-from tests.reliability.world import InProcessWorld, Sent, StandingClock, sent
+from tests.reliability.world import (
+    AFTER_THE_GRACE,
+    InProcessWorld,
+    Sent,
+    StandingClock,
+    sent,
+)
 
 KINDS = [
     *[kind for kind in c.COMMANDS.values() if kind is not c.EraseUser] * 2,
@@ -84,9 +90,13 @@ class WorkerAndModel(RuleBasedStateMachine):
         """Enough failures lock the user; the next lock lasts longer."""
         self.send([(c.RecordLoginFailure(), user, False)] * times)
 
-    @rule(batch=BATCHES)
-    def send(self, batch: list[tuple[Any, str, bool]]) -> None:
-        """Send commands; their outcomes must be those of the model, one by one."""
+    @rule(batch=BATCHES, hours=st.sampled_from((None, None, None, 2, 25)))
+    def send(self, batch: list[tuple[Any, str, bool]], hours: int | None = None) -> None:
+        """Send commands; their outcomes must be those of the model, one by one.
+
+        The commands are so many hours old, or young.
+        """
+        time = None if hours is None else self.clock.time - timedelta(hours=hours)
         new: list[Sent] = []
         for command, user, by_address in batch:
             named = by_address and getattr(command, "email", None) and not command.creates_user
@@ -95,13 +105,13 @@ class WorkerAndModel(RuleBasedStateMachine):
                     **{f: getattr(command, f) for f in command.__slots__ if f != "email"}
                 )
             name = str(len(self.messages) + len(new))
-            new.append(sent(command, None if named else user, name))
+            new.append(sent(command, None if named else user, name, time=time))
         expected_order = in_order(new, self.stored())
         self.deliver(new)
         outcomes = self.stored().outcomes
         for each in expected_order:
             assert each.command is not None
-            expected = self.model.decide(each.user_id, each.command, self.clock.time)
+            expected = self.model.decide(each.user_id, each.command, self.clock.time, time)
             outcome = outcomes[CommandKey(each.user_id, each.command_id)]
             code = None if outcome.code is None else str(outcome.code)
             assert code == expected[0], each.command
@@ -180,7 +190,10 @@ class OverMemory(WorkerAndModel):
 
     def deliver(self, messages: Sequence[Sent]) -> None:
         """See `WorkerAndModel`."""
-        batch = [message(each.body) for each in messages]
+        sent_at = (self.clock.time - AFTER_THE_GRACE).timestamp()
+        batch: list[ReceivedMessage] = [
+            {**message(each.body), "sent_at": sent_at} for each in messages
+        ]
         assert set(self._handler.handle(batch).items) == {Ack()}
 
     def relay(self) -> None:

@@ -24,6 +24,9 @@ from tests.reliability.in_process_sqs import InProcessSqs
 
 A_WHILE = timedelta(seconds=31)
 """More than the age at which the relay takes a pointer."""
+AFTER_THE_GRACE = timedelta(seconds=90)
+"""More than the time for which a command waits for the registration of its user, and so little
+that no command reaches its maximum age before its last receive."""
 
 
 class StandingClock(Clock):
@@ -50,6 +53,8 @@ class Sent:
     group: str | None = None
     dead: bool = False
     """Whether the message must end in the dead-letter queue."""
+    time: datetime | None = None
+    """The `time` of an old command; `None`: left out, and the command is minutes old at most."""
 
 
 def sent(
@@ -59,6 +64,7 @@ def sent(
     *,
     group: str | None = None,
     dead: bool = False,
+    time: datetime | None = None,
 ) -> Sent:
     """Create the message of a command; the same name and command give the same id."""
     command_id = uid(f"{name} {command.type} {command_data(command)} {user}")
@@ -68,9 +74,9 @@ def sent(
         command_id=command_id,
         user_id=uid(user) if user else None,
         source="/test",
-        time=NOW,
+        time=time,
     )
-    return Sent(command_id, uid(user) if user else None, command, body, group, dead)
+    return Sent(command_id, uid(user) if user else None, command, body, group, dead, time)
 
 
 def malformed(body: str, group: str | None = None) -> Sent:
@@ -154,10 +160,10 @@ class InProcessWorld(World):
         )
 
     def send(self, *messages: Sent) -> None:
-        """See the protocol. Sent an hour ago, so that no command waits for an unknown user."""
-        an_hour_ago = self.clock.time.timestamp() - 3600
+        """See the protocol. Sent before the grace period, so that no command waits for a user."""
+        sent_at = (self.clock.time - AFTER_THE_GRACE).timestamp()
         for message in messages:
-            self.sqs.send(self.queue, message.body, message.group, an_hour_ago)
+            self.sqs.send(self.queue, message.body, message.group, sent_at)
         self.sent += messages
 
     def let_time_pass(self) -> None:

@@ -156,7 +156,7 @@ def command(
     id: str | None = None,  # noqa: A002 - CloudEvents' word
     receives: int = 1,
     group: str | None = None,
-    age: float = 3600,
+    age: float = 600,
     source: str = "/test",
 ) -> ReceivedMessage:
     """Return the message of a command."""
@@ -166,7 +166,7 @@ def command(
         command_id=uid(id or f"{name} {user} {data}"),
         user_id=uid(user) if user else None,
         source=source,
-        time=NOW,
+        time=NOW - timedelta(seconds=age),
     )
     return message(body, receives=receives, group=group, age=age)
 

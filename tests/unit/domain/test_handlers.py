@@ -14,7 +14,8 @@ from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
 from domain.events import EVENTS, RecordedEvent
-from domain.user import User
+from domain.user import Ban, User
+from tests.builders import example_command
 from tests.unit.domain import access_cases, identity_cases
 from tests.unit.domain.given import (
     ADA,
@@ -196,6 +197,44 @@ def test_any_command_is_refused_by_the_common_rules_first(
     assert decision.events == (_refused(command, code),)
     assert not decision.changed
     assert decision.user == before
+
+
+SESSION_COMMANDS = {c.StartSession, c.RotateRefreshToken, c.RecordLoginFailure}
+ACCESS_COMMANDS = {
+    c.UnbanUser,
+    c.UnlockUser,
+    c.ReactivateUser,
+    c.DisableTwoFactor,
+    c.AssignRole,
+    c.RevokeRole,
+}
+
+
+@pytest.mark.parametrize("kind", c.COMMANDS.values(), ids=lambda kind: kind.__name__)
+def test_a_command_expires_at_the_maximum_age_of_its_type(kind: type[c.Command]) -> None:
+    """One hour for logins, a day for what restores access; the others have the general limit.
+
+    What ends access (a ban, a revoked session) has no limit of its own.
+    """
+    limit = NOW - OLDEST
+    if kind in SESSION_COMMANDS:
+        limit = timedelta(hours=1)
+    elif kind in ACCESS_COMMANDS:
+        limit = timedelta(hours=24)
+    command, second = example_command(kind), timedelta(seconds=1)
+
+    for age, expired in ((limit - second, False), (limit, False), (limit + second, True)):
+        decision = decide(command, None if kind.creates_user else ada(), sent_at=NOW - age)
+        assert (decision.code is Code.COMMAND_EXPIRED) is expired, age
+
+
+def test_an_old_unban_does_not_lift_a_newer_ban() -> None:
+    """As after a redrive of a command that was dead-lettered before the ban."""
+    decision = decide(c.UnbanUser(), ada(ban=Ban("Fraud", None)), sent_at=NOW - timedelta(days=20))
+
+    assert decision.code is Code.COMMAND_EXPIRED
+    assert decision.user is not None
+    assert decision.user.ban == Ban("Fraud", None)
 
 
 def test_a_command_is_good_on_the_edge_of_its_time_and_at_the_expected_version() -> None:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from application.disposition import ReceivedMessage
 from application.messages import MessageParser
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash
@@ -28,6 +29,7 @@ from tests.builders import PASSWORD, message, register, token, uid
 from user_client import CommandRequest, InvalidCommandError, NotSentError, UserCommands
 
 URL = "http://sqs/commands"
+EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 EAST = timezone(timedelta(hours=5))
 ANYTHING = [
@@ -97,6 +99,12 @@ def commands(sqs: Sqs, queue: str = URL, **options: Any) -> UserCommands:
     return UserCommands(queue, source="/signup", client=sqs, **options)  # type: ignore[arg-type]
 
 
+def parse(sqs: Sqs) -> c.CommandEnvelope:
+    """Parse the first message as the worker does that receives it now."""
+    received: ReceivedMessage = {**message(sqs.entries[0]["MessageBody"]), "sent_at": time.time()}
+    return PARSER.parse(received)
+
+
 def unbans(count: int) -> list[CommandRequest]:
     """Create this number of commands, each for another user."""
     return [CommandRequest(c.UnbanUser(), user_id=uid(str(i))) for i in range(count)]
@@ -113,7 +121,7 @@ def test_the_worker_reads_what_was_meant() -> None:
         c.BanUser("fraud", LATER),
         user_id=UUID(uid("ada")),
         command_id=command_id,
-        time=LATER,
+        time=EARLIER,
         expires_at=LATER + timedelta(hours=1),
         expected_version=3,
         correlation_id="order 7",
@@ -121,10 +129,10 @@ def test_the_worker_reads_what_was_meant() -> None:
         traceparent=trace,
         tracestate="a=b",
     )
-    read = PARSER.parse(message(sqs.entries[0]["MessageBody"]))
+    read = parse(sqs)
     assert given_id == read.command_id == str(command_id)
     assert (read.command, read.user_id) == (c.BanUser("fraud", LATER), uid("ada"))
-    assert (read.source, read.sent_at) == ("/signup", LATER)
+    assert (read.source, read.sent_at) == ("/signup", EARLIER)
     assert (read.expires_at, read.expected_version) == (LATER + timedelta(hours=1), 3)
     assert (read.correlation_id, read.actor) == ("order 7", "support")
     assert (read.traceparent, read.tracestate) == (trace, "a=b")
@@ -146,8 +154,16 @@ def test_values_are_cleaned_as_the_worker_does_and_not_by_the_client() -> None:
     sqs = Sqs()
     commands(sqs).send(c.RegisterUser(EmailAddress(" Ada@EXAMPLE.com"), " Ada ", "L", PASSWORD))
     assert sqs.events[0]["data"]["email"] == " Ada@EXAMPLE.com"
-    read = PARSER.parse(message(sqs.entries[0]["MessageBody"]))
+    read = parse(sqs)
     assert read.command == c.RegisterUser(EmailAddress("Ada@example.com"), "Ada", "L", PASSWORD)
+
+
+def test_a_time_in_the_future_is_refused_before_it_is_sent() -> None:
+    """The worker would dead-letter the command; the error names the field and the rule."""
+    sqs = Sqs()
+    with pytest.raises(InvalidCommandError, match="time: must be at most 5 minutes after"):
+        commands(sqs).send(c.UnbanUser(), user_id=uid("ada"), time=LATER)
+    assert sqs.calls == []
 
 
 def test_ids_come_back_in_order_over_batches() -> None:
@@ -585,7 +601,7 @@ def test_what_is_sent_is_what_the_worker_reads(first: str, last: str) -> None:
         TO_EVERYBODY.send(c.UpdateProfile(first, last), user_id=uid("ada"))
     except InvalidCommandError:
         return
-    read = PARSER.parse(message(EVERYBODY.entries[0]["MessageBody"])).command
+    read = parse(EVERYBODY).command
     assert isinstance(read, c.UpdateProfile)
     assert read.first_name
     assert read.last_name

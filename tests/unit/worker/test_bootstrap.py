@@ -107,7 +107,6 @@ def test_as_many_login_failures_as_set_lock_a_user(
                 command_id=uid(str(number)),
                 user_id=uid("ada"),
                 source="/test",
-                time=NOW,
             )
         )
         for number, command in enumerate([create, *[c.RecordLoginFailure()] * failures])

@@ -168,7 +168,6 @@ def registration(user: str, address: str | None = None, **more: Any) -> Received
         command_id=uid(f"register {user}"),
         user_id=uid(user),
         source="/test",
-        time=NOW,
         **more,
     )
     return message(body, receives=receives)
@@ -334,7 +333,6 @@ def test_a_failed_command_is_an_error_and_a_rejection_is_not(world: World) -> No
         command_id=uid("unlock"),
         user_id=uid("nobody"),
         source="/test",
-        time=NOW,
     )
     assert isinstance(world.handle(message(unknown, age=0)).items[0], Retry | Ack)
     taken = world.named("process RegisterUser")[1]
@@ -549,7 +547,6 @@ def told(world: World) -> str:
         user_id=uid("canary"),
         source=f"/{canaries.SECRET}",
         correlationid=canaries.ADDRESS,
-        time=NOW,
     )
     world.handle(message(hostile))
     world.handle(message(hostile.replace(canaries.PASSWORD_HASH, canaries.SECRET)))

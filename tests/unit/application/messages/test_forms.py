@@ -97,6 +97,66 @@ def test_without_a_time_the_sent_timestamp_of_the_queue_is_used() -> None:
     assert parse(json.dumps(cloud_event(time=...))).sent_at == SENT_AT
 
 
+@pytest.mark.parametrize("form", ["plain", "notification", "celery"])
+@pytest.mark.parametrize(
+    ("time", "original", "counts"),
+    [
+        pytest.param(None, None, 0, id="only SentTimestamp"),
+        pytest.param(-60, None, -60, id="time is earlier"),
+        pytest.param(60, None, 0, id="time is later"),
+        pytest.param(300, None, 0, id="time is as late as it may be"),
+        pytest.param(None, -9_000, -9_000, id="redriven"),
+        pytest.param(-9_060, -9_000, -9_060, id="redriven, time is earlier"),
+        pytest.param(-8_940, -9_000, -9_000, id="redriven, time is later"),
+        pytest.param(None, 9_000, 0, id="a forged original time is in the future"),
+        pytest.param(-60, 9_000, -60, id="a forged original time, and time"),
+    ],
+)
+def test_the_age_is_counted_from_the_earliest_time(
+    form: str, time: int | None, original: int | None, counts: int, stock_celery: Send
+) -> None:
+    """A stated time, in the body or by a redrive, makes a command older and never younger."""
+    extensions = {} if time is None else {"time": (SENT_AT + timedelta(seconds=time)).isoformat()}
+    received = message(_in_form(form, extensions, stock_celery))
+    if original is not None:
+        received["original_sent_at"] = SENT_AT.timestamp() + original
+
+    assert PARSER.parse(received).sent_at == SENT_AT + timedelta(seconds=counts)
+
+
+@pytest.mark.parametrize("form", ["plain", "notification", "celery"])
+@pytest.mark.parametrize(
+    ("time", "original"),
+    [
+        pytest.param("2026-11-22T10:05:00.001Z", None, id="a millisecond too late"),
+        pytest.param("9000-01-01T00:00:00Z", None, id="the year 9000"),
+        pytest.param("9999-12-31T23:59:59.999Z", None, id="the last time there is"),
+        pytest.param("2026-11-22T09:59:00Z", -600, id="after the original SentTimestamp"),
+    ],
+)
+def test_a_time_in_the_future_is_malformed(
+    form: str, time: str, original: int | None, stock_celery: Send
+) -> None:
+    """It would hide the command's age. A redrive, days later, does not make it valid."""
+    received = message(_in_form(form, {"time": time}, stock_celery))
+    if original is not None:
+        received["original_sent_at"] = SENT_AT.timestamp() + original
+
+    with pytest.raises(MalformedMessageError) as caught:
+        PARSER.parse(received)
+
+    assert caught.value.code is MalformedCode.INVALID_FIELD
+    assert caught.value.detail.startswith("time: must be at most 5 minutes after")
+
+
+def _in_form(form: str, extensions: dict[str, Any], stock_celery: Send) -> str:
+    if form == "celery":
+        kwargs = {"user_id": USER_ID}
+        return stock_celery("biome.user.UnbanUser.v1", kwargs=kwargs, headers=extensions)
+    text = json.dumps(cloud_event("UnbanUser", **extensions))
+    return notification(text) if form == "notification" else text
+
+
 @pytest.mark.parametrize(
     "traceparent",
     ["nonsense", TRACEPARENT.upper(), "00-" + "0" * 32 + "-00f067aa0ba902b7-01", 7, ""],
@@ -293,19 +353,19 @@ def test_celery_makes_up_a_command_id(stock_celery: Send) -> None:
 
 def test_celery_sends_dates_and_ids_as_objects(stock_celery: Send) -> None:
     """The JSON of kombu for `datetime` and `UUID` is parsed as the text of the value."""
-    until = datetime(2026, 12, 24, 18, tzinfo=UTC)
+    until, time = datetime(2026, 12, 24, 18, tzinfo=UTC), SENT_AT - timedelta(minutes=1)
     body = task(
         stock_celery,
         name="biome.user.BanUser.v1",
         kwargs={"reason": "Spam", "until": until, "user_id": UUID(USER_ID)},
-        headers={"time": until},
+        headers={"time": time},
     )
 
     envelope = parse(body)
 
     assert envelope.command == parse(json.dumps(cloud_event("BanUser"))).command
     assert envelope.user_id == USER_ID
-    assert envelope.sent_at == until
+    assert envelope.sent_at == time
 
 
 def test_celery_expires_is_the_expiry(stock_celery: Send) -> None:
