@@ -6,9 +6,11 @@ import sys
 import unicodedata
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain import characters
 from domain.characters import NEWEST_UNICODE, is_name
 from domain.errors import InvalidValueError
 from domain.values import EmailAddress, parse_name, parse_reason
@@ -172,6 +174,49 @@ def test_a_joiner_where_no_script_needs_one_is_refused(name: str) -> None:
     """It would be a second spelling that looks the same."""
     with pytest.raises(InvalidValueError):
         parse_name(name)
+
+
+CHARACTERS = [chr(code) for code in range(sys.maxunicode + 1)]
+
+
+def with_property(name: str) -> set[str]:
+    """Return the characters that have a property, by an independent copy of Unicode's data."""
+    return set(filter(regex.compile(rf"\p{{{name}}}").match, CHARACTERS))
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("Default_Ignorable_Code_Point", characters._IGNORABLE),
+        ("Quotation_Mark", f"22 27 {characters._QUOTATION_MARKS}"),
+    ],
+)
+def test_a_table_is_that_of_unicode(name: str, table: str) -> None:
+    """Every code point of the property, and no other."""
+    of_table = set(filter(regex.compile(f"[{characters._one_of(table)}]").match, CHARACTERS))
+
+    assert of_table == with_property(name)
+
+
+def test_every_invisible_or_directing_character_is_hidden() -> None:
+    """Those that Unicode calls ignorable, and those that control direction."""
+    hidden = set(filter(characters._HIDDEN.match, CHARACTERS))
+
+    assert with_property("Default_Ignorable_Code_Point") < hidden
+    assert with_property("Bidi_Control") < hidden
+    assert with_property("White_Space").isdisjoint(hidden)
+
+
+def test_every_newer_character_is_in_the_tables() -> None:
+    """What Unicode has and this Python does not know is newer than Unicode 14, or an ideograph."""
+    unknown = {char for char in CHARACTERS if unicodedata.category(char) == "Cn"}
+    missed = {
+        char
+        for char in unknown - with_property("Unassigned")
+        if not (characters._NEWER.match(char) or characters._IDEOGRAPHS.match(char))
+    }
+
+    assert missed == set()
 
 
 def test_what_is_unassigned_does_not_depend_on_python() -> None:
