@@ -37,11 +37,12 @@ def parse_user(text: str) -> str | EmailAddress:
     Raises:
         UsageError: the text is neither.
     """
+    from application.addresses import parse_address
     from domain.errors import InvalidValueError
-    from domain.values import EmailAddress, parse_id
+    from domain.values import parse_id
 
     try:
-        return EmailAddress.parse(text) if "@" in text else parse_id(text)
+        return parse_address(text) if "@" in text else parse_id(text)
     except InvalidValueError as error:
         raise UsageError(f"invalid user: {error}", "use a user id or an e-mail address") from None
 

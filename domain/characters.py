@@ -61,9 +61,10 @@ _QUOTES = re.compile(f"[{_one_of(_QUOTATION_MARKS)}]")
 # Not letters to Unicode, and part of words: the middle dots of Catalan and Japanese (RFC 5892, A.3
 # and A.7), and the zero of Chinese (RFC 5892, 2.6).
 _WORD_SIGNS: Final = frozenset("\u00b7\u30fb\u3007")
-# What the standard library's IDNA codec reads as a dot or a hyphen.
+# What UTS 46 maps to a dot or a hyphen.
 _DOMAIN_SIGNS: Final = frozenset("\u3002\uff0e\uff61\uff0d")
 
+_ZERO_WIDTH_JOINERS: Final[dict[int, None]] = {0x200C: None, 0x200D: None}
 _JOINERS: Final = frozenset("\u200c\u200d\u180e")
 _SELECTORS = re.compile(f"[{_one_of('180B-180D 180F FE00-FE0F E0100-E01EF')}]")
 _VIRAMA: Final = 9  # its canonical combining class
@@ -87,22 +88,27 @@ def is_visible_word(text: str) -> bool:
 def is_domain_word(text: str) -> bool:
     """Return True if all characters beyond ASCII may stand in the Unicode form of a domain.
 
-    Here full width and the like are right: IDNA maps them to the one domain that they mean.
+    Full width and the like are accepted: UTS 46 maps them to the one domain that they mean. So are
+    joiners, whose context the caller must check by IDNA 2008.
     """
     return text.isascii() or all(
-        char.isascii() or char in _DOMAIN_SIGNS or _is_word_character(char) for char in text
+        char.isascii()
+        or char in _DOMAIN_SIGNS
+        or (_is_word_character(char) and not _is_newer(char))
+        for char in text.translate(_ZERO_WIDTH_JOINERS)
     )
 
 
-def misleads(text: str) -> bool:
-    """Return True if a decoded label of a domain has invisible characters or quotation marks.
+def is_domain_label(text: str) -> bool:
+    """Return True if a decoded `xn--` label has no invisible, unassigned or quotation character.
 
-    Its joiners may be right, which only IDNA 2008 can tell; so may a symbol.
+    Symbols are accepted, since domains of emoji exist. So are joiners, whose context the caller
+    must check by IDNA 2008.
     """
-    if text.isascii():
+    rest = text.translate(_ZERO_WIDTH_JOINERS)
+    if _HIDDEN.search(rest) or _QUOTES.search(rest) or _QUOTE_LETTERS & set(rest):
         return False
-    rest = text.replace("\u200c", "").replace("\u200d", "")
-    return bool(_HIDDEN.search(rest) or _QUOTES.search(rest) or _QUOTE_LETTERS & set(rest))
+    return not any(_is_newer(char) or unicodedata.category(char)[0] == "C" for char in rest)
 
 
 def is_name(text: str) -> bool:
@@ -168,6 +174,14 @@ def _is_unassigned(char: str) -> bool:
     if _IDEOGRAPHS.match(char):
         return False
     return unicodedata.category(char) == "Cn" or bool(_NEWER.match(char))
+
+
+def _is_newer(char: str) -> bool:
+    """Return True if the oldest Python does not know the character, an ideograph or not.
+
+    The rules of IDNA on direction need Python's own data, so that Pythons would differ on it.
+    """
+    return bool(_NEWER.match(char) or _IDEOGRAPHS.match(char))
 
 
 def _is_mark(char: str) -> bool:

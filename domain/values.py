@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from domain.characters import is_domain_word, is_name, is_visible_word, misleads
+from domain.characters import is_name, is_visible_word
 from domain.errors import InvalidValueError
 
 MAX_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
@@ -18,13 +18,8 @@ MAX_REASON = 500
 MAX_PASSWORD_HASH = 512
 MAX_CIPHERTEXT = 1024
 
-# IDNA 2003 (of the standard library) and IDNA 2008 map these to different domains, so a mail could
-# reach another person: such domains must be written in their ASCII form.
-_IDNA_DEVIATIONS = frozenset("ßẞς\u200c\u200d")
-_WITHOUT_DEVIATIONS = dict.fromkeys(map(ord, _IDNA_DEVIATIONS))
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
-_A_LABEL = "xn--"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
@@ -58,7 +53,10 @@ class EmailAddress:
 
     @classmethod
     def parse(cls, text: str) -> EmailAddress:
-        """Return the address, trimmed, composed (NFC), its domain in lower-case ASCII.
+        """Return the address, trimmed, composed (NFC), its domain in lower case.
+
+        The domain must be in its ASCII form. Text from outside passes through
+        `application.addresses.parse_address`, which converts the domain and checks `xn--` labels.
 
         Raises:
             InvalidValueError: not an address of the form local@domain within the limits.
@@ -73,7 +71,7 @@ class EmailAddress:
             )
         if len(local.encode()) > MAX_LOCAL_PART:
             raise InvalidValueError(f"the part before @ must have at most {MAX_LOCAL_PART} bytes")
-        value = f"{local}@{_ascii_domain(domain)}"
+        value = f"{local}@{_host_name(domain)}"
         if len(value.encode()) > MAX_ADDRESS:
             raise InvalidValueError(f"must have at most {MAX_ADDRESS} bytes")
         return cls(value)
@@ -86,40 +84,18 @@ class EmailAddress:
         return unicodedata.normalize("NFC", self.value.casefold())
 
 
-def _ascii_domain(domain: str) -> str:
-    if len(domain) > MAX_ADDRESS:  # the codec's cost grows with the square of the length
+def _host_name(domain: str) -> str:
+    if len(domain) > MAX_ADDRESS:
         raise InvalidValueError(f"must have at most {MAX_ADDRESS} bytes")
     if not domain.isascii():
-        if not is_domain_word(domain.translate(_WITHOUT_DEVIATIONS)):
-            raise InvalidValueError("the domain may contain only letters, digits, hyphens and dots")
-        if _IDNA_DEVIATIONS & set(domain):
-            raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
-        try:
-            domain = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise InvalidValueError("the domain must be a valid host name") from None
+        raise InvalidValueError("the domain must be written in its ASCII form (xn--...)")
     domain = domain.lower()
     labels = domain.split(".")
     if len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
         raise InvalidValueError("the domain must be a host name with a dot")
     if labels[-1].isdigit():
         raise InvalidValueError("the domain must be a host name, not an IP address")
-    for label in labels:
-        _check_a_label(label)
     return domain
-
-
-def _check_a_label(label: str) -> None:
-    if not label.startswith(_A_LABEL):
-        return
-    try:
-        decoded = label.removeprefix(_A_LABEL).encode().decode("punycode")
-    except ValueError:
-        raise InvalidValueError("the domain must be a valid host name") from None
-    if misleads(decoded):
-        raise InvalidValueError(
-            "the domain must not contain quotation marks or invisible characters"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from uuid import UUID
 from adapters.aws import client as aws
 from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
+from application.addresses import parse_address
 from application.ports import LoadRequest, StoreUnavailableError, UserRepository
 from domain.sessions import Session
 from domain.tokens import same_hash
 from domain.user import User
-from domain.values import EmailAddress, TokenHash, parse_id
+from domain.values import TokenHash, parse_id
 from user_client.read_cache import ReadCache
 from user_client.read_models import SessionCheck, SessionRefusal, UnreadableError, UserView
 
@@ -89,7 +90,7 @@ class UserReader:
 
     def by_email(self, email: str) -> UserView | None:
         """Read the user with an address, ignoring case; never from the cache."""
-        address = EmailAddress.parse(email)
+        address = parse_address(email)
         with self._reading() as read_at:
             user = self._users.get_by_email(address)
         return None if user is None else self._view(user, read_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Container, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
+from application.addresses import parse_address
 from application.disposition import ReceivedMessage
 from application.messages import redaction
 from application.messages.attributes import (
@@ -27,10 +29,11 @@ from application.messages.errors import (
     UnknownTypeError,
     field_path,
 )
-from application.messages.fields import data_adapter
+from application.messages.fields import MAX_TEXT, data_adapter
 from application.messages.sns import looks_like_notification, read_notification
 from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, upcast
 from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope
+from domain.errors import InvalidValueError
 from domain.events import EVENTS
 from domain.policy import MAX_TIME_AHEAD
 from domain.rules import fields_of
@@ -255,7 +258,14 @@ def partition_key(body: str) -> str | None:
         return f"user {subject.lower()}"
     data = event.get("data")
     email = data.get("email") if isinstance(data, dict) else None
-    return f"address {email.strip().casefold()}" if isinstance(email, str) else None
+    return f"address {_address_key(email)}" if isinstance(email, str) else None
+
+
+def _address_key(text: str) -> str:
+    if len(text) <= MAX_TEXT:
+        with suppress(InvalidValueError):
+            return parse_address(text).key
+    return text  # malformed: it names no user
 
 
 def _command_type(event: dict[str, Any], known: Container[str]) -> str:

@@ -20,9 +20,11 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from application.addresses import parse_address
 from domain.commands import Command
 from domain.errors import InvalidValueError
 from domain.rules import MAX_INTEGER, AnyRule, Items, Number, Text, fields_of
+from domain.values import EmailAddress
 
 MAX_TEXT = 1_024
 """Characters of any string, checked before its own rule: limits the work a value can cause."""
@@ -66,7 +68,9 @@ def record(
 
 def text(rule: Text, roles: Collection[str] | None = None) -> Any:
     """Return the type of a string with a rule."""
-    checks: list[Any] = [AfterValidator(rule.parse)]
+    # Only the application may convert the domain of an address: the tables of IDNA are a package's.
+    parse = parse_address if rule.parse == EmailAddress.parse else rule.parse
+    checks: list[Any] = [AfterValidator(parse)]
     if rule.setting == "roles" and roles is not None:
         checks.append(AfterValidator(_one_of(tuple(roles))))
     length = StringConstraints(strict=True, max_length=MAX_TEXT)

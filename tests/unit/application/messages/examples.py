@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from application.addresses import parse_address
 from application.disposition import ReceivedMessage
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
@@ -184,7 +185,7 @@ _TIMES = st.integers(0, 253_000_000_000_000).map(  # milliseconds, the precision
     lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 )
 _BY_CLASS: dict[object, st.SearchStrategy[Any]] = {
-    EmailAddress: st.builds("{}@{}.{}".format, _LOCAL, _LABEL, _TOP_LEVEL).map(EmailAddress.parse),
+    EmailAddress: st.builds("{}@{}.{}".format, _LOCAL, _LABEL, _TOP_LEVEL).map(parse_address),
     PasswordHash: st.builds(
         "$argon2id$v=19$m={},t={},p={}$c29tZXNhbHRzb21lc2FsdA${}".format,
         st.integers(47_104, 1_048_576),
