@@ -2,7 +2,7 @@
 
 The tables of IDNA are in a package, which the domain layer must not import. All text from outside
 (messages, the client, the command line, imports) passes through `parse_address`, so that each
-spelling of an address has the same key everywhere (docs/adr/0034-idna-2008-at-the-boundary.md).
+spelling of an address has the same key everywhere (docs/adr/0035-idna-2008-at-the-boundary.md).
 """
 
 from __future__ import annotations

@@ -37,11 +37,14 @@ async function read(pk, sk) {
 
 /** The key of an address: composed, the domain in ASCII, and the whole of it case-folded. */
 function addressKey(email) {
-  const [, local, domain] = /^(.+)@([^@]+)$/.exec(email.normalize("NFC").trim()) ?? [];
+  // in domains, Node 20 reads ẞ as ss
+  const text = email.normalize("NFC").trim().replaceAll("ẞ", "ß");
+  const [, local, domain] = /^(.+)@([^@]+)$/.exec(text) ?? [];
   if (!local) return null;
   const whole = `${local}@${domainToASCII(domain)}`;
-  // letter by letter this is Unicode's case folding, but for the dotless i and for Cherokee
-  const fold = (c) => (c === "ı" ? c : c.toUpperCase().toLowerCase());
+  // letter by letter this is Unicode's case folding; the dotless i and Cherokee are exceptions
+  const upper = (c) => (c === "ı" ? c : c.toUpperCase());
+  const fold = (c) => (/\p{Script=Cherokee}/u.test(c) ? upper(c) : upper(c).toLowerCase());
   return [...whole].map(fold).join("").normalize("NFC");
 }
 
