@@ -365,7 +365,13 @@ def test_a_missing_queue_ends_the_program_with_one_line(
     resource_names: ResourceNames, aws_endpoint: str, tmp_path: Path
 ) -> None:
     """The exit code is not 0, and the error names the queue."""
-    with worker(resource_names, aws_endpoint, tmp_path) as running:
+    with worker(
+        resource_names,
+        aws_endpoint,
+        tmp_path,
+        app="worker.app",
+        USER_WORKER_CREATE_RESOURCES="false",
+    ) as running:
         assert running.process.wait(30) != 0
         assert f"no queue {resource_names.command_queue}" in running.log
         assert "Traceback" not in running.log

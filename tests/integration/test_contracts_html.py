@@ -99,7 +99,7 @@ def test_opened_the_page_shows_every_field(
 
     text = browse((tmp_path / "index.html").as_uri() + "#all")
 
-    assert "Why, for those who look after users: visible text." in text
+    assert "The reason, for administrators: visible text." in text
     assert "[ 1 .. 500 ] characters" in text
     assert "Additional properties are NOT allowed." in text
     for word in (
