@@ -412,5 +412,8 @@ def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot) -> LoadReq
     return LoadRequest(
         users={each.user_id for each in by_email if each.user_id} - snapshot.users.keys(),
         addresses={key for key in addresses if key} - snapshot.addresses.keys(),
+        two_factors={
+            each.user_id for each in by_email if each.user_id and reads_of(each.envelope).two_factor
+        },
         outcomes={CommandKey(each.user_id, each.envelope.command_id) for each in by_email},
     )

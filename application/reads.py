@@ -24,7 +24,7 @@ def reads_of(envelope: CommandEnvelope) -> Reads:
     """Return what a command reads, derived from its definition.
 
     A command that names a session reads the session, one that names an address reads its owner, and
-    one with `needs_two_factor` reads the second factor.
+    one with `needs_two_factor` or with a recovery code reads the second factor.
     """
     command = envelope.command
     address = next(
@@ -35,7 +35,9 @@ def reads_of(envelope: CommandEnvelope) -> Reads:
         ),
         None,
     )
-    return Reads(getattr(command, "session_id", None), command.needs_two_factor, address)
+    recovery_code = getattr(command, "recovery_code_hash", None)
+    two_factor = command.needs_two_factor or recovery_code is not None
+    return Reads(getattr(command, "session_id", None), two_factor, address)
 
 
 def pending_address(envelope: CommandEnvelope, user: User | None) -> str | None:

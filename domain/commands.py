@@ -8,7 +8,7 @@ of several messages; a field of one message may state its rule in place.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -55,6 +55,87 @@ Argon2Hash: TypeAlias = Annotated[
         # The hash of a random password that was not kept.
         "$argon2id$v=19$m=19456,t=2,p=1$SozvRNUKuA7HTe2K2fhYRg$wXhzswWI2gwDWkqoBvLAETSkgeCqsph2//w99esuMQE",
     ),
+]
+ImportedHash: TypeAlias = Annotated[
+    PasswordHash,
+    rules.IMPORTED_HASH.of(
+        "Argon2id hash, or a hash of another system: bcrypt with a cost of 10 or more, scrypt, or "
+        "PBKDF2, in PHC or modular crypt form. The edge replaces the latter at the next login with "
+        "UpgradePasswordHash.",
+        "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+    ),
+]
+Locale: TypeAlias = Annotated[
+    str,
+    rules.matching(
+        "[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8}){0,5}",
+        "must be a BCP 47 language tag such as de or de-CH",
+        description="Language of messages to the user, a BCP 47 tag.",
+        example="de-CH",
+    ),
+]
+TimeZone: TypeAlias = Annotated[
+    str,
+    rules.matching(
+        "[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9][A-Za-z0-9_+-]{0,31}){0,2}",
+        "must be the name of an IANA time zone such as Europe/Zurich",
+        description="The user's time zone, an IANA name.",
+        example="Europe/Zurich",
+    ),
+]
+TermsDocument: TypeAlias = Annotated[
+    str,
+    rules.matching(
+        "[a-z][a-z0-9_-]{0,49}",
+        "must be a lower-case name of 1 to 50 letters, digits, - or _",
+        description="Name of the document that the user accepts.",
+        example="terms-of-service",
+    ),
+]
+TermsVersion: TypeAlias = Annotated[
+    str,
+    rules.matching(
+        "[A-Za-z0-9][A-Za-z0-9._-]{0,49}",
+        "must have 1 to 50 letters, digits, dots, - or _",
+        description="Version of the document.",
+        example="2026-11",
+    ),
+]
+LoginStage: TypeAlias = Annotated[
+    str,
+    rules.matching(
+        "(password|second_factor)",
+        "must be password or second_factor",
+        description="What was wrong: password (default) or second_factor.",
+        example="password",
+    ),
+]
+LoginMethods: TypeAlias = Annotated[
+    tuple[str, ...],
+    Items(
+        item=rules.matching(
+            "[a-z][a-z0-9_-]{1,19}",
+            "must be a method of RFC 8176 such as pwd or otp",
+            description="",
+            example="pwd",
+        ),
+        min_items=1,
+        max_items=10,
+        description="How the user authenticated: values of RFC 8176.",
+        example=["pwd", "otp"],
+    ),
+]
+TotpStep: TypeAlias = Annotated[
+    int,
+    Number(
+        description="Step of the one-time password that the edge has checked: "
+        "Unix time divided by 30 s. Each step is accepted once.",
+        example=59804640,
+    ),
+]
+DeviceLabel: TypeAlias = Annotated[
+    str,
+    rules.NAME.of("Label of the device, for the user's list of sessions.", "Firefox on Linux"),
 ]
 CredentialVersion: TypeAlias = Annotated[
     int,
@@ -179,30 +260,37 @@ class RegisterUser(Command):
 
     email: Email
     first_name: FirstName
-    last_name: LastName
+    last_name: LastName | None = field(default=None, kw_only=True)
     password_hash: Argon2Hash
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
     creates_user: ClassVar[bool] = True
     rejections: ClassVar[tuple[Code, ...]] = (Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class CreateUser(Command):
-    """Create a user without a password, by an administrator."""
+    """Create a user by an administrator or an import; without a hash the user has no password."""
 
     email: Email
     first_name: FirstName
-    last_name: LastName
+    last_name: LastName | None = field(default=None, kw_only=True)
     roles: Roles
+    password_hash: ImportedHash | None = None
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
     creates_user: ClassVar[bool] = True
     rejections: ClassVar[tuple[Code, ...]] = (Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile(Command):
-    """Change the first name, the last name, or both."""
+    """Change the names, the language or the time zone; a field that is left out stays."""
 
     first_name: FirstName | None = None
     last_name: LastName | None = None
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
     needs_a_field: ClassVar[bool] = True
 
 
@@ -213,6 +301,7 @@ class RequestEmailVerification(Command):
     token_id: TokenId
     token_hash: MailedTokenHash
     expires_at: ExpiryTime
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_EXPIRED,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +320,7 @@ class RequestEmailChange(Command):
     token_id: TokenId
     token_hash: MailedTokenHash
     expires_at: ExpiryTime
-    rejections: ClassVar[tuple[Code, ...]] = (Code.EMAIL_TAKEN,)
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_EXPIRED, Code.EMAIL_TAKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +336,22 @@ class ConfirmEmailChange(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class CancelEmailChange(Command):
+    """Cancel a requested change of the e-mail address."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChangePassword(Command):
     """Set a new password, for a user who entered the old one."""
+
+    password_hash: Argon2Hash
+    credential_version: CredentialVersion
+    rejections: ClassVar[tuple[Code, ...]] = (Code.CREDENTIAL_STALE,)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePasswordHash(Command):
+    """Replace the hash by a stronger one of the same password; no session ends."""
 
     password_hash: Argon2Hash
     credential_version: CredentialVersion
@@ -263,6 +366,7 @@ class RequestPasswordReset(Command):
     token_hash: MailedTokenHash
     expires_at: ExpiryTime
     email: NamingEmail | None = None
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_EXPIRED,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,22 +376,48 @@ class ResetPassword(Command):
     token_hash: MailedTokenHash
     password_hash: Argon2Hash
     email: NamingEmail | None = None
+    needs_two_factor: ClassVar[bool] = True
     rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_INVALID, Code.TOKEN_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class StartSession(Command):
-    """Start a session after a successful login, and reset the count of login failures."""
+    """Start a session after a successful login, and reset the count of login failures.
+
+    If the second factor is enabled, one of `totp_step` and `recovery_code_hash` is required.
+    """
 
     session_id: SessionId
     refresh_token_hash: RefreshTokenHash
-    expires_at: Annotated[datetime, rules.TIME.of("When the session expires.", _EXAMPLE_TIME)]
+    expires_at: Annotated[
+        datetime,
+        rules.TIME.of(
+            "When the session expires, unless it reaches the maximum lifetime before.",
+            _EXAMPLE_TIME,
+        ),
+    ]
+    credential_version: CredentialVersion
+    methods: LoginMethods
+    totp_step: TotpStep | None = None
+    recovery_code_hash: (
+        Annotated[
+            TokenHash,
+            rules.TOKEN_HASH.of("SHA-256 of a recovery code, in hexadecimal.", _example_hash(0x40)),
+        ]
+        | None
+    ) = None
+    device: DeviceLabel | None = None
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.USER_BANNED,
         Code.USER_LOCKED,
         Code.USER_DEACTIVATED,
         Code.SESSION_ALREADY_EXISTS,
+        Code.SESSION_EXPIRED,
+        Code.CREDENTIAL_STALE,
+        Code.SECOND_FACTOR_REQUIRED,
+        Code.SECOND_FACTOR_REPLAYED,
+        Code.CODE_INVALID,
     )
 
 
@@ -327,8 +457,9 @@ class RevokeAllSessions(Command):
 
 @dataclass(frozen=True, slots=True)
 class RecordLoginFailure(Command):
-    """Count a login with a wrong password; several in a row lock the user."""
+    """Count a failed login; several in a row lock the user."""
 
+    stage: LoginStage | None = None
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
 
 
@@ -371,7 +502,29 @@ class UseRecoveryCode(Command):
         rules.TOKEN_HASH.of("SHA-256 of the recovery code, in hexadecimal.", _example_hash(0x40)),
     ]
     needs_two_factor: ClassVar[bool] = True
-    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_NOT_ENABLED, Code.CODE_INVALID)
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.TWO_FACTOR_NOT_ENABLED,
+        Code.USER_LOCKED,
+        Code.CODE_INVALID,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegenerateRecoveryCodes(Command):
+    """Replace all recovery codes by new ones."""
+
+    recovery_code_hashes: RecoveryCodes
+    needs_two_factor: ClassVar[bool] = True
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_NOT_ENABLED,)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptTerms(Command):
+    """Record that the user accepts a version of a document."""
+
+    document: TermsDocument
+    version: TermsVersion
+    rejections: ClassVar[tuple[Code, ...]] = (Code.TOO_MANY_DOCUMENTS,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +589,9 @@ COMMANDS: dict[str, type[Command]] = {
         VerifyEmail,
         RequestEmailChange,
         ConfirmEmailChange,
+        CancelEmailChange,
         ChangePassword,
+        UpgradePasswordHash,
         RequestPasswordReset,
         ResetPassword,
         StartSession,
@@ -448,6 +603,8 @@ COMMANDS: dict[str, type[Command]] = {
         EnableTwoFactor,
         DisableTwoFactor,
         UseRecoveryCode,
+        RegenerateRecoveryCodes,
+        AcceptTerms,
         AssignRole,
         RevokeRole,
         BanUser,

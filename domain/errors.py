@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 
 class DomainError(Exception):
@@ -35,12 +36,16 @@ class RejectionCode(StrEnum):
     TWO_FACTOR_ALREADY_ENABLED = "TwoFactorAlreadyEnabled"
     TWO_FACTOR_NOT_ENABLED = "TwoFactorNotEnabled"
     CODE_INVALID = "CodeInvalid"
+    SECOND_FACTOR_REQUIRED = "SecondFactorRequired"
+    SECOND_FACTOR_REPLAYED = "SecondFactorReplayed"
+    TOO_MANY_DOCUMENTS = "TooManyDocuments"
 
 
 class RejectedError(DomainError):
-    """The domain rejects a command; nothing was changed."""
+    """The domain rejects a command; nothing was changed, unless there are events."""
 
-    def __init__(self, code: RejectionCode) -> None:
-        """Reject with `code`."""
+    def __init__(self, code: RejectionCode, events: tuple[Any, ...] = ()) -> None:
+        """Reject with `code`; `events` describe what changed nevertheless."""
         super().__init__(code.value)
         self.code = code
+        self.events = events

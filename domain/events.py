@@ -16,8 +16,11 @@ from domain.commands import (
     NEW_EMAIL,
     EndTime,
     ExpiryTime,
+    LoginStage,
     RoleName,
     SessionId,
+    TermsDocument,
+    TermsVersion,
     TokenId,
     message_type,
 )
@@ -147,6 +150,11 @@ class EmailChangeRequested(Event, category="email"):
 
 
 @dataclass(frozen=True, slots=True)
+class EmailChangeCancelled(Event, category="email"):
+    """A requested change of the e-mail address was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
 class EmailChanged(Event, category="email"):
     """The e-mail address was changed."""
 
@@ -161,6 +169,15 @@ class PasswordChanged(Event, category="password"):
     """The user set a new password; all sessions ended."""
 
     credential_version: NewCredentialVersion
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordHashUpgraded(Event, category="password"):
+    """The hash of the password was replaced by a stronger one; the password is the same."""
+
+    credential_version: Annotated[
+        int, Number(description="Credential version of the password.", example=1)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +240,13 @@ class RefreshTokenReuseDetected(Event, category="session"):
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed(Event, category="status"):
-    """A login failed because of a wrong password."""
+    """A login failed because of a wrong password or second factor."""
 
     failed_logins: Annotated[
         int,
         Number(description="Number of consecutive login failures, including this one.", example=3),
     ]
+    stage: LoginStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +280,21 @@ class RecoveryCodeUsed(Event, category="two_factor"):
     remaining: Annotated[
         int, Number(description="Number of recovery codes that are left.", example=7)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCodesRegenerated(Event, category="two_factor"):
+    """All recovery codes were replaced."""
+
+    count: Annotated[int, Number(description="Number of new recovery codes.", example=8)]
+
+
+@dataclass(frozen=True, slots=True)
+class TermsAccepted(Event, category="profile"):
+    """The user accepted a version of a document."""
+
+    document: TermsDocument
+    version: TermsVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +371,10 @@ EVENTS: dict[str, type[Event]] = {
         EmailVerificationRequested,
         EmailVerified,
         EmailChangeRequested,
+        EmailChangeCancelled,
         EmailChanged,
         PasswordChanged,
+        PasswordHashUpgraded,
         PasswordResetRequested,
         PasswordReset,
         SessionStarted,
@@ -353,6 +388,8 @@ EVENTS: dict[str, type[Event]] = {
         TwoFactorEnabled,
         TwoFactorDisabled,
         RecoveryCodeUsed,
+        RecoveryCodesRegenerated,
+        TermsAccepted,
         RoleAssigned,
         RoleRevoked,
         UserBanned,

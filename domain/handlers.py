@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain import commands as c
@@ -18,11 +18,13 @@ from domain.events import (
     CommandRejected,
     Event,
     RecordedEvent,
-    RefreshTokenReuseDetected,
+    UserCreated,
+    UserRegistered,
 )
 from domain.policy import DEFAULT_POLICY, UserPolicy
+from domain.sessions import Session
 from domain.tokens import OneTimeToken
-from domain.user import Events, User
+from domain.user import Events, SecondFactor, User
 from domain.values import EmailAddress
 
 
@@ -50,8 +52,7 @@ class Decision:
     code: RejectionCode | None
     """The reason of a rejection; `None`: accepted."""
     changed: bool
-    """Whether the user or a part of it must be saved; the reuse of a refresh token is rejected
-    and changes the user."""
+    """Whether the user or a part of it must be saved; some rejections change the user."""
 
 
 def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Decision:
@@ -68,14 +69,14 @@ def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
         else:
             events = _apply(envelope, user, context)
     except RejectedError as rejected:
-        return Decision(user, (_refusal(envelope, rejected.code),), rejected.code, changed=False)
+        refusal = _refusal(envelope, rejected.code)
+        if user is None or not rejected.events:
+            return Decision(user, (refusal,), rejected.code, changed=False)
+        recorded = user.record(rejected.events, context.now)
+        return Decision(user, (*recorded, refusal), rejected.code, changed=True)
     if user is None or not events:
         return Decision(user, (_no_effect(envelope),), None, changed=False)
-    recorded = user.record(events, context.now)
-    code = _code_of(events)
-    if code is not None:
-        recorded = (*recorded, _refusal(envelope, code))
-    return Decision(user, recorded, code, changed=True)
+    return Decision(user, user.record(events, context.now), None, changed=True)
 
 
 def _check_age(envelope: c.CommandEnvelope, context: Context) -> None:
@@ -105,8 +106,13 @@ def _create(
 def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Events:
     command = envelope.command
     if user is None or not _is_named(envelope, user):
+        # The answer must not tell whether an address is known.
         if envelope.user_id is None and isinstance(command, c.RequestPasswordReset):
-            return ()  # the answer must not tell whether an address is known
+            if command.expires_at <= context.now:
+                raise RejectedError(RejectionCode.TOKEN_EXPIRED)
+            return ()
+        if envelope.user_id is None and isinstance(command, c.ResetPassword):
+            raise RejectedError(RejectionCode.TOKEN_INVALID)
         raise RejectedError(RejectionCode.USER_NOT_FOUND)
     if user.erased:
         raise RejectedError(RejectionCode.USER_ERASED)
@@ -121,12 +127,6 @@ def _is_named(envelope: c.CommandEnvelope, user: User) -> bool:
     """
     named = envelope.by_email
     return named is None or (user.email is not None and user.email.key == named.key)
-
-
-def _code_of(events: Events) -> RejectionCode | None:
-    """Return the code of the one rejection that has events of its own: a reused refresh token."""
-    reused = any(isinstance(event, RefreshTokenReuseDetected) for event in events)
-    return RejectionCode.REFRESH_TOKEN_REUSED if reused else None
 
 
 def _refusal(envelope: c.CommandEnvelope, code: RejectionCode) -> RecordedEvent:
@@ -149,27 +149,47 @@ def _check_unowned(email: EmailAddress, context: Context) -> None:
         raise RejectedError(RejectionCode.EMAIL_TAKEN)
 
 
+def _profile(command: c.RegisterUser | c.CreateUser | c.UpdateProfile) -> dict[str, str | None]:
+    names = ("first_name", "last_name", "locale", "time_zone")
+    return {name: getattr(command, name) for name in names}
+
+
 def _register(user_id: str, command: c.RegisterUser, context: Context) -> tuple[User, Events]:
     _check_unowned(command.email, context)
-    names = command.first_name, command.last_name
-    return User.register(user_id, command.email, names, command.password_hash, context.now)
+    user = User.create(
+        user_id, command.email, command.password_hash, context.now, **_profile(command)
+    )
+    return user, (UserRegistered(command.email.value),)
 
 
 def _create_user(user_id: str, command: c.CreateUser, context: Context) -> tuple[User, Events]:
     _check_unowned(command.email, context)
-    names = command.first_name, command.last_name
-    return User.create(user_id, command.email, names, command.roles, context.now)
+    user = User.create(
+        user_id, command.email, command.password_hash, context.now, **_profile(command)
+    )
+    user.roles = tuple(dict.fromkeys(command.roles))
+    return user, (UserCreated(command.email.value, user.roles),)
 
 
 # --- profile and e-mail ---
 
 
 def _update_profile(user: User, command: c.UpdateProfile, _: Context) -> Events:
-    return user.rename(command.first_name, command.last_name)
+    return user.update_profile(**_profile(command))
 
 
-def _request_verification(user: User, command: c.RequestEmailVerification, _: Context) -> Events:
-    token = OneTimeToken.of(command.token_hash, command.expires_at)
+def _token(
+    command: c.RequestEmailVerification | c.RequestEmailChange | c.RequestPasswordReset,
+    context: Context,
+    longest: timedelta,
+) -> OneTimeToken:
+    return OneTimeToken.issued(command.token_hash, command.expires_at, context.now, longest)
+
+
+def _request_verification(
+    user: User, command: c.RequestEmailVerification, context: Context
+) -> Events:
+    token = _token(command, context, context.policy.verification_lifetime)
     return user.request_email_verification(command.token_id, token)
 
 
@@ -178,12 +198,20 @@ def _verify_email(user: User, command: c.VerifyEmail, context: Context) -> Event
 
 
 def _request_email_change(user: User, command: c.RequestEmailChange, context: Context) -> Events:
-    token = OneTimeToken.of(command.token_hash, command.expires_at)
+    token = _token(command, context, context.policy.email_change_lifetime)
     return user.request_email_change(command.new_email, command.token_id, token, context.addresses)
 
 
 def _confirm_email_change(user: User, command: c.ConfirmEmailChange, context: Context) -> Events:
     return user.confirm_email_change(command.token_hash, context.addresses, context.now)
+
+
+def _cancel_email_change(user: User, _: c.CancelEmailChange, __: Context) -> Events:
+    return user.cancel_email_change()
+
+
+def _accept_terms(user: User, command: c.AcceptTerms, context: Context) -> Events:
+    return user.accept_terms(command.document, command.version, context.now)
 
 
 # --- password ---
@@ -193,8 +221,12 @@ def _change_password(user: User, command: c.ChangePassword, _: Context) -> Event
     return user.change_password(command.password_hash, command.credential_version)
 
 
-def _request_reset(user: User, command: c.RequestPasswordReset, _: Context) -> Events:
-    token = OneTimeToken.of(command.token_hash, command.expires_at)
+def _upgrade_password_hash(user: User, command: c.UpgradePasswordHash, _: Context) -> Events:
+    return user.upgrade_password_hash(command.password_hash, command.credential_version)
+
+
+def _request_reset(user: User, command: c.RequestPasswordReset, context: Context) -> Events:
+    token = _token(command, context, context.policy.reset_lifetime)
     return user.request_password_reset(command.token_id, token)
 
 
@@ -206,8 +238,18 @@ def _reset_password(user: User, command: c.ResetPassword, context: Context) -> E
 
 
 def _start_session(user: User, command: c.StartSession, context: Context) -> Events:
+    session = Session(
+        command.session_id,
+        command.refresh_token_hash.stored,
+        used_token_hashes=(),
+        session_epoch=user.session_epoch,
+        expires_at=command.expires_at,
+        methods=command.methods,
+        device=command.device,
+    )
+    factor = SecondFactor(command.totp_step, command.recovery_code_hash)
     return user.start_session(
-        command.session_id, command.refresh_token_hash, command.expires_at, context.now
+        session, command.credential_version, factor, context.now, context.policy
     )
 
 
@@ -217,7 +259,8 @@ def _rotate(user: User, command: c.RotateRefreshToken, context: Context) -> Even
         command.refresh_token_hash,
         command.next_refresh_token_hash,
         command.expires_at,
-        context.now,
+        now=context.now,
+        policy=context.policy,
     )
 
 
@@ -229,8 +272,8 @@ def _revoke_all_sessions(user: User, _: c.RevokeAllSessions, __: Context) -> Eve
     return user.revoke_all_sessions()
 
 
-def _record_failure(user: User, _: c.RecordLoginFailure, context: Context) -> Events:
-    return user.record_login_failure(context.now, context.policy)
+def _record_failure(user: User, command: c.RecordLoginFailure, context: Context) -> Events:
+    return user.record_login_failure(command.stage or "password", context.now, context.policy)
 
 
 def _unlock(user: User, _: c.UnlockUser, __: Context) -> Events:
@@ -248,8 +291,14 @@ def _disable_two_factor(user: User, _: c.DisableTwoFactor, __: Context) -> Event
     return user.disable_two_factor()
 
 
-def _use_recovery_code(user: User, command: c.UseRecoveryCode, _: Context) -> Events:
-    return user.use_recovery_code(command.code_hash)
+def _use_recovery_code(user: User, command: c.UseRecoveryCode, context: Context) -> Events:
+    return user.use_recovery_code(command.code_hash, context.now, context.policy)
+
+
+def _regenerate_recovery_codes(
+    user: User, command: c.RegenerateRecoveryCodes, _: Context
+) -> Events:
+    return user.regenerate_recovery_codes(command.recovery_code_hashes)
 
 
 def _assign_role(user: User, command: c.AssignRole, _: Context) -> Events:
@@ -294,7 +343,10 @@ _HANDLERS: dict[type[c.Command], Callable[[User, Any, Context], Events]] = {
     c.VerifyEmail: _verify_email,
     c.RequestEmailChange: _request_email_change,
     c.ConfirmEmailChange: _confirm_email_change,
+    c.CancelEmailChange: _cancel_email_change,
+    c.AcceptTerms: _accept_terms,
     c.ChangePassword: _change_password,
+    c.UpgradePasswordHash: _upgrade_password_hash,
     c.RequestPasswordReset: _request_reset,
     c.ResetPassword: _reset_password,
     c.StartSession: _start_session,
@@ -306,6 +358,7 @@ _HANDLERS: dict[type[c.Command], Callable[[User, Any, Context], Events]] = {
     c.EnableTwoFactor: _enable_two_factor,
     c.DisableTwoFactor: _disable_two_factor,
     c.UseRecoveryCode: _use_recovery_code,
+    c.RegenerateRecoveryCodes: _regenerate_recovery_codes,
     c.AssignRole: _assign_role,
     c.RevokeRole: _revoke_role,
     c.BanUser: _ban,

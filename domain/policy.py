@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+
+MAX_TERMS_DOCUMENTS = 20
+"""Documents whose acceptance is stored per user, so that the item stays small."""
+
+TOTP_PERIOD = timedelta(seconds=30)
+"""Duration of a step of a time-based one-time password (RFC 6238)."""
+MAX_TOTP_STEPS_AHEAD = 10
+"""Steps by which an authenticator's clock may be ahead: five minutes."""
 
 MAX_USED_REFRESH_TOKENS = 20
 """Used token hashes stored per session, so that its item stays under 1 KB."""
@@ -27,7 +35,26 @@ class UserPolicy:
     failures_before_lock: int = 5
     """Consecutive login failures that lock a user."""
     first_lock: timedelta = timedelta(minutes=5)
-    longest_lock: timedelta = timedelta(hours=24)
+    longest_lock: timedelta = timedelta(hours=1)
+    failures_lifetime: timedelta = timedelta(hours=24)
+    """Time after the last login failure after which the failures and locks no longer count."""
+    session_lifetime: timedelta = timedelta(days=90)
+    """Maximum time from the start of a session to its end."""
+    session_idle_lifetime: timedelta = timedelta(days=30)
+    """Maximum time from the last exchange of the refresh token to the end of its session."""
+    verification_lifetime: timedelta = timedelta(days=7)
+    """Maximum lifetime of the token of a verification mail."""
+    email_change_lifetime: timedelta = timedelta(hours=24)
+    """Maximum lifetime of the token that confirms a new address."""
+    reset_lifetime: timedelta = timedelta(hours=1)
+    """Maximum lifetime of the token of a reset mail."""
+
+    def session_end(self, started_at: datetime | None, now: datetime, wanted: datetime) -> datetime:
+        """Return when a session ends that is used now, and that should end at `wanted`."""
+        ends = [wanted, now + self.session_idle_lifetime]
+        if started_at is not None:  # unknown for sessions of an earlier format
+            ends.append(started_at + self.session_lifetime)
+        return min(ends)
 
     def lock_duration(self, locks_before: int) -> timedelta:
         """Return the duration of the next lock: twice that of the previous one, up to a limit."""

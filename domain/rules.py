@@ -145,6 +145,11 @@ REASON: Final = Text(parse=parse_reason, min_length=1, max_length=MAX_REASON)
 PASSWORD_HASH: Final = Text(
     parse=PasswordHash.parse, pattern=r"^\$argon2id\$v=19\$", max_length=MAX_PASSWORD_HASH
 )
+IMPORTED_HASH: Final = Text(
+    parse=PasswordHash.parse_imported,
+    pattern=r"^(\$(argon2id|2[aby]|scrypt|pbkdf2-sha(256|512))|pbkdf2_sha256)\$",
+    max_length=MAX_PASSWORD_HASH,
+)
 TOKEN_HASH: Final = Text(parse=TokenHash.parse, pattern="^[0-9a-fA-F]{64}$")
 CIPHERTEXT: Final = Text(parse=parse_ciphertext, min_length=1, max_length=MAX_CIPHERTEXT)
 ROLE: Final = Text(parse=parse_role, pattern="^[a-z][a-z0-9_]{0,49}$")

@@ -28,6 +28,12 @@ class Session:
     expires_at: datetime
     revision: int = 0
     """How often the stored item was written; 0: not stored yet."""
+    started_at: datetime | None = None
+    """`None` for a session of an earlier format."""
+    last_used_at: datetime | None = None
+    """Time of the start or of the last exchange of the refresh token."""
+    methods: tuple[str, ...] = ()
+    device: str | None = field(default=None, repr=False)
 
     def is_over(self, session_epoch: int, now: datetime) -> bool:
         """Return True if the session expired, or the user's epoch has changed since its start."""
@@ -39,7 +45,9 @@ class Session:
         matches = [hmac.compare_digest(used, prefix) for used in self.used_token_hashes]
         return any(matches)
 
-    def rotated(self, current: TokenHash, following: TokenHash, expires_at: datetime) -> Session:
+    def rotated(
+        self, current: TokenHash, following: TokenHash, expires_at: datetime, now: datetime
+    ) -> Session:
         """Return the session with the current token exchanged for the following one.
 
         Raises:
@@ -57,4 +65,5 @@ class Session:
             refresh_token_hash=following.stored,
             used_token_hashes=used[-MAX_USED_REFRESH_TOKENS:],
             expires_at=expires_at,
+            last_used_at=now,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.errors import RejectedError, RejectionCode
 from domain.values import TokenHash
@@ -23,9 +23,17 @@ class OneTimeToken:
     expires_at: datetime
 
     @classmethod
-    def of(cls, token_hash: TokenHash, expires_at: datetime) -> OneTimeToken:
-        """Create a token that is valid until a time."""
-        return cls(token_hash.stored, expires_at)
+    def issued(
+        cls, token_hash: TokenHash, expires_at: datetime, now: datetime, longest: timedelta
+    ) -> OneTimeToken:
+        """Create a token that is valid until a time, but no longer than for `longest`.
+
+        Raises:
+            RejectedError: TokenExpired (the time has passed).
+        """
+        if expires_at <= now:
+            raise RejectedError(RejectionCode.TOKEN_EXPIRED)
+        return cls(token_hash.stored, min(expires_at, now + longest))
 
 
 def check_token(token: OneTimeToken | None, presented: TokenHash, now: datetime) -> None:

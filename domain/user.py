@@ -2,7 +2,8 @@
 
 Each method that handles a command checks every rule before it changes anything. It raises
 `RejectedError` with nothing changed, or returns the events that describe the change. An empty
-tuple means that the user was in the requested state already.
+tuple means that the user was in the requested state already. In two cases a rejection changes
+the user; the error then has the events: a used refresh token and a wrong recovery code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from domain import events as happened
 from domain.errors import RejectedError, RejectionCode
 from domain.events import Event, RecordedEvent
-from domain.policy import UserPolicy
+from domain.policy import MAX_TERMS_DOCUMENTS, MAX_TOTP_STEPS_AHEAD, TOTP_PERIOD, UserPolicy
 from domain.sessions import Session
 from domain.tokens import OneTimeToken, check_token, same_hash
 from domain.values import EmailAddress, PasswordHash, TokenHash
@@ -31,11 +32,27 @@ class EmailChange:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedTerms:
+    """The version of a document that the user accepted last."""
+
+    version: str
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ban:
     """The reason for a ban, and its end (`None`: permanent)."""
 
     reason: str
     until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactor:
+    """The second factor of a login: a step of a one-time password, or a recovery code."""
+
+    totp_step: int | None = None
+    recovery_code: TokenHash | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,11 @@ class TwoFactor:
     recovery_code_hashes: tuple[str, ...] = field(repr=False)
     revision: int = 0
     """How often the stored item was written; 0: not stored yet."""
+
+
+def _at_rest(codes: Sequence[TokenHash]) -> tuple[str, ...]:
+    """Return the stored forms; a code that is listed twice must not work twice."""
+    return tuple(dict.fromkeys(code.stored for code in codes))
 
 
 @dataclass(slots=True)
@@ -63,19 +85,29 @@ class User:
     first_name: str = field(repr=False)
     """Empty after erasure"""
     last_name: str = field(repr=False)
-    """Empty after erasure"""
+    """Empty if there is none, and after erasure"""
     email_verified: bool = False
     password_hash: str | None = field(default=None, repr=False)
-    """argon2id, PHC string"""
+    """argon2id, PHC string; of an imported user also bcrypt, scrypt or PBKDF2"""
+    password_hash_legacy: bool = False
+    """`password_hash` is not argon2id: replace it at the next login with UpgradePasswordHash"""
     credential_version: int = 0
     """Incremented with each new password; ChangePassword contains it"""
     roles: tuple[str, ...] = ()
     session_epoch: int = 0
     """Incremented to end all sessions: a session of another epoch has ended"""
+    locale: str | None = None
+    """BCP 47 language tag"""
+    time_zone: str | None = None
+    """IANA time zone"""
+    terms: dict[str, AcceptedTerms] = field(default_factory=dict)
+    """By document: the accepted `version`, and `accepted_at` (S)"""
     failed_logins: int = 0
     """Consecutive failed logins since the last lock or login"""
     lock_count: int = 0
     """Consecutive locks: each lasts twice as long as the previous one"""
+    last_failure_at: datetime | None = None
+    """Time of the last failed login; a day later the failures and locks no longer count"""
     locked_until: datetime | None = None
     """Locked while this is in the future"""
     ban: Ban | None = field(default=None, repr=False)
@@ -85,6 +117,10 @@ class User:
     erased: bool = False
     """A tombstone: all personal data was deleted"""
     two_factor_enabled: bool = False
+    last_totp_step: int = 0
+    """The last step of a one-time password that was used; it and earlier ones are not accepted"""
+    two_factor_unverified: bool = False
+    """The second factor was enabled before the address was verified: a reset removes it"""
     email_verification: OneTimeToken | None = None
     """`token_hash`, `expires_at` (S)"""
     email_change: EmailChange | None = None
@@ -106,42 +142,41 @@ class User:
     # --- registration and profile ---
 
     @classmethod
-    def register(
-        cls,
-        user_id: str,
-        email: EmailAddress,
-        names: tuple[str, str],
-        password_hash: PasswordHash,
-        now: datetime,
-    ) -> tuple[User, Events]:
-        """Create the user of a person who signed up; `names` are first and last name."""
-        user = cls(user_id, 0, now, now, email, *names)
-        user._set_password(password_hash)
-        return user, (happened.UserRegistered(email.value),)
-
-    @classmethod
     def create(
         cls,
         user_id: str,
         email: EmailAddress,
-        names: tuple[str, str],
-        roles: Sequence[str],
+        password_hash: PasswordHash | None,
         now: datetime,
-    ) -> tuple[User, Events]:
-        """Create a user without a password; `names` are first and last name."""
-        user = cls(user_id, 0, now, now, email, *names, roles=tuple(dict.fromkeys(roles)))
-        return user, (happened.UserCreated(email.value, user.roles),)
+        **profile: str | None,
+    ) -> User:
+        """Create a user; `profile` are the fields of `update_profile`."""
+        user = cls(user_id, 0, now, now, email, first_name="", last_name="")
+        user.update_profile(**profile)
+        if password_hash is not None:
+            user._set_password(password_hash)
+        return user
 
-    def rename(self, first_name: str | None, last_name: str | None) -> Events:
-        """Change the names that are not `None`."""
-        changed: list[str] = []
-        if first_name is not None and first_name != self.first_name:
-            self.first_name = first_name
-            changed.append("first_name")
-        if last_name is not None and last_name != self.last_name:
-            self.last_name = last_name
-            changed.append("last_name")
+    def update_profile(self, **fields: str | None) -> Events:
+        """Change the names, the locale and the time zone that are not `None`."""
+        changed = [
+            name
+            for name, value in fields.items()
+            if value is not None and value != getattr(self, name)
+        ]
+        for name in changed:
+            setattr(self, name, fields[name])
         return (happened.ProfileUpdated(tuple(changed)),) if changed else ()
+
+    def accept_terms(self, document: str, version: str, now: datetime) -> Events:
+        """Store the version of a document that the user accepts."""
+        accepted = self.terms.get(document)
+        if accepted is not None and accepted.version == version:
+            return ()
+        if accepted is None and len(self.terms) >= MAX_TERMS_DOCUMENTS:
+            raise RejectedError(RejectionCode.TOO_MANY_DOCUMENTS)
+        self.terms = {**self.terms, document: AcceptedTerms(version, now)}
+        return (happened.TermsAccepted(document, version),)
 
     # --- e-mail ---
 
@@ -189,10 +224,24 @@ class User:
         old = self._address()
         self.email = change.new_email
         self.email_verified = True
-        self.email_change = None
-        self.email_verification = None
-        self.password_reset = None
+        self._invalidate_tokens()
         return (happened.EmailChanged(old, change.new_email.value),)
+
+    def cancel_email_change(self) -> Events:
+        """Remove a requested change of the address, and its token."""
+        if self.email_change is None:
+            return ()
+        self.email_change = None
+        return (happened.EmailChangeCancelled(),)
+
+    def _invalidate_tokens(self) -> None:
+        """Remove every mailed token and the pending change of the address.
+
+        A token is valid only for the address and the password for which it was requested.
+        Whoever requested it may have had access to the account; that access ends here.
+        """
+        self.email_verification = self.password_reset = None
+        self.email_change = None
 
     def _verify_address(self) -> Events:
         self.email_verification = None
@@ -210,11 +259,18 @@ class User:
 
     def change_password(self, password_hash: PasswordHash, credential_version: int) -> Events:
         """Set a new password if `credential_version` is that of the current password."""
-        if credential_version != self.credential_version:
-            raise RejectedError(RejectionCode.CREDENTIAL_STALE)
+        self._check_credential(credential_version)
         self._set_password(password_hash)
-        self._end_sessions()
+        self._end_access()
         return (happened.PasswordChanged(self.credential_version),)
+
+    def upgrade_password_hash(self, password_hash: PasswordHash, credential_version: int) -> Events:
+        """Replace the hash by another one of the same password."""
+        self._check_credential(credential_version)
+        if self.password_hash == password_hash.value:
+            return ()
+        self._set_hash(password_hash)
+        return (happened.PasswordHashUpgraded(self.credential_version),)
 
     def request_password_reset(self, token_id: str, token: OneTimeToken) -> Events:
         """Set the token of a reset mail; it replaces an earlier one."""
@@ -226,22 +282,33 @@ class User:
     ) -> Events:
         """Set a new password by a mailed token, remove a lock and verify the address.
 
-        The token was mailed to the present address: a change of the address invalidates it.
+        The token was mailed to the present address: a change of the address invalidates it. A
+        second factor that was enabled while the address was not verified may belong to somebody
+        who registered with a foreign address, so it is removed.
         """
         check_token(self.password_reset, presented, now)
         was_locked = self.is_locked(now)
         self._set_password(password_hash)
-        self._end_sessions()
+        self._end_access()
         self._reset_failures()
         events: Events = (happened.PasswordReset(self.credential_version),)
         if not self.email_verified:
             events += self._verify_address()
+        if self.two_factor_unverified:
+            events += self.disable_two_factor()
         return (*events, happened.UserUnlocked()) if was_locked else events
 
+    def _check_credential(self, credential_version: int) -> None:
+        if credential_version != self.credential_version:
+            raise RejectedError(RejectionCode.CREDENTIAL_STALE)
+
     def _set_password(self, password_hash: PasswordHash) -> None:
-        self.password_hash = password_hash.value
+        self._set_hash(password_hash)
         self.credential_version += 1
-        self.password_reset = None
+
+    def _set_hash(self, password_hash: PasswordHash) -> None:
+        self.password_hash = password_hash.value
+        self.password_hash_legacy = password_hash.legacy
 
     # --- second factor ---
 
@@ -249,10 +316,9 @@ class User:
         """Require a second factor from now on."""
         if self.two_factor_enabled:
             raise RejectedError(RejectionCode.TWO_FACTOR_ALREADY_ENABLED)
-        # A code that is listed twice must not work twice.
-        at_rest = tuple(dict.fromkeys(code.stored for code in codes))
         self.two_factor_enabled = True
-        self.two_factor = TwoFactor(ciphertext, at_rest)
+        self.two_factor_unverified = not self.email_verified
+        self.two_factor = TwoFactor(ciphertext, _at_rest(codes))
         return (happened.TwoFactorEnabled(),)
 
     def disable_two_factor(self) -> Events:
@@ -262,40 +328,90 @@ class User:
         self._remove_two_factor()
         return (happened.TwoFactorDisabled(),)
 
-    def use_recovery_code(self, presented: TokenHash) -> Events:
-        """Consume one recovery code."""
+    def use_recovery_code(self, presented: TokenHash, now: datetime, policy: UserPolicy) -> Events:
+        """Consume one recovery code; a wrong one counts as a login failure."""
         if self.two_factor is None:
             raise RejectedError(RejectionCode.TWO_FACTOR_NOT_ENABLED)
+        if self.is_locked(now):
+            raise RejectedError(RejectionCode.USER_LOCKED)
         codes = self.two_factor.recovery_code_hashes
         left = tuple(code for code in codes if not same_hash(code, presented))
         if len(left) == len(codes):
-            raise RejectedError(RejectionCode.CODE_INVALID)
+            failed = self.record_login_failure("second_factor", now, policy)
+            raise RejectedError(RejectionCode.CODE_INVALID, failed)
         self.two_factor = replace(self.two_factor, recovery_code_hashes=left)
         return (happened.RecoveryCodeUsed(len(left)),)
 
+    def _check_second_factor(
+        self, factor: SecondFactor, now: datetime, policy: UserPolicy
+    ) -> Events:
+        """Consume the second factor of a login, if one is required."""
+        if not self.two_factor_enabled:
+            return ()
+        if factor.recovery_code is not None:
+            return self.use_recovery_code(factor.recovery_code, now, policy)
+        if factor.totp_step is None:
+            raise RejectedError(RejectionCode.SECOND_FACTOR_REQUIRED)
+        if factor.totp_step <= self.last_totp_step:
+            raise RejectedError(RejectionCode.SECOND_FACTOR_REPLAYED)
+        # A step of a distant future would make every later one a replay.
+        if factor.totp_step > now.timestamp() // TOTP_PERIOD.total_seconds() + MAX_TOTP_STEPS_AHEAD:
+            raise RejectedError(RejectionCode.CODE_INVALID)
+        self.last_totp_step = factor.totp_step
+        return ()
+
+    def regenerate_recovery_codes(self, codes: Sequence[TokenHash]) -> Events:
+        """Replace all recovery codes."""
+        if self.two_factor is None:
+            raise RejectedError(RejectionCode.TWO_FACTOR_NOT_ENABLED)
+        self.two_factor = replace(self.two_factor, recovery_code_hashes=_at_rest(codes))
+        count = len(self.two_factor.recovery_code_hashes)
+        return (happened.RecoveryCodesRegenerated(count),)
+
     def _remove_two_factor(self) -> None:
-        self.two_factor_enabled = False
+        self.two_factor_enabled = self.two_factor_unverified = False
         self.two_factor = None
 
     # --- sessions, login failures and locks ---
 
     def start_session(
-        self, session_id: str, refresh_token: TokenHash, expires_at: datetime, now: datetime
+        self,
+        session: Session,
+        credential_version: int,
+        factor: SecondFactor,
+        now: datetime,
+        policy: UserPolicy,
     ) -> Events:
-        """Start a session after a login that the edge has checked."""
+        """Start a session after a login that the edge has checked.
+
+        The password may have changed since the edge read it, so the command contains the credential
+        version that was read.
+        """
+        self._check_access(now)
+        if session.session_id in self.sessions:
+            raise RejectedError(RejectionCode.SESSION_ALREADY_EXISTS)
+        if session.expires_at <= now:
+            raise RejectedError(RejectionCode.SESSION_EXPIRED)
+        self._check_credential(credential_version)
+        events = self._check_second_factor(factor, now, policy)
+        expires_at = policy.session_end(now, now, session.expires_at)
+        self.sessions[session.session_id] = replace(
+            session,
+            session_epoch=self.session_epoch,
+            started_at=now,
+            last_used_at=now,
+            expires_at=expires_at,
+        )
+        self._reset_failures()
+        return (*events, happened.SessionStarted(session.session_id, expires_at))
+
+    def _check_access(self, now: datetime) -> None:
         if self.is_banned(now):
             raise RejectedError(RejectionCode.USER_BANNED)
         if self.is_locked(now):
             raise RejectedError(RejectionCode.USER_LOCKED)
         if self.deactivated:
             raise RejectedError(RejectionCode.USER_DEACTIVATED)
-        if session_id in self.sessions:
-            raise RejectedError(RejectionCode.SESSION_ALREADY_EXISTS)
-        self.sessions[session_id] = Session(
-            session_id, refresh_token.stored, (), self.session_epoch, expires_at
-        )
-        self._reset_failures()
-        return (happened.SessionStarted(session_id, expires_at),)
 
     def rotate_refresh_token(
         self,
@@ -303,7 +419,9 @@ class User:
         current: TokenHash,
         following: TokenHash,
         expires_at: datetime,
+        *,
         now: datetime,
+        policy: UserPolicy,
     ) -> Events:
         """Exchange a refresh token for the next one; reuse of an old one ends the session."""
         session = self.sessions.get(session_id)
@@ -313,8 +431,10 @@ class User:
             raise RejectedError(RejectionCode.SESSION_EXPIRED)
         if session.has_used(current):
             del self.sessions[session_id]
-            return (happened.RefreshTokenReuseDetected(session_id),)
-        self.sessions[session_id] = session.rotated(current, following, expires_at)
+            reused = happened.RefreshTokenReuseDetected(session_id)
+            raise RejectedError(RejectionCode.REFRESH_TOKEN_REUSED, (reused,))
+        expires_at = policy.session_end(session.started_at, now, expires_at)
+        self.sessions[session_id] = session.rotated(current, following, expires_at, now)
         return (happened.RefreshTokenRotated(session_id, expires_at),)
 
     def revoke_session(self, session_id: str, now: datetime) -> Events:
@@ -327,19 +447,22 @@ class User:
 
     def revoke_all_sessions(self) -> Events:
         """End all sessions."""
-        self._end_sessions()
+        self._end_access()
         return (happened.AllSessionsRevoked(self.session_epoch),)
 
     def is_locked(self, now: datetime) -> bool:
         """Return True if too many login failures lock the user."""
         return self.locked_until is not None and self.locked_until > now
 
-    def record_login_failure(self, now: datetime, policy: UserPolicy) -> Events:
-        """Count a wrong password, and lock the user after too many of them."""
+    def record_login_failure(self, stage: str, now: datetime, policy: UserPolicy) -> Events:
+        """Count a failed login, and lock the user after too many of them."""
         if self.is_locked(now):
             return ()
+        if self.last_failure_at and now - self.last_failure_at >= policy.failures_lifetime:
+            self._reset_failures()
         self.failed_logins += 1
-        failed = happened.LoginFailed(self.failed_logins)
+        self.last_failure_at = now
+        failed = happened.LoginFailed(self.failed_logins, stage)
         if self.failed_logins < policy.failures_before_lock:
             return (failed,)
         self.locked_until = now + policy.lock_duration(self.lock_count)
@@ -354,13 +477,15 @@ class User:
         self._reset_failures()
         return (happened.UserUnlocked(),)
 
-    def _end_sessions(self) -> None:
+    def _end_access(self) -> None:
+        """End every session, and invalidate every mailed token."""
         self.session_epoch += 1
+        self._invalidate_tokens()
 
     def _reset_failures(self) -> None:
         self.failed_logins = 0
         self.lock_count = 0
-        self.locked_until = None
+        self.locked_until = self.last_failure_at = None
 
     # --- roles ---
 
@@ -391,7 +516,7 @@ class User:
         if self.is_banned(now) and self.ban is not None and self.ban.until == until:
             return ()
         self.ban = Ban(reason, until)
-        self._end_sessions()
+        self._end_access()
         return (happened.UserBanned(until),)
 
     def lift_ban(self, now: datetime) -> Events:
@@ -407,7 +532,7 @@ class User:
             return ()
         self.deactivated = True
         self.deactivation_reason = reason
-        self._end_sessions()
+        self._end_access()
         return (happened.UserDeactivated(),)
 
     def reactivate(self) -> Events:
@@ -428,11 +553,13 @@ class User:
         self.ban = None
         self.deactivated = False
         self.deactivation_reason = None
-        self.email_verification = self.password_reset = None
-        self.email_change = None
+        self.password_hash_legacy = False
+        self.last_totp_step = 0
+        self.locale = self.time_zone = None
+        self.terms = {}
         self.sessions.clear()
         self._remove_two_factor()
         self._reset_failures()
-        self._end_sessions()
+        self._end_access()
         self.erased = True
         return (happened.UserErased(),)

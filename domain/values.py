@@ -43,6 +43,45 @@ ARGON2_MINIMA = ((47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5))
 _ARGON2_CHOICES = " or ".join(f"m={memory},t={passes}" for memory, passes in ARGON2_MINIMA)
 ARGON2_MAXIMA = (1_048_576, 20, 16)
 """Memory in KiB, passes, lanes: more would let one login exhaust the edge."""
+_ARGON2ID = "$argon2id$"
+_IMPORTED_FORMS = (
+    (
+        re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII),
+        (10,),
+        (16,),
+        "bcrypt needs a cost from 10 to 16",
+    ),
+    (
+        re.compile(
+            r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})"
+            r"\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
+            re.ASCII,
+        ),
+        (14, 8, 1),
+        (20, 32, 16),
+        "scrypt needs ln from 14 to 20, r from 8 to 32 and p from 1 to 16",
+    ),
+    (  # the form of passlib
+        re.compile(
+            r"\$pbkdf2-sha(?:256|512)\$(\d{1,8})\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
+            re.ASCII,
+        ),
+        (10_000,),
+        (10_000_000,),
+        "PBKDF2 needs from 10000 to 10000000 iterations",
+    ),
+    (  # the form of Django
+        re.compile(r"pbkdf2_sha256\$(\d{1,8})\$[A-Za-z0-9]{1,64}\$[+/A-Za-z0-9]{43}=", re.ASCII),
+        (10_000,),
+        (10_000_000,),
+        "PBKDF2 needs from 10000 to 10000000 iterations",
+    ),
+)
+"""Forms of hashes that may be imported: the groups are the work, then its limits and the rule.
+
+The lower limits are bcrypt's of the OWASP Password Storage Cheat Sheet, scrypt's default of most
+libraries, and the least of NIST SP 800-132 times ten. The upper ones protect the edge.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +139,15 @@ def _host_name(domain: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PasswordHash:
-    """An argon2id hash as a PHC string; a plaintext password cannot be one."""
+    """A password's hash; a plaintext password cannot be one."""
 
     value: str = field(repr=False)
+    legacy: bool = False
+    """True if it is not argon2id, so it should be replaced at the next login."""
 
     @classmethod
     def parse(cls, text: str) -> PasswordHash:
-        """Return the hash if it is argon2id version 19 within the parameters above.
+        """Return the hash if it is argon2id version 19 in PHC form, within the parameters above.
 
         Raises:
             InvalidValueError: not such a hash.
@@ -120,6 +161,27 @@ class PasswordHash:
         if memory > ARGON2_MAXIMA[0] or passes > ARGON2_MAXIMA[1] or lanes > ARGON2_MAXIMA[2]:
             raise InvalidValueError("argon2id parameters exceed m=1048576,t=20,p=16")
         return cls(text)
+
+    @classmethod
+    def parse_imported(cls, text: str) -> PasswordHash:
+        """Return an argon2id hash, or a bcrypt, scrypt or PBKDF2 hash of another system.
+
+        Raises:
+            InvalidValueError: not such a hash, or one with too little or too much work.
+        """
+        if text.startswith(_ARGON2ID):
+            return cls.parse(text)
+        for form, least, most, rule in _IMPORTED_FORMS:
+            if len(text) <= MAX_PASSWORD_HASH and (match := form.fullmatch(text)) is not None:
+                work = tuple(int(group) for group in match.groups())
+                if all(
+                    low <= part <= high for low, part, high in zip(least, work, most, strict=True)
+                ):
+                    return cls(text, legacy=True)
+                raise InvalidValueError(rule)
+        raise InvalidValueError(
+            "must be an argon2id, bcrypt, scrypt or PBKDF2 hash in PHC or modular crypt form"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,9 @@ class LoginService:
             return 403, {"error": "SecondFactorNeeded"}  # here the service asks for the code
         token = RefreshToken.new(user.user_id, str(uuid.uuid4()))
         expires_at = now + LIFETIME
-        start = StartSession(token.session_id, token.hash, expires_at)
+        start = StartSession(
+            token.session_id, token.hash, expires_at, user.credential_version, ("pwd",)
+        )
         self._commands.send(start, user_id=user.user_id, expires_at=now + timedelta(minutes=1))
         return self._hand_out(token, expires_at)
 

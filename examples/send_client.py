@@ -18,8 +18,8 @@ with OutcomeListener(source=source, topic="user-events") as outcomes:
     mary = RegisterUser(
         EmailAddress("mary.jackson@example.com"),
         "Mary",
-        "Jackson",
         PasswordHash(hasher.hash(password)),
+        last_name="Jackson",
     )
     user_id = uuid.uuid4()
     answer = outcomes.answer(users.send(mary, user_id=user_id), timeout=30)

@@ -149,6 +149,8 @@ def _user() -> Iterator[tuple[str, ...]]:
 def _attribute_type(hint: Any) -> str:
     if get_origin(hint) is UnionType:
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is dict:
+        return "M"
     if dataclasses.is_dataclass(hint) and hint not in _ATTRIBUTE_TYPES:
         return "M"
     return _ATTRIBUTE_TYPES[hint]

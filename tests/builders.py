@@ -39,7 +39,14 @@ def email(name: str) -> EmailAddress:
 
 def register(address: str) -> c.RegisterUser:
     """Create the registration of an address."""
-    return c.RegisterUser(email(address), "Ada", "Lovelace", PASSWORD)
+    return c.RegisterUser(email(address), "Ada", PASSWORD, last_name="Lovelace")
+
+
+def start_session(
+    session_id: str, refresh_token: TokenHash, expires_at: datetime, version: int = 1, **more: Any
+) -> c.StartSession:
+    """Create the start of a session after a login with a password, by default the first one."""
+    return c.StartSession(session_id, refresh_token, expires_at, version, ("pwd",), **more)
 
 
 def request_change(address: str) -> c.RequestEmailChange:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from user_client.read_cache import CacheStatistics, ReadCache
     from user_client.read_models import (
         LoginRefusal,
+        SecondFactorView,
         SessionCheck,
         SessionRefusal,
         UnreadableError,
@@ -42,6 +43,7 @@ _MODULES = {
     "NotSentError": "errors",
     "OutcomeListener": "outcomes",
     "ReadCache": "read_cache",
+    "SecondFactorView": "read_models",
     "SessionCheck": "read_models",
     "SessionRefusal": "read_models",
     "UnreadableError": "read_models",
@@ -63,6 +65,7 @@ __all__ = [
     "NotSentError",
     "OutcomeListener",
     "ReadCache",
+    "SecondFactorView",
     "SessionCheck",
     "SessionRefusal",
     "UnreadableError",

@@ -59,9 +59,10 @@ class UserView:
     last_name: str = field(repr=False)
     email_verified: bool
     password_hash: str | None = field(repr=False)
-    """argon2id hash (PHC string); `None` if an admin created the user and no password is set."""
+    """The hash to check a password with; `None` if no password is set. See
+    `password_hash_legacy`."""
     credential_version: int
-    """The version to name in ChangePassword."""
+    """The version for StartSession, ChangePassword and UpgradePasswordHash."""
     roles: tuple[str, ...]
     session_epoch: int
     locked_until: datetime | None
@@ -72,6 +73,10 @@ class UserView:
     deactivated: bool
     erased: bool
     two_factor_enabled: bool
+    password_hash_legacy: bool = False
+    """Whether `password_hash` is of another system: replace it at the next login."""
+    locale: str | None = None
+    time_zone: str | None = None
 
     @classmethod
     def of(cls, user: User) -> UserView:
@@ -93,6 +98,9 @@ class UserView:
             deactivated=user.deactivated,
             erased=user.erased,
             two_factor_enabled=user.two_factor_enabled,
+            password_hash_legacy=user.password_hash_legacy,
+            locale=user.locale,
+            time_zone=user.time_zone,
         )
 
     def is_locked(self, now: datetime) -> bool:
@@ -115,6 +123,16 @@ class UserView:
         if self.is_locked(now):
             return LoginRefusal.USER_LOCKED
         return LoginRefusal.USER_DEACTIVATED if self.deactivated else None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorView:
+    """A user's second factor, as a login service needs it."""
+
+    secret_ciphertext: str = field(repr=False)
+    """The secret, as the edge encrypted it."""
+    last_totp_step: int
+    """A step up to this one has been used: do not accept it."""
 
 
 @dataclass(frozen=True, slots=True)

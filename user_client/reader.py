@@ -18,7 +18,13 @@ from domain.tokens import same_hash
 from domain.user import User
 from domain.values import TokenHash, parse_id
 from user_client.read_cache import ReadCache
-from user_client.read_models import SessionCheck, SessionRefusal, UnreadableError, UserView
+from user_client.read_models import (
+    SecondFactorView,
+    SessionCheck,
+    SessionRefusal,
+    UnreadableError,
+    UserView,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -94,6 +100,22 @@ class UserReader:
         with self._reading() as read_at:
             user = self._users.get_by_email(address)
         return None if user is None else self._view(user, read_at)
+
+    def second_factor(self, user_id: str | UUID) -> SecondFactorView | None:
+        """Read a user's second factor, to check a one-time password; never from the cache.
+
+        Return `None` if the user does not exist or has not enabled it. Send the step that was
+        checked with StartSession: the worker accepts each step once.
+        """
+        user_id = _parse_id(user_id)
+        with self._reading():
+            snapshot = self._users.load(LoadRequest(two_factors={user_id}))
+        if snapshot.unreadable:
+            raise UnreadableError("the user's item or the item of the second factor is unreadable")
+        user = snapshot.users.get(user_id)
+        if user is None or user.two_factor is None:
+            return None
+        return SecondFactorView(user.two_factor.secret_ciphertext, user.last_totp_step)
 
     # --- sessions --------------------------------------------------------------------------
 

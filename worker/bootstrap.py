@@ -119,6 +119,8 @@ def batch_policy(settings: Settings) -> BatchPolicy:
         registration_grace=timedelta(seconds=settings.registration_grace),
         user=UserPolicy(
             failures_before_lock=settings.lock_after_failures,
+            session_lifetime=timedelta(days=settings.session_days),
+            session_idle_lifetime=timedelta(days=settings.session_idle_days),
         ),
     )
 

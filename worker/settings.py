@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     """Seconds after a message's first receive during which its user may still be registered"""
     lock_after_failures: int = Field(default=5, ge=1, le=100)
     """Consecutive login failures that lock a user; the same for all workers"""
+    session_days: int = Field(default=90, ge=1, le=3_650)
+    """Days from the start of a session to its end at most; the same for all workers"""
+    session_idle_days: int = Field(default=30, ge=1, le=3_650)
+    """Days from the last exchange of a refresh token to the end of its session at most; the same
+    for all workers"""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port for [probes over HTTP](operations.md#health), `/live` and `/ready`; no HTTP without
     it"""

@@ -39,6 +39,10 @@ class Attributes:
         self._values = values
         self._path = path
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the attributes."""
+        return tuple(self._values)
+
     def text(self, name: str) -> str:
         """Return a string that must be present."""
         value = self.optional_text(name)

@@ -23,7 +23,7 @@ from adapters.dynamodb.formats import (
 )
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
-from domain.user import Ban, EmailChange, TwoFactor, User
+from domain.user import AcceptedTerms, Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:
@@ -36,9 +36,27 @@ if TYPE_CHECKING:
 _TEXTS: Final = (
     "password_hash",
     "deactivation_reason",
+    "locale",
+    "time_zone",
 )
-_COUNTS: Final = ("credential_version", "session_epoch", "failed_logins", "lock_count")
-_FLAGS: Final = ("email_verified", "deactivated", "erased", "two_factor_enabled")
+_COUNTS: Final = (
+    "credential_version",
+    "session_epoch",
+    "failed_logins",
+    "lock_count",
+    "last_totp_step",
+)
+_FLAGS: Final = (
+    "email_verified",
+    "password_hash_legacy",
+    "deactivated",
+    "erased",
+    "two_factor_enabled",
+    "two_factor_unverified",
+)
+_TIMES: Final = ("locked_until", "last_failure_at")
+
+_SESSION_TIMES: Final = ("started_at", "last_used_at")
 
 # --- users ---------------------------------------------------------------------------------
 
@@ -70,8 +88,9 @@ def _put_texts(item: Item, user: User) -> None:
             item[name] = {"S": text}
     if user.roles:
         item["roles"] = {"L": [{"S": role} for role in user.roles]}
-    if user.locked_until is not None:
-        item["locked_until"] = {"S": render_timestamp(user.locked_until)}
+    for name in _TIMES:
+        if (time := getattr(user, name)) is not None:
+            item[name] = {"S": render_timestamp(time)}
 
 
 def _put_counts_and_flags(item: Item, user: User) -> None:
@@ -99,6 +118,18 @@ def _put_maps(item: Item, user: User) -> None:
             "token": _render_token(user.email_change.token),
         }
         item["email_change"] = {"M": change}
+    if user.terms:
+        item["terms"] = {
+            "M": {
+                document: {
+                    "M": {
+                        "version": {"S": accepted.version},
+                        "accepted_at": {"S": render_timestamp(accepted.accepted_at)},
+                    }
+                }
+                for document, accepted in user.terms.items()
+            }
+        }
 
 
 def _render_token(token: OneTimeToken) -> AttributeValueTypeDef:
@@ -121,6 +152,7 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
     plain: dict[str, Any] = {name: read.optional_text(name) for name in _TEXTS}
     plain |= {name: read.integer(name, 0) for name in _COUNTS}
     plain |= {name: read.flag(name) for name in _FLAGS}
+    plain |= {name: read.optional_time(name) for name in _TIMES}
     return User(
         user_id=read.text("user_id"),
         version=read.integer("version"),
@@ -130,11 +162,11 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
         first_name=read.text("first_name"),
         last_name=read.text("last_name"),
         roles=read.texts("roles"),
-        locked_until=read.optional_time("locked_until"),
         ban=_parse_ban(read.nested("ban")),
         email_verification=_parse_token(read.nested("email_verification")),
         email_change=_parse_email_change(read.nested("email_change")),
         password_reset=_parse_token(read.nested("password_reset")),
+        terms=_parse_terms(read.nested("terms")),
         **plain,
     )
 
@@ -156,6 +188,17 @@ def _parse_email_change(read: Attributes | None) -> EmailChange | None:
     if token is None:
         raise read.malformed("token", "is missing")
     return EmailChange(EmailAddress(read.text("new_email")), token)
+
+
+def _parse_terms(read: Attributes | None) -> dict[str, AcceptedTerms]:
+    if read is None:
+        return {}
+    found: dict[str, AcceptedTerms] = {}
+    for document in read.names():
+        accepted = read.nested(document)
+        assert accepted is not None
+        found[document] = AcceptedTerms(accepted.text("version"), accepted.time("accepted_at"))
+    return found
 
 
 # --- sessions ------------------------------------------------------------------------------
@@ -182,6 +225,13 @@ def render_session(user_id: str, session: Session) -> Item:
     }
     if session.session_epoch:
         item["session_epoch"] = {"N": str(session.session_epoch)}
+    for name in _SESSION_TIMES:
+        if (time := getattr(session, name)) is not None:
+            item[name] = {"S": render_timestamp(time)}
+    if session.methods:
+        item["methods"] = {"S": " ".join(session.methods)}
+    if session.device is not None:
+        item["device"] = {"S": session.device}
     if session.used_token_hashes:
         item["used_token_hashes"] = {"S": " ".join(session.used_token_hashes)}
     return SESSION_FORMAT.written(item, parse_session)
@@ -200,6 +250,10 @@ def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Sessi
         used_token_hashes=read.words("used_token_hashes"),
         session_epoch=read.integer("session_epoch", 0),
         expires_at=read.epoch(table.TTL_ATTRIBUTE),
+        methods=read.words("methods"),
+        device=read.optional_text("device"),
+        started_at=read.optional_time("started_at"),
+        last_used_at=read.optional_time("last_used_at"),
         revision=read.integer("revision"),
     )
 

@@ -264,12 +264,15 @@ def _command(kind: str, number: int) -> c.Command:
         case "registration":
             address = EmailAddress.parse(f"katherine.{number:06}@example.com")
             return c.RegisterUser(
-                address, "Katherine", "Lovelace", PasswordHash.parse(PASSWORD_HASH)
+                address,
+                "Katherine",
+                PasswordHash.parse(PASSWORD_HASH),
+                last_name="Lovelace",
             )
         case "profile update":
             return c.UpdateProfile(f"Ada{number:06}")
         case "login":
-            return c.StartSession(session, _hash(number, 0), expiry)
+            return c.StartSession(session, _hash(number, 0), expiry, 1, ("pwd",))
         case _:
             return c.RotateRefreshToken(session, _hash(number, 0), _hash(number, 1), expiry)
 

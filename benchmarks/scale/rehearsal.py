@@ -115,7 +115,7 @@ def rehearse(rate: float, seconds: float = SECONDS, tasks: int = TASKS) -> Told:
     ports = Ports(repository, MemoryOutbox(store), MemoryEventPublisher(), SystemClock())
     handler = BatchHandler(ports, MessageParser(settings.roles), batch_policy(settings))
     address, secret = EmailAddress.parse("star@example.com"), PasswordHash.parse(PASSWORD_HASH)
-    first = _body(c.RegisterUser(address, "Katherine", "Lovelace", secret), user)
+    first = _body(c.RegisterUser(address, "Katherine", secret, last_name="Lovelace"), user)
     handler.handle([_message(first, 1)])
     repository.commits = 0
     queue, dead = Queue(), deque[str]()

@@ -76,6 +76,11 @@ class _Person:
         )
         return Sample(name, f"{self._first_name} {about}", key, body, expected)
 
+    def login(self, about: str, expected: str = ACCEPTED) -> Sample:
+        """Start the session after a check of the first password."""
+        data = {**self.session, "credential_version": 1, "methods": ["pwd"]}
+        return self.command("StartSession", about, data, expected)
+
     def rotation(self, about: str, following: int, expected: str = ACCEPTED) -> Sample:
         """Exchange the first refresh token for the one with this number."""
         data = {**self.session, "next_refresh_token_hash": self.tokens[following]}
@@ -105,14 +110,12 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
             replace(first, about="Ada, message repeated", expected=DUPLICATE),
             eve.command("RegisterUser", "uses ADA@...", taken, "rejected EmailTaken"),
             eve.command("RegisterUser", "sends a password", plain, "dead letter InvalidField"),
-            ada.command("StartSession", "logs in", ada.session),
+            ada.login("logs in"),
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
             ada.rotation("rotates the token", 1),
-            mallory.command(
-                "StartSession", "logs in, banned", mallory.session, "rejected UserBanned"
-            ),
+            mallory.login("logs in, banned", "rejected UserBanned"),
             grace.command("UnbanUser", "is not banned", {}, "accepted, no effect"),
         ],
         [ada.rotation("reuses the old token", 2, "rejected RefreshTokenReused")],

@@ -183,7 +183,13 @@ async function checkLogin({ email, password }) {
   const token = makeToken(userId, randomUUID());
   const expires_at = new Date(Date.now() + LIFETIME).toISOString();
   const expirytime = new Date(Date.now() + 60_000).toISOString();
-  const data = { session_id: token.sessionId, refresh_token_hash: token.hash, expires_at };
+  const data = {
+    session_id: token.sessionId,
+    refresh_token_hash: token.hash,
+    expires_at,
+    credential_version: Number(user.credential_version.N),
+    methods: ["pwd"],
+  };
   await send("StartSession", userId, data, { expirytime });
   return handOut(token, expires_at);
 }

@@ -18,7 +18,7 @@ from typing import Any
 from application.messages import render_command
 from application.messages.commands import command_data
 from domain import commands as c
-from tests.builders import PASSWORD, email, example_command, token, uid
+from tests.builders import PASSWORD, email, example_command, register, start_session, token, uid
 
 USERS = 24
 ADDRESSES = 36
@@ -91,11 +91,29 @@ class Workload:
         for kind in c.COMMANDS.values():
             if kind not in told and not kind.creates_user:
                 yield from self._tell(self._untold_story(kind), at, old=0)
+        yield from self._tell(self._secured_life(), at, old=0)
 
     def _untold_story(self, kind: type[c.Command]) -> Steps:
         name = f"untold {self._seed} {self._next()}"
-        yield 0, name, c.RegisterUser(email(name.replace(" ", "-")), "Ada", "Lovelace", PASSWORD)
+        yield 0, name, register(name.replace(" ", "-"))
         yield 1, name, example_command(kind)
+
+    def _secured_life(self) -> Steps:
+        """A user with a second factor; every session is ended in the end."""
+        name = f"secured {self._seed} {self._next()}"
+        codes = [tuple(token(f"{name} {batch} {n}") for n in range(8)) for batch in range(2)]
+        yield 0, name, register(name.replace(" ", "-"))
+        yield 1, name, c.EnableTwoFactor("c2VjcmV0", codes[0])
+        yield 1, name, c.RegenerateRecoveryCodes(codes[1])
+        factors: tuple[dict[str, Any], ...] = (
+            {"totp_step": 1},
+            {"totp_step": 1},  # used already
+            {"recovery_code_hash": codes[1][0]},
+        )
+        for number, factor in enumerate(factors):
+            session, refresh = self._id(), token(f"{name} refresh {number}")
+            yield 1, name, start_session(session, refresh, self._expiry, **factor)
+        yield 1, name, c.RevokeAllSessions()
 
     # --- one message ---------------------------------------------------------------------------
 
@@ -133,7 +151,7 @@ class Workload:
 
     def _oddities(self, at: float) -> Iterator[Planned]:
         """Yield malformed bodies, and two commands with one id."""
-        good = c.RegisterUser(email(f"odd-{self._next()}"), "Ada", "Lovelace", PASSWORD)
+        good = c.RegisterUser(email(f"odd-{self._next()}"), "Ada", PASSWORD, last_name="Lovelace")
         data = command_data(good)
         for fields in ({"password_hash": SECRET}, {"nickname": "Ada"}, {"first_name": ""}):
             yield self._odd(at, data | fields)
@@ -186,11 +204,19 @@ class Workload:
     def _arrival(self, user: str) -> Steps:
         for _ in range(self._random.randint(1, 3)):
             address = email(self._address())
-            names = self._random.choice(("Ada", "Grace", "Edsger")), "Lovelace"
+            name = self._random.choice(("Ada", "Grace", "Edsger"))
             if self._random.random() < 0.7:
-                yield self._pause(), user, c.RegisterUser(address, *names, PASSWORD)
+                yield (
+                    self._pause(),
+                    user,
+                    c.RegisterUser(address, name, PASSWORD, last_name="Lovelace"),
+                )
             else:
-                yield self._pause(), user, c.CreateUser(address, *names, ("customer",))
+                yield (
+                    self._pause(),
+                    user,
+                    c.CreateUser(address, name, ("customer",), last_name="Lovelace"),
+                )
 
     def _move(self, user: str, address: str) -> Steps:
         secret, token_id = token(f"move {self._next()}"), self._id()
@@ -218,7 +244,7 @@ class Workload:
     def _login(self, user: str) -> Steps:
         number, session = self._next(), self._id()
         tokens = [token(f"refresh {number} {n}") for n in range(6)]
-        yield self._pause(), user, c.StartSession(session, tokens[0], self._expiry)
+        yield self._pause(), user, start_session(session, tokens[0], self._expiry)
         last = self._random.randint(0, 5)
         for old, new in pairwise(tokens[: last + 1]):
             rotation = c.RotateRefreshToken(session, old, new, self._expiry)

@@ -15,7 +15,7 @@ from adapters.dynamodb.table import PARKED_PARTITION
 from adapters.sns.subscription import PURPOSES
 from application.ports import CommandKey, JobKind, OutboxEntry
 from domain import commands as c
-from tests.builders import email, token, uid
+from tests.builders import email, start_session, token, uid
 from tests.deploy.stacks import Account
 from tests.deploy.uses import Recorder, Use
 from tests.e2e.proxy import FaultyProxy
@@ -101,11 +101,11 @@ def a_user_to_scrub(world: World) -> tuple[str, str]:
     with as_role(world.role()):
         users = UserCommands(QUEUE, source="/test")
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
-            person = c.CreateUser(email(user), "Edith", "Clarke", ("customer",))
+            person = c.CreateUser(email(user), "Edith", ("customer",), last_name="Clarke")
             first = users.send(person, user_id=user)
             assert outcomes.answer(first, timeout=30).kind == "accepted"
             for name in ("phone", "laptop"):
-                session = c.StartSession(uid(f"{user} {name}"), token(f"{user} {name}"), soon)
+                session = start_session(uid(f"{user} {name}"), token(f"{user} {name}"), soon, 0)
                 sent = users.send(session, user_id=user)
                 assert outcomes.answer(sent, timeout=30).kind == "accepted"
             reset = c.RequestPasswordReset(uid(user), token(user), soon, email(user))

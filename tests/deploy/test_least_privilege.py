@@ -21,7 +21,7 @@ from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from domain import commands as c
 from operations import orphaned_queues as leftovers
-from tests.builders import email, token, uid
+from tests.builders import email, start_session, token, uid
 from tests.deploy.roles import (
     DEAD,
     PRIORITY,
@@ -98,7 +98,7 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
     """It registers, rejects, retries, dead-letters, erases and publishes, on both queues."""
     ada = uid("ada of privilege")
     soon = datetime.now(UTC) + timedelta(hours=1)
-    registration = c.CreateUser(email(ada), "Ada", "Lovelace", ("customer",))
+    registration = c.CreateUser(email(ada), "Ada", ("customer",), last_name="Lovelace")
     everybody = world.role()
     with as_role(everybody):
         users, urgent = UserCommands(QUEUE, source="/test"), UserCommands(PRIORITY, source="/test")
@@ -111,7 +111,7 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
 
             assert done(registration, urgent) == "accepted"
             for name in ("phone", "laptop"):  # both are deleted in one call by the erasure
-                session = c.StartSession(uid(f"{ada} {name}"), token(f"{ada} {name}"), soon)
+                session = start_session(uid(f"{ada} {name}"), token(f"{ada} {name}"), soon, 0)
                 assert done(session) == "accepted"
             assert done(c.EraseUser()) == "accepted"
         sqs = world.account.client("sqs")
@@ -143,7 +143,7 @@ def test_a_subscriber_may_do_what_it_does(world: World) -> None:
             listener = stack.enter_context(OutcomeListener(source=source, topic=TOPIC))
         book = stack.enter_context(following(subscriber))
         eventually(lambda: _subscriptions(world) >= 2, 30, "two subscriptions")
-        person = c.CreateUser(email(uuid.uuid4().hex), "Ada", "Lovelace", ("customer",))
+        person = c.CreateUser(email(uuid.uuid4().hex), "Ada", ("customer",), last_name="Lovelace")
         with as_role(producer):
             sent = users.send(person, user_id=str(uuid.uuid4()))
         assert listener.answer(sent, timeout=30).kind == "accepted"
@@ -220,7 +220,7 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
     with as_role(world.role()):
         users = UserCommands(QUEUE, source="/test")
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
-            person = c.CreateUser(address, "Grace", "Hopper", ("customer",))
+            person = c.CreateUser(address, "Grace", ("customer",), last_name="Hopper")
             outcomes.answer(users.send(person, user_id=grace), timeout=30)
     table = world.account.client("dynamodb")
     table.delete_item(TableName="users", Key=address_key(address.key))

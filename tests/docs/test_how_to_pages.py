@@ -82,8 +82,11 @@ def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     tree = changed_tree(COMMAND, tmp_path)
     run(tree, "cli", "contracts")
     run(tree, "scripts.reference_tables")
-    assert (tree / "contracts" / "commands" / "ChangeLocale.v1.json").is_file()
-    assert "| `locale` | S | Language tag such as de-CH |" in (tree / "docs/table.md").read_text()
+    assert (tree / "contracts" / "commands" / "ChangeTheme.v1.json").is_file()
+    assert (
+        "| `theme` | S | Colours of the pages: light, dark or system |"
+        in (tree / "docs/table.md").read_text()
+    )
     run(tree, "ruff", "format")
     run(tree, "ruff", "check")
     run(tree, "mypy", *TYPED)

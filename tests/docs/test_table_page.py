@@ -12,7 +12,7 @@ import pytest
 from adapters.dynamodb import mapper
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
-from domain.user import Ban, EmailChange, User
+from domain.user import AcceptedTerms, Ban, EmailChange, User
 from domain.values import EmailAddress
 from scripts.reference_tables import APART
 
@@ -29,6 +29,7 @@ EXAMPLES: dict[Any, Any] = {
     tuple[str, ...]: ("admin",),
     Ban: Ban("spam", NOW),
     EmailChange: EmailChange(ADA, TOKEN),
+    dict[str, AcceptedTerms]: {"terms": AcceptedTerms("1", NOW)},
     OneTimeToken: TOKEN,
 }
 """A value of each type that a field of a user has."""
@@ -40,14 +41,24 @@ def example_user() -> User:
     for name, hint in get_type_hints(User).items():
         if name not in APART:
             kind = next(part for part in (*get_args(hint), hint) if part is not type(None))
-            kind = hint if get_origin(hint) is tuple else kind
+            kind = hint if get_origin(hint) in (tuple, dict) else kind
             assert kind in EXAMPLES, f"User.{name}: add a value of its type to EXAMPLES above"
             values[name] = EXAMPLES[kind]
     return User(**values)
 
 
 USER = example_user()
-SESSION = Session("6a1d5a1f-302c-4b69-8b40-1e4c9a2a0d88", "0" * 64, ("0" * 16,), 1, NOW)
+SESSION = Session(
+    "6a1d5a1f-302c-4b69-8b40-1e4c9a2a0d88",
+    "0" * 64,
+    ("0" * 16,),
+    1,
+    NOW,
+    started_at=NOW,
+    last_used_at=NOW,
+    methods=("pwd",),
+    device="Phone",
+)
 
 
 def contract(heading: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from application.ports import CommandKey, Outcome, Status
 from domain import commands as c
 from domain.errors import RejectionCode
 from domain.values import EmailAddress
-from tests.builders import email, register, token
+from tests.builders import email, register, start_session, token
 from tests.builders import message as received
 from tests.e2e.conftest import Pair
 from tests.e2e.system import Message, System, event_ids, message
@@ -267,7 +267,7 @@ def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
     """The same command again changes nothing; a new command with the old token ends the session."""
     system, user, session = pair.system, str(uuid4()), str(uuid4())
     system.do(message(register(names("a")), user))
-    started = c.StartSession(session, token("first"), in_an_hour())
+    started = start_session(session, token("first"), in_an_hour())
     rotated = message(rotation(session, "first", "second"), user)
     system.do(message(started, user))
     [outcome] = system.do(rotated)

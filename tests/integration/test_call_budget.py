@@ -22,7 +22,7 @@ from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.disposition import Ack, ReceivedMessage
 from application.ports import Status
 from domain import commands as c
-from tests.builders import register, token
+from tests.builders import register, start_session, token
 from tests.e2e.proxy import FaultyProxy
 from tests.e2e.system import Message, System, message
 from tests.e2e.worker_process import eventually
@@ -200,7 +200,7 @@ def test_ten_rotations_make_six_calls_and_8_3_write_units_each(bench: Bench) -> 
         commands = [
             c.RotateRefreshToken(id_, token(old + id_), token(new + id_), expiry)
             if old
-            else c.StartSession(id_, token(new + id_), expiry)
+            else start_session(id_, token(new + id_), expiry)
             for id_ in sessions
         ]
         calls = bench.run([message(x, user) for x, user in zip(commands, users, strict=True)])

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain import commands as c
 from domain.policy import DEFAULT_POLICY
-from domain.values import EmailAddress, TokenHash
+from domain.values import EmailAddress, PasswordHash, TokenHash
 
 
 class No(Exception):  # noqa: N818 - it says no
-    """A rejection."""
+    """A rejection, with the events of what changed nevertheless."""
+
+    def __init__(self, code: str, events: list[str] | None = None) -> None:
+        super().__init__(code)
+        self.events = events or []
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class Login:
     tokens: list[str]
     epoch: int
     until: datetime
+    started: datetime
 
 
 @dataclass(slots=True)
@@ -37,6 +42,7 @@ class Person:
     names: list[str]
     roles: list[str]
     passwords: int = 0
+    hash: str | None = None
     events: int = 0
     verified: bool = False
     epoch: int = 0
@@ -46,17 +52,25 @@ class Person:
     ban: tuple[datetime | None] | None = None
     resting: bool = False
     erased: bool = False
+    last_failure: datetime | None = None
+    terms: dict[str, str] = field(default_factory=dict)
+    legacy_hash: bool = False
+    unverified_codes: bool = False
+    """Whether the second factor was enabled before the address was verified."""
     verification: tuple[str, datetime] | None = None
     reset: tuple[str, datetime] | None = None
     change: tuple[EmailAddress, str, datetime] | None = None
     codes: set[str] | None = None
+    step: int = 0
     logins: dict[str, Login] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
     """Fields of `User` that only one command sets, by name; see `sets`."""
 
     def copy(self) -> Person:
         """Return an independent copy."""
-        logins = {i: Login([*x.tokens], x.epoch, x.until) for i, x in self.logins.items()}
+        logins = {
+            i: Login([*x.tokens], x.epoch, x.until, x.started) for i, x in self.logins.items()
+        }
         return replace(self, logins=logins)  # all other values are replaced, never changed
 
     def banned(self, now: datetime) -> bool:
@@ -70,13 +84,19 @@ class Person:
     def forget_failures(self) -> None:
         """Reset failures and locks."""
         self.failures = self.locks = 0
-        self.locked_until = None
+        self.locked_until = self.last_failure = None
 
-    def new_password(self) -> None:
-        """Record a new password: every session ends, and a requested reset becomes void."""
-        self.passwords += 1
+    def end_access(self) -> None:
+        """End every session; no mailed token is valid any longer."""
         self.epoch += 1
-        self.reset = None
+        self.verification = self.reset = None
+        self.change = None
+
+    def new_password(self, hashed: PasswordHash) -> None:
+        """Record a new password, which ends all access."""
+        self.passwords += 1
+        self.hash, self.legacy_hash = hashed.value, hashed.legacy
+        self.end_access()
 
 
 def check_token(out: tuple[Any, ...] | None, presented: TokenHash, now: datetime) -> None:
@@ -92,14 +112,28 @@ def check_token(out: tuple[Any, ...] | None, presented: TokenHash, now: datetime
 
 def _update_profile(person: Person, command: c.UpdateProfile, _: datetime) -> list[str]:
     wanted = [command.first_name or person.names[0], command.last_name or person.names[1]]
-    changed, person.names = wanted != person.names, wanted
+    others = {
+        name: value
+        for name in ("locale", "time_zone")
+        if (value := getattr(command, name)) is not None
+    }
+    changed = wanted != person.names or person.others | others != person.others
+    person.names, person.others = wanted, person.others | others
     return ["ProfileUpdated"] if changed else []
 
 
-def _request_verification(person: Person, command: Any, _: datetime) -> list[str]:
+def issued(command: Any, now: datetime, longest: timedelta) -> tuple[str, datetime]:
+    """Return a requested token's hash and end, which is limited."""
+    if command.expires_at <= now:
+        raise No("TokenExpired")
+    return command.token_hash.stored, min(command.expires_at, now + longest)
+
+
+def _request_verification(person: Person, command: Any, now: datetime) -> list[str]:
+    token = issued(command, now, DEFAULT_POLICY.verification_lifetime)
     if person.verified:
         return []
-    person.verification = command.token_hash.stored, command.expires_at
+    person.verification = token
     return ["EmailVerificationRequested"]
 
 
@@ -114,23 +148,44 @@ def _verify(person: Person, command: c.VerifyEmail, now: datetime) -> list[str]:
 def _change_password(person: Person, command: c.ChangePassword, _: datetime) -> list[str]:
     if command.credential_version != person.passwords:
         raise No("CredentialStale")
-    person.new_password()
+    person.new_password(command.password_hash)
     return ["PasswordChanged"]
 
 
-def _request_reset(person: Person, command: c.RequestPasswordReset, _: datetime) -> list[str]:
-    person.reset = command.token_hash.stored, command.expires_at
+def _request_reset(person: Person, command: c.RequestPasswordReset, now: datetime) -> list[str]:
+    person.reset = issued(command, now, DEFAULT_POLICY.reset_lifetime)
     return ["PasswordResetRequested"]
 
 
 def _reset(person: Person, command: c.ResetPassword, now: datetime) -> list[str]:
     check_token(person.reset, command.token_hash, now)
     unlocked = ["UserUnlocked"] if person.locked(now) else []
-    person.new_password()
+    person.new_password(command.password_hash)
     person.forget_failures()
     verified = [] if person.verified else ["EmailVerified"]
-    person.verified, person.verification = True, None
-    return ["PasswordReset", *verified, *unlocked]
+    person.verified = True
+    disabled = _disable(person, None, now) if person.unverified_codes else []
+    return ["PasswordReset", *verified, *disabled, *unlocked]
+
+
+def _cancel_change(person: Person, _: Any, __: datetime) -> list[str]:
+    waits, person.change = person.change is not None, None
+    return ["EmailChangeCancelled"] if waits else []
+
+
+def _upgrade_hash(person: Person, command: c.UpgradePasswordHash, _: datetime) -> list[str]:
+    if command.credential_version != person.passwords:
+        raise No("CredentialStale")
+    hashed = command.password_hash.value
+    changed, person.hash, person.legacy_hash = hashed != person.hash, hashed, False
+    return ["PasswordHashUpgraded"] if changed else []
+
+
+def _accept(person: Person, command: c.AcceptTerms, _: datetime) -> list[str]:
+    if person.terms.get(command.document) == command.version:
+        return []
+    person.terms = {**person.terms, command.document: command.version}
+    return ["TermsAccepted"]
 
 
 def _start(person: Person, command: c.StartSession, now: datetime) -> list[str]:
@@ -139,13 +194,38 @@ def _start(person: Person, command: c.StartSession, now: datetime) -> list[str]:
         (person.locked(now), "UserLocked"),
         (person.resting, "UserDeactivated"),
         (command.session_id in person.logins, "SessionAlreadyExists"),
+        (command.expires_at <= now, "SessionExpired"),
+        (command.credential_version != person.passwords, "CredentialStale"),
     ):
         if wrong:
             raise No(code)
+    used = [] if person.codes is None else _second_factor(person, command, now)
     token = command.refresh_token_hash.stored
-    person.logins[command.session_id] = Login([token], person.epoch, command.expires_at)
+    until = min(command.expires_at, now + DEFAULT_POLICY.session_idle_lifetime)
+    person.logins[command.session_id] = Login([token], person.epoch, until, now)
     person.forget_failures()
-    return ["SessionStarted"]
+    return [*used, "SessionStarted"]
+
+
+def _second_factor(person: Person, command: c.StartSession, now: datetime) -> list[str]:
+    if command.recovery_code_hash is not None:
+        return _spend(person, command.recovery_code_hash, now)
+    if command.totp_step is None:
+        raise No("SecondFactorRequired")
+    if command.totp_step <= person.step:
+        raise No("SecondFactorReplayed")
+    if command.totp_step > now.timestamp() // 30 + 10:
+        raise No("CodeInvalid")
+    person.step = command.totp_step
+    return []
+
+
+def _spend(person: Person, code: TokenHash, now: datetime) -> list[str]:
+    assert person.codes is not None
+    if code.stored not in person.codes:
+        raise No("CodeInvalid", _fail(person, None, now))
+    person.codes = person.codes - {code.stored}
+    return ["RecoveryCodeUsed"]
 
 
 def _rotate(person: Person, command: c.RotateRefreshToken, now: datetime) -> list[str]:
@@ -157,13 +237,17 @@ def _rotate(person: Person, command: c.RotateRefreshToken, now: datetime) -> lis
     shown, following = command.refresh_token_hash.stored, command.next_refresh_token_hash.stored
     if shown in login.tokens[:-1]:
         del person.logins[command.session_id]
-        return ["RefreshTokenReuseDetected"]
+        raise No("RefreshTokenReused", ["RefreshTokenReuseDetected"])
     if shown != login.tokens[-1]:
         raise No("SessionNotFound")
     if following in login.tokens:
         raise No("TokenInvalid")
     login.tokens.append(following)
-    login.until = command.expires_at
+    login.until = min(
+        command.expires_at,
+        now + DEFAULT_POLICY.session_idle_lifetime,
+        login.started + DEFAULT_POLICY.session_lifetime,
+    )
     return ["RefreshTokenRotated"]
 
 
@@ -176,14 +260,17 @@ def _revoke(person: Person, command: c.RevokeSession, now: datetime) -> list[str
 
 
 def _revoke_all(person: Person, _: Any, __: datetime) -> list[str]:
-    person.epoch += 1
+    person.end_access()
     return ["AllSessionsRevoked"]
 
 
 def _fail(person: Person, _: Any, now: datetime) -> list[str]:
     if person.locked(now):
         return []
+    if person.last_failure and now - person.last_failure >= DEFAULT_POLICY.failures_lifetime:
+        person.forget_failures()
     person.failures += 1
+    person.last_failure = now
     if person.failures < DEFAULT_POLICY.failures_before_lock:
         return ["LoginFailed"]
     duration = min(DEFAULT_POLICY.first_lock * 2**person.locks, DEFAULT_POLICY.longest_lock)
@@ -203,21 +290,28 @@ def _enable(person: Person, command: c.EnableTwoFactor, _: datetime) -> list[str
     if person.codes is not None:
         raise No("TwoFactorAlreadyEnabled")
     person.codes = {code.stored for code in command.recovery_code_hashes}
+    person.unverified_codes = not person.verified
     return ["TwoFactorEnabled"]
 
 
+def _regenerate(person: Person, command: c.RegenerateRecoveryCodes, _: datetime) -> list[str]:
+    if person.codes is None:
+        raise No("TwoFactorNotEnabled")
+    person.codes = {code.stored for code in command.recovery_code_hashes}
+    return ["RecoveryCodesRegenerated"]
+
+
 def _disable(person: Person, _: Any, __: datetime) -> list[str]:
-    enabled, person.codes = person.codes is not None, None
+    enabled, person.codes, person.unverified_codes = person.codes is not None, None, False
     return ["TwoFactorDisabled"] if enabled else []
 
 
-def _use_code(person: Person, command: c.UseRecoveryCode, _: datetime) -> list[str]:
+def _use_code(person: Person, command: c.UseRecoveryCode, now: datetime) -> list[str]:
     if person.codes is None:
         raise No("TwoFactorNotEnabled")
-    if command.code_hash.stored not in person.codes:
-        raise No("CodeInvalid")
-    person.codes = person.codes - {command.code_hash.stored}
-    return ["RecoveryCodeUsed"]
+    if person.locked(now):
+        raise No("UserLocked")
+    return _spend(person, command.code_hash, now)
 
 
 def _assign(person: Person, command: c.AssignRole, _: datetime) -> list[str]:
@@ -239,7 +333,7 @@ def _ban(person: Person, command: c.BanUser, now: datetime) -> list[str]:
     if past or (person.banned(now) and person.ban == (command.until,)):
         return []
     person.ban = (command.until,)
-    person.epoch += 1
+    person.end_access()
     return ["UserBanned"]
 
 
@@ -254,7 +348,7 @@ def _deactivate(person: Person, _: Any, __: datetime) -> list[str]:
     if person.resting:
         return []
     person.resting = True
-    person.epoch += 1
+    person.end_access()
     return ["UserDeactivated"]
 
 
@@ -264,7 +358,14 @@ def _reactivate(person: Person, _: Any, __: datetime) -> list[str]:
 
 
 def _erase(person: Person, _: Any, __: datetime) -> list[str]:
-    remains = Person(None, ["", ""], [], person.passwords, person.events, epoch=person.epoch + 1)
+    remains = Person(
+        None,
+        ["", ""],
+        [],
+        passwords=person.passwords,
+        events=person.events,
+        epoch=person.epoch + 1,
+    )
     for name in Person.__slots__:
         setattr(person, name, getattr(remains, name))
     person.erased = True
@@ -287,6 +388,10 @@ RULES: dict[str, Callable[[Person, Any, datetime], list[str]]] = {
     "UpdateProfile": _update_profile,
     "RequestEmailVerification": _request_verification,
     "VerifyEmail": _verify,
+    "CancelEmailChange": _cancel_change,
+    "UpgradePasswordHash": _upgrade_hash,
+    "AcceptTerms": _accept,
+    "RegenerateRecoveryCodes": _regenerate,
     "ChangePassword": _change_password,
     "RequestPasswordReset": _request_reset,
     "ResetPassword": _reset,

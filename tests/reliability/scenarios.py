@@ -18,6 +18,7 @@ from tests.builders import (
     example_command,
     register,
     request_change,
+    start_session,
     token,
     uid,
 )
@@ -27,7 +28,7 @@ IN_A_MONTH = NOW + timedelta(days=30)
 SESSION = uid("session")
 CODES = tuple(token(f"code {n}") for n in range(8))
 
-START = c.StartSession(SESSION, token("r0"), IN_A_MONTH)
+START = start_session(SESSION, token("r0"), IN_A_MONTH)
 ENABLE = c.EnableTwoFactor("c2VjcmV0", CODES)
 VERIFICATION = c.RequestEmailVerification(uid("v"), token("v"), IN_A_MONTH)
 CHANGE = c.RequestEmailChange(email("ada.new"), uid("e"), token("e"), IN_A_MONTH)
@@ -91,7 +92,7 @@ ACCEPTED: tuple[tuple[c.Command, tuple[c.Command, ...]], ...] = (
 
 def every_kind() -> Iterable[Scenario]:
     """Yield every kind of command: accepted, and rejected or without effect."""
-    create = c.CreateUser(email("ada"), "Ada", "Lovelace", ("customer",))
+    create = c.CreateUser(email("ada"), "Ada", ("customer",), last_name="Lovelace")
     for creation in (register("ada"), create):
         kind = type(creation).__name__
         yield Scenario(f"{kind} accepted", (), (sent(creation, "ada"),))

@@ -58,6 +58,11 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "refresh_token_hash": lambda chance: token(chance.choice(("r0", "r1"))),
     "next_refresh_token_hash": lambda chance: token(chance.choice(("r1", "r2"))),
     "code_hash": lambda chance: token(f"code {chance.randint(0, 8)}"),
+    "methods": lambda _: ("pwd",),
+    "totp_step": lambda chance: chance.choice((None, 1, 2, 3)),
+    "recovery_code_hash": lambda chance: chance.choice(
+        (None, None, token(f"code {chance.randint(0, 8)}"))
+    ),
     "recovery_code_hashes": lambda _: tuple(token(f"code {n}") for n in range(8)),
     "secret_ciphertext": lambda _: "c2VjcmV0",
     "expires_at": lambda chance: NOW + timedelta(hours=chance.choice((0, 2, 200, 200))),

@@ -112,7 +112,9 @@ def _skips_the_scrub(patch: pytest.MonkeyPatch) -> None:
 
 def _locks_too_early(patch: pytest.MonkeyPatch) -> None:
     record, early = User.record_login_failure, UserPolicy(failures_before_lock=1)
-    patch.setattr(User, "record_login_failure", lambda user, now, _: record(user, now, early))
+    patch.setattr(
+        User, "record_login_failure", lambda user, stage, now, _: record(user, stage, now, early)
+    )
 
 
 @pytest.mark.parametrize(

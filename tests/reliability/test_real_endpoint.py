@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from domain import commands as c
-from tests.builders import email, register, token, uid
+from tests.builders import email, register, start_session, token, uid
 from tests.reliability.endpoint_world import EndpointWorld
 from tests.reliability.invariants import check
 from tests.reliability.process import run_to_rest
@@ -42,7 +42,7 @@ def world(aws_endpoint: str, tmp_path: Path) -> Iterator[EndpointWorld]:
 def batch(name: str) -> tuple[Sent, ...]:
     """Create a batch with several rounds, a rejection, a second record, junk and a scrub."""
     reset = c.RequestPasswordReset(uid("p"), token("p"), IN_A_MONTH, email(f"{name}.b"))
-    start = c.StartSession(uid(f"{name} session"), token(f"{name} r0"), IN_A_MONTH)
+    start = start_session(uid(f"{name} session"), token(f"{name} r0"), IN_A_MONTH)
     return (
         sent(register(f"{name}.a"), f"{name}.a"),
         sent(register(f"{name}.b"), f"{name}.b"),

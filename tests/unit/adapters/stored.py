@@ -13,7 +13,7 @@ from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
-from domain.user import Ban, EmailChange, TwoFactor, User
+from domain.user import AcceptedTerms, Ban, EmailChange, TwoFactor, User
 from domain.values import EmailAddress
 
 ids = st.uuids().map(str)
@@ -38,6 +38,9 @@ _BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     EmailAddress: emails,
     tuple[str, ...]: st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
     Ban: st.builds(Ban, texts, st.none() | times),
+    dict[str, AcceptedTerms]: st.dictionaries(
+        st.text("abc-", min_size=1), st.builds(AcceptedTerms, texts, times), max_size=3
+    ),
     EmailChange: st.builds(EmailChange, emails, tokens),
     OneTimeToken: tokens,
 }

@@ -21,6 +21,7 @@ from tests.builders import (
     envelope,
     register,
     request_change,
+    start_session,
     token,
     uid,
     works,
@@ -298,7 +299,7 @@ def test_a_fifo_group_waits_behind_a_user_on_its_way() -> None:
 
 def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
     """Nothing was stored, so there is nothing to delete."""
-    start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
+    start = start_session(uid("s"), token("r"), NOW + timedelta(days=1))
     decided = decide_round(
         works((start, "ada"), (c.RevokeSession(uid("s")), "ada")),
         snapshot(registered("ada")),
@@ -314,7 +315,7 @@ def test_a_session_that_starts_and_ends_in_one_round_is_not_written() -> None:
 def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> None:
     """Its condition is the stored revision, not its absence."""
     ada = registered("ada")
-    start = c.StartSession(uid("s"), token("r"), NOW + timedelta(days=1))
+    start = start_session(uid("s"), token("r"), NOW + timedelta(days=1))
     handle(envelope(start, "ada"), ada, Context(NOW, {}, OLDEST))
     ada.sessions[uid("s")] = replace(ada.sessions[uid("s")], revision=7)
     decided = decide_round(

@@ -96,13 +96,13 @@ def completed(words: str) -> list[str]:
 def test_the_shell_completes_commands_options_and_the_names_of_user_commands() -> None:
     """This works with wrong settings too, and without AWS."""
     assert completed("user-worker ") == NAMES
-    assert completed("user-worker send Reg") == ["RegisterUser"]
+    assert completed("user-worker send Regi") == ["RegisterUser"]
     assert completed("user-worker run --po") == ["--pool"]
 
 
 def test_what_is_offered_does_not_depend_on_the_case() -> None:
     """A user who does not know the spelling needs completion most."""
-    assert command_names("reg") == ["RegisterUser"]
+    assert command_names("regi") == ["RegisterUser"]
     assert len(command_names("")) > 20
     assert categories("pr") == ["privacy", "profile"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -11,7 +11,7 @@ from cli import output, rendering
 from cli.commands.user import user_facts
 from domain.handlers import Context, handle
 from operations.received_event import ReceivedEvent
-from tests.builders import NOW, OLDEST, PASSWORD, envelope, register, token, uid
+from tests.builders import NOW, OLDEST, PASSWORD, envelope, register, start_session, token, uid
 
 EVENT = {
     "specversion": "1.0",
@@ -120,7 +120,8 @@ def test_of_secrets_only_that_they_are_set_is_shown() -> None:
     """No hash is shown, in any form."""
     user = handle(envelope(register("ada"), "ada"), None, Context(NOW, {}, OLDEST)).user
     assert user is not None
-    user.start_session("s", token("refresh"), NOW, NOW)
+    start = start_session(uid("s"), token("refresh"), NOW + timedelta(days=1))
+    handle(envelope(start, "ada"), user, Context(NOW, {}, OLDEST))
     shown = json.dumps(user_facts(user))
     assert user_facts(user)["password_hash"] == "set"
     for secret in (PASSWORD.value, "argon2", token("refresh").value, token("refresh").stored):

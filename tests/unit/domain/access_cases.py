@@ -9,6 +9,7 @@ from domain import events as e
 from domain.errors import RejectionCode as Code
 from domain.sessions import Session
 from domain.user import Ban, EmailChange, TwoFactor
+from tests.builders import start_session
 from tests.unit.domain.given import (
     BEFORE,
     NEW,
@@ -25,13 +26,28 @@ from tests.unit.domain.given import (
 )
 
 LATER = SOON + timedelta(days=1)
-_START = c.StartSession(SESSION_ID, token("current"), SOON)
+_START = start_session(SESSION_ID, token("current"), SOON)
 _STARTED = {
-    "sessions": with_session(Session(SESSION_ID, token("current").stored, (), 3, SOON, revision=0)),
+    "sessions": with_session(
+        Session(
+            SESSION_ID,
+            token("current").stored,
+            (),
+            3,
+            SOON,
+            started_at=NOW,
+            last_used_at=NOW,
+            methods=("pwd",),
+        )
+    ),
     "failed_logins": 0,
     "lock_count": 0,
     "locked_until": None,
 }
+
+_IDLE_END = NOW + timedelta(days=30)
+_STEP = int(NOW.timestamp()) // 30
+_SECURED = {"two_factor_enabled": True, "two_factor": second_factor("a", "b")}
 
 STARTS = [
     Case(
@@ -74,6 +90,94 @@ STARTS = [
         code=Code.SESSION_ALREADY_EXISTS,
     ),
     Case(
+        "a login that was decided on an earlier password is stale",
+        start_session(SESSION_ID, token("current"), SOON, 0),
+        code=Code.CREDENTIAL_STALE,
+    ),
+    Case(
+        "a session does not start after its end",
+        start_session(SESSION_ID, token("current"), NOW),
+        code=Code.SESSION_EXPIRED,
+    ),
+    Case(
+        "a session ends after thirty days without use at most",
+        start_session(SESSION_ID, token("current"), NOW + timedelta(days=31), device="Phone"),
+        events=(e.SessionStarted(SESSION_ID, _IDLE_END),),
+        after={
+            "sessions": with_session(
+                Session(
+                    SESSION_ID,
+                    token("current").stored,
+                    (),
+                    0,
+                    _IDLE_END,
+                    started_at=NOW,
+                    last_used_at=NOW,
+                    methods=("pwd",),
+                    device="Phone",
+                )
+            )
+        },
+    ),
+    Case(
+        "a second factor is required if it is enabled",
+        _START,
+        ada(**_SECURED),
+        code=Code.SECOND_FACTOR_REQUIRED,
+    ),
+    Case(
+        "a step of a one-time password is used up",
+        start_session(SESSION_ID, token("current"), SOON, totp_step=_STEP),
+        ada(session_epoch=3, last_totp_step=_STEP - 1, **_SECURED),
+        events=(e.SessionStarted(SESSION_ID, SOON),),
+        after={**_STARTED, "last_totp_step": _STEP},
+    ),
+    *(
+        Case(
+            f"a step that is {behind} behind the last one is a replay",
+            start_session(SESSION_ID, token("current"), SOON, totp_step=_STEP - behind),
+            ada(last_totp_step=_STEP, **_SECURED),
+            code=Code.SECOND_FACTOR_REPLAYED,
+        )
+        for behind in (0, 1)
+    ),
+    Case(
+        "a step of a distant future is invalid, as it would make every later one a replay",
+        start_session(SESSION_ID, token("current"), SOON, totp_step=_STEP + 11),
+        ada(**_SECURED),
+        code=Code.CODE_INVALID,
+    ),
+    Case(
+        "a login with a recovery code spends it",
+        start_session(SESSION_ID, token("current"), SOON, recovery_code_hash=token("b")),
+        ada(session_epoch=3, **_SECURED),
+        events=(e.RecoveryCodeUsed(1), e.SessionStarted(SESSION_ID, SOON)),
+        after={**_STARTED, "two_factor": second_factor("a")},
+    ),
+    Case(
+        "a login with a wrong recovery code counts as a failure",
+        start_session(SESSION_ID, token("current"), SOON, recovery_code_hash=token("c")),
+        ada(failed_logins=4, **_SECURED),
+        code=Code.CODE_INVALID,
+        events=(
+            e.LoginFailed(5, "second_factor"),
+            e.UserLocked(NOW + timedelta(minutes=5)),
+        ),
+        after={
+            "failed_logins": 0,
+            "lock_count": 1,
+            "locked_until": NOW + timedelta(minutes=5),
+            "last_failure_at": NOW,
+        },
+    ),
+    Case(
+        "a factor that the user no longer has is ignored",
+        start_session(SESSION_ID, token("current"), SOON, totp_step=_STEP),
+        ada(session_epoch=3),
+        events=(e.SessionStarted(SESSION_ID, SOON),),
+        after=_STARTED,
+    ),
+    Case(
         "the id of a session that is over stays used",
         _START,
         ada(sessions=with_session(session(expires_at=BEFORE))),
@@ -94,7 +198,24 @@ ROTATIONS = [
         events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
         after={
             "sessions": with_session(
-                session("next", used=("first", "current"), expires_at=LATER),
+                session("next", used=("first", "current"), expires_at=LATER, last_used_at=NOW),
+            )
+        },
+    ),
+    Case(
+        "a session ends ninety days after its start at most",
+        c.RotateRefreshToken(SESSION_ID, token("current"), token("next"), NOW + timedelta(days=20)),
+        ada(sessions=with_session(session(started_at=NOW - timedelta(days=80)))),
+        events=(e.RefreshTokenRotated(SESSION_ID, NOW + timedelta(days=10)),),
+        after={
+            "sessions": with_session(
+                session(
+                    "next",
+                    used=("current",),
+                    expires_at=NOW + timedelta(days=10),
+                    started_at=NOW - timedelta(days=80),
+                    last_used_at=NOW,
+                )
             )
         },
     ),
@@ -178,18 +299,19 @@ LOCKS = [
         "a failure is counted",
         c.RecordLoginFailure(),
         ada(failed_logins=3),
-        events=(e.LoginFailed(4),),
-        after={"failed_logins": 4},
+        events=(e.LoginFailed(4, "password"),),
+        after={"failed_logins": 4, "last_failure_at": NOW},
     ),
     Case(
         "the fifth failure locks for five minutes",
         c.RecordLoginFailure(),
         ada(failed_logins=4),
-        events=(e.LoginFailed(5), e.UserLocked(NOW + timedelta(minutes=5))),
+        events=(e.LoginFailed(5, "password"), e.UserLocked(NOW + timedelta(minutes=5))),
         after={
             "failed_logins": 0,
             "lock_count": 1,
             "locked_until": NOW + timedelta(minutes=5),
+            "last_failure_at": NOW,
         },
     ),
     Case(
@@ -201,8 +323,34 @@ LOCKS = [
         "a lock that has passed counts again",
         c.RecordLoginFailure(),
         ada(lock_count=1, locked_until=NOW),
-        events=(e.LoginFailed(1),),
-        after={"failed_logins": 1},
+        events=(e.LoginFailed(1, "password"),),
+        after={"failed_logins": 1, "last_failure_at": NOW},
+    ),
+    Case(
+        "a wrong second factor counts too",
+        c.RecordLoginFailure("second_factor"),
+        ada(failed_logins=1, last_failure_at=BEFORE),
+        events=(e.LoginFailed(2, "second_factor"),),
+        after={"failed_logins": 2, "last_failure_at": NOW},
+    ),
+    Case(
+        "failures and locks no longer count a day after the last failure",
+        c.RecordLoginFailure(),
+        ada(failed_logins=4, lock_count=3, last_failure_at=NOW - timedelta(hours=24)),
+        events=(e.LoginFailed(1, "password"),),
+        after={"failed_logins": 1, "lock_count": 0, "last_failure_at": NOW},
+    ),
+    Case(
+        "a lock lasts an hour at most",
+        c.RecordLoginFailure(),
+        ada(failed_logins=4, lock_count=9, last_failure_at=BEFORE),
+        events=(e.LoginFailed(5, "password"), e.UserLocked(NOW + timedelta(hours=1))),
+        after={
+            "failed_logins": 0,
+            "lock_count": 10,
+            "locked_until": NOW + timedelta(hours=1),
+            "last_failure_at": NOW,
+        },
     ),
     Case(
         "an unlock forgets all",
@@ -232,6 +380,7 @@ TWO_FACTOR = [
         events=(e.TwoFactorEnabled(),),
         after={
             "two_factor_enabled": True,
+            "two_factor_unverified": True,
             "two_factor": TwoFactor("ciphertext", _AT_REST, revision=0),
         },
     ),
@@ -241,8 +390,31 @@ TWO_FACTOR = [
         events=(e.TwoFactorEnabled(),),
         after={
             "two_factor_enabled": True,
+            "two_factor_unverified": True,
             "two_factor": TwoFactor("ciphertext", _AT_REST, revision=0),
         },
+    ),
+    Case(
+        "a second factor of a verified address survives a reset",
+        _ENABLE,
+        ada(email_verified=True),
+        events=(e.TwoFactorEnabled(),),
+        after={
+            "two_factor_enabled": True,
+            "two_factor": TwoFactor("ciphertext", _AT_REST, revision=0),
+        },
+    ),
+    Case(
+        "all recovery codes are replaced",
+        c.RegenerateRecoveryCodes(tuple(map(token, _CODES))),
+        ada(two_factor_enabled=True, two_factor=second_factor("a")),
+        events=(e.RecoveryCodesRegenerated(len(_AT_REST)),),
+        after={"two_factor": TwoFactor("ciphertext", _AT_REST, revision=1)},
+    ),
+    Case(
+        "without a second factor there are no recovery codes",
+        c.RegenerateRecoveryCodes(tuple(map(token, _CODES))),
+        code=Code.TWO_FACTOR_NOT_ENABLED,
     ),
     Case(
         "a second factor is not replaced",
@@ -273,10 +445,18 @@ TWO_FACTOR = [
         after={"two_factor": second_factor()},
     ),
     Case(
-        "an unknown recovery code is refused",
+        "an unknown recovery code is refused, and counts as a failure",
         c.UseRecoveryCode(token("d")),
         ada(two_factor_enabled=True, two_factor=second_factor("a", "b")),
         code=Code.CODE_INVALID,
+        events=(e.LoginFailed(1, "second_factor"),),
+        after={"failed_logins": 1, "last_failure_at": NOW},
+    ),
+    Case(
+        "a locked user cannot guess recovery codes",
+        c.UseRecoveryCode(token("a")),
+        ada(two_factor_enabled=True, two_factor=second_factor("a"), locked_until=SOON),
+        code=Code.USER_LOCKED,
     ),
     Case(
         "no code works without a second factor",

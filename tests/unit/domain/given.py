@@ -45,7 +45,7 @@ def password(name: str) -> PasswordHash:
 
 def out(name: str, expires_at: datetime = SOON) -> OneTimeToken:
     """Return a pending one-time token."""
-    return OneTimeToken.of(token(name), expires_at)
+    return OneTimeToken(token(name).stored, expires_at)
 
 
 def session(

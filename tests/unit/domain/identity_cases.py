@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
-from domain.user import EmailChange
+from domain.policy import MAX_TERMS_DOCUMENTS
+from domain.user import AcceptedTerms, EmailChange
 from domain.values import EmailAddress
 from tests.unit.domain.given import (
     ADA,
@@ -21,6 +24,7 @@ from tests.unit.domain.given import (
     erased,
     out,
     password,
+    second_factor,
     token,
 )
 
@@ -47,6 +51,44 @@ PROFILE = [
         after={"first_name": "Augusta"},
     ),
     Case("the same names have no effect", c.UpdateProfile("Ada", "Lovelace")),
+    Case(
+        "a language and a time zone are set",
+        c.UpdateProfile(locale="de-CH", time_zone="Europe/Zurich"),
+        ada(locale="de"),
+        events=(e.ProfileUpdated(("locale", "time_zone")),),
+        after={"locale": "de-CH", "time_zone": "Europe/Zurich"},
+    ),
+]
+
+_TERMS = c.AcceptTerms("terms", "2")
+_FULL = {f"document-{number}": AcceptedTerms("1", BEFORE) for number in range(MAX_TERMS_DOCUMENTS)}
+
+TERMS = [
+    Case(
+        "a version of a document is accepted",
+        _TERMS,
+        ada(terms={"privacy": AcceptedTerms("1", BEFORE)}),
+        events=(e.TermsAccepted("terms", "2"),),
+        after={"terms": {"privacy": AcceptedTerms("1", BEFORE), "terms": AcceptedTerms("2", NOW)}},
+    ),
+    Case(
+        "a later version replaces an earlier one",
+        _TERMS,
+        ada(terms={"terms": AcceptedTerms("1", BEFORE)}),
+        events=(e.TermsAccepted("terms", "2"),),
+        after={"terms": {"terms": AcceptedTerms("2", NOW)}},
+    ),
+    Case(
+        "the same version keeps its time",
+        _TERMS,
+        ada(terms={"terms": AcceptedTerms("2", BEFORE)}),
+    ),
+    Case(
+        "the number of documents is limited",
+        _TERMS,
+        ada(terms=_FULL),
+        code=Code.TOO_MANY_DOCUMENTS,
+    ),
 ]
 
 _ASK = c.RequestEmailVerification(TOKEN_ID, token("mail"), SOON)
@@ -67,6 +109,17 @@ VERIFICATION = [
         after={"email_verification": out("mail")},
     ),
     Case("a verified address needs no mail", _ASK, ada(email_verified=True)),
+    Case(
+        "a verification token is valid for seven days at most",
+        c.RequestEmailVerification(TOKEN_ID, token("mail"), NOW + timedelta(days=8)),
+        events=(e.EmailVerificationRequested(ADA.value, TOKEN_ID, NOW + timedelta(days=7)),),
+        after={"email_verification": out("mail", NOW + timedelta(days=7))},
+    ),
+    Case(
+        "a verification token that has expired is refused",
+        c.RequestEmailVerification(TOKEN_ID, token("mail"), NOW),
+        code=Code.TOKEN_EXPIRED,
+    ),
     Case(
         "the token that is out verifies and is used up",
         c.VerifyEmail(token("mail")),
@@ -169,6 +222,25 @@ EMAIL_CHANGE = [
     ),
     Case("a token is invalid where no change waits", _CONFIRM, code=Code.TOKEN_INVALID),
     Case(
+        "the token of a change is valid for a day at most",
+        c.RequestEmailChange(NEW, TOKEN_ID, token("change"), NOW + timedelta(days=2)),
+        events=(e.EmailChangeRequested(ADA.value, NEW.value, TOKEN_ID, NOW + timedelta(days=1)),),
+        after={"email_change": EmailChange(NEW, out("change", NOW + timedelta(days=1)))},
+    ),
+    Case(
+        "the token of a change that has expired is refused",
+        c.RequestEmailChange(NEW, TOKEN_ID, token("change"), BEFORE),
+        code=Code.TOKEN_EXPIRED,
+    ),
+    Case(
+        "a change is cancelled",
+        c.CancelEmailChange(),
+        ada(email_change=_PENDING),
+        events=(e.EmailChangeCancelled(),),
+        after={"email_change": None},
+    ),
+    Case("without a change there is nothing to cancel", c.CancelEmailChange()),
+    Case(
         "another token is invalid",
         c.ConfirmEmailChange(token("wrong")),
         ada(email_change=_PENDING),
@@ -195,6 +267,8 @@ _NEW_PASSWORD = {
     "password_hash": _SECOND.value,
     "credential_version": 2,
     "password_reset": None,
+    "email_change": None,
+    "email_verification": None,
     "session_epoch": 4,
 }
 
@@ -202,9 +276,14 @@ _VERIFIED = {"email_verified": True, "email_verification": None}
 
 PASSWORD = [
     Case(
-        "a new password ends every session and voids a reset",
+        "a new password ends every session and invalidates all mailed tokens",
         c.ChangePassword(_SECOND, 1),
-        ada(session_epoch=3, password_reset=out("reset")),
+        ada(
+            session_epoch=3,
+            password_reset=out("reset"),
+            email_change=_PENDING,
+            email_verification=out("mail"),
+        ),
         events=(e.PasswordChanged(2),),
         after=_NEW_PASSWORD,
     ),
@@ -215,6 +294,37 @@ PASSWORD = [
             code=Code.CREDENTIAL_STALE,
         )
         for version in (0, 2)
+    ),
+    Case(
+        "a stronger hash of the same password ends no session",
+        c.UpgradePasswordHash(_SECOND, 1),
+        ada(password_hash_legacy=True, password_reset=out("reset"), email_change=_PENDING),
+        events=(e.PasswordHashUpgraded(1),),
+        after={"password_hash": _SECOND.value, "password_hash_legacy": False},
+    ),
+    Case("the same hash has no effect", c.UpgradePasswordHash(password("first"), 1)),
+    Case(
+        "a hash of an earlier password is stale",
+        c.UpgradePasswordHash(_SECOND, 0),
+        code=Code.CREDENTIAL_STALE,
+    ),
+    Case(
+        "a reset token is valid for an hour at most",
+        c.RequestPasswordReset(TOKEN_ID, token("reset"), NOW + timedelta(hours=2)),
+        events=(e.PasswordResetRequested(ADA.value, TOKEN_ID, NOW + timedelta(hours=1)),),
+        after={"password_reset": out("reset", NOW + timedelta(hours=1))},
+    ),
+    Case(
+        "a reset token that has expired is refused",
+        c.RequestPasswordReset(TOKEN_ID, token("reset"), NOW),
+        code=Code.TOKEN_EXPIRED,
+    ),
+    Case(
+        "an expired reset token is refused by an unknown address too",
+        c.RequestPasswordReset(TOKEN_ID, token("reset"), NOW, NEW),
+        None,
+        around={"user_id": None},
+        code=Code.TOKEN_EXPIRED,
     ),
     Case(
         "a reset is asked for",
@@ -268,6 +378,45 @@ PASSWORD = [
         after=_NEW_PASSWORD,
     ),
     Case(
+        "a reset cancels a change of the address that somebody else may have requested",
+        _RESET,
+        ada(session_epoch=3, password_reset=out("reset"), email_change=_PENDING),
+        events=(e.PasswordReset(2), e.EmailVerified()),
+        after={**_NEW_PASSWORD, **_VERIFIED},
+    ),
+    Case(
+        "a reset removes a second factor that was enabled before the address was verified",
+        _RESET,
+        ada(
+            session_epoch=3,
+            password_reset=out("reset"),
+            two_factor_enabled=True,
+            two_factor_unverified=True,
+            two_factor=second_factor("code"),
+        ),
+        events=(e.PasswordReset(2), e.EmailVerified(), e.TwoFactorDisabled()),
+        after={
+            **_NEW_PASSWORD,
+            **_VERIFIED,
+            "two_factor_enabled": False,
+            "two_factor_unverified": False,
+            "two_factor": None,
+        },
+    ),
+    Case(
+        "a reset keeps a second factor that the owner of the address enabled",
+        _RESET,
+        ada(
+            session_epoch=3,
+            password_reset=out("reset"),
+            email_verified=True,
+            two_factor_enabled=True,
+            two_factor=second_factor("code"),
+        ),
+        events=(e.PasswordReset(2),),
+        after=_NEW_PASSWORD,
+    ),
+    Case(
         "a reset makes the token of a verification mail needless",
         _RESET,
         ada(session_epoch=3, password_reset=out("reset"), email_verification=out("mail")),
@@ -306,14 +455,14 @@ PASSWORD = [
         c.ResetPassword(token("reset"), _SECOND, NEW),
         None,
         around={"user_id": None},
-        code=Code.USER_NOT_FOUND,
+        code=Code.TOKEN_INVALID,
     ),
     Case(
         "a reset by an address that is no longer the user's is refused",
         c.ResetPassword(token("reset"), _SECOND, NEW),
         ada(password_reset=out("reset")),
         around={"user_id": None},
-        code=Code.USER_NOT_FOUND,
+        code=Code.TOKEN_INVALID,
     ),
 ]
 
@@ -336,4 +485,4 @@ ROLES = [
     Case("a role that is not there has no effect", c.RevokeRole("admin")),
 ]
 
-CASES = PROFILE + VERIFICATION + EMAIL_CHANGE + PASSWORD + ROLES
+CASES = PROFILE + TERMS + VERIFICATION + EMAIL_CHANGE + PASSWORD + ROLES

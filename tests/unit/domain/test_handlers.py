@@ -32,8 +32,8 @@ from tests.unit.domain.given import (
 )
 
 CASES = identity_cases.CASES + access_cases.CASES
-REGISTER = c.RegisterUser(ADA, "Ada", "Lovelace", password("first"))
-CREATE = c.CreateUser(ADA, "Ada", "Lovelace", ("admin", "customer", "admin"))
+REGISTER = c.RegisterUser(ADA, "Ada", password("first"), last_name="Lovelace")
+CREATE = c.CreateUser(ADA, "Ada", ("admin", "customer", "admin"), last_name="Lovelace")
 ERASE = c.EraseUser()
 
 

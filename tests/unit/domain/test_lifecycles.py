@@ -12,6 +12,7 @@ from domain.errors import RejectionCode as Code
 from domain.handlers import Decision
 from domain.policy import DEFAULT_POLICY
 from domain.user import User
+from tests.builders import start_session
 from tests.unit.domain.given import (
     NEW,
     NOW,
@@ -29,7 +30,7 @@ from tests.unit.domain.given import (
 )
 
 FAILURE = c.RecordLoginFailure()
-START = c.StartSession(SESSION_ID, token("current"), SOON)
+START = start_session(SESSION_ID, token("current"), SOON)
 RESET = c.ResetPassword(token("reset"), password("second"))
 
 
@@ -79,7 +80,7 @@ def test_a_reset_while_another_address_is_pending_verifies_the_present_one_only(
     assert user.email != NEW
 
 
-def test_locks_double_up_to_a_day() -> None:
+def test_locks_double_up_to_an_hour() -> None:
     """Five minutes, ten, twenty ... and never more than 24 hours."""
     user, now, minutes = ada(), NOW, []
     for _ in range(11):
@@ -87,11 +88,11 @@ def test_locks_double_up_to_a_day() -> None:
         minutes.append(lock // timedelta(minutes=1))
         now += lock
 
-    assert minutes == [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]
+    assert minutes == [5, 10, 20, 40, 60, 60, 60, 60, 60, 60, 60]
 
 
 def test_no_number_of_locks_is_too_many() -> None:
-    """A count that no user reaches still gives a day."""
+    """A count that no user reaches still gives the longest lock."""
     assert DEFAULT_POLICY.lock_duration(10**9) == DEFAULT_POLICY.longest_lock
 
 
@@ -153,7 +154,7 @@ def test_a_session_keeps_its_latest_used_tokens_only() -> None:
     count = 25
     rotations = [rotation(f"token {n}", f"token {n + 1}") for n in range(count)]
 
-    decision = after(user, c.StartSession(SESSION_ID, token("token 0"), SOON), *rotations)
+    decision = after(user, start_session(SESSION_ID, token("token 0"), SOON), *rotations)
 
     used = user.sessions[SESSION_ID].used_token_hashes
     assert decision.code is None

@@ -56,7 +56,7 @@ def test_each_kind_of_message_is_found_with_its_line() -> None:
         ("cli/commands/outcome.py", "error", "outcome not found"),
         ("operations/doctor/reach.py", "finding", "SQS accepts the credentials"),
         ("application/relay.py", "log", "relay_failed"),
-        ("domain/commands.py", "description", "When the session expires."),
+        ("domain/commands.py", "description", "When the token or the session expires."),
         ("worker/cli_errors.py", "text", "the AWS credentials have expired"),
     ],
 )

@@ -152,10 +152,14 @@ def test_what_is_left_out_is_filled_in() -> None:
 def test_values_are_cleaned_as_the_worker_does_and_not_by_the_client() -> None:
     """The input is sent unchanged, because only the worker normalises it."""
     sqs = Sqs()
-    commands(sqs).send(c.RegisterUser(EmailAddress(" Ada@EXAMPLE.com"), " Ada ", "L", PASSWORD))
+    commands(sqs).send(
+        c.RegisterUser(EmailAddress(" Ada@EXAMPLE.com"), " Ada ", PASSWORD, last_name="L")
+    )
     assert sqs.events[0]["data"]["email"] == " Ada@EXAMPLE.com"
     read = parse(sqs)
-    assert read.command == c.RegisterUser(EmailAddress("Ada@example.com"), "Ada", "L", PASSWORD)
+    assert read.command == c.RegisterUser(
+        EmailAddress("Ada@example.com"), "Ada", PASSWORD, last_name="L"
+    )
 
 
 def test_a_time_in_the_future_is_refused_before_it_is_sent() -> None:
@@ -218,12 +222,12 @@ class OwnCommand(c.Command):
 
 WRONG: dict[str, tuple[CommandRequest, str]] = {
     "an address": (
-        CommandRequest(c.RegisterUser(EmailAddress(SECRET), "A", "L", PASSWORD)),
+        CommandRequest(c.RegisterUser(EmailAddress(SECRET), "A", PASSWORD, last_name="L")),
         "data.email: must be an e-mail address",
     ),
     "a plaintext password": (
         CommandRequest(
-            c.RegisterUser(EmailAddress("a@example.com"), "A", "L", PasswordHash(SECRET))
+            c.RegisterUser(EmailAddress("a@example.com"), "A", PasswordHash(SECRET), last_name="L")
         ),
         "data.password_hash: must be an argon2id hash",
     ),

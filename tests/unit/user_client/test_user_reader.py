@@ -18,13 +18,14 @@ from adapters.dynamodb import DynamoDBUserRepository, mapper
 from adapters.dynamodb.formats import USER_FORMAT
 from application.ports import StoreUnavailableError
 from domain.errors import InvalidValueError, RejectedError
+from domain.policy import DEFAULT_POLICY
 from domain.sessions import Session
-from domain.user import Ban, User
+from domain.user import Ban, SecondFactor, TwoFactor, User
 from tests.builders import NOW, PASSWORD, token, uid
 from tests.persistence import new_user, session
 from tests.unit.adapters.wire import Wire, answer, error
 from tests.unit.user_client.reader_world import ADA, AT_ONCE, PHONE, World
-from user_client import SessionRefusal, UnreadableError, UserReader, UserView
+from user_client import SecondFactorView, SessionRefusal, UnreadableError, UserReader, UserView
 from user_client.reader import why_not
 
 
@@ -86,6 +87,21 @@ def test_an_older_format_is_brought_up_to_date(
     assert view.first_name == "Augusta"
 
 
+def test_a_login_service_reads_the_second_factor(world: World) -> None:
+    """The encrypted secret and the last used step, in one call; the secret is in no repr."""
+    assert world.reader.second_factor(ADA) is None
+    world.change(two_factor_enabled=True, last_totp_step=7)
+    world.put(mapper.render_two_factor(ADA, TwoFactor("some-ciphertext", (), revision=1)))
+    world.reads = 0
+
+    view = world.reader.second_factor(ADA)
+
+    assert view == SecondFactorView("some-ciphertext", 7)
+    assert "some-ciphertext" not in repr(view)
+    assert world.reads == 1
+    assert world.reader.second_factor(uid("nobody known")) is None
+
+
 @pytest.mark.parametrize("given", ["", "ada", f"{ADA} ", f"USER#{ADA}", ADA + "\n", "é" * 36])
 def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> None:
     """The error does not repeat it."""
@@ -95,6 +111,7 @@ def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> N
         lambda: world.reader.check_session(given, PHONE),
         lambda: world.reader.check_session(ADA, given),
         lambda: world.reader.forget(given),
+        lambda: world.reader.second_factor(given),
     )
     for call in calls:
         with pytest.raises(InvalidValueError, match="must be a UUID"):
@@ -221,7 +238,9 @@ def test_the_view_allows_the_logins_that_the_worker_allows(user: User) -> None:
     """Its code is the one with which StartSession would be rejected."""
     refusal = UserView.of(user).login_refusal(NOW)
     try:
-        user.start_session(PHONE, token("phone 0"), NOW + timedelta(1), NOW)
+        login = Session(PHONE, token("phone 0").stored, (), user.session_epoch, NOW + timedelta(1))
+        version = user.credential_version
+        user.start_session(login, version, SecondFactor(), NOW, DEFAULT_POLICY)
         decided = None
     except RejectedError as error:
         decided = error.code.value
@@ -246,7 +265,12 @@ def test_a_session_is_good_only_where_a_rotation_would_be_accepted(
     shut_out = user.is_banned(NOW) or user.deactivated
     try:
         user.rotate_refresh_token(
-            PHONE, token("phone 1"), token("phone 2"), NOW + timedelta(1), NOW
+            PHONE,
+            token("phone 1"),
+            token("phone 2"),
+            NOW + timedelta(1),
+            now=NOW,
+            policy=DEFAULT_POLICY,
         )
         rotates = True
     except RejectedError:

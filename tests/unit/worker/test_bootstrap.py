@@ -98,7 +98,7 @@ def test_as_many_login_failures_as_set_lock_a_user(
     clock: Any = SimpleNamespace(now=lambda: NOW)
     ports = Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, clock)
     monkeypatch.setattr(bootstrap, "build_ports", lambda _: ports)
-    create = c.CreateUser(email("ada"), "Ada", "Lovelace", ("customer",))
+    create = c.CreateUser(email("ada"), "Ada", ("customer",), last_name="Lovelace")
     messages = [
         message(
             render_command(

@@ -79,6 +79,8 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
         "session_id": OTHER_ID,
         "refresh_token_hash": token_hash(4),
         "expires_at": TIME,
+        "credential_version": 1,
+        "methods": ["pwd"],
     },
     "RotateRefreshToken": {
         "session_id": OTHER_ID,
