@@ -82,7 +82,7 @@ def told_of_the_loss(listener: OutcomeListener) -> bool:
     """Wait for an answer that does not come; return whether the error names a loss."""
     with pytest.raises(NoAnswerError) as caught:
         listener.answer(str(uuid4()), IN_VAIN)
-    return "was lost and made anew" in str(caught.value)
+    return "had to be created again" in str(caught.value)
 
 
 @pytest.mark.parametrize("lost", LOSSES)
