@@ -85,7 +85,7 @@ class User:
     first_name: str = field(repr=False)
     """Empty after erasure"""
     last_name: str = field(repr=False)
-    """Empty if there is none, and after erasure"""
+    """Optional; empty if it was not given, and after an erasure"""
     email_verified: bool = False
     password_hash: str | None = field(default=None, repr=False)
     """argon2id, PHC string; of an imported user also bcrypt, scrypt or PBKDF2"""

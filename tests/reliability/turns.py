@@ -74,9 +74,10 @@ class Turns:
             raise failures[0]
 
     def _give_turn(self, name: str) -> None:
-        """Let an actor continue, or start its thread; without waiting for that, as a Thread does.
+        """Release the thread of the actor whose turn it is, or start one.
 
-        Each wait for another thread takes long on a busy machine.
+        This does not wait until the thread runs, as `threading.Thread.start` does: each wait for
+        another thread takes long on a busy machine.
         """
         if name in self._turns:
             self._turns[name].release()

@@ -189,7 +189,7 @@ OUTBOX_AGE: Final = Instrument(
     "user_worker.outbox.age",
     Kind.GAUGE,
     "s",
-    "Age of the oldest overdue outbox pointer; 0 if there is none",
+    "Age of the oldest overdue outbox entry; 0 if no entry is overdue",
 )
 OUTBOX_UNREADABLE: Final = Instrument(
     "user_worker.outbox.unreadable",
