@@ -142,8 +142,11 @@ class PasswordHash:
     """A password's hash; a plaintext password cannot be one."""
 
     value: str = field(repr=False)
-    legacy: bool = False
-    """True if it is not argon2id, so it should be replaced at the next login."""
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it is not argon2id and should be replaced at the next login."""
+        return not self.value.startswith(_ARGON2ID)
 
     @classmethod
     def parse(cls, text: str) -> PasswordHash:
@@ -177,7 +180,7 @@ class PasswordHash:
                 if all(
                     low <= part <= high for low, part, high in zip(least, work, most, strict=True)
                 ):
-                    return cls(text, legacy=True)
+                    return cls(text)
                 raise InvalidValueError(rule)
         raise InvalidValueError(
             "must be an argon2id, bcrypt, scrypt or PBKDF2 hash in PHC or modular crypt form"
