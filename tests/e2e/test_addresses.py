@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -259,6 +260,40 @@ def test_a_redelivered_reset_for_an_unknown_address_has_no_effect(pair: Pair, na
 def rotation(session: str, old: str, new: str) -> c.RotateRefreshToken:
     """Create a command that exchanges one refresh token for the next."""
     return c.RotateRefreshToken(session, token(old), token(new), in_an_hour())
+
+
+@pytest.mark.parametrize(
+    ("factor", "codes"),
+    [
+        ({"totp_step": 1}, {RejectionCode.SECOND_FACTOR_REPLAYED}),
+        (
+            {"recovery_code_hash": token("code 0")},
+            {RejectionCode.CODE_INVALID, RejectionCode.USER_LOCKED},
+        ),
+    ],
+    ids=["one-time password", "recovery code"],
+)
+def test_a_second_factor_starts_one_session_on_two_workers(
+    pair: Pair, names: Names, factor: dict[str, Any], codes: set[RejectionCode]
+) -> None:
+    """Twenty logins present the same factor at the same time; nineteen are rejected."""
+    system, user = pair.system, str(uuid4())
+    enable = c.EnableTwoFactor("c2VjcmV0", tuple(token(f"code {n}") for n in range(8)))
+    system.do(message(register(names("a")), user))
+    system.do(message(enable, user))
+    sessions = [str(uuid4()) for _ in range(20)]
+    logins = [
+        message(start_session(session, token(session), in_an_hour(), **factor), user)
+        for session in sessions
+    ]
+
+    outcomes = system.do(*logins)
+
+    started = [each for each in outcomes if each.status is Status.ACCEPTED]
+    assert len(started) == 1
+    assert {each.code for each in outcomes} - {None} <= codes
+    stored = system.load(sessions={(user, session) for session in sessions}).users[user]
+    assert len(stored.sessions) == 1
 
 
 def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -130,6 +132,28 @@ def test_a_reset_after_a_stranger_registered_the_address_leaves_nothing_of_their
     assert rotated.code is Code.SESSION_EXPIRED
     started = start_session("0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02", token("u"), LATER, 2)
     assert decide(started, user).code is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "code"),
+    [
+        ({"recovery_code_hash": CODES[0]}, Code.CODE_INVALID),
+        ({"totp_step": 7}, Code.SECOND_FACTOR_REPLAYED),
+    ],
+    ids=["recovery code", "one-time password"],
+)
+def test_a_second_factor_starts_one_session(factor: dict[str, Any], code: Code) -> None:
+    """Two commands with ids of their own present the same factor."""
+    user = ada()
+    decide(c.EnableTwoFactor("ciphertext", tuple(CODES[:8])), user)
+    logins = [start_session(str(UUID(int=n)), token("s"), LATER, **factor) for n in (1, 2)]
+
+    codes = [
+        decide(login, user, command_id=str(UUID(int=9 + n))).code for n, login in enumerate(logins)
+    ]
+
+    assert codes == [None, code]
+    assert len(user.sessions) == 1
 
 
 def test_a_wrong_recovery_code_counts_and_locks() -> None:
