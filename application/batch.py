@@ -8,9 +8,10 @@ nothing in the store, or an outbox entry that the relay publishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 import structlog
 
@@ -197,8 +198,14 @@ class _Batch:
 
     def _throttled(self, commands: Sequence[PendingCommand]) -> None:
         """Fail the commands of throttled users, and start the cool-down of these users."""
-        self._results.failed(commands, THROTTLED)
         self._cool_down.start(pending.user_id for pending in commands)
+        self._wait_for_cool_down(commands)
+
+    def _wait_for_cool_down(self, commands: Iterable[PendingCommand]) -> None:
+        """Retry commands of throttled users when the cool-down of the user has ended."""
+        for pending in commands:
+            seconds = self._cool_down.remaining(pending.user_id)
+            self._results.failed([pending], replace(THROTTLED, min_delay=ceil(seconds)))
 
     def _isolate(self, commands: Sequence[PendingCommand]) -> None:
         """Run the commands of each user in a round of their own, because one of them met a bug."""
@@ -247,9 +254,9 @@ class _Batch:
                     self._duplicates_in_batch.append((pending, first))
 
     def _round(self, commands: Sequence[PendingCommand]) -> None:
-        throttled = [pending for pending in commands if self._cool_down.includes(pending.user_id)]
+        throttled = [pending for pending in commands if self._cool_down.remaining(pending.user_id)]
         if throttled:
-            self._results.failed(throttled, THROTTLED)
+            self._wait_for_cool_down(throttled)
             rest = [pending for pending in commands if pending not in throttled]
             commands = [pending for pending in rest if not self._results.held_back(pending.index)]
         if not commands:

@@ -33,6 +33,8 @@ class Failure:
     """Whether the store as a whole failed, and not only for the items of this message."""
     first_delay: int = FIRST_DELAY
     """Maximum seconds before the second receive; doubled for each receive after it."""
+    min_delay: int = 0
+    """Minimum seconds before the next receive."""
 
 
 def decide_disposition(
@@ -45,7 +47,7 @@ def decide_disposition(
     """
     if failure.permanent or receives >= max_receives:
         return DeadLetter(failure.code, failure.detail, failure.body)
-    return Retry(delay(receives, draw, failure.first_delay))
+    return Retry(max(delay(receives, draw, failure.first_delay), failure.min_delay))
 
 
 def delay(receives: int, draw: Draw, first: int = FIRST_DELAY) -> int:

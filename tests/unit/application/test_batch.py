@@ -18,7 +18,7 @@ from application.batch import (
     Ports,
 )
 from application.batch_policy import BatchPolicy
-from application.cool_down import MAX_USERS, SECONDS, CoolDown
+from application.cool_down import MAX_SECONDS, MAX_USERS, SECONDS, CoolDown
 from application.disposition import (
     Ack,
     DeadLetter,
@@ -600,19 +600,57 @@ def test_a_fifo_group_waits_behind_a_user_in_cool_down(world: World) -> None:
     assert settled == [Retry(2), Retry(2), Ack()]
 
 
+def test_the_retry_of_a_throttled_user_is_not_before_the_end_of_the_cool_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receive before that end could only be refused, and would cost other users its work."""
+    now = [100.0]
+    cool_down = CoolDown(lambda: now[0])
+    monkeypatch.setattr(world.handler, "_cool_down", cool_down)
+    world.handle(registration("hot"))
+    for _ in range(4):
+        cool_down.start([uid("hot")])
+        now[0] += cool_down.remaining(uid("hot"))
+    throttling(world, "hot")
+    assert world.handle(command("UnlockUser", "hot")) == [Retry(16)]
+    now[0] += 5.5
+    assert world.handle(command("UnlockUser", "hot", id="second")) == [Retry(11)]
+
+
+def test_the_cool_down_doubles_while_the_user_stays_throttled() -> None:
+    """The lengths are in seconds; a quiet time as long as the last one starts anew."""
+    now = [0.0]
+    cool_down = CoolDown(lambda: now[0])
+    lengths = []
+    for _ in range(7):
+        cool_down.start(["hot"])
+        cool_down.start(["hot"])  # another thread met the same throttling
+        lengths.append(cool_down.remaining("hot"))
+        now[0] += lengths[-1]
+        assert cool_down.remaining("hot") == 0
+    assert lengths == [1, 2, 4, 8, 16, 30, 30]
+    now[0] += MAX_SECONDS
+    cool_down.start(["hot"])
+    assert cool_down.remaining("hot") == SECONDS
+
+
 def test_the_users_in_cool_down_are_bounded() -> None:
     """Expired users are forgotten first; if none has expired, all are."""
     now = [0.0]
     cool_down = CoolDown(lambda: now[0])
+
+    def cooling(*users: str | None) -> list[bool]:
+        return [cool_down.remaining(user) > 0 for user in users]
+
     cool_down.start(str(number) for number in range(MAX_USERS - 1))
-    now[0] = 0.75 * SECONDS
+    now[0] = 1.75 * SECONDS
     cool_down.start(["kept", None])
-    now[0] = 1.25 * SECONDS
+    now[0] = 2.25 * SECONDS
     cool_down.start(["next"])
-    assert [cool_down.includes(user) for user in ("0", "kept", "next", None)] == [0, 1, 1, 0]
+    assert cooling("0", "kept", "next", None) == [False, True, True, False]
     cool_down.start(str(number) for number in range(MAX_USERS - 2))
     cool_down.start(["last"])
-    assert [cool_down.includes(user) for user in ("0", "kept", "last")] == [0, 0, 1]
+    assert cooling("0", "kept", "last") == [False, False, True]
 
 
 def test_an_address_that_stays_unread_delays_the_commands_that_need_it(world: World) -> None:
