@@ -201,10 +201,7 @@ class _Decider:
         if user is None:
             owners = map(self._snapshot.addresses.get, touched_addresses(pending.envelope, None))
             return pending.user_id is not None and pending.user_id in owners
-        if reads.two_factor and user.two_factor_enabled != (user.two_factor is not None):
-            return True
-        session = user.sessions.get(reads.session_id or "")
-        return session is not None and session.session_epoch > user.session_epoch
+        return reads.two_factor and user.two_factor_enabled != (user.two_factor is not None)
 
     def _may_be_on_its_way(self, pending: PendingCommand) -> bool:
         receives = pending.message["receives"]

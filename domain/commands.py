@@ -163,9 +163,23 @@ SessionId: TypeAlias = Annotated[
     str,
     rules.ID.of("Id of the session, created by the edge.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
 ]
+ContinuingSessionId: TypeAlias = Annotated[
+    str,
+    rules.ID.of("Id of the session that continues.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
+]
+RefreshFamilyHash: TypeAlias = Annotated[
+    TokenHash,
+    rules.TOKEN_HASH.of(
+        "SHA-256 of the secret that all refresh tokens of the session share, in hexadecimal.",
+        _example_hash(0x21),
+    ),
+]
 RefreshTokenHash: TypeAlias = Annotated[
     TokenHash,
-    rules.TOKEN_HASH.of("SHA-256 of the refresh token, in hexadecimal.", _example_hash(0x22)),
+    rules.TOKEN_HASH.of(
+        "SHA-256 of the part of the refresh token that each exchange replaces, in hexadecimal.",
+        _example_hash(0x22),
+    ),
 ]
 RecoveryCodes: TypeAlias = Annotated[
     tuple[TokenHash, ...],
@@ -388,6 +402,7 @@ class StartSession(Command):
     """
 
     session_id: SessionId
+    refresh_family_hash: RefreshFamilyHash
     refresh_token_hash: RefreshTokenHash
     expires_at: Annotated[
         datetime,
@@ -423,15 +438,19 @@ class StartSession(Command):
 
 @dataclass(frozen=True, slots=True)
 class RotateRefreshToken(Command):
-    """Replace a session's refresh token with the next one."""
+    """Replace the part of a session's refresh token that changes with each exchange.
+
+    The part that was replaced last is accepted again within a short time, so that two tabs of a
+    browser, or a client whose answer was lost, both continue. A part that is not accepted was
+    used twice: the session ends.
+    """
 
     session_id: SessionId
+    refresh_family_hash: RefreshFamilyHash
     refresh_token_hash: RefreshTokenHash
     next_refresh_token_hash: Annotated[
         TokenHash,
-        rules.TOKEN_HASH.of(
-            "SHA-256 of the refresh token that replaces it, in hexadecimal.", _example_hash(0x33)
-        ),
+        rules.TOKEN_HASH.of("SHA-256 of the part that replaces it.", _example_hash(0x33)),
     ]
     expires_at: Annotated[datetime, rules.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
@@ -448,6 +467,14 @@ class RevokeSession(Command):
     """End one session."""
 
     session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeOtherSessions(Command):
+    """End all sessions of the user except one."""
+
+    session_id: ContinuingSessionId
+    rejections: ClassVar[tuple[Code, ...]] = (Code.SESSION_NOT_FOUND,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -597,6 +624,7 @@ COMMANDS: dict[str, type[Command]] = {
         StartSession,
         RotateRefreshToken,
         RevokeSession,
+        RevokeOtherSessions,
         RevokeAllSessions,
         RecordLoginFailure,
         UnlockUser,

@@ -14,6 +14,7 @@ from domain import rules
 from domain.commands import (
     EMAIL,
     NEW_EMAIL,
+    ContinuingSessionId,
     EndTime,
     ExpiryTime,
     LoginStage,
@@ -220,13 +221,22 @@ class SessionRevoked(Event, category="session"):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSessionsRevoked(Event, category="session"):
+    """All sessions of the user ended except one."""
+
+    session_id: ContinuingSessionId
+    ended: Annotated[int, Number(description="Number of sessions that ended.", example=2)]
+
+
+@dataclass(frozen=True, slots=True)
 class AllSessionsRevoked(Event, category="session"):
     """All sessions of the user ended."""
 
     session_epoch: Annotated[
         int,
         Number(
-            description="Current session epoch; sessions of an earlier epoch have ended.", example=2
+            description="Number of times that all sessions were ended, including this one.",
+            example=2,
         ),
     ]
 
@@ -380,6 +390,7 @@ EVENTS: dict[str, type[Event]] = {
         SessionStarted,
         RefreshTokenRotated,
         SessionRevoked,
+        OtherSessionsRevoked,
         AllSessionsRevoked,
         RefreshTokenReuseDetected,
         LoginFailed,

@@ -22,7 +22,7 @@ from domain.events import (
     UserRegistered,
 )
 from domain.policy import DEFAULT_POLICY, UserPolicy
-from domain.sessions import Session
+from domain.sessions import RefreshToken, Session
 from domain.tokens import OneTimeToken
 from domain.user import Events, SecondFactor, User
 from domain.values import EmailAddress
@@ -237,14 +237,12 @@ def _reset_password(user: User, command: c.ResetPassword, context: Context) -> E
 
 
 def _start_session(user: User, command: c.StartSession, context: Context) -> Events:
-    session = Session(
+    session = Session.new(
         command.session_id,
-        command.refresh_token_hash.stored,
-        used_token_hashes=(),
-        session_epoch=user.session_epoch,
-        expires_at=command.expires_at,
-        methods=command.methods,
-        device=command.device,
+        RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
+        command.expires_at,
+        command.methods,
+        command.device,
     )
     factor = SecondFactor(command.totp_step, command.recovery_code_hash)
     return user.start_session(
@@ -255,7 +253,7 @@ def _start_session(user: User, command: c.StartSession, context: Context) -> Eve
 def _rotate(user: User, command: c.RotateRefreshToken, context: Context) -> Events:
     return user.rotate_refresh_token(
         command.session_id,
-        command.refresh_token_hash,
+        RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
         command.next_refresh_token_hash,
         command.expires_at,
         now=context.now,
@@ -265,6 +263,10 @@ def _rotate(user: User, command: c.RotateRefreshToken, context: Context) -> Even
 
 def _revoke_session(user: User, command: c.RevokeSession, context: Context) -> Events:
     return user.revoke_session(command.session_id, context.now)
+
+
+def _revoke_other_sessions(user: User, command: c.RevokeOtherSessions, context: Context) -> Events:
+    return user.revoke_other_sessions(command.session_id, context.now)
 
 
 def _revoke_all_sessions(user: User, _: c.RevokeAllSessions, __: Context) -> Events:
@@ -351,6 +353,7 @@ _HANDLERS: dict[type[c.Command], Callable[[User, Any, Context], Events]] = {
     c.StartSession: _start_session,
     c.RotateRefreshToken: _rotate,
     c.RevokeSession: _revoke_session,
+    c.RevokeOtherSessions: _revoke_other_sessions,
     c.RevokeAllSessions: _revoke_all_sessions,
     c.RecordLoginFailure: _record_failure,
     c.UnlockUser: _unlock,

@@ -14,8 +14,10 @@ TOTP_PERIOD = timedelta(seconds=30)
 MAX_TOTP_STEPS_AHEAD = 10
 """Steps by which an authenticator's clock may be ahead: five minutes."""
 
-MAX_USED_REFRESH_TOKENS = 20
-"""Used token hashes stored per session, so that its item stays under 1 KB."""
+MAX_LIVE_REFRESH_TOKENS = 4
+"""Refresh tokens of one session that are valid at a time, each of another tab or request."""
+MAX_SESSIONS = 50
+"""Sessions of a user; starting another one ends the oldest."""
 
 MAX_TIME_AHEAD: Final = timedelta(minutes=5)
 """How far `time` may be after the sending of its message; allows for clocks that differ."""
@@ -42,6 +44,8 @@ class UserPolicy:
     """Maximum time from the start of a session to its end."""
     session_idle_lifetime: timedelta = timedelta(days=30)
     """Maximum time from the last exchange of the refresh token to the end of its session."""
+    refresh_leeway: timedelta = timedelta(seconds=10)
+    """Time in which a refresh token that was just replaced is accepted again."""
     verification_lifetime: timedelta = timedelta(days=7)
     """Maximum lifetime of the token of a verification mail."""
     email_change_lifetime: timedelta = timedelta(hours=24)

@@ -1,18 +1,40 @@
-"""A session: one login and the family of refresh tokens that keeps it alive."""
+"""A session: one login, and the family of refresh tokens that keeps it alive.
+
+A refresh token consists of a secret that all tokens of the session share, and of a part that each
+exchange replaces. A part that is not accepted any more, with the right secret, was used twice: a
+session therefore detects the theft of a token without storing the parts that it has replaced.
+"""
 
 from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from domain.errors import RejectedError, RejectionCode
-from domain.policy import MAX_USED_REFRESH_TOKENS
+from domain.policy import MAX_LIVE_REFRESH_TOKENS
 from domain.tokens import same_hash
 from domain.values import TokenHash
 
-_USED_DIGITS = 16
-"""64 bits distinguish the tokens of one session, at a quarter of the size."""
+_PART_DIGITS: Final = 32
+"""128 bits of a part's hash are stored, so that a session's item stays under 1 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """The hashes of a refresh token, as they are presented."""
+
+    family: TokenHash
+    part: TokenHash
+
+
+def _stored_part(part: TokenHash) -> str:
+    return part.stored[:_PART_DIGITS]
+
+
+def _same_part(stored: str, part: TokenHash) -> bool:
+    return hmac.compare_digest(stored, _stored_part(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,50 +42,86 @@ class Session:
     """A login and its family of refresh tokens; hashes are in the form at rest."""
 
     session_id: str
-    refresh_token_hash: str = field(repr=False)
-    used_token_hashes: tuple[str, ...] = field(repr=False)
-    """The latest used ones, oldest first: the first 16 hexadecimal digits of the hash at rest."""
-    session_epoch: int
-    """The user's epoch at the start: the session has ended once the user has another epoch."""
+    refresh_family_hash: str = field(repr=False)
+    refresh_token_hashes: tuple[str, ...] = field(repr=False)
+    """The first 32 hexadecimal digits of the hash of each live part, oldest first."""
     expires_at: datetime
-    revision: int = 0
-    """How often the stored item was written; 0: not stored yet."""
+    replaced_token_hash: str | None = field(default=None, repr=False)
+    """The part that was replaced last, stored as the live ones."""
+    replaced_at: datetime | None = None
+    """When that part was replaced for the first time."""
     started_at: datetime | None = None
     """`None` for a session of an earlier format."""
     last_used_at: datetime | None = None
     """Time of the start or of the last exchange of the refresh token."""
     methods: tuple[str, ...] = ()
     device: str | None = field(default=None, repr=False)
+    revision: int = 0
+    """How often the stored item was written; 0: not stored yet."""
 
-    def is_over(self, session_epoch: int, now: datetime) -> bool:
-        """Return True if the session expired, or the user's epoch has changed since its start."""
-        return self.expires_at <= now or self.session_epoch != session_epoch
+    @classmethod
+    def new(
+        cls,
+        session_id: str,
+        token: RefreshToken,
+        expires_at: datetime,
+        methods: tuple[str, ...] = (),
+        device: str | None = None,
+    ) -> Session:
+        """Create a session with its first refresh token."""
+        return cls(
+            session_id,
+            token.family.stored,
+            (_stored_part(token.part),),
+            expires_at,
+            methods=methods,
+            device=device,
+        )
 
-    def has_used(self, token: TokenHash) -> bool:
-        """Return True if a token of this session was exchanged before."""
-        prefix = token.stored[:_USED_DIGITS]
-        matches = [hmac.compare_digest(used, prefix) for used in self.used_token_hashes]
-        return any(matches)
+    def is_of_family(self, token: RefreshToken) -> bool:
+        """Return True if a token contains the secret that all tokens of this session share."""
+        return same_hash(self.refresh_family_hash, token.family)
+
+    def accepts(self, part: TokenHash, now: datetime, leeway: timedelta) -> bool:
+        """Return True if a part is live, or was the last one replaced and this within `leeway`.
+
+        A client whose answer was lost, and a second tab of a browser, present the replaced part.
+        """
+        return self._is_live(part) or (self._is_replaced(part) and self._in_leeway(now, leeway))
 
     def rotated(
-        self, current: TokenHash, following: TokenHash, expires_at: datetime, now: datetime
-    ) -> Session:
-        """Return the session with the current token exchanged for the following one.
+        self, part: TokenHash, following: TokenHash, expires_at: datetime, now: datetime
+    ) -> Session | None:
+        """Return the session with an accepted part exchanged for the following one.
+
+        Returns `None` if the same exchange was made before, so that nothing changes.
 
         Raises:
-            RejectedError: SessionNotFound (the first token is not the current one), or
-                TokenInvalid (the following one is the current one or was used before: it would
-                be valid and used at the same time).
+            RejectedError: TokenInvalid (the following part was used in this session before).
         """
-        if not same_hash(self.refresh_token_hash, current):
-            raise RejectedError(RejectionCode.SESSION_NOT_FOUND)
-        if same_hash(self.refresh_token_hash, following) or self.has_used(following):
+        again = not self._is_live(part)
+        if self._is_live(following) and again:
+            return None
+        if self._is_live(following) or self._is_replaced(following):
             raise RejectedError(RejectionCode.TOKEN_INVALID)
-        used = (*self.used_token_hashes, self.refresh_token_hash[:_USED_DIGITS])
+        live = [stored for stored in self.refresh_token_hashes if not _same_part(stored, part)]
+        live.append(_stored_part(following))
         return replace(
             self,
-            refresh_token_hash=following.stored,
-            used_token_hashes=used[-MAX_USED_REFRESH_TOKENS:],
+            refresh_token_hashes=tuple(live[-MAX_LIVE_REFRESH_TOKENS:]),
+            # An exchange within the leeway does not prolong it.
+            replaced_token_hash=self.replaced_token_hash if again else _stored_part(part),
+            replaced_at=self.replaced_at if again else now,
             expires_at=expires_at,
             last_used_at=now,
         )
+
+    def _is_live(self, part: TokenHash) -> bool:
+        matches = [_same_part(stored, part) for stored in self.refresh_token_hashes]
+        return any(matches)
+
+    def _is_replaced(self, part: TokenHash) -> bool:
+        return self.replaced_token_hash is not None and _same_part(self.replaced_token_hash, part)
+
+    def _in_leeway(self, now: datetime, leeway: timedelta) -> bool:
+        return self.replaced_at is not None and now - self.replaced_at < leeway

@@ -15,8 +15,14 @@ from datetime import datetime
 from domain import events as happened
 from domain.errors import RejectedError, RejectionCode
 from domain.events import Event, RecordedEvent
-from domain.policy import MAX_TERMS_DOCUMENTS, MAX_TOTP_STEPS_AHEAD, TOTP_PERIOD, UserPolicy
-from domain.sessions import Session
+from domain.policy import (
+    MAX_SESSIONS,
+    MAX_TERMS_DOCUMENTS,
+    MAX_TOTP_STEPS_AHEAD,
+    TOTP_PERIOD,
+    UserPolicy,
+)
+from domain.sessions import RefreshToken, Session
 from domain.tokens import OneTimeToken, check_token, same_hash
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
@@ -95,7 +101,10 @@ class User:
     """Incremented with each new password; ChangePassword contains it"""
     roles: tuple[str, ...] = ()
     session_epoch: int = 0
-    """Incremented to end all sessions: a session of another epoch has ended"""
+    """Number of times that all sessions were ended"""
+    live_sessions: dict[str, datetime] = field(default_factory=dict)
+    """`id:end` of each session, oldest first, between spaces; the end in epoch seconds. A session
+    that is not listed has ended"""
     locale: str | None = None
     """BCP 47 language tag"""
     time_zone: str | None = None
@@ -388,22 +397,42 @@ class User:
         version that was read.
         """
         self._check_access(now)
-        if session.session_id in self.sessions:
+        if session.session_id in self.sessions or session.session_id in self.live_sessions:
             raise RejectedError(RejectionCode.SESSION_ALREADY_EXISTS)
         if session.expires_at <= now:
             raise RejectedError(RejectionCode.SESSION_EXPIRED)
         self._check_credential(credential_version)
         events = self._check_second_factor(factor, now, policy)
+        events += self._make_room(now)
         expires_at = policy.session_end(now, now, session.expires_at)
-        self.sessions[session.session_id] = replace(
-            session,
-            session_epoch=self.session_epoch,
-            started_at=now,
-            last_used_at=now,
-            expires_at=expires_at,
+        self._keep_session(
+            replace(session, started_at=now, last_used_at=now, expires_at=expires_at)
         )
         self._reset_failures()
         return (*events, happened.SessionStarted(session.session_id, expires_at))
+
+    def _make_room(self, now: datetime) -> Events:
+        """End the oldest sessions so that another one can start; forget the expired ones."""
+        self.live_sessions = {key: end for key, end in self.live_sessions.items() if end > now}
+        surplus = tuple(self.live_sessions)[: max(len(self.live_sessions) - MAX_SESSIONS + 1, 0)]
+        for session_id in surplus:
+            self._drop_session(session_id)
+        return tuple(happened.SessionRevoked(session_id) for session_id in surplus)
+
+    def has_session(self, session_id: str, now: datetime) -> bool:
+        """Return True if a session has neither ended nor expired."""
+        expires_at = self.live_sessions.get(session_id)
+        return expires_at is not None and expires_at > now
+
+    def _keep_session(self, session: Session) -> None:
+        self.sessions[session.session_id] = session
+        self.live_sessions = {**self.live_sessions, session.session_id: session.expires_at}
+
+    def _drop_session(self, session_id: str) -> None:
+        """End a session. The item of one that is not loaded stays until it expires."""
+        self.sessions.pop(session_id, None)
+        left = {key: end for key, end in self.live_sessions.items() if key != session_id}
+        self.live_sessions = left
 
     def _check_access(self, now: datetime) -> None:
         if self.is_banned(now):
@@ -416,34 +445,49 @@ class User:
     def rotate_refresh_token(
         self,
         session_id: str,
-        current: TokenHash,
+        token: RefreshToken,
         following: TokenHash,
         expires_at: datetime,
         *,
         now: datetime,
         policy: UserPolicy,
     ) -> Events:
-        """Exchange a refresh token for the next one; reuse of an old one ends the session."""
-        session = self.sessions.get(session_id)
-        if session is None:
+        """Exchange a refresh token for the next one; a second use ends the session.
+
+        The part that was replaced last is accepted for a short time: see `Session.accepts`.
+        """
+        session = self.sessions.get(session_id) if session_id in self.live_sessions else None
+        if session is None or not session.is_of_family(token):
             raise RejectedError(RejectionCode.SESSION_NOT_FOUND)
-        if session.is_over(self.session_epoch, now):
+        if not self.has_session(session_id, now):
             raise RejectedError(RejectionCode.SESSION_EXPIRED)
-        if session.has_used(current):
-            del self.sessions[session_id]
+        if not session.accepts(token.part, now, policy.refresh_leeway):
+            self._drop_session(session_id)
             reused = happened.RefreshTokenReuseDetected(session_id)
             raise RejectedError(RejectionCode.REFRESH_TOKEN_REUSED, (reused,))
         expires_at = policy.session_end(session.started_at, now, expires_at)
-        self.sessions[session_id] = session.rotated(current, following, expires_at, now)
+        rotated = session.rotated(token.part, following, expires_at, now)
+        if rotated is None:
+            return ()
+        self._keep_session(rotated)
         return (happened.RefreshTokenRotated(session_id, expires_at),)
 
     def revoke_session(self, session_id: str, now: datetime) -> Events:
         """End one session, unless it has ended already."""
-        session = self.sessions.get(session_id)
-        if session is None or session.is_over(self.session_epoch, now):
+        if not self.has_session(session_id, now):
             return ()
-        del self.sessions[session_id]
+        self._drop_session(session_id)
         return (happened.SessionRevoked(session_id),)
+
+    def revoke_other_sessions(self, session_id: str, now: datetime) -> Events:
+        """End all sessions except one, which must not have ended."""
+        if not self.has_session(session_id, now):
+            raise RejectedError(RejectionCode.SESSION_NOT_FOUND)
+        others = tuple(key for key in self.live_sessions if key != session_id)
+        ended = sum(self.has_session(key, now) for key in others)
+        for key in others:
+            self._drop_session(key)
+        return (happened.OtherSessionsRevoked(session_id, ended),) if ended else ()
 
     def revoke_all_sessions(self) -> Events:
         """End all sessions."""
@@ -480,6 +524,7 @@ class User:
     def _end_access(self) -> None:
         """End every session, and invalidate every mailed token."""
         self.session_epoch += 1
+        self.live_sessions = {}
         self._invalidate_tokens()
 
     def _reset_failures(self) -> None:

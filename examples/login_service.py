@@ -23,7 +23,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from domain.commands import RecordLoginFailure, RotateRefreshToken, StartSession
 from domain.values import TokenHash
-from user_client import SessionRefusal, UserCommands, UserReader
+from user_client import SessionCheck, SessionRefusal, UserCommands, UserReader
 
 Answer = tuple[int, dict[str, str]]
 
@@ -38,32 +38,38 @@ LATER: Answer = (503, {"error": "TryAgain"})
 
 
 class RefreshToken(NamedTuple):
-    """Opaque to all but this service: names its session, and holds 256 random bits."""
+    """Opaque to clients: names its session; `family` and `part` are 256 random bits each."""
 
     user_id: str
     session_id: str
-    secret: str
+    family: str
+    part: str
 
     @classmethod
     def new(cls, user_id: str, session_id: str) -> RefreshToken:
-        """Make a token for a session."""
-        return cls(user_id, session_id, secrets.token_urlsafe(32))
+        """Create the first token of a session."""
+        return cls(user_id, session_id, secrets.token_urlsafe(32), secrets.token_urlsafe(32))
 
     @classmethod
     def parse(cls, text: str) -> RefreshToken:
-        """Read what a client sends; raises ValueError if it is no token."""
-        user_id, session_id, secret = text.split(".")
-        return cls(str(uuid.UUID(user_id)), str(uuid.UUID(session_id)), secret)
+        """Read what a client sends; raise ValueError if it is not a token."""
+        user_id, session_id, family, part = text.split(".")
+        return cls(str(uuid.UUID(user_id)), str(uuid.UUID(session_id)), family, part)
+
+    def following(self) -> RefreshToken:
+        """Create the next token of the session: of the same family, with another part."""
+        return self._replace(part=secrets.token_urlsafe(32))
 
     @property
     def text(self) -> str:
-        """Give the token as the client keeps it; nobody else does."""
+        """Return the token as the client stores it."""
         return ".".join(self)
 
     @property
-    def hash(self) -> TokenHash:
-        """Give all that the queue ever sees of it."""
-        return TokenHash(hashlib.sha256(self.text.encode()).hexdigest())
+    def hashes(self) -> tuple[TokenHash, TokenHash]:
+        """Return the hashes of family and part: only these are sent to the worker."""
+        family, part = (hashlib.sha256(each.encode()) for each in (self.family, self.part))
+        return TokenHash(family.hexdigest()), TokenHash(part.hexdigest())
 
 
 class LoginService:
@@ -107,30 +113,35 @@ class LoginService:
         token = RefreshToken.new(user.user_id, str(uuid.uuid4()))
         expires_at = now + LIFETIME
         start = StartSession(
-            token.session_id, token.hash, expires_at, user.credential_version, ("pwd",)
+            token.session_id, *token.hashes, expires_at, user.credential_version, ("pwd",)
         )
         self._commands.send(start, user_id=user.user_id, expires_at=now + timedelta(minutes=1))
         return self._hand_out(token, expires_at)
 
     def session(self, token: RefreshToken) -> Answer:
-        """Say whose session a token is of, if it may go on."""
-        check = self._users.check_session(token.user_id, token.session_id, token.hash.value)
+        """Return whose session a token belongs to, if the session may continue."""
+        check = self._check(token)
         if check.refusal is not None:
             return 401, {"error": check.refusal.value}
         return 200, {"user_id": token.user_id}
 
     def refresh(self, token: RefreshToken) -> Answer:
-        """Exchange a token for its next one."""
-        check = self._users.check_session(token.user_id, token.session_id, token.hash.value)
-        following = RefreshToken.new(token.user_id, token.session_id)
+        """Exchange a token for the next one."""
+        check = self._check(token)
+        following = token.following()
         expires_at = datetime.now(UTC) + LIFETIME
-        rotate = RotateRefreshToken(token.session_id, token.hash, following.hash, expires_at)
+        _, part = following.hashes
+        rotate = RotateRefreshToken(token.session_id, *token.hashes, part, expires_at)
         if check.refusal is SessionRefusal.REFRESH_TOKEN_REUSED:
             self._commands.send(rotate, user_id=token.user_id)  # the worker ends the session
         if check.refusal is not None:
             return 401, {"error": check.refusal.value}
         self._commands.send(rotate, user_id=token.user_id)
         return self._hand_out(following, expires_at)
+
+    def _check(self, token: RefreshToken) -> SessionCheck:
+        hashes = (each.value for each in token.hashes)
+        return self._users.check_session(token.user_id, token.session_id, *hashes)
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         try:
@@ -144,7 +155,7 @@ class LoginService:
         """Give the token once the worker has stored its hash; if it refuses, that never comes."""
         deadline = time.monotonic() + DECIDED_WITHIN
         while time.monotonic() < deadline:
-            if self._users.check_session(token.user_id, token.session_id, token.hash.value):
+            if self._check(token):
                 answer = {"refresh_token": token.text, "expires_at": expires_at.isoformat()}
                 return 200, answer
             time.sleep(0.05)

@@ -150,7 +150,7 @@ def _attribute_type(hint: Any) -> str:
     if get_origin(hint) is UnionType:
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
     if get_origin(hint) is dict:
-        return "M"
+        return "S" if get_args(hint)[1] is datetime else "M"
     if dataclasses.is_dataclass(hint) and hint not in _ATTRIBUTE_TYPES:
         return "M"
     return _ATTRIBUTE_TYPES[hint]

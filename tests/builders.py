@@ -32,6 +32,10 @@ def token(name: str) -> TokenHash:
     return TokenHash(hashlib.sha256(name.encode()).hexdigest()[:52] + TOKEN_MARK)
 
 
+FAMILY = token("family")
+"""The secret that the refresh tokens of a session share; here of all sessions."""
+
+
 def email(name: str) -> EmailAddress:
     """Return an address for a short name."""
     return EmailAddress.parse(f"{name}@example.com")
@@ -43,10 +47,17 @@ def register(address: str) -> c.RegisterUser:
 
 
 def start_session(
-    session_id: str, refresh_token: TokenHash, expires_at: datetime, version: int = 1, **more: Any
+    session_id: str, part: TokenHash, expires_at: datetime, version: int = 1, **more: Any
 ) -> c.StartSession:
     """Create the start of a session after a login with a password, by default the first one."""
-    return c.StartSession(session_id, refresh_token, expires_at, version, ("pwd",), **more)
+    return c.StartSession(session_id, FAMILY, part, expires_at, version, ("pwd",), **more)
+
+
+def rotation(
+    session_id: str, part: TokenHash, following: TokenHash, expires_at: datetime
+) -> c.RotateRefreshToken:
+    """Create the exchange of the part of a refresh token for the following one."""
+    return c.RotateRefreshToken(session_id, FAMILY, part, following, expires_at)
 
 
 def request_change(address: str) -> c.RequestEmailChange:

@@ -117,12 +117,13 @@ def moved(user: User, address: str) -> UserChange:
 
 
 def session(name: str, *, revision: int = 0, used: int = 0) -> Session:
-    """Create a session that has used `used` tokens."""
+    """Create a session whose refresh token was exchanged `used` times."""
     return Session(
         session_id=uid(f"session {name}"),
-        refresh_token_hash=token(f"{name} {used}").stored,
-        used_token_hashes=tuple(token(f"{name} {n}").stored[:16] for n in range(used)),
-        session_epoch=1,
+        refresh_family_hash=token(f"{name} family").stored,
+        refresh_token_hashes=(token(f"{name} {used}").stored[:32],),
+        replaced_token_hash=token(f"{name} {used - 1}").stored[:32] if used else None,
+        replaced_at=NOW if used else None,
         expires_at=NOW + timedelta(days=30),
         revision=revision,
     )

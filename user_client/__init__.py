@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SecondFactorView,
         SessionCheck,
         SessionRefusal,
+        SessionView,
         UnreadableError,
         UserView,
     )
@@ -46,6 +47,7 @@ _MODULES = {
     "SecondFactorView": "read_models",
     "SessionCheck": "read_models",
     "SessionRefusal": "read_models",
+    "SessionView": "read_models",
     "UnreadableError": "read_models",
     "UserClientError": "errors",
     "UserCommands": "commands",
@@ -68,6 +70,7 @@ __all__ = [
     "SecondFactorView",
     "SessionCheck",
     "SessionRefusal",
+    "SessionView",
     "UnreadableError",
     "UserClientError",
     "UserCommands",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from domain.sessions import Session
 from domain.user import User
 from user_client.errors import UserClientError
 
@@ -37,11 +38,11 @@ class SessionRefusal(StrEnum):
     """Never started, not started yet, revoked, or removed after it expired."""
     SESSION_EXPIRED = "SessionExpired"
     SESSION_ENDED = "SessionEnded"
-    """All sessions of the user were ended after it started: by a password change, ban or logout."""
+    """The session was ended: by a logout everywhere, a password change, a ban, or a newer one."""
     REFRESH_TOKEN_REUSED = "RefreshTokenReused"  # noqa: S105 - a code, not a secret
-    """The token belonged to this session and was exchanged already.
+    """The token belongs to this session, but its changing part was replaced and is not accepted.
 
-    Send RotateRefreshToken anyway: the worker then revokes the session.
+    Send RotateRefreshToken anyway: the worker then ends the session and publishes the event.
     """
     REFRESH_TOKEN_UNKNOWN = "RefreshTokenUnknown"  # noqa: S105 - a code, not a secret
 
@@ -77,6 +78,8 @@ class UserView:
     """Whether `password_hash` is of another system: replace it at the next login."""
     locale: str | None = None
     time_zone: str | None = None
+    live_sessions: tuple[str, ...] = ()
+    """Ids of the sessions that have not ended, oldest first; some may have expired."""
 
     @classmethod
     def of(cls, user: User) -> UserView:
@@ -101,6 +104,7 @@ class UserView:
             password_hash_legacy=user.password_hash_legacy,
             locale=user.locale,
             time_zone=user.time_zone,
+            live_sessions=tuple(user.live_sessions),
         )
 
     def is_locked(self, now: datetime) -> bool:
@@ -133,6 +137,32 @@ class SecondFactorView:
     """The secret, as the edge encrypted it."""
     last_totp_step: int
     """A step up to this one has been used: do not accept it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session, as a list of "your devices" shows it."""
+
+    session_id: str
+    started_at: datetime | None
+    last_used_at: datetime | None
+    """Time of the start or of the last exchange of the refresh token."""
+    expires_at: datetime
+    methods: tuple[str, ...]
+    """How the user was authenticated (RFC 8176)."""
+    device: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, session: Session) -> SessionView:
+        """Create the view of a session."""
+        return cls(
+            session.session_id,
+            session.started_at,
+            session.last_used_at,
+            session.expires_at,
+            session.methods,
+            session.device,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -12,9 +12,9 @@ from adapters.aws import client as aws
 from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
 from application.addresses import parse_address
-from application.ports import LoadRequest, StoreUnavailableError, UserRepository
-from domain.sessions import Session
-from domain.tokens import same_hash
+from application.ports import LoadRequest, Snapshot, StoreUnavailableError, UserRepository
+from domain.policy import DEFAULT_POLICY
+from domain.sessions import RefreshToken, Session
 from domain.user import User
 from domain.values import TokenHash, parse_id
 from user_client.read_cache import ReadCache
@@ -22,6 +22,7 @@ from user_client.read_models import (
     SecondFactorView,
     SessionCheck,
     SessionRefusal,
+    SessionView,
     UnreadableError,
     UserView,
 )
@@ -53,6 +54,8 @@ class UserReader:
         cache: the cache to use for `cached=True`, which has no effect without one.
         repository: replaces table and client, for example users in memory in tests.
         clock: returns the current time, with offset.
+        refresh_leeway: how long a refresh token that was just replaced is accepted again; the
+            worker's setting REFRESH_LEEWAY.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class UserReader:
         cache: ReadCache | None = None,
         repository: UserRepository | None = None,
         clock: Callable[[], datetime] = _utc_now,
+        refresh_leeway: timedelta = DEFAULT_POLICY.refresh_leeway,
     ) -> None:
         self._users: UserRepository = repository or DynamoDBUserRepository(
             client or aws.client("dynamodb"), table
         )
         self._cache = cache
         self._clock = clock
+        self._leeway = refresh_leeway
 
     # --- users -----------------------------------------------------------------------------
 
@@ -119,16 +124,36 @@ class UserReader:
 
     # --- sessions --------------------------------------------------------------------------
 
-    def by_refresh_token(self, refresh_token_hash: str) -> SessionCheck | None:
+    def sessions(self, user_id: str | UUID) -> list[SessionView]:
+        """Read the sessions of a user that have neither ended nor expired, oldest first.
+
+        Costs two calls; the list is empty if the user does not exist.
+        """
+        user_id = _parse_id(user_id)
+        with self._reading():
+            known = self._users.get(user_id)
+            named = {(user_id, key) for key in known.live_sessions} if known else set()
+            snapshot = self._users.load(LoadRequest(sessions=named)) if named else Snapshot()
+        if snapshot.unreadable:
+            raise UnreadableError("the item of the user or of a session cannot be read")
+        user, now = snapshot.users.get(user_id), self._clock()
+        if user is None:
+            return []
+        live = [user.sessions[key] for key in user.live_sessions if key in user.sessions]
+        return [SessionView.of(each) for each in live if user.has_session(each.session_id, now)]
+
+    def by_refresh_token(
+        self, refresh_family_hash: str, refresh_token_hash: str
+    ) -> SessionCheck | None:
         """Check the session of a token, for callers that have only the token.
 
-        Pass the hash as in commands: SHA-256, 64 hexadecimal digits. Return `None` if no session
-        has it as its current token. The index that is read first may lag behind the table, so a new
-        token may not be found for a moment.
+        Pass the hashes as in commands: SHA-256, 64 hexadecimal digits. Return `None` if no session
+        has such a family. The index that is read first may lag behind the table, so a new session
+        may not be found for a moment.
         """
-        token = TokenHash.parse(refresh_token_hash)
+        token = _parse_token(refresh_family_hash, refresh_token_hash)
         with self._reading() as read_at:
-            user = self._users.get_by_refresh_token(token.stored)
+            user = self._users.get_by_refresh_family(token.family.stored)
         if user is None:
             return None
         (session,) = user.sessions.values()
@@ -140,20 +165,25 @@ class UserReader:
         self,
         user_id: str | UUID,
         session_id: str | UUID,
+        refresh_family_hash: str | None = None,
         refresh_token_hash: str | None = None,
         *,
         cached: bool = False,
     ) -> SessionCheck:
         """Return whether a session may continue, and if not, why.
 
-        With a hash (as in commands), it must also be that of the session's current token; this is
-        never decided by cached data.
+        With the hashes of a refresh token (as in commands), the session must also accept this
+        token; that is never decided by cached data.
 
         Raises:
-            ValueError: both a hash and `cached` are given.
+            ValueError: one hash is given without the other, or both and `cached`.
         """
         user_id, session_id = _parse_id(user_id), _parse_id(session_id)
-        token = None if refresh_token_hash is None else TokenHash.parse(refresh_token_hash)
+        token = None
+        if refresh_family_hash is not None and refresh_token_hash is not None:
+            token = _parse_token(refresh_family_hash, refresh_token_hash)
+        elif refresh_family_hash != refresh_token_hash:
+            raise ValueError("a refresh token has two hashes: pass both")
         if cached and token is not None:
             raise ValueError("a refresh token cannot be checked against the cache")
         if cached and (check := self._check_in_cache(user_id, session_id)):
@@ -181,9 +211,9 @@ class UserReader:
         session_id: str,
         user: UserView | None,
         session: Session | None,
-        token: TokenHash | None,
+        token: RefreshToken | None,
     ) -> SessionCheck:
-        refusal = why_not(user, session, token, self._clock())
+        refusal = why_not(user, session, token, self._clock(), self._leeway)
         expires_at = None if session is None else session.expires_at
         return SessionCheck(refusal, user_id, session_id, expires_at, user)
 
@@ -251,8 +281,16 @@ def _parse_id(given: str | UUID) -> str:
     return parse_id(str(given))
 
 
+def _parse_token(refresh_family_hash: str, refresh_token_hash: str) -> RefreshToken:
+    return RefreshToken(TokenHash.parse(refresh_family_hash), TokenHash.parse(refresh_token_hash))
+
+
 def why_not(
-    user: UserView | None, session: Session | None, token: TokenHash | None, now: datetime
+    user: UserView | None,
+    session: Session | None,
+    token: RefreshToken | None,
+    now: datetime,
+    leeway: timedelta = DEFAULT_POLICY.refresh_leeway,
 ) -> SessionRefusal | None:
     """Return why a session may not continue; `None` if it may."""
     if user is None:
@@ -267,15 +305,17 @@ def why_not(
             return refusal
     if session is None:
         return SessionRefusal.SESSION_NOT_FOUND
-    if session.is_over(user.session_epoch, now):
-        expired = session.expires_at <= now
-        return SessionRefusal.SESSION_EXPIRED if expired else SessionRefusal.SESSION_ENDED
-    return None if token is None else _why_not_token(session, token)
+    if session.expires_at <= now:
+        return SessionRefusal.SESSION_EXPIRED
+    if session.session_id not in user.live_sessions:
+        return SessionRefusal.SESSION_ENDED
+    return None if token is None else _why_not_token(session, token, now, leeway)
 
 
-def _why_not_token(session: Session, token: TokenHash) -> SessionRefusal | None:
-    if same_hash(session.refresh_token_hash, token):
-        return None
-    if session.has_used(token):
-        return SessionRefusal.REFRESH_TOKEN_REUSED
-    return SessionRefusal.REFRESH_TOKEN_UNKNOWN
+def _why_not_token(
+    session: Session, token: RefreshToken, now: datetime, leeway: timedelta
+) -> SessionRefusal | None:
+    if not session.is_of_family(token):
+        return SessionRefusal.REFRESH_TOKEN_UNKNOWN
+    accepted = session.accepts(token.part, now, leeway)
+    return None if accepted else SessionRefusal.REFRESH_TOKEN_REUSED

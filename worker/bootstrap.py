@@ -121,6 +121,7 @@ def batch_policy(settings: Settings) -> BatchPolicy:
             failures_before_lock=settings.lock_after_failures,
             session_lifetime=timedelta(days=settings.session_days),
             session_idle_lifetime=timedelta(days=settings.session_idle_days),
+            refresh_leeway=timedelta(seconds=settings.refresh_leeway),
         ),
     )
 

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     session_idle_days: int = Field(default=30, ge=1, le=3_650)
     """Days from the last exchange of a refresh token to the end of its session at most; the same
     for all workers"""
+    refresh_leeway: int = Field(default=10, ge=0, le=60)
+    """Seconds in which a refresh token that was just replaced is accepted again, so that two tabs
+    of a browser both continue; the same for all workers and readers"""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port for [probes over HTTP](operations.md#health), `/live` and `/ready`; no HTTP without
     it"""

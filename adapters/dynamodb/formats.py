@@ -116,8 +116,23 @@ def _numbered(item: Item, number: int) -> Item:
     return {**item, SCHEMA: {"N": str(number)}}
 
 
+def _with_token_family(session: Item) -> Item:
+    """Convert a session whose refresh tokens have no part in common.
+
+    Its current token is taken for both parts of a token. The user of such a session has no list of
+    live sessions, so the session has ended.
+    """
+    token = session["refresh_token_hash"]
+    removed = {"refresh_token_hash", "used_token_hashes", "session_epoch"}
+    return {
+        **{name: value for name, value in session.items() if name not in removed},
+        "refresh_family_hash": token,
+        "refresh_token_hashes": {"S": token["S"][:32]},
+    }
+
+
 USER_FORMAT: Final = ItemFormat("user")
-SESSION_FORMAT: Final = ItemFormat("session")
+SESSION_FORMAT: Final = ItemFormat("session", 2, {1: _with_token_family})
 TWO_FACTOR_FORMAT: Final = ItemFormat("two factor")
 ADDRESS_FORMAT: Final = ItemFormat("address")
 OUTCOME_FORMAT: Final = ItemFormat("outcome")

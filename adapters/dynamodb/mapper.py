@@ -8,7 +8,7 @@ items are billed by the kilobyte.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
@@ -56,7 +56,7 @@ _FLAGS: Final = (
 )
 _TIMES: Final = ("locked_until", "last_failure_at")
 
-_SESSION_TIMES: Final = ("started_at", "last_used_at")
+_SESSION_TIMES: Final = ("started_at", "last_used_at", "replaced_at")
 
 # --- users ---------------------------------------------------------------------------------
 
@@ -91,6 +91,9 @@ def _put_texts(item: Item, user: User) -> None:
     for name in _TIMES:
         if (time := getattr(user, name)) is not None:
             item[name] = {"S": render_timestamp(time)}
+    if user.live_sessions:
+        words = (f"{key}:{to_epoch(end)}" for key, end in user.live_sessions.items())
+        item["live_sessions"] = {"S": " ".join(words)}
 
 
 def _put_counts_and_flags(item: Item, user: User) -> None:
@@ -167,6 +170,7 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
         email_change=_parse_email_change(read.nested("email_change")),
         password_reset=_parse_token(read.nested("password_reset")),
         terms=_parse_terms(read.nested("terms")),
+        live_sessions=_parse_live_sessions(read),
         **plain,
     )
 
@@ -201,6 +205,17 @@ def _parse_terms(read: Attributes | None) -> dict[str, AcceptedTerms]:
     return found
 
 
+def _parse_live_sessions(read: Attributes) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for word in read.words("live_sessions"):
+        session_id, _, end = word.partition(":")
+        try:
+            found[session_id] = datetime.fromtimestamp(int(end), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise read.malformed("live_sessions", "has an invalid time") from None
+    return found
+
+
 # --- sessions ------------------------------------------------------------------------------
 
 
@@ -219,12 +234,11 @@ def render_session(user_id: str, session: Session) -> Item:
         "sk": {"S": table.SESSION_PREFIX + session.session_id},
         SCHEMA: {"N": str(SESSION_FORMAT.number)},
         "session_id": {"S": session.session_id},
-        table.REFRESH_TOKEN_HASH: {"S": session.refresh_token_hash},
+        table.REFRESH_FAMILY_HASH: {"S": session.refresh_family_hash},
+        "refresh_token_hashes": {"S": " ".join(session.refresh_token_hashes)},
         table.TTL_ATTRIBUTE: {"N": to_epoch(session.expires_at)},
         "revision": {"N": str(session.revision)},
     }
-    if session.session_epoch:
-        item["session_epoch"] = {"N": str(session.session_epoch)}
     for name in _SESSION_TIMES:
         if (time := getattr(session, name)) is not None:
             item[name] = {"S": render_timestamp(time)}
@@ -232,8 +246,8 @@ def render_session(user_id: str, session: Session) -> Item:
         item["methods"] = {"S": " ".join(session.methods)}
     if session.device is not None:
         item["device"] = {"S": session.device}
-    if session.used_token_hashes:
-        item["used_token_hashes"] = {"S": " ".join(session.used_token_hashes)}
+    if session.replaced_token_hash is not None:
+        item["replaced_token_hash"] = {"S": session.replaced_token_hash}
     return SESSION_FORMAT.written(item, parse_session)
 
 
@@ -246,12 +260,13 @@ def parse_session(item: Item, item_format: ItemFormat = SESSION_FORMAT) -> Sessi
     read = item_format.read(item)
     return Session(
         session_id=read.text("session_id"),
-        refresh_token_hash=read.text(table.REFRESH_TOKEN_HASH),
-        used_token_hashes=read.words("used_token_hashes"),
-        session_epoch=read.integer("session_epoch", 0),
+        refresh_family_hash=read.text(table.REFRESH_FAMILY_HASH),
+        refresh_token_hashes=read.words("refresh_token_hashes"),
         expires_at=read.epoch(table.TTL_ATTRIBUTE),
         methods=read.words("methods"),
         device=read.optional_text("device"),
+        replaced_token_hash=read.optional_text("replaced_token_hash"),
+        replaced_at=read.optional_time("replaced_at"),
         started_at=read.optional_time("started_at"),
         last_used_at=read.optional_time("last_used_at"),
         revision=read.integer("revision"),

@@ -25,12 +25,12 @@ KEYS: Final = [
 ]
 INDEX: Final = {
     "IndexName": table.REFRESH_TOKEN_INDEX,
-    "KeySchema": [{"AttributeName": table.REFRESH_TOKEN_HASH, "KeyType": "HASH"}],
+    "KeySchema": [{"AttributeName": table.REFRESH_FAMILY_HASH, "KeyType": "HASH"}],
     "Projection": {"ProjectionType": "KEYS_ONLY"},
 }
 ATTRIBUTES: Final = [
     {"AttributeName": name, "AttributeType": "S"}
-    for name in (table.PARTITION_KEY, table.SORT_KEY, table.REFRESH_TOKEN_HASH)
+    for name in (table.PARTITION_KEY, table.SORT_KEY, table.REFRESH_FAMILY_HASH)
 ]
 ON_DEMAND: Final = "PAY_PER_REQUEST"
 

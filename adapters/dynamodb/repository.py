@@ -64,18 +64,18 @@ class DynamoDBUserRepository(UserRepository):
                 return user
         return None
 
-    def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
+    def get_by_refresh_family(self, refresh_family_hash: str) -> User | None:
         """See the port."""
         pages = self._reads.query(
             "the refresh token index",
             IndexName=table.REFRESH_TOKEN_INDEX,
-            KeyConditionExpression=f"{table.REFRESH_TOKEN_HASH} = :h",
-            ExpressionAttributeValues={":h": {"S": refresh_token_hash}},
+            KeyConditionExpression=f"{table.REFRESH_FAMILY_HASH} = :h",
+            ExpressionAttributeValues={":h": {"S": refresh_family_hash}},
         )
         named = {_session_named_by(key_of(item)) for page in pages for item in page}
         for user in self._require(LoadRequest(sessions=named)).users.values():
             for session in user.sessions.values():
-                if session.refresh_token_hash == refresh_token_hash:
+                if session.refresh_family_hash == refresh_family_hash:
                     user.sessions = {session.session_id: session}
                     return user
         return None

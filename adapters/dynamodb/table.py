@@ -15,7 +15,7 @@ SORT_KEY: Final = "sk"
 TTL_ATTRIBUTE: Final = "expires_at"
 """Epoch seconds; only outcomes and sessions have it."""
 REFRESH_TOKEN_INDEX: Final = "RefreshTokenIndex"  # noqa: S105 - the name of an index
-REFRESH_TOKEN_HASH: Final = "refresh_token_hash"  # noqa: S105 - the name of an attribute
+REFRESH_FAMILY_HASH: Final = "refresh_family_hash"
 
 USER: Final = "USER"
 USER_PREFIX: Final = "USER#"

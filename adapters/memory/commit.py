@@ -108,7 +108,10 @@ def _apply(store: MemoryStore, change: UserChange, now: datetime) -> None:
     if change.user_id is None:
         return
     if change.user is not None:
-        store.users[change.user_id] = replace(change.user, sessions={}, two_factor=None)
+        ends = {key: _as_ttl(end) for key, end in change.user.live_sessions.items()}
+        store.users[change.user_id] = replace(
+            change.user, sessions={}, live_sessions=ends, two_factor=None
+        )
     _apply_sessions(store, change.user_id, change)
     _apply_two_factor(store, change.user_id, change)
     claimed, released = _moved_addresses(change)

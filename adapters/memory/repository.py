@@ -43,11 +43,11 @@ class MemoryUserRepository(UserRepository):
             owner = self._store.addresses.get(email.key)
             return None if owner is None else self.get(owner)
 
-    def get_by_refresh_token(self, refresh_token_hash: str) -> User | None:
+    def get_by_refresh_family(self, refresh_family_hash: str) -> User | None:
         """See the port."""
         with self._store.lock:
             for (user_id, session_id), session in self._store.sessions.items():
-                if session.refresh_token_hash == refresh_token_hash:
+                if session.refresh_family_hash == refresh_family_hash:
                     request = LoadRequest(sessions={(user_id, session_id)})
                     return self.load(request).users.get(user_id)
         return None

@@ -100,9 +100,8 @@ class Tape:
         return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
 
     def _index_units(self, item: Any) -> int:
-        if table.REFRESH_TOKEN_HASH not in item:
-            return 0
-        return 2 if key_of(item) in self.items else 1
+        """Return the units of the index: its key, the family, is written once for a session."""
+        return int(table.REFRESH_FAMILY_HASH in item and key_of(item) not in self.items)
 
 
 def is_entry(item: Any) -> bool:
@@ -272,13 +271,14 @@ def _command(kind: str, number: int) -> c.Command:
         case "profile update":
             return c.UpdateProfile(f"Ada{number:06}")
         case "login":
-            return c.StartSession(session, _hash(number, 0), expiry, 1, ("pwd",))
+            return c.StartSession(session, _hash(number, 0), _hash(number, 1), expiry, 1, ("pwd",))
         case _:
-            return c.RotateRefreshToken(session, _hash(number, 0), _hash(number, 1), expiry)
+            hashes = (_hash(number, part) for part in range(3))
+            return c.RotateRefreshToken(session, *hashes, expiry)
 
 
 def index_entry_bytes() -> int:
     """Return the stored size of a session's entry in the index: its keys, and the token's hash."""
     key = table.session_key(_id("user", 0), _id("session", 0))
-    entry = {**key, table.REFRESH_TOKEN_HASH: {"S": "0" * 64}}
+    entry = {**key, table.REFRESH_FAMILY_HASH: {"S": "0" * 64}}
     return item_size(entry) + ITEM_OVERHEAD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import Field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from domain.user import User
 
 _NOT_BY_NAME: Final = frozenset(
-    {"ban", "deactivation_reason", "email_change", "lock_count", "sessions", "two_factor_enabled"}
+    {
+        "ban",
+        "deactivation_reason",
+        "email_change",
+        "live_sessions",
+        "lock_count",
+        "two_factor_enabled",
+    }
 )
 """Fields of a user that are shown under another name, or not shown."""
 
@@ -83,6 +90,7 @@ def user_facts(user: User) -> dict[str, object]:
 
     Other fields than those listed here follow at the end, under their own names.
     """
+    now = datetime.now(UTC)
     facts = {
         "user_id": user.user_id,
         "version": user.version,
@@ -102,6 +110,7 @@ def user_facts(user: User) -> dict[str, object]:
         "deactivated": user.deactivated,
         "erased": user.erased,
         "session_epoch": user.session_epoch,
+        "sessions": [key for key in user.live_sessions if user.has_session(key, now)],
         "email_verification": _set(user.email_verification),
         "email_change_to": user.email_change and user.email_change.new_email.value,
         "password_reset": _set(user.password_reset),

@@ -47,10 +47,11 @@ class _Person:
     def __init__(self, first_name: str, last_name: str, mark: str, password_hash: str) -> None:
         self._first_name = first_name
         self.user_id = str(uuid4())
-        self.tokens = [hashlib.sha256(secrets.token_bytes(32)).hexdigest() for _ in range(3)]
-        """Hashes of refresh tokens, as an edge service sends them."""
+        self.tokens = [hashlib.sha256(secrets.token_bytes(32)).hexdigest() for _ in range(4)]
+        """Hashes of the changing parts of refresh tokens, as an edge service sends them."""
         self.session = {
             "session_id": str(uuid4()),
+            "refresh_family_hash": hashlib.sha256(secrets.token_bytes(32)).hexdigest(),
             "refresh_token_hash": self.tokens[0],
             "expires_at": render_time(datetime.now(UTC) + SESSION_LIFETIME),
         }
@@ -76,14 +77,18 @@ class _Person:
         )
         return Sample(name, f"{self._first_name} {about}", key, body, expected)
 
-    def login(self, about: str, expected: str = ACCEPTED) -> Sample:
+    def login(self, about: str, expected: str = ACCEPTED, **second_factor: Any) -> Sample:
         """Start the session after a check of the first password."""
-        data = {**self.session, "credential_version": 1, "methods": ["pwd"]}
+        data = {**self.session, "credential_version": 1, "methods": ["pwd"], **second_factor}
         return self.command("StartSession", about, data, expected)
 
-    def rotation(self, about: str, following: int, expected: str = ACCEPTED) -> Sample:
-        """Exchange the first refresh token for the one with this number."""
-        data = {**self.session, "next_refresh_token_hash": self.tokens[following]}
+    def rotation(self, about: str, shown: int, following: int, expected: str = ACCEPTED) -> Sample:
+        """Exchange one refresh token for another, by their numbers."""
+        data = {
+            **self.session,
+            "refresh_token_hash": self.tokens[shown],
+            "next_refresh_token_hash": self.tokens[following],
+        }
         return self.command("RotateRefreshToken", about, data, expected)
 
 
@@ -114,9 +119,10 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
             mallory.command("BanUser", "is banned", {"reason": "sample"}),
         ],
         [
-            ada.rotation("rotates the token", 1),
+            ada.rotation("rotates the token", 0, 1),
             mallory.login("logs in, banned", "rejected UserBanned"),
             grace.command("UnbanUser", "is not banned", {}, "accepted, no effect"),
         ],
-        [ada.rotation("reuses the old token", 2, "rejected RefreshTokenReused")],
+        [ada.rotation("rotates it again", 1, 2)],
+        [ada.rotation("reuses the old token", 0, 3, "rejected RefreshTokenReused")],
     ]

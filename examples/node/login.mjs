@@ -82,7 +82,24 @@ async function userAndSession({ userId, sessionId }) {
 const isBanned = ({ ban }) => ban && (!ban.M.until || Date.parse(ban.M.until.S) > Date.now());
 const isLocked = (user) => user.locked_until && Date.parse(user.locked_until.S) > Date.now();
 
-/** Why a token's session may not go on; null: it may. */
+/** The stored form of a hash that was sent with a command. */
+const atRest = (hash) => sha256(Buffer.from(hash, "hex"));
+const same = (a, b) => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
+
+/** The worker's setting REFRESH_LEEWAY, in milliseconds. */
+const LEEWAY = 10_000;
+
+/** Whether a session accepts the changing part of a token: it is live, or was just replaced. */
+function accepts(session, token) {
+  const part = atRest(token.hash).slice(0, 32);
+  const live = session.refresh_token_hashes.S.split(" ").filter((each) => same(each, part));
+  const replaced = session.replaced_token_hash && same(session.replaced_token_hash.S, part);
+  return (
+    live.length > 0 || (replaced && Date.now() - Date.parse(session.replaced_at.S) < LEEWAY)
+  );
+}
+
+/** Return why a token's session may not continue; null if it may. */
 async function whyNot(token) {
   const { user, session } = await userAndSession(token);
   if (!user) return "UserNotFound";
@@ -91,27 +108,28 @@ async function whyNot(token) {
   if (user.deactivated?.BOOL) return "UserDeactivated";
   if (!session) return "SessionNotFound";
   if (Number(session.expires_at.N) * 1000 <= Date.now()) return "SessionExpired"; // TTL is late
-  if ((session.session_epoch?.N ?? "0") !== (user.session_epoch?.N ?? "0")) return "SessionEnded";
-  const atRest = Buffer.from(sha256(Buffer.from(token.hash, "hex")), "hex");
-  if (timingSafeEqual(Buffer.from(session.refresh_token_hash.S, "hex"), atRest)) return null;
-  const used = session.used_token_hashes?.S.split(" ") ?? [];
-  return used.includes(atRest.toString("hex", 0, 8)) ? "RefreshTokenReused" : "RefreshTokenUnknown";
+  const live = user.live_sessions?.S.split(" ").map((word) => word.split(":")[0]) ?? [];
+  if (!live.includes(token.sessionId)) return "SessionEnded";
+  if (!same(session.refresh_family_hash.S, atRest(token.familyHash))) return "RefreshTokenUnknown";
+  return accepts(session, token) ? null : "RefreshTokenReused";
 }
 
 // --- tokens and commands -----------------------------------------------------------------------
 
-/** A refresh token: opaque to all but this service; the queue sees nothing of it but the hash. */
-function makeToken(userId, sessionId, secret = randomBytes(32).toString("base64url")) {
-  const text = `${userId}.${sessionId}.${secret}`;
-  return { userId, sessionId, text, hash: sha256(text) };
+const secret = () => randomBytes(32).toString("base64url");
+
+/** A refresh token: opaque to clients; only the hashes of family and part are sent to the worker. */
+function makeToken(userId, sessionId, family = secret(), part = secret()) {
+  const text = [userId, sessionId, family, part].join(".");
+  return { userId, sessionId, family, text, familyHash: sha256(family), hash: sha256(part) };
 }
 
 function parseToken(header = "") {
-  const [userId, sessionId, secret, more] = header.replace(/^Bearer /, "").split(".");
-  if (!UUID.test(userId) || !UUID.test(sessionId) || !secret || more !== undefined) {
-    throw new SyntaxError("no token");
+  const [userId, sessionId, family, part, more] = header.replace(/^Bearer /, "").split(".");
+  if (!UUID.test(userId) || !UUID.test(sessionId) || !family || !part || more !== undefined) {
+    throw new SyntaxError("not a token");
   }
-  return makeToken(userId, sessionId, secret);
+  return makeToken(userId, sessionId, family, part);
 }
 
 let queueUrl;
@@ -185,6 +203,7 @@ async function checkLogin({ email, password }) {
   const expirytime = new Date(Date.now() + 60_000).toISOString();
   const data = {
     session_id: token.sessionId,
+    refresh_family_hash: token.familyHash,
     refresh_token_hash: token.hash,
     expires_at,
     credential_version: Number(user.credential_version.N),
@@ -201,12 +220,13 @@ async function session(token) {
 
 async function refresh(token) {
   const refusal = await whyNot(token);
-  const following = makeToken(token.userId, token.sessionId);
+  const following = makeToken(token.userId, token.sessionId, token.family);
   const expires_at = new Date(Date.now() + LIFETIME).toISOString();
   if (!refusal || refusal === "RefreshTokenReused") {
-    // of a used token the worker makes the end of its session
+    // the worker ends the session of a token that was used twice
     await send("RotateRefreshToken", token.userId, {
       session_id: token.sessionId,
+      refresh_family_hash: token.familyHash,
       refresh_token_hash: token.hash,
       next_refresh_token_hash: following.hash,
       expires_at,

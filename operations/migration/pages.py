@@ -102,7 +102,7 @@ class PageMigration:
     def _replace(self, kind: Kind, item: Item, new: Item, counts: Counts) -> None:
         """Replace the item by the new one, or detect that another process has changed it."""
         key, name = key_of(item), kind.item_format.kind
-        indexed = table.REFRESH_TOKEN_HASH in new and table.REFRESH_TOKEN_HASH not in item
+        indexed = table.REFRESH_FAMILY_HASH in new and table.REFRESH_FAMILY_HASH not in item
         for _ in range(MAX_TRIES):
             done = self._dry_run or self._table.replace(name, item, new)
             stored = None if done else self._table.get([key]).get(key)

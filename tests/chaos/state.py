@@ -62,7 +62,7 @@ def _alive(user: User, stored: Stored) -> dict[str, str]:
     return {
         session_id: render_time(session.expires_at)
         for (owner, session_id), session in stored.sessions.items()
-        if owner == user.user_id and session.session_epoch == user.session_epoch
+        if owner == user.user_id and session_id in user.live_sessions
     }
 
 

@@ -101,6 +101,10 @@ def _ended(known: Known, data: Data) -> None:
     del known.sessions[data["session_id"]]
 
 
+def _others_ended(known: Known, data: Data) -> None:
+    known.sessions = {data["session_id"]: known.sessions[data["session_id"]]}
+
+
 def _all_ended(known: Known, _: Data) -> None:
     known.sessions.clear()
 
@@ -170,6 +174,7 @@ _HEARD: dict[str, Callable[[Known, Data], None]] = {
     "SessionStarted": _started,
     "RefreshTokenRotated": _rotated,
     "SessionRevoked": _ended,
+    "OtherSessionsRevoked": _others_ended,
     "AllSessionsRevoked": _all_ended,
     "RefreshTokenReuseDetected": _ended,
     "LoginFailed": _failed,

@@ -170,9 +170,10 @@ def _keep_a_session(history: History) -> None:
         i
         for i in history.items
         if i["sk"]["S"].startswith("SESSION#")
-        and i.get("session_epoch") != users[i["pk"]["S"]].get("session_epoch")
+        and i["session_id"]["S"] not in str(users[i["pk"]["S"]].get("live_sessions"))
     )
-    session["session_epoch"] = users[session["pk"]["S"]]["session_epoch"]
+    word = f"{session['session_id']['S']}:{session['expires_at']['N']}"
+    users[session["pk"]["S"]]["live_sessions"] = {"S": word}
 
 
 def _remember_the_erased(history: History) -> None:

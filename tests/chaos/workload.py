@@ -18,7 +18,16 @@ from typing import Any
 from application.messages import render_command
 from application.messages.commands import command_data
 from domain import commands as c
-from tests.builders import PASSWORD, email, example_command, register, start_session, token, uid
+from tests.builders import (
+    PASSWORD,
+    email,
+    example_command,
+    register,
+    rotation,
+    start_session,
+    token,
+    uid,
+)
 
 USERS = 24
 ADDRESSES = 36
@@ -113,6 +122,7 @@ class Workload:
         for number, factor in enumerate(factors):
             session, refresh = self._id(), token(f"{name} refresh {number}")
             yield 1, name, start_session(session, refresh, self._expiry, **factor)
+        yield 1, name, c.RevokeOtherSessions(session)
         yield 1, name, c.RevokeAllSessions()
 
     # --- one message ---------------------------------------------------------------------------
@@ -247,13 +257,11 @@ class Workload:
         yield self._pause(), user, start_session(session, tokens[0], self._expiry)
         last = self._random.randint(0, 5)
         for old, new in pairwise(tokens[: last + 1]):
-            rotation = c.RotateRefreshToken(session, old, new, self._expiry)
-            yield self._pause() + 0.2, user, rotation
+            yield self._pause() + 0.2, user, rotation(session, old, new, self._expiry)
         if last and self._random.random() < 0.2:
-            stolen = c.RotateRefreshToken(
-                session, tokens[0], token(f"thief {number}"), self._expiry
-            )
-            yield self._pause(), user, stolen
+            # the second use of a token that was just replaced is another tab, or a lost answer
+            second = tokens[0], token(f"second {number}")
+            yield self._pause(), user, rotation(session, *second, self._expiry)
         if self._random.random() < 0.3:
             yield self._pause(), user, c.RevokeSession(session)
 

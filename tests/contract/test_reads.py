@@ -37,7 +37,7 @@ def test_what_is_not_stored_is_absent(store: Store) -> None:
     assert store.repository.get(nobody) is None
     assert store.repository.get_many([nobody]) == {}
     assert store.repository.get_by_email(email("nobody")) is None
-    assert store.repository.get_by_refresh_token("0" * 64) is None
+    assert store.repository.get_by_refresh_family("0" * 64) is None
     assert store.repository.history(nobody) == []
     assert store.repository.outcome(CommandKey(nobody, uid("command"))) is None
 
@@ -111,22 +111,32 @@ def test_an_address_finds_its_present_owner(store: Store) -> None:
     assert found.user_id == uid("grace")
 
 
-def test_a_refresh_token_finds_its_user_and_session(store: Store) -> None:
-    """The current token does; the previous one does not."""
+def test_a_family_of_refresh_tokens_finds_its_user_and_session(store: Store) -> None:
+    """After an exchange too: all tokens of a session are of one family."""
     ada = committed(store, "ada")
     saved = (session("phone"), session("tablet"))
     must_commit(store, replace(renamed(ada), saved_sessions=saved))
-    old = session("phone").refresh_token_hash
-    found = store.repository.get_by_refresh_token(old)
+    family = session("phone").refresh_family_hash
+    found = store.repository.get_by_refresh_family(family)
     assert found is not None
     assert found.user_id == uid("ada")
     assert found.sessions == {uid("session phone"): session("phone", revision=1)}
     rotated = session("phone", revision=1, used=1)
     must_commit(store, replace(renamed(load_user(store, "ada")), saved_sessions=(rotated,)))
-    assert store.repository.get_by_refresh_token(old) is None
-    found = store.repository.get_by_refresh_token(rotated.refresh_token_hash)
+    found = store.repository.get_by_refresh_family(family)
     assert found is not None
-    assert found.sessions[uid("session phone")].used_token_hashes == rotated.used_token_hashes
+    assert found.sessions == {uid("session phone"): replace(rotated, revision=2)}
+
+
+def test_the_live_sessions_of_a_user_keep_their_order(store: Store) -> None:
+    """The oldest is the first to end; times are stored in whole seconds."""
+    ada = committed(store, "ada")
+    listed = {uid(name): NOW + timedelta(seconds=n + 0.5) for n, name in enumerate("cab")}
+    change = renamed(replace(ada, live_sessions=listed))
+    must_commit(store, change)
+    stored = load_user(store, "ada").live_sessions
+    assert list(stored) == list(listed)
+    assert list(stored.values()) == [NOW + timedelta(seconds=n) for n in range(3)]
 
 
 def test_history_is_latest_first_and_of_one_user(store: Store) -> None:

@@ -42,9 +42,10 @@ def saved(store: Store, user: User, *sessions: Session) -> User:
 
 
 def with_phone(store: Store) -> None:
-    """Register Ada, with epoch 1 and a session on her phone that has used one token."""
+    """Register Ada, with a session on her phone whose token was exchanged once, at NOW."""
     ada = committed(store, "ada")
-    saved(store, replace(ada, session_epoch=1), session("phone", used=1))
+    phone = session("phone", used=1)
+    saved(store, replace(ada, live_sessions={phone.session_id: phone.expires_at}), phone)
 
 
 def test_an_unknown_user_is_none_and_has_no_session(store: Store, reader: UserReader) -> None:
@@ -53,7 +54,7 @@ def test_an_unknown_user_is_none_and_has_no_session(store: Store, reader: UserRe
     assert reader.get_many([NULL_OBSERVER]) == {}
     assert reader.get_many([]) == {}
     assert reader.by_email("nobody@example.com") is None
-    assert reader.by_refresh_token("0" * 64) is None
+    assert reader.by_refresh_token("0" * 64, "1" * 64) is None
     check = reader.check_session(NULL_OBSERVER, uid("session phone"))
     assert (check.refusal, check.user, check.expires_at) == (
         SessionRefusal.USER_NOT_FOUND,
@@ -118,41 +119,93 @@ def test_no_session_and_another_users_session_are_not_good(
         assert refusal is SessionRefusal.SESSION_NOT_FOUND
 
 
-def test_a_moved_epoch_ends_a_session(store: Store, reader: UserReader) -> None:
+def test_a_session_that_is_not_listed_has_ended(store: Store, reader: UserReader) -> None:
     """Although its item is unchanged."""
     with_phone(store)
-    saved(store, replace(load_user(store, "ada"), session_epoch=2))
+    saved(store, replace(load_user(store, "ada"), live_sessions={}))
     refusal = reader.check_session(uid("ada"), uid("session phone")).refusal
     assert refusal is SessionRefusal.SESSION_ENDED
+    assert reader.sessions(uid("ada")) == []
 
 
-PRESENTED: list[tuple[TokenHash, SessionRefusal | None]] = [
-    (token("phone 1"), None),
-    (TokenHash(token("phone 1").value.upper()), None),
-    (token("phone 0"), SessionRefusal.REFRESH_TOKEN_REUSED),
-    (token("phone 2"), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
-    (TokenHash(token("phone 1").stored), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
+def test_the_sessions_of_a_user_are_listed(store: Store, reader: UserReader) -> None:
+    """Oldest first, without those that have expired or that are not stored."""
+    assert reader.sessions(uid("ada")) == []
+    ada = committed(store, "ada")
+    assert reader.sessions(uid("ada")) == []
+    phone, laptop = (
+        replace(session(name), methods=("pwd", "otp"), started_at=NOW, last_used_at=NOW)
+        for name in ("phone", "laptop")
+    )
+    old = replace(session("old"), expires_at=NOW)
+    names = (old, phone, session("lost"), laptop)
+    live = {each.session_id: each.expires_at for each in names}
+    saved(store, replace(ada, live_sessions=live), laptop, phone, old)
+    found = reader.sessions(uid("ada"))
+    assert [each.session_id for each in found] == [phone.session_id, laptop.session_id]
+    assert found[0].methods == ("pwd", "otp")
+    assert (found[0].started_at, found[0].last_used_at) == (NOW, NOW)
+    assert found[0].expires_at == phone.expires_at
+
+
+FAMILY = token("phone family")
+PRESENTED: list[tuple[TokenHash, TokenHash, SessionRefusal | None]] = [
+    (FAMILY, token("phone 1"), None),
+    (FAMILY, TokenHash(token("phone 1").value.upper()), None),
+    (FAMILY, token("phone 0"), None),
+    (FAMILY, token("phone 2"), SessionRefusal.REFRESH_TOKEN_REUSED),
+    (token("tablet family"), token("phone 1"), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
+    (TokenHash(FAMILY.stored), token("phone 1"), SessionRefusal.REFRESH_TOKEN_UNKNOWN),
+    (FAMILY, TokenHash(token("phone 1").stored), SessionRefusal.REFRESH_TOKEN_REUSED),
 ]
-"""Current, the same in capitals, used, unknown, and what a leaked table shows."""
+"""Live, the same in capitals, just replaced, unknown, of another family, and what a leaked table
+shows."""
 
 
-def test_a_token_has_to_be_the_sessions_current_one(store: Store, reader: UserReader) -> None:
+def test_a_session_has_to_accept_the_token(store: Store, reader: UserReader) -> None:
     """A token that leaked from the table is not accepted."""
     with_phone(store)
-    for presented, refusal in PRESENTED:
-        check = reader.check_session(uid("ada"), uid("session phone"), presented.value)
+    for family, part, refusal in PRESENTED:
+        check = reader.check_session(uid("ada"), uid("session phone"), family.value, part.value)
         assert check.refusal is refusal
 
 
-def test_a_token_alone_finds_its_session(store: Store, reader: UserReader) -> None:
-    """The current token does; a used token, or the stored hash, does not."""
+def test_a_replaced_token_is_accepted_within_the_leeway(store: Store) -> None:
+    """The reader's leeway is that of the workers."""
     with_phone(store)
-    check = reader.by_refresh_token(token("phone 1").value)
+    hashes = FAMILY.value, token("phone 0").value
+
+    def refusal(seconds: int, leeway: int) -> SessionRefusal | None:
+        reader = UserReader(
+            repository=store.repository,
+            clock=lambda: NOW + timedelta(seconds=seconds),
+            refresh_leeway=timedelta(seconds=leeway),
+        )
+        return reader.check_session(uid("ada"), uid("session phone"), *hashes).refusal
+
+    reused = SessionRefusal.REFRESH_TOKEN_REUSED
+    assert [refusal(s, 10) for s in (0, 9, 10, 99)] == [None, None, reused, reused]
+    assert [refusal(s, 0) for s in (0, 1)] == [reused, reused]
+
+
+def test_one_hash_without_the_other_is_refused(reader: UserReader) -> None:
+    """A mistake in the order of arguments would otherwise check less than intended."""
+    for hashes in ((FAMILY.value, None), (None, FAMILY.value)):
+        with pytest.raises(ValueError, match="two hashes"):
+            reader.check_session(uid("ada"), uid("session phone"), *hashes)
+
+
+def test_a_token_alone_finds_its_session(store: Store, reader: UserReader) -> None:
+    """By its family; the stored hash finds nothing."""
+    with_phone(store)
+    check = reader.by_refresh_token(FAMILY.value, token("phone 1").value)
     assert check
     assert (check.user_id, check.session_id) == (uid("ada"), uid("session phone"))
-    assert reader.by_refresh_token(token("phone 0").value) is None
-    assert reader.by_refresh_token(token("phone 1").stored) is None
-    saved(store, replace(load_user(store, "ada"), session_epoch=2))
-    ended = reader.by_refresh_token(token("phone 1").value)
+    used = reader.by_refresh_token(FAMILY.value, token("phone 5").value)
+    assert used is not None
+    assert used.refusal is SessionRefusal.REFRESH_TOKEN_REUSED
+    assert reader.by_refresh_token(FAMILY.stored, token("phone 1").value) is None
+    saved(store, replace(load_user(store, "ada"), live_sessions={}))
+    ended = reader.by_refresh_token(FAMILY.value, token("phone 1").value)
     assert ended is not None
     assert ended.refusal is SessionRefusal.SESSION_ENDED

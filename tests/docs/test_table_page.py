@@ -29,6 +29,7 @@ EXAMPLES: dict[Any, Any] = {
     tuple[str, ...]: ("admin",),
     Ban: Ban("spam", NOW),
     EmailChange: EmailChange(ADA, TOKEN),
+    dict[str, datetime]: {"6a1d5a1f-302c-4b69-8b40-1e4c9a2a0d88": NOW},
     dict[str, AcceptedTerms]: {"terms": AcceptedTerms("1", NOW)},
     OneTimeToken: TOKEN,
 }
@@ -51,9 +52,10 @@ USER = example_user()
 SESSION = Session(
     "6a1d5a1f-302c-4b69-8b40-1e4c9a2a0d88",
     "0" * 64,
-    ("0" * 16,),
-    1,
+    ("0" * 32,),
     NOW,
+    replaced_token_hash="0" * 32,
+    replaced_at=NOW,
     started_at=NOW,
     last_used_at=NOW,
     methods=("pwd",),

@@ -16,7 +16,7 @@ from application.ports import CommandKey, Outcome, Status
 from domain import commands as c
 from domain.errors import RejectionCode
 from domain.values import EmailAddress
-from tests.builders import email, register, start_session, token
+from tests.builders import email, register, rotation, start_session, token
 from tests.builders import message as received
 from tests.e2e.conftest import Pair
 from tests.e2e.system import Message, System, event_ids, message
@@ -257,9 +257,9 @@ def test_a_redelivered_reset_for_an_unknown_address_has_no_effect(pair: Pair, na
     assert system.caused_by(reset) == event_ids([first])
 
 
-def rotation(session: str, old: str, new: str) -> c.RotateRefreshToken:
+def exchange(session: str, old: str, new: str) -> c.RotateRefreshToken:
     """Create a command that exchanges one refresh token for the next."""
-    return c.RotateRefreshToken(session, token(old), token(new), in_an_hour())
+    return rotation(session, token(old), token(new), in_an_hour())
 
 
 @pytest.mark.parametrize(
@@ -303,16 +303,17 @@ def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
     system, user, session = pair.system, str(uuid4()), str(uuid4())
     system.do(message(register(names("a")), user))
     started = start_session(session, token("first"), in_an_hour())
-    rotated = message(rotation(session, "first", "second"), user)
+    rotated = message(exchange(session, "first", "second"), user)
     system.do(message(started, user))
     [outcome] = system.do(rotated)
     system.send(*[rotated] * 10)
     system.quiet()
     assert system.caused_by(rotated) == event_ids([outcome])
     assert system.user(user).version == 3
+    system.do(message(exchange(session, "second", "third"), user))
     assert system.load(sessions={(user, session)}).users[user].sessions.keys() == {session}
 
-    stolen = message(rotation(session, "first", "third"), user)
+    stolen = message(exchange(session, "first", "stolen"), user)
     [refused] = system.do(stolen)
     assert refused.code is RejectionCode.REFRESH_TOKEN_REUSED
     assert [event["type"] for event in system.published([refused])] == [
@@ -320,5 +321,5 @@ def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
         "biome.user.CommandRejected.v1",
     ]
     assert system.load(sessions={(user, session)}).users[user].sessions == {}
-    [owner] = system.do(message(rotation(session, "second", "fourth"), user))
+    [owner] = system.do(message(exchange(session, "third", "fourth"), user))
     assert owner.code is RejectionCode.SESSION_NOT_FOUND

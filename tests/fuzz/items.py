@@ -36,6 +36,7 @@ _USER = User(
     credential_version=1,
     roles=("customer", "admin"),
     session_epoch=2,
+    live_sessions={uid("session"): _LATER},
     failed_logins=1,
     lock_count=1,
     locked_until=NOW,
@@ -47,7 +48,15 @@ _USER = User(
     email_change=EmailChange(_ADDRESS, _TOKEN),
     password_reset=_TOKEN,
 )
-_SESSION = Session(uid("session"), canaries.TOKEN_HASH, (canaries.TOKEN_HASH[:16],), 1, _LATER, 2)
+_SESSION = Session(
+    uid("session"),
+    canaries.TOKEN_HASH,
+    (canaries.TOKEN_HASH[:32],),
+    _LATER,
+    replaced_token_hash=canaries.TOKEN_HASH[:32],
+    replaced_at=NOW,
+    revision=2,
+)
 _TWO_FACTOR = TwoFactor(canaries.SECRET, (canaries.TOKEN_HASH,), 1)
 _EVENT = RecordedEvent("biome.user.UserRegistered.v1", "registration", 1, {"email": _ADDRESS.value})
 _OUTCOME = Outcome(

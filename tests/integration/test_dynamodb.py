@@ -264,8 +264,8 @@ def test_the_index_holds_keys_only_and_only_of_sessions(
     answer = client.query(
         TableName=table,
         IndexName="RefreshTokenIndex",
-        KeyConditionExpression="refresh_token_hash = :h",
-        ExpressionAttributeValues={":h": {"S": session("phone").refresh_token_hash}},
+        KeyConditionExpression="refresh_family_hash = :h",
+        ExpressionAttributeValues={":h": {"S": session("phone").refresh_family_hash}},
     )
     (item,) = answer["Items"]
-    assert item.keys() == {"pk", "sk", "refresh_token_hash"}
+    assert item.keys() == {"pk", "sk", "refresh_family_hash"}

@@ -67,7 +67,7 @@ READS: dict[str, Callable[[UserReader], object]] = {
     "get": lambda reader: reader.get(uid("ada")),
     "get_many": lambda reader: reader.get_many([uid("ada"), uid("eve")]),
     "by_email": lambda reader: reader.by_email("ada@example.com"),
-    "by_refresh_token": lambda reader: reader.by_refresh_token(token("t").value),
+    "by_refresh_token": lambda reader: reader.by_refresh_token(token("f").value, token("t").value),
     "check_session": lambda reader: reader.check_session(uid("ada"), uid("phone")),
     "session_is_good": lambda reader: reader.session_is_good(uid("ada"), uid("phone")),
 }

@@ -76,8 +76,8 @@ def test_old_items_are_migrated_by_segments_at_the_same_time(client: Any, name: 
     found = client.query(
         TableName=name,
         IndexName="RefreshTokenIndex",
-        KeyConditionExpression="refresh_token_hash = :h",
-        ExpressionAttributeValues={":h": {"S": session("phone").refresh_token_hash}},
+        KeyConditionExpression="refresh_family_hash = :h",
+        ExpressionAttributeValues={":h": {"S": session("phone").refresh_family_hash}},
     )
     assert [item["pk"]["S"] for item in found["Items"]] == [f"USER#{uid('ada')}"]
     again = migrate(client, name, 2)

@@ -161,12 +161,12 @@ def plain_table(here: Aws, name: str, **changes: Any) -> None:
         ],
         "AttributeDefinitions": [
             {"AttributeName": each, "AttributeType": "S"}
-            for each in ("pk", "sk", "refresh_token_hash")
+            for each in ("pk", "sk", "refresh_family_hash")
         ],
         "GlobalSecondaryIndexes": [
             {
                 "IndexName": "RefreshTokenIndex",
-                "KeySchema": [{"AttributeName": "refresh_token_hash", "KeyType": "HASH"}],
+                "KeySchema": [{"AttributeName": "refresh_family_hash", "KeyType": "HASH"}],
                 "Projection": {"ProjectionType": "KEYS_ONLY"},
             }
         ],

@@ -23,7 +23,7 @@ COMPARED = {
     "failed_logins", "lock_count", "locked_until", "ban", "deactivated", "deactivation_reason",
     "erased", "two_factor_enabled", "email_verification", "email_change", "password_reset",
     "two_factor", "two_factor_unverified", "last_failure_at", "terms", "password_hash_legacy",
-    "last_totp_step",
+    "last_totp_step", "live_sessions",
 }  # fmt: skip
 """Fields of a user that `_facts` compares, or that follow from what it compares."""
 Answer = tuple[str | None, tuple[str, ...]]
@@ -155,7 +155,7 @@ class Model:
 
     def _facts(self, user_id: str) -> dict[str, Any]:
         p = self.people[user_id]
-        live = {i: login.tokens[-1] for i, login in p.logins.items() if login.epoch == p.epoch}
+        live = {i: tuple(login.tokens) for i, login in p.logins.items() if not login.ended}
         return {
             "email": p.email, "names": p.names, "roles": p.roles, "version": p.events,
             "passwords": p.passwords, "verified": p.verified, "epoch": p.epoch,
@@ -193,9 +193,9 @@ def _facts(stored: Stored, user_id: str) -> dict[str, Any]:
         "verification": _out(u.email_verification), "reset": _out(u.password_reset),
         "change": (change.new_email, *(_out(change.token) or ())) if change else None,
         "logins": {
-            id_: session.refresh_token_hash
+            id_: session.refresh_token_hashes
             for (owner, id_), session in stored.sessions.items()
-            if owner == user_id and session.session_epoch == u.session_epoch
+            if owner == user_id and id_ in u.live_sessions
         },
     } | {name: getattr(u, name) for name in OTHERS}  # fmt: skip
 

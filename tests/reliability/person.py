@@ -14,6 +14,7 @@ from typing import Any
 from domain import commands as c
 from domain.policy import DEFAULT_POLICY
 from domain.values import EmailAddress, PasswordHash, TokenHash
+from tests.builders import FAMILY
 
 
 class No(Exception):  # noqa: N818 - it says no
@@ -26,12 +27,13 @@ class No(Exception):  # noqa: N818 - it says no
 
 @dataclass(slots=True)
 class Login:
-    """A session with all of its tokens so far; the last one is valid."""
+    """A session: the parts of its refresh token that are live, and the one replaced last."""
 
     tokens: list[str]
-    epoch: int
     until: datetime
     started: datetime
+    replaced: tuple[str, datetime] | None = None
+    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -68,9 +70,7 @@ class Person:
 
     def copy(self) -> Person:
         """Return an independent copy."""
-        logins = {
-            i: Login([*x.tokens], x.epoch, x.until, x.started) for i, x in self.logins.items()
-        }
+        logins = {i: replace(x, tokens=[*x.tokens]) for i, x in self.logins.items()}
         return replace(self, logins=logins)  # all other values are replaced, never changed
 
     def banned(self, now: datetime) -> bool:
@@ -89,8 +89,14 @@ class Person:
     def end_access(self) -> None:
         """End every session; no mailed token is valid any longer."""
         self.epoch += 1
+        for login in self.logins.values():
+            login.ended = True
         self.verification = self.reset = None
         self.change = None
+
+    def live_logins(self, now: datetime) -> dict[str, Login]:
+        """Return the sessions that have neither ended nor expired, oldest first."""
+        return {i: x for i, x in self.logins.items() if not x.ended and x.until > now}
 
     def new_password(self, hashed: PasswordHash) -> None:
         """Record a new password, which ends all access."""
@@ -200,11 +206,19 @@ def _start(person: Person, command: c.StartSession, now: datetime) -> list[str]:
         if wrong:
             raise No(code)
     used = [] if person.codes is None else _second_factor(person, command, now)
-    token = command.refresh_token_hash.stored
+    token = _part(command.refresh_token_hash)
+    live = person.live_logins(now)
+    surplus = list(live)[: max(len(live) - 49, 0)]
+    for login_id, login in person.logins.items():
+        login.ended = login_id not in live or login_id in surplus
     until = min(command.expires_at, now + DEFAULT_POLICY.session_idle_lifetime)
-    person.logins[command.session_id] = Login([token], person.epoch, until, now)
+    person.logins[command.session_id] = Login([token], until, now)
     person.forget_failures()
-    return [*used, "SessionStarted"]
+    return [*used, *("SessionRevoked" for _ in surplus), "SessionStarted"]
+
+
+def _part(token: TokenHash) -> str:
+    return token.stored[:32]
 
 
 def _second_factor(person: Person, command: c.StartSession, now: datetime) -> list[str]:
@@ -230,19 +244,23 @@ def _spend(person: Person, code: TokenHash, now: datetime) -> list[str]:
 
 def _rotate(person: Person, command: c.RotateRefreshToken, now: datetime) -> list[str]:
     login = person.logins.get(command.session_id)
-    if login is None:
+    if login is None or login.ended or command.refresh_family_hash != FAMILY:
         raise No("SessionNotFound")
-    if login.until <= now or login.epoch != person.epoch:
+    if login.until <= now:
         raise No("SessionExpired")
-    shown, following = command.refresh_token_hash.stored, command.next_refresh_token_hash.stored
-    if shown in login.tokens[:-1]:
+    shown, following = _part(command.refresh_token_hash), _part(command.next_refresh_token_hash)
+    last, since = login.replaced or (None, now)
+    if shown not in login.tokens and (last != shown or now - since >= timedelta(seconds=10)):
         del person.logins[command.session_id]
         raise No("RefreshTokenReused", ["RefreshTokenReuseDetected"])
-    if shown != login.tokens[-1]:
-        raise No("SessionNotFound")
-    if following in login.tokens:
+    if shown not in login.tokens and following in login.tokens:
+        return []
+    if following in {*login.tokens, last}:
         raise No("TokenInvalid")
-    login.tokens.append(following)
+    if shown in login.tokens:
+        login.tokens.remove(shown)
+        login.replaced = shown, now
+    login.tokens = [*login.tokens, following][-4:]
     login.until = min(
         command.expires_at,
         now + DEFAULT_POLICY.session_idle_lifetime,
@@ -252,11 +270,19 @@ def _rotate(person: Person, command: c.RotateRefreshToken, now: datetime) -> lis
 
 
 def _revoke(person: Person, command: c.RevokeSession, now: datetime) -> list[str]:
-    login = person.logins.get(command.session_id)
-    if login is None or login.until <= now or login.epoch != person.epoch:
+    if command.session_id not in person.live_logins(now):
         return []
     del person.logins[command.session_id]
     return ["SessionRevoked"]
+
+
+def _revoke_others(person: Person, command: c.RevokeOtherSessions, now: datetime) -> list[str]:
+    live = person.live_logins(now)
+    if command.session_id not in live:
+        raise No("SessionNotFound")
+    for login_id, login in person.logins.items():
+        login.ended = login_id != command.session_id
+    return ["OtherSessionsRevoked"] if len(live) > 1 else []
 
 
 def _revoke_all(person: Person, _: Any, __: datetime) -> list[str]:
@@ -397,6 +423,7 @@ RULES: dict[str, Callable[[Person, Any, datetime], list[str]]] = {
     "ResetPassword": _reset,
     "StartSession": _start,
     "RotateRefreshToken": _rotate,
+    "RevokeOtherSessions": _revoke_others,
     "RevokeSession": _revoke,
     "RevokeAllSessions": _revoke_all,
     "RecordLoginFailure": _fail,

@@ -18,6 +18,7 @@ from tests.builders import (
     example_command,
     register,
     request_change,
+    rotation,
     start_session,
     token,
     uid,
@@ -39,7 +40,7 @@ RESET_BY_EMAIL = c.RequestPasswordReset(uid("p"), token("p"), IN_A_MONTH, email(
 def rotate(number: int) -> c.RotateRefreshToken:
     """Create the exchange of the session's token of this number for the next."""
     following = token(f"r{number + 1}")
-    return c.RotateRefreshToken(SESSION, token(f"r{number}"), following, IN_A_MONTH)
+    return rotation(SESSION, token(f"r{number}"), following, IN_A_MONTH)
 
 
 @dataclass(frozen=True, slots=True)

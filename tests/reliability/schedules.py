@@ -17,7 +17,7 @@ from uuid import UUID
 
 from domain import commands as c
 from domain.rules import FieldDefinition, fields_of
-from tests.builders import NOW, PASSWORD, email, example_value, token, uid
+from tests.builders import FAMILY, NOW, PASSWORD, email, example_value, token, uid
 from tests.reliability.invariants import check
 from tests.reliability.process import Process, run_to_rest
 from tests.reliability.serial import Order, explain
@@ -55,6 +55,7 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "token_id": lambda _: uid("token"),
     "token_hash": lambda _: token("mailed"),
     "session_id": lambda chance: uid(chance.choice(("phone", "laptop"))),
+    "refresh_family_hash": lambda chance: chance.choice((*[FAMILY] * 9, token("other family"))),
     "refresh_token_hash": lambda chance: token(chance.choice(("r0", "r1"))),
     "next_refresh_token_hash": lambda chance: token(chance.choice(("r1", "r2"))),
     "code_hash": lambda chance: token(f"code {chance.randint(0, 8)}"),

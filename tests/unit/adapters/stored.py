@@ -19,7 +19,7 @@ from domain.values import EmailAddress
 ids = st.uuids().map(str)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=100)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
-short_hashes = st.text("0123456789abcdef", min_size=16, max_size=16)
+short_hashes = st.text("0123456789abcdef", min_size=32, max_size=32)
 counts = st.integers(0, 10**12)
 times = st.datetimes(
     datetime(1970, 1, 1),  # noqa: DTZ001 - Hypothesis takes the zone apart
@@ -38,6 +38,7 @@ _BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     EmailAddress: emails,
     tuple[str, ...]: st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
     Ban: st.builds(Ban, texts, st.none() | times),
+    dict[str, datetime]: st.dictionaries(ids, seconds, max_size=3),
     dict[str, AcceptedTerms]: st.dictionaries(
         st.text("abc-", min_size=1), st.builds(AcceptedTerms, texts, times), max_size=3
     ),
@@ -68,9 +69,10 @@ users = st.builds(
 sessions = st.builds(
     Session,
     session_id=ids,
-    refresh_token_hash=hashes,
-    used_token_hashes=st.lists(short_hashes, max_size=20).map(tuple),
-    session_epoch=counts,
+    refresh_family_hash=hashes,
+    refresh_token_hashes=st.lists(short_hashes, min_size=1, max_size=4).map(tuple),
+    replaced_token_hash=st.none() | short_hashes,
+    replaced_at=st.none() | times,
     expires_at=seconds,
     revision=counts,
 )

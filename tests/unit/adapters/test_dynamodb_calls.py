@@ -21,7 +21,7 @@ from adapters.dynamodb.change import new_entry
 from adapters.dynamodb.formats import ItemFormat
 from application.outbox import ScrubPage
 from application.ports import CommandKey, JobKind, LoadRequest, OutboxEntry, StoreUnavailableError
-from tests.builders import NOW, email, uid
+from tests.builders import NOW, email, token, uid
 from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error, page
 
@@ -110,7 +110,7 @@ def test_keys_that_stay_unprocessed_end_the_load() -> None:
 READS: dict[str, Callable[[Wire], object]] = {
     "load": lambda wire: repository(wire).get(uid("ada")),
     "history": lambda wire: repository(wire).history(uid("ada")),
-    "token": lambda wire: repository(wire).get_by_refresh_token("0" * 64),
+    "token": lambda wire: repository(wire).get_by_refresh_family("0" * 64),
     "pending": lambda wire: outbox(wire).pending(NOW),
     "outcomes": lambda wire: outbox(wire).outcomes([POINTER]),
     "status": lambda wire: outbox(wire).status(),
@@ -145,16 +145,17 @@ def test_whatever_comes_in_place_of_an_answer_means_unavailable(call: str, failu
         READS[call](wire)
 
 
-def test_a_session_that_lost_its_token_meanwhile_is_not_found() -> None:
+def test_a_session_of_another_family_is_not_found() -> None:
     """The index lags: its result is confirmed by a consistent read."""
-    rotated = mapper.render_session(uid("ada"), session("phone", revision=2, used=1))
+    other = replace(session("phone", revision=2), refresh_family_hash=token("other").stored)
+    rotated = mapper.render_session(uid("ada"), other)
     named = {"pk": rotated["pk"], "sk": rotated["sk"]}
     user = mapper.render_user(new_user("ada"))
     wire = Wire(
         answer({"Items": [named], "Count": 1}),
         answer({"Responses": {"users": [rotated, user]}, "UnprocessedKeys": {}}),
     )
-    assert repository(wire).get_by_refresh_token(session("phone").refresh_token_hash) is None
+    assert repository(wire).get_by_refresh_family(session("phone").refresh_family_hash) is None
     assert wire.requests[1]["RequestItems"]["users"]["ConsistentRead"] is True
 
 

@@ -12,10 +12,11 @@ from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
 from application.ports import JobKind, OutboxEntry, Outcome
+from domain.policy import MAX_LIVE_REFRESH_TOKENS
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress
-from tests.builders import uid
+from tests.builders import NOW, token, uid
 from tests.persistence import new_user, outcome, session, two_factor
 from tests.unit.adapters import stored
 
@@ -111,12 +112,32 @@ def test_a_login_service_finds_what_it_needs_under_the_models_names() -> None:
 
 
 def test_a_session_item_carries_what_index_and_ttl_want() -> None:
-    """`refresh_token_hash` is the index's key, `expires_at` epoch seconds."""
+    """`refresh_family_hash` is the index's key, `expires_at` epoch seconds."""
     value = session("phone", used=2)
     item = mapper.render_session(USER_ID, value)
-    assert item["refresh_token_hash"] == {"S": value.refresh_token_hash}
+    assert item["refresh_family_hash"] == {"S": value.refresh_family_hash}
     assert item["expires_at"] == {"N": str(int(value.expires_at.timestamp()))}
-    assert item["used_token_hashes"] == {"S": " ".join(value.used_token_hashes)}
+    assert item["refresh_token_hashes"] == {"S": " ".join(value.refresh_token_hashes)}
+
+
+def test_a_session_item_stays_under_a_kilobyte() -> None:
+    """With the longest device label, four live tokens and all that a session may hold."""
+    value = Session(
+        USER_ID,
+        token("family").stored,
+        tuple(token(f"{n}").stored[:32] for n in range(MAX_LIVE_REFRESH_TOKENS)),
+        NOW,
+        replaced_token_hash=token("last").stored[:32],
+        replaced_at=NOW,
+        started_at=NOW,
+        last_used_at=NOW,
+        methods=("pwd", "otp", "hwk", "face"),
+        device="\N{EMOJI MODIFIER FITZPATRICK TYPE-6}" * 100,
+        revision=10**6,
+    )
+    item = mapper.render_session(USER_ID, value)
+    size = sum(len(name) + len(str(*each.values()).encode()) for name, each in item.items())
+    assert size <= 1024
 
 
 def test_only_outcomes_and_sessions_expire() -> None:
@@ -171,7 +192,7 @@ PARSERS: dict[str, Any] = {
 SECRET: Any = {"S": "SECRET"}
 WRONG: list[tuple[str, str, Any]] = [
     *((kind, "schema", None) for kind in PARSERS),
-    *((kind, "schema", {"N": "2"}) for kind in PARSERS),
+    *((kind, "schema", {"N": "3"}) for kind in PARSERS),
     *((kind, "schema", {"N": "0"}) for kind in PARSERS),
     ("user", "user_id", None),
     ("user", "version", SECRET),
@@ -190,7 +211,7 @@ WRONG: list[tuple[str, str, Any]] = [
     ("session", "expires_at", SECRET),
     ("session", "expires_at", {"N": "99999999999999999"}),
     ("session", "expires_at", {"N": "--1"}),
-    ("session", "refresh_token_hash", None),
+    ("session", "refresh_family_hash", None),
     ("two factor", "secret_ciphertext", None),
     ("two factor", "revision", SECRET),
     ("address", "user_id", {"N": "1"}),
@@ -269,3 +290,23 @@ def test_an_older_item_is_upcast_step_by_step() -> None:
     assert oldest == kept
     with pytest.raises(MalformedItemError, match="schema: has no upcast"):
         mapper.parse_user(oldest)
+
+
+def test_a_session_of_the_first_format_can_be_read() -> None:
+    """It has ended, since no user lists it; its token finds it in the index."""
+    old: Any = mapper.render_session(USER_ID, session("phone"))
+    for name in ("refresh_family_hash", "refresh_token_hashes"):
+        del old[name]
+    old |= {
+        "schema": {"N": "1"},
+        "refresh_token_hash": {"S": token("t").stored},
+        "used_token_hashes": {"S": token("u").stored[:16]},
+        "session_epoch": {"N": "1"},
+    }
+    read = mapper.parse_session(old)
+    assert read.session_id == session("phone").session_id
+    assert read.refresh_family_hash == token("t").stored
+    assert read.refresh_token_hashes == (token("t").stored[:32],)
+    written = mapper.render_session(USER_ID, read)
+    assert written["schema"] == {"N": "2"}
+    assert not written.keys() & {"refresh_token_hash", "used_token_hashes", "session_epoch"}

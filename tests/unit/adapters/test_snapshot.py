@@ -45,7 +45,7 @@ def stored() -> dict[str, Any]:
 
 
 def _of_a_later_format(item: Any) -> None:
-    item["schema"] = {"N": "2"}
+    item["schema"] = {"N": "3"}
 
 
 def _without_format(item: Any) -> None:

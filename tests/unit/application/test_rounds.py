@@ -3,15 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from application.batch_policy import REGISTRATION_RECEIVES
 from application.pending_command import PendingCommand
 from application.ports import CommandKey, Outcome, Snapshot, Status
 from application.rounds import decide_round, registrations_first
 from domain import commands as c
 from domain.handlers import Context, handle
-from domain.sessions import Session
 from domain.user import TwoFactor, User
 from tests.builders import (
     NOW,
@@ -230,22 +227,6 @@ def test_a_second_factor_that_contradicts_its_user_is_read_again() -> None:
     )
     assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
     assert indexes(decided.deferred) == [1]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        c.RevokeSession(uid("s")),
-        c.RotateRefreshToken(uid("s"), token("r"), token("n"), NOW + timedelta(days=1)),
-    ],
-)
-def test_a_session_of_a_later_epoch_than_its_users_is_read_again(command: c.Command) -> None:
-    """It is active; taken for an ended one, the answer would be wrong permanently."""
-    ada = registered("ada")
-    session = Session(uid("s"), token("r").stored, (), 1, NOW + timedelta(days=1), 1)
-    ada.sessions[uid("s")] = session
-    decided = decide_round(works((command, "ada")), snapshot(ada), POLICY, NOW)
-    assert (indexes(decided.inconsistent), decided.builders) == ([0], [])
 
 
 def test_an_id_used_by_user_id_and_by_address_at_once_is_decided_once() -> None:

@@ -7,12 +7,12 @@ from datetime import timedelta
 from domain import commands as c
 from domain import events as e
 from domain.errors import RejectionCode as Code
-from domain.sessions import Session
 from domain.user import Ban, EmailChange, TwoFactor
-from tests.builders import start_session
+from tests.builders import rotation, start_session
 from tests.unit.domain.given import (
     BEFORE,
     NEW,
+    NO_SESSION,
     NOW,
     SESSION_ID,
     SOON,
@@ -28,18 +28,7 @@ from tests.unit.domain.given import (
 LATER = SOON + timedelta(days=1)
 _START = start_session(SESSION_ID, token("current"), SOON)
 _STARTED = {
-    "sessions": with_session(
-        Session(
-            SESSION_ID,
-            token("current").stored,
-            (),
-            3,
-            SOON,
-            started_at=NOW,
-            last_used_at=NOW,
-            methods=("pwd",),
-        )
-    ),
+    **with_session(session(started_at=NOW, last_used_at=NOW, methods=("pwd",), revision=0)),
     "failed_logins": 0,
     "lock_count": 0,
     "locked_until": None,
@@ -51,7 +40,7 @@ _SECURED = {"two_factor_enabled": True, "two_factor": second_factor("a", "b")}
 
 STARTS = [
     Case(
-        "a session starts in the user's epoch and forgets failures and past locks",
+        "a session starts, and the failures and past locks are forgotten",
         _START,
         ada(session_epoch=3, failed_logins=4, lock_count=2, locked_until=NOW),
         events=(e.SessionStarted(SESSION_ID, SOON),),
@@ -86,7 +75,7 @@ STARTS = [
     Case(
         "a session id is used once",
         _START,
-        ada(sessions=with_session(session())),
+        ada(**with_session(session())),
         code=Code.SESSION_ALREADY_EXISTS,
     ),
     Case(
@@ -104,17 +93,14 @@ STARTS = [
         start_session(SESSION_ID, token("current"), NOW + timedelta(days=31), device="Phone"),
         events=(e.SessionStarted(SESSION_ID, _IDLE_END),),
         after={
-            "sessions": with_session(
-                Session(
-                    SESSION_ID,
-                    token("current").stored,
-                    (),
-                    0,
-                    _IDLE_END,
+            **with_session(
+                session(
+                    expires_at=_IDLE_END,
                     started_at=NOW,
                     last_used_at=NOW,
                     methods=("pwd",),
                     device="Phone",
+                    revision=0,
                 )
             )
         },
@@ -178,119 +164,195 @@ STARTS = [
         after=_STARTED,
     ),
     Case(
+        "the fifty-first session ends the oldest, and the expired ones are forgotten",
+        _START,
+        ada(live_sessions={"expired": NOW, **{str(n): LATER for n in range(50)}}),
+        events=(e.SessionRevoked("0"), e.SessionStarted(SESSION_ID, SOON)),
+        after={
+            **_STARTED,
+            "live_sessions": {**{str(n): LATER for n in range(1, 50)}, SESSION_ID: SOON},
+        },
+    ),
+    Case(
         "the id of a session that is over stays used",
         _START,
-        ada(sessions=with_session(session(expires_at=BEFORE))),
+        ada(**with_session(session(expires_at=BEFORE))),
         code=Code.SESSION_ALREADY_EXISTS,
     ),
 ]
 
 
 def _rotate(current: str, following: str = "next") -> c.RotateRefreshToken:
-    return c.RotateRefreshToken(SESSION_ID, token(current), token(following), LATER)
+    return rotation(SESSION_ID, token(current), token(following), LATER)
+
+
+_LEEWAY = timedelta(seconds=10)
+_RECENT = NOW - timedelta(seconds=9)
+_ROTATED = {"expires_at": LATER, "last_used_at": NOW}
 
 
 ROTATIONS = [
     Case(
-        "the current token is exchanged, the session lives on",
+        "a live token is exchanged, and the session continues",
         _rotate("current"),
-        ada(sessions=with_session(session(used=("first",)))),
+        ada(**with_session(session(replaced="first"))),
         events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
-        after={
-            "sessions": with_session(
-                session("next", used=("first", "current"), expires_at=LATER, last_used_at=NOW),
-            )
-        },
+        after=with_session(session("next", replaced="current", replaced_at=NOW, **_ROTATED)),
     ),
     Case(
         "a session ends ninety days after its start at most",
-        c.RotateRefreshToken(SESSION_ID, token("current"), token("next"), NOW + timedelta(days=20)),
-        ada(sessions=with_session(session(started_at=NOW - timedelta(days=80)))),
+        rotation(SESSION_ID, token("current"), token("next"), NOW + timedelta(days=20)),
+        ada(**with_session(session(started_at=NOW - timedelta(days=80)))),
         events=(e.RefreshTokenRotated(SESSION_ID, NOW + timedelta(days=10)),),
-        after={
-            "sessions": with_session(
-                session(
-                    "next",
-                    used=("current",),
-                    expires_at=NOW + timedelta(days=10),
-                    started_at=NOW - timedelta(days=80),
-                    last_used_at=NOW,
-                )
+        after=with_session(
+            session(
+                "next",
+                replaced="current",
+                replaced_at=NOW,
+                expires_at=NOW + timedelta(days=10),
+                started_at=NOW - timedelta(days=80),
+                last_used_at=NOW,
             )
-        },
+        ),
+    ),
+    Case(
+        "the token that was just replaced is accepted again, for a second tab",
+        _rotate("first"),
+        ada(**with_session(session("current", replaced="first", replaced_at=_RECENT))),
+        events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
+        after=with_session(
+            session("current", "next", replaced="first", replaced_at=_RECENT, **_ROTATED)
+        ),
+    ),
+    Case(
+        "each of two live tokens is exchanged on its own",
+        _rotate("other"),
+        ada(**with_session(session("other", "current", replaced="first"))),
+        events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
+        after=with_session(
+            session("current", "next", replaced="other", replaced_at=NOW, **_ROTATED)
+        ),
+    ),
+    Case(
+        "a fifth live token replaces the oldest",
+        _rotate("first"),
+        ada(**with_session(session("a", "b", "c", "d", replaced="first", replaced_at=_RECENT))),
+        events=(e.RefreshTokenRotated(SESSION_ID, LATER),),
+        after=with_session(
+            session("b", "c", "d", "next", replaced="first", replaced_at=_RECENT, **_ROTATED)
+        ),
+    ),
+    Case(
+        "an exchange that is repeated with the same next token has no effect",
+        _rotate("first", "current"),
+        ada(**with_session(session(replaced="first", replaced_at=_RECENT))),
     ),
     Case("a missing session is not found", _rotate("current"), code=Code.SESSION_NOT_FOUND),
     Case(
-        "a token that never was the session's finds none",
-        _rotate("wrong"),
-        ada(sessions=with_session(session())),
+        "a token of another family finds no session",
+        c.RotateRefreshToken(SESSION_ID, token("other"), token("current"), token("next"), LATER),
+        ada(**with_session(session())),
         code=Code.SESSION_NOT_FOUND,
     ),
     Case(
-        "a session expires at its very time",
+        "a session expires at exactly its end",
         _rotate("current"),
-        ada(sessions=with_session(session(expires_at=NOW))),
+        ada(**with_session(session(expires_at=NOW))),
         code=Code.SESSION_EXPIRED,
     ),
     Case(
-        "a session of an earlier epoch is over",
+        "a session that is not listed has ended",
         _rotate("current"),
-        ada(session_epoch=1, sessions=with_session(session(epoch=0))),
-        code=Code.SESSION_EXPIRED,
+        ada(sessions=with_session(session())["sessions"]),
+        code=Code.SESSION_NOT_FOUND,
     ),
     Case(
-        "a used token revokes the session, and is refused",
-        _rotate("first"),
-        ada(sessions=with_session(session(used=("first", "second")))),
+        "a token that is not live is reuse: the session ends",
+        _rotate("long ago"),
+        ada(**with_session(session(replaced="first", replaced_at=_RECENT))),
         code=Code.REFRESH_TOKEN_REUSED,
         events=(e.RefreshTokenReuseDetected(SESSION_ID),),
-        after={"sessions": {}},
+        after=NO_SESSION,
     ),
     Case(
-        "a used token of a session that is over alarms nobody",
+        "a replaced token is reuse once the leeway has passed",
         _rotate("first"),
-        ada(sessions=with_session(session(used=("first",), expires_at=NOW))),
+        ada(**with_session(session(replaced="first", replaced_at=NOW - _LEEWAY))),
+        code=Code.REFRESH_TOKEN_REUSED,
+        events=(e.RefreshTokenReuseDetected(SESSION_ID),),
+        after=NO_SESSION,
+    ),
+    Case(
+        "reuse in an expired session is not reported",
+        _rotate("first"),
+        ada(**with_session(session(replaced="first", expires_at=NOW))),
         code=Code.SESSION_EXPIRED,
     ),
     Case(
         "a token is not exchanged for itself",
         _rotate("current", "current"),
-        ada(sessions=with_session(session())),
+        ada(**with_session(session())),
         code=Code.TOKEN_INVALID,
     ),
     Case(
-        "a used token does not become current again",
+        "a live token is not exchanged for another live one",
+        _rotate("current", "other"),
+        ada(**with_session(session("other", "current"))),
+        code=Code.TOKEN_INVALID,
+    ),
+    Case(
+        "a replaced token does not become live again",
         _rotate("current", "first"),
-        ada(sessions=with_session(session(used=("first",)))),
+        ada(**with_session(session(replaced="first"))),
         code=Code.TOKEN_INVALID,
     ),
 ]
+
+_OTHERS = {"a": SOON, SESSION_ID: SOON, "expired": NOW, "b": LATER}
 
 REVOCATIONS = [
     Case(
         "a session is revoked",
         c.RevokeSession(SESSION_ID),
-        ada(sessions=with_session(session())),
+        ada(**with_session(session())),
         events=(e.SessionRevoked(SESSION_ID),),
-        after={"sessions": {}},
+        after={**NO_SESSION},
     ),
     Case("a missing session has no effect", c.RevokeSession(SESSION_ID)),
     Case(
         "an expired session has no effect",
         c.RevokeSession(SESSION_ID),
-        ada(sessions=with_session(session(expires_at=NOW))),
+        ada(**with_session(session(expires_at=NOW))),
     ),
     Case(
-        "a session of an earlier epoch has no effect",
+        "a session that has ended has no effect",
         c.RevokeSession(SESSION_ID),
-        ada(session_epoch=1, sessions=with_session(session(epoch=0))),
+        ada(sessions=with_session(session())["sessions"]),
     ),
     Case(
-        "all sessions end by the epoch alone",
+        "all sessions but one are revoked",
+        c.RevokeOtherSessions(SESSION_ID),
+        ada(live_sessions=_OTHERS),
+        events=(e.OtherSessionsRevoked(SESSION_ID, 2),),
+        after={"live_sessions": {SESSION_ID: SOON}},
+    ),
+    Case(
+        "the only session has no others to revoke",
+        c.RevokeOtherSessions(SESSION_ID),
+        ada(**with_session(session())),
+    ),
+    Case(
+        "a session that has expired cannot be the one that continues",
+        c.RevokeOtherSessions("expired"),
+        ada(live_sessions=_OTHERS),
+        code=Code.SESSION_NOT_FOUND,
+    ),
+    Case(
+        "all sessions are revoked without reading them",
         c.RevokeAllSessions(),
-        ada(session_epoch=3),
+        ada(session_epoch=3, live_sessions=_OTHERS),
         events=(e.AllSessionsRevoked(4),),
-        after={"session_epoch": 4},
+        after={"session_epoch": 4, "live_sessions": {}},
     ),
 ]
 
@@ -554,7 +616,7 @@ ERASURE = [
             email_verification=out("mail"),
             email_change=EmailChange(NEW, out("change")),
             password_reset=out("reset"),
-            sessions=with_session(session()),
+            **with_session(session()),
         ),
         events=(e.UserErased(),),
         after={
@@ -577,7 +639,7 @@ ERASURE = [
             "email_verification": None,
             "email_change": None,
             "password_reset": None,
-            "sessions": {},
+            **NO_SESSION,
         },
     ),
 ]

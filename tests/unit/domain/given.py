@@ -16,6 +16,7 @@ from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress, PasswordHash, TokenHash
+from tests.builders import FAMILY
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=1)
@@ -49,17 +50,30 @@ def out(name: str, expires_at: datetime = SOON) -> OneTimeToken:
 
 
 def session(
-    current: str = "current", used: tuple[str, ...] = (), epoch: int = 0, **changes: Any
+    *live: str, replaced: str | None = None, replaced_at: datetime = BEFORE, **changes: Any
 ) -> Session:
-    """Return a stored session with tokens of these names."""
-    prefixes = tuple(token(name).stored[:16] for name in used)
-    rest: dict[str, Any] = {"expires_at": SOON, "revision": 1, **changes}
-    return Session(SESSION_ID, token(current).stored, prefixes, epoch, **rest)
+    """Return a stored session with live and replaced parts of its token, of these names."""
+    state: dict[str, Any] = {"expires_at": SOON, "revision": 1, **changes}
+    if replaced is not None:
+        state |= {"replaced_token_hash": part(replaced), "replaced_at": replaced_at}
+    parts = tuple(part(name) for name in live or ("current",))
+    return Session(SESSION_ID, FAMILY.stored, parts, **state)
 
 
-def with_session(stored: Session) -> dict[str, Session]:
-    """Return a user's sessions: only this one."""
-    return {stored.session_id: stored}
+def part(name: str) -> str:
+    """Return the stored form of a part of a refresh token."""
+    return token(name).stored[:32]
+
+
+def with_session(stored: Session) -> dict[str, Any]:
+    """Return the attributes of a user whose only session is this one."""
+    return {
+        "sessions": {stored.session_id: stored},
+        "live_sessions": {stored.session_id: stored.expires_at},
+    }
+
+
+NO_SESSION: dict[str, Any] = {"sessions": {}, "live_sessions": {}}
 
 
 def second_factor(*codes: str) -> TwoFactor:

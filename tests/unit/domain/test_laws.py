@@ -17,13 +17,13 @@ from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.events import PERSONAL_FIELDS
 from domain.handlers import Context, Decision, handle
-from domain.policy import DEFAULT_POLICY, MAX_USED_REFRESH_TOKENS
+from domain.policy import DEFAULT_POLICY, MAX_LIVE_REFRESH_TOKENS, MAX_SESSIONS
 from domain.rules import FieldDefinition, fields_of
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import Ban, EmailChange, TwoFactor, User
-from domain.values import EmailAddress, TokenHash
-from tests.builders import example_value, start_session
+from domain.values import EmailAddress
+from tests.builders import FAMILY, example_value, rotation, start_session
 from tests.unit.domain.given import NOW, OTHER_ID, USER_ID, envelope, password, token
 
 LONG_AGO = NOW - timedelta(days=60)
@@ -64,6 +64,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "token_id": an_id,
     "session_id": an_id,
     "token_hash": a_token,
+    "refresh_family_hash": st.just(FAMILY),
     "refresh_token_hash": a_token,
     "next_refresh_token_hash": a_token,
     "code_hash": a_code,
@@ -124,14 +125,16 @@ A_STEP = A_COMMAND.map(step_of) | st.builds(
 )
 
 A_TOKEN_OUT = st.builds(OneTimeToken, a_token.map(lambda hashed: hashed.stored), a_time)
+a_part = a_token.map(lambda hashed: hashed.stored[:32])
 A_SESSION = st.builds(
     Session,
     an_id,
-    a_token.map(lambda hashed: hashed.stored),
-    st.lists(a_token.map(lambda hashed: hashed.stored[:16]), max_size=20, unique=True).map(tuple),
-    st.integers(0, 2),
+    st.just(FAMILY.stored),
+    st.lists(a_part, min_size=1, max_size=4, unique=True).map(tuple),
     a_time,
-    st.integers(1, 3),
+    st.none() | a_part,
+    st.none() | a_time,
+    revision=st.integers(1, 3),
 )
 
 
@@ -165,6 +168,9 @@ def users(draw: st.DrawFn) -> User:
         email_change=draw(st.none() | st.builds(EmailChange, an_email, A_TOKEN_OUT)),
         password_reset=draw(st.none() | A_TOKEN_OUT),
         sessions={session.session_id: session for session in sessions},
+        live_sessions={
+            each.session_id: each.expires_at for each in sessions[draw(st.integers(0, 1)) :]
+        },
         two_factor=None
         if codes is None
         else TwoFactor(CIPHERTEXT, tuple(code.stored for code in codes)),
@@ -275,14 +281,15 @@ def test_an_erased_user_contains_no_personal_data_and_does_not_change(story: Sto
 
 @given(STORIES)
 def test_nothing_grows_without_bound(story: Story) -> None:
-    """Used tokens, recovery codes, roles and failures all have a most."""
+    """Live tokens, sessions, recovery codes, roles and failures are all limited."""
     for _, decision in play(story):
         if decision.user is None:
             continue
         assert decision.user.failed_logins < DEFAULT_POLICY.failures_before_lock
         assert len(decision.user.roles) == len(set(decision.user.roles)) <= 2
         for session in decision.user.sessions.values():
-            assert len(session.used_token_hashes) <= MAX_USED_REFRESH_TOKENS
+            assert len(session.refresh_token_hashes) <= MAX_LIVE_REFRESH_TOKENS
+        assert len(decision.user.live_sessions) <= MAX_SESSIONS
         if decision.user.two_factor is not None:
             assert len(decision.user.two_factor.recovery_code_hashes) <= 16
 
@@ -298,22 +305,30 @@ def test_no_ended_session_is_restored(story: Story) -> None:
         assert decision.user.credential_version >= before.credential_version
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60))
-@settings(max_examples=50)
-def test_a_refresh_token_is_exchanged_once_at_most(pairs: list[tuple[int, int]]) -> None:
-    """For any sequence of tokens, no token is exchanged twice."""
-    session_id = str(UUID(int=1))
-    hashes: list[TokenHash] = [token(str(number)) for number in range(31)]
-    later = NOW + timedelta(days=1)
-    context = Context(NOW, {}, LONG_AGO)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 15)), max_size=30))
+@settings(max_examples=100)
+def test_a_refresh_token_is_accepted_while_it_is_live_or_was_just_replaced(
+    steps: list[tuple[int, int]],
+) -> None:
+    """For any order of exchanges and pauses; each exchange has a next token of its own."""
+    session_id, now = str(UUID(int=1)), NOW
     user = User.create(USER_ID, EMAILS[0], PASSWORDS[0], NOW, first_name=NAMES[0])
-    handle(envelope(start_session(session_id, hashes[0], later)), user, context)
+    start = start_session(session_id, token("0"), NOW + timedelta(days=1))
+    handle(envelope(start), user, Context(now, {}, LONG_AGO))
+    live, replaced = ["0"], ("", NOW)
 
-    exchanged: list[int] = []
-    for current, following in [(0, 1), *pairs]:
-        command = c.RotateRefreshToken(session_id, hashes[current], hashes[following], later)
-        if handle(envelope(command), user, context).code is None:
-            exchanged.append(current)
-
-    recent = exchanged[-MAX_USED_REFRESH_TOKENS:]
-    assert len(recent) == len(set(recent))
+    for number, (shown, pause) in enumerate(steps, 1):
+        now += timedelta(seconds=pause)
+        command = rotation(session_id, token(f"{shown}"), token(f"{number}"), now + timedelta(1))
+        decision = handle(envelope(command, sent_at=now), user, Context(now, {}, LONG_AGO))
+        if f"{shown}" in live:
+            live.remove(f"{shown}")
+            replaced = f"{shown}", now
+        elif replaced[0] != f"{shown}" or now - replaced[1] >= timedelta(seconds=10):
+            assert decision.code is Code.REFRESH_TOKEN_REUSED
+            assert session_id not in user.sessions
+            return
+        live = [*live, f"{number}"][-MAX_LIVE_REFRESH_TOKENS:]
+        assert decision.code is None
+        parts = tuple(token(name).stored[:32] for name in live)
+        assert user.sessions[session_id].refresh_token_hashes == parts

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.user import User
-from tests.builders import start_session
+from tests.builders import rotation, start_session
 from tests.unit.domain.given import NOW, TOKEN_ID, ada, decide, password, token
 from tests.unit.domain.test_laws import CODES, EMAILS, STORIES, TOKENS, Story, play
 
@@ -59,7 +59,7 @@ def _attacks(kind: str, before: User) -> Iterator[c.Command]:
         yield c.ConfirmEmailChange(known)
         yield c.ResetPassword(known, password("the thief's"))
         for session_id in before.sessions:
-            yield c.RotateRefreshToken(session_id, known, token("stolen"), LATER)
+            yield rotation(session_id, known, token("stolen"), LATER)
     if kind in {*CREDENTIALS, "erase"}:
         for version in range(before.credential_version + 1):
             yield c.ChangePassword(password("the thief's"), version)
@@ -128,8 +128,8 @@ def test_a_reset_after_a_stranger_registered_the_address_leaves_nothing_of_their
 
     assert not user.two_factor_enabled
     assert user.email_verified
-    rotated = decide(c.RotateRefreshToken(TOKEN_ID, token("s"), token("t"), LATER), user)
-    assert rotated.code is Code.SESSION_EXPIRED
+    rotated = decide(rotation(TOKEN_ID, token("s"), token("t"), LATER), user)
+    assert rotated.code is Code.SESSION_NOT_FOUND
     started = start_session("0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02", token("u"), LATER, 2)
     assert decide(started, user).code is None
 

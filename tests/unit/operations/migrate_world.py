@@ -51,12 +51,14 @@ def _without_locale(item: Item) -> Item:
 
 def _indexed(item: Item) -> Item:
     new = {name: value for name, value in item.items() if name != "token"}
-    return {**new, table.REFRESH_TOKEN_HASH: item["token"]}
+    return {**new, table.REFRESH_FAMILY_HASH: item["token"]}
 
 
 def _next(name: str, upcast: Callable[[Item], Item]) -> Kind:
     kind = KINDS[name]
-    return replace(kind, item_format=ItemFormat(name, 2, {1: upcast}))
+    number, upcasts = kind.item_format.number, kind.item_format.upcasts
+    item_format = ItemFormat(name, number + 1, {**upcasts, number: upcast})
+    return replace(kind, item_format=item_format)
 
 
 NEXT: Final[Mapping[str, Kind]] = {
@@ -168,9 +170,9 @@ def address_item(address: str, owner: str) -> Item:
 
 
 def old_session(name: str, owner: str) -> Item:
-    """Create a session of format 1."""
+    """Create a session of the present format, without the attribute of the next one."""
     item: Item = mapper.render_session(uid(owner), session(name, revision=1))
-    item["token"] = item.pop(table.REFRESH_TOKEN_HASH)
+    item["token"] = item.pop(table.REFRESH_FAMILY_HASH)
     return item
 
 
@@ -312,10 +314,11 @@ def check(database: InProcessDynamoDB, damaged: list[Item], taken: frozenset[str
     for key, item in database.items.items():
         if key in spoilt:
             continue
-        if key[1] == "USER" or key[1].startswith("SESSION#"):
+        if key[1] == "USER":
             assert item["schema"] == {"N": "2"}, key
         if key[1].startswith("SESSION#"):
-            assert table.REFRESH_TOKEN_HASH in item
+            assert item["schema"] == {"N": "3"}, key
+            assert table.REFRESH_FAMILY_HASH in item
         if key[1] == "USER":
             _check_user(database, item, taken)
         if key[1] == "EMAIL":

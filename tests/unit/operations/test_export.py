@@ -126,15 +126,16 @@ def test_no_secret_is_in_it(table: Paging, store: Store) -> None:
         PASSWORD.value,
         factor.secret_ciphertext,
         *factor.recovery_code_hashes,
-        session("phone", used=2).refresh_token_hash,
-        *session("phone", used=2).used_token_hashes,
+        session("phone", used=2).refresh_family_hash,
+        *session("phone", used=2).refresh_token_hashes,
+        str(session("phone", used=2).replaced_token_hash),
         token("fingerprint reset").value,
     ]
     assert not [secret for secret in secrets if secret in text]
     document = json.loads(text)
     assert document["user"]["password_hash"] == SET
     assert document["two_factor"]["recovery_code_hashes"] == SET
-    assert document["sessions"][0]["refresh_token_hash"] == SET
+    assert document["sessions"][0]["refresh_family_hash"] == SET
     assert document["user"]["email"] == "ada@example.com"
 
 
@@ -246,7 +247,7 @@ def test_secrets_are_known_by_name_at_any_depth() -> None:
         "credential_version": 3,
         "fingerprint": "",
         "recovery_code_hashes": "d e",
-        "used_token_hashes": ["f"],
+        "refresh_token_hashes": ["f"],
         "list": [{"secret": "g"}],
         "code": "EmailTaken",
     }
@@ -257,7 +258,7 @@ def test_secrets_are_known_by_name_at_any_depth() -> None:
         "credential_version": 3,
         "fingerprint": "",
         "recovery_code_hashes": SET,
-        "used_token_hashes": SET,
+        "refresh_token_hashes": SET,
         "list": [{"secret": SET}],
         "code": "EmailTaken",
     }

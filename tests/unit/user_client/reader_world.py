@@ -29,9 +29,11 @@ class World:
             cache=self.cache,
             clock=lambda: NOW,
         )
-        self.user = replace(new_user("ada"), session_epoch=1)
+        phone = session("phone")
+        live = {phone.session_id: phone.expires_at}
+        self.user = replace(new_user("ada"), live_sessions=live)
         self.put(mapper.render_user(self.user))
-        self.put(mapper.render_session(ADA, session("phone")))
+        self.put(mapper.render_session(ADA, phone))
 
     def batch_get_item(self, **request: Any) -> Any:
         """Count the calls."""

@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "token_id": uid("token"),
     "token_hash": token("t"),
     "code_hash": token("c"),
+    "refresh_family_hash": token("f"),
     "refresh_token_hash": token("r"),
     "next_refresh_token_hash": token("n"),
     "session_id": uid("session"),

@@ -19,7 +19,7 @@ from adapters.dynamodb.formats import USER_FORMAT
 from application.ports import StoreUnavailableError
 from domain.errors import InvalidValueError, RejectedError
 from domain.policy import DEFAULT_POLICY
-from domain.sessions import Session
+from domain.sessions import RefreshToken
 from domain.user import Ban, SecondFactor, TwoFactor, User
 from tests.builders import NOW, PASSWORD, token, uid
 from tests.persistence import new_user, session
@@ -49,9 +49,9 @@ DAMAGES: list[tuple[str, str, Any]] = [
     ("USER", "version", {"S": "1"}),
     ("USER", "locked_until", {"S": "tomorrow"}),
     ("USER", "ban", {"S": "spam"}),
-    (f"SESSION#{PHONE}", "schema", {"N": "2"}),
+    (f"SESSION#{PHONE}", "schema", {"N": "3"}),
     (f"SESSION#{PHONE}", "expires_at", {"S": "never"}),
-    (f"SESSION#{PHONE}", "refresh_token_hash", None),
+    (f"SESSION#{PHONE}", "refresh_family_hash", None),
 ]
 
 
@@ -110,6 +110,7 @@ def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> N
         lambda: world.reader.get_many([ADA, given]),
         lambda: world.reader.check_session(given, PHONE),
         lambda: world.reader.check_session(ADA, given),
+        lambda: world.reader.sessions(given),
         lambda: world.reader.forget(given),
         lambda: world.reader.second_factor(given),
     )
@@ -123,8 +124,10 @@ def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> N
 def test_an_invalid_hash_is_refused_before_any_call(world: World, given: str) -> None:
     """A token itself, above all."""
     for call in (
-        lambda: world.reader.by_refresh_token(given),
-        lambda: world.reader.check_session(ADA, PHONE, given),
+        lambda: world.reader.by_refresh_token(given, "0" * 64),
+        lambda: world.reader.by_refresh_token("0" * 64, given),
+        lambda: world.reader.check_session(ADA, PHONE, given, "0" * 64),
+        lambda: world.reader.check_session(ADA, PHONE, "0" * 64, given),
     ):
         with pytest.raises(ValueError, match="64 hexadecimal digits"):
             call()
@@ -174,7 +177,8 @@ READS: list[Callable[[UserReader], object]] = [
     lambda reader: reader.get(ADA),
     lambda reader: reader.get_many([ADA]),
     lambda reader: reader.by_email("ada@example.com"),
-    lambda reader: reader.by_refresh_token(token("t").value),
+    lambda reader: reader.by_refresh_token(token("f").value, token("t").value),
+    lambda reader: reader.sessions(ADA),
     lambda reader: reader.check_session(ADA, PHONE),
     lambda reader: reader.session_is_good(ADA, PHONE),
 ]
@@ -212,14 +216,15 @@ def test_a_hundred_users_are_one_call_and_more_are_more(world: World) -> None:
 
 def test_nothing_secret_or_personal_is_in_a_repr(world: World) -> None:
     """A view may end up in a log."""
-    check = world.reader.check_session(ADA, PHONE, token("phone 0").value)
+    hashes = (token("phone family").value, token("phone 0").value)
+    check = world.reader.check_session(ADA, PHONE, *hashes)
     assert check.good
-    text = repr(check) + repr(world.reader.get(ADA))
+    text = repr(check) + repr(world.reader.get(ADA)) + repr(world.reader.sessions(ADA))
     assert ADA in text
     assert world.user.email is not None
     personal = (PASSWORD.value, world.user.email.value, "Ada", "Lovelace", "phone 0")
-    hashes = (token("phone 0").value, token("phone 0").stored)
-    assert not any(each in text for each in (*personal, *hashes))
+    stored = (token("phone family").stored, token("phone 0").stored[:32])
+    assert not any(each in text for each in (*personal, *hashes, *stored))
 
 
 times = st.sampled_from([NOW - timedelta(1), NOW, NOW + timedelta(1)])
@@ -238,7 +243,7 @@ def test_the_view_allows_the_logins_that_the_worker_allows(user: User) -> None:
     """Its code is the one with which StartSession would be rejected."""
     refusal = UserView.of(user).login_refusal(NOW)
     try:
-        login = Session(PHONE, token("phone 0").stored, (), user.session_epoch, NOW + timedelta(1))
+        login = session("phone")
         version = user.credential_version
         user.start_session(login, version, SecondFactor(), NOW, DEFAULT_POLICY)
         decided = None
@@ -254,20 +259,29 @@ def test_the_erased_may_not_log_in() -> None:
     assert why_not(view, session("phone"), None, NOW) is SessionRefusal.USER_ERASED
 
 
-@given(users, st.integers(0, 2), times)
+@given(
+    users,
+    st.booleans(),
+    times,
+    st.tuples(st.sampled_from(["phone family", "other family"]), st.integers(0, 2)),
+    st.sampled_from([0, 9, 10]),
+)
 def test_a_session_is_good_only_where_a_rotation_would_be_accepted(
-    user: User, epoch: int, expires_at: Any
+    user: User, listed: bool, expires_at: Any, shown: tuple[str, int], seconds: int
 ) -> None:
     """The reader and the worker decide alike on the same state."""
-    found = Session(PHONE, token("phone 1").stored, (), epoch, expires_at)
+    replaced_at = NOW - timedelta(seconds=seconds)
+    found = replace(session("phone", used=1), expires_at=expires_at, replaced_at=replaced_at)
     user.sessions = {PHONE: found}
-    refusal = why_not(UserView.of(user), found, token("phone 1"), NOW)
+    user.live_sessions = {PHONE: expires_at} if listed else {}
+    presented = RefreshToken(token(shown[0]), token(f"phone {shown[1]}"))
+    refusal = why_not(UserView.of(user), found, presented, NOW)
     shut_out = user.is_banned(NOW) or user.deactivated
     try:
         user.rotate_refresh_token(
             PHONE,
-            token("phone 1"),
-            token("phone 2"),
+            presented,
+            token("phone 3"),
             NOW + timedelta(1),
             now=NOW,
             policy=DEFAULT_POLICY,

@@ -39,7 +39,7 @@ def test_a_cached_check_is_stale_for_the_seconds_stated_and_no_longer(world: Wor
     """A ban is known after them at the latest."""
     check = world.reader.check_session
     assert check(ADA, PHONE, cached=True)
-    world.change(ban=Ban("spam", None), session_epoch=2)
+    world.change(ban=Ban("spam", None), live_sessions={})
     world.seconds = 9.9
     assert check(ADA, PHONE, cached=True)
     assert world.reads == 1
@@ -59,10 +59,11 @@ def test_a_cached_session_still_expires_to_the_second(world: World) -> None:
 
 
 def test_a_no_is_always_read_anew(world: World) -> None:
-    """A session that has just begun may go on at once, whatever was asked before."""
+    """A session that has just started may continue at once, whatever was read before."""
     tablet = uid("session tablet")
     assert not world.reader.check_session(ADA, tablet, cached=True)
-    world.change()
+    live = {**world.user.live_sessions, tablet: session("tablet").expires_at}
+    world.change(live_sessions=live)
     world.put(mapper.render_session(ADA, session("tablet")))
     assert world.reader.check_session(ADA, tablet, cached=True)
 
@@ -99,9 +100,10 @@ def test_what_is_forgotten_is_read_anew_even_if_a_read_was_under_way(world: Worl
 
 
 def test_a_token_is_never_checked_on_what_is_cached(world: World) -> None:
-    """To ask for both is a mistake, and said to be one."""
+    """To request both is a mistake, and the error states that."""
+    hashes = (token("phone family").value, token("phone 0").value)
     with pytest.raises(ValueError, match="the cache"):
-        world.reader.check_session(ADA, PHONE, token("phone 0").value, cached=True)
+        world.reader.check_session(ADA, PHONE, *hashes, cached=True)
 
 
 def test_the_cache_is_bounded_and_drops_what_was_used_longest_ago() -> None:

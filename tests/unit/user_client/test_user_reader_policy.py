@@ -32,11 +32,12 @@ def actions(statement: dict[str, Any]) -> set[str]:
 
 def made_by_the_reader() -> list[tuple[str, dict[str, Any]]]:
     """Call every method of a reader; give the operations and their requests."""
-    user = replace(new_user("ada"), session_epoch=1)
+    phone = session("phone")
+    user = replace(new_user("ada"), live_sessions={phone.session_id: phone.expires_at})
     address = EmailAddress("ada@example.com")
     found = [
         mapper.render_user(user),
-        mapper.render_session(user.user_id, session("phone")),
+        mapper.render_session(user.user_id, phone),
         mapper.render_address(address, user.user_id),
     ]
     key = table.session_key(user.user_id, uid("session phone"))
@@ -51,8 +52,9 @@ def made_by_the_reader() -> list[tuple[str, dict[str, Any]]]:
     assert reader.get(user.user_id)
     assert reader.get_many([user.user_id])
     assert reader.by_email(address.value)
-    assert reader.by_refresh_token(token("phone 0").value)
+    assert reader.by_refresh_token(token("phone family").value, token("phone 0").value)
     assert reader.session_is_good(user.user_id, uid("session phone"))
+    assert len(reader.sessions(user.user_id)) == 1
     return list(zip(wire.operations, wire.requests, strict=True))
 
 

@@ -56,12 +56,12 @@ def _unlike_ours(dynamodb: Any) -> None:
         BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
         AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": "S"} for name in (*keys, "refresh_token_hash")
+            {"AttributeName": name, "AttributeType": "S"} for name in (*keys, "refresh_family_hash")
         ],
         GlobalSecondaryIndexes=[
             {
                 "IndexName": "Another",
-                "KeySchema": [{"AttributeName": "refresh_token_hash", "KeyType": "HASH"}],
+                "KeySchema": [{"AttributeName": "refresh_family_hash", "KeyType": "HASH"}],
                 "Projection": {"ProjectionType": "ALL"},
             }
         ],

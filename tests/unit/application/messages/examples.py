@@ -77,6 +77,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     "ResetPassword": {"token_hash": token_hash(3), "password_hash": PASSWORD_HASH},
     "StartSession": {
         "session_id": OTHER_ID,
+        "refresh_family_hash": token_hash(7),
         "refresh_token_hash": token_hash(4),
         "expires_at": TIME,
         "credential_version": 1,
@@ -84,11 +85,13 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     },
     "RotateRefreshToken": {
         "session_id": OTHER_ID,
+        "refresh_family_hash": token_hash(7),
         "refresh_token_hash": token_hash(4),
         "next_refresh_token_hash": token_hash(5),
         "expires_at": TIME,
     },
     "RevokeSession": {"session_id": OTHER_ID},
+    "RevokeOtherSessions": {"session_id": OTHER_ID},
     "RevokeAllSessions": {},
     "RecordLoginFailure": {},
     "UnlockUser": {},
