@@ -122,12 +122,12 @@ def _with_token_family(session: Item) -> Item:
     Its current token is taken for both parts of a token. The user of such a session has no list of
     live sessions, so the session has ended.
     """
-    token = session["refresh_token_hash"]
+    token = Attributes("session", session).text("refresh_token_hash")
     removed = {"refresh_token_hash", "used_token_hashes", "session_epoch"}
     return {
         **{name: value for name, value in session.items() if name not in removed},
-        "refresh_family_hash": token,
-        "refresh_token_hashes": {"S": token["S"][:32]},
+        "refresh_family_hash": {"S": token},
+        "refresh_token_hashes": {"S": token[:32]},
     }
 
 

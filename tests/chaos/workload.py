@@ -119,10 +119,10 @@ class Workload:
             {"totp_step": 1},  # used already
             {"recovery_code_hash": codes[1][0]},
         )
-        for number, factor in enumerate(factors):
-            session, refresh = self._id(), token(f"{name} refresh {number}")
-            yield 1, name, start_session(session, refresh, self._expiry, **factor)
-        yield 1, name, c.RevokeOtherSessions(session)
+        sessions = [self._id() for _ in factors]
+        for session, factor in zip(sessions, factors, strict=True):
+            yield 1, name, start_session(session, token(session), self._expiry, **factor)
+        yield 1, name, c.RevokeOtherSessions(sessions[-1])
         yield 1, name, c.RevokeAllSessions()
 
     # --- one message ---------------------------------------------------------------------------

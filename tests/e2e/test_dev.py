@@ -78,7 +78,7 @@ ALL_ENDINGS = Counter(
         ("StartSession", "accepted"): 1,
         ("StartSession", "rejected UserBanned"): 1,
         ("BanUser", "accepted"): 1,
-        ("RotateRefreshToken", "accepted"): 1,
+        ("RotateRefreshToken", "accepted"): 2,
         ("RotateRefreshToken", "rejected RefreshTokenReused"): 1,
         ("UnbanUser", "accepted, no effect"): 1,
     }

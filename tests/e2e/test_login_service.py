@@ -258,7 +258,7 @@ MALFORMED: dict[str, Request] = {
     "too large": lambda s: s.ask("POST", "/login", {"email": "a" * 5000, "password": "x"}),
     "no token": lambda s: s.ask("GET", "/session"),
     "a short token": lambda s: s.session("token"),
-    "a long token": lambda s: s.session(".".join([str(uuid.uuid4())] * 4)),
+    "a long token": lambda s: s.session(".".join([str(uuid.uuid4())] * 5)),
     "no ids": lambda s: s.session("user.session.secret"),
     "no token to renew": lambda s: s.ask("POST", "/refresh", token="..."),
 }
@@ -272,12 +272,14 @@ def test_malformed_requests_are_refused(service: Service) -> None:
 
 
 def test_a_made_up_token_opens_nothing(service: Service) -> None:
-    """A valid token with another secret is refused too."""
+    """A token with the right ids and another secret is refused too, and ends no session."""
     user_id, email, password = service.register("guessed")
-    guessed = service.token(email, password).rpartition(".")[0] + ".guess"
+    token = service.token(email, password)
+    guessed = ".".join([*token.split(".")[:2], "guess", "guess"])
     assert service.session(guessed) == (401, {"error": "RefreshTokenUnknown"})
     assert service.ask("POST", "/refresh", token=guessed)[0] == 401
-    other = f"{user_id}.{uuid.uuid4()}.guess"
+    assert service.session(token) == (200, {"user_id": user_id})
+    other = f"{user_id}.{uuid.uuid4()}.guess.guess"
     assert service.session(other) == (401, {"error": "SessionNotFound"})
-    nobody = f"{uuid.uuid4()}.{uuid.uuid4()}.guess"
+    nobody = f"{uuid.uuid4()}.{uuid.uuid4()}.guess.guess"
     assert service.session(nobody) == (401, {"error": "UserNotFound"})
