@@ -41,7 +41,7 @@ def _unchecked(pattern: str, description: str, example: str) -> Text:
 EmailText: TypeAlias = Annotated[str, EMAIL]
 NewEmailText: TypeAlias = Annotated[str, NEW_EMAIL]
 NewCredentialVersion: TypeAlias = Annotated[
-    int, Number(description="Credential version of the new password.", example=2)
+    int, Number(description="Credential version from now on.", example=2)
 ]
 CommandId: TypeAlias = Annotated[
     str,
@@ -232,13 +232,7 @@ class OtherSessionsRevoked(Event, category="session"):
 class AllSessionsRevoked(Event, category="session"):
     """All sessions of the user ended."""
 
-    session_epoch: Annotated[
-        int,
-        Number(
-            description="Number of times that all sessions were ended, including this one.",
-            example=2,
-        ),
-    ]
+    credential_version: NewCredentialVersion
 
 
 @dataclass(frozen=True, slots=True)

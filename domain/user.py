@@ -98,10 +98,9 @@ class User:
     password_hash_legacy: bool = False
     """`password_hash` is not argon2id: replace it at the next login with UpgradePasswordHash"""
     credential_version: int = 0
-    """Incremented with each new password; ChangePassword contains it"""
+    """Incremented whenever access ends: with each new password, RevokeAllSessions, a ban, a
+    deactivation and an erasure. A login that was checked against an earlier one is stale"""
     roles: tuple[str, ...] = ()
-    session_epoch: int = 0
-    """Number of times that all sessions were ended"""
     live_sessions: dict[str, datetime] = field(default_factory=dict)
     """`id:end` of each session, oldest first, between spaces; the end in epoch seconds. A session
     that is not listed has ended"""
@@ -163,7 +162,8 @@ class User:
         user = cls(user_id, 0, now, now, email, first_name="", last_name="")
         user.update_profile(**profile)
         if password_hash is not None:
-            user._set_password(password_hash)
+            user._set_hash(password_hash)
+            user.credential_version = 1
         return user
 
     def update_profile(self, **fields: str | None) -> Events:
@@ -269,7 +269,7 @@ class User:
     def change_password(self, password_hash: PasswordHash, credential_version: int) -> Events:
         """Set a new password if `credential_version` is that of the current password."""
         self._check_credential(credential_version)
-        self._set_password(password_hash)
+        self._set_hash(password_hash)
         self._end_access()
         return (happened.PasswordChanged(self.credential_version),)
 
@@ -297,7 +297,7 @@ class User:
         """
         check_token(self.password_reset, presented, now)
         was_locked = self.is_locked(now)
-        self._set_password(password_hash)
+        self._set_hash(password_hash)
         self._end_access()
         self._reset_failures()
         events: Events = (happened.PasswordReset(self.credential_version),)
@@ -310,10 +310,6 @@ class User:
     def _check_credential(self, credential_version: int) -> None:
         if credential_version != self.credential_version:
             raise RejectedError(RejectionCode.CREDENTIAL_STALE)
-
-    def _set_password(self, password_hash: PasswordHash) -> None:
-        self._set_hash(password_hash)
-        self.credential_version += 1
 
     def _set_hash(self, password_hash: PasswordHash) -> None:
         self.password_hash = password_hash.value
@@ -492,7 +488,7 @@ class User:
     def revoke_all_sessions(self) -> Events:
         """End all sessions."""
         self._end_access()
-        return (happened.AllSessionsRevoked(self.session_epoch),)
+        return (happened.AllSessionsRevoked(self.credential_version),)
 
     def is_locked(self, now: datetime) -> bool:
         """Return True if too many login failures lock the user."""
@@ -522,8 +518,8 @@ class User:
         return (happened.UserUnlocked(),)
 
     def _end_access(self) -> None:
-        """End every session, and invalidate every mailed token."""
-        self.session_epoch += 1
+        """End every session, and invalidate every mailed token and every login under way."""
+        self.credential_version += 1
         self.live_sessions = {}
         self._invalidate_tokens()
 

@@ -65,7 +65,6 @@ class UserView:
     credential_version: int
     """The version for StartSession, ChangePassword and UpgradePasswordHash."""
     roles: tuple[str, ...]
-    session_epoch: int
     locked_until: datetime | None
     banned: bool
     """Whether there is a ban; it may have expired: see `is_banned`."""
@@ -94,7 +93,6 @@ class UserView:
             password_hash=user.password_hash,
             credential_version=user.credential_version,
             roles=user.roles,
-            session_epoch=user.session_epoch,
             locked_until=user.locked_until,
             banned=user.ban is not None,
             banned_until=None if user.ban is None else user.ban.until,

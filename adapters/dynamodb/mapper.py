@@ -41,7 +41,6 @@ _TEXTS: Final = (
 )
 _COUNTS: Final = (
     "credential_version",
-    "session_epoch",
     "failed_logins",
     "lock_count",
     "last_totp_step",

@@ -109,7 +109,6 @@ def user_facts(user: User) -> dict[str, object]:
         "banned_until": user.ban and _time(user.ban.until),
         "deactivated": user.deactivated,
         "erased": user.erased,
-        "session_epoch": user.session_epoch,
         "sessions": [key for key in user.live_sessions if user.has_session(key, now)],
         "email_verification": _set(user.email_verification),
         "email_change_to": user.email_change and user.email_change.new_email.value,

@@ -106,6 +106,7 @@ def _others_ended(known: Known, data: Data) -> None:
 
 
 def _all_ended(known: Known, _: Data) -> None:
+    known.credential_version += 1
     known.sessions.clear()
 
 
@@ -138,16 +139,16 @@ def _revoked(known: Known, data: Data) -> None:
 
 def _banned(known: Known, data: Data) -> None:
     known.banned = (data["until"],)
-    known.sessions.clear()
+    _all_ended(known, data)
 
 
 def _unbanned(known: Known, _: Data) -> None:
     known.banned = None
 
 
-def _deactivated(known: Known, _: Data) -> None:
+def _deactivated(known: Known, data: Data) -> None:
     known.deactivated = True
-    known.sessions.clear()
+    _all_ended(known, data)
 
 
 def _reactivated(known: Known, _: Data) -> None:
@@ -155,7 +156,8 @@ def _reactivated(known: Known, _: Data) -> None:
 
 
 def _erased(known: Known, _: Data) -> None:
-    left = Known(erased=True, version=known.version, credential_version=known.credential_version)
+    version = known.credential_version + 1
+    left = Known(erased=True, version=known.version, credential_version=version)
     for name in Known.__slots__:
         setattr(known, name, getattr(left, name))
 

@@ -35,7 +35,6 @@ _USER = User(
     password_hash=canaries.PASSWORD_HASH,
     credential_version=1,
     roles=("customer", "admin"),
-    session_epoch=2,
     live_sessions={uid("session"): _LATER},
     failed_logins=1,
     lock_count=1,

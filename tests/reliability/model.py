@@ -19,7 +19,7 @@ from tests.reliability.invariants import Stored
 from tests.reliability.person import RULES, No, Person, check_token, issued
 
 COMPARED = {
-    "email_verified", "password_hash", "credential_version", "roles", "session_epoch",
+    "email_verified", "password_hash", "credential_version", "roles",
     "failed_logins", "lock_count", "locked_until", "ban", "deactivated", "deactivation_reason",
     "erased", "two_factor_enabled", "email_verification", "email_change", "password_reset",
     "two_factor", "two_factor_unverified", "last_failure_at", "terms", "password_hash_legacy",
@@ -158,7 +158,7 @@ class Model:
         live = {i: tuple(login.tokens) for i, login in p.logins.items() if not login.ended}
         return {
             "email": p.email, "names": p.names, "roles": p.roles, "version": p.events,
-            "passwords": p.passwords, "verified": p.verified, "epoch": p.epoch,
+            "passwords": p.passwords, "verified": p.verified,
             "failures": p.failures, "locks": p.locks, "locked until": p.locked_until,
             "last failure": p.last_failure, "hash": p.hash,
             "legacy hash": p.legacy_hash, "terms": p.terms, "unverified codes": p.unverified_codes,
@@ -182,7 +182,7 @@ def _facts(stored: Stored, user_id: str) -> dict[str, Any]:
     return {
         "email": u.email, "names": [u.first_name, u.last_name], "roles": list(u.roles),
         "version": u.version, "passwords": u.credential_version, "verified": u.email_verified,
-        "epoch": u.session_epoch, "failures": u.failed_logins, "locks": u.lock_count,
+        "failures": u.failed_logins, "locks": u.lock_count,
         "locked until": u.locked_until, "last failure": u.last_failure_at,
         "hash": u.password_hash, "legacy hash": u.password_hash_legacy,
         "terms": {document: accepted.version for document, accepted in u.terms.items()},

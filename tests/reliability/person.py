@@ -47,7 +47,6 @@ class Person:
     hash: str | None = None
     events: int = 0
     verified: bool = False
-    epoch: int = 0
     failures: int = 0
     locks: int = 0
     locked_until: datetime | None = None
@@ -88,7 +87,7 @@ class Person:
 
     def end_access(self) -> None:
         """End every session; no mailed token is valid any longer."""
-        self.epoch += 1
+        self.passwords += 1
         for login in self.logins.values():
             login.ended = True
         self.verification = self.reset = None
@@ -100,7 +99,6 @@ class Person:
 
     def new_password(self, hashed: PasswordHash) -> None:
         """Record a new password, which ends all access."""
-        self.passwords += 1
         self.hash, self.legacy_hash = hashed.value, hashed.legacy
         self.end_access()
 
@@ -388,9 +386,8 @@ def _erase(person: Person, _: Any, __: datetime) -> list[str]:
         None,
         ["", ""],
         [],
-        passwords=person.passwords,
+        passwords=person.passwords + 1,
         events=person.events,
-        epoch=person.epoch + 1,
     )
     for name in Person.__slots__:
         setattr(person, name, getattr(remains, name))

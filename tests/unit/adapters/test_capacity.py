@@ -135,7 +135,6 @@ def largest_user_item() -> Item:
         roles=tuple(f"{'r' * 48}{n:02}" for n in range(30)),
         version=10**12,
         credential_version=10**12,
-        session_epoch=10**12,
         failed_logins=10**12,
         lock_count=10**12,
         locked_until=NOW,

@@ -269,7 +269,6 @@ _NEW_PASSWORD = {
     "password_reset": None,
     "email_change": None,
     "email_verification": None,
-    "session_epoch": 4,
 }
 
 _VERIFIED = {"email_verified": True, "email_verification": None}
@@ -279,7 +278,6 @@ PASSWORD = [
         "a new password ends every session and invalidates all mailed tokens",
         c.ChangePassword(_SECOND, 1),
         ada(
-            session_epoch=3,
             password_reset=out("reset"),
             email_change=_PENDING,
             email_verification=out("mail"),
@@ -366,21 +364,21 @@ PASSWORD = [
     Case(
         "a reset sets the password, ends every session and forgets failures",
         _RESET,
-        ada(session_epoch=3, password_reset=out("reset"), failed_logins=2),
+        ada(password_reset=out("reset"), failed_logins=2),
         events=(e.PasswordReset(2), e.EmailVerified()),
         after={**_NEW_PASSWORD, **_VERIFIED, "failed_logins": 0},
     ),
     Case(
         "a reset for a verified address says nothing of it",
         _RESET,
-        ada(session_epoch=3, password_reset=out("reset"), email_verified=True),
+        ada(password_reset=out("reset"), email_verified=True),
         events=(e.PasswordReset(2),),
         after=_NEW_PASSWORD,
     ),
     Case(
         "a reset cancels a change of the address that somebody else may have requested",
         _RESET,
-        ada(session_epoch=3, password_reset=out("reset"), email_change=_PENDING),
+        ada(password_reset=out("reset"), email_change=_PENDING),
         events=(e.PasswordReset(2), e.EmailVerified()),
         after={**_NEW_PASSWORD, **_VERIFIED},
     ),
@@ -388,7 +386,6 @@ PASSWORD = [
         "a reset removes a second factor that was enabled before the address was verified",
         _RESET,
         ada(
-            session_epoch=3,
             password_reset=out("reset"),
             two_factor_enabled=True,
             two_factor_unverified=True,
@@ -407,7 +404,6 @@ PASSWORD = [
         "a reset keeps a second factor that the owner of the address enabled",
         _RESET,
         ada(
-            session_epoch=3,
             password_reset=out("reset"),
             email_verified=True,
             two_factor_enabled=True,
@@ -419,14 +415,14 @@ PASSWORD = [
     Case(
         "a reset makes the token of a verification mail needless",
         _RESET,
-        ada(session_epoch=3, password_reset=out("reset"), email_verification=out("mail")),
+        ada(password_reset=out("reset"), email_verification=out("mail")),
         events=(e.PasswordReset(2), e.EmailVerified()),
         after={**_NEW_PASSWORD, **_VERIFIED},
     ),
     Case(
         "a reset lifts a lock and says so",
         _RESET,
-        ada(session_epoch=3, password_reset=out("reset"), locked_until=SOON, lock_count=2),
+        ada(password_reset=out("reset"), locked_until=SOON, lock_count=2),
         events=(e.PasswordReset(2), e.EmailVerified(), e.UserUnlocked()),
         after={**_NEW_PASSWORD, **_VERIFIED, "locked_until": None, "lock_count": 0},
     ),
@@ -435,7 +431,7 @@ PASSWORD = [
         _RESET,
         ada(password_hash=None, credential_version=0, password_reset=out("reset")),
         events=(e.PasswordReset(1), e.EmailVerified()),
-        after={**_NEW_PASSWORD, **_VERIFIED, "credential_version": 1, "session_epoch": 1},
+        after={**_NEW_PASSWORD, **_VERIFIED, "credential_version": 1},
     ),
     Case("a reset token is invalid where none is out", _RESET, code=Code.TOKEN_INVALID),
     Case(

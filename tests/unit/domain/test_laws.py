@@ -156,7 +156,6 @@ def users(draw: st.DrawFn) -> User:
         password_hash=draw(st.sampled_from(PASSWORDS)).value,
         credential_version=draw(st.integers(1, 2)),
         roles=tuple(draw(st.frozensets(a_role))),
-        session_epoch=draw(st.integers(0, 2)),
         failed_logins=draw(st.integers(0, 4)),
         lock_count=draw(st.integers(0, 12)),
         locked_until=draw(st.none() | a_time),
@@ -274,7 +273,6 @@ def test_an_erased_user_contains_no_personal_data_and_does_not_change(story: Sto
         if user is not None and user.erased:
             kept = User(user.user_id, user.version, user.created_at, user.updated_at, None, "", "")
             kept.erased = True
-            kept.session_epoch = user.session_epoch
             kept.credential_version = user.credential_version
             assert user == kept
 
@@ -296,12 +294,11 @@ def test_nothing_grows_without_bound(story: Story) -> None:
 
 @given(STORIES)
 def test_no_ended_session_is_restored(story: Story) -> None:
-    """Version, epoch and credential version never go down."""
+    """Version and credential version never decrease."""
     for before, decision in play(story):
         if before is None or decision.user is None:
             continue
         assert decision.user.version >= before.version
-        assert decision.user.session_epoch >= before.session_epoch
         assert decision.user.credential_version >= before.credential_version
 
 

@@ -133,9 +133,18 @@ def test_every_session_is_over_after(command: c.Command) -> None:
 
 def test_a_session_that_starts_after_all_were_revoked_lives() -> None:
     """It is listed among the live ones."""
-    decision = after(ada(), c.RevokeAllSessions(), START, rotation("current", "next"))
+    start = start_session(SESSION_ID, token("current"), SOON, 2)
+    decision = after(ada(), c.RevokeAllSessions(), start, rotation("current", "next"))
 
     assert decision.code is None
+
+
+@pytest.mark.parametrize("ending", [c.RevokeAllSessions(), c.BanUser("spam"), c.DeactivateUser()])
+def test_a_login_from_before_access_ended_is_stale(ending: c.Command) -> None:
+    """Also once the ban is lifted and the account is reactivated."""
+    decision = after(ada(), ending, c.UnbanUser(), c.ReactivateUser(), START)
+
+    assert decision.code is Code.CREDENTIAL_STALE
 
 
 def test_a_session_id_is_free_again_once_revoked() -> None:

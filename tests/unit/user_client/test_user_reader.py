@@ -234,7 +234,6 @@ users = st.builds(
     ban=bans,
     locked_until=st.none() | times,
     deactivated=st.booleans(),
-    session_epoch=st.integers(0, 2),
 )
 
 
