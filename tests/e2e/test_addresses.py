@@ -296,6 +296,24 @@ def test_a_second_factor_starts_one_session_on_two_workers(
     assert len(stored.sessions) == 1
 
 
+def test_concurrent_exchanges_of_one_token_on_two_workers_all_continue(
+    pair: Pair, names: Names
+) -> None:
+    """No alarm is raised, and each of the four latest next tokens is live."""
+    system, user, session = pair.system, str(uuid4()), str(uuid4())
+    system.do(message(register(names("a")), user))
+    system.do(message(start_session(session, token("shared"), in_an_hour()), user))
+    tabs = [message(exchange(session, "shared", f"tab {n}"), user) for n in range(4)]
+
+    outcomes = system.do(*tabs)
+
+    assert [each.code for each in outcomes] == [None] * 4
+    further = [message(exchange(session, f"tab {n}", f"next {n}"), user) for n in range(4)]
+    assert [each.code for each in system.do(*further)] == [None] * 4
+    stored = system.load(sessions={(user, session)}).users[user].sessions[session]
+    assert len(stored.refresh_token_hashes) == 4
+
+
 def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
     pair: Pair, names: Names
 ) -> None:

@@ -10,6 +10,7 @@ order of the commands gives.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import pytest
@@ -22,6 +23,7 @@ from tests.reliability.scenarios import (
     CODES,
     ENABLE,
     IN_A_MONTH,
+    OTHER_START,
     RESET,
     RESET_BY_EMAIL,
     SESSION,
@@ -87,7 +89,22 @@ RACES: dict[str, Race] = {
     "a rotation and the end of all sessions": _race(
         [(register("ada"), "ada"), (START, "ada")],
         [sent(rotate(0), "ada")],
-        [sent(c.RevokeAllSessions(), "ada"), sent(START, "ada", "again")],
+        [sent(c.RevokeAllSessions(), "ada"), sent(replace(START, credential_version=2), "ada")],
+    ),
+    "all other sessions end, and another one starts": _race(
+        [(register("ada"), "ada"), (START, "ada")],
+        [sent(c.RevokeOtherSessions(SESSION), "ada"), sent(rotate(0), "ada")],
+        [sent(OTHER_START, "ada"), sent(c.RevokeSession(SESSION), "ada")],
+    ),
+    "one time-based password, two logins": _race(
+        [(register("ada"), "ada"), (ENABLE, "ada")],
+        [sent(replace(START, totp_step=1), "ada")],
+        [sent(replace(OTHER_START, totp_step=1), "ada")],
+    ),
+    "a login, and all sessions are revoked": _race(
+        [(register("ada"), "ada")],
+        [sent(START, "ada")],
+        [sent(c.RevokeAllSessions(), "ada"), sent(c.UpgradePasswordHash(PASSWORD, 1), "ada")],
     ),
     "a session starts and ends, and its user is banned": _race(
         [(register("ada"), "ada")],
