@@ -142,6 +142,9 @@ class User:
 
     def record(self, events: Sequence[Event], now: datetime) -> tuple[RecordedEvent, ...]:
         """Number the events: each event is one version of the user."""
+        change = self.email_change
+        if change is not None and change.token.expires_at <= now:
+            self.email_change = None  # the address of whoever never confirmed it
         first = self.version + 1
         self.version += len(events)
         self.updated_at = now

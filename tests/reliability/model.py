@@ -83,12 +83,12 @@ class Model:
         except No as no:
             if no.events:
                 assert user_id is not None
-                self.people[user_id].events += len(no.events)
+                self.people[user_id].record(no.events, now)
             return str(no), (*no.events, "CommandRejected")
         if not events:
             return None, ("CommandHadNoEffect",)
         assert user_id is not None
-        self.people[user_id].events += len(events)
+        self.people[user_id].record(events, now)
         return None, tuple(events)
 
     def _carry_out(self, user_id: str | None, command: Any, now: datetime) -> list[str]:

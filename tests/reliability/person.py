@@ -6,7 +6,7 @@ raises `No` with a rejection's code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,6 +92,12 @@ class Person:
             login.ended = True
         self.verification = self.reset = None
         self.change = None
+
+    def record(self, events: Sequence[str], now: datetime) -> None:
+        """Count the events; an expired change of the address is removed with them."""
+        self.events += len(events)
+        if self.change is not None and self.change[2] <= now:
+            self.change = None
 
     def live_logins(self, now: datetime) -> dict[str, Login]:
         """Return the sessions that have neither ended nor expired, oldest first."""

@@ -12,7 +12,7 @@ from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.handlers import Context, Decision, handle
 from domain.policy import DEFAULT_POLICY, UserPolicy
-from domain.user import User
+from domain.user import EmailChange, User
 from tests import builders
 from tests.builders import start_session
 from tests.unit.domain.given import (
@@ -150,6 +150,15 @@ def test_a_login_from_before_access_ended_is_stale(ending: c.Command) -> None:
 def test_a_session_id_is_free_again_once_revoked() -> None:
     """Revocation removes the session."""
     assert after(ada(), START, c.RevokeSession(SESSION_ID), START).code is None
+
+
+def test_the_address_of_an_expired_change_is_removed_with_the_next_change_of_the_user() -> None:
+    """It may belong to a person who never asked for an account."""
+    user = ada(email_change=EmailChange(NEW, out("change", NOW)))
+
+    after(user, c.UpdateProfile("Augusta"))
+
+    assert user.email_change is None
 
 
 def test_two_concurrent_exchanges_of_one_token_both_continue() -> None:
