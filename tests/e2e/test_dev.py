@@ -147,6 +147,20 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_nothing_stays(tmp_path
     assert alive(children) == set()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_closed_terminal_stop_it_and_everything_it_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """The worker finishes its batch, and a run that was stopped while it followed is a success."""
+    with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        wait_for_line(process, "Following the events")
+        children = started_by(process.pid)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (0, False)
+    assert alive(children) == set()
+
+
 def test_if_the_worker_ends_it_is_reported_and_its_log_is_kept(tmp_path: Path) -> None:
     """If the worker dies, the program ends with the path of the worker's log."""
     with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
