@@ -20,12 +20,14 @@ from application.batch_results import BatchResults
 from application.change_builder import UserChangeBuilder
 from application.cool_down import CoolDown
 from application.disposition import Dispositions, ReceivedMessage
+from application.key_ring import KeyRing
 from application.messages import UNREADABLE as UNREADABLE_BODY
 from application.messages import MalformedMessageError, UnknownTypeError, render_events
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import Outbox
 from application.pending_command import Parser, PendingCommand
 from application.ports import (
+    HELD,
     Clock,
     CommandKey,
     CommitReport,
@@ -39,7 +41,7 @@ from application.ports import (
     ThrottledError,
     UserRepository,
 )
-from application.reads import pending_address, reads_of
+from application.reads import claimed_address, pending_address, reads_of
 from application.retry import FIRST_DELAY, Failure
 from application.rounds import Round, decide_round, registrations_first
 
@@ -278,14 +280,17 @@ class _Batch:
 
     def _load(self, commands: Sequence[PendingCommand]) -> Snapshot:
         repository = self._ports.repository
-        snapshot = repository.load(_named_by(commands))
+        keys = self._policy.address_keys
+        snapshot = repository.load(_named_by(commands, keys))
         for pending in commands:
             if pending.envelope.by_email is not None:
-                pending.user_id = snapshot.addresses.get(pending.envelope.by_email.key)
-        if (rest := _found_by(commands, snapshot)) != LoadRequest():
+                owner = snapshot.addresses.get(pending.envelope.by_email.key, HELD)
+                pending.user_id = None if owner == HELD else owner
+        if (rest := _found_by(commands, snapshot, keys)) != LoadRequest():
             more = repository.load(rest)
             snapshot.users.update(more.users)
             snapshot.addresses.update(more.addresses)
+            snapshot.banned.update(more.banned)
             snapshot.outcomes.update(more.outcomes)
             snapshot.unreadable.update(more.unreadable)
             snapshot.unread.update(more.unread)
@@ -390,7 +395,7 @@ class _Batch:
             logger.exception("publish_failed")
 
 
-def _named_by(commands: Sequence[PendingCommand]) -> LoadRequest:
+def _named_by(commands: Sequence[PendingCommand], keys: KeyRing) -> LoadRequest:
     """Return the keys that the messages themselves name."""
     reads = [(pending, reads_of(pending.envelope)) for pending in commands]
     return LoadRequest(
@@ -406,19 +411,28 @@ def _named_by(commands: Sequence[PendingCommand]) -> LoadRequest:
             if pending.envelope.user_id and read.two_factor
         },
         addresses={read.address for _, read in reads if read.address},
+        banned={
+            address_hash
+            for pending in commands
+            if (address := claimed_address(pending.envelope, None)) is not None
+            for address_hash in keys.hashes(address)
+        },
         outcomes={pending.key for pending in commands},
     )
 
 
-def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot) -> LoadRequest:
+def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot, keys: KeyRing) -> LoadRequest:
     """Return the keys known only after the first read: users by address, and pending addresses."""
     by_email = [each for each in commands if each.envelope.by_email and each.user_id]
     addresses = {
-        pending_address(each.envelope, snapshot.users.get(each.user_id or "")) for each in commands
+        address
+        for each in commands
+        if (address := pending_address(each.envelope, snapshot.users.get(each.user_id or "")))
     }
     return LoadRequest(
         users={each.user_id for each in by_email if each.user_id} - snapshot.users.keys(),
-        addresses={key for key in addresses if key} - snapshot.addresses.keys(),
+        addresses=addresses - snapshot.addresses.keys(),
+        banned={h for address in addresses for h in keys.hashes(address)} - snapshot.banned.keys(),
         two_factors={
             each.user_id for each in by_email if each.user_id and reads_of(each.envelope).two_factor
         },

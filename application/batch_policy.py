@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from application.backoff import Draw
+from application.key_ring import KeyRing
 from domain.policy import DEFAULT_POLICY, UserPolicy
 
 REGISTRATION_RECEIVES: Final = 5
@@ -35,6 +36,8 @@ class BatchPolicy:
     registration_receives: int = REGISTRATION_RECEIVES
     """The receive from which the user of a command must exist, once the grace period is over."""
     user: UserPolicy = DEFAULT_POLICY
+    address_keys: KeyRing = field(kw_only=True)
+    """Keys of the hashes by which banned addresses are recognised."""
     draw: Draw = random.uniform
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic

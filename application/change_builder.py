@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from application.pending_command import PendingCommand
-from application.ports import Outcome, UserChange
+from application.ports import BannedAddress, Outcome, UserChange
 from domain.sessions import Session
-from domain.user import TwoFactor, User
+from domain.user import Ban, TwoFactor, User
 from domain.values import EmailAddress
 
 
@@ -21,10 +21,13 @@ class UserChangeBuilder:
     commands: list[PendingCommand] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     changed: bool = False
+    holds: bool = False
+    """Whether the user was erased while banned, even if a later command has ended the ban."""
     read_version: int = 0
     read_email: EmailAddress | None = None
     read_sessions: dict[str, Session] = field(default_factory=dict)
     read_two_factor: TwoFactor | None = None
+    read_ban: Ban | None = None
 
     @classmethod
     def of(cls, user_id: str | None, user: User | None) -> UserChangeBuilder:
@@ -38,7 +41,14 @@ class UserChangeBuilder:
             read_email=user.email,
             read_sessions=dict(user.sessions),
             read_two_factor=user.two_factor,
+            read_ban=user.ban,
         )
+
+    def record(self, user: User | None, *, changed: bool) -> None:
+        """Take the result of a decision."""
+        self.user = user
+        self.changed |= changed
+        self.holds |= user is not None and _address_hash(user.ban) is not None
 
     def owns(self, address: EmailAddress) -> bool:
         """Return True if the address belongs to the user after the commands so far."""
@@ -51,6 +61,8 @@ class UserChangeBuilder:
         if not self.changed or self.user is None:
             return UserChange(self.user_id, outcomes, self.read_version)
         claimed, released = self._addresses(self.user)
+        hash_now, hash_was = _address_hash(self.user.ban), _address_hash(self.read_ban)
+        banned = self.user.ban if hash_now != hash_was else None
         two_factor, was = self.user.two_factor, self.read_two_factor
         return UserChange(
             self.user_id,
@@ -66,7 +78,14 @@ class UserChangeBuilder:
             saved_two_factor=_at_revision(two_factor, was) if two_factor is not was else None,
             removed_two_factor=was if two_factor is None else None,
             claimed=claimed,
-            released=released,
+            released=None if self.holds else released,
+            held=released if self.holds else None,
+            banned=(
+                BannedAddress(hash_now, self.user.user_id, banned.until)
+                if hash_now and banned
+                else None
+            ),
+            unbanned=hash_was if hash_now is None else None,
             scrub=self.user.erased,
         )
 
@@ -81,6 +100,10 @@ class UserChangeBuilder:
             was = self.read_sessions.get(key)
             if session is not was:
                 yield replace(session, revision=was.revision if was else 0)
+
+
+def _address_hash(ban: Ban | None) -> str | None:
+    return None if ban is None else ban.address_hash
 
 
 def _at_revision(new: TwoFactor | None, was: TwoFactor | None) -> TwoFactor | None:

@@ -164,6 +164,14 @@ class Outbox(Protocol):
         """
         ...
 
+    def release(self, user_id: str, address: str) -> None:
+        """Free an address that is held for an erased user; no effect if it is not held for them.
+
+        Raises:
+            StoreUnavailableError: the address may still be held.
+        """
+        ...
+
     def status(self, now: datetime | None = None) -> OutboxStatus:
         """Count pending entries and list parked ones; `now` is the present time if left out."""
         ...

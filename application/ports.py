@@ -7,13 +7,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress
+
+HELD: Final = ""
+"""Owner of an address whose user was erased while banned, until the scrub job releases it."""
 
 
 class StoreUnavailableError(Exception):
@@ -80,6 +83,22 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class BannedAddress:
+    """A ban that outlives the erasure of its user; contains no address."""
+
+    address_hash: str
+    """Keyed hash of `EmailAddress.key`."""
+    user_id: str
+    """The erased user."""
+    until: datetime | None
+    """The end of the ban; `None`: permanent."""
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Return True if the ban has not expired."""
+        return self.until is None or self.until > now
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRequest:
     """The items that a round of commands needs, each once."""
 
@@ -90,6 +109,8 @@ class LoadRequest:
     """User ids."""
     addresses: AbstractSet[str] = frozenset()
     """Keys of addresses (`EmailAddress.key`)."""
+    banned: AbstractSet[str] = frozenset()
+    """Hashes of addresses (`BannedAddress.address_hash`)."""
     outcomes: AbstractSet[CommandKey] = frozenset()
 
 
@@ -100,11 +121,14 @@ class Snapshot:
     users: dict[str, User] = field(default_factory=dict)
     """With the requested sessions and second factor. Fresh copies, which the caller may change."""
     addresses: dict[str, str] = field(default_factory=dict)
-    """The owner's user id by address key."""
+    """The owner's user id by address key; `HELD` for an address that is not released yet."""
+    banned: dict[str, BannedAddress] = field(default_factory=dict)
+    """By hash of the address, including bans that have expired."""
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     """Stored items that cannot be parsed (damaged, or of a later format), by user id, by command id
-    (for commands by e-mail address) or by address key. Only commands that need them are retried."""
+    (for commands by e-mail address), by address key or by hash of an address. Only commands that
+    need them are retried."""
     unread: set[str] = field(default_factory=set)
     """Items that the store did not return because it throttles them; keys as in `unreadable`."""
 
@@ -135,6 +159,18 @@ class UserChange:
     """An address to claim, on the condition that no user has it."""
     released: EmailAddress | None = None
     """An address to release, on the condition that this user has it."""
+    held: EmailAddress | None = None
+    """An address to hold until the final scrub releases it, on the condition that this user has it.
+
+    A batch does not read an address and its ban at the same moment. If the address were released in
+    the transaction that stores the ban, a batch could read no ban before and no owner after it. A
+    decision is committed 20 seconds after its reads at the latest (`FACTS_LIFETIME`), and an
+    address is held for longer, so whoever claims the address later has read the ban.
+    """
+    banned: BannedAddress | None = None
+    """A ban to store that outlives its user; replaces another one for the same address."""
+    unbanned: str | None = None
+    """The hash of an address whose ban is to be deleted."""
     scrub: bool = False
     """Whether to add a scrub job to the outbox in the same transaction."""
 
@@ -181,6 +217,8 @@ class OutboxEntry:
     """Outcomes before `position` that this scrub could not read."""
     final: bool = False
     """Whether this is the second scrub, which completes the job."""
+    address: str | None = field(default=None, repr=False)
+    """Key of an address that the final scrub releases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,13 @@ def pending_address(envelope: CommandEnvelope, user: User | None) -> str | None:
     return None
 
 
+def claimed_address(envelope: CommandEnvelope, user: User | None) -> str | None:
+    """Return the key of the address that has to be free for the command."""
+    if envelope.by_email is not None:
+        return None
+    return reads_of(envelope).address or pending_address(envelope, user)
+
+
 def touched_addresses(envelope: CommandEnvelope, user: User | None) -> set[str]:
     """Return the keys of all addresses that deciding the command reads or changes."""
     keys = {reads_of(envelope).address, pending_address(envelope, user)}

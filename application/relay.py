@@ -557,6 +557,8 @@ class Relay(HealthSource):
         try:
             now = self._clock.now()
             if entry.final and entry.recorded_at <= now:
+                if entry.address is not None and user_id is not None:
+                    self._outbox.release(user_id, entry.address)
                 self._outbox.close([entry])
             else:
                 due = now + self._policy.second_scrub_after

@@ -16,7 +16,7 @@ from application.batch_policy import BatchPolicy
 from application.change_builder import UserChangeBuilder
 from application.pending_command import PendingCommand
 from application.ports import CommandKey, Outcome, Snapshot, Status
-from application.reads import reads_of, touched_addresses
+from application.reads import claimed_address, reads_of, touched_addresses
 from domain.commands import CreateUser, RegisterUser
 from domain.errors import RejectionCode
 from domain.handlers import Context, Decision, handle
@@ -91,8 +91,14 @@ class _Decider:
         self._snapshot = snapshot
         self._policy = policy
         self._now = now
-        oldest = now - policy.command_lifetime
-        self._context = Context(now, snapshot.addresses, oldest, policy.user)
+        self._addresses = dict(snapshot.addresses)
+        self._context = Context(
+            now,
+            self._addresses,
+            now - policy.command_lifetime,
+            policy.address_keys.hash,
+            policy.user,
+        )
         self._round = Round()
         self._builders: dict[str, UserChangeBuilder] = {}
         self._disputed: set[str] = set()
@@ -168,6 +174,7 @@ class _Decider:
         if self._is_inconsistent(pending, builder.user):
             self._put_off(pending, self._round.inconsistent)
             return
+        self._add_banned_owner(pending)
         email = builder.user.email if builder.user else None
         decision = handle(pending.envelope, builder.user, self._context)
         if decision.code is RejectionCode.USER_NOT_FOUND and self._may_be_on_its_way(pending):
@@ -182,9 +189,24 @@ class _Decider:
 
     def _needed(self, pending: PendingCommand) -> set[str]:
         """Return the items that a command needs, named as in `Snapshot.unread` and `unreadable`."""
-        addresses = touched_addresses(pending.envelope, self._builder(pending).user)
+        user = self._builder(pending).user
+        addresses = touched_addresses(pending.envelope, user)
         named = {pending.envelope.command_id, pending.user_id or pending.envelope.command_id}
-        return addresses | named
+        return addresses | named | {*self._hashes(claimed_address(pending.envelope, user))}
+
+    def _hashes(self, address: str | None) -> tuple[str, ...]:
+        return () if address is None else self._policy.address_keys.hashes(address)
+
+    def _add_banned_owner(self, pending: PendingCommand) -> None:
+        """Count the address that a command claims as owned while a ban of the address is in force.
+
+        The rejection is that of an address in use, so the answer does not reveal the ban.
+        """
+        address = claimed_address(pending.envelope, self._builder(pending).user)
+        for address_hash in self._hashes(address):
+            ban = self._snapshot.banned.get(address_hash)
+            if address is not None and ban is not None and ban.is_in_force(self._now):
+                self._addresses.setdefault(address, ban.user_id)
 
     def _is_inconsistent(self, pending: PendingCommand, user: User | None) -> bool:
         """Return True if items changed between the reads.
@@ -218,8 +240,7 @@ class _Decider:
     ) -> None:
         if not builder.commands:
             self._round.builders.append(builder)
-        builder.user = decision.user
-        builder.changed |= decision.changed
+        builder.record(decision.user, changed=decision.changed)
         builder.commands.append(pending)
         builder.outcomes.append(_outcome(pending, decision, self._now, self._policy))
 

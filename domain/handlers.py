@@ -35,9 +35,14 @@ class Context:
     now: datetime
     """In UTC."""
     addresses: Mapping[str, str]
-    """The owner's user id by `EmailAddress.key`, of the addresses concerned."""
+    """The owner's user id by `EmailAddress.key`, of the addresses concerned that are not free.
+
+    An address is not free while a ban of its erased owner is in force.
+    """
     oldest: datetime
     """Commands sent before this time are rejected: their outcome may have been deleted."""
+    hash_address: Callable[[str], str]
+    """Keyed hash of an `EmailAddress.key`."""
     policy: UserPolicy = DEFAULT_POLICY
 
 
@@ -113,10 +118,16 @@ def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
         if envelope.user_id is None and isinstance(command, c.ResetPassword):
             raise RejectedError(RejectionCode.TOKEN_INVALID)
         raise RejectedError(RejectionCode.USER_NOT_FOUND)
-    if user.erased:
+    if user.erased and not _lifts_remaining_ban(envelope, user, context):
         raise RejectedError(RejectionCode.USER_ERASED)
     _check_version(envelope, user.version)
     return _HANDLERS[type(command)](user, command, context)
+
+
+def _lifts_remaining_ban(envelope: c.CommandEnvelope, user: User, context: Context) -> bool:
+    """Return True if the command ends the ban that remains of an erased user."""
+    expected = envelope.expected_version in (None, user.version)
+    return isinstance(envelope.command, c.UnbanUser) and expected and user.is_banned(context.now)
 
 
 def _is_named(envelope: c.CommandEnvelope, user: User) -> bool:
@@ -329,8 +340,8 @@ def _reactivate(user: User, _: c.ReactivateUser, __: Context) -> Events:
     return user.reactivate()
 
 
-def _erase(user: User, _: c.EraseUser, __: Context) -> Events:
-    return user.erase()
+def _erase(user: User, _: c.EraseUser, context: Context) -> Events:
+    return user.erase(context.now, context.hash_address)
 
 
 _CREATORS: dict[type[c.Command], Callable[[str, Any, Context], tuple[User, Events]]] = {

@@ -8,7 +8,7 @@ the user; the error then has the events: a used refresh token and a wrong recove
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -50,7 +50,10 @@ class Ban:
     """The reason for a ban, and its end (`None`: permanent)."""
 
     reason: str
+    """Empty after an erasure."""
     until: datetime | None
+    address_hash: str | None = field(default=None, kw_only=True)
+    """Keyed hash of the address of an erased user: the ban applies to the address from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,8 @@ class User:
     locked_until: datetime | None = None
     """Locked while this is in the future"""
     ban: Ban | None = field(default=None, repr=False)
-    """`reason`, and `until` (S) if it ends"""
+    """`reason`, and `until` (S) if it ends; of an erased user, `address_hash` (S) and an empty
+    `reason`"""
     deactivated: bool = False
     deactivation_reason: str | None = field(default=None, repr=False)
     erased: bool = False
@@ -587,14 +591,21 @@ class User:
         self.deactivation_reason = None
         return (happened.UserReactivated(),)
 
-    def erase(self) -> Events:
-        """Delete all personal data; id, version and the fact of the erasure remain."""
+    def erase(self, now: datetime, hash_address: Callable[[str], str]) -> Events:
+        """Delete all personal data; id, version and the fact of the erasure remain.
+
+        A ban in force remains too, without its reason: it applies to the keyed hash of the address,
+        so that the same person cannot register again.
+        """
+        if self.ban is not None and self.is_banned(now) and self.email is not None:
+            self.ban = Ban("", self.ban.until, address_hash=hash_address(self.email.key))
+        else:
+            self.ban = None
         self.email = None
         self.first_name = self.last_name = ""
         self.email_verified = False
         self.password_hash = None
         self.roles = ()
-        self.ban = None
         self.deactivated = False
         self.deactivation_reason = None
         self.password_hash_legacy = False

@@ -74,6 +74,7 @@ def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, An
         "user": person.user,
         "address": person.address,
         "two_factor": person.two_factor,
+        "banned_address": person.banned_address,
         "sessions": person.sessions,
         "outcomes": [_with_events(item) for item in outcomes],
         "by_email": person.by_email,
@@ -132,6 +133,8 @@ class StoredPerson:
     user: dict[str, Any] | None = None
     address: dict[str, Any] | None = None
     two_factor: dict[str, Any] | None = None
+    banned_address: dict[str, Any] | None = None
+    """The ban of the address of an erased user; contains no address."""
     sessions: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     by_email: list[dict[str, Any]] = field(default_factory=list)
@@ -144,7 +147,7 @@ class StoredPerson:
     @property
     def items(self) -> int:
         """Number of items."""
-        single = (self.user, self.address, self.two_factor)
+        single = (self.user, self.address, self.two_factor, self.banned_address)
         many = (self.sessions, self.outcomes, self.by_email, self.outbox, self.other)
         return sum(item is not None for item in single) + sum(len(items) for items in many)
 
@@ -170,10 +173,14 @@ class UserDataReader:
         for item in self._partition("a user's items", table.USER_PREFIX + user_id):
             _put(found, item)
         found.address = self._address(found.user, user_id)
+        found.banned_address = self._banned_address(found.user, user_id)
         found.by_email = self._references(found.outcomes, user_id)
         for partition in PARTITIONS:
             entries = self._partition("the outbox", partition)
             found.outbox += [item for item in map(plain, entries) if _names(item, user_id)]
+        if found.address is None:
+            held = (entry["address"] for entry in found.outbox if "address" in entry)
+            found.address = next((self._address_item(str(key), user_id) for key in held), None)
         return found
 
     def _partition(self, operation: str, partition: str) -> Iterator[Item]:
@@ -185,10 +192,23 @@ class UserDataReader:
         email = user and user.get("email")
         if not isinstance(email, str):
             return None
-        key = Key(table.EMAIL_PREFIX + EmailAddress(email).key, table.EMAIL)
+        return self._address_item(EmailAddress(email).key, user_id)
+
+    def _address_item(self, address: str, user_id: str) -> dict[str, Any] | None:
+        key = Key(table.EMAIL_PREFIX + address, table.EMAIL)
         for item in map(plain, self._reads.get([key]).values()):
             return item if item.get("user_id") == user_id else None
         return None
+
+    def _banned_address(
+        self, user: Mapping[str, Any] | None, user_id: str
+    ) -> dict[str, Any] | None:
+        ban = user and user.get("ban")
+        hashed = ban.get("address_hash") if isinstance(ban, dict) else None
+        if not isinstance(hashed, str):
+            return None
+        found = self._reads.get([Key(table.BANNED_PREFIX + hashed, table.BANNED)]).values()
+        return next((item for item in map(plain, found) if item.get("user_id") == user_id), None)
 
     def _references(self, outcomes: list[dict[str, Any]], user_id: str) -> list[dict[str, Any]]:
         sorts = [outcome["sk"] for outcome in outcomes if outcome.get("by_email")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
-from application.ports import CommandKey, Outcome, UserRepository
+from application.key_ring import KeyRing
+from application.ports import BannedAddress, CommandKey, LoadRequest, Outcome, UserRepository
 from domain.user import User
 from domain.values import EmailAddress
 from worker.errors import UsageError
@@ -13,6 +15,14 @@ from worker.errors import UsageError
 def find_user(repository: UserRepository, who: str | EmailAddress) -> User | None:
     """Return the user with this id or e-mail address; `None` if not found."""
     return repository.get(who) if isinstance(who, str) else repository.get_by_email(who)
+
+
+def find_ban(
+    repository: UserRepository, address: EmailAddress, keys: KeyRing, now: datetime
+) -> BannedAddress | None:
+    """Return the ban in force of an address whose user was erased; `None` if there is no ban."""
+    found = repository.load(LoadRequest(banned={*keys.hashes(address.key)}))
+    return next((ban for ban in found.banned.values() if ban.is_in_force(now)), None)
 
 
 class History(NamedTuple):

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from application.batch_policy import BatchPolicy
 from application.disposition import ReceivedMessage
+from application.key_ring import KeyRing
 from application.pending_command import PendingCommand
 from domain import commands as c
 from domain.rules import FieldDefinition, Items, Text, fields_of
@@ -122,10 +123,13 @@ def works(
     ]
 
 
+ADDRESS_KEY = "the key of the tests; it is long enough"
+ADDRESS_KEYS = KeyRing((ADDRESS_KEY.encode(),))
 POLICY = BatchPolicy(
     max_receives=12,
     outcome_lifetime=timedelta(days=90),
     command_lifetime=timedelta(days=60),
     registration_grace=timedelta(seconds=60),
+    address_keys=ADDRESS_KEYS,
 )
 OLDEST = NOW - POLICY.command_lifetime

@@ -8,6 +8,7 @@ from itertools import cycle
 
 from application.outbox import Outbox
 from application.ports import (
+    BannedAddress,
     CommandKey,
     CommitReport,
     LoadRequest,
@@ -20,7 +21,7 @@ from application.ports import (
 from domain import events as e
 from domain.errors import RejectionCode
 from domain.sessions import Session
-from domain.user import TwoFactor, User
+from domain.user import Ban, TwoFactor, User
 from tests.builders import NOW, PASSWORD, email, token, uid
 
 LATER = NOW + timedelta(seconds=1)
@@ -114,6 +115,31 @@ def moved(user: User, address: str) -> UserChange:
     assert change.user is not None
     changed = replace(change.user, email=email(address))
     return replace(change, user=changed, claimed=email(address), released=user.email)
+
+
+BANNED = BannedAddress("0" * 64, uid("ada"), NOW + timedelta(days=1))
+"""The ban of an address whose user was erased."""
+
+
+def erased(user: User, ban: BannedAddress | None = None) -> UserChange:
+    """Erase a user; with `ban`, the ban of the address remains."""
+    version = user.version + 1
+    event = e.RecordedEvent.of(e.UserErased(), version)
+    decided = outcome(f"erase {user.user_id} {version}", None, event, version=version)
+    left = None if ban is None else Ban("", ban.until, address_hash=ban.address_hash)
+    tombstone = replace(
+        user, version=version, email=None, first_name="", last_name="", erased=True, ban=left
+    )
+    return UserChange(
+        user.user_id,
+        (replace(decided, user_id=user.user_id),),
+        user.version,
+        tombstone,
+        released=None if ban else user.email,
+        held=user.email if ban else None,
+        banned=ban,
+        scrub=True,
+    )
 
 
 def session(name: str, *, revision: int = 0, used: int = 0) -> Session:

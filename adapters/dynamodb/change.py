@@ -13,6 +13,7 @@ from adapters.dynamodb.capacity import item_size
 from adapters.dynamodb.reads import Key, key_of
 from application.outbox import SHARDS
 from application.ports import CommandKey, Conflict, JobKind, OutboxEntry, UserChange
+from domain.values import EmailAddress
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -44,13 +45,13 @@ class Write:
         self,
         item: Item,
         conflict: Conflict,
-        condition: str = ABSENT,
+        condition: str | None = ABSENT,
         values: Item | None = None,
     ) -> None:
-        """Add an action that puts an item."""
-        action: TransactWriteItemTypeDef = {
-            "Put": {"TableName": self.table, "Item": item, "ConditionExpression": condition}
-        }
+        """Add an action that puts an item; without a condition, it replaces any other one."""
+        action: TransactWriteItemTypeDef = {"Put": {"TableName": self.table, "Item": item}}
+        if condition is not None:
+            action["Put"]["ConditionExpression"] = condition
         if values is not None:
             action["Put"]["ExpressionAttributeValues"] = values
         self._add(action, item, conflict)
@@ -74,6 +75,10 @@ class Write:
         }
         self._add(action, key, conflict)
 
+    def delete_if_stored(self, key: Item, conflict: Conflict) -> None:
+        """Add an action that deletes an item, or has no effect."""
+        self._add({"Delete": {"TableName": self.table, "Key": key}}, key, conflict)
+
     def _add(self, action: TransactWriteItemTypeDef, item: Item, conflict: Conflict) -> None:
         self.actions.append(action)
         self.conflicts.append(conflict)
@@ -92,12 +97,17 @@ def render_change(table_name: str, index: int, change: UserChange, now: datetime
         _two_factor(write, change.user_id, change)
         _addresses(write, change.user_id, change)
         if change.scrub:
-            job = new_entry(JobKind.SCRUB, write.commands[-1:], now)
+            job = new_entry(JobKind.SCRUB, write.commands[-1:], now, change.held)
             write.put(records.render_entry(job), Conflict.CONTENTION)
     return write
 
 
-def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) -> OutboxEntry:
+def new_entry(
+    kind: JobKind,
+    commands: tuple[CommandKey, ...],
+    now: datetime,
+    held: EmailAddress | None = None,
+) -> OutboxEntry:
     """Create an outbox entry in a random shard."""
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as in its sort key
     return OutboxEntry(
@@ -106,6 +116,7 @@ def new_entry(kind: JobKind, commands: tuple[CommandKey, ...], now: datetime) ->
         kind=kind,
         commands=commands,
         recorded_at=now,
+        address=None if held is None else held.key,
     )
 
 
@@ -153,11 +164,18 @@ def _revision(revision: int) -> Item:
 
 def _addresses(write: Write, user_id: str, change: UserChange) -> None:
     claimed, released = change.claimed, change.released
+    owner: Item = {":u": {"S": user_id}}
     if claimed is not None and released is not None and claimed.key == released.key:
         return  # another spelling of the same address: its item does not change
     if claimed is not None:
         write.put(mapper.render_address(claimed, user_id), Conflict.ADDRESS_TAKEN)
     if released is not None:
         key = table.address_key(released.key)
-        owner: Item = {":u": {"S": user_id}}
         write.delete(key, Conflict.ADDRESS_TAKEN, SAME_OWNER, owner)
+    if change.held is not None:
+        item = mapper.render_address(change.held, user_id, held=True)
+        write.put(item, Conflict.ADDRESS_TAKEN, SAME_OWNER, owner)
+    if change.banned is not None:
+        write.put(mapper.render_banned(change.banned), Conflict.STALE, condition=None)
+    if change.unbanned is not None:
+        write.delete_if_stored(table.banned_key(change.unbanned), Conflict.STALE)

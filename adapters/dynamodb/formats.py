@@ -131,9 +131,19 @@ def _with_token_family(session: Item) -> Item:
     }
 
 
+def _unchanged(item: Item) -> Item:
+    return item
+
+
+def _without_address(item: Item) -> Item:
+    return {name: value for name, value in item.items() if name != "address"}
+
+
 USER_FORMAT: Final = ItemFormat("user")
 SESSION_FORMAT: Final = ItemFormat("session", 2, {1: _with_token_family})
 TWO_FACTOR_FORMAT: Final = ItemFormat("two factor")
 ADDRESS_FORMAT: Final = ItemFormat("address")
+BANNED_FORMAT: Final = ItemFormat("banned address")
 OUTCOME_FORMAT: Final = ItemFormat("outcome")
-POINTER_FORMAT: Final = ItemFormat("outbox pointer")
+POINTER_FORMAT: Final = ItemFormat("outbox pointer", 2, {1: _unchanged}, {2: _without_address})
+"""Format 2 has `address`. A relay that does not know it would store the entry without it."""

@@ -15,12 +15,14 @@ from adapters.dynamodb import table
 from adapters.dynamodb.attributes import Attributes, render_timestamp
 from adapters.dynamodb.formats import (
     ADDRESS_FORMAT,
+    BANNED_FORMAT,
     SCHEMA,
     SESSION_FORMAT,
     TWO_FACTOR_FORMAT,
     USER_FORMAT,
     ItemFormat,
 )
+from application.ports import HELD, BannedAddress
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import AcceptedTerms, Ban, EmailChange, TwoFactor, User
@@ -109,6 +111,8 @@ def _put_maps(item: Item, user: User) -> None:
         ban: Item = {"reason": {"S": user.ban.reason}}
         if user.ban.until is not None:
             ban["until"] = {"S": render_timestamp(user.ban.until)}
+        if user.ban.address_hash is not None:
+            ban["address_hash"] = {"S": user.ban.address_hash}
         item["ban"] = {"M": ban}
     if user.email_verification is not None:
         item["email_verification"] = _render_token(user.email_verification)
@@ -175,7 +179,13 @@ def parse_user(item: Item, item_format: ItemFormat = USER_FORMAT) -> User:
 
 
 def _parse_ban(read: Attributes | None) -> Ban | None:
-    return None if read is None else Ban(read.text("reason"), read.optional_time("until"))
+    if read is None:
+        return None
+    return Ban(
+        read.text("reason"),
+        read.optional_time("until"),
+        address_hash=read.optional_text("address_hash"),
+    )
 
 
 def _parse_token(read: Attributes | None) -> OneTimeToken | None:
@@ -306,21 +316,54 @@ def parse_two_factor(item: Item, item_format: ItemFormat = TWO_FACTOR_FORMAT) ->
 # --- addresses -----------------------------------------------------------------------------
 
 
-def render_address(address: EmailAddress, user_id: str) -> Item:
-    """Render the item that names the owner of an address."""
+def render_address(address: EmailAddress, user_id: str, *, held: bool = False) -> Item:
+    """Render the item that names the owner of an address, or the erased user it is held for."""
     item: Item = {
         "pk": {"S": table.EMAIL_PREFIX + address.key},
         "sk": {"S": table.EMAIL},
         SCHEMA: {"N": str(ADDRESS_FORMAT.number)},
         "user_id": {"S": user_id},
     }
+    if held:
+        item["held"] = {"BOOL": True}
     return ADDRESS_FORMAT.written(item, parse_address)
 
 
 def parse_address(item: Item, item_format: ItemFormat = ADDRESS_FORMAT) -> str:
-    """Parse the user id of an address's owner.
+    """Parse the user id of an address's owner; `HELD` if its user was erased.
 
     Raises:
         MalformedItemError: the item is invalid.
     """
-    return item_format.read(item).text("user_id")
+    read = item_format.read(item)
+    owner = read.text("user_id")
+    return HELD if read.flag("held") else owner
+
+
+# --- banned addresses ----------------------------------------------------------------------
+
+
+def render_banned(banned: BannedAddress) -> Item:
+    """Render a ban that outlives its user; DynamoDB deletes it after its end."""
+    item = table.banned_key(banned.address_hash)
+    item[SCHEMA] = {"N": str(BANNED_FORMAT.number)}
+    item["user_id"] = {"S": banned.user_id}
+    if banned.until is not None:
+        item["until"] = {"S": render_timestamp(banned.until)}
+        # The next whole second: `to_epoch` rounds down, and the ban lasts to its end.
+        item[table.TTL_ATTRIBUTE] = {"N": str(int(to_epoch(banned.until)) + 1)}
+    return BANNED_FORMAT.written(item, parse_banned)
+
+
+def parse_banned(item: Item, item_format: ItemFormat = BANNED_FORMAT) -> BannedAddress:
+    """Parse a ban that outlives its user.
+
+    Raises:
+        MalformedItemError: the item is invalid.
+    """
+    read = item_format.read(item)
+    return BannedAddress(
+        address_hash=read.text(table.PARTITION_KEY).removeprefix(table.BANNED_PREFIX),
+        user_id=read.text("user_id"),
+        until=read.optional_time("until"),
+    )

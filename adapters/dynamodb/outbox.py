@@ -167,6 +167,10 @@ class DynamoDBOutbox(Outbox):
         """See the port."""
         return self._scrubber.scrub(user_id, after)
 
+    def release(self, user_id: str, address: str) -> None:
+        """See the port. One conditional DeleteItem."""
+        self._deletes.delete_if_owned(Key(table.EMAIL_PREFIX + address, table.EMAIL), user_id)
+
     def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port. At least one query per shard: for an operator, not for a loop."""
         now = now or datetime.now(UTC)

@@ -197,6 +197,8 @@ def render_entry(entry: OutboxEntry) -> Item:
         item["unreadable"] = {"N": str(entry.unreadable)}
     if entry.final:
         item["final"] = {"BOOL": True}
+    if entry.address is not None:
+        item["address"] = {"S": entry.address}
     return POINTER_FORMAT.written(item, parse_entry)
 
 
@@ -233,6 +235,7 @@ def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxE
         position=read.optional_text("position") or None,  # a query needs a sort key
         unreadable=read.integer("unreadable", 0),
         final=read.flag("final"),
+        address=read.optional_text("address"),
     )
 
 

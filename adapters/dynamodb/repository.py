@@ -14,6 +14,7 @@ from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.snapshot import read_snapshot
 from application.ports import (
+    HELD,
     CommandKey,
     CommitReport,
     LoadRequest,
@@ -57,7 +58,7 @@ class DynamoDBUserRepository(UserRepository):
         """See the port. Reads the address, then its owner, who must still have it."""
         for _ in range(OWNER_READS):
             owner = self._require(LoadRequest(addresses={email.key})).addresses.get(email.key)
-            if owner is None:
+            if owner is None or owner == HELD:
                 return None
             user = self.get(owner)
             if user is not None and user.email is not None and user.email.key == email.key:
@@ -140,6 +141,7 @@ def _keys(request: LoadRequest) -> list[Key]:
     ]
     keys += [Key(table.USER_PREFIX + u, table.TWO_FACTOR) for u in request.two_factors]
     keys += [Key(table.EMAIL_PREFIX + address, table.EMAIL) for address in request.addresses]
+    keys += [Key(table.BANNED_PREFIX + hashed, table.BANNED) for hashed in request.banned]
     keys += [outcome_read_key(key) for key in request.outcomes]
     return keys
 

@@ -38,6 +38,8 @@ def _add(snapshot: Snapshot, key: Key, item: Item) -> None:
         snapshot.users[user.user_id] = user
     elif key.sort == table.EMAIL:
         snapshot.addresses[_concerned(key)] = mapper.parse_address(item)
+    elif key.sort == table.BANNED:
+        snapshot.banned[_concerned(key)] = mapper.parse_banned(item)
     elif key.sort.startswith(table.COMMAND_PREFIX):
         snapshot.outcomes[records.outcome_key_of(item)] = records.parse_outcome(item)
     elif owner := snapshot.users.get(_concerned(key)):
@@ -49,5 +51,5 @@ def _add(snapshot: Snapshot, key: Key, item: Item) -> None:
 
 
 def _concerned(key: Key) -> str:
-    """Return the user id, the address key or the command id that an item is about."""
+    """Return the user id, address key, hash of an address or command id that an item is about."""
     return key.partition.partition("#")[2]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PARTITION_KEY: Final = "pk"
 SORT_KEY: Final = "sk"
 TTL_ATTRIBUTE: Final = "expires_at"
-"""Epoch seconds; only outcomes and sessions have it."""
+"""Epoch seconds; outcomes, sessions and banned addresses have it."""
 REFRESH_TOKEN_INDEX: Final = "RefreshTokenIndex"  # noqa: S105 - the name of an index
 REFRESH_FAMILY_HASH: Final = "refresh_family_hash"
 
@@ -24,6 +24,8 @@ TWO_FACTOR: Final = "TWO_FACTOR"
 COMMAND_PREFIX: Final = "COMMAND#"
 EMAIL: Final = "EMAIL"
 EMAIL_PREFIX: Final = "EMAIL#"
+BANNED: Final = "BANNED"
+BANNED_PREFIX: Final = "BANNED#"
 OUTBOX_PREFIX: Final = "OUTBOX#"
 PARKED_PARTITION: Final = "OUTBOX#PARKED"
 
@@ -46,6 +48,11 @@ def two_factor_key(user_id: str) -> Item:
 def address_key(address: str) -> Item:
     """Return the key of an address item, by `EmailAddress.key`."""
     return key(EMAIL_PREFIX + address, EMAIL)
+
+
+def banned_key(address_hash: str) -> Item:
+    """Return the key of a banned address, by the keyed hash of the address."""
+    return key(BANNED_PREFIX + address_hash, BANNED)
 
 
 def outcome_key(user_id: str | None, command_id: str) -> Item:

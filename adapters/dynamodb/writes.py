@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
+from adapters.aws.client import error_code
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Retries, calling, require_answer
+from adapters.dynamodb.calls import Retries, calling, require_answer, unavailable
+from adapters.dynamodb.change import SAME_OWNER
 from adapters.dynamodb.reads import Key
 from application.ports import StoreUnavailableError
 
@@ -46,6 +50,26 @@ class TableDeletes:
                 failed = error
         if failed is not None:
             raise failed
+
+    def delete_if_owned(self, key: Key, user_id: str) -> None:
+        """Delete an address item that names this user; no effect otherwise.
+
+        Raises:
+            StoreUnavailableError: the item may still exist.
+        """
+        try:
+            answer = self._client.delete_item(
+                TableName=self._table,
+                Key=table.key(*key),
+                ConditionExpression=SAME_OWNER,
+                ExpressionAttributeValues={":u": {"S": user_id}},
+            )
+            require_answer(answer)
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise unavailable("DeleteItem", error) from error
+        except Exception as error:
+            raise unavailable("DeleteItem", error) from error
 
     def _delete_batch(self, keys: Sequence[Key]) -> None:
         requests: Any = [{"DeleteRequest": {"Key": table.key(*key)}} for key in keys]

@@ -10,6 +10,7 @@ from typing import Final
 from adapters.errors import ItemRefusedError
 from adapters.memory.store import MemoryStore, copy_outcome, random_shard
 from application.ports import (
+    HELD,
     CommandKey,
     CommitReport,
     Conflict,
@@ -68,8 +69,9 @@ def _conflict(store: MemoryStore, change: UserChange) -> Conflict | None:
     claimed, released = _moved_addresses(change)
     if claimed is not None and claimed.key in store.addresses:
         return Conflict.ADDRESS_TAKEN
-    if released is not None and store.addresses.get(released.key) != change.user_id:
-        return Conflict.ADDRESS_TAKEN
+    for given_up in (released, change.held):
+        if given_up is not None and store.addresses.get(given_up.key) != change.user_id:
+            return Conflict.ADDRESS_TAKEN
     return None
 
 
@@ -119,8 +121,15 @@ def _apply(store: MemoryStore, change: UserChange, now: datetime) -> None:
         del store.addresses[released.key]
     if claimed is not None:
         store.addresses[claimed.key] = change.user_id
+    if change.held is not None:
+        store.addresses[change.held.key] = HELD
+        store.held[change.held.key] = change.user_id
+    if change.banned is not None:
+        store.banned[change.banned.address_hash] = change.banned
+    if change.unbanned is not None:
+        store.banned.pop(change.unbanned, None)
     if change.scrub:
-        _add_entry(store, JobKind.SCRUB, _command_keys(change)[-1:], now)
+        _add_entry(store, JobKind.SCRUB, _command_keys(change)[-1:], now, change.held)
 
 
 def _apply_sessions(store: MemoryStore, user_id: str, change: UserChange) -> None:
@@ -172,7 +181,11 @@ def _command_keys(change: UserChange) -> list[CommandKey]:
 
 
 def _add_entry(
-    store: MemoryStore, kind: JobKind, commands: Sequence[CommandKey], now: datetime
+    store: MemoryStore,
+    kind: JobKind,
+    commands: Sequence[CommandKey],
+    now: datetime,
+    held: EmailAddress | None = None,
 ) -> OutboxEntry:
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     entry = OutboxEntry(
@@ -181,6 +194,7 @@ def _add_entry(
         kind=kind,
         commands=tuple(commands),
         recorded_at=now,
+        address=None if held is None else held.key,
     )
     store.entries[entry.partition, entry.sort_key] = entry
     return entry

@@ -122,6 +122,12 @@ class MemoryOutbox(Outbox):
                     self._store.outcomes[key] = replace(outcome, fingerprint="", events=events)
         return ScrubPage(page[-1] if len(rest) > len(page) else None)
 
+    def release(self, user_id: str, address: str) -> None:
+        """See the port."""
+        with self._store.lock:
+            if self._store.held.get(address) == user_id:
+                del self._store.held[address], self._store.addresses[address]
+
     def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port."""
         now = now or datetime.now(UTC)

@@ -83,6 +83,8 @@ class MemoryUserRepository(UserRepository):
                 snapshot.users[user_id].two_factor = store.two_factors.get(user_id)
             for address in request.addresses & store.addresses.keys():
                 snapshot.addresses[address] = store.addresses[address]
+            for hashed in request.banned & store.banned.keys():
+                snapshot.banned[hashed] = store.banned[hashed]
             for key in request.outcomes & store.outcomes.keys():
                 snapshot.outcomes[key] = copy_outcome(store.outcomes[key])
         return snapshot

@@ -11,7 +11,7 @@ from threading import RLock
 from typing import Final
 
 from application.outbox import SHARDS
-from application.ports import CommandKey, OutboxEntry, Outcome
+from application.ports import BannedAddress, CommandKey, OutboxEntry, Outcome
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 
@@ -28,6 +28,9 @@ class MemoryStore:
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
     two_factors: dict[str, TwoFactor] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    """The erased user by address key, of the addresses whose owner is `HELD`."""
+    banned: dict[str, BannedAddress] = field(default_factory=dict)
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
     entries: dict[tuple[str, str], OutboxEntry] = field(default_factory=dict)
     serial: Callable[[], int] = field(default_factory=lambda: count().__next__)

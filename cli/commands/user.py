@@ -16,6 +16,8 @@ from worker.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
     from domain.user import User
+    from domain.values import EmailAddress
+    from worker.connections import Aws
 
 _NOT_BY_NAME: Final = frozenset(
     {
@@ -59,12 +61,11 @@ def user(
 
     who = parse_user(user)
     last = None if before is None else parse_id_option(before, "--before")
-    repository = composition.aws().repository
+    connections = composition.aws()
+    repository = connections.repository
     found = find_user(repository, who)
     if found is None:
-        of_email = "" if isinstance(who, str) else "for an erased user, use the id; "
-        advice = f"{of_email}the registration may still be in the queue"
-        raise CliError("user not found", advice, ExitCode.NEGATIVE)
+        raise _not_found(who, connections)
     past = read_history(repository, found.user_id, limit, last) if history or before else None
     facts = user_facts(found)
     if as_json:
@@ -83,6 +84,29 @@ def user(
             text = f"there are more outcomes: use --before {past.outcomes[-1].command_id}"
             output.stderr().print(text, style="yellow")
     return ExitCode.OK
+
+
+def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
+    """Return the error of an unknown user; for an address, with the ban of an erased user."""
+    from operations.users import find_ban
+    from worker.settings import PREFIX, SettingsError
+
+    advice = "the registration may still be in the queue"
+    if not isinstance(who, str):
+        advice = f"for an erased user, use the id; {advice}"
+        try:
+            keys = connections.settings.address_key_ring
+        except SettingsError:
+            advice += f"; set {PREFIX}ADDRESS_KEYS to find a ban of the address"
+        else:
+            ban = find_ban(connections.repository, who, keys, datetime.now(UTC))
+            if ban is not None:
+                until = f"until {_time(ban.until)}" if ban.until else "permanently"
+                advice = (
+                    f"the address is banned {until}, since its user {ban.user_id} was erased while "
+                    "banned; UnbanUser for this user ends the ban"
+                )
+    return CliError("user not found", advice, ExitCode.NEGATIVE)
 
 
 def user_facts(user: User) -> dict[str, object]:
@@ -105,7 +129,7 @@ def user_facts(user: User) -> dict[str, object]:
         "failed_logins": user.failed_logins,
         "locked_until": _time(user.locked_until),
         "banned": user.ban is not None,
-        "ban_reason": user.ban and user.ban.reason,
+        "ban_reason": (user.ban and user.ban.reason) or None,
         "banned_until": user.ban and _time(user.ban.until),
         "deactivated": user.deactivated,
         "erased": user.erased,

@@ -49,6 +49,9 @@ def read_settings() -> Settings | Finding:
 def environment(settings: Settings) -> Iterator[Finding]:
     """Find variables that are set but have no effect."""
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
+    if settings.env == "prod" and not settings.address_keys:
+        text = f"{PREFIX}ADDRESS_KEYS is not set here; no worker starts without it"
+        yield warn("address keys", text, "set it where workers run (docs/security.md)")
     strangers = unknown_settings()
     if strangers:
         text = f"{', '.join(strangers)}: unknown settings, which are ignored"

@@ -10,7 +10,7 @@ from adapters.dynamodb import mapper, table
 from adapters.dynamodb.change import ABSENT, SAME_OWNER
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
-from application.ports import StoreUnavailableError
+from application.ports import HELD, StoreUnavailableError
 from domain.user import User
 from domain.values import EmailAddress
 from operations.migration.counts import Counts, Finding, shown_key
@@ -61,7 +61,8 @@ class AddressAudit:
             StoreUnavailableError: some were not checked.
         """
         held = {(user.user_id, user.email.key) for user in users if user.email is not None}
-        claims = {(owner, address) for address, owner in owners.items()}
+        # an address that is held for an erased user is released by the scrub job of that user
+        claims = {(owner, address) for address, owner in owners.items() if owner != HELD}
         # a pair that matched when scanned was consistent then, and workers keep it so
         unsure = self._unmatched(held - claims, claims - held)
         found = self._table.get(

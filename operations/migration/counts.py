@@ -17,6 +17,7 @@ KEPT_FINDINGS: Final = 1000
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _IMPERSONAL: Final = re.compile(
     rf"(?:USER#|COMMAND#){_UUID}/(?:USER|TWO_FACTOR|(?:SESSION|COMMAND)#{_UUID})"
+    r"|BANNED#[0-9a-f]{64}/BANNED"
     rf"|OUTBOX#(?:[0-9]+|PARKED)/[0-9TZ.:+-]+#{_UUID}"
 )
 _DIGITS: Final = 16

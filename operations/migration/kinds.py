@@ -48,6 +48,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(formats.SESSION_FORMAT, mapper.parse_session),
         Kind(formats.TWO_FACTOR_FORMAT, mapper.parse_two_factor),
         Kind(formats.ADDRESS_FORMAT, mapper.parse_address),
+        Kind(formats.BANNED_FORMAT, mapper.parse_banned),
         Kind(formats.OUTCOME_FORMAT, records.parse_outcome),
         Kind(formats.POINTER_FORMAT, records.parse_entry),
     )
@@ -59,13 +60,21 @@ ADDRESS: Final = formats.ADDRESS_FORMAT.kind
 OUTCOME: Final = formats.OUTCOME_FORMAT.kind
 
 
+_OF_ADDRESSES: Final = {
+    table.EMAIL: (table.EMAIL_PREFIX, ADDRESS),
+    table.BANNED: (table.BANNED_PREFIX, formats.BANNED_FORMAT.kind),
+}
+"""Prefix of the partition key, and kind, by sort key."""
+
+
 def kind_of(key: Key) -> str | None:
     """Return the name of a key's kind; `None` for keys that the worker does not write."""
     partition, sort = key
     if partition.startswith(table.OUTBOX_PREFIX):
         return formats.POINTER_FORMAT.kind
-    if sort == table.EMAIL and partition.startswith(table.EMAIL_PREFIX):
-        return ADDRESS
+    if sort in _OF_ADDRESSES:
+        prefix, kind = _OF_ADDRESSES[sort]
+        return kind if partition.startswith(prefix) else None
     if sort.startswith(table.COMMAND_PREFIX) and (
         partition == sort or partition.startswith(table.USER_PREFIX)
     ):

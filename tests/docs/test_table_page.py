@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from adapters.dynamodb import mapper
+from application.ports import BannedAddress
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import AcceptedTerms, Ban, EmailChange, User
@@ -85,9 +86,10 @@ def kinds(item: Any) -> dict[str, str]:
     [
         ("User", mapper.render_user(USER)),
         ("Session", mapper.render_session(USER.user_id, SESSION)),
-        ("Address", mapper.render_address(ADA, USER.user_id)),
+        ("Address", mapper.render_address(ADA, USER.user_id, held=True)),
+        ("Banned address", mapper.render_banned(BannedAddress("0" * 64, USER.user_id, NOW))),
     ],
-    ids=["user", "session", "address"],
+    ids=["user", "session", "address", "banned address"],
 )
 def test_an_items_attributes_are_those_of_the_page(heading: str, item: Any) -> None:
     """Readers of the table can rely on the page for every attribute."""

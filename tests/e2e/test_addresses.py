@@ -296,24 +296,6 @@ def test_a_second_factor_starts_one_session_on_two_workers(
     assert len(stored.sessions) == 1
 
 
-def test_concurrent_exchanges_of_one_token_on_two_workers_all_continue(
-    pair: Pair, names: Names
-) -> None:
-    """No alarm is raised, and each of the four latest next tokens is live."""
-    system, user, session = pair.system, str(uuid4()), str(uuid4())
-    system.do(message(register(names("a")), user))
-    system.do(message(start_session(session, token("shared"), in_an_hour()), user))
-    tabs = [message(exchange(session, "shared", f"tab {n}"), user) for n in range(4)]
-
-    outcomes = system.do(*tabs)
-
-    assert [each.code for each in outcomes] == [None] * 4
-    further = [message(exchange(session, f"tab {n}", f"next {n}"), user) for n in range(4)]
-    assert [each.code for each in system.do(*further)] == [None] * 4
-    stored = system.load(sessions={(user, session)}).users[user].sessions[session]
-    assert len(stored.refresh_token_hashes) == 4
-
-
 def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
     pair: Pair, names: Names
 ) -> None:
@@ -341,3 +323,25 @@ def test_a_redelivered_rotation_is_not_reuse_but_a_stolen_token_is(
     assert system.load(sessions={(user, session)}).users[user].sessions == {}
     [owner] = system.do(message(exchange(session, "third", "fourth"), user))
     assert owner.code is RejectionCode.SESSION_NOT_FOUND
+
+
+# --- bans ----------------------------------------------------------------------------------
+
+
+def test_a_banned_user_cannot_register_again_after_an_erasure(pair: Pair, names: Names) -> None:
+    """With either worker, in any spelling, until the ban of the erased user ends."""
+    system, ada, address = pair.system, str(uuid4()), names("banned")
+    with pair.racing():
+        outcomes = [
+            *system.do(message(register(address), ada)),
+            *system.do(message(c.BanUser("Spam"), ada)),
+            *system.do(message(c.EraseUser(), ada)),
+        ]
+        assert statuses(outcomes) == [None, None, None]
+        tries = [message(register(address.upper()), str(uuid4())) for _ in range(20)]
+        assert set(statuses(system.do(*tries))) == {"EmailTaken"}
+        assert statuses(system.do(message(c.UnbanUser(), ada))) == [None]
+    address_hash = load_settings().address_key_ring.hash(names.key("banned"))
+    assert not system.load(banned={address_hash}).banned
+    tombstone = system.user(ada)
+    assert (tombstone.erased, tombstone.email, tombstone.ban) == (True, None, None)

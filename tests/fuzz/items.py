@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from adapters.dynamodb import MalformedItemError, mapper, records
-from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
+from application.ports import BannedAddress, CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session
@@ -39,7 +39,7 @@ _USER = User(
     failed_logins=1,
     lock_count=1,
     locked_until=NOW,
-    ban=Ban("Spam", NOW),
+    ban=Ban("Spam", NOW, address_hash="0" * 64),
     deactivated=True,
     deactivation_reason="On leave",
     two_factor_enabled=True,
@@ -75,6 +75,7 @@ _OUTCOME = Outcome(
     traceparent="t",
     tracestate="s",
 )
+_BANNED = BannedAddress("0" * 64, uid("ada"), NOW)
 _KEY = CommandKey(uid("ada"), uid("command"))
 _SORT_KEY = records.render_sort_key(NOW, uid("pointer"))
 _POINTER = OutboxEntry(
@@ -84,6 +85,7 @@ _POINTER = OutboxEntry(
     position=f"COMMAND#{uid('c')}",
     unreadable=1,
     final=True,
+    address=_ADDRESS.key,
 )
 
 
@@ -106,7 +108,8 @@ _KINDS: Final = (
         mapper.parse_two_factor,
         lambda two_factor: mapper.render_two_factor(uid("ada"), two_factor),
     ),
-    _Kind(mapper.render_address(_ADDRESS, uid("ada")), mapper.parse_address),
+    _Kind(mapper.render_address(_ADDRESS, uid("ada"), held=True), mapper.parse_address),
+    _Kind(mapper.render_banned(_BANNED), mapper.parse_banned, mapper.render_banned),
     _Kind(records.render_outcome(_OUTCOME), records.parse_outcome, records.render_outcome),
     _Kind(records.render_entry(_POINTER), records.parse_entry, records.render_entry),
     _Kind(records.render_entry(_POINTER), records.pointer_time),

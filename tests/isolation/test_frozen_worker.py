@@ -53,7 +53,13 @@ def erase(system: System, user: str) -> None:
     """Erase a user and scrub the stored history, as another worker would."""
     settings = load_settings(table=system.names.table)
     ports = Ports(system.repository, system.outbox, MemoryEventPublisher(), SystemClock())
-    policy = BatchPolicy(settings.max_receives, timedelta(90), timedelta(60), timedelta(seconds=60))
+    policy = BatchPolicy(
+        settings.max_receives,
+        timedelta(90),
+        timedelta(60),
+        timedelta(seconds=60),
+        address_keys=settings.address_key_ring,
+    )
     handler = BatchHandler(ports, MessageParser(settings.roles), policy)
     erasure = message(c.EraseUser(), user)
     received = ReceivedMessage(

@@ -103,8 +103,16 @@ class InProcessDynamoDB:
         self.items[_key(Item)] = Item
         return dict(ANSWERED)
 
-    def delete_item(self, *, TableName: str, Key: Item) -> dict[str, Any]:  # noqa: N803
-        """Delete one item, if it exists."""
+    def delete_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        Key: Item,  # noqa: N803
+        **condition: Any,
+    ) -> dict[str, Any]:
+        """Delete one item, if it exists and the condition holds."""
+        if not self._holds(_key(Key), condition):
+            raise _error("DeleteItem", "ConditionalCheckFailedException")
         self.items.pop(_key(Key), None)
         return dict(ANSWERED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from adapters.dynamodb import mapper, records, table
 from application.messages import render_events
-from application.ports import CommandKey, Outcome
+from application.ports import BannedAddress, CommandKey, Outcome
 from domain.events import PERSONAL_FIELDS
 from domain.sessions import Session
 from domain.user import TwoFactor, User
@@ -28,6 +29,7 @@ class Stored:
     entries: list[str] = field(default_factory=list)
     scheduled: set[str] = field(default_factory=set)
     """Those of `entries` that are second scrubs."""
+    banned: dict[str, BannedAddress] = field(default_factory=dict)
 
     @classmethod
     def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
@@ -51,6 +53,9 @@ class Stored:
             self.two_factors[owner] = mapper.parse_two_factor(item)
         elif sort == table.EMAIL:
             self.owners[owner] = mapper.parse_address(item)
+        elif sort == table.BANNED:
+            assert "@" not in json.dumps(item)
+            self.banned[owner] = mapper.parse_banned(item)
         else:
             assert sort == table.USER, sort
             self.users[owner] = mapper.parse_user(item)
@@ -72,6 +77,7 @@ def check(world: World) -> Stored:
     versions_have_no_gaps(stored)
     events_are_published_as_decided(world, stored)
     addresses_and_users_match(stored)
+    bans_outlive_their_users(stored)
     parts_belong_to_users(stored)
     erased_users_leave_nothing_personal(stored)
     return stored
@@ -139,6 +145,18 @@ def addresses_and_users_match(stored: Stored) -> None:
     owned = {user.email.key: id_ for id_, user in stored.users.items() if user.email is not None}
     assert stored.owners == owned
     assert len(owned) == sum(not user.erased for user in stored.users.values())
+
+
+def bans_outlive_their_users(stored: Stored) -> None:
+    """The ban of an address is that of its erased user, and ends with it."""
+    kept = [
+        BannedAddress(user.ban.address_hash, id_, user.ban.until)
+        for id_, user in stored.users.items()
+        if user.ban is not None and user.ban.address_hash is not None
+    ]
+    assert all(ban in kept for ban in stored.banned.values())
+    for ban in kept:  # one that has expired may be replaced by that of a later user
+        assert stored.banned.get(ban.address_hash) == ban or ban.until is not None
 
 
 def parts_belong_to_users(stored: Stored) -> None:

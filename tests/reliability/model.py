@@ -48,10 +48,13 @@ class Model:
     def __init__(self) -> None:
         """Start without users."""
         self.people: dict[str, Person] = {}
+        self.held: set[str] = set()
+        """Addresses of people who were erased while banned, until a relay releases them."""
 
     def copy(self) -> Model:
         """Return an independent copy."""
         other = Model()
+        other.held = {*self.held}
         other.people = {user_id: person.copy() for user_id, person in self.people.items()}
         return other
 
@@ -95,22 +98,27 @@ class Model:
         person = self.people.get(user_id or "")
         if isinstance(command, c.RegisterUser | c.CreateUser):
             assert user_id is not None
-            return self._create(user_id, person, command)
+            return self._create(user_id, person, command, now)
         if person is None:
             raise No("UserNotFound")
-        if person.erased:
+        if person.erased and not (isinstance(command, c.UnbanUser) and person.banned(now)):
             raise No("UserErased")
         name = type(command).__name__
         if name in {"RequestEmailChange", "ConfirmEmailChange"}:
             return self._change_email(person, command, now)
         if name not in RULES:
             raise NotImplementedError(f"add {name} to RULES in tests/reliability/person.py")
-        return RULES[name](person, command, now)
+        events = RULES[name](person, command, now)
+        if name == "EraseUser" and person.banned_address is not None:
+            self.held.add(person.banned_address.key)
+        return events
 
-    def _create(self, user_id: str, person: Person | None, command: Any) -> list[str]:
+    def _create(
+        self, user_id: str, person: Person | None, command: Any, now: datetime
+    ) -> list[str]:
         if person is not None:
             raise No("UserErased" if person.erased else "UserAlreadyExists")
-        if self.owner(command.email):
+        if self.owner(command.email) or self._banned(command.email, now):
             raise No("EmailTaken")
         names = [command.first_name, command.last_name or ""]
         signs_up = isinstance(command, c.RegisterUser)
@@ -128,20 +136,26 @@ class Model:
             token = issued(command, now, DEFAULT_POLICY.email_change_lifetime)
             if command.new_email == person.email:
                 return []
-            self._must_be_free(command.new_email, person)
+            self._must_be_free(command.new_email, person, now)
             person.change = command.new_email, *token
             return ["EmailChangeRequested"]
         check_token(person.change[1:] if person.change else None, command.token_hash, now)
         assert person.change is not None
-        self._must_be_free(person.change[0], person)
+        self._must_be_free(person.change[0], person, now)
         person.email, person.verified = person.change[0], True
         person.change = person.verification = person.reset = None
         return ["EmailChanged"]
 
-    def _must_be_free(self, address: EmailAddress, person: Person) -> None:
+    def _must_be_free(self, address: EmailAddress, person: Person, now: datetime) -> None:
         owner = self.owner(address)
         if owner is not None and self.people[owner] is not person:
             raise No("EmailTaken")
+        if self._banned(address, now):
+            raise No("EmailTaken")
+
+    def _banned(self, address: EmailAddress, now: datetime) -> bool:
+        banned = (p.banned_address for p in self.people.values() if p.banned(now))
+        return address.key in self.held or any(b and b.key == address.key for b in banned)
 
     def differences(self, stored: Stored) -> list[str]:
         """Return the differences between the stored state and this model."""

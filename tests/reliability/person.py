@@ -51,6 +51,8 @@ class Person:
     locks: int = 0
     locked_until: datetime | None = None
     ban: tuple[datetime | None] | None = None
+    banned_address: EmailAddress | None = None
+    """The address that a ban of this erased person applies to."""
     resting: bool = False
     erased: bool = False
     last_failure: datetime | None = None
@@ -387,7 +389,8 @@ def _reactivate(person: Person, _: Any, __: datetime) -> list[str]:
     return ["UserReactivated"] if was else []
 
 
-def _erase(person: Person, _: Any, __: datetime) -> list[str]:
+def _erase(person: Person, _: Any, now: datetime) -> list[str]:
+    ban, address = (person.ban, person.email) if person.banned(now) else (None, None)
     remains = Person(
         None,
         ["", ""],
@@ -398,6 +401,7 @@ def _erase(person: Person, _: Any, __: datetime) -> list[str]:
     for name in Person.__slots__:
         setattr(person, name, getattr(remains, name))
     person.erased = True
+    person.ban, person.banned_address = ban, address
     return ["UserErased"]
 
 

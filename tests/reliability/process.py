@@ -19,10 +19,12 @@ from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, SqsError
 from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
+from application.key_ring import KeyRing
 from application.messages import MessageParser
 from application.outbox import SHARDS
 from application.ports import Clock, StoreUnavailableError
 from application.relay import Relay, RelayPolicy
+from tests.builders import ADDRESS_KEYS
 from tests.reliability import wire
 from tests.reliability.world import World
 from worker.transport.acknowledger import Acknowledger
@@ -46,6 +48,7 @@ class Process(wire.Process):
         *,
         sleep: Callable[[float], None] = lambda _: None,
         draw: Callable[[float, float], float] = lambda _low, high: high,
+        address_keys: KeyRing = ADDRESS_KEYS,
     ) -> None:
         """Start without making a call. `sleep` and `draw` are its pauses and its jitter."""
         retries = Retries(sleep=sleep)
@@ -59,9 +62,9 @@ class Process(wire.Process):
             choose_shard=cycle(range(SHARDS)).__next__,
         )
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
-        repository = DynamoDBUserRepository(dynamodb, world.table, retries)
-        ports = Ports(repository, outbox, publisher, world.clock)
-        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock))
+        self.repository = DynamoDBUserRepository(dynamodb, world.table, retries)
+        ports = Ports(self.repository, outbox, publisher, world.clock)
+        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, address_keys))
         relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
@@ -100,7 +103,10 @@ class Process(wire.Process):
 
 
 def policy(
-    sleep: Callable[[float], None], draw: Callable[[float, float], float], clock: Clock
+    sleep: Callable[[float], None],
+    draw: Callable[[float, float], float],
+    clock: Clock,
+    address_keys: KeyRing = ADDRESS_KEYS,
 ) -> BatchPolicy:
     """Return the limits of a worker, with the pauses, the jitter and the clock of the test."""
     return BatchPolicy(
@@ -108,6 +114,7 @@ def policy(
         outcome_lifetime=timedelta(days=90),
         command_lifetime=timedelta(days=60),
         registration_grace=timedelta(seconds=60),
+        address_keys=address_keys,
         registration_receives=1,  # no command waits: messages are older than the grace period
         draw=draw,
         sleep=sleep,

@@ -135,10 +135,12 @@ class _Search:
     def _after(self, model: Model, each: Decided) -> Model | None:
         self._tries += 1
         assert self._tries <= MOST_TRIES, "too many orders to search: send less at a time"
-        after = model.copy()
-        answer = after.decide(each.user_id, each.command, each.at, each.sent_at)
-        if answer == each.answer and self._version(after, each) == each.version:
-            return after
+        for held in (model.held, set[str]()):  # a relay may have released them before
+            after = model.copy()
+            after.held = {*held}
+            answer = after.decide(each.user_id, each.command, each.at, each.sent_at)
+            if answer == each.answer and self._version(after, each) == each.version:
+                return after
         self.why = f"the model says {answer} to {each.command!r} of {each.user_id}"
         return None
 

@@ -101,6 +101,10 @@ class ObservedOutbox(Outbox):
         """See the port."""
         return self._outbox.scrub(user_id, after)
 
+    def release(self, user_id: str, address: str) -> None:
+        """See the port."""
+        self._outbox.release(user_id, address)
+
     def status(self, now: datetime | None = None) -> OutboxStatus:
         """See the port."""
         return self._outbox.status(now)

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
+from application.ports import BannedAddress, CommandKey, JobKind, OutboxEntry, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session
@@ -37,7 +37,7 @@ _BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     datetime: times,
     EmailAddress: emails,
     tuple[str, ...]: st.lists(st.text("abc_", min_size=1), max_size=4).map(tuple),
-    Ban: st.builds(Ban, texts, st.none() | times),
+    Ban: st.builds(Ban, texts, st.none() | times, address_hash=st.none() | hashes),
     dict[str, datetime]: st.dictionaries(ids, seconds, max_size=3),
     dict[str, AcceptedTerms]: st.dictionaries(
         st.text("abc-", min_size=1), st.builds(AcceptedTerms, texts, times), max_size=3
@@ -116,6 +116,8 @@ outcomes = st.builds(
     tracestate=st.none() | texts,
 )
 
+banned = st.builds(BannedAddress, hashes, ids, st.none() | times)
+
 command_keys = st.builds(CommandKey, st.none() | ids, ids)
 
 
@@ -137,4 +139,5 @@ def entries(draw: st.DrawFn) -> OutboxEntry:
         position=draw(st.none() | ids),
         unreadable=draw(counts),
         final=draw(st.booleans()),
+        address=draw(st.none() | emails.map(lambda email: email.key)),
     )

@@ -14,6 +14,7 @@ from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import (
     ADDRESS_FORMAT,
+    BANNED_FORMAT,
     OUTCOME_FORMAT,
     POINTER_FORMAT,
     SESSION_FORMAT,
@@ -23,7 +24,7 @@ from adapters.dynamodb.formats import (
 )
 from application.ports import JobKind, OutboxEntry
 from tests.builders import NOW, email, uid
-from tests.persistence import new_user, outcome, session, two_factor
+from tests.persistence import BANNED, new_user, outcome, session, two_factor
 
 Item = dict[str, Any]
 
@@ -163,6 +164,7 @@ RENDERED: list[tuple[Any, ItemFormat, Callable[[], Item]]] = [
     (mapper, SESSION_FORMAT, lambda: mapper.render_session(uid("ada"), session("phone"))),
     (mapper, TWO_FACTOR_FORMAT, lambda: mapper.render_two_factor(uid("ada"), two_factor())),
     (mapper, ADDRESS_FORMAT, lambda: mapper.render_address(email("ada"), uid("ada"))),
+    (mapper, BANNED_FORMAT, lambda: mapper.render_banned(BANNED)),
     (records, OUTCOME_FORMAT, lambda: records.render_outcome(outcome("c", "ada"))),
     (records, OUTCOME_FORMAT, lambda: records.render_reference(outcome("c", "ada"))),
     (records, POINTER_FORMAT, lambda: records.render_entry(POINTER)),
@@ -178,9 +180,12 @@ def test_items_of_every_kind_are_written_in_the_format_of_the_release(
 ) -> None:
     """None is downcast further."""
     (name,) = [name for name, value in vars(module).items() if value is item_format]
-    newer = replace(item_format, number=2, upcasts={1: dict})
-    expanded = replace(newer, downcasts={2: lambda item: {**item, "old": {"S": "way"}}})
+    number, written = item_format.number, item_format.writes
+    upcasts = {**item_format.upcasts, number: dict}
+    newer = replace(item_format, number=number + 1, upcasts=upcasts, downcasts={})
+    older = {**item_format.downcasts, number + 1: lambda item: {**item, "old": {"S": "way"}}}
+    expanded = replace(newer, downcasts=older)
     monkeypatch.setattr(module, name, expanded)
-    assert (render()["schema"], render().get("old")) == ({"N": "1"}, {"S": "way"})
+    assert (render()["schema"], render().get("old")) == ({"N": str(written)}, {"S": "way"})
     monkeypatch.setattr(module, name, newer)
-    assert (render()["schema"], render().get("old")) == ({"N": "2"}, None)
+    assert (render()["schema"], render().get("old")) == ({"N": str(number + 1)}, None)

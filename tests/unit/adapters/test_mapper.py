@@ -11,13 +11,13 @@ from hypothesis import given
 from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
-from application.ports import JobKind, OutboxEntry, Outcome
+from application.ports import BannedAddress, JobKind, OutboxEntry, Outcome
 from domain.policy import MAX_LIVE_REFRESH_TOKENS
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress
 from tests.builders import NOW, token, uid
-from tests.persistence import new_user, outcome, session, two_factor
+from tests.persistence import BANNED, new_user, outcome, session, two_factor
 from tests.unit.adapters import stored
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def test_an_address_reads_back_its_owner(address: EmailAddress) -> None:
     item = mapper.render_address(address, USER_ID)
     assert mapper.parse_address(item) == USER_ID
     assert item["pk"] == {"S": f"EMAIL#{address.key}"}
+
+
+@given(stored.banned)
+def test_a_banned_address_reads_back_equal(value: BannedAddress) -> None:
+    """DynamoDB does not delete it before its end."""
+    item = mapper.render_banned(value)
+    assert mapper.parse_banned(item) == value
+    if value.until is not None:
+        assert int(item["expires_at"]["N"]) > value.until.timestamp()
 
 
 @given(stored.outcomes)
@@ -176,6 +185,7 @@ def rendered() -> dict[str, Item]:
         "session": mapper.render_session(USER_ID, session("phone")),
         "two factor": mapper.render_two_factor(USER_ID, two_factor()),
         "address": mapper.render_address(EmailAddress("a@example.com"), USER_ID),
+        "banned address": mapper.render_banned(BANNED),
         "outcome": records.render_outcome(outcome("c", "ada")),
         "outbox pointer": records.render_entry(entry),
     }
@@ -186,6 +196,7 @@ PARSERS: dict[str, Any] = {
     "session": mapper.parse_session,
     "two factor": mapper.parse_two_factor,
     "address": mapper.parse_address,
+    "banned address": mapper.parse_banned,
     "outcome": records.parse_outcome,
     "outbox pointer": records.parse_entry,
 }
@@ -215,6 +226,10 @@ WRONG: list[tuple[str, str, Any]] = [
     ("two factor", "secret_ciphertext", None),
     ("two factor", "revision", SECRET),
     ("address", "user_id", {"N": "1"}),
+    ("address", "held", SECRET),
+    ("banned address", "user_id", None),
+    ("banned address", "until", SECRET),
+    ("outbox pointer", "address", {"N": "1"}),
     ("outcome", "status", SECRET),
     ("outcome", "code", SECRET),
     ("outcome", "events", SECRET),

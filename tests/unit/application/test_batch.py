@@ -44,7 +44,7 @@ from application.ports import (
 )
 from domain.commands import CommandEnvelope
 from domain.errors import RejectionCode
-from tests.builders import NOW, PASSWORD, message, uid
+from tests.builders import ADDRESS_KEYS, NOW, PASSWORD, message, uid
 
 
 class FixedClock(Clock):
@@ -118,6 +118,7 @@ class World:
             outcome_lifetime=timedelta(days=90),
             command_lifetime=timedelta(days=60),
             registration_grace=timedelta(seconds=60),
+            address_keys=ADDRESS_KEYS,
             draw=lambda _low, high: high,
             sleep=self.sleep,
         )

@@ -11,6 +11,7 @@ from domain import commands as c
 from domain.handlers import Context, handle
 from domain.user import TwoFactor, User
 from tests.builders import (
+    ADDRESS_KEYS,
     NOW,
     OLDEST,
     POLICY,
@@ -28,14 +29,16 @@ from tests.builders import (
 def registered(name: str, address: str | None = None) -> User:
     """Return a registered user."""
     sent = envelope(register(address or name), name, f"registration of {name}")
-    user = handle(sent, None, Context(NOW, {}, OLDEST)).user
+    user = handle(sent, None, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash)).user
     assert user is not None
     return user
 
 
 def awaiting(user: User, address: str) -> User:
     """Start a user's change to an address, which awaits confirmation."""
-    handle(envelope(request_change(address), None), user, Context(NOW, {}, OLDEST))
+    handle(
+        envelope(request_change(address), None), user, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash)
+    )
     return user
 
 
@@ -297,7 +300,7 @@ def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> No
     """Its condition is the stored revision, not its absence."""
     ada = registered("ada")
     start = start_session(uid("s"), token("r"), NOW + timedelta(days=1))
-    handle(envelope(start, "ada"), ada, Context(NOW, {}, OLDEST))
+    handle(envelope(start, "ada"), ada, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash))
     ada.sessions[uid("s")] = replace(ada.sessions[uid("s")], revision=7)
     decided = decide_round(
         works((c.RevokeSession(uid("s")), "ada"), (start, "ada")), snapshot(ada), POLICY, NOW

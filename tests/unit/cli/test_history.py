@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
-from application.ports import UserChange
+from application.ports import BannedAddress, UserChange
 from cli import composition
 from cli.app import run
 from domain.errors import RejectionCode
 from tests.builders import NOW, uid
-from tests.persistence import Store, committed, must_commit, outcome, registered, renamed, scrub
+from tests.persistence import (
+    Store,
+    committed,
+    erased,
+    must_commit,
+    outcome,
+    registered,
+    renamed,
+    scrub,
+)
 from worker.errors import ExitCode
+from worker.settings import Settings
 
 
 @pytest.fixture
@@ -25,7 +35,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """Ada, with a registration and four later commands, of which the last is rejected."""
     kept = MemoryStore()
     made = Store(MemoryUserRepository(kept), MemoryOutbox(kept))
-    monkeypatch.setattr(composition, "aws", lambda: SimpleNamespace(repository=made.repository))
+    connections = SimpleNamespace(repository=made.repository, settings=Settings())
+    monkeypatch.setattr(composition, "aws", lambda: connections)
     must_commit(made, registered("ada"))
     for n in range(1, 5):
         code = RejectionCode.VERSION_CONFLICT if n == 4 else None
@@ -113,3 +124,33 @@ def test_an_erased_persons_history_has_no_personal_data(
     assert "grace@" not in out
     assert run(["user", "grace@example.com", "--history"]) == ExitCode.NEGATIVE
     assert "for an erased user, use the id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("until", "shown"), [(None, "permanently"), (NOW + timedelta(days=36500), "until 2126-10-29")]
+)
+def test_the_ban_of_an_unknown_address_is_shown(
+    store: Store, capsys: pytest.CaptureFixture[str], until: datetime | None, shown: str
+) -> None:
+    """With the id that UnbanUser needs; support knows only the address."""
+    hashed = Settings().address_key_ring.hash("grace@example.com")
+    user = committed(store, "grace")
+    must_commit(store, erased(user, BannedAddress(hashed, uid("grace"), until)))
+    assert run(["user", "Grace@example.com"]) == ExitCode.NEGATIVE
+    err = capsys.readouterr().err
+    assert shown in err
+    assert uid("grace") in err
+    assert "UnbanUser" in err
+    assert run(["user", uid("grace"), "--json"]) == ExitCode.OK
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["erased"], facts["banned"], facts["ban_reason"]) == (True, True, None)
+
+
+@pytest.mark.usefixtures("store")
+def test_without_keys_an_unknown_address_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An operator need not have the keys in production; the line names the setting."""
+    monkeypatch.setattr(composition.aws(), "settings", Settings(env="prod"))
+    assert run(["user", "grace@example.com"]) == ExitCode.NEGATIVE
+    assert "USER_WORKER_ADDRESS_KEYS" in capsys.readouterr().err

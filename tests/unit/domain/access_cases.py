@@ -10,6 +10,7 @@ from domain.errors import RejectionCode as Code
 from domain.user import Ban, EmailChange, TwoFactor
 from tests.builders import rotation, start_session
 from tests.unit.domain.given import (
+    ADA,
     BEFORE,
     NEW,
     NO_SESSION,
@@ -18,6 +19,7 @@ from tests.unit.domain.given import (
     SOON,
     Case,
     ada,
+    hash_address,
     out,
     second_factor,
     session,
@@ -629,7 +631,7 @@ ERASURE = [
             "failed_logins": 0,
             "lock_count": 0,
             "locked_until": None,
-            "ban": None,
+            "ban": Ban("", None, address_hash=hash_address(ADA.key)),
             "deactivated": False,
             "deactivation_reason": None,
             "erased": True,

@@ -101,8 +101,13 @@ def ada(**changes: Any) -> User:
 def erased() -> User:
     """Return a tombstone."""
     user = ada()
-    user.erase()
+    user.erase(NOW, hash_address)
     return user
+
+
+def hash_address(key: str) -> str:
+    """Return the hash of an address; the domain does not know how it is made."""
+    return f"hash of {key}"
 
 
 def envelope(command: Command, **changes: Any) -> CommandEnvelope:
@@ -127,7 +132,7 @@ def decide(
     **around: Any,
 ) -> Decision:
     """Handle a command sent now."""
-    context = Context(now, addresses or {}, OLDEST)
+    context = Context(now, addresses or {}, OLDEST, hash_address)
     return handle(envelope(command, **{"sent_at": now, **around}), user, context)
 
 

@@ -25,6 +25,7 @@ from tests.unit.domain.given import (
     ada,
     decide,
     envelope,
+    hash_address,
     out,
     part,
     password,
@@ -210,7 +211,7 @@ def test_the_leeway_can_be_switched_off() -> None:
     """A deployment may prefer an alarm to two tabs that continue."""
     user = ada()
     after(user, START, rotation("current", "next"))
-    context = Context(NOW, {}, OLDEST, UserPolicy(refresh_leeway=timedelta()))
+    context = Context(NOW, {}, OLDEST, hash_address, UserPolicy(refresh_leeway=timedelta()))
 
     decision = handle(envelope(rotation("current", "other")), user, context)
 

@@ -15,8 +15,10 @@ from cli.commands.export import _write
 from operations.user_export import SET, UserDataReader, export_of, plain, without_secrets
 from tests.builders import NOW, PASSWORD, email, token, uid
 from tests.persistence import (
+    BANNED,
     Store,
     committed,
+    erased,
     load_user,
     must_commit,
     outcome,
@@ -32,7 +34,17 @@ from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from worker.errors import CliError, UsageError
 
 PAGE = 2
-KINDS = ("user", "address", "two_factor", "sessions", "outcomes", "by_email", "outbox", "other")
+KINDS = (
+    "user",
+    "address",
+    "two_factor",
+    "banned_address",
+    "sessions",
+    "outcomes",
+    "by_email",
+    "outbox",
+    "other",
+)
 
 
 class Paging(InProcessDynamoDB):
@@ -104,6 +116,21 @@ def test_all_that_names_a_person_is_in_their_export(table: Paging, store: Store)
     assert counts["by_email"] == 1
     assert counts["outbox"] >= 2
     assert any(item["pk"] == "OUTBOX#PARKED" for item in document["outbox"])
+
+
+def test_what_is_left_of_a_banned_person_is_in_their_export(table: Paging, store: Store) -> None:
+    """The ban of the address, and the address until it is released; the hash is not shown."""
+    must_commit(store, erased(committed(store, "ada"), BANNED))
+    keys = [(item["pk"], item["sk"]) for item in exported_items(export(table))]
+    naming = [key for key, item in table.items.items() if uid("ada") in json.dumps(item)]
+    assert sorted(keys) == sorted(naming)
+    document = export(table)
+    assert document["user"]["ban"]["address_hash"] == SET
+    assert document["address"]["held"] is True
+    store.outbox.release(uid("ada"), email("ada").key)
+    document = export(table)
+    assert document["address"] is None
+    assert document["banned_address"]["user_id"] == uid("ada")
 
 
 def test_every_attribute_is_in_it_with_its_value_or_set(table: Paging, store: Store) -> None:

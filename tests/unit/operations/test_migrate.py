@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import mapper, records
+from domain.user import Ban
 from operations.migration.counts import Counts
 from operations.migration.kinds import KINDS, target
 from operations.migration.metered import MeteredTable
@@ -18,7 +19,7 @@ from operations.migration.pages import PageMigration
 from operations.migration.scan import Migration, Progress
 from operations.migration.throughput import Bucket
 from tests.builders import email, uid
-from tests.persistence import new_user, outcome
+from tests.persistence import BANNED, new_user, outcome
 from tests.reliability.in_process_dynamodb import ANSWERED, InProcessDynamoDB
 from tests.reliability.wire import Fault, Wire, applicable, at
 from tests.unit.operations.migrate_world import (
@@ -303,6 +304,20 @@ def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> Non
     assert (counts.found["user", 1], counts.found["user", 2]) == (1, 1)
     assert (counts.changed, counts.left) == (0, 0)
     assert (target(EXPANDED)["user"], target(NEXT)["user"]) == (1, 2)
+
+
+def test_what_is_left_of_a_banned_user_is_left() -> None:
+    """The scrub job releases the address, later than a batch that did not read the ban commits."""
+    database = MigratedDynamoDB()
+    ban = Ban("", None, address_hash=BANNED.address_hash)
+    tombstone = replace(new_user("ada"), email=None, erased=True, ban=ban)
+    held = mapper.render_address(email("ada"), uid("ada"), held=True)
+    put(database, mapper.render_user(tombstone), held, mapper.render_banned(BANNED))
+    before = deepcopy(database.items)
+    counts = migrate(database, kinds=EXPANDED)
+    assert database.items == before
+    assert (counts.found["banned address", 1], counts.items, counts.left) == (1, 3, 0)
+    assert (counts.released, counts.reserved) == (0, 0)
 
 
 # --- what it costs ---------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
+from application.key_ring import KeyRing
 from worker.settings import Settings, SettingsError, load_settings, unknown_settings
 
 
@@ -106,6 +108,49 @@ def test_production_refuses_what_is_for_development(
     monkeypatch.setenv(f"USER_WORKER_{name}", value)
     with pytest.raises(SettingsError, match=f"USER_WORKER_{name}"):
         load_settings()
+
+
+SECRET_KEYS = ("a secret key of 32 bytes or more, 1", "a secret key of 32 bytes or more, 2")
+
+
+def test_keys_of_addresses_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one makes new hashes; a list in a shell is not JSON."""
+    keys = [key.replace(",", ";") for key in SECRET_KEYS]
+    monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", ", ".join(keys))
+    assert load_settings().address_key_ring == KeyRing(tuple(key.encode() for key in keys))
+
+
+@pytest.mark.parametrize("value", ["short-secret", f"{'x' * 32},short-secret", f"{'x' * 32},"])
+def test_a_short_key_ends_the_program_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """The line names the variable and the rule."""
+    monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", value)
+    with pytest.raises(SettingsError, match="USER_WORKER_ADDRESS_KEYS must have 32") as raised:
+        load_settings()
+    assert "short-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_worker_in_production_needs_keys_of_addresses(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    """Other programs do not need them; in development there is a fixed key."""
+    if value is not None:
+        monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", value)
+    assert load_settings().address_key_ring.keys
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    settings = load_settings()
+    with pytest.raises(SettingsError, match="USER_WORKER_ADDRESS_KEYS is not set"):
+        _ = settings.address_key_ring
+
+
+def test_no_key_is_shown_with_the_settings() -> None:
+    """Settings may appear in a traceback or a log line."""
+    keys = tuple(SecretStr(key) for key in SECRET_KEYS)
+    settings = Settings(address_keys=keys)
+    shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert not any(key in shown for key in SECRET_KEYS)
 
 
 def test_fifo_and_priority_are_seen_in_the_names() -> None:

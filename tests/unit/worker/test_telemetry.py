@@ -37,7 +37,7 @@ from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
 from domain.commands import COMMANDS
 from tests import canaries
-from tests.builders import NOW, PASSWORD, message, uid
+from tests.builders import ADDRESS_KEYS, NOW, PASSWORD, message, uid
 from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
 from worker.telemetry import instruments, observe_ports, observe_queue, sdk
@@ -96,7 +96,9 @@ class World:
         outbox = MemoryOutbox(self.store, choose_shard=lambda: 0)
         ports = Ports(MemoryUserRepository(self.store), outbox, self.topic, Clock())
         self.ports = observe_ports(ports, self.observer)
-        policy = BatchPolicy(12, timedelta(90), timedelta(60), timedelta(seconds=60))
+        policy = BatchPolicy(
+            12, timedelta(90), timedelta(60), timedelta(seconds=60), address_keys=ADDRESS_KEYS
+        )
         self.batch = BatchHandler(self.ports, MessageParser(["customer"]), policy, self.observer)
 
     def handle(self, *messages: ReceivedMessage) -> Dispositions:
