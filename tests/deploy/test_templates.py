@@ -174,14 +174,15 @@ def test_the_worker_understands_what_its_collector_needs(*, telemetry: bool, met
 
 
 def test_the_service_can_do_no_more_than_it_needs() -> None:
-    """No root user, writable folders except /tmp, capabilities, secrets or open ports."""
+    """No root user, writable folders except /tmp, capabilities or open ports, and one secret."""
     container = worker()
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert container["ReadonlyRootFilesystem"] is True
     assert f"USER {container['User']}" in dockerfile
     assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]
-    assert "Secrets" not in container
+    (secret,) = container["Secrets"]
+    assert secret["Name"] == f"{PREFIX}ADDRESS_KEYS"
     assert "PortMappings" not in container
     assert "SecurityGroupIngress" not in properties("service", "SecurityGroup")
 
