@@ -249,12 +249,14 @@ def _outcome(
     pending: PendingCommand, decision: Decision, now: datetime, policy: BatchPolicy
 ) -> Outcome:
     envelope = pending.envelope
+    # A fingerprint is derived from personal data, and a scrub follows only a change of the user.
+    erased_before = decision.user is not None and decision.user.erased and not decision.changed
     return Outcome(
         command_id=envelope.command_id,
         command_type=envelope.type,
         user_id=pending.user_id,
         by_email=envelope.user_id is None,
-        fingerprint=envelope.fingerprint,
+        fingerprint="" if erased_before else envelope.fingerprint,
         status=Status.REJECTED if decision.code else Status.ACCEPTED,
         code=decision.code,
         events=decision.events,

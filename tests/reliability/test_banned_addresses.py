@@ -44,9 +44,10 @@ class World:
         """Advance the clock."""
         self.aws.clock.time += time
 
-    def send(self, command: c.Command, user: str | None) -> str:
+    def send(self, command: c.Command, user: str | None, age: timedelta | None = None) -> str:
         """Send a command; return the code of its rejection, or how else it ended."""
-        each = sent(command, user, f"{len(self.aws.sent)}")
+        time = None if age is None else self.aws.clock.time - age
+        each = sent(command, user, f"{len(self.aws.sent)}", time=time)
         self.aws.send(each)
         while self.worker.poll():
             pass
@@ -185,6 +186,14 @@ def test_no_other_command_changes_an_erased_user_who_is_banned(world: World) -> 
     erase(world, FOREVER)
     for command in (c.BanUser("Spam", NOW + HOUR), c.UpdateProfile("Eve"), c.ReactivateUser()):
         assert world.send(command, "ada") == "UserErased"
+
+
+def test_an_expired_command_to_an_erased_user_leaves_no_fingerprint(world: World) -> None:
+    """A fingerprint is derived from personal data, and no scrub follows."""
+    erase(world, FOREVER)
+    assert world.send(c.UnbanUser(), "ada", timedelta(hours=25)) == "CommandExpired"
+    assert world.send(c.AssignRole("admin"), "ada", timedelta(hours=25)) == "CommandExpired"
+    assert not any(outcome.fingerprint for outcome in world.stored.outcomes.values())
 
 
 @pytest.mark.parametrize("scrub", [False, True], ids=["at once", "after the scrub"])
