@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, TypeAlias
 
 from domain import rules
+from domain.errors import InvalidValueError
 from domain.errors import RejectionCode as Code
 from domain.policy import ACCESS_COMMAND_AGE, SESSION_COMMAND_AGE
-from domain.rules import Items, Number, fields_of
+from domain.rules import Flag, Items, Number, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
 TYPE_PREFIX = "biome.user."
@@ -211,6 +212,22 @@ Roles: TypeAlias = Annotated[
         example=["customer"],
     ),
 ]
+VerifiedFlag: TypeAlias = Annotated[
+    bool,
+    Flag(
+        description="True if another system has verified the e-mail address: "
+        "the user needs no verification mail.",
+        example=True,
+    ),
+]
+CreationTime: TypeAlias = Annotated[
+    datetime,
+    rules.CREATION_TIME.of(
+        "When another system created the account: not before 1990, and not after the command "
+        "was sent. Default: when the command is applied.",
+        "2019-03-01T09:30:00.000Z",
+    ),
+]
 Reason: TypeAlias = Annotated[
     str, rules.REASON.of("The reason, for administrators: visible text.", "spam")
 ]
@@ -262,6 +279,13 @@ class Command:
         super().__init_subclass__()
         cls.type = message_type(cls.__name__)
 
+    def check_times(self, sent_at: datetime) -> None:
+        """Check the times of the command against the time at which it was sent.
+
+        Raises:
+            InvalidValueError: a time is not possible; the message names the field.
+        """
+
     @classmethod
     def may_name_by_email(cls) -> bool:
         """Return True if `email` may identify the user instead of the message's subject."""
@@ -293,8 +317,15 @@ class CreateUser(Command):
     password_hash: ImportedHash | None = None
     locale: Locale | None = None
     time_zone: TimeZone | None = None
+    email_verified: VerifiedFlag | None = None
+    created_at: CreationTime | None = None
     creates_user: ClassVar[bool] = True
     rejections: ClassVar[tuple[Code, ...]] = (Code.USER_ALREADY_EXISTS, Code.EMAIL_TAKEN)
+
+    def check_times(self, sent_at: datetime) -> None:
+        """Check that the account was not created after the command was sent."""
+        if self.created_at is not None and self.created_at > sent_at:
+            raise InvalidValueError("created_at: must not be after the command was sent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from domain.commands import (
     TermsDocument,
     TermsVersion,
     TokenId,
+    VerifiedFlag,
     message_type,
 )
 from domain.rules import Items, Number, Text, fields_of
@@ -110,6 +111,7 @@ class UserCreated(Event, category="registration"):
             example=["customer"],
         ),
     ]
+    email_verified: VerifiedFlag
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,8 +177,12 @@ def _create_user(user_id: str, command: c.CreateUser, context: Context) -> tuple
     user = User.create(
         user_id, command.email, command.password_hash, context.now, **_profile(command)
     )
-    user.roles = tuple(dict.fromkeys(command.roles))
-    return user, (UserCreated(command.email.value, user.roles),)
+    user.initialize(
+        command.roles,
+        email_verified=bool(command.email_verified),
+        created_at=command.created_at,
+    )
+    return user, (UserCreated(command.email.value, user.roles, user.email_verified),)
 
 
 # --- profile and e-mail ---

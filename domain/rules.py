@@ -26,6 +26,7 @@ from domain.values import (
     PasswordHash,
     TokenHash,
     parse_ciphertext,
+    parse_creation_time,
     parse_id,
     parse_name,
     parse_reason,
@@ -87,6 +88,15 @@ class Number(Rule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flag(Rule):
+    """A JSON boolean."""
+
+    def schema(self) -> dict[str, Any]:
+        """Return the rule in JSON Schema."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Items(Rule):
     """A JSON array of strings. In a command, the strings must be distinct."""
 
@@ -99,7 +109,7 @@ class Items(Rule):
         return {"type": "array", "items": self.item.schema()}
 
 
-AnyRule = Text | Number | Items
+AnyRule = Text | Number | Flag | Items
 
 
 def matching(
@@ -139,6 +149,7 @@ ID: Final = Text(
     pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
 )
 TIME: Final = Text(parse=parse_time, format="date-time")
+CREATION_TIME: Final = Text(parse=parse_creation_time, format="date-time")
 EMAIL: Final = Text(parse=EmailAddress.parse, format="email", max_length=MAX_ADDRESS, personal=True)
 NAME: Final = Text(parse=parse_name, min_length=1, max_length=MAX_NAME)
 REASON: Final = Text(parse=parse_reason, min_length=1, max_length=MAX_REASON)

@@ -87,6 +87,7 @@ class User:
     version: int
     """Number of the user's events"""
     created_at: datetime
+    """Time of the first event; of an imported user, when the other system created the account"""
     updated_at: datetime
     """Time of the last event"""
     email: EmailAddress | None
@@ -172,6 +173,17 @@ class User:
             user._set_hash(password_hash)
             user.credential_version = 1
         return user
+
+    def initialize(
+        self, roles: Sequence[str], *, email_verified: bool, created_at: datetime | None
+    ) -> None:
+        """Set what an administrator or another system states about a new user.
+
+        `created_at` is when the other system created the account; `None` keeps the present time.
+        """
+        self.roles = tuple(dict.fromkeys(roles))
+        self.email_verified = email_verified
+        self.created_at = created_at or self.created_at
 
     def update_profile(self, **fields: str | None) -> Events:
         """Change the names, the locale and the time zone that are not `None`."""

@@ -17,6 +17,8 @@ MAX_NAME = 100
 MAX_REASON = 500
 MAX_PASSWORD_HASH = 512
 MAX_CIPHERTEXT = 1024
+FIRST_CREATION = datetime(1990, 1, 1, tzinfo=UTC)
+"""No account is older. Exports write 1970 or 1900 where they do not know the time."""
 
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
@@ -277,6 +279,18 @@ def parse_time(text: str) -> datetime:
     except (ValueError, OverflowError):
         raise InvalidValueError("must be an RFC 3339 time with offset") from None
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def parse_creation_time(text: str) -> datetime:
+    """Parse the time at which another system created an account, as `parse_time` does.
+
+    Raises:
+        InvalidValueError: not a time, or before 1990.
+    """
+    time = parse_time(text)
+    if time < FIRST_CREATION:
+        raise InvalidValueError(f"must not be before {FIRST_CREATION.year}")
+    return time
 
 
 def render_time(time: datetime) -> str:

@@ -6,9 +6,9 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, get_args, get_type_hints
+from typing import Any
 from uuid import uuid4
 
 from application.messages import (
@@ -20,6 +20,7 @@ from application.messages import (
 from application.messages.encoding import trimmed
 from application.messages.outgoing import Outgoing, check_outgoing
 from domain.commands import COMMANDS, Command
+from domain.rules import fields_of
 from worker.errors import UsageError
 
 DEFAULT_SOURCE = "/user-worker/cli"
@@ -108,9 +109,9 @@ def _event(command: type[Command], data: dict[str, Any], options: Options) -> di
 
 def _value(command: type[Command], key: str, text: str) -> Any:
     """Convert a value to its field's type; only values of non-string types are parsed as JSON."""
-    hints = get_type_hints(command, include_extras=False)
-    names = [field.name for field in fields(command)]  # type: ignore[arg-type]  # all are dataclasses
-    if key not in names:
+    definitions = {field.name: field for field in fields_of(command)}
+    names = list(definitions)
+    if key not in definitions:
         known = ", ".join(names) or "none"
         if key == "password":
             raise UsageError(
@@ -121,13 +122,13 @@ def _value(command: type[Command], key: str, text: str) -> Any:
         advice = f"did you mean {close[0]}?" if close else f"the fields are: {known}"
         named = f"field {key!r}" if _FIELD_NAME.fullmatch(key) else "such field"
         raise UsageError(f"{command.__name__} has no {named}", advice)
-    hint = hints[key]
-    if hint is int:
-        return _json_or_text(text)
-    if getattr(hint, "__origin__", None) is tuple:
-        return _json_or_text(text) if text.startswith("[") else [w for w in text.split(",") if w]
-    if type(None) in get_args(hint) and text == "null":
+    field = definitions[key]
+    if field.nullable and text == "null":
         return None
+    if field.kind in {int, bool}:
+        return _json_or_text(text)
+    if field.kind is tuple:
+        return _json_or_text(text) if text.startswith("[") else [w for w in text.split(",") if w]
     return text
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from domain.commands import COMMANDS
 from domain.events import EVENTS
-from domain.rules import AnyRule, FieldDefinition, Items, Number, Text, fields_of
+from domain.rules import AnyRule, FieldDefinition, Flag, Items, Number, Text, fields_of
 from domain.user import User
 from domain.values import EmailAddress
 from worker.settings import Settings, limits
@@ -107,6 +107,8 @@ def _value(rule: AnyRule) -> str:
     match rule:
         case Number():
             return "integer, 0 or more"
+        case Flag():
+            return "true or false"
         case Items():
             least, most = rule.min_items or 0, rule.max_items
             return f"array of {least} to {most} distinct items, each: {_value(rule.item)}"

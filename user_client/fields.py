@@ -94,6 +94,12 @@ def _number(value: object) -> int:
     raise InvalidValueError("must be an integer")
 
 
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidValueError("must be True or False")
+
+
 def _of(kind: type[EmailAddress | PasswordHash | TokenHash]) -> Render:
     def render(value: object) -> str:
         inner = value.value if isinstance(value, kind) else value
@@ -126,6 +132,7 @@ _BY_CLASS: Final[Mapping[object, Render]] = {
     datetime: time_text,
     str: text,
     int: _number,
+    bool: _flag,
 }
 
 

@@ -58,6 +58,7 @@ _RULES: dict[str, tuple[MalformedCode, str]] = {
     "string_type": (MalformedCode.INVALID_FIELD, "must be a string"),
     "string_unicode": (MalformedCode.INVALID_FIELD, "must be valid Unicode"),
     "string_too_long": (MalformedCode.INVALID_FIELD, "is too long"),
+    "bool_type": (MalformedCode.INVALID_FIELD, "must be true or false"),
     "int_type": (MalformedCode.INVALID_FIELD, "must be an integer"),
     "greater_than_equal": (MalformedCode.INVALID_FIELD, "must not be negative"),
     "less_than_equal": (MalformedCode.INVALID_FIELD, "is too large"),
@@ -121,7 +122,8 @@ class MessageParser:
         time = attributes.get("time", first_sent)
         if time > first_sent + MAX_TIME_AHEAD:
             raise MalformedMessageError(MalformedCode.INVALID_FIELD, _TIME_AHEAD)
-        sent = self._command(kind, event.get("data", {}))
+        sent_at = min(time, first_sent)
+        sent = self._command(kind, event.get("data", {}), sent_at)
         user_id = _user_id(sent, attributes)
         command = upcast(sent, self._former)
         return CommandEnvelope(
@@ -130,7 +132,7 @@ class MessageParser:
             command=command,
             fingerprint=_fingerprint(sent, user_id, attributes.get("expectedversion")),
             source=attributes["source"],
-            sent_at=min(time, first_sent),
+            sent_at=sent_at,
             expected_version=attributes.get("expectedversion"),
             expires_at=attributes.get("expirytime"),
             correlation_id=attributes.get("correlationid"),
@@ -140,12 +142,16 @@ class MessageParser:
             sent_as=None if sent is command else kind,
         )
 
-    def _command(self, kind: str, data: object) -> Command:
+    def _command(self, kind: str, data: object, sent_at: datetime) -> Command:
         try:
             values = self._data[kind](data)
         except ValidationError as error:
             raise _malformed(error, ("data",)) from None
         command = self._commands[kind](**values)
+        try:
+            command.check_times(sent_at)
+        except InvalidValueError as error:
+            raise MalformedMessageError(MalformedCode.INVALID_FIELD, f"data.{error}") from None
         if command.needs_a_field and not command_data(command):
             names = " or ".join(field.name for field in fields_of(type(command)))
             raise MalformedMessageError(MalformedCode.MISSING_FIELD, f"data: needs {names}")

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from application.addresses import parse_address
 from domain.commands import Command
 from domain.errors import InvalidValueError
-from domain.rules import MAX_INTEGER, AnyRule, Items, Number, Text, fields_of
+from domain.rules import MAX_INTEGER, AnyRule, Flag, Items, Number, Text, fields_of
 from domain.values import EmailAddress
 
 MAX_TEXT = 1_024
@@ -83,6 +83,8 @@ def _field_type(rule: AnyRule, roles: Collection[str] | None) -> Any:
             return text(rule, roles)
         case Number():
             return Annotated[int, Strict(), Field(ge=0, le=MAX_INTEGER)]
+        case Flag():
+            return Annotated[bool, Strict()]
         case Items():
             limits = Field(
                 min_length=rule.min_items,

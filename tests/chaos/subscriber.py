@@ -63,6 +63,7 @@ def _registered(known: Known, data: Data) -> None:
 
 def _created(known: Known, data: Data) -> None:
     known.email, known.roles = data["email"], list(data["roles"])
+    known.verified = data["email_verified"]
 
 
 def _nothing(_: Known, __: Data) -> None:

@@ -7,7 +7,7 @@ ends. `serial.py` uses it to check that the workers did what some order of the c
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from domain import commands as c
@@ -34,6 +34,8 @@ OTHERS = {
     if field.name not in COMPARED and field.default is not MISSING
 }
 """Fields of a user for which the model has no name of its own, with their defaults."""
+IMPORTED_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
+"""Commands state times before it as `created_at`; the tests' own clocks are later."""
 MAX_HOURS = {
     "StartSession": 1, "RotateRefreshToken": 1, "RecordLoginFailure": 1,
     "UnlockUser": 24, "UnbanUser": 24, "ReactivateUser": 24, "DisableTwoFactor": 24,
@@ -125,6 +127,9 @@ class Model:
         roles = [] if signs_up else list(dict.fromkeys(command.roles))
         person = Person(command.email, names, roles)
         person.others = {"locale": command.locale, "time_zone": command.time_zone}
+        if not signs_up:
+            person.verified = command.email_verified is True
+            person.created = command.created_at
         if command.password_hash is not None:
             hashed = command.password_hash
             person.passwords, person.hash, person.legacy_hash = 1, hashed.value, hashed.legacy
@@ -171,6 +176,7 @@ class Model:
         p = self.people[user_id]
         live = {i: tuple(login.tokens) for i, login in p.logins.items() if not login.ended}
         return {
+            "created": p.created,
             "email": p.email, "names": p.names, "roles": p.roles, "version": p.events,
             "passwords": p.passwords, "verified": p.verified,
             "failures": p.failures, "locks": p.locks, "locked until": p.locked_until,
@@ -194,6 +200,7 @@ def _facts(stored: Stored, user_id: str) -> dict[str, Any]:
     u, factor = stored.users[user_id], stored.two_factors.get(user_id)
     change = u.email_change
     return {
+        "created": u.created_at if u.created_at < IMPORTED_BEFORE else None,
         "email": u.email, "names": [u.first_name, u.last_name], "roles": list(u.roles),
         "version": u.version, "passwords": u.credential_version, "verified": u.email_verified,
         "failures": u.failed_logins, "locks": u.lock_count,

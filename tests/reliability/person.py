@@ -43,6 +43,8 @@ class Person:
     email: EmailAddress | None
     names: list[str]
     roles: list[str]
+    created: datetime | None = None
+    """When another system created the account; None: when the command was applied."""
     passwords: int = 0
     hash: str | None = None
     events: int = 0
@@ -395,6 +397,7 @@ def _erase(person: Person, _: Any, now: datetime) -> list[str]:
         None,
         ["", ""],
         [],
+        created=person.created,
         passwords=person.passwords + 1,
         events=person.events,
     )

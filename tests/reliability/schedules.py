@@ -51,6 +51,8 @@ FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "password_hash": lambda _: PASSWORD,
     "credential_version": lambda chance: chance.randint(1, 2),
     "roles": lambda chance: tuple(chance.sample(("admin", "customer"), chance.randint(0, 2))),
+    "email_verified": lambda chance: chance.choice((None, False, True)),
+    "created_at": lambda chance: chance.choice((None, NOW - timedelta(days=3000))),
     "role": lambda chance: chance.choice(("admin", "customer")),
     "token_id": lambda _: uid("token"),
     "token_hash": lambda _: token("mailed"),

@@ -118,9 +118,31 @@ def test_a_created_user_has_roles_and_no_password() -> None:
 
     roles = ("admin", "customer")
     assert decision.user == User(USER_ID, 1, NOW, NOW, ADA, "Ada", "Lovelace", roles=roles)
-    assert decision.events == (RecordedEvent.of(e.UserCreated(ADA.value, roles), 1),)
+    created = e.UserCreated(ADA.value, roles, email_verified=False)
+    assert decision.events == (RecordedEvent.of(created, 1),)
     assert decision.code is None
     assert decision.changed
+
+
+def test_an_imported_user_keeps_the_verification_and_the_age_of_the_account() -> None:
+    """The event has its own time, and states that no verification mail is needed."""
+    earlier = NOW - timedelta(days=3000)
+    command = replace(CREATE, email_verified=True, created_at=earlier)
+    decision = decide(command, None)
+
+    assert decision.user is not None
+    assert (decision.user.created_at, decision.user.updated_at) == (earlier, NOW)
+    assert decision.user.email_verified
+    created = e.UserCreated(ADA.value, ("admin", "customer"), email_verified=True)
+    assert decision.events == (RecordedEvent.of(created, 1),)
+
+
+@pytest.mark.parametrize("verified", [None, False])
+def test_an_address_is_verified_only_if_the_command_states_it(verified: bool | None) -> None:
+    """A field that is left out is the same as false."""
+    decision = decide(replace(CREATE, email_verified=verified), None)
+    assert decision.user is not None
+    assert not decision.user.email_verified
 
 
 @pytest.mark.parametrize("command", [REGISTER, CREATE], ids=["RegisterUser", "CreateUser"])

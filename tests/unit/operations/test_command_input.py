@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from application.messages import MessageParser
 from application.messages.outgoing import Outgoing
 from domain import commands as c
+from domain.rules import example_of
 from operations.command_input import (
     Options,
     check,
@@ -249,3 +250,26 @@ def test_commands_of_one_user_share_a_group_and_no_group_holds_an_address() -> N
     assert asks[0].group == asks[1].group != asks[2].group
     assert "@" not in asks[0].group
     assert typed("UnbanUser", user_id=USER).group == USER
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("email_verified=true", True), ("email_verified=false", False), ("email_verified=null", None)],
+)
+def test_a_boolean_is_typed_as_in_json(word: str, expected: bool | None) -> None:
+    """A value that is not a boolean is refused by the check."""
+    words = ("email=a@example.com", "first_name=Ada", "roles=customer")
+    command = typed("CreateUser", *words, word).envelope.command
+    assert isinstance(command, c.CreateUser)
+    assert command.email_verified is expected
+    with pytest.raises(UsageError, match="email_verified: must be true or false"):
+        typed("CreateUser", *words, "email_verified=yes")
+
+
+def test_an_optional_integer_is_sent_as_an_integer() -> None:
+    """The type of the field decides, whether it is optional or not."""
+    data = json.dumps(example_of(c.StartSession) | {"totp_step": None})
+    outgoing = typed("StartSession", "totp_step=59804640", data=data, user_id=USER)
+    command = outgoing.envelope.command
+    assert isinstance(command, c.StartSession)
+    assert command.totp_step == 59804640

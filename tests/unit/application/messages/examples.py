@@ -18,13 +18,20 @@ from domain.errors import InvalidValueError
 from domain.rules import (
     MAX_INTEGER,
     FieldDefinition,
+    Flag,
     Items,
     Number,
     Text,
     example_of,
     fields_of,
 )
-from domain.values import EmailAddress, PasswordHash, TokenHash
+from domain.values import (
+    FIRST_CREATION,
+    EmailAddress,
+    PasswordHash,
+    TokenHash,
+    parse_creation_time,
+)
 
 ROLES: Final = ("customer", "lab_assistant", "admin")
 COMMAND_ID: Final = "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
@@ -189,6 +196,9 @@ _TOKEN_HASHES = st.text("0123456789abcdef", min_size=64, max_size=64).map(TokenH
 _TIMES = st.integers(0, 253_000_000_000_000).map(  # milliseconds, the precision of a message
     lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 )
+_CREATION_TIMES = st.integers(0, 900_000_000).map(  # seconds, up to 2018
+    lambda seconds: FIRST_CREATION + timedelta(seconds=seconds)
+)
 _BY_CLASS: dict[object, st.SearchStrategy[Any]] = {
     EmailAddress: st.builds("{}@{}.{}".format, _LOCAL, _LABEL, _TOP_LEVEL).map(parse_address),
     PasswordHash: st.builds(
@@ -207,6 +217,8 @@ def _values(field: FieldDefinition) -> st.SearchStrategy[Any]:
     match field.rule:
         case Number():
             values: st.SearchStrategy[Any] = st.integers(0, MAX_INTEGER)
+        case Flag():
+            values = st.booleans()
         case Items(item=item, min_items=least, max_items=most):
             texts = _texts(item, field.item_kind)
             values = st.lists(texts, min_size=least or 0, max_size=most, unique=True).map(tuple)
@@ -217,6 +229,8 @@ def _values(field: FieldDefinition) -> st.SearchStrategy[Any]:
 
 def _texts(rule: Text, kind: object) -> st.SearchStrategy[Any]:
     """Return a strategy of valid values, by their type or else by the keywords of the rule."""
+    if rule.parse is parse_creation_time:
+        return _CREATION_TIMES
     if rule.setting == "roles":
         return st.sampled_from(ROLES)
     if kind in _BY_CLASS:
