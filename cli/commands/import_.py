@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 @app.command("import", epilog=EXIT_CODES, rich_help_panel=BULK)
 def import_(
-    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines, in UTF-8.")],
+    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines.")],
     command: Annotated[
         str, typer.Option("--command", "-c", help="Command of each row.")
     ] = "CreateUser",
@@ -57,6 +57,18 @@ def import_(
     delimiter: Annotated[
         str | None,
         typer.Option("--delimiter", help="Separator of cells; , ; and tab are detected."),
+    ] = None,
+    encoding: Annotated[
+        str,
+        typer.Option("--encoding", help="Encoding of the file, such as cp1252 or utf-16."),
+    ] = "utf-8",
+    split_name: Annotated[
+        str | None,
+        typer.Option(
+            "--split-name",
+            metavar="COLUMN",
+            help="Column with the whole name; its last word is the family name.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the file only; AWS is not needed.")
@@ -108,12 +120,13 @@ def import_(
       user-worker import users.csv --set roles=customer
       user-worker import members.csv --map Mail=email --ignore-column Notes
       user-worker import users.csv --set roles=customer --report report.csv
+      user-worker import excel.csv --encoding cp1252 --split-name Name
       user-worker import leavers.csv --command DeactivateUser --rate 50
 
     \b
     Columns are matched by the header, in any case: email, ..., user_id.
     Several values in a cell, such as roles, are separated by ; or |. Empty
-    cells are ignored.
+    cells are ignored. Times may be RFC 3339, dates or Unix time.
     """
     from operations.bulk_import.run import Import, ImportOptions
 
@@ -125,6 +138,8 @@ def import_(
         defaults=defaults or [],
         file_format=file_format,
         delimiter=delimiter,
+        encoding=encoding,
+        split_name=split_name,
         import_id=import_id,
         source=source,
         group=group,
@@ -194,10 +209,10 @@ def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
 
 def _print_outcomes(outcomes: Counter[str]) -> int:
     """Print the number of rows by outcome; return the exit code as `send --wait` does."""
-    from operations.bulk_import.report import NO_ANSWER, REJECTED
+    from operations.bulk_import.report import FAILED, NO_ANSWER, REJECTED
 
     parts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]
     output.stderr().print(f"report: {', '.join(parts)}", markup=False)
     if outcomes[NO_ANSWER]:
         return ExitCode.TIMEOUT
-    return ExitCode.NEGATIVE if outcomes[REJECTED] else ExitCode.OK
+    return ExitCode.NEGATIVE if outcomes[REJECTED] + outcomes[FAILED] else ExitCode.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +17,6 @@ from application.ports import (
     StoreUnavailableError,
     UserRepository,
 )
-from domain.commands import CreateUser, RegisterUser
 from operations.bulk_import.checking import Checked
 from operations.bulk_import.row_file import RowFile
 from operations.bulk_import.rows import Row
@@ -32,16 +31,32 @@ DUPLICATE = "duplicate"
 """The row repeats an earlier one of the file and was not sent."""
 NOT_SENT = "not sent"
 """The row is invalid."""
+FAILED = "failed"
+"""The command is a dead letter: no worker will decide it."""
 NO_ANSWER = "no answer"
-"""The row was sent and has no outcome yet: the command is on the queue, or a dead letter."""
+"""The row was sent and has no outcome yet: the command is on the queue, or a dead letter that was
+not found."""
+UNDECIDED = "not decided in time: on the queue, or a dead letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command is a dead letter."""
+
+    code: str
+    detail: str | None
+
+
+Failures = Callable[[], Mapping[str, Failure]]
+"""Reads the dead letters; returns the reason by command id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The outcome of one row."""
+    """The outcome of one row; it identifies the person by ids only."""
 
+    row: int
     line: int
-    email: str | None
     user_id: str | None
     command_id: str | None
     outcome: str
@@ -94,40 +109,61 @@ class OutcomeWaiter:
 
 
 def write_report(
-    rows: Iterable[Row], checked: Checked, waiter: OutcomeWaiter, report: RowFile
+    rows: Iterable[Row],
+    checked: Checked,
+    waiter: OutcomeWaiter,
+    failures: Failures,
+    report: RowFile,
 ) -> Counter[str]:
     """Write a line for every row, in the order of the file; return the number by outcome.
 
-    Memory does not grow with the file.
+    Memory does not grow with the file. The dead letters are read once, when the first outcomes are
+    missing after the wait.
     """
     counts: Counter[str] = Counter()
-    report.begin()
+    failed: Mapping[str, Failure] | None = None
     rest = iter(rows)
     while batch := list(islice(rest, AT_ONCE)):
-        sent = [row for row in batch if row.outgoing and checked.may_be_sent(row.number)]
-        outcomes = waiter.outcomes([row.outgoing.key for row in sent if row.outgoing])
+        keys = {
+            row.outgoing.key for row in batch if row.outgoing and checked.may_be_sent(row.number)
+        }
+        outcomes = waiter.outcomes(keys)
+        if failed is None and keys - outcomes.keys():
+            failed = failures()
         for row in batch:
-            line = _line(row, outcomes, sent=checked.may_be_sent(row.number))
+            line = _line(row, outcomes, failed or {}, sent=checked.may_be_sent(row.number))
             counts[line.outcome] += 1
             report.add(asdict(line))
+    report.complete()
     return counts
 
 
-def _line(row: Row, outcomes: dict[CommandKey, Outcome], *, sent: bool) -> Line:
+def _line(
+    row: Row,
+    outcomes: Mapping[CommandKey, Outcome],
+    failed: Mapping[str, Failure],
+    *,
+    sent: bool,
+) -> Line:
+    place = (row.number, row.line)
     if row.outgoing is None:
         detail = "; ".join(f"{each.field}: {each.rule}".removeprefix(": ") for each in row.problems)
-        return Line(row.line, None, None, None, NOT_SENT, "BadRow", detail)
+        return Line(*place, None, None, NOT_SENT, "BadRow", detail)
     envelope = row.outgoing.envelope
-    command, email = envelope.command, envelope.by_email
-    if isinstance(command, RegisterUser | CreateUser):
-        email = command.email
-    who = (None if email is None else email.value, envelope.user_id, envelope.command_id)
+    command_id, outcome = envelope.command_id, outcomes.get(row.outgoing.key)
+    user_id = envelope.user_id
+    if user_id is None and outcome is not None:  # the command names the user by address
+        user_id = outcome.user_id
     if not sent:
-        return Line(row.line, *who, DUPLICATE, "BadRow", "repeats an earlier row")
-    outcome = outcomes.get(row.outgoing.key)
+        detail = "repeats an earlier row"
+        return Line(*place, user_id, command_id, DUPLICATE, "BadRow", detail)
+    if outcome is None and command_id in failed:
+        reason = failed[command_id]
+        return Line(*place, user_id, command_id, FAILED, reason.code, reason.detail)
     if outcome is None:
-        return Line(row.line, *who, NO_ANSWER)
+        return Line(*place, user_id, command_id, NO_ANSWER, None, UNDECIDED)
     if outcome.fingerprint != envelope.fingerprint:
         detail = "its command_id belongs to another command"
-        return Line(row.line, *who, REJECTED, "CommandIdReused", detail)
-    return Line(row.line, *who, str(outcome.status), outcome.code and str(outcome.code))
+        return Line(*place, user_id, command_id, REJECTED, "CommandIdReused", detail)
+    code = outcome.code and str(outcome.code)
+    return Line(*place, user_id, command_id, str(outcome.status), code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -15,25 +16,29 @@ from typing import TextIO
 from worker.errors import CliError, UsageError
 
 OWNER_ONLY = 0o600
+PARTIAL_SUFFIX = ".partial"
+"""Of the file that is written; it gets the final name when it is complete."""
+_MAX_FIRST_LINE = 4096
 
 
 class RowFile:
     """Writes rows."""
 
-    def __init__(self, path: Path, stream: TextIO, columns: Sequence[str], option: str) -> None:
-        """Write to `stream`; `option` is named in errors."""
+    def __init__(
+        self, path: Path, partial: Path | None, stream: TextIO, columns: Sequence[str], option: str
+    ) -> None:
+        """Write to `stream`, the file `partial`, which `complete` renames to `path`.
+
+        Without `partial`, `stream` is `path` itself. Errors name the option.
+        """
         self._path = path
+        self._partial = partial
         self._stream = stream
         self._columns = columns
         self._option = option
-        self._csv = csv.writer(stream) if path.suffix.lower() == ".csv" else None
-
-    def begin(self) -> None:
-        """Truncate the file, which may contain the rows of an earlier run."""
-        if _is_regular(self._stream.fileno()):
-            self._stream.truncate(0)
+        self._csv = csv.writer(stream) if _is_csv(path) else None
         if self._csv is not None:
-            self._csv.writerow(self._columns)
+            self._csv.writerow(columns)
 
     def add(self, row: Mapping[str, object]) -> None:
         """Write a row.
@@ -49,43 +54,92 @@ class RowFile:
         except OSError as error:
             raise _unwritable(self._path, self._option, error) from error
 
+    def complete(self) -> None:
+        """Write what is buffered, and replace the file of an earlier run.
+
+        Raises:
+            CliError: the file cannot be written.
+        """
+        try:
+            self._stream.flush()
+            if self._partial is not None:
+                os.fsync(self._stream.fileno())
+                self._partial.replace(self._path)
+        except OSError as error:
+            raise _unwritable(self._path, self._option, error) from error
+
 
 @contextmanager
 def row_file(
     name: str | None, columns: Sequence[str], option: str, others: Collection[Path]
 ) -> Iterator[RowFile | None]:
-    """Open a file, readable by its owner only, and keep its content; yield `None` without a name.
+    """Open a file that its owner alone may read; yield `None` without a name.
+
+    The rows appear under the name when `complete` is called. Until then, the file of an earlier
+    run stays as it is.
 
     Raises:
-        UsageError: the file is one of the `others`.
-        CliError: the file cannot be written, also at the end of the block.
+        UsageError: the file is one of the `others`, or holds something else.
+        CliError: the file cannot be written.
     """
     if name is None:
         yield None
         return
-    path = Path(name)
-    if any(path.exists() and other.exists() and path.samefile(other) for other in others):
+    path = Path(os.path.realpath(name))
+    if any(path == Path(os.path.realpath(other)) for other in others):
         raise UsageError(f"{option} must not be another file of this import", "choose another file")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
+        special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
+        _require_ours(path, columns, option)
+        partial = None if special else path.with_name(path.name + PARTIAL_SUFFIX)
+        stream = _open(path if partial is None else partial, special=special)
     except OSError as error:
-        raise _unwritable(path, option, error) from error
-    with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - of a descriptor
-        try:
-            if sys.platform != "win32" and _is_regular(descriptor):
-                os.fchmod(descriptor, OWNER_ONLY)
-        except OSError as error:  # the file belongs to another user
-            raise _unwritable(path, option, error) from error
-        yield RowFile(path, stream, columns, option)
-        try:
-            stream.flush()
-        except OSError as error:
-            raise _unwritable(path, option, error) from error
+        raise _unwritable(Path(name), option, error) from error
+    try:
+        yield RowFile(path, partial, stream, columns, option)
+    finally:
+        with contextlib.suppress(OSError):  # `complete` has reported what could not be written
+            stream.close()
+        with contextlib.suppress(OSError):
+            if partial is not None:
+                partial.unlink(missing_ok=True)
 
 
-def _is_regular(descriptor: int) -> bool:
-    """Return False for a device such as /dev/null, whose mode must not change."""
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+def _open(path: Path, *, special: bool) -> TextIO:
+    """Open a file for writing. A device such as /dev/null keeps its mode."""
+    how = os.O_WRONLY if special else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    descriptor = os.open(path, how, OWNER_ONLY)
+    if sys.platform != "win32" and not special:
+        os.fchmod(descriptor, OWNER_ONLY)
+    return open(descriptor, "w", encoding="utf-8", newline="")  # noqa: PTH123 - of a descriptor
+
+
+def _require_ours(path: Path, columns: Sequence[str], option: str) -> None:
+    """Raise UsageError if a file exists that is not of an earlier run."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        first = file.readline(_MAX_FIRST_LINE)
+    if not first or _columns_of(first, path) == list(columns):
+        return
+    raise UsageError(
+        f"{option}: {path} exists and was not written by this option",
+        "choose another file, or delete it",
+    )
+
+
+def _columns_of(line: bytes, path: Path) -> list[str]:
+    try:
+        if _is_csv(path):
+            return next(csv.reader([line.decode()]))
+        row = json.loads(line)
+    except (ValueError, csv.Error, RecursionError):
+        return []
+    return list(row) if isinstance(row, dict) else []
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _unwritable(path: Path, option: str, error: OSError) -> CliError:

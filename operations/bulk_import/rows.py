@@ -163,7 +163,12 @@ class RowReader:
             time=datetime.now(UTC),
             **{"correlationid": self._identity.correlation_id, **around},
         )
-        return self._checked(number, line, body)
+        row = self._checked(number, line, body)
+        if not asked.problems:
+            return row
+        own = [Problem(line, field, rule) for field, rule in asked.problems.items()]
+        others = [each for each in row.problems if each.field not in asked.problems]
+        return Row(number, line, None, (*own, *others))
 
     def _row_of_command(self, number: int, line: int, item: dict[str, Any]) -> Row:
         """Parse a command in the format of `send --file`, with a deterministic id."""

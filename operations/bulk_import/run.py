@@ -26,11 +26,13 @@ from operations.bulk_import.records import (
     parse_delimiter,
     sniffed_delimiter,
 )
-from operations.bulk_import.report import COLUMNS, OutcomeWaiter, write_report
+from operations.bulk_import.report import COLUMNS, Failure, OutcomeWaiter, write_report
 from operations.bulk_import.row_file import row_file
 from operations.bulk_import.rows import Identity, Row, RowReader
-from operations.bulk_import.source import SourceFile
+from operations.bulk_import.source import UTF_8, SourceFile
 from operations.command_input import command_class
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.listing import list_letters
 from operations.progress import NO_PROGRESS, Progress
 from worker.cli_errors import explain
 from worker.connections import Aws
@@ -38,6 +40,8 @@ from worker.errors import CliError, UsageError
 
 JOURNAL_SUFFIX = ".progress.jsonl"
 _REPORT_EVERY = 256  # rows
+MOST_LETTERS = 10_000
+"""Dead letters that are searched for the commands of an import."""
 _MAX_ID = 128  # characters of a correlation id
 
 
@@ -52,6 +56,8 @@ class ImportOptions:
     defaults: Sequence[str] = ()
     file_format: str | None = None
     delimiter: str | None = None
+    encoding: str = UTF_8
+    split_name: str | None = None
     import_id: str | None = None
     source: str = "/user-worker/import"
     group: str | None = None
@@ -96,7 +102,7 @@ class Import:
         self._progress = progress
         self._aws = aws
         with ExitStack() as files:  # closes the file if a statement below fails
-            self._source = files.enter_context(closing(SourceFile(options.file)))
+            self._source = files.enter_context(closing(SourceFile(options.file, options.encoding)))
             parser = MessageParser(aws.settings.roles)
             self._reader, identity = _reader(options, self._source, parser)
             self.tally = Tally(identity.correlation_id)
@@ -141,9 +147,11 @@ class Import:
                 if errors is not None:
                     errors.add({**asdict(problem), "field": problem.field or None})
 
-            if errors is not None:
-                errors.begin()
-            self._checked = check_rows(_counting_bytes(self._reader, source, advance), report)
+            try:
+                self._checked = check_rows(_counting_bytes(self._reader, source, advance), report)
+            finally:  # also where the rest of the file cannot be read
+                if errors is not None:
+                    errors.complete()
         self.tally.rows, self.tally.bad = self._checked.rows, self._checked.bad
 
     def require_valid(self) -> None:
@@ -226,11 +234,27 @@ class Import:
         try:
             with self._progress.track("outcomes", self._checked.rows, "rows") as advance:
                 rows = _counting(self._reader, advance)
-                return write_report(rows, self._checked, self._waiter, self._report)
+                return write_report(rows, self._checked, self._waiter, self._failures, self._report)
         except KeyboardInterrupt:
             advice = "run the same command again: no row is sent twice"
-            self._progress.note(f"stopped: the report is not complete; {advice}", warning=True)
+            self._progress.note(f"stopped: the report was not written; {advice}", warning=True)
             raise
+
+    def _failures(self) -> dict[str, Failure]:
+        """Return why commands are dead letters, by command id, as far as this caller may read."""
+        try:
+            listing = list_letters(self._aws, LetterFilter(), MOST_LETTERS, progress=self._progress)
+        except (CliError, ClientError, BotoCoreError) as error:
+            text = explain(error) or type(error).__name__
+            self._progress.note(f"dead letters were not read: {text}", warning=True)
+            return {}
+        if not listing.complete:
+            self._progress.note(f"only {MOST_LETTERS} dead letters were searched", warning=True)
+        return {
+            letter.command_id: Failure(letter.reason, letter.stored.detail or None)
+            for letter in listing.letters
+            if letter.command_id is not None
+        }
 
 
 def _counting_bytes(
@@ -267,6 +291,7 @@ def _reader(
         command_class(options.command),
         {name: field or None for name, field in mapping.items()} | dict.fromkeys(options.ignored),
         dict(_pairs(options.defaults, "--set FIELD=VALUE")),
+        options.split_name,
     )
     identity = _identity(options, source)
     return RowReader(
@@ -295,5 +320,8 @@ def _pairs(words: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
 def _digest_of(options: ImportOptions) -> str:
     """Hash the options that determine a row's command; a journal belongs to one set of them."""
     chosen = asdict(options)
-    names = ("command", "mapping", "ignored", "defaults", "file_format", "delimiter", "import_id")
+    names = (
+        "command", "mapping", "ignored", "defaults", "file_format", "delimiter", "import_id",
+        "encoding", "split_name",
+    )  # fmt: skip
     return sha256(canonical([chosen[name] for name in names]).encode()).hexdigest()

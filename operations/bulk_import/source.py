@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.errors import UsageError
 
@@ -17,19 +18,30 @@ _BLOCK = 1 << 20
 _READ = 1 << 15
 _LOOK_EVERY = 256  # lines
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_AS_UTF_8 = "save it as UTF-8 (spreadsheets call it CSV UTF-8)"
+UTF_8 = "utf-8"
+_WITH_UTF_8_MARK = frozenset({UTF_8, "utf-8-sig"})
+_NOT_OF_FILES = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape"})
+"""Encodings that Python knows and no file has."""
+_INVALID = b"\xff"
+"""A byte that UTF-8 does not have; it marks the place of an undecodable byte."""
 
 
 class SourceFile:
     """File that is read several times, from its beginning, in bounded memory."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, encoding: str = UTF_8) -> None:
         """Open the file.
 
+        Args:
+            name: path of the file.
+            encoding: any text encoding that Python knows, such as cp1252 or utf-16.
+
         Raises:
-            UsageError: the file does not exist, is not a regular file, or is empty.
+            UsageError: the file does not exist, is not a regular file, or is empty, or the
+                encoding is unknown.
         """
         self.name = name
+        self.encoding = _encoding(encoding)
         if name == "-":
             raise UsageError("standard input cannot be read twice", "save it to a file")
         try:
@@ -69,7 +81,8 @@ class SourceFile:
         A byte order mark is removed.
 
         Raises:
-            UsageError: a line is not UTF-8, or longer than `MAX_LINE`, or the file has changed.
+            UsageError: a line cannot be decoded, or is longer than `MAX_LINE`, or the file has
+                changed.
         """
         for number, raw in enumerate(self._raw_lines(), 1):
             if number % _LOOK_EVERY == 0:
@@ -78,15 +91,21 @@ class SourceFile:
         self.require_unchanged()
 
     def _raw_lines(self) -> Iterator[bytes]:
+        """Yield the lines in UTF-8; a part that cannot be decoded is `_INVALID`."""
         self._file.seek(0)
-        pending = self._file.read(_READ)
-        if pending.startswith(_UTF_16):
-            raise UsageError(f"{self.name} is UTF-16", _AS_UTF_8)
+        if self.encoding not in _WITH_UTF_8_MARK:
+            if self._file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+                raise UsageError(f"{self.name} is UTF-8", "leave out --encoding")
+            self._file.seek(0)
+        read = self._file.read if self.encoding == UTF_8 else _Recoder(self._file, self.encoding)
+        pending = read(_READ)
+        if self.encoding == UTF_8 and pending.startswith(_UTF_16):
+            raise UsageError(f"{self.name} is UTF-16", "use --encoding utf-16")
         while pending.startswith(codecs.BOM_UTF8):
             pending = pending.removeprefix(codecs.BOM_UTF8)
         number, at_end = 0, False
         while not at_end:
-            block = self._file.read(_READ)
+            block = read(_READ)
             at_end = not block
             lines = (pending + block).splitlines(keepends=True)
             # The last line may continue in the next block, and an LF may follow a CR there.
@@ -123,5 +142,63 @@ class SourceFile:
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
-            place = f"{self.name}, line {number}, byte {error.start + 1}"
-        raise UsageError(f"{place} is not UTF-8", _AS_UTF_8)
+            column = len(raw[: error.start].decode()) + 1
+        raise UsageError(
+            f"{self.name}, line {number}, column {column} is not {self.encoding.upper()}",
+            "name the encoding of the file with --encoding, for example cp1252 or utf-16-le",
+        )
+
+
+class _Recoder:
+    """Reads a file of any encoding as UTF-8, up to the first byte that cannot be decoded."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ended = False
+
+    def __call__(self, size: int) -> bytes:
+        """Read about `size` bytes; return no bytes at the end only."""
+        while not self._ended:
+            block = self._file.read(size)
+            before = self._decoder.getstate()
+            try:
+                text = self._decoder.decode(block, final=not block)
+            except UnicodeError as error:
+                self._ended = True
+                return self._before(block, before, error) + _INVALID
+            self._ended = not block
+            if text:
+                return text.encode("utf-8", "surrogatepass")
+        return b""
+
+    def _before(self, block: bytes, state: tuple[bytes, int], error: UnicodeError) -> bytes:
+        """Return the text before an error; `state` is the decoder's before the block."""
+        if not isinstance(error, UnicodeDecodeError):
+            return b""
+        start = error.start - (len(error.object) - len(block))  # the rest is of earlier blocks
+        if start <= 0:
+            return b""
+        self._decoder.setstate(state)
+        try:
+            return self._decoder.decode(block[:start]).encode("utf-8", "surrogatepass")
+        except UnicodeError:  # the whole block is invalid: it has no byte order mark
+            return b""
+
+
+def _encoding(name: str) -> str:
+    """Return the normal name of an encoding.
+
+    Raises:
+        UsageError: Python does not know it, or it is not an encoding of text.
+    """
+    try:
+        known = codecs.lookup(name).name
+        "".encode(known)  # fails for codecs of bytes, such as base64
+    except (LookupError, ValueError):
+        known = ""
+    if not known or known in _NOT_OF_FILES:
+        raise UsageError(
+            "--encoding must be an encoding of text", "for example utf-8, utf-16, cp1252 or latin-1"
+        )
+    return known

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from application.messages import MessageParser
 from application.messages.outgoing import check_outgoing
 from application.ports import CommandKey, LoadRequest, Outcome, Status, StoreUnavailableError
 from cli import composition
 from domain.errors import RejectionCode
-from operations.bulk_import.report import OutcomeWaiter
+from operations.bulk_import.report import COLUMNS, OutcomeWaiter
 from tests.unit.cli.test_import import HEADER, URL, Cli, Sqs, cli, complaint, people  # noqa: F401
 from worker.settings import Settings, load_settings
 
@@ -39,6 +40,23 @@ class Store:
     fingerprint: str | None = None
     fails: int = 0
     looks: int = 0
+    letters: dict[str, tuple[str, str]] | None = field(default_factory=dict)
+    """Reason and detail of the dead letters, by address; `None`: they may not be read."""
+
+    def list_letters(self, *_: Any, **__: Any) -> Any:
+        """List the dead letters."""
+        if self.letters is None:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage")
+        found = [
+            SimpleNamespace(
+                command_id=event["id"],
+                reason=self.letters[event["data"]["email"]][0],
+                stored=SimpleNamespace(detail=self.letters[event["data"]["email"]][1]),
+            )
+            for event in self.sqs.bodies
+            if event["data"]["email"] in self.letters
+        ]
+        return SimpleNamespace(letters=found, complete=True)
 
     def load(self, request: LoadRequest) -> Any:
         """Read outcomes."""
@@ -88,6 +106,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     queue = Sqs()
     store = Store(queue)
     monkeypatch.setattr(composition, "aws", lambda: Aws(queue, store))
+    monkeypatch.setattr("operations.bulk_import.run.list_letters", store.list_letters)
     return store
 
 
@@ -110,26 +129,36 @@ def test_every_row_has_a_line_with_its_outcome(cli: Cli, store: Store) -> None: 
     store.decide = decide
     file = cli.write(people(250, bad=(3,)) + "PERSON7@biome.test,Ada,Lovelace,customer\n")
     target = str(cli.folder / "report.csv")
+    store.letters = {"person50@biome.test": ("UnknownField", "data.created_at: is not a field")}
 
     code, out, err = cli.run(file, "--skip-bad", "--report", target, "--wait", "0")
 
     assert code == 4, err
     assert out.startswith("249 rows sent")
-    assert "report: 224 accepted, 20 rejected, 5 no answer, 1 not sent, 1 duplicate" in err
+    told = "report: 224 accepted, 20 rejected, 4 no answer, 1 not sent, 1 failed, 1 duplicate"
+    assert told in err
     found = {int(row["line"]): row for row in report(cli)}
     assert list(found) == list(range(2, 253))
+    assert [int(row["row"]) for row in found.values()] == list(range(1, 252))
     assert {row["outcome"] for row in found.values()} == {
-        "accepted", "rejected", "no answer", "not sent", "duplicate",
+        "accepted", "rejected", "failed", "no answer", "not sent", "duplicate",
     }  # fmt: skip
     refused = found[11]
-    assert (refused["email"], refused["code"]) == ("person10@biome.test", "EmailTaken")
-    assert refused["command_id"]
+    assert refused["code"] == "EmailTaken"
+    (sent,) = [each for each in store.sqs.bodies if each["id"] == refused["command_id"]]
+    assert sent["data"]["email"] == "person10@biome.test"
     assert refused["user_id"]
     bad, again = found[4], found[252]
-    assert (bad["email"], bad["outcome"], bad["code"]) == ("", "not sent", "BadRow")
+    assert (bad["user_id"], bad["outcome"], bad["code"]) == ("", "not sent", "BadRow")
     assert bad["detail"].startswith("email: must be")
-    assert (again["email"], again["outcome"]) == ("PERSON7@biome.test", "duplicate")
-    assert found[51]["outcome"] == "no answer"
+    assert again["outcome"] == "duplicate"
+    failed, silent = found[51], found[101]
+    assert (failed["outcome"], failed["code"]) == ("failed", "UnknownField")
+    assert failed["detail"] == "data.created_at: is not a field"
+    assert (silent["outcome"], silent["code"]) == ("no answer", "")
+    assert silent["detail"].startswith("not decided in time")
+    text = (cli.folder / "report.csv").read_text()
+    assert not any(value in text for value in ("biome.test", "Ada", "Lovelace"))
 
 
 @pytest.mark.parametrize(
@@ -156,14 +185,15 @@ def test_a_report_of_json_lines_and_of_commands_about_users(cli: Cli, store: Sto
     target = cli.folder / "report.jsonl"
     assert cli.run(file, "-c", "UnlockUser", "--report", str(target))[0] == 1
     (line,) = map(json.loads, target.read_text().splitlines())
-    assert (line["line"], line["email"], line["user_id"]) == (2, None, user)
+    assert (line["row"], line["line"], line["user_id"]) == (1, 2, user)
     assert (line["outcome"], line["code"]) == ("rejected", "CommandIdReused")
 
 
 def test_the_report_is_its_owners_alone_and_is_written_anew(cli: Cli, store: Store) -> None:  # noqa: F811
     """This also holds if the file existed; and nothing is sent twice for it."""
     file, target = cli.write(people(3)), cli.folder / "report.csv"
-    target.write_text("old" * 1000)
+    columns = ",".join(COLUMNS)
+    target.write_text(columns + "\n" + "old\n" * 1000)
     target.chmod(0o644)
     assert cli.run(file, "--report", str(target))[0] == 0
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -183,8 +213,16 @@ def test_an_unwritable_report_is_an_error_before_anything_is_sent(
     file = cli.write(people(3))
     journal = Path(f"{file}.progress.jsonl")
     journal.touch()
+    notes, table, link = (cli.folder / name for name in ("notes.txt", "t.csv", "link.csv"))
+    notes.write_bytes(b"\xff not a report\n")
+    table.write_text("line,email\n")
+    link.symlink_to(file)
     for target, told in (
         (str(cli.folder / "no" / "r.csv"), "cannot write"),
+        (str(cli.folder), "Is a directory"),
+        (str(notes), "exists and was not written by this option; choose another file, or delete"),
+        (str(table), "exists and was not written by this option; choose another file, or delete"),
+        (str(link), "--report must not be another file of this import"),
         (file, "--report must not be another file of this import"),
         (str(journal), "--report must not be another file of this import"),
     ):
@@ -194,6 +232,94 @@ def test_an_unwritable_report_is_an_error_before_anything_is_sent(
     assert cli.run(file, "--report", "r.csv", "--dry-run")[0] == 2
     assert store.sqs.bodies == []
     assert len(Path(file).read_text().splitlines()) == 4
+    assert notes.read_bytes() == b"\xff not a report\n"
+    assert not list(cli.folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_full_disk_loses_no_row_and_not_the_report_of_before(
+    cli: Cli,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    """The rows were sent; when there is space, the same command writes the report."""
+    file, target = cli.write(people(3)), cli.folder / "report.csv"
+    words = (file, "--report", str(target))
+    for _ in range(number - 1):
+        cli.run(*words)
+    before = target.read_text() if target.exists() else None
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("operations.bulk_import.row_file.os.fsync", full)
+        code, _, err = cli.run(*words)
+    assert code == 3
+    assert "No space left on device" in complaint(err)
+    assert (target.read_text() if target.exists() else None) == before
+    assert not list(cli.folder.glob("*.partial"))
+    assert cli.run(*words)[0] == 0
+    assert len(store.sqs.bodies) == 3
+    assert len(report(cli)) == 3
+
+
+def test_a_full_device_is_one_line(cli: Cli, store: Store) -> None:  # noqa: F811
+    """A device is written directly and keeps its mode."""
+    mode = Path("/dev/full").stat().st_mode
+    code, _, err = cli.run(cli.write(people(300)), "--report", "/dev/full")
+    assert code == 3
+    assert "cannot write /dev/full: No space left on device" in complaint(err)
+    assert Path("/dev/full").stat().st_mode == mode
+    assert len(store.sqs.bodies) == 300
+    assert (
+        cli.run(cli.write(people(3)), "--report", "/dev/null", "--journal", f"{cli.folder}/j")[0]
+        == 0
+    )
+
+
+def test_an_interrupted_report_is_written_by_the_next_run(
+    cli: Cli,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C during the wait leaves no half report; the next run has every row."""
+    file, target = cli.write(people(250)), cli.folder / "report.csv"
+    words = (file, "--report", str(target))
+
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "load", interrupted)
+        code, _, err = cli.run(*words)
+    assert code == 130
+    assert "the report was not written; run the same command again" in err
+    assert not target.exists()
+    assert not list(cli.folder.glob("*.partial"))
+    assert cli.run(*words)[0] == 0
+    assert [row["outcome"] for row in report(cli)] == ["accepted"] * 250
+    assert len(store.sqs.bodies) == 250
+
+
+def test_dead_letters_that_may_not_be_read_are_no_answer(cli: Cli, store: Store) -> None:  # noqa: F811
+    """The report is complete without the right to read them; a line says so."""
+    store.decide = lambda _: None
+    store.letters = None
+    file = cli.write(people(3))
+    code, _, err = cli.run(file, "--report", str(cli.folder / "report.csv"), "--wait", "0")
+    assert code == 4
+    assert "dead letters were not read: " in err
+    assert [row["outcome"] for row in report(cli)] == ["no answer"] * 3
+
+
+def test_a_failed_row_decides_the_exit_code(cli: Cli, store: Store) -> None:  # noqa: F811
+    """As a rejected one does: waiting longer does not help."""
+    store.decide = lambda _: None
+    store.letters = {"person1@biome.test": ("UnknownType", "type: is not known")}
+    file = cli.write(people(1))
+    assert cli.run(file, "--report", str(cli.folder / "report.csv"), "--wait", "0")[0] == 1
 
 
 @dataclass

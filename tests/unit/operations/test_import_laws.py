@@ -31,6 +31,10 @@ from worker.errors import UsageError
 
 PARSER = MessageParser(("customer",))
 HEADER = b"email,first_name,last_name,roles\n"
+ENCODINGS = (
+    "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "cp1252", "cp037",
+    "shift_jis", "iso2022_jp", "gb18030", "hz", "mac-roman",
+)  # fmt: skip
 MARK = "zq7Xk9"
 """Part of every value of a row, and of no text of our own."""
 
@@ -62,14 +66,15 @@ def reader(source: SourceFile, command: type[Command] = CreateUser) -> RowReader
 @given(
     start=st.sampled_from([b"", HEADER, b"{", b'{"type":', b"\xef\xbb\xbf" + HEADER]),
     rest=st.binary(min_size=1, max_size=200),
+    encoding=st.sampled_from(ENCODINGS),
 )
 def test_any_bytes_are_rows_bad_rows_or_one_line_of_refusal(
-    file: Path, start: bytes, rest: bytes
+    file: Path, start: bytes, rest: bytes, encoding: str
 ) -> None:
-    """No content of a file has any other result."""
+    """No content of a file has any other result, in any encoding."""
     file.write_bytes(start + rest)
     problems: list[Problem] = []
-    with contextlib.suppress(UsageError), closing(SourceFile(str(file))) as source:
+    with contextlib.suppress(UsageError), closing(SourceFile(str(file), encoding)) as source:
         checked = check_rows(reader(source), problems.append)
         assert checked.bad == len({problem.line for problem in problems}) or not problems
         assert sum(checked.good) == checked.rows - checked.bad
@@ -81,7 +86,22 @@ json_values = st.recursive(
     max_leaves=4,
 )
 names = st.sampled_from(
-    ["type", "specversion", "data", "id", "user_id", "subject", "email", "roles", "source", MARK]
+    [
+        "type",
+        "specversion",
+        "data",
+        "id",
+        "user_id",
+        "subject",
+        "email",
+        "roles",
+        "source",
+        MARK,
+        "mail",
+        "email_verified",
+        "createdAt",
+        "first_name",
+    ]
 )
 
 

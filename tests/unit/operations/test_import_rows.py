@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -54,14 +55,17 @@ class File:
         mapping: dict[str, str | None] | None = None,
         defaults: dict[str, str] | None = None,
         identity: Identity = SCOPE,
+        full_name: str | None = None,
+        delimiter: str | None = None,
     ) -> None:
         path = folder / name
         path.write_text(text, newline="")
         source = SourceFile(str(path))
         _opened.append(source)
-        columns = Columns(command, mapping, defaults)
+        columns = Columns(command, mapping, defaults, full_name)
         kind = format_of(source)
-        delimiter = sniffed_delimiter(source) if kind is FileFormat.CSV else ","
+        if delimiter is None:
+            delimiter = sniffed_delimiter(source) if kind is FileFormat.CSV else ","
         self.reader = RowReader(source, kind, delimiter, columns, identity=identity, parser=PARSER)
 
     def rows(self) -> list[Row]:
@@ -130,7 +134,33 @@ def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
         ("email,first_name,last_name,roles,password", {}, "plaintext passwords must not"),
         ("email,Email,first_name,last_name,roles", {}, "two columns for email"),
         ("email,last_name", {}, "no column for first_name, roles"),
-        (HEADER.strip(), {"mapping": {"Mail": "email"}}, "has no column 'mail'"),
+        (HEADER.strip(), {"mapping": {"Address": "email"}}, "has no column 'Address'"),
+        ("email,E-Mail,first_name,roles", {}, "two columns for email; rename one"),
+        ("email,Mail,first_name,roles", {}, "two columns for email; ignore one"),
+        ("email;first_name;roles", {"delimiter": ","}, "one column only; try --delimiter with ;"),
+        ("email\tfirst_name", {"delimiter": ","}, "one column only; try --delimiter with tab"),
+        ("email,roles", {}, "no column for first_name; its columns are: email, roles; use"),
+        ("email,roles,Full name", {}, "use --split-name 'Full name' to split"),
+        (
+            "email,roles,Name,Last name",
+            {"full_name": "name"},
+            "a column for last_name, which --split-name sets too",
+        ),
+        ("email,first_name,roles", {"full_name": "Name"}, "has no column 'Name'"),
+        (
+            "email,roles,Name",
+            {"full_name": "Name", "mapping": {"NAME": None}},
+            "--split-name names a column that --map or --ignore-column names too",
+        ),
+        ("user_id,reason", {"full_name": "Name", "command": BanUser}, "BanUser has no names"),
+        (
+            "email,first_name,roles",
+            {"defaults": {"email_verified": "maybe"}},
+            "--set email_verified: must be true or false",
+        ),
+        ("email,first_name,roles,password", {}, "use --map password=password_hash"),
+        ("email,first_name,roles,Schuhgröße", {}, "are not fields of CreateUser: column 4"),
+        ("e\0m\0a\0i\0l\0,\0roles", {}, "has NUL characters in its first line; try --encoding"),
         (
             HEADER.strip(),
             {"mapping": {"email": "e_mail"}},
@@ -248,6 +278,133 @@ def test_a_blank_before_a_quote_is_not_part_of_a_name(tmp_path: Path) -> None:
     text = 'email, "first_name", "last_name"\nada@example.com, "Ada", "Lovelace" \n'
     ada = created(tmp_path, text, defaults={"roles": "customer"})
     assert (ada.first_name, ada.last_name) == ("Ada", "Lovelace")
+
+
+# --- what other systems export ---
+
+BCRYPT = "$2y$10$" + "a" * 53
+DJANGO = "pbkdf2_sha256$260000$somesalt$" + "A" * 43 + "="
+OTHER_PBKDF2 = "$pbkdf2-sha512$25000$" + "s" * 22 + "$" + "h" * 86
+SCRYPT = "$scrypt$ln=16,r=8,p=1$" + "s" * 22 + "$" + "h" * 43
+
+
+def test_a_row_has_a_hash_roles_a_verification_and_a_date(tmp_path: Path) -> None:
+    """The names of columns and the forms of values are those of exports."""
+    text = (
+        "E-Mail;Name;Roles;Password Hash;emailVerified;createdTimestamp\n"
+        f"ada@example.com;Ada Lovelace;customer|admin;{BCRYPT};TRUE;1551432600000\n"
+        f"madonna@example.com;Madonna;customer;{DJANGO};0;2019-03-01\n"
+        f"c@example.com;C D;customer;{SCRYPT};;\n"
+        f"e@example.com;E F;customer;{OTHER_PBKDF2};;\n"
+    )
+    ada, madonna, third, fourth = File(tmp_path, text, full_name="name").commands()
+    assert isinstance(ada, CreateUser)
+    assert (ada.first_name, ada.last_name) == ("Ada", "Lovelace")
+    assert ada.roles == ("customer", "admin")
+    assert ada.password_hash is not None
+    assert (ada.password_hash.value, ada.password_hash.legacy) == (BCRYPT, True)
+    assert ada.email_verified is True
+    assert ada.created_at == datetime(2019, 3, 1, 9, 30, tzinfo=UTC)
+    assert isinstance(madonna, CreateUser)
+    assert (madonna.first_name, madonna.last_name) == ("Madonna", None)
+    assert (madonna.email_verified, madonna.created_at) == (False, datetime(2019, 3, 1, tzinfo=UTC))
+    for other in (third, fourth):
+        assert isinstance(other, CreateUser)
+        assert (other.email_verified, other.created_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [  # the columns that each system exports, and names of fields that are not guessed
+        ("given_name,family_name,email,email_verified,zoneinfo", "A,B,{},true,Europe/Rome"),
+        ("firstName,lastName,email,emailVerified,createdTimestamp", "A,B,{},true,1551432600000"),
+        ("first_name,last_name,email,date_joined", "A,B,{},2019-03-01 09:30:00.123456+00"),
+        ("Given Name,Surname,Mail,User-Create-Date", "A,B,{},2019-03-01T09:30:00Z"),
+    ],
+)
+def test_columns_of_common_systems_are_known(tmp_path: Path, names: str, values: str) -> None:
+    """OpenID Connect and Cognito, Keycloak, Django, and a directory."""
+    text = f"{names}\n{values.format('a@example.com')}\n"
+    command = created(tmp_path, text, defaults={"roles": "customer"})
+    assert (command.email.value, command.first_name, command.last_name) == (
+        "a@example.com", "A", "B",
+    )  # fmt: skip
+
+
+def test_json_lines_have_the_values_of_exports_too(tmp_path: Path) -> None:
+    """Booleans, numbers and texts, as Auth0, Firebase and Keycloak write them."""
+    rest = {"first_name": "A", "roles": ["customer"]}
+    lines = [
+        {"email": "a@example.com", "emailVerified": True, "createdAt": "1551432600000"},
+        {"email": "b@example.com", "email_verified": "true", "created_at": 1551432600},
+        {"email": "c@example.com", "email_verified": 1, "createdTimestamp": 1551432600000},
+        {"email": "d@example.com", "email_verified": True, "created_at": 1551432600.0},
+    ]
+    text = "\n".join(json.dumps(line | rest) for line in lines)
+    for command in File(tmp_path, text, name="x.jsonl").commands():
+        assert isinstance(command, CreateUser)
+        assert command.email_verified is True
+        assert command.created_at == datetime(2019, 3, 1, 9, 30, tzinfo=UTC)
+    names = File(
+        tmp_path,
+        '{"email": "a@example.com", "name": "Ada King Lovelace", "roles": []}',
+        name="x.jsonl",
+        full_name="name",
+    )
+    (command,) = names.commands()
+    assert isinstance(command, CreateUser)
+    assert (command.first_name, command.last_name) == ("Ada King", "Lovelace")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("email_verified", "maybe", "must be true or false (also accepted: yes, no, 1, 0)"),
+        ("created_at", "01/03/2019", "must be an RFC 3339 time with offset, a date such as"),
+        ("created_at", "1970-01-01", "must not be before 1990"),
+        ("created_at", "2100-01-01", "must not be after the command was sent"),
+        ("password_hash", "$2b$09$" + "a" * 53, "bcrypt needs a cost from 10 to 16"),
+        ("password_hash", "pbkdf2_sha256$999$salt$" + "A" * 43 + "=", "PBKDF2 needs from 10000"),
+        ("password_hash", "5f4dcc3b5aa765d61d8327deb882cf99", "must be an argon2id, bcrypt,"),
+        ("password_hash", "{SSHA}" + "A" * 40, "must be an argon2id, bcrypt, scrypt or PBKDF2"),
+        ("password_hash", "sha1$salt$" + "a" * 40, "must be an argon2id, bcrypt, scrypt or"),
+        ("last_name", "Love\0lace", "must be visible text without control"),
+    ],
+)
+def test_an_invalid_value_is_a_bad_row_with_the_rule(
+    tmp_path: Path, column: str, value: str, rule: str
+) -> None:
+    """Nothing is imported of that row; the value is not shown."""
+    text = (
+        f'email,first_name,roles,{column}\na@example.com,Ada,customer,"{value}"\n'
+        "b@example.com,Ada,customer,\n"
+    )
+    checked, (problem,) = File(tmp_path, text).check()
+    assert [checked.may_be_sent(number) for number in (1, 2)] == [False, True]
+    assert (problem.line, problem.field) == (2, column)
+    assert problem.rule.startswith(rule)
+    assert value not in problem.rule
+
+
+def test_a_whole_name_that_cannot_be_split_is_a_bad_row(tmp_path: Path) -> None:
+    """With a comma the family name may come first; without a cell there is no name."""
+    text = 'email,name,roles\na@example.com,"Lovelace, Ada",admin\nb@example.com,,admin\n'
+    checked, problems = File(tmp_path, text, full_name="Name").check()
+    assert checked.bad == 2
+    assert problems == [
+        Problem(2, "first_name", "must be a name without a comma, the given name first"),
+        Problem(3, "first_name", "is missing"),
+    ]
+
+
+def test_two_keys_for_a_field_are_a_bad_row(tmp_path: Path) -> None:
+    """It is not known which one is right."""
+    text = '{"email": "a@example.com", "mail": "b@example.com", "first_name": "A", "roles": []}'
+    _, problems = File(tmp_path, text, name="x.jsonl").check()
+    assert problems == [Problem(1, "email", "has two values in this row")]
+    text = '{"email": "a@example.com", "name": "A B", "first_name": "A", "roles": []}'
+    _, problems = File(tmp_path, text, name="x.jsonl", full_name="name").check()
+    assert problems == [Problem(1, "first_name", "has two values in this row")]
 
 
 # --- JSON lines ---

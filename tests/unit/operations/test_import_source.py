@@ -29,17 +29,21 @@ def _closed() -> Iterator[None]:
         _opened.pop().close()
 
 
-def source(folder: Path, content: bytes | str, name: str = "users.csv") -> SourceFile:
+def source(
+    folder: Path, content: bytes | str, name: str = "users.csv", encoding: str = "utf-8"
+) -> SourceFile:
     """Write a file and open it."""
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    _opened.append(SourceFile(str(path)))
+    _opened.append(SourceFile(str(path), encoding))
     return _opened[-1]
 
 
-def rows(folder: Path, content: bytes | str, delimiter: str = ",") -> list[CsvRow]:
+def rows(
+    folder: Path, content: bytes | str, delimiter: str = ",", encoding: str = "utf-8"
+) -> list[CsvRow]:
     """Read all rows of a CSV file."""
-    return list(read_csv(source(folder, content), delimiter))
+    return list(read_csv(source(folder, content, encoding=encoding), delimiter))
 
 
 # --- what is no such file ---
@@ -73,20 +77,107 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "place"),
+    ("content", "encoding", "place"),
     [
-        (b"email\nad\xe4@example.com\n", "line 2, byte 3 is not UTF-8"),
-        (b"email,na\xffme\n", "line 1, byte 9 is not UTF-8"),
-        ("email\nada\n".encode("utf-16"), "is UTF-16"),
+        (b"email\nad\xe4@example.com\n", "utf-8", "line 2, column 3 is not UTF-8"),
+        (b"email,na\xffme\n", "utf-8", "line 1, column 9 is not UTF-8"),
+        ("é\né".encode() + b"\xe4,\n", "utf8", "line 2, column 2 is not UTF-8"),
+        ("email\nada\n".encode("utf-16"), "utf-8", "is UTF-16; use --encoding utf-16"),
+        (b"email\nJos\xe9\x81\n", "cp1252", "line 2, column 5 is not CP1252"),
+        (b"email\nJos\xe9", "ascii", "line 2, column 4 is not ASCII"),
+        ("email\nada".encode("utf-16") + b"x", "utf-16", "line 2, column 4 is not UTF-16"),
+        ("email\na".encode("utf-16-le") + b"\x00\xd8b\x00", "utf-16-le", "line 2, column 2 is not"),
+        (b"email\nada", "utf-16", "line 1, column 1 is not UTF-16"),  # no byte order mark
+        (b"email\n\x82\xa0\x82", "shift_jis", "line 2, column 2 is not SHIFT_JIS"),
+        (b"\xef\xbb\xbfemail\n", "cp1252", "users.csv is UTF-8; leave out --encoding"),
     ],
 )
-def test_another_encoding_is_named_with_line_and_byte(
-    tmp_path: Path, content: bytes, place: str
+def test_what_cannot_be_decoded_is_named_with_line_and_column(
+    tmp_path: Path, content: bytes, encoding: str, place: str
 ) -> None:
-    """The error says what to do, because spreadsheets write many encodings."""
+    """The error is one line that names the option."""
     with pytest.raises(UsageError, match=place) as caught:
-        rows(tmp_path, content)
-    assert "save it as UTF-8" in str(caught.value)
+        rows(tmp_path, content, encoding=encoding)
+    assert "--encoding" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [3, 4, 5, 7, 64])
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "shift_jis", "gb18030"],
+)
+def test_a_place_is_the_same_wherever_blocks_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, width: int
+) -> None:
+    """Also where a character is split between two blocks. The lines before it are read."""
+    monkeypatch.setattr("operations.bulk_import.source._READ", width)
+    text = "email,name\r\n漢字,日本\r\n日"
+    unit = {"utf-16": b"\x00\xd8", "utf-16-le": b"\x00\xd8", "utf-16-be": b"\xd8\x00"}
+    bad = unit.get(encoding, b"\x00\x00\xff\xff" if encoding == "utf-32" else b"\xff")
+    content = text.encode(encoding) + bad + "x\n".encode(encoding)
+    lines = source(tmp_path, content, encoding=encoding).lines()
+    assert [next(lines), next(lines)] == ["email,name\r\n", "漢字,日本\r\n"]
+    with pytest.raises(UsageError, match="line 3, column 2 is not"):
+        next(lines)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        ("utf-8", "José Łukasz 漢字"),
+        ("utf-16", "José Łukasz 漢字 \U0001f600"),
+        ("utf-16-le", "José"),
+        ("utf-32", "José Łukasz"),
+        ("latin-1", "José"),
+        ("cp1252", "José €"),
+        ("cp1250", "Łukasz"),
+        ("iso-8859-2", "Łukasz"),
+        ("mac-roman", "José"),
+        ("koi8-r", "Иван"),
+        ("shift_jis", "漢字"),
+        ("gb18030", "漢字\U0001f600"),
+        ("cp037", "José"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_may_have_any_encoding(tmp_path: Path, encoding: str, name: str, end: str) -> None:
+    """Rows and lines are those of the same file in UTF-8."""
+    text = f'name;note{end}{name};"one{end}two"{end}{end}last;{name}{end}'
+    expected = rows(tmp_path, text, ";")
+    assert rows(tmp_path, text.encode(encoding), ";", encoding) == expected
+    assert [row.line for row in expected] == [1, 2, 5]
+    assert expected[1].cells[0] == name
+
+
+def test_a_byte_order_mark_of_any_encoding_is_removed(tmp_path: Path) -> None:
+    """Also where the encoding names its byte order, so that the mark is a character."""
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le"):
+        content = "\ufeffemail\nada\n".encode(encoding)
+        assert rows(tmp_path, content, encoding=encoding)[0].cells == ["email"], encoding
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latin-99",
+        "",
+        "base64",
+        "rot13",
+        "hex",
+        "zlib",
+        "undefined",
+        "punycode",
+        "unicode_escape",
+        "idna",
+        "a\0b",
+        "ü",
+    ],
+)
+def test_an_unknown_encoding_is_refused(tmp_path: Path, name: str) -> None:
+    """So is a codec that does not decode text."""
+    with pytest.raises(UsageError, match="--encoding must be an encoding of text; for example"):
+        source(tmp_path, "email\n", encoding=name)
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
