@@ -149,14 +149,13 @@ def _line(
     if row.outgoing is None:
         detail = "; ".join(f"{each.field}: {each.rule}".removeprefix(": ") for each in row.problems)
         return Line(*place, None, None, NOT_SENT, "BadRow", detail)
+    if not sent:  # its ids were not sent: they identify no command, and perhaps no user
+        return Line(*place, None, None, DUPLICATE, "BadRow", "repeats an earlier row")
     envelope = row.outgoing.envelope
     command_id, outcome = envelope.command_id, outcomes.get(row.outgoing.key)
     user_id = envelope.user_id
     if user_id is None and outcome is not None:  # the command names the user by address
         user_id = outcome.user_id
-    if not sent:
-        detail = "repeats an earlier row"
-        return Line(*place, user_id, command_id, DUPLICATE, "BadRow", detail)
     if outcome is None and command_id in failed:
         reason = failed[command_id]
         return Line(*place, user_id, command_id, FAILED, reason.code, reason.detail)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import hmac
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import boto3
 import pytest
 
 from application.ports import Status
+from domain import commands as c
+from domain.values import TokenHash
 from operations.bulk_import.dispatch import SENDER_THREADS
-from tests.e2e.command_line import CommandLine
-from tests.e2e.system import THREADS, System, decided
+from tests.builders import PASSWORD, start_session, token
+from tests.e2e.command_line import ROOT, CommandLine
+from tests.e2e.system import THREADS, System, decided, message
 from tests.e2e.worker_process import WorkerProcess, eventually
+from user_client import UserReader
 
 pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.xdist_group("bulk")]
 
@@ -147,7 +161,7 @@ def test_a_user_is_exported_by_address_and_by_id(world: World, tmp_path: Path) -
 
 
 def test_a_report_lists_the_rejected_rows(world: World, tmp_path: Path) -> None:
-    """The report uses the outcomes that a worker has recorded."""
+    """The report uses the outcomes that a worker has recorded, and has no address."""
     taken = "taken@example.com"
     first = world.cli.run(
         "send", "CreateUser", f"email={taken}", "first_name=A", "last_name=B", "roles=customer",
@@ -164,6 +178,188 @@ def test_a_report_lists_the_rejected_rows(world: World, tmp_path: Path) -> None:
     assert done.code == 1, done.err
     assert "report: 25 accepted, 1 rejected" in done.err
     with report.open(newline="") as stream:
-        found = {row["email"]: row for row in csv.DictReader(stream)}
-    assert {found[email]["outcome"] for email in people} == {"accepted"}
-    assert (found[taken]["line"], found[taken]["code"]) == ("27", "EmailTaken")
+        *found, last = csv.DictReader(stream)
+    assert [row["outcome"] for row in found] == ["accepted"] * 25
+    owners = world.system.load(addresses=set(people)).addresses
+    assert [row["user_id"] for row in found] == [owners[email] for email in people]
+    assert (last["row"], last["line"], last["code"]) == ("26", "27", "EmailTaken")
+
+
+# --- users of another system ---
+
+BCRYPT = "$2a$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi"
+"""The hash of "abc", from the tests of jBCrypt."""
+OPTIONS = (
+    "--encoding", "cp1252", "--split-name", "Name", "--map", "Passwort=password_hash",
+    "--map", "Rollen=roles", "--ignore-column", "Notiz",
+)  # fmt: skip
+CREATED = datetime(2017, 5, 4, 3, 2, 1, tzinfo=UTC)
+
+
+def dynamodb(world: World) -> Any:
+    """Return a client of the world's table."""
+    return boto3.client("dynamodb", endpoint_url=world.system.endpoint)
+
+
+def django_hash(password: str) -> str:
+    """Return a hash as Django stores it."""
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), b"somesalt", 100_000)
+    return f"pbkdf2_sha256$100000$somesalt${base64.b64encode(digest).decode()}"
+
+
+def is_password(password: str, stored: str | None) -> bool:
+    """Check a password against a hash of Django, as a login service does."""
+    assert stored is not None
+    _, iterations, salt, expected = stored.split("$")
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), int(iterations))
+    return hmac.compare_digest(base64.b64encode(digest).decode(), expected)
+
+
+def exported(folder: Path) -> Path:
+    """Write a file as a spreadsheet of another system exports it, with one row that is invalid."""
+    file = folder / "export.csv"
+    lines = [
+        "E-Mail;Name;Passwort;Rollen;E-Mail verified;Created at;Notiz",
+        f"jose@imported.example;José María Núñez;{BCRYPT};customer;yes;{CREATED.isoformat()};€",
+        f"zoe@imported.example;Zoë;{django_hash('abc')};customer|admin;no;1493866921000;",
+        f"weak@imported.example;Weak Hash;$2b$04${'a' * 53};customer;;;",
+        "none@imported.example;No Password;;customer;;;",
+        f"jose@imported.example;José Again;{BCRYPT};customer;;;",
+    ]
+    file.write_bytes("".join(f"{line}\r\n" for line in lines).encode("cp1252"))
+    return file
+
+
+def test_an_export_of_another_system_is_imported_and_its_users_log_in(
+    world: World, tmp_path: Path
+) -> None:
+    """The report is what is stored; a second run sends nothing and writes the same report."""
+    file, report = exported(tmp_path), tmp_path / "report.csv"
+    words = ("import", str(file), *OPTIONS, "--skip-bad", "--report", str(report))
+    done = world.cli.run(*words)
+
+    assert done.code == 0, done.err
+    assert "line 4: password_hash: bcrypt needs a cost from 10 to 16" in done.err
+    assert "report: 3 accepted, 1 not sent, 1 duplicate" in done.err
+    with report.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["row"], row["outcome"]) for row in rows] == [
+        ("1", "accepted"), ("2", "accepted"), ("3", "not sent"), ("4", "accepted"),
+        ("5", "duplicate"),
+    ]  # fmt: skip
+    assert "example" not in report.read_text()
+    for row in rows:
+        if row["outcome"] == "accepted":
+            (outcome,) = world.system.repository.history(row["user_id"])
+            assert (outcome.command_id, outcome.status) == (row["command_id"], Status.ACCEPTED)
+    jose, zoe, none = (world.system.user(rows[place]["user_id"]) for place in (0, 1, 3))
+    assert (jose.first_name, jose.last_name) == ("José María", "Núñez")
+    assert (jose.password_hash, jose.password_hash_legacy) == (BCRYPT, True)
+    assert (jose.email_verified, jose.roles) == (True, ("customer",))
+    assert jose.created_at == zoe.created_at == CREATED
+    assert jose.updated_at > CREATED + timedelta(days=3000)
+    assert (zoe.first_name, zoe.last_name, zoe.email_verified) == ("Zoë", "", False)
+    assert zoe.roles == ("customer", "admin")
+    assert (none.password_hash, none.password_hash_legacy) == (None, False)
+    (event,) = world.system.published(world.system.repository.history(jose.user_id))
+    assert event["data"]["email_verified"] is True
+
+    view = UserReader(world.system.names.table, client=dynamodb(world)).by_email(
+        "zoe@imported.example"
+    )
+    assert view is not None
+    assert view.password_hash_legacy
+    assert is_password("abc", view.password_hash)
+    login = message(
+        start_session(
+            str(uuid4()), token("r"), datetime.now(UTC) + timedelta(days=1), view.credential_version
+        ),
+        zoe.user_id,
+    )
+    (outcome,) = world.system.do(login)
+    assert outcome.status == Status.ACCEPTED
+
+    before = report.read_text()
+    again = world.cli.run(*words)
+    assert again.code == 0, again.err
+    assert "0 rows sent" in again.out
+    assert report.read_text() == before
+
+
+def test_resets_are_started_in_bulk_from_a_report(world: World, tmp_path: Path) -> None:
+    """As docs/bulk.md describes; the mailer derives the tokens, and one of them sets a password."""
+    people, report = tmp_path / "people.csv", tmp_path / "report.csv"
+    lines = [f"reset{number}@imported.example,Ada,customer\n" for number in range(25)]
+    people.write_text("email,first_name,roles\n" + "".join([*lines, lines[0]]))
+    words = ("import", str(people), "--skip-bad", "--report", str(report))
+    assert world.cli.run(*words).code == 0
+    script = [sys.executable, "examples/bulk_resets.py", str(report)]
+    key = {**os.environ, "TOKEN_KEY": "key of the test"}
+    made = subprocess.run(script, cwd=ROOT, env=key, capture_output=True, text=True, check=True)
+    assert made.stderr == "25 resets\n"
+    resets, outcomes = tmp_path / "resets.csv", tmp_path / "resets-report.csv"
+    resets.write_text(made.stdout)
+    done = world.cli.run(
+        "import", str(resets), "--command", "RequestPasswordReset", "--rate", "100",
+        "--report", str(outcomes),
+    )  # fmt: skip
+
+    assert done.code == 0, done.err
+    assert "report: 25 accepted" in done.err
+    with report.open(newline="") as first, outcomes.open(newline="") as second:
+        users = {row["user_id"] for row in csv.DictReader(first) if row["user_id"]}
+        assert len(users) == 25
+        assert users == {row["user_id"] for row in csv.DictReader(second)}
+    user_id = min(users)
+    history = world.system.repository.history(user_id)
+    events = world.system.published(history)
+    (asked,) = [each for each in events if each["type"].endswith("PasswordResetRequested.v1")]
+    mailed = hmac.new(b"key of the test", asked["data"]["token_id"].encode(), "sha256").hexdigest()
+    reset = c.ResetPassword(TokenHash.parse(hashlib.sha256(mailed.encode()).hexdigest()), PASSWORD)
+    (outcome,) = world.system.do(message(reset, user_id))
+    assert outcome.status == Status.ACCEPTED
+    assert mailed not in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (None, "k"),
+        ("a,b\n1,2\n", "k"),
+        ("\udcff".encode(errors="surrogateescape"), "k"),
+        ("row\n", ""),
+        ("", "k"),
+        ("outcome\n", "k"),
+    ],
+)
+def test_a_report_that_is_none_is_one_line(
+    tmp_path: Path, content: str | bytes | None, key: str
+) -> None:
+    """Whatever the file is; so is a missing key, whose tokens no mailer would know."""
+    report = tmp_path / "report.csv"
+    if content is not None:
+        report.write_bytes(content if isinstance(content, bytes) else content.encode())
+    script = [sys.executable, "examples/bulk_resets.py", str(report)]
+    environment = {**os.environ, "TOKEN_KEY": key}
+    done = subprocess.run(
+        script, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(("error: ", "usage: "))
+
+
+def test_a_dead_letter_is_reported_with_its_reason(world: World, tmp_path: Path) -> None:
+    """A worker without the role dead-letters the command, although the check accepted it."""
+    file, report = tmp_path / "people.csv", tmp_path / "report.csv"
+    file.write_text("email,first_name,roles\nlate@imported.example,Ada,auditor\n")
+    done = world.cli.run(
+        "import", str(file), "--report", str(report), "--wait", "6",
+        USER_WORKER_ROLES="customer,auditor",
+    )  # fmt: skip
+    assert done.code == 1, done.err
+    assert "report: 1 failed" in done.err
+    with report.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["outcome"], row["code"]) == ("failed", "InvalidField")
+    assert row["detail"].startswith("data.roles[0]: must be one of")
