@@ -76,7 +76,10 @@ class Journal:
         """
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            self._lock()
+            if not lock(self._file):
+                raise UsageError(
+                    f"another import is using the journal {self.path}", "wait until it ends"
+                )
             self.load()
             content = self.path.read_bytes()
             whole = content.rfind(b"\n") + 1
@@ -119,17 +122,6 @@ class Journal:
             raise self._unusable("write", error) from error
         finally:
             os.close(file)
-
-    def _lock(self) -> None:
-        if sys.platform != "win32":
-            import fcntl  # noqa: PLC0415 - not available on Windows
-
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(
-                    f"another import is using the journal {self.path}", "wait until it ends"
-                ) from error
 
     def _write(self, line: dict[str, Any]) -> None:
         data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
@@ -177,6 +169,18 @@ class Journal:
             raise ValueError("not a range of rows")
         self.sent.extend(bytes(max(0, last - len(self.sent))))
         self.sent[first - 1 : last] = b"\1" * (last - first + 1)
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False if another process has locked it."""
+    if sys.platform != "win32":
+        import fcntl  # noqa: PLC0415 - not available on Windows
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from operations.bulk_import.journal import lock
 from worker.errors import CliError, UsageError
 
 OWNER_ONLY = 0o600
@@ -34,6 +35,8 @@ class RowFile:
         self._path = path
         self._partial = partial
         self._stream = stream
+        self.completed = False
+        """Whether `complete` has succeeded."""
         self._columns = columns
         self._option = option
         self._csv = csv.writer(stream) if _is_csv(path) else None
@@ -64,7 +67,10 @@ class RowFile:
             self._stream.flush()
             if self._partial is not None:
                 os.fsync(self._stream.fileno())
+                if sys.platform == "win32":  # which does not rename an open file
+                    self._stream.close()
                 self._partial.replace(self._path)
+            self.completed = True
         except OSError as error:
             raise _unwritable(self._path, self._option, error) from error
 
@@ -92,26 +98,48 @@ def row_file(
         special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
         _require_ours(path, columns, option)
         partial = None if special else path.with_name(path.name + PARTIAL_SUFFIX)
-        stream = _open(path if partial is None else partial, special=special)
+        stream = _open_device(path) if partial is None else _open_partial(partial, option)
     except OSError as error:
         raise _unwritable(Path(name), option, error) from error
+    rows = RowFile(path, partial, stream, columns, option)
     try:
-        yield RowFile(path, partial, stream, columns, option)
+        yield rows
     finally:
+        with contextlib.suppress(OSError):
+            if partial is not None and not rows.completed:
+                partial.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # `complete` has reported what could not be written
             stream.close()
-        with contextlib.suppress(OSError):
-            if partial is not None:
-                partial.unlink(missing_ok=True)
 
 
-def _open(path: Path, *, special: bool) -> TextIO:
-    """Open a file for writing. A device such as /dev/null keeps its mode."""
-    how = os.O_WRONLY if special else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    descriptor = os.open(path, how, OWNER_ONLY)
-    if sys.platform != "win32" and not special:
-        os.fchmod(descriptor, OWNER_ONLY)
-    return open(descriptor, "w", encoding="utf-8", newline="")  # noqa: PTH123 - of a descriptor
+def _open_device(path: Path) -> TextIO:
+    """Open a device or a pipe, which keeps its mode."""
+    return _stream(os.open(path, os.O_WRONLY))
+
+
+def _open_partial(path: Path, option: str) -> TextIO:
+    """Create a file for its owner alone, or empty one that an interrupted run has left.
+
+    Raises:
+        UsageError: another process is writing it.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(os.close, descriptor)
+        # Another process may have renamed the file between the two calls.
+        if not (lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat())):
+            raise UsageError(
+                f"another import is writing the file of {option}", "wait until it ends"
+            )
+        os.ftruncate(descriptor, 0)
+        if sys.platform != "win32":
+            os.fchmod(descriptor, OWNER_ONLY)
+        on_error.pop_all()
+    return _stream(descriptor)
+
+
+def _stream(descriptor: int) -> TextIO:
+    return open(descriptor, "w", encoding="utf-8", newline="")
 
 
 def _require_ours(path: Path, columns: Sequence[str], option: str) -> None:

@@ -107,11 +107,11 @@ class Import:
             self._reader, identity = _reader(options, self._source, parser)
             self.tally = Tally(identity.correlation_id)
             if not options.dry_run:
-                self._prepare()
+                self._prepare(files)
             self._files = files.pop_all()
 
-    def _prepare(self) -> None:
-        """Look up everything that sending needs, before the expensive check."""
+    def _prepare(self, files: ExitStack) -> None:
+        """Look up everything that sending and the report need, before the expensive check."""
         options, aws = self._options, self._aws
         report = options.report is not None
         self._waiter = OutcomeWaiter(aws.repository, options.wait) if report else None
@@ -119,6 +119,9 @@ class Import:
         self._journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
         self._journal.load()  # raises if the journal belongs to another import
         self._dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)
+        others = [Path(name) for name in (options.file, options.errors) if name]
+        others.append(self._journal.path)
+        self._report = files.enter_context(row_file(options.report, COLUMNS, "--report", others))
 
     def __enter__(self) -> Self:
         """Return the import."""
@@ -135,10 +138,11 @@ class Import:
             CliError: a file cannot be read or written.
         """
         options, source = self._options, self._source
+        others = (
+            [Path(options.file)] if options.dry_run else [Path(options.file), self._journal.path]
+        )
         with (
-            row_file(
-                options.errors, ("line", "field", "rule"), "--errors", [Path(options.file)]
-            ) as errors,
+            row_file(options.errors, ("line", "field", "rule"), "--errors", others) as errors,
             self._progress.track("checked", source.size, "bytes") as advance,
         ):
 
@@ -176,12 +180,6 @@ class Import:
         """
         self.require_valid()
         self._source.require_unchanged()
-        options = self._options
-        others = [Path(name) for name in (options.file, options.errors) if name]
-        others.append(self._journal.path)
-        self._report = self._files.enter_context(
-            row_file(options.report, COLUMNS, "--report", others)
-        )
         with closing(self._journal):
             self._journal.open()
             self._send()

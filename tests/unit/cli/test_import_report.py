@@ -19,6 +19,7 @@ from application.ports import CommandKey, LoadRequest, Outcome, Status, StoreUna
 from cli import composition
 from domain.errors import RejectionCode
 from operations.bulk_import.report import COLUMNS, OutcomeWaiter
+from operations.bulk_import.row_file import row_file
 from tests.unit.cli.test_import import HEADER, URL, Cli, Sqs, cli, complaint, people  # noqa: F401
 from worker.settings import Settings, load_settings
 
@@ -277,6 +278,31 @@ def test_a_full_device_is_one_line(cli: Cli, store: Store) -> None:  # noqa: F81
         cli.run(cli.write(people(3)), "--report", "/dev/null", "--journal", f"{cli.folder}/j")[0]
         == 0
     )
+
+
+def test_a_report_that_another_import_is_writing_is_refused(
+    cli: Cli,  # noqa: F811
+    store: Store,
+) -> None:
+    """Otherwise one of the two would lose its rows; what a killed run has left is no obstacle."""
+    file, target = cli.write(people(3)), cli.folder / "report.csv"
+    words = (file, "--report", str(target))
+    with row_file(str(target), COLUMNS, "--report", []):
+        code, _, err = cli.run(*words)
+    assert code == 2
+    assert "another import is writing the file of --report; wait until" in complaint(err)
+    assert store.sqs.bodies == []
+    target.with_name("report.csv.partial").write_text("left by a killed run")
+    assert cli.run(*words)[0] == 0
+    assert len(report(cli)) == 3
+
+
+def test_the_report_is_opened_before_the_check_of_the_rows(cli: Cli, store: Store) -> None:  # noqa: F811
+    """The check of a large file takes minutes."""
+    file = cli.write(people(3, bad=(1,)))
+    code, _, err = cli.run(file, "--report", str(cli.folder / "no" / "r.csv"))
+    assert code == 3
+    assert "line 2" not in err
 
 
 def test_an_interrupted_report_is_written_by_the_next_run(
