@@ -118,7 +118,7 @@ def import_(
     [bold]Examples[/bold]
       user-worker import users.csv --set roles=customer --dry-run
       user-worker import users.csv --set roles=customer
-      user-worker import members.csv --map Mail=email --ignore-column Notes
+      user-worker import members.csv --map Login=email --ignore-column Notes
       user-worker import users.csv --set roles=customer --report report.csv
       user-worker import excel.csv --encoding cp1252 --split-name Name
       user-worker import leavers.csv --command DeactivateUser --rate 50

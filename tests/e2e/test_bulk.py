@@ -80,11 +80,16 @@ def batches(journal: Path) -> int:
     return max(0, journal.read_text().count("\n") - 1) if journal.exists() else 0
 
 
+def reported(file: Path) -> tuple[str, str]:
+    """Return the option for the report of a file."""
+    return "--report", str(file.with_suffix(".report.csv"))
+
+
 def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[int, str]:
     """Stop an import after five more batches; return its exit code and standard error."""
     journal = file.with_name(file.name + ".progress.jsonl")
     before = batches(journal)
-    with world.cli.running("import", str(file), *RATE) as process:
+    with world.cli.running("import", str(file), *RATE, *reported(file)) as process:
         eventually(lambda: batches(journal) >= before + 5, 30, "five batches")
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
@@ -95,13 +100,17 @@ def stop_on_the_way(world: World, file: Path, number: signal.Signals) -> tuple[i
 def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
     world: World, tmp_path: Path
 ) -> None:
-    """Checked by users, outcomes, messages and events. Only rows in flight were sent twice."""
+    """Checked by users, outcomes, messages, events and the report of the last run.
+
+    Only rows in flight were sent twice.
+    """
     file = written(tmp_path)
     code, said = stop_on_the_way(world, file, signal.SIGINT)
     assert code == 130
     assert f"of {ROWS} rows are sent; run the same command again" in said
+    assert not Path(reported(file)[1]).exists()
     assert stop_on_the_way(world, file, signal.SIGKILL)[0] == -signal.SIGKILL
-    done = world.cli.run("import", str(file), "--json")
+    done = world.cli.run("import", str(file), "--json", *reported(file))
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["rows"] == told["sent"] + told["sent_before"] == ROWS
@@ -119,6 +128,12 @@ def test_an_import_that_is_stopped_and_killed_makes_every_row_one_user(
         raise
     users = set(owners().values())
     assert len(users) == ROWS
+    with Path(reported(file)[1]).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["row"]) for row in rows] == list(range(1, ROWS + 1))
+    assert {row["outcome"] for row in rows} == {"accepted"}
+    assert {row["user_id"] for row in rows} == users
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
     outcomes = [each for user in users for each in world.system.repository.history(user)]
     assert len(outcomes) == ROWS
     assert {(each.status, each.version) for each in outcomes} == {(Status.ACCEPTED, 1)}
