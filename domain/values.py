@@ -63,9 +63,10 @@ _IMPORTED_FORMS = (
         (20, 32, 16),
         "scrypt needs ln from 14 to 20, r from 8 to 32 and p from 1 to 16",
     ),
-    (  # the form of passlib
+    (  # the form of passlib, and that of PHC with i= and perhaps the length
         re.compile(
-            r"\$pbkdf2-sha(?:256|512)\$(\d{1,8})\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
+            r"\$pbkdf2-sha(?:256|512)\$(?:i=)?(\d{1,8})(?:,l=\d{1,3})?"
+            r"\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
             re.ASCII,
         ),
         (10_000,),

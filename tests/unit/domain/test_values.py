@@ -97,6 +97,77 @@ def test_a_weak_or_invalid_argon2id_hash_is_refused(text: str) -> None:
     assert not text or text not in str(error.value)
 
 
+SALT, KEY = "s" * 22, "h" * 43
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$2a$10$" + "a" * 53,
+        "$2b$12$" + "./AZaz09" * 6 + "abcde",
+        "$2y$16$" + "a" * 53,
+        f"$scrypt$ln=14,r=8,p=1${SALT}${KEY}",
+        f"$scrypt$ln=20,r=32,p=16${SALT}${'h' * 86}",
+        f"$pbkdf2-sha256$10000${SALT}${KEY}",
+        f"$pbkdf2-sha512$10000000${SALT}${'h' * 86}",
+        f"$pbkdf2-sha256$i=600000${SALT}${KEY}",
+        f"$pbkdf2-sha512$i=210000,l=64${SALT}${'h' * 86}",
+        f"pbkdf2_sha256$10000$salt${KEY}=",
+        f"pbkdf2_sha256$1000000${'S' * 64}${'+/' * 21}A=",
+    ],
+)
+def test_a_hash_of_another_system_may_be_imported_only(text: str) -> None:
+    """The value is kept unchanged and marked; a new password must be argon2id."""
+    imported = PasswordHash.parse_imported(text)
+    assert (imported.value, imported.legacy) == (text, True)
+    with pytest.raises(InvalidValueError, match="must be an argon2id hash"):
+        PasswordHash.parse(text)
+
+
+def test_an_imported_argon2id_hash_follows_the_rules_of_a_new_one() -> None:
+    """It is not marked, and its parameters are checked."""
+    assert not PasswordHash.parse_imported(phc()).legacy
+    with pytest.raises(InvalidValueError, match="argon2id needs at least"):
+        PasswordHash.parse_imported(phc("m=1024,t=1,p=1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("$2b$09$" + "a" * 53, "bcrypt needs a cost from 10 to 16"),
+        ("$2b$17$" + "a" * 53, "bcrypt needs a cost from 10 to 16"),
+        (f"$scrypt$ln=13,r=8,p=1${SALT}${KEY}", "scrypt needs ln from 14"),
+        (f"$scrypt$ln=14,r=7,p=1${SALT}${KEY}", "scrypt needs ln from 14"),
+        (f"$scrypt$ln=21,r=8,p=1${SALT}${KEY}", "scrypt needs ln from 14"),
+        (f"$scrypt$ln=14,r=8,p=0${SALT}${KEY}", "scrypt needs ln from 14"),
+        (f"$pbkdf2-sha256$9999${SALT}${KEY}", "PBKDF2 needs from 10000"),
+        (f"$pbkdf2-sha256$i=9999,l=32${SALT}${KEY}", "PBKDF2 needs from 10000"),
+        (f"$pbkdf2-sha256$10000001${SALT}${KEY}", "PBKDF2 needs from 10000"),
+        (f"pbkdf2_sha256$9999$salt${KEY}=", "PBKDF2 needs from 10000"),
+        ("", "must be an argon2id, bcrypt"),
+        ("correct horse battery staple", "must be an argon2id, bcrypt"),
+        ("5f4dcc3b5aa765d61d8327deb882cf99", "must be an argon2id, bcrypt"),
+        ("$1$salt$" + "a" * 22, "must be an argon2id, bcrypt"),
+        ("$6$salt$" + "a" * 86, "must be an argon2id, bcrypt"),
+        ("$2x$12$" + "a" * 53, "must be an argon2id, bcrypt"),
+        ("$2b$12$" + "a" * 52, "must be an argon2id, bcrypt"),
+        ("$2b$12$" + "a" * 53 + "\n", "must be an argon2id, bcrypt"),
+        ("$2b$\uff11\uff12$" + "a" * 53, "must be an argon2id, bcrypt"),
+        (f"$pbkdf2-sha1$20000${SALT}${KEY}", "must be an argon2id, bcrypt"),
+        (f"$pbkdf2-sha256$i=,l=32${SALT}${KEY}", "must be an argon2id, bcrypt"),
+        (f"pbkdf2_sha256$20000$salt${KEY}", "must be an argon2id, bcrypt"),
+        (f"pbkdf2_sha1$20000$salt${KEY}=", "must be an argon2id, bcrypt"),
+        ("$2b$12$" + "a" * 100_000, "must be an argon2id, bcrypt"),
+        ("$argon2i$v=19$m=65536,t=3,p=4" + PHC_TAIL, "must be an argon2id, bcrypt"),
+    ],
+)
+def test_another_hash_is_refused_with_the_rule(text: str, rule: str) -> None:
+    """Too little work, too much for a login service, another algorithm, or no hash."""
+    with pytest.raises(InvalidValueError, match=rule) as error:
+        PasswordHash.parse_imported(text)
+    assert not text or text not in str(error.value)
+
+
 DIGEST = hashlib.sha256(b"token").hexdigest()
 
 
