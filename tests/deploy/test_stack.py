@@ -52,6 +52,7 @@ def pair(request: pytest.FixtureRequest, aws_endpoint: str) -> Iterator[Pair]:
     settings = settings_of(fifo=fifo)
     template, development = Account.fresh(aws_endpoint), Account.fresh(aws_endpoint)
     chosen = {"Fifo": "true" if fifo else "false", "DeletionProtection": "false"}
+    chosen["GenerateKeys"] = "false"  # the emulator has no Secrets Manager
     outputs = template.deploy("user-worker-resources", "resources.yaml", **chosen)
     clients = [development.client(name) for name in ("dynamodb", "sqs", "sns")]
     provision(resources(settings), *clients)

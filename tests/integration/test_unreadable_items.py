@@ -96,7 +96,7 @@ def _shard(table: Table, of: str, limit: int) -> tuple[list[OutboxEntry], list[O
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value"), [("schema", "2"), ("kind", "compact"), ("commands", "no-slash")]
+    ("attribute", "value"), [("schema", "3"), ("kind", "compact"), ("commands", "no-slash")]
 )
 def test_pointers_that_cannot_be_read_do_not_hide_those_behind_them(
     table: Table, attribute: str, value: str
@@ -132,7 +132,7 @@ def test_status_counts_what_it_cannot_read(table: Table) -> None:
     must_commit(table, registered("grace"))
     table.outbox.park(entry, "refused")
     (parked,) = table.outbox.status().parked
-    table.set(parked.partition, parked.sort_key, "schema", "2")
+    table.set(parked.partition, parked.sort_key, "schema", "3")
     odd = {"pk": {"S": "OUTBOX#3"}, "sk": {"S": "no time"}, "schema": {"N": "1"}}
     table.client.put_item(TableName=table.name, Item=odd)
     status = table.outbox.status()
@@ -151,7 +151,7 @@ def test_a_scrub_skips_and_reports_unreadable_items(table: Table) -> None:
         assert change.user is not None
         ada = change.user
     stuck = (f"USER#{ada.user_id}", f"COMMAND#{uid('command 2')}")
-    table.set(*stuck, "schema", "2")
+    table.set(*stuck, "schema", "3")
     assert scrub(table.outbox, ada.user_id) == 1
     table.set(*stuck, "schema", "1")
     kept = {o.command_id for o in table.repository.history(ada.user_id) if o.fingerprint}
