@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from user_client.read_cache import CacheStatistics, ReadCache
     from user_client.read_models import (
         LoginRefusal,
+        OutcomeView,
         SecondFactorView,
         SessionCheck,
         SessionRefusal,
@@ -43,6 +44,7 @@ _MODULES = {
     "NotListeningError": "errors",
     "NotSentError": "errors",
     "OutcomeListener": "outcomes",
+    "OutcomeView": "read_models",
     "ReadCache": "read_cache",
     "SecondFactorView": "read_models",
     "SessionCheck": "read_models",
@@ -66,6 +68,7 @@ __all__ = [
     "NotListeningError",
     "NotSentError",
     "OutcomeListener",
+    "OutcomeView",
     "ReadCache",
     "SecondFactorView",
     "SessionCheck",

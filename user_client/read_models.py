@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from application.ports import Outcome
 from domain.sessions import Session
 from domain.user import User
 from user_client.errors import UserClientError
@@ -182,3 +183,25 @@ class SessionCheck:
 
     def __bool__(self) -> bool:
         return self.good
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeView:
+    """How a command ended, as the worker stored it."""
+
+    command_id: str
+    code: str | None
+    """Reason of a rejection; `None` if the command was accepted."""
+    version: int
+    """The user's version after the command."""
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> OutcomeView:
+        """Create the view of a stored outcome."""
+        code = None if outcome.code is None else outcome.code.value
+        return cls(outcome.command_id, code, outcome.version)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the command was accepted, with or without an effect."""
+        return self.code is None

@@ -12,13 +12,20 @@ from adapters.aws import client as aws
 from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
 from application.addresses import parse_address
-from application.ports import LoadRequest, Snapshot, StoreUnavailableError, UserRepository
+from application.ports import (
+    CommandKey,
+    LoadRequest,
+    Snapshot,
+    StoreUnavailableError,
+    UserRepository,
+)
 from domain.policy import DEFAULT_POLICY
 from domain.sessions import RefreshToken, Session
 from domain.user import User
 from domain.values import TokenHash, parse_id
 from user_client.read_cache import ReadCache
 from user_client.read_models import (
+    OutcomeView,
     SecondFactorView,
     SessionCheck,
     SessionRefusal,
@@ -216,6 +223,19 @@ class UserReader:
         refusal = why_not(user, session, token, self._clock(), self._leeway)
         expires_at = None if session is None else session.expires_at
         return SessionCheck(refusal, user_id, session_id, expires_at, user)
+
+    # --- commands --------------------------------------------------------------------------
+
+    def outcome(self, user_id: str | UUID, command_id: str | UUID) -> OutcomeView | None:
+        """Read how a command to a user ended; `None` if it is not decided yet.
+
+        The outcome is stored in the transaction that changes the user, so what the command changed
+        is stored too. A service that has sent a command can wait for it by repeated reads.
+        """
+        key = CommandKey(_parse_id(user_id), _parse_id(command_id))
+        with self._reading():
+            outcome = self._users.outcome(key)
+        return None if outcome is None else OutcomeView.of(outcome)
 
     # --- the cache -------------------------------------------------------------------------
 

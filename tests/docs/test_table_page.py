@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from adapters.dynamodb import mapper
+from adapters.dynamodb import mapper, records
 from application.ports import BannedAddress
+from domain.errors import RejectionCode
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import AcceptedTerms, Ban, EmailChange, User
 from domain.values import EmailAddress
 from scripts.reference_tables import APART
+from tests.persistence import outcome, two_factor
 
 PAGE = (Path(__file__).parents[2] / "docs" / "table.md").read_text()
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -62,6 +65,11 @@ SESSION = Session(
     methods=("pwd",),
     device="Phone",
 )
+OUTCOME = replace(
+    outcome("command", "ada", by_email=True, code=RejectionCode.TOKEN_INVALID),
+    traceparent="00-" + "1" * 32 + "-" + "1" * 16 + "-01",
+    tracestate="a=b",
+)
 
 
 def contract(heading: str) -> dict[str, str]:
@@ -86,10 +94,12 @@ def kinds(item: Any) -> dict[str, str]:
     [
         ("User", mapper.render_user(USER)),
         ("Session", mapper.render_session(USER.user_id, SESSION)),
+        ("Second factor", mapper.render_two_factor(USER.user_id, two_factor())),
         ("Address", mapper.render_address(ADA, USER.user_id, held=True)),
         ("Banned address", mapper.render_banned(BannedAddress("0" * 64, USER.user_id, NOW))),
+        ("Outcome", records.render_outcome(OUTCOME)),
     ],
-    ids=["user", "session", "address", "banned address"],
+    ids=["user", "session", "second factor", "address", "banned address", "outcome"],
 )
 def test_an_items_attributes_are_those_of_the_page(heading: str, item: Any) -> None:
     """Readers of the table can rely on the page for every attribute."""

@@ -14,18 +14,25 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.dynamodb import DynamoDBUserRepository, mapper
+from adapters.dynamodb import DynamoDBUserRepository, mapper, records
 from adapters.dynamodb.formats import USER_FORMAT
 from application.ports import StoreUnavailableError
-from domain.errors import InvalidValueError, RejectedError
+from domain.errors import InvalidValueError, RejectedError, RejectionCode
 from domain.policy import DEFAULT_POLICY
 from domain.sessions import RefreshToken
 from domain.user import Ban, SecondFactor, TwoFactor, User
 from tests.builders import NOW, PASSWORD, token, uid
-from tests.persistence import new_user, session
+from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error
 from tests.unit.user_client.reader_world import ADA, AT_ONCE, PHONE, World
-from user_client import SecondFactorView, SessionRefusal, UnreadableError, UserReader, UserView
+from user_client import (
+    OutcomeView,
+    SecondFactorView,
+    SessionRefusal,
+    UnreadableError,
+    UserReader,
+    UserView,
+)
 from user_client.reader import why_not
 
 
@@ -102,6 +109,31 @@ def test_a_login_service_reads_the_second_factor(world: World) -> None:
     assert world.reader.second_factor(uid("nobody known")) is None
 
 
+@pytest.mark.parametrize("code", [None, RejectionCode.SECOND_FACTOR_REPLAYED])
+def test_a_service_reads_how_its_command_ended(world: World, code: RejectionCode | None) -> None:
+    """`None` means that the command is not decided yet; each read is one call."""
+    command = uid("login")
+    assert world.reader.outcome(ADA, command) is None
+    world.put(records.render_outcome(outcome("login", "ada", code=code, version=3)))
+    world.reads = 0
+
+    view = world.reader.outcome(ADA, command)
+
+    assert view is not None
+    assert view == OutcomeView(command, None if code is None else code.value, 3)
+    assert view.accepted == (code is None)
+    assert world.reads == 1
+    assert world.reader.outcome(uid("bob"), command) is None
+
+
+def test_an_outcome_that_cannot_be_read_is_an_error(world: World) -> None:
+    """It is neither an acceptance nor a rejection."""
+    damaged = records.render_outcome(outcome("login", "ada"))
+    world.put({**damaged, "status": {"S": "perhaps"}})
+    with pytest.raises(UnreadableError):
+        world.reader.outcome(ADA, uid("login"))
+
+
 @pytest.mark.parametrize("given", ["", "ada", f"{ADA} ", f"USER#{ADA}", ADA + "\n", "é" * 36])
 def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> None:
     """The error does not repeat it."""
@@ -113,6 +145,8 @@ def test_an_invalid_id_is_refused_before_any_call(world: World, given: str) -> N
         lambda: world.reader.sessions(given),
         lambda: world.reader.forget(given),
         lambda: world.reader.second_factor(given),
+        lambda: world.reader.outcome(given, ADA),
+        lambda: world.reader.outcome(ADA, given),
     )
     for call in calls:
         with pytest.raises(InvalidValueError, match="must be a UUID"):

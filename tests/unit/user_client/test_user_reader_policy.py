@@ -55,6 +55,7 @@ def made_by_the_reader() -> list[tuple[str, dict[str, Any]]]:
     assert reader.by_refresh_token(token("phone family").value, token("phone 0").value)
     assert reader.session_is_good(user.user_id, uid("session phone"))
     assert len(reader.sessions(user.user_id)) == 1
+    assert reader.outcome(user.user_id, uid("login")) is None
     return list(zip(wire.operations, wire.requests, strict=True))
 
 
