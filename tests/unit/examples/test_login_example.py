@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import importlib.util
+import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from application.ports import UserChange
-from domain.commands import RecordLoginFailure, StartSession
-from domain.user import Ban, User
-from tests.builders import NOW, PASSWORD
-from tests.persistence import new_user
+from application.ports import CommandKey, UserChange
+from domain.commands import (
+    ChangePassword,
+    Command,
+    EnableTwoFactor,
+    RecordLoginFailure,
+    ResetPassword,
+    RevokeOtherSessions,
+    RevokeSession,
+    RotateRefreshToken,
+    StartSession,
+)
+from domain.errors import RejectionCode
+from domain.user import Ban, TwoFactor, User
+from tests.builders import NOW, PASSWORD, uid
+from tests.persistence import new_user, outcome
+from tests.unit.examples.loading import EXAMPLES, load
 from user_client import UserReader
 
-PROGRAM = Path(__file__).parents[3] / "examples" / "login_service.py"
 SOON = datetime.now(UTC) + timedelta(hours=1)
 RIGHT = "the password"
-
-
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("login_service", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULE = _load()
+MODULE = load("login_service")
+PASSWORDS = load("passwords")
+SECOND_FACTOR = load("second_factor")
+SECRET = b"the secret of an app"
+CIPHER = SECOND_FACTOR.SecretCipher(bytes(32))
 
 
 class CountingHasher:
@@ -46,18 +50,33 @@ class CountingHasher:
         self.checked.append(password_hash)
         if password == RIGHT:
             return True
-        raise MODULE.VerificationError
+        raise PASSWORDS.VerificationError
 
 
 class Sent:
-    """Takes the commands, and lets them go."""
+    """Keeps the classes of the commands, and stores an outcome for each if it has a code."""
 
     def __init__(self) -> None:
         self.commands: list[type] = []
+        self.store = MemoryStore()
+        self.codes: dict[type, RejectionCode | None] = {}
 
-    def send(self, command: Any, **_: object) -> None:
-        """Keep its class."""
-        self.commands.append(type(command))
+    def send(self, command: Any, *, user_id: str, **_: object) -> str:
+        """Keep its class, and decide it as the test says."""
+        kind = type(command)
+        command_id = f"command {len(self.commands)}"
+        self.commands.append(kind)
+        if kind in self.codes:
+            decided = replace(outcome(command_id, None, code=self.codes[kind]), user_id=user_id)
+            self.store.outcomes[CommandKey(user_id, decided.command_id)] = decided
+        return uid(command_id)
+
+
+def with_second_factor() -> User:
+    """Create a user who has enabled the second factor."""
+    user = new_user("ada")
+    factor = TwoFactor(CIPHER.encrypt(SECRET, user.user_id), ())
+    return replace(user, two_factor_enabled=True, last_totp_step=7, two_factor=factor)
 
 
 USERS: dict[str, User | None] = {
@@ -66,28 +85,35 @@ USERS: dict[str, User | None] = {
     "locked": replace(new_user("ada"), locked_until=SOON),
     "banned": replace(new_user("ada"), ban=Ban("spam", None)),
     "deactivated": replace(new_user("ada"), deactivated=True),
-    "with a second factor": replace(new_user("ada"), two_factor_enabled=True),
+    "with a second factor": with_second_factor(),
     "without a password": replace(new_user("ada"), password_hash=None),
 }
 RIGHT_ANSWERS = {
-    "known": (503, [StartSession]),  # no worker starts it
+    "known": (503, [StartSession]),  # no worker decides it
     "unknown": (401, []),
     "locked": (401, []),
     "banned": (403, []),
     "deactivated": (403, []),
-    "with a second factor": (403, []),
+    "with a second factor": (401, []),
     "without a password": (401, [RecordLoginFailure]),
 }
 
 
 def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
     """Create a service whose table holds one user, or none."""
-    repository = MemoryUserRepository(MemoryStore())
-    if user is not None:
-        repository.commit([UserChange(user.user_id, (), 0, user, claimed=user.email)], NOW)
     hasher, sent = CountingHasher(), Sent()
-    made = MODULE.LoginService(UserReader(repository=repository), sent)
-    made._hasher = hasher
+    repository = MemoryUserRepository(sent.store)
+    if user is not None:
+        change = UserChange(
+            user.user_id,
+            (),
+            user=replace(user, two_factor=None),
+            saved_two_factor=user.two_factor,
+            claimed=user.email,
+        )
+        assert not repository.commit([change], NOW).conflicts
+    made = MODULE.LoginService(UserReader(repository=repository), sent, CIPHER, bytes(32))
+    made._passwords._hasher = hasher
     return made, hasher, sent
 
 
@@ -101,7 +127,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def _one_hash() -> Any:
     """Avoid the creation of a dummy hash of 64 MiB for each service."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE.PasswordHasher, "hash", lambda *_: "a dummy hash")
+        patch.setattr(PASSWORDS.PasswordHasher, "hash", lambda *_: "$argon2id$dummy")
         yield
 
 
@@ -113,7 +139,7 @@ def test_one_hash_is_checked_whoever_asks(who: str, password: str) -> None:
     service, hasher, _ = service_of(user)
     service.login("ada@example.com", password)
     dummy = user is None or user.password_hash is None
-    assert hasher.checked == ["a dummy hash" if dummy else PASSWORD.value]
+    assert hasher.checked == ["$argon2id$dummy" if dummy else PASSWORD.value]
 
 
 @pytest.mark.parametrize("who", USERS)
@@ -131,3 +157,81 @@ def test_a_wrong_password_gets_one_answer_and_counts_unless_in_a_lock(who: str) 
     assert service.login("ada@example.com", "not the password") == MODULE.WRONG
     counts = who not in {"unknown", "locked"}
     assert sent.commands == ([RecordLoginFailure] if counts else [])
+
+
+# --- what the worker decides ---------------------------------------------------------------
+
+AWAITED: list[type[Command]] = [
+    ChangePassword,
+    EnableTwoFactor,
+    ResetPassword,
+    RevokeOtherSessions,
+    RevokeSession,
+    RotateRefreshToken,
+    StartSession,
+]
+"""The commands for whose outcome the service waits."""
+
+
+def test_every_rejection_has_an_answer_in_both_services() -> None:
+    """A code without one would get the answer that trying again may help."""
+    codes = {code.value for kind in AWAITED for code in kind.rejections}
+    new_id = RejectionCode.SESSION_ALREADY_EXISTS.value  # trying again creates another id
+    assert codes - {new_id} <= MODULE.REJECTIONS.keys()
+    table = (
+        (EXAMPLES / "node/login.mjs").read_text().split("const REJECTIONS = {")[1].split("\n};")[0]
+    )
+    assert re.findall(r"^  (\w+):", table, re.MULTILINE) == list(MODULE.REJECTIONS)
+
+
+@pytest.mark.parametrize("code", [None, *RejectionCode])
+def test_a_token_is_returned_only_if_the_session_was_started(
+    monkeypatch: pytest.MonkeyPatch, code: RejectionCode | None
+) -> None:
+    """The person gets no token, and sees neither a lock nor a replay."""
+    service, _, sent = service_of(new_user("ada"))
+    sent.codes = {StartSession: code}
+    monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 5.0)
+    status, answer = service.login("ada@example.com", RIGHT)
+    assert (status == 200) == ("refresh_token" in answer) == (code is None)
+    if code is not None:
+        assert (status, answer) == MODULE.REJECTIONS.get(code.value, MODULE.LATER)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "accepted"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)]
+)
+def test_a_code_of_the_present_step_or_a_neighbour_is_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: int,
+    accepted: bool,
+) -> None:
+    """A wrong one is recorded for the stage of the second factor."""
+    service, _, sent = service_of(with_second_factor())
+    sent.codes = {StartSession: None}
+    monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 5.0)
+    monkeypatch.setattr(time, "time", lambda: 1_111_111_109.0)
+    code = SECOND_FACTOR.code_of(SECRET, 1_111_111_109 // 30 + ahead)
+    status, _ = service.login("ada@example.com", RIGHT, code)
+    assert (status, sent.commands) == (
+        (200, [StartSession]) if accepted else (401, [RecordLoginFailure])
+    )
+
+
+def test_a_used_step_is_refused_before_the_worker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step that was used, and every earlier one, count as wrong."""
+    service, _, sent = service_of(with_second_factor())
+    monkeypatch.setattr(time, "time", lambda: 7 * 30.0)
+    for step in (6, 7):
+        code = SECOND_FACTOR.code_of(SECRET, step)
+        assert service.login("ada@example.com", RIGHT, code) == MODULE.WRONG_CODE
+    assert sent.commands == [RecordLoginFailure] * 2
+
+
+def test_a_secret_that_cannot_be_decrypted_admits_no_one() -> None:
+    """A wrong key is a fault of the deployment, and not of the request."""
+    service, _, sent = service_of(with_second_factor())
+    service._cipher = SECOND_FACTOR.SecretCipher(b"another key of thirty-two bytes!")
+    with pytest.raises(SECOND_FACTOR.DecryptionError):
+        service.login("ada@example.com", RIGHT, "123456")
+    assert sent.commands == []

@@ -61,7 +61,7 @@ def made_by_the_reader() -> list[tuple[str, dict[str, Any]]]:
 
 def made_by_the_node_example() -> set[str]:
     """Return the operations of DynamoDB that the Node example imports."""
-    source = (ROOT / "examples/node/login.mjs").read_text()
+    source = (ROOT / "examples/node/users.mjs").read_text()
     (imported,) = re.findall(r"import \{([^}]*)\} from \"@aws-sdk/client-dynamodb\"", source)
     return set(re.findall(r"(\w+)Command\b", imported))
 
