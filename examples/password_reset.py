@@ -1,8 +1,8 @@
-"""A forgotten password, from the question to the new one: `password_reset.py ada@example.com`.
+"""Resets a forgotten password, from start to end: `password_reset.py ada@example.com`.
 
-It plays the three who have a part in it: the edge, which talks to the person; the mailer; and the
-person, who reads the mail. The token is in the mail and nowhere else: not in a queue, not in an
-event, not in a table. Edge and mailer each derive it from its id, with a key that both know.
+The program plays three parts: the edge, which talks to the person; the mailer; and the person, who
+reads the mail. Only the mail contains the token: no queue, no event and no table does. Edge and
+mailer each derive it from its id, with a key that both have.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ commands = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
 
 
 def derive_token(token_id: str) -> str:
-    """Give the token of an id; in production by KMS, GenerateMac, whose key never leaves it."""
+    """Return the token of an id; in production by GenerateMac of KMS, so the key stays in KMS."""
     return hmac.new(KEY, token_id.encode(), hashlib.sha256).hexdigest()
 
 
 def send(name: str, data: dict[str, str]) -> str:
-    """Send a command that names the user by e-mail address; give its id."""
+    """Send a command that names the user by e-mail address; return its id."""
     command = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
@@ -42,7 +42,7 @@ def send(name: str, data: dict[str, str]) -> str:
 
 
 def edge_asks_for_a_reset(email: str) -> str:
-    """The person typed their address. Tell them the same whether it is known or not."""
+    """Request a reset for the address that was typed. The answer does not depend on the address."""
     token_id = str(uuid.uuid4())
     token = derive_token(token_id)
     data = {
@@ -55,13 +55,13 @@ def edge_asks_for_a_reset(email: str) -> str:
 
 
 def mailer_writes(event: dict) -> dict[str, str]:
-    """Make the mail that PasswordResetRequested asks for: to whom, and the token for the link."""
+    """Create the mail that PasswordResetRequested asks for: its recipient, and the token."""
     data = event["data"]
     return {"to": data["email"], "token": derive_token(data["token_id"])}
 
 
 def edge_sets_the_password(email: str, token: str, password: str) -> str:
-    """The person followed the link, and typed a new password."""
+    """Set the new password that was typed after the link was followed."""
     hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)
     data = {
         "email": email,
@@ -72,12 +72,12 @@ def edge_sets_the_password(email: str, token: str, password: str) -> str:
 
 
 def subscribe() -> str:
-    """Make a queue for the events of category password; give its URL."""
+    """Create a queue for the events of category password; return its URL."""
     url = sqs.create_queue(QueueName="user-events-to-password-mailer")["QueueUrl"]
     asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     queue = asked["Attributes"]["QueueArn"]
     topic = f"{queue.rpartition(':')[0]}:user-events".replace(":sqs:", ":sns:")
-    let_the_topic_send = {
+    policy = {
         "Version": "2012-10-17",
         "Statement": {
             "Effect": "Allow",
@@ -87,7 +87,7 @@ def subscribe() -> str:
             "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
         },
     }
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(let_the_topic_send)})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
     wanted = {"category": ["password", "command"]}
     sns.subscribe(
         TopicArn=topic,
@@ -99,7 +99,7 @@ def subscribe() -> str:
 
 
 def main(email: str) -> None:
-    """Play it through."""
+    """Request a reset, read the mail, and set another password."""
     queue = subscribe()
     asked, reset, done = edge_asks_for_a_reset(email), None, False
     while not done:

@@ -1,7 +1,7 @@
-// A forgotten password, from the question to the new one: node password_reset.mjs ada@example.com
+// Resets a forgotten password, from start to end: node password_reset.mjs ada@example.com
 //
-// It plays the edge, the mailer and the person, as password_reset.py does. The token is in the
-// mail and nowhere else: edge and mailer each derive it from its id, with a key that both know.
+// The program plays the edge, the mailer and the person, as password_reset.py does. Only the mail
+// contains the token: edge and mailer each derive it from its id, with a key that both have.
 import { createHash, createHmac, randomBytes, randomUUID } from "node:crypto";
 import { SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
 import {
