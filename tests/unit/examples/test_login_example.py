@@ -235,3 +235,16 @@ def test_a_secret_that_cannot_be_decrypted_admits_no_one() -> None:
     with pytest.raises(SECOND_FACTOR.DecryptionError):
         service.login("ada@example.com", RIGHT, "123456")
     assert sent.commands == []
+
+
+@pytest.mark.parametrize("key", [None, "", "A" * 42 + "==", "!" * 44, "A" * 44, "ä" * 44])
+def test_a_key_that_is_missing_or_invalid_ends_the_program(
+    monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """The line names the variable and does not repeat its value."""
+    monkeypatch.delenv("TOKEN_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("TOKEN_KEY", key)
+    with pytest.raises(SystemExit, match="TOKEN_KEY must contain 32 bytes") as raised:
+        MODULE.read_key("TOKEN_KEY")
+    assert not key or key not in str(raised.value)
