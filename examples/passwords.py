@@ -61,7 +61,7 @@ def matches_imported(password_hash: str, password: bytes) -> bool:
     expected = decode(digest)
     if algorithm == "scrypt":
         found = scrypt(password, decode(salt), parameters, len(expected))
-    elif algorithm in {"pbkdf2-sha256", "pbkdf2-sha512"}:  # passlib's form
+    elif algorithm in {"pbkdf2-sha256", "pbkdf2-sha512"}:  # the forms of passlib and of PHC
         found = pbkdf2(algorithm[-6:], password, decode(salt), parameters, len(expected))
     elif algorithm == "pbkdf2_sha256":  # Django's form: its salt is text
         found = pbkdf2("sha256", password, salt.encode(), parameters, len(expected))
@@ -77,9 +77,10 @@ def scrypt(password: bytes, salt: bytes, parameters: str, length: int) -> bytes:
     return hashlib.scrypt(password, salt=salt, n=1 << ln, r=r, p=p, maxmem=memory, dklen=length)
 
 
-def pbkdf2(name: str, password: bytes, salt: bytes, rounds: str, length: int) -> bytes:
-    """Return the PBKDF2 key of a password."""
-    return hashlib.pbkdf2_hmac(name, password, salt, int(rounds), length)
+def pbkdf2(name: str, password: bytes, salt: bytes, parameters: str, length: int) -> bytes:
+    """Return the PBKDF2 key of a password; the rounds are written `29000` or `i=29000,l=32`."""
+    rounds = int(parameters.partition(",")[0].removeprefix("i="))
+    return hashlib.pbkdf2_hmac(name, password, salt, rounds, length)
 
 
 def decode(text: str) -> bytes:

@@ -40,8 +40,9 @@ async function matchesImported(hash, password) {
 }
 
 function derive(algorithm, parameters, salt, password, length) {
-  const pbkdf2Key = (name, bytes) =>
-    promisify(pbkdf2)(password, bytes, Number(parameters), length, name);
+  // the rounds are written 29000 or i=29000,l=32
+  const rounds = Number(parameters.split(",")[0].replace(/^i=/, ""));
+  const pbkdf2Key = (name, bytes) => promisify(pbkdf2)(password, bytes, rounds, length, name);
   switch (algorithm) {
     case "scrypt": {
       const [ln, r, p] = parameters.split(",").map((each) => Number(each.split("=")[1]));
@@ -49,7 +50,7 @@ function derive(algorithm, parameters, salt, password, length) {
       const maxmem = 128 * r * (N + p + 2);
       return promisify(scrypt)(password, decode(salt), length, { N, r, p, maxmem });
     }
-    case "pbkdf2-sha256": // passlib's form
+    case "pbkdf2-sha256": // the forms of passlib and of PHC
       return pbkdf2Key("sha256", decode(salt));
     case "pbkdf2-sha512":
       return pbkdf2Key("sha512", decode(salt));

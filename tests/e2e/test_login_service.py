@@ -521,8 +521,8 @@ def imported(password: str) -> dict[str, str]:
     return {
         "bcrypt": blowfish.replace("$2b$", "$2y$"),  # as PHP writes it
         "scrypt": f"$scrypt$ln=14,r=8,p=1${unpadded(SALT)}${unpadded(scrypt)}",
-        "pbkdf2-sha256": "$pbkdf2-sha256$10000${}${}".format(
-            passlib(SALT), passlib(pbkdf2("sha256", text, SALT, 10_000))
+        "pbkdf2-sha256": "$pbkdf2-sha256$i=10000,l=32${}${}".format(
+            unpadded(SALT), unpadded(pbkdf2("sha256", text, SALT, 10_000))
         ),
         "pbkdf2-sha512": "$pbkdf2-sha512$10000${}${}".format(
             passlib(SALT), passlib(pbkdf2("sha512", text, SALT, 10_000))

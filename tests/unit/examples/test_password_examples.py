@@ -34,6 +34,10 @@ HASHES = {
     "bcrypt of PHP": bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode().replace("$2b", "$2y"),
     "scrypt": f"$scrypt$ln=14,r=8,p=1${base64(SALT)}${base64(SCRYPT)}",
     "PBKDF2-SHA256": f"$pbkdf2-sha256$10000${base64(SALT)}${base64(pbkdf2('sha256', SALT))}",
+    "PBKDF2-SHA256 of PHC": "$pbkdf2-sha256$i=10000,l=32"
+    f"${base64(SALT)}${base64(pbkdf2('sha256', SALT))}",
+    "PBKDF2-SHA512 of PHC": "$pbkdf2-sha512$i=10000"
+    f"${base64(SALT)}${base64(pbkdf2('sha512', SALT))}",
     "PBKDF2-SHA512 of passlib": f"$pbkdf2-sha512$10000${base64(SALT)}$"
     + base64(pbkdf2("sha512", SALT)).replace("+", "."),
     "Django": f"pbkdf2_sha256$10000$Salt0${b64encode(pbkdf2('sha256', b'Salt0')).decode()}",
