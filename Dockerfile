@@ -33,6 +33,8 @@ RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools w
  && groupadd --gid 10001 worker \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin worker
 COPY --from=build /opt/user-worker /opt/user-worker
+# who may send what: docs/permissions.md
+COPY deploy/permissions.toml /etc/user-worker/permissions.toml
 # the file system may be read-only: bytecode is there already, /tmp may be a tmpfs
 ENV PATH=/opt/user-worker/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

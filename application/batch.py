@@ -26,6 +26,7 @@ from application.messages import MalformedMessageError, UnknownTypeError, render
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import Outbox
 from application.pending_command import Parser, PendingCommand
+from application.permissions import ALLOW_ALL, NotPermittedError, Permissions
 from application.ports import (
     HELD,
     Clock,
@@ -100,8 +101,10 @@ class BatchHandler:
         parser: Parser,
         policy: BatchPolicy,
         observer: WorkerObserver = NULL_OBSERVER,
+        permissions: Permissions = ALLOW_ALL,
     ) -> None:
-        """Set the ports, the parser, the policy and the observer of finished messages."""
+        """Set the ports, the parser, the policy, the observer and who may send what."""
+        self._permissions = permissions
         self._ports = ports
         self._parser = parser
         self._policy = policy
@@ -118,7 +121,11 @@ class BatchHandler:
             return self._probe()
         with self._observer.batch(messages):
             results = BatchResults(
-                messages, self._policy.max_receives, self._policy.draw, self._observer
+                messages,
+                self._policy.max_receives,
+                self._policy.draw,
+                self._observer,
+                self._permissions,
             )
             batch = _Batch(
                 messages,
@@ -127,6 +134,7 @@ class BatchHandler:
                 self._policy,
                 results=results,
                 cool_down=self._cool_down,
+                permissions=self._permissions,
                 observer=self._observer,
             )
             return batch.run()
@@ -156,6 +164,7 @@ class _Batch:
         *,
         results: BatchResults,
         cool_down: CoolDown,
+        permissions: Permissions,
         observer: WorkerObserver,
     ) -> None:
         self._messages = messages
@@ -164,6 +173,7 @@ class _Batch:
         self._policy = policy
         self._results = results
         self._cool_down = cool_down
+        self._permissions = permissions
         self._observer = observer
         self._pending: list[PendingCommand] = []
         self._duplicates_in_batch: list[tuple[PendingCommand, PendingCommand]] = []
@@ -229,6 +239,7 @@ class _Batch:
                 continue
             try:
                 envelope = self._observer.command_parsed(message, self._parser.parse(message))
+                self._permissions.check(message, envelope)
             except MalformedMessageError as error:
                 reason = Failure(error.code, error.detail, permanent=True, body=error.body)
                 self._results.unreadable(index, reason)
@@ -243,6 +254,8 @@ class _Batch:
                         first_delay=FIRST_DELAY if message["fifo"] else UNKNOWN_TYPE_DELAY,
                     ),
                 )
+            except NotPermittedError as error:
+                self._results.not_permitted(index, error.detail)
             except Exception:  # a bug must not fail the other messages, nor log personal data
                 logger.exception("parse_failed", message_id=message["message_id"])
                 self._results.unreadable(index, UNFORESEEN_BODY)

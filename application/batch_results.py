@@ -20,6 +20,7 @@ from application.disposition import (
 from application.messages import redact
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.pending_command import PendingCommand
+from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
 from application.ports import Outcome
 from application.retry import Failure, decide_disposition
 
@@ -38,9 +39,11 @@ class BatchResults:
         max_receives: int,
         draw: Draw,
         observer: WorkerObserver = NULL_OBSERVER,
+        permissions: Permissions = ALLOW_ALL,
     ) -> None:
         """Start without dispositions; `observer` is called for each message that is finished."""
         self._observer = observer
+        self._permissions = permissions
         self._messages = messages
         self._max_receives = max_receives
         self._draw = draw
@@ -115,6 +118,21 @@ class BatchResults:
             receives=message["receives"],
         )
 
+    def not_permitted(self, index: int, detail: str) -> None:
+        """Record a command that its sender may not send: it is dead-lettered."""
+        message = self._messages[index]
+        failure = Failure(NOT_PERMITTED, detail, permanent=True)
+        self._decide(index, failure)
+        self._observer.message_not_understood("dead", failure.code)
+        logger.warning(
+            "message_not_permitted",
+            code=failure.code,
+            detail=detail,
+            message_id=message["message_id"],
+            queue=message.get("queue"),
+            principal=self._permissions.principal_of(message) or None,
+        )
+
     def _decide(self, index: int, failure: Failure) -> Disposition:
         if failure.store and self._store is None:
             self._store = False
@@ -122,6 +140,9 @@ class BatchResults:
         disposition = decide_disposition(
             failure, message["receives"], self._max_receives, self._draw
         )
+        if isinstance(disposition, DeadLetter):
+            principal = self._permissions.principal_of(message) or None
+            disposition = replace(disposition, principal=principal)
         if isinstance(disposition, DeadLetter) and disposition.body is None:
             # a valid command may hold a secret in an extension field that the parser does not read
             disposition = replace(disposition, body=redact(message["body"]))

@@ -27,6 +27,12 @@ class ReceivedMessage(TypedDict):
     """MessageGroupId; on a FIFO queue, messages of one group apply in order."""
     fifo: bool
     """Whether the queue is FIFO. A group id alone does not tell: fair queues have one too."""
+    queue: NotRequired[str]
+    """The name of the command queue that it came from."""
+    principal: NotRequired[str]
+    """The unique id of the role or user that sent it, as SQS reports it."""
+    first_principal: NotRequired[str]
+    """The principal that first sent it, as stated by a redrive; any sender can state one."""
     trace: NotRequired[str]
     """The `traceparent` of the receive call, if that call is traced."""
 
@@ -54,6 +60,8 @@ class DeadLetter:
     code: str
     detail: str
     body: str | None = None
+    principal: str | None = None
+    """Who first sent the message, as far as that is known for certain."""
 
 
 Disposition: TypeAlias = Ack | Retry | DeadLetter
@@ -97,8 +105,8 @@ def _render(disposition: Disposition) -> list[str | int | None]:
             return ["done"]
         case Retry(delay):
             return ["later", delay]
-        case DeadLetter(code, detail, body):
-            return ["dead", code, detail, body]
+        case DeadLetter(code, detail, body, principal):
+            return ["dead", code, detail, body, principal]
 
 
 def _parse(row: object) -> Disposition:
@@ -107,6 +115,6 @@ def _parse(row: object) -> Disposition:
             return Ack()
         case ["later", int(delay)]:
             return Retry(delay)
-        case ["dead", str(code), str(detail), None | str() as body]:
-            return DeadLetter(code, detail, body)
+        case ["dead", str(code), str(detail), None | str() as body, None | str() as principal]:
+            return DeadLetter(code, detail, body, principal)
     raise ValueError("unknown disposition")

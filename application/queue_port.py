@@ -61,6 +61,16 @@ class RawMessage(Protocol):
         ...
 
     @property
+    def principal(self) -> str | None:
+        """The unique id of the role or user that sent it, if the queue reports it."""
+        ...
+
+    @property
+    def first_principal(self) -> str | None:
+        """The principal that first sent it, if a redrive states one; any sender can state one."""
+        ...
+
+    @property
     def redrives(self) -> int:
         """How often the message was redriven from the dead-letter queue."""
         ...
@@ -80,6 +90,8 @@ class DeadLetterMessage:
     detail: str
     body: str | None
     """Replaces the message's body; `None` leaves it unchanged."""
+    principal: str | None = None
+    """Who first sent the message, as far as that is known for certain."""
 
 
 Failures: TypeAlias = Mapping[str, str]

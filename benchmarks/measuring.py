@@ -289,6 +289,7 @@ class Session:
             "AWS_ENDPOINT_URL_DYNAMODB": self._endpoints.dynamodb_url,
             "USER_WORKER_ENV": "prod",
             "USER_WORKER_ADDRESS_KEYS": "a key of the benchmark; it is long enough",
+            "USER_WORKER_PERMISSIONS": str(Path(__file__).with_name("permissions.toml")),
             "USER_WORKER_TABLE": self._users_table,
             "USER_WORKER_COMMAND_QUEUE": self._queue,
             "USER_WORKER_DEAD_LETTER_QUEUE": self._dead_letter_queue,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -16,6 +17,8 @@ from domain.rules import FieldDefinition, Items, Text, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 from tests.canaries import TOKEN_MARK
 
+ALLOW_ALL = Path(__file__).parents[1] / "benchmarks" / "permissions.toml"
+"""A file of permissions that permits everything."""
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 PASSWORD = PasswordHash.parse(
     "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$Y2hlY2tzdW1jaGVja3N1bWNoZWNrc3VtY2hlY2s"

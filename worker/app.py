@@ -15,6 +15,7 @@ from worker import lifecycle  # noqa: F401 - connects its signals
 from worker.cli_errors import exit_with_error
 from worker.errors import UsageError
 from worker.health.step import HealthStep
+from worker.permissions import load_permissions
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, SettingsError, load_settings
 from worker.transport import ALIAS
@@ -99,6 +100,7 @@ def _app_from_environment() -> Celery:
     try:
         settings = load_settings()
         _ = settings.address_key_ring  # a missing key ends the program here, not in each child
+        load_permissions(settings)  # the same for the permissions
     except SettingsError as error:
         exit_with_error(error)
     return make_app(settings)

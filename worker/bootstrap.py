@@ -37,6 +37,7 @@ from application.retry import delay
 from domain.policy import UserPolicy
 from worker import telemetry
 from worker.health.clock import ClockWatch
+from worker.permissions import load_permissions
 from worker.settings import Settings, load_settings
 from worker.transport.consumer import QueueConsumer
 
@@ -100,11 +101,14 @@ def build(settings: Settings) -> Worker:
     observer = telemetry.of_process().observer
     ports = telemetry.observe_ports(build_ports(settings), observer)
     parser = MessageParser(settings.roles)
+    permissions = load_permissions(settings)
+    if permissions.allow_all and settings.env == "prod":
+        logger.warning("every_command_is_permitted")
     relay_policy = RelayPolicy(settings.relay_interval, timedelta(seconds=settings.relay_age))
     return Worker(
         settings=settings,
         ports=ports,
-        batch=BatchHandler(ports, parser, batch_policy(settings), observer),
+        batch=BatchHandler(ports, parser, batch_policy(settings), observer, permissions),
         relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
     )
 

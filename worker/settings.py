@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -78,6 +79,9 @@ class Settings(BaseSettings):
     the message itself, with the reason"""
     outcome_days: int = Field(default=90, ge=60, le=3_650)
     """Days for which [outcomes are kept](adr/0010-outcomes-live-sixty-days-or-more.md)"""
+    permissions: Path | None = None
+    """Path of [the file that states which producer may send what](permissions.md); without it,
+    every sender may send every command"""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
     """Roles that users may have, separated by commas"""
     relay_interval: float = Field(default=5.0, gt=0, le=300)

@@ -22,12 +22,15 @@ from adapters.aws.client import error_code
 from adapters.clock import clock_difference
 from adapters.sqs.dead_letters import (
     ORIGINAL_SENT_AT,
+    PRINCIPAL,
     REASON,
     REDRIVES,
     entry_size,
     original_sent_at,
     outgrown_by_reason,
+    principal_of,
     render_letter,
+    stated_principal,
 )
 from application.queue_port import FIFO_SUFFIX, CommandQueue, DeadLetterMessage, Failures
 
@@ -44,6 +47,7 @@ ATTRIBUTES = [
     "ApproximateFirstReceiveTimestamp",
     "SentTimestamp",
     "MessageGroupId",
+    "SenderId",
 ]
 _COUNT = re.compile(r"[0-9]{1,4}")
 MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
@@ -80,6 +84,10 @@ class SqsMessage:
     original_sent_at: float | None = None
     """When it was first sent, if a redrive states it."""
     first_received_at: float | None = None
+    principal: str | None = None
+    """The unique id of the role or user that sent it, from SenderId."""
+    first_principal: str | None = None
+    """The principal that first sent it, if a redrive states one."""
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -147,7 +155,7 @@ class SqsCommandQueue(CommandQueue):
             WaitTimeSeconds=wait_seconds,
             **visibility,
             MessageSystemAttributeNames=ATTRIBUTES,
-            MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT],
+            MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT, PRINCIPAL],
         )
         now = time()
         return [
@@ -271,6 +279,8 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         redrives=redrives(row.get("MessageAttributes")),
         original_sent_at=original_sent_at(row.get("MessageAttributes")),
         first_received_at=int(first) / 1000 if first else None,
+        principal=principal_of(attributes),
+        first_principal=stated_principal(row.get("MessageAttributes")),
     )
 
 

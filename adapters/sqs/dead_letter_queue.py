@@ -24,6 +24,8 @@ from adapters.sqs.dead_letters import (
     ORIGINAL_QUEUE,
     earlier,
     original_sent_at,
+    principal_of,
+    stated_principal,
 )
 from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 
@@ -55,6 +57,8 @@ class StoredLetter:
     group_id: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Message attributes in SQS's form, including the reason."""
+    sender: str | None = None
+    """The principal that sent the letter, from SenderId."""
     source_queue: str | None = None
     """The queue that the redrive policy moved it from; `None` if a worker sent it."""
 
@@ -88,6 +92,15 @@ class StoredLetter:
         If no worker recorded it, the time when the letter was sent or moved.
         """
         return earlier(self.sent_at, original_sent_at(self.attributes))
+
+    @property
+    def principal(self) -> str | None:
+        """The principal that first sent the message; `None` if it is not known for certain.
+
+        A worker records it. SQS itself keeps the SenderId of a message that it moves, whose
+        attributes were written by the sender and prove nothing.
+        """
+        return self.sender if self.source_queue else stated_principal(self.attributes)
 
     @property
     def redrives(self) -> int:
@@ -281,6 +294,7 @@ def _letter(row: Mapping[str, Any]) -> StoredLetter:
         sent_at=int(system.get("SentTimestamp", 0)) / 1000,
         group_id=system.get("MessageGroupId"),
         attributes=row.get("MessageAttributes") or {},
+        sender=principal_of(system),
         source_queue=source.rpartition(":")[2] if source else None,
     )
 

@@ -25,9 +25,21 @@ REDRIVES = "redrive_count"
 """Number of earlier redrives; a redrive increments it, and the worker passes it on."""
 ORIGINAL_SENT_AT = "original_sent_at"
 """When the message was first sent; redrive and worker pass it on, so that the age is kept."""
+PRINCIPAL = "sender_principal"
+"""Who first sent the message; a redrive passes it on, so that permissions apply to the sender."""
 REASON_ATTRIBUTES = frozenset(
-    {ERROR_CODE, ERROR_DETAIL, ORIGINAL_ID, RECEIVED_AT, ORIGINAL_QUEUE, REDRIVES, ORIGINAL_SENT_AT}
+    {
+        ERROR_CODE,
+        ERROR_DETAIL,
+        ORIGINAL_ID,
+        RECEIVED_AT,
+        ORIGINAL_QUEUE,
+        REDRIVES,
+        ORIGINAL_SENT_AT,
+        PRINCIPAL,
+    }
 )
+_PRINCIPAL = re.compile(r"[A-Za-z0-9]{3,128}", re.ASCII)
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -44,6 +56,8 @@ def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[
     }
     if message.redrives:
         reason[REDRIVES] = str(message.redrives)
+    if letter.principal:
+        reason[PRINCIPAL] = letter.principal
     body = message.body if letter.body is None else letter.body
     entry: dict[str, Any] = {
         "MessageBody": _valid(body) or "-",
@@ -71,6 +85,22 @@ def original_sent_at(attributes: Mapping[str, Any] | None) -> float | None:
         return parse_time(text).timestamp()
     except InvalidValueError:
         return None
+
+
+def principal_of(system_attributes: Mapping[str, Any] | None) -> str | None:
+    """Return the unique id of the sender from the system attribute SenderId.
+
+    Of a role it is `AROAEXAMPLE:session`: the session's name is chosen by whoever assumes the role.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+    """
+    sender = str((system_attributes or {}).get("SenderId", "")).partition(":")[0]
+    return sender if _PRINCIPAL.fullmatch(sender) else None
+
+
+def stated_principal(attributes: Mapping[str, Any] | None) -> str | None:
+    """Return the principal that a message attribute states; any sender can set it."""
+    text = str(((attributes or {}).get(PRINCIPAL) or {}).get("StringValue", ""))
+    return text if _PRINCIPAL.fullmatch(text) else None
 
 
 def earlier(sent_at: float, stated: float | None) -> float:

@@ -23,5 +23,6 @@ from cli.commands import doctor as doctor
 from cli.commands import leftovers as leftovers
 from cli.commands import contracts as contracts
 from cli.commands import migrate as migrate
+from cli.commands import permissions as permissions
 from cli.commands import dlq as dlq
 from cli.commands import outbox as outbox

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import (
     ORIGINAL_SENT_AT,
+    PRINCIPAL,
     REASON,
     REASON_ATTRIBUTES,
     REDRIVES,
@@ -144,7 +145,10 @@ def _message(letter: StoredLetter) -> QueueMessage:
         if name not in REASON_ATTRIBUTES
     }
     first_sent = {"DataType": "String", "StringValue": time_text(letter.original_sent_at)}
-    dated = {ORIGINAL_SENT_AT: first_sent, **kept}
+    known = {ORIGINAL_SENT_AT: first_sent}
+    if letter.principal is not None:
+        known[PRINCIPAL] = {"DataType": "String", "StringValue": letter.principal}
+    dated = {**known, **kept}
     count = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
     # If SQS would reject the message: the age matters more than the last of its own attributes,
     # which the worker does not read.

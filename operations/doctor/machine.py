@@ -14,6 +14,7 @@ from pathlib import Path
 
 from operations.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
 from worker.health.finding import Finding, error_finding, ok, warn
+from worker.permissions import load_permissions
 from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
 
 SUPPORTED = "5.7."
@@ -52,11 +53,30 @@ def environment(settings: Settings) -> Iterator[Finding]:
     if settings.env == "prod" and not settings.address_keys:
         text = f"{PREFIX}ADDRESS_KEYS is not set here; no worker starts without it"
         yield warn("address keys", text, "set it where workers run (docs/security.md)")
+    yield _producers(settings)
     strangers = unknown_settings()
     if strangers:
         text = f"{', '.join(strangers)}: unknown settings, which are ignored"
         yield warn("other variables", text, "correct the names (docs/settings.md), or unset them")
     yield from _env_files(Path.cwd())
+
+
+def _producers(settings: Settings) -> Finding:
+    """Check the file that states which producer may send what."""
+    if settings.permissions is None:
+        text = "no file states which producer may send what"
+        if settings.env == "prod":
+            return warn(
+                "producers", f"{text}; no worker starts without it", "see docs/permissions.md"
+            )
+        return ok("producers", f"{text}: everything is permitted")
+    try:
+        permissions = load_permissions(settings)
+    except SettingsError as error:
+        return error_finding("producers", error)
+    if permissions.allow_all:
+        return warn("producers", "every sender may send every command", "name the producers")
+    return ok("producers", ", ".join(each.name for each in permissions.producers))
 
 
 def _env_files(directory: Path) -> Iterator[Finding]:

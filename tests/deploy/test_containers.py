@@ -60,7 +60,8 @@ def test_the_image_brings_no_build_tools(final_stage: list[tuple[str, str]]) -> 
     assert "pip install" not in runs
     assert re.search(r"pip uninstall .*setuptools wheel pip", runs)
     assert [rest for word, rest in final_stage if word == "COPY"] == [
-        "--from=build /opt/user-worker /opt/user-worker"
+        "--from=build /opt/user-worker /opt/user-worker",
+        "deploy/permissions.toml /etc/user-worker/permissions.toml",
     ]
 
 

@@ -21,7 +21,7 @@ from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from domain import commands as c
 from operations import orphaned_queues as leftovers
-from tests.builders import ADDRESS_KEY, email, start_session, token, uid
+from tests.builders import ADDRESS_KEY, ALLOW_ALL, email, start_session, token, uid
 from tests.deploy.roles import (
     DEAD,
     PRIORITY,
@@ -70,6 +70,7 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         cleanup.callback(clear, account.environment)
         worker = cleanup.enter_context(role(account, aws_endpoint))
         production = {"USER_WORKER_ENV": "prod", "USER_WORKER_ADDRESS_KEYS": ADDRESS_KEY}
+        production["USER_WORKER_PERMISSIONS"] = str(ALLOW_ALL)
         known = with_arn(worker.environment, account) | eager | production
         cleanup.enter_context(running(run, known, folder / "worker", "worker_ready"))
         yield World(account, aws_endpoint, worker, cleanup)

@@ -21,6 +21,7 @@ import yaml
 import user_client
 from application.disposition import ReceivedMessage
 from application.messages import MessageParser
+from application.permissions_file import parse_permissions
 from cli.demo.samples import sample_stages
 from cli.rendering import event_line
 from domain.events import EVENTS
@@ -29,6 +30,7 @@ from tests.docs.pages import ROOT, Addition, Block
 from tests.docs.programs import OURS, check_all, operations
 from tests.docs.python import World
 from tests.docs.shell import syntax
+from worker.settings import Settings
 
 _FILE = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
 _CALL = re.compile(r"^(\w+)\(.*\)$")
@@ -179,6 +181,13 @@ def data(value: Any) -> None:
         filter_policy(value)
 
 
+def toml(text: str) -> None:
+    """Check a file of permissions by the worker's own reader; other files have to be valid."""
+    value = tomllib.loads(text)
+    if "producer" in value:
+        parse_permissions(text, ["user-commands", "user-commands-priority"], Settings().roles)
+
+
 def message(value: dict[str, Any]) -> None:
     """Check a command by the worker's own parser, an event by its definition."""
     if value["type"] in EVENTS:
@@ -246,6 +255,6 @@ DATA: dict[str, Callable[[str], None]] = {
     "json": lambda text: data(json.loads(text)),
     "jsonl": lambda text: data([json.loads(line) for line in text.splitlines()]),
     "yaml": lambda text: data(yaml.safe_load(text)),
-    "toml": lambda text: data(tomllib.loads(text)),
+    "toml": toml,
     "csv": rows,
 }

@@ -10,6 +10,7 @@ from typer.main import get_command
 from application import batch
 from application import batch_results as settling
 from application.messages import MalformedCode
+from application.permissions import NOT_PERMITTED
 from cli.commands import app
 from worker.errors import ExitCode
 from worker.settings import PREFIX, Settings
@@ -93,7 +94,9 @@ def test_every_code_of_a_dead_letter_is_listed() -> None:
         batch.UNFORESEEN,
     )
     listed = [code for code, _ in rows(OPERATIONS, "error_code")]
-    assert sorted(listed) == sorted([*MalformedCode, "UnknownType", *(f.code for f in failures)])
+    assert sorted(listed) == sorted(
+        [*MalformedCode, "UnknownType", NOT_PERMITTED, *(f.code for f in failures)]
+    )
 
 
 def test_no_page_links_to_what_is_not_there() -> None:

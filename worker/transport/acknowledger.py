@@ -182,7 +182,11 @@ class Acknowledger:
                 return self._queue.dead_letter(
                     [
                         DeadLetterMessage(
-                            held.message, disposition.code, disposition.detail, disposition.body
+                            held.message,
+                            disposition.code,
+                            disposition.detail,
+                            disposition.body,
+                            disposition.principal,
                         )
                         for held in call.held
                         if isinstance(disposition := held.disposition, DeadLetter)

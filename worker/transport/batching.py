@@ -113,10 +113,10 @@ def _unit(message: RawMessage, partition_key: PartitionKey, *, fifo: bool) -> st
 
 def as_task_argument(batch: Batch, *, fifo: bool) -> Messages:
     """Return a batch as the task's argument, without receipts."""
-    return Messages(_received(message, fifo=fifo) for message in batch.messages)
+    return Messages(_received(message, batch.queue, fifo=fifo) for message in batch.messages)
 
 
-def _received(message: RawMessage, *, fifo: bool) -> ReceivedMessage:
+def _received(message: RawMessage, queue: str, *, fifo: bool) -> ReceivedMessage:
     received = ReceivedMessage(
         message_id=message.message_id,
         body=message.body,
@@ -124,7 +124,12 @@ def _received(message: RawMessage, *, fifo: bool) -> ReceivedMessage:
         sent_at=message.sent_at,
         group_id=message.group_id,
         fifo=fifo,
+        queue=queue,
     )
+    if message.principal is not None:
+        received["principal"] = message.principal
+    if message.first_principal is not None:
+        received["first_principal"] = message.first_principal
     if message.original_sent_at is not None:
         received["original_sent_at"] = message.original_sent_at
     if message.first_received_at is not None:

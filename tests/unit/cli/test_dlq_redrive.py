@@ -67,6 +67,16 @@ def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: 
     assert row["Attributes"]["MessageGroupId"] == "import-7"
 
 
+@pytest.mark.parametrize("principal", ["AROASIGNUP", "AROA SIGNUP", ""])
+def test_a_redrive_states_who_sent_the_message_first(world: World, principal: str) -> None:
+    """Only what a worker can have recorded is passed on."""
+    world.letter(attributes={"sender_principal": principal} if principal else {})
+    world.dlq("redrive", "--limit", "1", "--yes")
+    [row] = world.waiting()
+    stated = row["MessageAttributes"].get("sender_principal", {}).get("StringValue")
+    assert stated == (principal if principal == "AROASIGNUP" else None)
+
+
 @pytest.mark.parametrize("count", ["-1", "many", "1e9", "99999"])
 def test_an_invalid_count_starts_again_at_zero(world: World, count: str) -> None:
     """Anyone may write attributes."""

@@ -25,6 +25,8 @@ class Raw:
     first_received_at: float | None = None
     redrives: int = 0
     original_sent_at: float | None = None
+    principal: str | None = None
+    first_principal: str | None = None
     trace: str | None = None
 
     @property

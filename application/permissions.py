@@ -1,0 +1,115 @@
+"""Decide which producer sent a message, and whether it may send this command.
+
+The permissions are read from a TOML file once, at the start. A producer is recognised by what it
+cannot forge: the queue that the message came from, and the principal that SQS reports for the
+sender. The message itself, its attributes included, is written by the sender and proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from application.disposition import ReceivedMessage
+from domain.commands import AssignRole, CommandEnvelope, CreateUser
+
+ANY: Final = "*"
+NOT_PERMITTED: Final = "NotPermitted"
+"""The `error_code` of a dead letter whose sender may not send the command."""
+
+
+class NotPermittedError(Exception):
+    """The sender may not send this command; `detail` names the producer and the rule."""
+
+    def __init__(self, detail: str) -> None:
+        """Set the detail, which contains no value of the message except names of commands."""
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """A service that may send commands. In each list, `*` stands for everything."""
+
+    name: str
+    queues: tuple[str, ...]
+    """Command queues that it sends to."""
+    principals: tuple[str, ...]
+    """Unique ids of IAM roles or users, as SQS's SenderId states them before a colon."""
+    sources: tuple[str, ...]
+    """Values of the attribute `source`."""
+    commands: tuple[str, ...]
+    """Names of commands, without the version."""
+    roles: tuple[str, ...] = ()
+    """Roles that it may grant."""
+
+    def sent(self, queue: str, principal: str) -> bool:
+        """Return True if a message is of this producer."""
+        return _includes(self.queues, queue) and _includes(self.principals, principal)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Who may send which commands."""
+
+    producers: tuple[Producer, ...] = ()
+    operators: tuple[str, ...] = ()
+    """Principals that redrive dead letters: the first principal that they state is trusted."""
+    allow_all: bool = False
+    """Whether any sender may send any command."""
+
+    def producer_of(self, message: ReceivedMessage) -> Producer | None:
+        """Return the producer of a message; `None` if it is not known."""
+        queue, principal = message.get("queue", ""), self.principal_of(message)
+        found = (each for each in self.producers if each.sent(queue, principal))
+        return next(found, None)
+
+    def principal_of(self, message: ReceivedMessage) -> str:
+        """Return the principal that first sent a message; empty if SQS reports none.
+
+        A redrive is sent by an operator, who states the first principal. What any other sender
+        states is ignored.
+        """
+        principal = message.get("principal", "")
+        if principal in self.operators:
+            return message.get("first_principal") or principal
+        return principal
+
+    def check(self, message: ReceivedMessage, envelope: CommandEnvelope) -> str | None:
+        """Return the name of the producer; `None` if every sender may send everything.
+
+        Raises:
+            NotPermittedError: the sender is not known, or may not send this command.
+        """
+        if self.allow_all:
+            return None
+        producer = self.producer_of(message)
+        if producer is None:
+            raise NotPermittedError("the sender is not a producer of the permissions file")
+        command = envelope.type.split(".")[2]
+        if not _includes(producer.commands, command):
+            raise NotPermittedError(f"{producer.name} may not send {command}")
+        if not _includes(producer.sources, envelope.source):
+            raise NotPermittedError(f"source: {producer.name} may not send as this source")
+        if not all(_includes(producer.roles, role) for role in _granted(envelope)):
+            raise NotPermittedError(f"{producer.name} may not grant one of the roles")
+        return producer.name
+
+
+ALLOW_ALL: Final = Permissions(allow_all=True)
+
+
+def _includes(allowed: Sequence[str], value: str) -> bool:
+    return ANY in allowed or value in allowed
+
+
+def _granted(envelope: CommandEnvelope) -> tuple[str, ...]:
+    """Return the roles that a command grants."""
+    match envelope.command:
+        case AssignRole(role=role):
+            return (role,)
+        case CreateUser(roles=roles):
+            return roles
+        case _:
+            return ()

@@ -1,0 +1,61 @@
+"""`user-worker permissions`: validate and explain a file of permissions."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output
+from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from worker.errors import ExitCode
+from worker.settings import load_settings
+
+permissions_app = typer.Typer(
+    name="permissions",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=EXIT_CODES,
+    help="Validate the file that states who may send what.\n\n"
+    "\b\n"
+    "[bold]Examples[/bold]\n"
+    "  user-worker permissions check deploy/permissions.toml",
+)
+app.add_typer(permissions_app, rich_help_panel=OPERATE)
+
+
+@permissions_app.command(epilog=EXIT_CODES)
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of permissions, in TOML.")],
+    as_json: Json = False,
+) -> int:
+    """Validate a file of permissions, and show what each producer may send.
+
+    The file is checked against the settings: its queues have to be served, its roles listed.
+
+    \b
+    [bold]Example[/bold]
+      user-worker permissions check deploy/permissions.toml
+    """
+    from worker.permissions import read_permissions
+
+    permissions = read_permissions(file, load_settings())
+    if as_json:
+        sys.stdout.write(output.json_line(asdict(permissions)) + "\n")
+        return ExitCode.OK
+    console = output.stdout()
+    if permissions.allow_all:
+        console.print("Every sender may send every command.", style="yellow")
+        return ExitCode.OK
+    for producer in permissions.producers:
+        facts = {name: value for name, value in asdict(producer).items() if name != "name"}
+        console.print(f"[bold]{producer.name}[/bold]")
+        console.print(
+            output.pairs({name: ", ".join(value) or "-" for name, value in facts.items()})
+        )
+        console.print()
+    console.print(output.pairs({"operators": ", ".join(permissions.operators) or "-"}))
+    return ExitCode.OK

@@ -1,0 +1,127 @@
+"""A worker with a file of permissions: two queues, and two producers with other rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from application.permissions import NOT_PERMITTED
+from domain import commands as c
+from tests.builders import register
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine
+from tests.e2e.system import System, log_lines, message
+from tests.e2e.worker_process import Queues, WorkerProcess, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.aws]
+
+FILE = """
+[[producer]]
+name = "signup"
+queues = ["{commands}"]
+principals = ["*"]
+sources = ["*"]
+commands = ["RegisterUser"]
+
+[[producer]]
+name = "back-office"
+queues = ["{back_office}"]
+principals = ["*"]
+sources = ["*"]
+commands = ["*"]
+roles = ["admin"]
+"""
+"""The emulators report one principal for all senders, so the queue tells the producers apart."""
+
+
+@pytest.fixture
+def back_office(system: System) -> Iterator[Queues]:
+    """The queue of the back office; its failed messages go to the same dead-letter queue."""
+    sqs, names = system.queues.sqs, ResourceNames.unique()
+    attributes = sqs.get_queue_attributes(
+        QueueUrl=system.queues.url, AttributeNames=["RedrivePolicy"]
+    )["Attributes"]
+    made = sqs.create_queue(QueueName=names.command_queue, Attributes=attributes)
+    yield Queues(names, sqs, made["QueueUrl"])
+    sqs.delete_queue(QueueUrl=made["QueueUrl"])
+
+
+@pytest.fixture
+def worker(system: System, back_office: Queues, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker on both queues."""
+    names = system.names.command_queue, back_office.names.command_queue
+    file = tmp_path / "permissions.toml"
+    file.write_text(FILE.format(commands=names[0], back_office=names[1]))
+    settings = {"PERMISSIONS": str(file), "PRIORITY_QUEUE": names[1]}
+    with system.worker(**settings) as running:
+        running.ready()
+        yield running
+
+
+def test_a_command_is_accepted_only_on_the_queue_of_its_producer(
+    system: System, back_office: Queues, worker: WorkerProcess
+) -> None:
+    """A forbidden one is dead-lettered, without outcome and event; a redrive does not help."""
+    user = str(uuid4())
+    ban = message(c.BanUser("spam"), user)
+    role = message(c.AssignRole("lab_assistant"), user)
+    system.do(message(register(uuid4().hex), user))
+
+    system.send(ban)
+    back_office.send(role.body)
+    lines = eventually(lambda: log_lines(worker, "message_not_permitted")[1:], what="two refusals")
+    assert lines
+    letters = {
+        letter["MessageAttributes"]["error_detail"]["StringValue"]: letter
+        for letter in system.queues.dead_letters(2)
+    }
+    assert letters.keys() == {
+        "signup may not send BanUser",
+        "back-office may not grant one of the roles",
+    }
+    for letter in letters.values():
+        assert letter["MessageAttributes"]["error_code"]["StringValue"] == NOT_PERMITTED
+    assert system.load(outcomes={ban.key, role.key}).outcomes == {}
+    assert system.caused_by(ban) == set()
+
+    back_office.send(ban.body)
+    (outcome,) = system.outcomes([ban])
+    assert outcome.code is None
+    assert system.user(user).ban is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("allow_al = true\n", "line 1: allow_al is not a field"),
+        (None, "cannot be read: No such file or directory"),
+        (b"\xff", "line 1: is not UTF-8"),
+    ],
+)
+def test_a_worker_with_an_invalid_file_ends_with_one_line(
+    tmp_path: Path, content: str | bytes | None, problem: str
+) -> None:
+    """The exit code is that of a wrong environment."""
+    file = tmp_path / "permissions.toml"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    done = CommandLine().start("run", USER_WORKER_PERMISSIONS=str(file))
+
+    assert done.code == 3
+    _, line = done.err.splitlines()  # after the command line that runs
+    assert line.startswith(f"error: {file}: {problem}")
+
+
+def test_in_production_a_worker_needs_a_file() -> None:
+    """Without one, any service that may send could make itself an administrator."""
+    done = CommandLine().start(
+        "run", USER_WORKER_ENV="prod", USER_WORKER_ADDRESS_KEYS="k" * 32, USER_WORKER_PERMISSIONS=""
+    )
+
+    assert done.code == 3
+    _, line = done.err.splitlines()
+    assert line.startswith("error: USER_WORKER_PERMISSIONS is not set; name the file")
