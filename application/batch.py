@@ -435,19 +435,32 @@ def _named_by(commands: Sequence[PendingCommand], keys: KeyRing) -> LoadRequest:
 
 
 def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot, keys: KeyRing) -> LoadRequest:
-    """Return the keys known only after the first read: users by address, and pending addresses."""
+    """Return the keys known only after the first read: users by address, and pending addresses.
+
+    What is read of a user again replaces what the first read found, so it includes the items that
+    the user's other commands need.
+    """
     by_email = [each for each in commands if each.envelope.by_email and each.user_id]
+    again = {
+        each.user_id
+        for each in by_email
+        if each.user_id not in snapshot.users or reads_of(each.envelope).two_factor
+    }
+    reads = [
+        (each.user_id, reads_of(each.envelope))
+        for each in commands
+        if each.user_id and each.user_id in again
+    ]
     addresses = {
         address
         for each in commands
         if (address := pending_address(each.envelope, snapshot.users.get(each.user_id or "")))
     }
     return LoadRequest(
-        users={each.user_id for each in by_email if each.user_id} - snapshot.users.keys(),
+        users={user_id for user_id, _ in reads},
+        sessions={(user_id, read.session_id) for user_id, read in reads if read.session_id},
         addresses=addresses - snapshot.addresses.keys(),
         banned={h for address in addresses for h in keys.hashes(address)} - snapshot.banned.keys(),
-        two_factors={
-            each.user_id for each in by_email if each.user_id and reads_of(each.envelope).two_factor
-        },
+        two_factors={user_id for user_id, read in reads if read.two_factor},
         outcomes={CommandKey(each.user_id, each.envelope.command_id) for each in by_email},
     )

@@ -317,6 +317,33 @@ def test_fifty_registrations_of_one_address_take_two_rounds(world: World) -> Non
     assert sorted(world.published()) == ["CommandRejected"] * 49 + ["UserRegistered"]
 
 
+@pytest.mark.parametrize("token_hash", ["ab" * 32, "cd" * 32], ids=["right token", "wrong token"])
+def test_a_reset_by_email_hides_no_session_of_its_user(world: World, token_hash: str) -> None:
+    """The second read of the user replaces the first, which had read the session as well.
+
+    Anybody can send a reset with a wrong token; it must not end the session of the user.
+    """
+    expires_at = "2026-11-22T10:30:00Z"
+    session = {"session_id": uid("phone"), "refresh_family_hash": "01" * 32}
+    login = {**session, "refresh_token_hash": "02" * 32, "expires_at": expires_at}
+    request = {"token_id": uid("mail"), "token_hash": "ab" * 32, "expires_at": expires_at}
+    exchange = {**login, "next_refresh_token_hash": "03" * 32}
+    reset = {
+        "email": "ada@example.com",
+        "token_hash": token_hash,
+        "password_hash": PASSWORD.value,
+    }
+    world.handle(
+        registration("ada"),
+        command("RequestPasswordReset", "ada", request),
+        command("StartSession", "ada", {**login, "credential_version": 1, "methods": ["pwd"]}),
+    )
+    world.handle(
+        command("RotateRefreshToken", "ada", exchange), command("ResetPassword", None, reset)
+    )
+    assert world.published()[3] == "RefreshTokenRotated"
+
+
 def test_a_reset_by_email_finds_its_user_in_a_second_read(world: World) -> None:
     """The address is read first, then its owner; the outcome is stored under the id too."""
     world.handle(registration("ada"))
