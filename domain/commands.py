@@ -60,8 +60,9 @@ Argon2Hash: TypeAlias = Annotated[
 ImportedHash: TypeAlias = Annotated[
     PasswordHash,
     rules.IMPORTED_HASH.of(
-        "Argon2id hash, or a hash of another system: bcrypt with a cost of 10 or more, scrypt, or "
-        "PBKDF2, in PHC or modular crypt form. The edge replaces the latter at the next login with "
+        "Argon2id hash, or a hash of another system: bcrypt with a cost of 10 to 16, scrypt of at "
+        "most 1 GiB (2^ln * r * p = 2^23), or PBKDF2 of 10,000 to 10,000,000 iterations, in PHC or "
+        "modular crypt form. The edge replaces the latter at the next login with "
         "UpgradePasswordHash.",
         "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
     ),

@@ -23,9 +23,17 @@ FIRST_CREATION = datetime(1990, 1, 1, tzinfo=UTC)
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def _base64(signs: str, least: int, most: int) -> str:
+    """Return the expression of base64 without padding, which has no length of 4n + 1."""
+    char = f"[{signs}A-Za-z0-9]"
+    return rf"(?={char}{{{least},{most}}}(?:\$|\Z))(?:{char}{{4}})*(?:{char}{{2,3}})?"
+
+
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,5}),p=([1-9]\d{0,3})"
-    r"\$[A-Za-z0-9+/]{11,64}\$[A-Za-z0-9+/]{22,86}",
+    rf"\${_base64('+/', 11, 64)}\${_base64('+/', 22, 86)}",
     re.ASCII,  # or \d takes the digits of every script
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -46,6 +54,14 @@ _ARGON2_CHOICES = " or ".join(f"m={memory},t={passes}" for memory, passes in ARG
 ARGON2_MAXIMA = (1_048_576, 20, 16)
 """Memory in KiB, passes, lanes: more would let one login exhaust the edge."""
 _ARGON2ID = "$argon2id$"
+_SALT = _base64("./+", 11, 86)
+_HASH_32, _HASH_64 = "[./+A-Za-z0-9]{43}", "[./+A-Za-z0-9]{86}"
+_ITERATIONS, _SMALL = r"(0|[1-9]\d{0,7})", r"(0|[1-9]\d?)"  # no leading zeros
+_SCRYPT = re.compile(
+    rf"\$scrypt\$ln={_SMALL},r={_SMALL},p={_SMALL}\${_SALT}\$(?:{_HASH_32}|{_HASH_64})",
+    re.ASCII,
+)
+_MAX_SCRYPT_BLOCKS = 2**23  # of 128 bytes: 1 GiB
 _IMPORTED_FORMS = (
     (
         re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII),
@@ -54,19 +70,16 @@ _IMPORTED_FORMS = (
         "bcrypt needs a cost from 10 to 16",
     ),
     (
-        re.compile(
-            r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})"
-            r"\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
-            re.ASCII,
-        ),
+        _SCRYPT,
         (14, 8, 1),
         (20, 32, 16),
-        "scrypt needs ln from 14 to 20, r from 8 to 32 and p from 1 to 16",
+        "scrypt needs ln from 14, r from 8 and p from 1, and at most 2^ln * r * p = 2^23",
     ),
     (  # the form of passlib, and that of PHC with i= and perhaps the length
         re.compile(
-            r"\$pbkdf2-sha(?:256|512)\$(?:i=)?(\d{1,8})(?:,l=\d{1,3})?"
-            r"\$[./+A-Za-z0-9]{11,86}\$[./+A-Za-z0-9]{43,86}",
+            rf"\$pbkdf2-sha(?:256\${_ITERATIONS}\${_SALT}\${_HASH_32}"
+            rf"|512\${_ITERATIONS}\${_SALT}\${_HASH_64}"
+            rf"|(?:256|512)\$i={_ITERATIONS}(?:,l=\d{{1,3}})?\${_SALT}\${_base64('./+', 43, 86)})",
             re.ASCII,
         ),
         (10_000,),
@@ -74,7 +87,9 @@ _IMPORTED_FORMS = (
         "PBKDF2 needs from 10000 to 10000000 iterations",
     ),
     (  # the form of Django
-        re.compile(r"pbkdf2_sha256\$(\d{1,8})\$[A-Za-z0-9]{1,64}\$[+/A-Za-z0-9]{43}=", re.ASCII),
+        re.compile(
+            rf"pbkdf2_sha256\${_ITERATIONS}\$[A-Za-z0-9]{{1,64}}\$[+/A-Za-z0-9]{{43}}=", re.ASCII
+        ),
         (10_000,),
         (10_000_000,),
         "PBKDF2 needs from 10000 to 10000000 iterations",
@@ -83,8 +98,13 @@ _IMPORTED_FORMS = (
 """Forms of hashes that may be imported: the groups are the work, then its limits and the rule.
 
 The lower limits are bcrypt's of the OWASP Password Storage Cheat Sheet, scrypt's default of most
-libraries, and the least of NIST SP 800-132 times ten. The upper ones protect the edge.
+libraries, and the least of NIST SP 800-132 times ten. The upper ones protect the edge: a check of
+a password takes some seconds at most.
 """
+
+
+def _scrypt_blocks(log_cost: int, block_size: int, lanes: int) -> int:
+    return (1 << log_cost) * block_size * lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +199,13 @@ class PasswordHash:
             return cls.parse(text)
         for form, least, most, rule in _IMPORTED_FORMS:
             if len(text) <= MAX_PASSWORD_HASH and (match := form.fullmatch(text)) is not None:
-                work = tuple(int(group) for group in match.groups())
-                if all(
+                work = tuple(int(group) for group in match.groups() if group is not None)
+                allowed = all(
                     low <= part <= high for low, part, high in zip(least, work, most, strict=True)
-                ):
-                    return cls(text)
-                raise InvalidValueError(rule)
+                )
+                if not allowed or (form is _SCRYPT and _scrypt_blocks(*work) > _MAX_SCRYPT_BLOCKS):
+                    raise InvalidValueError(rule)
+                return cls(text)
         raise InvalidValueError(
             "must be an argon2id, bcrypt, scrypt or PBKDF2 hash in PHC or modular crypt form"
         )
