@@ -124,4 +124,5 @@ class Session:
         return self.replaced_token_hash is not None and _same_part(self.replaced_token_hash, part)
 
     def _in_leeway(self, now: datetime, leeway: timedelta) -> bool:
-        return self.replaced_at is not None and now - self.replaced_at < leeway
+        # The part was replaced in the future if a clock was set back, or another worker's is ahead.
+        return self.replaced_at is not None and abs(now - self.replaced_at) < leeway

@@ -293,8 +293,10 @@ class User:
         return (happened.PasswordChanged(self.credential_version),)
 
     def upgrade_password_hash(self, password_hash: PasswordHash, credential_version: int) -> Events:
-        """Replace the hash by another one of the same password."""
+        """Replace the hash by another one of the same password, which must exist."""
         self._check_credential(credential_version)
+        if self.password_hash is None:
+            raise RejectedError(RejectionCode.CREDENTIAL_STALE)
         if self.password_hash == password_hash.value:
             return ()
         self._set_hash(password_hash)
@@ -480,6 +482,8 @@ class User:
             self._drop_session(session_id)
             reused = happened.RefreshTokenReuseDetected(session_id)
             raise RejectedError(RejectionCode.REFRESH_TOKEN_REUSED, (reused,))
+        if expires_at <= now:
+            raise RejectedError(RejectionCode.SESSION_EXPIRED)
         expires_at = policy.session_end(session.started_at, now, expires_at)
         rotated = session.rotated(token.part, following, expires_at, now)
         if rotated is None:

@@ -188,7 +188,7 @@ def _cancel_change(person: Person, _: Any, __: datetime) -> list[str]:
 
 
 def _upgrade_hash(person: Person, command: c.UpgradePasswordHash, _: datetime) -> list[str]:
-    if command.credential_version != person.passwords:
+    if command.credential_version != person.passwords or person.hash is None:
         raise No("CredentialStale")
     hashed = command.password_hash.value
     changed, person.hash, person.legacy_hash = hashed != person.hash, hashed, False
@@ -258,9 +258,11 @@ def _rotate(person: Person, command: c.RotateRefreshToken, now: datetime) -> lis
         raise No("SessionExpired")
     shown, following = _part(command.refresh_token_hash), _part(command.next_refresh_token_hash)
     last, since = login.replaced or (None, now)
-    if shown not in login.tokens and (last != shown or now - since >= timedelta(seconds=10)):
+    if shown not in login.tokens and (last != shown or abs(now - since) >= timedelta(seconds=10)):
         del person.logins[command.session_id]
         raise No("RefreshTokenReused", ["RefreshTokenReuseDetected"])
+    if command.expires_at <= now:
+        raise No("SessionExpired")
     if shown not in login.tokens and following in login.tokens:
         return []
     if following in {*login.tokens, last}:

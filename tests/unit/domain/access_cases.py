@@ -284,6 +284,31 @@ ROTATIONS = [
         events=(e.RefreshTokenReuseDetected(SESSION_ID),),
         after=NO_SESSION,
     ),
+    *(
+        Case(
+            f"a clock that is {behind} behind does not prolong the leeway",
+            _rotate("first"),
+            ada(**with_session(session(replaced="first", replaced_at=NOW + behind))),
+            code=Code.REFRESH_TOKEN_REUSED,
+            events=(e.RefreshTokenReuseDetected(SESSION_ID),),
+            after=NO_SESSION,
+        )
+        for behind in (_LEEWAY, timedelta(hours=1))
+    ),
+    Case(
+        "a session does not continue until a time that has passed",
+        rotation(SESSION_ID, token("current"), token("next"), NOW),
+        ada(**with_session(session())),
+        code=Code.SESSION_EXPIRED,
+    ),
+    Case(
+        "reuse is reported whatever end is asked for",
+        rotation(SESSION_ID, token("long ago"), token("next"), BEFORE),
+        ada(**with_session(session())),
+        code=Code.REFRESH_TOKEN_REUSED,
+        events=(e.RefreshTokenReuseDetected(SESSION_ID),),
+        after=NO_SESSION,
+    ),
     Case(
         "reuse in an expired session is not reported",
         _rotate("first"),

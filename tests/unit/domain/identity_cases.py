@@ -307,6 +307,12 @@ PASSWORD = [
         code=Code.CREDENTIAL_STALE,
     ),
     Case(
+        "a user without a password has no hash to upgrade",
+        c.UpgradePasswordHash(_SECOND, 0),
+        ada(password_hash=None, credential_version=0),
+        code=Code.CREDENTIAL_STALE,
+    ),
+    Case(
         "a reset token is valid for an hour at most",
         c.RequestPasswordReset(TOKEN_ID, token("reset"), NOW + timedelta(hours=2)),
         events=(e.PasswordResetRequested(ADA.value, TOKEN_ID, NOW + timedelta(hours=1)),),

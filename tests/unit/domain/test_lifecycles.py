@@ -207,11 +207,13 @@ def test_a_stolen_token_is_detected_after_any_number_of_rotations(rotations: int
     assert after(user, rotation(names[-1], "more")).code is Code.SESSION_NOT_FOUND
 
 
-def test_the_leeway_can_be_switched_off() -> None:
-    """A deployment may prefer an alarm to two tabs that continue."""
+@pytest.mark.parametrize("behind", [0, 1, 3600])
+def test_the_leeway_can_be_switched_off(behind: int) -> None:
+    """A deployment may prefer an alarm to two tabs that continue; a slow clock changes nothing."""
     user = ada()
     after(user, START, rotation("current", "next"))
-    context = Context(NOW, {}, OLDEST, hash_address, UserPolicy(refresh_leeway=timedelta()))
+    now = NOW - timedelta(seconds=behind)
+    context = Context(now, {}, OLDEST, hash_address, UserPolicy(refresh_leeway=timedelta()))
 
     decision = handle(envelope(rotation("current", "other")), user, context)
 
