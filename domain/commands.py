@@ -116,13 +116,13 @@ LoginMethods: TypeAlias = Annotated[
     tuple[str, ...],
     Items(
         item=rules.matching(
-            "[a-z][a-z0-9_-]{1,19}",
-            "must be a method of RFC 8176 such as pwd or otp",
+            "[a-z][a-z0-9_-]{1,7}",
+            "must be a method of RFC 8176 such as pwd or otp, of 2 to 8 characters",
             description="",
             example="pwd",
         ),
         min_items=1,
-        max_items=10,
+        max_items=5,  # with the longest device label, a session's item stays under 1 KB
         description="How the user authenticated: values of RFC 8176.",
         example=["pwd", "otp"],
     ),

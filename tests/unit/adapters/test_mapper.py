@@ -12,7 +12,10 @@ from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
 from application.ports import BannedAddress, JobKind, OutboxEntry, Outcome
+from domain.commands import StartSession
+from domain.errors import InvalidValueError
 from domain.policy import MAX_LIVE_REFRESH_TOKENS
+from domain.rules import Items, fields_of
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress
@@ -131,6 +134,14 @@ def test_a_session_item_carries_what_index_and_ttl_want() -> None:
 
 def test_a_session_item_stays_under_a_kilobyte() -> None:
     """With the longest device label, four live tokens and all that a session may hold."""
+    (methods,) = (field.rule for field in fields_of(StartSession) if field.name == "methods")
+    assert isinstance(methods, Items)
+    most = methods.max_items or 0
+    longest = [f"{'m' * 7}{n}" for n in range(most)]
+    for method in longest:
+        assert methods.item.parse(method)
+        with pytest.raises(InvalidValueError):
+            methods.item.parse(f"{method}x")
     value = Session(
         USER_ID,
         token("family").stored,
@@ -140,7 +151,7 @@ def test_a_session_item_stays_under_a_kilobyte() -> None:
         replaced_at=NOW,
         started_at=NOW,
         last_used_at=NOW,
-        methods=("pwd", "otp", "hwk", "face"),
+        methods=tuple(longest),
         device="\N{EMOJI MODIFIER FITZPATRICK TYPE-6}" * 100,
         revision=10**6,
     )
