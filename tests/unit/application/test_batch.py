@@ -325,10 +325,18 @@ def test_a_reset_by_email_hides_no_session_of_its_user(world: World, token_hash:
     """
     expires_at = "2026-11-22T10:30:00Z"
     session = {"session_id": uid("phone"), "refresh_family_hash": "01" * 32}
-    login = {**session, "refresh_token_hash": "02" * 32, "expires_at": expires_at}
-    request = {"token_id": uid("mail"), "token_hash": "ab" * 32, "expires_at": expires_at}
-    exchange = {**login, "next_refresh_token_hash": "03" * 32}
-    reset = {
+    login: dict[str, object] = {
+        **session,
+        "refresh_token_hash": "02" * 32,
+        "expires_at": expires_at,
+    }
+    request: dict[str, object] = {
+        "token_id": uid("mail"),
+        "token_hash": "ab" * 32,
+        "expires_at": expires_at,
+    }
+    exchange: dict[str, object] = {**login, "next_refresh_token_hash": "03" * 32}
+    reset: dict[str, object] = {
         "email": "ada@example.com",
         "token_hash": token_hash,
         "password_hash": PASSWORD.value,
