@@ -541,6 +541,7 @@ class EnableTwoFactor(Command):
     ]
     recovery_code_hashes: RecoveryCodes
     needs_two_factor: ClassVar[bool] = True
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_ALREADY_ENABLED,)
 
 
@@ -561,6 +562,7 @@ class UseRecoveryCode(Command):
         rules.TOKEN_HASH.of("SHA-256 of the recovery code, in hexadecimal.", _example_hash(0x40)),
     ]
     needs_two_factor: ClassVar[bool] = True
+    max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.TWO_FACTOR_NOT_ENABLED,
         Code.USER_LOCKED,
@@ -574,6 +576,7 @@ class RegenerateRecoveryCodes(Command):
 
     recovery_code_hashes: RecoveryCodes
     needs_two_factor: ClassVar[bool] = True
+    max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_NOT_ENABLED,)
 
 

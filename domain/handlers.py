@@ -21,7 +21,7 @@ from domain.events import (
     UserCreated,
     UserRegistered,
 )
-from domain.policy import DEFAULT_POLICY, UserPolicy
+from domain.policy import ACCESS_COMMAND_AGE, DEFAULT_POLICY, UserPolicy
 from domain.sessions import RefreshToken, Session
 from domain.tokens import OneTimeToken
 from domain.user import Events, SecondFactor, User
@@ -68,7 +68,7 @@ def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
     command changes nothing, with the exception that `Decision.changed` documents.
     """
     try:
-        _check_age(envelope, context)
+        _check_age(envelope, user, context)
         if envelope.command.creates_user:
             user, events = _create(envelope, user, context)
         else:
@@ -84,12 +84,23 @@ def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
     return Decision(user, user.record(events, context.now), None, changed=True)
 
 
-def _check_age(envelope: c.CommandEnvelope, context: Context) -> None:
+def _check_age(envelope: c.CommandEnvelope, user: User | None, context: Context) -> None:
     expired = envelope.expires_at is not None and envelope.expires_at <= context.now
     max_age = envelope.command.max_age
     stale = max_age is not None and envelope.sent_at < context.now - max_age
     if expired or stale or envelope.sent_at < context.oldest:
         raise RejectedError(RejectionCode.COMMAND_EXPIRED)
+    if user is not None and _shortens_ban_late(envelope, user, context):
+        raise RejectedError(RejectionCode.COMMAND_EXPIRED)
+
+
+def _shortens_ban_late(envelope: c.CommandEnvelope, user: User, context: Context) -> bool:
+    """Return True if an old BanUser would end a ban earlier, and so restore access."""
+    command = envelope.command
+    if not isinstance(command, c.BanUser) or command.until is None:
+        return False
+    late = envelope.sent_at < context.now - ACCESS_COMMAND_AGE
+    return late and user.is_banned_beyond(command.until, context.now)
 
 
 def _check_version(envelope: c.CommandEnvelope, version: int) -> None:

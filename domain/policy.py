@@ -24,8 +24,8 @@ MAX_TIME_AHEAD: Final = timedelta(minutes=5)
 SESSION_COMMAND_AGE: Final = timedelta(hours=1)
 """Maximum age of a command about a login: later, the person has logged in again or given up."""
 ACCESS_COMMAND_AGE: Final = timedelta(hours=24)
-"""Maximum age of a command that restores access or changes roles: later, it could undo a newer
-decision."""
+"""Maximum age of a command that restores access, or changes roles or the second factor: later, it
+could undo a newer decision."""
 
 _MOST_DOUBLINGS = 10  # beyond the longest lock already; keeps the product within timedelta
 

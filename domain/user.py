@@ -573,6 +573,12 @@ class User:
         """Return True if a ban is in force, that is, has not expired."""
         return self.ban is not None and (self.ban.until is None or self.ban.until > now)
 
+    def is_banned_beyond(self, time: datetime, now: datetime) -> bool:
+        """Return True if a ban is in force that ends later than a time."""
+        if self.ban is None or not self.is_banned(now):
+            return False
+        return self.ban.until is None or self.ban.until > time
+
     def impose_ban(self, reason: str, until: datetime | None, now: datetime) -> Events:
         """Ban the user; another end replaces a ban, an end in the past has no effect."""
         if until is not None and until <= now:

@@ -39,7 +39,8 @@ IMPORTED_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_HOURS = {
     "StartSession": 1, "RotateRefreshToken": 1, "RecordLoginFailure": 1,
     "UnlockUser": 24, "UnbanUser": 24, "ReactivateUser": 24, "DisableTwoFactor": 24,
-    "AssignRole": 24, "RevokeRole": 24,
+    "AssignRole": 24, "RevokeRole": 24, "EnableTwoFactor": 24, "RegenerateRecoveryCodes": 24,
+    "UseRecoveryCode": 1,
 }  # fmt: skip
 """The age, in hours, above which a command has expired."""
 
@@ -77,6 +78,10 @@ class Model:
         max_hours = MAX_HOURS.get(type(command).__name__)
         if sent_at and max_hours and now - sent_at > timedelta(hours=max_hours):
             return "CommandExpired", ("CommandRejected",)
+        if sent_at and isinstance(command, c.BanUser) and now - sent_at > timedelta(hours=24):
+            person = self.people.get(user_id or "")
+            if person is not None and person.banned_beyond(command.until, now):
+                return "CommandExpired", ("CommandRejected",)
         address = getattr(command, "email", None)
         if user_id is None and address is not None:
             user_id = self.owner(address)

@@ -80,6 +80,12 @@ class Person:
         """Return True if a ban is in force."""
         return self.ban is not None and (self.ban[0] is None or self.ban[0] > now)
 
+    def banned_beyond(self, until: datetime | None, now: datetime) -> bool:
+        """Return True if a ban is in force that ends later than `until`."""
+        if until is None or self.ban is None or not self.banned(now):
+            return False
+        return self.ban[0] is None or self.ban[0] > until
+
     def locked(self, now: datetime) -> bool:
         """Return True if a lock is in force."""
         return self.locked_until is not None and self.locked_until > now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -221,12 +221,19 @@ def test_any_command_is_refused_by_the_common_rules_first(
     assert decision.user == before
 
 
-SESSION_COMMANDS = {c.StartSession, c.RotateRefreshToken, c.RecordLoginFailure}
+SESSION_COMMANDS = {
+    c.StartSession,
+    c.RotateRefreshToken,
+    c.RecordLoginFailure,
+    c.UseRecoveryCode,
+}
 ACCESS_COMMANDS = {
     c.UnbanUser,
     c.UnlockUser,
     c.ReactivateUser,
+    c.EnableTwoFactor,
     c.DisableTwoFactor,
+    c.RegenerateRecoveryCodes,
     c.AssignRole,
     c.RevokeRole,
 }
@@ -257,6 +264,30 @@ def test_an_old_unban_does_not_lift_a_newer_ban() -> None:
     assert decision.code is Code.COMMAND_EXPIRED
     assert decision.user is not None
     assert decision.user.ban == Ban("Fraud", None)
+
+
+@pytest.mark.parametrize("age", [timedelta(hours=24), timedelta(hours=24, milliseconds=1)])
+@pytest.mark.parametrize("before", [None, NOW + timedelta(hours=2)], ids=["permanent", "longer"])
+def test_an_old_ban_does_not_shorten_a_newer_one(before: datetime | None, age: timedelta) -> None:
+    """A ban that ends earlier restores access, so it may be a day old at most."""
+    ban = c.BanUser("Spam", NOW + timedelta(hours=1))
+    decision = decide(ban, ada(ban=Ban("Fraud", before)), sent_at=NOW - age)
+
+    late = age > timedelta(hours=24)
+    assert decision.code is (Code.COMMAND_EXPIRED if late else None)
+    assert decision.user is not None
+    assert decision.user.ban == (Ban("Fraud", before) if late else Ban("Spam", ban.until))
+
+
+@pytest.mark.parametrize("until", [None, NOW + timedelta(hours=3)], ids=["permanent", "longer"])
+@pytest.mark.parametrize("present", [None, Ban("Fraud", NOW + timedelta(hours=2)), Ban("x", NOW)])
+def test_an_old_ban_that_ends_later_is_imposed(until: datetime | None, present: Ban | None) -> None:
+    """A rejection would leave access open."""
+    decision = decide(c.BanUser("Spam", until), ada(ban=present), sent_at=NOW - timedelta(days=20))
+
+    assert decision.code is None
+    assert decision.user is not None
+    assert decision.user.ban == Ban("Spam", until)
 
 
 def test_a_command_is_good_on_the_edge_of_its_time_and_at_the_expected_version() -> None:
