@@ -8,7 +8,7 @@ the user; the error then has the events: a used refresh token and a wrong recove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -432,8 +432,7 @@ class User:
         """End the oldest sessions so that another one can start; forget the expired ones."""
         self.live_sessions = {key: end for key, end in self.live_sessions.items() if end > now}
         surplus = tuple(self.live_sessions)[: max(len(self.live_sessions) - MAX_SESSIONS + 1, 0)]
-        for session_id in surplus:
-            self._drop_session(session_id)
+        self._end_sessions(surplus)
         return tuple(happened.SessionRevoked(session_id) for session_id in surplus)
 
     def has_session(self, session_id: str, now: datetime) -> bool:
@@ -446,9 +445,17 @@ class User:
         self.live_sessions = {**self.live_sessions, session.session_id: session.expires_at}
 
     def _drop_session(self, session_id: str) -> None:
-        """End a session. The item of one that is not loaded stays until it expires."""
+        """End the session that the command names, and delete it."""
         self.sessions.pop(session_id, None)
-        left = {key: end for key, end in self.live_sessions.items() if key != session_id}
+        self._end_sessions((session_id,))
+
+    def _end_sessions(self, ended: Collection[str]) -> None:
+        """End sessions, which stay stored until they expire.
+
+        Which sessions are loaded depends on the other commands of the batch, so nothing of them is
+        deleted here: their ids stay in use in every batch.
+        """
+        left = {key: end for key, end in self.live_sessions.items() if key not in ended}
         self.live_sessions = left
 
     def _check_access(self, now: datetime) -> None:
@@ -504,8 +511,7 @@ class User:
             raise RejectedError(RejectionCode.SESSION_NOT_FOUND)
         others = tuple(key for key in self.live_sessions if key != session_id)
         ended = sum(self.has_session(key, now) for key in others)
-        for key in others:
-            self._drop_session(key)
+        self._end_sessions(others)
         return (happened.OtherSessionsRevoked(session_id, ended),) if ended else ()
 
     def revoke_all_sessions(self) -> Events:

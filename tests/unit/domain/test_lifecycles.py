@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
 
@@ -205,6 +206,22 @@ def test_a_stolen_token_is_detected_after_any_number_of_rotations(rotations: int
 
     assert owner.code is Code.REFRESH_TOKEN_REUSED
     assert after(user, rotation(names[-1], "more")).code is Code.SESSION_NOT_FOUND
+
+
+@pytest.mark.parametrize("end", ["others", "fifty newer ones"])
+def test_the_id_of_an_ended_session_stays_used_within_a_batch(end: str) -> None:
+    """Within a batch the ended session is loaded; the result is that of two batches."""
+    user = ada()
+    other = str(UUID(int=1))
+    after(user, START, start_session(other, token("other"), SOON))
+    if end == "others":
+        after(user, c.RevokeOtherSessions(other))
+    else:
+        user.live_sessions |= {str(UUID(int=n)): SOON for n in range(2, 50)}
+        after(user, start_session(str(UUID(int=50)), token("newest"), SOON))
+    assert SESSION_ID not in user.live_sessions
+
+    assert after(user, START).code is Code.SESSION_ALREADY_EXISTS
 
 
 @pytest.mark.parametrize("behind", [0, 1, 3600])
