@@ -71,19 +71,19 @@ class Permissions:
         A redrive is sent by an operator, who states the first principal. What any other sender
         states is ignored.
         """
-        principal = message.get("principal", "")
-        if principal in self.operators:
-            return message.get("first_principal") or principal
-        return principal
+        principal, stated = message.get("principal", ""), message.get("first_principal")
+        if stated is not None and self.allow_all:
+            return ""  # it is not known who the operators are
+        return stated if stated is not None and principal in self.operators else principal
 
-    def check(self, message: ReceivedMessage, envelope: CommandEnvelope) -> str | None:
-        """Return the name of the producer; `None` if every sender may send everything.
+    def check(self, message: ReceivedMessage, envelope: CommandEnvelope) -> None:
+        """Check that the sender of a message may send its command.
 
         Raises:
             NotPermittedError: the sender is not known, or may not send this command.
         """
         if self.allow_all:
-            return None
+            return
         producer = self.producer_of(message)
         if producer is None:
             raise NotPermittedError("the sender is not a producer of the permissions file")
@@ -94,7 +94,6 @@ class Permissions:
             raise NotPermittedError(f"source: {producer.name} may not send as this source")
         if not all(_includes(producer.roles, role) for role in _granted(envelope)):
             raise NotPermittedError(f"{producer.name} may not grant one of the roles")
-        return producer.name
 
 
 ALLOW_ALL: Final = Permissions(allow_all=True)

@@ -81,7 +81,7 @@ class _Reader:
         if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
             self._fail(0, "producer", "must be written as [[producer]]")
         if allow_all and tables:
-            self._fail(0, "allow_all", "makes every [[producer]] void: remove one of them")
+            self._fail(0, "allow_all", "cannot be combined with [[producer]]: remove one of them")
         if not (allow_all or tables):
             raise PermissionsError("needs a [[producer]], or allow_all = true")
         producers = tuple(self._producer(each, n) for n, each in enumerate(tables, 1))
@@ -124,7 +124,9 @@ class _Reader:
                     producer.principals, other.principals
                 ):
                     self._fail(
-                        number, "principals", f"are those of {other.name}, on the same queue"
+                        number,
+                        "principals",
+                        f"overlap with those of {other.name} on the same queue",
                     )
 
     def _no_other_fields(

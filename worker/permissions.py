@@ -20,13 +20,27 @@ def load_permissions(settings: Settings) -> Permissions:
         SettingsError: no file is set in prod, or the file cannot be read or is invalid.
     """
     if settings.permissions is not None:
-        return read_permissions(settings.permissions, settings)
+        permissions = read_permissions(settings.permissions, settings)
+        if settings.env == "prod" and _is_example(permissions):
+            raise SettingsError(
+                f"{settings.permissions}: contains principals of the example",
+                "replace them by the unique ids of your roles (docs/permissions.md)",
+            )
+        return permissions
     if settings.env == "prod":
         raise SettingsError(
             f"{PREFIX}PERMISSIONS is not set",
             "name the file that states which producer may send what (docs/permissions.md)",
         )
     return ALLOW_ALL
+
+
+def _is_example(permissions: Permissions) -> bool:
+    named = [
+        *permissions.operators,
+        *(p for each in permissions.producers for p in each.principals),
+    ]
+    return any(principal.startswith("AROAEXAMPLE") for principal in named)
 
 
 def read_permissions(path: Path, settings: Settings) -> Permissions:

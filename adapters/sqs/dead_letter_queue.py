@@ -98,9 +98,13 @@ class StoredLetter:
         """The principal that first sent the message; `None` if it is not known for certain.
 
         A worker records it. SQS itself keeps the SenderId of a message that it moves, whose
-        attributes were written by the sender and prove nothing.
+        attributes were written by the sender and prove nothing. If they state another principal,
+        the sender may be an operator who redrove the message, or have forged the statement.
         """
-        return self.sender if self.source_queue else stated_principal(self.attributes)
+        stated = stated_principal(self.attributes)
+        if not self.source_queue:
+            return stated
+        return self.sender if stated in (None, self.sender) else None
 
     @property
     def redrives(self) -> int:

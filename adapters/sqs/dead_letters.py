@@ -39,6 +39,8 @@ REASON_ATTRIBUTES = frozenset(
         PRINCIPAL,
     }
 )
+UNKNOWN_PRINCIPAL = "unknown"
+"""Stated by a redrive if it is not known who sent the message first: the id of no producer."""
 _PRINCIPAL = re.compile(r"[A-Za-z0-9]{3,128}", re.ASCII)
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -291,7 +291,7 @@ def redrive(
             return ExitCode.OK
         typer.confirm(f"Redrive {len(only)} dead letters?", abort=True, err=True)
     with stop_on_signals():
-        result, method = redrive_letters(
+        result, method, too_large = redrive_letters(
             aws,
             wanted,
             only=only,
@@ -300,6 +300,9 @@ def redrive(
             progress=TerminalProgress(),
         )
     _print_left(result)
+    if too_large:
+        text = f"{too_large} were left: there is no room to state their sender"
+        output.stderr().print(text, style="yellow")
     _require_named(wanted, result.done)
     text = f"{result.done} dead letters redriven"
     _print_done(text, as_json=as_json, redriven=result.done, method=method)

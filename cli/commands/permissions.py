@@ -34,7 +34,7 @@ def check(
 ) -> int:
     """Validate a file of permissions, and show what each producer may send.
 
-    The file is checked against the settings: its queues have to be served, its roles listed.
+    The file is checked against the settings: its queues and roles must be listed there.
 
     \b
     [bold]Example[/bold]

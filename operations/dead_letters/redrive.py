@@ -14,6 +14,7 @@ from adapters.sqs.dead_letters import (
     REASON,
     REASON_ATTRIBUTES,
     REDRIVES,
+    UNKNOWN_PRINCIPAL,
     outgrown_by_reason,
     time_text,
 )
@@ -34,6 +35,8 @@ class Redrive(NamedTuple):
 
     result: Result
     method: str
+    too_large: int = 0
+    """Letters that were left because they have no room to state their sender."""
 
 
 def redrive_letters(
@@ -66,8 +69,9 @@ def redrive_letters(
             return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
     with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
         redriver = Redriver(queue, cache(partial(_sender, aws)))
-        plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.came_back)
-        return Redrive(process_letters(queue, plan, redriver.redrive, progress), "batches")
+        plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.skips)
+        result = process_letters(queue, plan, redriver.redrive, progress)
+        return Redrive(result, "batches", len(redriver.too_large))
 
 
 def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
@@ -102,10 +106,23 @@ class Redriver:
     """Returns the sender for a letter's original queue (`None`: unknown)."""
     sent: set[str] = field(default_factory=set)
     """SQS message ids of the messages that were sent."""
+    too_large: set[str] = field(default_factory=set)
+    """SQS message ids of letters without room for their sender."""
 
     def came_back(self, letter: StoredLetter) -> bool:
         """Return True if this redrive has sent the letter and it was dead-lettered again."""
         return letter.original_id in self.sent
+
+    def skips(self, letter: StoredLetter) -> bool:
+        """Return True if a letter stays: it came back, or has no room for its sender.
+
+        Without a stated sender it would count as a command of the operator who redrives it, so a
+        sender could get an operator's permissions by a body that is as long as SQS allows.
+        """
+        if _fits(letter.body, {PRINCIPAL: _sender_of(letter)}):
+            return self.came_back(letter)
+        self.too_large.add(letter.message_id)
+        return True
 
     def redrive(self, letters: Sequence[StoredLetter]) -> list[StoredLetter]:
         """Send received letters back, in order; return those that were sent.
@@ -145,16 +162,19 @@ def _message(letter: StoredLetter) -> QueueMessage:
         if name not in REASON_ATTRIBUTES
     }
     first_sent = {"DataType": "String", "StringValue": time_text(letter.original_sent_at)}
-    known = {ORIGINAL_SENT_AT: first_sent}
-    if letter.principal is not None:
-        known[PRINCIPAL] = {"DataType": "String", "StringValue": letter.principal}
-    dated = {**known, **kept}
+    sender = _sender_of(letter)
+    dated = {PRINCIPAL: sender, ORIGINAL_SENT_AT: first_sent, **kept}
     count = {"DataType": "Number", "StringValue": str(letter.redrives + 1)}
-    # If SQS would reject the message: the age matters more than the last of its own attributes,
-    # which the worker does not read.
+    # If SQS would reject the message: the sender and the age matter more than the last of its own
+    # attributes, which the worker does not read. The sender is always stated: without it, the
+    # message would count as a command of the operator who redrives it.
     choices = {**dated, REDRIVES: count}, dated, dict(list(dated.items())[:MAX_ATTRIBUTES])
-    attributes = next((each for each in choices if _fits(letter.body, each)), kept)
+    attributes = next((each for each in choices if _fits(letter.body, each)), {PRINCIPAL: sender})
     return QueueMessage(letter.body, letter.group_id, attributes)
+
+
+def _sender_of(letter: StoredLetter) -> dict[str, str]:
+    return {"DataType": "String", "StringValue": letter.principal or UNKNOWN_PRINCIPAL}
 
 
 def _fits(body: str, attributes: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,10 +50,12 @@ def test_a_letter_contains_the_principal_of_the_disposition() -> None:
         assert stated_principal(attributes) == principal
 
 
-def test_of_a_letter_that_sqs_moved_the_sender_id_counts() -> None:
+def test_the_principal_of_a_letter_that_sqs_moved_is_its_sender_id() -> None:
     """Its attributes are those of the message, which its sender wrote."""
     forged = {"sender_principal": {"StringValue": "AROAFORGED"}}
-    moved = StoredLetter("m", "{}", 0.0, attributes=forged, sender="AROA1", source_queue="q")
+    plain = StoredLetter("m", "{}", 0.0, sender="AROA1", source_queue="q")
+    moved = replace(plain, attributes=forged)
     sent = StoredLetter("m", "{}", 0.0, attributes=forged, sender="AROAWORKER")
-    assert moved.principal == "AROA1"
+    assert plain.principal == "AROA1"
+    assert moved.principal is None  # a redrive by an operator, or a forged statement
     assert sent.principal == "AROAFORGED"  # recorded by a worker

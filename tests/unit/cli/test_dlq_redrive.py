@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
@@ -52,7 +52,7 @@ def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
     back = world.waiting()
     assert sorted(row["Body"] for row in back) == sorted(meant)
     names = {name for row in back for name in row["MessageAttributes"]}
-    assert names == {"redrive_count", "original_sent_at"}
+    assert names == {"redrive_count", "original_sent_at", "sender_principal"}
     assert sorted(world.dead()) == sorted(left)
 
 
@@ -63,7 +63,7 @@ def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: 
     [row] = world.waiting()
     told = {name: value["StringValue"] for name, value in row["MessageAttributes"].items()}
     assert abs(parse_time(told.pop("original_sent_at")).timestamp() - time.time()) < 60
-    assert told == {"team": "sign-up", "redrive_count": "3"}
+    assert told == {"team": "sign-up", "redrive_count": "3", "sender_principal": "unknown"}
     assert row["Attributes"]["MessageGroupId"] == "import-7"
 
 
@@ -74,7 +74,15 @@ def test_a_redrive_states_who_sent_the_message_first(world: World, principal: st
     world.dlq("redrive", "--limit", "1", "--yes")
     [row] = world.waiting()
     stated = row["MessageAttributes"].get("sender_principal", {}).get("StringValue")
-    assert stated == (principal if principal == "AROASIGNUP" else None)
+    assert stated == (principal if principal == "AROASIGNUP" else "unknown")
+
+
+def test_a_letter_without_room_for_its_sender_stays() -> None:
+    """It would count as a command of the operator; a sender could choose such a length."""
+    redriver = redrive.Redriver(cast("DeadLetterQueue", None), cast("Any", None))
+    assert redriver.skips(StoredLetter("m", "x" * MAX_CALL_BYTES, 0.0))
+    assert redriver.skips(StoredLetter("m", "x" * (MAX_CALL_BYTES - 20), 0.0))
+    assert not redriver.skips(StoredLetter("m", "x" * (MAX_CALL_BYTES - 60), 0.0))
 
 
 @pytest.mark.parametrize("count", ["-1", "many", "1e9", "99999"])
@@ -86,18 +94,21 @@ def test_an_invalid_count_starts_again_at_zero(world: World, count: str) -> None
     assert row["MessageAttributes"]["redrive_count"]["StringValue"] == "1"
 
 
-DATED, COUNTED = {"original_sent_at"}, {"original_sent_at", "redrive_count"}
+SENDER = {"sender_principal"}
+DATED = SENDER | {"original_sent_at"}
+COUNTED = DATED | {"redrive_count"}
 
 
 @pytest.mark.parametrize(
     ("size", "attributes", "added", "kept"),
     [
-        (MAX_CALL_BYTES, 0, set(), 0),
-        (MAX_CALL_BYTES - 60, 0, DATED, 0),
+        (MAX_CALL_BYTES - 60, 0, SENDER, 0),
+        (MAX_CALL_BYTES - 80, 0, DATED, 0),
         (MAX_CALL_BYTES - 200, 0, COUNTED, 0),
-        (1, 8, COUNTED, 8),
-        (1, 9, DATED, 9),
-        (1, 10, DATED, 9),
+        (1, 7, COUNTED, 7),
+        (1, 8, DATED, 8),
+        (1, 9, DATED, 8),
+        (1, 10, DATED, 8),
     ],
 )
 def test_a_letter_without_room_is_redriven_without_its_count_and_keeps_its_age(
