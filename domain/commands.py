@@ -142,8 +142,8 @@ DeviceLabel: TypeAlias = Annotated[
 CredentialVersion: TypeAlias = Annotated[
     int,
     Number(
-        description="Credential version of the password that was checked; "
-        "the command is rejected if the password has changed since.",
+        description="Credential version that was read with the password or the session; "
+        "the command is rejected if access has ended since.",
         example=1,
     ),
 ]
@@ -366,7 +366,12 @@ class RequestEmailChange(Command):
     token_id: TokenId
     token_hash: MailedTokenHash
     expires_at: ExpiryTime
-    rejections: ClassVar[tuple[Code, ...]] = (Code.TOKEN_EXPIRED, Code.EMAIL_TAKEN)
+    credential_version: CredentialVersion | None = None
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.CREDENTIAL_STALE,
+        Code.TOKEN_EXPIRED,
+        Code.EMAIL_TAKEN,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +478,7 @@ class RotateRefreshToken(Command):
     """Replace the part of a session's refresh token that changes with each exchange.
 
     The part that was replaced last is accepted again within a short time, so that two tabs of a
-    browser, or a client whose answer was lost, both continue. A part that is not accepted was
+    browser, or a client whose answer was lost, both continue. Any other part counts as
     used twice: the session ends.
     """
 
@@ -482,7 +487,9 @@ class RotateRefreshToken(Command):
     refresh_token_hash: RefreshTokenHash
     next_refresh_token_hash: Annotated[
         TokenHash,
-        rules.TOKEN_HASH.of("SHA-256 of the part that replaces it.", _example_hash(0x33)),
+        rules.TOKEN_HASH.of(
+            "SHA-256 of the next part of the refresh token, in hexadecimal.", _example_hash(0x33)
+        ),
     ]
     expires_at: Annotated[datetime, rules.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
@@ -540,9 +547,13 @@ class EnableTwoFactor(Command):
         ),
     ]
     recovery_code_hashes: RecoveryCodes
+    credential_version: CredentialVersion | None = None
     needs_two_factor: ClassVar[bool] = True
     max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
-    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_ALREADY_ENABLED,)
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.CREDENTIAL_STALE,
+        Code.TWO_FACTOR_ALREADY_ENABLED,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,9 +586,13 @@ class RegenerateRecoveryCodes(Command):
     """Replace all recovery codes by new ones."""
 
     recovery_code_hashes: RecoveryCodes
+    credential_version: CredentialVersion | None = None
     needs_two_factor: ClassVar[bool] = True
     max_age: ClassVar[timedelta | None] = ACCESS_COMMAND_AGE
-    rejections: ClassVar[tuple[Code, ...]] = (Code.TWO_FACTOR_NOT_ENABLED,)
+    rejections: ClassVar[tuple[Code, ...]] = (
+        Code.CREDENTIAL_STALE,
+        Code.TWO_FACTOR_NOT_ENABLED,
+    )
 
 
 @dataclass(frozen=True, slots=True)

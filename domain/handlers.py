@@ -223,6 +223,7 @@ def _verify_email(user: User, command: c.VerifyEmail, context: Context) -> Event
 
 
 def _request_email_change(user: User, command: c.RequestEmailChange, context: Context) -> Events:
+    user.check_credential(command.credential_version)
     token = _token(command, context, context.policy.email_change_lifetime)
     return user.request_email_change(command.new_email, command.token_id, token, context.addresses)
 
@@ -311,6 +312,7 @@ def _unlock(user: User, _: c.UnlockUser, __: Context) -> Events:
 
 
 def _enable_two_factor(user: User, command: c.EnableTwoFactor, _: Context) -> Events:
+    user.check_credential(command.credential_version)
     return user.enable_two_factor(command.secret_ciphertext, command.recovery_code_hashes)
 
 
@@ -325,6 +327,7 @@ def _use_recovery_code(user: User, command: c.UseRecoveryCode, context: Context)
 def _regenerate_recovery_codes(
     user: User, command: c.RegenerateRecoveryCodes, _: Context
 ) -> Events:
+    user.check_credential(command.credential_version)
     return user.regenerate_recovery_codes(command.recovery_code_hashes)
 
 

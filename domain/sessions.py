@@ -1,8 +1,8 @@
 """A session: one login, and the family of refresh tokens that keeps it alive.
 
 A refresh token consists of a secret that all tokens of the session share, and of a part that each
-exchange replaces. A part that is not accepted any more, with the right secret, was used twice: a
-session therefore detects the theft of a token without storing the parts that it has replaced.
+exchange replaces. Any other part with the right secret counts as used twice, so a
+session detects the theft of a token without storing all parts that were replaced.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Session:
         return same_hash(self.refresh_family_hash, token.family)
 
     def accepts(self, part: TokenHash, now: datetime, leeway: timedelta) -> bool:
-        """Return True if a part is live, or was the last one replaced and this within `leeway`.
+        """Return True if a part is live, or was replaced last and less than `leeway` ago.
 
         A client whose answer was lost, and a second tab of a browser, present the replaced part.
         """
@@ -97,7 +97,7 @@ class Session:
         Returns `None` if the same exchange was made before, so that nothing changes.
 
         Raises:
-            RejectedError: TokenInvalid (the following part was used in this session before).
+            RejectedError: TokenInvalid (the following part is live, or was the last one replaced).
         """
         again = not self._is_live(part)
         if self._is_live(following) and again:

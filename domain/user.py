@@ -106,8 +106,8 @@ class User:
     deactivation and an erasure. A login that was checked against an earlier one is stale"""
     roles: tuple[str, ...] = ()
     live_sessions: dict[str, datetime] = field(default_factory=dict)
-    """`id:end` of each session, oldest first, between spaces; the end in epoch seconds. A session
-    that is not listed has ended"""
+    """End of each session by its id, oldest first. A session that is not listed has ended.
+    Stored as `id:end`, separated by spaces, with the end in epoch seconds"""
     locale: str | None = None
     """BCP 47 language tag"""
     time_zone: str | None = None
@@ -287,14 +287,14 @@ class User:
 
     def change_password(self, password_hash: PasswordHash, credential_version: int) -> Events:
         """Set a new password if `credential_version` is that of the current password."""
-        self._check_credential(credential_version)
+        self.check_credential(credential_version)
         self._set_hash(password_hash)
         self._end_access()
         return (happened.PasswordChanged(self.credential_version),)
 
     def upgrade_password_hash(self, password_hash: PasswordHash, credential_version: int) -> Events:
         """Replace the hash by another one of the same password, which must exist."""
-        self._check_credential(credential_version)
+        self.check_credential(credential_version)
         if self.password_hash is None:
             raise RejectedError(RejectionCode.CREDENTIAL_STALE)
         if self.password_hash == password_hash.value:
@@ -328,8 +328,13 @@ class User:
             events += self.disable_two_factor()
         return (*events, happened.UserUnlocked()) if was_locked else events
 
-    def _check_credential(self, credential_version: int) -> None:
-        if credential_version != self.credential_version:
+    def check_credential(self, credential_version: int | None) -> None:
+        """Check that access has not ended since a credential version was read; `None`: not read.
+
+        Raises:
+            RejectedError: CredentialStale.
+        """
+        if credential_version not in (None, self.credential_version):
             raise RejectedError(RejectionCode.CREDENTIAL_STALE)
 
     def _set_hash(self, password_hash: PasswordHash) -> None:
@@ -418,7 +423,7 @@ class User:
             raise RejectedError(RejectionCode.SESSION_ALREADY_EXISTS)
         if session.expires_at <= now:
             raise RejectedError(RejectionCode.SESSION_EXPIRED)
-        self._check_credential(credential_version)
+        self.check_credential(credential_version)
         events = self._check_second_factor(factor, now, policy)
         events += self._make_room(now)
         expires_at = policy.session_end(now, now, session.expires_at)

@@ -18,7 +18,7 @@ MAX_REASON = 500
 MAX_PASSWORD_HASH = 512
 MAX_CIPHERTEXT = 1024
 FIRST_CREATION = datetime(1990, 1, 1, tzinfo=UTC)
-"""No account is older. Exports write 1970 or 1900 where they do not know the time."""
+"""Earliest accepted time. Exports contain 1970 or 1900 for accounts whose time is unknown."""
 
 _ATOM = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")

@@ -16,7 +16,7 @@ from domain.tokens import OneTimeToken
 from domain.user import User
 from domain.values import EmailAddress
 from tests.reliability.invariants import Stored
-from tests.reliability.person import RULES, No, Person, check_token, issued
+from tests.reliability.person import RULES, No, Person, check_credential, check_token, issued
 
 COMPARED = {
     "email_verified", "password_hash", "credential_version", "roles",
@@ -143,6 +143,7 @@ class Model:
 
     def _change_email(self, person: Person, command: Any, now: datetime) -> list[str]:
         if isinstance(command, c.RequestEmailChange):
+            check_credential(person, command.credential_version)
             token = issued(command, now, DEFAULT_POLICY.email_change_lifetime)
             if command.new_email == person.email:
                 return []

@@ -328,7 +328,14 @@ def _unlock(person: Person, _: Any, __: datetime) -> list[str]:
     return ["UserUnlocked"]
 
 
+def check_credential(person: Person, version: int | None) -> None:
+    """Reject a command that names an earlier credential version."""
+    if version is not None and version != person.passwords:
+        raise No("CredentialStale")
+
+
 def _enable(person: Person, command: c.EnableTwoFactor, _: datetime) -> list[str]:
+    check_credential(person, command.credential_version)
     if person.codes is not None:
         raise No("TwoFactorAlreadyEnabled")
     person.codes = {code.stored for code in command.recovery_code_hashes}
@@ -337,6 +344,7 @@ def _enable(person: Person, command: c.EnableTwoFactor, _: datetime) -> list[str
 
 
 def _regenerate(person: Person, command: c.RegenerateRecoveryCodes, _: datetime) -> list[str]:
+    check_credential(person, command.credential_version)
     if person.codes is None:
         raise No("TwoFactorNotEnabled")
     person.codes = {code.stored for code in command.recovery_code_hashes}

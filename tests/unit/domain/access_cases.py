@@ -554,6 +554,20 @@ TWO_FACTOR = [
     ),
 ]
 
+STALE = [
+    Case(
+        "a second factor is not enabled by a session from before access ended",
+        c.EnableTwoFactor("ciphertext", tuple(token(f"{n}") for n in range(8)), 0),
+        code=Code.CREDENTIAL_STALE,
+    ),
+    Case(
+        "recovery codes are not replaced by a session from before access ended",
+        c.RegenerateRecoveryCodes(tuple(token(f"{n}") for n in range(8)), 0),
+        ada(**_SECURED),
+        code=Code.CREDENTIAL_STALE,
+    ),
+]
+
 BANS = [
     Case(
         "a ban for good ends every session",
@@ -670,4 +684,4 @@ ERASURE = [
     ),
 ]
 
-CASES = STARTS + ROTATIONS + REVOCATIONS + LOCKS + TWO_FACTOR + BANS + REST + ERASURE
+CASES = STARTS + ROTATIONS + REVOCATIONS + LOCKS + TWO_FACTOR + STALE + BANS + REST + ERASURE

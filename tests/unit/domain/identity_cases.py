@@ -156,6 +156,11 @@ VERIFICATION = [
         code=Code.TOKEN_EXPIRED,
     ),
     Case(
+        "a change is not requested by a session from before access ended",
+        c.RequestEmailChange(NEW, TOKEN_ID, token("change"), SOON, 0),
+        code=Code.CREDENTIAL_STALE,
+    ),
+    Case(
         "a wrong token does not tell that the right one expired",
         c.VerifyEmail(token("wrong")),
         ada(email_verification=out("mail", BEFORE)),

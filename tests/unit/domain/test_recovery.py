@@ -61,6 +61,9 @@ def _attacks(before: User) -> Iterator[c.Command]:
     for version in range(before.credential_version + 1):
         yield c.ChangePassword(password("the thief's"), version)
         yield c.UpgradePasswordHash(password("the thief's"), version)
+        yield c.RequestEmailChange(EMAILS[2], TOKEN_ID, token("thief"), LATER, version)
+        yield c.EnableTwoFactor("ciphertext", tuple(CODES[:8]), version)
+        yield c.RegenerateRecoveryCodes(tuple(CODES[:8]), version)
         for factor in ({}, {"totp_step": 10**6}, {"recovery_code_hash": CODES[0]}):
             yield start_session(TOKEN_ID, token("s"), LATER, version, **factor)
 
