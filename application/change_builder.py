@@ -45,7 +45,7 @@ class UserChangeBuilder:
         )
 
     def record(self, user: User | None, *, changed: bool) -> None:
-        """Take the result of a decision."""
+        """Record the result of a decision."""
         self.user = user
         self.changed |= changed
         self.holds |= user is not None and _address_hash(user.ban) is not None

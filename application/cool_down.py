@@ -15,8 +15,8 @@ Each try costs the batch a refused call, for which the commands of other users w
 MAX_SECONDS = 30.0
 """Maximum of the time that doubles with each further throttled call.
 
-DynamoDB may throttle a partition for minutes; this is how much later than necessary the user's
-commands are then processed at most, besides their own delay.
+DynamoDB may throttle a partition for minutes. When the throttling ends, the user's commands
+wait this long at most, in addition to their own delay.
 """
 MAX_USERS = 10_000
 """Maximum number of users; beyond it, all are forgotten and tried again."""
@@ -33,7 +33,7 @@ class _Period:
 
     @property
     def remembered_until(self) -> float:
-        """Until when a further throttled call is part of the same episode."""
+        """Return the time until which a further throttled call doubles the cool-down."""
         return self.end + self.seconds
 
 

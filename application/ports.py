@@ -163,9 +163,10 @@ class UserChange:
     """An address to hold until the final scrub releases it, on the condition that this user has it.
 
     A batch does not read an address and its ban at the same moment. If the address were released in
-    the transaction that stores the ban, a batch could read no ban before and no owner after it. A
-    decision is committed 20 seconds after its reads at the latest (`FACTS_LIFETIME`), and an
-    address is held for longer, so whoever claims the address later has read the ban.
+    the transaction that stores the ban, a batch could read before it that there is no ban, and
+    after it that the address has no owner. A commit is sent 20 seconds after its reads at the
+    latest (`FACTS_LIFETIME`), and AWS rejects requests whose signature is older than 15 minutes.
+    The address is held for longer, so a registration that finds it free has read the ban.
     """
     banned: BannedAddress | None = None
     """A ban to store that outlives its user; replaces another one for the same address."""

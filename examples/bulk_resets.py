@@ -19,7 +19,7 @@ LIFETIME = timedelta(days=7)
 
 
 def derive_token(key: bytes, token_id: str) -> str:
-    """Return the token of an id; in production by KMS, GenerateMac, whose key never leaves it."""
+    """Return the token of an id. In production use GenerateMac, so that the key stays in KMS."""
     return hmac.new(key, token_id.encode(), hashlib.sha256).hexdigest()
 
 

@@ -84,7 +84,7 @@ SECOND_FACTOR_REQUIRED: Answer = (401, {"error": "SecondFactorRequired"})
 TOKEN_INVALID: Answer = (401, {"error": "TokenInvalid"})
 LATER: Answer = (503, {"error": "TryAgain"})
 REJECTIONS: dict[str, Answer] = {
-    "CredentialStale": WRONG,  # the password was changed in the meantime
+    "CredentialStale": WRONG,  # access has ended since the password was read
     "UserLocked": WRONG,
     "UserErased": WRONG,
     "UserBanned": (403, {"error": "UserBanned"}),
@@ -449,7 +449,7 @@ class Handler(BaseHTTPRequestHandler):
         fields = {name: body[name] for name in names}
         for text in fields.values():
             if not isinstance(text, str) or not text.encode():
-                raise TypeError("a field is not a string, or empty")
+                raise TypeError("a field is missing, empty or not a string")
         return fields
 
     def do_GET(self) -> None:

@@ -39,7 +39,7 @@ class SecretCipher:
         self._cipher = AESGCM(key)
 
     def encrypt(self, secret: bytes, user_id: str) -> str:
-        """Return the ciphertext; the user id is authenticated, so it fits no other user."""
+        """Return the ciphertext; it is valid only for this user id, which is authenticated."""
         nonce = secrets.token_bytes(NONCE)
         return base64.b64encode(
             nonce + self._cipher.encrypt(nonce, secret, user_id.encode())

@@ -39,7 +39,8 @@ class SessionRefusal(StrEnum):
     """Never started, not started yet, revoked, or removed after it expired."""
     SESSION_EXPIRED = "SessionExpired"
     SESSION_ENDED = "SessionEnded"
-    """The session was ended: by a logout everywhere, a password change, a ban, or a newer one."""
+    """The session ended: by a logout everywhere, a password change, a ban, or too many newer
+    sessions."""
     REFRESH_TOKEN_REUSED = "RefreshTokenReused"  # noqa: S105 - a code, not a secret
     """The token belongs to this session, but its changing part was replaced and is not accepted.
 

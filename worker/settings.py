@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     outcome_days: int = Field(default=90, ge=60, le=3_650)
     """Days for which [outcomes are kept](adr/0010-outcomes-live-sixty-days-or-more.md)"""
     permissions: Path | None = None
-    """Path of [the file that states which producer may send what](permissions.md); without it,
-    every sender may send every command"""
+    """Path of [the file that states which producer may send what](permissions.md); required in
+    prod. Elsewhere, every sender may send every command if it is not set"""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
     """Roles that users may have, separated by commas"""
     relay_interval: float = Field(default=5.0, gt=0, le=300)
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     @classmethod
     def _keys_are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value().encode()) < SHORTEST_KEY for key in keys):
-            raise ValueError(f"must have {SHORTEST_KEY} bytes or more in each key")
+            raise ValueError(f"must contain only keys of {SHORTEST_KEY} bytes or more")
         return keys
 
     @field_validator("roles")

@@ -40,7 +40,7 @@ const TOKEN_INVALID = [401, { error: "TokenInvalid" }];
 const LATER = [503, { error: "TryAgain" }];
 /** The answer by the worker's code; after any other code, trying again may help. */
 const REJECTIONS = {
-  CredentialStale: WRONG, // the password was changed in the meantime
+  CredentialStale: WRONG, // access has ended since the password was read
   UserLocked: WRONG,
   UserErased: WRONG,
   UserBanned: [403, { error: "UserBanned" }],
@@ -366,7 +366,7 @@ async function fieldsOf(request, required, optional = []) {
   const fields = Object.fromEntries([...required, ...present].map((name) => [name, body[name]]));
   for (const text of Object.values(fields)) {
     if (typeof text !== "string" || !text.isWellFormed() || !text) {
-      throw new SyntaxError("a field is not a string, or empty");
+      throw new SyntaxError("a field is missing, empty or not a string");
     }
   }
   return fields;

@@ -19,7 +19,7 @@ const TAG = 16;
 
 // --- encryption, with AES-256-GCM; in production with a data key of KMS --------------------------
 
-/** Return the ciphertext; the user id is authenticated, so it fits no other user. */
+/** Return the ciphertext; it is valid only for this user id, which is authenticated. */
 export function encrypt(key, secret, userId) {
   const nonce = randomBytes(NONCE);
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(userId));

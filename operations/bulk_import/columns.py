@@ -100,7 +100,9 @@ class Columns:
 
     def _add_full_name(self, column: str) -> None:
         if not {"first_name", "last_name"} <= self._kinds.keys():
-            raise UsageError(f"--split-name: {self._named} has no names", "leave the option out")
+            raise UsageError(
+                f"--split-name: {self._named} has no fields for names", "leave the option out"
+            )
         if _squashed(column) in self._mapping:
             raise UsageError(
                 "--split-name names a column that --map or --ignore-column names too",
@@ -130,7 +132,7 @@ class Columns:
     def field(self, column: str) -> str | None:
         """Return the field for a column, or `None` if the column is to be ignored.
 
-        Names are compared without case, blanks, hyphens, underscores and dots.
+        The comparison ignores case, blanks, hyphens, underscores and dots.
 
         Raises:
             KeyError: the column is unknown.
@@ -206,13 +208,13 @@ class Columns:
                 f"{file} has a column for {min(split)}, which --split-name sets too",
                 "ignore one with --ignore-column, or leave out --split-name",
             )
-        columns: dict[str, str] = {}
-        for field, name in zip(found, names, strict=True):
+        columns: dict[str, int] = {}
+        for place, (field, name) in enumerate(zip(found, names, strict=True)):
             if field is None:
                 continue
-            first = columns.setdefault(field, name)
-            if first is not name:
-                equal = _squashed(first) == _squashed(name)
+            first = columns.setdefault(field, place)
+            if first != place:
+                equal = _squashed(names[first]) == _squashed(name)
                 raise UsageError(
                     f"{file} has two columns for {field}",
                     "rename one" if equal else "ignore one with --ignore-column",

@@ -18,7 +18,7 @@ from worker.errors import CliError, UsageError
 
 OWNER_ONLY = 0o600
 PARTIAL_SUFFIX = ".partial"
-"""Of the file that is written; it gets the final name when it is complete."""
+"""Suffix of the file while it is being written; a complete file is renamed."""
 _MAX_FIRST_LINE = 4096
 
 

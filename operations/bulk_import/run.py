@@ -239,7 +239,7 @@ class Import:
             raise
 
     def _failures(self) -> dict[str, Failure]:
-        """Return why commands are dead letters, by command id, as far as this caller may read."""
+        """Return the reasons of dead letters by command id; empty if they cannot be read."""
         try:
             listing = list_letters(self._aws, LetterFilter(), MOST_LETTERS, progress=self._progress)
         except (CliError, ClientError, BotoCoreError) as error:

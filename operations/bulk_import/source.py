@@ -21,7 +21,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UTF_8 = "utf-8"
 _WITH_UTF_8_MARK = frozenset({UTF_8, "utf-8-sig"})
 _NOT_OF_FILES = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape"})
-"""Encodings that Python knows and no file has."""
+"""Text codecs of Python that are not encodings of files."""
 _INVALID = b"\xff"
 """A byte that UTF-8 does not have; it marks the place of an undecodable byte."""
 

@@ -74,7 +74,7 @@ def split_name(value: object) -> tuple[str, str | None]:
     """
     words = value.split() if isinstance(value, str) else []
     if not words:
-        raise InvalidValueError("must be a name, as text")
+        raise InvalidValueError("must be a string with a name")
     if any("," in word for word in words):
         raise InvalidValueError("must be a name without a comma, the given name first")
     if len(words) == 1:

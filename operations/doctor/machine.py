@@ -51,7 +51,7 @@ def environment(settings: Settings) -> Iterator[Finding]:
     """Find variables that are set but have no effect."""
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
     if settings.env == "prod" and not settings.address_keys:
-        text = f"{PREFIX}ADDRESS_KEYS is not set here; no worker starts without it"
+        text = f"{PREFIX}ADDRESS_KEYS is not set here; a worker in prod does not start without it"
         yield warn("address keys", text, "set it where workers run (docs/security.md)")
     yield _producers(settings)
     strangers = unknown_settings()
@@ -64,10 +64,12 @@ def environment(settings: Settings) -> Iterator[Finding]:
 def _producers(settings: Settings) -> Finding:
     """Check the file that states which producer may send what."""
     if settings.permissions is None:
-        text = "no file states which producer may send what"
+        text = f"{PREFIX}PERMISSIONS is not set"
         if settings.env == "prod":
             return warn(
-                "producers", f"{text}; no worker starts without it", "see docs/permissions.md"
+                "producers",
+                f"{text}; a worker in prod does not start without it",
+                "see docs/permissions.md",
             )
         return ok("producers", f"{text}: everything is permitted")
     try:

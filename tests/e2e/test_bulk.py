@@ -347,10 +347,10 @@ def test_resets_are_started_in_bulk_from_a_report(world: World, tmp_path: Path) 
         ("outcome\n", "k"),
     ],
 )
-def test_a_report_that_is_none_is_one_line(
+def test_an_invalid_report_or_a_missing_key_ends_with_one_error_line(
     tmp_path: Path, content: str | bytes | None, key: str
 ) -> None:
-    """Whatever the file is; so is a missing key, whose tokens no mailer would know."""
+    """Without the key the mailer could not derive the tokens."""
     report = tmp_path / "report.csv"
     if content is not None:
         report.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -238,7 +238,7 @@ def test_an_unwritable_report_is_an_error_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_full_disk_loses_no_row_and_not_the_report_of_before(
+def test_a_full_disk_keeps_all_rows_and_the_earlier_report(
     cli: Cli,  # noqa: F811
     store: Store,
     monkeypatch: pytest.MonkeyPatch,

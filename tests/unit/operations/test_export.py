@@ -118,7 +118,7 @@ def test_all_that_names_a_person_is_in_their_export(table: Paging, store: Store)
     assert any(item["pk"] == "OUTBOX#PARKED" for item in document["outbox"])
 
 
-def test_what_is_left_of_a_banned_person_is_in_their_export(table: Paging, store: Store) -> None:
+def test_the_export_contains_the_ban_of_an_erased_user(table: Paging, store: Store) -> None:
     """The ban of the address, and the address until it is released; the hash is not shown."""
     must_commit(store, erased(committed(store, "ada"), BANNED))
     keys = [(item["pk"], item["sk"]) for item in exported_items(export(table))]

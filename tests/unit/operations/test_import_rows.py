@@ -152,7 +152,11 @@ def test_what_is_set_is_for_rows_that_do_not_say(tmp_path: Path) -> None:
             {"full_name": "Name", "mapping": {"NAME": None}},
             "--split-name names a column that --map or --ignore-column names too",
         ),
-        ("user_id,reason", {"full_name": "Name", "command": BanUser}, "BanUser has no names"),
+        (
+            "user_id,reason",
+            {"full_name": "Name", "command": BanUser},
+            "BanUser has no fields for names",
+        ),
         (
             "email,first_name,roles",
             {"defaults": {"email_verified": "maybe"}},

@@ -24,7 +24,7 @@ from operations.bulk_import.values import parse_flag, parse_moment, split_name
         ("0", False),
     ],
 )
-def test_a_boolean_has_six_words(text: str, expected: bool) -> None:
+def test_six_words_are_booleans(text: str, expected: bool) -> None:
     """In any case."""
     assert parse_flag(text) is expected
 
@@ -116,9 +116,9 @@ def test_the_last_word_of_a_name_is_the_family_name(
 
 
 @pytest.mark.parametrize("name", ["", " ", None, 7, ["Ada"]])
-def test_what_has_no_word_is_no_name(name: object) -> None:
+def test_a_name_without_a_word_is_refused(name: object) -> None:
     """JSON may hold any value."""
-    with pytest.raises(InvalidValueError, match="must be a name, as text"):
+    with pytest.raises(InvalidValueError, match="must be a string with a name"):
         split_name(name)
 
 

@@ -306,7 +306,7 @@ def test_a_release_that_still_writes_the_older_format_brings_nothing_up() -> Non
     assert (target(EXPANDED)["user"], target(NEXT)["user"]) == (1, 2)
 
 
-def test_what_is_left_of_a_banned_user_is_left() -> None:
+def test_migrate_keeps_the_items_of_an_erased_banned_user() -> None:
     """The scrub job releases the address, later than a batch that did not read the ban commits."""
     database = MigratedDynamoDB()
     ban = Ban("", None, address_hash=BANNED.address_hash)
