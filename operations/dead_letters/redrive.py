@@ -78,12 +78,13 @@ def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
     """Return True if SQS's own task has the same effect.
 
     It has no filter, and does not know the original queue of letters that a worker has sent. On a
-    FIFO queue, it does not guarantee a new deduplication id.
+    FIFO queue, it does not guarantee a new deduplication id. It passes on the attributes of a
+    letter that SQS moved, in which the sender may have stated another principal.
     """
     one_queue = len(aws.settings.queues) == 1
-    return (
-        wanted.is_everything and one_queue and not aws.dead_letter_queue_url.endswith(FIFO_SUFFIX)
-    )
+    permitted = aws.settings.permissions is None and aws.settings.env != "prod"
+    fifo = aws.dead_letter_queue_url.endswith(FIFO_SUFFIX)
+    return wanted.is_everything and one_queue and permitted and not fifo
 
 
 def _sender(aws: Aws, queue: str | None) -> BatchSender:

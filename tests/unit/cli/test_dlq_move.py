@@ -81,6 +81,16 @@ def test_sqs_moves_all_and_is_followed_to_the_end(
     assert (done.code, done.rows) == (0, [{"redriven": 3, "method": "move_task"}])
 
 
+@pytest.mark.parametrize(("name", "value"), [("PERMISSIONS", "permissions.toml"), ("ENV", "prod")])
+def test_sqs_moves_none_where_permissions_apply(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Its task cannot state who sent a message first."""
+    monkeypatch.setenv(f"USER_WORKER_{name}", value)
+    done = redrive(world, monkeypatch, Tasks("", "", RUNNING, DONE))
+    assert (done.code, done.rows) == (0, [{"redriven": 2, "method": "batches"}])
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -126,7 +126,9 @@ def test_a_short_key_ends_the_program_and_is_not_shown(
 ) -> None:
     """The line names the variable and the rule."""
     monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", value)
-    with pytest.raises(SettingsError, match="USER_WORKER_ADDRESS_KEYS must contain only keys of 32") as raised:
+    with pytest.raises(
+        SettingsError, match="USER_WORKER_ADDRESS_KEYS must contain only keys of 32"
+    ) as raised:
         load_settings()
     assert "short-secret" not in str(raised.value)
 
