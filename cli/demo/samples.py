@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +26,11 @@ PASSWORD_HASHES = (
 )
 PLAINTEXT = "correct horse battery staple"
 
+SECOND_FACTOR = {
+    "secret_ciphertext": "bm90LWEtc2VjcmV0",
+    "recovery_code_hashes": [hashlib.sha256(secrets.token_bytes(16)).hexdigest() for _ in range(8)],
+}
+"""A made-up second factor; the samples state the step of a one-time password."""
 ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
 
@@ -122,7 +128,14 @@ def sample_stages(mark: str = "") -> list[list[Sample]]:
             ada.rotation("rotates the token", 0, 1),
             mallory.login("logs in, banned", "rejected UserBanned"),
             grace.command("UnbanUser", "is not banned", {}, "accepted, no effect"),
+            grace.command("EnableTwoFactor", "enables a factor", SECOND_FACTOR),
         ],
-        [ada.rotation("rotates it again", 1, 2)],
-        [ada.rotation("reuses the old token", 0, 3, "rejected RefreshTokenReused")],
+        [
+            ada.rotation("rotates it again", 1, 2),
+            grace.login("logs in without a code", "rejected SecondFactorRequired"),
+        ],
+        [
+            ada.rotation("reuses the old token", 0, 3, "rejected RefreshTokenReused"),
+            grace.login("logs in with a code", totp_step=int(time.time()) // 30),
+        ],
     ]
