@@ -239,7 +239,7 @@ class _Batch:
                 continue
             try:
                 envelope = self._observer.command_parsed(message, self._parser.parse(message))
-                self._permissions.check(message, envelope)
+                producer = self._permissions.check(message, envelope)
             except MalformedMessageError as error:
                 reason = Failure(error.code, error.detail, permanent=True, body=error.body)
                 self._results.unreadable(index, reason)
@@ -261,6 +261,8 @@ class _Batch:
                 self._results.unreadable(index, UNFORESEEN_BODY)
             else:
                 pending = PendingCommand.of(index, message, envelope)
+                pending.producer = producer
+                pending.principal = self._permissions.principal_of(message) or None
                 address = envelope.by_email.key if envelope.by_email else None
                 first = first_of.setdefault((address, pending.key), pending)
                 if first is pending:

@@ -41,6 +41,10 @@ class PendingCommand:
     user_id: str | None
     """The user that the command is about; for a command by e-mail address, set after the read."""
     log: structlog.typing.FilteringBoundLogger
+    producer: str | None = None
+    """The producer of the permissions file that sent it."""
+    principal: str | None = None
+    """The unique id of the role or user that sent it."""
     attempts: int = 0
     """Commits that failed because something had changed since it was read."""
 

@@ -76,14 +76,14 @@ class Permissions:
             return ""  # it is not known who the operators are
         return stated if stated is not None and principal in self.operators else principal
 
-    def check(self, message: ReceivedMessage, envelope: CommandEnvelope) -> None:
-        """Check that the sender of a message may send its command.
+    def check(self, message: ReceivedMessage, envelope: CommandEnvelope) -> str | None:
+        """Return the name of the producer; `None` if every sender may send everything.
 
         Raises:
             NotPermittedError: the sender is not known, or may not send this command.
         """
         if self.allow_all:
-            return
+            return None
         producer = self.producer_of(message)
         if producer is None:
             raise NotPermittedError("the sender is not a producer of the permissions file")
@@ -94,6 +94,7 @@ class Permissions:
             raise NotPermittedError(f"source: {producer.name} may not send as this source")
         if not all(_includes(producer.roles, role) for role in _granted(envelope)):
             raise NotPermittedError(f"{producer.name} may not grant one of the roles")
+        return producer.name
 
 
 ALLOW_ALL: Final = Permissions(allow_all=True)

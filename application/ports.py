@@ -67,6 +67,12 @@ class Outcome:
     correlation_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    actor: str | None = None
+    """On whose behalf the command was sent, as its sender stated."""
+    producer: str | None = None
+    """The producer of the permissions file that sent the command."""
+    principal: str | None = None
+    """The unique id of the role or user that sent it."""
 
     @property
     def place(self) -> tuple[datetime, int, str]:

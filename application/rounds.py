@@ -267,4 +267,7 @@ def _outcome(
         correlation_id=envelope.correlation_id,
         traceparent=envelope.traceparent,
         tracestate=envelope.tracestate,
+        actor=envelope.actor,
+        producer=pending.producer,
+        principal=pending.principal,
     )

@@ -104,21 +104,33 @@ def event_names(outcome: Outcome, separator: str) -> str:
 
 def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
     """Return a table of outcomes: one line each, or two on narrow terminals."""
-    columns = ("command id", "command", "outcome", "events", "version", "recorded")
-    table = plain_table(*columns) if wide else plain_table(*columns[1:4], gap=1)
+    columns = ("recorded", "sent by", "command", "outcome", "events", "version", "command id")
+    table = plain_table(*columns) if wide else plain_table(*columns[:5], gap=1)
     for outcome in outcomes:
         command, result = name_of(outcome.command_type), outcome_text(outcome)
         if wide:
-            recorded = render_time(outcome.recorded_at)
-            version = str(outcome.version)
             table.add_row(
-                outcome.command_id, command, result, event_names(outcome, ", "), version, recorded
+                render_time(outcome.recorded_at),
+                sender(outcome, ", "),
+                command,
+                result,
+                event_names(outcome, ", "),
+                str(outcome.version),
+                outcome.command_id,
             )
         else:
-            command = f"{command}\n{outcome.command_id}"
+            recorded = render_time(outcome.recorded_at).replace("T", "\n")
             result = Text(result.plain.replace(" ", "\n"), style=result.style)
-            table.add_row(command, result, event_names(outcome, "\n"))
+            table.add_row(
+                recorded, sender(outcome, "\n"), command, result, event_names(outcome, "\n")
+            )
     return table
+
+
+def sender(outcome: Outcome, separator: str) -> str:
+    """Return the source of a command, and on whose behalf it was sent."""
+    parts = [outcome.source, *([f"for {outcome.actor}"] if outcome.actor else [])]
+    return separator.join(map(printable, parts))
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
@@ -133,6 +145,9 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
         "recorded_at": render_time(outcome.recorded_at),
         "expires_at": render_time(outcome.expires_at),
         "source": outcome.source,
+        "actor": outcome.actor,
+        "producer": outcome.producer,
+        "principal": outcome.principal,
         "correlation_id": outcome.correlation_id,
         "events": [
             {"type": e.type, "category": e.category, "sequence": e.sequence, "data": e.data}

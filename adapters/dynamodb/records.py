@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapters.dynamodb import table
 from adapters.dynamodb.attributes import Attributes, parse_timestamp, render_timestamp
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from adapters.dynamodb.table import Item
 
 
+_ORIGIN: Final = (
+    "correlation_id",
+    "traceparent",
+    "tracestate",
+    "actor",
+    "producer",
+    "principal",
+)
+"""Fields that state where a command came from, stored under their own names."""
+
+
 # --- outcomes ------------------------------------------------------------------------------
 
 
@@ -34,12 +45,9 @@ def render_outcome(outcome: Outcome) -> Item:
     item["events"] = {"S": render_events(outcome.events)}
     if outcome.by_email:
         item["by_email"] = {"BOOL": True}
-    if outcome.correlation_id is not None:
-        item["correlation_id"] = {"S": outcome.correlation_id}
-    if outcome.traceparent is not None:
-        item["traceparent"] = {"S": outcome.traceparent}
-    if outcome.tracestate is not None:
-        item["tracestate"] = {"S": outcome.tracestate}
+    for name in _ORIGIN:
+        if (text := getattr(outcome, name)) is not None:
+            item[name] = {"S": text}
     return OUTCOME_FORMAT.written(item, parse_outcome)
 
 
@@ -99,9 +107,7 @@ def parse_outcome(item: Item, item_format: ItemFormat = OUTCOME_FORMAT) -> Outco
         recorded_at=read.time("recorded_at"),
         expires_at=read.epoch(table.TTL_ATTRIBUTE),
         source=read.text("source"),
-        correlation_id=read.optional_text("correlation_id"),
-        traceparent=read.optional_text("traceparent"),
-        tracestate=read.optional_text("tracestate"),
+        **{name: read.optional_text(name) for name in _ORIGIN},
     )
 
 

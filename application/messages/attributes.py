@@ -49,6 +49,17 @@ def _printable(limit: int) -> Any:
     return text(Text(parse=check, min_length=1, max_length=limit))
 
 
+def _actor() -> Any:
+    def check(value: str) -> str:
+        if not 1 <= len(value) <= MAX_ACTOR or not value.isprintable() or "@" in value:
+            raise InvalidValueError(
+                f"must have 1 to {MAX_ACTOR} printable characters without @: an id, not an address"
+            )
+        return value
+
+    return text(Text(parse=check, min_length=1, max_length=MAX_ACTOR, pattern="^[^@]+$"))
+
+
 def _json_type(value: str) -> str:
     if not _JSON_TYPE.fullmatch(value):
         raise InvalidValueError(f"must be {JSON_TYPE}")
@@ -91,7 +102,7 @@ ATTRIBUTES: dict[str, Any] = {
     ],
     "expirytime": NotRequired[text(TIME)],
     "correlationid": NotRequired[_printable(MAX_CORRELATION_ID)],
-    "actor": NotRequired[_printable(MAX_ACTOR)],
+    "actor": NotRequired[_actor()],
     "traceparent": NotRequired[_checked(str | None, _traceparent, type="string")],
     "tracestate": NotRequired[_checked(str | None, _tracestate, type="string")],
 }

@@ -62,7 +62,9 @@ COMMAND_ATTRIBUTES: Final = {
         "Repeated in every event and in logs; must not contain personal data.", "order-4711"
     ),
     "actor": Description(
-        "On whose behalf the command was sent; validated, and not stored.", "support/7"
+        "Id of the person or service on whose behalf the command was sent, without @: it is "
+        "stored with the outcome and repeated in every event.",
+        "support/7",
     ),
     "traceparent": Description("W3C Trace Context; ignored if malformed.", _TRACE),
     "tracestate": Description("W3C Trace Context; ignored if malformed.", "vendor=1"),
@@ -87,6 +89,7 @@ EVENT_ATTRIBUTES: Final = {
     ),
     "causationid": Description("Id of the command that caused the event.", EXAMPLE_COMMAND),
     "correlationid": Description("Copied from the command, if present there.", "order-4711"),
+    "actor": Description("Copied from the command, if present there.", "support/7"),
     "traceparent": Description("Copied from the command, if present there.", _TRACE),
     "tracestate": Description("Copied from the command, if present there.", "vendor=1"),
     "data": Description("Fields of the event. Fields may be added: ignore unknown ones.", {}),

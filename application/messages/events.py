@@ -42,6 +42,7 @@ def _render(outcome: Outcome, index: int, event: RecordedEvent) -> EventMessage:
         "sequence": None if event.sequence is None else f"{event.sequence:0{SEQUENCE_DIGITS}d}",
         "causationid": outcome.command_id,
         "correlationid": outcome.correlation_id,
+        "actor": outcome.actor,
         "traceparent": outcome.traceparent,
         "tracestate": outcome.tracestate,
         "data": event.data,

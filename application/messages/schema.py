@@ -65,7 +65,9 @@ def event_schema(kind: str) -> dict[str, Any]:
         "datacontenttype": {"const": JSON_TYPE},
         "sequence": {"type": "string", "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$"},
         "causationid": ID.schema(),
-        **{name: commands[name] for name in ("correlationid", "traceparent", "tracestate")},
+        **{
+            name: commands[name] for name in ("correlationid", "actor", "traceparent", "tracestate")
+        },
         "data": _event_data(event),
     }
     required = ["specversion", "id", "source", "type", "time", "causationid", "data"]

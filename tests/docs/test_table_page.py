@@ -69,6 +69,9 @@ OUTCOME = replace(
     outcome("command", "ada", by_email=True, code=RejectionCode.TOKEN_INVALID),
     traceparent="00-" + "1" * 32 + "-" + "1" * 16 + "-01",
     tracestate="a=b",
+    actor="support/7",
+    producer="signup",
+    principal="AROASIGNUP",
 )
 
 

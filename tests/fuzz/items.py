@@ -72,6 +72,9 @@ _OUTCOME = Outcome(
     expires_at=_LATER,
     source="/test",
     correlation_id="c",
+    actor="support/7",
+    producer="signup",
+    principal="AROASIGNUP",
     traceparent="t",
     tracestate="s",
 )

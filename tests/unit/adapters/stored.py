@@ -112,6 +112,9 @@ outcomes = st.builds(
     expires_at=seconds,
     source=texts,
     correlation_id=st.none() | texts,
+    actor=st.none() | texts,
+    producer=st.none() | texts,
+    principal=st.none() | texts,
     traceparent=st.none() | texts,
     tracestate=st.none() | texts,
 )

@@ -73,6 +73,8 @@ def traced(change: UserChange) -> UserChange:
     """Set every optional field of the change's outcome that a message may fill."""
     (decided,) = change.outcomes
     decided = replace(decided, traceparent=f"00-{'a' * 32}-{'b' * 16}-01", tracestate="a=b,c=d")
+    principal = f"AROA{'X' * 17}"
+    decided = replace(decided, actor="support/7", producer="back-office", principal=principal)
     return replace(change, outcomes=(decided,))
 
 

@@ -154,6 +154,19 @@ def test_a_forged_sender_is_refused(way: str) -> None:
     assert letter.principal in {SIGNUP, "AROASTRANGER", UNKNOWN_PRINCIPAL, None}
 
 
+def test_the_outcome_names_producer_principal_and_actor() -> None:
+    """An auditor sees who asked for a decision, and the event carries the actor."""
+    world = World()
+    body = cloud_event("BanUser", source="/back-office", actor="support/7")
+    world.handler.handle([sent_by(BACK_OFFICE, body, QUEUES[1])])
+
+    (outcome,) = world.store.outcomes.values()
+    assert (outcome.producer, outcome.principal) == ("back-office", BACK_OFFICE)
+    assert outcome.actor == "support/7"
+    (event,) = world.publisher.published
+    assert json.loads(event.body)["actor"] == "support/7"
+
+
 def test_a_redrive_keeps_the_permissions_of_the_first_sender() -> None:
     """An operator redrives a command of the back office, whose producer may send it."""
     body = cloud_event("BanUser", source="/back-office")

@@ -325,9 +325,11 @@ def test_an_erasure_releases_the_address_removes_the_second_factor_and_asks_for_
 def test_an_outcome_carries_what_its_events_are_published_with() -> None:
     """The relay has no other source."""
     work = works((register("ada"), "ada"))[0]
-    work.envelope = replace(work.envelope, correlation_id="c", traceparent="t", tracestate="s")
+    work.envelope = replace(
+        work.envelope, correlation_id="c", traceparent="t", tracestate="s", actor="a"
+    )
     [outcome] = decide_round([work], Snapshot(), POLICY, NOW).builders[0].outcomes
-    assert (outcome.source, outcome.correlation_id) == ("/test", "c")
+    assert (outcome.source, outcome.correlation_id, outcome.actor) == ("/test", "c", "a")
     assert (outcome.traceparent, outcome.tracestate) == ("t", "s")
     assert outcome.expires_at - outcome.recorded_at == timedelta(days=90)
 

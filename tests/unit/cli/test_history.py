@@ -50,6 +50,29 @@ def later(decided: Any, seconds: int) -> UserChange:
     return UserChange(uid("ada"), (replace(decided, recorded_at=NOW + timedelta(seconds=seconds)),))
 
 
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_history_starts_with_time_source_and_actor(
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    """Whoever looks up a decision asks first when it was, and who wanted it."""
+    monkeypatch.setenv("COLUMNS", columns)
+    decided = replace(outcome("by support", "ada"), source="/back-office", actor="support/7")
+    must_commit(store, later(decided, 9))
+
+    assert run(["user", uid("ada"), "--history"]) == ExitCode.OK
+
+    lines = capsys.readouterr().out.splitlines()
+    (place,) = (n for n, line in enumerate(lines) if line.startswith("recorded"))
+    assert lines[place].split()[:3] == ["recorded", "sent", "by"]
+    first = " ".join(lines[place + 1 : place + 3])
+    assert first.split()[0].startswith("2026-11-22")
+    assert "/back-office" in first
+    assert "for support/7" in first
+
+
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     """Run it with `--json`; return the facts."""
     assert run(["user", uid("ada"), *words, "--json"]) == ExitCode.OK

@@ -30,6 +30,7 @@ OUTCOME = Outcome(
     expires_at=RECORDED_AT,
     source="/signup",
     correlation_id="order-17",
+    actor="support/7",
     traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     tracestate="vendor=1",
 )
@@ -50,6 +51,7 @@ def test_an_event_is_a_cloud_event_with_what_subscribers_need() -> None:
         "sequence": "00000000000000000001",
         "causationid": COMMAND_ID,
         "correlationid": "order-17",
+        "actor": "support/7",
         "traceparent": OUTCOME.traceparent,
         "tracestate": "vendor=1",
         "data": {"email": "Adé@example.com"},
@@ -79,10 +81,10 @@ def test_an_outcome_without_user_is_published_under_the_command() -> None:
     event = CommandRejected(COMMAND_ID, OUTCOME.command_type, RejectionCode.COMMAND_EXPIRED)
     outcome = replace(OUTCOME, user_id=None, events=(RecordedEvent.of(event, None),))
 
-    (message,) = render_events(replace(outcome, correlation_id=None, traceparent=None))
+    (message,) = render_events(replace(outcome, correlation_id=None, traceparent=None, actor=None))
 
     body = json.loads(message.body)
-    assert body.keys().isdisjoint({"subject", "sequence", "correlationid", "traceparent"})
+    assert body.keys().isdisjoint({"subject", "sequence", "correlationid", "traceparent", "actor"})
     assert body["data"]["code"] == "CommandExpired"
     assert message.user_id == COMMAND_ID
     assert message.category == "command"

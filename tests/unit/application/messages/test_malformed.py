@@ -128,6 +128,8 @@ ATTRIBUTES = [
     ({"expectedversion": "03"}, Code.INVALID_FIELD, "expectedversion"),
     ({"expectedversion": 2**31}, Code.INVALID_FIELD, "expectedversion"),
     ({"expirytime": "2026-02-30T00:00:00Z"}, Code.INVALID_FIELD, "expirytime"),
+    ({"actor": "ada@example.com"}, Code.INVALID_FIELD, "actor"),
+    ({"actor": ""}, Code.INVALID_FIELD, "actor"),
     ({"correlationid": "x" * 129}, Code.INVALID_FIELD, "correlationid"),
     ({"correlationid": ""}, Code.INVALID_FIELD, "correlationid"),
     ({"correlationid": 5}, Code.INVALID_FIELD, "correlationid"),
