@@ -24,7 +24,7 @@ from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryStore, MemoryUserRepository
 from application.ports import UserChange, UserRepository
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
-from domain.sessions import Session
+from domain.sessions import RefreshToken, Session
 from domain.user import User
 from domain.values import EmailAddress, TokenHash
 from operations.embedded_aws import EmbeddedAws
@@ -42,9 +42,10 @@ def store_session(users: UserRepository, number: int) -> tuple[str, str]:
     """Store a user with a session; return both ids."""
     user_id, session_id = str(uuid.UUID(int=number + 1)), str(uuid.UUID(int=number + 10**9))
     email = EmailAddress(f"user{number}@example.com")
-    token = TokenHash(f"{number:064x}").stored
+    token = RefreshToken(TokenHash(f"{number:064x}"), TokenHash(f"{number:064x}"))
     user = User(user_id, 1, NOW, NOW, email, "Ada", "Lovelace")
-    session = Session(session_id, token, (), 0, NOW + timedelta(days=30))
+    session = Session.new(session_id, token, NOW + timedelta(days=30))
+    user.live_sessions = {session_id: session.expires_at}
     report = users.commit([UserChange(user_id, (), 0, user, saved_sessions=(session,))], NOW)
     assert not report.conflicts
     assert not report.failures

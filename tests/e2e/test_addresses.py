@@ -224,7 +224,7 @@ def test_a_reset_redelivered_after_its_address_changed_hands_does_not_reach_the_
     [named] = system.do(reset)
     first = system.repository.outcome(CommandKey(old, reset.command_id))
     assert first is not None
-    assert named == replace(first, events=())
+    assert named == replace(first, events=(), principal=None)
     request, confirm = change(old, names("b"))
     system.do(request)
     system.do(confirm)

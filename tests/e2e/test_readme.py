@@ -48,11 +48,14 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def test_the_pages_show_each_example_unchanged() -> None:
-    """The files run here are those that the README, or a page of docs/, shows."""
+    """The files run here are those that the README or a page of docs shows, or links as a part."""
     shown = blocks()
+    part = re.compile(r"\]\(\.\./(examples/[^)\s]+\.(?:py|mjs))\)")
+    linked = {path for page in PAGES for path in part.findall(page.read_text())}
     programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}
     ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
-    assert {path for path, _ in shown} == ours
+    assert {path for path, _ in shown} <= ours
+    assert {path for path, _ in shown} | linked == ours
     for path, text in shown:
         assert text == (ROOT / path).read_text(), path
 

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +91,7 @@ def _run(words: list[str]) -> None:
     assert not canaries.credential_in(out.getvalue() + err.getvalue()), "a secret is shown"
     assert code == ExitCode.OK or err.getvalue()
     for body in aws.sqs.bodies:
-        PARSER.parse(message(body))
+        PARSER.parse({**message(body), "sent_at": time.time()})
 
 
 def _word(choices: Choices) -> str:
