@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -73,6 +73,19 @@ class Outcome:
     """The producer of the permissions file that sent the command."""
     principal: str | None = None
     """The unique id of the role or user that sent it."""
+
+    def reference(self) -> Outcome:
+        """Return the record under the command id alone, without events and origin."""
+        return replace(
+            self,
+            events=(),
+            correlation_id=None,
+            traceparent=None,
+            tracestate=None,
+            actor=None,
+            producer=None,
+            principal=None,
+        )
 
     @property
     def place(self) -> tuple[datetime, int, str]:

@@ -159,16 +159,7 @@ def _add_outcome(store: MemoryStore, outcome: Outcome) -> None:
     )
     store.outcomes[CommandKey(outcome.user_id, outcome.command_id)] = kept
     if outcome.by_email and outcome.user_id is not None:
-        store.outcomes[CommandKey(None, outcome.command_id)] = replace(
-            kept,
-            events=(),
-            correlation_id=None,
-            traceparent=None,
-            tracestate=None,
-            actor=None,
-            producer=None,
-            principal=None,
-        )
+        store.outcomes[CommandKey(None, outcome.command_id)] = kept.reference()
 
 
 def _as_ttl(time: datetime) -> datetime:
