@@ -14,7 +14,7 @@ import {
   SetQueueAttributesCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
-import { argon2id } from "hash-wasm";
+import { hashPassword } from "./passwords.mjs";
 
 const key = process.env.TOKEN_KEY ?? "a key for development";
 const sns = new SNSClient({});
@@ -53,15 +53,7 @@ async function edgeAsksForAReset(email) {
 const mailerWrites = ({ data }) => ({ to: data.email, token: deriveToken(data.token_id) });
 
 async function edgeSetsThePassword(email, token, password) {
-  const password_hash = await argon2id({
-    password,
-    salt: randomBytes(16),
-    memorySize: 65_536, // KiB
-    iterations: 3,
-    parallelism: 4,
-    hashLength: 32,
-    outputType: "encoded",
-  });
+  const password_hash = await hashPassword(password);
   return send("ResetPassword", { email, token_hash: sha256(token), password_hash });
 }
 
