@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from adapters.sqs.dead_letters import UNKNOWN_PRINCIPAL
@@ -16,6 +17,7 @@ from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.disposition import Ack, DeadLetter, ReceivedMessage
 from application.messages import MessageParser
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
 from tests.builders import ADDRESS_KEYS
@@ -38,7 +40,9 @@ OPERATOR = PERMISSIONS.operators[0]
 class World:
     """A handler with the permissions of the sample file, on memory adapters."""
 
-    def __init__(self, permissions: Permissions = PERMISSIONS) -> None:
+    def __init__(
+        self, permissions: Permissions = PERMISSIONS, observer: WorkerObserver = NULL_OBSERVER
+    ) -> None:
         self.store = MemoryStore()
         self.publisher = MemoryEventPublisher()
         ports = Ports(
@@ -55,7 +59,7 @@ class World:
             registration_receives=0,
             address_keys=ADDRESS_KEYS,
         )
-        self.handler = BatchHandler(ports, MessageParser(ROLES), policy, permissions=permissions)
+        self.handler = BatchHandler(ports, MessageParser(ROLES), policy, observer, permissions)
 
     def refused(self, received: ReceivedMessage) -> DeadLetter | None:
         """Handle a message; return the dead letter if the sender may not send it."""
@@ -154,8 +158,25 @@ def test_a_forged_sender_is_refused(way: str) -> None:
     assert letter.principal in {SIGNUP, "AROASTRANGER", UNKNOWN_PRINCIPAL, None}
 
 
+def test_a_forbidden_command_is_counted_and_logged() -> None:
+    """The metric has the code; the log line has the principal and no personal data."""
+    counted: list[tuple[str, str]] = []
+
+    class Counter(WorkerObserver):
+        def message_not_understood(self, outcome: str, code: str) -> None:
+            counted.append((outcome, code))
+
+    with capture_logs() as lines:
+        World(observer=Counter()).refused(sent_by(SIGNUP, BAN))
+
+    assert counted == [("dead", NOT_PERMITTED)]
+    (line,) = (each for each in lines if each["event"] == "message_not_permitted")
+    assert (line["principal"], line["queue"]) == (SIGNUP, QUEUES[0])
+    assert line["detail"] == "signup may not send BanUser"
+
+
 def test_the_outcome_names_producer_principal_and_actor() -> None:
-    """An auditor sees who asked for a decision, and the event carries the actor."""
+    """The outcome states the origin of a decision, and the event carries the actor."""
     world = World()
     body = cloud_event("BanUser", source="/back-office", actor="support/7")
     world.handler.handle([sent_by(BACK_OFFICE, body, QUEUES[1])])
@@ -196,7 +217,7 @@ def test_without_a_file_the_sender_of_a_redriven_message_is_not_recorded() -> No
 
 
 def test_without_a_file_everything_is_permitted() -> None:
-    """Also a sender of whom SQS reports nothing, as in development."""
+    """This includes a sender without a SenderId, as in development."""
     assert World(ALLOW_ALL).refused(message(json.dumps(BAN))) is None
 
 
