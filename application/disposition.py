@@ -61,7 +61,7 @@ class DeadLetter:
     detail: str
     body: str | None = None
     principal: str | None = None
-    """Who first sent the message, as far as that is known for certain."""
+    """The verified principal of the first sender; `None` if it is unknown."""
 
 
 Disposition: TypeAlias = Ack | Retry | DeadLetter

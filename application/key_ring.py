@@ -1,7 +1,7 @@
 """Keyed hashes (HMAC-SHA-256) of personal data that must be recognised and not stored.
 
-Whoever reads a plain hash of an e-mail address can guess the address and compare. A keyed hash can
-be compared only by whoever has the key, which is a setting of the worker and is never stored.
+A reader of a plain hash of an e-mail address can guess the address and compare the hashes. For
+keyed hashes this requires the key, which is a setting of the worker and is never stored.
 """
 
 from __future__ import annotations

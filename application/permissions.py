@@ -51,7 +51,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Who may send which commands."""
+    """The commands that each producer may send."""
 
     producers: tuple[Producer, ...] = ()
     operators: tuple[str, ...] = ()

@@ -91,7 +91,7 @@ class DeadLetterMessage:
     body: str | None
     """Replaces the message's body; `None` leaves it unchanged."""
     principal: str | None = None
-    """Who first sent the message, as far as that is known for certain."""
+    """The verified principal of the first sender; `None` if it is unknown."""
 
 
 Failures: TypeAlias = Mapping[str, str]

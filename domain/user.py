@@ -149,7 +149,7 @@ class User:
         """Number the events: each event is one version of the user."""
         change = self.email_change
         if change is not None and change.token.expires_at <= now:
-            self.email_change = None  # the address of whoever never confirmed it
+            self.email_change = None  # its owner may never have wanted an account
         first = self.version + 1
         self.version += len(events)
         self.updated_at = now

@@ -26,7 +26,7 @@ REDRIVES = "redrive_count"
 ORIGINAL_SENT_AT = "original_sent_at"
 """When the message was first sent; redrive and worker pass it on, so that the age is kept."""
 PRINCIPAL = "sender_principal"
-"""Who first sent the message; a redrive passes it on, so that permissions apply to the sender."""
+"""The principal of the first sender. A redrive repeats it: the sender's permissions apply."""
 REASON_ATTRIBUTES = frozenset(
     {
         ERROR_CODE,
@@ -92,7 +92,8 @@ def original_sent_at(attributes: Mapping[str, Any] | None) -> float | None:
 def principal_of(system_attributes: Mapping[str, Any] | None) -> str | None:
     """Return the unique id of the sender from the system attribute SenderId.
 
-    Of a role it is `AROAEXAMPLE:session`: the session's name is chosen by whoever assumes the role.
+    For a role, SenderId is `AROAEXAMPLE:session`. The caller of AssumeRole chooses the name of
+    the session.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
     """
     sender = str((system_attributes or {}).get("SenderId", "")).partition(":")[0]

@@ -30,7 +30,7 @@ from application.queue_port import DeadLetterMessage
 def test_the_principal_is_the_part_of_the_sender_id_before_the_session(
     sender: str, principal: str | None
 ) -> None:
-    """Whoever assumes a role chooses the name of the session."""
+    """The caller of AssumeRole chooses the name of the session."""
     assert principal_of({"SenderId": sender}) == principal
 
 
@@ -42,7 +42,7 @@ def test_a_missing_statement_is_none(attributes: Any) -> None:
 
 
 def test_a_letter_contains_the_principal_of_the_disposition() -> None:
-    """What the sender states is not copied into the letter."""
+    """The statement of the sender is not copied into the letter."""
     message = SqsMessage("m", "r", "{}", 1, 0.0, 0.0, None, first_principal="AROAFORGED")
     for principal in ("AROASIGNUP", None):
         letter = DeadLetterMessage(message, "NotPermitted", "signup", None, principal)

@@ -69,7 +69,7 @@ def test_a_letter_keeps_its_producers_attributes_its_group_and_its_count(world: 
 
 @pytest.mark.parametrize("principal", ["AROASIGNUP", "AROA SIGNUP", ""])
 def test_a_redrive_states_who_sent_the_message_first(world: World, principal: str) -> None:
-    """Only what a worker can have recorded is passed on."""
+    """A redrive repeats only a principal that a worker can have recorded."""
     world.letter(attributes={"sender_principal": principal} if principal else {})
     world.dlq("redrive", "--limit", "1", "--yes")
     [row] = world.waiting()

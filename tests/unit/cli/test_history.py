@@ -57,7 +57,7 @@ def test_the_history_starts_with_time_source_and_actor(
     monkeypatch: pytest.MonkeyPatch,
     columns: str,
 ) -> None:
-    """Whoever looks up a decision asks first when it was, and who wanted it."""
+    """These three facts answer the first questions about a decision."""
     monkeypatch.setenv("COLUMNS", columns)
     decided = replace(outcome("by support", "ada"), source="/back-office", actor="support/7")
     must_commit(store, later(decided, 9))
