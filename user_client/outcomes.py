@@ -30,6 +30,12 @@ CHECK_EVERY: Final = 300.0
 """Seconds between two checks of queue and subscription while no caller waits."""
 CHECK_LEAST: Final = 10.0
 """Seconds between two checks while a caller waits and no message arrives."""
+RENEWAL_REPORTED: Final = 60.0
+"""Seconds; a wait that starts within this time of a renewal reports it too.
+
+A caller sends its command first and waits afterwards, so the answer may be lost before the wait
+starts.
+"""
 SHORT_POLL: Final = 0.1
 """Seconds; an empty response that is faster is not a long poll, but perhaps a proxy's page."""
 
@@ -217,7 +223,7 @@ class OutcomeListener:
             text += f"; the queue cannot be read: {self._read_error}"
         if self._check_error:
             text += f"; queue or subscription cannot be renewed: {self._check_error}"
-        if self._renewed and self._renewed[0] >= began:
+        if self._renewed and self._renewed[0] >= began - RENEWAL_REPORTED:
             text += f"; {self._renewed[1]} had to be created again: the answer may have been missed"
         return NoAnswerError(text)
 

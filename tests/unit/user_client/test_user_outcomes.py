@@ -672,6 +672,20 @@ def test_a_lost_resource_is_created_again_and_the_timeout_reports_it(
     assert any("outcome_subscription_renewed" in line for line in caplog.messages)
 
 
+def test_a_wait_that_starts_after_the_renewal_reports_it(
+    own: OutcomeListener, sqs: Sqs, sns: Sns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command was sent before the wait, and its answer may be lost; later waits do not."""
+    sqs.polled.wait(30)
+    lose_the_queue(sqs, sns)
+    until(lambda: own._renewed)
+    with pytest.raises(NoAnswerError, match="had to be created again"):
+        own.answer(COMMAND, 0.01)
+    monkeypatch.setattr(outcomes, "RENEWAL_REPORTED", 0.0)
+    with pytest.raises(NoAnswerError, match=r"^no answer in 0\.01 s$"):
+        own.answer(COMMAND, 0.01)
+
+
 def test_a_failed_renewal_is_reported_to_waiting_callers_and_retried(
     own: OutcomeListener, sqs: Sqs, sns: Sns
 ) -> None:
