@@ -34,7 +34,7 @@ LOCKS: Final = (
     FUZZ_LOCK,
 )
 OSV: Final = "https://api.osv.dev/v1/querybatch"
-NOT_LOCKED: Final = frozenset({"user-worker", "pip"})
+NOT_LOCKED: Final = frozenset({"user-worker", "biome-users", "pip"})
 """The project itself, and packages of the virtual environment."""
 PERMISSIVE: Final = re.compile(
     r"\b(MIT(-0)?|BSD|Apache|ASL 2|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|0BSD"

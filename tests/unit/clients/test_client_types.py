@@ -1,0 +1,117 @@
+"""The generated types of the client are those of contracts/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from application.messages import MessageParser
+from application.messages.outgoing import check_outgoing
+from biome_users import CommandRequest, commands
+from biome_users._models import Command
+from biome_users.event_types import EVENT_TYPES
+from biome_users.testing import FakeUserCommands
+
+ROOT = Path(__file__).parents[3]
+CONTRACTS = {
+    path.name.split(".")[0]: json.loads(path.read_text())
+    for path in sorted((ROOT / "contracts" / "commands").glob("*.json"))
+}
+ROLES = ("customer", "lab_assistant", "admin")
+
+
+def requests(name: str) -> list[CommandRequest]:
+    """Return the examples of a command's contract as the client renders them."""
+    kind: type[Command] = getattr(commands, name)
+    return [
+        CommandRequest(
+            command=kind(**example["data"]),
+            user_id=example.get("subject"),
+            command_id=example["id"],
+        )
+        for example in CONTRACTS[name]["examples"]
+    ]
+
+
+def test_the_generated_files_are_current() -> None:
+    """`python -m scripts.client_types` would write the same files."""
+    command = [sys.executable, "-m", "scripts.client_types", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_every_command_has_a_class() -> None:
+    """No command of contracts/ is missing, and none is left over."""
+    assert {kind.__name__ for kind in commands.CONTRACTS} == set(CONTRACTS)
+
+
+def test_every_event_has_a_class() -> None:
+    """No event of contracts/ is missing, and none is left over."""
+    files = (ROOT / "contracts" / "events").glob("*.json")
+    assert {f"biome.user.{path.stem}" for path in files} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_rendered_command_meets_its_contract_and_the_worker_reads_it(name: str) -> None:
+    """The schema and the worker's parser both accept every example."""
+    for request in requests(name):
+        message = request.message("/test")
+        jsonschema.validate(message, CONTRACTS[name])
+        parsed = check_outgoing(json.dumps(message), MessageParser(ROLES))
+        assert parsed.name == name
+        assert parsed.envelope.command_id == str(request.command_id)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_the_client_requires_a_user_exactly_where_the_contract_does(name: str) -> None:
+    """A command with an address in place of the user is tried with both and with neither."""
+    schema, sender = CONTRACTS[name], FakeUserCommands()
+    for example in schema["examples"]:
+        for subject in (None, "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"):
+            message = {**example, "subject": subject}
+            if subject is None:
+                del message["subject"]
+            allowed = jsonschema.Draft202012Validator(schema).is_valid(message)
+            command = getattr(commands, name)(**example["data"])
+            assert sent(sender, command, user_id=subject) == allowed, message
+
+
+def sent(sender: FakeUserCommands, command: Command, **envelope: Any) -> bool:
+    """Return True if the client accepts the command."""
+    try:
+        sender.send(command, **envelope)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_command_refuses_an_unknown_field_and_hides_values(name: str) -> None:
+    """Neither the repr nor an error contains a value: hashes and addresses are personal data."""
+    kind = getattr(commands, name)
+    for example in CONTRACTS[name]["examples"]:
+        command = kind(**example["data"])
+        shown = repr(command) + repr(CommandRequest(command=command))
+        with pytest.raises(ValidationError) as caught:
+            kind(**example["data"], surprise="a secret value")
+        shown += str(caught.value)
+        values = [v for v in example["data"].values() if isinstance(v, str) and len(v) > 1]
+        assert not [value for value in [*values, "a secret value"] if value in shown]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_required_field_cannot_be_left_out(name: str) -> None:
+    """The error names the field."""
+    data = CONTRACTS[name]["properties"]["data"]
+    full = CONTRACTS[name]["examples"][0]["data"]
+    for field in data.get("required", ()):
+        rest = {key: value for key, value in full.items() if key != field}
+        with pytest.raises(ValidationError, match=field):
+            getattr(commands, name)(**rest)
