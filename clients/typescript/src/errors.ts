@@ -1,0 +1,37 @@
+/** Errors of this library. No message contains a value of a command or an event. */
+
+import type { CommandRequest } from "./sender.js";
+
+/** Base class of this library's errors. */
+export class UsersError extends Error {
+  constructor(text: string, options?: ErrorOptions) {
+    super(text, options);
+    this.name = new.target.name;
+  }
+}
+
+/** A command or its envelope breaks a rule of the contract; nothing was sent. */
+export class InvalidCommandError extends UsersError {}
+
+/** A message is not an event of the user worker. */
+export class InvalidEventError extends UsersError {}
+
+/**
+ * Some or all commands may not have been sent.
+ *
+ * `sendMany(error.unsent)` sends them again under the same ids; a command that is on the queue
+ * already has no second effect. `cause` is the error of the SDK, if there is one.
+ */
+export class NotSentError extends UsersError {
+  constructor(
+    /** Error code of AWS, or the name of the error if AWS did not answer. */
+    readonly code: string,
+    /** Ids of the commands that are on the queue, in order. */
+    readonly sent: readonly string[],
+    /** The other commands in order, with their ids. */
+    readonly unsent: readonly CommandRequest[],
+    cause?: unknown,
+  ) {
+    super(`${unsent.length} of ${sent.length + unsent.length} commands not sent: ${code}`, { cause });
+  }
+}
