@@ -283,7 +283,9 @@ class _Batch:
         commands = registrations_first(commands, snapshot)
         decided = decide_round(commands, snapshot, self._policy, now)
         for pending, outcome in decided.duplicates:
-            self._results.duplicate(pending, outcome.fingerprint)
+            content = pending.envelope.content_hash
+            same = self._policy.hash_keys.may_be(outcome.fingerprint, content)
+            self._results.duplicate(pending, same_command=same)
         self._results.failed(decided.unknown, UNKNOWN_USER)
         self._results.failed(decided.unreadable, UNREADABLE)
         if decided.throttled:
@@ -295,7 +297,7 @@ class _Batch:
 
     def _load(self, commands: Sequence[PendingCommand]) -> Snapshot:
         repository = self._ports.repository
-        keys = self._policy.address_keys
+        keys = self._policy.hash_keys
         snapshot = repository.load(_named_by(commands, keys))
         for pending in commands:
             if pending.envelope.by_email is not None:
@@ -430,7 +432,7 @@ def _named_by(commands: Sequence[PendingCommand], keys: KeyRing) -> LoadRequest:
             address_hash
             for pending in commands
             if (address := claimed_address(pending.envelope, None)) is not None
-            for address_hash in keys.hashes(address)
+            for address_hash in keys.address_hashes(address)
         },
         outcomes={pending.key for pending in commands},
     )
@@ -462,7 +464,10 @@ def _found_by(commands: Sequence[PendingCommand], snapshot: Snapshot, keys: KeyR
         users={user_id for user_id, _ in reads},
         sessions={(user_id, read.session_id) for user_id, read in reads if read.session_id},
         addresses=addresses - snapshot.addresses.keys(),
-        banned={h for address in addresses for h in keys.hashes(address)} - snapshot.banned.keys(),
+        banned={
+            address_hash for address in addresses for address_hash in keys.address_hashes(address)
+        }
+        - snapshot.banned.keys(),
         two_factors={user_id for user_id, read in reads if read.two_factor},
         outcomes={CommandKey(each.user_id, each.envelope.command_id) for each in by_email},
     )

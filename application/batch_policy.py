@@ -36,8 +36,8 @@ class BatchPolicy:
     registration_receives: int = REGISTRATION_RECEIVES
     """The receive from which the user of a command must exist, once the grace period is over."""
     user: UserPolicy = DEFAULT_POLICY
-    address_keys: KeyRing = field(kw_only=True)
-    """Keys of the hashes by which banned addresses are recognised."""
+    hash_keys: KeyRing = field(kw_only=True)
+    """Keys of the fingerprints of commands, and of the hashes of banned addresses."""
     draw: Draw = random.uniform
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic

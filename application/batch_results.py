@@ -65,10 +65,10 @@ class BatchResults:
             pending, outcome.status, code=outcome.code, events=events, version=outcome.version
         )
 
-    def duplicate(self, pending: PendingCommand, fingerprint: str) -> None:
-        """Record a command decided before; its `fingerprint` is empty once the user is erased."""
+    def duplicate(self, pending: PendingCommand, *, same_command: bool) -> None:
+        """Record a message whose command id was decided before, for the same command or not."""
         self._known_before = True
-        if fingerprint in ("", pending.envelope.fingerprint):
+        if same_command:
             self._dispositions[pending.index] = Ack()
             self._report(pending, "duplicate")
         else:
@@ -82,13 +82,13 @@ class BatchResults:
         received once too often.
         """
         disposition = self._dispositions[first.index]
+        same = pending.envelope.content_hash == first.envelope.content_hash
         if isinstance(disposition, Ack):
-            self.duplicate(pending, first.envelope.fingerprint)
+            self.duplicate(pending, same_command=same)
         elif isinstance(disposition, Retry):
             self._dispositions[pending.index] = disposition
             self._report(pending, "later", code=OTHER_FIRST.code)
         else:
-            same = pending.envelope.fingerprint == first.envelope.fingerprint
             reused = same and disposition.code == REUSED_ID.code
             self.failed([pending], REUSED_ID if reused else OTHER_FIRST)
 

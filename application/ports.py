@@ -56,6 +56,7 @@ class Outcome:
     by_email: bool
     """Whether a second record exists under the command id alone."""
     fingerprint: str
+    """What the command is recognised by (`KeyRing.fingerprint`); empty once its user is erased."""
     status: Status
     code: RejectionCode | None
     events: tuple[RecordedEvent, ...]
@@ -96,7 +97,7 @@ class Outcome:
     def lasting_fingerprint(self) -> str:
         """The fingerprint to store: empty for a command to a user who is already erased.
 
-        It is derived from personal data, some could be guessed from it, and no scrub job follows.
+        It is derived from personal data, and no scrub job follows.
         """
         return "" if self.code is RejectionCode.USER_ERASED else self.fingerprint
 

@@ -96,7 +96,7 @@ class _Decider:
             now,
             self._addresses,
             now - policy.command_lifetime,
-            policy.address_keys.hash,
+            policy.hash_keys.address_hash,
             policy.user,
         )
         self._round = Round()
@@ -195,7 +195,7 @@ class _Decider:
         return addresses | named | {*self._hashes(claimed_address(pending.envelope, user))}
 
     def _hashes(self, address: str | None) -> tuple[str, ...]:
-        return () if address is None else self._policy.address_keys.hashes(address)
+        return () if address is None else self._policy.hash_keys.address_hashes(address)
 
     def _add_banned_owner(self, pending: PendingCommand) -> None:
         """Count the address that a command claims as owned while a ban of the address is in force.
@@ -256,7 +256,7 @@ def _outcome(
         command_type=envelope.type,
         user_id=pending.user_id,
         by_email=envelope.user_id is None,
-        fingerprint="" if erased_before else envelope.fingerprint,
+        fingerprint="" if erased_before else policy.hash_keys.fingerprint(envelope.content_hash),
         status=Status.REJECTED if decision.code else Status.ACCEPTED,
         code=decision.code,
         events=decision.events,

@@ -288,7 +288,7 @@ class Session:
             "AWS_ENDPOINT_URL": self._endpoints.url,
             "AWS_ENDPOINT_URL_DYNAMODB": self._endpoints.dynamodb_url,
             "USER_WORKER_ENV": "prod",
-            "USER_WORKER_ADDRESS_KEYS": "a key of the benchmark; it is long enough",
+            "USER_WORKER_HASH_KEYS": "a key of the benchmark; it is long enough",
             "USER_WORKER_PERMISSIONS": str(Path(__file__).with_name("permissions.toml")),
             "USER_WORKER_TABLE": self._users_table,
             "USER_WORKER_COMMAND_QUEUE": self._queue,

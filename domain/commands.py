@@ -703,8 +703,9 @@ class CommandEnvelope:
     user_id: str | None
     """`None` if the command identifies its user by e-mail address."""
     command: Command
-    fingerprint: str
-    """Hash of type, subject and data. A different hash with the same command id is an error."""
+    content_hash: str = field(repr=False)
+    """Hash of type, subject and data, to compare commands with the same id in memory. It must not
+    be stored: personal data could be guessed from it (see `KeyRing.fingerprint`)."""
     source: str
     sent_at: datetime
     """The earlier of `time` and the time the message was first sent to a queue."""

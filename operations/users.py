@@ -21,7 +21,7 @@ def find_ban(
     repository: UserRepository, address: EmailAddress, keys: KeyRing, now: datetime
 ) -> BannedAddress | None:
     """Return the ban in force of an address whose user was erased; `None` if there is no ban."""
-    found = repository.load(LoadRequest(banned={*keys.hashes(address.key)}))
+    found = repository.load(LoadRequest(banned={*keys.address_hashes(address.key)}))
     return next((ban for ban in found.banned.values() if ban.is_in_force(now)), None)
 
 

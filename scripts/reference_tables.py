@@ -171,7 +171,7 @@ def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
 # --- the settings ----------------------------------------------------------------------------
 
 _DEFAULTS: Final = {
-    "address_keys": "a fixed key, in prod none",
+    "hash_keys": "a fixed key, in prod none",
     "create_resources": "`true`, in prod `false`",
     "log_format": "in dev `console`, else `json`",
 }

@@ -126,13 +126,13 @@ def works(
     ]
 
 
-ADDRESS_KEY = "the key of the tests; it is long enough"
-ADDRESS_KEYS = KeyRing((ADDRESS_KEY.encode(),))
+HASH_KEY = "the key of the tests; it is long enough"
+HASH_KEYS = KeyRing((HASH_KEY.encode(),))
 POLICY = BatchPolicy(
     max_receives=12,
     outcome_lifetime=timedelta(days=90),
     command_lifetime=timedelta(days=60),
     registration_grace=timedelta(seconds=60),
-    address_keys=ADDRESS_KEYS,
+    hash_keys=HASH_KEYS,
 )
 OLDEST = NOW - POLICY.command_lifetime

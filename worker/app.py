@@ -99,7 +99,7 @@ def ignore_stop_signals_in_children(**_: Any) -> None:
 def _app_from_environment() -> Celery:
     try:
         settings = load_settings()
-        _ = settings.address_key_ring  # a missing key ends the program here, not in each child
+        _ = settings.hash_key_ring  # a missing key ends the program here, not in each child
         load_permissions(settings)  # the same for the permissions
     except SettingsError as error:
         exit_with_error(error)

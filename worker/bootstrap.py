@@ -127,7 +127,7 @@ def batch_policy(settings: Settings) -> BatchPolicy:
             session_idle_lifetime=timedelta(days=settings.session_idle_days),
             refresh_leeway=timedelta(seconds=settings.refresh_leeway),
         ),
-        address_keys=settings.address_key_ring,
+        hash_keys=settings.hash_key_ring,
     )
 
 

@@ -35,7 +35,7 @@ _KINDS: Final = {
     "bool_parsing": "true or false",
     "finite_number": "a number",
 }
-DEVELOPMENT_ADDRESS_KEY: Final = "a key for development, known to everybody"
+DEVELOPMENT_HASH_KEY: Final = "a key for development, known to everybody"
 NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
 """Variables with the same prefix that are not settings: of the command line, and of tests."""
 
@@ -100,10 +100,11 @@ class Settings(BaseSettings):
     refresh_leeway: int = Field(default=10, ge=0, le=60)
     """Seconds in which a refresh token that was just replaced is accepted again, so that two tabs
     of a browser both continue; the same for all workers and readers"""
-    address_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
-    """Secret keys of the hashes by which [banned addresses](security.md#banned-addresses) are
-    recognised, 32 bytes or more each, separated by commas: new hashes are made with the first key,
-    and found with all of them; the same for all workers"""
+    hash_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
+    """Secret keys of the hashes by which [redelivered commands and banned
+    addresses](security.md#keyed-hashes) are recognised, 32 bytes or more each, separated by commas:
+    new hashes are made with the first key, and recognised with all of them; the same for all
+    workers"""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port for [probes over HTTP](operations.md#health), `/live` and `/ready`; no HTTP without
     it"""
@@ -132,14 +133,14 @@ class Settings(BaseSettings):
     def _roles_are_separated_by_commas(cls, roles: object) -> object:
         return tuple(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
 
-    @field_validator("address_keys", mode="before")
+    @field_validator("hash_keys", mode="before")
     @classmethod
     def _keys_are_separated_by_commas(cls, keys: object) -> object:
         if isinstance(keys, str):
             return tuple(key.strip() for key in keys.split(",")) if keys.strip() else ()
         return keys
 
-    @field_validator("address_keys")
+    @field_validator("hash_keys")
     @classmethod
     def _keys_are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value().encode()) < SHORTEST_KEY for key in keys):
@@ -172,22 +173,22 @@ class Settings(BaseSettings):
         return self.command_queue.endswith(FIFO_SUFFIX)
 
     @property
-    def address_key_ring(self) -> KeyRing:
-        """The keys of the hashes of addresses; outside prod a fixed one if none is set.
+    def hash_key_ring(self) -> KeyRing:
+        """The keys of stored hashes; outside prod a fixed one if none is set.
 
-        Only what makes or compares hashes needs the keys: the worker, and `user-worker user` for an
-        address that no user has.
+        Only what makes or compares hashes needs the keys: the worker, `user-worker user` for an
+        address that no user has, and the report of `user-worker import`.
 
         Raises:
             SettingsError: none is set in prod.
         """
-        keys = [key.get_secret_value() for key in self.address_keys]
+        keys = [key.get_secret_value() for key in self.hash_keys]
         if not keys and self.env == "prod":
             raise SettingsError(
-                f"{PREFIX}ADDRESS_KEYS is not set",
+                f"{PREFIX}HASH_KEYS is not set",
                 "set a random secret of 32 bytes or more, the same for all workers",
             )
-        return KeyRing(tuple(key.encode() for key in keys or [DEVELOPMENT_ADDRESS_KEY]))
+        return KeyRing(tuple(key.encode() for key in keys or [DEVELOPMENT_HASH_KEY]))
 
     @property
     def queues(self) -> tuple[str, ...]:

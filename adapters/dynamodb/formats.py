@@ -144,6 +144,8 @@ SESSION_FORMAT: Final = ItemFormat("session", 2, {1: _with_token_family})
 TWO_FACTOR_FORMAT: Final = ItemFormat("two factor")
 ADDRESS_FORMAT: Final = ItemFormat("address")
 BANNED_FORMAT: Final = ItemFormat("banned address")
-OUTCOME_FORMAT: Final = ItemFormat("outcome")
+OUTCOME_FORMAT: Final = ItemFormat("outcome", 2, {1: _unchanged})
+"""Format 2 has a keyed fingerprint. A worker that does not know it would take a redelivery for
+another command, and dead-letter it; it has no downcast, which would store a plain hash."""
 POINTER_FORMAT: Final = ItemFormat("outbox pointer", 2, {1: _unchanged}, {2: _without_address})
 """Format 2 has `address`. A relay that does not know it would store the entry without it."""

@@ -44,7 +44,7 @@ USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
 
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
 _SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
-_FINGERPRINT_BYTES = 16
+_CONTENT_HASH_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
 _TIME_AHEAD = (
     f"time: must be at most {MAX_TIME_AHEAD // timedelta(minutes=1)} minutes after the message "
@@ -130,7 +130,7 @@ class MessageParser:
             command_id=attributes["id"],
             user_id=user_id,
             command=command,
-            fingerprint=_fingerprint(sent, user_id, attributes.get("expectedversion")),
+            content_hash=_content_hash(sent, user_id, attributes.get("expectedversion")),
             source=attributes["source"],
             sent_at=sent_at,
             expected_version=attributes.get("expectedversion"),
@@ -313,10 +313,10 @@ def _user_id(command: Command, attributes: dict[str, Any]) -> str | None:
     return user_id
 
 
-def _fingerprint(command: Command, user_id: str | None, expected_version: int | None) -> str:
+def _content_hash(command: Command, user_id: str | None, expected_version: int | None) -> str:
     """Hash the request; other attributes may differ if the same command is sent again."""
     asked = canonical([command.type, user_id, expected_version, command_data(command)])
-    return blake2b(asked.encode(), digest_size=_FINGERPRINT_BYTES).hexdigest()
+    return blake2b(asked.encode(), digest_size=_CONTENT_HASH_BYTES).hexdigest()
 
 
 def _malformed(error: ValidationError, prefix: tuple[str, ...]) -> MalformedMessageError:

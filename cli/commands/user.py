@@ -95,9 +95,9 @@ def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
     if not isinstance(who, str):
         advice = f"for an erased user, use the id; {advice}"
         try:
-            keys = connections.settings.address_key_ring
+            keys = connections.settings.hash_key_ring
         except SettingsError:
-            advice += f"; set {PREFIX}ADDRESS_KEYS to find a ban of the address"
+            advice += f"; set {PREFIX}HASH_KEYS to find a ban of the address"
         else:
             ban = find_ban(connections.repository, who, keys, datetime.now(UTC))
             if ban is not None:

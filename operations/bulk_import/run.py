@@ -13,6 +13,7 @@ from typing import Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.sqs.sending import QueueMessage
+from application.key_ring import KeyRing
 from application.messages import MessageParser
 from application.messages.encoding import canonical
 from operations.bulk_import.checking import check_rows
@@ -37,6 +38,7 @@ from operations.progress import NO_PROGRESS, Progress
 from worker.cli_errors import explain
 from worker.connections import Aws
 from worker.errors import CliError, UsageError
+from worker.settings import Settings, SettingsError
 
 JOURNAL_SUFFIX = ".progress.jsonl"
 _REPORT_EVERY = 256  # rows
@@ -232,7 +234,14 @@ class Import:
         try:
             with self._progress.track("outcomes", self._checked.rows, "rows") as advance:
                 rows = _counting(self._reader, advance)
-                return write_report(rows, self._checked, self._waiter, self._failures, self._report)
+                return write_report(
+                    rows,
+                    self._checked,
+                    self._waiter,
+                    self._failures,
+                    self._report,
+                    hash_keys=_hash_keys(self._aws.settings),
+                )
         except KeyboardInterrupt:
             advice = "run the same command again: no row is sent twice"
             self._progress.note(f"stopped: the report was not written; {advice}", warning=True)
@@ -323,3 +332,11 @@ def _digest_of(options: ImportOptions) -> str:
         "encoding", "split_name",
     )  # fmt: skip
     return sha256(canonical([chosen[name] for name in names]).encode()).hexdigest()
+
+
+def _hash_keys(settings: Settings) -> KeyRing | None:
+    """Return the keys of the workers' hashes; `None` if this program does not have them."""
+    try:
+        return settings.hash_key_ring
+    except SettingsError:
+        return None

@@ -50,9 +50,9 @@ def read_settings() -> Settings | Finding:
 def environment(settings: Settings) -> Iterator[Finding]:
     """Find variables that are set but have no effect."""
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
-    if settings.env == "prod" and not settings.address_keys:
-        text = f"{PREFIX}ADDRESS_KEYS is not set here; a worker in prod does not start without it"
-        yield warn("address keys", text, "set it where workers run (docs/security.md)")
+    if settings.env == "prod" and not settings.hash_keys:
+        text = f"{PREFIX}HASH_KEYS is not set here; a worker in prod does not start without it"
+        yield warn("hash keys", text, "set it where workers run (docs/security.md)")
     yield _producers(settings)
     strangers = unknown_settings()
     if strangers:

@@ -21,7 +21,7 @@ from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from domain import commands as c
 from operations import orphaned_queues as leftovers
-from tests.builders import ADDRESS_KEY, ALLOW_ALL, email, start_session, token, uid
+from tests.builders import ALLOW_ALL, HASH_KEY, email, start_session, token, uid
 from tests.deploy.roles import (
     DEAD,
     PRIORITY,
@@ -69,7 +69,7 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert made.code == 0, made.err
         cleanup.callback(clear, account.environment)
         worker = cleanup.enter_context(role(account, aws_endpoint))
-        production = {"USER_WORKER_ENV": "prod", "USER_WORKER_ADDRESS_KEYS": ADDRESS_KEY}
+        production = {"USER_WORKER_ENV": "prod", "USER_WORKER_HASH_KEYS": HASH_KEY}
         production["USER_WORKER_PERMISSIONS"] = str(ALLOW_ALL)
         known = with_arn(worker.environment, account) | eager | production
         cleanup.enter_context(running(run, known, folder / "worker", "worker_ready"))

@@ -17,7 +17,7 @@ from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
 from scripts.access_template import ROLES
-from tests.builders import ADDRESS_KEY, ALLOW_ALL
+from tests.builders import ALLOW_ALL, HASH_KEY
 from tests.deploy.stacks import DEPLOY, Account, settings_of
 from tests.deploy.templates import of_type
 from tests.e2e.account import BIN, clear, running
@@ -228,7 +228,7 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
     """A command is sent and its event is received, in production's environment."""
     environment = pair.template.environment | {
         "USER_WORKER_ENV": "prod",
-        "USER_WORKER_ADDRESS_KEYS": ADDRESS_KEY,
+        "USER_WORKER_HASH_KEYS": HASH_KEY,
         "USER_WORKER_PERMISSIONS": str(ALLOW_ALL),
         "USER_WORKER_COMMAND_QUEUE": pair.settings.command_queue,
         "USER_WORKER_PRIORITY_QUEUE": f"{pair.settings.priority_queue}",

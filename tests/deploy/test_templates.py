@@ -123,7 +123,7 @@ def test_the_table_is_made_last() -> None:
     The secret is an exception: DependsOn cannot name a resource with a condition.
     """
     resources = template("resources")["Resources"]
-    assert resources.pop("AddressKeys")["Condition"] == "WithKeys"
+    assert resources.pop("HashKeys")["Condition"] == "WithKeys"
     behind: set[str] = set()
     ahead = ["Table"]
     while ahead:
@@ -186,7 +186,7 @@ def test_the_service_can_do_no_more_than_it_needs() -> None:
     assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]
     (secret,) = container["Secrets"]
-    assert secret["Name"] == f"{PREFIX}ADDRESS_KEYS"
+    assert secret["Name"] == f"{PREFIX}HASH_KEYS"
     assert "PortMappings" not in container
     assert "SecurityGroupIngress" not in properties("service", "SecurityGroup")
 

@@ -341,7 +341,7 @@ def test_a_banned_user_cannot_register_again_after_an_erasure(pair: Pair, names:
         tries = [message(register(address.upper()), str(uuid4())) for _ in range(20)]
         assert set(statuses(system.do(*tries))) == {"EmailTaken"}
         assert statuses(system.do(message(c.UnbanUser(), ada))) == [None]
-    address_hash = load_settings().address_key_ring.hash(names.key("banned"))
+    address_hash = load_settings().hash_key_ring.address_hash(names.key("banned"))
     assert not system.load(banned={address_hash}).banned
     tombstone = system.user(ada)
     assert (tombstone.erased, tombstone.email, tombstone.ban) == (True, None, None)

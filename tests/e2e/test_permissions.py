@@ -119,7 +119,7 @@ def test_a_worker_with_an_invalid_file_ends_with_one_line(
 def test_in_production_a_worker_needs_a_file() -> None:
     """Without one, any service that may send could make itself an administrator."""
     done = CommandLine().start(
-        "run", USER_WORKER_ENV="prod", USER_WORKER_ADDRESS_KEYS="k" * 32, USER_WORKER_PERMISSIONS=""
+        "run", USER_WORKER_ENV="prod", USER_WORKER_HASH_KEYS="k" * 32, USER_WORKER_PERMISSIONS=""
     )
 
     assert done.code == 3

@@ -22,7 +22,7 @@ from application.disposition import DeadLetter, Dispositions, ReceivedMessage, R
 from application.messages import MalformedMessageError, UnknownTypeError
 from application.ports import Clock
 from tests import canaries
-from tests.builders import ADDRESS_KEYS
+from tests.builders import HASH_KEYS
 from tests.fuzz.bodies import any_body, cut_body, damaged_body
 from tests.fuzz.choices import Choices
 from tests.fuzz.command_lines import command_line
@@ -94,7 +94,7 @@ _POLICY = BatchPolicy(
     outcome_lifetime=timedelta(days=90),
     command_lifetime=timedelta(days=60),
     registration_grace=timedelta(seconds=60),
-    address_keys=ADDRESS_KEYS,
+    hash_keys=HASH_KEYS,
     draw=lambda _low, high: high,
     sleep=lambda _seconds: None,
 )

@@ -58,7 +58,7 @@ def erase(system: System, user: str) -> None:
         timedelta(90),
         timedelta(60),
         timedelta(seconds=60),
-        address_keys=settings.address_key_ring,
+        hash_keys=settings.hash_key_ring,
     )
     handler = BatchHandler(ports, MessageParser(settings.roles), policy)
     erasure = message(c.EraseUser(), user)

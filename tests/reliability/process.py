@@ -24,7 +24,7 @@ from application.messages import MessageParser
 from application.outbox import SHARDS
 from application.ports import Clock, StoreUnavailableError
 from application.relay import Relay, RelayPolicy
-from tests.builders import ADDRESS_KEYS
+from tests.builders import HASH_KEYS
 from tests.reliability import wire
 from tests.reliability.world import World
 from worker.transport.acknowledger import Acknowledger
@@ -48,7 +48,7 @@ class Process(wire.Process):
         *,
         sleep: Callable[[float], None] = lambda _: None,
         draw: Callable[[float, float], float] = lambda _low, high: high,
-        address_keys: KeyRing = ADDRESS_KEYS,
+        hash_keys: KeyRing = HASH_KEYS,
     ) -> None:
         """Start without making a call. `sleep` and `draw` are its pauses and its jitter."""
         retries = Retries(sleep=sleep)
@@ -64,7 +64,7 @@ class Process(wire.Process):
         publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
         self.repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(self.repository, outbox, publisher, world.clock)
-        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, address_keys))
+        self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, hash_keys))
         relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
@@ -106,7 +106,7 @@ def policy(
     sleep: Callable[[float], None],
     draw: Callable[[float, float], float],
     clock: Clock,
-    address_keys: KeyRing = ADDRESS_KEYS,
+    hash_keys: KeyRing = HASH_KEYS,
 ) -> BatchPolicy:
     """Return the limits of a worker, with the pauses, the jitter and the clock of the test."""
     return BatchPolicy(
@@ -114,7 +114,7 @@ def policy(
         outcome_lifetime=timedelta(days=90),
         command_lifetime=timedelta(days=60),
         registration_grace=timedelta(seconds=60),
-        address_keys=address_keys,
+        hash_keys=hash_keys,
         registration_receives=1,  # no command waits: messages are older than the grace period
         draw=draw,
         sleep=sleep,

@@ -13,7 +13,7 @@ from application.addresses import parse_address
 from application.key_ring import KeyRing
 from application.ports import CommandKey
 from domain import commands as c
-from tests.builders import ADDRESS_KEYS, NOW, PASSWORD, token, uid
+from tests.builders import HASH_KEYS, NOW, PASSWORD, token, uid
 from tests.reliability.invariants import Stored
 from tests.reliability.process import Process
 from tests.reliability.scenarios import RESET_BY_EMAIL
@@ -34,11 +34,11 @@ class World:
         """Start a worker over an empty table."""
         self.aws = InProcessWorld()
         self.aws.clock = StandingClock(NOW)
-        self.use_keys(ADDRESS_KEYS)
+        self.use_keys(HASH_KEYS)
 
     def use_keys(self, keys: KeyRing) -> None:
         """Replace the worker by one with these keys."""
-        self.worker = Process(self.aws, Wire(), address_keys=keys)
+        self.worker = Process(self.aws, Wire(), hash_keys=keys)
 
     def wait(self, time: timedelta) -> None:
         """Advance the clock."""
@@ -219,7 +219,7 @@ def test_nothing_stored_has_the_address(world: World) -> None:
         assert personal.lower() not in rest.lower()
     ((_, ban),) = world.stored.banned.items()
     assert int(item["expires_at"]["N"]) > (NOW + HOUR).timestamp()
-    assert ban.address_hash == ADDRESS_KEYS.hash(ADDRESS)
+    assert ban.address_hash == HASH_KEYS.address_hash(ADDRESS)
 
 
 def test_a_ban_is_found_by_the_old_key_too(world: World) -> None:
@@ -240,7 +240,7 @@ def test_a_ban_is_found_by_the_old_key_too(world: World) -> None:
 def test_a_ban_that_cannot_be_read_delays_the_registration(world: World) -> None:
     """It is not ignored: the command is retried until an operator has corrected the item."""
     erase(world, FOREVER)
-    key = (f"BANNED#{ADDRESS_KEYS.hash(ADDRESS)}", BANNED)
+    key = (f"BANNED#{HASH_KEYS.address_hash(ADDRESS)}", BANNED)
     world.aws.dynamodb.items[key] = {**world.aws.dynamodb.items[key], "schema": {"N": "99"}}
     each: Any = sent(c.RegisterUser(parse_address(ADDRESS), "Eve", PASSWORD), "eve")
     world.aws.send(each)

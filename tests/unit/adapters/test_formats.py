@@ -156,6 +156,15 @@ def test_an_item_is_brought_up_no_further_than_asked() -> None:
     assert THREE.upcast(above, 2) is above
 
 
+def test_a_worker_of_an_earlier_version_leaves_outcomes_with_a_keyed_fingerprint_alone() -> None:
+    """It would dead-letter a redelivery of the command; as it is, the redelivery is retried."""
+    item = records.render_outcome(outcome("c", "ada"))
+    earlier = ItemFormat("outcome")
+    with pytest.raises(MalformedItemError, match="is of a later format than 1"):
+        records.parse_outcome(item, earlier)
+    assert records.parse_outcome({**item, "schema": {"N": "1"}}) == records.parse_outcome(item)
+
+
 # --- the mapper ----------------------------------------------------------------------------
 
 POINTER = OutboxEntry("OUTBOX#1", f"2026-11-22T10:00:00.000Z#{uid('p')}", JobKind.PUBLISH, (), NOW)

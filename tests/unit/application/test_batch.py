@@ -27,6 +27,7 @@ from application.disposition import (
     ReceivedMessage,
     Retry,
 )
+from application.key_ring import KeyRing
 from application.messages import MessageParser, render_command
 from application.ports import (
     Clock,
@@ -44,7 +45,7 @@ from application.ports import (
 )
 from domain.commands import CommandEnvelope
 from domain.errors import RejectionCode
-from tests.builders import ADDRESS_KEYS, NOW, PASSWORD, message, uid
+from tests.builders import HASH_KEYS, NOW, PASSWORD, message, uid
 
 
 class FixedClock(Clock):
@@ -118,7 +119,7 @@ class World:
             outcome_lifetime=timedelta(days=90),
             command_lifetime=timedelta(days=60),
             registration_grace=timedelta(seconds=60),
-            address_keys=ADDRESS_KEYS,
+            hash_keys=HASH_KEYS,
             draw=lambda _low, high: high,
             sleep=self.sleep,
         )
@@ -212,6 +213,32 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
     dead = DeadLetter("CommandIdReused", "id: was used for another command")
     assert world.handle(first, other) == [Ack(), dead]
     assert world.handle(other) == [dead]
+    assert world.published() == ["UserRegistered"]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "reused"),
+    [
+        (HASH_KEYS.fingerprint, True),
+        (lambda plain: plain, True),
+        (lambda plain: KeyRing((b"k" * 32,)).fingerprint(plain), False),
+        (lambda _: "", False),
+    ],
+    ids=["keyed", "of an earlier version", "of a retired key", "erased"],
+)
+def test_a_reused_id_is_detected_if_the_fingerprint_can_be_compared(
+    world: World, earlier: Callable[[str], str], reused: bool
+) -> None:
+    """A redelivery is a duplicate in any case; the id decides if the key is not known."""
+    first, other = registration("ada", id="c"), command("UnlockUser", "ada", id="c")
+    world.handle(first)
+    plain = MessageParser(["customer"]).parse(first).content_hash
+    ((key, stored),) = world.store.outcomes.items()
+    assert stored.fingerprint == HASH_KEYS.fingerprint(plain)
+    world.store.outcomes[key] = replace(stored, fingerprint=earlier(plain))
+    assert world.handle(first) == [Ack()]
+    dead = DeadLetter("CommandIdReused", "id: was used for another command")
+    assert world.handle(other) == [dead if reused else Ack()]
     assert world.published() == ["UserRegistered"]
 
 

@@ -20,7 +20,7 @@ from application.messages import MessageParser
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
-from tests.builders import ADDRESS_KEYS
+from tests.builders import HASH_KEYS
 from tests.unit.application.messages.examples import (
     EXAMPLES,
     ROLES,
@@ -57,7 +57,7 @@ class World:
             command_lifetime=timedelta(days=60),
             registration_grace=timedelta(),
             registration_receives=0,
-            address_keys=ADDRESS_KEYS,
+            hash_keys=HASH_KEYS,
         )
         self.handler = BatchHandler(ports, MessageParser(ROLES), policy, observer, permissions)
 

@@ -11,7 +11,7 @@ from domain import commands as c
 from domain.handlers import Context, handle
 from domain.user import TwoFactor, User
 from tests.builders import (
-    ADDRESS_KEYS,
+    HASH_KEYS,
     NOW,
     OLDEST,
     POLICY,
@@ -29,7 +29,7 @@ from tests.builders import (
 def registered(name: str, address: str | None = None) -> User:
     """Return a registered user."""
     sent = envelope(register(address or name), name, f"registration of {name}")
-    user = handle(sent, None, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash)).user
+    user = handle(sent, None, Context(NOW, {}, OLDEST, HASH_KEYS.address_hash)).user
     assert user is not None
     return user
 
@@ -37,7 +37,9 @@ def registered(name: str, address: str | None = None) -> User:
 def awaiting(user: User, address: str) -> User:
     """Start a user's change to an address, which awaits confirmation."""
     handle(
-        envelope(request_change(address), None), user, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash)
+        envelope(request_change(address), None),
+        user,
+        Context(NOW, {}, OLDEST, HASH_KEYS.address_hash),
     )
     return user
 
@@ -300,7 +302,7 @@ def test_a_session_started_anew_under_its_old_id_replaces_the_stored_one() -> No
     """Its condition is the stored revision, not its absence."""
     ada = registered("ada")
     start = start_session(uid("s"), token("r"), NOW + timedelta(days=1))
-    handle(envelope(start, "ada"), ada, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash))
+    handle(envelope(start, "ada"), ada, Context(NOW, {}, OLDEST, HASH_KEYS.address_hash))
     ada.sessions[uid("s")] = replace(ada.sessions[uid("s")], revision=7)
     decided = decide_round(
         works((c.RevokeSession(uid("s")), "ada"), (start, "ada")), snapshot(ada), POLICY, NOW

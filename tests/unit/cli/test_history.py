@@ -156,7 +156,7 @@ def test_the_ban_of_an_unknown_address_is_shown(
     store: Store, capsys: pytest.CaptureFixture[str], until: datetime | None, shown: str
 ) -> None:
     """With the id that UnbanUser needs; support knows only the address."""
-    hashed = Settings().address_key_ring.hash("grace@example.com")
+    hashed = Settings().hash_key_ring.address_hash("grace@example.com")
     user = committed(store, "grace")
     must_commit(store, erased(user, BannedAddress(hashed, uid("grace"), until)))
     assert run(["user", "Grace@example.com"]) == ExitCode.NEGATIVE
@@ -176,4 +176,4 @@ def test_without_keys_an_unknown_address_is_not_found(
     """An operator need not have the keys in production; the line names the setting."""
     monkeypatch.setattr(composition.aws(), "settings", Settings(env="prod"))
     assert run(["user", "grace@example.com"]) == ExitCode.NEGATIVE
-    assert "USER_WORKER_ADDRESS_KEYS" in capsys.readouterr().err
+    assert "USER_WORKER_HASH_KEYS" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from application.key_ring import KeyRing
 from application.messages import MessageParser
 from application.messages.outgoing import check_outgoing
 from application.ports import CommandKey, LoadRequest, Outcome, Status, StoreUnavailableError
@@ -23,6 +24,8 @@ from operations.bulk_import.row_file import row_file
 from tests.unit.cli.test_import import HEADER, URL, Cli, Sqs, cli, complaint, people  # noqa: F401
 from worker.settings import Settings, load_settings
 
+UNLOCK = "biome.user.UnlockUser.v1"
+DEVELOPMENT, OTHERS = Settings().hash_key_ring, KeyRing((b"k" * 32,))
 PARSER = MessageParser(("customer", "lab_assistant", "admin"))
 Decide = Callable[[dict[str, Any]], tuple[Status, RejectionCode | None] | None]
 
@@ -39,6 +42,7 @@ class Store:
     sqs: Sqs
     decide: Decide = accept
     fingerprint: str | None = None
+    kind: str | None = None
     fails: int = 0
     looks: int = 0
     letters: dict[str, tuple[str, str]] | None = field(default_factory=dict)
@@ -77,10 +81,11 @@ class Store:
         now = datetime.now(UTC)
         return Outcome(
             command_id=envelope.command_id,
-            command_type=envelope.type,
+            command_type=self.kind or envelope.type,
             user_id=envelope.user_id,
             by_email=False,
-            fingerprint=self.fingerprint or envelope.fingerprint,
+            fingerprint=self.fingerprint
+            or load_settings().hash_key_ring.fingerprint(envelope.content_hash),
             status=status,
             code=code,
             events=(),
@@ -176,6 +181,37 @@ def test_the_exit_code_is_that_of_the_worst_outcome(
     store.decide = lambda _: decided
     file = cli.write(people(3))
     assert cli.run(file, "--report", str(cli.folder / "r.csv"), "--wait", "0")[0] == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "env", "keys", "fingerprint", "code"),
+    [
+        (UNLOCK, "dev", "", DEVELOPMENT.fingerprint("another command"), "CommandIdReused"),
+        (UNLOCK, "prod", "k" * 32, OTHERS.fingerprint("another command"), "CommandIdReused"),
+        (UNLOCK, "prod", "", OTHERS.fingerprint("another command"), ""),
+        (UNLOCK, "dev", "", OTHERS.fingerprint("another command"), ""),
+        ("biome.user.BanUser.v1", "prod", "", OTHERS.fingerprint("same"), "CommandIdReused"),
+    ],
+    ids=["key", "key in prod", "no key", "another key", "another type"],
+)
+def test_without_the_workers_keys_a_reused_id_shows_only_by_the_type(
+    cli: Cli,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: str,
+    env: str,
+    keys: str,
+    fingerprint: str,
+    code: str,
+) -> None:
+    """The importer need not have the keys. No row is reported as reused without a reason."""
+    monkeypatch.setenv("USER_WORKER_ENV", env)
+    monkeypatch.setenv("USER_WORKER_HASH_KEYS", keys)
+    store.fingerprint, store.kind = fingerprint, kind
+    file = cli.write("user_id\n5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77\n")
+    cli.run(file, "-c", "UnlockUser", "--report", str(cli.folder / "report.csv"))
+    assert [line["code"] for line in report(cli)] == [code]
 
 
 def test_a_report_of_json_lines_and_of_commands_about_users(cli: Cli, store: Store) -> None:  # noqa: F811
@@ -368,7 +404,7 @@ def awaited(clock: Clock, recorded: dict[int, float], *, fails: int = 0) -> tupl
     start, sqs = clock.now, Sqs()
     keys = [CommandKey(None, str(number)) for number in range(10)]
     sample = Store(sqs)._outcome(
-        SimpleNamespace(command_id="", type="t", user_id=None, fingerprint="f"), *accept({})
+        SimpleNamespace(command_id="", type="t", user_id=None, content_hash="f"), *accept({})
     )
 
     class Repository:

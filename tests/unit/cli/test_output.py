@@ -12,7 +12,7 @@ from cli.commands.user import user_facts
 from domain.handlers import Context, handle
 from operations.received_event import ReceivedEvent
 from tests.builders import (
-    ADDRESS_KEYS,
+    HASH_KEYS,
     NOW,
     OLDEST,
     PASSWORD,
@@ -129,11 +129,11 @@ def test_a_foreign_event_is_shown_with_the_fields_that_it_has(changes: dict[str,
 def test_of_secrets_only_that_they_are_set_is_shown() -> None:
     """No hash is shown, in any form."""
     user = handle(
-        envelope(register("ada"), "ada"), None, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash)
+        envelope(register("ada"), "ada"), None, Context(NOW, {}, OLDEST, HASH_KEYS.address_hash)
     ).user
     assert user is not None
     start = start_session(uid("s"), token("refresh"), NOW + timedelta(days=1))
-    handle(envelope(start, "ada"), user, Context(NOW, {}, OLDEST, ADDRESS_KEYS.hash))
+    handle(envelope(start, "ada"), user, Context(NOW, {}, OLDEST, HASH_KEYS.address_hash))
     shown = json.dumps(user_facts(user))
     assert user_facts(user)["password_hash"] == "set"
     for secret in (PASSWORD.value, "argon2", token("refresh").value, token("refresh").stored):

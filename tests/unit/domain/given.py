@@ -115,7 +115,7 @@ def envelope(command: Command, **changes: Any) -> CommandEnvelope:
     around: dict[str, Any] = {
         "command_id": COMMAND_ID,
         "user_id": USER_ID,
-        "fingerprint": "fingerprint",
+        "content_hash": "content",
         "source": "/test",
         "sent_at": NOW,
         **changes,

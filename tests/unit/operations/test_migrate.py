@@ -55,7 +55,7 @@ def test_everything_old_is_brought_up_and_the_rest_is_left() -> None:
         ("user", 1): 4,
         ("session", 2): 1,
         ("two factor", 1): 1,
-        ("outcome", 1): 1,
+        ("outcome", 2): 1,
         ("outbox pointer", 1): 1,
     }
     assert (counts.changed, counts.indexed, counts.conflicts, counts.gone) == (5, 1, 0, 0)
@@ -344,12 +344,15 @@ def test_outcomes_of_the_older_format_are_brought_up_and_the_others_only_counted
     database = MigratedDynamoDB()
     put(database, *(records.render_outcome(outcome(f"c-{n}", "ada")) for n in range(9)))
     kind = KINDS["outcome"]
-    newer = replace(kind.item_format, number=2, upcasts={1: dict})
+    now, following = kind.item_format.number, kind.item_format.number + 1
+    newer = replace(
+        kind.item_format, number=following, upcasts={**kind.item_format.upcasts, now: dict}
+    )
     after = {**KINDS, "outcome": replace(kind, item_format=newer)}
-    for kinds, number, changed in [(KINDS, 1, 0), (after, 1, 9), (after, 2, 0)]:
+    for kinds, number, changed in [(KINDS, now, 0), (after, now, 9), (after, following, 0)]:
         counts = migrate(database, kinds=kinds)
         assert (counts.found["outcome", number], counts.items, counts.changed) == (9, 9, changed)
-    assert {item["schema"]["N"] for item in database.items.values()} == {"2"}
+    assert {item["schema"]["N"] for item in database.items.values()} == {str(following)}
 
 
 class Lagging(MigratedDynamoDB):

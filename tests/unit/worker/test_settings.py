@@ -116,8 +116,8 @@ SECRET_KEYS = ("a secret key of 32 bytes or more, 1", "a secret key of 32 bytes 
 def test_keys_of_addresses_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one makes new hashes; a list in a shell is not JSON."""
     keys = [key.replace(",", ";") for key in SECRET_KEYS]
-    monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", ", ".join(keys))
-    assert load_settings().address_key_ring == KeyRing(tuple(key.encode() for key in keys))
+    monkeypatch.setenv("USER_WORKER_HASH_KEYS", ", ".join(keys))
+    assert load_settings().hash_key_ring == KeyRing(tuple(key.encode() for key in keys))
 
 
 @pytest.mark.parametrize("value", ["short-secret", f"{'x' * 32},short-secret", f"{'x' * 32},"])
@@ -125,9 +125,9 @@ def test_a_short_key_ends_the_program_and_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     """The line names the variable and the rule."""
-    monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", value)
+    monkeypatch.setenv("USER_WORKER_HASH_KEYS", value)
     with pytest.raises(
-        SettingsError, match="USER_WORKER_ADDRESS_KEYS must contain only keys of 32"
+        SettingsError, match="USER_WORKER_HASH_KEYS must contain only keys of 32"
     ) as raised:
         load_settings()
     assert "short-secret" not in str(raised.value)
@@ -139,18 +139,18 @@ def test_a_worker_in_production_needs_keys_of_addresses(
 ) -> None:
     """Other programs do not need them; in development there is a fixed key."""
     if value is not None:
-        monkeypatch.setenv("USER_WORKER_ADDRESS_KEYS", value)
-    assert load_settings().address_key_ring.keys
+        monkeypatch.setenv("USER_WORKER_HASH_KEYS", value)
+    assert load_settings().hash_key_ring.keys
     monkeypatch.setenv("USER_WORKER_ENV", "prod")
     settings = load_settings()
-    with pytest.raises(SettingsError, match="USER_WORKER_ADDRESS_KEYS is not set"):
-        _ = settings.address_key_ring
+    with pytest.raises(SettingsError, match="USER_WORKER_HASH_KEYS is not set"):
+        _ = settings.hash_key_ring
 
 
 def test_no_key_is_shown_with_the_settings() -> None:
     """Settings may appear in a traceback or a log line."""
     keys = tuple(SecretStr(key) for key in SECRET_KEYS)
-    settings = Settings(address_keys=keys)
+    settings = Settings(hash_keys=keys)
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert not any(key in shown for key in SECRET_KEYS)
 

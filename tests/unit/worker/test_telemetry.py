@@ -37,7 +37,7 @@ from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
 from domain.commands import COMMANDS
 from tests import canaries
-from tests.builders import ADDRESS_KEYS, NOW, PASSWORD, message, uid
+from tests.builders import HASH_KEYS, NOW, PASSWORD, message, uid
 from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
 from worker.telemetry import instruments, observe_ports, observe_queue, sdk
@@ -97,7 +97,7 @@ class World:
         ports = Ports(MemoryUserRepository(self.store), outbox, self.topic, Clock())
         self.ports = observe_ports(ports, self.observer)
         policy = BatchPolicy(
-            12, timedelta(90), timedelta(60), timedelta(seconds=60), address_keys=ADDRESS_KEYS
+            12, timedelta(90), timedelta(60), timedelta(seconds=60), hash_keys=HASH_KEYS
         )
         self.batch = BatchHandler(self.ports, MessageParser(["customer"]), policy, self.observer)
 

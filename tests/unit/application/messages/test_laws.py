@@ -110,7 +110,7 @@ def test_every_form_of_a_command_has_one_fingerprint(command: Command) -> None:
 
     envelopes = [PARSER.parse(message(body)) for body in bodies]
 
-    assert len({envelope.fingerprint for envelope in envelopes}) == 1
+    assert len({envelope.content_hash for envelope in envelopes}) == 1
     assert envelopes[0] == envelopes[1]
 
 

@@ -85,7 +85,7 @@ def test_version_1_becomes_version_2_with_the_fingerprint_of_version_1() -> None
     before, now = PARSER.parse(body), AFTER.parse(body)
 
     assert now.command == BanUserV2("other", "spam", datetime.fromisoformat("2027-01-01T00Z"))
-    assert now.fingerprint == before.fingerprint
+    assert now.content_hash == before.content_hash
     assert (now.type, now.command.type) == (V1, V2)
     assert replace(now, command=before.command, sent_as=None) == before
 
@@ -97,7 +97,7 @@ def test_version_2_is_accepted_unchanged() -> None:
     now = AFTER.parse(message(body))
 
     assert (now.command, now.type) == (BanUserV2("fraud", "spam"), V2)
-    assert now.fingerprint != PARSER.parse(message(ban(reason="spam"))).fingerprint
+    assert now.content_hash != PARSER.parse(message(ban(reason="spam"))).content_hash
 
 
 @pytest.mark.parametrize(
