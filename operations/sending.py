@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,28 @@ from adapters.aws.batching import MAX_CALL_BYTES
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
 from application.queue_port import FIFO_SUFFIX
 from worker.errors import CliError, UsageError
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+
+def require_served(settings: Settings, queue: str | None) -> str:
+    """Return the queue to send to: the one given, or else the command queue.
+
+    Raises:
+        UsageError: the worker does not serve the queue, so a command would wait there forever.
+    """
+    if queue is None:
+        return settings.command_queue
+    if queue not in settings.queues:
+        similar = difflib.get_close_matches(queue, settings.queues, 1)
+        advice = f"did you mean {similar[0]}?" if similar else "choose one of the settings"
+        raise UsageError(
+            f"queue {queue} is not a command queue of the settings ({', '.join(settings.queues)})",
+            advice,
+        )
+    return queue
 
 
 def send_bodies(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from application.outbox import OutboxStatus
@@ -21,35 +22,35 @@ DEPTHS = {
 def read_status(aws: Aws) -> dict[str, Any]:
     """Return the state of each resource; a missing one is null, and listed under `missing`.
 
-    The priority queue is also null if none is configured; `names` does not contain it then.
+    `command_queues` has the depth of each queue by name, in the order of the settings.
     """
     settings = aws.settings
-    first = settings.priority_queue
     in_memory = settings.repository == "memory"
+    queues = {name: _found(partial(_depths_of, aws, name)) for name in settings.queues}
     found: dict[str, Any] = {
         "region": aws.sqs.meta.region_name,
         "endpoint": aws.sqs.meta.endpoint_url,
-        "priority_queue": _found(lambda: queue_depths(aws, aws.queue_url(first)))
-        if first
-        else None,
-        "command_queue": _found(lambda: queue_depths(aws, aws.command_queue_url)),
+        "command_queues": queues,
         "dead_letters": _found(lambda: queue_depths(aws, aws.dead_letter_queue_url)),
         "topic": _found(lambda: _topic(aws)),
         "table": "in the worker's memory" if in_memory else _found(lambda: _table(aws)),
         "outbox": None,
     }
-    names = {"priority_queue": f"queue {first}"} if first else {}
-    names |= {
-        "command_queue": f"queue {settings.command_queue}",
+    names = {
         "dead_letters": f"queue {settings.dead_letter_queue}",
         "topic": f"topic {settings.events_topic}",
         "table": f"table {settings.table}",
     }
-    found["missing"] = [name for key, name in names.items() if found[key] is None]
+    found["missing"] = [f"queue {name}" for name, depths in queues.items() if depths is None]
+    found["missing"] += [name for key, name in names.items() if found[key] is None]
     if found["table"] is not None and not in_memory:
         found["outbox"] = _outbox(aws.outbox.status())
     found["names"] = names
     return found
+
+
+def _depths_of(aws: Aws, name: str) -> dict[str, int]:
+    return queue_depths(aws, aws.queue_url(name))
 
 
 def queue_depths(aws: Aws, url: str) -> dict[str, int]:

@@ -44,7 +44,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "partition": PARTITION_KEY,
             "visibility_timeout": settings.visibility_timeout,
             "batch_size": settings.batch_size,
-            "queues": settings.queues,
+            "priority_queue": settings.priority_queue,
         },
         "broker_connection_retry_on_startup": True,
         "task_queues": [Queue(name, no_declare=True) for name in settings.queues],
@@ -70,7 +70,8 @@ def check_options(conf: Any, options: Any, **_: Any) -> None:
                 exit_with_error(
                     UsageError(
                         f"{option} names queue {queue}, which is not in the settings",
-                        f"the settings name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE",
+                        f"the settings name {' and '.join(known)}: see USER_WORKER_COMMAND_QUEUE "
+                        "and USER_WORKER_ADDITIONAL_QUEUES",
                     )
                 )
 

@@ -111,9 +111,10 @@ class Aws:
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise
-            variables = {
+            variables: dict[str | None, str] = {
                 self.settings.priority_queue: "PRIORITY_QUEUE",
                 self.settings.dead_letter_queue: "DEAD_LETTER_QUEUE",
+                **dict.fromkeys(self.settings.additional_queues, "ADDITIONAL_QUEUES"),
             }
             variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
             raise missing(f"queue {name}", variable) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -21,6 +22,7 @@ RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
 TOPIC = r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:)?[A-Za-z0-9_-]{1,250}(\.fifo)?$"
 A_TABLE = "3 to 255 letters, digits, dots, - or _"
 A_QUEUE = "1 to 75 letters, digits, - or _, and .fifo after them for a FIFO queue"
+SEVERAL_QUEUES = f"names of queues, separated by commas: each {A_QUEUE}"
 A_TOPIC = (
     "1 to 250 letters, digits, - or _, and .fifo after them for a FIFO topic; "
     "or such a name in an ARN, arn:aws:sns:REGION:ACCOUNT:NAME"
@@ -63,6 +65,11 @@ class Settings(BaseSettings):
     """Name of the command queue; a name that ends in `.fifo` is a FIFO queue"""
     priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME, description=A_QUEUE)
     """Name of a second command queue, which is served first"""
+    additional_queues: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description=SEVERAL_QUEUES
+    )
+    """Names of [more command queues](permissions.md#a-queue-for-a-producer), separated by commas,
+    for certain producers; they and the command queue are served in turn"""
     dead_letter_queue: str = Field(
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
@@ -133,6 +140,20 @@ class Settings(BaseSettings):
     def _roles_are_separated_by_commas(cls, roles: object) -> object:
         return tuple(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
 
+    @field_validator("additional_queues", mode="before")
+    @classmethod
+    def _queues_are_separated_by_commas(cls, queues: object) -> object:
+        if isinstance(queues, str):
+            return tuple(name.strip() for name in queues.split(",")) if queues.strip() else ()
+        return queues
+
+    @field_validator("additional_queues")
+    @classmethod
+    def _queues_are_names(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(RESOURCE_NAME, name) for name in queues):
+            raise ValueError(f"must be {SEVERAL_QUEUES}")
+        return queues
+
     @field_validator("hash_keys", mode="before")
     @classmethod
     def _keys_are_separated_by_commas(cls, keys: object) -> object:
@@ -160,12 +181,30 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}CREATE_RESOURCES must not be true when {PREFIX}ENV is prod")
         if self.env == "prod" and self.repository == "memory":
             raise ValueError(f"{PREFIX}REPOSITORY must not be memory when {PREFIX}ENV is prod")
-        if len({name.endswith(FIFO_SUFFIX) for name in (*self.queues, self.dead_letter_queue)}) > 1:
-            raise ValueError(
-                f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE and {PREFIX}DEAD_LETTER_QUEUE "
-                "must all be FIFO or none: let all names end in .fifo, or none"
-            )
+        self._require_distinct_queues_of_one_kind()
         return self
+
+    def _require_distinct_queues_of_one_kind(self) -> None:
+        variables: dict[str, str] = {}
+        for variable, name in (
+            ("COMMAND_QUEUE", self.command_queue),
+            ("PRIORITY_QUEUE", self.priority_queue),
+            *(("ADDITIONAL_QUEUES", name) for name in self.additional_queues),
+            ("DEAD_LETTER_QUEUE", self.dead_letter_queue),
+        ):
+            if name in variables:
+                places = dict.fromkeys((PREFIX + variables[name], PREFIX + variable))
+                raise ValueError(
+                    f"queue {name} is named twice, in {' and '.join(places)}: name each queue once"
+                )
+            if name is not None:
+                variables[name] = variable
+        if len({name.endswith(FIFO_SUFFIX) for name in variables}) > 1:
+            raise ValueError(
+                f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE, {PREFIX}ADDITIONAL_QUEUES and "
+                f"{PREFIX}DEAD_LETTER_QUEUE must all be FIFO or none: "
+                "let all names end in .fifo, or none"
+            )
 
     @property
     def fifo(self) -> bool:
@@ -192,8 +231,9 @@ class Settings(BaseSettings):
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues to serve, the more urgent first."""
-        return tuple(name for name in (self.priority_queue, self.command_queue) if name)
+        """The queues to serve: the priority queue, the command queue, and the additional ones."""
+        first = (self.priority_queue, self.command_queue)
+        return (*(name for name in first if name), *self.additional_queues)
 
 
 def load_settings(**overrides: object) -> Settings:

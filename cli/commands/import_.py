@@ -104,6 +104,10 @@ def import_(
     source: Annotated[
         str, typer.Option("--source", help="Source of the commands (a URI reference).")
     ] = "/user-worker/import",
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", metavar="NAME", help="One of the command queues, as of `send`."),
+    ] = None,
     group: Annotated[
         str | None, typer.Option("--group", help="Message group, as of `send`.")
     ] = None,
@@ -142,6 +146,7 @@ def import_(
         split_name=split_name,
         import_id=import_id,
         source=source,
+        queue=queue,
         group=group,
         journal=journal,
         errors=errors,
@@ -151,8 +156,7 @@ def import_(
         dry_run=dry_run,
         skip_bad=skip_bad,
     )
-    aws = composition.aws()
-    with stop_on_signals(), Import(aws, options, TerminalProgress()) as run:
+    with stop_on_signals(), Import(composition.aws(), options, TerminalProgress()) as run:
         problems = ProblemPrinter(file)
         run.check(problems)
         problems.end(errors)
@@ -161,7 +165,7 @@ def import_(
             _print_tally(run.tally, f"{run.tally.to_send} rows checked", as_json=as_json)
             return ExitCode.OK
         run.send()
-        sent = f"{run.tally.sent} rows sent to {aws.settings.command_queue}"
+        sent = f"{run.tally.sent} rows sent to {run.queue}"
         _print_tally(run.tally, sent, as_json=as_json)
         if not as_json:
             output.stderr().print(

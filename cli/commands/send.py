@@ -77,6 +77,14 @@ def send(
         str,
         typer.Option("--source", metavar="URI", help="Source of the command (a URI reference)."),
     ] = "/user-worker/cli",
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            "--queue",
+            metavar="NAME",
+            help="One of the command queues of the settings (default: USER_WORKER_COMMAND_QUEUE).",
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +97,7 @@ def send(
     wait: Wait = None,
     as_json: Json = False,
 ) -> int:
-    """Check commands and send them to the queue.
+    """Check commands and send them to a queue.
 
     Nothing is sent if one is invalid. Prints one command id per line, or with
     --wait the outcomes.
@@ -116,11 +124,16 @@ def send(
     }
     options = Options(user, command_id, source, extensions)
     events = _events(command, pairs or [], data, file, options)
-    return _send(events, group=group, wait=wait, as_json=as_json)
+    return _send(events, queue=queue, group=group, wait=wait, as_json=as_json)
 
 
 def _send(
-    events: Sequence[_Placed], *, group: str | None, wait: float | None, as_json: bool
+    events: Sequence[_Placed],
+    *,
+    queue: str | None,
+    group: str | None,
+    wait: float | None,
+    as_json: bool,
 ) -> int:
     """Check and send commands, optionally wait for outcomes; return the exit code."""
     from adapters.sqs.sending import SendReport
@@ -128,9 +141,10 @@ def _send(
     from cli.rendering import print_outcomes
     from operations.command_input import check
     from operations.outcomes import await_outcomes, listener
-    from operations.sending import send_bodies
+    from operations.sending import require_served, send_bodies
 
     aws = composition.aws()
+    queue = require_served(aws.settings, queue)
     parser = MessageParser(aws.settings.roles)
     outgoing = [check(event, place, parser) for place, event in events]
     # before anything is sent, because the table may be missing
@@ -139,13 +153,13 @@ def _send(
     bodies = [(each.body, group or each.group) for each in outgoing]
     grouped = group is not None
     try:
-        send_bodies(aws.sqs, aws.command_queue_url, bodies, grouped=grouped, report=sent)
+        send_bodies(aws.sqs, aws.queue_url(queue), bodies, grouped=grouped, report=sent)
     except BaseException:  # also an interruption: the ids may be needed to send the rest again
         if sent.message_ids or sent.code is not None or len(outgoing) > 1:
             _print_sent(outgoing, sent, as_json=as_json)
             _print_ids("not sent", [o for n, o in enumerate(outgoing) if n not in sent.message_ids])
         raise
-    _print_destination(outgoing, aws.settings.command_queue)
+    _print_destination(outgoing, queue)
     if wait is None or repository is None:
         _print_sent(outgoing, sent, as_json=as_json)
         return ExitCode.OK

@@ -43,9 +43,8 @@ def status(as_json: Json = False) -> int:
 def _lines(found: dict[str, Any]) -> dict[str, object]:
     lines: dict[str, object] = {"AWS": f"{found['endpoint']} ({found['region']})"}
     names = found["names"]
-    for queue in ("priority_queue", "command_queue"):
-        if queue in names:
-            lines[names[queue]] = _queue_text(found[queue], highlight=False)
+    for queue, counts in found["command_queues"].items():
+        lines[f"queue {queue}"] = _queue_text(counts, highlight=False)
     lines[names["dead_letters"]] = _queue_text(found["dead_letters"], highlight=True)
     topic = found["topic"]
     lines[names["topic"]] = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"

@@ -35,6 +35,7 @@ from operations.command_input import command_class
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.listing import list_letters
 from operations.progress import NO_PROGRESS, Progress
+from operations.sending import require_served
 from worker.cli_errors import explain
 from worker.connections import Aws
 from worker.errors import CliError, UsageError
@@ -62,6 +63,7 @@ class ImportOptions:
     split_name: str | None = None
     import_id: str | None = None
     source: str = "/user-worker/import"
+    queue: str | None = None
     group: str | None = None
     journal: str | None = None
     errors: str | None = None
@@ -95,7 +97,8 @@ class Import:
         """Open the file and, unless it is a dry run, look up queue, journal and table.
 
         Raises:
-            UsageError: the options do not match the file, or the journal is of another import.
+            UsageError: the options do not match the file, the journal is of another import, or the
+                queue is not one that the worker serves.
             CliError: the queue or the table is missing, or a file cannot be read.
         """
         if options.dry_run and options.report is not None:
@@ -103,6 +106,7 @@ class Import:
         self._options = options
         self._progress = progress
         self._aws = aws
+        self.queue = require_served(aws.settings, options.queue)
         with ExitStack() as files:  # closes the file if a statement below fails
             self._source = files.enter_context(closing(SourceFile(options.file, options.encoding)))
             parser = MessageParser(aws.settings.roles)
@@ -117,7 +121,7 @@ class Import:
         options, aws = self._options, self._aws
         report = options.report is not None
         self._waiter = OutcomeWaiter(aws.repository, options.wait) if report else None
-        plan = Plan(self._source.digest(), _digest_of(options), aws.command_queue_url)
+        plan = Plan(self._source.digest(), _digest_of(options), aws.queue_url(self.queue))
         self._journal = Journal(Path(options.journal or options.file + JOURNAL_SUFFIX), plan)
         self._journal.load()  # raises if the journal belongs to another import
         self._dispatcher = Dispatcher(aws.sqs, plan.queue, rate=options.rate)

@@ -68,7 +68,7 @@ def redrive_letters(
         if moved is not None:
             return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
     with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
-        redriver = Redriver(queue, cache(partial(_sender, aws)))
+        redriver = Redriver(queue, cache(partial(_sender, aws, progress)))
         plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.skips)
         result = process_letters(queue, plan, redriver.redrive, progress)
         return Redrive(result, "batches", len(redriver.too_large))
@@ -87,11 +87,18 @@ def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
     return wanted.is_everything and one_queue and permitted and not fifo
 
 
-def _sender(aws: Aws, queue: str | None) -> BatchSender:
+def _sender(aws: Aws, progress: Progress, queue: str | None) -> BatchSender:
     """Return a sender to the queue that a letter came from, or else to the command queue."""
-    ours = queue in aws.settings.queues
-    url = aws.queue_url(queue) if ours and queue else aws.command_queue_url
-    return BatchSender(aws.sqs, url)
+    if queue in aws.settings.queues:
+        return BatchSender(aws.sqs, aws.queue_url(queue))
+    if queue is not None:
+        progress.note(
+            f"letters of queue {queue}, which is not in the settings, are sent to "
+            f"{aws.settings.command_queue}; to send them back, name it in "
+            "USER_WORKER_ADDITIONAL_QUEUES",
+            warning=True,
+        )
+    return BatchSender(aws.sqs, aws.command_queue_url)
 
 
 @dataclass(slots=True)

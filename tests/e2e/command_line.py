@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,12 @@ class CommandLine:
         ):
             code = run(words)
         return Done(code, out.getvalue(), err.getvalue())
+
+    def waiting(self) -> int:
+        """Return the number of commands that wait on the only command queue."""
+        (depths,) = json.loads(self.run("status", "--json").out)["command_queues"].values()
+        visible: int = depths["visible"]
+        return visible
 
     def start(self, *words: str, **variables: str) -> Done:
         """Run a command line to its end, in its own process."""

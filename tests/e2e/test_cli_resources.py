@@ -52,7 +52,7 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
     assert after.code == 0
     facts = json.loads(after.out)
     assert facts["missing"] == []
-    assert facts["command_queue"] == {"visible": 0, "in_flight": 0, "delayed": 0}
+    assert [*facts["command_queues"].values()] == [{"visible": 0, "in_flight": 0, "delayed": 0}]
     assert (facts["outbox"]["pending"], facts["outbox"]["parked"]) == (0, [])
 
 
@@ -69,7 +69,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
         f["text"] for f in findings if f["check"] in {"credentials", "endpoint"}
     )
     facts = json.loads(ready.run("status", "--json").out)
-    assert facts["command_queue"] == {"visible": 1, "in_flight": 0, "delayed": 0}
+    assert [*facts["command_queues"].values()] == [{"visible": 1, "in_flight": 0, "delayed": 0}]
     assert facts["dead_letters"]["visible"] == 0
 
 
@@ -77,21 +77,37 @@ def test_what_waits_is_counted(ready: CommandLine) -> None:
     """Commands that no worker has received yet are visible in `status`."""
     for _ in range(2):
         ready.run("send", "UnbanUser", "--user", uid("ada"))
-    assert json.loads(ready.run("status", "--json").out)["command_queue"]["visible"] == 2
+    assert ready.waiting() == 2
 
 
-def test_the_priority_queue_is_counted_too(ready: CommandLine) -> None:
+@pytest.mark.parametrize("setting", ["PRIORITY_QUEUE", "ADDITIONAL_QUEUES"])
+def test_every_command_queue_is_created_examined_and_counted(
+    ready: CommandLine, setting: str
+) -> None:
     """An alarm on this queue alone shows in `status`, and so does a wrong queue name."""
-    name = f"{ready.environment['USER_WORKER_COMMAND_QUEUE']}-first"
-    first = {"USER_WORKER_PRIORITY_QUEUE": name}
-    missing = ready.run("status", **first)
-    assert (missing.code, f"queue {name}" in complaint(missing)) == (3, True)
-    ready.run("provision", **first)
-    ready.run("send", "UnbanUser", "--user", uid("ada"), USER_WORKER_COMMAND_QUEUE=name)
-    facts = json.loads(ready.run("status", "--json", **first).out)
-    assert (facts["priority_queue"]["visible"], facts["command_queue"]["visible"]) == (1, 0)
-    assert name in ready.run("status", **first).out
-    assert json.loads(ready.run("status", "--json").out)["priority_queue"] is None
+    command_queue = ready.environment["USER_WORKER_COMMAND_QUEUE"]
+    names = [f"{command_queue}-{setting[:8].lower()}"]
+    if setting == "ADDITIONAL_QUEUES":
+        names.append(f"{names[0]}-2")
+    more = {f"USER_WORKER_{setting}": ",".join(names)}
+    missing = ready.run("status", **more)
+    assert missing.code == 3
+    for command in ("status", "doctor"):
+        said = ready.run(command, **more)
+        assert (said.code, all(f"queue {name}" in said.out for name in names)) == (3, True)
+    made = ready.run("provision", **more)
+    assert all(name in made.out for name in names)
+    ready.run("send", "UnbanUser", "--user", uid("ada"), "--queue", names[-1], **more)
+    queues = json.loads(ready.run("status", "--json", **more).out)["command_queues"]
+    assert {name: depths["visible"] for name, depths in queues.items()} == {
+        command_queue: 0,
+        **dict.fromkeys(names, 0),
+        names[-1]: 1,
+    }
+    assert names[-1] in ready.run("status", **more).out
+    findings = [json.loads(x) for x in ready.run("doctor", "--json", **more).out.splitlines()]
+    assert {f"queue {name}" for name in names} <= {f["check"] for f in findings}
+    assert not [f for f in findings if f["level"] == "fail"]
 
 
 @pytest.mark.embedded

@@ -117,15 +117,17 @@ def test_a_frozen_queue_keeps_what_is_sent_and_is_drained_when_thawed(world: Wor
     assert waiting.code == 4, waiting.err
     [look] = [line for line in lines("Freeze writes") if line.startswith("user-worker status")]
     frozen = world.run(look.partition(" | ")[0])
-    assert frozen["command_queue"] == {"visible": 2, "in_flight": 0, "delayed": 0}
+    assert [*frozen["command_queues"].values()] == [{"visible": 2, "in_flight": 0, "delayed": 0}]
     assert world.system.repository.get(user) is None
 
     world.thaw()
     [_, until] = lines("Drain a queue")
     assert not holds(until, frozen)
-    first = {"priority_queue": {"visible": 0, "in_flight": 1, "delayed": 0}}
     idle = {"visible": 0, "in_flight": 0, "delayed": 0}
-    assert not holds(until, {"command_queue": idle, "outbox": {"pending": 0}, **first})
+    queues = {"old": idle | {"in_flight": 1}, "new": idle}
+    assert not holds(until, {"command_queues": queues, "outbox": {"pending": 0}})
+    assert not holds(until, {"command_queues": {"new": idle}, "outbox": {"pending": 1}})
+    assert holds(until, {"command_queues": {"old": idle, "new": idle}, "outbox": {"pending": 0}})
     eventually(lambda: holds(until, world.run(within(until))), 60, "an empty queue and outbox")
     assert world.system.user(user).first_name == "Grace"
     assert [each.status for each in world.system.repository.history(user)] == [

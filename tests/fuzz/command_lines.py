@@ -28,7 +28,7 @@ from worker.errors import ExitCode
 from worker.settings import load_settings
 
 _OPTIONS = ("--user", "--id", "--source", "--correlation-id", "--expected-version", "--group",
-            "--data", "--json", "--wait", "--expires-at", "--nothing")  # fmt: skip
+            "--queue", "--data", "--json", "--wait", "--expires-at", "--nothing")  # fmt: skip
 _LOOKING = (("user",), ("user", "--history"), ("outcome",), ("outcome", "--json"), ("snd",))
 _FILE: Final = Path(tempfile.gettempdir()) / "user-worker-fuzz"
 _EXPECTED = frozenset(ExitCode) - {ExitCode.UNFORESEEN, ExitCode.INTERRUPTED}
@@ -57,8 +57,10 @@ class _Aws:
     def __init__(self) -> None:
         self.settings = load_settings()
         self.sqs = _Sqs()
-        self.command_queue_url = "http://sqs/commands"
         self.repository = MemoryUserRepository(MemoryStore())
+
+    def queue_url(self, _name: str) -> str:
+        return "http://sqs/commands"
 
 
 def command_line(data: bytes) -> None:

@@ -2,8 +2,9 @@
 
 A fault that would break a guarantee ends the worker: a missing resource, a table with other keys, a
 command queue without a redrive policy. Any other difference from the settings is a warning, because
-otherwise one changed attribute would stop every worker that starts later. `user-worker doctor` uses
-the same rules and is stricter.
+otherwise one changed attribute would stop every worker that starts later. So is any fault of an
+additional queue, because the other queues can be served. `user-worker doctor` uses the same rules
+and is stricter.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError, missing
-from worker.health.finding import Finding, Level, warn
+from worker.health.finding import Finding, Level, error_finding, warn
 from worker.health.resource_checks import attributes, check_expiry, check_queue, check_table
 
 if TYPE_CHECKING:
@@ -49,21 +50,34 @@ def check(aws: Aws) -> list[Finding]:
 
 
 def _queues(aws: Aws) -> Iterator[Finding]:
-    dead = aws.settings.dead_letter_queue
+    settings, dead = aws.settings, aws.settings.dead_letter_queue
+    stored: dict[str, dict[str, str]] = {}
     # command queues first: if all are missing, the error names that one
-    stored = {name: _attributes(aws, name) for name in (*aws.settings.queues, dead)}
-    for name, found in stored.items():
-        if found is None:
-            yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
-        elif name != dead:
-            _require_redrive(name, found)
-    letters = stored[dead]
-    if letters is None:
+    for name in (*settings.queues, dead):
+        try:
+            found = _attributes(aws, name)
+            if found is None:
+                yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
+                continue
+            if name != dead:
+                _require_redrive(name, found)
+        except (CliError, ClientError) as error:
+            if name not in settings.additional_queues or not _is_of_resource(error):
+                raise
+            # the worker serves the other queues meanwhile, and this one as soon as that is possible
+            yield from _as_warnings(error_finding(f"queue {name}", error))
+        else:
+            stored[name] = found
+    if dead not in stored:
         return
     for name, found in stored.items():
-        if found is not None:
-            arn = None if name == dead else letters["QueueArn"]
-            yield from _as_warnings(check_queue(aws.settings, name, found, arn))
+        arn = None if name == dead else stored[dead]["QueueArn"]
+        yield from _as_warnings(check_queue(settings, name, found, arn))
+
+
+def _is_of_resource(error: CliError | ClientError) -> bool:
+    """Return True if an error concerns one resource, and not the credentials or the service."""
+    return isinstance(error, CliError) or is_denial(error)
 
 
 def _attributes(aws: Aws, name: str) -> dict[str, str] | None:

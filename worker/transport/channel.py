@@ -30,6 +30,7 @@ from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
 from worker.transport.options import Options
 from worker.transport.receiver import Polling
+from worker.transport.turns import Turns
 
 if TYPE_CHECKING:
     from worker.transport.kombu_transport import Transport
@@ -39,8 +40,6 @@ logger = structlog.get_logger(__name__)
 TASK = "worker.tasks.handle_batch"
 DEFAULT_PREFETCH = 4
 """Batches delivered to Celery at a time if it sets no limit itself."""
-URGENT_IN_A_ROW = 4
-"""Batches of an urgent queue that may run before a waiting one of a less urgent queue."""
 CLOSE_SECONDS = 3.0
 """Seconds for the last acknowledgements, in addition to the poll in progress."""
 
@@ -105,7 +104,7 @@ class Channel(StdChannel, HealthSource):
         self._delivered: dict[int, Batch] = {}
         self._handed_over: dict[int, float] = {}
         self._with_result: set[int] = set()
-        self._urgent_in_a_row = 0
+        self._turns = Turns(options.priority_queue)
         self._shut = False
 
     # --- consuming -------------------------------------------------------------------------
@@ -132,7 +131,7 @@ class Channel(StdChannel, HealthSource):
             queue,
             self._options.queue(queue),
             self.connection.waker.wake,
-            buffered=lambda: self._prefetch,
+            buffered=self._share_of_buffer,
             polling=Polling(
                 wait_seconds=self._options.wait_seconds,
                 visibility_timeout=self._options.visibility_timeout,
@@ -142,11 +141,9 @@ class Channel(StdChannel, HealthSource):
             batch_size=self._options.batch_size,
             partition_key=self._options.partition_key,
         )
+        if queue not in self._queue_consumers:
+            self._turns.add(queue)
         self._queue_consumers[queue] = self._options.watched(consumer)
-        order = self._options.queue_order
-        self._queue_consumers = dict(
-            sorted(self._queue_consumers.items(), key=lambda item: order.get(item[0], len(order)))
-        )
         consumer.start()
 
     def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
@@ -173,18 +170,25 @@ class Channel(StdChannel, HealthSource):
         return not self._shut and len(self._delivered) < self._prefetch
 
     def _take(self) -> tuple[QueueConsumer, Batch] | None:
-        """Take from the most urgent queue, and periodically from the least urgent one."""
-        consumers = list(self._queue_consumers.values())
-        if self._urgent_in_a_row >= URGENT_IN_A_ROW:
-            consumers.reverse()
+        """Take the next batch, from the first queue in turn that has one."""
         free = self._prefetch - len(self._delivered)
-        for consumer in consumers:
+        for name in self._turns.order():
+            consumer = self._queue_consumers[name]
             batch = consumer.take(free)
             if batch is not None:
-                urgent = consumer.name == next(iter(self._queue_consumers))
-                self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
+                self._turns.served(name)
                 return consumer, batch
         return None
+
+    def _share_of_buffer(self) -> int:
+        """Return how many batches each queue may buffer; any thread.
+
+        The queues that have waiting batches share the prefetch count. Otherwise, with many full
+        queues, a batch would wait in its buffer for many times longer, invisible to other workers.
+        """
+        consumers = list(self._queue_consumers.values())
+        waiting = sum(len(consumer.buffer) > 0 for consumer in consumers)
+        return -(-self._prefetch // max(1, waiting))
 
     # --- acknowledging ---------------------------------------------------------------------
 

@@ -42,8 +42,8 @@ class Options:
     """Receive threads per queue: one, and others that poll only while polls return ten messages."""
     batch_size: int = 10
     """Maximum messages per task: of several receives, if the buffer holds them."""
-    queues: tuple[str, ...] = ()
-    """Names of the queues, the more urgent first."""
+    priority_queue: str | None = None
+    """Name of the queue that is served first."""
     partition: PartitionKey | str = no_partition
     """Returns the key of messages that run together from the third receive on; see `batching`."""
     watch: Callable[[QueueConsumer], None] | str | None = None
@@ -57,12 +57,7 @@ class Options:
             TypeError: a required option is missing.
         """
         known = {name: value for name, value in options.items() if name in cls.__slots__}
-        return cls(**{**known, "queues": tuple(known.get("queues", ()))})
-
-    @property
-    def queue_order(self) -> dict[str, int]:
-        """The position of each queue, the most urgent first."""
-        return {name: place for place, name in enumerate(self.queues)}
+        return cls(**known)
 
     def watched(self, consumer: QueueConsumer) -> QueueConsumer:
         """Call `watch`, if set, with the consumer of a queue; return the consumer."""

@@ -57,8 +57,8 @@ class World:
         self._capsys = capsys
         self._fifo = fifo
         self.urls: dict[str, str] = {}
-        self.commands, self.priority, self.dead_letters = (
-            self._queue(name) for name in ("commands", "urgent", "dlq")
+        self.commands, self.other, self.dead_letters = (
+            self._queue(name) for name in ("commands", "other", "dlq")
         )
         monkeypatch.setenv("USER_WORKER_COMMAND_QUEUE", self.commands)
         monkeypatch.setenv("USER_WORKER_DEAD_LETTER_QUEUE", self.dead_letters)

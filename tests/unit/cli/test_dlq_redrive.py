@@ -150,17 +150,19 @@ def test_a_redrive_passes_on_when_the_message_was_first_sent(
     assert parse_time(attributes["original_sent_at"]["StringValue"]).timestamp() == original
 
 
-def test_each_letter_goes_to_the_queue_it_came_from(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("setting", ["PRIORITY_QUEUE", "ADDITIONAL_QUEUES"])
+def test_a_letter_goes_back_to_the_queue_it_came_from(
+    world: World, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    """It goes to the command queue if its own is unknown, or not one that the worker serves."""
-    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", world.priority)
-    urgent = world.letter(queue=world.priority)["body"]
-    others = [world.letter(queue=name)["body"] for name in (None, world.commands, "elsewhere")]
-    done = world.dlq("redrive", "--yes", "--json")
-    assert done.rows == [{"redriven": 4, "method": "batches"}]
-    assert [row["Body"] for row in world.waiting(world.priority)] == [urgent]
-    assert sorted(row["Body"] for row in world.waiting()) == sorted(others)
+    """An unknown queue is replaced by the command queue, which is reported once."""
+    monkeypatch.setenv(f"USER_WORKER_{setting}", world.other)
+    other = world.letter(queue=world.other)["body"]
+    usual = [world.letter(queue=name)["body"] for name in (None, world.commands)]
+    lost = [world.letter(queue="gone")["body"] for _ in range(2)]
+    done = world.dlq("redrive", "--reason", "NotJson", "--yes")
+    assert [row["Body"] for row in world.waiting(world.other)] == [other]
+    assert sorted(row["Body"] for row in world.waiting()) == sorted([*usual, *lost])
+    assert done.err.count("letters of queue gone, which is not in the settings") == 1
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:
@@ -269,7 +271,7 @@ def test_ctrl_c_waits_for_what_is_being_sent(
     """It ends after the current ten, which are sent and deleted; the others are visible at once."""
     bodies = [world.letter()["body"] for _ in range(25)]
     send = redrive._sender
-    monkeypatch.setattr(redrive, "_sender", lambda aws, _: Interrupted(send(aws, None), number))
+    monkeypatch.setattr(redrive, "_sender", lambda *of: Interrupted(send(*of), number))
     assert world.dlq("redrive", "--limit", "99", "--yes").code == ExitCode.INTERRUPTED
     back = [row["Body"] for row in world.waiting()]
     assert len(back) == MAX_BATCH
@@ -303,7 +305,7 @@ def test_letters_that_come_back_at_once_do_not_go_round(
     for _ in range(3):
         world.letter("NotJson")
     send = redrive._sender
-    monkeypatch.setattr(redrive, "_sender", lambda aws, _: Burying(world, send(aws, None)))
+    monkeypatch.setattr(redrive, "_sender", lambda *of: Burying(world, send(*of)))
     done = world.dlq("redrive", "--reason", "NotJson", "--yes", "--json")
     assert done.rows == [{"redriven": 3, "method": "batches"}]
     assert len(world.dead()) == 3

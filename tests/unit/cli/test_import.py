@@ -17,7 +17,6 @@ from tests.emitted import check_captured
 from worker.settings import Settings, load_settings
 
 HEADER = "email,first_name,last_name,roles\n"
-URL = "http://sqs/commands"
 
 
 @dataclass
@@ -26,12 +25,14 @@ class Sqs:
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
+    urls: set[str] = field(default_factory=set)
     calls: int = 0
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         """Accept entries."""
         self.calls += 1
         self.bodies += [json.loads(entry["MessageBody"]) for entry in Entries]
+        self.urls.add(QueueUrl)
         self.groups += [entry.get("MessageGroupId") for entry in Entries]
         return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in Entries]}
 
@@ -42,7 +43,10 @@ class Aws:
 
     sqs: Sqs
     settings: Settings = field(default_factory=load_settings)
-    command_queue_url: str = URL
+
+    def queue_url(self, name: str) -> str:
+        """Return the URL of any queue."""
+        return f"http://sqs/{name}"
 
 
 @pytest.fixture
@@ -280,6 +284,21 @@ def test_a_group_can_be_given(cli: Cli, sqs: Sqs) -> None:
     """On a standard queue it makes the import share the queue fairly."""
     cli.run(cli.write(people(12)), "--group", "import")
     assert set(sqs.groups) == {"import"}
+
+
+def test_an_import_goes_to_the_queue_that_is_named(
+    cli: Cli, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then delays no sign-up; the same journal is not continued on another queue."""
+    monkeypatch.setenv("USER_WORKER_ADDITIONAL_QUEUES", "imports")
+    file = cli.write(people(12))
+    code, _, err = cli.run(file, "--queue", "import")
+    assert (code, "did you mean imports?" in complaint(err)) == (2, True)
+    code, out, _ = cli.run(file, "--queue", "imports")
+    assert (code, "12 rows sent to imports" in out) == (0, True)
+    assert sqs.urls == {"http://sqs/imports"}
+    code, _, err = cli.run(file)
+    assert (code, "queue" in complaint(err)) == (2, True)
 
 
 def test_a_full_disk_is_one_line_with_how_far_it_came(

@@ -21,7 +21,7 @@ from cli import composition
 from domain.errors import RejectionCode
 from operations.bulk_import.report import COLUMNS, OutcomeWaiter
 from operations.bulk_import.row_file import row_file
-from tests.unit.cli.test_import import HEADER, URL, Cli, Sqs, cli, complaint, people  # noqa: F401
+from tests.unit.cli.test_import import HEADER, Cli, Sqs, cli, complaint, people  # noqa: F401
 from worker.settings import Settings, load_settings
 
 UNLOCK = "biome.user.UnlockUser.v1"
@@ -103,7 +103,10 @@ class Aws:
     sqs: Sqs
     repository: Store
     settings: Settings = field(default_factory=load_settings)
-    command_queue_url: str = URL
+
+    def queue_url(self, name: str) -> str:
+        """Return the URL of any queue."""
+        return f"http://sqs/{name}"
 
 
 @pytest.fixture

@@ -120,14 +120,14 @@ def test_after_a_partial_send_every_id_is_printed(
 ) -> None:
     """Ids of sent commands are printed as always, the others to the terminal. None is lost."""
     sqs = Sqs(breaks_with=error)
-    aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=URL)
+    aws = SimpleNamespace(settings=Settings(), sqs=sqs, queue_url=lambda _: URL)
     monkeypatch.setattr("cli.composition.aws", lambda: aws)
     file = tmp_path / "commands.jsonl"
     line = json.dumps({"type": "UnbanUser", "subject": uid("ada"), "data": {}}) + "\n"
     file.write_text(line * 25)
     events = _events(None, [], None, str(file), Options())
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CliError):
-        _send(events, group=None, wait=None, as_json=as_json)
+        _send(events, queue=None, group=None, wait=None, as_json=as_json)
     said = capsys.readouterr()
     ids = [json.loads(e["MessageBody"])["id"] for call in sqs.calls for e in call]
     told = said.out.splitlines()
@@ -148,9 +148,43 @@ def test_whatever_the_sdk_raises_is_one_line() -> None:
 def test_a_group_that_is_given_replaces_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is the user."""
     sqs = Sqs()
-    aws = SimpleNamespace(settings=Settings(), sqs=sqs, command_queue_url=FIFO_URL)
+    aws = SimpleNamespace(settings=Settings(), sqs=sqs, queue_url=lambda _: FIFO_URL)
     monkeypatch.setattr("cli.composition.aws", lambda: aws)
     events = _events("UnbanUser", [], None, None, Options(user_id=uid("ada")))
     for group in (None, "own"):
-        _send(events, group=group, wait=None, as_json=False)
+        _send(events, queue=None, group=group, wait=None, as_json=False)
     assert [call[0]["MessageGroupId"] for call in sqs.calls] == [uid("ada"), "own"]
+
+
+def test_commands_go_to_the_queue_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any of those that the worker serves; the command queue by default."""
+    sqs, used = Sqs(), list[str]()
+    settings = Settings(priority_queue="urgent", additional_queues=("back-office",))
+
+    def queue_url(name: str) -> str:
+        used.append(name)
+        return URL
+
+    aws = SimpleNamespace(settings=settings, sqs=sqs, queue_url=queue_url)
+    monkeypatch.setattr("cli.composition.aws", lambda: aws)
+    events = _events("UnbanUser", [], None, None, Options(user_id=uid("ada")))
+    for queue in (None, "urgent", "back-office"):
+        _send(events, queue=queue, group=None, wait=None, as_json=False)
+    assert used == ["user-commands", "urgent", "back-office"]
+    assert "sent UnbanUser to back-office" in capsys.readouterr().err
+
+
+def test_a_queue_that_is_not_served_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command would wait there for ever; the dead-letter queue is not served either."""
+    settings = Settings(additional_queues=("back-office",))
+    monkeypatch.setattr("cli.composition.aws", lambda: SimpleNamespace(settings=settings))
+    events = _events("UnbanUser", [], None, None, Options(user_id=uid("ada")))
+    for queue, advice in {
+        "back-ofice": "mean back-office",
+        "user-commands-dlq": "mean user-c",
+    }.items():
+        with pytest.raises(UsageError, match=f"queue {queue} is not a command queue") as raised:
+            _send(events, queue=queue, group=None, wait=None, as_json=False)
+        assert advice in raised.value.advice

@@ -151,6 +151,38 @@ def test_what_would_break_a_promise_ends_it_with_one_line(
 
 
 @pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("nowhere", None, "no queue nowhere"),
+        ("plain", None, "has no redrive policy"),
+        ("more", "AccessDenied", "AWS does not allow GetQueueUrl"),
+    ],
+)
+def test_a_faulty_additional_queue_does_not_keep_the_others_from_being_served(  # noqa: PLR0917
+    production: Any,
+    calls: tuple[Counter[str], list[Fault]],
+    name: str,
+    code: str | None,
+    says: str,
+    monkeypatch: Any,
+) -> None:
+    """It is one warning, with what to do; the health report names it until it is served."""
+    monkeypatch.setenv("USER_WORKER_ADDITIONAL_QUEUES", name)
+    if code is not None:
+
+        def deny(operation: str) -> None:
+            if operation == "GetQueueUrl" and calls[0][operation] == 2:  # after the command queue
+                raise refused(code, operation)
+
+        calls[1].append(deny)
+    assert look().report().live
+    (line,) = production
+    assert (line["event"], line["check"]) == ("resource_differs", f"queue {name}")
+    assert says in line["text"]
+    assert line["advice"]
+
+
+@pytest.mark.parametrize(
     ("setting", "value", "check", "says"),
     [
         ("VISIBILITY_TIMEOUT", "30", "queue user-commands", ["VisibilityTimeout"]),

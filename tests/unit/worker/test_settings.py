@@ -37,6 +37,36 @@ def test_other_environments_differ_only_where_they_must(
         ("COMMAND_QUEUE", "no spaces allowed", "USER_WORKER_COMMAND_QUEUE"),
         ("COMMAND_QUEUE", "commands.fifo", "must all be FIFO or none"),
         ("PRIORITY_QUEUE", "urgent.fifo", "must all be FIFO or none"),
+        ("ADDITIONAL_QUEUES", "a,b.fifo", "must all be FIFO or none"),
+        ("ADDITIONAL_QUEUES", "a,b c", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
+        ("ADDITIONAL_QUEUES", "a,,b", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
+        ("ADDITIONAL_QUEUES", "a,", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
+        ("ADDITIONAL_QUEUES", "a\nb", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
+        (
+            "ADDITIONAL_QUEUES",
+            "a,b,a",
+            "queue a is named twice, in USER_WORKER_ADDITIONAL_QUEUES: name each queue once",
+        ),
+        (
+            "ADDITIONAL_QUEUES",
+            "a,user-commands",
+            "named twice, in USER_WORKER_COMMAND_QUEUE and USER_WORKER_ADDITIONAL_QUEUES",
+        ),
+        (
+            "ADDITIONAL_QUEUES",
+            "user-commands-dlq",
+            "named twice, in USER_WORKER_ADDITIONAL_QUEUES and USER_WORKER_DEAD_LETTER_QUEUE",
+        ),
+        (
+            "PRIORITY_QUEUE",
+            "user-commands",
+            "named twice, in USER_WORKER_COMMAND_QUEUE and USER_WORKER_PRIORITY_QUEUE",
+        ),
+        (
+            "COMMAND_QUEUE",
+            "user-commands-dlq",
+            "named twice, in USER_WORKER_COMMAND_QUEUE and USER_WORKER_DEAD_LETTER_QUEUE",
+        ),
         ("VISIBILITY_TIMEOUT", "0", "USER_WORKER_VISIBILITY_TIMEOUT"),
         ("VISIBILITY_TIMEOUT", "a minute", "USER_WORKER_VISIBILITY_TIMEOUT"),
         ("BATCH_SIZE", "9", "USER_WORKER_BATCH_SIZE"),
@@ -155,13 +185,28 @@ def test_no_key_is_shown_with_the_settings() -> None:
     assert not any(key in shown for key in SECRET_KEYS)
 
 
-def test_fifo_and_priority_are_seen_in_the_names() -> None:
-    """The more urgent queue is served first."""
+def test_fifo_is_seen_in_the_names() -> None:
+    """The priority queue is named first."""
     settings = Settings(
         command_queue="c.fifo", dead_letter_queue="d.fifo", priority_queue="urgent.fifo"
     )
     assert settings.fifo
     assert settings.queues == ("urgent.fifo", "c.fifo")
+
+
+@pytest.mark.parametrize(
+    ("value", "queues"),
+    [("", ()), ("  ", ()), ("a", ("a",)), ("a, b_2 ,C-3", ("a", "b_2", "C-3"))],
+)
+def test_additional_queues_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, queues: tuple[str, ...]
+) -> None:
+    """They come after the command queue."""
+    monkeypatch.setenv("USER_WORKER_ADDITIONAL_QUEUES", value)
+    assert load_settings().additional_queues == queues
+    assert load_settings().queues == ("user-commands", *queues)
+    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", "urgent")
+    assert load_settings().queues == ("urgent", "user-commands", *queues)
 
 
 def test_roles_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

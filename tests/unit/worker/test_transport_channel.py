@@ -12,6 +12,7 @@ from celery.signals import worker_shutting_down
 from kombu.connection import Connection
 from structlog.testing import capture_logs
 
+from adapters.sqs.command_queue import QueueMissingError
 from application.disposition import Ack, DeadLetter, Dispositions
 from worker.transport import ALIAS
 from worker.transport.channel import BatchMessage, Channel
@@ -58,13 +59,13 @@ def consumers() -> Iterator[Callable[..., Consumer]]:
     """Create consumers, and close them after the test."""
     made: list[Consumer] = []
 
-    def make(**queues: FakeQueue) -> Consumer:
+    def make(priority: str | None = None, **queues: FakeQueue) -> Consumer:
         options = {
             "command_queue_factory": queues.__getitem__,
             "visibility_timeout": 60,
             "wait_seconds": 1,
             "batch_size": 1,
-            "queues": tuple(queues),
+            "priority_queue": priority,
         }
         connection = Connection(f"{ALIAS}://", transport_options=options)
         channel: Any = connection.default_channel
@@ -89,20 +90,121 @@ def test_celery_never_holds_more_batches_than_it_asked_for(
     assert len(consumer.messages) == 3
 
 
-def test_the_urgent_queue_goes_first_without_starving_the_other(
+def full(mark: str, batches: int = 9) -> FakeQueue:
+    """Return a queue with waiting batches of one message each."""
+    return FakeQueue([[Raw(f"{mark}{n}")] for n in range(batches)])
+
+
+def buffered(consumer: Consumer) -> dict[str, int]:
+    """Return the number of batches in each queue's buffer."""
+    queues = consumer.channel._queue_consumers
+    return {name: len(each.buffer) for name, each in queues.items()}
+
+
+def fill(consumer: Consumer, prefetch: int, batches: int) -> None:
+    """Fill each buffer with so many batches, before the first one is delivered."""
+    consumer.channel._shut = True
+    consumer.consume(prefetch)
+    consumer.until(lambda: min(buffered(consumer).values()) >= batches)
+    consumer.channel._shut = False
+
+
+def test_the_priority_queue_goes_first_without_starving_the_other(
     consumers: Callable[..., Consumer],
 ) -> None:
-    """After four urgent batches in a row comes one of the other queue."""
-    urgent, normal = (FakeQueue([[Raw(f"{mark}{n}")] for n in range(9)]) for mark in "un")
-    consumer = consumers(urgent=urgent, normal=normal)
-    consumer.channel._shut = True
-    consumer.consume(prefetch=9)
-    consumer.until(
-        lambda: all(len(i.buffer) == 9 for i in consumer.channel._queue_consumers.values())
-    )
-    consumer.channel._shut = False
+    """After four batches of the priority queue in a row comes one of the other queue."""
+    consumer = consumers(normal=full("n"), urgent=full("u"), priority="urgent")
+    fill(consumer, prefetch=9, batches=5)
     consumer.channel.deliver()
-    assert consumer.order() == "u0 u1 u2 u3 n0 u4 u5 u6 u7"
+    assert consumer.order() == "u0 u1 u2 u3 n0 u4 n1 n2 n3"
+
+
+def test_the_other_queues_are_served_in_turn(consumers: Callable[..., Consumer]) -> None:
+    """A queue without waiting batches loses nothing and is served next when one arrives."""
+    consumer = consumers(a=full("a"), b=full("b"), c=full("c"))
+    fill(consumer, prefetch=6, batches=2)
+    consumer.channel.deliver()
+    assert consumer.order() == "a0 b0 c0 a1 b1 c1"
+
+
+def test_full_queues_share_the_buffer(consumers: Callable[..., Consumer]) -> None:
+    """Otherwise each batch would wait for those of all queues, invisible to other workers.
+
+    A receive in progress may exceed the share: each queue has three receivers.
+    """
+    names = "abcdefgh"
+    consumer = consumers(**{name: full(name, 40) for name in names})
+    fill(consumer, prefetch=8, batches=1)
+    time.sleep(0.3)
+    assert sum(buffered(consumer).values()) <= 8 + 3 * len(names)
+    assert max(buffered(consumer).values()) <= 1 + 3
+
+
+def test_an_empty_queue_leaves_its_share_to_the_others(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """One queue alone may use the whole buffer, so that many queues do not slow it down."""
+    consumer = consumers(a=full("a", 40), b=FakeQueue(), c=FakeQueue())
+    consumer.channel._shut = True
+    consumer.consume(prefetch=8)
+    consumer.until(lambda: buffered(consumer)["a"] >= 8)
+    assert buffered(consumer) == {"a": buffered(consumer)["a"], "b": 0, "c": 0}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [QueueMissingError("no queue", "QueueDoesNotExist"), KeyError("junk"), RuntimeError("denied")],
+)
+def test_a_queue_that_fails_does_not_stop_the_others(
+    error: Exception, consumers: Callable[..., Consumer]
+) -> None:
+    """From the start or later; once it answers again, it is served again."""
+    late = FakeQueue([[Raw("l0")], *[error] * 3, [Raw("l1")]])
+    early = FakeQueue([*[error] * 3, [Raw("e0")]])
+    consumer = consumers(early=early, good=full("g"), late=late)
+    with capture_logs() as logs:
+        consumer.consume(prefetch=20)
+        consumer.until(lambda: len(consumer.messages) == 10)
+        assert {f"g{n}" for n in range(9)} | {"l0"} == {*consumer.order().split()}
+        failing = [issue for issue in consumer.channel.readiness_issues() if "answer" in issue]
+        assert "queue early: SQS does not answer" in failing
+        consumer.until(lambda: len(consumer.messages) == 12)
+    assert {"e0", "l1"} == {*consumer.order().split()[10:]}
+    failed = [line["queue"] for line in logs if line["event"] == "receiving_failed"]
+    assert sorted(failed) == ["early", "late"]
+
+
+def test_a_queue_whose_breaker_is_open_does_not_stop_the_others(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """Each queue has its own breaker: only for one of them the store does not answer."""
+    consumer = consumers(a=full("a"), b=full("b"))
+    consumer.consume(prefetch=1)
+    while len(consumer.queues["b"].settled) < 9:
+        consumer.until(lambda: consumer.messages or len(consumer.queues["b"].settled) == 9)
+        while consumer.messages:
+            message = consumer.messages.pop()
+            items = (Ack(),) * len(message.payload["args"][0])
+            answered = message.delivery_info["routing_key"] == "b"
+            message.give_result(repr(Dispositions(items, store=answered)))
+            message.ack()
+    states = {
+        name: each.breaker.readiness_issue
+        for name, each in consumer.channel._queue_consumers.items()
+    }
+    assert states == {"a": "the store is unavailable", "b": None}
+
+
+def test_a_cancelled_queue_does_not_stop_the_others(consumers: Callable[..., Consumer]) -> None:
+    """What waits of it is released, and nothing more of it starts."""
+    consumer = consumers(a=full("a"), b=full("b"))
+    fill(consumer, prefetch=4, batches=2)
+    consumer.channel.basic_cancel("0")
+    consumer.until(lambda: buffered(consumer)["a"] == 0)
+    consumer.channel.deliver()
+    consumer.until(lambda: len(consumer.messages) == 4)
+    assert consumer.order() == "b0 b1 b2 b3"
+    assert ("a0", "visible in 0") in consumer.queues["a"].settled
 
 
 def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Consumer]) -> None:
