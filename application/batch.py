@@ -43,7 +43,7 @@ from application.ports import (
     UserRepository,
 )
 from application.reads import claimed_address, pending_address, reads_of
-from application.retry import FIRST_DELAY, Failure
+from application.retry import Failure
 from application.rounds import Round, decide_round, registrations_first
 
 logger = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ data. A scrub starts 30 s after its erasure at the earliest: a batch that stalle
 again.
 """
 UNKNOWN_TYPE_DELAY = 60
-"""Seconds until the second receive of a message of an unknown type.
+"""Seconds until the second receive of a message of an unknown type, on a standard queue.
 
 Only a deployment can make the type known, and thousands of such messages must not keep the worker
 busy.
@@ -249,9 +249,10 @@ class _Batch:
                     Failure(
                         "UnknownType",
                         error.detail,
+                        # on a FIFO queue, a retry would delay every later message of the group
+                        permanent=message["fifo"],
                         body=self._parser.redact(message["body"]),
-                        # in a FIFO group, every later message would have to wait as well
-                        first_delay=FIRST_DELAY if message["fifo"] else UNKNOWN_TYPE_DELAY,
+                        first_delay=UNKNOWN_TYPE_DELAY,
                     ),
                 )
             except NotPermittedError as error:

@@ -76,25 +76,39 @@ def _ends_of(worker: WorkerProcess) -> list[str]:
     ]
 
 
-def test_a_failed_message_holds_back_its_group_only(fifo_system: System) -> None:
-    """Later messages of its group wait until it ends; the other group continues."""
-    system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
-    before, after = message(register(ada), ada), message(c.AssignRole("admin"), ada)
-    others = [message(register(bob), bob), *renamings(bob, 3)]
+def test_a_message_of_an_unknown_type_does_not_delay_its_group(fifo_system: System) -> None:
+    """It is dead-lettered at its first receive, with its group, and a redrive is possible."""
+    system, ada = fifo_system, str(uuid4())
+    before, after = message(register(ada), ada), message(c.BanUser("spam"), ada)
     system.queues.send(before.body, _unknown(ada), after.body, group=ada)
-    system.send(*others, group=bob)
-    with system.worker(MAX_RECEIVES="3", CREATE_RESOURCES="false") as worker:
+    with system.worker(CREATE_RESOURCES="false") as worker:
         worker.ready()
-        assert_in_order(system, others)
-        [last] = system.outcomes([after], seconds=40)
+        first, last = system.outcomes([before, after])
         eventually(lambda: after.command_id in _ends_of(worker), what="the last one's log line")
-        ends = [end for end in _ends_of(worker) if end not in {sent.command_id for sent in others}]
-        assert ends == [before.command_id, "UnknownType", after.command_id]
-        assert len(log_lines(worker, "message_not_understood")) == 3
-        assert all(other.recorded_at < last.recorded_at for other in system.outcomes(others))
         [letter] = system.queues.dead_letters(1)
+        eventually(system.queues.empty, what="an empty queue")
+        refusals = log_lines(worker, "message_not_understood")
+    assert [(each["receives"], each["outcome"]) for each in refusals] == [(1, "dead")]
+    assert (last.recorded_at - first.recorded_at).total_seconds() < 2  # the shortest delay
     assert letter["MessageAttributes"]["error_code"]["StringValue"] == "UnknownType"
     assert letter["Attributes"]["MessageGroupId"] == ada
+
+
+def test_a_message_that_is_retried_delays_its_group_only(fifo_system: System) -> None:
+    """Later messages of its group wait until it ends; the other group continues."""
+    system, ada, bob = fifo_system, str(uuid4()), str(uuid4())
+    early, late = message(c.AssignRole("admin"), ada), message(c.UnlockUser(), ada)
+    others = [message(register(bob), bob), *renamings(bob, 3)]
+    system.send(early, late, group=ada)
+    system.send(*others, group=bob)
+    with system.worker(REGISTRATION_GRACE="4", CREATE_RESOURCES="false") as worker:
+        worker.ready()
+        assert_in_order(system, others)
+        first, last = system.outcomes([early, late], seconds=40)
+        eventually(lambda: log_lines(worker, "command")[1:], what="the log lines")
+    assert (first.code, last.code) == ("UserNotFound", "UserNotFound")
+    assert first.recorded_at <= last.recorded_at
+    assert all(other.recorded_at < first.recorded_at for other in system.outcomes(others))
 
 
 # --- two worker processes on one queue ---------------------------------------------------------
