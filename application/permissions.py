@@ -59,6 +59,10 @@ class Permissions:
     allow_all: bool = False
     """Whether any sender may send any command."""
 
+    def sends_to(self, queue: str) -> bool:
+        """Return True if any producer may send to a queue."""
+        return any(_includes(each.queues, queue) for each in self.producers)
+
     def producer_of(self, message: ReceivedMessage) -> Producer | None:
         """Return the producer of a message; `None` if it is not known."""
         queue, principal = message.get("queue", ""), self.principal_of(message)

@@ -38,12 +38,14 @@ class PermissionsError(ValueError):
     """The file is invalid; the message names the line, the field and the rule."""
 
 
-def parse_permissions(text: str, queues: Collection[str], roles: Collection[str]) -> Permissions:
+def parse_permissions(
+    text: str, queues: Collection[str] | None, roles: Collection[str]
+) -> Permissions:
     """Parse the content of a file.
 
     Args:
         text: the file in TOML.
-        queues: the command queues that the worker serves.
+        queues: the command queues that the worker serves; `None` to accept any name.
         roles: the roles that the worker's settings list.
 
     Raises:
@@ -53,10 +55,12 @@ def parse_permissions(text: str, queues: Collection[str], roles: Collection[str]
 
 
 class _Reader:
-    def __init__(self, text: str, queues: Collection[str], roles: Collection[str]) -> None:
+    def __init__(self, text: str, queues: Collection[str] | None, roles: Collection[str]) -> None:
         self._lines = text.splitlines()
         self._rules: dict[str, Callable[[str], str | None]] = {
-            "queues": lambda value: _one_of(value, queues, "a queue that the worker serves"),
+            "queues": lambda value: (
+                None if queues is None else _one_of(value, queues, "a queue that the worker serves")
+            ),
             "principals": lambda value: _matches(
                 value, _PRINCIPAL, "the unique id of a role or user, such as AROAEXAMPLE"
             ),

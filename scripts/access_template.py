@@ -21,7 +21,6 @@ POLICIES: Final = ROOT / "deploy" / "policies"
 TEMPLATE: Final = ROOT / "deploy" / "access.yaml"
 ROLES: Final = {
     "worker": "What the running worker does.",
-    "producer": "What a service does that sends commands.",
     "subscriber": "What a service does that subscribes to events, or waits for answers.",
     "reader": "What a login service does that reads users.",
     "operator": "What a person on call does with the command line, beside sending and `doctor`.",

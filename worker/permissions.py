@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from application.permissions import ALLOW_ALL, Permissions
+from application.permissions import ALLOW_ALL, ANY, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
-from worker.settings import PREFIX, Settings, SettingsError
+from worker.settings import PREFIX, Settings, SettingsError, load_settings
 
 _ADVICE = "correct the file (docs/permissions.md)"
 MAX_BYTES = 1_000_000
@@ -49,6 +50,30 @@ def read_permissions(path: Path, settings: Settings) -> Permissions:
     Raises:
         SettingsError: the file cannot be read or is invalid.
     """
+    return _parse(path, settings.queues, settings.roles)
+
+
+def read_with_queues(path: Path) -> tuple[Permissions, Settings]:
+    """Read a file of permissions that may name queues which the worker does not serve yet.
+
+    Return the permissions, and the settings whose additional queues are those of the file: all
+    except the command queue and the priority queue, in the order of the file.
+
+    Raises:
+        SettingsError: the file cannot be read or is invalid, or a queue cannot be served together
+            with the others.
+    """
+    settings = load_settings(additional_queues=())
+    permissions = _parse(path, None, settings.roles)
+    named = dict.fromkeys(queue for each in permissions.producers for queue in each.queues)
+    additional = tuple(queue for queue in named if queue not in {ANY, *settings.queues})
+    try:
+        return permissions, load_settings(additional_queues=additional)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: queues: {error.problem}", error.advice) from error
+
+
+def _parse(path: Path, queues: Collection[str] | None, roles: Collection[str]) -> Permissions:
     content = b""
     try:
         with path.open("rb") as file:
@@ -64,6 +89,6 @@ def read_permissions(path: Path, settings: Settings) -> Permissions:
         line = content.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{path}: line {line}: is not UTF-8", _ADVICE) from error
     try:
-        return parse_permissions(text, settings.queues, settings.roles)
+        return parse_permissions(text, queues, roles)
     except PermissionsError as error:
         raise SettingsError(f"{path}: {error}", _ADVICE) from error

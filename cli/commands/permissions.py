@@ -1,4 +1,4 @@
-"""`user-worker permissions`: validate and explain a file of permissions."""
+"""`user-worker permissions`: validate and explain a file of permissions, and deploy it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ permissions_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=EXIT_CODES,
-    help="Validate the file that states who may send what.\n\n"
+    help="Validate the file that states who may send what, and deploy it.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
-    "  user-worker permissions check deploy/permissions.toml",
+    "  user-worker permissions check deploy/permissions.toml\n"
+    "  user-worker permissions template deploy/permissions.toml",
 )
 app.add_typer(permissions_app, rich_help_panel=OPERATE)
 
@@ -58,4 +59,28 @@ def check(
         )
         console.print()
     console.print(output.pairs({"operators": ", ".join(permissions.operators) or "-"}))
+    return ExitCode.OK
+
+
+@permissions_app.command(epilog=EXIT_CODES)
+def template(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of permissions, in TOML.")],
+) -> int:
+    """Print a CloudFormation template of the queues and policies that a file needs.
+
+    It has the queues that the file names, except those of resources.yaml;
+    for each queue a policy by which only its producers and the operators
+    can send; and for each producer an IAM policy. Set
+    USER_WORKER_COMMAND_QUEUE and USER_WORKER_PRIORITY_QUEUE to the names
+    in the stack of resources.yaml.
+
+    \b
+    [bold]Example[/bold]
+      user-worker permissions template deploy/permissions.toml > deploy/queues.yaml
+    """
+    from operations.queue_template import render_template
+    from worker.permissions import read_with_queues
+
+    permissions, settings = read_with_queues(file)
+    sys.stdout.write(render_template(permissions, settings, file))
     return ExitCode.OK

@@ -78,6 +78,13 @@ def _producers(settings: Settings) -> Finding:
         return error_finding("producers", error)
     if permissions.allow_all:
         return warn("producers", "every sender may send every command", "name the producers")
+    unused = [name for name in settings.queues if not permissions.sends_to(name)]
+    if unused:
+        return warn(
+            "producers",
+            f"no producer of the file sends to {', '.join(unused)}",
+            "name the queues in the file, or remove them from the settings (docs/permissions.md)",
+        )
     return ok("producers", ", ".join(each.name for each in permissions.producers))
 
 

@@ -21,9 +21,10 @@ from tests.deploy.uses import Recorder, Use
 from tests.e2e.proxy import FaultyProxy
 from user_client import OutcomeListener, UserCommands
 
-QUEUE, PRIORITY, DEAD, TOPIC = (
+QUEUE, PRIORITY, BACK_OFFICE, DEAD, TOPIC = (
     "user-commands",
     "user-commands-priority",
+    "user-commands-back-office",
     "user-commands-dlq",
     "user-events",
 )
@@ -66,6 +67,7 @@ def role(account: Account, endpoint: str) -> Iterator[Role]:
             **account.environment,
             "AWS_ENDPOINT_URL": proxy.url,
             "USER_WORKER_PRIORITY_QUEUE": PRIORITY,
+            "USER_WORKER_ADDITIONAL_QUEUES": BACK_OFFICE,
             "PYTHONUNBUFFERED": "1",
         }
         yield Role(environment, recorder)
@@ -117,7 +119,7 @@ def bury(world: World) -> None:
     """Send a dead letter of each queue."""
     sqs = world.account.client("sqs")
     url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
-    for queue in (QUEUE, PRIORITY):
+    for queue in (QUEUE, PRIORITY, BACK_OFFICE):
         told = {"error_code": "NotJson", "original_queue": queue}
         attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
         sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)

@@ -23,6 +23,7 @@ def settings_of(*, fifo: bool) -> Settings:
         env="test",
         command_queue=f"user-commands{end}",
         priority_queue=f"user-commands-priority{end}",
+        additional_queues=(f"user-commands-back-office{end}",),
         dead_letter_queue=f"user-commands-dlq{end}",
         events_topic=f"user-events{end}",
     )

@@ -10,7 +10,7 @@ import yaml
 
 from tests.deploy.stacks import DEPLOY
 
-NAMES = ("access", "alarms", "endpoints", "resources", "service")
+NAMES = ("access", "alarms", "endpoints", "queues", "resources", "service")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -66,15 +66,21 @@ def evaluated(name: str, resource: str, **given: str) -> dict[str, Any]:
     return made
 
 
-def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:
+def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:  # noqa: C901 - one case per function
     made: Any
     match part:
         case {"Ref": referred}:
             made = values.get(referred, referred)
         case {"Fn::GetAtt": attribute}:
-            made = attribute
+            made = attribute if isinstance(attribute, str) else ".".join(attribute)
+        case {"Fn::ImportValue": {"Fn::Sub": name}}:
+            made = _exported(name.partition("}-")[2])
         case {"Fn::Equals": [one, other]}:
             made = _made(one, values, conditions) == _made(other, values, conditions)
+        case {"Fn::Not": [one]}:
+            made = not _made(one, values, conditions)
+        case {"Fn::Split": [separator, one]}:
+            made = _made(one, values, conditions).split(separator)
         case {"Fn::If": [condition, *branches]}:
             holds = _made(conditions[condition], values, conditions)
             made = _made(branches[0 if holds else 1], values, conditions)
@@ -90,6 +96,12 @@ def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:
         case _:
             made = part
     return made
+
+
+def _exported(name: str) -> Any:
+    """Return an export of the resources' stack, as `evaluated` returns an attribute."""
+    value = template("resources")["Outputs"][name]["Value"]
+    return value.get("Ref", value.get("Fn::GetAtt"))
 
 
 def _substituted(text: str, values: dict[str, Any]) -> str:

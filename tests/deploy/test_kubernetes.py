@@ -165,6 +165,7 @@ def test_keda_scales_the_deployment_by_what_waits_on_its_queues() -> None:
     assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
     settings = MANIFESTS["ConfigMap"]["data"]
     queues = {settings[f"{PREFIX}{name}_QUEUE"] for name in ("COMMAND", "PRIORITY")}
+    queues |= set(settings[f"{PREFIX}ADDITIONAL_QUEUES"].split(","))
     triggers = spec["triggers"]
     assert {each["type"] for each in triggers} == {"aws-sqs-queue"}
     assert {each["metadata"]["queueURL"].rpartition("/")[2] for each in triggers} == queues

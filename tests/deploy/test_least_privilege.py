@@ -19,10 +19,13 @@ import pytest
 
 from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
+from application.permissions import ANY, Producer
+from application.permissions_file import parse_permissions
 from domain import commands as c
 from operations import orphaned_queues as leftovers
 from tests.builders import ALLOW_ALL, HASH_KEY, email, start_session, token, uid
 from tests.deploy.roles import (
+    BACK_OFFICE,
     DEAD,
     PRIORITY,
     QUEUE,
@@ -37,19 +40,25 @@ from tests.deploy.roles import (
     role,
     with_arn,
 )
-from tests.deploy.stacks import Account
+from tests.deploy.stacks import DEPLOY, Account
 from tests.deploy.templates import template
 from tests.deploy.uses import Policy, Use
 from tests.e2e.account import BIN, ROOT, clear, running
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
 from user_client import CommandRequest, OutcomeListener, UserCommands
+from worker.settings import Settings
 
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
 
 SUBSCRIBER: str = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
 BOOK = f"{SUBSCRIBER}address-book"
 """Queue name of the subscriber example."""
+ALL_QUEUES = (QUEUE, PRIORITY, BACK_OFFICE)
+ONE_QUEUE = {"USER_WORKER_PRIORITY_QUEUE": "", "USER_WORKER_ADDITIONAL_QUEUES": ""}
+PRODUCERS = parse_permissions(
+    (DEPLOY / "permissions.toml").read_text(), ALL_QUEUES, Settings().roles
+).producers
 OF_A_MOVE_UNDER_WAY = {
     Use(f"sqs:{name}MessageMoveTask{end}", f"arn:aws:sqs:REGION:ACCOUNT:{DEAD}")
     for name, end in (("Cancel", ""), ("List", "s"))
@@ -64,7 +73,8 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     eager = {"USER_WORKER_RELAY_AGE": "0", "USER_WORKER_RELAY_INTERVAL": "0.1"}
     run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "2"]
     with ExitStack() as cleanup:
-        everything = {**account.environment, "USER_WORKER_PRIORITY_QUEUE": PRIORITY}
+        queues = {"PRIORITY_QUEUE": PRIORITY, "ADDITIONAL_QUEUES": BACK_OFFICE}
+        everything = account.environment | {f"USER_WORKER_{n}": q for n, q in queues.items()}
         made = CommandLine(everything).run("provision")
         assert made.code == 0, made.err
         cleanup.callback(clear, account.environment)
@@ -97,14 +107,15 @@ def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use]
 
 
 def test_the_worker_may_do_what_it_does(world: World) -> None:
-    """It registers, rejects, retries, dead-letters, erases and publishes, on both queues."""
+    """It registers, rejects, retries, dead-letters, erases and publishes, on all queues."""
     ada = uid("ada of privilege")
     soon = datetime.now(UTC) + timedelta(hours=1)
     registration = c.CreateUser(email(ada), "Ada", ("customer",), last_name="Lovelace")
     everybody = world.role()
     with as_role(everybody):
-        users, urgent = UserCommands(QUEUE, source="/test"), UserCommands(PRIORITY, source="/test")
-        for sender in (users, urgent):  # retried, because the user's registration may still come
+        senders = [UserCommands(name, source="/test") for name in (QUEUE, PRIORITY, BACK_OFFICE)]
+        users, urgent, back_office = senders
+        for sender in senders:  # retried, because the user's registration may still come
             sender.send(c.UnlockUser(), user_id=str(uuid.uuid4()))
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
 
@@ -114,25 +125,33 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
             assert done(registration, urgent) == "accepted"
             for name in ("phone", "laptop"):  # both are deleted in one call by the erasure
                 session = start_session(uid(f"{ada} {name}"), token(f"{ada} {name}"), soon, 0)
-                assert done(session) == "accepted"
+                assert done(session, back_office) == "accepted"
             assert done(c.EraseUser()) == "accepted"
         sqs = world.account.client("sqs")
         url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="no command")
-    check(Policy.of("worker"), lambda: world.worker.uses)
+    check(Policy.of("worker") | Policy.of_queues("WorkerPolicy"), lambda: world.worker.uses)
 
 
-def test_a_producer_may_do_what_it_does(world: World) -> None:
-    """By this project's client, with single and bulk sends, by plain boto3, and by Celery."""
-    producer = world.role()
-    with as_role(producer):
-        for queue in (QUEUE, PRIORITY):
+@pytest.mark.parametrize("producer", PRODUCERS, ids=lambda producer: producer.name)
+def test_a_producer_may_do_what_it_does(world: World, producer: Producer) -> None:
+    """By this project's client, with single and bulk sends, by plain boto3, and by Celery.
+
+    Each producer of the example file sends to its queues, and its policy allows no other one.
+    """
+    somebody = world.role()
+    queues = ALL_QUEUES if ANY in producer.queues else producer.queues
+    with as_role(somebody):
+        for queue in queues:
             users = UserCommands(queue, source="/test")
             users.send(c.UnlockUser(), user_id=uid("nobody"))
             list(users.send_many([CommandRequest(c.UnlockUser(), user_id=uid("nobody"))] * 2))
-    run_example(producer, "send_boto3.py")
-    run_example(producer, "send_celery.py", QUEUE, PRIORITY)
-    check(Policy.of("producer"), lambda: producer.uses)
+    run_example(somebody, "send_boto3.py", *queues)
+    run_example(somebody, "send_celery.py", *queues)
+    policy = Policy.of_queues(f"Producer{producer.name.title().replace('-', '')}Policy")
+    check(policy, lambda: somebody.uses)
+    others = {Use("sqs:SendMessage", f"arn:aws:sqs:REGION:ACCOUNT:{each}") for each in ALL_QUEUES}
+    assert len(policy.lacks(others)) == len(ALL_QUEUES) - len(queues)
 
 
 def test_a_subscriber_may_do_what_it_does(world: World) -> None:
@@ -196,11 +215,12 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
     ):
         done = cli.run(*words)
         assert done.code in {0, 1}, (words, done.err)
-    cli.run("dlq", "redrive", "--move-task", "--yes", USER_WORKER_PRIORITY_QUEUE="")  # by SQS
+    cli.run("dlq", "redrive", "--move-task", "--yes", **ONE_QUEUE)  # by SQS
     tried = examine(patient, world.account)
-    of_others = tried - set(Policy.of("worker").lacks(tried))
+    workers = Policy.of("worker") | Policy.of_queues("WorkerPolicy")
+    of_others = tried - set(workers.lacks(tried))
     check(
-        Policy.of("operator"),
+        Policy.of("operator") | Policy.of_queues("OperatorPolicy"),
         lambda: operator.uses | tried | OF_A_MOVE_UNDER_WAY,
         but_for=of_others - operator.uses,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from adapters.dynamodb.provision import ATTRIBUTES, INDEX, KEYS, ON_DEMAND
 from adapters.dynamodb.table import TTL_ATTRIBUTE
 from adapters.provision import queue_attributes, queue_differences
 from tests.deploy.stacks import settings_of
-from tests.deploy.templates import evaluated
+from tests.deploy.templates import evaluated, template
 from worker.bootstrap import resources
 from worker.settings import Settings
 
@@ -21,6 +22,7 @@ ONLY_IN_PRODUCTION = {
     "QueueName",
     "RedriveAllowPolicy",
 }
+ARNS = template("resources")["Parameters"]["AdditionalQueueArns"]["AllowedPattern"]
 HIGH_THROUGHPUT = {"DeduplicationScope", "FifoThroughputLimit"}
 QUEUES = {
     "CommandQueue": "command_queue",
@@ -50,13 +52,30 @@ def test_a_queue_is_as_in_development(resource: str, *, fifo: bool) -> None:
 
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
-def test_the_dead_letter_queue_takes_those_of_the_command_queues(*, fifo: bool) -> None:
-    """It accepts those of both queues, and of no other."""
+@pytest.mark.parametrize("more", [0, 1, 8])
+def test_the_dead_letter_queue_takes_those_of_the_command_queues(more: int, *, fifo: bool) -> None:
+    """It accepts those of its own queues and of the ones that are named, and of no other."""
     settings = settings_of(fifo=fifo)
-    allowed = evaluated("resources", "DeadLetterQueue", Fifo=json.dumps(fifo))["RedriveAllowPolicy"]
+    names = [f"q{number}" for number in range(more)]
+    arns = ",".join(f"arn:aws:sqs:REGION:ACCOUNT:{name}" for name in names)
+    given = {"Fifo": json.dumps(fifo), "AdditionalQueueArns": arns}
+    assert re.fullmatch(ARNS, arns)
+    allowed = evaluated("resources", "DeadLetterQueue", **given)["RedriveAllowPolicy"]
     assert allowed["redrivePermission"] == "byQueue"
-    named = {arn.rpartition(":")[2] for arn in allowed["sourceQueueArns"]}
-    assert named == set(settings.queues)
+    named = [arn.rpartition(":")[2] for arn in allowed["sourceQueueArns"]]
+    assert named == [settings.command_queue, settings.priority_queue, *names]
+    here = "arn:AWS::Partition:sqs:AWS::Region:AWS::AccountId:"
+    assert all(arn.startswith(here) for arn in allowed["sourceQueueArns"][:2])
+
+
+def test_the_dead_letter_queue_of_more_queues_than_sqs_can_name_is_open() -> None:
+    """SQS names ten at most, so the ninth additional queue is refused, and `*` opens it."""
+    nine = ",".join(f"arn:aws:sqs:REGION:ACCOUNT:q{number}" for number in range(9))
+    assert not re.fullmatch(ARNS, nine)
+    assert not re.fullmatch(ARNS, "q1")
+    assert re.fullmatch(ARNS, "*")
+    allowed = evaluated("resources", "DeadLetterQueue", AdditionalQueueArns="*")
+    assert allowed["RedriveAllowPolicy"] == {"redrivePermission": "allowAll"}
 
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])

@@ -16,11 +16,14 @@ import pytest
 from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
+from application.permissions_file import parse_permissions
+from operations.queue_template import render_template
 from scripts.access_template import ROLES
 from tests.builders import ALLOW_ALL, HASH_KEY
 from tests.deploy.stacks import DEPLOY, Account, settings_of
 from tests.deploy.templates import of_type
 from tests.e2e.account import BIN, clear, running
+from tests.e2e.worker_process import eventually
 from worker.bootstrap import resources
 from worker.settings import Settings
 
@@ -52,13 +55,32 @@ def pair(request: pytest.FixtureRequest, aws_endpoint: str) -> Iterator[Pair]:
     settings = settings_of(fifo=fifo)
     template, development = Account.fresh(aws_endpoint), Account.fresh(aws_endpoint)
     chosen = {"Fifo": "true" if fifo else "false", "DeletionProtection": "false"}
+    chosen["AdditionalQueueArns"] = additional_queue_arns(template, settings)
     chosen["GenerateKeys"] = "false"  # the emulator has no Secrets Manager
     outputs = template.deploy("user-worker-resources", "resources.yaml", **chosen)
+    outputs |= template.make("user-worker-queues", queues_template(settings))
     clients = [development.client(name) for name in ("dynamodb", "sqs", "sns")]
     provision(resources(settings), *clients)
     yield Pair(settings, template, development, outputs)
     clear(template.environment)
     clear(development.environment)
+
+
+def additional_queue_arns(account: Account, settings: Settings) -> str:
+    """Return the ARNs of the queues that the stack of queues.yaml will create."""
+    region = account.environment["AWS_DEFAULT_REGION"]
+    arns = [f"arn:aws:sqs:{region}:{account.number}:{n}" for n in settings.additional_queues]
+    return ",".join(arns)
+
+
+def queues_template(settings: Settings) -> str:
+    """Return the template of deploy/permissions.toml, for FIFO queues if the settings have them."""
+    if not settings.fifo:
+        return (DEPLOY / "queues.yaml").read_text()
+    text = (DEPLOY / "permissions.toml").read_text()
+    text = re.sub(r'"(user-commands[a-z-]*)"', r'"\1.fifo"', text)
+    permissions = parse_permissions(text, settings.queues, settings.roles)
+    return render_template(permissions, settings, Path("permissions.toml"))
 
 
 def queue(account: Account, name: str) -> dict[str, str]:
@@ -97,10 +119,13 @@ def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
         "KmsDataKeyReusePeriodSeconds": "3600",
         "Policy": tls_only(f"arn:aws:sqs:{place}:{name}", "sqs:*"),
     }
+    if name in pair.settings.queues:
+        more["Policy"]["Statement"].append(only_its_producers(place, name))
     if pair.settings.fifo:  # high throughput
         more |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
     if name == pair.settings.dead_letter_queue:
-        queues = (pair.settings.command_queue, pair.settings.priority_queue)
+        first = (pair.settings.command_queue, pair.settings.priority_queue)
+        queues = (*first, *pair.settings.additional_queues)
         sources = [f"arn:aws:sqs:{place}:{each}" for each in queues]
         more["RedriveAllowPolicy"] = {"redrivePermission": "byQueue", "sourceQueueArns": sources}
     return more
@@ -120,6 +145,23 @@ def tls_only(arn: str, actions: str | list[str]) -> dict[str, Any]:
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             }
         ],
+    }
+
+
+def only_its_producers(place: str, name: str) -> dict[str, Any]:
+    """Return the statement that denies sending to all but the example's producers of a queue."""
+    roles = {
+        "user-commands": ("ACCOUNT", "LOGIN", "OPERATOR", "SIGNUP"),
+        "user-commands-priority": ("OPERATOR",),
+        "user-commands-back-office": ("BACKOFFICE", "OPERATOR"),
+    }[name.removesuffix(".fifo")]
+    return {
+        "Sid": "OnlyItsProducers",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:SendMessage",
+        "Resource": f"arn:aws:sqs:{place}:{name}",
+        "Condition": {"StringNotLike": {"aws:userid": [f"AROAEXAMPLE{role}:*" for role in roles]}},
     }
 
 
@@ -232,15 +274,20 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
         "USER_WORKER_PERMISSIONS": str(ALLOW_ALL),
         "USER_WORKER_COMMAND_QUEUE": pair.settings.command_queue,
         "USER_WORKER_PRIORITY_QUEUE": f"{pair.settings.priority_queue}",
+        "USER_WORKER_ADDITIONAL_QUEUES": pair.outputs["AdditionalQueueNames"],
         "USER_WORKER_DEAD_LETTER_QUEUE": pair.settings.dead_letter_queue,
         "USER_WORKER_EVENTS_TOPIC": pair.outputs["TopicArn"],
     }
     run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "1"]
     with running(run, environment, tmp_path / "worker", "worker_ready"):
-        person = ["email=ada@example.com", "first_name=Ada", "last_name=L", "roles=customer"]
+        person = ["first_name=Ada", "last_name=L", "roles=customer"]
         account = replace(pair.template, environment=environment)
-        done = run_command(account, "send", "CreateUser", *person, "--wait", "30")
-    assert "accepted" in done
+        for queue, name in enumerate(pair.settings.queues):
+            address = [f"email=ada{queue}@example.com", *person]
+            done = run_command(
+                account, "send", "CreateUser", *address, "--queue", name, "--wait", "30"
+            )
+            assert "accepted" in done
 
 
 def run_command(account: Account, *words: str) -> str:
@@ -308,10 +355,35 @@ def test_the_alarms_watch_what_the_template_made(pair: Pair) -> None:
             for dimension in each.get("Dimensions", []):
                 watched.setdefault(dimension["Name"], set()).add(dimension["Value"])
     assert watched == {
-        "QueueName": {*pair.queues, pair.outputs["UndeliveredQueueName"]},
+        "QueueName": {
+            *(set(pair.queues) - set(pair.settings.additional_queues)),
+            pair.outputs["UndeliveredQueueName"],
+        },
         "TopicName": {pair.settings.events_topic},
         "TableName": {pair.settings.table},
         "GlobalSecondaryIndexName": {REFRESH_TOKEN_INDEX},
         "ClusterName": {"ClusterName"},
         "ServiceName": {"ServiceName"},
     }
+
+
+def test_an_additional_queue_has_an_alarm_where_there_is_a_topic(pair: Pair) -> None:
+    """The template that creates the queue creates the alarm, and its policies for each role."""
+    person = pair.outputs["TopicArn"].replace("user-events", "on-call")
+    body = queues_template(pair.settings)
+    for logical in ("UserCommandsBackOfficeQueue", "UserCommandsBackOfficeWaits"):
+        assert f"\n  {logical}:\n" in body
+    update = pair.template.client("cloudformation")
+    update.update_stack(
+        StackName="user-worker-queues",
+        TemplateBody=body,
+        Parameters=[{"ParameterKey": "AlarmTopicArn", "ParameterValue": person}],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    cloudwatch = pair.template.client("cloudwatch")
+    (alarm,) = eventually(lambda: cloudwatch.describe_alarms()["MetricAlarms"], what="the alarm")
+    cloudwatch.delete_alarms(AlarmNames=[alarm["AlarmName"]])
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": pair.settings.additional_queues[0]}
+    ]
+    assert alarm["AlarmActions"] == [person]

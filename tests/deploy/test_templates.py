@@ -39,6 +39,7 @@ STACKS = {
     "ResourcesStack": "resources",
     "AccessStack": "access",
     "ServiceStack": "service",
+    "QueuesStack": "queues",
 }
 
 
@@ -101,6 +102,8 @@ def test_users_survive_mistakes() -> None:
     [
         ("resources", "AWS::SQS::Queue"),
         ("resources", "AWS::SQS::QueuePolicy"),
+        ("queues", "AWS::SQS::Queue"),
+        ("queues", "AWS::SQS::QueuePolicy"),
         ("resources", "AWS::SNS::Topic"),
         ("resources", "AWS::SNS::TopicPolicy"),
         ("resources", "AWS::KMS::Key"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from tests.deploy.templates import evaluated, template
 from tests.e2e.proxy import Exchange
 
 POLICIES: Final = Path(__file__).parents[2] / "deploy" / "policies"
@@ -155,6 +156,24 @@ class Policy:
             )
         )
 
+    @classmethod
+    def of_queues(cls, name: str) -> Policy:
+        """Parse a policy of deploy/queues.yaml, as deployed with the default names."""
+        document = evaluated("queues", name)["PolicyDocument"]
+        return cls(
+            frozenset(
+                Use(action, _deployed(resource))
+                for statement in document["Statement"]
+                for action in _listed(statement["Action"])
+                for resource in _listed(statement["Resource"])
+                if not action.startswith("kms:")
+            )
+        )
+
+    def __or__(self, other: Policy) -> Policy:
+        """Return the grants of both policies."""
+        return Policy(self.grants | other.grants)
+
     def lacks(self, seen: set[Use]) -> list[Use]:
         """Return used permissions that are not allowed."""
         return sorted(use for use in seen if not any(_covers(g, use) for g in self.grants))
@@ -170,6 +189,14 @@ def _covers(grant: Use, use: Use) -> bool:
         and fnmatchcase(use.resource, grant.resource)
         and fnmatchcase(use.key, grant.key or ANYTHING)
     )
+
+
+def _deployed(resource: str) -> str:
+    """Return the ARN of `NAME.Arn`, a queue of deploy/queues.yaml or deploy/resources.yaml."""
+    logical = resource.removesuffix(".Arn")
+    ours = logical in template("queues")["Resources"]
+    name = evaluated("queues" if ours else "resources", logical)["QueueName"]
+    return f"arn:aws:sqs:REGION:ACCOUNT:{name}"
 
 
 def _leading_keys(statement: dict[str, Any]) -> list[str]:

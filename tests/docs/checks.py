@@ -185,7 +185,7 @@ def toml(text: str) -> None:
     """Check a file of permissions by the worker's own reader; other files have to be valid."""
     value = tomllib.loads(text)
     if "producer" in value:
-        parse_permissions(text, ["user-commands", "user-commands-priority"], Settings().roles)
+        parse_permissions(text, None, Settings().roles)
 
 
 def message(value: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from tests.unit.application.messages.examples import (
 )
 from tests.unit.application.test_batch import FixedClock
 
-QUEUES = ("user-commands", "user-commands-priority")
+QUEUES = ("user-commands", "user-commands-back-office")
 SAMPLE = (Path(__file__).parents[3] / "deploy" / "permissions.toml").read_text()
 PERMISSIONS = parse_permissions(SAMPLE, QUEUES, ROLES)
 PRINCIPALS = {each.name: each.principals[0] for each in PERMISSIONS.producers}

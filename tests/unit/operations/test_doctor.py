@@ -284,3 +284,26 @@ def test_a_finding_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: An
     assert "\x1b" in capsys.readouterr().out
     assert run(["doctor", "--json"]) == ExitCode.ENVIRONMENT
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_a_served_queue_that_no_producer_uses_is_a_warning(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every command that arrives there would be dead-lettered as not permitted."""
+    file = tmp_path / "permissions.toml"
+    file.write_text(
+        '[[producer]]\nname = "signup"\nqueues = ["user-commands"]\nprincipals = ["*"]\n'
+        'sources = ["*"]\ncommands = ["*"]\n'
+    )
+    monkeypatch.setenv("USER_WORKER_PERMISSIONS", str(file))
+    monkeypatch.setenv("USER_WORKER_PRIORITY_QUEUE", "user-commands-urgent")
+    monkeypatch.setenv("USER_WORKER_ADDITIONAL_QUEUES", "office,imports")
+    assert run(["provision"]) == ExitCode.OK
+    _, findings = doctor()
+    finding = bad(findings, Level.WARN)["producers"]
+    assert finding["text"].endswith("sends to user-commands-urgent, office, imports")
+    assert finding["advice"]
+    file.write_text(file.read_text().replace('"user-commands"', '"*"'))
+    _, findings = doctor()
+    assert "producers" not in bad(findings, Level.WARN)
