@@ -1,4 +1,4 @@
-"""Create table, queues and topic for development; production has its own templates.
+"""Create table, queues and topics for development; production has its own templates.
 
 Idempotent: a resource with the right attributes is left unchanged, a missing one is created, and
 one with other attributes is an error and is never changed.
@@ -37,7 +37,8 @@ class Resources:
     table: str
     command_queues: tuple[str, ...]
     dead_letter_queue: str
-    events_topic: str
+    topics: tuple[str, ...]
+    """The ordinary topic, then the personal one."""
     visibility_timeout: int
     """Seconds."""
     max_receives: int
@@ -51,7 +52,8 @@ class Provisioned:
     table_arn: str
     queue_urls: Mapping[str, str]
     """By name, including the dead-letter queue."""
-    topic_arn: str
+    topic_arns: tuple[str, ...]
+    """As in `Resources.topics`."""
 
 
 def provision(
@@ -69,7 +71,8 @@ def provision(
         )
     table_arn = provision_table(dynamodb, resources.table)
     urls = _provision_queues(sqs, resources)
-    return Provisioned(table_arn, urls, _provision_topic(sns, resources.events_topic))
+    arns = tuple(_provision_topic(sns, name) for name in resources.topics)
+    return Provisioned(table_arn, urls, arns)
 
 
 # --- queues --------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def _comparable(attribute: str, value: str | None) -> object:
     return value
 
 
-# --- topic ---------------------------------------------------------------------------------
+# --- topics --------------------------------------------------------------------------------
 
 
 def _provision_topic(sns: SNSClient, name: str) -> str:

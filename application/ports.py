@@ -315,10 +315,22 @@ class EventMessage:
     user_id: str
     """Message group on a FIFO topic; the command id if there is no user."""
     body: str
-    """The CloudEvent, in JSON."""
+    """The CloudEvent in JSON, for the ordinary topic: its personal fields are null."""
     type: str
     category: str
     command_source: str
+    complete_body: str | None = None
+    """The CloudEvent with its personal fields, for the personal topic; `None` if the event has no
+    such fields: it is published on the ordinary topic only."""
+
+
+class TopicKind(StrEnum):
+    """One of the two topics."""
+
+    ORDINARY = "ordinary"
+    """Carries all events, without personal fields."""
+    PERSONAL = "personal"
+    """Carries the events that have personal fields, complete."""
 
 
 class PublishFailure(NamedTuple):
@@ -332,10 +344,12 @@ class PublishFailure(NamedTuple):
     shared: bool = False
     """Whether the cause does not concern this event: throttling, or the configuration of the
     topic."""
+    topic: TopicKind = TopicKind.ORDINARY
+    """The topic that did not accept the event."""
 
 
 class EventPublisher(Protocol):
-    """The topic of events."""
+    """A topic of events, or both: an event is then published when each topic has accepted it."""
 
     def publish(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
         """Publish events, with a few retries; return the failures by event id.

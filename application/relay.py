@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -39,6 +39,7 @@ from application.ports import (
     OutboxEntry,
     PublishFailure,
     StoreUnavailableError,
+    TopicKind,
 )
 
 logger = structlog.get_logger(__name__)
@@ -107,12 +108,12 @@ class _Pass:
 
     now: datetime
     accepted_at: float
-    """When the topic last accepted an event; initially, when the pass began. Monotonic."""
-    accepted: int = 0
-    """Number of events that the topic accepted."""
+    """When the ordinary topic last accepted an event; initially, when the pass began. Monotonic."""
+    accepted: set[TopicKind] = field(default_factory=set)
+    """The topics that accepted an event."""
     endings: Counter[Ending] = field(default_factory=Counter)
     refused: bool = False
-    """Whether the topic did not accept an event."""
+    """Whether an event was not accepted."""
     failed: list[tuple[OutboxEntry, PublishFailure]] = field(default_factory=list)
     """Entries to retry, each with a reason."""
     deferred: Counter[str] = field(default_factory=Counter)
@@ -120,8 +121,21 @@ class _Pass:
 
     @property
     def unavailable(self) -> bool:
-        """Whether the topic is considered unavailable."""
+        """Whether the ordinary topic, which carries all events, is considered unavailable."""
         return self.refused and monotonic() - self.accepted_at > GIVE_UP_AFTER
+
+    def note_accepted(
+        self, messages: Sequence[EventMessage], failures: Mapping[str, PublishFailure]
+    ) -> None:
+        """Record which topics have accepted an event."""
+        for message in messages:
+            failure = failures.get(message.event_id)
+            if failure is None:
+                self.accepted.add(TopicKind.ORDINARY)
+                if message.complete_body is not None:
+                    self.accepted.add(TopicKind.PERSONAL)
+            if failure is None or failure.topic is TopicKind.PERSONAL:
+                self.accepted_at = monotonic()
 
     def defer(self, entry: OutboxEntry, failures: Sequence[PublishFailure]) -> None:
         """Leave an entry for a later pass, for the failure that is most specific to it."""
@@ -350,10 +364,7 @@ class Relay(HealthSource):
         endings, ready = self._render(new, outcomes)
         messages = [message for each in ready.values() for message in each]
         failures = self._publisher.publish(messages) if messages else {}
-        accepted = sum(message.event_id not in failures for message in messages)
-        if accepted:
-            run.accepted += accepted
-            run.accepted_at = monotonic()
+        run.note_accepted(messages, failures)
         unanswered: dict[OutboxEntry, list[PublishFailure]] = {}
         done = [entry for entry in entries if _key(entry) in self._published]
         for entry, events in ready.items():
@@ -449,12 +460,12 @@ class Relay(HealthSource):
     def _count_attempts(self, run: _Pass) -> None:
         """Count an attempt of each entry that failed, and park those that failed too often.
 
-        Only failures of the entry itself count: the topic accepted other events in this pass, or it
-        did when the first attempt was counted and answers for this event again. While the whole
-        topic is unavailable, nothing is counted and nothing is written.
+        Only failures of the entry itself count: the topic that failed accepted other events in this
+        pass, or it did when the first attempt was counted and answers for this event again. While
+        the whole topic is unavailable, nothing is counted and nothing is written.
         """
         for entry, failure in run.failed:
-            own = run.accepted or (entry.attempts and failure.answered)
+            own = failure.topic in run.accepted or (entry.attempts and failure.answered)
             if failure.shared or not own:
                 run.endings[Ending.LEFT] += 1
                 continue

@@ -151,9 +151,9 @@ def _first_task_minutes() -> float:
 
 
 def _fifo_premium() -> float:
-    """Return the additional dollars of a million registrations on FIFO queue and topic."""
+    """Return the additional dollars of a million registrations on FIFO queue and topics."""
     kilobytes = footprint(REGISTRATION, 10).event_bytes / 1000
-    return 1.2 * 0.10 + 0.30 + kilobytes * 0.017 - 0.05
+    return 1.2 * 0.10 + 2 * (0.30 - 0.05) + kilobytes * 0.017
 
 
 def _expiries_share() -> float:

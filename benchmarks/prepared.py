@@ -19,6 +19,7 @@ from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
 from application.batch import BatchHandler, Ports
 from application.disposition import Ack, ReceivedMessage
+from application.event_topics import EventTopics
 from application.messages import MessageParser
 from application.ports import CommandKey, JobKind
 from benchmarks.workload import (
@@ -32,7 +33,7 @@ from benchmarks.workload import (
     update,
 )
 from worker.bootstrap import batch_policy
-from worker.settings import Settings
+from worker.settings import Settings, personal_topic_of
 
 SAMPLE = 200
 ANSWERED = {"ResponseMetadata": {"RequestId": "recorded"}}
@@ -46,6 +47,7 @@ class Tape:
     keys: list[Any] = field(default_factory=list)
     actions: list[Any] = field(default_factory=list)
     entries: list[Any] = field(default_factory=list)
+    personal_entries: list[Any] = field(default_factory=list)
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
         """Record the keys; return the stored items."""
@@ -68,9 +70,11 @@ class Tape:
         return ANSWERED
 
     def publish_batch(self, **request: Any) -> dict[str, Any]:
-        """Record the entries, except for their ids."""
+        """Record the entries of each topic, except for their ids."""
         entries = request["PublishBatchRequestEntries"]
-        self.entries += [{k: v for k, v in entry.items() if k != "Id"} for entry in entries]
+        personal = request["TopicArn"].endswith("-personal")
+        recorded = self.personal_entries if personal else self.entries
+        recorded += [{k: v for k, v in entry.items() if k != "Id"} for entry in entries]
         return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
 
 
@@ -85,7 +89,10 @@ class Recorder:
             Ports(
                 DynamoDBUserRepository(tape, table),
                 DynamoDBOutbox(tape, table),
-                SnsPublisher(tape, topic_arn),
+                EventTopics(
+                    SnsPublisher(tape, topic_arn),
+                    SnsPublisher(tape, personal_topic_of(topic_arn)),
+                ),
                 SystemClock(),
             ),
             MessageParser(settings.roles),
@@ -98,7 +105,7 @@ class Recorder:
 
     def _record(self, command: Command) -> dict[str, Any]:
         tape = self._tape
-        tape.keys, tape.actions, tape.entries = [], [], []
+        tape.keys, tape.actions, tape.entries, tape.personal_entries = [], [], [], []
         message = ReceivedMessage(
             message_id="m",
             body=as_cloud_event(command),
@@ -114,6 +121,7 @@ class Recorder:
             "keys": tape.keys,
             "actions": tape.actions,
             "entries": tape.entries,
+            "personal_entries": tape.personal_entries,
         }
 
 

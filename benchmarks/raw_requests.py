@@ -54,10 +54,12 @@ def raw_batches(
     dynamodb, sns = _Camera("dynamodb", endpoint), _Camera("sns", endpoint)
     for start in range(0, len(commands), BATCH):
         batch = Batch.of(commands[start : start + BATCH], table, topic)
+        personal = [sns.of(batch.publish_personal)] if batch.personal_entries else []
         calls = (
             dynamodb.of(batch.load),
             dynamodb.of(batch.commit),
             sns.of(batch.publish),
+            *personal,
             dynamodb.of(batch.close),
         )
         yield [base64.b64encode(call).decode() for call in calls]

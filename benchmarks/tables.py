@@ -25,7 +25,7 @@ def direct_client(endpoints: Endpoints) -> Any:
 def provision_resources(
     url: str, dynamodb_url: str, *, table: str, queue: str, dead_letters: str
 ) -> None:
-    """Create missing resources of this worker (table, queues, topic), as the product does.
+    """Create missing resources of this worker (table, queues, topics), as the product does.
 
     Args:
         url: Of SQS and SNS.

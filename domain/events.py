@@ -413,7 +413,10 @@ EVENTS: dict[str, type[Event]] = {
 PERSONAL_FIELDS = frozenset(
     field.name for event in EVENTS.values() for field in fields_of(event) if field.personal
 )
-"""Names of the fields that an erasure sets to null in stored events."""
+"""Names of the fields that identify a person.
+
+An erasure sets them to null in stored events, and they are null on the ordinary topic.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +433,11 @@ class RecordedEvent:
     def of(cls, event: Event, sequence: int | None) -> RecordedEvent:
         """Return the record of an event."""
         return cls(event.type, event.category, sequence, event.data())
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether a personal field of the event has a value."""
+        return any(self.data.get(name) is not None for name in PERSONAL_FIELDS)
 
     def without_personal_data(self) -> RecordedEvent:
         """Return the event with its personal fields set to null."""

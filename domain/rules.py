@@ -64,7 +64,8 @@ class Text(Rule):
     setting: str | None = None
     """The setting that lists the valid values; `None`: no list."""
     personal: bool = False
-    """Identifies a person: an erasure sets the field of stored events to null."""
+    """Identifies a person: the field of an event is null on the ordinary topic, and an erasure sets
+    it to null in stored events."""
 
     def schema(self) -> dict[str, Any]:
         """Return the rule in JSON Schema."""

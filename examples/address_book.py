@@ -17,8 +17,24 @@ from inbox import Event, Inbox
 from application.ports import StoreUnavailableError
 from user_client import UnreadableError, UserReader
 
-ALL_BUT_ANSWERS = {"category": [{"anything-but": ["command"]}]}
-"""All that has a `sequence`: without gaps. Events of category `command` have none."""
+WITH_ADDRESSES = [
+    f"biome.user.{name}.v1"
+    for name in (
+        "UserRegistered",
+        "UserCreated",
+        "EmailVerificationRequested",
+        "EmailChangeRequested",
+        "EmailChanged",
+        "PasswordResetRequested",
+    )
+]
+"""The types of the personal topic, where they have their addresses."""
+THE_OTHERS = {
+    "type": [{"anything-but": WITH_ADDRESSES}],
+    "category": [{"anything-but": ["command"]}],
+}
+"""All others that have a `sequence`: both topics together leave no gap. Events of category
+`command` have none."""
 NO_EVENT = (
     ValueError,
     KeyError,
@@ -31,8 +47,11 @@ NO_EVENT = (
 BOOK = "CREATE TABLE IF NOT EXISTS book (user_id TEXT PRIMARY KEY, email TEXT)"
 
 
-def subscribe(sns: Any, sqs: Any, topic: str, name: str) -> str:
+def subscribe(sns: Any, sqs: Any, topic: str, personal: str, name: str) -> str:
     """Create the queue and its dead-letter queue, subscribe it, and return its URL; repeatable.
+
+    The queue is subscribed to both topics: `personal` has the events with addresses, and `topic`
+    the others.
 
     A FIFO topic (`user-events.fifo`) delivers to FIFO queues, in order, and to standard queues. A
     standard topic delivers to standard queues only. The name of a FIFO queue ends in `.fifo`.
@@ -47,28 +66,36 @@ def subscribe(sns: Any, sqs: Any, topic: str, name: str) -> str:
 
     _, dead_letters = make(f"{name.removesuffix(kind)}-dlq{kind}")
     url, arn = make(name)
-    if not topic.startswith("arn:"):  # a name: the topic is in the queue's account and region
-        topic = f"{arn.rpartition(':')[0]}:{topic}".replace(":sqs:", ":sns:")
-    let_the_topic_send = {
+    filters: dict[str, Any] = {_topic_arn(topic, arn): THE_OTHERS, _topic_arn(personal, arn): None}
+    let_the_topics_send = {
         "Version": "2012-10-17",
         "Statement": {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+            "Condition": {"ArnEquals": {"aws:SourceArn": list(filters)}},
         },
     }
     redrive = {"deadLetterTargetArn": dead_letters, "maxReceiveCount": 5}
     attributes = {
-        "Policy": json.dumps(let_the_topic_send),
+        "Policy": json.dumps(let_the_topics_send),
         "RedrivePolicy": json.dumps(redrive),
         "MessageRetentionPeriod": str(14 * 86_400),
     }
     sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-    wanted = {"RawMessageDelivery": "true", "FilterPolicy": json.dumps(ALL_BUT_ANSWERS)}
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=wanted)
+    for topic_arn, wanted in filters.items():
+        raw = {"RawMessageDelivery": "true"}
+        filtered = {"FilterPolicy": json.dumps(wanted)} if wanted else {}
+        sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=raw | filtered)
     return url
+
+
+def _topic_arn(topic: str, queue_arn: str) -> str:
+    """Return the ARN of a topic; a name is in the queue's account and region."""
+    if topic.startswith("arn:"):
+        return topic
+    return f"{queue_arn.rpartition(':')[0]}:{topic}".replace(":sqs:", ":sns:")
 
 
 class AddressBook:
@@ -145,6 +172,7 @@ def main() -> None:
     parser.add_argument("--database", default="address-book.sqlite")
     parser.add_argument("--queue", default="user-events-to-full-address-book", help="may be FIFO")
     parser.add_argument("--topic", default="user-events", help="its name, or its ARN")
+    parser.add_argument("--personal-topic", default="user-events-personal", help="the same")
     parser.add_argument("--table", default="users")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for an event")
     options = parser.parse_args()
@@ -152,10 +180,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sns, sqs = boto3.client("sns"), boto3.client("sqs")
-        url = subscribe(sns, sqs, options.topic, options.queue)
+        url = subscribe(sns, sqs, options.topic, options.personal_topic, options.queue)
         with contextlib.closing(sqlite3.connect(options.database)) as db:
             book = AddressBook(db, UserReader(options.table), options.patience)
-            print("following", options.topic, flush=True)
+            print("following", options.topic, "and", options.personal_topic, flush=True)
             follow(sqs, url, book, max(1, min(20, int(options.patience))))
     except KeyboardInterrupt:
         print("stopped")

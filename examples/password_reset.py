@@ -72,11 +72,18 @@ def edge_sets_the_password(email: str, token: str, password: str) -> str:
 
 
 def subscribe() -> str:
-    """Create a queue for the events of category password; return its URL."""
+    """Create a queue for the mail's event and for answers; return its URL.
+
+    Only the personal topic has the address. The answers are on the ordinary topic.
+    """
     url = sqs.create_queue(QueueName="user-events-to-password-mailer")["QueueUrl"]
     asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     queue = asked["Attributes"]["QueueArn"]
     topic = f"{queue.rpartition(':')[0]}:user-events".replace(":sqs:", ":sns:")
+    types_by_topic = {
+        topic: ["PasswordReset", "CommandHadNoEffect", "CommandRejected"],
+        f"{topic}-personal": ["PasswordResetRequested"],
+    }
     policy = {
         "Version": "2012-10-17",
         "Statement": {
@@ -84,17 +91,18 @@ def subscribe() -> str:
             "Principal": {"Service": "sns.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": queue,
-            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+            "Condition": {"ArnEquals": {"aws:SourceArn": list(types_by_topic)}},
         },
     }
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-    wanted = {"category": ["password", "command"]}
-    sns.subscribe(
-        TopicArn=topic,
-        Protocol="sqs",
-        Endpoint=queue,
-        Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps(wanted)},
-    )
+    for arn, names in types_by_topic.items():
+        wanted = {"type": [f"biome.user.{name}.v1" for name in names]}
+        sns.subscribe(
+            TopicArn=arn,
+            Protocol="sqs",
+            Endpoint=queue,
+            Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps(wanted)},
+        )
     return url
 
 

@@ -1,4 +1,4 @@
-"""Keeps an address book from the events: a queue of one's own, subscribed with a filter."""
+"""Keeps an address book from the events: a queue of one's own, subscribed to both topics."""
 
 import json
 
@@ -10,25 +10,29 @@ queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueA
     "QueueArn"
 ]
 topic = f"{queue_arn.rpartition(':')[0]}:user-events".replace(":sqs:", ":sns:")  # of this account
-let_the_topic_send = {
+types_by_topic = {
+    topic: ["UserErased"],  # the ordinary topic carries all events, without addresses
+    f"{topic}-personal": ["UserRegistered", "UserCreated", "EmailChanged"],
+}
+let_the_topics_send = {
     "Version": "2012-10-17",
     "Statement": {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
         "Action": "sqs:SendMessage",
         "Resource": queue_arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        "Condition": {"ArnEquals": {"aws:SourceArn": list(types_by_topic)}},
     },
 }
-sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(let_the_topic_send)})
-names = ("UserRegistered", "UserCreated", "EmailChanged", "UserErased")
-wanted = {"type": [f"biome.user.{name}.v1" for name in names]}
-sns.subscribe(
-    TopicArn=topic,
-    Protocol="sqs",
-    Endpoint=queue_arn,
-    Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps(wanted)},
-)
+sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(let_the_topics_send)})
+for arn, names in types_by_topic.items():
+    wanted = {"type": [f"biome.user.{name}.v1" for name in names]}
+    sns.subscribe(
+        TopicArn=arn,
+        Protocol="sqs",
+        Endpoint=queue_arn,
+        Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps(wanted)},
+    )
 
 latest: dict[str, str] = {}  # in earnest it is in your database, beside what you keep
 try:

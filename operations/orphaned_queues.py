@@ -56,7 +56,7 @@ class TemporaryQueue:
 
 
 class TemporaryQueues:
-    """Temporary queues of an account, and their subscriptions to a topic."""
+    """Temporary queues of an account, and their subscriptions to the topics."""
 
     def __init__(self, sqs: SQSClient, sns: SNSClient) -> None:
         """Use these clients."""
@@ -143,10 +143,15 @@ class TemporaryQueues:
             for row in (answer or {}).get("Messages") or ()
         }
 
-    def subscriptions(self, topic_arn: str) -> dict[str, str]:
-        """Return the subscriptions of temporary queues to a topic, by the ARN of the queue."""
+    def subscriptions(self, *topic_arns: str) -> dict[str, str]:
+        """Return the subscriptions of temporary queues to topics, by the ARN of the queue."""
         pages: Any = self._sns.get_paginator("list_subscriptions_by_topic")
-        rows = (row for page in pages.paginate(TopicArn=topic_arn) for row in page["Subscriptions"])
+        rows = (
+            row
+            for arn in topic_arns
+            for page in pages.paginate(TopicArn=arn)
+            for row in page["Subscriptions"]
+        )
         return {
             row["Endpoint"]: row["SubscriptionArn"]
             for row in rows
@@ -198,7 +203,7 @@ def remove_orphans(
     """Remove those of the queues that have no reader, and all subscriptions without a queue."""
     temporary = TemporaryQueues(aws.sqs, aws.sns)
     # read before the queues are checked again: each of these subscriptions has or had a queue
-    subscriptions = temporary.subscriptions(aws.topic_arn)
+    subscriptions = temporary.subscriptions(aws.topic_arn, aws.personal_topic_arn)
     if queues:
         text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues a process reads"
         progress.note(text)

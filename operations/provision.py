@@ -33,6 +33,7 @@ def provision_resources(aws: Aws) -> dict[str, str]:
     lookups: dict[str, Callable[[], object]] = {
         f"table {settings.table}": aws.require_table,
         f"topic {settings.events_topic}": lambda: aws.topic_arn,
+        f"topic {settings.personal_topic}": lambda: aws.personal_topic_arn,
     }
     for name in (*settings.queues, settings.dead_letter_queue):
         lookups[f"queue {name}"] = partial(aws.queue_url, name)

@@ -1,4 +1,4 @@
-"""Read the state of queues, topic, table and outbox."""
+"""Read the state of queues, topics, table and outbox."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def read_status(aws: Aws) -> dict[str, Any]:
         "endpoint": aws.sqs.meta.endpoint_url,
         "command_queues": queues,
         "dead_letters": _found(lambda: queue_depths(aws, aws.dead_letter_queue_url)),
-        "topic": _found(lambda: _topic(aws)),
+        "topic": _found(lambda: _topic(aws, aws.topic_arn)),
+        "personal_topic": _found(lambda: _topic(aws, aws.personal_topic_arn)),
         "table": "in the worker's memory" if in_memory else _found(lambda: _table(aws)),
         "outbox": None,
     }
     names = {
         "dead_letters": f"queue {settings.dead_letter_queue}",
         "topic": f"topic {settings.events_topic}",
+        "personal_topic": f"topic {settings.personal_topic}",
         "table": f"table {settings.table}",
     }
     found["missing"] = [f"queue {name}" for name, depths in queues.items() if depths is None]
@@ -67,8 +69,8 @@ def _found(look: Callable[[], Any]) -> Any:
         return None
 
 
-def _topic(aws: Aws) -> dict[str, int]:
-    attributes = aws.sns.get_topic_attributes(TopicArn=aws.topic_arn)["Attributes"]
+def _topic(aws: Aws, arn: str) -> dict[str, int]:
+    attributes = aws.sns.get_topic_attributes(TopicArn=arn)["Attributes"]
     return {"subscriptions": int(attributes.get("SubscriptionsConfirmed", 0))}
 
 

@@ -22,6 +22,7 @@ TEMPLATE: Final = ROOT / "deploy" / "access.yaml"
 ROLES: Final = {
     "worker": "What the running worker does.",
     "subscriber": "What a service does that subscribes to events, or waits for answers.",
+    "personal-subscriber": "As subscriber, and subscribes to events with e-mail addresses, too.",
     "reader": "What a login service does that reads users.",
     "operator": "What a person on call does with the command line, beside sending and `doctor`.",
     "migrator": "What `user-worker migrate` does.",
@@ -33,6 +34,8 @@ EXPORTED: Final = {
     "user-commands-dlq": "DeadLetterQueueName",
     "user-events": "TopicName",
     "user-events-undelivered": "UndeliveredQueueName",
+    "user-events-personal": "PersonalTopicName",
+    "user-events-personal-undelivered": "UndeliveredPersonalQueueName",
     "users": "TableName",
 }
 """By default name, the export of the resources' stack with the real name."""
@@ -109,12 +112,17 @@ def _substituted(text: str) -> Any:
     return {"Fn::Sub": [made, variables] if variables else made}
 
 
+def logical_id(role: str) -> str:
+    """Return the name of a role's policy in the template and its outputs."""
+    return f"{role.title().replace('-', '')}Policy"
+
+
 def template() -> str:
     """Return the template's text."""
     resources: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for role, purpose in ROLES.items():
-        logical = f"{role.capitalize()}Policy"
+        logical = logical_id(role)
         policy = json.loads((POLICIES / f"{role}.json").read_text())
         resources[logical] = {
             "Type": "AWS::IAM::ManagedPolicy",

@@ -173,6 +173,7 @@ def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
 _DEFAULTS: Final = {
     "hash_keys": "a fixed key, in prod none",
     "create_resources": "`true`, in prod `false`",
+    "personal_topic": "`EVENTS_TOPIC` with `-personal`, before `.fifo`",
     "log_format": "in dev `console`, else `json`",
 }
 

@@ -60,6 +60,7 @@ class ResourceNames:
     command_queue: str
     dead_letter_queue: str
     events_topic: str
+    personal_topic: str
 
     @classmethod
     def unique(cls, *, fifo: bool = False) -> ResourceNames:
@@ -71,6 +72,7 @@ class ResourceNames:
             command_queue=f"commands-{mark}{suffix}",
             dead_letter_queue=f"commands-dlq-{mark}{suffix}",
             events_topic=f"events-{mark}{suffix}",
+            personal_topic=f"events-{mark}-personal{suffix}",
         )
 
 

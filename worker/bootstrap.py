@@ -29,6 +29,7 @@ from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.disposition import Dispositions, ReceivedMessage, Retry
+from application.event_topics import EventTopics
 from application.messages import MessageParser
 from application.observer import QueueState
 from application.queue_port import CommandQueue
@@ -135,7 +136,9 @@ def build_ports(settings: Settings) -> Ports:
     """Choose the adapters and create their clients; makes no call."""
     # The publisher retries by itself, and a topic without an answer must not delay the batch.
     sns = _fast(aws.client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
-    publisher = SnsPublisher(sns, settings.events_topic)
+    publisher = EventTopics(
+        SnsPublisher(sns, settings.events_topic), SnsPublisher(sns, settings.personal_topic)
+    )
     if settings.repository == "memory":
         store = MemoryStore()
         return Ports(MemoryUserRepository(store), MemoryOutbox(store), publisher, SystemClock())
@@ -149,7 +152,7 @@ def build_ports(settings: Settings) -> Ports:
 
 
 def provision_for_development(settings: Settings) -> bool:
-    """Create table, queues and topic if the settings ask for it, on an emulator only.
+    """Create table, queues and topics if the settings ask for it, on an emulator only.
 
     Return True if they were created or checked; they then match the settings.
 
@@ -178,7 +181,10 @@ def resources(settings: Settings) -> Resources:
         table=settings.table,
         command_queues=settings.queues,
         dead_letter_queue=settings.dead_letter_queue,
-        events_topic=settings.events_topic.rpartition(":")[2],  # the name, of an ARN too
+        # the names, of ARNs too
+        topics=tuple(
+            topic.rpartition(":")[2] for topic in (settings.events_topic, settings.personal_topic)
+        ),
         visibility_timeout=settings.visibility_timeout,
         max_receives=settings.max_receives,
     )

@@ -40,12 +40,13 @@ _NETWORK: Final = (
 _PROXY: Final = "correct HTTP_PROXY or HTTPS_PROXY, or add the host of AWS to NO_PROXY"
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
+_TOPICS: Final = "USER_WORKER_EVENTS_TOPIC and USER_WORKER_PERSONAL_TOPIC"
 _RESOURCES: Final = {
     "AWS.SimpleQueueService.NonExistentQueue": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
     "QueueDoesNotExist": ("such queue", "USER_WORKER_COMMAND_QUEUE"),
     "ResourceNotFoundException": ("such table", "USER_WORKER_TABLE"),
-    "NotFound": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
-    "NotFoundException": ("such topic", "USER_WORKER_EVENTS_TOPIC"),
+    "NotFound": ("such topic", _TOPICS),
+    "NotFoundException": ("such topic", _TOPICS),
 }
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _SKEWED: Final = frozenset({"RequestExpired", "RequestTimeTooSkewed"})

@@ -13,6 +13,7 @@ from adapters.aws.client import client, error_code
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher, TopicMissingError, topic_arn
 from adapters.sqs.command_queue import MISSING
+from application.event_topics import EventTopics
 from worker.errors import CliError, missing, no_region
 from worker.settings import PREFIX, Settings
 
@@ -72,9 +73,11 @@ class Aws:
 
     @cached_property
     def publisher(self) -> EventPublisher:
-        """The topic, as the worker publishes to it; raises the errors of `topic_arn`."""
+        """The topics, as the worker publishes to them; raises the errors of `topic_arn`."""
         sns = _in_a_region(client("sns", read_timeout=PUBLISH_TIMEOUT, attempts=1))
-        return SnsPublisher(sns, self.topic_arn)
+        return EventTopics(
+            SnsPublisher(sns, self.topic_arn), SnsPublisher(sns, self.personal_topic_arn)
+        )
 
     def require_shared_store(self) -> None:
         """Check that this process can read the store of users; raises errors of `repository`."""
@@ -129,17 +132,24 @@ class Aws:
 
     @cached_property
     def topic_arn(self) -> str:
-        """ARN of the topic of events; a name is in the account and region of the command queue.
+        """ARN of the ordinary topic; a name is in the account and region of the command queue.
 
         Raises:
             CliError: the topic does not exist.
         """
-        name = self.settings.events_topic
+        return self._topic_arn(self.settings.events_topic, "EVENTS_TOPIC")
+
+    @cached_property
+    def personal_topic_arn(self) -> str:
+        """ARN of the personal topic; raises the errors of `topic_arn`."""
+        return self._topic_arn(self.settings.personal_topic, "PERSONAL_TOPIC")
+
+    def _topic_arn(self, name: str, variable: str) -> str:
         try:
             arn = name if name.startswith("arn:") else self._topic_of_queue_account(name)
             self.sns.get_topic_attributes(TopicArn=arn)
         except (self.sns.exceptions.NotFoundException, TopicMissingError) as error:
-            raise missing(f"topic {name}", f"{PREFIX}EVENTS_TOPIC") from error
+            raise missing(f"topic {name}", PREFIX + variable) from error
         return arn
 
     def _topic_of_queue_account(self, name: str) -> str:

@@ -28,6 +28,7 @@ A_TOPIC = (
     "or such a name in an ARN, arn:aws:sns:REGION:ACCOUNT:NAME"
 )
 AN_ADDRESS = "an address or name of this machine, such as 127.0.0.1, 0.0.0.0 or ::"
+EVENTS_TOPIC: Final = "user-events"
 SIMILARITY: Final = 0.75
 """Similarity (0 to 1) from which a name counts as a mistyped setting: TABEL and TABLE have 0.8."""
 _KINDS: Final = {
@@ -74,8 +75,12 @@ class Settings(BaseSettings):
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
     """Name of the dead-letter queue; FIFO if the command queue is"""
-    events_topic: str = Field(default="user-events", pattern=TOPIC, description=A_TOPIC)
-    """Name of the topic in the account and region, or its ARN"""
+    events_topic: str = Field(default=EVENTS_TOPIC, pattern=TOPIC, description=A_TOPIC)
+    """Name of the ordinary topic in the account and region, or its ARN: it carries all events,
+    [without e-mail addresses](subscribing.md#the-two-topics)"""
+    personal_topic: str = Field(default=None, pattern=TOPIC, description=A_TOPIC)  # type: ignore[assignment]  # filled in below from `events_topic`
+    """Name or ARN of the personal topic: it carries the events that have e-mail addresses,
+    complete; FIFO if the ordinary topic is"""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, and the worker extends it after half of it"""
     batch_size: int = Field(default=20, ge=10, le=30)
@@ -133,6 +138,10 @@ class Settings(BaseSettings):
         production = values.get("env") == "prod"
         values.setdefault("create_resources", not production)
         values.setdefault("log_format", "console" if values.get("env", "dev") == "dev" else "json")
+        topic = str(values.get("events_topic", EVENTS_TOPIC))
+        # of an invalid name nothing is derived, so that the error is about that name only
+        known = topic if re.fullmatch(TOPIC, topic) else EVENTS_TOPIC
+        values.setdefault("personal_topic", personal_topic_of(known))
         return values
 
     @field_validator("roles", mode="before")
@@ -182,6 +191,7 @@ class Settings(BaseSettings):
         if self.env == "prod" and self.repository == "memory":
             raise ValueError(f"{PREFIX}REPOSITORY must not be memory when {PREFIX}ENV is prod")
         self._require_distinct_queues_of_one_kind()
+        self._require_consistent_topics()
         return self
 
     def _require_distinct_queues_of_one_kind(self) -> None:
@@ -204,6 +214,20 @@ class Settings(BaseSettings):
                 f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE, {PREFIX}ADDITIONAL_QUEUES and "
                 f"{PREFIX}DEAD_LETTER_QUEUE must all be FIFO or none: "
                 "let all names end in .fifo, or none"
+            )
+
+    def _require_consistent_topics(self) -> None:
+        names = f"{PREFIX}EVENTS_TOPIC and {PREFIX}PERSONAL_TOPIC"
+        if self.events_topic.endswith(FIFO_SUFFIX) != self.personal_topic.endswith(FIFO_SUFFIX):
+            raise ValueError(
+                f"{names} must both be FIFO or neither: let both names end in .fifo, or neither"
+            )
+        # a name and an ARN are compared by name: which account a name is in is unknown here
+        ordinary, personal = self.events_topic, self.personal_topic
+        same_name = ordinary.rpartition(":")[2] == personal.rpartition(":")[2]
+        if ordinary == personal or (same_name and ":" not in min(ordinary, personal, key=len)):
+            raise ValueError(
+                f"{names} must be two topics: otherwise every subscriber receives e-mail addresses"
             )
 
     @property
@@ -234,6 +258,12 @@ class Settings(BaseSettings):
         """The queues to serve: the priority queue, the command queue, and the additional ones."""
         first = (self.priority_queue, self.command_queue)
         return (*(name for name in first if name), *self.additional_queues)
+
+
+def personal_topic_of(events_topic: str) -> str:
+    """Return the default of the personal topic: the ordinary one's name or ARN and `-personal`."""
+    name = events_topic.removesuffix(FIFO_SUFFIX)
+    return f"{name}-personal{events_topic[len(name) :]}"
 
 
 def load_settings(**overrides: object) -> Settings:

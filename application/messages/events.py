@@ -25,7 +25,10 @@ def event_id(outcome: Outcome, index: int) -> str:
 
 
 def render_events(outcome: Outcome) -> list[EventMessage]:
-    """Return an outcome's events as CloudEvents in JSON."""
+    """Return an outcome's events as CloudEvents in JSON.
+
+    An event with personal fields has two bodies: one without these fields, and the complete one.
+    """
     return [_render(outcome, index, event) for index, event in enumerate(outcome.events)]
 
 
@@ -47,11 +50,17 @@ def _render(outcome: Outcome, index: int, event: RecordedEvent) -> EventMessage:
         "tracestate": outcome.tracestate,
         "data": event.data,
     }
+    present = {name: value for name, value in attributes.items() if value is not None}
+    complete_body = None
+    if event.is_personal:
+        complete_body = compact(present)
+        present["data"] = event.without_personal_data().data
     return EventMessage(
         event_id=identity,
         user_id=outcome.user_id or outcome.command_id,
-        body=compact({name: value for name, value in attributes.items() if value is not None}),
+        body=compact(present),
         type=event.type,
         category=event.category,
         command_source=outcome.source,
+        complete_body=complete_body,
     )

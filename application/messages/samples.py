@@ -62,8 +62,8 @@ def _command(kind: str, data: dict[str, Any], user_id: str | None) -> dict[str, 
     return message
 
 
-def event_example(kind: str) -> dict[str, Any]:
-    """Return a message of an event.
+def event_examples(kind: str) -> list[dict[str, Any]]:
+    """Return messages of an event: complete and, if they differ, as on the ordinary topic.
 
     Raises:
         KeyError: unknown event.
@@ -86,5 +86,6 @@ def event_example(kind: str) -> dict[str, Any]:
         source=EXAMPLE_SOURCE,
         correlation_id=EVENT_ATTRIBUTES["correlationid"].example,
     )
-    message: dict[str, Any] = json.loads(render_events(outcome)[0].body)
-    return message
+    (message,) = render_events(outcome)
+    bodies = filter(None, [message.complete_body, message.body])
+    return [json.loads(body) for body in bodies]

@@ -11,14 +11,17 @@ from application.messages.fields import data_adapter
 from application.messages.samples import (
     command_definition,
     command_examples,
-    event_example,
+    event_examples,
 )
 from domain.commands import Command
 from domain.events import EVENTS, Event
 from domain.rules import ID, TIME, fields_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_ERASED = " Null if the user was erased before the event was published."
+_PERSONAL = (
+    " Null on the ordinary topic. Present on the personal topic, unless the user was erased before "
+    "the event was published."
+)
 _EXTENSION = {"type": ["string", "integer", "boolean", "null"]}
 _EXTENSION_NAME = {"pattern": "^[a-z0-9]{1,64}$"}
 
@@ -78,7 +81,7 @@ def event_schema(kind: str) -> dict[str, Any]:
     }
     described["data"].pop("examples")
     schema = _envelope(kind, event.__doc__, described, required)
-    return schema | {"examples": [event_example(kind)]}
+    return schema | {"examples": event_examples(kind)}
 
 
 def _envelope(
@@ -140,6 +143,6 @@ def _event_data(event: type[Event]) -> dict[str, Any]:
         rule, schema = field.rule, field.rule.schema()
         if field.nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
-        text = rule.description + (_ERASED if field.personal else "")
+        text = rule.description + (_PERSONAL if field.personal else "")
         properties[field.name] = annotated(schema, text, rule.example)
     return {"type": "object", "properties": properties, "required": list(properties)}

@@ -22,7 +22,8 @@ from benchmarks.contestants.started import prepared_and_threads, variable
 
 QUEUE_URL = variable("QUEUE_URL")
 PUBLICATION = 2
-"""Position of the publication in a batch; the other requests go to DynamoDB."""
+"""Position of the first publication in a batch; the requests to SNS are between those to
+DynamoDB, of which one comes last."""
 
 
 class Socket:
@@ -60,8 +61,9 @@ def work(batches: Iterator[list[bytes]], lock: threading.Lock) -> None:
         if messages := answer.get("Messages"):
             with lock:
                 requests = next(batches)
+            last = len(requests) - 1
             for place, request in enumerate(requests):
-                (own if place == PUBLICATION else dynamodb).exchange(request)
+                (own if PUBLICATION <= place < last else dynamodb).exchange(request)
             entries = [
                 {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
                 for place, message in enumerate(messages)

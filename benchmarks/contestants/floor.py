@@ -63,6 +63,7 @@ class Floor:
             batch.load(self._dynamodb)
             batch.commit(self._dynamodb)
             batch.publish(self._sns)
+            batch.publish_personal(self._sns)
             batch.close(self._dynamodb)
 
 

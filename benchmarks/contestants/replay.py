@@ -1,4 +1,4 @@
-"""The four calls of one batch of this worker, from the recording of its commands."""
+"""The four or five calls of one batch of this worker, from the recording of its commands."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Batch:
     actions: list[Any]
     pointer: Any
     entries: list[Any]
+    personal_entries: list[Any]
 
     @classmethod
     def of(cls, commands: Sequence[dict[str, Any]], table: str, topic: str) -> Self:
@@ -39,6 +40,7 @@ class Batch:
             actions=[*(action for command in commands for action in command["actions"]), put],
             pointer=pointer,
             entries=[entry for command in commands for entry in command["entries"]],
+            personal_entries=[e for command in commands for e in command["personal_entries"]],
         )
 
     def load(self, dynamodb: Any) -> None:
@@ -51,10 +53,19 @@ class Batch:
         dynamodb.transact_write_items(TransactItems=self.actions, ClientRequestToken=str(uuid4()))
 
     def publish(self, sns: Any) -> None:
-        """Publish the events."""
-        entries = [{"Id": str(place), **entry} for place, entry in enumerate(self.entries)]
-        sns.publish_batch(TopicArn=self.topic, PublishBatchRequestEntries=entries)
+        """Publish the events on the ordinary topic."""
+        _publish(sns, self.topic, self.entries)
+
+    def publish_personal(self, sns: Any) -> None:
+        """Publish the events with e-mail addresses on the personal topic, if there are any."""
+        if self.personal_entries:
+            _publish(sns, f"{self.topic}-personal", self.personal_entries)
 
     def close(self, dynamodb: Any) -> None:
         """Delete the pointer."""
         dynamodb.delete_item(TableName=self.table, Key=self.pointer)
+
+
+def _publish(sns: Any, topic: str, entries: list[Any]) -> None:
+    numbered = [{"Id": str(place), **entry} for place, entry in enumerate(entries)]
+    sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=numbered)

@@ -25,6 +25,7 @@ from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sns.publisher import SnsPublisher
 from application.batch import BatchHandler, Ports
 from application.disposition import Ack, ReceivedMessage
+from application.event_topics import EventTopics
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
 from application.ports import Clock
@@ -32,7 +33,7 @@ from benchmarks.workload import PASSWORD_HASH
 from domain import commands as c
 from domain.values import EmailAddress, PasswordHash, TokenHash
 from worker.bootstrap import batch_policy
-from worker.settings import Settings
+from worker.settings import Settings, personal_topic_of
 
 REGISTRATION, UPDATE, LOGIN, ROTATION = "registration", "profile update", "login", "token rotation"
 KINDS: Final = (REGISTRATION, UPDATE, LOGIN, ROTATION)
@@ -41,6 +42,7 @@ READ_UNIT: Final = 4096
 ITEM_OVERHEAD: Final = 100
 """Bytes that DynamoDB adds to an item for its storage bill (Developer Guide, pricing)."""
 NOW: Final = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+TOPIC: Final = "arn:aws:sns:us-east-1:000000000000:user-events"
 _ANSWERED: Final = {"ResponseMetadata": {"RequestId": "counted"}}
 
 
@@ -157,7 +159,7 @@ class Bench:
         ports = Ports(
             DynamoDBUserRepository(tape, "users"),
             DynamoDBOutbox(tape, "users"),
-            SnsPublisher(tape, "arn:aws:sns:us-east-1:000000000000:user-events"),
+            EventTopics(SnsPublisher(tape, TOPIC), SnsPublisher(tape, personal_topic_of(TOPIC))),
             Standing(),
         )
         self._handler = BatchHandler(ports, MessageParser(settings.roles), batch_policy(settings))

@@ -266,7 +266,8 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
                 "commands": f"queue {settings.command_queue}, "
                 f"dead letters in {settings.dead_letter_queue}",
                 "users": f"table {settings.table}",
-                "events": f"topic {settings.events_topic}",
+                "events": f"topic {settings.events_topic}; with e-mail addresses, "
+                f"topic {settings.personal_topic}",
                 "worker": f"celery, {options.concurrency} concurrent batches ({options.pool}), "
                 f"process {worker.pid}",
                 "log": str(worker.log),

@@ -29,7 +29,7 @@ def doctor(as_json: Json = False) -> int:
     """Check the installation and its environment, with advice.
 
     Checks the installation, the settings, credentials, the clock, queues,
-    topic, table and permissions; changes nothing. Prints one line per check.
+    topics, table and permissions; changes nothing. Prints one line per check.
 
     \b
     [bold]Examples[/bold]

@@ -1,4 +1,4 @@
-"""`user-worker events`: follow the topic live."""
+"""`user-worker events`: follow a topic live."""
 
 from __future__ import annotations
 
@@ -31,11 +31,18 @@ def events(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Exit after this many events.")
     ] = None,
+    personal: Annotated[
+        bool,
+        typer.Option(
+            "--personal", help="Follow the personal topic: only events with e-mail addresses."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Show events as they are published, until Ctrl-C.
 
     Subscribes a temporary queue to the topic, and deletes it at the end.
+    The ordinary topic carries all events, without e-mail addresses.
 
     \b
     [bold]Examples[/bold]
@@ -48,12 +55,12 @@ def events(
     if category is not None and category not in known:
         raise UsageError(f"unknown category {category!r}", f"choose one of {', '.join(known)}")
     aws = composition.aws()
+    name = aws.settings.personal_topic if personal else aws.settings.events_topic
+    topic_arn = aws.personal_topic_arn if personal else aws.topic_arn
     printed = 0
     try:
-        with stop_on_signals(), EventTail(aws.sqs, aws.sns, aws.topic_arn, category) as tail:
-            output.stderr().print(
-                f"following {aws.settings.events_topic}; Ctrl-C stops", style="dim"
-            )
+        with stop_on_signals(), EventTail(aws.sqs, aws.sns, topic_arn, category) as tail:
+            output.stderr().print(f"following {name}; Ctrl-C stops", style="dim")
             received = follow_events(tail, TerminalProgress())
             while limit is None or printed < limit:
                 _print_event(next(received), as_json=as_json)

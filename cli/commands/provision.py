@@ -15,7 +15,7 @@ STYLES = {"made": "green", "found": "dim"}
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=RUN)
 def provision(as_json: Json = False) -> int:
-    """Create table, queues and topic for development.
+    """Create table, queues and topics for development.
 
     Existing resources are kept. Not allowed if USER_WORKER_ENV is prod.
 

@@ -1,4 +1,4 @@
-"""`user-worker status`: show the state of queues, topic, table and outbox."""
+"""`user-worker status`: show the state of queues, topics, table and outbox."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
     for queue, counts in found["command_queues"].items():
         lines[f"queue {queue}"] = _queue_text(counts, highlight=False)
     lines[names["dead_letters"]] = _queue_text(found["dead_letters"], highlight=True)
-    topic = found["topic"]
-    lines[names["topic"]] = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
+    for key in ("topic", "personal_topic"):
+        topic = found[key]
+        count = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
+        lines[names[key]] = count
     lines[names["table"]] = _MISSING if found["table"] is None else found["table"]
     if found["outbox"] is not None:
         lines["outbox"] = _outbox_text(found["outbox"])

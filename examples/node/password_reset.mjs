@@ -63,24 +63,31 @@ async function subscribe() {
   const asked = { QueueUrl, AttributeNames: ["QueueArn"] };
   const { QueueArn } = (await sqs.send(new GetQueueAttributesCommand(asked))).Attributes;
   const [, partition, , region, account] = QueueArn.split(":");
-  const TopicArn = `arn:${partition}:sns:${region}:${account}:user-events`;
-  const letTheTopicSend = {
+  const topic = `arn:${partition}:sns:${region}:${account}:user-events`;
+  // only the personal topic has the address; the answers are on the ordinary topic
+  const typesByTopic = {
+    [topic]: ["PasswordReset", "CommandHadNoEffect", "CommandRejected"],
+    [`${topic}-personal`]: ["PasswordResetRequested"],
+  };
+  const letTheTopicsSend = {
     Version: "2012-10-17",
     Statement: {
       Effect: "Allow",
       Principal: { Service: "sns.amazonaws.com" },
       Action: "sqs:SendMessage",
       Resource: QueueArn,
-      Condition: { ArnEquals: { "aws:SourceArn": TopicArn } },
+      Condition: { ArnEquals: { "aws:SourceArn": Object.keys(typesByTopic) } },
     },
   };
-  const Policy = JSON.stringify(letTheTopicSend);
+  const Policy = JSON.stringify(letTheTopicsSend);
   await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { Policy } }));
-  const FilterPolicy = JSON.stringify({ category: ["password", "command"] });
-  const Attributes = { RawMessageDelivery: "true", FilterPolicy };
-  await sns.send(
-    new SubscribeCommand({ TopicArn, Protocol: "sqs", Endpoint: QueueArn, Attributes }),
-  );
+  for (const [TopicArn, names] of Object.entries(typesByTopic)) {
+    const FilterPolicy = JSON.stringify({ type: names.map((name) => `biome.user.${name}.v1`) });
+    const Attributes = { RawMessageDelivery: "true", FilterPolicy };
+    await sns.send(
+      new SubscribeCommand({ TopicArn, Protocol: "sqs", Endpoint: QueueArn, Attributes }),
+    );
+  }
   return QueueUrl;
 }
 

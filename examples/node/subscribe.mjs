@@ -18,6 +18,7 @@ const { values: options } = parseArgs({
     state: { type: "string", default: "address-book.json" },
     queue: { type: "string", default: "user-events-to-node-address-book" },
     topic: { type: "string", default: "user-events" }, // its name, or its ARN
+    "personal-topic": { type: "string", default: "user-events-personal" }, // the same
     table: { type: "string", default: "users" },
     patience: { type: "string", default: "60" }, // seconds to wait for an event
   },
@@ -27,10 +28,23 @@ const sns = new SNSClient({});
 const sqs = new SQSClient({ useQueueUrlAsEndpoint: false }); // but AWS_ENDPOINT_URL, if any
 const dynamodb = new DynamoDBClient({});
 
+// The types of the personal topic, where they have their addresses.
+const withAddresses = [
+  "UserRegistered",
+  "UserCreated",
+  "EmailVerificationRequested",
+  "EmailChangeRequested",
+  "EmailChanged",
+  "PasswordResetRequested",
+].map((name) => `biome.user.${name}.v1`);
+
 // --- the queue -------------------------------------------------------------------------------
 
 /**
  * Create the queue and its dead-letter queue, subscribe it, and return its URL; repeatable.
+ *
+ * The queue is subscribed to both topics: the personal one has the events with addresses, and the
+ * ordinary one the others.
  *
  * A FIFO topic (`user-events.fifo`) delivers to FIFO queues, in order, and to standard queues. A
  * standard topic delivers to standard queues only. The name of a FIFO queue ends in `.fifo`.
@@ -38,19 +52,20 @@ const dynamodb = new DynamoDBClient({});
 async function subscribe() {
   const deadLetters = await makeQueue(options.queue.replace(/(\.fifo)?$/, "-dlq$1"));
   const { QueueUrl, QueueArn } = await makeQueue(options.queue);
-  const TopicArn = topicArn(options.topic, QueueArn);
-  const letTheTopicSend = {
+  const ordinary = topicArn(options.topic, QueueArn);
+  const personal = topicArn(options["personal-topic"], QueueArn);
+  const letTheTopicsSend = {
     Version: "2012-10-17",
     Statement: {
       Effect: "Allow",
       Principal: { Service: "sns.amazonaws.com" },
       Action: "sqs:SendMessage",
       Resource: QueueArn,
-      Condition: { ArnEquals: { "aws:SourceArn": TopicArn } },
+      Condition: { ArnEquals: { "aws:SourceArn": [ordinary, personal] } },
     },
   };
   const Attributes = {
-    Policy: JSON.stringify(letTheTopicSend),
+    Policy: JSON.stringify(letTheTopicsSend),
     RedrivePolicy: JSON.stringify({
       deadLetterTargetArn: deadLetters.QueueArn,
       maxReceiveCount: 5,
@@ -58,17 +73,20 @@ async function subscribe() {
     MessageRetentionPeriod: String(14 * 86_400),
   };
   await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }));
-  // all that has a `sequence`: without gaps. Events of category `command` have none
-  const FilterPolicy = JSON.stringify({ category: [{ "anything-but": ["command"] }] });
-  await sns.send(
-    new SubscribeCommand({
-      TopicArn,
-      Protocol: "sqs",
-      Endpoint: QueueArn,
-      Attributes: { RawMessageDelivery: "true", FilterPolicy },
-    }),
-  );
+  // all others that have a `sequence`: both topics together leave no gap. Events of category
+  // `command` have none
+  const theOthers = {
+    type: [{ "anything-but": withAddresses }],
+    category: [{ "anything-but": ["command"] }],
+  };
+  await subscribeTo(ordinary, QueueArn, { FilterPolicy: JSON.stringify(theOthers) });
+  await subscribeTo(personal, QueueArn, {});
   return QueueUrl;
+}
+
+async function subscribeTo(TopicArn, Endpoint, filter) {
+  const Attributes = { RawMessageDelivery: "true", ...filter };
+  await sns.send(new SubscribeCommand({ TopicArn, Protocol: "sqs", Endpoint, Attributes }));
 }
 
 /** A topic known by its name is in the account and region of the queue. */
@@ -183,7 +201,7 @@ const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stopping.abort());
 try {
   const queueUrl = await subscribe();
-  console.log("following", options.topic);
+  console.log("following", options.topic, "and", options["personal-topic"]);
   await follow(queueUrl, stopping.signal);
 } catch (error) {
   if (!stopping.signal.aborted) throw error;

@@ -17,8 +17,9 @@ from application.messages.samples import command_definition
 from application.messages.upcasting import FORMER_COMMANDS
 from domain.commands import COMMANDS, Command
 from domain.events import EVENTS
+from domain.rules import fields_of
 from operations.contracts.paths import command_path, event_path, message_key
-from worker.settings import Settings
+from worker.settings import EVENTS_TOPIC, Settings, personal_topic_of
 
 ASYNCAPI: Final = "3.0.0"
 SQS_BINDING: Final = "0.2.0"
@@ -26,11 +27,13 @@ SNS_BINDING: Final = "0.1.0"
 CONTENT_TYPE: Final = "application/cloudevents+json"
 DEAD_LETTER_RETENTION: Final = 1_209_600
 """Seconds: 14 days, the maximum retention of SQS, which `provision` sets."""
+PERSONAL_TOPIC: Final = personal_topic_of(EVENTS_TOPIC)
 _STRING: Final = {"type": "string"}
 _ABOUT: Final = """\
 The only writer of Biome's users. Services send commands to a queue. The worker processes each \
 command id once and publishes the result on a topic: the events of the change, CommandRejected, or \
-CommandHadNoEffect. Commands and events are CloudEvents 1.0 in structured JSON.
+CommandHadNoEffect. E-mail addresses of events are published on a second topic only. Commands and \
+events are CloudEvents 1.0 in structured JSON.
 
 Within a version, fields are only added. Subscribers must ignore unknown fields of an event. A \
 command with an unknown field is dead-lettered."""
@@ -56,7 +59,8 @@ def asyncapi() -> dict[str, Any]:
         "servers": {"sqs": _server("sqs"), "sns": _server("sns")},
         "channels": {
             "userCommands": _commands_channel(),
-            "userEvents": _events_channel(),
+            "userEvents": _ordinary_channel(),
+            "userEventsPersonal": _personal_channel(),
             "deadLetters": _dead_letters_channel(),
         },
         "operations": _operations(),
@@ -137,18 +141,40 @@ def _commands_channel() -> dict[str, Any]:
     }
 
 
-def _events_channel() -> dict[str, Any]:
+def _ordinary_channel() -> dict[str, Any]:
+    return _topic_channel(
+        EVENTS_TOPIC,
+        "Events",
+        EVENTS,
+        "All events, at least once and in any order: deduplicate by id, order by sequence. E-mail "
+        "addresses are null.",
+    )
+
+
+def _personal_channel() -> dict[str, Any]:
+    return _topic_channel(
+        PERSONAL_TOPIC,
+        "Events with e-mail addresses",
+        _personal_kinds(),
+        "The events that have e-mail addresses, complete; they have the same id and sequence as on "
+        "the ordinary topic. At least once and in any order.",
+    )
+
+
+def _personal_kinds() -> list[str]:
+    return [kind for kind, event in EVENTS.items() if any(f.personal for f in fields_of(event))]
+
+
+def _topic_channel(name: str, title: str, kinds: Iterable[str], description: str) -> dict[str, Any]:
     return {
-        "address": _setting("events_topic"),
-        "title": "Events",
-        "description": (
-            "Events, at least once and in any order: deduplicate by id, order by sequence."
-        ),
+        "address": name,
+        "title": title,
+        "description": description,
         "servers": [_ref("#/servers/sns")],
-        "messages": _messages(EVENTS),
+        "messages": _messages(kinds),
         "bindings": {
             "sns": {
-                "name": _setting("events_topic"),
+                "name": name,
                 "ordering": {"type": "standard", "contentBasedDeduplication": False},
                 "bindingVersion": SNS_BINDING,
             }
@@ -184,7 +210,7 @@ def _operations() -> dict[str, Any]:
         "filterPolicyScope": "MessageAttributes",
         "rawMessageDelivery": True,
     }
-    topic = {"name": _setting("events_topic")}
+    subscriptions = {"consumers": [consumer], "bindingVersion": SNS_BINDING}
     return {
         "decideCommand": {
             "action": "receive",
@@ -202,9 +228,14 @@ def _operations() -> dict[str, Any]:
             "channel": _ref("#/channels/userEvents"),
             "title": "Publish an event",
             "security": security,
-            "bindings": {
-                "sns": {"topic": topic, "consumers": [consumer], "bindingVersion": SNS_BINDING}
-            },
+            "bindings": {"sns": {"topic": {"name": EVENTS_TOPIC}, **subscriptions}},
+        },
+        "publishPersonalEvent": {
+            "action": "send",
+            "channel": _ref("#/channels/userEventsPersonal"),
+            "title": "Publish an event with e-mail addresses",
+            "security": security,
+            "bindings": {"sns": {"topic": {"name": PERSONAL_TOPIC}, **subscriptions}},
         },
         "deadLetter": {
             "action": "send",

@@ -23,7 +23,7 @@ def examine() -> Iterator[Finding]:
     if not (yield from reach.configuration(aws)) or not (yield from reach.answers(aws)):
         return
     complete = True
-    for check in (resources.queues, resources.topic, resources.table):
+    for check in (resources.queues, resources.topics, resources.table):
         for finding in check(aws):
             complete = complete and finding.level is not Level.FAIL
             yield finding

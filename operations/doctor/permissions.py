@@ -1,6 +1,6 @@
 """Check that each action of the worker is allowed, by calls that change nothing.
 
-Calls to DynamoDB are valid and have conditions that are never met. Calls to queues and topic have
+Calls to DynamoDB are valid and have conditions that are never met. Calls to queues and topics have
 invalid content, which the service rejects only after it has authorized the caller. Receiving is the
 only action that cannot be tested in this way.
 """
@@ -8,6 +8,7 @@ only action that cannot be tested in this way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,7 +30,7 @@ Call = Callable[[], object]
 
 def permissions(aws: Aws) -> Iterator[Finding]:
     """Try each action; yield one finding if all are allowed, else one for each denied action."""
-    calls: dict[str, Call] = {**_of_queues(aws), **_of_topic(aws)}
+    calls: dict[str, Call] = {**_of_queues(aws), **_of_topics(aws)}
     if aws.settings.repository == "dynamodb":
         calls |= _of_table(aws)
     denied = []
@@ -75,12 +76,17 @@ def _of_queue(aws: Aws, name: str) -> dict[str, Call]:
     }
 
 
-def _of_topic(aws: Aws) -> dict[str, Call]:
+def _of_topics(aws: Aws) -> dict[str, Call]:
     once = client("sns", attempts=1)  # LocalStack answers an empty batch with a server error
+    topics = {
+        aws.settings.events_topic: aws.topic_arn,
+        aws.settings.personal_topic: aws.personal_topic_arn,
+    }
     return {
-        "sns:Publish": lambda: once.publish_batch(
-            TopicArn=aws.topic_arn, PublishBatchRequestEntries=[]
+        f"sns:Publish ({name})": partial(
+            once.publish_batch, TopicArn=arn, PublishBatchRequestEntries=[]
         )
+        for name, arn in topics.items()
     }
 
 

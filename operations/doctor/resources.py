@@ -1,4 +1,4 @@
-"""Check that queues, topic and table exist and match what `provision` creates."""
+"""Check that queues, topics and table exist and match what `provision` creates."""
 
 from __future__ import annotations
 
@@ -53,12 +53,16 @@ def queues(aws: Aws) -> Iterator[Finding]:
             yield check_queue(aws.settings, name, stored, arn)
 
 
-def topic(aws: Aws) -> Iterator[Finding]:
-    """Check the topic."""
-    check = f"topic {aws.settings.events_topic}"
-    arn = yield from look(check, lambda: aws.topic_arn)
-    if arn is not None:
-        yield ok(check, "FIFO" if arn.endswith(FIFO_SUFFIX) else "standard")
+def topics(aws: Aws) -> Iterator[Finding]:
+    """Check the ordinary and the personal topic."""
+    lookups = {
+        aws.settings.events_topic: lambda: aws.topic_arn,
+        aws.settings.personal_topic: lambda: aws.personal_topic_arn,
+    }
+    for name, find in lookups.items():
+        arn = yield from look(f"topic {name}", find)
+        if arn is not None:
+            yield ok(f"topic {name}", "FIFO" if arn.endswith(FIFO_SUFFIX) else "standard")
 
 
 def table(aws: Aws) -> Iterator[Finding]:

@@ -68,6 +68,9 @@ class Evidence:
         self.heard: dict[str, dict[str, Any]] = {}
         for event in history.published:
             self.heard.setdefault(event["id"], event)
+        self.complete: dict[str, dict[str, Any]] = {
+            event["id"]: event for event in history.published_complete
+        }
 
 
 Check = Callable[[Evidence], Iterator[Finding]]
@@ -162,18 +165,29 @@ def every_event_is_published(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("lost", f"the event {event_id} ({event.type}) of {event.user_id}")
 
 
+def addresses_are_on_the_personal_topic_only(evidence: Evidence) -> Iterator[Finding]:
+    """The ordinary topic has none; the personal one has each that is stored with an event."""
+    for event in evidence.history.published:
+        if event != invariants._impersonal(event):
+            yield Finding("wrong", f"the event {event['id']} shows an address to everybody")
+    for event_id, expected in evidence.expected.items():
+        if expected.complete_body is not None and event_id not in evidence.complete:
+            yield Finding("lost", f"the event {event_id} ({expected.type}) on the personal topic")
+
+
 def nothing_else_is_published(evidence: Evidence) -> Iterator[Finding]:
-    """Every event on the topic belongs to an outcome."""
-    for event_id in evidence.heard.keys() - evidence.expected.keys():
-        event = evidence.heard[event_id]
+    """Every event on the topics belongs to an outcome."""
+    heard = evidence.heard | evidence.complete
+    for event_id in heard.keys() - evidence.expected.keys():
+        event = heard[event_id]
         command = event.get("causationid")
         yield Finding("doubled", f"the event {event_id} ({event['type']}) of {command}")
 
 
 def one_id_is_one_event(evidence: Evidence) -> Iterator[Finding]:
     """An event published again is the same, apart from the data that an erasure removed."""
-    for event in evidence.history.published:
-        first = evidence.heard[event["id"]]
+    for event in (*evidence.history.published, *evidence.history.published_complete):
+        first = evidence.heard.get(event["id"], event)
         if invariants._impersonal(event) != invariants._impersonal(first):
             yield Finding("wrong", f"{event['id']} reads two ways")
         stored = evidence.expected.get(event["id"])
@@ -265,7 +279,7 @@ def parts_are_whole(evidence: Evidence) -> Iterator[Finding]:
 def subscribers_know_the_state(evidence: Evidence) -> Iterator[Finding]:
     """The published events of a user, in the order of `sequence`, lead to the stored state."""
     events = defaultdict[str, list[dict[str, Any]]](list)
-    for event in evidence.heard.values():
+    for event in (evidence.heard | evidence.complete).values():
         if "sequence" in event:
             events[event["subject"]].append(event)
     for user_id, user in evidence.stored.users.items():
@@ -302,6 +316,7 @@ CHECKS: tuple[Check, ...] = (
     no_worker_was_surprised,
     versions_have_no_gaps,
     every_event_is_published,
+    addresses_are_on_the_personal_topic_only,
     nothing_else_is_published,
     one_id_is_one_event,
     nothing_is_left_over,

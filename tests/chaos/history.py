@@ -62,6 +62,8 @@ class History:
     faults: list[FaultRecord] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
     """Every event that the subscriber received, including duplicates."""
+    published_complete: list[dict[str, Any]] = field(default_factory=list)
+    """The same of the subscriber of the personal topic."""
     items: list[dict[str, Any]] = field(default_factory=list)
     """The table."""
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
@@ -85,6 +87,7 @@ class History:
         _write(folder / "sent.jsonl", map(_plain_sent, self.sent))
         _write(folder / "faults.jsonl", map(dataclasses.asdict, self.faults))
         _write(folder / "published.jsonl", self.published)
+        _write(folder / "published-complete.jsonl", self.published_complete)
         _write(folder / "stored.jsonl", self.items)
         _write(folder / "dead-letters.jsonl", self.dead_letters)
         times = {"began": self.began, "attacked until": self.attacked_until, "quiet": self.quiet_at}

@@ -90,6 +90,8 @@ class _Scene:
         stack.callback(self._sqs.delete_queue, QueueUrl=self._urls["priority"])
         self._listener = Listener(options.endpoint, system.events_url)
         stack.enter_context(self._listener)
+        self._mailer = Listener(options.endpoint, system.personal_url)
+        stack.enter_context(self._mailer)
         self._workers = [self._worker(number, priority, stack) for number in range(options.workers)]
         self._producer = Producer(
             options.endpoint,
@@ -121,6 +123,7 @@ class _Scene:
             "USER_WORKER_CREATE_RESOURCES": "false",
             "USER_WORKER_TABLE": names.table,
             "USER_WORKER_EVENTS_TOPIC": names.events_topic,
+            "USER_WORKER_PERSONAL_TOPIC": names.personal_topic,
             "USER_WORKER_COMMAND_QUEUE": names.command_queue,
             "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
         }
@@ -213,6 +216,7 @@ class _Scene:
         history.items = [dict(item) for page in pages for item in page["Items"]]
         history.dead_letters = drain(self._sqs, self._system.queues.dead_letter_url)
         history.published = [json.loads(body) for body in self._listener.rest()]
+        history.published_complete = [json.loads(body) for body in self._mailer.rest()]
         history.sent = self._producer.sent()
         history.faults = self._attackers.faults
         history.slow_ends += self._attackers.slow_ends

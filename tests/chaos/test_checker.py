@@ -40,6 +40,7 @@ def _in_peace() -> History:
     run_to_rest(world, Wire())
     history.items = list(world.dynamodb.items.values())
     history.published = list(world.sns.published)
+    history.published_complete = list(world.sns.personal)
     history.dead_letters = [
         {"MessageId": letter.message_id, "MessageAttributes": dict(letter.attributes)}
         for letter in world.sqs.queues[world.dead_letter_queue]
@@ -98,6 +99,18 @@ def _lose_a_user(history: History) -> None:
 def _lose_an_event(history: History) -> None:
     gone = history.published[0]["id"]
     history.published = [event for event in history.published if event["id"] != gone]
+
+
+def _lose_a_complete_event(history: History) -> None:
+    """Lose one that is stored complete: its user is not erased."""
+    erased = {i["pk"]["S"].removeprefix("USER#") for i in history.items if i.get("erased")}
+    gone = next(e["id"] for e in history.published_complete if e["subject"] not in erased)
+    history.published_complete = [e for e in history.published_complete if e["id"] != gone]
+
+
+def _show_an_address(history: History) -> None:
+    event = next(e for e in history.published if "email" in e["data"])
+    event["data"]["email"] = "ada@example.com"
 
 
 def _leave_a_message(history: History) -> None:
@@ -221,6 +234,8 @@ SPOILED: dict[str, tuple[Callable[[History], None], str]] = {
     "an outcome is missing": (_lose_an_outcome, "lost"),
     "a user is missing": (_lose_a_user, "wrong"),
     "an event was not published": (_lose_an_event, "lost"),
+    "an event with an address was not published complete": (_lose_a_complete_event, "lost"),
+    "an address is on the ordinary topic": (_show_an_address, "wrong"),
     "a message is left": (_leave_a_message, "lost"),
     "a pointer is left": (_leave_an_entry, "lost"),
     "a malformed message vanished": (_forget_a_dead_letter, "lost"),

@@ -39,8 +39,8 @@ class Role:
 
     @property
     def uses(self) -> set[Use]:
-        """Return the used permissions."""
-        return self.recorder.uses
+        """Return the used permissions; a copy, since the role goes on."""
+        return self.recorder.uses.copy()
 
 
 @dataclass(slots=True)
@@ -74,10 +74,12 @@ def role(account: Account, endpoint: str) -> Iterator[Role]:
 
 
 def with_arn(environment: dict[str, str], account: Account) -> dict[str, str]:
-    """Name the topic by its ARN, as in production: this needs no permission to list topics."""
+    """Name the topics by ARN, as in production: this needs no permission to list topics."""
     region = environment["AWS_DEFAULT_REGION"]
+    arn = f"arn:aws:sns:{region}:{account.number}:{TOPIC}"
     return environment | {
-        "USER_WORKER_EVENTS_TOPIC": f"arn:aws:sns:{region}:{account.number}:{TOPIC}"
+        "USER_WORKER_EVENTS_TOPIC": arn,
+        "USER_WORKER_PERSONAL_TOPIC": f"{arn}-personal",
     }
 
 
@@ -134,7 +136,8 @@ def forget(world: World) -> None:
             name = f"{prefix}-{uuid.uuid4().hex[:12]}"
             url = sqs.create_queue(QueueName=name)["QueueUrl"]
             arn = f"arn:aws:sqs:{sqs.meta.region_name}:{world.account.number}:{name}"
-            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+            for each in (topic, f"{topic}-personal"):
+                sns.subscribe(TopicArn=each, Protocol="sqs", Endpoint=arn)
             if not killed:
                 sqs.delete_queue(QueueUrl=url)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from domain.events import EVENTS
+from domain.rules import fields_of
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import template
 from tests.e2e.account import ROOT
@@ -44,6 +46,20 @@ def test_an_example_names_its_queue_as_the_subscribers_policy_wants(path: Path) 
     prefix = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
     for name in set(OF_AN_OWN_QUEUE.findall(path.read_text())) - QUEUES:
         assert name.startswith((prefix, "user-outcomes-")), name
+
+
+@pytest.mark.parametrize("name", ["address_book.py", "node/subscribe.mjs"])
+def test_an_example_excludes_the_types_of_the_personal_topic(name: str) -> None:
+    """It receives these from the personal topic, complete, and would keep another copy."""
+    text = (FOLDER / name).read_text()
+    listed = re.search(r"(?:WITH_ADDRESSES|withAddresses) = .*?\n\]", text, re.DOTALL)
+    assert listed is not None
+    personal = {
+        event.__name__
+        for event in EVENTS.values()
+        if any(field.personal for field in fields_of(event))
+    }
+    assert set(re.findall(r'"([A-Z]\w+)"', listed[0])) == personal
 
 
 def test_calls_and_names_are_found_in_every_language() -> None:

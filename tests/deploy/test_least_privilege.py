@@ -7,6 +7,7 @@ program or library makes them.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -52,8 +53,10 @@ from worker.settings import Settings
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
 
 SUBSCRIBER: str = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
-BOOK = f"{SUBSCRIBER}address-book"
-"""Queue name of the subscriber example."""
+BOOK = "address-book"
+"""End of the queue name of the subscriber example."""
+AUDIT = "audit"
+"""The same of its variant that is subscribed to the ordinary topic only."""
 ALL_QUEUES = (QUEUE, PRIORITY, BACK_OFFICE)
 ONE_QUEUE = {"USER_WORKER_PRIORITY_QUEUE": "", "USER_WORKER_ADDITIONAL_QUEUES": ""}
 PRODUCERS = parse_permissions(
@@ -154,31 +157,47 @@ def test_a_producer_may_do_what_it_does(world: World, producer: Producer) -> Non
     assert len(policy.lacks(others)) == len(ALL_QUEUES) - len(queues)
 
 
-def test_a_subscriber_may_do_what_it_does(world: World) -> None:
-    """A subscriber with its own queue, and one that waits for outcomes."""
+@pytest.mark.parametrize("personal", [False, True], ids=["ordinary", "personal"])
+def test_a_subscriber_may_do_what_it_does(world: World, *, personal: bool) -> None:
+    """A subscriber with its own queue, and one that waits for outcomes.
+
+    Only with the policy for the personal topic it receives addresses.
+    """
     subscriber, producer = world.role(), world.role()
     source = f"/test/{uuid.uuid4()}"
     users = UserCommands(QUEUE, source=source)
     with ExitStack() as stack:
         with as_role(subscriber):
             listener = stack.enter_context(OutcomeListener(source=source, topic=TOPIC))
-        book = stack.enter_context(following(subscriber))
-        eventually(lambda: _subscriptions(world) >= 2, 30, "two subscriptions")
+        queue = BOOK if personal else AUDIT
+        program = EXAMPLE if personal else ON_THE_ORDINARY_TOPIC
+        book = stack.enter_context(following(subscriber, program))
+        count = 2 if personal else 1
+        eventually(lambda: _subscriptions(world, queue) == count, 30, f"{count} subscriptions")
         person = c.CreateUser(email(uuid.uuid4().hex), "Ada", ("customer",), last_name="Lovelace")
         with as_role(producer):
             sent = users.send(person, user_id=str(uuid.uuid4()))
         assert listener.answer(sent, timeout=30).kind == "accepted"
         assert book.stdout is not None
-        assert "@example.com" in book.stdout.readline()
-        deleted = Use("sqs:DeleteMessage", f"arn:aws:sqs:REGION:ACCOUNT:{BOOK}")
+        assert ("@example.com" in book.stdout.readline()) is personal
+        deleted = Use("sqs:DeleteMessage", f"arn:aws:sqs:REGION:ACCOUNT:{SUBSCRIBER}{queue}")
         eventually(lambda: deleted in subscriber.uses, 30, "the end of a message")
-    check(Policy.of("subscriber", SUBSCRIBER=SUBSCRIBER), lambda: subscriber.uses)
+    policy = "personal-subscriber" if personal else "subscriber"
+    check(Policy.of(policy, SUBSCRIBER=SUBSCRIBER), lambda: subscriber.uses)
+
+
+EXAMPLE = (ROOT / "examples" / "subscribe.py").read_text()
+ON_THE_ORDINARY_TOPIC = (
+    re.sub(r'    f"\{topic\}-personal": .*\n', "", EXAMPLE)
+    .replace('topic: ["UserErased"]', 'topic: ["UserCreated"]')
+    .replace(BOOK, AUDIT)
+)
 
 
 @contextmanager
-def following(subscriber: Role) -> Iterator[subprocess.Popen[str]]:
-    """Run the subscriber example while the block runs."""
-    command = [sys.executable, str(ROOT / "examples" / "subscribe.py")]
+def following(subscriber: Role, program: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a subscriber while the block runs."""
+    command = [sys.executable, "-c", program]
     with subprocess.Popen(
         command, env=subscriber.environment, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -188,8 +207,9 @@ def following(subscriber: Role) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
-def _subscriptions(world: World) -> int:
-    return len(world.account.client("sns").list_subscriptions()["Subscriptions"])
+def _subscriptions(world: World, queue: str) -> int:
+    found = world.account.client("sns").list_subscriptions()["Subscriptions"]
+    return sum(each["Endpoint"].endswith(f":{SUBSCRIBER}{queue}") for each in found)
 
 
 def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

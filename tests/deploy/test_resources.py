@@ -78,15 +78,18 @@ def test_the_dead_letter_queue_of_more_queues_than_sqs_can_name_is_open() -> Non
     assert allowed["RedriveAllowPolicy"] == {"redrivePermission": "allowAll"}
 
 
+@pytest.mark.parametrize("kind", ["", "Personal"], ids=["ordinary", "personal"])
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
-def test_the_topic_is_as_in_development(*, fifo: bool) -> None:
-    """Its type and name are equal, and those of the queue for undelivered events fit."""
-    made = evaluated("resources", "Topic", Fifo=json.dumps(fifo))
-    name = settings_of(fifo=fifo).events_topic
+def test_the_topics_are_as_in_development(*, fifo: bool, kind: str) -> None:
+    """Type and name are equal, and those of the queue for undelivered events fit."""
+    made = evaluated("resources", f"{kind}Topic", Fifo=json.dumps(fifo))
+    settings = settings_of(fifo=fifo)
+    name = settings.personal_topic if kind else settings.events_topic
     high = {"FifoTopic": True, "FifoThroughputScope": "MessageGroup"} if fifo else {}
     assert made == {"TopicName": name, "KmsMasterKeyId": "Key.Arn", **high}
-    undelivered = evaluated("resources", "UndeliveredQueue", Fifo=json.dumps(fifo))
-    assert undelivered["QueueName"] == name.replace("events", "events-undelivered")
+    undelivered = evaluated("resources", f"Undelivered{kind}Queue", Fifo=json.dumps(fifo))
+    suffix = ".fifo" if fifo else ""
+    assert undelivered["QueueName"] == f"{name.removesuffix(suffix)}-undelivered{suffix}"
     assert undelivered.get("FifoQueue", False) is fifo
 
 

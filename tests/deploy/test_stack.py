@@ -18,7 +18,7 @@ from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
 from application.permissions_file import parse_permissions
 from operations.queue_template import render_template
-from scripts.access_template import ROLES
+from scripts.access_template import ROLES, logical_id
 from tests.builders import ALLOW_ALL, HASH_KEY
 from tests.deploy.stacks import DEPLOY, Account, settings_of
 from tests.deploy.templates import of_type
@@ -178,10 +178,12 @@ def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
         assert ours == theirs | only_in_production(pair, name)
 
 
-def test_the_template_makes_the_topic_of_development(pair: Pair) -> None:
+@pytest.mark.parametrize("setting", ["events_topic", "personal_topic"])
+def test_the_template_makes_the_topics_of_development(pair: Pair, setting: str) -> None:
     """As for the queues."""
-    ours = compare(pair.template, topic(pair.template, pair.settings.events_topic))
-    theirs = compare(pair.development, topic(pair.development, pair.settings.events_topic))
+    name = getattr(pair.settings, setting)
+    ours = compare(pair.template, topic(pair.template, name))
+    theirs = compare(pair.development, topic(pair.development, name))
     arn = ours["TopicArn"]
     more = {
         "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
@@ -226,16 +228,16 @@ def shape(table: dict[str, Any]) -> dict[str, Any]:
 def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
     """A customer managed key can be revoked, and its use can be audited."""
     key = pair.outputs["KeyArn"]
-    undelivered = pair.outputs["UndeliveredQueueName"]
-    for name in (*pair.queues, undelivered):
+    for name in (*pair.queues, *undelivered(pair)):
         assert queue(pair.template, name)["KmsMasterKeyId"] == key
-    assert topic(pair.template, pair.settings.events_topic)["KmsMasterKeyId"] == key
+    for name in topics(pair):
+        assert topic(pair.template, name)["KmsMasterKeyId"] == key
     table = pair.template.client("dynamodb").describe_table(TableName="users")["Table"]
     assert table["SSEDescription"]["KMSMasterKeyArn"] == key
 
 
 def test_the_key_policy_allows_the_topic_and_principals_allowed_by_iam(pair: Pair) -> None:
-    """The only service is SNS, for the events that this topic could not deliver."""
+    """The only service is SNS, for the events that these topics could not deliver."""
     kms = pair.template.client("kms")
     found = kms.get_key_policy(KeyId=pair.outputs["KeyArn"], PolicyName="default")["Policy"]
     account, topic_alone = json.loads(found)["Statement"]
@@ -246,14 +248,30 @@ def test_the_key_policy_allows_the_topic_and_principals_allowed_by_iam(pair: Pai
         "Principal": {"Service": "sns.amazonaws.com"},
         "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
         "Resource": "*",  # in a key's own policy, this means the key itself
-        "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs["TopicArn"]}},
+        "Condition": {
+            "ArnEquals": {
+                "aws:SourceArn": [pair.outputs["TopicArn"], pair.outputs["PersonalTopicArn"]]
+            }
+        },
     }
 
 
-def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
+def topics(pair: Pair) -> set[str]:
+    """Return the names of both topics."""
+    return {pair.settings.events_topic, pair.settings.personal_topic}
+
+
+def undelivered(pair: Pair) -> set[str]:
+    """Return the names of the queues for what the topics could not deliver."""
+    return {pair.outputs[f"Undelivered{kind}QueueName"] for kind in ("", "Personal")}
+
+
+@pytest.mark.parametrize("kind", ["", "Personal"])
+def test_undelivered_events_come_from_their_topic_alone(pair: Pair, kind: str) -> None:
     """Only the topic and the account itself can send there, and only with TLS."""
-    arn = pair.outputs["UndeliveredQueueArn"]
-    policy = json.loads(queue(pair.template, pair.outputs["UndeliveredQueueName"])["Policy"])
+    arn = pair.outputs[f"Undelivered{kind}QueueArn"]
+    stored = queue(pair.template, pair.outputs[f"Undelivered{kind}QueueName"])
+    policy = json.loads(stored["Policy"])
     deny, allow = policy["Statement"]
     assert deny == tls_only(arn, "sqs:*")["Statement"][0]
     assert allow == {
@@ -262,7 +280,7 @@ def test_undelivered_events_come_from_the_topic_alone(pair: Pair) -> None:
         "Principal": {"Service": "sns.amazonaws.com"},
         "Action": "sqs:SendMessage",
         "Resource": arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs["TopicArn"]}},
+        "Condition": {"ArnEquals": {"aws:SourceArn": pair.outputs[f"{kind}TopicArn"]}},
     }
 
 
@@ -277,6 +295,7 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
         "USER_WORKER_ADDITIONAL_QUEUES": pair.outputs["AdditionalQueueNames"],
         "USER_WORKER_DEAD_LETTER_QUEUE": pair.settings.dead_letter_queue,
         "USER_WORKER_EVENTS_TOPIC": pair.outputs["TopicArn"],
+        "USER_WORKER_PERSONAL_TOPIC": pair.outputs["PersonalTopicArn"],
     }
     run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "1"]
     with running(run, environment, tmp_path / "worker", "worker_ready"):
@@ -311,7 +330,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
     made = pair.template.deploy(f"user-worker-access{restored}", "access.yaml", **given)
     iam = pair.template.client("iam")
     for role in ROLES:
-        arn = made[f"{role.capitalize()}Policy"]
+        arn = made[logical_id(role)]
         version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
         found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
         text = (DEPLOY / "policies" / f"{role}.json").read_text()
@@ -324,7 +343,10 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
         if pair.settings.fifo:
             places |= {
                 f'{name}"': f'{name}.fifo"'
-                for name in (PRIORITY_QUEUE, "user-commands", "user-commands-dlq", "user-events")
+                for name in (
+                    *(PRIORITY_QUEUE, "user-commands", "user-commands-dlq"),
+                    *("user-events", "user-events-personal"),
+                )
             }
         if restored:
             text = re.sub(r'(?<=[/"])users(?=["/])', restored, text)
@@ -357,9 +379,9 @@ def test_the_alarms_watch_what_the_template_made(pair: Pair) -> None:
     assert watched == {
         "QueueName": {
             *(set(pair.queues) - set(pair.settings.additional_queues)),
-            pair.outputs["UndeliveredQueueName"],
+            *undelivered(pair),
         },
-        "TopicName": {pair.settings.events_topic},
+        "TopicName": topics(pair),
         "TableName": {pair.settings.table},
         "GlobalSecondaryIndexName": {REFRESH_TOKEN_INDEX},
         "ClusterName": {"ClusterName"},

@@ -155,7 +155,8 @@ def test_the_service_sets_settings_that_there_are() -> None:
     names = [each["Name"] for each in worker()["Environment"] if "Name" in each]
     ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
     assert ours <= Settings.model_fields.keys()
-    assert {"env", "table", "command_queue", "dead_letter_queue", "events_topic"} <= ours
+    wanted = {"env", "table", "command_queue", "dead_letter_queue", "events_topic"}
+    assert wanted | {"personal_topic"} <= ours
 
 
 @pytest.mark.parametrize(("telemetry", "metrics"), [(True, "otlp"), (False, "none")])

@@ -44,6 +44,7 @@ def rendered(value: object) -> str:
 def test_the_page_lists_every_setting_with_its_default() -> None:
     """Running the worker does not require reading the code."""
     by_environment = {  # set at start
+        "PERSONAL_TOPIC": "`EVENTS_TOPIC` with `-personal`, before `.fifo`",
         "HASH_KEYS": "a fixed key, in prod none",
         "CREATE_RESOURCES": "`true`, in prod `false`",
         "LOG_FORMAT": "in dev `console`, else `json`",

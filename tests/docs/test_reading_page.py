@@ -49,6 +49,7 @@ def test_the_filterable_attributes_and_categories_are_those_of_the_page() -> Non
         "event_id",
         "user_id",
         "body",
+        "complete_body",
     }
     categories = {kind.category for kind in Event.__subclasses__() if hasattr(kind, "category")}
     assert set(re.findall(r"`(\w+)`", listed["category"])) == categories

@@ -70,9 +70,12 @@ def test_the_simulated_scaling_is_the_templates() -> None:
     ("kind", "units"), [(REGISTRATION, 6.3), (UPDATE, 4.3), (LOGIN, 7.3), (ROTATION, 6.3)]
 )
 def test_footprints_are_the_budgets_that_hold_on_aws_own_dynamodb(kind: str, units: float) -> None:
-    """They are those of tests/integration/test_call_budget.py: 0.6 calls, and these units."""
+    """They are those of tests/integration/test_call_budget.py: 0.6 calls, and these units.
+
+    A registration is published on the personal topic, too.
+    """
     taken = footprint(kind, 10)
-    assert taken.worker_calls == pytest.approx(0.6)
+    assert taken.worker_calls == pytest.approx(0.7 if kind == REGISTRATION else 0.6)
     assert taken.write_units == pytest.approx(units)
 
 

@@ -1,4 +1,4 @@
-"""The environment of a real worker: table, queues, topic, and a subscriber that listens.
+"""The environment of a real worker: table, queues, topics, and subscribers that listen.
 
 A test sends commands, lets real `celery -A worker.app worker` processes handle them, and then
 checks the result: outcomes in the table, events at the subscriber, messages in the queues.
@@ -88,7 +88,7 @@ def decided(worker: WorkerProcess) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class System:
-    """A table, a queue with its dead-letter queue, a topic with a subscription, and their clients.
+    """A table, a queue with its dead-letter queue, both topics with a subscription, and clients.
 
     Calls of the test itself go to AWS directly, whatever endpoint its workers use.
     """
@@ -101,13 +101,17 @@ class System:
     outbox: DynamoDBOutbox
     events_url: str
     topic_arn: str
+    personal_url: str
+    personal_topic_arn: str
     _events: list[dict[str, Any]] = field(default_factory=list)
+    _complete: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def create(cls, endpoint: str, folder: Path, *, fifo: bool = False, **settings: Any) -> System:
         """Create all resources, under unique names."""
         names = ResourceNames.unique(fifo=fifo)
         made = _provision(names, endpoint, **settings)
+        ordinary, personal = made.topic_arns
         dynamodb = boto3.client("dynamodb", endpoint_url=endpoint)
         sqs = boto3.client("sqs", endpoint_url=endpoint)
         return cls(
@@ -117,8 +121,10 @@ class System:
             Queues(names, sqs, *_urls(made, names)),
             DynamoDBUserRepository(dynamodb, names.table),
             DynamoDBOutbox(dynamodb, names.table),
-            _subscribe(sqs, endpoint, made.topic_arn),
-            made.topic_arn,
+            _subscribe(sqs, endpoint, ordinary),
+            ordinary,
+            _subscribe(sqs, endpoint, personal),
+            personal,
         )
 
     def renew_queues(self) -> None:
@@ -142,9 +148,12 @@ class System:
         boto3.client("dynamodb", endpoint_url=self.endpoint).delete_table(
             TableName=self.names.table
         )
-        boto3.client("sns", endpoint_url=self.endpoint).delete_topic(TopicArn=self.topic_arn)
+        sns = boto3.client("sns", endpoint_url=self.endpoint)
+        sns.delete_topic(TopicArn=self.topic_arn)
+        sns.delete_topic(TopicArn=self.personal_topic_arn)
         self.queues.delete()
         self.queues.sqs.delete_queue(QueueUrl=self.events_url)
+        self.queues.sqs.delete_queue(QueueUrl=self.personal_url)
 
     def worker(
         self,
@@ -169,6 +178,7 @@ class System:
             USER_WORKER_ENV="test",
             USER_WORKER_TABLE=self.names.table,
             USER_WORKER_EVENTS_TOPIC=self.names.events_topic,
+            USER_WORKER_PERSONAL_TOPIC=self.names.personal_topic,
             **{f"USER_WORKER_{name}": value for name, value in environment.items()},
         )
 
@@ -219,19 +229,33 @@ class System:
         return user
 
     def events(self) -> list[dict[str, Any]]:
-        """Receive new events; return all events so far, with duplicates, in order of arrival."""
+        """Receive new events of the ordinary topic.
+
+        Return all events so far, with duplicates, in order of arrival.
+        """
+        self._events += map(json.loads, self.bodies(self.events_url))
+        return self._events
+
+    def complete_events(self) -> list[dict[str, Any]]:
+        """Receive new events of the personal topic; return what `events` returns for it."""
+        self._complete += map(json.loads, self.bodies(self.personal_url))
+        return self._complete
+
+    def bodies(self, url: str) -> list[str]:
+        """Receive and delete the messages that a queue of a subscriber has; return their bodies."""
+        bodies: list[str] = []
         while True:
             answer = self.queues.sqs.receive_message(
-                QueueUrl=self.events_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0
             )
             rows = answer.get("Messages", [])
             if not rows:
-                return self._events
-            self._events += [json.loads(row["Body"]) for row in rows]
+                return bodies
+            bodies += [row["Body"] for row in rows]
             entries = [
                 {"Id": str(i), "ReceiptHandle": row["ReceiptHandle"]} for i, row in enumerate(rows)
             ]
-            self.queues.sqs.delete_message_batch(QueueUrl=self.events_url, Entries=entries)
+            self.queues.sqs.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def published(self, outcomes: Iterable[Outcome], seconds: float = 30) -> list[dict[str, Any]]:
         """Wait for all events of the outcomes; return them deduplicated, in order of arrival."""

@@ -41,7 +41,10 @@ class Subscriber:
 
         Yield the path of its standard error.
         """
-        output, sign = self.state.with_suffix(".output"), "following user-events\n"
+        output, sign = (
+            self.state.with_suffix(".output"),
+            "following user-events and user-events-personal\n",
+        )
         environment = self.world.environment | {"PYTHONPATH": str(ROOT)}
         errors = talk_of(output)
         with running(self.command, environment, output, sign, number) as process:
@@ -95,9 +98,10 @@ def subscriber(request: pytest.FixtureRequest, world: World) -> Subscriber:
 
 
 def publish(world: World, body: str, name: str = "ProfileUpdated") -> None:
-    """Publish on the topic, either as the worker does or an invalid body."""
+    """Publish on the ordinary topic, either as the worker does or an invalid body."""
     sns = client("sns", world.environment)
-    (topic,) = [t["TopicArn"] for t in sns.list_topics()["Topics"] if "user-events" in str(t)]
+    topics = [topic["TopicArn"] for topic in sns.list_topics()["Topics"]]
+    (topic,) = [arn for arn in topics if arn.endswith(":user-events")]
     attributes = {"type": f"biome.user.{name}.v1", "category": "profile", "command_source": "/x"}
     given = {k: {"DataType": "String", "StringValue": v} for k, v in attributes.items()}
     sns.publish(TopicArn=topic, Message=body, MessageAttributes=given)
@@ -176,30 +180,35 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
 
 
 @pytest.fixture
-def fifo_topic(world: World) -> Iterator[str]:
-    """A FIFO topic, to which no worker publishes; yields its ARN."""
+def fifo_topics(world: World) -> Iterator[list[str]]:
+    """FIFO topics, to which no worker publishes; yields their ARNs: ordinary, personal."""
     sns = client("sns", world.environment)
-    name = f"user-events-{uuid.uuid4().hex[:8]}.fifo"
-    topic = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"})["TopicArn"]
-    yield topic
-    sns.delete_topic(TopicArn=topic)
+    mark, fifo = uuid.uuid4().hex[:8], {"FifoTopic": "true"}
+    topics = [
+        sns.create_topic(Name=f"user-events-{mark}{kind}.fifo", Attributes=fifo)["TopicArn"]
+        for kind in ("", "-personal")
+    ]
+    yield topics
+    for topic in topics:
+        sns.delete_topic(TopicArn=topic)
 
 
 @pytest.mark.parametrize("suffix", ["", ".fifo"], ids=["standard queue", "FIFO queue"])
-def test_a_fifo_topic_delivers_to_both_kinds_of_queue(
-    subscriber: Subscriber, fifo_topic: str, suffix: str
+def test_fifo_topics_deliver_to_both_kinds_of_queue(
+    subscriber: Subscriber, fifo_topics: list[str], suffix: str
 ) -> None:
     """The dead-letter queue has the type of its queue, as SQS requires."""
-    name, topic = f"{subscriber.queue}{suffix}", fifo_topic.rpartition(":")[2]
-    command = [*subscriber.command, "--queue", name, "--topic", topic]
+    name = f"{subscriber.queue}{suffix}"
+    topic, personal = (arn.rpartition(":")[2] for arn in fifo_topics)
+    command = [*subscriber.command, "--queue", name, "--topic", topic, "--personal-topic", personal]
     world, output = subscriber.world, subscriber.state.with_suffix(".fifo-output")
     environment = world.environment | {"PYTHONPATH": str(ROOT)}
     user_id, sns = str(uuid.uuid4()), client("sns", world.environment)
-    with running(command, environment, output, f"following {topic}\n"):
+    with running(command, environment, output, f"following {topic} and {personal}\n"):
         category = {"category": {"DataType": "String", "StringValue": "registration"}}
         body = event(user_id, 1, "UserCreated", {"email": "ada@example.com"})
         sns.publish(
-            TopicArn=fifo_topic,
+            TopicArn=fifo_topics[1],
             Message=body,
             MessageAttributes=category,
             MessageGroupId=user_id,

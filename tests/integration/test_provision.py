@@ -49,7 +49,7 @@ def resources(names: ResourceNames) -> Resources:
         table=names.table,
         command_queues=(names.command_queue,),
         dead_letter_queue=names.dead_letter_queue,
-        events_topic=names.events_topic,
+        topics=(names.events_topic, names.personal_topic),
         visibility_timeout=45,
         max_receives=12,
     )
@@ -98,12 +98,14 @@ def test_the_queue_has_redrive_visibility_and_the_longest_retention(
 def test_names_that_end_in_fifo_make_fifo_queues_and_topic(
     here: Aws, fifo_resource_names: ResourceNames
 ) -> None:
-    """This holds for all queues and the topic."""
+    """This holds for all queues and both topics."""
     made = here.provision(resources(fifo_resource_names))
     for url in made.queue_urls.values():
         assert attributes(here, url)["FifoQueue"] == "true"
-    topic = here.sns.get_topic_attributes(TopicArn=made.topic_arn)["Attributes"]
-    assert topic["FifoTopic"] == "true"
+    assert len(made.topic_arns) == 2
+    for arn in made.topic_arns:
+        topic = here.sns.get_topic_attributes(TopicArn=arn)["Attributes"]
+        assert topic["FifoTopic"] == "true"
 
 
 @pytest.mark.parametrize("fifo", [False, True])

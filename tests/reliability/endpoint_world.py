@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class EndpointWorld(World):
         self.table = names.table
         self.queue, self.dead_letter_queue = names.command_queue, names.dead_letter_queue
         self.topic_arn = self._system.topic_arn
+        self.personal_topic_arn = self._system.personal_topic_arn
         self.dynamodb = aws.client("dynamodb")
         self.sns = aws.client("sns", attempts=1)
         self.sqs = _Remembering(make_client(1))
@@ -76,9 +77,18 @@ class EndpointWorld(World):
 
     def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
         """See the protocol."""
+        return self._received(self._system.events, expected)
+
+    def published_complete(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        return self._received(self._system.complete_events, expected)
+
+    def _received(
+        self, receive: Callable[[], list[dict[str, Any]]], expected: Iterable[str]
+    ) -> Sequence[dict[str, Any]]:
         wanted, deadline = set(expected), time.monotonic() + PATIENCE
         while True:
-            events = self._system.events()
+            events = receive()
             if wanted <= {event["id"] for event in events} or time.monotonic() > deadline:
                 return events
 

@@ -1,4 +1,4 @@
-"""The part of SNS that the worker uses, in this process: a topic that keeps all events."""
+"""The part of SNS that the worker uses, in this process: topics that keep all events."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ ANSWERED = {"ResponseMetadata": {"RequestId": "in-process", "HTTPStatusCode": 20
 
 
 class InProcessSns:
-    """One topic, with everything published there in order, including duplicates."""
+    """Two topics, with everything published there in order, including duplicates."""
 
     def __init__(self) -> None:
         """Start with nothing published."""
         self.published: list[dict[str, Any]] = []
+        """On the ordinary topic."""
+        self.personal: list[dict[str, Any]] = []
 
     def publish_batch(
         self,
@@ -23,6 +25,7 @@ class InProcessSns:
         PublishBatchRequestEntries: Sequence[Any],  # noqa: N803
     ) -> dict[str, Any]:
         """Publish every entry."""
-        self.published += [json.loads(entry["Message"]) for entry in PublishBatchRequestEntries]
+        topic = self.personal if "-personal" in TopicArn else self.published
+        topic += [json.loads(entry["Message"]) for entry in PublishBatchRequestEntries]
         taken = [{"Id": entry["Id"]} for entry in PublishBatchRequestEntries]
         return {"Successful": taken, "Failed": [], **ANSWERED}

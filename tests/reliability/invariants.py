@@ -117,13 +117,27 @@ def versions_have_no_gaps(stored: Stored) -> None:
 
 
 def events_are_published_as_decided(world: World, stored: Stored) -> None:
-    """A subscriber that deduplicates by id has exactly the outcomes' events, in every field."""
+    """A subscriber that deduplicates by id has exactly the outcomes' events, in every field.
+
+    The personal fields are on the personal topic only.
+    """
     expected = {m.event_id: m.body for o in stored.decided for m in render_events(o)}
     seen: dict[str, dict[str, Any]] = {}
     for event in world.published(expected):
         first = seen.setdefault(event["id"], event)
         assert _impersonal(event) == _impersonal(first), "one id, two events"
     assert seen.keys() == expected.keys()
+    assert all(event == _impersonal(event) for event in seen.values()), "an address for everybody"
+    complete = {
+        m.event_id: json.loads(m.complete_body)
+        for o in stored.decided
+        for m in render_events(o)
+        if m.complete_body is not None
+    }
+    personal = world.published_complete(complete)
+    by_id = {event["id"]: event for event in personal}
+    assert by_id | complete == by_id, "an event is not published with its address"
+    assert all(_impersonal(event) == seen[event["id"]] for event in personal)
     by_user = defaultdict[str, list[tuple[str, str]]](list)
     for event in seen.values():
         if "sequence" in event:

@@ -19,6 +19,7 @@ from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, SqsError
 from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
+from application.event_topics import EventTopics
 from application.key_ring import KeyRing
 from application.messages import MessageParser
 from application.outbox import SHARDS
@@ -61,7 +62,11 @@ class Process(wire.Process):
             parallel=1,  # one thread, so that a seed repeats the order of calls
             choose_shard=cycle(range(SHARDS)).__next__,
         )
-        publisher = SnsPublisher(on.connect(world.sns, self), world.topic_arn, sleep=sleep)
+        sns = on.connect(world.sns, self)
+        publisher = EventTopics(
+            SnsPublisher(sns, world.topic_arn, sleep=sleep),
+            SnsPublisher(sns, world.personal_topic_arn, sleep=sleep),
+        )
         self.repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(self.repository, outbox, publisher, world.clock)
         self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, hash_keys))

@@ -21,6 +21,7 @@ from tests.builders import NOW, uid
 from tests.reliability.in_process_dynamodb import InProcessDynamoDB
 from tests.reliability.in_process_sns import InProcessSns
 from tests.reliability.in_process_sqs import InProcessSqs
+from worker.settings import personal_topic_of
 
 A_WHILE = timedelta(seconds=31)
 """More than the age at which the relay takes a pointer."""
@@ -95,6 +96,7 @@ class World(Protocol):
     queue: str
     dead_letter_queue: str
     topic_arn: str
+    personal_topic_arn: str
     sent: list[Sent]
 
     def send(self, *messages: Sent) -> None:
@@ -111,6 +113,10 @@ class World(Protocol):
 
     def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
         """Return all events of a subscriber, with duplicates; wait for the `expected` ones."""
+        ...
+
+    def published_complete(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """Return the same of a subscriber of the personal topic."""
         ...
 
     def waiting(self) -> int:
@@ -132,6 +138,7 @@ class InProcessWorld(World):
         self.table = "users"
         self.queue, self.dead_letter_queue = f"commands{suffix}", f"commands-dlq{suffix}"
         self.topic_arn = f"arn:aws:sns:us-east-1:000000000000:events{suffix}"
+        self.personal_topic_arn = personal_topic_of(self.topic_arn)
         self.dynamodb = InProcessDynamoDB()
         self.sns = InProcessSns()
         self.sqs = InProcessSqs(
@@ -145,6 +152,7 @@ class InProcessWorld(World):
         other.clock.time = self.clock.time
         other.dynamodb.items = dict(self.dynamodb.items)  # items are replaced, never changed
         other.sns.published = list(self.sns.published)
+        other.sns.personal = list(self.sns.personal)
         other.sqs.queues = copy.deepcopy(self.sqs.queues)
         other.sent = list(self.sent)
         return other
@@ -155,6 +163,7 @@ class InProcessWorld(World):
             self.clock.time,
             *self.dynamodb.state(),
             list(self.sns.published),
+            list(self.sns.personal),
             copy.deepcopy(self.sqs.queues),
             list(self.sqs.given_up),
         )
@@ -179,6 +188,10 @@ class InProcessWorld(World):
     def published(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
         """See the protocol."""
         return self.sns.published
+
+    def published_complete(self, expected: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """See the protocol."""
+        return self.sns.personal
 
     def waiting(self) -> int:
         """See the protocol."""

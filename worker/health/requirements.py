@@ -1,4 +1,4 @@
-"""Check queues, table and topic in AWS before a worker starts.
+"""Check queues, table and topics in AWS before a worker starts.
 
 A fault that would break a guarantee ends the worker: a missing resource, a table with other keys, a
 command queue without a redrive policy. Any other difference from the settings is a warning, because
@@ -43,7 +43,7 @@ def check(aws: Aws) -> list[Finding]:
         ClientError, BotoCoreError: SQS or DynamoDB did not answer. An error of SNS is a finding:
             events wait in the outbox, and commands are processed meanwhile.
     """
-    findings = [*_queues(aws), *_topic(aws)]
+    findings = [*_queues(aws), *_topics(aws)]
     if aws.settings.repository == "dynamodb":
         findings += _table(aws)
     return [finding for finding in findings if finding.level is not Level.OK]
@@ -122,11 +122,16 @@ def _described(aws: Aws, name: str) -> TableDescriptionTypeDef:
         raise missing(f"table {name}", "USER_WORKER_TABLE") from error
 
 
-def _topic(aws: Aws) -> Iterator[Finding]:
-    """Check that the topic exists; its name already tells whether it is FIFO."""
-    check = f"topic {aws.settings.events_topic}"
+def _topics(aws: Aws) -> Iterator[Finding]:
+    """Check that both topics exist; their names already tell whether they are FIFO."""
+    yield from _topic(aws.settings.events_topic, lambda: aws.topic_arn)
+    yield from _topic(aws.settings.personal_topic, lambda: aws.personal_topic_arn)
+
+
+def _topic(name: str, find: Callable[[], str]) -> Iterator[Finding]:
+    check = f"topic {name}"
     try:
-        if _allowed(lambda: aws.topic_arn) is None:
+        if _allowed(find) is None:
             yield _denied(check, "sns:GetTopicAttributes")
     except (ClientError, BotoCoreError) as error:
         if is_refusal(error):

@@ -84,11 +84,11 @@ class EmailChangeRequested(EventData):
 
     email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     new_email: Annotated[str | None, Field(examples=['ada@example.org'], max_length=254)]
     """
-    The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     token_id: Annotated[UUID, Field(examples=['7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01'])]
     """
@@ -107,11 +107,11 @@ class EmailChanged(EventData):
 
     old_email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    The address that was replaced. Null if the user was erased before the event was published.
+    The address that was replaced. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     new_email: Annotated[str | None, Field(examples=['ada@example.org'], max_length=254)]
     """
-    The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
 
 
@@ -122,7 +122,7 @@ class EmailVerificationRequested(EventData):
 
     email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     token_id: Annotated[UUID, Field(examples=['7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01'])]
     """
@@ -210,7 +210,7 @@ class PasswordResetRequested(EventData):
 
     email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     token_id: Annotated[UUID, Field(examples=['7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01'])]
     """
@@ -384,7 +384,7 @@ class UserCreated(EventData):
 
     email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
     roles: Annotated[list[Role], Field(examples=[['customer']])]
     """
@@ -432,7 +432,7 @@ class UserRegistered(EventData):
 
     email: Annotated[str | None, Field(examples=['ada@example.com'], max_length=254)]
     """
-    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+    E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
     """
 
 

@@ -54,11 +54,11 @@ export interface EmailChangeCancelled {
  */
 export interface EmailChangeRequested {
 /**
- * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 email: (string | null)
 /**
- * The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 new_email: (string | null)
 /**
@@ -76,11 +76,11 @@ expires_at: string
  */
 export interface EmailChanged {
 /**
- * The address that was replaced. Null if the user was erased before the event was published.
+ * The address that was replaced. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 old_email: (string | null)
 /**
- * The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * The address that replaces the current one. E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 new_email: (string | null)
 }
@@ -90,7 +90,7 @@ new_email: (string | null)
  */
 export interface EmailVerificationRequested {
 /**
- * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 email: (string | null)
 /**
@@ -173,7 +173,7 @@ credential_version: number
  */
 export interface PasswordResetRequested {
 /**
- * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 email: (string | null)
 /**
@@ -327,7 +327,7 @@ until: (string | null)
  */
 export interface UserCreated {
 /**
- * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 email: (string | null)
 /**
@@ -376,7 +376,7 @@ export interface UserReactivated {
  */
 export interface UserRegistered {
 /**
- * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null if the user was erased before the event was published.
+ * E-mail address: trimmed, composed (NFC), its domain in lower-case ASCII. Null on the ordinary topic. Present on the personal topic, unless the user was erased before the event was published.
  */
 email: (string | null)
 }

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from application.event_topics import EventTopics
 from application.outbox import OutboxPage, OutboxPosition, PointedOutcomes, ScrubPage
 from application.ports import (
     Clock,
@@ -33,7 +34,7 @@ from application.relay import (
     RelayPolicy,
 )
 from application.rounds import decide_round
-from domain.commands import EraseUser
+from domain.commands import AssignRole, EraseUser
 from tests.builders import NOW, POLICY, register, uid, works
 from tests.persistence import shards
 
@@ -837,3 +838,171 @@ def test_each_page_of_a_scrub_is_a_sign_of_life(
     world.wait()
     world.look_everywhere()
     assert {1, 2, 3, 4} <= set(beats)
+
+
+# --- two topics ------------------------------------------------------------------------------
+
+
+class TwoTopics(World):
+    """A relay that publishes on the ordinary `topic` and on the `personal` one."""
+
+    def __init__(self) -> None:
+        """Create both with no event."""
+        self.personal = Topic()
+        super().__init__()
+
+    def another_relay(self) -> Relay:
+        """Create a relay that shares no memory with the first."""
+        policy = RelayPolicy(0.01, AGE, second_scrub_after=SECOND)
+        return Relay(self.outbox, EventTopics(self.topic, self.personal), self.clock, policy)
+
+    def commit_role(self, name: str) -> None:
+        """Register a user whose event is published, and commit an event without an address."""
+        self.commit(name)
+        self.store.entries.clear()
+        user = MemoryUserRepository(self.store).get(uid(name))
+        assert user is not None
+        role = works((AssignRole("admin"), name), name=f"role of {name}")
+        [builder] = decide_round(role, Snapshot(users={uid(name): user}), POLICY, NOW).builders
+        MemoryUserRepository(self.store).commit([builder.change()], NOW)
+
+
+@pytest.fixture
+def two() -> TwoTopics:
+    """An empty world with two topics."""
+    return TwoTopics()
+
+
+OUTAGES = [
+    UNAVAILABLE,
+    PublishFailure("AuthorizationError", permanent=False, shared=True),
+    PublishFailure("TopicMissingError", permanent=False, shared=True),
+    RuntimeError("not a failure that the publisher knows"),
+]
+
+
+@pytest.mark.usefixtures("one_shard")
+@pytest.mark.parametrize("outage", OUTAGES, ids=str)
+def test_an_outage_of_the_personal_topic_delays_and_parks_nothing(
+    two: TwoTopics, monkeypatch: pytest.MonkeyPatch, outage: PublishFailure | Exception
+) -> None:
+    """Other events are published meanwhile, and are no evidence against those that wait."""
+    monkeypatch.setattr(two.personal, "publish", failing := Failing(outage))
+    calls = 0
+    for n in range(4 * MAX_ATTEMPTS):
+        two.commit_role(f"user{n}")
+        waiting = [two.commit(f"mail{n}-{each}") for each in range(2)]
+        two.wait()
+        two.look_everywhere()
+        assert [e.user_id for e in two.topic.published].count(uid(f"user{n}")) == 1
+        assert len(two.entries) == len(waiting)
+        assert not any(entry.attempts or entry.parked_because for entry in two.entries)
+        calls = failing.calls
+        two.store.entries.clear()
+    two.commit("ada")
+    two.wait()
+    two.look_everywhere()
+    assert failing.calls > calls
+    monkeypatch.undo()
+    two.look_everywhere()
+    assert two.entries == []
+    assert [event.user_id for event in two.personal.published] == [uid("ada")]
+    assert [event.user_id for event in two.topic.published].count(uid("ada")) == 1
+
+
+class Failing:
+    """A publisher's method that always fails."""
+
+    def __init__(self, failure: PublishFailure | Exception) -> None:
+        """Fail in this way."""
+        self._failure = failure
+        self.calls = 0
+
+    def __call__(self, messages: Sequence[EventMessage]) -> dict[str, PublishFailure]:
+        """Fail."""
+        self.calls += 1
+        if isinstance(self._failure, Exception):
+            raise self._failure
+        return dict.fromkeys((each.event_id for each in messages), self._failure)
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_a_personal_topic_without_an_answer_does_not_end_a_pass(
+    two: TwoTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events without addresses that are older or younger are published in the same pass."""
+    now = 0.0
+
+    def hang() -> None:
+        nonlocal now
+        now += GIVE_UP_AFTER + 1
+
+    monkeypatch.setattr("application.relay.monotonic", lambda: now)
+    two.relay = Relay(
+        two.outbox,
+        EventTopics(two.topic, two.personal, clock=lambda: now),
+        two.clock,
+        RelayPolicy(0.01, AGE),
+    )
+    two.personal.on_publish, two.personal.refusal = hang, UNAVAILABLE
+    monkeypatch.setattr("application.relay.TOGETHER", 1)
+    entries: dict[tuple[str, str], OutboxEntry] = {}
+    for n in range(6):
+        two.commit_role(f"user{n}")
+        entries |= two.store.entries
+        two.commit(f"mail{n}")
+        entries |= two.store.entries
+    two.store.entries.update(entries)
+    two.wait()
+    two.look_everywhere()
+    published = {event.user_id for event in two.topic.published}
+    assert {uid(f"user{n}") for n in range(6)} <= published
+    assert len(two.personal.calls) <= 2
+    assert {entry.kind for entry in two.entries} == {JobKind.PUBLISH}
+
+
+def test_an_event_that_only_the_personal_topic_rejects_is_parked_with_the_reason(
+    two: TwoTopics,
+) -> None:
+    """A person has to decide, as for the ordinary topic."""
+    two.personal.refusal_of[uid("ada")] = PublishFailure("InvalidParameter", permanent=True)
+    two.commit("ada")
+    two.commit("eve")
+    two.wait()
+    two.look_everywhere()
+    assert [entry.parked_because for entry in two.entries] == [
+        "the topic rejects an event: personal topic: InvalidParameter"
+    ]
+    assert [event.user_id for event in two.personal.published] == [uid("eve")]
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_an_event_that_breaks_its_calls_to_the_personal_topic_is_found(two: TwoTopics) -> None:
+    """The others are published; it is parked once it has failed often enough beside them."""
+    two.personal.breaks_calls[uid("bad")] = ValueError("strange")
+    two.commit("bad")
+    for n in range(MAX_ATTEMPTS):
+        two.commit(f"good{n}")
+        two.wait()
+        two.look_everywhere()
+        assert two.personal.published[-1].user_id == uid(f"good{n}")
+    [parked] = two.entries
+    assert parked.parked_because is not None
+    assert "personal topic: ValueError" in parked.parked_because
+
+
+@pytest.mark.usefixtures("one_shard")
+def test_the_events_of_an_erased_user_are_published_on_the_ordinary_topic_only(
+    two: TwoTopics,
+) -> None:
+    """A scrub that came before the relay has removed what the personal topic is for."""
+    two.commit("ada")
+    two.erase("ada")
+    two.outbox.scrub(uid("ada"))
+    two.wait()
+    two.look_everywhere()
+    assert [event.type.split(".")[2] for event in two.topic.published] == [
+        "UserRegistered",
+        "UserErased",
+    ]
+    assert two.personal.calls == []

@@ -25,17 +25,18 @@ UNREAD = orphaned_queues.TemporaryQueues.unread
 
 @dataclass
 class Account:
-    """An account with a topic and a command queue, and the command line on it."""
+    """An account with both topics and a command queue, and the command line on it."""
 
     capsys: pytest.CaptureFixture[str]
     topic: str
+    personal: str
     sqs: Any
     sns: Any
     killed: list[object] = field(default_factory=list)
 
-    def forgotten(self, prefix: str = OUTCOMES) -> str:
+    def forgotten(self, prefix: str = OUTCOMES, topic: str = "") -> str:
         """Create a queue like a process that is then killed; return its name."""
-        made = temporary_subscription(self.sqs, self.sns, self.topic, prefix)
+        made = temporary_subscription(self.sqs, self.sns, topic or self.topic, prefix)
         url = made.__enter__().queue_url
         self.killed.append(made)  # keep a reference, or it would clean up
         return url.rpartition("/")[2]
@@ -47,7 +48,11 @@ class Account:
 
     def subscribed(self) -> set[str]:
         """Return the names of the subscribed queues."""
-        rows = self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]
+        rows = [
+            row
+            for topic in (self.topic, self.personal)
+            for row in self.sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        ]
         return {row["Endpoint"].rpartition(":")[2] for row in rows}
 
     def run(self, *words: str) -> Done:
@@ -67,9 +72,10 @@ def account(
         sqs, sns = boto3.client("sqs"), boto3.client("sns")
         sqs.create_queue(QueueName="user-commands")
         topic = sns.create_topic(Name="user-events")["TopicArn"]
+        personal = sns.create_topic(Name="user-events-personal")["TopicArn"]
         patience(monkeypatch)
         monkeypatch.setattr(orphaned_queues, "WAIT", 0)
-        made = Account(capsys, topic, sqs, sns)
+        made = Account(capsys, topic, personal, sqs, sns)
         yield made
         made.killed.clear()
 
@@ -98,6 +104,7 @@ def test_an_unread_queue_is_deleted_with_its_subscription_and_nothing_else(
 ) -> None:
     """A queue that is read stays, and so does one that only has a similar name."""
     forgotten = {account.forgotten(prefix) for prefix in PURPOSES}
+    forgotten.add(account.forgotten(TAIL, account.personal))
     alive = account.forgotten()
     others = {"user-outcomes-billing", f"my-{alive}", f"{alive}-dlq"}
     for name in others:
@@ -106,7 +113,7 @@ def test_an_unread_queue_is_deleted_with_its_subscription_and_nothing_else(
 
     done = account.run("--older-than", "0s", "--remove", "--json")
 
-    assert (done.code, done.rows) == (ExitCode.OK, [{"queues": 3, "subscriptions": 0}])
+    assert (done.code, done.rows) == (ExitCode.OK, [{"queues": 4, "subscriptions": 0}])
     assert account.queues() == {alive} | others
     assert account.subscribed() == {alive}
     assert forgotten.isdisjoint(account.queues())

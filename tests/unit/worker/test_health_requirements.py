@@ -118,7 +118,7 @@ def test_what_provision_made_is_found_right_in_few_calls(
     assert counted == {
         "GetQueueUrl": 2 + 1,
         "GetQueueAttributes": 2 + 1,
-        "GetTopicAttributes": 1,
+        "GetTopicAttributes": 2,
         "DescribeTable": 1,
         "DescribeTimeToLive": 1,
     }
@@ -132,6 +132,7 @@ def test_what_provision_made_is_found_right_in_few_calls(
         ("DEAD_LETTER_QUEUE", "nowhere", "no queue nowhere"),
         ("COMMAND_QUEUE", "plain", "queue plain has no redrive policy"),
         ("EVENTS_TOPIC", "nowhere", "no topic nowhere"),
+        ("PERSONAL_TOPIC", "nowhere", "no topic nowhere"),
         ("TABLE", "nowhere", "no table nowhere"),
         ("TABLE", "stale", "table stale: created for another purpose"),
     ],
@@ -338,8 +339,10 @@ def test_an_unavailable_topic_is_not_waited_for(production: Any, calls: Any) -> 
 
     calls[1].append(fail)
     look()
-    [line] = production
-    assert (line["check"], line["event"]) == ("topic user-events", "resource_differs")
+    assert [(line["check"], line["event"]) for line in production] == [
+        ("topic user-events", "resource_differs"),
+        ("topic user-events-personal", "resource_differs"),
+    ]
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "AccessDenied"])

@@ -78,6 +78,10 @@ def test_other_environments_differ_only_where_they_must(
         ("ROLES", "", "USER_WORKER_ROLES"),
         ("ROLES", "b\u00e9", "USER_WORKER_ROLES"),
         ("EVENTS_TOPIC", "arn:aws:sns:user-events", "USER_WORKER_EVENTS_TOPIC"),
+        ("PERSONAL_TOPIC", "no spaces allowed", "USER_WORKER_PERSONAL_TOPIC"),
+        ("PERSONAL_TOPIC", "user-events", "must be two topics"),
+        ("PERSONAL_TOPIC", "arn:aws:sns:us-east-1:123456789012:user-events", "must be two topics"),
+        ("PERSONAL_TOPIC", "personal.fifo", "must both be FIFO or neither"),
         ("LOG_FORMAT", "xml", "USER_WORKER_LOG_FORMAT"),
     ],
 )
@@ -220,3 +224,30 @@ def test_a_topic_may_be_named_by_its_arn(monkeypatch: pytest.MonkeyPatch) -> Non
     arn = "arn:aws:sns:eu-west-1:123456789012:user-events.fifo"
     monkeypatch.setenv("USER_WORKER_EVENTS_TOPIC", arn)
     assert load_settings().events_topic == arn
+    assert load_settings().personal_topic == arn.replace("user-events", "user-events-personal")
+
+
+@pytest.mark.parametrize(
+    ("ordinary", "personal"),
+    [
+        ("user-events", "user-events-personal"),
+        ("stage-events", "stage-events-personal"),
+        ("stage-events.fifo", "stage-events-personal.fifo"),
+    ],
+)
+def test_the_personal_topic_is_named_after_the_ordinary_one(
+    monkeypatch: pytest.MonkeyPatch, ordinary: str, personal: str
+) -> None:
+    """Two stages in an account do not share it, and it is FIFO if the ordinary one is."""
+    monkeypatch.setenv("USER_WORKER_EVENTS_TOPIC", ordinary)
+    assert load_settings().personal_topic == personal
+    monkeypatch.setenv("USER_WORKER_PERSONAL_TOPIC", chosen := personal.replace("stage", "other"))
+    assert load_settings().personal_topic == chosen
+
+
+def test_an_invalid_ordinary_topic_is_the_only_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The personal topic, which is not set, is not mentioned."""
+    monkeypatch.setenv("USER_WORKER_EVENTS_TOPIC", "no spaces allowed")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "PERSONAL_TOPIC" not in str(raised.value)

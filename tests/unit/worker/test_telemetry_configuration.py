@@ -195,10 +195,10 @@ def test_off_nothing_is_imported_and_nothing_watches() -> None:
     code = (
         "import sys, worker.bootstrap as b; from worker.settings import Settings; "
         "from application.observer import NULL_OBSERVER; "
-        "from adapters.sns.publisher import SnsPublisher; "
+        "from application.event_topics import EventTopics; "
         "w = b.build(Settings(repository='memory')); "
         "assert w.batch._observer is NULL_OBSERVER; "
-        "assert type(w.ports.publisher) is SnsPublisher; "
+        "assert type(w.ports.publisher) is EventTopics; "
         "assert not [m for m in sys.modules if m.startswith(('opentelemetry', 'prometheus'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)  # a fresh interpreter

@@ -9,7 +9,16 @@ import pytest
 from application.messages import render_events
 from application.ports import Outcome, Status
 from domain.errors import RejectionCode
-from domain.events import CommandRejected, EmailVerified, RecordedEvent, UserRegistered
+from domain.events import (
+    EVENTS,
+    CommandRejected,
+    EmailChanged,
+    EmailVerified,
+    Event,
+    RecordedEvent,
+    UserRegistered,
+)
+from domain.rules import example_of, fields_of
 from tests.unit.application.messages.examples import COMMAND_ID, OTHER_ID, USER_ID
 
 RECORDED_AT = datetime(2026, 11, 22, 10, 0, 0, 123_456, tzinfo=UTC)
@@ -37,10 +46,14 @@ OUTCOME = Outcome(
 
 
 def test_an_event_is_a_cloud_event_with_what_subscribers_need() -> None:
-    """It has every attribute, in the published form."""
-    first, _ = render_events(OUTCOME)
+    """It has every attribute, in the published form; an address is in the complete body only."""
+    first, second = render_events(OUTCOME)
 
-    assert json.loads(first.body) == {
+    assert first.complete_body is not None
+    complete = json.loads(first.complete_body)
+    assert json.loads(first.body) == complete | {"data": {"email": None}}
+    assert second.complete_body is None
+    assert complete == {
         "specversion": "1.0",
         "id": "91d73223-f80c-5ad9-92ed-173da7048fff",
         "source": "urn:biome:user-worker",
@@ -93,9 +106,41 @@ def test_an_outcome_without_user_is_published_under_the_command() -> None:
 @pytest.mark.parametrize("text", ["\ufffe", "\x01", "\u2028", "😀", '"'])
 def test_a_body_holds_no_character_that_a_topic_refuses(text: str) -> None:
     """Escapes represent what XML cannot."""
-    event = RecordedEvent("t", "profile", 1, {"email": text})
+    event = RecordedEvent("t", "profile", 1, {"email": text, "changed": text})
 
     (message,) = render_events(replace(OUTCOME, events=(event,)))
 
-    assert message.body.isprintable()
-    assert json.loads(message.body)["data"]["email"] == text
+    assert message.complete_body is not None
+    for body in (message.body, message.complete_body):
+        assert body.isprintable()
+        assert json.loads(body)["data"]["changed"] == text
+    assert json.loads(message.complete_body)["data"]["email"] == text
+
+
+@pytest.mark.parametrize("kind", EVENTS.values(), ids=lambda kind: kind.__name__)
+def test_only_the_complete_body_has_personal_fields(kind: type[Event]) -> None:
+    """An event without them, or whose user was erased, has no complete body."""
+    event = RecordedEvent(kind.type, kind.category, 1, example_of(kind))
+    personal = {field.name for field in fields_of(kind) if field.personal}
+    assert all(field.nullable for field in fields_of(kind) if field.personal)
+
+    (message,) = render_events(replace(OUTCOME, events=(event,)))
+
+    assert "@" not in message.body
+    assert (message.complete_body is not None) == bool(personal)
+    body = json.loads(message.body)
+    assert body["data"] == event.data | dict.fromkeys(personal)
+    if message.complete_body is not None:
+        assert json.loads(message.complete_body) == body | {"data": event.data}
+    (erased,) = render_events(replace(OUTCOME, events=(event.without_personal_data(),)))
+    assert (erased.body, erased.complete_body) == (message.body, None)
+
+
+def test_one_of_two_addresses_is_enough_for_a_complete_body() -> None:
+    """A field that is null already does not matter."""
+    event = RecordedEvent.of(EmailChanged(None, "ada@example.com"), 1)
+
+    (message,) = render_events(replace(OUTCOME, events=(event,)))
+
+    assert message.complete_body is not None
+    assert json.loads(message.complete_body)["data"] == event.data
