@@ -1,9 +1,15 @@
 # The worker's image: what requirements.txt locks and this project, nothing that builds.
-# Build arguments: PYTHON_IMAGE, to take the base image from a registry of your own.
-ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+# Build argument: PYTHON_IMAGE, python:3.11.14-slim-bookworm by its digest (docs/deploy.md), from
+# Docker Hub or a registry of your own. A tag can be moved to another image.
+ARG PYTHON_IMAGE
 
 # --- build ---------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS build
+ARG PYTHON_IMAGE
+RUN case "${PYTHON_IMAGE}" in \
+      *@sha256:*) ;; \
+      *) echo "PYTHON_IMAGE must name the base image by its digest: docs/deploy.md" >&2; exit 1 ;; \
+    esac
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 WORKDIR /build

@@ -126,8 +126,11 @@ docs-serve: docs ## Show the site at http://127.0.0.1:8000; `make docs` elsewher
 # --- LocalStack in Docker ------------------------------------------------------------------
 
 .PHONY: up
-up: ## Start LocalStack, resources and a worker in Docker
+up: .env ## Start LocalStack, resources and a worker in Docker
 	docker compose up --build --detach --wait
+
+.env:
+	@scripts/pin-images.sh >$@
 
 .PHONY: down
 down: ## Stop them and forget their data

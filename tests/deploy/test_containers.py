@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +42,78 @@ def services() -> dict[str, Any]:
     return services
 
 
-def test_the_base_image_is_pinned_to_a_patch_release(instructions: list[tuple[str, str]]) -> None:
-    """Two builds of one commit start from the same Python."""
+def test_the_base_image_is_named_by_its_digest(instructions: list[tuple[str, str]]) -> None:
+    """Without a digest the build fails: a tag can be moved to another image."""
     images = [rest for word, rest in instructions if word == "FROM"]
     assert {image.split()[0] for image in images} == {"${PYTHON_IMAGE}"}
-    default = next(rest for word, rest in instructions if word == "ARG")
-    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.11\.\d+-slim-[a-z]+", default)
+    assert [rest for word, rest in instructions if word == "ARG"] == ["PYTHON_IMAGE"] * 2
+    check = next(rest for word, rest in instructions if word == "RUN")
+    for image, code in [(DIGEST, 0), ("python:3.11.14-slim-bookworm", 1), ("", 1)]:
+        done = subprocess.run(
+            ["sh", "-c", check],
+            env={"PYTHON_IMAGE": image},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "by its digest" in done.stderr) == (code, code == 1)
+
+
+# --- scripts/pin-images.sh ---
+
+DIGEST = f"python@sha256:{'0a' * 32}"
+DOCKER = """#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in "$REFUSES"*) exit 1 ;; esac
+case "$*" in image*) echo "$ANSWERS" ;; esac
+"""
+
+
+def pinned(folder: Path, *, answers: str = DIGEST, refuses: str = "nothing") -> Any:
+    """Run the script with a docker that only notes what it is asked."""
+    docker = folder / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    environment = {"CALLS": str(folder / "calls"), "REFUSES": refuses, "ANSWERS": answers}
+    return subprocess.run(
+        [ROOT / "scripts" / "pin-images.sh"],
+        env={**environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_images_are_pinned_to_a_patch_release_by_their_digests(
+    tmp_path: Path, services: dict[str, Any]
+) -> None:
+    """The script gives all variables that the stack requires."""
+    done = pinned(tmp_path)
+    assert done.stdout == f"PYTHON_IMAGE={DIGEST}\nLOCALSTACK_IMAGE={DIGEST}\n"
+    pulled = re.findall(r"pull --quiet (\S+)", (tmp_path / "calls").read_text())
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", pulled[0])
+    assert re.fullmatch(r"localstack/localstack:\d+\.\d+\.\d+", pulled[1])
+    required = set(re.findall(r"\$\{(\w+):\?", json.dumps(services)))
+    assert required == set(re.findall(r"^(\w+)=", done.stdout, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"refuses": "pull"}, "could not be pulled"),
+        ({"answers": "python:3.11"}, "has no digest here"),
+        ({"answers": ""}, "has no digest here"),
+    ],
+)
+def test_an_image_without_a_digest_is_one_line(
+    tmp_path: Path, changes: dict[str, str], says: str
+) -> None:
+    """The build does not start with a tag instead."""
+    done = pinned(tmp_path, **changes)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stdout == ""
 
 
 def test_the_image_does_not_run_as_root(final_stage: list[tuple[str, str]]) -> None:
@@ -121,10 +190,10 @@ def test_the_worker_of_the_stack_keeps_the_images_health_check(services: dict[st
     assert "/tmp" in services["worker"]["tmpfs"]  # place of the heartbeat without TMPDIR
 
 
-def test_localstack_is_pinned_and_can_be_chosen(services: dict[str, Any]) -> None:
-    """Later images need the token of an account to start."""
-    image = services["localstack"]["image"]
-    assert image == "${LOCALSTACK_IMAGE:-localstack/localstack:4.14.0}"
+def test_no_image_of_the_stack_is_named_by_a_tag(services: dict[str, Any]) -> None:
+    """Compose names the script if a variable is missing."""
+    assert services["localstack"]["image"].startswith("${LOCALSTACK_IMAGE:?")
+    assert services["worker"]["build"]["args"]["PYTHON_IMAGE"].startswith("${PYTHON_IMAGE:?")
 
 
 def test_localstack_is_not_open_to_the_network(services: dict[str, Any]) -> None:

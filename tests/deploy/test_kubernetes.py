@@ -85,6 +85,8 @@ def test_one_command_applies_them_all() -> None:
     assert named == {path.name for path in FILES} - {"kustomization.yaml"}
     (image,) = MANIFESTS["Kustomization"]["images"]
     assert container()["image"] == image["name"]
+    assert image["digest"].startswith("sha256:")
+    assert "newTag" not in image  # a tag can be moved to another image
 
 
 def test_the_pod_can_do_no_more_than_it_needs() -> None:

@@ -204,7 +204,7 @@ def _docker(arguments: list[str], _: Path) -> None:
             for each in rest:
                 if not each.startswith("-") and each not in services:
                     raise CommandError(f"docker compose: there is no service {each}")
-        case ["build" | "login" | "push" | "run", *_]:
+        case ["build" | "image" | "login" | "pull" | "push" | "run", *_]:
             return
         case _:
             raise CommandError(
