@@ -154,6 +154,17 @@ class Outbox(Protocol):
         """
         ...
 
+    def may_scrub(self, user_id: str) -> bool:
+        """Return False if a user exists and is not erased; read consistently.
+
+        Whoever can write an entry of the outbox could otherwise delete the sessions and the second
+        factor of any user.
+
+        Raises:
+            StoreUnavailableError: the user could not be read.
+        """
+        ...
+
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """Remove personal data and sessions from one page of an erased user's items.
 

@@ -508,6 +508,10 @@ class Relay(HealthSource):
         user_id = next((key.user_id for key in entry.commands if key.user_id is not None), None)
         position, unreadable = entry.position, entry.unreadable
         try:
+            if user_id is not None and not self._outbox.may_scrub(user_id):
+                logger.warning("scrub_refused", user_id=user_id)
+                self._outbox.close([entry])
+                return Ending.DONE, None
             for _ in range(SCRUB_PAGES):
                 if user_id is None:  # there is no user to scrub
                     break

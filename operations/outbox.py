@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 
 from adapters.clock import SystemClock
 from application.outbox import OutboxPosition
-from application.ports import OutboxEntry, StoreUnavailableError
+from application.ports import JobKind, OutboxEntry, StoreUnavailableError
 from application.relay import Ending, Relay, RelayPolicy
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 
 logger = structlog.get_logger(__name__)
 
+FOR_WORKERS: Final = "for_workers"
+"""Scrub jobs of erased users, which only a worker runs."""
 _WORDS = {
     Ending.DONE: "done",
     Ending.PARKED: "parked",
@@ -68,7 +71,7 @@ class Published:
 
     entries: int
     counts: Counter[str]
-    """Number of entries that are "done", "parked", "left" and "unreadable"."""
+    """Number of entries that are "done", "parked", "left", "unreadable" and `FOR_WORKERS`."""
     unknown: Collection[str]
     """Ids that are not in the outbox."""
 
@@ -83,7 +86,9 @@ def publish_entries(
 ) -> Published:
     """Publish now what the relay would publish later.
 
-    An entry leaves the outbox only when it is published; otherwise it is left or parked.
+    An entry leaves the outbox only when it is published; otherwise it is left or parked. Only a
+    worker may change users, so a scrub job is never run here: a parked one is put back into its
+    shard, for the workers.
 
     Args:
         aws: the store and the topic.
@@ -103,7 +108,9 @@ def publish_entries(
         return parked if entry.parked_because is not None else entry.recorded_at < before
 
     due = [entry for entry in _entries(aws) if is_due(entry)]
-    entries = [entry for entry in due if isinstance(entry, OutboxEntry)]
+    readable = [entry for entry in due if isinstance(entry, OutboxEntry)]
+    entries = [entry for entry in readable if entry.kind is JobKind.PUBLISH]
+    scrubs = [entry for entry in readable if entry.kind is JobKind.SCRUB]
     # an entry that fails now is retried, and parked, by the workers' own schedule
     relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, relay_age))
     counts: Counter[str] = Counter()
@@ -113,7 +120,9 @@ def publish_entries(
         for ending, count in endings.items():
             counts[_WORDS[ending]] += count
     counts["left"] += len(entries) - counts.total()  # not tried, since the topic is unavailable
-    counts["unreadable"] += len(due) - len(entries)
+    counts["unreadable"] += len(due) - len(readable)
+    counts[FOR_WORKERS] += sum(1 for _ in _unparked(aws, scrubs))
+    counts["left"] += len(scrubs) - counts[FOR_WORKERS]
     return Published(len(due), counts, set(ids).difference(*map(_names, due)))
 
 

@@ -24,7 +24,9 @@ ROLES: Final = {
     "subscriber": "What a service does that subscribes to events, or waits for answers.",
     "personal-subscriber": "As subscriber, and subscribes to events with e-mail addresses, too.",
     "reader": "What a login service does that reads users.",
+    "reader-without-credentials": "What other services do that read users.",
     "operator": "What a person on call does with the command line, beside sending and `doctor`.",
+    "exporter": "What `user-worker export` does.",
     "migrator": "What `user-worker migrate` does.",
 }
 """Each with its purpose, in one line."""

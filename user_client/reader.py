@@ -11,6 +11,7 @@ from uuid import UUID
 from adapters.aws import client as aws
 from adapters.aws.client import error_code
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError
+from adapters.dynamodb.projection import OF_READERS
 from application.addresses import parse_address
 from application.ports import (
     CommandKey,
@@ -63,6 +64,10 @@ class UserReader:
         clock: returns the current time, with offset.
         refresh_leeway: how long a refresh token that was just replaced is accepted again; the
             worker's setting REFRESH_LEEWAY.
+        credentials: False for a service that needs no hash of a password or a token, such as a
+            mailer. The reader then works with the policy reader-without-credentials:
+            `password_hash` of each view is `None`, and methods that need a credential raise
+            `ValueError`. It has no effect on a given repository.
     """
 
     def __init__(
@@ -74,10 +79,12 @@ class UserReader:
         repository: UserRepository | None = None,
         clock: Callable[[], datetime] = _utc_now,
         refresh_leeway: timedelta = DEFAULT_POLICY.refresh_leeway,
+        credentials: bool = True,
     ) -> None:
         self._users: UserRepository = repository or DynamoDBUserRepository(
-            client or aws.client("dynamodb"), table
+            client or aws.client("dynamodb"), table, attributes=None if credentials else OF_READERS
         )
+        self._credentials = credentials
         self._cache = cache
         self._clock = clock
         self._leeway = refresh_leeway
@@ -120,6 +127,7 @@ class UserReader:
         checked with StartSession: the worker accepts each step once.
         """
         user_id = _parse_id(user_id)
+        self._require_credentials()
         with self._reading():
             snapshot = self._users.load(LoadRequest(two_factors={user_id}))
         if snapshot.unreadable:
@@ -159,6 +167,7 @@ class UserReader:
         may not be found for a moment.
         """
         token = _parse_token(refresh_family_hash, refresh_token_hash)
+        self._require_credentials()
         with self._reading() as read_at:
             user = self._users.get_by_refresh_family(token.family.stored)
         if user is None:
@@ -183,12 +192,14 @@ class UserReader:
         token; that is never decided by cached data.
 
         Raises:
-            ValueError: one hash is given without the other, or both and `cached`.
+            ValueError: one hash is given without the other, or both and `cached`, or both and the
+                reader has no credentials.
         """
         user_id, session_id = _parse_id(user_id), _parse_id(session_id)
         token = None
         if refresh_family_hash is not None and refresh_token_hash is not None:
             token = _parse_token(refresh_family_hash, refresh_token_hash)
+            self._require_credentials()
         elif refresh_family_hash != refresh_token_hash:
             raise ValueError("a refresh token has two hashes: pass both")
         if cached and token is not None:
@@ -281,6 +292,10 @@ class UserReader:
     def _keep(self, key: object, value: object, read_at: float) -> None:
         if self._cache is not None:
             self._cache.keep(key, value, read_at)
+
+    def _require_credentials(self) -> None:
+        if not self._credentials:
+            raise ValueError("this reader was created with credentials=False")
 
     @contextmanager
     def _reading(self) -> Iterator[float]:

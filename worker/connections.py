@@ -11,6 +11,7 @@ from botocore.parsers import ResponseParserError
 
 from adapters.aws.client import client, error_code
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb.projection import OF_OPERATORS
 from adapters.sns.publisher import SnsPublisher, TopicMissingError, topic_arn
 from adapters.sqs.command_queue import MISSING
 from application.event_topics import EventTopics
@@ -57,19 +58,21 @@ class Aws:
 
     @cached_property
     def repository(self) -> UserRepository:
-        """The store of users and outcomes.
+        """The store of users and outcomes, to read without credentials.
+
+        No hash of a password or a token is requested, since no operator's role may read one.
 
         Raises:
             CliError: the store is in another process's memory, or its table does not exist.
         """
         self.require_shared_store()
-        return DynamoDBUserRepository(self.dynamodb, self.settings.table)
+        return DynamoDBUserRepository(self.dynamodb, self.settings.table, attributes=OF_OPERATORS)
 
     @cached_property
     def outbox(self) -> Outbox:
         """The outbox; raises the errors of `repository`."""
         self.require_shared_store()
-        return DynamoDBOutbox(self.dynamodb, self.settings.table)
+        return DynamoDBOutbox(self.dynamodb, self.settings.table, attributes=OF_OPERATORS)
 
     @cached_property
     def publisher(self) -> EventPublisher:

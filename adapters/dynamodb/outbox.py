@@ -57,11 +57,15 @@ class DynamoDBOutbox(Outbox):
         page_size: int = PAGE_SIZE,
         parallel: int = PARALLEL,
         choose_shard: Callable[[], int] | None = None,
+        attributes: Sequence[str] | None = None,
     ) -> None:
-        """Use `table_name`; scrub `page_size` items per page with `parallel` concurrent calls."""
+        """Use `table_name`; scrub `page_size` items per page with `parallel` concurrent calls.
+
+        With `attributes` only these are read; entries and outcomes need those of `OF_OPERATORS`.
+        """
         self._client = client
         self._table = table_name
-        self._reads = TableReads(client, table_name, retries)
+        self._reads = TableReads(client, table_name, retries, attributes)
         self._deletes = TableDeletes(client, table_name, retries)
         self._scrubber = Scrubber(
             client, table_name, self._reads, self._deletes, page_size=page_size, parallel=parallel
@@ -162,6 +166,12 @@ class DynamoDBOutbox(Outbox):
         for partition in (*PARTITIONS, table.PARKED_PARTITION):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_entries(items))
+
+    def may_scrub(self, user_id: str) -> bool:
+        """See the port. One BatchGetItem."""
+        key = Key(table.USER_PREFIX + user_id, table.USER)
+        user = self._reads.get([key]).get(key)
+        return user is None or user.get("erased") == {"BOOL": True}
 
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """See the port."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Retries, calling
+from adapters.dynamodb.projection import completed, projection
 from application.ports import ThrottledError
 
 if TYPE_CHECKING:
@@ -28,11 +29,23 @@ class Key(NamedTuple):
 class TableReads:
     """Reads of one table."""
 
-    def __init__(self, client: DynamoDBClient, table_name: str, retries: Retries) -> None:
-        """Use `table_name`; `retries` is for keys that DynamoDB leaves unprocessed."""
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table_name: str,
+        retries: Retries,
+        attributes: Sequence[str] | None = None,
+    ) -> None:
+        """Use `table_name`; `retries` is for keys that DynamoDB leaves unprocessed.
+
+        With `attributes`, every read of the table requests only these (see `projection`). Queries
+        of an index return what the index has.
+        """
         self._client = client
         self._table = table_name
         self._retries = retries
+        self._projection = {} if attributes is None else projection(attributes)
+        self._completed = (lambda item: item) if attributes is None else completed
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         """Return items by key, read consistently, each once; an item that does not exist is absent.
@@ -72,11 +85,12 @@ class TableReads:
 
     def _get_batch(self, keys: Sequence[Key], found: dict[Key, Item]) -> set[Key]:
         wanted: Any = [{"pk": {"S": key.partition}, "sk": {"S": key.sort}} for key in keys]
-        request: Any = {self._table: {"Keys": wanted, "ConsistentRead": True}}
+        one_table = {"Keys": wanted, "ConsistentRead": True, **self._projection}
+        request: Any = {self._table: one_table}
         with calling("BatchGetItem"):
             response = self._client.batch_get_item(RequestItems=request)
             for item in response["Responses"].get(self._table, ()):
-                found[key_of(item)] = item
+                found[key_of(item)] = self._completed(item)
             left: Any = response.get("UnprocessedKeys", {}).get(self._table) or {}
             return {key_of(key) for key in left.get("Keys", ())}
 
@@ -99,9 +113,11 @@ class TableReads:
         Raises:
             StoreUnavailableError: the page could not be read.
         """
+        if "IndexName" not in parameters and "ProjectionExpression" not in parameters:
+            parameters |= self._projection
         with calling(f"Query of {operation}"):
             page = self._client.query(TableName=self._table, **parameters)
-            return page["Items"], page.get("LastEvaluatedKey")
+            return [*map(self._completed, page["Items"])], page.get("LastEvaluatedKey")
 
     def partition(
         self, operation: str, partition: str, sort_prefix: str | None = None, **parameters: Any

@@ -40,10 +40,19 @@ class DynamoDBUserRepository(UserRepository):
     """Users, addresses and outcomes in one table."""
 
     def __init__(
-        self, client: DynamoDBClient, table_name: str, retries: Retries = DEFAULT_RETRIES
+        self,
+        client: DynamoDBClient,
+        table_name: str,
+        retries: Retries = DEFAULT_RETRIES,
+        *,
+        attributes: Sequence[str] | None = None,
     ) -> None:
-        """Use `table_name`; the client is thread-safe and may be shared."""
-        self._reads = TableReads(client, table_name, retries)
+        """Use `table_name`; the client is thread-safe and may be shared.
+
+        With `attributes` only these are read (see `adapters.dynamodb.projection`): what is read of
+        a user or a session must then not be committed, since the rest of it would be lost.
+        """
+        self._reads = TableReads(client, table_name, retries, attributes)
         self._writer = TransactionWriter(client, table_name, retries)
 
     def get(self, user_id: str) -> User | None:

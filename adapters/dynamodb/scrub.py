@@ -61,8 +61,8 @@ class Scrubber:
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """Scrub one page: delete sessions and second factor; remove personal data from outcomes.
 
-        Personal data are some fields of events, and the fingerprint: it is derived from personal
-        data, parts of which could be guessed from it.
+        Personal data are some fields of events, and the fingerprint, which is derived from personal
+        data.
 
         Raises:
             StoreUnavailableError: part of the page may be unchanged.

@@ -100,6 +100,12 @@ class MemoryOutbox(Outbox):
             entries = tuple(self._store.entries[key] for key in keys)
         yield OutboxPage(entries)
 
+    def may_scrub(self, user_id: str) -> bool:
+        """See the port."""
+        with self._store.lock:
+            user = self._store.users.get(user_id)
+        return user is None or user.erased
+
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """See the port. A page has `page_size` outcomes; the first one deletes the sessions."""
         with self._store.lock:

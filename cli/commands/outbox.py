@@ -135,26 +135,29 @@ def publish(
 ) -> int:
     """Publish entries now instead of waiting for the relay.
 
-    Subscribers may receive an event twice, with the same id.
+    Subscribers may receive an event twice, with the same id. Scrub jobs of
+    erased users are left to the workers.
 
     \b
     [bold]Examples[/bold]
       user-worker outbox publish
       user-worker outbox publish --parked
     """
-    from operations.outbox import publish_entries
+    from operations.outbox import FOR_WORKERS, publish_entries
 
     aws = composition.aws()
     with _warnings_on_standard_error(), stop_on_signals():
         published = publish_entries(
             aws, frozenset(ids or ()), parked=parked, now=now, progress=TerminalProgress()
         )
-    counts = {word: published.counts[word] for word in ("done", "parked", "left", "unreadable")}
+    words = ("done", "parked", "left", "unreadable", FOR_WORKERS)
+    counts = {word: published.counts[word] for word in words}
     if published.entries or not published.unknown:
         if as_json:
             sys.stdout.write(output.json_line(counts) + "\n")
         else:
             texts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+            texts = texts.replace("_", " ")
             text = f"of {published.entries} entries: {texts}" if texts else "nothing to publish"
             output.stdout().print(text)
     if counts["left"]:

@@ -24,12 +24,15 @@ _NOT_BY_NAME: Final = frozenset(
         "ban",
         "deactivation_reason",
         "email_change",
+        "email_verification",
         "live_sessions",
         "lock_count",
+        "password_hash",
+        "password_reset",
         "two_factor_enabled",
     }
 )
-"""Fields of a user that are shown under another name, or not shown."""
+"""Fields of a user that are shown under another name, or not shown: credentials are not read."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
@@ -49,7 +52,7 @@ def user(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Show a stored user; of secrets only whether they are set.
+    """Show a stored user, without credentials.
 
     \b
     [bold]Examples[/bold]
@@ -110,7 +113,7 @@ def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
 
 
 def user_facts(user: User) -> dict[str, object]:
-    """Return the fields of a user to show; for hashes and ciphertexts, only whether they are set.
+    """Return the fields of a user to show, without credentials.
 
     Other fields than those listed here follow at the end, under their own names.
     """
@@ -122,7 +125,6 @@ def user_facts(user: User) -> dict[str, object]:
         "email_verified": user.email_verified,
         "first_name": user.first_name,
         "last_name": user.last_name,
-        "password_hash": _set(user.password_hash),
         "credential_version": user.credential_version,
         "roles": list(user.roles),
         "two_factor": "enabled" if user.two_factor_enabled else None,
@@ -134,9 +136,6 @@ def user_facts(user: User) -> dict[str, object]:
         "deactivated": user.deactivated,
         "erased": user.erased,
         "sessions": [key for key in user.live_sessions if user.has_session(key, now)],
-        "email_verification": _set(user.email_verification),
-        "email_change_to": user.email_change and user.email_change.new_email.value,
-        "password_reset": _set(user.password_reset),
         "created_at": _time(user.created_at),
         "updated_at": _time(user.updated_at),
     }

@@ -20,6 +20,7 @@ from tests.persistence import (
     LATER,
     Store,
     committed,
+    erased,
     keys_of,
     load_user,
     must_commit,
@@ -256,6 +257,41 @@ def test_a_pointer_that_is_put_back_starts_anew(store: Store) -> None:
 # --- scrubbing -----------------------------------------------------------------------------
 
 
+def test_only_an_erased_user_may_be_scrubbed(store: Store) -> None:
+    """Or one who does not exist, of whom something is left."""
+    assert store.outbox.may_scrub(uid("ada"))
+    ada = committed(store, "ada")
+    assert not store.outbox.may_scrub(uid("ada"))
+    must_commit(store, erased(ada))
+    assert store.outbox.may_scrub(uid("ada"))
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_scrub_job_for_a_user_who_is_not_erased_changes_nothing(
+    store: Store, final: bool
+) -> None:
+    """Whoever can write an entry of the outbox cannot log out a user or release an address."""
+    ada = committed(store, "ada")
+    session_of_ada = session("phone")
+    must_commit(store, replace(renamed(ada), saved_sessions=(session_of_ada,), scrub=True))
+    (job,) = [each for each in pending(store, 9) if each.kind is JobKind.SCRUB]
+    if final:
+        forged = replace(job, final=True, address="ada@example.com")
+        assert store.outbox.update(job, forged)
+    before = store.repository.history(uid("ada"))
+    clock = Clock()
+    clock.time = NOW + timedelta(hours=1)
+    relay = Relay(store.outbox, MemoryEventPublisher(), clock, RelayPolicy(1, timedelta(0)))
+    for _ in range(8):
+        relay.run_once()
+    assert store.repository.history(uid("ada")) == before
+    assert before[0].fingerprint
+    kept = load_user(store, "ada", "phone")
+    assert session_of_ada.session_id in kept.sessions
+    assert store.repository.get_by_email(email("ada")) is not None
+    assert not any(page.entries for page in store.outbox.pages())
+
+
 def test_a_scrub_is_cut_into_pages(store: Store) -> None:
     """Each page returns the position to continue after, and later items are unchanged."""
     fill(store)
@@ -277,8 +313,7 @@ def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -
 
     Until the second scrub is due, it is neither pending nor late.
     """
-    ada = committed(store, "ada")
-    must_commit(store, replace(renamed(ada, command="erase"), scrub=True))
+    must_commit(store, erased(committed(store, "ada")))
     clock = Clock()
     policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta(minutes=15))
     relay = Relay(store.outbox, MemoryEventPublisher(), clock, policy)

@@ -143,9 +143,12 @@ def forget(world: World) -> None:
 
 
 def park(world: World, user: str, command: str) -> None:
-    """Park a publication and a scrub with a future time, so that no relay handles them first."""
+    """Park two publications, which are deleted in one call, and a scrub.
+
+    Their time is in the future, so that no relay handles them first.
+    """
     later = datetime.now(UTC) + timedelta(hours=1)
-    for kind in JobKind:
+    for kind in (JobKind.PUBLISH, *JobKind):
         entry = OutboxEntry(
             PARKED_PARTITION,
             records.render_sort_key(later, uuid.uuid4().hex),

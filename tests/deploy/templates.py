@@ -66,7 +66,7 @@ def evaluated(name: str, resource: str, **given: str) -> dict[str, Any]:
     return made
 
 
-def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:  # noqa: C901 - one case per function
+def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:  # noqa: C901, PLR0912 - one case per function
     made: Any
     match part:
         case {"Ref": referred}:
@@ -84,6 +84,8 @@ def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:
         case {"Fn::If": [condition, *branches]}:
             holds = _made(conditions[condition], values, conditions)
             made = _made(branches[0 if holds else 1], values, conditions)
+        case {"Fn::Select": [index, {"Fn::Split": [delimiter, text]}]}:
+            made = _made(text, values, conditions).split(delimiter)[index]
         case {"Fn::Sub": [text, more]}:
             made = _substituted(text, values | _made(more, values, conditions))
         case {"Fn::Sub": text}:

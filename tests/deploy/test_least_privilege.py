@@ -47,7 +47,7 @@ from tests.deploy.uses import Policy, Use
 from tests.e2e.account import BIN, ROOT, clear, running
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
-from user_client import CommandRequest, OutcomeListener, UserCommands
+from user_client import CommandRequest, OutcomeListener, UserCommands, UserReader
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
@@ -226,7 +226,6 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
         ["user", edith[0], "--history"],
         ["user", "nobody@example.com"],
         ["outcome", str(uuid.uuid4()), "--user", edith[0]],
-        ["export", edith[0]],
         ["dlq", "list"],
         ["dlq", "redrive", "--yes"],
         ["outbox", "list"],
@@ -244,6 +243,30 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
         lambda: operator.uses | tried | OF_A_MOVE_UNDER_WAY,
         but_for=of_others - operator.uses,
     )
+
+
+def test_an_exporter_may_do_what_it_does(world: World) -> None:
+    """An export is complete, so it reads credentials too, and writes only that they are set."""
+    exporter = world.role()
+    user, _ = a_user_to_scrub(world)
+    done = CommandLine(exporter.environment).run("export", user)
+    assert done.code == 0, done.err
+    check(Policy.of("exporter"), lambda: exporter.uses)
+
+
+def test_a_reader_without_credentials_may_do_what_it_does(world: World) -> None:
+    """It reads by id, by address, sessions and outcomes."""
+    service = world.role()
+    user, first = a_user_to_scrub(world)
+    with as_role(service):
+        reader = UserReader(credentials=False)
+        assert reader.by_email(email(user).value) == reader.get(user)
+        assert len(reader.sessions(user)) == 2
+        assert reader.session_is_good(user, uid(f"{user} phone"))
+        outcome = reader.outcome(user, first)
+        assert outcome is not None
+        assert outcome.accepted
+    check(Policy.of("reader-without-credentials"), lambda: service.uses)
 
 
 def examine(patient: Role, account: Account) -> set[Use]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from adapters.dynamodb.projection import CREDENTIALS, OF_OPERATORS, OF_READERS, projection
 from adapters.sns.subscription import PURPOSES
 from scripts import access_template
 from tests.deploy.stacks import DEPLOY
+from tests.deploy.uses import Policy, uses
 
 MANAGED_POLICY = 6_144
 """Maximum length in characters without blanks (IAM's quotas)."""
@@ -85,6 +89,127 @@ def test_a_policy_is_open_only_where_names_are_made_up(role: str) -> None:
         keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
         for key in keys:
             assert re.fullmatch(r"[A-Z]+#\*", key)
-        if keys:  # otherwise a call without a key is allowed for all keys
-            assert condition["Null"] == {"dynamodb:LeadingKeys": "false"}
+        for listed_keys in (key for name, key in _for_all_values(condition)):
+            # otherwise a call without the key is allowed whatever it asks for
+            assert condition["Null"][listed_keys] == "false"
         assert not {"NotAction", "NotResource", "Principal"} & each.keys()
+
+
+def _for_all_values(condition: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the operators and keys of a condition that compare all values of a request."""
+    return [
+        (operator, key)
+        for operator, keys in condition.items()
+        if operator.startswith("ForAllValues:")
+        for key in keys
+    ]
+
+
+# --- who may read credentials, and who may write users ---
+
+READ_CREDENTIALS = {"worker", "migrator", "reader", "exporter"}
+"""The roles that may read hashes and ciphertexts."""
+WRITE_USERS = {"worker", "migrator"}
+"""The roles that may write items of users."""
+KINDS = {
+    "USER": ("USER#1", "USER"),
+    "SESSION": ("USER#1", "SESSION#1"),
+    "TWO_FACTOR": ("USER#1", "TWO_FACTOR"),
+    "COMMAND": ("USER#1", "COMMAND#1"),
+}
+
+
+def _reads(attributes: Iterable[str] | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return every kind of read of a user's items, of these attributes or of all."""
+    asked = {} if attributes is None else projection([*attributes])
+    key = {"pk": {"S": "USER#1"}, "sk": {"S": "USER"}}
+    query = {
+        "TableName": "users",
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": "USER#1"}},
+    }
+    return [
+        ("GetItem", {"TableName": "users", "Key": key, **asked}),
+        ("BatchGetItem", {"RequestItems": {"users": {"Keys": [key], **asked}}}),
+        ("Query", {**query, **asked}),
+        ("Scan", {"TableName": "users", **asked}),
+    ]
+
+
+def _allowed(role: str, operation: str, asked: dict[str, Any]) -> bool:
+    """Return True if a role may make a call."""
+    used = {*uses(operation, json.dumps(asked).encode())}
+    return Policy.of(role, SUBSCRIBER="x").lacks(used) == []
+
+
+@pytest.mark.parametrize("role", access_template.ROLES)
+@pytest.mark.parametrize("attribute", [None, *sorted(CREDENTIALS)])
+def test_only_these_roles_may_read_credentials(role: str, attribute: str | None) -> None:
+    """By no call, neither alone nor beside other attributes, nor with all (`None`)."""
+    requested: list[list[str] | None] = [None]
+    if attribute is not None:
+        requested = [[attribute], ["pk", "sk", "email", attribute]]
+    for names in requested:
+        may = [_allowed(role, operation, asked) for operation, asked in _reads(names)]
+        assert any(may) == (role in READ_CREDENTIALS)
+
+
+@pytest.mark.parametrize(
+    ("role", "attributes"),
+    [("reader-without-credentials", OF_READERS), ("operator", OF_OPERATORS)],
+)
+def test_these_roles_may_read_everything_else(role: str, attributes: tuple[str, ...]) -> None:
+    """The policy lists what the program requests, and no credential."""
+    assert CREDENTIALS.isdisjoint(attributes)
+    (statement,) = [s for s in statements(role) if "dynamodb:Attributes" in json.dumps(s)]
+    allowed = statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+    assert sorted(allowed) == sorted(attributes)
+    may = {operation: _allowed(role, operation, asked) for operation, asked in _reads(attributes)}
+    assert may["BatchGetItem"]
+    _, query = _reads(["pk"])[2]
+    names = {**query["ExpressionAttributeNames"], "#x": "password_hash"}
+    guess = {"FilterExpression": "begins_with(#x, :x)", "ExpressionAttributeNames": names}
+    assert not _allowed(role, "Query", {**query, **guess})
+
+
+@pytest.mark.parametrize("role", access_template.ROLES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_these_roles_may_write_items_of_users(role: str, kind: str) -> None:
+    """By no call, alone or in a transaction."""
+    pk, sk = KINDS[kind]
+    key = {"pk": {"S": pk}, "sk": {"S": sk}}
+    put, delete = {"TableName": "users", "Item": key}, {"TableName": "users", "Key": key}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("PutItem", put),
+        ("UpdateItem", delete),
+        ("DeleteItem", delete),
+        ("TransactWriteItems", {"TransactItems": [{"Put": put}]}),
+        ("TransactWriteItems", {"TransactItems": [{"Delete": delete}]}),
+        ("BatchWriteItem", {"RequestItems": {"users": [{"PutRequest": {"Item": key}}]}}),
+        ("BatchWriteItem", {"RequestItems": {"users": [{"DeleteRequest": {"Key": key}}]}}),
+    ]
+    may = [_allowed(role, operation, asked) for operation, asked in calls]
+    assert any(may) == (role in WRITE_USERS)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "allowed"),
+    [
+        ("sqs", "arn:aws:sqs:us-east-1:000000000000:x-mailer", True),
+        ("sqs", "arn:aws:sqs:us-east-1:000000000000:user-outcomes-1", True),
+        ("sqs", "arn:aws:sqs:us-east-1:000000000000:another", False),
+        ("https", "https://example.com/", False),
+        ("email", "mallory@example.com", False),
+        ("lambda", "arn:aws:lambda:us-east-1:000000000000:function:x-mailer", False),
+        ("firehose", "arn:aws:firehose:us-east-1:000000000000:deliverystream/x-mailer", False),
+    ],
+)
+@pytest.mark.parametrize("role", ["subscriber", "personal-subscriber"])
+def test_a_subscriber_may_subscribe_its_own_queues_only(
+    protocol: str, endpoint: str, allowed: bool, role: str
+) -> None:
+    """Any other endpoint would be an export of all events."""
+    topic = "arn:aws:sns:us-east-1:000000000000:user-events"
+    asked = {"TopicArn": topic, "Protocol": protocol, "Endpoint": endpoint}
+    used = {*uses("Subscribe", urlencode(asked).encode())}
+    assert (Policy.of(role, SUBSCRIBER="x-").lacks(used) == []) is allowed

@@ -185,10 +185,17 @@ def test_the_template_makes_the_topics_of_development(pair: Pair, setting: str) 
     ours = compare(pair.template, topic(pair.template, name))
     theirs = compare(pair.development, topic(pair.development, name))
     arn = ours["TopicArn"]
+    policy = tls_only(arn, ["sns:Publish", "sns:Subscribe"])
     more = {
         "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
-        "Policy": tls_only(arn, ["sns:Publish", "sns:Subscribe"]),
+        "Policy": policy,
     }
+    for sid, condition in {
+        "QueuesOnly": {"StringNotEquals": {"sns:Protocol": "sqs"}},
+        "OfThisAccountOnly": {"StringNotLike": {"sns:Endpoint": "arn:aws:sqs:*:ACCOUNT:*"}},
+    }.items():
+        denied = {"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "sns:Subscribe"}
+        policy["Statement"].append(denied | {"Resource": arn, "Condition": condition})
     if pair.settings.fifo:  # high throughput
         more["FifoThroughputScope"] = "MessageGroup"
     assert ours == theirs | more

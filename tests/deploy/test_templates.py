@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.deploy.stacks import DEPLOY
-from tests.deploy.templates import NAMES, of_type, properties, template
+from tests.deploy.templates import NAMES, evaluated, of_type, properties, template
+from tests.deploy.uses import conditions_hold
 from tests.docs.programs import check_words
 from tests.e2e.account import ROOT
 from worker.settings import PREFIX, Settings
@@ -69,7 +70,9 @@ def test_a_task_has_memory_that_fargate_has_for_its_processors() -> None:
     """Each number of CPU units has its rule, and the defaults satisfy it."""
     parameters = template("service")["Parameters"]
     allowed: dict[str, list[str]] = {}
-    for rule in template("service")["Rules"].values():
+    for name, rule in template("service")["Rules"].items():
+        if not name.startswith("Memory"):
+            continue
         (assertion,) = rule["Assertions"]
         found = assertion["Assert"]
         memory = found["Fn::Contains"][0] if "Fn::Contains" in found else found["Fn::Equals"][1:]
@@ -358,3 +361,79 @@ def test_a_restored_table_stands_in_wherever_a_table_is_named(name: str) -> None
     found = list(named(template(name)["Resources"]))
     assert found
     assert all(found)
+
+
+# --- images and subscriptions --------------------------------------------------------------
+
+IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/user-worker@sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "image", "valid"),
+    [
+        ("Image", IMAGE, True),
+        ("Image", IMAGE.replace("@", ":1@"), False),
+        ("Image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/user-worker:1", False),
+        ("Image", IMAGE[:-1], False),
+        ("Image", f"python@sha256:{'0a' * 32}", False),
+        ("CollectorImage", f"public.ecr.aws/x/collector@sha256:{'0a' * 32}", True),
+        ("CollectorImage", "public.ecr.aws/x/collector:v1", False),
+        ("CollectorImage", "", True),
+    ],
+)
+def test_images_are_named_by_their_digests(parameter: str, image: str, valid: bool) -> None:
+    """A tag can be moved to another image."""
+    pattern = template("service")["Parameters"][parameter]["AllowedPattern"]
+    assert (re.fullmatch(pattern, image) is not None) is valid
+
+
+def test_a_collector_is_required_with_telemetry() -> None:
+    """CloudFormation refuses the parameters before it changes anything."""
+    rule = template("service")["Rules"]["CollectorForTelemetry"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Telemetry"}, "true"]}
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CollectorImage"}, ""]}]}
+
+
+def test_a_task_may_pull_from_the_repository_of_its_image_only() -> None:
+    """Its account, region and name are those of the image."""
+    role = evaluated("service", "ExecutionRole", Image=IMAGE)
+    (statement,) = [
+        each
+        for policy in role["Policies"]
+        for each in policy["PolicyDocument"]["Statement"]
+        if "ecr:BatchGetImage" in each["Action"]
+    ]
+    repository = "arn:AWS::Partition:ecr:eu-west-1:123456789012:repository/team/user-worker"
+    assert statement["Resource"] == repository
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "denied"),
+    [
+        ("sqs", "arn:AWS::Partition:sqs:eu-west-1:AWS::AccountId:mailer", False),
+        ("sqs", "arn:AWS::Partition:sqs:eu-west-1:999999999999:mailer", True),
+        ("lambda", "arn:AWS::Partition:lambda:eu-west-1:AWS::AccountId:function:x", True),
+        ("firehose", "arn:AWS::Partition:firehose:eu-west-1:AWS::AccountId:x", True),
+        ("https", "https://example.com", True),
+        ("https", "https://arn:AWS::Partition:sqs:eu-west-1:AWS::AccountId:mailer", True),
+        ("email", "mallory@example.com", True),
+        ("sms", "+15551234", True),
+    ],
+)
+@pytest.mark.parametrize("policy", ["TopicPolicy", "PersonalTopicPolicy"])
+def test_a_topic_lets_only_queues_of_the_account_subscribe(
+    protocol: str, endpoint: str, denied: bool, policy: str
+) -> None:
+    """Whatever the policy of the caller allows, since a subscription exports all events."""
+    document = evaluated("resources", policy)["PolicyDocument"]
+    context = {"sns:Protocol": (protocol,), "sns:Endpoint": (endpoint,)}
+    secure = {"aws:SecureTransport": ("true",)}
+    hit = [
+        each["Sid"]
+        for each in document["Statement"]
+        if each["Effect"] == "Deny"
+        and "sns:Subscribe" in each["Action"]
+        and conditions_hold(each["Condition"], {**context, **secure})
+    ]
+    assert bool(hit) is denied

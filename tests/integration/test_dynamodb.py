@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,13 +20,15 @@ from adapters.dynamodb import (
 )
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size
 from adapters.dynamodb.mapper import render_user
+from adapters.dynamodb.projection import CREDENTIALS, OF_OPERATORS, OF_READERS
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ItemRefusedError
 from application.ports import CommandKey, LoadRequest, StoreUnavailableError
-from tests.builders import NOW, uid
+from tests.builders import NOW, PASSWORD, email, uid
 from tests.persistence import (
     Store,
     committed,
+    keys_of,
     must_commit,
     new_user,
     pending,
@@ -34,6 +37,7 @@ from tests.persistence import (
     scrub,
     session,
     shards,
+    two_factor,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +96,43 @@ def store(client: DynamoDBClient, table: str) -> Store:
     """Repository and outbox of the table."""
     outbox = DynamoDBOutbox(client, table, QUICK, choose_shard=shards().__next__)
     return Store(DynamoDBUserRepository(client, table, QUICK), outbox)
+
+
+# --- without credentials -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attributes", [OF_READERS, OF_OPERATORS], ids=["reader", "operator"])
+def test_a_reader_without_credentials_receives_none(
+    client: DynamoDBClient, store: Store, table: str, attributes: tuple[str, ...]
+) -> None:
+    """Neither by key nor by a query; all else is read as by any reader."""
+    ada = replace(new_user("ada"), password_hash=PASSWORD.value)
+    change = registered("ada")
+    phone = session("phone")
+    ada.live_sessions = {phone.session_id: phone.expires_at}
+    must_commit(
+        store,
+        replace(change, user=ada, saved_sessions=(phone,), saved_two_factor=two_factor()),
+    )
+    answers: list[Any] = []
+    events: Any = client.meta.events
+    events.register("after-call.dynamodb", lambda parsed, **_: answers.append(parsed))
+    reader = DynamoDBUserRepository(client, table, QUICK, attributes=attributes)
+    read = reader.get_by_email(email("ada"))
+    assert read is not None
+    assert (read.first_name, read.live_sessions) == (ada.first_name, ada.live_sessions)
+    assert read.password_hash is None
+    loaded = reader.load(LoadRequest(sessions={(uid("ada"), phone.session_id)}))
+    assert loaded.users[uid("ada")].sessions[phone.session_id].expires_at == phone.expires_at
+    (past,) = reader.history(uid("ada"))
+    assert past.status == change.outcomes[0].status
+    if attributes == OF_OPERATORS:
+        outbox = DynamoDBOutbox(client, table, QUICK, attributes=attributes)
+        entries = [entry for page in outbox.pages() for entry in page.entries]
+        assert outbox.outcomes(entries).found == dict.fromkeys(keys_of(change), past)
+    text = json.dumps(answers, default=str)
+    assert PASSWORD.value not in text
+    assert not any(f'"{name}"' in text for name in CREDENTIALS)
 
 
 # --- counting ------------------------------------------------------------------------------

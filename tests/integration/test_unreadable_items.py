@@ -64,7 +64,7 @@ def table(aws_endpoint: str) -> Iterator[Table]:
     client.close()
 
 
-DAMAGES = [("schema", "2"), ("schema", "-1"), ("recorded_at", "yesterday"), ("code", "Tomorrows")]
+DAMAGES = [("schema", "3"), ("schema", "-1"), ("recorded_at", "yesterday"), ("code", "Tomorrows")]
 
 
 @pytest.mark.parametrize(("attribute", "value"), DAMAGES)

@@ -97,6 +97,10 @@ class ObservedOutbox(Outbox):
         """See the port."""
         return self._outbox.pages()
 
+    def may_scrub(self, user_id: str) -> bool:
+        """See the port."""
+        return self._outbox.may_scrub(user_id)
+
     def scrub(self, user_id: str, after: str | None = None) -> ScrubPage:
         """See the port."""
         return self._outbox.scrub(user_id, after)

@@ -174,7 +174,7 @@ def test_publishing_does_what_the_relay_would_and_no_more(world: World) -> None:
     code, out, _ = world.run("publish", "--json")
     assert (code, rows(out)) == (
         ExitCode.OK,
-        [{"done": 1, "parked": 0, "left": 0, "unreadable": 0}],
+        [{"done": 1, "parked": 0, "left": 0, "unreadable": 0, "for_workers": 0}],
     )
     assert world.published() == [uid("ada")]
     assert world.run("publish", "--now")[0] == ExitCode.OK
@@ -211,7 +211,7 @@ def test_if_the_topic_is_unavailable_all_events_stay_in_the_outbox(world: World)
     world.publisher.refusal = PublishFailure("Unavailable", permanent=False)
     code, out, err = world.run("publish", "--parked", "--json")
     assert code == ExitCode.ENVIRONMENT
-    assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0}]
+    assert rows(out) == [{"done": 0, "parked": 0, "left": 7, "unreadable": 0, "for_workers": 0}]
     assert "7 entries could not be published" in err
     assert len(world.entries()) == 7
     world.publisher.refusal = None
@@ -229,7 +229,7 @@ def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None
     world.publisher.refused = bad
     code, out, _ = world.run("publish", "--json")
     assert code == ExitCode.ENVIRONMENT
-    assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0}]
+    assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0, "for_workers": 0}]
     assert {entry.attempts for entry in world.entries()} == {1}
     assert "failed 1 times" in world.run("list")[1]
     for _ in range(MAX_ATTEMPTS - 1):
@@ -238,29 +238,36 @@ def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None
     assert all("InternalError" in str(entry.parked_because) for entry in world.entries())
 
 
-def test_a_scrub_is_done_to_its_end_and_leaves_the_second_one(world: World) -> None:
-    """The second scrub is listed with its due time, and left alone until then."""
+@pytest.mark.parametrize("final", [False, True])
+def test_scrub_jobs_are_left_to_the_workers(world: World, final: bool) -> None:
+    """An operator may not write items of users. Named, or all that are due."""
     world.left_behind("ada")
-    world.erased("ada")
-    world.outbox = MemoryOutbox(world.kept, page_size=1)
-    code, out, _ = world.run("publish", "--json")
-    assert (code, rows(out)[0]["done"]) == (ExitCode.OK, 2)
-    [second] = world.entries()
-    assert second.final
+    job = world.erased("ada", final=final)
+    for words in (["publish"], ["publish", job]):
+        code, out, _ = world.run(*words, "--json")
+        assert (code, rows(out)[0]["for_workers"]) == (ExitCode.OK, 1)
+    assert world.published() == [uid("ada")]
+    [entry] = world.entries()
+    assert (entry.kind, entry.attempts) == (JobKind.SCRUB, 0)
+    assert all(outcome.fingerprint for outcome in world.kept.outcomes.values())
+    assert "1 for workers" in world.run("publish")[1]
+
+
+def test_a_parked_scrub_job_is_put_back_for_the_workers(world: World) -> None:
+    """The relay of a worker finds it in its shard."""
+    world.park(world.erased("ada"), "an unforeseen error")
+    code, out, _ = world.run("publish", "--parked", "--json")
+    assert (code, rows(out)[0]["for_workers"]) == (ExitCode.OK, 1)
+    [entry] = world.entries()
+    assert entry.parked_because is None
+
+
+def test_a_final_scrub_that_is_not_due_is_listed_with_its_time(world: World) -> None:
+    """It is neither due nor for the workers yet."""
+    world.erased("ada", final=True, due_in=900.0)
     assert world.run("publish", "--now")[:2] == (ExitCode.OK, "nothing to publish\n")
     # ages have one decimal: within a twentieth of a second it is due in 15 minutes
     assert re.search(r"in 1[45]m  final scrub of 1", world.run("list")[1])
-    # If named, it runs at once and stays scheduled, because later writes need it too.
-    assert world.run("publish", uid("ada"))[0] == ExitCode.OK
-    [again] = world.entries()
-    assert again.final
-
-
-def test_a_final_scrub_that_is_due_ends_the_job(world: World) -> None:
-    """Nothing is left afterwards."""
-    world.erased("ada", final=True)
-    assert world.run("publish")[0] == ExitCode.OK
-    assert world.entries() == []
 
 
 def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import mapper, table
+from adapters.dynamodb.projection import OF_READERS
 from domain.values import EmailAddress
 from tests.builders import NOW, token, uid
 from tests.persistence import new_user, session
@@ -111,3 +113,27 @@ def test_the_key_serves_only_by_way_of_dynamodb_and_for_the_table() -> None:
     conditions = STATEMENTS["DecryptTheTable"]["Condition"]["StringEquals"]
     assert conditions["kms:ViaService"] == "dynamodb.REGION.amazonaws.com"
     assert conditions["kms:EncryptionContext:aws:dynamodb:tableName"] == "users"
+
+
+def test_a_reader_without_credentials_requests_none_and_refuses_what_needs_some() -> None:
+    """Before a call is made."""
+    wire = Wire(rest=lambda: answer({"Responses": {"users": []}, "UnprocessedKeys": {}}))
+    reader = UserReader(client=wire.client, credentials=False)
+    family, part = token("phone family").value, token("phone 0").value
+    needing: list[Callable[[], object]] = [
+        lambda: reader.second_factor(uid("ada")),
+        lambda: reader.by_refresh_token(family, part),
+        lambda: reader.check_session(uid("ada"), uid("phone"), family, part),
+    ]
+    for call in needing:
+        with pytest.raises(ValueError, match="credentials=False"):
+            call()
+    assert wire.operations == []
+    assert reader.get(uid("ada")) is None
+    assert reader.by_email("ada@example.com") is None
+    assert reader.sessions(uid("ada")) == []
+    assert not reader.session_is_good(uid("ada"), uid("phone"))
+    assert reader.outcome(uid("ada"), uid("login")) is None
+    for request in wire.requests:
+        asked = request["RequestItems"]["users"]
+        assert {*asked["ExpressionAttributeNames"].values()} == {*OF_READERS}
