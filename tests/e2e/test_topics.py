@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from application.event_topics import PAUSE
 from application.messages import render_events
 from application.ports import EventMessage, Outcome
 from domain import commands as c
@@ -32,17 +34,19 @@ EAGER = {"RELAY_AGE": "0.5", "RELAY_INTERVAL": "0.05"}
 SIGNS_OF_AN_ADDRESS = ("@", "%40", "\\u0040", "&#64;", "&#x40;", "=40", "example.com", "example%2e")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OfTopic:
     """A fault of the publications on one of the topics."""
 
     personal: bool
     fault: Fault
+    hits: int = 0
 
     def strike(self, exchange: Exchange) -> None:
         """Apply the fault, or forward a publication on the other topic."""
         topic = exchange.asked.partition(b"TopicArn=")[2].partition(b"&")[0]
         if topic.endswith(b"-personal") is self.personal:
+            self.hits += 1
             self.fault.strike(exchange)
         else:
             exchange.answer(exchange.forward())
@@ -199,3 +203,24 @@ def test_a_topic_that_fails_does_not_stop_the_other(
     # the relay may begin before a batch knows what was accepted; then nothing is repeated
     other = system.events() if personal else system.complete_events()
     assert max(Counter(event["id"] for event in other).values()) <= 2
+
+
+def test_a_personal_topic_that_does_not_answer_is_seldom_called(system: System) -> None:
+    """Each batch and each pass of the relay would wait for its timeout, with all their events."""
+    users = [str(uuid4()) for _ in range(8)]
+    with FaultyProxy(system.endpoint) as proxy:
+        outage = OfTopic(personal=True, fault=Silence())
+        proxy.inject(outage, "PublishBatch")
+        with system.worker(endpoint=proxy.url, **EAGER):
+            system.published(system.do(message(register(users[0]), users[0])))
+            eventually(lambda: outage.hits, what="a publication without an answer")
+            began = time.monotonic()
+            for user in users[1:]:
+                system.published(system.do(message(register(user), user)))
+            taken = time.monotonic() - began
+            # a batch and the relay may be waiting already, and both call again after each pause
+            assert outage.hits <= 2 + 2 * (taken // PAUSE + 1) < len(users)
+            proxy.clear()
+            eventually(lambda: len(system.complete_events()) >= len(users), 40, "the addresses")
+            eventually(lambda: system.outbox.status().pending == 0, what="an empty outbox")
+            assert not system.outbox.status().parked
