@@ -16,7 +16,7 @@ const keyOf = (pk, sk) => ({ pk: { S: pk }, sk: { S: sk } });
 
 /** Return an item; throw if it has a format that this program does not know. */
 function known(item) {
-  const format = item?.sk.S.startsWith("SESSION#") ? "2" : "1";
+  const format = /^(SESSION|COMMAND)#/.test(item?.sk.S) ? "2" : "1";
   if (item && item.schema?.N !== format) throw new Error("an item of another format");
   return item;
 }
