@@ -14,13 +14,14 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+SHORTEST_KEY = 32  # bytes
 LIFETIME = timedelta(days=7)
 """Time to send the resets. The worker lets each token expire an hour after it applies the reset."""
 
 
 def derive_token(key: bytes, token_id: str) -> str:
     """Return the token of an id. In production use GenerateMac, so that the key stays in KMS."""
-    return hmac.new(key, token_id.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, f"reset\n{token_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def main(report: str, key: bytes) -> None:
@@ -45,10 +46,13 @@ def main(report: str, key: bytes) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:], os.environ.get("TOKEN_KEY"):
-        case [report], str(key) if key:
+        case [report], str(key) if len(key.encode()) >= SHORTEST_KEY:
             try:
                 main(report, key.encode())
             except (OSError, ValueError, csv.Error) as error:
                 sys.exit(f"error: {report} is not a report of an import: {error!r}")
         case _:
-            sys.exit("usage: TOKEN_KEY=... bulk_resets.py REPORT > FILE, with the mailer's key")
+            sys.exit(
+                "usage: TOKEN_KEY=... bulk_resets.py REPORT > FILE, with the mailer's key "
+                f"({SHORTEST_KEY} bytes or more)"
+            )

@@ -354,7 +354,8 @@ class LoginService:
 
     def derive_token(self, token_id: str) -> str:
         """Derive the token of a mail; in production with GenerateMac of KMS."""
-        return hmac.new(self._token_key, token_id.encode(), hashlib.sha256).hexdigest()
+        message = f"reset\n{token_id}".encode()  # a token of another kind of mail is not valid
+        return hmac.new(self._token_key, message, hashlib.sha256).hexdigest()
 
     # --- enabling the second factor ------------------------------------------------------
 

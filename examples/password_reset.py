@@ -17,14 +17,17 @@ from datetime import UTC, datetime, timedelta
 import boto3
 from argon2 import PasswordHasher
 
-KEY = os.environ.get("TOKEN_KEY", "a key for development").encode()
+KEY = os.environ.get("TOKEN_KEY", "").encode()
+if len(KEY) < 32:  # noqa: PLR2004 - the length of the hash
+    sys.exit('TOKEN_KEY must contain 32 bytes or more. Create it with "openssl rand -base64 32".')
 sns, sqs = boto3.client("sns"), boto3.client("sqs")
 commands = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
 
 
 def derive_token(token_id: str) -> str:
     """Return the token of an id; in production by GenerateMac of KMS, so the key stays in KMS."""
-    return hmac.new(KEY, token_id.encode(), hashlib.sha256).hexdigest()
+    # the purpose: a token of another kind of mail never resets a password
+    return hmac.new(KEY, f"reset\n{token_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def send(name: str, data: dict[str, str]) -> str:

@@ -96,7 +96,9 @@ function tokenOf({ headers: { authorization = "" } }) {
 const handOut = (token, expires_at) => [200, { refresh_token: token.text, expires_at }];
 
 /** Derive the token of a mail; in production with GenerateMac of KMS. */
-const deriveToken = (tokenId) => createHmac("sha256", tokenKey).update(tokenId).digest("hex");
+// "reset" is the purpose: a token of another kind of mail is not valid.
+const deriveToken = (tokenId) =>
+  createHmac("sha256", tokenKey).update(`reset\n${tokenId}`).digest("hex");
 
 // --- commands ----------------------------------------------------------------------------------
 

@@ -16,13 +16,20 @@ import {
 } from "@aws-sdk/client-sqs";
 import { hashPassword } from "./passwords.mjs";
 
-const key = process.env.TOKEN_KEY ?? "a key for development";
+const key = process.env.TOKEN_KEY ?? "";
+if (Buffer.byteLength(key) < 32) {
+  console.error(
+    'TOKEN_KEY must contain 32 bytes or more. Create it with "openssl rand -base64 32".',
+  );
+  process.exit(1);
+}
 const sns = new SNSClient({});
 const sqs = new SQSClient({ useQueueUrlAsEndpoint: false });
 const commands = await sqs.send(new GetQueueUrlCommand({ QueueName: "user-commands" }));
 
-// In production: KMS, GenerateMac, under a key that never leaves it.
-const deriveToken = (tokenId) => createHmac("sha256", key).update(tokenId).digest("hex");
+// In production: KMS, GenerateMac, under a key that never leaves it. "reset" is the purpose: a token
+// of another kind of mail is not valid.
+const deriveToken = (tokenId) => createHmac("sha256", key).update(`reset\n${tokenId}`).digest("hex");
 const sha256 = (text) => createHash("sha256").update(text).digest("hex");
 
 async function send(name, data) {

@@ -116,7 +116,7 @@ class Service:
         (event,) = eventually(lambda: self.events(user_id, "PasswordResetRequested"))
         token_id = event["data"]["token_id"]
         derived = hmac.new(
-            KEYS["TOKEN_KEY"].encode(), token_id.encode(), hashlib.sha256
+            KEYS["TOKEN_KEY"].encode(), f"reset\n{token_id}".encode(), hashlib.sha256
         ).hexdigest()
         return f"{event['subject']}.{derived}"
 

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import re
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.e2e.worker_process import eventually
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOKEN_KEY = "the key of the mailer; it is long enough"
 DATA = {
     "email": "Mary@Example.com",
     "first_name": "Mary",
@@ -118,7 +120,8 @@ def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
     """The new password is set. The token of edge and mailer was in no event."""
     user_id = world.answer(send_json(world, str(uuid.uuid4()), str(uuid.uuid4())))["subject"]
 
-    mail, ending = world.run(*program(request, path), DATA["email"]).splitlines()
+    command = ("env", f"TOKEN_KEY={TOKEN_KEY}", *program(request, path), DATA["email"])
+    mail, ending = world.run(*command).splitlines()
 
     assert mail == "mail to Mary@example.com"
     kind, command_id = ending.split()
@@ -134,11 +137,32 @@ def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
     event = by_type["biome.user.PasswordReset.v1"]
     assert (event["subject"], event["data"]) == (user_id, {"credential_version": 2})
     (asked,) = world.events(subject=user_id, type="biome.user.PasswordResetRequested.v1")
-    token_id = asked["data"]["token_id"].encode()
-    token = hmac.new(b"a key for development", token_id, hashlib.sha256).hexdigest()
+    derived = f"reset\n{asked['data']['token_id']}".encode()
+    token = hmac.new(TOKEN_KEY.encode(), derived, hashlib.sha256).hexdigest()
     assert token not in world.heard.read_text()
     assert hashlib.sha256(token.encode()).hexdigest() not in world.heard.read_text()
     erase(world, user_id)
+
+
+@pytest.mark.parametrize("path", ["password_reset.py", "node/password_reset.mjs"])
+@pytest.mark.parametrize("key", [None, "", "a key for development"])
+def test_an_example_has_no_key_of_its_own(
+    world: World, request: pytest.FixtureRequest, path: str, key: str | None
+) -> None:
+    """Whoever knows the key of the source could derive every token."""
+    environment = {k: v for k, v in world.environment.items() if k != "TOKEN_KEY"}
+    environment |= {} if key is None else {"TOKEN_KEY": key}
+    done = subprocess.run(
+        [*program(request, path), DATA["email"]],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("TOKEN_KEY must contain 32 bytes or more.")
 
 
 def test_the_command_line_example_creates_a_user_and_shows_them(world: World) -> None:
