@@ -33,6 +33,8 @@ PLACES: Final = {
     "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples.md",
     "contracts/README.md": "contracts.md",
+    "clients/python/README.md": "client-python.md",
+    "clients/typescript/README.md": "client-typescript.md",
 }
 """Places on the site that do not follow from the path of the page."""
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,}).*?^\1\2`*~*[ \t]*$", re.MULTILINE | re.DOTALL)
