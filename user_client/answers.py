@@ -14,7 +14,12 @@ from threading import Lock
 from typing import Any, Final
 
 from domain.errors import RejectionCode
-from domain.events import CommandHadNoEffect, CommandRejected, RefreshTokenReuseDetected
+from domain.events import (
+    CommandDeadLettered,
+    CommandHadNoEffect,
+    CommandRejected,
+    RefreshTokenReuseDetected,
+)
 from user_client.errors import NoAnswerError, NotListeningError, UserClientError
 
 DEFAULT_LIMIT: Final = 10_000
@@ -28,6 +33,9 @@ class AnswerKind(StrEnum):
     NO_EFFECT = "no effect"
     """Accepted without a change, because the user was in the requested state already."""
     REJECTED = "rejected"
+    DEAD_LETTERED = "dead-lettered"
+    """Invalid, or failed too often: it is in the dead-letter queue, and an operator may redrive it.
+    If it was sent by a service that may not send it, there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Answer:
     command_id: str
     kind: AnswerKind
     code: str | None
-    """Reason of a rejection; `None` if the command was not rejected."""
+    """Reason of a rejection or of the dead letter, else `None`."""
     user_id: str | None
     """`None` if the command named an address that no user has."""
     sequence: int | None
@@ -68,6 +76,8 @@ class Answer:
 def _ending(kind: str, data: Mapping[str, object]) -> tuple[AnswerKind, str | None]:
     if kind == CommandRejected.type:
         return AnswerKind.REJECTED, str(data.get("code"))
+    if kind == CommandDeadLettered.type:
+        return AnswerKind.DEAD_LETTERED, str(data.get("code"))
     if kind == RefreshTokenReuseDetected.type:  # accompanies a rejection, and may arrive before it
         return AnswerKind.REJECTED, RejectionCode.REFRESH_TOKEN_REUSED.value
     no_effect = kind == CommandHadNoEffect.type
@@ -92,7 +102,8 @@ class AnswerBook:
     """Stores answers until they are requested, and requests until they are answered.
 
     Thread-safe. If a command is answered twice (SNS may repeat an event, and one command may cause
-    several), the first answer is kept.
+    several), the first answer is kept. The answer of a dead letter is replaced by a later one: the
+    command was redriven.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
@@ -111,7 +122,8 @@ class AnswerBook:
     def add(self, answer: Answer) -> None:
         """Store an answer, and resolve the futures of the callers that wait for it."""
         with self._lock:
-            if answer.command_id in self._answers:
+            known = self._answers.get(answer.command_id)
+            if known is not None and known.kind is not AnswerKind.DEAD_LETTERED:
                 return
             self._answers[answer.command_id] = answer
             if len(self._answers) > self._limit:

@@ -148,7 +148,9 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
         use_fast_calls(client)
         return client
 
-    queue = SqsCommandQueue(names.command_queue, names.dead_letter_queue, fast_client)
+    queue = SqsCommandQueue(
+        names.command_queue, names.dead_letter_queue, names.quarantine_queue, fast_client
+    )
     bench = Bench(system, meter, queue, bootstrap.build(settings).batch.handle)
     bench.run(registrations(1)[1])
     return bench

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import client as aws
 from adapters.sqs.command_queue import make_client
+from adapters.sqs.dead_letters import ORIGINAL_ID, QUARANTINED
 from tests.e2e.system import System
 from tests.reliability.world import A_WHILE, Sent, StandingClock, World
 
@@ -42,6 +43,7 @@ class EndpointWorld(World):
         names = self._system.names
         self.table = names.table
         self.queue, self.dead_letter_queue = names.command_queue, names.dead_letter_queue
+        self.quarantine_queue = names.quarantine_queue
         self.topic_arn = self._system.topic_arn
         self.personal_topic_arn = self._system.personal_topic_arn
         self.dynamodb = aws.client("dynamodb")
@@ -100,7 +102,16 @@ class EndpointWorld(World):
         """See the protocol."""
         wanted = {message.body for message in self.sent if message.dead} - set(self._dead)
         letters = self._system.queues.dead_letters(len(wanted)) if wanted else []
-        self._dead += [letter["Body"] for letter in letters]
+        originals = {
+            row["MessageAttributes"][ORIGINAL_ID]["StringValue"]: row["Body"]
+            for row in self._system.queues.originals(len(letters), seconds=1)
+        }
+        self._dead += [
+            originals[letter["MessageAttributes"][ORIGINAL_ID]["StringValue"]]
+            if QUARANTINED in letter["MessageAttributes"]
+            else letter["Body"]
+            for letter in letters
+        ]
         return self._dead
 
 
