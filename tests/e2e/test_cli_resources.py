@@ -36,7 +36,7 @@ def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: Command
     assert set(first.values()) == {"made"}
     assert set(second.values()) == {"found"}
     assert first.keys() == second.keys()
-    assert len(first) == 4
+    assert len(first) == 5
 
 
 def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
@@ -44,7 +44,7 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
     before = cli.run("status")
     assert before.code == 3
     names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
-    assert len(names) == 4
+    assert len(names) == 5
     assert all(name in before.out and name in complaint(before) for name in names)
     assert "user-worker provision" in complaint(before)
     cli.run("provision")
@@ -135,6 +135,7 @@ def test_what_is_missing_in_production_is_not_to_be_made_by_hand(cli: CommandLin
     [
         ("send UnbanUser --user 5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77", "COMMAND_QUEUE"),
         ("events", "EVENTS_TOPIC"),
+        ("events --personal", "PERSONAL_TOPIC"),
     ],
 )
 def test_without_queue_or_topic_the_error_shows_how_to_create_it(
