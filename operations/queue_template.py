@@ -154,7 +154,7 @@ class _Template:
                     "Principal": ANY,
                     "Action": "sqs:SendMessage",
                     "Resource": arn,
-                    # an empty list is no valid condition: nobody may send then
+                    # a condition needs a value; without senders the denial applies to everyone
                     **(
                         {"Condition": {"StringNotLike": {"aws:userid": senders}}} if senders else {}
                     ),

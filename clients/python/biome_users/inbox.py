@@ -27,7 +27,7 @@ class InboxStore(Protocol):
         """Delete the ids that were stored before a time, in seconds since the epoch."""
 
     def position(self, user_id: str) -> int:
-        """Return the sequence of the user's last processed event; 0 if there is none."""
+        """Return the sequence of the user's last processed event; 0 before the first one."""
         ...
 
     def set_position(self, user_id: str, sequence: int) -> None:

@@ -15,7 +15,7 @@ export interface InboxStore {
   addSeen(eventId: string, now: number): Promise<boolean>;
   /** Delete the ids that were stored before a time, in milliseconds since the epoch. */
   deleteSeen(before: number): Promise<void>;
-  /** Return the sequence of the user's last processed event; 0 if there is none. */
+  /** Return the sequence of the user's last processed event; 0 before the first one. */
   position(userId: string): Promise<number>;
   /** Store the position, and delete waiting events of the user up to it. */
   setPosition(userId: string, sequence: number): Promise<void>;

@@ -124,7 +124,7 @@ def test_a_queue_that_anybody_may_send_to_has_no_list(printed: Printed, content:
     assert senders(printed.resources(content), "CommandQueuePolicy") is None
 
 
-def test_a_queue_without_producers_and_operators_admits_nobody(printed: Printed) -> None:
+def test_a_queue_without_producers_and_operators_denies_every_sender(printed: Printed) -> None:
     """A condition without values is invalid, so the denial has no condition."""
     made = printed.resources(producer("signup", "user-commands"))
     _, deny = made["PriorityQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
