@@ -8,12 +8,13 @@ import json
 import os
 import random
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypedDict, Unpack
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from pydantic import (
     AwareDatetime,
@@ -34,6 +35,9 @@ MAX_ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = 0.1
 """Seconds before the second call at most; the limit doubles with each call, with full jitter."""
 FIFO: Final = ".fifo"
+USER_NAMESPACE: Final = UUID("b10e0000-0000-4000-8000-000000000001")
+"""A user that a command creates without a user id gets an id that the worker derives: the UUIDv5 of
+the command's id in this namespace."""
 NO_ANSWER: Final = "NoAnswer"
 """The code of an entry that SQS's answer does not mention."""
 
@@ -254,8 +258,10 @@ class UserCommands:
         email = getattr(request.command, "email", None)
         if request.command.contract.user_id == "or email" and email:
             # hashed, because a group must not contain personal data
-            return hashlib.sha256(email.strip().casefold().encode()).hexdigest()
-        return str(request.command_id)
+            address = unicodedata.normalize("NFC", email.strip().casefold())
+            return hashlib.sha256(address.encode()).hexdigest()
+        # the commands that follow a registration name its user, and must be in its group
+        return str(uuid5(USER_NAMESPACE, str(request.command_id)))
 
     def _send_all(self, entries: Sequence[_Entry], sent: set[int]) -> str | None:
         client, url = self._connected()

@@ -19,6 +19,11 @@ const FIRST_PAUSE = 100;
 const MAX_BATCH = 10;
 /** Bytes of one call. SQS accepts 1 MiB now, but 256 KiB on queues created before that change. */
 const MAX_CALL_BYTES = 262_144;
+/**
+ * The worker derives the id of a user that a command creates without one: UUIDv5 of the command's id
+ * in this namespace.
+ */
+const USER_NAMESPACE = "b10e0000-0000-4000-8000-000000000001";
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** Optional attributes of a command beside its fields. */
@@ -172,10 +177,11 @@ export class UserCommands {
     if (envelope.userId !== undefined) return envelope.userId.toLowerCase();
     if (CONTRACTS[name].userId === "or email" && "email" in data && data.email) {
       // hashed, because a group must not contain personal data
-      const address = data.email.trim().toLowerCase();
+      const address = data.email.trim().toLowerCase().normalize("NFC");
       return createHash("sha256").update(address).digest("hex");
     }
-    return envelope.commandId;
+    // the commands that follow a registration name its user, and must be in its group
+    return derivedUserId(envelope.commandId);
   }
 
   /** Send up to ten commands, and add the places of those sent; return the code of an error. */
@@ -284,6 +290,15 @@ function wellFormed(_name: string, value: unknown): unknown {
     throw new InvalidCommandError("must be valid Unicode");
   }
   return value;
+}
+
+/** Return the id of the user that a command creates without one; see `USER_NAMESPACE`. */
+function derivedUserId(commandId: string): string {
+  const namespace = Buffer.from(USER_NAMESPACE.replaceAll("-", ""), "hex");
+  const hash = createHash("sha1").update(namespace).update(commandId.toLowerCase()).digest();
+  hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x50, 6);
+  hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);
+  return hash.toString("hex", 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
 function text(moment: Date, name: string): string {

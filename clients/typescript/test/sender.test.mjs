@@ -129,6 +129,14 @@ test("the group of an address does not contain it", async () => {
   assert.doesNotMatch([...groups][0], /ada/);
 });
 
+test("a registration without a user is in the group of the user that it creates", async () => {
+  const { sqs, users } = setUp(`${QUEUE}.fifo`);
+  const commandId = "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11";
+  const ada = { email: "a@example.com", first_name: "A", roles: ["customer"] };
+  await users.send("CreateUser", ada, { commandId });
+  assert.equal(sqs.accepted[0].MessageGroupId, "7642c4c5-062b-59e6-9b59-7f849c18442c");
+});
+
 test("a tenant is the group on a standard queue", async () => {
   const { sqs, users } = setUp(QUEUE, { fairGroup: "a" });
   await users.send("UnbanUser", {}, { userId: USER });

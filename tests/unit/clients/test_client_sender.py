@@ -177,13 +177,16 @@ def test_the_group_of_an_address_does_not_contain_it(sqs: FakeSqs) -> None:
     assert "ada" not in groups.pop()
 
 
-def test_a_registration_has_a_group_of_its_own(sqs: FakeSqs) -> None:
-    """It has no user yet."""
+def test_a_registration_without_a_user_is_in_the_group_of_the_user_that_it_creates(
+    sqs: FakeSqs,
+) -> None:
+    """The worker derives the same id; the value is also in the test of the TypeScript client."""
     users = UserCommands(QUEUE + ".fifo", source="/test", client=sqs)
-    command_id = users.send(
-        commands.CreateUser(email="a@example.com", first_name="A", roles=["customer"])
+    users.send(
+        commands.CreateUser(email="a@example.com", first_name="A", roles=["customer"]),
+        command_id="0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11",
     )
-    assert sqs.accepted[0]["MessageGroupId"] == command_id
+    assert sqs.accepted[0]["MessageGroupId"] == "7642c4c5-062b-59e6-9b59-7f849c18442c"
 
 
 @pytest.mark.parametrize(

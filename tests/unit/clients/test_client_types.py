@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from application.messages import MessageParser
 from application.messages.outgoing import check_outgoing
-from biome_users import CommandRequest, commands
+from biome_users import CommandRequest, UserCommands, commands
 from biome_users._models import Command
 from biome_users.event_types import EVENT_TYPES
 from biome_users.testing import FakeUserCommands
+from tests.unit.clients.fake_sqs import QUEUE, FakeSqs
 
 ROOT = Path(__file__).parents[3]
 CONTRACTS = {
@@ -67,6 +68,20 @@ def test_a_rendered_command_meets_its_contract_and_the_worker_reads_it(name: str
         parsed = check_outgoing(json.dumps(message), MessageParser(ROLES))
         assert parsed.name == name
         assert parsed.envelope.command_id == str(request.command_id)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_on_a_fifo_queue_the_group_is_that_of_the_worker_s_own_senders(name: str) -> None:
+    """Commands of one user that different programs send keep their order."""
+    sqs = FakeSqs()
+    requested = requests(name)
+    for request in requested:
+        UserCommands(f"{QUEUE}.fifo", source="/test", client=sqs).send_many([request])
+    expected = [
+        check_outgoing(entry["MessageBody"], MessageParser(ROLES)).group for entry in sqs.accepted
+    ]
+    assert [entry["MessageGroupId"] for entry in sqs.accepted] == expected
+    assert len(expected) == len(requested)
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
