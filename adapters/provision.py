@@ -53,7 +53,7 @@ class Provisioned:
     queue_urls: Mapping[str, str]
     """By name, including the dead-letter queue."""
     topic_arns: tuple[str, ...]
-    """As in `Resources.topics`."""
+    """The same names as in `Resources.topics`."""
 
 
 def provision(

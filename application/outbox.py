@@ -157,7 +157,7 @@ class Outbox(Protocol):
     def may_scrub(self, user_id: str) -> bool:
         """Return False if a user exists and is not erased; read consistently.
 
-        Whoever can write an entry of the outbox could otherwise delete the sessions and the second
+        Otherwise a role that can write outbox entries could delete the sessions and the second
         factor of any user.
 
         Raises:

@@ -56,7 +56,7 @@ class Outcome:
     by_email: bool
     """Whether a second record exists under the command id alone."""
     fingerprint: str
-    """What the command is recognised by (`KeyRing.fingerprint`); empty once its user is erased."""
+    """Keyed hash of the command (`KeyRing.fingerprint`); empty once its user is erased."""
     status: Status
     code: RejectionCode | None
     events: tuple[RecordedEvent, ...]

@@ -96,9 +96,9 @@ _OF_THE_OUTBOX: Final = (
 )
 
 OF_READERS: Final = (*_OF_ITEMS, *_OF_USERS, *_OF_SESSIONS, *_OF_ADDRESSES, *_OF_OUTCOMES)
-"""What `UserReader(credentials=False)` requests."""
+"""Attributes that `UserReader(credentials=False)` requests."""
 OF_OPERATORS: Final = (*OF_READERS, *_OF_THEIR_ORIGIN, *_OF_BANS, *_OF_THE_OUTBOX)
-"""What the command line requests: all but the credentials."""
+"""Attributes that the command line requests: all but the credentials."""
 
 
 def projection(attributes: Sequence[str]) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def test_only_an_erased_user_may_be_scrubbed(store: Store) -> None:
 def test_a_scrub_job_for_a_user_who_is_not_erased_changes_nothing(
     store: Store, final: bool
 ) -> None:
-    """Whoever can write an entry of the outbox cannot log out a user or release an address."""
+    """A role that can write outbox entries can neither log out a user nor release an address."""
     ada = committed(store, "ada")
     session_of_ada = session("phone")
     must_commit(store, replace(renamed(ada), saved_sessions=(session_of_ada,), scrub=True))

@@ -39,7 +39,7 @@ class Role:
 
     @property
     def uses(self) -> set[Use]:
-        """Return the used permissions; a copy, since the role goes on."""
+        """Return a copy of the used permissions, since the role is still in use."""
         return self.recorder.uses.copy()
 
 

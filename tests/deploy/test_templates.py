@@ -425,7 +425,7 @@ def test_a_task_may_pull_from_the_repository_of_its_image_only() -> None:
 def test_a_topic_lets_only_queues_of_the_account_subscribe(
     protocol: str, endpoint: str, denied: bool, policy: str
 ) -> None:
-    """Whatever the policy of the caller allows, since a subscription exports all events."""
+    """The topic's denial applies whatever the caller's policy allows."""
     document = evaluated("resources", policy)["PolicyDocument"]
     context = {"sns:Protocol": (protocol,), "sns:Endpoint": (endpoint,)}
     secure = {"aws:SecureTransport": ("true",)}

@@ -149,7 +149,7 @@ def test_an_example_resets_a_password_by_a_token_that_no_queue_sees(
 def test_an_example_has_no_key_of_its_own(
     world: World, request: pytest.FixtureRequest, path: str, key: str | None
 ) -> None:
-    """Whoever knows the key of the source could derive every token."""
+    """A reader of the source could derive every token from a default key."""
     environment = {k: v for k, v in world.environment.items() if k != "TOKEN_KEY"}
     environment |= {} if key is None else {"TOKEN_KEY": key}
     done = subprocess.run(

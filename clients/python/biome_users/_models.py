@@ -11,7 +11,7 @@ UserIdRule = Literal["required", "optional", "or email"]
 
 
 class MessageContract(NamedTuple):
-    """What the contract of a command states beside its fields."""
+    """The part of a command's contract beside its fields."""
 
     type: str
     """The message type, such as `biome.user.BanUser.v1`."""

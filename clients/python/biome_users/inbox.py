@@ -14,7 +14,7 @@ REPETITIONS_END: Final = 15 * 86_400.0
 
 
 class InboxStore(Protocol):
-    """What an inbox must remember, in the database of the service.
+    """Storage of an inbox, in the database of the service.
 
     No method commits: the service commits it together with the effects of the events.
     """

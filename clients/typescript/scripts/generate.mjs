@@ -54,7 +54,7 @@ async function commands() {
     "  userId: UserIdRule;",
     "  atLeastOneField?: true;",
     "}\n",
-    "/** What the contract of each command states beside its fields. */",
+    "/** The part of each command's contract beside its fields. */",
     "export const CONTRACTS: { readonly [Name in keyof Commands]: CommandContract } = {",
     ...rows,
     "};\n",

@@ -536,7 +536,7 @@ export interface CommandContract {
   atLeastOneField?: true;
 }
 
-/** What the contract of each command states beside its fields. */
+/** The part of each command's contract beside its fields. */
 export const CONTRACTS: { readonly [Name in keyof Commands]: CommandContract } = {
   AcceptTerms: { type: "biome.user.AcceptTerms.v1", userId: "required" },
   AssignRole: { type: "biome.user.AssignRole.v1", userId: "required" },

@@ -6,7 +6,7 @@ import type { UserEvent } from "./events.js";
 const REPETITIONS_END = 15 * 86_400_000;
 
 /**
- * What an inbox must remember, in the database of the service.
+ * Storage of an inbox, in the database of the service.
  *
  * No method commits: the service commits it together with the effects of the events.
  */

@@ -31,7 +31,7 @@ export class FakeUserCommands extends UserCommands {
   }
 }
 
-/** What a test may change in a sample. */
+/** Values that replace those of a sample. */
 export interface SampleChanges<Type extends keyof Events> {
   userId?: string;
   sequence?: number;

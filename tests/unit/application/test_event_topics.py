@@ -60,7 +60,7 @@ class World:
 
     @property
     def received(self) -> tuple[list[str], list[str]]:
-        """What each topic has received: the ordinary one, then the personal one."""
+        """The events that each topic has received: the ordinary one, then the personal one."""
         return self.ordinary.bodies, self.personal.bodies
 
 
@@ -131,7 +131,7 @@ def test_a_failure_of_the_ordinary_topic_does_not_keep_addresses_from_mailers(
 
 @pytest.mark.parametrize("topic", TopicKind)
 def test_after_a_crash_both_publications_are_repeated(world: World, topic: TopicKind) -> None:
-    """What one topic has accepted is remembered in memory only."""
+    """A new process does not know that one topic has accepted an event."""
     failing = world.ordinary if topic is TopicKind.ORDINARY else world.personal
     failing.fails = DOWN
     assert world.publish(MAIL)

@@ -38,7 +38,7 @@ USER = "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
 
 @pytest.mark.parametrize("kind", EVENT_TYPES.values(), ids=lambda kind: kind.__name__)
 def test_every_event_is_read_raw_and_in_a_notification(kind: type[EventData]) -> None:
-    """As text and as bytes."""
+    """The body may be text or bytes."""
     body = sample_body(kind)
     event = parse_event(body)
     assert type(event.data) is kind

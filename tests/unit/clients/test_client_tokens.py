@@ -12,7 +12,7 @@ from biome_users import second_factor as sf
 
 USER = "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"
 TOKEN = "a382fed19757c398ee3d0841c18b10b8b763b3cbee05eb1d2d53620582b6ed22"
-"""Also in the test of the TypeScript client: edge and mailer may use different languages."""
+"""The test of the TypeScript client has the same value: edge and mailer may differ in language."""
 TOKEN_ID = UUID("7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01")
 
 

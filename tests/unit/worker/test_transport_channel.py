@@ -196,7 +196,7 @@ def test_a_queue_whose_breaker_is_open_does_not_stop_the_others(
 
 
 def test_a_cancelled_queue_does_not_stop_the_others(consumers: Callable[..., Consumer]) -> None:
-    """What waits of it is released, and nothing more of it starts."""
+    """Its waiting batches are released, and no further batch of it starts."""
     consumer = consumers(a=full("a"), b=full("b"))
     fill(consumer, prefetch=4, batches=2)
     consumer.channel.basic_cancel("0")

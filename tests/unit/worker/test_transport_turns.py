@@ -76,7 +76,7 @@ def test_a_priority_queue_that_is_not_served_changes_nothing() -> None:
 def test_no_batch_waits_for_more_than_a_turn_of_each_other_queue(
     arrivals: list[list[str]], priority: str | None
 ) -> None:
-    """Whatever arrives when: the first waiting batch of a queue is served within a bound."""
+    """In any order of arrival, the first waiting batch of a queue is served within a bound."""
     served = turns(*QUEUES, priority=priority)
     waiting: Counter[str] = Counter()
     waited: Counter[str] = Counter()
