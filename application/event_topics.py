@@ -6,6 +6,8 @@ See docs/adr/0042-events-with-addresses-have-a-topic-of-their-own.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from time import monotonic
 from typing import Final
@@ -22,6 +24,8 @@ one call."""
 PAUSE: Final = 15.0
 """Seconds for which the personal topic is not called after that. Otherwise every batch with such an
 event would wait for the timeouts of both topics, and a pass of the relay for many of them."""
+MAX_THREADS: Final = 32
+"""Maximum number of concurrent calls of the personal topic: one per thread that publishes."""
 REMEMBERED: Final = 10_000
 """Maximum number of events remembered; forgetting one only publishes it again."""
 
@@ -47,10 +51,16 @@ class EventTopics(EventPublisher):
         personal: EventPublisher,
         *,
         clock: Callable[[], float] = monotonic,
+        parallel: bool = True,
     ) -> None:
-        """Set the publishers of both topics, and a clock that returns seconds."""
+        """Set the publishers of both topics, and a clock that returns seconds.
+
+        With `parallel`, both topics are called at the same time; without, all calls are made by the
+        calling thread, the ordinary topic first.
+        """
         self._publishers = {TopicKind.ORDINARY: ordinary, TopicKind.PERSONAL: personal}
         self._clock = clock
+        self._pool = ThreadPoolExecutor(MAX_THREADS, "personal topic") if parallel else None
         self._paused_until = clock()
         """Time until which the personal topic is not called."""
         self._accepted: dict[tuple[TopicKind, str], None] = {}
@@ -68,14 +78,33 @@ class EventTopics(EventPublisher):
         ]
         if not personal:
             return self._attempt(TopicKind.ORDINARY, messages)
-        ordinary_failures = self._attempt(TopicKind.ORDINARY, messages)
-        personal_failures = self._attempt(TopicKind.PERSONAL, personal)
+        ordinary_failures, personal_failures = self._attempt_both(messages, personal)
         if ordinary_failures or personal_failures or self._accepted:
             self._remember(personal, ordinary_failures, personal_failures)
         return ordinary_failures | {
             event_id: _more_lasting(failure, ordinary_failures.get(event_id))
             for event_id, failure in personal_failures.items()
         }
+
+    def _attempt_both(
+        self, messages: Sequence[EventMessage], personal: Sequence[EventMessage]
+    ) -> tuple[dict[str, PublishFailure], dict[str, PublishFailure]]:
+        """Attempt to publish on each topic; return the failures of each."""
+        other = self._start(personal)
+        ordinary_failures = self._attempt(TopicKind.ORDINARY, messages)
+        if other is None:
+            return ordinary_failures, self._attempt(TopicKind.PERSONAL, personal)
+        return ordinary_failures, other.result()
+
+    def _start(self, personal: Sequence[EventMessage]) -> Future[dict[str, PublishFailure]] | None:
+        """Start to publish on the personal topic; return None if no thread can be started."""
+        if self._pool is None:
+            return None
+        attempt = copy_context().run  # the context carries the current span of a trace
+        try:
+            return self._pool.submit(attempt, self._attempt, TopicKind.PERSONAL, personal)
+        except RuntimeError:  # the process ends, or may not have more threads
+            return None
 
     def _attempt(
         self, topic: TopicKind, messages: Sequence[EventMessage]

@@ -66,6 +66,7 @@ class Process(wire.Process):
         publisher = EventTopics(
             SnsPublisher(sns, world.topic_arn, sleep=sleep),
             SnsPublisher(sns, world.personal_topic_arn, sleep=sleep),
+            parallel=False,  # one thread, as above
         )
         self.repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(self.repository, outbox, publisher, world.clock)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from threading import Barrier
 
 import pytest
 from structlog.testing import capture_logs
@@ -84,6 +87,39 @@ def test_each_topic_receives_its_bodies_in_order(world: World) -> None:
     assert world.publish(MAIL, PLAIN, OTHER_MAIL) == {}
     assert world.received == (["mail", "plain", "o"], ["mail complete", "o complete"])
     assert (world.ordinary.calls, world.personal.calls) == (1, 1)
+
+
+def test_both_topics_are_called_at_the_same_time(world: World) -> None:
+    """A batch of registrations waits for the slower topic, and not for the sum of both."""
+    together = Barrier(2, timeout=10)
+    world.ordinary.on_publish = world.personal.on_publish = together.wait
+    assert world.publish(MAIL) == {}
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_without_another_thread_both_topics_are_called(
+    monkeypatch: pytest.MonkeyPatch, *, parallel: bool
+) -> None:
+    """A process that ends, or that may not have more threads, still publishes."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    world = World()
+    world.topics = EventTopics(world.ordinary, world.personal, parallel=parallel)
+    assert world.publish(MAIL, PLAIN) == {}
+    assert world.received == (["mail", "plain"], ["mail complete"])
+
+
+def test_the_context_of_a_trace_reaches_both_topics(world: World) -> None:
+    """The calls of both are part of the batch's span."""
+    span: ContextVar[str] = ContextVar("span")
+    seen: list[str] = []
+    world.ordinary.on_publish = world.personal.on_publish = lambda: seen.append(span.get())
+    span.set("batch")
+    world.publish(MAIL)
+    assert seen == ["batch", "batch"]
 
 
 def test_events_without_personal_fields_cost_no_second_call(world: World) -> None:
