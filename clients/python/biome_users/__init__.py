@@ -1,19 +1,40 @@
-"""Send commands to the user worker, and receive its events."""
+"""Send commands to the user worker, learn how they ended, receive events, and read users."""
 
 from biome_users import commands
 from biome_users._models import Command, EventData
+from biome_users.answers import Answer, AnswerKind
 from biome_users.errors import (
     InvalidCommandError,
     InvalidEventError,
+    NoAnswerError,
+    NotListeningError,
     NotSentError,
+    NotSubscribedError,
+    UnavailableError,
+    UnreadableError,
     UsersError,
 )
 from biome_users.events import Event, UnknownEvent, parse_event
 from biome_users.inbox import Inbox, InboxStore, SqliteInboxStore
+from biome_users.outcomes import OutcomeListener
+from biome_users.read_cache import CacheStatistics, ReadCache
+from biome_users.reader import LoginReader, UserReader
 from biome_users.sender import CommandRequest, UserCommands
 from biome_users.tokens import MailedTokens, RefreshToken, token_hash
+from biome_users.views import (
+    LoginRefusal,
+    OutcomeView,
+    SecondFactorView,
+    SessionCheck,
+    SessionRefusal,
+    SessionView,
+    UserView,
+)
 
 __all__ = [
+    "Answer",
+    "AnswerKind",
+    "CacheStatistics",
     "Command",
     "CommandRequest",
     "Event",
@@ -22,12 +43,28 @@ __all__ = [
     "InboxStore",
     "InvalidCommandError",
     "InvalidEventError",
+    "LoginReader",
+    "LoginRefusal",
     "MailedTokens",
+    "NoAnswerError",
+    "NotListeningError",
     "NotSentError",
+    "NotSubscribedError",
+    "OutcomeListener",
+    "OutcomeView",
+    "ReadCache",
     "RefreshToken",
+    "SecondFactorView",
+    "SessionCheck",
+    "SessionRefusal",
+    "SessionView",
     "SqliteInboxStore",
+    "UnavailableError",
     "UnknownEvent",
+    "UnreadableError",
     "UserCommands",
+    "UserReader",
+    "UserView",
     "UsersError",
     "commands",
     "parse_event",

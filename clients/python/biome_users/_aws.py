@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import boto3
@@ -12,6 +13,8 @@ CONNECT_TIMEOUT: Final = 3.0
 READ_TIMEOUT: Final = 10.0
 """Seconds. A call without an answer by then is tried again."""
 ATTEMPTS: Final = 3
+FIFO: Final = ".fifo"
+"""How the name of a FIFO queue or topic ends."""
 MAX_BATCH: Final = 10
 """Entries of one call of SQS."""
 MAX_CALL_BYTES: Final = 262_144
@@ -19,7 +22,10 @@ MAX_CALL_BYTES: Final = 262_144
 
 
 def client(service: str, *, read_timeout: float = READ_TIMEOUT) -> Any:
-    """Return a new client for a service; a long poll needs a read timeout above its 20 s."""
+    """Return a new client for a service; a long poll needs a read timeout above its 20 s.
+
+    The region is also read from AWS_REGION, as by other SDKs of AWS.
+    """
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=read_timeout,
@@ -28,7 +34,8 @@ def client(service: str, *, read_timeout: float = READ_TIMEOUT) -> Any:
         tcp_keepalive=True,
         user_agent_extra="biome-users",
     )
-    create: Any = boto3.session.Session().client  # its types list every service by name
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION")
+    create: Any = boto3.session.Session(region_name=region).client  # its types list each service
     return create(service, config=config)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from biome_users._addresses import check_address
 
 UserIdRule = Literal["required", "optional", "or email"]
 """Whether a command names its user by id, creates the user, or may name it by e-mail address."""
@@ -33,6 +35,11 @@ class Command(_Hidden):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     contract: ClassVar[MessageContract]
+
+    @field_validator("email", "new_email", check_fields=False)
+    @classmethod
+    def _check_address(cls, text: str | None) -> str | None:
+        return None if text is None else check_address(text)
 
 
 class EventData(_Hidden):

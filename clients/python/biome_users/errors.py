@@ -13,8 +13,19 @@ class UsersError(Exception):
     """Base class of this library's errors."""
 
 
+MOST_SHOWN = 5
+"""Problems that a message lists at most; `InvalidCommandError.problems` has all of them."""
+
+
 class InvalidCommandError(UsersError, ValueError):
-    """A command or its envelope breaks a rule of the contract; nothing was sent."""
+    """Commands or their envelopes break rules of the contract; nothing was sent."""
+
+    def __init__(self, *problems: str) -> None:
+        """Store the problems, each with the name of the field and the rule."""
+        self.problems = problems
+        shown = problems[:MOST_SHOWN]
+        more = len(problems) - len(shown)
+        super().__init__("; ".join([*shown, *([f"and {more} more"] if more else [])]))
 
 
 class InvalidEventError(UsersError, ValueError):
@@ -43,3 +54,30 @@ class NotSentError(UsersError):
     def unsent_ids(self) -> tuple[str, ...]:
         """Ids of the commands that may not be on the queue."""
         return tuple(str(request.command_id) for request in self.unsent)
+
+
+class NoAnswerError(UsersError, TimeoutError):
+    """No answer to a command within the timeout: it may arrive later, or have arrived before.
+
+    The message also names possible causes, such as a queue that cannot be read, a subscription that
+    was renewed meanwhile, or `close`.
+    """
+
+
+class NotListeningError(UsersError):
+    """The listener is not receiving: not started, closed, or started in another process."""
+
+
+class NotSubscribedError(UsersError):
+    """AWS accepted the calls, but the subscription is not active; the message says why."""
+
+
+class UnavailableError(UsersError):
+    """A read failed: try again. `__cause__` is the exception of the SDK, if there is one."""
+
+
+class UnreadableError(UsersError):
+    """A stored item cannot be read: damaged, or of a later format than this version knows.
+
+    Do not treat it as an answer: such a user must neither be let in nor be treated as unknown.
+    """

@@ -7,16 +7,18 @@ import hashlib
 import json
 import os
 import random
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypedDict, Unpack
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -34,14 +36,23 @@ MAX_ATTEMPTS: Final = 4
 """Calls for one batch; each repeats only the entries that SQS refused before."""
 FIRST_PAUSE: Final = 0.1
 """Seconds before the second call at most; the limit doubles with each call, with full jitter."""
-FIFO: Final = ".fifo"
 USER_NAMESPACE: Final = UUID("b10e0000-0000-4000-8000-000000000001")
 """A user that a command creates without a user id gets an id that the worker derives: the UUIDv5 of
 the command's id in this namespace."""
 NO_ANSWER: Final = "NoAnswer"
 """The code of an entry that SQS's answer does not mention."""
 
-ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_TIME_AHEAD: Final = timedelta(minutes=5)
+"""How far `time` may be in the future; the worker refuses a later one."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
 
 
 class Envelope(TypedDict, total=False):
@@ -79,9 +90,9 @@ class CommandRequest(BaseModel):
     """The command is rejected with CommandExpired if it is not decided by then."""
     expected_version: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     """Rejected with VersionConflict unless the user has this version (0: does not exist)."""
-    correlation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    correlation_id: Annotated[Printable, Field(min_length=1, max_length=128)] | None = None
     """Copied to every event; the command's own id by default."""
-    actor: Annotated[ShortText, Field(pattern="^[^@]+$")] | None = None
+    actor: Annotated[Printable, Field(max_length=256, pattern="^[^@]+$")] | None = None
     """Id of the person or service on whose behalf the command is sent, not an address."""
     traceparent: str | None = None
     """W3C Trace Context; by default that of OpenTelemetry's current span."""
@@ -97,7 +108,7 @@ class CommandRequest(BaseModel):
         """Return the CloudEvent that the queue carries.
 
         Raises:
-            InvalidCommandError: the way the user is named, or a command without fields.
+            InvalidCommandError: the way the user is named, a command without fields, or the time.
         """
         data = self.command.model_dump(mode="json", exclude_none=True)
         self._check(data)
@@ -128,6 +139,8 @@ class CommandRequest(BaseModel):
             raise InvalidCommandError(f"{name}: needs user_id or email, and not both")
         if contract.at_least_one_field and not data:
             raise InvalidCommandError(f"{name}: needs at least one field")
+        if self.time > datetime.now(UTC) + MAX_TIME_AHEAD:
+            raise InvalidCommandError(f"{name}: time is in the future")
 
 
 def _text(moment: datetime) -> str:
@@ -177,10 +190,10 @@ class UserCommands:
             sleep: waits for seconds between two attempts.
 
         Raises:
-            ValueError: the source is empty or too long.
+            ValueError: the source is not a URI reference of this length.
         """
-        if not 1 <= len(source) <= 256:  # noqa: PLR2004 - the limit of the contract
-            raise ValueError("source must have 1 to 256 characters")
+        if not re.fullmatch(r"[\w./:?#@!$&'()*+,;=%~\[\]-]{1,256}", source, re.ASCII):
+            raise ValueError("source must be a URI reference of 1 to 256 characters")
         self._queue = queue
         self._source = source
         self._fair_group = fair_group
@@ -206,10 +219,10 @@ class UserCommands:
         with a NotSentError as its `__cause__`.
 
         Raises:
-            InvalidCommandError: a command is invalid; nothing was sent.
+            InvalidCommandError: commands are invalid; lists all problems; nothing was sent.
             NotSentError: some may not have been sent; contains the ids of those sent, and the rest.
         """
-        entries = [self._entry(place, request) for place, request in enumerate(requests)]
+        entries = self._entries(requests)
         sent: set[int] = set()
         code = cause = None
         try:
@@ -236,7 +249,20 @@ class UserCommands:
 
     @property
     def _fifo(self) -> bool:
-        return self._queue.endswith(FIFO)
+        return self._queue.endswith(_aws.FIFO)
+
+    def _entries(self, requests: Iterable[CommandRequest]) -> list[_Entry]:
+        """Render commands; an error lists the positions of all that are invalid."""
+        entries: list[_Entry] = []
+        problems: list[str] = []
+        for place, request in enumerate(requests):
+            try:
+                entries.append(self._entry(place, request))
+            except InvalidCommandError as error:
+                problems.append(f"command {place}: {error}")
+        if problems:
+            raise InvalidCommandError(*problems)
+        return entries
 
     def _entry(self, place: int, request: CommandRequest) -> _Entry:
         if not isinstance(request, CommandRequest):

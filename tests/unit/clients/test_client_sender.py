@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import sys
 import threading
 import time
+import types
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import pytest
@@ -91,7 +96,7 @@ def test_a_command_is_sent_as_a_cloud_event(users: UserCommands, sqs: FakeSqs) -
     command_id = users.send(
         commands.BanUser(reason="spam"),
         user_id=USER,
-        time=datetime(2026, 11, 30, 12, 0, 0, 123456, timezone(timedelta(hours=1))),
+        time=datetime(2026, 1, 30, 12, 0, 0, 123456, timezone(timedelta(hours=1))),
         expires_at=datetime(2026, 12, 1, tzinfo=UTC),
         expected_version=7,
         correlation_id="order-4711",
@@ -106,7 +111,7 @@ def test_a_command_is_sent_as_a_cloud_event(users: UserCommands, sqs: FakeSqs) -
             "source": "/test",
             "type": "biome.user.BanUser.v1",
             "subject": str(USER),
-            "time": "2026-11-30T11:00:00.123Z",
+            "time": "2026-01-30T11:00:00.123Z",
             "datacontenttype": "application/json",
             "expirytime": "2026-12-01T00:00:00.000Z",
             "expectedversion": 7,
@@ -117,6 +122,16 @@ def test_a_command_is_sent_as_a_cloud_event(users: UserCommands, sqs: FakeSqs) -
             "data": {"reason": "spam"},
         }
     ]
+
+
+def test_what_is_left_out_is_filled_in(users: UserCommands, sqs: FakeSqs) -> None:
+    """A new id, the time, and the id for the correlation; nothing that is not known."""
+    before = datetime.now(UTC)
+    command_id = users.send(commands.BanUser(reason="spam"), user_id=USER)
+    (body,) = bodies(sqs)
+    assert str(UUID(command_id)) == body["id"] == body["correlationid"]
+    assert before - timedelta(seconds=1) < datetime.fromisoformat(body["time"])
+    assert not body.keys() & {"expirytime", "expectedversion", "traceparent", "actor"}
 
 
 def test_many_commands_take_a_call_for_ten(users: UserCommands, sqs: FakeSqs) -> None:
@@ -292,6 +307,31 @@ def test_an_interruption_passes_with_the_ids_as_its_cause(
     assert list(cause.unsent) == requests[10:]
 
 
+@pytest.mark.parametrize(
+    "page", [None, [], "junk", {"Successful": 7}, {"Successful": [None, {}, {"Id": 3}]}]
+)
+def test_an_answer_that_is_not_of_sqs_keeps_the_ids(sqs: FakeSqs, page: Any) -> None:
+    """A proxy answers anything; the commands may be sent, or not."""
+    sqs.send_message_batch = lambda **_: page  # type: ignore[method-assign]
+    users = UserCommands(QUEUE, source="/test", client=sqs, sleep=lambda _: None)
+    requests = bans(2)
+    with pytest.raises(NotSentError) as caught:
+        users.send_many(requests)
+    assert list(caught.value.unsent) == requests
+
+
+def test_a_queue_that_does_not_exist_is_looked_up_again(sqs: FakeSqs) -> None:
+    """It may be created later."""
+    real = sqs.get_queue_url
+    users = UserCommands("missing", source="/test", client=sqs)
+    for _ in range(2):
+        sqs.get_queue_url = Mock(side_effect=client_error("QueueDoesNotExist"))  # type: ignore[method-assign]
+        with pytest.raises(NotSentError, match=r"1 of 1 .*QueueDoesNotExist"):
+            users.send_many(bans(1))
+    sqs.get_queue_url = real  # type: ignore[method-assign]
+    assert len(users.send_many(bans(1))) == 1
+
+
 def test_the_same_command_twice_in_a_call_is_counted_by_its_position(
     users: UserCommands, sqs: FakeSqs
 ) -> None:
@@ -316,6 +356,15 @@ def test_the_same_command_twice_in_a_call_is_counted_by_its_position(
         ({"user_id": USER, "actor": ""}, "actor"),
         ({"user_id": USER, "correlation_id": "x" * 129}, "correlation_id"),
         ({"user_id": USER, "time": datetime(2026, 11, 30)}, "time"),  # noqa: DTZ001 - what is refused
+        ({"user_id": USER, "time": "yesterday"}, "time"),
+        ({"user_id": USER, "time": datetime(2130, 1, 1, tzinfo=UTC)}, "time is in the future"),
+        ({"user_id": USER, "expires_at": datetime(2030, 1, 1)}, "expires_at"),  # noqa: DTZ001 - as above
+        ({"user_id": USER, "expected_version": b"hunter2"}, "expected_version"),
+        ({"user_id": USER, "correlation_id": "hunter2\n"}, "correlation_id"),
+        ({"user_id": USER, "actor": "hunter2\n"}, "actor"),
+        ({"user_id": USER, "command_id": b"hunter2"}, "command_id"),
+        ({"user_id": 7}, "user_id"),
+        ({"user_id": USER, "fair_group": 7}, "fair_group"),
         ({"user_id": USER, "surprise": 1}, "surprise"),
         ({"user_id": USER, "traceparent": "\ud800"}, "Unicode"),
         ({"user_id": USER, "traceparent": "x" * 300_000}, "larger than"),
@@ -324,10 +373,11 @@ def test_the_same_command_twice_in_a_call_is_counted_by_its_position(
 def test_an_invalid_envelope_is_refused_before_anything_is_sent(
     users: UserCommands, sqs: FakeSqs, envelope: dict[str, Any], problem: str
 ) -> None:
-    """The error names the field as the caller wrote it."""
-    with pytest.raises(InvalidCommandError, match=problem):
+    """The error names the field as the caller wrote it, and no value."""
+    with pytest.raises(InvalidCommandError, match=problem) as caught:
         users.send(commands.BanUser(reason="spam"), **envelope)
     assert sqs.calls == []
+    assert "hunter2" not in str(caught.value)
 
 
 def test_one_invalid_command_keeps_all_others_from_being_sent(
@@ -341,9 +391,19 @@ def test_one_invalid_command_keeps_all_others_from_being_sent(
     assert sqs.calls == []
 
 
-@pytest.mark.parametrize("source", ["", "x" * 257])
-def test_a_source_has_1_to_256_characters(source: str) -> None:
-    """That is the limit of the contract."""
+def test_all_invalid_commands_are_listed_and_the_text_stays_short(users: UserCommands) -> None:
+    """A caller repairs a file once, not once a row."""
+    bad = [CommandRequest(command=commands.UnbanUser()) for _ in range(12)]
+    with pytest.raises(InvalidCommandError) as caught:
+        users.send_many([ban(), *bad])
+    places = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert places == [f"command {place}" for place in range(1, 13)]
+    assert str(caught.value).endswith("; and 7 more")
+
+
+@pytest.mark.parametrize("source", ["", "x" * 257, "not a URI", "/sign\n", "/é"])
+def test_a_source_is_a_uri_reference_of_1_to_256_characters(source: str) -> None:
+    """Every command with another source would be dead-lettered."""
     with pytest.raises(ValueError, match="source"):
         UserCommands(QUEUE, source=source)
 
@@ -374,6 +434,127 @@ def test_32_threads_share_one_connection_while_sqs_is_silent(sqs: FakeSqs) -> No
     assert connections == [1]
     assert sorted(sent) == sorted(body["id"] for body in bodies(sqs))
     assert len(sent) == 32
+
+
+def test_all_threads_fail_within_one_timeout_while_sqs_is_silent(sqs: FakeSqs) -> None:
+    """One asks for the queue; the others share its error and do not ask in turn."""
+    asked: list[str] = []
+    together = threading.Barrier(32, timeout=20)
+
+    def silent(QueueName: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+        asked.append(QueueName)
+        time.sleep(0.5)
+        raise ConnectTimeoutError(endpoint_url=QUEUE)
+
+    real, sqs.get_queue_url = sqs.get_queue_url, silent  # type: ignore[method-assign]
+    users = UserCommands("q", source="/test", client=sqs)
+
+    def one(_: int) -> str:
+        together.wait()
+        with pytest.raises(NotSentError) as caught:
+            users.send_many(bans(1))
+        return caught.value.unsent_ids[0]
+
+    with ThreadPoolExecutor(32) as pool:
+        began = time.monotonic()
+        unsent = set(pool.map(one, range(32)))
+        took = time.monotonic() - began
+    assert (len(unsent), len(asked)) == (32, 1)
+    assert took < 3  # one after the other, it would be 16 s
+    sqs.get_queue_url = real  # type: ignore[method-assign]
+    assert len(users.send_many(bans(1))) == 1  # the error is not remembered
+
+
+def test_an_interruption_of_the_thread_that_connects_is_no_error_of_another(sqs: FakeSqs) -> None:
+    """The thread that waited for it connects by itself."""
+    waiting = threading.Event()
+    calls: list[str] = []
+
+    def interrupted(QueueName: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+        calls.append(QueueName)
+        if len(calls) == 1:
+            waiting.wait(10)
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+        return {"QueueUrl": QUEUE}
+
+    sqs.get_queue_url = interrupted  # type: ignore[method-assign]
+    users = UserCommands("q", source="/test", client=sqs)
+
+    def first() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            users.send_many(bans(1))
+
+    def second() -> list[str]:
+        while not calls:
+            time.sleep(0.001)
+        waiting.set()
+        return users.send_many(bans(1))
+
+    with ThreadPoolExecutor(2) as pool:
+        leader, follower = pool.submit(first), pool.submit(second)
+        assert follower.result(30) == [body["id"] for body in bodies(sqs)]
+        leader.result(30)
+    assert len(calls) == 2
+
+
+def test_each_process_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes must not write to one socket."""
+    made: list[FakeSqs] = []
+
+    def connect() -> FakeSqs:
+        made.append(FakeSqs())
+        return made[-1]
+
+    users = UserCommands("q", source="/test", client=connect)
+    here = os.getpid()
+    users.send_many(bans(1))
+    monkeypatch.setattr("biome_users.sender.os.getpid", lambda: here + 1)
+    users.send_many(bans(1))
+    users.send_many(bans(1))
+    assert [len(each.calls) for each in made] == [1, 2]
+
+
+def test_coroutines_continue_while_a_command_is_sent(sqs: FakeSqs) -> None:
+    """The calls are made in threads: two of them can wait for each other."""
+    both = threading.Barrier(2)
+    sqs.before = lambda: both.wait(10)
+    users = UserCommands(QUEUE, source="/test", client=sqs)
+
+    async def two() -> list[Any]:
+        one = users.asend(commands.BanUser(reason="spam"), user_id=USER)
+        return list(await asyncio.gather(users.asend_many(bans(2)), one))
+
+    many, one = asyncio.run(two())
+    assert len({*many, one}) == 3
+
+
+@pytest.fixture
+def current_span(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An OpenTelemetry, as far as the client calls it, with a current span."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    class Propagator:
+        def inject(self, carrier: dict[str, str]) -> None:
+            """Write what the real one writes for a span."""
+            carrier["traceparent"] = trace
+
+    name = "opentelemetry.trace"
+    module = types.ModuleType(f"{name}.propagation.tracecontext")
+    module.TraceContextTextMapPropagator = Propagator  # type: ignore[attr-defined]
+    for each in ("opentelemetry", name, f"{name}.propagation"):
+        monkeypatch.setitem(sys.modules, each, types.ModuleType(each))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return trace
+
+
+def test_the_current_span_is_sent_unless_the_caller_passes_another(
+    users: UserCommands, sqs: FakeSqs, current_span: str
+) -> None:
+    """The context of an OpenTelemetry that the process uses."""
+    own = "00-11111111111111111111111111111111-2222222222222222-01"
+    users.send_many([ban(), ban(traceparent=own)])
+    assert [body["traceparent"] for body in bodies(sqs)] == [current_span, own]
 
 
 def test_a_cancelled_coroutine_can_send_its_command_again(sqs: FakeSqs) -> None:

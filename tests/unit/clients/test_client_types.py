@@ -7,17 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from application.messages import MessageParser
+from application.messages import MalformedMessageError, MessageParser
 from application.messages.outgoing import check_outgoing
 from biome_users import CommandRequest, UserCommands, commands
 from biome_users._models import Command
 from biome_users.event_types import EVENT_TYPES
 from biome_users.testing import FakeUserCommands
+from domain.commands import RegisterUser, UpdateProfile
+from tests.builders import PASSWORD
 from tests.unit.clients.fake_sqs import QUEUE, FakeSqs
 
 ROOT = Path(__file__).parents[3]
@@ -25,6 +30,7 @@ CONTRACTS = {
     path.name.split(".")[0]: json.loads(path.read_text())
     for path in sorted((ROOT / "contracts" / "commands").glob("*.json"))
 }
+USER = UUID("5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77")
 ROLES = ("customer", "lab_assistant", "admin")
 
 
@@ -70,6 +76,74 @@ def test_a_rendered_command_meets_its_contract_and_the_worker_reads_it(name: str
         assert parsed.envelope.command_id == str(request.command_id)
 
 
+def test_values_are_cleaned_by_the_worker_and_not_by_the_client() -> None:
+    """The input is sent unchanged, because only the worker normalises it."""
+    command = commands.RegisterUser(
+        email=" Ada@EXAMPLE.com", first_name=" Ada ", password_hash=PASSWORD.value
+    )
+    message = CommandRequest(command=command).message("/test")
+    assert message["data"]["email"] == " Ada@EXAMPLE.com"
+    read = check_outgoing(json.dumps(message), MessageParser(ROLES)).envelope.command
+    assert isinstance(read, RegisterUser)
+    assert (read.email.value, read.first_name) == ("Ada@example.com", "Ada")
+
+
+@pytest.mark.parametrize("address", ["", "ada", "ada@", "@example.com", "a@b", "a b@example.com"])
+def test_an_invalid_address_is_refused_where_the_command_is_created(address: str) -> None:
+    """The worker would dead-letter the command; the error does not contain the address."""
+    for kind, name in (
+        (commands.RequestPasswordReset, "email"),
+        (commands.RequestEmailChange, "new_email"),
+    ):
+        (example, *_) = CONTRACTS[kind.__name__]["examples"]
+        with pytest.raises(ValidationError, match="must be an e-mail address") as caught:
+            kind(**{**example["data"], name: address})
+        assert not address or f"'{address}'" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_value_of_a_wrong_type_is_refused_by_its_field_s_name(name: str) -> None:
+    """In every field of every command; the error does not contain the value."""
+    kind: type[Command] = getattr(commands, name)
+    example = CONTRACTS[name]["examples"][0]["data"]
+    wrong = (
+        object(),
+        {"hunter2": 1},
+        ["hunter2", object()],
+        [object()],
+        kind,
+        b"\xff",
+        float("nan"),
+    )
+    for field in kind.model_fields:
+        for value in wrong:
+            with pytest.raises(ValidationError) as caught:
+                kind(**{**example, field: value})
+            assert field in {str(row["loc"][0]) for row in caught.value.errors()}
+            assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(max_size=120), st.text(max_size=120))
+def test_a_name_that_the_client_accepts_is_read_or_refused_by_the_rule_of_names(
+    first: str, last: str
+) -> None:
+    """The contract limits the length; the worker also requires visible characters."""
+    command = {"first_name": first, "last_name": last}
+    try:
+        body = json.dumps(
+            CommandRequest(command=commands.UpdateProfile(**command), user_id=USER).message("/test")
+        )
+    except ValidationError:
+        assert not all(1 <= len(each) <= 100 for each in command.values())
+        return
+    try:
+        read = check_outgoing(body, MessageParser(ROLES)).envelope.command
+    except MalformedMessageError as error:
+        assert "_name: must " in error.detail  # noqa: PT017 - one of two results
+        return
+    assert isinstance(read, UpdateProfile)
+
+
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_on_a_fifo_queue_the_group_is_that_of_the_worker_s_own_senders(name: str) -> None:
     """Commands of one user that different programs send keep their order."""
@@ -89,7 +163,7 @@ def test_the_client_requires_a_user_exactly_where_the_contract_does(name: str) -
     """A command with an address in place of the user is tried with both and with neither."""
     schema, sender = CONTRACTS[name], FakeUserCommands()
     for example in schema["examples"]:
-        for subject in (None, "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77"):
+        for subject in (None, str(USER)):
             message = {**example, "subject": subject}
             if subject is None:
                 del message["subject"]
