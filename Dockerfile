@@ -27,7 +27,6 @@ COPY adapters adapters
 COPY worker worker
 COPY operations operations
 COPY cli cli
-COPY user_client user_client
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
  && pip --python /opt/user-worker/bin/python install --no-deps --no-index wheels/*.whl \
  && /opt/user-worker/bin/python -m compileall -q /opt/user-worker/lib

@@ -107,9 +107,10 @@ docs: $(INSTALLED) ## Build the pages as a site, build/site/index.html; a broken
 	@echo build/site/index.html
 
 .PHONY: reference
-reference: $(INSTALLED) ## Write contracts/ and the reference tables of the pages from the definitions in domain/
+reference: $(INSTALLED) ## Write contracts/, the reference tables and the client's types from the definitions in domain/
 	@$(BIN)/user-worker contracts
 	@$(BIN)/python -m scripts.reference_tables
+	@$(BIN)/python -m scripts.client_types
 
 .PHONY: messages
 messages: $(INSTALLED) ## List every text that a user can read, to review it (ARGS="cli worker": these folders only)

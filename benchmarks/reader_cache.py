@@ -19,16 +19,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from adapters.aws import client as aws
-from adapters.dynamodb import DynamoDBUserRepository
 from adapters.dynamodb.provision import provision_table
-from adapters.memory import MemoryStore, MemoryUserRepository
-from application.ports import UserChange, UserRepository
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
-from domain.sessions import RefreshToken, Session
-from domain.user import User
-from domain.values import EmailAddress, TokenHash
+from biome_users import LoginReader, ReadCache, RefreshToken
+from biome_users.testing import FakeUserTable
 from operations.embedded_aws import EmbeddedAws
-from user_client import ReadCache, UserReader
 
 NOW = datetime.now(UTC)
 USERS = 20_000
@@ -38,28 +33,22 @@ ROWS = ((1_000, 5.0), (10_000, 5.0), (40_000, 5.0), (40_000, 10.0), (40_000, 60.
 """Sizes in entries (two for each session in use), and seconds."""
 
 
-def store_session(users: UserRepository, number: int) -> tuple[str, str]:
+def add_session(table: FakeUserTable, number: int) -> tuple[str, str]:
     """Store a user with a session; return both ids."""
-    user_id, session_id = str(uuid.UUID(int=number + 1)), str(uuid.UUID(int=number + 10**9))
-    email = EmailAddress(f"user{number}@example.com")
-    token = RefreshToken(TokenHash(f"{number:064x}"), TokenHash(f"{number:064x}"))
-    user = User(user_id, 1, NOW, NOW, email, "Ada", "Lovelace")
-    session = Session.new(session_id, token, NOW + timedelta(days=30))
-    user.live_sessions = {session_id: session.expires_at}
-    report = users.commit([UserChange(user_id, (), 0, user, saved_sessions=(session,))], NOW)
-    assert not report.conflicts
-    assert not report.failures
-    return user_id, session_id
+    user_id = table.add_user(f"user{number}@example.com")
+    token = RefreshToken.new(user_id)
+    table.add_session(token, NOW + timedelta(days=30))
+    return user_id, token.session_id
 
 
 def measure_hits(
-    size: int, seconds: float, users: UserRepository, known: list[tuple[str, str]], checks: int
+    size: int, seconds: float, table: FakeUserTable, known: list[tuple[str, str]], checks: int
 ) -> str:
     """Check sessions for some simulated minutes; return a row of the table."""
     clock = itertools.count()
     now = [0.0]
     cache = ReadCache(size, seconds, clock=lambda: now[0])
-    reader = UserReader(repository=users, cache=cache, clock=lambda: NOW)
+    reader = LoginReader(client=table, cache=cache, clock=lambda: NOW)
     weights = list(itertools.accumulate(1 / n for n in range(1, len(known) + 1)))
     chance = random.Random(1)
     for user_id, session_id in chance.choices(known, cum_weights=weights, k=checks):
@@ -92,9 +81,11 @@ def measure_costs() -> tuple[float, float]:
         client, table = aws.client("dynamodb"), f"users-{uuid.uuid4().hex[:12]}"
         provision_table(client, table)
         stack.callback(client.delete_table, TableName=table)
-        users = DynamoDBUserRepository(client, table)
-        user_id, session_id = store_session(users, 1)
-        reader = UserReader(table, client=client, cache=ReadCache(seconds=600))
+        stored = FakeUserTable()
+        user_id, session_id = add_session(stored, 1)
+        for item in stored.items.values():
+            client.put_item(TableName=table, Item=item)
+        reader = LoginReader(table, client=client, cache=ReadCache(seconds=600))
         fresh = microseconds(lambda: reader.session_is_good(user_id, session_id))
         cached = microseconds(lambda: reader.session_is_good(user_id, session_id, cached=True))
         return fresh, cached
@@ -118,12 +109,12 @@ def main() -> None:
 
 
 def _measure_all(user_count: int, checks: int) -> None:
-    users = MemoryUserRepository(MemoryStore())
-    known = [store_session(users, number) for number in range(user_count)]
+    table = FakeUserTable()
+    known = [add_session(table, number) for number in range(user_count)]
     sys.stdout.write("| entries | seconds | hit rate | reads | evictions |\n")
     sys.stdout.write("| --: | --: | --: | --: | --: |\n")
     for size, seconds in ROWS:
-        sys.stdout.write(measure_hits(size, seconds, users, known, checks) + "\n")
+        sys.stdout.write(measure_hits(size, seconds, table, known, checks) + "\n")
     fresh, cached = measure_costs()
     sys.stdout.write(f"\na check by a read: {fresh:.0f} µs; from the cache: {cached:.0f} µs\n")
 

@@ -12,10 +12,17 @@ import time
 from typing import Any
 
 import boto3
-from inbox import Event, Inbox
 
-from application.ports import StoreUnavailableError
-from user_client import UnreadableError, UserReader
+from biome_users import (
+    Event,
+    Inbox,
+    InvalidEventError,
+    SqliteInboxStore,
+    UserReader,
+    UsersError,
+    parse_event,
+)
+from biome_users.event_types import EmailChanged, UserCreated, UserErased, UserRegistered
 
 WITH_ADDRESSES = [
     f"biome.user.{name}.v1"
@@ -35,15 +42,6 @@ THE_OTHERS = {
 }
 """All others that have a `sequence`: both topics together leave no gap. Events of category
 `command` have none."""
-NO_EVENT = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    sqlite3.ProgrammingError,  # a value of a type that no column takes
-)
-"""What a message raises that is not an event; anything else is not the message's fault."""
 BOOK = "CREATE TABLE IF NOT EXISTS book (user_id TEXT PRIMARY KEY, email TEXT)"
 
 
@@ -105,14 +103,15 @@ class AddressBook:
         self._db = db
         self._reader = reader
         db.execute(BOOK)
-        self._inbox = Inbox(db, patience)
+        self._inbox = Inbox(SqliteInboxStore(db), patience)
 
     def receive(self, body: str) -> None:
-        """Take a message's body: its effect and its being known are one transaction.
+        """Process a message; its effect and the inbox are changed in one transaction.
 
-        Raises one of NO_EVENT if it is none, and has then changed nothing.
+        Raises:
+            InvalidEventError: the message is not an event; nothing has changed.
         """
-        event = json.loads(body)
+        event = parse_event(body)
         with self._db:
             for due in self._inbox.take(event, time.time()):
                 self._apply(due)
@@ -122,7 +121,7 @@ class AddressBook:
         for user_id in self._inbox.gaps(time.time()):
             try:
                 user = self._reader.get(user_id)
-            except (StoreUnavailableError, UnreadableError) as error:
+            except UsersError as error:
                 print(f"gap stays: {user_id}: {type(error).__name__}", file=sys.stderr)
                 continue
             with self._db:
@@ -134,14 +133,15 @@ class AddressBook:
             self._inbox.prune(time.time())
 
     def _apply(self, event: Event) -> None:
-        match event["type"]:
-            case "biome.user.UserRegistered.v1" | "biome.user.UserCreated.v1":
-                self._write(event["subject"], event["data"]["email"])
-            case "biome.user.EmailChanged.v1":
-                self._write(event["subject"], event["data"]["new_email"])
-            case "biome.user.UserErased.v1":
-                self._write(event["subject"], None)
-            # any other type, one of tomorrow's too, moves the sequence and changes no address
+        assert event.user_id is not None  # the subscriptions leave out answers to commands
+        match event.data:
+            case UserRegistered(email=email) | UserCreated(email=email):
+                self._write(event.user_id, email)
+            case EmailChanged(new_email=email):
+                self._write(event.user_id, email)
+            case UserErased():
+                self._write(event.user_id, None)
+            # any other type, also of a later worker, changes no address
 
     def _write(self, user_id: str, email: str | None) -> None:
         """Write an address; an event's is `null` once its user is erased."""
@@ -158,7 +158,7 @@ def follow(sqs: Any, url: str, book: AddressBook, wait: int) -> None:
         for message in answer.get("Messages", []):
             try:
                 book.receive(message["Body"])
-            except NO_EVENT as error:
+            except InvalidEventError as error:
                 # it stays, comes again, and goes to the dead-letter queue after five times
                 print(f"no event: {message['MessageId']}: {type(error).__name__}", file=sys.stderr)
                 continue

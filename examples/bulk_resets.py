@@ -6,25 +6,19 @@ password_reset.py, the mailer derives each token from its id, with the key TOKEN
 """
 
 import csv
-import hashlib
-import hmac
 import os
 import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-SHORTEST_KEY = 32  # bytes
+from biome_users import MailedTokens, token_hash
+
 LIFETIME = timedelta(days=7)
 """Time to send the resets. The worker lets each token expire an hour after it applies the reset."""
 
 
-def derive_token(key: bytes, token_id: str) -> str:
-    """Return the token of an id. In production use GenerateMac, so that the key stays in KMS."""
-    return hmac.new(key, f"reset\n{token_id}".encode(), hashlib.sha256).hexdigest()
-
-
-def main(report: str, key: bytes) -> None:
+def main(report: str, tokens: MailedTokens) -> None:
     """Write a row for each accepted row of the report; count them on standard error."""
     expires_at = (datetime.now(UTC) + LIFETIME).isoformat(timespec="seconds")
     output = csv.writer(sys.stdout)
@@ -38,21 +32,16 @@ def main(report: str, key: bytes) -> None:
             if row["outcome"] != "accepted":
                 continue
             token_id = str(uuid.uuid4())
-            token_hash = hashlib.sha256(derive_token(key, token_id).encode()).hexdigest()
-            output.writerow([row["user_id"], token_id, token_hash, expires_at])
+            hashed = token_hash(tokens.token("reset", token_id))
+            output.writerow([row["user_id"], token_id, hashed, expires_at])
             count += 1
     print(f"{count} resets", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:], os.environ.get("TOKEN_KEY"):
-        case [report], str(key) if len(key.encode()) >= SHORTEST_KEY:
-            try:
-                main(report, key.encode())
-            except (OSError, ValueError, csv.Error) as error:
-                sys.exit(f"error: {report} is not a report of an import: {error!r}")
-        case _:
-            sys.exit(
-                "usage: TOKEN_KEY=... bulk_resets.py REPORT > FILE, with the mailer's key "
-                f"({SHORTEST_KEY} bytes or more)"
-            )
+    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and the report
+        sys.exit("usage: TOKEN_KEY=... bulk_resets.py REPORT > FILE, with the mailer's key")
+    try:
+        main(sys.argv[1], MailedTokens(os.environ.get("TOKEN_KEY", "").encode()))
+    except (OSError, ValueError, csv.Error) as error:
+        sys.exit(f"error: {error!r}; REPORT is the report of an import, TOKEN_KEY the mailer's key")

@@ -24,11 +24,9 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
-import hmac
 import json
 import os
-import secrets
+import re
 import signal
 import sys
 import time
@@ -38,13 +36,22 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-import second_factor
 from passwords import Passwords
 from second_factor import DecryptionError, SecretCipher
 
-from domain.commands import (
-    ChangePassword,
+from biome_users import (
     Command,
+    LoginReader,
+    MailedTokens,
+    RefreshToken,
+    SessionCheck,
+    SessionRefusal,
+    UserCommands,
+    UserView,
+    token_hash,
+)
+from biome_users.commands import (
+    ChangePassword,
     EnableTwoFactor,
     RecordLoginFailure,
     RequestPasswordReset,
@@ -55,14 +62,12 @@ from domain.commands import (
     StartSession,
     UpgradePasswordHash,
 )
-from domain.values import EmailAddress, PasswordHash, TokenHash
-from user_client import (
-    InvalidCommandError,
-    SessionCheck,
-    SessionRefusal,
-    UserCommands,
-    UserReader,
-    UserView,
+from biome_users.second_factor import (
+    find_totp_step,
+    new_recovery_codes,
+    new_totp_secret,
+    recovery_code_hash,
+    setup_uri,
 )
 
 Answer = tuple[int, dict[str, Any]]
@@ -102,63 +107,24 @@ REJECTIONS: dict[str, Answer] = {
 """The answer by the worker's code; after any other code, trying again may help."""
 
 
-class RefreshToken(NamedTuple):
-    """Opaque to clients: names its session; `family` and `part` are 256 random bits each."""
-
-    user_id: str
-    session_id: str
-    family: str
-    part: str
-
-    @classmethod
-    def new(cls, user_id: str, session_id: str) -> RefreshToken:
-        """Create the first token of a session."""
-        return cls(user_id, session_id, secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-
-    @classmethod
-    def parse(cls, text: str) -> RefreshToken:
-        """Read what a client sends; raise ValueError if it is not a token."""
-        user_id, session_id, family, part = text.split(".")
-        return cls(str(uuid.UUID(user_id)), str(uuid.UUID(session_id)), family, part)
-
-    def following(self) -> RefreshToken:
-        """Create the next token of the session: of the same family, with another part."""
-        return self._replace(part=secrets.token_urlsafe(32))
-
-    @property
-    def text(self) -> str:
-        """Return the token as the client stores it."""
-        return ".".join(self)
-
-    @property
-    def hashes(self) -> tuple[TokenHash, TokenHash]:
-        """Return the hashes of family and part: only these are sent to the worker."""
-        return sha256(self.family), sha256(self.part)
-
-
-def sha256(text: str) -> TokenHash:
-    """Return the SHA-256 of a token, as commands carry it."""
-    return TokenHash(hashlib.sha256(text.encode()).hexdigest())
-
-
 class Proof(NamedTuple):
     """How a person has proved the second factor, as StartSession carries it."""
 
     methods: tuple[str, ...] = ("pwd",)
     totp_step: int | None = None
-    recovery_code_hash: TokenHash | None = None
+    recovery_code_hash: str | None = None
 
 
 class LoginService:
     """Decides by the stored users, and sends what has to be recorded as commands."""
 
     def __init__(
-        self, users: UserReader, commands: UserCommands, cipher: SecretCipher, token_key: bytes
+        self, users: LoginReader, commands: UserCommands, cipher: SecretCipher, tokens: MailedTokens
     ) -> None:
         self._users = users
         self._commands = commands
         self._cipher = cipher
-        self._token_key = token_key
+        self._tokens = tokens
         self._passwords = Passwords()
 
     # --- login ---------------------------------------------------------------------------
@@ -172,18 +138,15 @@ class LoginService:
         more than an unknown one.
         """
         start = time.monotonic()
-        code = None if code is None else second_factor.parse_code(code)
-        recovery = (
-            None if recovery_code is None else second_factor.recovery_code_hash(recovery_code)
-        )
+        if code is not None and not re.fullmatch(r"[0-9]{6}", "".join(code.split())):
+            raise ValueError("a one-time password has six digits")
+        recovery = None if recovery_code is None else _recovery_hash(recovery_code)
         answer = self._login(email, password, code, recovery)
         if answer == WRONG:
             time.sleep(max(0.0, start + NO_SOONER - time.monotonic()))
         return answer
 
-    def _login(
-        self, email: str, password: str, code: str | None, recovery: TokenHash | None
-    ) -> Answer:
+    def _login(self, email: str, password: str, code: str | None, recovery: str | None) -> Answer:
         try:
             user = self._users.by_email(email)
         except ValueError:  # not an address, so no user has it
@@ -206,7 +169,7 @@ class LoginService:
         return matches
 
     def _check_second_factor(
-        self, user: UserView, code: str | None, recovery: TokenHash | None
+        self, user: UserView, code: str | None, recovery: str | None
     ) -> Proof | Answer:
         """Check a one-time password; the worker checks a recovery code."""
         factor = self._users.second_factor(user.user_id) if user.two_factor_enabled else None
@@ -217,34 +180,39 @@ class LoginService:
         if code is None:
             return SECOND_FACTOR_REQUIRED
         secret = self._cipher.decrypt(factor.secret_ciphertext, user.user_id)
-        step = second_factor.find_step(secret, code, time.time(), after=factor.last_totp_step)
+        step = find_totp_step(secret, code, time.time(), after=factor.last_totp_step)
         if step is None:
-            self._commands.send(RecordLoginFailure("second_factor"), user_id=user.user_id)
+            self._commands.send(RecordLoginFailure(stage="second_factor"), user_id=user.user_id)
             return WRONG_CODE
         return Proof(("pwd", "otp"), totp_step=step)
 
     def _start_session(self, user: UserView, password: str, proof: Proof) -> Answer:
-        token = RefreshToken.new(user.user_id, str(uuid.uuid4()))
+        token = RefreshToken.new(user.user_id)
         now = datetime.now(UTC)
         start = StartSession(
-            token.session_id,
-            *token.hashes,
-            now + LIFETIME,
-            user.credential_version,
-            **proof._asdict(),
+            session_id=uuid.UUID(token.session_id),
+            refresh_family_hash=token.refresh_family_hash,
+            refresh_token_hash=token.refresh_token_hash,
+            expires_at=now + LIFETIME,
+            credential_version=user.credential_version,
+            methods=[*proof.methods],
+            totp_step=proof.totp_step,
+            recovery_code_hash=proof.recovery_code_hash,
         )
         refused = self._decide(start, user.user_id, expires_at=now + timedelta(minutes=1))
         if refused is not None:
             return refused
         if user.password_hash_legacy:  # the hash of another system is replaced now
-            better = PasswordHash(self._passwords.hash(password))
-            upgrade = UpgradePasswordHash(better, user.credential_version)
+            upgrade = UpgradePasswordHash(
+                password_hash=self._passwords.hash(password),
+                credential_version=user.credential_version,
+            )
             self._commands.send(upgrade, user_id=user.user_id)
         return self._hand_out(token, now + LIFETIME)
 
     @staticmethod
     def _hand_out(token: RefreshToken, expires_at: datetime) -> Answer:
-        return 200, {"refresh_token": token.text, "expires_at": expires_at.isoformat()}
+        return 200, {"refresh_token": str(token), "expires_at": expires_at.isoformat()}
 
     def _decide(self, command: Command, user_id: str, **envelope: Any) -> Answer | None:
         """Send a command and wait for its outcome; return the answer if it was not accepted.
@@ -269,10 +237,15 @@ class LoginService:
     def refresh(self, token: RefreshToken) -> Answer:
         """Exchange a token for the next one."""
         check = self._check(token)
-        following = token.following()
+        following = token.next()
         expires_at = datetime.now(UTC) + LIFETIME
-        _, part = following.hashes
-        rotate = RotateRefreshToken(token.session_id, *token.hashes, part, expires_at)
+        rotate = RotateRefreshToken(
+            session_id=uuid.UUID(token.session_id),
+            refresh_family_hash=token.refresh_family_hash,
+            refresh_token_hash=token.refresh_token_hash,
+            next_refresh_token_hash=following.refresh_token_hash,
+            expires_at=expires_at,
+        )
         if check.refusal is SessionRefusal.REFRESH_TOKEN_REUSED:
             self._commands.send(rotate, user_id=token.user_id)  # the worker ends the session
         refused = _refused(check) or self._decide(rotate, token.user_id)
@@ -280,7 +253,7 @@ class LoginService:
 
     def logout(self, token: RefreshToken) -> Answer:
         """End the session of a token."""
-        revoke = RevokeSession(token.session_id)
+        revoke = RevokeSession(session_id=uuid.UUID(token.session_id))
         return _refused(self._check(token)) or self._decide(revoke, token.user_id) or DONE
 
     def sessions(self, token: RefreshToken) -> Answer:
@@ -301,12 +274,12 @@ class LoginService:
 
     def end_other_sessions(self, token: RefreshToken) -> Answer:
         """End all sessions of the user except that of the token."""
-        revoke = RevokeOtherSessions(token.session_id)
+        revoke = RevokeOtherSessions(session_id=uuid.UUID(token.session_id))
         return _refused(self._check(token)) or self._decide(revoke, token.user_id) or DONE
 
     def _check(self, token: RefreshToken) -> SessionCheck:
-        hashes = (each.value for each in token.hashes)
-        return self._users.check_session(token.user_id, token.session_id, *hashes)
+        hashes = token.refresh_family_hash, token.refresh_token_hash
+        return self._users.check_token(token.user_id, token.session_id, *hashes)
 
     def _authenticate(self, token: RefreshToken, password: str) -> UserView | Answer:
         """Check session and password, before a change that a stolen session must not make."""
@@ -322,8 +295,10 @@ class LoginService:
         user = self._authenticate(token, password)
         if not isinstance(user, UserView):
             return user
-        hashed = PasswordHash(self._passwords.hash(new_password))
-        change = ChangePassword(hashed, user.credential_version)
+        change = ChangePassword(
+            password_hash=self._passwords.hash(new_password),
+            credential_version=user.credential_version,
+        )
         return self._decide(change, user.user_id) or DONE
 
     def request_reset(self, email: str) -> Answer:
@@ -331,10 +306,13 @@ class LoginService:
 
         The command names the user by address, so the service need not look for the user.
         """
-        token_id = str(uuid.uuid4())
-        expires_at = datetime.now(UTC) + RESET_LIFETIME
-        token_hash = sha256(self.derive_token(token_id))
-        request = RequestPasswordReset(token_id, token_hash, expires_at, EmailAddress(email))
+        token_id = uuid.uuid4()
+        request = RequestPasswordReset(
+            email=email,
+            token_id=token_id,
+            token_hash=token_hash(self._tokens.token("reset", token_id)),
+            expires_at=datetime.now(UTC) + RESET_LIFETIME,
+        )
         self._commands.send(request)
         return 202, {}
 
@@ -348,14 +326,9 @@ class LoginService:
         user = self._users.get(user_id)
         if user is None or user.erased:
             return TOKEN_INVALID
-        hashed = PasswordHash(self._passwords.hash(password))
-        reset = ResetPassword(sha256(derived), hashed)
+        hashed = self._passwords.hash(password)
+        reset = ResetPassword(token_hash=token_hash(derived), password_hash=hashed)
         return self._decide(reset, user_id) or DONE
-
-    def derive_token(self, token_id: str) -> str:
-        """Derive the token of a mail; in production with GenerateMac of KMS."""
-        message = f"reset\n{token_id}".encode()  # a token of another kind of mail is not valid
-        return hmac.new(self._token_key, message, hashlib.sha256).hexdigest()
 
     # --- enabling the second factor ------------------------------------------------------
 
@@ -364,10 +337,10 @@ class LoginService:
         check = self._check(token)
         if check.user is None or check.refusal is not None:
             return _refused(check) or WRONG
-        secret = second_factor.new_secret()
+        secret = new_totp_secret()
         return 200, {
-            "secret": second_factor.base32(secret),
-            "uri": second_factor.setup_uri(secret, check.user.email or ""),
+            "secret": base64.b32encode(secret).decode(),
+            "uri": setup_uri(secret, check.user.email or "", "Biome"),
             "setup": self._cipher.encrypt(secret, token.user_id),
         }
 
@@ -378,7 +351,6 @@ class LoginService:
 
         The recovery codes are returned once; only their hashes are stored.
         """
-        code = second_factor.parse_code(code)
         try:
             secret = self._cipher.decrypt(setup, token.user_id)
         except DecryptionError:
@@ -386,10 +358,11 @@ class LoginService:
         user = self._authenticate(token, password)
         if not isinstance(user, UserView):
             return user
-        if second_factor.find_step(secret, code, time.time()) is None:
+        if find_totp_step(secret, code, time.time()) is None:
             return WRONG_CODE
-        codes = second_factor.new_recovery_codes()
-        enable = EnableTwoFactor(setup, tuple(map(second_factor.recovery_code_hash, codes)))
+        codes = new_recovery_codes()
+        hashes = [_recovery_hash(each) for each in codes]
+        enable = EnableTwoFactor(secret_ciphertext=setup, recovery_code_hashes=hashes)
         # rejected if anything of the user has changed since the session was checked
         refused = self._decide(enable, user.user_id, expected_version=user.version)
         return refused or (200, {"recovery_codes": codes})
@@ -397,6 +370,14 @@ class LoginService:
 
 def _refused(check: SessionCheck) -> Answer | None:
     return None if check.refusal is None else (401, {"error": check.refusal.value})
+
+
+def _recovery_hash(code: str) -> str:
+    """Return the hash of a recovery code; raise ValueError if the text is not one."""
+    hashed = recovery_code_hash(code)
+    if hashed is None:
+        raise ValueError("not a recovery code")
+    return hashed
 
 
 def _text(time: datetime | None) -> str | None:
@@ -458,7 +439,7 @@ class Handler(BaseHTTPRequestHandler):
         route = self._route()
         try:
             status, body = NOT_FOUND if route is None else route()
-        except (ValueError, KeyError, TypeError, RecursionError, InvalidCommandError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             status, body = BAD_REQUEST
         except Exception as error:  # noqa: BLE001 - an error never admits a person, and shows no cause
             print(f"error: {type(error).__name__}", file=sys.stderr)
@@ -498,8 +479,8 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cipher = SecretCipher(base64.b64decode(read_key("SECOND_FACTOR_KEY")))
-    token_key = read_key("TOKEN_KEY").encode()  # the text, as password_reset.py uses it
-    Handler.service = LoginService(UserReader(), UserCommands(source="/login"), cipher, token_key)
+    tokens = MailedTokens(read_key("TOKEN_KEY").encode())  # the text, as password_reset.py does
+    Handler.service = LoginService(LoginReader(), UserCommands(source="/login"), cipher, tokens)
     try:
         with ThreadingHTTPServer(("127.0.0.1", options.port), Handler) as server:
             print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)

@@ -5,8 +5,6 @@ reads the mail. Only the mail contains the token: no queue, no event and no tabl
 mailer each derive it from its id, with a key that both have.
 """
 
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -17,61 +15,42 @@ from datetime import UTC, datetime, timedelta
 import boto3
 from argon2 import PasswordHasher
 
-KEY = os.environ.get("TOKEN_KEY", "").encode()
-if len(KEY) < 32:  # noqa: PLR2004 - the length of the hash
+from biome_users import Event, MailedTokens, UserCommands, parse_event, token_hash
+from biome_users.commands import RequestPasswordReset, ResetPassword
+from biome_users.event_types import PasswordResetRequested
+
+try:
+    tokens = MailedTokens(os.environ.get("TOKEN_KEY", "").encode())
+except ValueError:
     sys.exit('TOKEN_KEY must contain 32 bytes or more. Create it with "openssl rand -base64 32".')
+users = UserCommands("user-commands", source="/login")
 sns, sqs = boto3.client("sns"), boto3.client("sqs")
-commands = sqs.get_queue_url(QueueName="user-commands")["QueueUrl"]
-
-
-def derive_token(token_id: str) -> str:
-    """Return the token of an id; in production by GenerateMac of KMS, so the key stays in KMS."""
-    # the purpose: a token of another kind of mail never resets a password
-    return hmac.new(KEY, f"reset\n{token_id}".encode(), hashlib.sha256).hexdigest()
-
-
-def send(name: str, data: dict[str, str]) -> str:
-    """Send a command that names the user by e-mail address; return its id."""
-    command = {
-        "specversion": "1.0",
-        "id": str(uuid.uuid4()),
-        "source": "/login",
-        "type": f"biome.user.{name}.v1",
-        "time": datetime.now(UTC).isoformat(),
-        "data": data,
-    }
-    sqs.send_message(QueueUrl=commands, MessageBody=json.dumps(command))
-    return command["id"]
 
 
 def edge_asks_for_a_reset(email: str) -> str:
     """Request a reset for the address that was typed. The answer does not depend on the address."""
-    token_id = str(uuid.uuid4())
-    token = derive_token(token_id)
-    data = {
-        "email": email,
-        "token_id": token_id,
-        "token_hash": hashlib.sha256(token.encode()).hexdigest(),
-        "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
-    }
-    return send("RequestPasswordReset", data)
+    token_id = uuid.uuid4()
+    request = RequestPasswordReset(
+        email=email,
+        token_id=token_id,
+        token_hash=token_hash(tokens.token("reset", token_id)),
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+    )
+    return users.send(request)
 
 
-def mailer_writes(event: dict) -> dict[str, str]:
+def mailer_writes(asked: PasswordResetRequested) -> dict[str, str]:
     """Create the mail that PasswordResetRequested asks for: its recipient, and the token."""
-    data = event["data"]
-    return {"to": data["email"], "token": derive_token(data["token_id"])}
+    return {"to": asked.email or "", "token": tokens.token("reset", asked.token_id)}
 
 
 def edge_sets_the_password(email: str, token: str, password: str) -> str:
     """Set the new password that was typed after the link was followed."""
     hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)
-    data = {
-        "email": email,
-        "token_hash": hashlib.sha256(token.encode()).hexdigest(),
-        "password_hash": hasher.hash(password),
-    }
-    return send("ResetPassword", data)
+    reset = ResetPassword(
+        email=email, token_hash=token_hash(token), password_hash=hasher.hash(password)
+    )
+    return users.send(reset)
 
 
 def subscribe() -> str:
@@ -116,14 +95,16 @@ def main(email: str) -> None:
     while not done:
         answer = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)
         for message in answer.get("Messages", []):
-            event = json.loads(message["Body"])
-            kind, cause = event["type"].split(".")[2], event["causationid"]
-            if cause == asked and kind == "PasswordResetRequested" and reset is None:
-                mail = mailer_writes(event)
-                print("mail to", mail["to"], flush=True)
-                reset = edge_sets_the_password(mail["to"], mail["token"], secrets.token_urlsafe(12))
-            elif cause == reset or (cause == asked and reset is None):
-                print(kind, cause)  # PasswordReset; or CommandHadNoEffect, for an unknown address
+            event: Event = parse_event(message["Body"])
+            if event.command_id == asked and isinstance(event.data, PasswordResetRequested):
+                if reset is None:
+                    mail = mailer_writes(event.data)
+                    print("mail to", mail["to"], flush=True)
+                    password = secrets.token_urlsafe(12)  # what the person typed
+                    reset = edge_sets_the_password(mail["to"], mail["token"], password)
+            elif event.command_id == (reset or asked):
+                # PasswordReset; or CommandHadNoEffect, for an unknown address
+                print(type(event.data).__name__, event.command_id)
                 done = True
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 

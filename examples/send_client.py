@@ -5,9 +5,8 @@ import uuid
 
 from argon2 import PasswordHasher
 
-from domain.commands import AssignRole, RegisterUser, UpdateProfile
-from domain.values import EmailAddress, PasswordHash
-from user_client import CommandRequest, OutcomeListener, UserCommands
+from biome_users import CommandRequest, OutcomeListener, UserCommands
+from biome_users.commands import AssignRole, RegisterUser, UpdateProfile
 
 source = f"/signup/{uuid.uuid4()}"  # of this process, so that it hears its own answers only
 users = UserCommands("user-commands", source=source)
@@ -16,20 +15,24 @@ password = secrets.token_urlsafe(12)  # what the person typed
 
 with OutcomeListener(source=source, topic="user-events") as outcomes:
     mary = RegisterUser(
-        EmailAddress("mary.jackson@example.com"),
-        "Mary",
-        PasswordHash(hasher.hash(password)),
+        email="mary.jackson@example.com",
+        first_name="Mary",
         last_name="Jackson",
+        password_hash=hasher.hash(password),
     )
     user_id = uuid.uuid4()
     answer = outcomes.answer(users.send(mary, user_id=user_id), timeout=30)
     print(answer.kind, answer.code or "")  # accepted
 
     changes = [
-        CommandRequest(AssignRole("admin"), user_id=user_id),
-        CommandRequest(UpdateProfile(first_name="Mary"), user_id=user_id),
-        CommandRequest(UpdateProfile(last_name="Winston"), user_id=user_id, expected_version=99),
+        (AssignRole(role="admin"), None),
+        (UpdateProfile(first_name="Mary"), None),
+        (UpdateProfile(last_name="Winston"), 99),
     ]
-    for command_id in users.send_many(changes):
+    requests = [
+        CommandRequest(command=command, user_id=user_id, expected_version=version)
+        for command, version in changes
+    ]
+    for command_id in users.send_many(requests):
         answer = outcomes.answer(command_id)
         print(answer.kind, answer.code or "")  # accepted, no effect, rejected VersionConflict

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 ROOT: Final = Path(__file__).parents[1]
 FOLDERS: Final = (
     *("adapters", "application", "benchmarks", "cli", "domain", "operations", "scripts"),
-    *("user_client", "worker"),
+    *("clients/python", "worker"),
 )
 _CALLS: Final = {
     "description": frozenset({"Description", "Instrument", "Items", "Number", "Text", "of"}),

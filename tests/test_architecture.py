@@ -12,9 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = sorted((ROOT / "domain").rglob("*.py"))
+CLIENT = "clients/python"
 SOURCES = [
     path
-    for layer in ("domain", "application", "adapters", "worker", "operations", "cli", "user_client")
+    for layer in (
+        "domain",
+        "application",
+        "adapters",
+        "worker",
+        "operations",
+        "cli",
+        CLIENT,
+    )
     for path in sorted((ROOT / layer).rglob("*.py"))
 ]
 
@@ -51,7 +60,8 @@ def imported_packages(path: Path) -> Iterator[str]:
 
 def module_name(path: Path) -> str:
     """Return the name by which a file is imported."""
-    return relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    name = relative(path).removeprefix(f"{CLIENT}/").removesuffix(".py")
+    return name.removesuffix("/__init__").replace("/", ".")
 
 
 @pytest.mark.parametrize("path", DOMAIN, ids=relative)

@@ -14,12 +14,13 @@ from adapters.dynamodb import records
 from adapters.dynamodb.table import PARKED_PARTITION
 from adapters.sns.subscription import PURPOSES
 from application.ports import CommandKey, JobKind, OutboxEntry
+from biome_users import OutcomeListener, UserCommands
 from domain import commands as c
 from tests.builders import email, start_session, token, uid
+from tests.client_commands import of_client
 from tests.deploy.stacks import Account
 from tests.deploy.uses import Recorder, Use
 from tests.e2e.proxy import FaultyProxy
-from user_client import OutcomeListener, UserCommands
 
 QUEUE, PRIORITY, BACK_OFFICE, DEAD, TOPIC = (
     "user-commands",
@@ -106,14 +107,14 @@ def a_user_to_scrub(world: World) -> tuple[str, str]:
         users = UserCommands(QUEUE, source="/test")
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
             person = c.CreateUser(email(user), "Edith", ("customer",), last_name="Clarke")
-            first = users.send(person, user_id=user)
+            first = users.send(of_client(person), user_id=user)
             assert outcomes.answer(first, timeout=30).kind == "accepted"
             for name in ("phone", "laptop"):
                 session = start_session(uid(f"{user} {name}"), token(f"{user} {name}"), soon, 0)
-                sent = users.send(session, user_id=user)
+                sent = users.send(of_client(session), user_id=user)
                 assert outcomes.answer(sent, timeout=30).kind == "accepted"
             reset = c.RequestPasswordReset(uid(user), token(user), soon, email(user))
-            assert outcomes.answer(users.send(reset), timeout=30).kind == "accepted"
+            assert outcomes.answer(users.send(of_client(reset)), timeout=30).kind == "accepted"
     return user, str(first)
 
 

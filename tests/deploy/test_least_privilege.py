@@ -22,9 +22,11 @@ from adapters.dynamodb import mapper
 from adapters.dynamodb.table import address_key
 from application.permissions import ANY, Producer
 from application.permissions_file import parse_permissions
+from biome_users import CommandRequest, OutcomeListener, UserCommands, UserReader, commands
 from domain import commands as c
 from operations import orphaned_queues as leftovers
 from tests.builders import ALLOW_ALL, HASH_KEY, email, start_session, token, uid
+from tests.client_commands import of_client
 from tests.deploy.roles import (
     BACK_OFFICE,
     DEAD,
@@ -47,7 +49,6 @@ from tests.deploy.uses import Policy, Use
 from tests.e2e.account import BIN, ROOT, clear, running
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
-from user_client import CommandRequest, OutcomeListener, UserCommands, UserReader
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
@@ -119,11 +120,12 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
         senders = [UserCommands(name, source="/test") for name in (QUEUE, PRIORITY, BACK_OFFICE)]
         users, urgent, back_office = senders
         for sender in senders:  # retried, because the user's registration may still come
-            sender.send(c.UnlockUser(), user_id=str(uuid.uuid4()))
+            sender.send(commands.UnlockUser(), user_id=str(uuid.uuid4()))
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
 
             def done(command: c.Command, sender: UserCommands = users) -> str:
-                return outcomes.answer(sender.send(command, user_id=ada), timeout=30).kind
+                sent = sender.send(of_client(command), user_id=ada)
+                return outcomes.answer(sent, timeout=30).kind
 
             assert done(registration, urgent) == "accepted"
             for name in ("phone", "laptop"):  # both are deleted in one call by the erasure
@@ -147,8 +149,9 @@ def test_a_producer_may_do_what_it_does(world: World, producer: Producer) -> Non
     with as_role(somebody):
         for queue in queues:
             users = UserCommands(queue, source="/test")
-            users.send(c.UnlockUser(), user_id=uid("nobody"))
-            list(users.send_many([CommandRequest(c.UnlockUser(), user_id=uid("nobody"))] * 2))
+            users.send(commands.UnlockUser(), user_id=uid("nobody"))
+            unlock = CommandRequest(command=commands.UnlockUser(), user_id=uuid.UUID(uid("nobody")))
+            users.send_many([unlock, unlock])
     run_example(somebody, "send_boto3.py", *queues)
     run_example(somebody, "send_celery.py", *queues)
     policy = Policy.of_queues(f"Producer{producer.name.title().replace('-', '')}Policy")
@@ -176,7 +179,7 @@ def test_a_subscriber_may_do_what_it_does(world: World, *, personal: bool) -> No
         eventually(lambda: _subscriptions(world, queue) == count, 30, f"{count} subscriptions")
         person = c.CreateUser(email(uuid.uuid4().hex), "Ada", ("customer",), last_name="Lovelace")
         with as_role(producer):
-            sent = users.send(person, user_id=str(uuid.uuid4()))
+            sent = users.send(of_client(person), user_id=str(uuid.uuid4()))
         assert listener.answer(sent, timeout=30).kind == "accepted"
         assert book.stdout is not None
         assert ("@example.com" in book.stdout.readline()) is personal
@@ -259,7 +262,7 @@ def test_a_reader_without_credentials_may_do_what_it_does(world: World) -> None:
     service = world.role()
     user, first = a_user_to_scrub(world)
     with as_role(service):
-        reader = UserReader(credentials=False)
+        reader = UserReader()
         assert reader.by_email(email(user).value) == reader.get(user)
         assert len(reader.sessions(user)) == 2
         assert reader.session_is_good(user, uid(f"{user} phone"))
@@ -286,7 +289,7 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
         users = UserCommands(QUEUE, source="/test")
         with OutcomeListener(source="/test", topic=TOPIC) as outcomes:
             person = c.CreateUser(address, "Grace", ("customer",), last_name="Hopper")
-            outcomes.answer(users.send(person, user_id=grace), timeout=30)
+            outcomes.answer(users.send(of_client(person), user_id=grace), timeout=30)
     table = world.account.client("dynamodb")
     table.delete_item(TableName="users", Key=address_key(address.key))
     orphan = mapper.render_address(email(nobody), nobody)

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-import user_client
+import biome_users
 from application.disposition import ReceivedMessage
 from application.messages import MessageParser
 from application.permissions_file import parse_permissions
@@ -158,10 +158,10 @@ def check_mention(text: str, folder: Path) -> None:
             assert (ROOT / text).exists(), f"there is no {text}"
     elif text.startswith('{"') and "..." not in text:
         data(json.loads(text))
-    elif (called := _CALL.match(text)) and called[1] in user_client.__all__:
+    elif (called := _CALL.match(text)) and called[1] in biome_users.__all__:
         call = ast.parse(text, mode="eval").body
         assert isinstance(call, ast.Call)
-        signature = inspect.signature(getattr(user_client, called[1]))
+        signature = inspect.signature(getattr(biome_users, called[1]))
         signature.bind_partial(*call.args, **{str(each.arg): each for each in call.keywords})
 
 

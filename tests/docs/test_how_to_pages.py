@@ -23,7 +23,7 @@ TESTS = (
     "tests/unit/application/messages/test_schema.py",
     "tests/unit/adapters/test_mapper.py",
     "tests/unit/operations/test_contracts.py",
-    "tests/unit/user_client/test_user_fields.py",
+    "tests/unit/clients/test_client_types.py",
     "tests/docs/test_messages_page.py",
     "tests/docs/test_reference_tables.py",
     "tests/docs/test_table_page.py",
@@ -65,7 +65,7 @@ def run(tree: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=tree,
-        env=own | {"PYTHONPATH": str(tree)},
+        env=own | {"PYTHONPATH": f"{tree}:{tree / 'clients' / 'python'}"},
         capture_output=True,
         check=False,
         text=True,
@@ -82,6 +82,7 @@ def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     tree = changed_tree(COMMAND, tmp_path)
     run(tree, "cli", "contracts")
     run(tree, "scripts.reference_tables")
+    run(tree, "scripts.client_types")
     assert (tree / "contracts" / "commands" / "ChangeTheme.v1.json").is_file()
     assert (
         "| `theme` | S | Colours of the pages: light, dark or system |"

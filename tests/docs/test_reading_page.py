@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from application.ports import EventMessage
+from biome_users import LoginReader, ReadCache, SessionRefusal
 from domain.events import Event
-from user_client import ReadCache, SessionRefusal, UserReader
 
 DOCS = Path(__file__).parents[2] / "docs"
 READING = (DOCS / "reading.md").read_text()
@@ -24,7 +24,7 @@ def rows(page: str, head: str) -> list[list[str]]:
 def test_the_readers_methods_are_those_of_the_page() -> None:
     """The page lists all methods, and no others."""
     listed = [re.findall(r"`(\w+)\(", row[0])[0] for row in rows(READING, "method |")]
-    methods = [name for name, _ in inspect.getmembers(UserReader, inspect.isfunction)]
+    methods = [name for name, _ in inspect.getmembers(LoginReader, inspect.isfunction)]
     assert {*listed, "forget"} == {name for name in methods if not name.startswith("_")}
     assert "`reader.forget(user_id)`" in READING
 

@@ -23,6 +23,7 @@ import boto3
 import pytest
 
 from application.ports import Status
+from biome_users import LoginReader
 from domain import commands as c
 from domain.values import TokenHash
 from operations.bulk_import.dispatch import SENDER_THREADS
@@ -30,7 +31,6 @@ from tests.builders import PASSWORD, start_session, token
 from tests.e2e.command_line import ROOT, CommandLine
 from tests.e2e.system import THREADS, System, decided, message
 from tests.e2e.worker_process import WorkerProcess, eventually
-from user_client import UserReader
 
 pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.xdist_group("bulk")]
 
@@ -280,7 +280,7 @@ def test_an_export_of_another_system_is_imported_and_its_users_log_in(
     (event,) = world.system.published(world.system.repository.history(jose.user_id))
     assert event["data"]["email_verified"] is True
 
-    view = UserReader(world.system.names.table, client=dynamodb(world)).by_email(
+    view = LoginReader(world.system.names.table, client=dynamodb(world)).by_email(
         "zoe@imported.example"
     )
     assert view is not None

@@ -116,6 +116,7 @@ def event(user_id: str, sequence: int, name: str, data: dict[str, Any]) -> str:
             "source": "urn:biome:user-worker",
             "type": f"biome.user.{name}.v1",
             "subject": user_id,
+            "time": "2026-11-30T09:00:00.000Z",
             "sequence": f"{sequence:020d}",
             "causationid": str(uuid.uuid4()),
             "newattribute": "x",
@@ -154,7 +155,12 @@ def test_a_subscriber_survives_disorder_repetition_and_what_it_does_not_know(
     world, user_id = subscriber.world, str(uuid.uuid4())
     registered = event(user_id, 1, "UserRegistered", {"email": "first@example.com"})
     unknown = event(user_id, 2, "UserTeleported", {})
-    changed = event(user_id, 3, "EmailChanged", {"new_email": "last@example.com"})
+    changed = event(
+        user_id,
+        3,
+        "EmailChanged",
+        {"old_email": "first@example.com", "new_email": "last@example.com"},
+    )
     queue = subscriber.queue
     with subscriber.running() as errors:
         for body in ("no JSON", "[]", '{"id": "x"}', changed, registered, changed, registered):
@@ -206,7 +212,8 @@ def test_fifo_topics_deliver_to_both_kinds_of_queue(
     user_id, sns = str(uuid.uuid4()), client("sns", world.environment)
     with running(command, environment, output, f"following {topic} and {personal}\n"):
         category = {"category": {"DataType": "String", "StringValue": "registration"}}
-        body = event(user_id, 1, "UserCreated", {"email": "ada@example.com"})
+        data = {"email": "ada@example.com", "roles": ["customer"], "email_verified": False}
+        body = event(user_id, 1, "UserCreated", data)
         sns.publish(
             TopicArn=fifo_topics[1],
             Message=body,

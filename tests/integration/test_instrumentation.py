@@ -17,14 +17,21 @@ from botocore.client import BaseClient
 from botocore.httpsession import URLLib3Session
 
 from adapters.dynamodb.provision import provision_table
-from domain import commands as c
+from biome_users import (
+    CommandRequest,
+    LoginReader,
+    OutcomeListener,
+    UserCommands,
+    _subscription,
+    commands,
+)
 from tests.builders import token, uid
 from tests.conftest import ResourceNames
-from user_client import CommandRequest, OutcomeListener, UserCommands, UserReader, outcomes
 
 pytestmark = pytest.mark.embedded
 
 TIMES = 10
+UNBAN = CommandRequest(command=commands.UnbanUser(), user_id=uuid.UUID(uid("ada")))
 Count = Callable[[], AbstractContextManager[tuple[Counter[str], Counter[str]]]]
 
 
@@ -55,26 +62,29 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Count:
 
 
 @pytest.fixture
-def reader(aws_endpoint: str) -> Iterator[UserReader]:
+def reader(aws_endpoint: str) -> Iterator[LoginReader]:
     """A reader of an empty table."""
     client, table = boto3.client("dynamodb"), f"users-{uuid.uuid4().hex[:12]}"
     provision_table(client, table)
-    yield UserReader(table)
+    yield LoginReader(table)
     client.delete_table(TableName=table)
 
 
-READS: dict[str, Callable[[UserReader], object]] = {
+READS: dict[str, Callable[[LoginReader], object]] = {
     "get": lambda reader: reader.get(uid("ada")),
     "get_many": lambda reader: reader.get_many([uid("ada"), uid("eve")]),
     "by_email": lambda reader: reader.by_email("ada@example.com"),
     "by_refresh_token": lambda reader: reader.by_refresh_token(token("f").value, token("t").value),
     "check_session": lambda reader: reader.check_session(uid("ada"), uid("phone")),
+    "check_token": lambda reader: reader.check_token(
+        uid("ada"), uid("phone"), token("f").value, token("t").value
+    ),
     "session_is_good": lambda reader: reader.session_is_good(uid("ada"), uid("phone")),
 }
 
 
 @pytest.mark.parametrize("name", READS)
-def test_every_read_is_seen(reader: UserReader, counted: Count, name: str) -> None:
+def test_every_read_is_seen(reader: LoginReader, counted: Count, name: str) -> None:
     """Ten of ten: only the worker uses fast calls."""
     with counted() as (seen, sent):
         for _ in range(TIMES):
@@ -83,14 +93,10 @@ def test_every_read_is_seen(reader: UserReader, counted: Count, name: str) -> No
 
 
 SENDS: dict[str, Callable[[UserCommands], object]] = {
-    "send": lambda users: users.send(c.UnbanUser(), user_id=uid("ada")),
-    "send_many": lambda users: users.send_many(
-        [CommandRequest(c.UnbanUser(), user_id=uid("ada"))] * 3
-    ),
-    "asend": lambda users: asyncio.run(users.asend(c.UnbanUser(), user_id=uid("ada"))),
-    "asend_many": lambda users: asyncio.run(
-        users.asend_many([CommandRequest(c.UnbanUser(), user_id=uid("ada"))])
-    ),
+    "send": lambda users: users.send(commands.UnbanUser(), user_id=uid("ada")),
+    "send_many": lambda users: users.send_many([UNBAN] * 3),
+    "asend": lambda users: asyncio.run(users.asend(commands.UnbanUser(), user_id=uid("ada"))),
+    "asend_many": lambda users: asyncio.run(users.asend_many([UNBAN])),
 }
 
 
@@ -116,7 +122,7 @@ def test_everything_that_a_listener_calls_is_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The start, ten answers received and deleted one by one, and the end."""
-    monkeypatch.setattr(outcomes, "LONGEST_POLL", 1)
+    monkeypatch.setattr(_subscription, "LONGEST_POLL", 1)
     sns = boto3.client("sns")
     topic = sns.create_topic(Name=resource_names.events_topic)["TopicArn"]
     with counted() as (seen, sent):

@@ -15,11 +15,19 @@ import boto3
 import pytest
 
 from adapters.sns.subscription import LONGEST_POLL
-from domain import commands as c
+from biome_users import (
+    AnswerKind,
+    NoAnswerError,
+    OutcomeListener,
+    UserCommands,
+    _subscription,
+    commands,
+    outcomes,
+)
 from tests.builders import register
+from tests.client_commands import of_client
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
-from user_client import AnswerKind, NoAnswerError, OutcomeListener, UserCommands, outcomes
 
 pytestmark = pytest.mark.e2e
 
@@ -90,7 +98,7 @@ def test_after_a_loss_the_next_outcome_is_heard(
     system: System, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """While a worker runs; a caller that waits in vain is told that an answer may be lost."""
-    monkeypatch.setattr(outcomes, "LONGEST_POLL", POLL)
+    monkeypatch.setattr(_subscription, "LONGEST_POLL", POLL)
     monkeypatch.setattr(outcomes, "CHECK_LEAST", CHECK)
     account, user_id = Account(system), uuid4()
     users = UserCommands(system.names.command_queue, source="/test/1")
@@ -99,14 +107,14 @@ def test_after_a_loss_the_next_outcome_is_heard(
         OutcomeListener(source="/test/1", topic=system.names.events_topic) as listener,
     ):
         worker.ready()
-        first = users.send(register(f"first-{user_id}"), user_id=user_id)
+        first = users.send(of_client(register(f"first-{user_id}")), user_id=user_id)
         assert listener.answer(first, 30).kind is AnswerKind.ACCEPTED
 
         LOSSES[lost](account)
         eventually(lambda: told_of_the_loss(listener), 60)
 
         for _ in range(3):
-            following = users.send(c.AssignRole("admin"), user_id=user_id)
+            following = users.send(commands.AssignRole(role="admin"), user_id=user_id)
             assert listener.answer(following, 30).user_id == str(user_id)
         assert len(account.subscriptions()) == 1
     assert account.subscriptions() == {}

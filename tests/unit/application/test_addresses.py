@@ -7,23 +7,21 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from adapters.memory import MemoryUserRepository
 from application.addresses import parse_address
 from application.messages.commands import MessageParser, partition_key, render_command
 from application.messages.outgoing import check_outgoing
+from biome_users._addresses import address_key
 from cli.parsing import parse_user
 from domain.characters import is_visible_word
 from domain.errors import InvalidValueError
 from domain.values import EmailAddress
 from tests.builders import uid
-from user_client import UserReader
 
 ROOT = Path(__file__).parents[3]
 SURROGATE = "\ud800"
@@ -287,11 +285,7 @@ def _by_partition(text: str) -> str:
 
 
 def _by_reader(text: str) -> str:
-    users = Mock(MemoryUserRepository)
-    users.get_by_email.return_value = None
-    assert UserReader(repository=users).by_email(text) is None
-    (address,) = users.get_by_email.call_args.args
-    return str(address.key)
+    return address_key(text)
 
 
 def _by_command_line(text: str) -> str:
@@ -323,7 +317,7 @@ def test_every_entry_has_the_same_key(entry: Callable[[str], str], text: str) ->
     assert entry(text) == parse_address(text).key
 
 
-LAYERS = ("domain", "application", "adapters", "worker", "operations", "cli", "user_client")
+LAYERS = ("domain", "application", "adapters", "worker", "operations", "cli")
 
 
 def _users_of_the_domain_rule() -> Iterator[str]:

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from adapters.memory import MemoryStore, MemoryUserRepository
-from application.ports import CommandKey, UserChange
-from domain.commands import (
+from adapters.dynamodb import mapper
+from biome_users import Command, LoginReader, MailedTokens
+from biome_users.commands import (
     ChangePassword,
-    Command,
     EnableTwoFactor,
     RecordLoginFailure,
     ResetPassword,
@@ -23,12 +22,14 @@ from domain.commands import (
     RotateRefreshToken,
     StartSession,
 )
+from biome_users.second_factor import totp_code
+from biome_users.testing import FakeUserTable
+from domain.commands import COMMANDS
 from domain.errors import RejectionCode
 from domain.user import Ban, TwoFactor, User
-from tests.builders import NOW, PASSWORD, uid
-from tests.persistence import new_user, outcome
+from tests.builders import PASSWORD, uid
+from tests.persistence import new_user
 from tests.unit.examples.loading import EXAMPLES, load
-from user_client import UserReader
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
 RIGHT = "the password"
@@ -58,7 +59,7 @@ class Sent:
 
     def __init__(self) -> None:
         self.commands: list[type] = []
-        self.store = MemoryStore()
+        self.table = FakeUserTable()
         self.codes: dict[type, RejectionCode | None] = {}
 
     def send(self, command: Any, *, user_id: str, **_: object) -> str:
@@ -67,8 +68,8 @@ class Sent:
         command_id = f"command {len(self.commands)}"
         self.commands.append(kind)
         if kind in self.codes:
-            decided = replace(outcome(command_id, None, code=self.codes[kind]), user_id=user_id)
-            self.store.outcomes[CommandKey(user_id, decided.command_id)] = decided
+            code = self.codes[kind]
+            self.table.add_outcome(user_id, uid(command_id), None if code is None else code.value)
         return uid(command_id)
 
 
@@ -102,17 +103,17 @@ RIGHT_ANSWERS = {
 def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
     """Create a service whose table holds one user, or none."""
     hasher, sent = CountingHasher(), Sent()
-    repository = MemoryUserRepository(sent.store)
     if user is not None:
-        change = UserChange(
-            user.user_id,
-            (),
-            user=replace(user, two_factor=None),
-            saved_two_factor=user.two_factor,
-            claimed=user.email,
-        )
-        assert not repository.commit([change], NOW).conflicts
-    made = MODULE.LoginService(UserReader(repository=repository), sent, CIPHER, bytes(32))
+        assert user.email is not None
+        items: list[Any] = [
+            mapper.render_user(user),
+            mapper.render_address(user.email, user.user_id),
+        ]
+        if user.two_factor is not None:
+            items.append(mapper.render_two_factor(user.user_id, user.two_factor))
+        sent.table.items |= {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
+    reader, tokens = LoginReader(client=sent.table), MailedTokens(bytes(32))
+    made = MODULE.LoginService(reader, sent, CIPHER, tokens)
     made._passwords._hasher = hasher
     return made, hasher, sent
 
@@ -175,7 +176,7 @@ AWAITED: list[type[Command]] = [
 
 def test_every_rejection_has_an_answer_in_both_services() -> None:
     """A code without one would get the answer that trying again may help."""
-    codes = {code.value for kind in AWAITED for code in kind.rejections}
+    codes = {code.value for kind in AWAITED for code in COMMANDS[kind.contract.type].rejections}
     new_id = RejectionCode.SESSION_ALREADY_EXISTS.value  # trying again creates another id
     assert codes - {new_id} <= MODULE.REJECTIONS.keys()
     table = (
@@ -211,7 +212,7 @@ def test_a_code_of_the_present_step_or_a_neighbour_is_accepted(
     sent.codes = {StartSession: None}
     monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 5.0)
     monkeypatch.setattr(time, "time", lambda: 1_111_111_109.0)
-    code = SECOND_FACTOR.code_of(SECRET, 1_111_111_109 // 30 + ahead)
+    code = totp_code(SECRET, 1_111_111_109 // 30 + ahead)
     status, _ = service.login("ada@example.com", RIGHT, code)
     assert (status, sent.commands) == (
         (200, [StartSession]) if accepted else (401, [RecordLoginFailure])
@@ -223,7 +224,7 @@ def test_a_used_step_is_refused_before_the_worker_is_asked(monkeypatch: pytest.M
     service, _, sent = service_of(with_second_factor())
     monkeypatch.setattr(time, "time", lambda: 7 * 30.0)
     for step in (6, 7):
-        code = SECOND_FACTOR.code_of(SECRET, step)
+        code = totp_code(SECRET, step)
         assert service.login("ada@example.com", RIGHT, code) == MODULE.WRONG_CODE
     assert sent.commands == [RecordLoginFailure] * 2
 

@@ -1,4 +1,4 @@
-"""The packages for other services, with queues and topics of an AWS."""
+"""The client for other services, with queues and topics of an AWS."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
 
-from domain import commands as c
-from tests.builders import register, uid
-from tests.conftest import ResourceNames
-from tests.e2e.worker_process import eventually
-from user_client import (
+from biome_users import (
     CommandRequest,
     NotListeningError,
     NotSentError,
     OutcomeListener,
     UserCommands,
+    commands,
 )
+from tests.builders import register, uid
+from tests.client_commands import of_client
+from tests.conftest import ResourceNames
+from tests.e2e.worker_process import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -71,7 +72,9 @@ def received(sqs: SQSClient, queue: str, count: int) -> list[dict[str, Any]]:
 def test_commands_arrive_each_once_and_a_users_in_order(sqs: SQSClient, queue: str) -> None:
     """On a FIFO queue, where a user is a group; on a standard one by what is given."""
     users = UserCommands(queue, source="/test", fair_group="tests")
-    requests = [CommandRequest(c.UnbanUser(), user_id=USERS[i % 3]) for i in range(25)]
+    requests = [
+        CommandRequest(command=commands.UnbanUser(), user_id=UUID(USERS[i % 3])) for i in range(25)
+    ]
     ids = users.send_many(requests)
 
     messages = received(sqs, queue, 25)
@@ -88,7 +91,7 @@ def test_a_repetition_reaches_the_worker_on_either_queue(sqs: SQSClient, queue: 
     """SQS must not swallow it: the worker knows it by its id, and for longer."""
     users, command_id = UserCommands(queue, source="/test"), uuid4()
     for _ in range(2):
-        users.send(register("ada"), command_id=command_id)
+        users.send(of_client(register("ada")), command_id=command_id)
 
     bodies = [json.loads(message["Body"]) for message in received(sqs, queue, 2)]
     assert [body["id"] for body in bodies] == [str(command_id)] * 2
@@ -98,7 +101,7 @@ def test_a_missing_queue_is_reported_with_the_unsent_ids(aws_endpoint: str) -> N
     """It is the same error as for any other failure to send."""
     users = UserCommands(f"never-{uuid4()}", source="/test")
     with pytest.raises(NotSentError, match=r"1 of 1 commands not sent: .*NonExistentQueue"):
-        users.send(register("ada"))
+        users.send(of_client(register("ada")))
 
 
 def test_a_listener_hears_its_own_source_and_leaves_nothing(
