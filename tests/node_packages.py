@@ -34,6 +34,29 @@ def copy_with_packages(programs: Path, copy: Path) -> Path:
     return copy
 
 
+def with_client(programs: Path, client: Path) -> Path:
+    """Add the compiled client to the packages of a copy; return the copy."""
+    modules = programs / "node_modules"
+    shared = modules.resolve()
+    modules.unlink()
+    (modules / "@biome").mkdir(parents=True)
+    (modules / "@biome" / "users").symlink_to(client, target_is_directory=True)
+    for each in shared.iterdir():
+        (modules / each.name).symlink_to(each)
+    return programs
+
+
+def compiled_client(folder: Path) -> Path:
+    """Compile a copy of the TypeScript client, beside contracts/ as in the tree; return it."""
+    root = Path(__file__).parents[1]
+    (folder / "contracts").symlink_to(root / "contracts")
+    (folder / "clients").mkdir()
+    copy = copy_with_packages(root / "clients" / "typescript", folder / "clients" / "typescript")
+    command = ["node", "node_modules/typescript/bin/tsc"]
+    subprocess.run(command, cwd=copy, check=True, timeout=_TIMEOUT)
+    return copy
+
+
 def _packages(npm: str, programs: Path) -> Path:
     lock = (programs / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "user-worker"

@@ -16,21 +16,32 @@
 //
 // Two environment variables, each 32 random bytes in Base64: SECOND_FACTOR_KEY encrypts the secrets
 // of second factors; TOKEN_KEY derives the tokens of reset mails, and the mailer has it too.
-import { createHash, createHmac, randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { domainToASCII } from "node:url";
 import { parseArgs } from "node:util";
-import { GetQueueUrlCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import {
+  findTotpStep,
+  InvalidCommandError,
+  isLocked,
+  LoginReader,
+  loginRefusal,
+  MailedTokens,
+  newRecoveryCodes,
+  newTotpSecret,
+  recoveryCodeHash,
+  RefreshToken,
+  setupUri,
+  tokenHash,
+  UserCommands,
+} from "@biome/users";
 import { hashPassword, verifyPassword } from "./passwords.mjs";
-import * as totp from "./second_factor.mjs";
-import * as users from "./users.mjs";
+import { decrypt, encrypt } from "./second_factor.mjs";
 
 const LIFETIME = 30 * 86_400_000; // ms
 const RESET_LIFETIME = 3_600_000;
 const DECIDED_WITHIN = 10_000; // ms to wait for the worker; a command takes a few dozen
 const NO_SOONER = 300; // ms until a wrong password is answered: more than hash, reads, message take
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const DONE = [200, {}];
 const WRONG = [401, { error: "WrongEmailOrPassword" }];
@@ -56,9 +67,9 @@ const REJECTIONS = {
   RefreshTokenReused: [401, { error: "RefreshTokenReused" }],
 };
 
-const sqs = new SQSClient({ useQueueUrlAsEndpoint: false }); // but AWS_ENDPOINT_URL, if any
-const sha256 = (data) => createHash("sha256").update(data).digest("hex");
-const after = (milliseconds) => new Date(Date.now() + milliseconds).toISOString();
+const commands = new UserCommands({ source: "/login" });
+const users = new LoginReader();
+const after = (milliseconds) => new Date(Date.now() + milliseconds);
 
 /** Read 32 bytes in Base64 from an environment variable; exit if it is missing or invalid. */
 function readKey(name) {
@@ -72,66 +83,32 @@ function readKey(name) {
 }
 
 const secondFactorKey = Buffer.from(readKey("SECOND_FACTOR_KEY"), "base64");
-const tokenKey = readKey("TOKEN_KEY"); // the text, as password_reset.mjs uses it
-
-// --- tokens ------------------------------------------------------------------------------------
-
-const secret = () => randomBytes(32).toString("base64url");
-
-/** A refresh token: opaque to clients; only the hashes of family and part are sent to the worker. */
-function makeToken(userId, sessionId, family = secret(), part = secret()) {
-  const text = [userId, sessionId, family, part].join(".");
-  return { userId, sessionId, family, text, familyHash: sha256(family), hash: sha256(part) };
-}
+const tokens = new MailedTokens(Buffer.from(readKey("TOKEN_KEY"))); // the text of the key
 
 /** Read the refresh token of a request; throw SyntaxError if there is none. */
 function tokenOf({ headers: { authorization = "" } }) {
-  const [userId, sessionId, family, part, more] = authorization.replace(/^Bearer /, "").split(".");
-  if (!UUID.test(userId) || !UUID.test(sessionId) || !family || !part || more !== undefined) {
-    throw new SyntaxError("not a token");
-  }
-  return makeToken(userId, sessionId, family, part);
+  const token = RefreshToken.parse(authorization.replace(/^Bearer /, ""));
+  if (!token) throw new SyntaxError("not a token");
+  return token;
 }
 
-const handOut = (token, expires_at) => [200, { refresh_token: token.text, expires_at }];
-
-/** Derive the token of a mail; in production with GenerateMac of KMS. */
-// "reset" is the purpose: a token of another kind of mail is not valid.
-const deriveToken = (tokenId) =>
-  createHmac("sha256", tokenKey).update(`reset\n${tokenId}`).digest("hex");
+const handOut = (token, expiresAt) => [
+  200,
+  { refresh_token: token.text(), expires_at: expiresAt.toISOString() },
+];
 
 // --- commands ----------------------------------------------------------------------------------
-
-let queueUrl;
-
-/** Send a command and return its id. */
-async function send(name, subject, data, extensions = {}) {
-  queueUrl ??= (await sqs.send(new GetQueueUrlCommand({ QueueName: "user-commands" }))).QueueUrl;
-  const command = {
-    specversion: "1.0",
-    id: randomUUID(),
-    source: "/login",
-    type: `biome.user.${name}.v1`,
-    subject,
-    time: new Date().toISOString(),
-    data,
-    ...extensions,
-  };
-  const message = { QueueUrl: queueUrl, MessageBody: JSON.stringify(command) };
-  await sqs.send(new SendMessageCommand(message));
-  return command.id;
-}
 
 /**
  * Send a command and wait for its outcome; return the answer if it was not accepted, else null.
  * The worker stores the outcome together with the change, under the id of the command.
  */
-async function decide(name, subject, data, extensions) {
-  const commandId = await send(name, subject, data, extensions);
+async function decide(name, userId, data, envelope = {}) {
+  const commandId = await commands.send(name, data, { userId, ...envelope });
   const deadline = Date.now() + DECIDED_WITHIN;
   while (Date.now() < deadline) {
-    const outcome = await users.outcomeOf(subject, commandId);
-    if (outcome) return outcome.code === null ? null : (REJECTIONS[outcome.code] ?? LATER);
+    const outcome = await users.outcome(userId, commandId);
+    if (outcome) return outcome.code === undefined ? null : (REJECTIONS[outcome.code] ?? LATER);
     await sleep(50);
   }
   return LATER;
@@ -145,19 +122,23 @@ async function decide(name, subject, data, extensions) {
  */
 async function login({ email, password, code, recovery_code }) {
   const start = performance.now();
-  const answer = await checkLogin(email, password, {
-    code: code && totp.parseCode(code),
-    recovery: recovery_code && totp.recoveryCodeHash(recovery_code),
-  });
+  const recovery = recovery_code && recoveryCodeHash(recovery_code);
+  if ((code && !isCode(code)) || (recovery_code && !recovery)) throw new SyntaxError("not a code");
+  const answer = await checkLogin(email, password, { code, recovery });
   if (answer === WRONG) await sleep(Math.max(0, start + NO_SOONER - performance.now()));
   return answer;
 }
 
+const isCode = (text) => /^[0-9]{6}$/.test(text.replaceAll(/\s/g, ""));
+
 async function checkLogin(email, password, typed) {
-  const user = await users.userByEmail(email);
+  const user = await users.byEmail(email).catch((error) => {
+    if (error instanceof RangeError) return undefined; // not an address, so no user has it
+    throw error;
+  });
   if (!(await knowsPassword(user, password))) return WRONG;
   // only a person who knows the password is told the reason
-  const refusal = users.whyNoAccess(user);
+  const refusal = loginRefusal(user);
   if (refusal) return [403, { error: refusal }];
   const { answer, proof } = await checkSecondFactor(user, typed);
   return answer ?? startSession(user, password, proof);
@@ -165,99 +146,102 @@ async function checkLogin(email, password, typed) {
 
 /** Check a password and record a failure; during a lock no password is accepted. */
 async function knowsPassword(user, password) {
-  const matches = await verifyPassword(user?.password_hash?.S, password);
-  if (!user || users.isLocked(user)) return false;
-  if (!matches) await send("RecordLoginFailure", user.user_id.S, {});
+  const matches = await verifyPassword(user?.passwordHash, password);
+  if (!user || isLocked(user)) return false;
+  if (!matches) await commands.send("RecordLoginFailure", {}, { userId: user.userId });
   return matches;
 }
 
 /** Check a one-time password; the worker checks a recovery code. */
-async function checkSecondFactor(user, { code, recovery }) {
-  const userId = user.user_id.S;
-  const factor = user.two_factor_enabled?.BOOL ? await users.secondFactor(userId) : null;
+async function checkSecondFactor({ userId, twoFactorEnabled }, { code, recovery }) {
+  const factor = twoFactorEnabled ? await users.secondFactor(userId) : undefined;
   if (!factor) return { proof: { methods: ["pwd"] } };
   if (recovery) return { proof: { methods: ["pwd", "mfa"], recovery_code_hash: recovery } };
   if (!code) return { answer: SECOND_FACTOR_REQUIRED };
-  const secret = totp.decrypt(secondFactorKey, factor.ciphertext, userId);
-  const totp_step = totp.findStep(secret, code, factor.lastStep);
-  if (totp_step !== null) return { proof: { methods: ["pwd", "otp"], totp_step } };
-  await send("RecordLoginFailure", userId, { stage: "second_factor" });
+  const secret = decrypt(secondFactorKey, factor.secretCiphertext, userId);
+  const totp_step = findTotpStep(secret, code, factor.lastTotpStep);
+  if (totp_step !== undefined) return { proof: { methods: ["pwd", "otp"], totp_step } };
+  await commands.send("RecordLoginFailure", { stage: "second_factor" }, { userId });
   return { answer: WRONG_CODE };
 }
 
-async function startSession(user, password, proof) {
-  const userId = user.user_id.S;
-  const token = makeToken(userId, randomUUID());
-  const expires_at = after(LIFETIME);
-  const credential_version = Number(user.credential_version.N);
+async function startSession({ userId, credentialVersion, passwordHashLegacy }, password, proof) {
+  const token = RefreshToken.create(userId);
+  const expiresAt = after(LIFETIME);
   const data = {
     session_id: token.sessionId,
-    refresh_family_hash: token.familyHash,
-    refresh_token_hash: token.hash,
-    expires_at,
-    credential_version,
+    refresh_family_hash: token.refreshFamilyHash,
+    refresh_token_hash: token.refreshTokenHash,
+    expires_at: expiresAt.toISOString(),
+    credential_version: credentialVersion,
     ...proof,
   };
-  const rejection = await decide("StartSession", userId, data, { expirytime: after(60_000) });
+  const rejection = await decide("StartSession", userId, data, { expiresAt: after(60_000) });
   if (rejection) return rejection;
-  if (user.password_hash_legacy?.BOOL) {
+  if (passwordHashLegacy) {
     // the hash of another system is replaced now
-    const password_hash = await hashPassword(password);
-    await send("UpgradePasswordHash", userId, { password_hash, credential_version });
+    const upgrade = {
+      password_hash: await hashPassword(password),
+      credential_version: credentialVersion,
+    };
+    await commands.send("UpgradePasswordHash", upgrade, { userId });
   }
-  return handOut(token, expires_at);
+  return handOut(token, expiresAt);
 }
 
 // --- sessions ----------------------------------------------------------------------------------
 
 const refused = (code) => [401, { error: code }];
+const check = ({ userId, sessionId, refreshFamilyHash, refreshTokenHash }) =>
+  users.checkToken(userId, sessionId, refreshFamilyHash, refreshTokenHash);
 
 async function session(token) {
-  const { refusal } = await users.checkSession(token);
+  const { refusal } = await check(token);
   return refusal ? refused(refusal) : [200, { user_id: token.userId }];
 }
 
 /** Exchange a token for the next one. */
 async function refresh(token) {
-  const { refusal } = await users.checkSession(token);
-  const following = makeToken(token.userId, token.sessionId, token.family);
-  const expires_at = after(LIFETIME);
+  const { refusal } = await check(token);
+  const following = token.next();
+  const expiresAt = after(LIFETIME);
   const data = {
     session_id: token.sessionId,
-    refresh_family_hash: token.familyHash,
-    refresh_token_hash: token.hash,
-    next_refresh_token_hash: following.hash,
-    expires_at,
+    refresh_family_hash: token.refreshFamilyHash,
+    refresh_token_hash: token.refreshTokenHash,
+    next_refresh_token_hash: following.refreshTokenHash,
+    expires_at: expiresAt.toISOString(),
   };
+  const { userId } = token;
   // the worker ends the session of a token that was used twice
-  if (refusal === "RefreshTokenReused") await send("RotateRefreshToken", token.userId, data);
+  if (refusal === "RefreshTokenReused") await commands.send("RotateRefreshToken", data, { userId });
   if (refusal) return refused(refusal);
-  return (await decide("RotateRefreshToken", token.userId, data)) ?? handOut(following, expires_at);
+  return (await decide("RotateRefreshToken", userId, data)) ?? handOut(following, expiresAt);
 }
 
 /** Send a command about the session of a token, if it may continue. */
 async function endBy(command, token) {
-  const { refusal } = await users.checkSession(token);
+  const { refusal } = await check(token);
   if (refusal) return refused(refusal);
   return (await decide(command, token.userId, { session_id: token.sessionId })) ?? DONE;
 }
 
 async function listSessions(token) {
-  const { user, refusal } = await users.checkSession(token);
+  const { refusal } = await check(token);
   if (refusal) return refused(refusal);
-  const listed = (await users.sessionsOf(user)).map((item) => ({
-    session_id: item.session_id.S,
-    current: item.session_id.S === token.sessionId,
-    started_at: item.started_at?.S ?? null,
-    last_used_at: item.last_used_at?.S ?? null,
-    methods: item.methods?.S.split(" ") ?? [],
+  const sessions = (await users.sessions(token.userId)).map((each) => ({
+    session_id: each.sessionId,
+    current: each.sessionId === token.sessionId,
+    started_at: each.startedAt?.toISOString() ?? null,
+    last_used_at: each.lastUsedAt?.toISOString() ?? null,
+    methods: each.methods,
   }));
-  return [200, { sessions: listed }];
+  return [200, { sessions }];
 }
 
 /** Check session and password, before a change that a stolen session must not make. */
 async function authenticate(token, password) {
-  const { user, refusal } = await users.checkSession(token);
+  const { user, refusal } = await check(token);
   if (refusal) return { answer: refused(refusal) };
   return (await knowsPassword(user, password)) ? { user } : { answer: WRONG };
 }
@@ -268,25 +252,9 @@ async function authenticate(token, password) {
 async function changePassword(token, { password, new_password }) {
   const { user, answer } = await authenticate(token, password);
   if (!user) return answer;
-  const credential_version = Number(user.credential_version.N);
-  const data = { password_hash: await hashPassword(new_password), credential_version };
+  const password_hash = await hashPassword(new_password);
+  const data = { password_hash, credential_version: user.credentialVersion };
   return (await decide("ChangePassword", token.userId, data)) ?? DONE;
-}
-
-/**
- * Return an address as it was typed, or throw SyntaxError if it is invalid: the worker would
- * dead-letter the command.
- */
-function parseAddress(text) {
-  const address = text.trim();
-  const [, local, domain] = /^([^\s\p{C}()<>[\]:;@\\,"]{1,64})@([^@]+)$/u.exec(address) ?? [];
-  if (!local || local.split(".").includes("")) throw new SyntaxError("not an address");
-  const labels = domainToASCII(domain).split(".");
-  const isLabel = (label) => /^[a-z0-9-]{1,63}$/.test(label) && !/^-|-$/.test(label);
-  const isHost = labels.length > 1 && labels.every(isLabel) && !/^[0-9]+$/.test(labels.at(-1));
-  const length = Buffer.byteLength(`${local}@${labels.join(".")}`);
-  if (!isHost || length > 254) throw new SyntaxError("not an address");
-  return address;
 }
 
 /**
@@ -295,11 +263,11 @@ function parseAddress(text) {
  */
 async function requestReset({ email }) {
   const token_id = randomUUID();
-  await send("RequestPasswordReset", undefined, {
-    email: parseAddress(email),
+  await commands.send("RequestPasswordReset", {
+    email,
     token_id,
-    token_hash: sha256(deriveToken(token_id)),
-    expires_at: after(RESET_LIFETIME),
+    token_hash: tokenHash(tokens.token("reset", token_id)),
+    expires_at: after(RESET_LIFETIME).toISOString(),
   });
   return [202, {}];
 }
@@ -311,10 +279,10 @@ async function requestReset({ email }) {
  */
 async function reset({ token, password }) {
   const [userId, derived, more] = token.split(".");
-  if (!UUID.test(userId) || !derived || more !== undefined) throw new SyntaxError("not a token");
-  const user = await users.userById(userId);
-  if (!user || user.erased?.BOOL) return TOKEN_INVALID;
-  const data = { token_hash: sha256(derived), password_hash: await hashPassword(password) };
+  if (!derived || more !== undefined) throw new SyntaxError("not a token");
+  const user = await users.get(userId);
+  if (!user || user.erased) return TOKEN_INVALID;
+  const data = { token_hash: tokenHash(derived), password_hash: await hashPassword(password) };
   return (await decide("ResetPassword", userId, data)) ?? DONE;
 }
 
@@ -322,12 +290,12 @@ async function reset({ token, password }) {
 
 /** Create a secret for an authenticator app. Nothing is stored yet. */
 async function prepareSecondFactor(token) {
-  const { user, refusal } = await users.checkSession(token);
+  const { user, refusal } = await check(token);
   if (refusal) return refused(refusal);
-  const made = totp.newSecret();
-  const uri = totp.setupUri(made, user.email.S);
-  const setup = totp.encrypt(secondFactorKey, made, token.userId);
-  return [200, { secret: totp.base32(made), uri, setup }];
+  const made = newTotpSecret();
+  const uri = setupUri(made, user.email, "Biome");
+  const setup = encrypt(secondFactorKey, made, token.userId);
+  return [200, { secret: new URL(uri).searchParams.get("secret"), uri, setup }];
 }
 
 /**
@@ -335,20 +303,20 @@ async function prepareSecondFactor(token) {
  * returned once; only their hashes are stored.
  */
 async function confirmSecondFactor(token, { setup, code, password }) {
-  const typed = totp.parseCode(code);
+  if (!isCode(code)) throw new SyntaxError("not a code");
   let secret;
   try {
-    secret = totp.decrypt(secondFactorKey, setup, token.userId);
+    secret = decrypt(secondFactorKey, setup, token.userId);
   } catch {
     throw new SyntaxError("not a setup of this user");
   }
   const { user, answer } = await authenticate(token, password);
   if (!user) return answer;
-  if (totp.findStep(secret, typed) === null) return WRONG_CODE;
-  const codes = totp.newRecoveryCodes();
-  const data = { secret_ciphertext: setup, recovery_code_hashes: codes.map(totp.recoveryCodeHash) };
+  if (findTotpStep(secret, code) === undefined) return WRONG_CODE;
+  const codes = newRecoveryCodes();
+  const data = { secret_ciphertext: setup, recovery_code_hashes: codes.map(recoveryCodeHash) };
   // rejected if anything of the user has changed since the session was checked
-  const unchanged = { expectedversion: Number(user.version.N) };
+  const unchanged = { expectedVersion: user.version };
   const rejection = await decide("EnableTwoFactor", token.userId, data, unchanged);
   return rejection ?? [200, { recovery_codes: codes }];
 }
@@ -398,8 +366,9 @@ async function answer(request, response) {
     [status, body] = route ? await route(request) : [404, { error: "NotFound" }];
   } catch (error) {
     // an error never admits a person, and shows no cause
-    if (!(error instanceof SyntaxError)) console.error(`error: ${error.name}`);
-    [status, body] = error instanceof SyntaxError ? [400, { error: "BadRequest" }] : LATER;
+    const invalid = [SyntaxError, RangeError, InvalidCommandError].some((e) => error instanceof e);
+    if (!invalid) console.error(`error: ${error.name}`);
+    [status, body] = invalid ? [400, { error: "BadRequest" }] : LATER;
   }
   const headers = { "content-type": "application/json", "cache-control": "no-store" };
   response.writeHead(status, headers).end(JSON.stringify(body));

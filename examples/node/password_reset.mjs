@@ -2,18 +2,17 @@
 //
 // The program plays the edge, the mailer and the person, as password_reset.py does. Only the mail
 // contains the token: edge and mailer each derive it from its id, with a key that both have.
-import { createHash, createHmac, randomBytes, randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
   DeleteMessageCommand,
   GetQueueAttributesCommand,
-  GetQueueUrlCommand,
   ReceiveMessageCommand,
-  SendMessageCommand,
   SetQueueAttributesCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
+import { MailedTokens, parseEvent, tokenHash, UserCommands } from "@biome/users";
 import { hashPassword } from "./passwords.mjs";
 
 const key = process.env.TOKEN_KEY ?? "";
@@ -25,43 +24,27 @@ if (Buffer.byteLength(key) < 32) {
 }
 const sns = new SNSClient({});
 const sqs = new SQSClient({ useQueueUrlAsEndpoint: false });
-const commands = await sqs.send(new GetQueueUrlCommand({ QueueName: "user-commands" }));
-
-// In production: KMS, GenerateMac, under a key that never leaves it. "reset" is the purpose: a token
-// of another kind of mail is not valid.
-const deriveToken = (tokenId) => createHmac("sha256", key).update(`reset\n${tokenId}`).digest("hex");
-const sha256 = (text) => createHash("sha256").update(text).digest("hex");
-
-async function send(name, data) {
-  const id = randomUUID();
-  const command = {
-    specversion: "1.0",
-    id,
-    source: "/login",
-    type: `biome.user.${name}.v1`,
-    time: new Date().toISOString(),
-    data,
-  };
-  const MessageBody = JSON.stringify(command);
-  await sqs.send(new SendMessageCommand({ QueueUrl: commands.QueueUrl, MessageBody }));
-  return id;
-}
+const users = new UserCommands({ source: "/login" });
+const tokens = new MailedTokens(Buffer.from(key));
 
 async function edgeAsksForAReset(email) {
   const token_id = randomUUID();
-  return send("RequestPasswordReset", {
+  return users.send("RequestPasswordReset", {
     email,
     token_id,
-    token_hash: sha256(deriveToken(token_id)),
+    token_hash: tokenHash(tokens.token("reset", token_id)),
     expires_at: new Date(Date.now() + 3_600_000).toISOString(),
   });
 }
 
-const mailerWrites = ({ data }) => ({ to: data.email, token: deriveToken(data.token_id) });
+const mailerWrites = ({ data }) => ({
+  to: data.email,
+  token: tokens.token("reset", data.token_id),
+});
 
 async function edgeSetsThePassword(email, token, password) {
   const password_hash = await hashPassword(password);
-  return send("ResetPassword", { email, token_hash: sha256(token), password_hash });
+  return users.send("ResetPassword", { email, token_hash: tokenHash(token), password_hash });
 }
 
 async function subscribe() {
@@ -106,9 +89,9 @@ for (let done = false; !done; ) {
     new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }),
   );
   for (const { Body, ReceiptHandle } of Messages) {
-    const event = JSON.parse(Body);
+    const event = parseEvent(Body);
     const kind = event.type.split(".")[2];
-    const cause = event.causationid;
+    const cause = event.commandId;
     if (cause === asked && kind === "PasswordResetRequested" && !reset) {
       const mail = mailerWrites(event);
       console.log("mail to", mail.to);

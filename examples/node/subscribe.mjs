@@ -1,7 +1,6 @@
 // Keeps an address book from the events: once each, in order, without gaps, across restarts.
 import { open, readFile, rename } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { SNSClient, SubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
@@ -11,7 +10,7 @@ import {
   SetQueueAttributesCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
-import { Inbox } from "./inbox.mjs";
+import { Inbox, InvalidEventError, MemoryInboxStore, parseEvent, UserReader } from "@biome/users";
 
 const { values: options } = parseArgs({
   options: {
@@ -26,7 +25,7 @@ const { values: options } = parseArgs({
 const patience = Number(options.patience);
 const sns = new SNSClient({});
 const sqs = new SQSClient({ useQueueUrlAsEndpoint: false }); // but AWS_ENDPOINT_URL, if any
-const dynamodb = new DynamoDBClient({});
+const users = new UserReader({ table: options.table });
 
 // The types of the personal topic, where they have their addresses.
 const withAddresses = [
@@ -106,7 +105,8 @@ async function makeQueue(QueueName) {
 
 const saved = await load(options.state);
 const book = new Map(Object.entries(saved.book ?? {}));
-const inbox = new Inbox(patience * 1000, saved.inbox);
+const store = new MemoryInboxStore(saved.inbox);
+const inbox = new Inbox(store, patience * 1000);
 
 async function load(path) {
   try {
@@ -123,7 +123,7 @@ async function load(path) {
  * that has transactions.
  */
 async function save() {
-  const content = JSON.stringify({ book: Object.fromEntries(book), inbox: inbox.state() });
+  const content = JSON.stringify({ book: Object.fromEntries(book), inbox: store });
   const file = await open(`${options.state}.new`, "w", 0o600);
   await file.writeFile(content);
   await file.sync();
@@ -131,16 +131,16 @@ async function save() {
   await rename(`${options.state}.new`, options.state);
 }
 
-function apply({ type, subject, data }) {
+function apply({ known, type, userId, data }) {
+  if (!known) return; // an event of a later worker changes no address
   switch (type) {
     case "biome.user.UserRegistered.v1":
     case "biome.user.UserCreated.v1":
-      return write(subject, data.email);
+      return write(userId, data.email);
     case "biome.user.EmailChanged.v1":
-      return write(subject, data.new_email);
+      return write(userId, data.new_email);
     case "biome.user.UserErased.v1":
-      return write(subject, null);
-    // any other type, one of tomorrow's too, moves the sequence and changes no address
+      return write(userId, null);
   }
 }
 
@@ -153,25 +153,18 @@ function write(userId, email) {
 /** Where an event stays away, go on from the user's present state; tell whether any did. */
 async function closeGaps() {
   let closed = false;
-  for (const userId of inbox.gaps(Date.now())) {
+  for (const userId of await inbox.gaps()) {
     try {
-      const user = await readUser(userId);
-      if (user) write(userId, user.email?.S); // an erased one has none
-      inbox.skipTo(userId, user ? Number(user.version.N) : 0).forEach(apply);
+      const user = await users.get(userId);
+      if (user) write(userId, user.email); // an erased one has none
+      (await inbox.skipTo(userId, user?.version ?? 0)).forEach(apply);
       closed = true;
     } catch (error) {
       console.error(`gap stays: ${userId}: ${error.name}`); // and is looked at again
     }
   }
+  await inbox.prune();
   return closed;
-}
-
-async function readUser(userId) {
-  const Key = { pk: { S: `USER#${userId}` }, sk: { S: "USER" } };
-  const read = { TableName: options.table, Key, ConsistentRead: true };
-  const { Item: user } = await dynamodb.send(new GetItemCommand(read));
-  if (user && user.schema?.N !== "1") throw new Error("an item of a later format");
-  return user;
 }
 
 // --- following -------------------------------------------------------------------------------
@@ -185,9 +178,10 @@ async function follow(QueueUrl, abortSignal) {
     const Entries = [];
     for (const { Body, MessageId, ReceiptHandle } of answer.Messages ?? []) {
       try {
-        inbox.take(JSON.parse(Body), Date.now()).forEach(apply);
+        (await inbox.take(parseEvent(Body))).forEach(apply);
         Entries.push({ Id: String(Entries.length), ReceiptHandle });
       } catch (error) {
+        if (!(error instanceof InvalidEventError)) throw error;
         // it stays, comes again, and goes to the dead-letter queue after five times
         console.error(`no event: ${MessageId}: ${error.name}`);
       }

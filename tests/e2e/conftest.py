@@ -15,7 +15,7 @@ from tests.e2e.account import ROOT, World, default_world
 from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided
 from tests.e2e.worker_process import Queues, WorkerProcess, share
-from tests.node_packages import copy_with_packages
+from tests.node_packages import compiled_client, copy_with_packages, with_client
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +101,6 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def node(world: World) -> Path:
     """A copy of the Node examples with their packages; skips if the packages are unavailable."""
-    return copy_with_packages(ROOT / "examples" / "node", world.folder / "node")
+    copy = copy_with_packages(ROOT / "examples" / "node", world.folder / "node")
+    (world.folder / "tree").mkdir()
+    return with_client(copy, compiled_client(world.folder / "tree"))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from adapters.dynamodb import mapper, records
+from domain.user import Ban
+from tests.builders import NOW, email, token, uid
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
-from tests.node_packages import copy_with_packages
+from tests.node_packages import compiled_client
+from tests.persistence import new_user, outcome, session, two_factor
+from tests.unit.clients.addresses import MALFORMED, accepted_addresses
+from tests.unit.clients.test_client_items import OLDER
 
 pytestmark = [
     pytest.mark.e2e,
@@ -20,9 +29,6 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.xdist_group("typescript"),  # one process compiles the client
 ]
-
-ROOT = Path(__file__).parents[2]
-CLIENT = ROOT / "clients" / "typescript"
 
 SIGN_UP = """
 import { NotSentError, parseEvent, UserCommands } from "@biome/users";
@@ -65,12 +71,7 @@ MISTAKES = {
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A compiled copy of the client, beside contracts/ as in the tree."""
-    root = tmp_path_factory.mktemp("tree")
-    (root / "contracts").symlink_to(ROOT / "contracts")
-    (root / "clients").mkdir()
-    copy = copy_with_packages(CLIENT, root / "clients" / "typescript")
-    run(copy, "node", "node_modules/typescript/bin/tsc")
-    return copy
+    return compiled_client(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,91 @@ def test_its_own_tests_pass(client: Path) -> None:
     """They are written for Node's test runner."""
     files = sorted(str(path.relative_to(client)) for path in (client / "test").iterdir())
     assert "# fail 0" in run(client, "node", "--test", "--test-reporter=tap", *files)
+
+
+READ_ITEMS = """
+import { readFileSync } from "node:fs";
+import {
+  parseOutcome, parseOwner, parseSecondFactor, parseSession, parseUser,
+} from "./dist/items.js";
+const { user, factor, ...rest } = JSON.parse(readFileSync(0, "utf8"));
+console.log(JSON.stringify({
+  user: parseUser(user),
+  factor: parseSecondFactor(user, factor),
+  owner: parseOwner(rest.address),
+  sessions: rest.sessions.map((each) => parseSession(each, true)),
+  outcomes: rest.outcomes.map(parseOutcome),
+}));
+"""
+
+
+def test_it_reads_what_the_worker_stores(client: Path) -> None:
+    """Items of the worker's mapper, in each format that the worker upcasts; times to the ms."""
+    phone = replace(session("phone", used=1), started_at=NOW, device="phone", methods=("pwd",))
+    ada = replace(
+        new_user("ada"),
+        live_sessions={phone.session_id: phone.expires_at},
+        locked_until=NOW,
+        ban=Ban("spam", NOW),
+        last_totp_step=7,
+    )
+    items: dict[str, Any] = {
+        "user": mapper.render_user(ada),
+        "factor": mapper.render_two_factor(ada.user_id, two_factor()),
+        "address": mapper.render_address(email("ada"), ada.user_id),
+        "sessions": [mapper.render_session(ada.user_id, phone), OLDER["session", 1]],
+        "outcomes": [records.render_outcome(outcome("c", "ada")), OLDER["outcome", 1]],
+    }
+    found = json.loads(
+        subprocess.run(
+            ["node", "--input-type=module", "-e", READ_ITEMS],
+            cwd=client,
+            input=json.dumps(items),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+    )
+    now = NOW.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    user = found["user"]
+    assert (user["userId"], user["version"], user["email"]) == (ada.user_id, 1, "ada@example.com")
+    assert (user["passwordHash"], user["credentialVersion"]) == (ada.password_hash, 1)
+    assert (user["lockedUntil"], user["ban"]) == (now, {"until": now})
+    assert (user["roles"], user["liveSessions"]) == (["customer"], [phone.session_id])
+    assert found["factor"] == {"secretCiphertext": "c2VjcmV0" * 16, "lastTotpStep": 7}
+    assert found["owner"] == ada.user_id
+    newer, older = found["sessions"]
+    assert (newer["family"], newer["parts"]) == (
+        phone.refresh_family_hash,
+        [*phone.refresh_token_hashes],
+    )
+    assert (newer["replaced"], newer["replacedAt"]) == (phone.replaced_token_hash, now)
+    assert (newer["view"]["startedAt"], newer["view"]["device"]) == (now, "phone")
+    assert older["family"][:32] == older["parts"][0] == token("t").stored[:32]
+    assert found["outcomes"] == [{"commandId": uid("c"), "version": 1}] * 2
+
+
+def test_it_finds_an_address_by_the_key_of_the_worker(client: Path) -> None:
+    """Otherwise a person could not log in, or would log in to another account."""
+    keys = accepted_addresses()
+    assert len(keys) > 5_000
+    program = """
+      import { readFileSync } from "node:fs";
+      import { addressKey } from "./dist/addresses.js";
+      const key = (text) => { try { return addressKey(text); } catch { return null; } };
+      console.log(JSON.stringify(JSON.parse(readFileSync(0, "utf8")).map(key)));
+    """
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program],
+        cwd=client,
+        input=json.dumps([*keys, *MALFORMED]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == [*keys.values(), *[None] * len(MALFORMED)]
 
 
 def test_a_service_registers_a_user_with_the_packed_client(service: Path, system: System) -> None:

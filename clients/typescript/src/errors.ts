@@ -35,3 +35,27 @@ export class NotSentError extends UsersError {
     super(`${unsent.length} of ${sent.length + unsent.length} commands not sent: ${code}`, { cause });
   }
 }
+
+/** No answer to a command in time; the message names causes that are known. */
+export class NoAnswerError extends UsersError {}
+
+/** The listener is not receiving: not started, or closed. */
+export class NotListeningError extends UsersError {}
+
+/** AWS accepted the calls, but the subscription is not active; the message says why. */
+export class NotSubscribedError extends UsersError {}
+
+/** A read failed: try again. `cause` is the error of the SDK, if there is one. */
+export class UnavailableError extends UsersError {}
+
+/**
+ * A stored item cannot be read: damaged, or of a later format than this version knows.
+ *
+ * Do not treat it as an answer: such a user must neither be let in nor be treated as unknown.
+ */
+export class UnreadableError extends UsersError {}
+
+/** Return the name of an error, which is AWS's code for an error of AWS. */
+export function errorCode(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error;
+}

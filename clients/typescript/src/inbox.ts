@@ -92,11 +92,36 @@ export class Inbox {
   }
 }
 
-/** Keeps an inbox in memory: for tests, and for services that read everything again at a start. */
+/** The content of a `MemoryInboxStore`, as JSON. */
+export interface InboxState {
+  seen: [string, number][];
+  positions: [string, number][];
+  waiting: [string, [number, { at: number; event: UserEvent }][]][];
+}
+
+/**
+ * Keeps an inbox in memory: for tests, and for services that save `toJSON()` with their effects or
+ * read everything again at a start.
+ */
 export class MemoryInboxStore implements InboxStore {
-  readonly #seen = new Map<string, number>();
-  readonly #positions = new Map<string, number>();
-  readonly #waiting = new Map<string, Map<number, { at: number; event: UserEvent }>>();
+  readonly #seen: Map<string, number>;
+  readonly #positions: Map<string, number>;
+  readonly #waiting: Map<string, Map<number, { at: number; event: UserEvent }>>;
+
+  /** Start with the state that `toJSON` returned, or empty. */
+  constructor(state: Partial<InboxState> = {}) {
+    this.#seen = new Map(state.seen);
+    this.#positions = new Map(state.positions);
+    this.#waiting = new Map(state.waiting?.map(([userId, events]) => [userId, new Map(events)]));
+  }
+
+  toJSON(): InboxState {
+    return {
+      seen: [...this.#seen],
+      positions: [...this.#positions],
+      waiting: [...this.#waiting].map(([userId, events]) => [userId, [...events]]),
+    };
+  }
 
   async addSeen(eventId: string, now: number): Promise<boolean> {
     if (this.#seen.has(eventId)) return false;

@@ -1,10 +1,38 @@
-/** Send commands to the user worker, and receive its events. */
+/** Send commands to the user worker, learn how they ended, receive events, and read users. */
 
+export type { Answer, AnswerKind } from "./answers.js";
 export type * from "./commands.js";
-export * from "./errors.js";
+export {
+  InvalidCommandError,
+  InvalidEventError,
+  NoAnswerError,
+  NotListeningError,
+  NotSentError,
+  NotSubscribedError,
+  UnavailableError,
+  UnreadableError,
+  UsersError,
+} from "./errors.js";
 export type * from "./event-types.js";
 export * from "./events.js";
 export * from "./inbox.js";
+export { type AnswerOptions, OutcomeListener, type OutcomeListenerOptions } from "./outcomes.js";
+export {
+  isBanned,
+  isLocked,
+  LoginReader,
+  type LoginReaderOptions,
+  type LoginRefusal,
+  loginRefusal,
+  type OutcomeView,
+  type SecondFactorView,
+  type SessionCheck,
+  type SessionRefusal,
+  type SessionView,
+  UserReader,
+  type UserReaderOptions,
+  type UserView,
+} from "./reader.js";
 export * from "./second-factor.js";
 export {
   type CommandName,

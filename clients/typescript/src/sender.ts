@@ -8,8 +8,9 @@ import {
   type SendMessageBatchRequestEntry,
   SQSClient,
 } from "@aws-sdk/client-sqs";
+import { isAddress } from "./addresses.js";
 import { type Commands, CONTRACTS } from "./commands.js";
-import { InvalidCommandError, NotSentError } from "./errors.js";
+import { errorCode, InvalidCommandError, NotSentError } from "./errors.js";
 
 /** Calls for one batch; each repeats only the entries that SQS refused before. */
 const MAX_ATTEMPTS = 4;
@@ -264,6 +265,12 @@ function check(name: CommandName, fields: object, envelope: CommandRequest["enve
   const fail = (problem: string): never => {
     throw new InvalidCommandError(`${name}: ${problem}`);
   };
+  for (const field of ["email", "new_email"]) {
+    const address: unknown = (fields as Record<string, unknown>)[field];
+    if (address !== undefined && !(typeof address === "string" && isAddress(address))) {
+      fail(`${field} must be an e-mail address of the form local@domain`);
+    }
+  }
   if (!ID.test(commandId)) fail("commandId must be a UUID");
   if (userId !== undefined && !ID.test(userId)) fail("userId must be a UUID");
   if (contract.userId === "required" && userId === undefined) fail("userId is required");
@@ -339,8 +346,4 @@ function notSent(
   const rest = entries.filter((entry) => !sent.has(entry.place));
   const ids = done.map((entry) => entry.request.envelope.commandId);
   return new NotSentError(code, ids, rest.map((entry) => entry.request), cause);
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error ? error.name : typeof error;
 }
