@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 SHORTEST_KEY: Final = 32
@@ -100,6 +100,14 @@ class RefreshToken:
     def refresh_token_hash(self) -> str:
         """The hash of the part that is replaced, as commands carry it."""
         return token_hash(self.part)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of StartSession and RotateRefreshToken that name session and token."""
+        return {
+            "session_id": UUID(self.session_id),
+            "refresh_family_hash": self.refresh_family_hash,
+            "refresh_token_hash": self.refresh_token_hash,
+        }
 
     def __str__(self) -> str:
         """Return the text for the client."""

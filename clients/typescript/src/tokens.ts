@@ -97,6 +97,15 @@ export class RefreshToken {
     return tokenHash(this.#part);
   }
 
+  /** Return the fields of StartSession and RotateRefreshToken that name session and token. */
+  fields(): { session_id: string; refresh_family_hash: string; refresh_token_hash: string } {
+    return {
+      session_id: this.sessionId,
+      refresh_family_hash: this.refreshFamilyHash,
+      refresh_token_hash: this.refreshTokenHash,
+    };
+  }
+
   /** Return the text for the client. */
   text(): string {
     return `${this.userId}.${this.sessionId}.${this.#family}.${this.#part}`;
