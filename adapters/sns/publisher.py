@@ -136,7 +136,7 @@ class SnsPublisher(EventPublisher):
         return entries, failures
 
     def _entry(self, message: EventMessage) -> _Entry:
-        attributes = _attributes(message)
+        attributes = filter_attributes(message)
         fields: dict[str, Any] = {"Message": message.body, "MessageAttributes": attributes}
         if self._fifo:
             fields["MessageGroupId"] = message.user_id
@@ -212,7 +212,7 @@ def topic_arn(client: SNSClient, name: str) -> str:
     raise TopicMissingError(f"topic {name} does not exist")
 
 
-def _attributes(message: EventMessage) -> dict[str, dict[str, str]]:
+def filter_attributes(message: EventMessage) -> dict[str, dict[str, str]]:
     """Return the attributes for filter policies, without characters that SNS refuses."""
     values = {
         "type": message.type,

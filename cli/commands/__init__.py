@@ -14,6 +14,7 @@ from cli.commands import run as run
 from cli.commands import send as send
 from cli.commands import events as events
 from cli.commands import outcome as outcome
+from cli.commands import replay as replay
 from cli.commands import user as user
 from cli.commands import import_ as import_
 from cli.commands import export as export

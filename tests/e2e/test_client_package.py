@@ -24,26 +24,28 @@ CLIENT = Path(__file__).parents[2] / "clients" / "python"
 DEPENDENCIES = ("boto3", "pydantic")
 
 SIGN_UP = '''
-"""Registers a user, as a sign-up service does."""
+"""Registers a user, learns the outcome and reads the user, as a sign-up service does."""
 
 import os
 
 import domain
-from biome_users import NotSentError, UserCommands
+from biome_users import LoginReader, NotSentError, OutcomeListener, UserCommands, UserReader
 from biome_users.commands import RegisterUser, UnbanUser
 from biome_users.event_types import UserRegistered
 from biome_users.testing import sample_event
 
 assert domain.OWN
 users = UserCommands(os.environ["QUEUE"], source="/test")
-command_id = users.send(
-    RegisterUser(
-        email=os.environ["EMAIL"],
-        first_name="Ada",
-        password_hash="$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$"
-        "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo",
-    )
-)
+hashed = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo"
+command = RegisterUser(email=os.environ["EMAIL"], first_name="Ada", password_hash=hashed)
+with OutcomeListener(source="/test", topic=os.environ["TOPIC"]) as outcomes:
+    command_id = users.send(command)
+    answer = outcomes.answer(command_id)
+    assert answer.kind == "accepted", answer
+    assert outcomes.answer(users.send(command)).code == "EmailTaken"
+user = UserReader(os.environ["TABLE"]).by_email(os.environ["EMAIL"])
+assert user.user_id == answer.user_id and user.password_hash is None
+assert LoginReader(os.environ["TABLE"]).get(user.user_id).password_hash == hashed
 assert isinstance(sample_event(UserRegistered).data, UserRegistered)
 try:
     UserCommands("no-such-queue", source="/test").send(UnbanUser(), user_id=command_id)
@@ -107,6 +109,8 @@ def test_a_service_registers_a_user_with_the_installed_client(home: Path, system
         "AWS_ENDPOINT_URL": system.endpoint,
         "EMAIL": f"{system.names.table}@example.com",
         "QUEUE": system.names.command_queue,
+        "TABLE": system.names.table,
+        "TOPIC": system.names.events_topic,
     }
     with system.worker() as worker:
         worker.ready()

@@ -31,14 +31,26 @@ pytestmark = [
 ]
 
 SIGN_UP = """
-import { NotSentError, parseEvent, UserCommands } from "@biome/users";
+import {
+  LoginReader, NotSentError, OutcomeListener, parseEvent, UserCommands, UserReader,
+} from "@biome/users";
 import { FakeUserCommands, sampleBody } from "@biome/users/testing";
 
-const { QUEUE: queue = "", EMAIL: email = "" } = process.env;
+const { QUEUE: queue = "", EMAIL: email = "", TABLE: table = "", TOPIC: topic = "" } = process.env;
+const outcomes = await new OutcomeListener({ source: "/test", topic }).start();
 const users = new UserCommands({ queue, source: "/test" });
 const password_hash =
   "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo";
 const id: string = await users.send("RegisterUser", { email, first_name: "Ada", password_hash });
+const { kind, userId = "" } = await outcomes.answer(id);
+if (kind !== "accepted") throw new Error(kind);
+const again = await users.send("RegisterUser", { email, first_name: "Eve", password_hash });
+if ((await outcomes.answer(again)).code !== "EmailTaken") throw new Error("was registered twice");
+await outcomes.close();
+const user = await new UserReader({ table }).byEmail(email);
+if (user?.userId !== userId || user.passwordHash !== undefined) throw new Error("another user");
+const known = await new LoginReader({ table }).get(userId);
+if (known?.passwordHash !== password_hash) throw new Error("another hash");
 const event = parseEvent(sampleBody("biome.user.EmailChanged.v1"));
 if (event.known && event.type === "biome.user.EmailChanged.v1") {
   const address: string | null = event.data.new_email;
@@ -230,6 +242,8 @@ def test_a_service_registers_a_user_with_the_packed_client(service: Path, system
             AWS_REGION=os.environ["AWS_DEFAULT_REGION"],
             QUEUE=system.names.command_queue,
             EMAIL=f"{system.names.table}@example.com",
+            TABLE=system.names.table,
+            TOPIC=system.names.events_topic,
         ).strip()
         registered = "biome.user.UserRegistered.v1", command_id
         eventually(lambda: registered in {(e["type"], e["causationid"]) for e in system.events()})
