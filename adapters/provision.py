@@ -37,6 +37,7 @@ class Resources:
     table: str
     command_queues: tuple[str, ...]
     dead_letter_queue: str
+    quarantine_queue: str
     topics: tuple[str, ...]
     """The ordinary topic, then the personal one."""
     visibility_timeout: int
@@ -51,7 +52,7 @@ class Provisioned:
 
     table_arn: str
     queue_urls: Mapping[str, str]
-    """By name, including the dead-letter queue."""
+    """By name, including the dead-letter queue and the quarantine queue."""
     topic_arns: tuple[str, ...]
     """The same names as in `Resources.topics`."""
 
@@ -81,7 +82,10 @@ def provision(
 def queue_attributes(
     resources: Resources, name: str, dead_letter_arn: str | None
 ) -> dict[str, str]:
-    """Return the wanted attributes of a queue; `dead_letter_arn` is `None` for the DLQ itself."""
+    """Return the wanted attributes of a queue.
+
+    `dead_letter_arn` is `None` for the dead-letter queue and the quarantine queue.
+    """
     wanted = {"MessageRetentionPeriod": str(RETENTION)}
     if dead_letter_arn is not None:
         wanted["VisibilityTimeout"] = str(resources.visibility_timeout)
@@ -103,9 +107,12 @@ def queue_differences(stored: Mapping[str, str], wanted: Mapping[str, str]) -> l
 
 
 def _provision_queues(sqs: SQSClient, resources: Resources) -> dict[str, str]:
-    name = resources.dead_letter_queue
-    urls = {name: _provision_queue(sqs, name, queue_attributes(resources, name, None))}
-    answer = sqs.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])
+    letters = resources.dead_letter_queue
+    urls = {
+        name: _provision_queue(sqs, name, queue_attributes(resources, name, None))
+        for name in (letters, resources.quarantine_queue)
+    }
+    answer = sqs.get_queue_attributes(QueueUrl=urls[letters], AttributeNames=["QueueArn"])
     arn = answer["Attributes"]["QueueArn"]
     for name in resources.command_queues:
         urls[name] = _provision_queue(sqs, name, queue_attributes(resources, name, arn))

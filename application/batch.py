@@ -21,22 +21,29 @@ from application.change_builder import UserChangeBuilder
 from application.cool_down import CoolDown
 from application.disposition import Dispositions, ReceivedMessage
 from application.key_ring import KeyRing
-from application.messages import UNREADABLE as UNREADABLE_BODY
-from application.messages import MalformedMessageError, UnknownTypeError, render_events
+from application.messages import (
+    MalformedMessageError,
+    UnknownTypeError,
+    read_attributes,
+    render_dead_lettered,
+    render_events,
+)
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import Outbox
 from application.pending_command import Parser, PendingCommand
-from application.permissions import ALLOW_ALL, NotPermittedError, Permissions
+from application.permissions import ALLOW_ALL, NOT_PERMITTED, NotPermittedError, Permissions
 from application.ports import (
     HELD,
     Clock,
     CommandKey,
     CommitReport,
+    EventMessage,
     EventPublisher,
     JobKind,
     LoadRequest,
     OutboxEntry,
     Outcome,
+    PublishFailure,
     Snapshot,
     StoreUnavailableError,
     ThrottledError,
@@ -75,10 +82,10 @@ UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
 THROTTLED = Failure("Throttled", "the store throttles the items of this user")
 CONTENDED = Failure("Contended", "other commands changed the user at the same time")
 UNFORESEEN = Failure("Unforeseen", "an unexpected error; see the worker's log")
-UNFORESEEN_BODY = Failure(UNFORESEEN.code, UNFORESEEN.detail, body=UNREADABLE_BODY)
 UNREADABLE = Failure("Unreadable", "a stored item of the user cannot be read")
 HEALTH_CHECK_KEY = "00000000-0000-0000-0000-000000000000"
 """Key that does not exist; used to check that the store answers."""
+NOT_PUBLISHED = PublishFailure("the publisher failed", permanent=False)
 NEVER = datetime.min.replace(tzinfo=UTC)
 UNKNOWN_USER = Failure("UserNotFound", "the user does not exist yet")
 
@@ -125,8 +132,9 @@ class BatchHandler:
                 messages,
                 self._policy.max_receives,
                 self._policy.draw,
-                self._observer,
-                self._permissions,
+                self._parser.redact,
+                observer=self._observer,
+                permissions=self._permissions,
             )
             batch = _Batch(
                 messages,
@@ -186,9 +194,9 @@ class _Batch:
             commands = [w for w in self._pending if not self._results.held_back(w.index)]
             self._pending = []
             self._try_round(commands)
-        self._publish()
         for pending, first in self._duplicates_in_batch:
             self._results.duplicate_in_batch(pending, first)
+        self._publish(self._announcements())
         return self._results.result()
 
     def _try_round(self, commands: Sequence[PendingCommand]) -> None:
@@ -242,7 +250,7 @@ class _Batch:
                 envelope = self._observer.command_parsed(message, self._parser.parse(message))
                 producer = self._permissions.check(message, envelope)
             except MalformedMessageError as error:
-                reason = Failure(error.code, error.detail, permanent=True, body=error.body)
+                reason = Failure(error.code, error.detail, permanent=True)
                 self._results.unreadable(index, reason)
             except UnknownTypeError as error:
                 self._results.unreadable(
@@ -252,7 +260,6 @@ class _Batch:
                         error.detail,
                         # on a FIFO queue, a retry would delay every later message of the group
                         permanent=message["fifo"],
-                        body=self._parser.redact(message["body"]),
                         first_delay=UNKNOWN_TYPE_DELAY,
                     ),
                 )
@@ -260,7 +267,7 @@ class _Batch:
                 self._results.not_permitted(index, error.detail)
             except Exception:  # a bug must not fail the other messages, nor log personal data
                 logger.exception("parse_failed", message_id=message["message_id"])
-                self._results.unreadable(index, UNFORESEEN_BODY)
+                self._results.unreadable(index, UNFORESEEN)
             else:
                 pending = PendingCommand.of(index, message, envelope)
                 pending.producer = producer
@@ -386,20 +393,48 @@ class _Batch:
             )
         return left
 
-    def _publish(self) -> None:
-        """Publish the committed events; the relay publishes those that fail here."""
-        if not self._unpublished:
+    def _announcements(self) -> list[tuple[int, EventMessage]]:
+        """Return the event of each dead letter whose sender gets an answer, with its index.
+
+        It needs no stored outcome, because the store may be the cause. A sender that is not
+        permitted, and a message without a command's id, type and source, get no answer.
+        """
+        found: list[tuple[int, EventMessage]] = []
+        for index, letter in self._results.dead_letters():
+            if letter.code == NOT_PERMITTED:
+                continue
+            message = self._messages[index]
+            try:
+                sent = read_attributes(message["body"])
+                if sent and self._permissions.allows(message, sent.type, sent.source):
+                    now, message_id = self._ports.clock.now(), message["message_id"]
+                    found.append((index, render_dead_lettered(sent, letter.code, message_id, now)))
+            except Exception:  # a bug must not keep the message from the dead-letter queue
+                logger.exception("dead_letter_not_announced", message_id=message["message_id"])
+        return found
+
+    def _publish(self, announcements: Sequence[tuple[int, EventMessage]] = ()) -> None:
+        """Publish the committed events and those of dead letters.
+
+        The relay publishes committed events that fail here. A dead letter whose event fails is
+        retried.
+        """
+        if not self._unpublished and not announcements:
             return
         unpublished, self._unpublished = self._unpublished, []
+        unanswered = {event.event_id: NOT_PUBLISHED for _, event in announcements}
         try:
             messages = [
                 [event for outcome in outcomes for event in render_events(outcome)]
                 for _, outcomes in unpublished
             ]
-            failures = self._ports.publisher.publish([m for each in messages for m in each])
+            events = [m for each in messages for m in each]
+            events += {event.event_id: event for _, event in announcements}.values()
+            failures = self._ports.publisher.publish(events)
+            unanswered = {name: failures[name] for name in unanswered if name in failures}
             # the ordinary topic carries all events: only its failures slow the receiving
             refused = sum(each.topic is TopicKind.ORDINARY for each in failures.values())
-            self._results.published(any_event=refused < sum(map(len, messages)))
+            self._results.published(any_event=refused < len(events))
             if failures:
                 reasons = sorted({failure.reason for failure in failures.values()})
                 logger.warning("publish_deferred", events=len(failures), reasons=reasons)
@@ -414,6 +449,9 @@ class _Batch:
             logger.warning("outbox_pointer_left", reason=str(error))
         except Exception:  # the entries stay in the outbox, and the relay publishes them
             logger.exception("publish_failed")
+        for index, event in announcements:
+            if event.event_id in unanswered:
+                self._results.unannounced(index, unanswered[event.event_id])
 
 
 def _named_by(commands: Sequence[PendingCommand], keys: KeyRing) -> LoadRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -17,12 +17,12 @@ from application.disposition import (
     ReceivedMessage,
     Retry,
 )
-from application.messages import redact
+from application.messages import Redacted
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.pending_command import PendingCommand
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
-from application.ports import Outcome
-from application.retry import Failure, decide_disposition
+from application.ports import Outcome, PublishFailure
+from application.retry import Failure, decide_disposition, delay
 
 logger = structlog.get_logger(__name__)
 
@@ -38,11 +38,18 @@ class BatchResults:
         messages: Sequence[ReceivedMessage],
         max_receives: int,
         draw: Draw,
+        redact: Callable[[str], Redacted | None],
+        *,
         observer: WorkerObserver = NULL_OBSERVER,
         permissions: Permissions = ALLOW_ALL,
     ) -> None:
-        """Start without dispositions; `observer` is called for each message that is finished."""
+        """Start without dispositions.
+
+        `redact` returns the body of a dead letter; `observer` is called for each message that is
+        finished.
+        """
         self._observer = observer
+        self._redact = redact
         self._permissions = permissions
         self._messages = messages
         self._max_receives = max_receives
@@ -143,9 +150,8 @@ class BatchResults:
         if isinstance(disposition, DeadLetter):
             principal = self._permissions.principal_of(message) or None
             disposition = replace(disposition, principal=principal)
-        if isinstance(disposition, DeadLetter) and disposition.body is None:
-            # a valid command may hold a secret in an extension field that the parser does not read
-            disposition = replace(disposition, body=redact(message["body"]))
+            if (redacted := self._redact(message["body"])) is not None:
+                disposition = replace(disposition, body=redacted.body, complete=redacted.complete)
         self._dispositions[index] = disposition
         if isinstance(disposition, Retry):
             self._hold_group(index, disposition)
@@ -158,6 +164,32 @@ class BatchResults:
             return False
         self._dispositions.setdefault(index, disposition)
         return True
+
+    def dead_letters(self) -> list[tuple[int, DeadLetter]]:
+        """Return the dead letters, each with the index of its message."""
+        return [
+            (index, disposition)
+            for index, disposition in self._dispositions.items()
+            if isinstance(disposition, DeadLetter)
+        ]
+
+    def unannounced(self, index: int, failure: PublishFailure) -> None:
+        """Retry a dead letter whose event the topic did not accept.
+
+        Unless a retry cannot help, or SQS would move the message without a reason.
+        """
+        message = self._messages[index]
+        last = failure.permanent or message["receives"] >= self._max_receives
+        if not last:
+            disposition = Retry(delay(message["receives"], self._draw))
+            self._dispositions[index] = disposition
+            self._hold_group(index, disposition)
+        logger.warning(
+            "dead_letter_not_announced" if last else "dead_letter_postponed",
+            reason=failure.reason,
+            message_id=message["message_id"],
+            receives=message["receives"],
+        )
 
     def result(self) -> Dispositions:
         """Return the dispositions in the order of the messages; a FIFO group has one delay."""

@@ -53,13 +53,16 @@ class Retry:
 class DeadLetter:
     """Send the message to the dead-letter queue, then delete it.
 
-    `detail` names the field and the rule, never a value. `body` replaces the message's body in
-    the dead-letter queue if the original held a secret; `None` leaves it unchanged.
+    `detail` names the field and the rule, never a value.
     """
 
     code: str
     detail: str
     body: str | None = None
+    """Replaces the message's body in the dead-letter queue; the message itself goes to the
+    quarantine queue first. `None` leaves the body unchanged."""
+    complete: bool = True
+    """Whether `body` contains the whole command."""
     principal: str | None = None
     """The verified principal of the first sender; `None` if it is unknown."""
 
@@ -105,8 +108,8 @@ def _render(disposition: Disposition) -> list[str | int | None]:
             return ["done"]
         case Retry(delay):
             return ["later", delay]
-        case DeadLetter(code, detail, body, principal):
-            return ["dead", code, detail, body, principal]
+        case DeadLetter(code, detail, body, complete, principal):
+            return ["dead", code, detail, body, complete, principal]
 
 
 def _parse(row: object) -> Disposition:
@@ -115,6 +118,13 @@ def _parse(row: object) -> Disposition:
             return Ack()
         case ["later", int(delay)]:
             return Retry(delay)
-        case ["dead", str(code), str(detail), None | str() as body, None | str() as principal]:
-            return DeadLetter(code, detail, body, principal)
+        case [
+            "dead",
+            str(code),
+            str(detail),
+            None | str() as body,
+            bool(complete),
+            None | str() as principal,
+        ]:
+            return DeadLetter(code, detail, body, complete, principal)
     raise ValueError("unknown disposition")

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from application.disposition import ReceivedMessage
+from application.messages import Redacted
 from application.ports import CommandKey
 from domain.commands import CommandEnvelope
 
@@ -26,8 +27,8 @@ class Parser(Protocol):
         """
         ...
 
-    def redact(self, body: str) -> str | None:
-        """Return the body without its secrets, or `None` if it holds no secret."""
+    def redact(self, body: str) -> Redacted | None:
+        """Return the body of the dead letter; `None` if the message's own body can be shown."""
         ...
 
 

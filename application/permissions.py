@@ -88,17 +88,28 @@ class Permissions:
         """
         if self.allow_all:
             return None
-        producer = self.producer_of(message)
-        if producer is None:
-            raise NotPermittedError("the sender is not a producer of the permissions file")
-        command = envelope.type.split(".")[2]
-        if not _includes(producer.commands, command):
-            raise NotPermittedError(f"{producer.name} may not send {command}")
-        if not _includes(producer.sources, envelope.source):
-            raise NotPermittedError(f"source: {producer.name} may not send as this source")
+        producer = self._permitted(message, envelope.type, envelope.source)
         if not all(_includes(producer.roles, role) for role in _granted(envelope)):
             raise NotPermittedError(f"{producer.name} may not grant one of the roles")
         return producer.name
+
+    def allows(self, message: ReceivedMessage, command_type: str, source: str) -> bool:
+        """Return True if the sender may send such a command; the roles it grants do not count."""
+        try:
+            return self.allow_all or bool(self._permitted(message, command_type, source))
+        except NotPermittedError:
+            return False
+
+    def _permitted(self, message: ReceivedMessage, command_type: str, source: str) -> Producer:
+        producer = self.producer_of(message)
+        if producer is None:
+            raise NotPermittedError("the sender is not a producer of the permissions file")
+        command = command_type.split(".")[2]
+        if not _includes(producer.commands, command):
+            raise NotPermittedError(f"{producer.name} may not send {command}")
+        if not _includes(producer.sources, source):
+            raise NotPermittedError(f"source: {producer.name} may not send as this source")
+        return producer
 
 
 ALLOW_ALL: Final = Permissions(allow_all=True)

@@ -88,8 +88,10 @@ class DeadLetterMessage:
     message: RawMessage
     code: str
     detail: str
-    body: str | None
+    body: str | None = None
     """Replaces the message's body; `None` leaves it unchanged."""
+    complete: bool = True
+    """Whether `body` contains the whole command."""
     principal: str | None = None
     """The verified principal of the first sender; `None` if it is unknown."""
 
@@ -109,10 +111,11 @@ class CallFailed(dict[str, str]):
 
 
 class CommandQueue(Protocol):
-    """One queue and its dead-letter queue. Calls block; several threads may make them.
+    """One queue, its dead-letter queue and its quarantine queue.
 
-    Every call ends in finite time. A call that fails as a whole raises an exception whose text is
-    one line without personal data, and whose attribute `code` is the service's code, if any.
+    Calls block, and several threads may make them. Every call ends in finite time. A call that
+    fails as a whole raises an exception whose text is one line without personal data, and whose
+    attribute `code` is the service's code, if any.
     """
 
     def receive(
@@ -130,6 +133,13 @@ class CommandQueue(Protocol):
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
         """Make up to ten messages visible in so many seconds; return those that failed."""
+        ...
+
+    def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
+        """Send up to ten messages unchanged to the quarantine queue; return those that failed.
+
+        For letters whose body differs from the body of the message, before `dead_letter`.
+        """
         ...
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:

@@ -28,8 +28,6 @@ class Failure:
     code: str
     detail: str
     permanent: bool = False
-    body: str | None = None
-    """The body of the dead letter, if the original held a secret."""
     store: bool = False
     """Whether the store as a whole failed, and not only for the items of this message."""
     first_delay: int = FIRST_DELAY
@@ -47,7 +45,7 @@ def decide_disposition(
     message without a reason, so the worker dead-letters it first, with the reason.
     """
     if failure.permanent or receives >= max_receives:
-        return DeadLetter(failure.code, failure.detail, failure.body)
+        return DeadLetter(failure.code, failure.detail)
     return Retry(max(delay(receives, draw, failure.first_delay), failure.min_delay))
 
 

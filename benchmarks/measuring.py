@@ -130,6 +130,7 @@ class Session:
         self._naive_table = f"naive-{mark}" if contestant.table == "naive" else None
         self._own_tables = [] if table else [self._users_table]
         self._queue, self._dead_letter_queue = f"commands-{mark}", f"commands-{mark}-dlq"
+        self._quarantine_queue = f"commands-{mark}-quarantine"
         self._render: Callable[[Command], str] = as_cloud_event
         if contestant.messages == "celery":
             self._render = CelerySender(self._queue)
@@ -241,6 +242,7 @@ class Session:
             table=self._users_table,
             queue=self._queue,
             dead_letters=self._dead_letter_queue,
+            quarantine=self._quarantine_queue,
         )
         if self._naive_table:
             self._own_tables.append(self._naive_table)
@@ -293,6 +295,7 @@ class Session:
             "USER_WORKER_TABLE": self._users_table,
             "USER_WORKER_COMMAND_QUEUE": self._queue,
             "USER_WORKER_DEAD_LETTER_QUEUE": self._dead_letter_queue,
+            "USER_WORKER_QUARANTINE_QUEUE": self._quarantine_queue,
             "BENCH_QUEUE": self._queue,
             "BENCH_QUEUE_URL": f"{self._endpoints.url}/000000000000/{self._queue}",
             "BENCH_TABLE": self._naive_table or self._users_table,

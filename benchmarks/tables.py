@@ -23,7 +23,7 @@ def direct_client(endpoints: Endpoints) -> Any:
 
 
 def provision_resources(
-    url: str, dynamodb_url: str, *, table: str, queue: str, dead_letters: str
+    url: str, dynamodb_url: str, *, table: str, queue: str, dead_letters: str, quarantine: str
 ) -> None:
     """Create missing resources of this worker (table, queues, topics), as the product does.
 
@@ -33,9 +33,14 @@ def provision_resources(
         table: Name of the table.
         queue: Name of the command queue.
         dead_letters: Name of the dead-letter queue.
+        quarantine: Name of the quarantine queue.
     """
     settings = Settings(
-        env="test", table=table, command_queue=queue, dead_letter_queue=dead_letters
+        env="test",
+        table=table,
+        command_queue=queue,
+        dead_letter_queue=dead_letters,
+        quarantine_queue=quarantine,
     )
     clients = (_client("dynamodb", dynamodb_url), _client("sqs", url), _client("sns", url))
     provision(bootstrap.resources(settings), *clients)

@@ -68,7 +68,7 @@ def _shown_data(event: ReceivedEvent) -> Mapping[str, object]:
 
 
 def _event_style(event: ReceivedEvent) -> str:
-    if event.name == "CommandRejected":
+    if event.name in {"CommandRejected", "CommandDeadLettered"}:
         return "red"
     return "yellow" if event.category == "command" else "green"
 

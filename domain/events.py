@@ -368,6 +368,22 @@ class CommandHadNoEffect(Event, category="command"):
     command_type: CommandType
 
 
+@dataclass(frozen=True, slots=True)
+class CommandDeadLettered(Event, category="command"):
+    """A command is invalid, or failed too often; it is in the dead-letter queue."""
+
+    command_id: CommandId
+    command_type: CommandType
+    code: Annotated[
+        str,
+        _unchecked(
+            "^[A-Z][A-Za-z]*$",
+            "The error_code of the dead letter. Codes may be added.",
+            "InvalidField",
+        ),
+    ]
+
+
 EVENTS: dict[str, type[Event]] = {
     event.type: event
     for event in (
@@ -406,6 +422,7 @@ EVENTS: dict[str, type[Event]] = {
         UserErased,
         CommandRejected,
         CommandHadNoEffect,
+        CommandDeadLettered,
     )
 }
 """Every event by its message type."""

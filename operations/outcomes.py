@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from uuid import uuid5
 
 from adapters.aws.client import error_code
@@ -13,6 +14,7 @@ from adapters.sns.subscription import LONGEST_POLL, WAITING, QueueReader, tempor
 from application.backoff import Backoff
 from application.messages.commands import USER_NAMESPACE
 from application.ports import CommandKey, LoadRequest, Outcome, UserRepository
+from domain.events import CommandDeadLettered
 from operations.progress import NO_PROGRESS, Progress
 from operations.received_event import ReceivedEvent
 from worker.cli_errors import is_refusal
@@ -40,6 +42,7 @@ def await_outcomes(
     seconds: float,
     *,
     enough: int | None = None,
+    dead: Mapping[str, str] = MappingProxyType({}),
     sleep: Sleep = time.sleep,
     listen: Listen | None = None,
 ) -> dict[CommandKey, Outcome]:
@@ -54,6 +57,7 @@ def await_outcomes(
         keys: keys of the commands.
         seconds: seconds to wait; with 0 it reads once.
         enough: number of outcomes to wait for; by default one for each key.
+        dead: commands that are dead-lettered, by id; the listener adds to it. They have no outcome.
         sleep: waits some seconds.
         listen: starts listening; without it, and if it yields `None`, it reads once a second.
 
@@ -73,7 +77,7 @@ def await_outcomes(
                 if is_refusal(error) or time.monotonic() >= deadline:
                     raise
             left = deadline - time.monotonic()
-            if len(found) >= enough or left <= 0:
+            if len(found) + _dead(keys, found, dead) >= enough or left <= 0:
                 return found
             attempt += 1
             if listen is not None and backoff.ceiling(attempt) == backoff.cap:
@@ -82,6 +86,13 @@ def await_outcomes(
                 listen = None
                 continue  # read outcomes that were recorded before listening started
             sleep(min(backoff.ceiling(attempt), left))
+
+
+def _dead(
+    keys: Sequence[CommandKey], found: Collection[CommandKey], dead: Mapping[str, str]
+) -> int:
+    """Return the number of commands that are dead-lettered and have no outcome."""
+    return len({k.command_id for k in keys if k.command_id in dead} - {k.command_id for k in found})
 
 
 def outcome_keys(command_id: str, user_id: str | None) -> list[CommandKey]:
@@ -97,16 +108,25 @@ def outcome_keys(command_id: str, user_id: str | None) -> list[CommandKey]:
 
 
 def listener(
-    aws: Aws, command_ids: Collection[str], progress: Progress = NO_PROGRESS
+    aws: Aws,
+    command_ids: Collection[str],
+    progress: Progress = NO_PROGRESS,
+    dead: dict[str, str] | None = None,
 ) -> Listen | None:
-    """Return a function that listens for the outcomes of commands; `None` if they are too many."""
+    """Return a function that listens for the outcomes of commands; `None` if they are too many.
+
+    It adds to `dead` the codes of commands that are dead-lettered, by id.
+    """
     if len(command_ids) > MOST_FILTERED:
         return None
-    return lambda: _listening(aws, frozenset(command_ids), progress)
+    letters = {} if dead is None else dead
+    return lambda: _listening(aws, frozenset(command_ids), progress, letters)
 
 
 @contextlib.contextmanager
-def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Iterator[Sleep | None]:
+def _listening(
+    aws: Aws, command_ids: frozenset[str], progress: Progress, dead: dict[str, str]
+) -> Iterator[Sleep | None]:
     """Subscribe a queue for the duration of the block; yield `None` if that fails."""
     with contextlib.ExitStack() as stack:
         sleep: Sleep | None = None
@@ -121,7 +141,7 @@ def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Ite
                     scope="MessageBody",
                 )
             )
-            sleep = _EventWait(reader, command_ids)
+            sleep = _EventWait(reader, command_ids, dead)
         except Exception as error:  # noqa: BLE001 - reading works without listening
             progress.note(
                 f"cannot subscribe to the topic ({error_code(error)}): reading the table instead"
@@ -132,9 +152,12 @@ def _listening(aws: Aws, command_ids: frozenset[str], progress: Progress) -> Ite
 class _EventWait:
     """Waits until an event of one of the given commands is received from the topic."""
 
-    def __init__(self, reader: QueueReader, command_ids: frozenset[str]) -> None:
+    def __init__(
+        self, reader: QueueReader, command_ids: frozenset[str], dead: dict[str, str]
+    ) -> None:
         self._reader = reader
         self._command_ids = command_ids
+        self._dead = dead
 
     def __call__(self, seconds: float) -> None:
         """Wait at most some seconds, or up to half a second more: SQS polls for whole seconds."""
@@ -144,13 +167,16 @@ class _EventWait:
                 bodies = self._reader.poll(min(max(round(left), 1), LONGEST_POLL))
             except Exception:  # noqa: BLE001 - as above
                 break
-            if any(_command_id(body) in self._command_ids for body in bodies):
+            found = [each for body in bodies if (each := self._event(body)) is not None]
+            letters = [each for each in found if each.type == CommandDeadLettered.type]
+            self._dead.update((str(e.command_id), str(e.data.get("code"))) for e in letters)
+            if found:
                 return
         time.sleep(max(0.0, deadline - time.monotonic()))
 
-
-def _command_id(body: str) -> str | None:
-    try:
-        return ReceivedEvent.parse(body, 0).command_id
-    except ValueError:  # others may publish to the topic, too
-        return None
+    def _event(self, body: str) -> ReceivedEvent | None:
+        try:
+            event = ReceivedEvent.parse(body, 0)
+        except ValueError:  # others may publish to the topic, too
+            return None
+        return event if event.command_id in self._command_ids else None

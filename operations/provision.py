@@ -35,7 +35,7 @@ def provision_resources(aws: Aws) -> dict[str, str]:
         f"topic {settings.events_topic}": lambda: aws.topic_arn,
         f"topic {settings.personal_topic}": lambda: aws.personal_topic_arn,
     }
-    for name in (*settings.queues, settings.dead_letter_queue):
+    for name in (*settings.queues, settings.dead_letter_queue, settings.quarantine_queue):
         lookups[f"queue {name}"] = partial(aws.queue_url, name)
     before = {name: _exists(look) for name, look in lookups.items()}
     provision(resources(settings), aws.dynamodb, aws.sqs, aws.sns)

@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from application.outbox import OutboxStatus
 from domain.values import render_time
+from worker.cli_errors import is_denial
 from worker.connections import Aws
 from worker.errors import CliError
 
@@ -32,6 +35,7 @@ def read_status(aws: Aws) -> dict[str, Any]:
         "endpoint": aws.sqs.meta.endpoint_url,
         "command_queues": queues,
         "dead_letters": _found(lambda: queue_depths(aws, aws.dead_letter_queue_url)),
+        "quarantine": _quarantine(aws),
         "topic": _found(lambda: _topic(aws, aws.topic_arn)),
         "personal_topic": _found(lambda: _topic(aws, aws.personal_topic_arn)),
         "table": "in the worker's memory" if in_memory else _found(lambda: _table(aws)),
@@ -39,6 +43,7 @@ def read_status(aws: Aws) -> dict[str, Any]:
     }
     names = {
         "dead_letters": f"queue {settings.dead_letter_queue}",
+        "quarantine": f"queue {settings.quarantine_queue}",
         "topic": f"topic {settings.events_topic}",
         "personal_topic": f"topic {settings.personal_topic}",
         "table": f"table {settings.table}",
@@ -60,6 +65,18 @@ def queue_depths(aws: Aws, url: str) -> dict[str, int]:
     answer = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     attributes: dict[str, str] = dict(answer["Attributes"].items())
     return {name: int(attributes.get(key, 0)) for name, key in DEPTHS.items()}
+
+
+def _quarantine(aws: Aws) -> dict[str, int] | str | None:
+    """Return the depths of the quarantine queue, or "access denied": few roles may look at it."""
+    try:
+        return queue_depths(aws, aws.queue_url(aws.settings.quarantine_queue))
+    except CliError:
+        return None
+    except ClientError as error:
+        if is_denial(error):
+            return "access denied"
+        raise
 
 
 def _found(look: Callable[[], Any]) -> Any:

@@ -1,8 +1,8 @@
 """Write deploy/access.yaml: the policies of deploy/policies, for the names of a deployed stack.
 
-The policies are written for a reader, with the default names, and REGION, ACCOUNT, KEY and
-SUBSCRIBER where an account has its own. The template puts in their place what the stack of
-deploy/resources.yaml exports.
+The policies are written for a reader, with the default names, and REGION, ACCOUNT, KEY,
+QUARANTINE_KEY and SUBSCRIBER where an account has its own. The template puts in their place what
+the stack of deploy/resources.yaml exports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ ROLES: Final = {
     "operator": "What a person on call does with the command line, beside sending and `doctor`.",
     "exporter": "What `user-worker export` does.",
     "migrator": "What `user-worker migrate` does.",
+    "break-glass": "Beside the operator's - what reads messages that dead letters do not show.",
 }
 """Each with its purpose, in one line."""
 EXPORTED: Final = {
     "user-commands": "CommandQueueName",
     "user-commands-priority": "PriorityQueueName",
     "user-commands-dlq": "DeadLetterQueueName",
+    "user-commands-quarantine": "QuarantineQueueName",
     "user-events": "TopicName",
     "user-events-undelivered": "UndeliveredQueueName",
     "user-events-personal": "PersonalTopicName",
@@ -41,7 +43,11 @@ EXPORTED: Final = {
     "users": "TableName",
 }
 """By default name, the export of the resources' stack with the real name."""
-KEY: Final = "arn:aws:kms:REGION:ACCOUNT:key/KEY"
+KEYS: Final = {
+    "arn:aws:kms:REGION:ACCOUNT:key/KEY": "KeyArn",
+    "arn:aws:kms:REGION:ACCOUNT:key/QUARANTINE_KEY": "QuarantineKeyArn",
+}
+"""The exports of the keys."""
 PLACES: Final = {
     "arn:aws:": "arn:${AWS::Partition}:",
     "REGION": "${AWS::Region}",
@@ -91,8 +97,8 @@ def localized(value: Any) -> Any:
         return {name: localized(part) for name, part in value.items()}
     if isinstance(value, list):
         return [localized(part) for part in value]
-    if value == KEY:
-        return exported("KeyArn")
+    if value in KEYS:
+        return exported(KEYS[value])
     if value in EXPORTED:
         return exported(EXPORTED[value])
     return _substituted(value)

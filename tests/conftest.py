@@ -59,6 +59,7 @@ class ResourceNames:
     table: str
     command_queue: str
     dead_letter_queue: str
+    quarantine_queue: str
     events_topic: str
     personal_topic: str
 
@@ -71,6 +72,7 @@ class ResourceNames:
             table=f"users-{mark}",
             command_queue=f"commands-{mark}{suffix}",
             dead_letter_queue=f"commands-dlq-{mark}{suffix}",
+            quarantine_queue=f"commands-quarantine-{mark}{suffix}",
             events_topic=f"events-{mark}{suffix}",
             personal_topic=f"events-{mark}-personal{suffix}",
         )

@@ -181,6 +181,7 @@ def resources(settings: Settings) -> Resources:
         table=settings.table,
         command_queues=settings.queues,
         dead_letter_queue=settings.dead_letter_queue,
+        quarantine_queue=settings.quarantine_queue,
         # the names, of ARNs too
         topics=tuple(
             topic.rpartition(":")[2] for topic in (settings.events_topic, settings.personal_topic)
@@ -191,10 +192,14 @@ def resources(settings: Settings) -> Resources:
 
 
 def command_queue_factory(name: str) -> CommandQueue:
-    """Create the queue with this name, and its dead-letter queue, for the transport."""
-    dead_letters = load_settings().dead_letter_queue
+    """Create the queue with this name, with the queues of its letters, for the transport."""
+    settings = load_settings()
     queue = SqsCommandQueue(
-        name, dead_letters, lambda wait: _fast(make_client(wait)), clock_watch().observe
+        name,
+        settings.dead_letter_queue,
+        settings.quarantine_queue,
+        lambda wait: _fast(make_client(wait)),
+        clock_watch().observe,
     )
     return telemetry.observe_queue(name, queue, telemetry.of_process().observer)
 

@@ -121,6 +121,7 @@ class Aws:
                 self.settings.priority_queue: "PRIORITY_QUEUE",
                 self.settings.dead_letter_queue: "DEAD_LETTER_QUEUE",
                 **dict.fromkeys(self.settings.additional_queues, "ADDITIONAL_QUEUES"),
+                self.settings.quarantine_queue: "QUARANTINE_QUEUE",
             }
             variable = PREFIX + variables.get(name, "COMMAND_QUEUE")
             raise missing(f"queue {name}", variable) from error

@@ -75,6 +75,12 @@ class Settings(BaseSettings):
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
     """Name of the dead-letter queue; FIFO if the command queue is"""
+    quarantine_queue: str = Field(
+        default="user-commands-quarantine", pattern=RESOURCE_NAME, description=A_QUEUE
+    )
+    """Name of the queue for the unchanged messages of
+    [redacted dead letters](dead-letters.md#redaction-and-quarantine); FIFO if the command queue
+    is"""
     events_topic: str = Field(default=EVENTS_TOPIC, pattern=TOPIC, description=A_TOPIC)
     """Name of the ordinary topic in the account and region, or its ARN: it carries all events,
     [without e-mail addresses](subscribing.md#the-two-topics)"""
@@ -201,6 +207,7 @@ class Settings(BaseSettings):
             ("PRIORITY_QUEUE", self.priority_queue),
             *(("ADDITIONAL_QUEUES", name) for name in self.additional_queues),
             ("DEAD_LETTER_QUEUE", self.dead_letter_queue),
+            ("QUARANTINE_QUEUE", self.quarantine_queue),
         ):
             if name in variables:
                 places = dict.fromkeys((PREFIX + variables[name], PREFIX + variable))
@@ -211,8 +218,8 @@ class Settings(BaseSettings):
                 variables[name] = variable
         if len({name.endswith(FIFO_SUFFIX) for name in variables}) > 1:
             raise ValueError(
-                f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE, {PREFIX}ADDITIONAL_QUEUES and "
-                f"{PREFIX}DEAD_LETTER_QUEUE must all be FIFO or none: "
+                f"{PREFIX}COMMAND_QUEUE, {PREFIX}PRIORITY_QUEUE, {PREFIX}ADDITIONAL_QUEUES, "
+                f"{PREFIX}DEAD_LETTER_QUEUE and {PREFIX}QUARANTINE_QUEUE must all be FIFO or none: "
                 "let all names end in .fifo, or none"
             )
 

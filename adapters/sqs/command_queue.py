@@ -1,4 +1,6 @@
-"""The command queue and its dead-letter queue over boto3; implements `CommandQueue`.
+"""A command queue with its dead-letter and quarantine queues over boto3.
+
+Implements `CommandQueue`.
 
 Failures are reported per entry, as SQS does. A call that fails as a whole raises `SqsError` for any
 exception of the client; its text names the operation, the queue and the code, and no content of a
@@ -30,6 +32,7 @@ from adapters.sqs.dead_letters import (
     outgrown_by_reason,
     principal_of,
     render_letter,
+    render_original,
     stated_principal,
 )
 from application.queue_port import FIFO_SUFFIX, CommandQueue, DeadLetterMessage, Failures
@@ -116,12 +119,13 @@ def _refuse_junk(http_response: Any, **_: Any) -> None:
 
 
 class SqsCommandQueue(CommandQueue):
-    """One queue and its dead-letter queue, by name; thread-safe."""
+    """One queue, its dead-letter queue and its quarantine queue, by name; thread-safe."""
 
     def __init__(
         self,
         name: str,
         dead_letter_queue: str,
+        quarantine_queue: str,
         client_factory: Callable[[int], Any] = make_client,
         on_clock: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -135,6 +139,7 @@ class SqsCommandQueue(CommandQueue):
         """
         self._name = name
         self._dead_letter_queue = dead_letter_queue
+        self._quarantine_queue = quarantine_queue
         self._poller = client_factory(LONGEST_WAIT)
         self._client = client_factory(0)
         self._urls: dict[str, str] = {}
@@ -179,34 +184,48 @@ class SqsCommandQueue(CommandQueue):
         }
         return _codes(entries, self._send("change_message_visibility_batch", self._name, entries))
 
+    def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
+        """Send messages unchanged to the quarantine queue; return and raise as `delete`."""
+        return self._send_letters(self._quarantine_queue, render_original, letters)
+
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
-        fifo = self._dead_letter_queue.endswith(FIFO_SUFFIX)
+        return self._send_letters(self._dead_letter_queue, render_letter, letters)
+
+    def _send_letters(
+        self,
+        queue: str,
+        render: Callable[..., dict[str, Any]],
+        letters: Sequence[DeadLetterMessage],
+    ) -> Failures:
+        fifo = queue.endswith(FIFO_SUFFIX)
         failures: dict[str, str | SqsError] = {}
         entries: dict[str, dict[str, Any]] = {}
         for letter in letters:
             receipt = letter.message.receipt
             try:
-                entry = render_letter(letter, self._name, fifo=fifo)
+                entry = render(letter, self._name, fifo=fifo)
                 if outgrown_by_reason(entry):
-                    failures |= self._send_oversized(receipt, entry)
+                    failures |= self._send_oversized(queue, receipt, entry)
                 else:
                     entries[receipt] = entry
             except Exception:  # noqa: BLE001 - one message must not delay the others
                 failures[receipt] = UNRENDERABLE
-        failures |= self._send("send_message_batch", self._dead_letter_queue, entries)
+        failures |= self._send("send_message_batch", queue, entries)
         return _codes([letter.message.receipt for letter in letters], failures)
 
-    def _send_oversized(self, receipt: str, entry: dict[str, Any]) -> dict[str, str | SqsError]:
-        """Send an entry that only some queues accept; if it is too long, omit the reason.
+    def _send_oversized(
+        self, queue: str, receipt: str, entry: dict[str, Any]
+    ) -> dict[str, str | SqsError]:
+        """Send an entry that only some queues accept; if it is too long, omit the attributes.
 
         The message matters more than the reason, which is also in the log.
         """
-        failures = self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
+        failures = self._send("send_message_batch", queue, {receipt: entry})
         if not str(failures.get(receipt, "")).endswith(CONTENT_CODES):
             return failures
         del entry[REASON]
-        return self._send("send_message_batch", self._dead_letter_queue, {receipt: entry})
+        return self._send("send_message_batch", queue, {receipt: entry})
 
     def _send(
         self, operation: str, queue: str, entries: Mapping[str, dict[str, Any]]

@@ -22,6 +22,9 @@ from adapters.sqs.dead_letters import (
     ERROR_DETAIL,
     ORIGINAL_ID,
     ORIGINAL_QUEUE,
+    QUARANTINED,
+    REDACTED,
+    UNWRAPPED,
     earlier,
     original_sent_at,
     principal_of,
@@ -79,6 +82,17 @@ class StoredLetter:
     def original_id(self) -> str:
         """The message id on the command queue."""
         return self.message_id if self.source_queue else self._text(ORIGINAL_ID) or self.message_id
+
+    @property
+    def quarantined(self) -> str | None:
+        """How the body differs from the original in the quarantine queue; `None`: it has none."""
+        value = None if self.source_queue else self._text(QUARANTINED)
+        return value if value in {REDACTED, UNWRAPPED} else None
+
+    @property
+    def quarantined_id(self) -> str:
+        """Of a message in the quarantine queue, its id on the command queue."""
+        return self._text(ORIGINAL_ID) or self.group_id or self.message_id
 
     @property
     def original_queue(self) -> str | None:
@@ -189,7 +203,7 @@ class DeadLetterQueue:
             if count == 0 or len(self._held) >= self._most_held:
                 self.complete = False
                 return
-            self._renew()
+            self.renew()
             rows = self._receive(count)
             if not rows:
                 return
@@ -248,8 +262,11 @@ class DeadLetterQueue:
         self._held[message_id] = _Held(row["ReceiptHandle"], self._clock() + HIDDEN)
         return None if held_before else _letter(row)
 
-    def _renew(self) -> None:
-        """Keep messages invisible that would soon reappear; the oldest come first."""
+    def renew(self) -> None:
+        """Keep held messages invisible that would soon reappear; the oldest come first.
+
+        `letters` does this between its receives.
+        """
         now = self._clock()
         due = [item for item in self._held.items() if item[1].until - now < HIDDEN / 2]
         for part, lost in self._hide_all(due, HIDDEN):

@@ -27,8 +27,17 @@ ORIGINAL_SENT_AT = "original_sent_at"
 """When the message was first sent; redrive and worker pass it on, so that the age is kept."""
 PRINCIPAL = "sender_principal"
 """The principal of the first sender. A redrive repeats it: the sender's permissions apply."""
+ORIGINAL_GROUP = "original_group"
+"""The message group of the original; on the quarantine queue only."""
+QUARANTINED = "quarantined"
+"""Stated if the original is in the quarantine queue: how the letter's body differs from it."""
+REDACTED = "redacted"
+"""A value of `QUARANTINED`: a part of the body is replaced, so the command is not complete."""
+UNWRAPPED = "unwrapped"
+"""A value of `QUARANTINED`: the body is the whole command without its wrapping (Celery, SNS)."""
 REASON_ATTRIBUTES = frozenset(
     {
+        QUARANTINED,
         ERROR_CODE,
         ERROR_DETAIL,
         ORIGINAL_ID,
@@ -48,32 +57,60 @@ _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[str, Any]:
     """Return the entry that sends a message of `queue` to the dead-letter queue with its reason."""
     message = letter.message
-    reason = {
-        ERROR_CODE: letter.code,
-        ERROR_DETAIL: letter.detail[:MAX_DETAIL],
-        ORIGINAL_ID: message.message_id,
-        RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
-        ORIGINAL_QUEUE: queue,
-        ORIGINAL_SENT_AT: time_text(earlier(message.sent_at, message.original_sent_at)),
-    }
-    if message.redrives:
-        reason[REDRIVES] = str(message.redrives)
-    if letter.principal:
-        reason[PRINCIPAL] = letter.principal
-    body = message.body if letter.body is None else letter.body
-    entry: dict[str, Any] = {
-        "MessageBody": _valid(body) or "-",
-        REASON: {
-            name: {"DataType": "String", "StringValue": _valid(value) or "-"}
-            for name, value in reason.items()
-        },
-    }
+    reason = _origin(letter, queue)
+    reason[ERROR_DETAIL] = letter.detail[:MAX_DETAIL]
+    if letter.body is not None:
+        reason[QUARANTINED] = UNWRAPPED if letter.complete else REDACTED
+    entry = _entry(message.body if letter.body is None else letter.body, reason)
     if fifo:
         entry["MessageGroupId"] = message.group_id or message.message_id
         entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
     elif message.group_id:  # a fair queue: keep its group for a redrive
         entry["MessageGroupId"] = message.group_id
     return entry
+
+
+def render_original(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[str, Any]:
+    """Return the entry that sends a message of `queue` unchanged to the quarantine queue.
+
+    Its group is the message's id, so that no original hides another one of the same user, and the
+    id is known even if the attributes have no room.
+    """
+    message = letter.message
+    origin = _origin(letter, queue)
+    if message.group_id:
+        origin[ORIGINAL_GROUP] = message.group_id
+    entry = _entry(message.body, origin)
+    entry["MessageGroupId"] = message.message_id
+    if fifo:
+        entry["MessageDeduplicationId"] = message.message_id
+    return entry
+
+
+def _origin(letter: DeadLetterMessage, queue: str) -> dict[str, str]:
+    message = letter.message
+    origin = {
+        ERROR_CODE: letter.code,
+        ORIGINAL_ID: message.message_id,
+        RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
+        ORIGINAL_QUEUE: queue,
+        ORIGINAL_SENT_AT: time_text(earlier(message.sent_at, message.original_sent_at)),
+    }
+    if message.redrives:
+        origin[REDRIVES] = str(message.redrives)
+    if letter.principal:
+        origin[PRINCIPAL] = letter.principal
+    return origin
+
+
+def _entry(body: str, attributes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "MessageBody": _valid(body) or "-",
+        REASON: {
+            name: {"DataType": "String", "StringValue": _valid(value) or "-"}
+            for name, value in attributes.items()
+        },
+    }
 
 
 def original_sent_at(attributes: Mapping[str, Any] | None) -> float | None:

@@ -6,20 +6,22 @@ Schemas are derived from those definitions.
 
 from application.messages.commands import MessageParser, partition_key, render_command
 from application.messages.errors import MalformedCode, MalformedMessageError, UnknownTypeError
-from application.messages.events import render_events
-from application.messages.redaction import UNREADABLE, redact
+from application.messages.events import render_dead_lettered, render_events
+from application.messages.redaction import Redacted, Redactor, read_attributes
 from application.messages.schema import command_schema, event_schema
 
 __all__ = [
-    "UNREADABLE",
     "MalformedCode",
     "MalformedMessageError",
     "MessageParser",
+    "Redacted",
+    "Redactor",
     "UnknownTypeError",
     "command_schema",
     "event_schema",
     "partition_key",
-    "redact",
+    "read_attributes",
     "render_command",
+    "render_dead_lettered",
     "render_events",
 ]

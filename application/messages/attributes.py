@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 
-from application.messages.errors import MalformedCode, MalformedMessageError, field_path
+from application.messages.errors import MalformedCode, MalformedMessageError
 from application.messages.fields import record, text
 from domain.errors import InvalidValueError
 from domain.rules import ID, TIME, Text
@@ -89,23 +89,24 @@ def _checked(kind: Any, check: Callable[[object], Any], **schema: Any) -> Any:
     return Annotated[kind, BeforeValidator(check), WithJsonSchema(schema)]
 
 
-ATTRIBUTES: dict[str, Any] = {
+_REQUIRED: dict[str, Any] = {
     "id": text(ID),
     "source": text(
         Text(parse=_source, format="uri-reference", min_length=1, max_length=MAX_SOURCE)
     ),
-    "subject": NotRequired[text(ID)],
-    "time": NotRequired[text(TIME)],
-    "datacontenttype": NotRequired[text(Text(parse=_json_type, pattern=f"^{JSON_TYPE}"))],
-    "expectedversion": NotRequired[
-        _checked(int, _version, type="integer", minimum=0, maximum=MAX_INTEGER)
-    ],
-    "expirytime": NotRequired[text(TIME)],
-    "correlationid": NotRequired[_printable(MAX_CORRELATION_ID)],
-    "actor": NotRequired[_actor()],
-    "traceparent": NotRequired[_checked(str | None, _traceparent, type="string")],
-    "tracestate": NotRequired[_checked(str | None, _tracestate, type="string")],
 }
+_OPTIONAL: dict[str, Any] = {
+    "subject": text(ID),
+    "time": text(TIME),
+    "datacontenttype": text(Text(parse=_json_type, pattern=f"^{JSON_TYPE}")),
+    "expectedversion": _checked(int, _version, type="integer", minimum=0, maximum=MAX_INTEGER),
+    "expirytime": text(TIME),
+    "correlationid": _printable(MAX_CORRELATION_ID),
+    "actor": _actor(),
+    "traceparent": _checked(str | None, _traceparent, type="string"),
+    "tracestate": _checked(str | None, _tracestate, type="string"),
+}
+ATTRIBUTES: dict[str, Any] = _REQUIRED | _OPTIONAL
 """The attributes and extensions that the worker uses, except `specversion`, `type` and `data`."""
 
 _RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
@@ -114,7 +115,14 @@ _RESERVED = ATTRIBUTES.keys() | {"specversion", "type", "data"}
 @cache  # the schema of every message has the attributes
 def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
     """Return the validator of the attributes, which returns their values by name."""
-    return record("Attributes", ATTRIBUTES, extra="ignore")
+    optional = {name: NotRequired[kind] for name, kind in _OPTIONAL.items()}
+    return record("Attributes", _REQUIRED | optional, extra="ignore")
+
+
+@cache
+def attribute_adapters() -> dict[str, TypeAdapter[Any]]:
+    """Return the validator of each attribute by name; an ignored trace context becomes `None`."""
+    return {name: TypeAdapter(kind) for name, kind in ATTRIBUTES.items()}
 
 
 def check_extensions(event: dict[str, Any]) -> None:
@@ -131,10 +139,10 @@ def check_extensions(event: dict[str, Any]) -> None:
         if not _EXTENSION.fullmatch(name):
             raise MalformedMessageError(
                 MalformedCode.UNKNOWN_FIELD,
-                f"{field_path((name,))}: is not an attribute name (lower-case letters and digits)",
+                "an unknown attribute: its name must have 1 to 64 lower-case letters and digits",
             )
         if not isinstance(event[name], str | int):
             raise MalformedMessageError(
                 MalformedCode.INVALID_FIELD,
-                f"{field_path((name,))}: an extension must be a string, an integer or a boolean",
+                "an unknown attribute: must be a string, an integer or a boolean",
             )

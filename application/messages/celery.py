@@ -51,9 +51,26 @@ def read_celery(message: dict[str, Any]) -> dict[str, Any]:
         raise MalformedMessageError(
             MalformedCode.NOT_SUPPORTED, "headers.eta: eta and countdown are not supported"
         )
-    kwargs = _read_body(message)
+    event = _event(headers, _read_body(message))
+    event["expirytime"] = _earlier(_expires(headers), event.get("expirytime"))
+    return event
+
+
+def find_task(headers: dict[str, Any], body: Any) -> dict[str, Any]:
+    """Return the attributes of a CloudEvent in a task that `read_celery` does not accept.
+
+    Args:
+        headers: those of protocol 2, or the message of protocol 1.
+        body: the decoded `[args, kwargs, ...]`, or any other value if it cannot be read.
+    """
+    match body:
+        case [_, dict(kwargs), *_]:
+            return _event(headers, {name: _plain(value) for name, value in kwargs.items()})
+    return _event(headers, {})
+
+
+def _event(headers: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     attributes = {name: _plain(headers[name]) for name in _HEADERS if name in headers}
-    attributes["expirytime"] = _earlier(_expires(headers), attributes.get("expirytime"))
     attributes.setdefault("source", DEFAULT_SOURCE)
     return attributes | {
         "specversion": "1.0",

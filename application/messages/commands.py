@@ -14,24 +14,29 @@ from pydantic import TypeAdapter, ValidationError
 
 from application.addresses import parse_address
 from application.disposition import ReceivedMessage
-from application.messages import redaction
 from application.messages.attributes import (
     JSON_TYPE,
     SPEC_VERSION,
     attributes_adapter,
     check_extensions,
 )
-from application.messages.celery import looks_like_celery, read_celery
-from application.messages.encoding import canonical, compact, decode_body
+from application.messages.encoding import canonical, compact
 from application.messages.errors import (
     MalformedCode,
     MalformedMessageError,
     UnknownTypeError,
     field_path,
+    shown_type,
 )
 from application.messages.fields import MAX_TEXT, data_adapter
-from application.messages.sns import looks_like_notification, read_notification
-from application.messages.upcasting import FORMER_COMMANDS, FormerCommand, upcast
+from application.messages.reading import read_event
+from application.messages.redaction import Redacted, Redactor
+from application.messages.upcasting import (
+    FORMER_COMMANDS,
+    FormerCommand,
+    known_commands,
+    upcast,
+)
 from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope
 from domain.errors import InvalidValueError
 from domain.events import EVENTS
@@ -43,9 +48,9 @@ USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")
 """A user created without a subject has the UUIDv5 of the command's id in this namespace."""
 
 _TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
-_SHOWN = re.compile(r"\.[A-Za-z]{1,40}\.v")  # else it may be a value in the wrong place
 _CONTENT_HASH_BYTES = 16
 _MAX_PROBLEMS = 5  # named in one detail
+_UNKNOWN = "extra_forbidden"
 _TIME_AHEAD = (
     f"time: must be at most {MAX_TIME_AHEAD // timedelta(minutes=1)} minutes after the message "
     "was sent; check the sender's clock"
@@ -54,7 +59,7 @@ _TIME_AHEAD = (
 # The errors of pydantic in words that never contain the value.
 _RULES: dict[str, tuple[MalformedCode, str]] = {
     "missing": (MalformedCode.MISSING_FIELD, "is missing"),
-    "extra_forbidden": (MalformedCode.UNKNOWN_FIELD, "is not a field of this command"),
+    _UNKNOWN: (MalformedCode.UNKNOWN_FIELD, "is unknown"),
     "string_type": (MalformedCode.INVALID_FIELD, "must be a string"),
     "string_unicode": (MalformedCode.INVALID_FIELD, "must be valid Unicode"),
     "string_too_long": (MalformedCode.INVALID_FIELD, "is too long"),
@@ -87,7 +92,8 @@ class MessageParser:
         """
         self._attributes = attributes_adapter().validator.validate_python
         self._former = former
-        self._commands = {**commands, **{kind: old.definition for kind, old in former.items()}}
+        self._commands = known_commands(commands, former)
+        self._redactor = Redactor(roles, self._commands)
         self._data: dict[str, Callable[[Any], dict[str, Any]]] = {}
         for name, command in self._commands.items():
             adapter: TypeAdapter[dict[str, Any]] = data_adapter(command, roles)
@@ -100,16 +106,12 @@ class MessageParser:
             MalformedMessageError: not one of these, or not a valid command.
             UnknownTypeError: a command that this version of the worker does not know.
         """
-        try:
-            event = read_event(message["body"])
-            return self._envelope(event, _first_sent(message))
-        except MalformedMessageError as error:
-            error.body = redaction.redact(message["body"])
-            raise
+        event = read_event(message["body"])
+        return self._envelope(event, _first_sent(message))
 
-    def redact(self, body: str) -> str | None:
-        """Return a body without its secrets; `None` if it contains no secret."""
-        return redaction.redact(body)
+    def redact(self, body: str) -> Redacted | None:
+        """Return the body of the dead letter; `None` if the message's own body can be shown."""
+        return self._redactor.redact(body)
 
     def _envelope(self, event: dict[str, Any], first_sent: datetime) -> CommandEnvelope:
         event = {name: value for name, value in event.items() if value is not None}
@@ -146,7 +148,7 @@ class MessageParser:
         try:
             values = self._data[kind](data)
         except ValidationError as error:
-            raise _malformed(error, ("data",)) from None
+            raise _malformed(error, ("data",), self._commands[kind]) from None
         command = self._commands[kind](**values)
         try:
             command.check_times(sent_at)
@@ -221,22 +223,6 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def read_event(body: str) -> dict[str, Any]:
-    """Return the attributes of the CloudEvent in a body of any accepted form, not validated.
-
-    Raises:
-        MalformedMessageError: the body contains no CloudEvent.
-    """
-    message = decode_body(body)
-    if isinstance(message, dict) and looks_like_notification(message):
-        message = read_notification(message)
-    if not isinstance(message, dict):
-        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "must be one JSON object")
-    if "specversion" not in message and looks_like_celery(message):
-        return read_celery(message)
-    return message
-
-
 def _first_sent(message: ReceivedMessage) -> datetime:
     """Return when a message was first sent.
 
@@ -292,7 +278,7 @@ def _command_type(event: dict[str, Any], known: Container[str]) -> str:
     if kind in EVENTS:
         raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "type: is an event, not a command")
     if kind not in known:
-        shown = f"{kind} " if _SHOWN.search(kind) else ""
+        shown = f"{kind} " if shown_type(kind) else ""
         raise UnknownTypeError(f"type: {shown}is not known to this version")
     return kind
 
@@ -319,12 +305,27 @@ def _content_hash(command: Command, user_id: str | None, expected_version: int |
     return blake2b(asked.encode(), digest_size=_CONTENT_HASH_BYTES).hexdigest()
 
 
-def _malformed(error: ValidationError, prefix: tuple[str, ...]) -> MalformedMessageError:
+def _malformed(
+    error: ValidationError, prefix: tuple[str, ...], command: type[Command] | None = None
+) -> MalformedMessageError:
+    """Return the error of a message with the fields and rules of the first problems.
+
+    Args:
+        error: the problems, which may contain values.
+        prefix: the path of the validated object.
+        command: the command whose fields are listed if a field is unknown. The unknown name is not
+            repeated, because it can be a secret or personal data.
+    """
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    details = []
+    details: dict[str, None] = {}
     for problem in problems[:_MAX_PROBLEMS]:
-        _, rule = _rule(problem["type"], problem["msg"])
-        details.append(f"{field_path(prefix + problem['loc'])}: {rule}")
+        if problem["type"] == _UNKNOWN:
+            names = ", ".join(field.name for field in fields_of(command)) if command else ""
+            where = field_path(prefix)
+            details[f"{where}: has an unknown field; known are: {names or 'none'}"] = None
+        else:
+            _, rule = _rule(problem["type"], problem["msg"])
+            details[f"{field_path(prefix + problem['loc'])}: {rule}"] = None
     code, _ = _rule(problems[0]["type"], "")
     return MalformedMessageError(code, "; ".join(details))
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 # No hash and hardly a token looks like this, and no field name is longer.
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}[0-9]{0,2}")
+_SHOWN_TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z]{0,39}\.v[1-9][0-9]?")
 
 
 class MalformedCode(StrEnum):
@@ -37,18 +38,11 @@ class MalformedCode(StrEnum):
 class MalformedMessageError(Exception):
     """A message can never become a valid command: it must be dead-lettered at once."""
 
-    def __init__(self, code: MalformedCode, detail: str, body: str | None = None) -> None:
-        """Store the reason.
-
-        Args:
-            code: the kind of error.
-            detail: the field and the rule, for the sender; never a value.
-            body: the body of the dead letter, if the original contained a secret.
-        """
+    def __init__(self, code: MalformedCode, detail: str) -> None:
+        """Store the kind of error and the detail: the field and the rule, never a value."""
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
-        self.body = body
 
 
 class UnknownTypeError(Exception):
@@ -58,6 +52,14 @@ class UnknownTypeError(Exception):
         """Store the attribute and the unknown type."""
         super().__init__(detail)
         self.detail = detail
+
+
+def shown_type(value: object) -> str | None:
+    """Return a message type that may be shown although it is unknown; else `None`.
+
+    Any other text may be a value in the wrong place.
+    """
+    return value if isinstance(value, str) and _SHOWN_TYPE.fullmatch(value) else None
 
 
 def field_path(parts: tuple[str | int, ...]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 from application.messages.encoding import compact
+from application.messages.redaction import CommandAttributes
 from application.ports import EventMessage, Outcome
-from domain.events import RecordedEvent
+from domain.events import CommandDeadLettered, RecordedEvent
 from domain.values import render_time
 
 SOURCE = "urn:biome:user-worker"
@@ -30,6 +32,41 @@ def render_events(outcome: Outcome) -> list[EventMessage]:
     An event with personal fields has two bodies: one without these fields, and the complete one.
     """
     return [_render(outcome, index, event) for index, event in enumerate(outcome.events)]
+
+
+def render_dead_lettered(
+    command: CommandAttributes, code: str, message_id: str, now: datetime
+) -> EventMessage:
+    """Return the event of a command that is dead-lettered, as a CloudEvent in JSON.
+
+    Its id is the same each time it is published for the message: UUIDv5 of `dead/<message id>` in
+    the namespace of the command's id.
+    """
+    event = CommandDeadLettered(command.command_id, command.type, code)
+    identity = str(uuid5(UUID(command.command_id), f"dead/{message_id}"))
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": SOURCE,
+        "type": event.type,
+        "subject": command.user_id,
+        "time": render_time(now),
+        "datacontenttype": "application/json",
+        "causationid": command.command_id,
+        "correlationid": command.correlation_id,
+        "actor": command.actor,
+        "traceparent": command.traceparent,
+        "tracestate": command.tracestate,
+        "data": event.data(),
+    }
+    return EventMessage(
+        event_id=identity,
+        user_id=command.user_id or command.command_id,
+        body=compact({name: value for name, value in attributes.items() if value is not None}),
+        type=event.type,
+        category=event.category,
+        command_source=command.source,
+    )
 
 
 def _render(outcome: Outcome, index: int, event: RecordedEvent) -> EventMessage:

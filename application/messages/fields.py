@@ -5,7 +5,7 @@ All types are strict: a number is not accepted for a string, nor a boolean for a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -23,7 +23,16 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from application.addresses import parse_address
 from domain.commands import Command
 from domain.errors import InvalidValueError
-from domain.rules import MAX_INTEGER, AnyRule, Flag, Items, Number, Text, fields_of
+from domain.rules import (
+    MAX_INTEGER,
+    AnyRule,
+    FieldDefinition,
+    Flag,
+    Items,
+    Number,
+    Text,
+    fields_of,
+)
 from domain.values import EmailAddress
 
 MAX_TEXT = 1_024
@@ -47,13 +56,24 @@ def data_adapter(
 def _data_adapter(
     message: type[Command], roles: tuple[str, ...] | None
 ) -> TypeAdapter[dict[str, Any]]:
-    items: dict[str, Any] = {}
+    items: dict[str, Any] = {
+        field.name: kind if field.required else NotRequired[kind]
+        for field, kind in _field_types(message, roles)
+    }
+    return record(message.__name__, items, extra="forbid")
+
+
+def field_adapters(message: type[Command], roles: Collection[str]) -> dict[str, TypeAdapter[Any]]:
+    """Return the validator of each field of a command by name; see `data_adapter`."""
+    return {field.name: TypeAdapter(kind) for field, kind in _field_types(message, tuple(roles))}
+
+
+def _field_types(
+    message: type[Command], roles: tuple[str, ...] | None
+) -> Iterator[tuple[FieldDefinition, Any]]:
     for field in fields_of(message):
         kind = _field_type(field.rule, roles)
-        if field.nullable:
-            kind = kind | None
-        items[field.name] = kind if field.required else NotRequired[kind]
-    return record(message.__name__, items, extra="forbid")
+        yield field, kind | None if field.nullable else kind
 
 
 def record(

@@ -1,187 +1,203 @@
-"""Remove secrets from dead letters: a secret that was sent in clear text must not be stored there.
+"""Redact dead letters by an allow-list: only values that pass the rule of their field are shown.
 
-The value of a field whose name suggests a secret is replaced by `[redacted]`, unless it has a form
-that is not secret (a hash of the right kind, a token's id). Fields are found at any depth, also in
-the message of an SNS notification and in the body of a Celery message. A body
-that cannot be parsed and may contain a secret is replaced as a whole: the dead letter's
-`original_message_id` identifies the message for its sender.
+Shown are the attributes of the CloudEvent that are valid, and the valid fields of a known command.
+Everything else is replaced by its type and length, names of unknown fields included, because a
+name can be a secret as well. The rules are those of the parser.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from application.messages.encoding import (
-    MAX_BODY,
-    base64_within,
-    compact,
-    decode_base64,
-    decode_json,
-    encode_base64,
-    trimmed,
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from application.messages.attributes import SPEC_VERSION, attribute_adapters
+from application.messages.encoding import compact
+from application.messages.errors import shown_type
+from application.messages.fields import field_adapters
+from application.messages.reading import Form, find_event
+from application.messages.upcasting import KNOWN_COMMANDS
+from domain.commands import Command
+from domain.events import EVENTS
+
+logger = structlog.get_logger(__name__)
+
+UNKNOWN = "[unknown]"
+"""Name that stands for all unknown fields of an object; the value lists their types and lengths."""
+_MAX_LISTED = 10
+# No more digits than the longest body needs: a placeholder must not carry a value.
+_PLACEHOLDER = re.compile(
+    r"\[(?:null|boolean|(?:number|string) of [0-9]{1,7} characters|array of [0-9]{1,7} items"
+    r"|object of [0-9]{1,7} fields|binary of [0-9]{1,7} bytes|[0-9]{1,7} more)\]"
 )
-from application.messages.errors import MalformedMessageError
-from domain.errors import InvalidValueError
-from domain.values import PasswordHash, TokenHash, parse_ciphertext, parse_id
 
-REDACTED = "[redacted]"
-UNREADABLE = compact(
-    {"redacted": REDACTED, "reason": "the body could not be parsed and may have contained a secret"}
-)
-
-_WORDS = r"passw|passphrase|pwd|secret|token|hash|cipher|credential|private.?key|api.?key|otp"
-_NAME = re.compile(
-    r"passw|passphrase|pwd|secret|token|hash|cipher|credentials?$|privatekey|apikey|otp$"
-    r"|recoverycode|^code$|^subscribeurl$"
-)
-_NOT_LETTERS = re.compile(r"[^a-z0-9]")
-# In a text that cannot be parsed: a tell-tale word, an escape that could hide one, or a run
-# of base64 that could hide anything.
-_SUSPECT = re.compile(rf"{_WORDS}|\\u|%[0-9a-f]{{2}}|[a-z0-9+/=_]{{24}}", re.IGNORECASE)
-_QUOTED_NAME = re.compile(r"""['"]([^'"]{1,200})['"]\s{0,20}[:=]""")
-"""A field in the text of a dict, as a log line or a `repr` has it; bounded, so that the search
-takes time in proportion to the text."""
-_WORD = re.compile(_WORDS, re.IGNORECASE)
-_REPRESENTATIONS = ("argsrepr", "kwargsrepr")
-_CONTAINERS = frozenset({"message", "body", "data", "database64"})
-"""Fields whose text is itself a message."""
-_MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
+Show = Callable[[Any], Any]
+"""Returns a value as it is, or its type and length."""
 
 
-def redact(body: str) -> str | None:
-    """Return a body without its secrets; `None` if it contains no secret."""
-    redacted = _redact_text(body, UNREADABLE, _MAX_WRAPPINGS)
-    if redacted is None or len(redacted) <= MAX_BODY:
-        return redacted
-    return UNREADABLE
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """The body of a dead letter, where it differs from the body of the message."""
+
+    body: str
+    complete: bool
+    """Whether it contains the whole command: only its wrapping (Celery, SNS) was removed."""
 
 
-def _redact_text(text: str, unreadable: str, wrappings: int) -> str | None:
-    decoded, encode = _decode(text)
-    if decoded is None or wrappings == 0:
-        return unreadable if _SUSPECT.search(text.replace("\0", "")) else None
-    if isinstance(decoded, str):  # JSON within a JSON string
-        clean = _redact_text(decoded, REDACTED, wrappings - 1) or decoded
-    else:
-        clean = _clean(decoded, wrappings)
-    return None if clean is decoded else encode(compact(clean))
+@dataclass(frozen=True, slots=True)
+class CommandAttributes:
+    """The valid attributes of a message; its command may be invalid."""
+
+    command_id: str
+    type: str
+    source: str
+    user_id: str | None
+    correlation_id: str | None
+    actor: str | None
+    traceparent: str | None
+    tracestate: str | None
 
 
-def _decode(text: str) -> tuple[Any, Callable[[str], str]]:
-    """Parse JSON, or base64 of JSON; return `None` for other text."""
-    text = trimmed(text)
-    encoded = base64_within(text)
-    try:
-        if encoded is not None:
-            return decode_json(decode_base64(encoded)), encode_base64
-        if text[:1] in ("{", "[", '"'):
-            return decode_json(text), str
-    except MalformedMessageError:
-        pass
-    return None, str
+class Redactor:
+    """Redacts the bodies of messages; thread-safe."""
+
+    def __init__(
+        self, roles: Collection[str], commands: Mapping[str, type[Command]] = KNOWN_COMMANDS
+    ) -> None:
+        """Set the roles that may be assigned, and the known commands by message type."""
+        self._roles = roles
+        self._commands = commands
+        self._fields: dict[str, dict[str, Show]] = {}
+
+    def redact(self, body: str) -> Redacted | None:
+        """Return the body of the dead letter; `None` if the message's own body can be shown.
+
+        Raises nothing: after an unexpected error, the body is replaced by its length.
+        """
+        try:
+            return self._redact(body)
+        except Exception:  # a bug must not keep the message from the dead-letter queue
+            logger.exception("redaction_failed", characters=len(body))
+            return Redacted(described(body), complete=False)
+
+    def _redact(self, body: str) -> Redacted | None:
+        if _PLACEHOLDER.fullmatch(body):
+            return None
+        found = find_event(body)
+        if found is None:
+            return Redacted(described(body), complete=False)
+        event, form = found
+        shown = self._shown(event)
+        complete = shown == event
+        if complete and form is Form.PLAIN:
+            return None
+        text = compact({name: value for name, value in shown.items() if value is not None})
+        return Redacted(text, complete and form is not Form.DAMAGED)
+
+    def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
+        attributes = {name: partial(_valid, each) for name, each in attribute_adapters().items()}
+        return _shown_object(
+            event,
+            {
+                **attributes,
+                "specversion": lambda value: value if value == SPEC_VERSION else described(value),
+                "type": lambda value: described(value) if shown_type(value) is None else value,
+                "data": partial(self._shown_data, event.get("type")),
+            },
+        )
+
+    def _shown_data(self, kind: Any, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(kind, str) or kind not in self._commands:
+            return described(data)
+        if kind not in self._fields:
+            adapters = field_adapters(self._commands[kind], self._roles)
+            self._fields[kind] = {name: partial(_valid, each) for name, each in adapters.items()}
+        return _shown_object(data, self._fields[kind])
 
 
-def _clean(value: Any, wrappings: int) -> Any:
-    """Return the value without secrets; the same object if it contains no secret.
+def read_attributes(body: str) -> CommandAttributes | None:
+    """Return the valid attributes of the command in a body of any form.
 
-    The recursion is bounded: `decode_json` refuses JSON that is nested too deep.
+    `None` if there is no command, or if its id, its type or its source is not valid.
     """
-    match value:
-        case dict():
-            return _clean_object(value, wrappings)
-        case list():
-            clean = [_clean(item, wrappings) for item in value]
-            match value:
-                case [list(args), dict(), dict()]:
-                    # Celery's arguments: what stands at which position is not known here
-                    clean[0] = _hidden(args)
-            return _unless_same(value, clean)
-        case str():
-            return _clean_text(value, wrappings)
-    return value
-
-
-def _clean_text(value: str, wrappings: int) -> str:
-    """Clean a text that is itself a message; redact a text that contains a secret field."""
-    if isinstance(_decode(value)[0], dict | list):
-        return _redact_text(value, REDACTED, wrappings - 1) or value
-    spelt_out = any(_WORD.search(match[1]) for match in _QUOTED_NAME.finditer(value))
-    return REDACTED if spelt_out else value
-
-
-def _clean_object(value: dict[str, Any], wrappings: int) -> dict[str, Any]:
-    headers = value.get("headers")
-    celery = isinstance(headers, dict)  # which repeats the arguments there as text
-    clean = {
-        name: item if celery and name == "headers" else _clean_field(name, item, wrappings)
-        for name, item in value.items()
+    found = find_event(body)
+    if found is None:
+        return None
+    event, _ = found
+    kind = shown_type(event.get("type"))
+    valid = {
+        name: event[name]
+        for name, adapter in attribute_adapters().items()
+        if event.get(name) is not None and _is_valid(adapter, event[name])
     }
-    changed = any(clean[name] is not item for name, item in value.items())
-    if isinstance(headers, dict):
-        vouched = not changed and _is_readable(value.get("body"))
-        clean["headers"] = _clean_headers(headers, wrappings, vouched=vouched)
-        changed = changed or clean["headers"] is not headers
-    return clean if changed else value
+    if kind is None or kind in EVENTS or not valid.keys() >= {"id", "source"}:
+        return None
+    return CommandAttributes(
+        command_id=valid["id"].lower(),
+        type=kind,
+        source=valid["source"],
+        user_id=valid["subject"].lower() if "subject" in valid else None,
+        correlation_id=valid.get("correlationid"),
+        actor=valid.get("actor"),
+        traceparent=valid.get("traceparent"),
+        tracestate=valid.get("tracestate"),
+    )
 
 
-def _clean_headers(headers: dict[str, Any], wrappings: int, *, vouched: bool) -> dict[str, Any]:
-    """Clean headers, except the representations of a body that contains no secret."""
-    texts = {name: headers[name] for name in _REPRESENTATIONS if headers.get(name)}
-    rest = {name: value for name, value in headers.items() if name not in texts}
-    clean = _clean_object(rest, wrappings)
-    if not vouched and any(text != REDACTED for text in texts.values()):
-        return clean | dict.fromkeys(texts, REDACTED)
-    return headers if clean is rest else clean | texts
+def shown_attribute(name: str, value: str) -> str | None:
+    """Return a message attribute of the producer if it may be shown, else `None`."""
+    adapter = attribute_adapters().get(name)
+    return value if adapter is not None and _is_valid(adapter, value) else None
 
 
-def _is_readable(body: object) -> bool:
-    """Return True if a Celery body can be parsed."""
-    return isinstance(body, str) and isinstance(_decode(body)[0], dict | list)
+def shown_unknown(values: Collection[Any]) -> dict[str, Any]:
+    """Return what is shown of the unknown fields of an object with these values: no name."""
+    listed = [described(value) for _, value in zip(range(_MAX_LISTED), values, strict=False)]
+    more = len(values) - len(listed)
+    return {UNKNOWN: [*listed, f"[{more} more]"] if more else listed} if values else {}
 
 
-def _clean_field(name: str, value: Any, wrappings: int) -> Any:
-    plain = _NOT_LETTERS.sub("", name.lower())
-    if _NAME.search(plain):
-        return _clean_secret(plain, value)
-    if plain == "args" and isinstance(value, list):  # of Celery's protocol 1
-        return _hidden(value)
-    if plain in _CONTAINERS and isinstance(value, str):
-        return _redact_text(value, REDACTED, wrappings - 1) or value
-    return _clean(value, wrappings)
+def described(value: Any) -> Any:
+    """Return the type and the length of a JSON value, in brackets; a placeholder as it is."""
+    match value:
+        case None:
+            return "[null]"
+        case bool():
+            return "[boolean]"
+        case str():
+            is_placeholder = _PLACEHOLDER.fullmatch(value)
+            return value if is_placeholder else f"[string of {len(value)} characters]"
+        case list():
+            return f"[array of {len(value)} items]"
+        case dict():
+            return f"[object of {len(value)} fields]"
+    return f"[number of {len(str(value))} characters]"
 
 
-def _hidden(values: list[Any]) -> list[Any]:
-    """Redact every value; return the same list if all values are redacted."""
-    return values if all(value == REDACTED for value in values) else [REDACTED] * len(values)
+def _shown_object(value: dict[str, Any], known: Mapping[str, Show]) -> dict[str, Any]:
+    shown = {name: known[name](item) for name, item in value.items() if name in known}
+    unknown = {name: item for name, item in value.items() if name not in known}
+    listed = unknown.get(UNKNOWN)
+    if len(unknown) == 1 and isinstance(listed, list) and all(map(_is_placeholder, listed)):
+        return shown | unknown
+    return shown | shown_unknown(unknown.values())
 
 
-def _unless_same(before: list[Any], after: list[Any]) -> list[Any]:
-    same = all(a is b for a, b in zip(before, after, strict=True))
-    return before if same else after
+def _valid(adapter: TypeAdapter[Any], value: Any) -> Any:
+    return value if value is None or _is_valid(adapter, value) else described(value)
 
 
-def _clean_secret(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool) or value == REDACTED:
-        return value
-    if isinstance(value, list):
-        return _unless_same(value, [_clean_secret(name, item) for item in value])
-    return value if isinstance(value, str) and _is_harmless(name, value) else REDACTED
-
-
-def _is_harmless(name: str, value: str) -> bool:
-    """Return True if a value has the form that its name implies and that is not a secret."""
-    if "hash" in name:
-        rule: Callable[[str], Any] = PasswordHash.parse if "pass" in name else TokenHash.parse
-    elif name.endswith("tokenid"):
-        rule = parse_id
-    elif name.endswith("ciphertext"):
-        rule = parse_ciphertext
-    else:
-        return False
+def _is_valid(adapter: TypeAdapter[Any], value: Any) -> bool:
     try:
-        rule(value)
-    except InvalidValueError:
+        return adapter.validate_python(value) is not None  # `None`: a trace context to ignore
+    except ValidationError:
         return False
-    return True
+
+
+def _is_placeholder(value: Any) -> bool:
+    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value) is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from domain.commands import Command
+from domain.commands import COMMANDS, Command
 
 Upcast: TypeAlias = Callable[[Any], Command]
 """Convert a command to the next version; must not fail."""
@@ -29,6 +29,16 @@ class FormerCommand:
 
 FORMER_COMMANDS: Final[Mapping[str, FormerCommand]] = {}
 """By message type. The contracts keep the JSON Schema of each."""
+
+
+def known_commands(
+    commands: Mapping[str, type[Command]], former: Mapping[str, FormerCommand]
+) -> dict[str, type[Command]]:
+    """Return the commands of all accepted versions by message type."""
+    return {**commands, **{kind: old.definition for kind, old in former.items()}}
+
+
+KNOWN_COMMANDS: Final[Mapping[str, type[Command]]] = known_commands(COMMANDS, FORMER_COMMANDS)
 
 
 def upcast(command: Command, former: Mapping[str, FormerCommand]) -> Command:

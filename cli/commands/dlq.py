@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from worker.connections import Aws
 
 NO_SUCH_LETTER = "dead letter not found"
+BREAK_GLASS = (
+    "Run it with a role that may read the quarantine queue, or purge them (docs/dead-letters.md)"
+)
 IDS_ADVICE = "run `user-worker dlq list --each` for the ids"
 
 dlq = typer.Typer(
@@ -193,12 +196,15 @@ def show(
     message_id: Annotated[str, typer.Argument(metavar="ID", help="Message id or command id.")],
     as_json: Json = False,
 ) -> int:
-    """Show one dead letter, with its secrets redacted.
+    """Show one dead letter: its reason, and the values that are valid.
+
+    Anything else is replaced by its type and length.
 
     \b
     [bold]Examples[/bold]
       user-worker dlq show 6f1c0f6e-4a53-4a0e-9d0c-7a3e5f0c9b11
     """
+    from application.messages import Redactor
     from operations.dead_letters.filter import LetterFilter
     from operations.dead_letters.listing import list_letters
 
@@ -212,17 +218,18 @@ def show(
         raise CliError(NO_SUCH_LETTER, IDS_ADVICE, ExitCode.NEGATIVE)
     letter = listing.letters[0]
     facts, attributes = letter.facts(listing.now), letter.attributes()
+    body = letter.body(Redactor(aws.settings.roles))
     if as_json:
-        facts |= {"attributes": attributes, "body": letter.body}
+        facts |= {"attributes": attributes, "body": body}
         sys.stdout.write(output.json_line(facts) + "\n")
         return ExitCode.OK
     console = output.stdout()
     console.print(output.pairs({k: v for k, v in facts.items() if v not in {None, ""}}))
     if attributes:
         console.print("\nattributes", style="bold")
-        console.print(output.pairs(attributes))
+        console.print(output.pairs({name: str(value) for name, value in attributes.items()}))
     console.print("\nbody", style="bold")
-    console.print(_readable(letter.body), markup=False)
+    console.print(_readable(body), markup=False)
     return ExitCode.OK
 
 
@@ -263,6 +270,9 @@ def redrive(
 ) -> int:
     """Redrive dead letters: send them back to their queue.
 
+    Of a redacted dead letter, the original in the quarantine queue is sent; it
+    stays if you may not read that queue.
+
     Their command ids stay the same, so no command is processed twice. So do their
     ages: a command that is too old by now is rejected as CommandExpired. With
     --move-task, SQS moves all of them by itself, if there is no filter and it
@@ -285,13 +295,14 @@ def redrive(
     aws = composition.aws()
     only: frozenset[str] | None = None
     if dry_run or not yes:
-        only = _preview(aws, wanted, "would be redriven", ask_for=None if dry_run else "a redrive")
+        ask_for = None if dry_run else "a redrive"
+        only = _preview(aws, wanted, "would be redriven", ask_for=ask_for, redriving=True)
         if dry_run or not only:
             _print_done(as_json=as_json, redriven=0, method="none", would_redrive=len(only))
             return ExitCode.OK
         typer.confirm(f"Redrive {len(only)} dead letters?", abort=True, err=True)
     with stop_on_signals():
-        result, method, too_large = redrive_letters(
+        done = redrive_letters(
             aws,
             wanted,
             only=only,
@@ -299,14 +310,27 @@ def redrive(
             move_task=move_task,
             progress=TerminalProgress(),
         )
+    result, console = done.result, output.stderr()
     _print_left(result)
-    if too_large:
-        text = f"{too_large} were left: there is no room to state their sender"
-        output.stderr().print(text, style="yellow")
-    _require_named(wanted, result.done)
+    if done.too_large:
+        text = f"{done.too_large} were left: there is no room to state their sender"
+        console.print(text, style="yellow")
+    if done.without_original:
+        text = f"{done.without_original} redacted dead letters were left: {done.why}. {BREAK_GLASS}"
+        console.print(text, style="yellow")
+    if yes and done.forecast:  # else it was printed before the confirmation
+        console.print(done.forecast, style="yellow")
+    if not done.without_original:
+        _require_named(wanted, result.done)
     text = f"{result.done} dead letters redriven"
-    _print_done(text, as_json=as_json, redriven=result.done, method=method)
-    return ExitCode.OK if result.complete else ExitCode.NEGATIVE
+    _print_done(
+        text,
+        as_json=as_json,
+        redriven=result.done,
+        method=done.method,
+        without_original=done.without_original,
+    )
+    return ExitCode.OK if result.complete and not done.without_original else ExitCode.NEGATIVE
 
 
 @dlq.command(epilog=EXIT_CODES)
@@ -321,8 +345,9 @@ def purge(
     yes: Yes = False,
     as_json: Json = False,
 ) -> int:
-    """Delete dead letters permanently.
+    """Delete dead letters permanently, with their originals in the quarantine queue.
 
+    If you may not read that queue, the originals expire there.
     Without --yes, their number must be typed as confirmation.
 
     \b
@@ -344,20 +369,35 @@ def purge(
         if typer.prompt(prompt, err=True).strip() != str(len(only)):
             raise CliError("nothing was deleted: the number does not match", "", ExitCode.NEGATIVE)
     with stop_on_signals():
-        result = delete_letters(aws, wanted, only=only, progress=TerminalProgress())
+        result, originals, left = delete_letters(
+            aws, wanted, only=only, progress=TerminalProgress()
+        )
     _print_left(result)
+    if left:
+        text = f"{left} originals were not deleted: they expire in the quarantine queue"
+        output.stderr().print(text, style="yellow")
     _require_named(wanted, result.done)
-    _print_done(f"{result.done} dead letters deleted", as_json=as_json, deleted=result.done)
+    text = f"{result.done} dead letters deleted"
+    _print_done(
+        f"{text}, {originals} of them with their original" if originals else text,
+        as_json=as_json,
+        deleted=result.done,
+        originals_deleted=originals,
+        originals_left=left,
+    )
     return ExitCode.OK if result.complete else ExitCode.NEGATIVE
 
 
-def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) -> frozenset[str]:
+def _preview(
+    aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None, redriving: bool = False
+) -> frozenset[str]:
     """Print which letters match and what would happen to them; return their ids.
 
     Raises:
         UsageError: a confirmation of `ask_for` is needed, and there is no terminal.
         CliError: none of the given ids was found.
     """
+    from operations.dead_letters.forecast import Forecast
     from operations.dead_letters.listing import group_letters, list_letters
 
     if ask_for:
@@ -370,10 +410,13 @@ def _preview(aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None) 
         console.print(_group_table(group_letters(letters), listing.now))
     redacted = sum(letter.redacted for letter in letters)
     if redacted:
-        text = (
-            f"{redacted} contained a redacted secret and will fail again: send new commands instead"
-        )
+        text = f"{redacted} are redacted: their originals are in the quarantine queue"
         console.print(text, style="yellow")
+    forecast = Forecast()
+    for letter in letters:
+        forecast.add(letter)
+    if forecast.text and redriving:
+        console.print(forecast.text, style="yellow")
     console.print(f"{len(letters)} of {listing.looked_at} dead letters {fate}")
     if wanted.limit is None:
         _print_unseen(listing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -164,15 +164,22 @@ def _send(
         _print_sent(outgoing, sent, as_json=as_json)
         return ExitCode.OK
     keys = [each.key for each in outgoing]
-    listen = listener(aws, {key.command_id for key in keys}, TerminalProgress())
+    dead: dict[str, str] = {}
+    listen = listener(aws, {key.command_id for key in keys}, TerminalProgress(), dead)
     try:
         with stop_on_signals():
-            outcomes = await_outcomes(repository, keys, wait, listen=listen)
+            outcomes = await_outcomes(repository, keys, wait, dead=dead, listen=listen)
     except BaseException:
         _print_ids("sent", outgoing)
         raise
-    _print_ids("no outcome yet", [each for each in outgoing if each.key not in outcomes])
-    return print_outcomes([outcomes.get(each.key) for each in outgoing], as_json=as_json)
+    letters = [
+        each for each in outgoing if each.key not in outcomes and each.key.command_id in dead
+    ]
+    _print_dead_letters(letters, dead, as_json=as_json)
+    rest = [each for each in outgoing if each not in letters]
+    _print_ids("no outcome yet", [each for each in rest if each.key not in outcomes])
+    code = print_outcomes([outcomes.get(each.key) for each in rest], as_json=as_json)
+    return code or (ExitCode.NEGATIVE if letters else ExitCode.OK)
 
 
 def _events(
@@ -245,6 +252,26 @@ def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool
             )
         sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def _print_dead_letters(
+    letters: Sequence[Outgoing], codes: Mapping[str, str], *, as_json: bool
+) -> None:
+    """Print the commands that are dead-lettered, with their codes."""
+    for each in letters:
+        command_id = each.envelope.command_id
+        line = f"dead-lettered {output.printable(codes[command_id])}: {each.name} {command_id}"
+        if as_json:
+            line = output.json_line(
+                {
+                    "command_id": command_id,
+                    "command_type": each.envelope.type,
+                    "user_id": each.envelope.user_id,
+                    "status": "dead-lettered",
+                    "code": codes[command_id],
+                }
+            )
+        sys.stdout.write(line + "\n")
 
 
 def _print_ids(what: str, outgoing: Sequence[Outgoing]) -> None:

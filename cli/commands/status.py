@@ -45,7 +45,8 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
     names = found["names"]
     for queue, counts in found["command_queues"].items():
         lines[f"queue {queue}"] = _queue_text(counts, highlight=False)
-    lines[names["dead_letters"]] = _queue_text(found["dead_letters"], highlight=True)
+    for queue in ("dead_letters", "quarantine"):
+        lines[names[queue]] = _queue_text(found[queue], highlight=True)
     for key in ("topic", "personal_topic"):
         topic = found[key]
         count = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
@@ -56,9 +57,11 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
     return lines
 
 
-def _queue_text(counts: dict[str, int] | None, *, highlight: bool) -> Text:
+def _queue_text(counts: dict[str, int] | str | None, *, highlight: bool) -> Text:
     if counts is None:
         return _MISSING
+    if isinstance(counts, str):
+        return Text(counts, style="dim")
     text = f"{counts['visible']} waiting, {counts['in_flight']} in flight"
     if counts["delayed"]:
         text += f", {counts['delayed']} delayed"

@@ -11,6 +11,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
+from adapters.sqs.dead_letters import QUARANTINED, REDACTED, UNWRAPPED
 from application.messages import MalformedCode
 from application.messages.attributes import MAX_SOURCE
 from application.messages.samples import command_definition
@@ -31,9 +32,9 @@ PERSONAL_TOPIC: Final = personal_topic_of(EVENTS_TOPIC)
 _STRING: Final = {"type": "string"}
 _ABOUT: Final = """\
 The only writer of Biome's users. Services send commands to a queue. The worker processes each \
-command id once and publishes the result on a topic: the events of the change, CommandRejected, or \
-CommandHadNoEffect. E-mail addresses of events are published on a second topic only. Commands and \
-events are CloudEvents 1.0 in structured JSON.
+command id once and publishes the result on a topic: the events of the change, CommandRejected, \
+CommandHadNoEffect, or CommandDeadLettered. E-mail addresses of events are published on a second \
+topic only. Commands and events are CloudEvents 1.0 in structured JSON.
 
 Within a version, fields are only added. Subscribers must ignore unknown fields of an event. A \
 command with an unknown field is dead-lettered."""
@@ -304,7 +305,7 @@ def _event_headers(kind: str, category: str) -> dict[str, Any]:
 
 def _dead_letter() -> dict[str, Any]:
     codes = ", ".join(MalformedCode)
-    properties = {
+    properties: dict[str, dict[str, Any]] = {
         "error_code": {"description": f"Reason: {codes}, or another code.", **_STRING},
         "error_detail": {
             "description": "The field and the rule that it violates; never a value.",
@@ -325,19 +326,28 @@ def _dead_letter() -> dict[str, Any]:
             "format": "date-time",
         },
     }
+    required = list(properties)
+    properties[QUARANTINED] = {
+        "description": "Stated if the unchanged message is in the quarantine queue. redacted: a "
+        "part of the body is replaced; unwrapped: the body is the whole command.",
+        **_STRING,
+        "enum": [REDACTED, UNWRAPPED],
+    }
     return {
         "name": "DeadLetter",
         "title": "Dead letter",
-        "summary": "A message as received, without secrets, and the reason for dead-lettering.",
+        "summary": "The valid part of a message, and the reason for dead-lettering.",
         "contentType": "text/plain",
         "headers": {
             "type": "object",
             "description": "SQS message attributes of type String.",
             "properties": properties,
-            "required": list(properties),
+            "required": required,
         },
         "payload": {
             "type": "string",
-            "description": "The body of the message; secrets are replaced by [redacted].",
+            "description": "The command as a CloudEvent; values that are not valid are replaced by "
+            "their type and length, such as [string of 12 characters]. If there is no command, the "
+            "length of the body.",
         },
     }

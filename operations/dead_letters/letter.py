@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from adapters.sqs.dead_letter_queue import StoredLetter
-from adapters.sqs.dead_letters import REASON_ATTRIBUTES, time_text
-from application.messages import MalformedMessageError, redact
-from application.messages.commands import read_event
-from application.messages.redaction import REDACTED
+from adapters.sqs.dead_letters import (
+    ORIGINAL_SENT_AT,
+    PRINCIPAL,
+    REASON_ATTRIBUTES,
+    REDACTED,
+    REDRIVES,
+    original_sent_at,
+    stated_principal,
+    time_text,
+)
+from application.messages import Redactor
+from application.messages.errors import shown_type
+from application.messages.reading import find_event
+from application.messages.redaction import described, shown_attribute, shown_unknown
 from domain.errors import InvalidValueError
 from domain.values import parse_id
 
@@ -19,7 +29,8 @@ BY_SQS = "BySqs"
 """Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
 UNREADABLE = "-"
 """Command of a letter whose command cannot be read."""
-_TYPE = re.compile(r"biome\.user\.[A-Z][A-Za-z0-9]{0,63}\.v[1-9][0-9]{0,3}")
+_GROUP = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A message group of this project's senders: an id, or the hash of an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +44,17 @@ class Letter:
     """The command's id, if it can be read."""
     user_id: str | None
     """The id of the user, if the command names one."""
-    redacted: bool
-    """Whether a secret of the message is redacted in the stored body."""
 
     @classmethod
     def read(cls, stored: StoredLetter) -> Self:
         """Parse a letter; unreadable values are `None`."""
-        try:
-            event = read_event(stored.body)
-        except MalformedMessageError:
-            event = {}
-        kind = event.get("type")
+        found = find_event(stored.body)
+        event = {} if found is None else found[0]
         return cls(
             stored,
-            kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else None,
+            shown_type(event.get("type")),
             _id(event.get("id")),
             _id(event.get("subject")),
-            redacted=REDACTED in stored.body,
         )
 
     def without_body(self) -> Self:
@@ -79,10 +84,14 @@ class Letter:
         return frozenset(each for each in named if each)
 
     @property
-    def body(self) -> str:
-        """The body without secrets, even if SQS moved the letter unchanged."""
-        clean = redact(self.stored.body)
-        return self.stored.body if clean is None else clean
+    def redacted(self) -> bool:
+        """Whether the stored body lacks a part of the command, which is in the quarantine queue."""
+        return self.stored.quarantined == REDACTED
+
+    def body(self, redactor: Redactor) -> str:
+        """Return the body as it may be shown, even if SQS moved the letter unchanged."""
+        redacted = redactor.redact(self.stored.body)
+        return self.stored.body if redacted is None else redacted.body
 
     def age(self, now: float) -> float:
         """Return the seconds since it was sent; `now` is in seconds since the epoch."""
@@ -104,19 +113,40 @@ class Letter:
             "redacted": self.redacted,
             "original_message_id": self.stored.original_id,
             "queue": self.stored.original_queue,
-            "group": self.stored.group_id,
+            "group": self._group,
         }
 
-    def attributes(self) -> dict[str, object]:
-        """Return the message attributes, with secrets removed from the producer's attributes."""
-        own: dict[str, object] = {}
+    @property
+    def _group(self) -> str | None:
+        group = self.stored.group_id
+        return group if group is None or _GROUP.fullmatch(group) else described(group)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the message attributes that may be shown, and the type and size of the others.
+
+        The worker wrote the reason, unless SQS moved the letter: then the sender wrote all of them.
+        """
+        shown, unknown = dict[str, Any](), list[Any]()
         for name, value in self.stored.attributes.items():
             text = value.get("StringValue")
-            own[name] = "(binary)" if text is None else text
-        ours = {name: text for name, text in own.items() if name in REASON_ATTRIBUTES}
-        rest = {name: text for name, text in own.items() if name not in ours}
-        clean = redact(json.dumps(rest))
-        return ours | (rest if clean is None else json.loads(clean))
+            if text is not None and self._is_shown(name, text):
+                shown[name] = text
+            elif text is None:
+                unknown.append(f"[binary of {len(value.get('BinaryValue') or b'')} bytes]")
+            else:
+                unknown.append(described(text))
+        return shown | shown_unknown(unknown)
+
+    def _is_shown(self, name: str, text: str) -> bool:
+        if name in REASON_ATTRIBUTES and not self.stored.source_queue:
+            return True
+        attributes = {name: {"StringValue": text}}
+        own: Mapping[str, object] = {
+            REDRIVES: self.stored.redrives or None,
+            ORIGINAL_SENT_AT: original_sent_at(attributes),
+            PRINCIPAL: stated_principal(attributes),
+        }
+        return own.get(name, shown_attribute(name, text)) is not None
 
 
 def _id(value: object) -> str | None:

@@ -139,7 +139,7 @@ class _Run:
         return selected
 
     def _is_wanted(self, letter: StoredLetter, now: float) -> bool:
-        if self.plan.skip(letter) or not self.plan.wanted.includes(Letter.read(letter), now):
+        if not self.plan.wanted.includes(Letter.read(letter), now) or self.plan.skip(letter):
             return False
         confirmed = self.plan.only is None or letter.message_id in self.plan.only
         self.confirmed += confirmed

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+from botocore.exceptions import ClientError
+
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import (
     ORIGINAL_SENT_AT,
     PRINCIPAL,
     REASON,
     REASON_ATTRIBUTES,
+    REDACTED,
     REDRIVES,
     UNKNOWN_PRINCIPAL,
     outgrown_by_reason,
@@ -21,11 +24,21 @@ from adapters.sqs.dead_letters import (
 from adapters.sqs.sending import BatchSender, QueueMessage
 from application.queue_port import FIFO_SUFFIX
 from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.forecast import Forecast
+from operations.dead_letters.letter import Letter
 from operations.dead_letters.move_task import move_all
+from operations.dead_letters.originals import Originals
 from operations.dead_letters.processing import DeadLetterError, Plan, Result, process_letters
 from operations.progress import NO_PROGRESS, Progress
+from operations.status import queue_depths
 from worker.connections import Aws
+from worker.errors import CliError
 
+_NOT_FOUND = {
+    True: "their originals are not in the quarantine queue",
+    False: "the quarantine queue has more messages than can be read at once: run it again",
+}
+"""Why an original was not found, by whether all were read."""
 MAX_ATTRIBUTES = 10
 """Maximum attributes of an SQS message."""
 
@@ -37,6 +50,12 @@ class Redrive(NamedTuple):
     method: str
     too_large: int = 0
     """Letters that were left because they have no room to state their sender."""
+    without_original: int = 0
+    """Redacted letters that were left because their original could not be read."""
+    why: str = ""
+    """Why originals could not be read."""
+    forecast: str | None = None
+    """Letters that were sent although they fail again; one line."""
 
 
 def redrive_letters(
@@ -67,11 +86,21 @@ def redrive_letters(
         moved = move_all(aws, rate, progress)
         if moved is not None:
             return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
-    with DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue:
-        redriver = Redriver(queue, cache(partial(_sender, aws, progress)))
+    with (
+        DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue,
+        Originals(aws) as originals,
+    ):
+        redriver = Redriver(queue, originals, cache(partial(_sender, aws, progress)))
         plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.skips)
         result = process_letters(queue, plan, redriver.redrive, progress)
-        return Redrive(result, "batches", len(redriver.too_large))
+        return Redrive(
+            result,
+            "batches",
+            len(redriver.too_large),
+            len(redriver.without_original),
+            originals.unavailable or _NOT_FOUND[originals.complete],
+            redriver.forecast.text,
+        )
 
 
 def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
@@ -79,12 +108,23 @@ def _may_be_moved(aws: Aws, wanted: LetterFilter) -> bool:
 
     It has no filter, and does not know the original queue of letters that a worker has sent. On a
     FIFO queue, it does not guarantee a new deduplication id. It passes on the attributes of a
-    letter that SQS moved, in which the sender may have stated another principal.
+    letter that SQS moved, in which the sender may have stated another principal. It would send the
+    redacted body of a letter instead of its original.
     """
     one_queue = len(aws.settings.queues) == 1
     permitted = aws.settings.permissions is None and aws.settings.env != "prod"
     fifo = aws.dead_letter_queue_url.endswith(FIFO_SUFFIX)
-    return wanted.is_everything and one_queue and permitted and not fifo
+    could = wanted.is_everything and one_queue and permitted and not fifo
+    return could and _quarantine_is_empty(aws)
+
+
+def _quarantine_is_empty(aws: Aws) -> bool:
+    """Return True if the quarantine queue can be seen and has no messages."""
+    try:
+        url = aws.queue_url(aws.settings.quarantine_queue)
+        return not any(queue_depths(aws, url).values())
+    except (CliError, ClientError):
+        return False
 
 
 def _sender(aws: Aws, progress: Progress, queue: str | None) -> BatchSender:
@@ -110,49 +150,70 @@ class Redriver:
     """
 
     queue: DeadLetterQueue
+    originals: Originals
     sender: Callable[[str | None], BatchSender]
     """Returns the sender for a letter's original queue (`None`: unknown)."""
     sent: set[str] = field(default_factory=set)
     """SQS message ids of the messages that were sent."""
     too_large: set[str] = field(default_factory=set)
     """SQS message ids of letters without room for their sender."""
+    without_original: set[str] = field(default_factory=set)
+    """SQS message ids of redacted letters whose original could not be read."""
+    forecast: Forecast = field(default_factory=Forecast)
+    """Of the letters that were sent."""
 
     def came_back(self, letter: StoredLetter) -> bool:
         """Return True if this redrive has sent the letter and it was dead-lettered again."""
         return letter.original_id in self.sent
 
     def skips(self, letter: StoredLetter) -> bool:
-        """Return True if a letter stays: it came back, or has no room for its sender.
+        """Return True if a letter stays.
 
-        Without a stated sender it would count as a command of the operator who redrives it, so a
+        It came back, or its original cannot be read, or there is no room for its sender. Without a
+        stated sender it would count as a command of the operator who redrives it, so a
         sender could get an operator's permissions by a body that is as long as SQS allows.
         """
-        if _fits(letter.body, {PRINCIPAL: _sender_of(letter)}):
-            return self.came_back(letter)
+        if self.came_back(letter):
+            return True
+        if letter.quarantined == REDACTED and self.originals.of(letter) is None:
+            self.without_original.add(letter.message_id)
+            return True
+        if _fits(self._body(letter), {PRINCIPAL: _sender_of(letter)}):
+            return False
         self.too_large.add(letter.message_id)
         return True
+
+    def _body(self, letter: StoredLetter) -> str:
+        """Return the body of the original if there is one, else of the letter."""
+        return (self.originals.of(letter) or letter).body
 
     def redrive(self, letters: Sequence[StoredLetter]) -> list[StoredLetter]:
         """Send received letters back, in order; return those that were sent.
 
-        Each is sent with its group, a new deduplication id, its own attributes, the time when it
-        was first sent, and the number of redrives incremented by one.
+        Each is sent with the body of its original if that can be read, with its group, a new
+        deduplication id, its own attributes, the time when it was first sent, and the number of
+        redrives incremented by one.
 
         Raises:
             DeadLetterError: some letters could not be sent, or not deleted; the others were.
         """
         done: list[StoredLetter] = []
         for name, part in _by_queue(letters).items():
-            report = self.sender(name).send([_message(letter) for letter in part])
+            messages = [_message(letter, self._body(letter)) for letter in part]
+            report = self.sender(name).send(messages)
             taken = [letter for place, letter in enumerate(part) if place in report.message_ids]
             self.sent.update(report.message_ids.values())
             failures = self.queue.delete(taken) if taken else {}
+            for letter in taken:
+                self.forecast.add(Letter.read(letter))
+            self.originals.delete([each for each in taken if each.message_id not in failures])
             done += taken
             if report.code is not None:
                 raise DeadLetterError(f"SQS rejected a message: {report.code}") from report.error
             if failures:
                 codes = ", ".join(sorted(set(failures.values())))
                 raise DeadLetterError(f"{len(failures)} were sent but not deleted: {codes}")
+        self.originals.renew()
         return done
 
 
@@ -163,7 +224,7 @@ def _by_queue(letters: Sequence[StoredLetter]) -> Mapping[str | None, list[Store
     return parts
 
 
-def _message(letter: StoredLetter) -> QueueMessage:
+def _message(letter: StoredLetter, body: str) -> QueueMessage:
     kept = {
         name: {key: value[key] for key in _VALUES if value.get(key) is not None}
         for name, value in letter.attributes.items()
@@ -177,8 +238,8 @@ def _message(letter: StoredLetter) -> QueueMessage:
     # attributes, which the worker does not read. The sender is always stated: without it, the
     # message would count as a command of the operator who redrives it.
     choices = {**dated, REDRIVES: count}, dated, dict(list(dated.items())[:MAX_ATTRIBUTES])
-    attributes = next((each for each in choices if _fits(letter.body, each)), {PRINCIPAL: sender})
-    return QueueMessage(letter.body, letter.group_id, attributes)
+    attributes = next((each for each in choices if _fits(body, each)), {PRINCIPAL: sender})
+    return QueueMessage(body, letter.group_id, attributes)
 
 
 def _sender_of(letter: StoredLetter) -> dict[str, str]:

@@ -53,11 +53,15 @@ def permissions(aws: Aws) -> Iterator[Finding]:
 
 
 def _of_queues(aws: Aws) -> dict[str, Call]:
-    dead = aws.dead_letter_queue_url
+    names = {
+        "dead letters": aws.settings.dead_letter_queue,
+        "quarantine": aws.settings.quarantine_queue,
+    }
     calls: dict[str, Call] = {
-        "sqs:SendMessage (dead letters)": lambda: aws.sqs.send_message_batch(
-            QueueUrl=dead, Entries=[]
+        f"sqs:SendMessage ({what})": partial(
+            aws.sqs.send_message_batch, QueueUrl=aws.queue_url(name), Entries=[]
         )
+        for what, name in names.items()
     }
     for name in aws.settings.queues:
         calls |= _of_queue(aws, name)

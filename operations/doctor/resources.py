@@ -40,14 +40,14 @@ def look(check: str, action: Callable[[], T]) -> Checks[T]:
 
 
 def queues(aws: Aws) -> Iterator[Finding]:
-    """Check the dead-letter queue and each command queue."""
+    """Check the dead-letter queue, each command queue and the quarantine queue."""
     dead = aws.settings.dead_letter_queue
     stored = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
     arn = None
     if stored is not None:
         arn = stored["QueueArn"]
         yield check_queue(aws.settings, dead, stored, None)
-    for name in aws.settings.queues:
+    for name in (*aws.settings.queues, aws.settings.quarantine_queue):
         stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
         if stored is not None:
             yield check_queue(aws.settings, name, stored, arn)

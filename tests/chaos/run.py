@@ -126,6 +126,7 @@ class _Scene:
             "USER_WORKER_PERSONAL_TOPIC": names.personal_topic,
             "USER_WORKER_COMMAND_QUEUE": names.command_queue,
             "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
+            "USER_WORKER_QUARANTINE_QUEUE": names.quarantine_queue,
         }
         proxy = stack.enter_context(FaultyProxy(self._options.endpoint))
         worker = Worker(number, environment, priority, proxy, self._options.folder)

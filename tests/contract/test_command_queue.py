@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import boto3
@@ -23,11 +24,12 @@ TIMEOUT = 30
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """A command queue, a way to send to it, and the content of its dead-letter queue."""
+    """A command queue, a way to send to it, and the content of the queues of its letters."""
 
     port: CommandQueue
     send: Callable[..., None]
     dead: Callable[[], list[Any]]
+    quarantined: Callable[[], list[Any]]
 
     def receive(self, count: int, most: int = 10) -> list[Any]:
         """Receive until the given number of messages has arrived, at most `most` per call."""
@@ -42,25 +44,36 @@ class Queues:
 
 
 def _in_process(names: ResourceNames) -> Iterator[Queues]:
-    sqs = InProcessSqs(time.time, {names.command_queue: names.dead_letter_queue})
+    sqs = InProcessSqs(
+        time.time, {names.command_queue: names.dead_letter_queue}, names.quarantine_queue
+    )
 
     def send(*bodies: str, group: str | None = None) -> None:
         for body in bodies:
             sqs.send(names.command_queue, body, group, time.time())
 
+    def content(name: str) -> list[Any]:
+        return [(row.body, row.attributes) for row in sqs.queues[name]]
+
     yield Queues(
-        SqsCommandQueue(names.command_queue, names.dead_letter_queue, lambda _: sqs),
+        _port(names, lambda _: sqs),
         send,
-        lambda: [(row.body, row.attributes) for row in sqs.queues[names.dead_letter_queue]],
+        partial(content, names.dead_letter_queue),
+        partial(content, names.quarantine_queue),
     )
+
+
+def _port(names: ResourceNames, *more: Any) -> SqsCommandQueue:
+    queues = names.command_queue, names.dead_letter_queue, names.quarantine_queue
+    return SqsCommandQueue(*queues, *more)
 
 
 def _at_endpoint(names: ResourceNames) -> Iterator[Queues]:
     sqs: Any = boto3.Session().client("sqs")
     fifo = {"FifoQueue": "true"} if names.command_queue.endswith(".fifo") else {}
-    url, dead_url = (
+    url, dead_url, quarantine_url = (
         sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]
-        for name in (names.command_queue, names.dead_letter_queue)
+        for name in (names.command_queue, names.dead_letter_queue, names.quarantine_queue)
     )
 
     def send(*bodies: str, group: str | None = None) -> None:
@@ -69,18 +82,18 @@ def _at_endpoint(names: ResourceNames) -> Iterator[Queues]:
             more = {"MessageGroupId": group, "MessageDeduplicationId": unique} if fifo else {}
             sqs.send_message(QueueUrl=url, MessageBody=body, **more)
 
-    def dead() -> list[Any]:
+    def taken(from_url: str) -> list[Any]:
         rows = sqs.receive_message(
-            QueueUrl=dead_url,
+            QueueUrl=from_url,
             MaxNumberOfMessages=10,
             WaitTimeSeconds=5,
             MessageAttributeNames=["All"],
         )
         return [(row["Body"], row["MessageAttributes"]) for row in rows.get("Messages", ())]
 
-    yield Queues(SqsCommandQueue(names.command_queue, names.dead_letter_queue), send, dead)
-    sqs.delete_queue(QueueUrl=url)
-    sqs.delete_queue(QueueUrl=dead_url)
+    yield Queues(_port(names), send, partial(taken, dead_url), partial(taken, quarantine_url))
+    for each in (url, dead_url, quarantine_url):
+        sqs.delete_queue(QueueUrl=each)
     sqs.close()
 
 
@@ -163,12 +176,15 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
     """Sending and deleting are two calls, in this order, so that no message is lost in between."""
     queues.send('{"password":"x"}')
     [message] = queues.receive(1)
-    letter = DeadLetterMessage(
-        message, "NotJson", "the body is not JSON", '{"password":"[redacted]"}'
-    )
+    shown = "[string of 16 characters]"
+    letter = DeadLetterMessage(message, "NotJson", "the body is not JSON", shown, complete=False)
+    assert queues.port.quarantine([letter]) == {}
     assert queues.port.dead_letter([letter]) == {}
+    [(original, kept)] = queues.quarantined()
+    assert original == '{"password":"x"}'
+    assert kept["original_message_id"]["StringValue"] == message.message_id
     [(body, attributes)] = queues.dead()
-    assert body == '{"password":"[redacted]"}'
+    assert body == shown
     told = {name: value["StringValue"] for name, value in attributes.items()}
     assert told.pop("received_at").endswith("+00:00")
     assert told.pop("original_sent_at") == time_text(message.sent_at)
@@ -177,6 +193,7 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
         "error_code": "NotJson",
         "error_detail": "the body is not JSON",
         "original_message_id": message.message_id,
+        "quarantined": "redacted",
     }
     assert queues.port.change_visibility([(message.receipt, 0)]) == {}
     assert queues.receive(1)[0].message_id == message.message_id

@@ -22,11 +22,12 @@ from tests.deploy.stacks import Account
 from tests.deploy.uses import Recorder, Use
 from tests.e2e.proxy import FaultyProxy
 
-QUEUE, PRIORITY, BACK_OFFICE, DEAD, TOPIC = (
+QUEUE, PRIORITY, BACK_OFFICE, DEAD, QUARANTINE, TOPIC = (
     "user-commands",
     "user-commands-priority",
     "user-commands-back-office",
     "user-commands-dlq",
+    "user-commands-quarantine",
     "user-events",
 )
 
@@ -125,6 +126,18 @@ def bury(world: World) -> None:
     for queue in (QUEUE, PRIORITY, BACK_OFFICE):
         told = {"error_code": "NotJson", "original_queue": queue}
         attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
+        sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
+
+
+def quarantine(world: World) -> None:
+    """Send a redacted dead letter with its original, and an original without a letter."""
+    sqs = world.account.client("sqs")
+    for number, name in enumerate((QUARANTINE, DEAD, QUARANTINE)):
+        told = {"error_code": "NotJson", "original_message_id": f"m{number // 2}"}
+        if name == DEAD:
+            told |= {"quarantined": "redacted"}
+        attributes = {n: {"DataType": "String", "StringValue": v} for n, v in told.items()}
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="no command", MessageAttributes=attributes)
 
 

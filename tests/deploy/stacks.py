@@ -25,6 +25,7 @@ def settings_of(*, fifo: bool) -> Settings:
         priority_queue=f"user-commands-priority{end}",
         additional_queues=(f"user-commands-back-office{end}",),
         dead_letter_queue=f"user-commands-dlq{end}",
+        quarantine_queue=f"user-commands-quarantine{end}",
         events_topic=f"user-events{end}",
     )
 

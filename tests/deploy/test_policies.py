@@ -71,11 +71,41 @@ def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
     sends = used & {"sns:Publish", "sqs:SendMessage"}
     for_it = ["kms:Decrypt", *(["kms:GenerateDataKey"] if sends else [])]
     of_the_key = [each for each in statements(role) if "kms:" in json.dumps(each["Action"])]
-    assert len(of_the_key) == bool(used)
+    keys = {each["Resource"]: each for each in of_the_key}
+    assert len(keys) == len(of_the_key)
+    assert keys.keys() <= access_template.KEYS.keys()
     for each in of_the_key:
         assert listed(each["Action"]) == for_it
-        assert each["Resource"] == access_template.KEY
-        assert set(listed(each["Condition"]["StringEquals"]["kms:ViaService"])) == services
+    key, of_quarantine = (keys.pop(name, None) for name in access_template.KEYS)
+    quarantine = any("-quarantine" in json.dumps(each["Resource"]) for each in statements(role))
+    assert (of_quarantine is not None) is quarantine
+    if of_quarantine is not None:
+        assert via(of_quarantine) == {"sqs.REGION.amazonaws.com"}
+    assert (key is not None) is (bool(used) and role != "break-glass")
+    if key is not None:
+        assert via(key) == services
+
+
+def via(statement: dict[str, Any]) -> set[str]:
+    """Return the services by which a statement allows the use of a key."""
+    return set(listed(statement["Condition"]["StringEquals"]["kms:ViaService"]))
+
+
+def test_one_role_alone_reads_quarantined_messages() -> None:
+    """The worker sends to the queue; the operator may do nothing with it."""
+    allowed = {
+        role: {
+            action
+            for each in statements(role)
+            if "-quarantine" in json.dumps(each["Resource"])
+            for action in listed(each["Action"])
+        }
+        for role in access_template.ROLES
+    }
+    reading = {role for role, actions in allowed.items() if "sqs:ReceiveMessage" in actions}
+    assert reading == {"break-glass"}
+    assert {role for role, actions in allowed.items() if actions} == {"break-glass", "worker"}
+    assert allowed["worker"] == {"sqs:SendMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"}
 
 
 @pytest.mark.parametrize("role", access_template.ROLES)

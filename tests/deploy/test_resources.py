@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ QUEUES = {
     "CommandQueue": "command_queue",
     "PriorityQueue": "priority_queue",
     "DeadLetterQueue": "dead_letter_queue",
+    "QuarantineQueue": "quarantine_queue",
 }
+LETTERS = {"DeadLetterQueue", "QuarantineQueue"}
 
 
 def as_sqs_has_it(value: Any) -> str:
@@ -43,12 +46,13 @@ def test_a_queue_is_as_in_development(resource: str, *, fifo: bool) -> None:
     settings = settings_of(fifo=fifo)
     made = evaluated("resources", resource, Fifo=json.dumps(fifo))
     assert made["QueueName"] == getattr(settings, QUEUES[resource])
-    dead = None if resource == "DeadLetterQueue" else "DeadLetterQueue.Arn"
+    dead = None if resource in LETTERS else "DeadLetterQueue.Arn"
     wanted = queue_attributes(resources(settings), made["QueueName"], dead)
     assert queue_differences({k: as_sqs_has_it(v) for k, v in made.items()}, wanted) == []
     more = ONLY_IN_PRODUCTION | (HIGH_THROUGHPUT if fifo else set())
     assert made.keys() - wanted.keys() <= more
-    assert made["KmsMasterKeyId"] == "Key.Arn"
+    own_key = resource == "QuarantineQueue"
+    assert made["KmsMasterKeyId"] == ("QuarantineKey.Arn" if own_key else "Key.Arn")
 
 
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
@@ -102,3 +106,39 @@ def test_the_table_is_as_in_development() -> None:
     assert made["GlobalSecondaryIndexes"] == [INDEX]
     assert made["BillingMode"] == ON_DEMAND
     assert made["TimeToLiveSpecification"] == {"AttributeName": TTL_ATTRIBUTE, "Enabled": True}
+
+
+BREAK_GLASS = "arn:aws:iam::123456789012:role/break-glass"
+
+
+def _statements(resource: str, policy: str, **given: str) -> dict[str, dict[str, Any]]:
+    found = evaluated("resources", resource, **given)[policy]["Statement"]
+    return {each["Sid"]: each for each in found if isinstance(each, dict)}
+
+
+def test_the_key_of_the_quarantine_queue_is_for_the_worker_and_for_one_role_that_reads() -> None:
+    """The account can administer the key, and gives nobody its use."""
+    allowed = _statements("QuarantineKey", "KeyPolicy", BreakGlassRoleArn=BREAK_GLASS)
+    account, worker, reader = allowed.values()
+    uses = ("Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt", "CreateGrant")
+    assert not any(fnmatch(f"kms:{use}", pattern) for use in uses for pattern in account["Action"])
+    assert worker["Condition"]["ArnLike"]["aws:PrincipalArn"].endswith(
+        ":role/user-worker-service-TaskRole-*"
+    )
+    assert reader["Action"] == "kms:Decrypt"
+    assert reader["Condition"]["ArnEquals"] == {"aws:PrincipalArn": BREAK_GLASS}
+    for each in (worker, reader):
+        assert each["Condition"]["StringEquals"]["kms:ViaService"].startswith("sqs.")
+
+
+@pytest.mark.parametrize("arn", ["", BREAK_GLASS])
+def test_one_role_or_none_may_read_the_quarantine_queue(arn: str) -> None:
+    """Whatever IAM allows, and without a parameter nobody may."""
+    denied = _statements("QuarantineQueuePolicy", "PolicyDocument", BreakGlassRoleArn=arn)
+    reading = denied["BreakGlassAlone"]
+    assert (reading["Effect"], reading["Principal"]) == ("Deny", "*")
+    assert {"sqs:ReceiveMessage", "sqs:StartMessageMoveTask"} <= set(reading["Action"])
+    (reader,) = reading["Condition"]["ArnNotEquals"].values()
+    assert reader == arn or (not arn and reader.endswith(":role/none"))
+    keys = _statements("QuarantineKey", "KeyPolicy", BreakGlassRoleArn=arn)
+    assert ("BreakGlassDecrypts" in keys) is bool(arn)

@@ -30,6 +30,13 @@ from worker.settings import Settings
 pytestmark = [pytest.mark.aws, pytest.mark.localstack, pytest.mark.xdist_group("stack")]
 
 PRIORITY_QUEUE = "user-commands-priority"
+READING = [
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:PurgeQueue",
+    "sqs:ReceiveMessage",
+    "sqs:StartMessageMoveTask",
+]
 OF_THE_MOMENT = {"CreatedTimestamp", "LastModifiedTimestamp"}
 
 
@@ -45,7 +52,11 @@ class Pair:
     @property
     def queues(self) -> list[str]:
         """Return the names of all queues that the worker uses."""
-        return [*self.settings.queues, self.settings.dead_letter_queue]
+        return [
+            *self.settings.queues,
+            self.settings.dead_letter_queue,
+            self.settings.quarantine_queue,
+        ]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["standard", "fifo"])
@@ -114,13 +125,28 @@ def compare(account: Account, attributes: Mapping[str, str]) -> dict[str, Any]:
 def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
     """Return the attributes that the template adds to those of `provision`; it removes none."""
     place = f"{pair.template.environment['AWS_DEFAULT_REGION']}:ACCOUNT"
+    quarantine = name == pair.settings.quarantine_queue
+    key = pair.outputs["QuarantineKeyArn" if quarantine else "KeyArn"]
     more: dict[str, Any] = {
-        "KmsMasterKeyId": pair.outputs["KeyArn"].replace(pair.template.number, "ACCOUNT"),
+        "KmsMasterKeyId": key.replace(pair.template.number, "ACCOUNT"),
         "KmsDataKeyReusePeriodSeconds": "3600",
         "Policy": tls_only(f"arn:aws:sqs:{place}:{name}", "sqs:*"),
     }
     if name in pair.settings.queues:
         more["Policy"]["Statement"].append(only_its_producers(place, name))
+    if quarantine:
+        more["Policy"]["Statement"].append(
+            {
+                "Sid": "BreakGlassAlone",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": READING,
+                "Resource": f"arn:aws:sqs:{place}:{name}",
+                "Condition": {
+                    "ArnNotEquals": {"aws:PrincipalArn": "arn:aws:iam::ACCOUNT:role/none"}
+                },
+            }
+        )
     if pair.settings.fifo:  # high throughput
         more |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
     if name == pair.settings.dead_letter_queue:
@@ -170,8 +196,8 @@ def test_the_template_makes_the_queues_of_development(pair: Pair) -> None:
     arn = queue(pair.template, pair.settings.dead_letter_queue)["QueueArn"]
     for name in pair.queues:
         stored = queue(pair.template, name)
-        dead = name == pair.settings.dead_letter_queue
-        wanted = queue_attributes(resources(pair.settings), name, None if dead else arn)
+        letters = name not in pair.settings.queues
+        wanted = queue_attributes(resources(pair.settings), name, None if letters else arn)
         assert queue_differences(stored, wanted) == []
         ours = compare(pair.template, stored)
         theirs = compare(pair.development, queue(pair.development, name))
@@ -235,8 +261,11 @@ def shape(table: dict[str, Any]) -> dict[str, Any]:
 def test_everything_is_encrypted_with_the_key(pair: Pair) -> None:
     """A customer managed key can be revoked, and its use can be audited."""
     key = pair.outputs["KeyArn"]
-    for name in (*pair.queues, *undelivered(pair)):
+    keyed = (*pair.settings.queues, pair.settings.dead_letter_queue, *undelivered(pair))
+    for name in keyed:
         assert queue(pair.template, name)["KmsMasterKeyId"] == key
+    quarantine = queue(pair.template, pair.settings.quarantine_queue)
+    assert quarantine["KmsMasterKeyId"] == pair.outputs["QuarantineKeyArn"] != key
     for name in topics(pair):
         assert topic(pair.template, name)["KmsMasterKeyId"] == key
     table = pair.template.client("dynamodb").describe_table(TableName="users")["Table"]
@@ -301,6 +330,7 @@ def test_a_worker_works_on_what_the_template_made(pair: Pair, tmp_path: Path) ->
         "USER_WORKER_PRIORITY_QUEUE": f"{pair.settings.priority_queue}",
         "USER_WORKER_ADDITIONAL_QUEUES": pair.outputs["AdditionalQueueNames"],
         "USER_WORKER_DEAD_LETTER_QUEUE": pair.settings.dead_letter_queue,
+        "USER_WORKER_QUARANTINE_QUEUE": pair.settings.quarantine_queue,
         "USER_WORKER_EVENTS_TOPIC": pair.outputs["TopicArn"],
         "USER_WORKER_PERSONAL_TOPIC": pair.outputs["PersonalTopicArn"],
     }
@@ -345,6 +375,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
             "REGION": pair.template.environment["AWS_DEFAULT_REGION"],
             "ACCOUNT": pair.template.number,
             "key/KEY": pair.outputs["KeyArn"].rpartition(":")[2],
+            "key/QUARANTINE_KEY": pair.outputs["QuarantineKeyArn"].rpartition(":")[2],
             "SUBSCRIBER": "crm-",
         }
         if pair.settings.fifo:
@@ -352,6 +383,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
                 f'{name}"': f'{name}.fifo"'
                 for name in (
                     *(PRIORITY_QUEUE, "user-commands", "user-commands-dlq"),
+                    "user-commands-quarantine",
                     *("user-events", "user-events-personal"),
                 )
             }

@@ -159,7 +159,7 @@ def test_the_service_sets_settings_that_there_are() -> None:
     ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
     assert ours <= Settings.model_fields.keys()
     wanted = {"env", "table", "command_queue", "dead_letter_queue", "events_topic"}
-    assert wanted | {"personal_topic"} <= ours
+    assert wanted | {"personal_topic", "quarantine_queue"} <= ours
 
 
 @pytest.mark.parametrize(("telemetry", "metrics"), [(True, "otlp"), (False, "none")])

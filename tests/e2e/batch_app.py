@@ -32,8 +32,9 @@ from worker.transport.channel import TASK
 
 
 def command_queue(name: str) -> SqsCommandQueue:
-    """Return the queue of this name, with the dead-letter queue of the settings."""
-    return SqsCommandQueue(name, load_settings().dead_letter_queue)
+    """Return the queue of this name, with the queues of its letters of the settings."""
+    settings = load_settings()
+    return SqsCommandQueue(name, settings.dead_letter_queue, settings.quarantine_queue)
 
 
 # Only the transport is tested here: there is no table, no topic and no relay.

@@ -57,6 +57,7 @@ class CommandLine:
                 "USER_WORKER_TABLE": names.table,
                 "USER_WORKER_COMMAND_QUEUE": names.command_queue,
                 "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
+                "USER_WORKER_QUARANTINE_QUEUE": names.quarantine_queue,
                 "USER_WORKER_EVENTS_TOPIC": names.events_topic,
                 "USER_WORKER_PERSONAL_TOPIC": names.personal_topic,
             }

@@ -88,7 +88,7 @@ def decided(worker: WorkerProcess) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class System:
-    """A table, a queue with its dead-letter queue, both topics with a subscription, and clients.
+    """A table, a queue and those of its dead letters, both topics with a subscription, and clients.
 
     Calls of the test itself go to AWS directly, whatever endpoint its workers use.
     """
@@ -139,6 +139,7 @@ class System:
             self.names,
             command_queue=fresh.command_queue,
             dead_letter_queue=fresh.dead_letter_queue,
+            quarantine_queue=fresh.quarantine_queue,
         )
         made = _provision(self.names, self.endpoint)
         self.queues = Queues(self.names, self.queues.sqs, *_urls(made, self.names))
@@ -276,9 +277,13 @@ class System:
         return Counter(event["id"] for event in self.events())
 
 
-def _urls(made: Provisioned, names: ResourceNames) -> tuple[str, str]:
+def _urls(made: Provisioned, names: ResourceNames) -> tuple[str, str, str]:
     urls = made.queue_urls
-    return urls[names.command_queue], urls[names.dead_letter_queue]
+    return (
+        urls[names.command_queue],
+        urls[names.dead_letter_queue],
+        urls[names.quarantine_queue],
+    )
 
 
 def _provision(names: ResourceNames, endpoint: str, **settings: Any) -> Provisioned:

@@ -36,7 +36,7 @@ def test_provision_makes_what_is_missing_and_finds_it_the_next_time(cli: Command
     assert set(first.values()) == {"made"}
     assert set(second.values()) == {"found"}
     assert first.keys() == second.keys()
-    assert len(first) == 5
+    assert len(first) == 6
 
 
 def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLine) -> None:
@@ -44,7 +44,7 @@ def test_status_names_what_is_missing_and_then_that_all_is_there(cli: CommandLin
     before = cli.run("status")
     assert before.code == 3
     names = [cli.environment[name] for name in cli.environment if name.startswith("USER_WORKER_")]
-    assert len(names) == 5
+    assert len(names) == 6
     assert all(name in before.out and name in complaint(before) for name in names)
     assert "user-worker provision" in complaint(before)
     cli.run("provision")

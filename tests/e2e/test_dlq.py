@@ -161,7 +161,10 @@ def test_sqs_moves_them_itself_where_it_can(
     )
     lacking = "moving letters one by one" in done.err
     method = "batches" if lacking else "move_task"
-    assert (done.code, json.loads(done.out)) == (0, {"redriven": 5, "method": method})
+    assert (done.code, json.loads(done.out)) == (
+        0,
+        {"redriven": 5, "method": method, "without_original": 0},
+    )
     system.outcomes(buried)
     assert depth(system.queues) == 0
 
@@ -186,7 +189,9 @@ def test_a_letter_that_is_dead_lettered_again_has_its_redrive_count(
         assert json.loads(done.out)["redriven"] == 1
     first_sent.add(eventually(partial(seen, cli, 3))["original_sent_at"])
     assert len(first_sent) == 1
-    assert cli.run("dlq", "purge", "--yes").out == "1 dead letters deleted\n"
+    assert cli.run("dlq", "purge", "--yes").out == (
+        "1 dead letters deleted, 1 of them with their original\n"
+    )
     assert depth(system.queues) == 0
 
 
@@ -208,7 +213,10 @@ def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
         for group, messages in sent.items():
             bury(queues, "Unavailable", messages, group, days=20)
         done = cli.run("dlq", "redrive", "--yes", "--json")
-        assert (done.code, json.loads(done.out)) == (0, {"redriven": 26, "method": "batches"})
+        assert (done.code, json.loads(done.out)) == (
+            0,
+            {"redriven": 26, "method": "batches", "without_original": 0},
+        )
         got = received(queues, 26)
         for group, messages in sent.items():
             assert got[group] == [each.body for each in messages]

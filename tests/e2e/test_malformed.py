@@ -82,7 +82,7 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "an unknown field": (
         json.dumps(event(data={"nickname": PERSONAL})),
         "UnknownField",
-        "data.nickname: is not a field of this command",
+        "data: has an unknown field",
     ),
     "wrong types": (
         json.dumps(event(data={"first_name": 42, "last_name": [PERSONAL]})),
@@ -118,26 +118,14 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "a plaintext password in a field of its own": (
         json.dumps(event(data={"password": SECRET})),
         "UnknownField",
-        "data.password: is not a field of this command",
+        "data: has an unknown field",
     ),
     "a plaintext password in a Celery task": (
         json.dumps(celery(json.dumps([[], event(data={"password": SECRET})["data"], {}]).encode())),
         "UnknownField",
-        "data.password: is not a field of this command",
+        "data: has an unknown field",
     ),
 }
-
-REDACTED = frozenset(
-    {
-        "nesting in a field",
-        "invalid UTF-8 in base64",
-        "invalid UTF-8 in a Celery body",
-        "a plaintext password where a hash belongs",
-        "a plaintext password in a field of its own",
-        "a plaintext password in a Celery task",
-    }
-)
-"""Cases whose body holds a secret, or is unreadable and might. All others stay unchanged."""
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +164,7 @@ def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
         assert detail in attributes["error_detail"], what
         assert "received_at" in attributes, what
         assert PERSONAL not in attributes["error_detail"], what
-        assert (found[sent]["Body"] == body) is (what not in REDACTED), what
+        assert (found[sent]["Body"] != body) is ("quarantined" in attributes), what
     assert worker.process.poll() is None
     assert len(log_lines(worker, "message_not_understood")) == len(MALFORMED)
     assert PERSONAL not in worker.log
@@ -184,21 +172,15 @@ def test_every_malformed_body_is_dead_with_its_reason_and_the_worker_goes_on(
 
 
 def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, WorkerProcess]) -> None:
-    """It is not in the dead letter, the log or in base64; the rest of the body is unchanged."""
+    """It is not in the dead letter, the log or in base64; the rest of the command is there."""
     system, worker = running
     bodies = [body for what, (body, _, _) in MALFORMED.items() if "password" in what]
     system.queues.send(*bodies)
     letters = system.queues.dead_letters(len(bodies))
     assert len(letters) == len(bodies)
     for letter in letters:
-        decoded = letter["Body"]
-        if "body_encoding" in decoded:
-            inner = base64.b64decode(json.loads(decoded)["body"]).decode()
-            assert SECRET not in decoded
-            decoded = inner
-        assert "[redacted]" in decoded
-        assert PERSONAL in decoded
-        assert SECRET not in decoded
+        assert f"[string of {len(SECRET)} characters]" in letter["Body"]
+        assert PERSONAL in letter["Body"]
         assert SECRET not in json.dumps(letter)
     for form in (SECRET, base64.b64encode(SECRET.encode()).decode()[:-4]):
         assert form not in worker.log
@@ -221,7 +203,7 @@ def test_an_unknown_type_is_retried_and_dead_lettered_at_its_last_receive(
     assert attributes["error_detail"] == (
         "type: biome.user.FreezeUser.v1 is not known to this version"
     )
-    assert json.loads(letter["Body"])["data"]["password"] == "[redacted]"
+    assert json.loads(letter["Body"])["data"] == "[object of 5 fields]"
 
 
 def test_a_command_id_used_for_another_command_is_dead(

@@ -77,6 +77,7 @@ def _started(
         "USER_WORKER_EVENTS_TOPIC": names.events_topic,
         "USER_WORKER_COMMAND_QUEUE": names.command_queue,
         "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
+        "USER_WORKER_QUARANTINE_QUEUE": names.quarantine_queue,
     }
     log = system.folder / f"log-{uuid4().hex}"
     before = [*(["nohup"] if ignoring_sighup else []), sys.executable, "-m"]

@@ -64,16 +64,17 @@ def _states(pid: int) -> set[str]:
 
 @dataclass(slots=True)
 class Queues:
-    """A command queue and its dead-letter queue, made for one test."""
+    """A command queue, its dead-letter queue and its quarantine queue, made for one test."""
 
     names: ResourceNames
     sqs: Any
     url: str = ""
     dead_letter_url: str = ""
+    quarantine_url: str = ""
 
     @classmethod
     def create(cls, names: ResourceNames, endpoint: str, visibility_timeout: int) -> Queues:
-        """Create both queues; as FIFO queues if their names say so."""
+        """Create the queues; as FIFO queues if their names say so."""
         sqs: Any = boto3.session.Session().client("sqs", endpoint_url=endpoint)
         queues = cls(names, sqs)
         fifo = {"FifoQueue": "true"} if names.command_queue.endswith(".fifo") else {}
@@ -81,14 +82,15 @@ class Queues:
         queues.url = sqs.create_queue(QueueName=names.command_queue, Attributes=attributes)[
             "QueueUrl"
         ]
-        queues.dead_letter_url = sqs.create_queue(
-            QueueName=names.dead_letter_queue, Attributes=fifo
-        )["QueueUrl"]
+        queues.dead_letter_url, queues.quarantine_url = (
+            sqs.create_queue(QueueName=name, Attributes=fifo)["QueueUrl"]
+            for name in (names.dead_letter_queue, names.quarantine_queue)
+        )
         return queues
 
     def delete(self) -> None:
-        """Delete both queues."""
-        for url in (self.url, self.dead_letter_url):
+        """Delete the queues."""
+        for url in (self.url, self.dead_letter_url, self.quarantine_url):
             self.sqs.delete_queue(QueueUrl=url)
 
     def send(self, *bodies: str | dict[str, Any], group: str | None = None) -> list[str]:
@@ -129,20 +131,25 @@ class Queues:
         They are deleted, so that a later test does not find them. The queue is polled at least
         once; with `seconds=0`, for the messages that are there now.
         """
+        return self._taken(self.dead_letter_url, count, seconds)
+
+    def originals(self, count: int, seconds: float = 30.0) -> list[dict[str, Any]]:
+        """Receive `count` messages from the quarantine queue, like `dead_letters`."""
+        return self._taken(self.quarantine_url, count, seconds)
+
+    def _taken(self, url: str, count: int, seconds: float) -> list[dict[str, Any]]:
         letters: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
         while True:
             taken = self.sqs.receive_message(
-                QueueUrl=self.dead_letter_url,
+                QueueUrl=url,
                 MaxNumberOfMessages=10,
                 WaitTimeSeconds=min(1, int(seconds)),
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             ).get("Messages", [])
             for letter in taken:
-                self.sqs.delete_message(
-                    QueueUrl=self.dead_letter_url, ReceiptHandle=letter["ReceiptHandle"]
-                )
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=letter["ReceiptHandle"])
             letters += taken
             if len(letters) >= count or time.monotonic() >= deadline:
                 return letters
@@ -229,6 +236,7 @@ def worker(
         "AWS_ENDPOINT_URL": endpoint,
         "USER_WORKER_COMMAND_QUEUE": names.command_queue,
         "USER_WORKER_DEAD_LETTER_QUEUE": names.dead_letter_queue,
+        "USER_WORKER_QUARANTINE_QUEUE": names.quarantine_queue,
         "RECORD_FILE": str(record_file),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",

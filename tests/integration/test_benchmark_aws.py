@@ -54,6 +54,10 @@ class Server:
         return answer
 
 
+NAMES = {"table": "users", "queue": "commands", "dead_letters": "dead", "quarantine": "kept"}
+SETTINGS = {"command_queue": "commands", "dead_letter_queue": "dead", "quarantine_queue": "kept"}
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """AWS as the benchmark has it, provisioned; the SDK's environment points there."""
@@ -66,7 +70,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     table_url = f"http://{HOST}:{server.table_port}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table_url)
-    provision_resources(server.url, table_url, table="users", queue="commands", dead_letters="dead")
+    provision_resources(server.url, table_url, **NAMES)
     server.tell("reset")
     yield server
     loop.call_soon_threadsafe(stop.set)
@@ -97,18 +101,22 @@ async def _serve(tell: Callable[[Server], None], stop: asyncio.Event) -> None:
 
 def test_a_worker_that_starts_finds_what_it_requires(server: Server) -> None:
     """The check at start finds queues, table and topic, and nothing that differs."""
-    settings = Settings(env="prod", command_queue="commands", dead_letter_queue="dead")
-    assert check(Aws(settings)) == []
-    assert server.tell("record")["calls"]["SQS GetQueueAttributes"] == 3
+    assert check(Aws(Settings(env="prod", **SETTINGS))) == []  # type: ignore[arg-type]
+    assert server.tell("record")["calls"]["SQS GetQueueAttributes"] == 4
 
 
 @pytest.mark.parametrize(
     ("setting", "missing"),
-    [("command_queue", "queue"), ("dead_letter_queue", "queue"), ("events_topic", "topic")],
+    [
+        ("command_queue", "queue"),
+        ("dead_letter_queue", "queue"),
+        ("quarantine_queue", "queue"),
+        ("events_topic", "topic"),
+    ],
 )
 def test_what_was_not_created_is_not_found(server: Server, setting: str, missing: str) -> None:
     """Nothing is created by naming it, so a benchmark that provisions too little fails."""
-    names = {"command_queue": "commands", "dead_letter_queue": "dead", setting: "absent"}
+    names = SETTINGS | {setting: "absent"}
     with pytest.raises(CliError, match=f"{missing} absent"):
         check(Aws(Settings(env="prod", **names)))  # type: ignore[arg-type]  # names of settings
 
@@ -126,7 +134,7 @@ def test_a_table_that_was_not_created_or_is_deleted_is_not_found(server: Server)
 def test_provisioning_again_changes_nothing(server: Server) -> None:
     """As on AWS: contestants share a table of many users."""
     endpoints = server.url, f"http://{HOST}:{server.table_port}"
-    provision_resources(*endpoints, table="users", queue="commands", dead_letters="dead")
+    provision_resources(*endpoints, **NAMES)
     assert server.tell("record")["calls"].get("SQS CreateQueue") is None
 
 
@@ -140,7 +148,7 @@ def test_answers_have_the_date(server: Server) -> None:
 def test_what_the_transport_does_is_answered_and_counted(server: Server) -> None:
     """Receive, postpone and delete work through this project's own adapter, and are counted."""
     sent = server.tell("load", queue="commands", bodies=["a", "b", "c"])
-    commands = SqsCommandQueue("commands", "dead")
+    commands = SqsCommandQueue("commands", "dead", "quarantine")
     first = commands.receive(10, 1)
     assert [message.body for message in first] == ["a", "b", "c"]
     assert {message.receives for message in first} == {1}
@@ -159,7 +167,7 @@ def test_what_the_transport_does_is_answered_and_counted(server: Server) -> None
 def test_an_old_receipt_deletes_nothing(server: Server) -> None:
     """A message that appeared again is not deleted by the receipt of its first delivery."""
     server.tell("load", queue="commands", bodies=["a"])
-    commands = SqsCommandQueue("commands", "dead")
+    commands = SqsCommandQueue("commands", "dead", "quarantine")
     [first] = commands.receive(10, 1)
     commands.change_visibility([(first.receipt, 0)])
     commands.delete([first.receipt])
@@ -168,7 +176,7 @@ def test_an_old_receipt_deletes_nothing(server: Server) -> None:
 
 def test_a_waiting_receive_gets_what_is_sent(server: Server) -> None:
     """A long poll ends with the message, not with its time."""
-    commands = SqsCommandQueue("commands", "dead")
+    commands = SqsCommandQueue("commands", "dead", "quarantine")
     received: list[Any] = []
     thread = threading.Thread(target=lambda: received.extend(commands.receive(10, 20)))
     thread.start()

@@ -148,7 +148,9 @@ def bench(system: System, monkeypatch: pytest.MonkeyPatch) -> Bench:
         use_fast_calls(client)
         return client
 
-    queue = SqsCommandQueue(names.command_queue, names.dead_letter_queue, fast_client)
+    queue = SqsCommandQueue(
+        names.command_queue, names.dead_letter_queue, names.quarantine_queue, fast_client
+    )
     bench = Bench(system, meter, queue, bootstrap.build(settings).batch.handle)
     bench.run(registrations(1)[1])
     return bench
@@ -171,7 +173,7 @@ SIX_CALLS = {
 WITH_ADDRESSES = SIX_CALLS | {"PublishBatch": 2}
 """The calls of ten commands whose events have e-mail addresses: one more, to the personal topic."""
 AT_START = {
-    "GetQueueAttributes": 3,  # of both queues, and where the topics are
+    "GetQueueAttributes": 4,  # of the three queues, and where the topics are
     "GetTopicAttributes": 2,
     "DescribeTable": 1,
     "DescribeTimeToLive": 1,

@@ -49,6 +49,7 @@ def resources(names: ResourceNames) -> Resources:
         table=names.table,
         command_queues=(names.command_queue,),
         dead_letter_queue=names.dead_letter_queue,
+        quarantine_queue=names.quarantine_queue,
         topics=(names.events_topic, names.personal_topic),
         visibility_timeout=45,
         max_receives=12,
@@ -116,7 +117,11 @@ def test_provisioning_again_changes_nothing(here: Aws, *, fifo: bool) -> None:
     here.sqs.create_queue(QueueName=wanted.dead_letter_queue, Attributes=left)
     first = here.provision(wanted)
     assert here.provision(wanted) == first
-    assert first.queue_urls.keys() == {wanted.dead_letter_queue, *wanted.command_queues}
+    assert first.queue_urls.keys() == {
+        wanted.dead_letter_queue,
+        wanted.quarantine_queue,
+        *wanted.command_queues,
+    }
 
 
 def test_several_queues_share_the_dead_letter_queue(

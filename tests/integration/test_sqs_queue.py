@@ -36,7 +36,8 @@ def fifo_queues(fifo_resource_names: ResourceNames, aws_endpoint: str) -> Iterat
 
 
 def _open(queues: Queues) -> SqsCommandQueue:
-    return SqsCommandQueue(queues.names.command_queue, queues.names.dead_letter_queue)
+    names = queues.names
+    return SqsCommandQueue(names.command_queue, names.dead_letter_queue, names.quarantine_queue)
 
 
 def _receive(queue: CommandQueue, count: int) -> list[Any]:
@@ -151,7 +152,8 @@ def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Qu
 
 def test_a_missing_queue_is_named(resource_names: ResourceNames, aws_endpoint: str) -> None:
     """One line and a `LookupError`."""
-    queue = SqsCommandQueue(resource_names.command_queue, resource_names.dead_letter_queue)
+    names = resource_names
+    queue = SqsCommandQueue(names.command_queue, names.dead_letter_queue, names.quarantine_queue)
     with pytest.raises(QueueMissingError, match=resource_names.command_queue):
         queue.receive(10, 0)
 

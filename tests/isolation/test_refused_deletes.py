@@ -134,11 +134,23 @@ REFUSALS: dict[str, Fault] = {
 }
 
 
+def _complete() -> str:
+    """Return a command without its user: its dead letter is the message, and has no original."""
+    event = {"specversion": "1.0", "id": str(uuid4()), "source": "/test"}
+    return json.dumps({**event, "type": "biome.user.EraseUser.v1"})
+
+
+@pytest.mark.parametrize("queue", ["dead-letter", "quarantine"])
 @pytest.mark.parametrize("fault", REFUSALS)
-def test_a_dead_letter_queue_that_refuses_is_probed_and_gets_every_letter_once(
-    aws_endpoint: str, quick_system: System, fault: str
+def test_a_queue_of_failed_messages_that_refuses_is_probed_and_gets_each_once(
+    aws_endpoint: str, quick_system: System, fault: str, queue: str
 ) -> None:
-    """Forty malformed messages: none is lost, duplicated, or uses up its receives."""
+    """Forty malformed messages: none is lost, duplicated, or uses up its receives.
+
+    Those of the quarantine queue are redacted: their letters follow once the originals are sent.
+    """
+    redacted = queue == "quarantine"
+    bodies = [f"not JSON {number}" if redacted else _complete() for number in range(40)]
     system, port = quick_system, free_port()
     with (
         FaultyProxy(aws_endpoint) as proxy,
@@ -149,19 +161,19 @@ def test_a_dead_letter_queue_that_refuses_is_probed_and_gets_every_letter_once(
         running.ready()
         eventually(lambda: ask(port) == (200, []), 40, "readiness")
         refused = proxy.inject(REFUSALS[fault], "SendMessageBatch")
-        system.queues.send(*[f"not JSON {number}" for number in range(40)])
+        system.queues.send(*bodies)
         eventually(lambda: ask(port)[0] == 503, 20, "not ready")
         with Watch(port) as watch:
             seen = watch.during(SHORT)
         assert {status for status, _ in seen} == {503}
-        assert "SendMessageBatch to the dead-letter queue fails: " in seen[-1][1][0]
+        assert f"SendMessageBatch to the {queue} queue fails: " in seen[-1][1][0]
         assert refused.hits < MOST_REFUSED_CALLS
-        assert log_lines(running, "dead_letter_refused") == []
+        assert log_lines(running, queue.replace("-", "_") + "_refused") == []
         proxy.clear()
         letters = system.queues.dead_letters(40, RECOVERY)
-        assert sorted(letter["Body"] for letter in letters) == sorted(
-            f"not JSON {number}" for number in range(40)
-        )
+        kept = system.queues.originals(40, RECOVERY) if redacted else letters
+        assert sorted(each["Body"] for each in kept) == sorted(bodies)
+        assert len(letters) == len(bodies)
         assert all("error_code" in letter["MessageAttributes"] for letter in letters)
         _recovered(running, system, port)
         assert running.stop() == 0
@@ -234,10 +246,10 @@ def test_a_dead_letter_queue_that_was_deleted_and_made_again_gets_the_letters(
         eventually(lambda: ask(port) == (200, []), 40, "readiness")
         sqs = system.queues.sqs
         sqs.delete_queue(QueueUrl=system.queues.dead_letter_url)
-        system.queues.send("not JSON")
+        system.queues.send(body := _complete())
         eventually(lambda: "NonExistentQueue" in str(ask(port)), 30, "not ready")
         name = system.names.dead_letter_queue
         system.queues.dead_letter_url = sqs.create_queue(QueueName=name)["QueueUrl"]
         [letter] = system.queues.dead_letters(1, RECOVERY)
-        assert letter["Body"] == "not JSON"
+        assert letter["Body"] == body
         _recovered(running, system, port)

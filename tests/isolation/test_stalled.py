@@ -78,6 +78,7 @@ def test_an_unread_log_pipe_does_not_stop_the_worker(system: System, pool: str) 
         "USER_WORKER_CREATE_RESOURCES": "false",
         "USER_WORKER_COMMAND_QUEUE": system.names.command_queue,
         "USER_WORKER_DEAD_LETTER_QUEUE": system.names.dead_letter_queue,
+        "USER_WORKER_QUARANTINE_QUEUE": system.names.quarantine_queue,
         **_environment(system, port),
     }
     reader, writer = os.pipe()

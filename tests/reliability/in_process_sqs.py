@@ -34,13 +34,15 @@ class Stored:
 class InProcessSqs:
     """Queues by name; the name is also the URL."""
 
-    def __init__(self, now: Callable[[], float], redrive: Mapping[str, str]) -> None:
-        """Take the clock, in epoch seconds, and each command queue's dead-letter queue."""
+    def __init__(
+        self, now: Callable[[], float], redrive: Mapping[str, str], quarantine: str
+    ) -> None:
+        """Take the clock (epoch seconds), dead-letter queues by queue, and a quarantine queue."""
         self._now = now
         self._redrive = redrive
         self._numbers = count(1)
         self.queues: dict[str, list[Stored]] = {
-            name: [] for pair in redrive.items() for name in pair
+            name: [] for pair in (*redrive.items(), (quarantine,)) for name in pair
         }
         self.given_up: list[Stored] = []
         """Messages that the redrive policy moved to a dead-letter queue."""

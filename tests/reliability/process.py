@@ -75,7 +75,10 @@ class Process(wire.Process):
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
         self._queue = SqsCommandQueue(
-            world.queue, world.dead_letter_queue, lambda _wait: on.connect(world.sqs, self)
+            world.queue,
+            world.dead_letter_queue,
+            world.quarantine_queue,
+            lambda _wait: on.connect(world.sqs, self),
         )
 
     def poll(self, most: int = 10) -> bool:

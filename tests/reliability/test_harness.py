@@ -67,10 +67,10 @@ def _addresses_without_condition(write: Any, table: str, user_id: str, changed: 
 def _closes_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
     publish = batch._Batch._publish
 
-    def closes_first(self: Any) -> None:
+    def closes_first(self: Any, announcements: Any = ()) -> None:
         with suppress(StoreUnavailableError):
             self._ports.outbox.close([entry for entry, _ in self._unpublished])
-        publish(self)
+        publish(self, announcements)
 
     patch.setattr(batch._Batch, "_publish", closes_first)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from adapters.sqs.dead_letters import ORIGINAL_ID, QUARANTINED
 from application.messages import render_command
 from application.messages.commands import command_data
 from application.ports import Clock
@@ -95,6 +96,7 @@ class World(Protocol):
     table: str
     queue: str
     dead_letter_queue: str
+    quarantine_queue: str
     topic_arn: str
     personal_topic_arn: str
     sent: list[Sent]
@@ -137,12 +139,15 @@ class InProcessWorld(World):
         self.clock = StandingClock(NOW)
         self.table = "users"
         self.queue, self.dead_letter_queue = f"commands{suffix}", f"commands-dlq{suffix}"
+        self.quarantine_queue = f"quarantine{suffix}"
         self.topic_arn = f"arn:aws:sns:us-east-1:000000000000:events{suffix}"
         self.personal_topic_arn = personal_topic_of(self.topic_arn)
         self.dynamodb = InProcessDynamoDB()
         self.sns = InProcessSns()
         self.sqs = InProcessSqs(
-            lambda: self.clock.now().timestamp(), {self.queue: self.dead_letter_queue}
+            lambda: self.clock.now().timestamp(),
+            {self.queue: self.dead_letter_queue},
+            self.quarantine_queue,
         )
         self.sent: list[Sent] = []
 
@@ -199,5 +204,14 @@ class InProcessWorld(World):
 
     def dead_letters(self) -> Sequence[str]:
         """See the protocol."""
-        bodies = [stored.body for stored in self.sqs.queues[self.dead_letter_queue]]
+        originals = {
+            stored.attributes[ORIGINAL_ID]["StringValue"]: stored.body
+            for stored in self.sqs.queues[self.quarantine_queue]
+        }
+        bodies = [
+            originals[stored.attributes[ORIGINAL_ID]["StringValue"]]
+            if QUARANTINED in stored.attributes
+            else stored.body
+            for stored in self.sqs.queues[self.dead_letter_queue]
+        ]
         return bodies + [f"without a reason: {stored.body}" for stored in self.sqs.given_up]

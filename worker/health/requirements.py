@@ -53,13 +53,13 @@ def _queues(aws: Aws) -> Iterator[Finding]:
     settings, dead = aws.settings, aws.settings.dead_letter_queue
     stored: dict[str, dict[str, str]] = {}
     # command queues first: if all are missing, the error names that one
-    for name in (*settings.queues, dead):
+    for name in (*settings.queues, dead, settings.quarantine_queue):
         try:
             found = _attributes(aws, name)
             if found is None:
                 yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
                 continue
-            if name != dead:
+            if name in settings.queues:
                 _require_redrive(name, found)
         except (CliError, ClientError) as error:
             if name not in settings.additional_queues or not _is_of_resource(error):
@@ -71,8 +71,7 @@ def _queues(aws: Aws) -> Iterator[Finding]:
     if dead not in stored:
         return
     for name, found in stored.items():
-        arn = None if name == dead else stored[dead]["QueueArn"]
-        yield from _as_warnings(check_queue(settings, name, found, arn))
+        yield from _as_warnings(check_queue(settings, name, found, stored[dead]["QueueArn"]))
 
 
 def _is_of_resource(error: CliError | ClientError) -> bool:

@@ -40,15 +40,15 @@ def check_queue(
 ) -> Finding:
     """Compare a queue's attributes with those that `provision` would set."""
     check = f"queue {name}"
-    is_dead = name == settings.dead_letter_queue
-    wanted = queue_attributes(resources(settings), name, None if is_dead else dead_arn or "")
+    arn = dead_arn or "" if name in settings.queues else None
+    wanted = queue_attributes(resources(settings), name, arn)
     different = queue_differences(stored, wanted)
     if different:
         text = "; ".join(f"{each} differs from {_SETTINGS[each]}" for each in different)
         advice = "correct the queue, or the setting; on an emulator delete it and provision again"
         return fail(check, text, advice)
     waiting = stored.get("ApproximateNumberOfMessages", "0")
-    if is_dead and waiting != "0":
+    if name == settings.dead_letter_queue and waiting != "0":
         return warn(check, f"{waiting} dead letters", "run `user-worker dlq list` for the reasons")
     kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
     return ok(check, f"{kind}, {waiting} waiting")

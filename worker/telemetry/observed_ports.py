@@ -144,6 +144,10 @@ class ObservedQueue(CommandQueue):
         """See the port."""
         return self._queue.change_visibility(changes)
 
+    def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
+        """See the port."""
+        return self._queue.quarantine(letters)
+
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """See the port."""
         failures = self._queue.dead_letter(letters)

@@ -178,18 +178,23 @@ class Acknowledger:
                         if isinstance(held.disposition, Retry)
                     ]
                 )
+            case "quarantine":
+                return self._queue.quarantine(_letters(call))
             case "dead_letter":
-                return self._queue.dead_letter(
-                    [
-                        DeadLetterMessage(
-                            held.message,
-                            disposition.code,
-                            disposition.detail,
-                            disposition.body,
-                            disposition.principal,
-                        )
-                        for held in call.held
-                        if isinstance(disposition := held.disposition, DeadLetter)
-                    ]
-                )
+                return self._queue.dead_letter(_letters(call))
         assert_never(call.kind)
+
+
+def _letters(call: Call) -> list[DeadLetterMessage]:
+    return [
+        DeadLetterMessage(
+            held.message,
+            disposition.code,
+            disposition.detail,
+            disposition.body,
+            disposition.complete,
+            disposition.principal,
+        )
+        for held in call.held
+        if isinstance(disposition := held.disposition, DeadLetter)
+    ]

@@ -21,7 +21,7 @@ MAX_RENEWED_TIMEOUTS = 10
 """Visibility timeouts after which a message is no longer renewed: its task must be stuck."""
 MAX_HELD_SECONDS = 43_200
 """SQS allows a message to be invisible for at most twelve hours in total."""
-MAX_TRIES = {"dead_letter": 3, "retry_later": 5, "delete": 20}
+MAX_TRIES = {"quarantine": 3, "dead_letter": 3, "retry_later": 5, "delete": 20}
 """Attempts for a message that fails while SQS carries out the call for others."""
 RETRIES = Backoff(0.2, 5.0)
 """Pauses between these attempts."""
@@ -46,10 +46,13 @@ UNSENDABLE = frozenset(
         "InvalidParameterValueException",
     }
 )
-"""Codes of a message that the dead-letter queue refuses, even if it accepts others."""
+"""Codes of a message that a queue refuses, even if it accepts others."""
 
-Kind: TypeAlias = Literal["renew", "delete", "retry_later", "dead_letter"]
-KINDS: tuple[Kind, ...] = ("renew", "delete", "retry_later", "dead_letter")
+Kind: TypeAlias = Literal["renew", "delete", "retry_later", "quarantine", "dead_letter"]
+KINDS: tuple[Kind, ...] = ("renew", "delete", "retry_later", "quarantine", "dead_letter")
+SENDS: frozenset[Kind] = frozenset({"quarantine", "dead_letter"})
+"""Calls that send a message; a message must not be sent twice without need."""
+_REFUSED = {"quarantine": "quarantine_refused", "dead_letter": "dead_letter_refused"}
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,23 @@ class Held:
     """Number of times it was chosen to probe a refused call."""
     busy: bool = False
     """Whether it is in a call at this moment."""
+    quarantined: bool = False
+    """Whether the unchanged message is in the quarantine queue."""
+
+    @property
+    def kind(self) -> Kind:
+        """The call that the message waits for."""
+        match self.disposition:
+            case Ack():
+                return "delete"
+            case Retry():
+                return "retry_later"
+            case DeadLetter(body=None):
+                return "dead_letter"
+            case DeadLetter():
+                return "dead_letter" if self.quarantined else "quarantine"
+            case None:
+                return "renew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +126,7 @@ class InFlight:
             "renew": visibility,
             "delete": Refusal(self.queue, "DeleteMessageBatch"),
             "retry_later": visibility,
+            "quarantine": Refusal(self.queue, "SendMessageBatch to the quarantine queue"),
             "dead_letter": Refusal(self.queue, "SendMessageBatch to the dead-letter queue"),
         }
 
@@ -225,17 +246,19 @@ class InFlight:
         """Return the kinds of call that are due for a probe and have no message waiting.
 
         The last message that failed is tried again then: a late renewal or delete of it does no
-        harm, and a worker without messages must also notice the end of a refusal. A dead letter
-        must not be sent twice: if none waits, the refusal ends.
+        harm, and a worker without messages must also notice the end of a refusal. A message must
+        not be sent twice: if none waits to be sent, the refusal ends.
         """
         unprobed: list[Kind] = []
-        for kind in ("renew", "delete", "dead_letter"):
+        for kind in KINDS:
+            if kind == "retry_later":  # the same refusal as that of renewals
+                continue
             refusal = self._refusals[kind]
             if not refusal.refused or now < refusal.not_before:
                 continue
-            if kind != "dead_letter":
+            if kind not in SENDS:
                 unprobed.append(kind)
-            elif any(_kind(held.disposition) == "dead_letter" for held in self._decided.values()):
+            elif any(held.kind == kind for held in self._decided.values()):
                 refusal.look_again(now)
             elif not self.finishing:
                 refusal.succeeded(now)
@@ -249,14 +272,14 @@ class InFlight:
         if not any(refusal.failing for refusal in self._refusals.values()):
             return
         for held in list(self._decided.values()):
-            if not held.busy and held.visible_at <= now and _kind(held.disposition) != "delete":
+            if not held.busy and held.visible_at <= now and held.kind != "delete":
                 self._drop(held)
 
     def next_due(self) -> float:
         """Return when `due` may next return something: never too late, sometimes too early."""
         earliest = {kind: refusal.not_before for kind, refusal in self._refusals.items()}
         dispositions = (
-            max(held.act_at, earliest[_kind(held.disposition)])
+            max(held.act_at, earliest[held.kind])
             for held in self._decided.values()
             if not held.busy
         )
@@ -274,7 +297,7 @@ class InFlight:
         for held, code in zip(call.held, codes, strict=True):
             if code is None:
                 self._succeeded(call.kind, held, now)
-            elif code in GONE and call.kind != "dead_letter":
+            elif code in GONE and call.kind not in SENDS:
                 self._gone(held)
             else:
                 self._failed(call.kind, held, code, now, jitter)
@@ -289,7 +312,7 @@ class InFlight:
         """
         refusal = self._refusals[call.kind]
         refusal.probing = False
-        own = UNSENDABLE if call.kind == "dead_letter" else GONE
+        own = UNSENDABLE if call.kind in SENDS else GONE
         if any(code is None or code in own for code in codes):
             refusal.succeeded(now)
             return False
@@ -307,7 +330,7 @@ class InFlight:
         waiting = [
             held
             for held in self._decided.values()
-            if not held.busy and self._refusals[_kind(held.disposition)] is refusal
+            if not held.busy and self._refusals[held.kind] is refusal
         ]
         for held in waiting:
             self._drop(held)
@@ -344,7 +367,7 @@ class InFlight:
         waiting = [
             held
             for held in self._decided.values()
-            if not held.busy and _kind(held.disposition) == kind and held.act_at <= now + LINGER
+            if not held.busy and held.kind == kind and held.act_at <= now + LINGER
         ]
         if len(waiting) < MAX_BATCH and not any(held.act_at <= now for held in waiting):
             return []
@@ -371,7 +394,7 @@ class InFlight:
             longest = min(longest, (MAX_RENEWED_TIMEOUTS + 1) * self.visibility_timeout)
         if now + self.visibility_timeout > held.since + longest:
             return False
-        kind = _kind(held.disposition)
+        kind = held.kind
         waits = held.act_at > now + LINGER or self._refusals[kind].failing
         return kind == "renew" or (kind != "retry_later" and waits)
 
@@ -381,6 +404,8 @@ class InFlight:
                 held.visible_at = now + self.visibility_timeout
                 held.renew_at = now + self.visibility_timeout / 2
                 self._next_renewal = min(self._next_renewal, held.renew_at)
+            case "quarantine":
+                held.quarantined, held.act_at, held.tries = True, now, 0
             case "dead_letter":
                 held.disposition, held.act_at, held.tries = Ack(), now, 0
                 self.progress_at = now
@@ -405,8 +430,8 @@ class InFlight:
         if held.tries < (2 if self.finishing else MAX_TRIES[kind]):
             return
         message = held.message
-        if kind == "dead_letter":
-            logger.error("dead_letter_refused", message_id=message.message_id, reason=code)
+        if kind in SENDS:
+            logger.error(_REFUSED[kind], message_id=message.message_id, reason=code)
             held.disposition = Retry(delay(message.receives, random.uniform))
             held.act_at, held.tries = now, 0
         else:  # its visibility timeout will end
@@ -416,15 +441,3 @@ class InFlight:
     def _drop(self, held: Held) -> None:
         self._held.pop(held.message.receipt, None)
         self._decided.pop(held.message.receipt, None)
-
-
-def _kind(disposition: Disposition | None) -> Kind:
-    match disposition:
-        case Ack():
-            return "delete"
-        case Retry():
-            return "retry_later"
-        case DeadLetter():
-            return "dead_letter"
-        case None:
-            return "renew"

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from biome_users.errors import NoAnswerError, NotListeningError, UsersError
 from biome_users.event_types import (
+    CommandDeadLettered,
     CommandHadNoEffect,
     CommandRejected,
     RefreshTokenReuseDetected,
 )
 
 DEFAULT_LIMIT: Final = 10_000
-DEAD_LETTERED: Final = "biome.user.CommandDeadLettered.v1"
 _SEQUENCE = re.compile("[0-9]{1,20}")
 
 
@@ -33,7 +33,8 @@ class AnswerKind(StrEnum):
     """Accepted without a change, because the user was in the requested state already."""
     REJECTED = "rejected"
     DEAD_LETTERED = "dead-lettered"
-    """Not decided: the message is in the dead-letter queue, for an operator."""
+    """Invalid, or failed too often: it is in the dead-letter queue, and an operator may redrive it.
+    If it was sent by a service that may not send it, there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _ending(kind: str, data: Mapping[str, object]) -> tuple[AnswerKind, str | No
     if kind == RefreshTokenReuseDetected.message_type:
         # accompanies a rejection, and may arrive before it
         return AnswerKind.REJECTED, "RefreshTokenReused"
-    if kind == DEAD_LETTERED:
+    if kind == CommandDeadLettered.message_type:
         return AnswerKind.DEAD_LETTERED, str(data.get("code"))
     no_effect = kind == CommandHadNoEffect.message_type
     return AnswerKind.NO_EFFECT if no_effect else AnswerKind.ACCEPTED, None
@@ -101,7 +102,8 @@ class AnswerBook:
     """Stores answers until they are requested, and requests until they are answered.
 
     Thread-safe. If a command is answered twice (SNS may repeat an event, and one command may cause
-    several), the first answer is kept.
+    several), the first answer is kept. The answer of a dead letter is replaced by a later one: the
+    command was redriven.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
@@ -120,7 +122,8 @@ class AnswerBook:
     def add(self, answer: Answer) -> None:
         """Store an answer, and resolve the futures of the callers that wait for it."""
         with self._lock:
-            if answer.command_id in self._answers:
+            known = self._answers.get(answer.command_id)
+            if known is not None and known.kind is not AnswerKind.DEAD_LETTERED:
                 return
             self._answers[answer.command_id] = answer
             if len(self._answers) > self._limit:

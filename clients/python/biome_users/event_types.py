@@ -25,6 +25,31 @@ class AllSessionsRevoked(EventData):
     """
 
 
+class CommandDeadLettered(EventData):
+    """
+    A command is invalid, or failed too often; it is in the dead-letter queue.
+    """
+
+    command_id: Annotated[UUID, Field(examples=['0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11'])]
+    """
+    Id of the command; the same as causationid.
+    """
+    command_type: Annotated[
+        str,
+        Field(
+            examples=['biome.user.AssignRole.v1'],
+            pattern='^biome\\.user\\.[A-Z][A-Za-z0-9]*\\.v[1-9][0-9]*$',
+        ),
+    ]
+    """
+    The command's message type, as it was sent.
+    """
+    code: Annotated[str, Field(examples=['InvalidField'], pattern='^[A-Z][A-Za-z]*$')]
+    """
+    The error_code of the dead letter. Codes may be added.
+    """
+
+
 class CommandHadNoEffect(EventData):
     """
     A command was accepted, but the user already had the requested state.
@@ -450,6 +475,7 @@ class UserUnlocked(EventData):
 
 EVENT_TYPES: dict[str, type[EventData]] = {
     "biome.user.AllSessionsRevoked.v1": AllSessionsRevoked,
+    "biome.user.CommandDeadLettered.v1": CommandDeadLettered,
     "biome.user.CommandHadNoEffect.v1": CommandHadNoEffect,
     "biome.user.CommandRejected.v1": CommandRejected,
     "biome.user.EmailChangeCancelled.v1": EmailChangeCancelled,

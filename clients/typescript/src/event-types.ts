@@ -11,6 +11,24 @@ credential_version: number
 }
 
 /**
+ * A command is invalid, or failed too often; it is in the dead-letter queue.
+ */
+export interface CommandDeadLettered {
+/**
+ * Id of the command; the same as causationid.
+ */
+command_id: string
+/**
+ * The command's message type, as it was sent.
+ */
+command_type: string
+/**
+ * The error_code of the dead letter. Codes may be added.
+ */
+code: string
+}
+
+/**
  * A command was accepted, but the user already had the requested state.
  */
 export interface CommandHadNoEffect {
@@ -398,6 +416,7 @@ export interface UserUnlocked {
 /** The fields of each event, by its message type. */
 export interface Events {
   "biome.user.AllSessionsRevoked.v1": AllSessionsRevoked;
+  "biome.user.CommandDeadLettered.v1": CommandDeadLettered;
   "biome.user.CommandHadNoEffect.v1": CommandHadNoEffect;
   "biome.user.CommandRejected.v1": CommandRejected;
   "biome.user.EmailChangeCancelled.v1": EmailChangeCancelled;
@@ -437,6 +456,7 @@ export interface Events {
 /** All message types that this version knows. */
 export const EVENT_TYPES: ReadonlySet<string> = new Set<keyof Events>([
   "biome.user.AllSessionsRevoked.v1",
+  "biome.user.CommandDeadLettered.v1",
   "biome.user.CommandHadNoEffect.v1",
   "biome.user.CommandRejected.v1",
   "biome.user.EmailChangeCancelled.v1",

@@ -15,6 +15,22 @@ export const SAMPLES: { [type: string]: unknown } = {
       "credential_version": 2
     }
   },
+  "biome.user.CommandDeadLettered.v1": {
+    "specversion": "1.0",
+    "id": "91d73223-f80c-5ad9-92ed-173da7048fff",
+    "source": "urn:biome:user-worker",
+    "type": "biome.user.CommandDeadLettered.v1",
+    "subject": "5f0c4f0e-2f1b-4a58-9a3f-0d3b8f1f9c77",
+    "time": "2026-11-22T10:00:00.412Z",
+    "datacontenttype": "application/json",
+    "causationid": "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11",
+    "correlationid": "order-4711",
+    "data": {
+      "command_id": "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11",
+      "command_type": "biome.user.AssignRole.v1",
+      "code": "InvalidField"
+    }
+  },
   "biome.user.CommandHadNoEffect.v1": {
     "specversion": "1.0",
     "id": "91d73223-f80c-5ad9-92ed-173da7048fff",

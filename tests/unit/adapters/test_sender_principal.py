@@ -45,7 +45,7 @@ def test_a_letter_contains_the_principal_of_the_disposition() -> None:
     """The statement of the sender is not copied into the letter."""
     message = SqsMessage("m", "r", "{}", 1, 0.0, 0.0, None, first_principal="AROAFORGED")
     for principal in ("AROASIGNUP", None):
-        letter = DeadLetterMessage(message, "NotPermitted", "signup", None, principal)
+        letter = DeadLetterMessage(message, "NotPermitted", "signup", principal=principal)
         attributes = render_letter(letter, "user-commands", fifo=False)["MessageAttributes"]
         assert stated_principal(attributes) == principal
 

@@ -63,7 +63,7 @@ class ScriptedSqs:
 
 
 def _queue(sqs: ScriptedSqs) -> SqsCommandQueue:
-    return SqsCommandQueue("commands", "dead", lambda _: sqs)
+    return SqsCommandQueue("commands", "dead", "quarantine", lambda _: sqs)
 
 
 def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLetterMessage:
@@ -214,7 +214,7 @@ def test_each_answer_and_each_error_of_sqs_is_compared_with_the_clock() -> None:
     ]
     seen: list[float] = []
     sqs = ScriptedSqs(lambda number, _: answers[number - 1])
-    queue = SqsCommandQueue("commands", "dead", lambda _: sqs, seen.append)
+    queue = SqsCommandQueue("commands", "dead", "quarantine", lambda _: sqs, seen.append)
     for _ in answers:
         try:
             queue.delete(["a"])

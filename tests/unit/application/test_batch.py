@@ -46,6 +46,7 @@ from application.ports import (
 )
 from domain.commands import CommandEnvelope
 from domain.errors import RejectionCode
+from domain.events import CommandDeadLettered
 from tests.builders import HASH_KEYS, NOW, PASSWORD, message, uid
 
 
@@ -219,7 +220,7 @@ def test_a_command_id_used_for_another_command_is_dead(world: World) -> None:
     dead = DeadLetter("CommandIdReused", "id: was used for another command")
     assert world.handle(first, other) == [Ack(), dead]
     assert world.handle(other) == [dead]
-    assert world.published() == ["UserRegistered"]
+    assert world.published() == ["UserRegistered", "CommandDeadLettered", "CommandDeadLettered"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_a_reused_id_is_detected_if_the_fingerprint_can_be_compared(
     assert world.handle(first) == [Ack()]
     dead = DeadLetter("CommandIdReused", "id: was used for another command")
     assert world.handle(other) == [dead if reused else Ack()]
-    assert world.published() == ["UserRegistered"]
+    assert world.published() == ["UserRegistered", *(["CommandDeadLettered"] if reused else [])]
 
 
 def test_a_decided_command_does_not_die_with_another_that_has_its_id(world: World) -> None:
@@ -857,7 +858,12 @@ def test_what_is_published_is_what_is_stored(world: World) -> None:
     ]
     world.handle(*by_address)
     [stored] = world.store.outcomes.values()
-    assert {event.command_source for event in world.publisher.published} == {stored.source}
+    published = {
+        event.command_source
+        for event in world.publisher.published
+        if event.type != CommandDeadLettered.type
+    }
+    assert published == {stored.source}
 
 
 def test_what_is_committed_is_published_before_contended_commands_are_tried_again(

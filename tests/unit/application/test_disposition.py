@@ -10,7 +10,14 @@ from application.disposition import Ack, DeadLetter, Disposition, Dispositions, 
 settlements: st.SearchStrategy[Disposition] = st.one_of(
     st.just(Ack()),
     st.builds(Retry, st.integers(0, 43_200)),
-    st.builds(DeadLetter, st.text(), st.text(), st.none() | st.text(), st.none() | st.text()),
+    st.builds(
+        DeadLetter,
+        st.text(),
+        st.text(),
+        st.none() | st.text(),
+        st.booleans(),
+        st.none() | st.text(),
+    ),
 )
 
 

@@ -6,7 +6,7 @@ from application.disposition import DeadLetter, Disposition, Retry
 from application.retry import MAX_DELAY, Failure, decide_disposition, delay
 
 TRANSIENT = Failure("Unavailable", "the store did not answer")
-PERMANENT = Failure("UnknownField", "data.x: is not a field", permanent=True, body="[redacted]")
+PERMANENT = Failure("UnknownField", "data.x: is not a field", permanent=True)
 
 
 def highest(_low: float, high: float) -> float:
@@ -29,8 +29,8 @@ def lowest(low: float, _high: float) -> float:
         (TRANSIENT, 11, Retry(MAX_DELAY)),
         (TRANSIENT, 12, DeadLetter("Unavailable", "the store did not answer")),
         (TRANSIENT, 13, DeadLetter("Unavailable", "the store did not answer")),
-        (PERMANENT, 1, DeadLetter("UnknownField", "data.x: is not a field", "[redacted]")),
-        (PERMANENT, 12, DeadLetter("UnknownField", "data.x: is not a field", "[redacted]")),
+        (PERMANENT, 1, DeadLetter("UnknownField", "data.x: is not a field")),
+        (PERMANENT, 12, DeadLetter("UnknownField", "data.x: is not a field")),
     ],
 )
 def test_a_failure_is_dead_when_permanent_or_on_the_last_receive_and_else_later(

@@ -57,11 +57,12 @@ class World:
         self._capsys = capsys
         self._fifo = fifo
         self.urls: dict[str, str] = {}
-        self.commands, self.other, self.dead_letters = (
-            self._queue(name) for name in ("commands", "other", "dlq")
+        self.commands, self.other, self.dead_letters, self.quarantine = (
+            self._queue(name) for name in ("commands", "other", "dlq", "quarantine")
         )
         monkeypatch.setenv("USER_WORKER_COMMAND_QUEUE", self.commands)
         monkeypatch.setenv("USER_WORKER_DEAD_LETTER_QUEUE", self.dead_letters)
+        monkeypatch.setenv("USER_WORKER_QUARANTINE_QUEUE", self.quarantine)
 
     def _queue(self, what: str) -> str:
         name = f"{what}-{uuid4().hex[:12]}" + (".fifo" if self._fifo else "")
@@ -97,6 +98,19 @@ class World:
             **more,
         )
         return {"message_id": sent["MessageId"], "body": body}
+
+    def original(self, message_id: str, body: str) -> None:
+        """Put an original on the quarantine queue as the worker would."""
+        unique = {"MessageDeduplicationId": str(uuid4())} if self._fifo else {}
+        self.sqs.send_message(
+            QueueUrl=self.urls[self.quarantine],
+            MessageBody=body,
+            MessageGroupId=message_id,
+            MessageAttributes={
+                "original_message_id": {"DataType": "String", "StringValue": message_id}
+            },
+            **unique,
+        )
 
     def waiting(self, name: str = "") -> list[dict[str, Any]]:
         """Receive and delete all messages of a queue."""

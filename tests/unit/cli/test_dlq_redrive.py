@@ -18,6 +18,7 @@ from cli.commands import dlq
 from domain.values import parse_time
 from operations.dead_letters import redrive
 from operations.dead_letters.letter import Letter
+from operations.dead_letters.originals import Originals
 from tests.unit.cli.dlq_world import World, command, mocked
 from worker.errors import ExitCode
 
@@ -48,7 +49,10 @@ def test_only_the_letters_that_are_meant_go_back(world: World) -> None:
 
     done = world.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
 
-    assert (done.code, done.rows) == (0, [{"redriven": len(meant), "method": "batches"}])
+    assert (done.code, done.rows) == (
+        0,
+        [{"redriven": len(meant), "method": "batches", "without_original": 0}],
+    )
     back = world.waiting()
     assert sorted(row["Body"] for row in back) == sorted(meant)
     names = {name for row in back for name in row["MessageAttributes"]}
@@ -79,7 +83,8 @@ def test_a_redrive_states_who_sent_the_message_first(world: World, principal: st
 
 def test_a_letter_without_room_for_its_sender_stays() -> None:
     """It would count as a command of the operator; a sender could choose such a length."""
-    redriver = redrive.Redriver(cast("DeadLetterQueue", None), cast("Any", None))
+    nothing = cast("Any", None)
+    redriver = redrive.Redriver(nothing, Originals(nothing), nothing)
     assert redriver.skips(StoredLetter("m", "x" * MAX_CALL_BYTES, 0.0))
     assert redriver.skips(StoredLetter("m", "x" * (MAX_CALL_BYTES - 20), 0.0))
     assert not redriver.skips(StoredLetter("m", "x" * (MAX_CALL_BYTES - 60), 0.0))
@@ -119,7 +124,8 @@ def test_a_letter_without_room_is_redriven_without_its_count_and_keeps_its_age(
     The age comes before the last of the producer's attributes, which the worker does not read.
     """
     own = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(attributes)}
-    message = redrive._message(StoredLetter("m", "x" * size, 0.0, attributes=own))
+    letter = StoredLetter("m", "x" * size, 0.0, attributes=own)
+    message = redrive._message(letter, letter.body)
     assert (message.attributes or {}).keys() == added | set(list(own)[:kept])
 
 
@@ -146,7 +152,7 @@ def test_a_redrive_passes_on_when_the_message_was_first_sent(
         attributes={} if stated is None else {"original_sent_at": attribute},
         source_queue="commands" if by_sqs else None,
     )
-    attributes = redrive._message(letter).attributes or {}
+    attributes = redrive._message(letter, letter.body).attributes or {}
     assert parse_time(attributes["original_sent_at"]["StringValue"]).timestamp() == original
 
 
@@ -166,12 +172,13 @@ def test_a_letter_goes_back_to_the_queue_it_came_from(
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:
-    """It reports which and how many, and which of them have lost a secret."""
-    bodies = [world.letter(body=command(password="[redacted]"))["body"], world.letter()["body"]]
+    """It reports which and how many, and which of them are redacted."""
+    redacted = world.letter(attributes={"quarantined": "redacted"})
+    bodies = [redacted["body"], world.letter()["body"]]
     for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
         done = world.dlq(*words, "--dry-run", "--json")
         assert (done.code, done.rows[0][key]) == (ExitCode.OK, 2)
-        assert "1 contained a redacted secret" in done.err
+        assert "1 are redacted: their originals are in the quarantine queue" in done.err
     assert world.waiting() == []
     assert sorted(world.dead()) == sorted(bodies)
 
@@ -307,7 +314,7 @@ def test_letters_that_come_back_at_once_do_not_go_round(
     send = redrive._sender
     monkeypatch.setattr(redrive, "_sender", lambda *of: Burying(world, send(*of)))
     done = world.dlq("redrive", "--reason", "NotJson", "--yes", "--json")
-    assert done.rows == [{"redriven": 3, "method": "batches"}]
+    assert done.rows == [{"redriven": 3, "method": "batches", "without_original": 0}]
     assert len(world.dead()) == 3
 
 
@@ -351,7 +358,10 @@ def test_letters_in_flight_at_others_are_reported(world: World) -> None:
         world.letter("Unavailable")
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("purge", "--reason", "Unavailable", "--yes", "--json")
-    assert (done.code, done.rows) == (ExitCode.OK, [{"deleted": 2}])
+    assert (done.code, done.rows) == (
+        ExitCode.OK,
+        [{"deleted": 2, "originals_deleted": 0, "originals_left": 0}],
+    )
     assert "1 more are in flight at another consumer" in done.err
 
 
@@ -370,7 +380,7 @@ def test_on_fifo_groups_keep_their_order_with_fresh_deduplication_ids(fifo: Worl
     """SQS would drop what it has seen in the last five minutes."""
     sent = [fifo.letter(body=command(), MessageGroupId=group) for group in "abab" * 6]
     done = fifo.dlq("redrive", "--yes", "--json")
-    assert done.rows == [{"redriven": 24, "method": "batches"}]
+    assert done.rows == [{"redriven": 24, "method": "batches", "without_original": 0}]
     back = fifo.waiting()
     for group, start in (("a", 0), ("b", 1)):
         mine = [row["Body"] for row in back if row["Attributes"]["MessageGroupId"] == group]
@@ -383,7 +393,7 @@ def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) ->
     for code, group in (("NotJson", "a"), ("Unavailable", "a"), ("Unavailable", "b")):
         fifo.letter(code, command(), MessageGroupId=group)
     done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
-    assert done.rows == [{"redriven": 1, "method": "batches"}]
+    assert done.rows == [{"redriven": 1, "method": "batches", "without_original": 0}]
     assert "1 matching dead letters are behind others" in done.err
     assert [row["Attributes"]["MessageGroupId"] for row in fifo.waiting()] == ["b"]
 
@@ -398,7 +408,7 @@ def test_purge_deletes_what_is_meant_and_nothing_else(world: World) -> None:
     left = world.letter("Unavailable")["body"]
     held = world.letter("Unavailable")["body"]
     done = world.dlq("purge", "--reason", "NotJson", "--yes", "--json")
-    assert done.rows == [{"deleted": 11}]
+    assert done.rows == [{"deleted": 11, "originals_deleted": 0, "originals_left": 0}]
     assert sorted(world.dead()) == sorted([left, held])
     assert world.waiting() == []
 

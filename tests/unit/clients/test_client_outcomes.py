@@ -161,6 +161,17 @@ def test_all_who_wait_get_the_first_answer() -> None:
     assert [f.result(0) for f in (*early, book.ask(COMMAND))] == [answer()] * 3
 
 
+def test_an_answer_after_a_redrive_replaces_that_of_the_dead_letter() -> None:
+    """A dead letter is not the end of a command; a repetition of its event changes nothing."""
+    book = AnswerBook()
+    dead = answer(name="CommandDeadLettered")
+    book.add(answer(name="CommandDeadLettered"))
+    assert book.ask(COMMAND).result(0) == dead
+    book.add(answer())
+    book.add(dead)
+    assert book.ask(COMMAND).result(0) == answer()
+
+
 def test_the_oldest_answer_gives_way() -> None:
     """Answers that are never requested must not fill the memory."""
     book = AnswerBook(limit=2)

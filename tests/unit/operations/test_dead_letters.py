@@ -47,7 +47,11 @@ def test_operations_return_results_report_progress_and_print_nothing(
     deleted = delete_letters(
         aws, LetterFilter.of(reasons=["NotJson"]), only=only, progress=progress
     )
-    assert (deleted.done, deleted.unconfirmed, deleted.complete) == (1, 1, True)
+    assert (deleted.result.done, deleted.result.unconfirmed, deleted.result.complete) == (
+        1,
+        1,
+        True,
+    )
     redriven = redrive_letters(aws, LetterFilter.of(reasons=["unavailable"]), progress=progress)
     assert (redriven.result.done, redriven.method) == (1, "batches")
 
@@ -62,7 +66,9 @@ def test_operations_run_outside_the_main_thread(world: World) -> None:
     done: list[int] = []
     aws = composition.aws()
     thread = threading.Thread(
-        target=lambda: done.append(delete_letters(aws, LetterFilter.of(reasons=["NotJson"])).done)
+        target=lambda: done.append(
+            delete_letters(aws, LetterFilter.of(reasons=["NotJson"])).result.done
+        )
     )
     thread.start()
     thread.join(30)

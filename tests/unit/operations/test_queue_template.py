@@ -160,7 +160,8 @@ def test_fifo_queues_are_seen_in_their_names(
     printed: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They have high throughput, as those of the resources."""
-    for name, queue in {"COMMAND": "c", "PRIORITY": "p", "DEAD_LETTER": "d"}.items():
+    queues = {"COMMAND": "c", "PRIORITY": "p", "DEAD_LETTER": "d", "QUARANTINE": "q"}
+    for name, queue in queues.items():
         monkeypatch.setenv(f"USER_WORKER_{name}_QUEUE", f"{queue}.fifo")
     made = printed.resources(producer("office", "back-office.fifo"))
     queue = made["BackOfficeQueue"]["Properties"]

@@ -116,8 +116,8 @@ def test_what_provision_made_is_found_right_in_few_calls(
     assert assessment.report().live
     counted, _ = calls
     assert counted == {
-        "GetQueueUrl": 2 + 1,
-        "GetQueueAttributes": 2 + 1,
+        "GetQueueUrl": 3 + 1,
+        "GetQueueAttributes": 3 + 1,
         "GetTopicAttributes": 2,
         "DescribeTable": 1,
         "DescribeTimeToLive": 1,
@@ -130,6 +130,7 @@ def test_what_provision_made_is_found_right_in_few_calls(
         ("COMMAND_QUEUE", "nowhere", "no queue nowhere"),
         ("PRIORITY_QUEUE", "nowhere", "no queue nowhere"),
         ("DEAD_LETTER_QUEUE", "nowhere", "no queue nowhere"),
+        ("QUARANTINE_QUEUE", "nowhere", "no queue nowhere"),
         ("COMMAND_QUEUE", "plain", "queue plain has no redrive policy"),
         ("EVENTS_TOPIC", "nowhere", "no topic nowhere"),
         ("PERSONAL_TOPIC", "nowhere", "no topic nowhere"),
@@ -189,6 +190,7 @@ def test_a_faulty_additional_queue_does_not_keep_the_others_from_being_served(  
         ("VISIBILITY_TIMEOUT", "30", "queue user-commands", ["VisibilityTimeout"]),
         ("MAX_RECEIVES", "3", "queue user-commands", ["RedrivePolicy"]),
         ("DEAD_LETTER_QUEUE", "plain", "queue plain", ["MessageRetentionPeriod"]),
+        ("QUARANTINE_QUEUE", "plain", "queue plain", ["MessageRetentionPeriod"]),
         ("TABLE", "bare", "table bare", ["different index RefreshTokenIndex", "do not expire"]),
     ],
 )

@@ -37,6 +37,8 @@ def test_other_environments_differ_only_where_they_must(
         ("COMMAND_QUEUE", "no spaces allowed", "USER_WORKER_COMMAND_QUEUE"),
         ("COMMAND_QUEUE", "commands.fifo", "must all be FIFO or none"),
         ("PRIORITY_QUEUE", "urgent.fifo", "must all be FIFO or none"),
+        ("QUARANTINE_QUEUE", "quarantine.fifo", "must all be FIFO or none"),
+        ("QUARANTINE_QUEUE", "user-commands-dlq", "is named twice"),
         ("ADDITIONAL_QUEUES", "a,b.fifo", "must all be FIFO or none"),
         ("ADDITIONAL_QUEUES", "a,b c", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
         ("ADDITIONAL_QUEUES", "a,,b", "USER_WORKER_ADDITIONAL_QUEUES must be names of queues"),
@@ -192,7 +194,10 @@ def test_no_key_is_shown_with_the_settings() -> None:
 def test_fifo_is_seen_in_the_names() -> None:
     """The priority queue is named first."""
     settings = Settings(
-        command_queue="c.fifo", dead_letter_queue="d.fifo", priority_queue="urgent.fifo"
+        command_queue="c.fifo",
+        dead_letter_queue="d.fifo",
+        quarantine_queue="q.fifo",
+        priority_queue="urgent.fifo",
     )
     assert settings.fifo
     assert settings.queues == ("urgent.fifo", "c.fifo")

@@ -143,6 +143,41 @@ def test_a_dead_letter_is_deleted_only_once_it_is_sent() -> None:
     assert _due(flight, T0 + 1) == [("delete", ["0"])]
 
 
+REDACTED = DeadLetter("Malformed", "-", "[string of 2 characters]", complete=False)
+
+
+def test_the_original_is_sent_before_its_letter_and_only_once() -> None:
+    """A letter that cannot be sent at first is sent again, and its original is not."""
+    flight, now, kinds = _in_flight(), T0, []
+    _settle(flight, REDACTED, "0")
+    while flight.unfinished:
+        now += 1
+        for call in flight.due(now, 4):
+            kinds.append(call.kind)
+            failed = kinds.count("dead_letter") == 1 and call.kind == "dead_letter"
+            flight.finish(call, {"0": "InternalError"} if failed else {}, now)
+    assert kinds == ["quarantine", "dead_letter", "dead_letter", "delete"]
+
+
+def test_an_original_that_cannot_be_sent_delays_its_letter_alone() -> None:
+    """The message is retried later; the letters that need no original are sent."""
+    flight, now, sent = _in_flight(3), T0, dict[str, list[str]]()
+    _settle(flight, REDACTED, "0", "1")
+    _settle(flight, DeadLetter("Unavailable", "-"), "2")
+    while flight.unfinished:
+        now += 1
+        for call in flight.due(now, 4):
+            for receipt in _receipts(call):
+                sent.setdefault(receipt, []).append(call.kind)
+            bad = call.kind == "quarantine" and "0" in _receipts(call)
+            flight.finish(call, {"0": "InvalidMessageContents"} if bad else {}, now)
+    assert sent == {
+        "0": ["quarantine", "quarantine", "quarantine", "retry_later"],
+        "1": ["quarantine", "dead_letter", "delete"],
+        "2": ["dead_letter", "delete"],
+    }
+
+
 def test_a_dead_letter_that_cannot_be_sent_is_retried() -> None:
     """After three attempts the message is retried later, and never deleted."""
     flight, now, kinds = _in_flight(), T0, []

@@ -21,10 +21,16 @@ from .test_transport_threads import FakeQueue, _taken, _until, started
 __all__ = ["started"]  # a fixture
 
 DEAD = DeadLetter("Malformed", "-")
-ORDERS: dict[str, Disposition] = {"delete": Ack(), "retry_later": Retry(400), "dead_letter": DEAD}
+ORDERS: dict[str, Disposition] = {
+    "delete": Ack(),
+    "retry_later": Retry(400),
+    "quarantine": DeadLetter("Malformed", "-", "redacted"),
+    "dead_letter": DEAD,
+}
 OPERATIONS = {
     "delete": "DeleteMessageBatch",
     "retry_later": "ChangeMessageVisibilityBatch",
+    "quarantine": "SendMessageBatch to the quarantine queue",
     "dead_letter": "SendMessageBatch to the dead-letter queue",
 }
 
@@ -88,7 +94,7 @@ def _settle(trial: Trial, disposition: Disposition) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("kind", ["delete", "dead_letter"])
+@pytest.mark.parametrize("kind", ["delete", "quarantine", "dead_letter"])
 def test_a_refusal_of_minutes_costs_few_calls_and_gives_up_no_message(
     kind: str, *, whole: bool
 ) -> None:
@@ -213,7 +219,7 @@ def test_what_is_finished_is_renewed_for_as_long_as_sqs_allows() -> None:
     assert len(trial.flight) == 0
 
 
-@pytest.mark.parametrize("kind", ["delete", "retry_later", "dead_letter"])
+@pytest.mark.parametrize("kind", ["delete", "retry_later", "quarantine", "dead_letter"])
 def test_a_shutdown_during_a_refusal_ends_after_one_more_try(kind: str) -> None:
     """The rest becomes visible by timeout; one log line has the number."""
     kinds = {"renew", "retry_later"} if kind == "retry_later" else {kind}
@@ -262,6 +268,11 @@ class RefusingQueue(FakeQueue):
         """Change it, unless it is refused."""
         self._may("retry_later")
         return super().change_visibility(changes)
+
+    def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
+        """Send them, or refuse."""
+        self._may("quarantine")
+        return super().quarantine(letters)
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send them, unless it is refused."""

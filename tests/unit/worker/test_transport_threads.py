@@ -65,6 +65,10 @@ class FakeQueue:
         """Record it."""
         return self._note((receipt, f"visible in {seconds}") for receipt, seconds in changes)
 
+    def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
+        """Record it."""
+        return self._note((letter.message.receipt, "quarantined") for letter in letters)
+
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Record it."""
         return self._note((letter.message.receipt, "dead-lettered") for letter in letters)
@@ -207,15 +211,17 @@ def test_settling_outlives_failing_calls(started: Callable[..., QueueConsumer]) 
     queue = FakeQueue([[Raw("a"), Raw("b"), Raw("c")]], [OSError(), TimeoutError(), ValueError()])
     consumer = started(queue)
     batch = _taken(consumer)
-    fates: list[Disposition] = [Ack(), Retry(9), DeadLetter("Malformed", "-")]
+    fates: list[Disposition] = [Ack(), Retry(9), DeadLetter("Malformed", "-", "redacted")]
     consumer.acknowledger.apply(zip(batch.receipts, fates, strict=True))
-    _until(lambda: len(queue.settled) == 4, "all settled")
+    _until(lambda: len(queue.settled) == 5, "all settled")
     assert sorted(queue.settled) == [
         ("a", "deleted"),
         ("b", "visible in 9"),
         ("c", "dead-lettered"),
         ("c", "deleted"),
+        ("c", "quarantined"),
     ]
+    assert queue.settled.index(("c", "quarantined")) < queue.settled.index(("c", "dead-lettered"))
     assert queue.settled.index(("c", "dead-lettered")) < queue.settled.index(("c", "deleted"))
 
 

@@ -157,7 +157,7 @@ def with_data(name: str = "RegisterUser", /, **changes: Any) -> str:
     return json.dumps(cloud_event(name, data=data))
 
 
-def notification(text: str) -> str:
+def notification(text: str, **more: Any) -> str:
     """Wrap a text as SNS does without raw delivery."""
     return json.dumps(
         {
@@ -170,6 +170,7 @@ def notification(text: str) -> str:
             "Signature": "EXAMPLEpH+DcEwjAPg8O9mY8dReBSwksfg2S7WKQcikcNKWLQjwu6A4VbeS0QHVCkhRS",
             "SigningCertURL": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService.pem",
             "UnsubscribeURL": "https://sns.us-east-1.amazonaws.com/?Action=Unsubscribe",
+            **more,
         }
     )
 

@@ -58,7 +58,7 @@ valid_bodies = st.sampled_from(sorted(EXAMPLES)).flatmap(
 
 def never_surprises(body: str) -> CommandEnvelope | None:
     """Parse and redact: the result must be a command or one of the two errors."""
-    redacted = PARSER.redact(body)
+    PARSER.redact(body)
     outcome: CommandEnvelope | Exception
     try:
         outcome = PARSER.parse(message(body))
@@ -67,7 +67,6 @@ def never_surprises(body: str) -> CommandEnvelope | None:
     match outcome:
         case MalformedMessageError():
             assert outcome.detail
-            assert outcome.body == redacted
         case CommandEnvelope():
             return outcome
     return None
