@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from application.disposition import ReceivedMessage
-from application.messages import Redacted
+from application.messages import Redacted, shown_attribute
 from application.ports import CommandKey
 from domain.commands import CommandEnvelope
 
@@ -55,7 +55,7 @@ class PendingCommand:
         log = logger.bind(
             command_id=envelope.command_id,
             user_id=envelope.user_id,
-            correlation_id=envelope.correlation_id,
+            correlation_id=shown_attribute("correlationid", envelope.correlation_id),
         )
         return cls(index, message, envelope, envelope.user_id, log)
 

@@ -105,11 +105,14 @@ TermsVersion: TypeAlias = Annotated[
 ]
 LoginStage: TypeAlias = Annotated[
     str,
-    rules.matching(
-        "(password|second_factor)",
-        "must be password or second_factor",
-        description="What was wrong: password (default) or second_factor.",
-        example="password",
+    replace(
+        rules.matching(
+            "(password|second_factor)",
+            "must be password or second_factor",
+            description="What was wrong: password (default) or second_factor.",
+            example="password",
+        ),
+        shown=True,
     ),
 ]
 LoginMethods: TypeAlias = Annotated[
@@ -193,7 +196,7 @@ RecoveryCodes: TypeAlias = Annotated[
         example=[_example_hash(byte) for byte in range(0x40, 0x48)],
     ),
 ]
-_KNOWN_ROLE = replace(rules.ROLE, setting="roles")
+_KNOWN_ROLE = replace(rules.ROLE, setting="roles", shown=True)
 RoleName: TypeAlias = Annotated[
     str, _KNOWN_ROLE.of("Name of a role that the worker's settings list.", "lab_assistant")
 ]

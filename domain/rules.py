@@ -66,6 +66,8 @@ class Text(Rule):
     personal: bool = False
     """Identifies a person: the field of an event is null on the ordinary topic, and an erasure sets
     it to null in stored events."""
+    shown: bool = False
+    """Whether a dead letter shows a valid value: the rule admits no credential and no free text."""
 
     def schema(self) -> dict[str, Any]:
         """Return the rule in JSON Schema."""
@@ -148,10 +150,13 @@ ID: Final = Text(
     parse=parse_id,
     format="uuid",
     pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+    shown=True,
 )
-TIME: Final = Text(parse=parse_time, format="date-time")
-CREATION_TIME: Final = Text(parse=parse_creation_time, format="date-time")
-EMAIL: Final = Text(parse=EmailAddress.parse, format="email", max_length=MAX_ADDRESS, personal=True)
+TIME: Final = Text(parse=parse_time, format="date-time", shown=True)
+CREATION_TIME: Final = Text(parse=parse_creation_time, format="date-time", shown=True)
+EMAIL: Final = Text(
+    parse=EmailAddress.parse, format="email", max_length=MAX_ADDRESS, personal=True, shown=True
+)
 NAME: Final = Text(parse=parse_name, min_length=1, max_length=MAX_NAME)
 REASON: Final = Text(parse=parse_reason, min_length=1, max_length=MAX_REASON)
 PASSWORD_HASH: Final = Text(
@@ -187,6 +192,12 @@ class FieldDefinition:
     def personal(self) -> bool:
         """Return True if the field identifies a person."""
         return isinstance(self.rule, Text) and self.rule.personal
+
+    @property
+    def shown(self) -> bool:
+        """Return True if a dead letter shows a valid value of the field; see `Text.shown`."""
+        rule = self.rule.item if isinstance(self.rule, Items) else self.rule
+        return not isinstance(rule, Text) or rule.shown
 
 
 @cache

@@ -7,7 +7,7 @@ Schemas are derived from those definitions.
 from application.messages.commands import MessageParser, partition_key, render_command
 from application.messages.errors import MalformedCode, MalformedMessageError, UnknownTypeError
 from application.messages.events import render_dead_lettered, render_events
-from application.messages.redaction import Redacted, Redactor, read_attributes
+from application.messages.redaction import Redacted, Redactor, read_attributes, shown_attribute
 from application.messages.schema import command_schema, event_schema
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "render_command",
     "render_dead_lettered",
     "render_events",
+    "shown_attribute",
 ]

@@ -26,6 +26,7 @@ MAX_TRACESTATE = 512  # what W3C Trace Context asks everyone to carry at least
 MAX_INTEGER = 2**31 - 1  # of CloudEvents' type Integer
 
 _SOURCE = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;=?@\[\]_~-]+")  # RFC 3986's characters
+_PATH = re.compile(r"(https?://[a-z0-9.-]{1,100})?(/[a-z0-9][a-z0-9-]{0,31}){1,4}")
 _JSON_TYPE = re.compile(r"application/json(\s*;\s*charset=\"?utf-8\"?)?\s*", re.IGNORECASE)
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -37,6 +38,12 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,9}")
 def _source(value: str) -> str:
     if len(value) > MAX_SOURCE or not _SOURCE.fullmatch(value):
         raise InvalidValueError(f"must be a URI reference of 1 to {MAX_SOURCE} characters")
+    return value
+
+
+def _path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise InvalidValueError("must be a path of words, without query and user")
     return value
 
 
@@ -123,6 +130,18 @@ def attributes_adapter() -> TypeAdapter[dict[str, Any]]:
 def attribute_adapters() -> dict[str, TypeAdapter[Any]]:
     """Return the validator of each attribute by name; an ignored trace context becomes `None`."""
     return {name: TypeAdapter(kind) for name, kind in ATTRIBUTES.items()}
+
+
+@cache
+def shown_attribute_adapters() -> dict[str, TypeAdapter[Any]]:
+    """Return by name the validators of the values that dead letters and logs show of attributes.
+
+    An attribute with free text is shown only in a form that leaves no room for a secret.
+    """
+    shown = {"source": text(Text(parse=_path)), "actor": text(ID), "correlationid": text(ID)}
+    return attribute_adapters() | {
+        name: TypeAdapter(kind) for name, kind in {**shown, "tracestate": None}.items()
+    }
 
 
 def check_extensions(event: dict[str, Any]) -> None:

@@ -63,9 +63,17 @@ def _data_adapter(
     return record(message.__name__, items, extra="forbid")
 
 
-def field_adapters(message: type[Command], roles: Collection[str]) -> dict[str, TypeAdapter[Any]]:
-    """Return the validator of each field of a command by name; see `data_adapter`."""
-    return {field.name: TypeAdapter(kind) for field, kind in _field_types(message, tuple(roles))}
+def shown_field_adapters(
+    message: type[Command], roles: Collection[str]
+) -> dict[str, TypeAdapter[Any]]:
+    """Return by name the validators of the values that a dead letter shows of a command's fields.
+
+    See `data_adapter`, and `Text.shown`: of a field that is not shown, no value is valid.
+    """
+    return {
+        field.name: TypeAdapter(kind if field.shown else None)
+        for field, kind in _field_types(message, tuple(roles))
+    }
 
 
 def _field_types(

@@ -1,8 +1,8 @@
-"""Redact dead letters by an allow-list: only values that pass the rule of their field are shown.
+"""Redact dead letters by an allow-list: ids, times, numbers and other values of a closed form.
 
-Shown are the attributes of the CloudEvent that are valid, and the valid fields of a known command.
-Everything else is replaced by its type and length, names of unknown fields included, because a
-name can be a secret as well. The rules are those of the parser.
+Shown are valid attributes of the CloudEvent, and valid fields of a known command whose rule leaves
+no room for a credential or free text (`Text.shown`). Everything else is replaced by its type and
+length, names of unknown fields included, because a name can be a secret as well.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from application.messages.attributes import SPEC_VERSION, attribute_adapters
+from application.messages.attributes import (
+    SPEC_VERSION,
+    attribute_adapters,
+    shown_attribute_adapters,
+)
 from application.messages.encoding import compact
 from application.messages.errors import shown_type
-from application.messages.fields import field_adapters
+from application.messages.fields import shown_field_adapters
 from application.messages.reading import Form, find_event
 from application.messages.upcasting import KNOWN_COMMANDS
 from domain.commands import Command
@@ -100,7 +104,9 @@ class Redactor:
         return Redacted(text, complete and form is not Form.DAMAGED)
 
     def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
-        attributes = {name: partial(_valid, each) for name, each in attribute_adapters().items()}
+        attributes = {
+            name: partial(_valid, each) for name, each in shown_attribute_adapters().items()
+        }
         return _shown_object(
             event,
             {
@@ -115,7 +121,7 @@ class Redactor:
         if not isinstance(data, dict) or not isinstance(kind, str) or kind not in self._commands:
             return described(data)
         if kind not in self._fields:
-            adapters = field_adapters(self._commands[kind], self._roles)
+            adapters = shown_field_adapters(self._commands[kind], self._roles)
             self._fields[kind] = {name: partial(_valid, each) for name, each in adapters.items()}
         return _shown_object(data, self._fields[kind])
 
@@ -149,10 +155,11 @@ def read_attributes(body: str) -> CommandAttributes | None:
     )
 
 
-def shown_attribute(name: str, value: str) -> str | None:
-    """Return a message attribute of the producer if it may be shown, else `None`."""
-    adapter = attribute_adapters().get(name)
-    return value if adapter is not None and _is_valid(adapter, value) else None
+def shown_attribute(name: str, value: str | None) -> str | None:
+    """Return an attribute of the producer if dead letters and logs may show it, else `None`."""
+    adapter = shown_attribute_adapters().get(name)
+    shown = value is not None and adapter is not None and _is_valid(adapter, value)
+    return value if shown else None
 
 
 def shown_unknown(values: Collection[Any]) -> dict[str, Any]:
