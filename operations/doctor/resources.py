@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -26,6 +28,11 @@ T = TypeVar("T")
 Checks = Generator[Finding, None, T | None]
 """Yields findings; returns the result of the lookup."""
 
+_KEY = "KmsMasterKeyId"
+_RECEIVE = "sqs:receivemessage"
+_NAMES_OTHERS = frozenset({"arnnotequals", "arnnotlike", "stringnotequals", "stringnotlike"})
+"""Conditions that exempt the named principals from a denial."""
+
 _MOST_TEMPORARY = 100
 """Maximum number of queues to check: each takes a call."""
 
@@ -41,16 +48,52 @@ def look(check: str, action: Callable[[], T]) -> Checks[T]:
 
 def queues(aws: Aws) -> Iterator[Finding]:
     """Check the dead-letter queue, each command queue and the quarantine queue."""
-    dead = aws.settings.dead_letter_queue
-    stored = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
+    settings, dead = aws.settings, aws.settings.dead_letter_queue
+    letters = yield from look(f"queue {dead}", lambda: attributes(aws, dead))
     arn = None
-    if stored is not None:
-        arn = stored["QueueArn"]
-        yield check_queue(aws.settings, dead, stored, None)
-    for name in (*aws.settings.queues, aws.settings.quarantine_queue):
+    if letters is not None:
+        arn = letters["QueueArn"]
+        yield check_queue(settings, dead, letters, None)
+    for name in (*settings.queues, settings.quarantine_queue):
         stored = yield from look(f"queue {name}", lambda name=name: attributes(aws, name))  # type: ignore[misc]
-        if stored is not None:
-            yield check_queue(aws.settings, name, stored, arn)
+        if stored is None:
+            continue
+        yield check_queue(settings, name, stored, arn)
+        if name == settings.quarantine_queue and settings.env == "prod":
+            yield from _quarantine_protection(f"queue {name}", stored, letters or {})
+
+
+def _quarantine_protection(
+    check: str, stored: Mapping[str, str], letters: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Check that only a break-glass role can read the originals of dead letters."""
+    advice = "protect it as deploy/resources.yaml does (docs/security.md#dead-letters)"
+    key = stored.get(_KEY)
+    if not key:
+        yield warn(check, "not encrypted by a KMS key", advice)
+    elif key == letters.get(_KEY):
+        yield warn(check, "encrypted by the key of the dead-letter queue", advice)
+    if not _denies_receives(stored.get("Policy")):
+        yield warn(check, "its policy does not deny sqs:ReceiveMessage to other roles", advice)
+
+
+def _denies_receives(policy: str | None) -> bool:
+    """Return True if a statement denies receives to all principals but those that it names."""
+    statements = json.loads(policy or "{}").get("Statement", [])
+    return any(
+        statement.get("Effect") == "Deny"
+        and statement.get("Principal") in ("*", {"AWS": "*"})
+        and any(fnmatchcase(_RECEIVE, each.lower()) for each in _listed(statement.get("Action")))
+        and any(
+            test.lower() in _NAMES_OTHERS and "aws:principalarn" in map(str.lower, values)
+            for test, values in statement.get("Condition", {}).items()
+        )
+        for statement in _listed(statements)
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def topics(aws: Aws) -> Iterator[Finding]:

@@ -77,6 +77,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
     assert {
         "queue user-commands",
         "queue user-commands-dlq",
+        "queue user-commands-quarantine",
         "table users",
         "permissions",
     } <= checks
@@ -96,6 +97,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Any) -> 
     [
         ("COMMAND_QUEUE", "others", "queue others", "no queue others in region us-east-1"),
         ("DEAD_LETTER_QUEUE", "others", "queue others", "no queue others"),
+        ("QUARANTINE_QUEUE", "others", "queue others", "no queue others"),
         ("EVENTS_TOPIC", "others", "topic others", "no topic others"),
         ("TABLE", "others", "table others", "no table others"),
         ("VISIBILITY_TIMEOUT", "30", "queue user-commands", "VisibilityTimeout"),
@@ -134,6 +136,73 @@ def test_a_stale_table_and_what_production_lacks_are_named(
     assert code == ExitCode.OK
     warnings = {each["text"] for each in findings if each["check"] == "table users"}
     assert {"deletion protection is off", "point-in-time recovery is off"} <= warnings
+
+
+NO_KEY = "not encrypted by a KMS key"
+SAME_KEY = "encrypted by the key of the dead-letter queue"
+NO_DENIAL = "its policy does not deny sqs:ReceiveMessage to other roles"
+BREAK_GLASS = {"ArnNotEquals": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/glass"}}
+
+
+def denial(**changes: Any) -> str:
+    """Return a policy that denies receives to all roles but one, with changes."""
+    statement = {"Effect": "Deny", "Principal": "*", "Action": ["sqs:ReceiveMessage"]}
+    return json.dumps({"Statement": [statement | {"Condition": BREAK_GLASS} | changes]})
+
+
+@pytest.mark.usefixtures("provisioned")
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, {NO_KEY, NO_DENIAL}),
+        ({"KmsMasterKeyId": "alias/own", "Policy": denial()}, set()),
+        ({"KmsMasterKeyId": "alias/own", "Policy": denial(Action="SQS:*")}, set()),
+        ({"KmsMasterKeyId": "alias/dead", "Policy": denial(Principal={"AWS": "*"})}, {SAME_KEY}),
+        ({"KmsMasterKeyId": "alias/own", "Policy": denial(Effect="Allow")}, {NO_DENIAL}),
+        ({"KmsMasterKeyId": "alias/own", "Policy": denial(Action="sqs:Send*")}, {NO_DENIAL}),
+        ({"KmsMasterKeyId": "alias/own", "Policy": denial(Principal={"AWS": "1"})}, {NO_DENIAL}),
+        (
+            {
+                "KmsMasterKeyId": "alias/own",
+                "Policy": denial(Condition={"Bool": {"aws:SecureTransport": "false"}}),
+            },
+            {NO_DENIAL},
+        ),
+    ],
+)
+def test_a_quarantine_queue_that_more_than_one_role_can_read_is_a_warning(
+    attributes: dict[str, str], expected: set[str], doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In prod: it needs a key of its own, and a policy that denies receives to other roles."""
+    sqs: Any = boto3.client("sqs")
+    dead = sqs.get_queue_url(QueueName="user-commands-dlq")["QueueUrl"]
+    url = sqs.get_queue_url(QueueName="user-commands-quarantine")["QueueUrl"]
+    none = {"KmsMasterKeyId": "", "Policy": ""}
+    sqs.set_queue_attributes(QueueUrl=dead, Attributes={"KmsMasterKeyId": "alias/dead"})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=none | attributes)
+    monkeypatch.setenv("USER_WORKER_ENV", "prod")
+    _, findings = doctor()
+    warnings = bad(findings, Level.WARN)
+    found = {each["text"] for each in findings if each["check"] == f"queue {url.split('/')[-1]}"}
+    assert {each for each in found if "waiting" not in each} == expected
+    assert bool(expected) == ("queue user-commands-quarantine" in warnings)
+    monkeypatch.setenv("USER_WORKER_ENV", "dev")
+    assert "queue user-commands-quarantine" not in bad(doctor()[1], Level.WARN)
+    for each in (dead, url):
+        sqs.set_queue_attributes(QueueUrl=each, Attributes=none)
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_retention_of_the_quarantine_queue_is_compared(doctor: Any) -> None:
+    """An original must be kept as long as its letter."""
+    sqs: Any = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="user-commands-quarantine")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "3600"})
+    code, findings = doctor()
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "1209600"})
+    assert code == ExitCode.ENVIRONMENT
+    text = bad(findings)["queue user-commands-quarantine"]["text"]
+    assert text == "MessageRetentionPeriod differs from 14 days"
 
 
 @pytest.mark.usefixtures("provisioned")
