@@ -140,6 +140,7 @@ def _send(
     from application.messages import MessageParser
     from cli.rendering import print_outcomes
     from operations.command_input import check
+    from operations.dead_letters.search import letters_by_command
     from operations.outcomes import await_outcomes, listener
     from operations.sending import require_served, send_bodies
 
@@ -165,10 +166,15 @@ def _send(
         return ExitCode.OK
     keys = [each.key for each in outgoing]
     dead: dict[str, str] = {}
-    listen = listener(aws, {key.command_id for key in keys}, TerminalProgress(), dead)
+    progress = TerminalProgress()
+    listen = listener(aws, {key.command_id for key in keys}, progress, dead)
     try:
         with stop_on_signals():
             outcomes = await_outcomes(repository, keys, wait, dead=dead, listen=listen)
+            missing = {k.command_id for k in keys if k not in outcomes} - dead.keys()
+            if missing:  # the event may have been published before the listener started
+                found = letters_by_command(aws, missing, progress)
+                dead |= {command_id: letter.reason for command_id, letter in found.items()}
     except BaseException:
         _print_ids("sent", outgoing)
         raise

@@ -32,8 +32,7 @@ from operations.bulk_import.row_file import row_file
 from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import UTF_8, SourceFile
 from operations.command_input import command_class
-from operations.dead_letters.filter import LetterFilter
-from operations.dead_letters.listing import list_letters
+from operations.dead_letters.search import letters_by_command
 from operations.progress import NO_PROGRESS, Progress
 from operations.sending import require_served
 from worker.cli_errors import explain
@@ -43,8 +42,6 @@ from worker.settings import Settings, SettingsError
 
 JOURNAL_SUFFIX = ".progress.jsonl"
 _REPORT_EVERY = 256  # rows
-MOST_LETTERS = 10_000
-"""Dead letters that are searched for the commands of an import."""
 _MAX_ID = 128  # characters of a correlation id
 
 
@@ -253,18 +250,10 @@ class Import:
 
     def _failures(self) -> dict[str, Failure]:
         """Return the reasons of dead letters by command id; empty if they cannot be read."""
-        try:
-            listing = list_letters(self._aws, LetterFilter(), MOST_LETTERS, progress=self._progress)
-        except (CliError, ClientError, BotoCoreError) as error:
-            text = explain(error) or type(error).__name__
-            self._progress.note(f"dead letters were not read: {text}", warning=True)
-            return {}
-        if not listing.complete:
-            self._progress.note(f"only {MOST_LETTERS} dead letters were searched", warning=True)
+        letters = letters_by_command(self._aws, progress=self._progress)
         return {
-            letter.command_id: Failure(letter.reason, letter.stored.detail or None)
-            for letter in listing.letters
-            if letter.command_id is not None
+            command_id: Failure(letter.reason, letter.stored.detail or None)
+            for command_id, letter in letters.items()
         }
 
 

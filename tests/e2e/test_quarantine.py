@@ -19,6 +19,7 @@ from tests.e2e.command_line import CommandLine
 from tests.e2e.system import System, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
+from worker.errors import ExitCode
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -162,3 +163,21 @@ def test_while_the_quarantine_queue_is_missing_nothing_is_lost(system: System) -
 
 def _is_running(worker: WorkerProcess) -> None:
     assert worker.process.poll() is None
+
+
+def test_a_command_that_is_dead_lettered_before_anybody_listens_is_found(system: System) -> None:
+    """`send --wait` searches the dead letters at the end: the event came within its first second.
+
+    The role is known to the sender only, so the worker dead-letters the command at once.
+    """
+    cli, user = CommandLine.on(system.names, system.endpoint), str(uuid4())
+    words = ("send", "AssignRole", "role=boss", "--user", user, "--wait", "2")
+    with system.worker() as worker:
+        worker.ready()
+        done = cli.run(*words, USER_WORKER_ROLES="boss")
+        as_json = cli.run(*words, "--json", USER_WORKER_ROLES="boss")
+    assert (done.code, as_json.code) == (ExitCode.NEGATIVE, ExitCode.NEGATIVE)
+    assert done.out.startswith("dead-lettered InvalidField: AssignRole ")
+    row = json.loads(as_json.out)
+    assert (row["status"], row["code"], row["user_id"]) == ("dead-lettered", "InvalidField", user)
+    assert len(system.queues.dead_letters(2)) == 2
