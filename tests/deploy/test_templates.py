@@ -36,6 +36,25 @@ def test_a_template_fits_in_one_call(name: str) -> None:
     assert (DEPLOY / f"{name}.yaml").stat().st_size <= TEMPLATE_BODY
 
 
+def test_the_dashboard_has_a_panel_of_the_metric_of_the_quarantine_alarm() -> None:
+    """Metric, statistic, period and default queue are those of the alarm."""
+    dashboard = json.loads((DEPLOY / "grafana" / "user-worker.json").read_text())
+    targets = [each for panel in dashboard["panels"] for each in panel.get("targets", ())]
+    (target,) = [each for each in targets if each["datasource"]["type"] == "cloudwatch"]
+    alarm = properties("alarms", "QuarantineOld")
+    assert (target["namespace"], target["metricName"], target["statistic"], target["period"]) == (
+        alarm["Namespace"],
+        alarm["MetricName"],
+        alarm["Statistic"],
+        str(alarm["Period"]),
+    )
+    variables = {each["name"]: each for each in dashboard["templating"]["list"]}
+    name = target["dimensions"]["QueueName"].removeprefix("$")
+    parameters = template("resources")["Parameters"]
+    assert variables[name]["query"] == parameters["QuarantineQueueName"]["Default"]
+    assert target["datasource"]["uid"].strip("${}") in variables
+
+
 STACKS = {
     "ResourcesStack": "resources",
     "AccessStack": "access",
