@@ -29,6 +29,7 @@ from application.disposition import (
 )
 from application.key_ring import KeyRing
 from application.messages import MessageParser, render_command
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions, Producer
 from application.ports import (
     Clock,
@@ -114,7 +115,12 @@ class World:
         self.publisher = Publisher()
         self.handler = self.made(FixedClock())
 
-    def made(self, clock: Clock, permissions: Permissions = ALLOW_ALL) -> BatchHandler:
+    def made(
+        self,
+        clock: Clock,
+        permissions: Permissions = ALLOW_ALL,
+        observer: WorkerObserver = NULL_OBSERVER,
+    ) -> BatchHandler:
         """Create a handler with a clock."""
         policy = BatchPolicy(
             max_receives=12,
@@ -126,7 +132,7 @@ class World:
             sleep=self.sleep,
         )
         ports = Ports(self.repository, self.outbox, self.publisher, clock)
-        return BatchHandler(ports, MessageParser(["customer"]), policy, permissions=permissions)
+        return BatchHandler(ports, MessageParser(["customer"]), policy, observer, permissions)
 
     def sleep(self, seconds: float) -> None:
         """Record how long a batch slept, and what was published before."""
