@@ -64,7 +64,7 @@ def worker(system: System, back_office: Queues, tmp_path: Path) -> Iterator[Work
 def test_a_command_is_accepted_only_on_the_queue_of_its_producer(
     system: System, back_office: Queues, worker: WorkerProcess
 ) -> None:
-    """A forbidden one is dead-lettered, without outcome and event; a redrive does not help."""
+    """A forbidden one is dead-lettered, without outcome and event."""
     user = str(uuid4())
     ban = message(c.BanUser("spam"), user)
     role = message(c.AssignRole("lab_assistant"), user)
@@ -91,6 +91,30 @@ def test_a_command_is_accepted_only_on_the_queue_of_its_producer(
     (outcome,) = system.outcomes([ban])
     assert outcome.code is None
     assert system.user(user).ban is not None
+
+
+def test_a_redrive_of_a_forbidden_command_is_refused_again(
+    system: System, worker: WorkerProcess
+) -> None:
+    """The original comes back to its queue, so the permissions of its first sender apply."""
+    user = str(uuid4())
+    ban = message(c.BanUser("spam"), user)
+    system.do(message(register(uuid4().hex), user))
+    system.send(ban)
+    eventually(lambda: log_lines(worker, "message_not_permitted"), what="a refusal")
+
+    cli = CommandLine.on(system.names, system.endpoint)
+    eventually(lambda: cli.run("dlq", "list", "--each", "--json").out, what="a letter")
+    done = cli.run("dlq", "redrive", "--yes")
+
+    assert "1 NotPermitted" in done.err
+    eventually(lambda: log_lines(worker, "message_not_permitted")[1:], what="another refusal")
+    (letter,) = system.queues.dead_letters(1)
+    attributes = {name: each["StringValue"] for name, each in letter["MessageAttributes"].items()}
+    assert (attributes["error_code"], attributes["redrive_count"]) == (NOT_PERMITTED, "1")
+    assert system.load(outcomes={ban.key}).outcomes == {}
+    assert system.caused_by(ban) == set()
+    assert system.user(user).ban is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from application.observer import NULL_OBSERVER, WorkerObserver
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
 from tests.builders import HASH_KEYS
+from tests.deploy.templates import properties
 from tests.unit.application.messages.examples import (
     EXAMPLES,
     ROLES,
@@ -159,7 +160,10 @@ def test_a_forged_sender_is_refused(way: str) -> None:
 
 
 def test_a_forbidden_command_is_counted_and_logged() -> None:
-    """The metric has the code; the log line has the principal and no personal data."""
+    """The metric has the code; the log line has the principal and no personal data.
+
+    The alarm counts these log lines.
+    """
     counted: list[tuple[str, str]] = []
 
     class Counter(WorkerObserver):
@@ -173,6 +177,14 @@ def test_a_forbidden_command_is_counted_and_logged() -> None:
     (line,) = (each for each in lines if each["event"] == "message_not_permitted")
     assert (line["principal"], line["queue"]) == (SIGNUP, QUEUES[0])
     assert line["detail"] == "signup may not send BanUser"
+    counting, alarm = (
+        properties("alarms", "CountNotPermitted"),
+        properties("alarms", "NotPermitted"),
+    )
+    assert counting["FilterPattern"] == f'{{ $.event = "{line["event"]}" }}'
+    (counted_as,) = counting["MetricTransformations"]
+    assert counted_as["MetricName"] == alarm["MetricName"]
+    assert counted_as["MetricNamespace"] == alarm["Namespace"]
 
 
 def test_the_outcome_names_producer_principal_and_actor() -> None:
