@@ -24,15 +24,16 @@ LONGEST_PAUSE: Final = 1.0
 REFRESH_TOKEN_INDEX: Final = "RefreshTokenIndex"  # noqa: S105 - the name of an index
 
 WITHOUT_CREDENTIALS: Final = (
-    *("pk", "sk", "schema", "user_id", "version"),
-    *("email", "first_name", "last_name", "email_verified", "credential_version", "roles"),
-    *("locked_until", "ban", "deactivated", "erased", "two_factor_enabled"),
-    *("password_hash_legacy", "locale", "time_zone", "live_sessions"),
-    *("session_id", "started_at", "last_used_at", "replaced_at", "expires_at", "methods", "device"),
-    "held",
-    *("status", "code"),
+    *("pk", "sk", "schema", "user_id", "version", "created_at", "updated_at"),
+    *("first_name", "last_name", "email", "email_verified", "password_hash_legacy"),
+    *("credential_version", "roles", "locale", "time_zone", "terms", "failed_logins"),
+    *("last_failure_at", "lock_count", "locked_until", "last_totp_step"),
+    *("two_factor_enabled", "two_factor_unverified", "ban", "deactivated"),
+    *("deactivation_reason", "erased", "live_sessions", "session_id", "expires_at"),
+    *("revision", "started_at", "last_used_at", "replaced_at", "methods", "device"),
+    *("held", "command_type", "status", "code", "recorded_at", "source", "by_email"),
 )
-"""Attributes that a reader without credentials requests; its policy allows no credential."""
+"""Attributes that a reader without credentials requests: those that its policy allows."""
 
 
 class UserTable:

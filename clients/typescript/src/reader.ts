@@ -33,14 +33,16 @@ const FIRST_PAUSE = 50;
 const OWNER_READS = 3;
 const ID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
-/** Attributes that a reader without credentials requests; its policy allows no credential. */
+/** Attributes that a reader without credentials requests: those that its policy allows. */
 export const WITHOUT_CREDENTIALS: readonly string[] = [
-  ...["pk", "sk", "schema", "user_id", "version"],
-  ...["email", "first_name", "last_name", "email_verified", "credential_version", "roles"],
-  ...["locked_until", "ban", "deactivated", "erased", "two_factor_enabled"],
-  ...["password_hash_legacy", "locale", "time_zone", "live_sessions"],
-  ...["session_id", "started_at", "last_used_at", "replaced_at", "expires_at", "methods", "device"],
-  ...["held", "status", "code"],
+  ...["pk", "sk", "schema", "user_id", "version", "created_at", "updated_at"],
+  ...["first_name", "last_name", "email", "email_verified", "password_hash_legacy"],
+  ...["credential_version", "roles", "locale", "time_zone", "terms", "failed_logins"],
+  ...["last_failure_at", "lock_count", "locked_until", "last_totp_step"],
+  ...["two_factor_enabled", "two_factor_unverified", "ban", "deactivated"],
+  ...["deactivation_reason", "erased", "live_sessions", "session_id", "expires_at"],
+  ...["revision", "started_at", "last_used_at", "replaced_at", "methods", "device"],
+  ...["held", "command_type", "status", "code", "recorded_at", "source", "by_email"],
 ];
 
 /** Why a user may not log in now, in the order in which the worker decides StartSession. */
