@@ -288,11 +288,14 @@ _PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {
     "celery": _celery,
     "docker": _docker,
     "exported": _any,  # the runbook's function
+    "java": _any,  # tests/e2e/test_java_producer.py runs the page
+    "javac": _any,  # as java
     "kubectl": _kubectl,
     "logged": _any,  # the runbook's function
     "make": _make,
     "node": _script,
     "npm": _any,
+    "npx": _any,
     "pip": _any,
     "pytest": _pytest,
     "python": _python,

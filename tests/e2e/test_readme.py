@@ -54,7 +54,9 @@ def test_the_pages_show_each_example_unchanged() -> None:
     shown = blocks()
     part = re.compile(r"\]\(\.\./(examples/[^)\s]+\.(?:py|mjs))\)")
     linked = {path for page in PAGES for path in part.findall(page.read_text())}
-    programs = {p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".py", ".mjs", ".sh"}}
+    programs = {
+        p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".java", ".mjs", ".py", ".sh"}
+    }
     ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
     assert {path for path, _ in shown} <= ours
     assert {path for path, _ in shown} | linked == ours
