@@ -79,10 +79,15 @@ export class AnswerBook {
     return this.#waiting.size > 0;
   }
 
-  /** Store an answer, and resolve the waits for it; the first answer to a command is kept. */
+  /**
+   * Store an answer, and resolve the waits for it.
+   *
+   * The first answer to a command is kept, but a dead letter may be decided after a redrive.
+   */
   add(answer: Answer): void {
     const id = answer.commandId;
-    if (this.#answers.has(id)) return;
+    const known = this.#answers.get(id);
+    if (known && known.kind !== "dead-lettered") return;
     this.#answers.set(id, answer);
     for (const oldest of this.#answers.keys()) {
       if (this.#answers.size <= this.#limit) break;

@@ -182,6 +182,16 @@ test("an answer reaches the caller that waits, and one that asks later", () =>
     await until(() => sqs.deleted.length === 4);
   }));
 
+test("a decision after a redrive replaces a dead letter", () =>
+  listening(given, async ({ listener, sqs }) => {
+    sqs.coming.push(event("CommandDeadLettered", COMMAND, { code: "InvalidField" }));
+    const { kind, code } = await answered(listener);
+    assert.deepEqual([kind, code], ["dead-lettered", "InvalidField"]);
+    sqs.coming.push(event("UserBanned"), event("CommandDeadLettered"));
+    await until(() => sqs.deleted.length === 3);
+    assert.equal((await answered(listener)).kind, "accepted");
+  }));
+
 test("without an answer the wait ends, and nothing is left over", () =>
   listening(given, async ({ listener, sqs }) => {
     const wait = listener.answer(COMMAND, { timeout: 10 });
