@@ -164,8 +164,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: lock
 lock: $(INSTALLED) ## Renew the locks from pyproject.toml (ARGS=--upgrade for newer versions)
-	$(LOCK) $(ARGS) pyproject.toml --extra telemetry --output-file requirements.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra embedded --extra telemetry --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra console --extra telemetry --output-file requirements.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra console --extra embedded --extra telemetry --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	$(LOCK) $(ARGS) --group build --constraint requirements-dev.txt --output-file requirements-build.txt
 	$(LOCK) $(ARGS) --group fuzz --output-file requirements-fuzz.txt
 

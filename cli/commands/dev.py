@@ -162,7 +162,8 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     worker = stack.enter_context(WorkerProcess(arguments, log))
     started.append(worker)
     stack.callback(tell, "\nstopping the worker ...")
-    _introduce(aws, worker, options)
+    page = _console(aws, stack)
+    _introduce(aws, worker, options, page)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
     look = partial(_look, tail, worker)
@@ -256,7 +257,25 @@ def _log_file() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
+def _console(aws: Aws, stack: contextlib.ExitStack) -> str:
+    """Serve the console until the end; return the address that opens it."""
+    from cli.commands.console import PORT, address, person
+    from console.access import Access
+    from console.app import Console
+    from console.server import ServedConsole, accepted_hosts, listen
+
+    host = "127.0.0.1"
+    try:
+        listening = listen(host, PORT)
+    except CliError:  # in use, for example by another `dev`
+        listening = listen(host, 0)
+    port = listening.getsockname()[1]
+    access = Access(hosts=accepted_hosts(host, port), person=person(), write=True)
+    stack.enter_context(ServedConsole(Console(aws, access), listening))
+    return address(access, host, port)
+
+
+def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, page: str) -> None:
     settings = aws.settings
     kind = "from AWS_ENDPOINT_URL" if options.given else "embedded; its data is deleted at the end"
     console = output.stdout()
@@ -272,6 +291,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
                 "worker": f"celery, {options.concurrency} concurrent batches ({options.pool}), "
                 f"process {worker.pid}",
                 "log": str(worker.log),
+                "console": page,
             }
         )
     )

@@ -14,9 +14,9 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
-from cli.parsing import age_text, parse_id_option
+from cli.parsing import parse_id_option
 from cli.progress import TerminalProgress
-from operations.printable import printable
+from operations.printable import age_text, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 

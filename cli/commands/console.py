@@ -1,0 +1,104 @@
+"""`user-worker console`: a web page that shows the system and lets operators act."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, OPERATE, app
+from operations.signals import stop_on_signals
+from worker.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from console.access import Access
+
+PASSWORD: Final = "USER_WORKER_CONSOLE_PASSWORD"  # noqa: S105 - the name of the variable
+PORT: Final = 8600
+SHORTEST_PASSWORD: Final = 16
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
+def console(
+    write: Annotated[
+        bool, typer.Option("--write", help="Permit actions; each is logged with its person.")
+    ] = False,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 is a free port.")
+    ] = PORT,
+    public_host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Host header that a proxy in front passes on."),
+    ] = None,
+    proxy_header: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Header in which that proxy names the person."),
+    ] = None,
+    as_person: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Person recorded with each action.")
+    ] = None,
+) -> int:
+    """Serve a web page with queues, events, dead letters, users and outbox.
+
+    The printed address contains a token that opens the page. On another address than
+    127.0.0.1, set USER_WORKER_CONSOLE_PASSWORD, or use a proxy that authenticates.
+    Without --write, nothing can be changed.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker console
+      user-worker console --write --as ada
+    """
+    from console.access import Access
+    from console.app import Console
+    from console.server import ServedConsole, accepted_hosts, is_loopback, listen
+
+    password = os.environ.get(PASSWORD) or None
+    if not is_loopback(host) and password is None and proxy_header is None:
+        raise UsageError(
+            f"on {host} others can open the console",
+            f"set {PASSWORD}, or name the header of an authenticating proxy (--proxy-header)",
+        )
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        raise UsageError(
+            f"{PASSWORD} is shorter than {SHORTEST_PASSWORD} characters", "use a generated one"
+        )
+    aws = composition.aws()
+    listening = listen(host, port)
+    port = listening.getsockname()[1]
+    access = Access(
+        hosts=accepted_hosts(host, port, public_host),
+        person=as_person or person(),
+        write=write,
+        password=password,
+        proxy_header=proxy_header.lower() if proxy_header else None,
+    )
+    try:
+        with stop_on_signals(), ServedConsole(Console(aws, access), listening) as served:
+            output.stderr().print(f"console: {address(access, host, port)}", soft_wrap=True)
+            output.stderr().print("Ctrl-C stops it.", style="dim")
+            served.wait()
+    except KeyboardInterrupt:
+        pass
+    return ExitCode.OK
+
+
+def address(access: Access, host: str, port: int) -> str:
+    """Return the address that opens the console."""
+    name = f"[{host}]" if ":" in host else host
+    by_token = access.password is None and access.proxy_header is None
+    return f"http://{name}:{port}/" + (f"?token={access.token}" if by_token else "")
+
+
+def person() -> str:
+    """Return the name of the account that runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without an entry, as in a container
+        return f"uid {os.getuid()}"

@@ -1,0 +1,97 @@
+"""Serve the console in a thread, until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from typing import Self
+
+import uvicorn
+
+from console.app import Console, build
+from worker.errors import CliError
+
+STOP_WITHIN = 3.0
+"""Seconds that open requests have when the console stops."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 is a free port.
+
+    Raises:
+        CliError: the address is not of this machine, or the port is in use.
+    """
+    try:
+        return socket.create_server((host, port), family=_family(host), backlog=128)
+    except OSError as error:
+        advice = "choose another --port" if port else "use an address of this machine"
+        raise CliError(f"cannot listen on {host} port {port}: {error.strerror}", advice) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine can connect to a host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def accepted_hosts(host: str, port: int, public: str | None = None) -> frozenset[str]:
+    """Return the values of the Host header that belong to this console."""
+    names = {f"[{host}]" if ":" in host else host}
+    if is_loopback(host):
+        names |= {"127.0.0.1", "localhost", "[::1]"}
+    found = {f"{name}:{port}" for name in names}
+    if port == 80:  # noqa: PLR2004 - browsers omit it
+        found |= names
+    return frozenset(each.lower() for each in found | ({public} if public else set()))
+
+
+class ServedConsole:
+    """A console that is served for the duration of the `with` block."""
+
+    def __init__(self, console: Console, listening: socket.socket) -> None:
+        """Serve a console on a socket, which is closed at the end."""
+        self._console = console
+        self._socket = listening
+        config = uvicorn.Config(
+            build(console),
+            access_log=False,  # a URL may name a user
+            log_config=None,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(STOP_WITHIN),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="console", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop: open streams end, and other open requests have a few seconds."""
+        self._console.ending.set()
+        self._server.should_exit = True
+        self._thread.join(STOP_WITHIN + 2)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def wait(self) -> None:
+        """Wait until serving ends by itself, which is an error.
+
+        Raises:
+            CliError: it has ended.
+        """
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+        raise CliError("the console has ended", "see its log")
