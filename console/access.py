@@ -6,6 +6,7 @@ in which another site, or another user of the machine, could use it: docs/consol
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import threading
 import time
@@ -131,3 +132,22 @@ class Access:
 
 def _same(value: str | None, secret: str) -> bool:
     return value is not None and compare_digest(value.encode(), secret.encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine can connect to a host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def accepted_hosts(host: str, port: int, public: str | None = None) -> frozenset[str]:
+    """Return the values of the Host header that belong to this console."""
+    names = {f"[{host}]" if ":" in host else host}
+    if is_loopback(host):
+        names |= {"127.0.0.1", "localhost", "[::1]"}
+    found = {f"{name}:{port}" for name in names}
+    if port == 80:  # noqa: PLR2004 - browsers omit it
+        found |= names
+    return frozenset(each.lower() for each in found | ({public} if public else set()))

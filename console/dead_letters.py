@@ -68,7 +68,7 @@ class Selection(NamedTuple):
 
 def page(call: Call) -> Response:
     """Show groups of the first letters, by reason and command."""
-    listing = list_letters(call.console.aws, LetterFilter(), PAGE)
+    listing = list_letters(call.console.aws, LetterFilter(), PAGE, once=True)
     groups = [(_aged(each, listing.now), each) for each in group_letters(listing.letters)]
     return call.page("dead_letters.html", groups=groups, listing=listing)
 
@@ -76,7 +76,7 @@ def page(call: Call) -> Response:
 def group(call: Call) -> Response:
     """Show the letters of a group."""
     chosen = Selection.of(call.query)
-    listing = list_letters(call.console.aws, chosen.filter, PAGE)
+    listing = list_letters(call.console.aws, chosen.filter, PAGE, once=True)
     rows = [(letter, age_text(letter.age(listing.now))) for letter in listing.letters]
     return call.page("letters.html", chosen=chosen, rows=rows, listing=listing)
 
@@ -98,7 +98,7 @@ def confirm(call: Call) -> Response:
     if action not in ACTIONS:
         raise UsageError("unknown action", f"use one of {', '.join(ACTIONS)}")
     chosen = Selection.of(call.query)
-    listing = list_letters(call.console.aws, chosen.filter, PAGE)
+    listing = list_letters(call.console.aws, chosen.filter, PAGE, once=True)
     redacted = sum(each.redacted for each in listing.letters)
     return call.page(
         "confirm.html", action=action, chosen=chosen, listing=listing, redacted=redacted

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
+from contextlib import ExitStack
 from typing import Self
 
 import uvicorn
@@ -33,32 +33,18 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine can connect to a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def accepted_hosts(host: str, port: int, public: str | None = None) -> frozenset[str]:
-    """Return the values of the Host header that belong to this console."""
-    names = {f"[{host}]" if ":" in host else host}
-    if is_loopback(host):
-        names |= {"127.0.0.1", "localhost", "[::1]"}
-    found = {f"{name}:{port}" for name in names}
-    if port == 80:  # noqa: PLR2004 - browsers omit it
-        found |= names
-    return frozenset(each.lower() for each in found | ({public} if public else set()))
-
-
 class ServedConsole:
     """A console that is served for the duration of the `with` block."""
 
-    def __init__(self, console: Console, listening: socket.socket) -> None:
-        """Serve a console on a socket, which is closed at the end."""
-        self._console = console
+    def __init__(self, console: Console, listening: socket.socket, *, watch: bool = False) -> None:
+        """Serve a console on a socket, which is closed at the end.
+
+        With `watch`, events are received from the start, and not only while a page is open.
+        """
+        self.console = console
         self._socket = listening
+        self._watch = watch
+        self._stack = ExitStack()
         config = uvicorn.Config(
             build(console),
             access_log=False,  # a URL may name a user
@@ -73,15 +59,26 @@ class ServedConsole:
 
     def __enter__(self) -> Self:
         """Start to serve."""
+        if self._watch:
+            self._stack.enter_context(self.console.live.watching())
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop: open streams end, and other open requests have a few seconds."""
-        self._console.ending.set()
+        self.console.ending.set()
+        self._stack.close()
         self._server.should_exit = True
         self._thread.join(STOP_WITHIN + 2)
         self._socket.close()
+
+    @property
+    def address(self) -> str:
+        """The address that opens the console; it contains the token if there is one."""
+        access, (host, port) = self.console.access, self._socket.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        by_token = access.password is None and access.proxy_header is None
+        return f"http://{name}:{port}/" + (f"?token={access.token}" if by_token else "")
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])

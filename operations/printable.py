@@ -29,4 +29,3 @@ def age_text(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return "0s"
-

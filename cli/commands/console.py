@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -12,9 +12,6 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, app
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from console.access import Access
 
 PASSWORD: Final = "USER_WORKER_CONSOLE_PASSWORD"  # noqa: S105 - the name of the variable
 PORT: Final = 8600
@@ -55,9 +52,9 @@ def console(
       user-worker console
       user-worker console --write --as ada
     """
-    from console.access import Access
+    from console.access import Access, accepted_hosts, is_loopback
     from console.app import Console
-    from console.server import ServedConsole, accepted_hosts, is_loopback, listen
+    from console.server import ServedConsole, listen
 
     password = os.environ.get(PASSWORD) or None
     if not is_loopback(host) and password is None and proxy_header is None:
@@ -71,9 +68,8 @@ def console(
         )
     aws = composition.aws()
     listening = listen(host, port)
-    port = listening.getsockname()[1]
     access = Access(
-        hosts=accepted_hosts(host, port, public_host),
+        hosts=accepted_hosts(host, listening.getsockname()[1], public_host),
         person=as_person or person(),
         write=write,
         password=password,
@@ -81,19 +77,12 @@ def console(
     )
     try:
         with stop_on_signals(), ServedConsole(Console(aws, access), listening) as served:
-            output.stderr().print(f"console: {address(access, host, port)}", soft_wrap=True)
+            output.stderr().print(f"console: {served.address}", soft_wrap=True)
             output.stderr().print("Ctrl-C stops it.", style="dim")
             served.wait()
     except KeyboardInterrupt:
         pass
     return ExitCode.OK
-
-
-def address(access: Access, host: str, port: int) -> str:
-    """Return the address that opens the console."""
-    name = f"[{host}]" if ":" in host else host
-    by_token = access.password is None and access.proxy_header is None
-    return f"http://{name}:{port}/" + (f"?token={access.token}" if by_token else "")
 
 
 def person() -> str:

@@ -26,6 +26,7 @@ from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from console.server import ServedConsole
     from operations.event_tail import EventTail
     from operations.received_event import ReceivedEvent
     from worker.connections import Aws
@@ -162,15 +163,16 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     worker = stack.enter_context(WorkerProcess(arguments, log))
     started.append(worker)
     stack.callback(tell, "\nstopping the worker ...")
-    page = _console(aws, stack)
-    _introduce(aws, worker, options, page)
+    console = _console(aws)
+    stack.enter_context(console)
+    _introduce(aws, worker, options, console.address)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
     look = partial(_look, tail, worker)
     if options.samples:
         # plain addresses may be taken on an AWS that others use, or that keeps its data
         mark = f"-{secrets.token_hex(3)}" if options.given else ""
-        SampleStream(aws, look).run(mark, options.timeout, log)
+        SampleStream(aws, look, console.console.remember_sent).run(mark, options.timeout, log)
     if options.once:
         return
     _print_what_next(options)
@@ -179,7 +181,9 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         while time.monotonic() < pause_ends:
             look(POLL)
         if options.keep_going:
-            SampleStream(aws, look).run(f"-{secrets.token_hex(3)}", options.timeout, log)
+            SampleStream(aws, look, console.console.remember_sent).run(
+                f"-{secrets.token_hex(3)}", options.timeout, log
+            )
 
 
 def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEvent]:
@@ -257,22 +261,21 @@ def _log_file() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _console(aws: Aws, stack: contextlib.ExitStack) -> str:
-    """Serve the console until the end; return the address that opens it."""
-    from cli.commands.console import PORT, address, person
-    from console.access import Access
+def _console(aws: Aws) -> ServedConsole:
+    """Return a console that may act, since everything here is for development."""
+    from cli.commands.console import PORT, person
+    from console.access import Access, accepted_hosts
     from console.app import Console
-    from console.server import ServedConsole, accepted_hosts, listen
+    from console.server import ServedConsole, listen
 
     host = "127.0.0.1"
     try:
         listening = listen(host, PORT)
     except CliError:  # in use, for example by another `dev`
         listening = listen(host, 0)
-    port = listening.getsockname()[1]
-    access = Access(hosts=accepted_hosts(host, port), person=person(), write=True)
-    stack.enter_context(ServedConsole(Console(aws, access), listening))
-    return address(access, host, port)
+    hosts = accepted_hosts(host, listening.getsockname()[1])
+    access = Access(hosts=hosts, person=person(), write=True)
+    return ServedConsole(Console(aws, access), listening, watch=True)
 
 
 def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, page: str) -> None:

@@ -59,10 +59,20 @@ class Sent:
 class SampleStream:
     """One stream of samples to one AWS."""
 
-    def __init__(self, aws: Aws, look: Callable[[int], Iterable[ReceivedEvent]]) -> None:
-        """Create a stream; `look` shows and returns new events, waiting some seconds for them."""
+    def __init__(
+        self,
+        aws: Aws,
+        look: Callable[[int], Iterable[ReceivedEvent]],
+        note_sent: Callable[[str, datetime], object],
+    ) -> None:
+        """Create a stream.
+
+        `look` shows and returns new events, waiting some seconds for them. `note_sent` receives the
+        id of each command and the time at which it was sent.
+        """
         self._aws = aws
         self._look = look
+        self._note_sent = note_sent
         self.sent: list[Sent] = []
         self._events: defaultdict[str | None, list[ReceivedEvent]] = defaultdict(list)
         """By command id."""
@@ -108,10 +118,12 @@ class SampleStream:
     def send(self, samples: Sequence[Sample]) -> None:
         """Send samples, and print them."""
         sent_at = self._alone_since = time.monotonic()
+        now = datetime.now(UTC)
         messages = [(each.body, each.key.user_id or "") for each in samples]
         message_ids = send_bodies(self._aws.sqs, self._aws.command_queue_url, messages)
         for sample, message_id in zip(samples, message_ids, strict=True):
             self.sent.append(Sent(sample, message_id, sent_at))
+            self._note_sent(sample.key.command_id, now)
             _print_line(f"-> {sample.name:<31} ", "cyan", sample.about)
 
     def observe(self) -> None:
