@@ -85,7 +85,7 @@ class StoredLetter:
 
     @property
     def quarantined(self) -> str | None:
-        """How the body differs from the original in the quarantine queue; `None`: it has none."""
+        """Difference of the body from the original in the quarantine queue; `None`: no original."""
         value = None if self.source_queue else self._text(QUARANTINED)
         return value if value in {REDACTED, UNWRAPPED} else None
 

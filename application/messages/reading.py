@@ -20,7 +20,7 @@ _MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
 
 
 class Form(Enum):
-    """How a body contains its CloudEvent."""
+    """The form in which a body contains its CloudEvent."""
 
     PLAIN = auto()
     """The body is the CloudEvent."""
@@ -40,7 +40,7 @@ def read_event(body: str) -> dict[str, Any]:
 
 
 def find_event(body: str) -> tuple[dict[str, Any], Form] | None:
-    """Return the CloudEvent in a body, not validated, and its form; `None` if there is none.
+    """Return the CloudEvent in a body, not validated, and its form; `None` without a CloudEvent.
 
     Also finds it in a form that the parser does not accept, such as a Celery message with
     positional arguments or of protocol 1, or JSON in a JSON string.

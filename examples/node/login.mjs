@@ -85,7 +85,7 @@ function readKey(name) {
 const secondFactorKey = Buffer.from(readKey("SECOND_FACTOR_KEY"), "base64");
 const tokens = new MailedTokens(Buffer.from(readKey("TOKEN_KEY"))); // the text of the key
 
-/** Read the refresh token of a request; throw SyntaxError if there is none. */
+/** Read the refresh token of a request; throw SyntaxError if it has no valid one. */
 function tokenOf({ headers: { authorization = "" } }) {
   const token = RefreshToken.parse(authorization.replace(/^Bearer /, ""));
   if (!token) throw new SyntaxError("not a token");

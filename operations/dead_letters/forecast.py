@@ -1,4 +1,4 @@
-"""Tell which dead letters fail again when they are redriven, unless their cause is corrected."""
+"""Find dead letters that fail again when they are redriven, unless their cause is corrected."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Originals:
 
     aws: Aws
     unavailable: str | None = None
-    """Why the quarantine queue cannot be read; `None` if it can be, or was not needed."""
+    """Error of reading the quarantine queue; `None` if it was read, or was not needed."""
     complete: bool = True
     """Whether all originals were read."""
     left: int = 0

@@ -117,7 +117,7 @@ def _statements(resource: str, policy: str, **given: str) -> dict[str, dict[str,
 
 
 def test_the_key_of_the_quarantine_queue_is_for_the_worker_and_for_one_role_that_reads() -> None:
-    """The account can administer the key, and gives nobody its use."""
+    """The account can administer the key, and permits its use to no role."""
     allowed = _statements("QuarantineKey", "KeyPolicy", BreakGlassRoleArn=BREAK_GLASS)
     account, worker, reader = allowed.values()
     uses = ("Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt", "CreateGrant")
@@ -133,7 +133,7 @@ def test_the_key_of_the_quarantine_queue_is_for_the_worker_and_for_one_role_that
 
 @pytest.mark.parametrize("arn", ["", BREAK_GLASS])
 def test_one_role_or_none_may_read_the_quarantine_queue(arn: str) -> None:
-    """Whatever IAM allows, and without a parameter nobody may."""
+    """The statement denies it whatever IAM allows, and to all roles if no role is named."""
     denied = _statements("QuarantineQueuePolicy", "PolicyDocument", BreakGlassRoleArn=arn)
     reading = denied["BreakGlassAlone"]
     assert (reading["Effect"], reading["Principal"]) == ("Deny", "*")

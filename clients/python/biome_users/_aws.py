@@ -14,7 +14,7 @@ READ_TIMEOUT: Final = 10.0
 """Seconds. A call without an answer by then is tried again."""
 ATTEMPTS: Final = 3
 FIFO: Final = ".fifo"
-"""How the name of a FIFO queue or topic ends."""
+"""Suffix of the name of a FIFO queue or topic."""
 MAX_BATCH: Final = 10
 """Entries of one call of SQS."""
 MAX_CALL_BYTES: Final = 262_144

@@ -26,7 +26,7 @@ USABLE_AFTER: Final = 1.0
 NEW_QUEUE_READS: Final = 30
 """Reads of a new queue's attributes, `USABLE_AFTER` seconds apart, before an error."""
 QUEUE_PREFIX: Final = "user-outcomes"
-"""How the names of the queues begin; the worker's command `doctor` knows it."""
+"""Prefix of the queues' names; the worker's command `doctor` uses it, too."""
 MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _OTHER_ATTRIBUTES: Final = frozenset({"InvalidParameter", "InvalidParameterException"})
 """Subscribe's codes for a subscription that exists with other attributes, such as its filter."""

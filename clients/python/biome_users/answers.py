@@ -39,7 +39,7 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one command ended, by the first of its events."""
+    """Result of one command, by the first of its events."""
 
     command_id: str
     kind: AnswerKind

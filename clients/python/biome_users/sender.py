@@ -43,7 +43,7 @@ NO_ANSWER: Final = "NoAnswer"
 """The code of an entry that SQS's answer does not mention."""
 
 MAX_TIME_AHEAD: Final = timedelta(minutes=5)
-"""How far `time` may be in the future; the worker refuses a later one."""
+"""Maximum time that `time` may be in the future; the worker refuses a later one."""
 
 
 def _printable(text: str) -> str:

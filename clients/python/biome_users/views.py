@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class LoginRefusal(StrEnum):
-    """Why a user may not log in now, in the order in which the worker decides StartSession."""
+    """Reason that a user may not log in now, in the order of the checks of StartSession."""
 
     USER_ERASED = "UserErased"
     USER_BANNED = "UserBanned"
@@ -112,7 +112,7 @@ class SessionView:
     """Time of the start or of the last exchange of the refresh token."""
     expires_at: datetime
     methods: tuple[str, ...]
-    """How the user was authenticated (RFC 8176)."""
+    """Methods by which the user was authenticated (RFC 8176)."""
     device: str | None = field(default=None, repr=False)
 
 
@@ -139,7 +139,7 @@ class SessionCheck:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeView:
-    """How a command ended, as the worker stored it."""
+    """Outcome of a command, as the worker stored it."""
 
     command_id: str
     code: str | None

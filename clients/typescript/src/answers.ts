@@ -2,10 +2,10 @@
 
 import { NoAnswerError, NotListeningError, UsersError } from "./errors.js";
 
-/** How a command ended; a dead letter was not decided, and waits for an operator. */
+/** Result of a command; a dead letter was not decided, and waits for an operator. */
 export type AnswerKind = "accepted" | "no effect" | "rejected" | "dead-lettered";
 
-/** How one command ended, by the first of its events. */
+/** Result of one command, by the first of its events. */
 export interface Answer {
   commandId: string;
   kind: AnswerKind;

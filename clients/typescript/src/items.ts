@@ -49,7 +49,7 @@ export interface SessionView {
   /** Time of the start or of the last exchange of the refresh token. */
   lastUsedAt?: Date;
   expiresAt: Date;
-  /** How the user was authenticated (RFC 8176). */
+  /** Methods by which the user was authenticated (RFC 8176). */
   methods: string[];
   device?: string;
 }
@@ -62,7 +62,7 @@ export interface SecondFactorView {
   lastTotpStep: number;
 }
 
-/** How a command ended, as the worker stored it. */
+/** Outcome of a command, as the worker stored it. */
 export interface OutcomeView {
   commandId: string;
   /** Reason of a rejection; absent if the command was accepted. */

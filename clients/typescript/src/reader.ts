@@ -45,7 +45,7 @@ export const WITHOUT_CREDENTIALS: readonly string[] = [
   ...["held", "command_type", "status", "code", "recorded_at", "source", "by_email"],
 ];
 
-/** Why a user may not log in now, in the order in which the worker decides StartSession. */
+/** Reason that a user may not log in now, in the order of the checks of StartSession. */
 export type LoginRefusal = "UserErased" | "UserBanned" | "UserLocked" | "UserDeactivated";
 
 /**

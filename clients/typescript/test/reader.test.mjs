@@ -57,7 +57,7 @@ test("many users are read in calls of 100, each once", async () => {
   assert.equal(calls.length, 3);
 });
 
-test("an address is of its present owner, and a held one is of nobody", async () => {
+test("an address is of its present owner, and a held one has no owner", async () => {
   const { table, login, ada } = world();
   table.changeUser(ada, { email: "other@example.com" });
   assert.equal(await login.byEmail("ada@example.com"), undefined);

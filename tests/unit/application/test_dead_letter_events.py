@@ -1,4 +1,4 @@
-"""The event of a dead letter: who gets it, with what content, and what if the topic is away."""
+"""The event of a dead letter: its receivers, its content, and an outage of the topic."""
 
 from __future__ import annotations
 
