@@ -36,8 +36,8 @@ test-localstack: $(INSTALLED) ## Run the tests that depend on AWS against AWS_EN
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1
-	@# six at a time: they mostly wait
-	@$(PYTEST) -n 6 tests/isolation $(ARGS)
+	@# four at a time: with six, two cores are too few for LocalStack beside the workers
+	@$(PYTEST) -n 4 tests/isolation $(ARGS)
 
 .PHONY: check
 check: lint test ## Run all that must be green before a push: lint and test
