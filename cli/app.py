@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    from cli.output import printable
+    from operations.printable import printable
 
     write_error(printable(" ".join(text.split())), sys.stderr)
     return code

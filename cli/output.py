@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from operations.printable import printable
+
 WIDE = 110
 """Minimum columns to show an outcome on one line."""
 PIPE_WIDTH = 130
@@ -30,12 +32,6 @@ def _width() -> int | None:
 def stderr() -> Console:
     """Return the console for everything but results."""
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-
-
-def printable(value: object) -> str:
-    """Return a text without control characters, which could control a terminal."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plain_table(*columns: str, gap: int = 2) -> Table:

@@ -9,6 +9,7 @@ from time import monotonic
 from rich.console import Console
 
 from cli import output
+from operations.printable import printable
 from operations.progress import Advance
 
 LINE_EVERY = 10.0
@@ -35,7 +36,7 @@ class TerminalProgress:
     def note(self, text: str, *, warning: bool = False) -> None:
         """Print a line."""
         style = "yellow" if warning else "dim"
-        output.stderr().print(output.printable(text), style=style, markup=False)
+        output.stderr().print(printable(text), style=style, markup=False)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from application.ports import Outcome, Status
-from cli.output import WIDE, json_line, plain_table, printable, stderr, stdout
-from domain.events import CommandHadNoEffect
+from cli.output import WIDE, json_line, plain_table, stderr, stdout
 from domain.values import render_time
+from operations.presentation import name_of, outcome_words
+from operations.printable import printable
 from operations.received_event import ReceivedEvent
 from worker.errors import ExitCode
 
@@ -22,12 +23,6 @@ WIDE_EVENTS = 170
 _SHORT_ID = 8
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TYPE_WIDTH = 26  # EmailVerificationRequested
-
-
-def name_of(message_type: str) -> str:
-    """Return the class name in a message type: `RegisterUser` for `biome.user.RegisterUser.v1`."""
-    parts = message_type.split(".")
-    return parts[2] if len(parts) == 4 else message_type  # noqa: PLR2004 - biome.user.<Name>.v<N>
 
 
 def data_text(data: Mapping[str, object], *, wide: bool) -> str:
@@ -89,11 +84,7 @@ def short_id(identity: str | None, *, wide: bool) -> str:
 
 def outcome_text(outcome: Outcome) -> Text:
     """Return how a command ended, in one or two words."""
-    if outcome.code is not None:
-        return Text(f"rejected {outcome.code}", style="red")
-    if any(event.type == CommandHadNoEffect.type for event in outcome.events):
-        return Text("accepted, no effect", style="green")
-    return Text("accepted", style="green")
+    return Text(outcome_words(outcome), style="green" if outcome.code is None else "red")
 
 
 def event_names(outcome: Outcome, separator: str) -> str:

@@ -21,6 +21,7 @@ from rich.text import Text
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
 from cli.process import WorkerProcess
+from operations.printable import printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -199,7 +200,7 @@ def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEve
 def _ended(worker: WorkerProcess, what: str) -> CliError:
     console = output.stderr()
     for line in worker.last_lines(_LOG_LINES):
-        console.print(Text(output.printable(line), style="dim"))
+        console.print(Text(printable(line), style="dim"))
     code = worker.exit_code()
     how = "" if code is None else f" (exit code {code})"
     return CliError(f"the worker {what}{how}", f"see its log: {worker.log}")

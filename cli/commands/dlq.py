@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
+from operations.printable import printable, readable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -159,7 +159,7 @@ def _line(letter: Letter, now: float) -> str:
         letter.stored.detail,
         back,
     )
-    return output.printable("  ".join(word for word in words if word))
+    return printable("  ".join(word for word in words if word))
 
 
 def _group_table(groups: Iterable[Group], now: float) -> Table:
@@ -168,7 +168,7 @@ def _group_table(groups: Iterable[Group], now: float) -> Table:
     for each in groups:
         ages = [age_text(max(0.0, now - moment)) for moment in (each.oldest, each.newest)]
         back = f"{each.redrives}x" if each.redrives else "-"
-        reason = Text(output.printable(each.reason))  # no markup: anyone may have written it
+        reason = Text(printable(each.reason))  # no markup: anyone may have written it
         table.add_row(reason, each.command, str(each.count), *ages, back)
     return table
 
@@ -229,16 +229,8 @@ def show(
         console.print("\nattributes", style="bold")
         console.print(output.pairs({name: str(value) for name, value in attributes.items()}))
     console.print("\nbody", style="bold")
-    console.print(_readable(body), markup=False)
+    console.print(readable(body), markup=False)
     return ExitCode.OK
-
-
-def _readable(body: str) -> str:
-    """Return JSON indented, and other text with control characters replaced."""
-    try:
-        return json.dumps(json.loads(body), indent=2)
-    except (ValueError, RecursionError):
-        return output.printable(body)
 
 
 # --- redrive and purge ---

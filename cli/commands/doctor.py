@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cli import output
 from cli.commands.base import OPERATE, Json, app
+from operations.printable import printable
 from worker.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def doctor(as_json: Json = False) -> int:
 def _line(finding: Finding) -> Text:
     line = Text.assemble((f"{finding.level:<5}", STYLES[finding.level.value]))
     line.append(f"{finding.check:<{WIDTH}} ")
-    line.append(output.printable(finding.text))
+    line.append(printable(finding.text))
     if finding.advice:
-        line.append(f"; {output.printable(finding.advice)}", style="bold")
+        line.append(f"; {printable(finding.advice)}", style="bold")
     return line

@@ -13,6 +13,7 @@ import typer
 from cli import composition, output
 from cli.commands.base import BULK, EXIT_CODES, Json, app
 from cli.progress import TerminalProgress
+from operations.printable import printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode
 
@@ -190,7 +191,7 @@ class ProblemPrinter:
         if self._count <= SHOWN:
             field = f"{problem.field}: " if problem.field else ""
             text = f"{self._file}, line {problem.line}: {field}{problem.rule}"
-            self._console.print(output.printable(text), markup=False)
+            self._console.print(printable(text), markup=False)
 
     def end(self, errors: str | None) -> None:
         """Print how many problems were not shown, and where to find them."""

@@ -13,6 +13,7 @@ from rich.table import Table
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.progress import display
+from operations.printable import printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode
 
@@ -132,7 +133,7 @@ def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
         text = (
             f"not migrated: {finding.key}: {finding.kind} item, {finding.attribute}: {finding.rule}"
         )
-        errors.print(output.printable(text), markup=False)
+        errors.print(printable(text), markup=False)
     if counts.left > SHOWN:
         errors.print(f"and {counts.left - SHOWN} more; --json lists up to a thousand", markup=False)
     return code

@@ -16,6 +16,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
 from cli.parsing import age_text, parse_id_option
 from cli.progress import TerminalProgress
+from operations.printable import printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 
@@ -69,7 +70,7 @@ def list_(
     elif rows:
         console = output.stdout()
         for row in rows:
-            console.print(output.printable(_line(row)), markup=False)
+            console.print(printable(_line(row)), markup=False)
     else:
         output.stdout().print(
             "no entries found" if not user_id else "no entries of this user found"

@@ -14,6 +14,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, Wait, app
 from cli.completing import command_names
 from cli.progress import TerminalProgress
+from operations.printable import printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
 
@@ -266,7 +267,7 @@ def _print_dead_letters(
     """Print the commands that are dead-lettered, with their codes."""
     for each in letters:
         command_id = each.envelope.command_id
-        line = f"dead-lettered {output.printable(codes[command_id])}: {each.name} {command_id}"
+        line = f"dead-lettered {printable(codes[command_id])}: {each.name} {command_id}"
         if as_json:
             line = output.json_line(
                 {

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from operations.printable import printable
 from worker.errors import CliError, ExitCode
 
 _MISSING = Text("missing", style="red")
@@ -75,7 +76,7 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     if outbox["scheduled"]:
         text += f", {outbox['scheduled']} final scrubs scheduled"
     if outbox["parked"]:
-        reasons = sorted({output.printable(entry["reason"]) for entry in outbox["parked"]})
+        reasons = sorted({printable(entry["reason"]) for entry in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"
     if outbox["unreadable"]:
         text += f", {outbox['unreadable']} unreadable"

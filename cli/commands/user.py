@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import Field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,24 +14,8 @@ from cli.parsing import parse_id_option, parse_user
 from worker.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
-    from domain.user import User
     from domain.values import EmailAddress
     from worker.connections import Aws
-
-_NOT_BY_NAME: Final = frozenset(
-    {
-        "ban",
-        "deactivation_reason",
-        "email_change",
-        "email_verification",
-        "live_sessions",
-        "lock_count",
-        "password_hash",
-        "password_reset",
-        "two_factor_enabled",
-    }
-)
-"""Fields of a user that are shown under another name, or not shown: credentials are not read."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
@@ -60,6 +43,7 @@ def user(
       user-worker user USER_ID --history --limit 20 --before COMMAND_ID
     """
     from cli import rendering
+    from operations.presentation import user_facts
     from operations.users import find_user, read_history
 
     who = parse_user(user)
@@ -91,6 +75,7 @@ def user(
 
 def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
     """Return the error of an unknown user; for an address, with the ban of an erased user."""
+    from domain.values import render_time
     from operations.users import find_ban
     from worker.settings import PREFIX, SettingsError
 
@@ -104,69 +89,12 @@ def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
         else:
             ban = find_ban(connections.repository, who, keys, datetime.now(UTC))
             if ban is not None:
-                until = f"until {_time(ban.until)}" if ban.until else "permanently"
+                until = f"until {render_time(ban.until)}" if ban.until else "permanently"
                 advice = (
                     f"the address is banned {until}, since its user {ban.user_id} was erased while "
                     "banned; UnbanUser for this user ends the ban"
                 )
     return CliError("user not found", advice, ExitCode.NEGATIVE)
-
-
-def user_facts(user: User) -> dict[str, object]:
-    """Return the fields of a user to show, without credentials.
-
-    Other fields than those listed here follow at the end, under their own names.
-    """
-    now = datetime.now(UTC)
-    facts = {
-        "user_id": user.user_id,
-        "version": user.version,
-        "email": user.email and user.email.value,
-        "email_verified": user.email_verified,
-        "first_name": user.first_name,
-        "last_name": user.last_name,
-        "credential_version": user.credential_version,
-        "roles": list(user.roles),
-        "two_factor": "enabled" if user.two_factor_enabled else None,
-        "failed_logins": user.failed_logins,
-        "locked_until": _time(user.locked_until),
-        "banned": user.ban is not None,
-        "ban_reason": (user.ban and user.ban.reason) or None,
-        "banned_until": user.ban and _time(user.ban.until),
-        "deactivated": user.deactivated,
-        "erased": user.erased,
-        "sessions": [key for key in user.live_sessions if user.has_session(key, now)],
-        "created_at": _time(user.created_at),
-        "updated_at": _time(user.updated_at),
-    }
-    known = facts.keys() | _NOT_BY_NAME
-    return facts | {f.name: _fact(user, f) for f in fields(user) if f.name not in known}
-
-
-def _fact(user: User, field: Field[Any]) -> object:
-    """Return the value of a field; for a field excluded from the repr, only whether it is set."""
-    value = getattr(user, field.name)
-    if not field.repr:
-        return _set(value)
-    match value:
-        case datetime():
-            return _time(value)
-        case tuple():
-            return list(value)
-        case None | str() | int():
-            return value
-        case _:
-            return _set(value)
-
-
-def _set(value: object) -> str | None:
-    return None if value is None else "set"
-
-
-def _time(value: datetime | None) -> str | None:
-    from domain.values import render_time
-
-    return None if value is None else render_time(value)
 
 
 def _shown(value: object) -> object:

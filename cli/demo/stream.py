@@ -19,6 +19,8 @@ from rich.text import Text
 from application.ports import CommandKey, LoadRequest, Outcome
 from cli import output, rendering
 from cli.demo.samples import DUPLICATE, Sample, sample_stages
+from operations.presentation import outcome_words
+from operations.printable import printable
 from operations.received_event import ReceivedEvent
 from operations.sending import send_bodies
 from operations.status import queue_depths
@@ -139,7 +141,7 @@ class SampleStream:
             outcome, seen = found.get(each.sample.key), self._events[each.sample.key.command_id]
             if outcome and sorted(e.type for e in seen) == sorted(e.type for e in outcome.events):
                 self._outcomes[each.sample.key] = outcome
-                text = rendering.outcome_text(outcome).plain
+                text = outcome_words(outcome)
                 each.end(text, _names(seen), max(event.received_at for event in seen))
 
     def _read_dead_letters(self) -> None:
@@ -193,7 +195,7 @@ class SampleStream:
             if each.outcome not in {"", each.sample.expected}:
                 outcome.append(f"\nexpected {each.sample.expected}", style="bold red")
             took = f"{(each.ended_at - each.sent_at) * 1000:.0f} ms" if each.outcome else ""
-            detail = "\n".join(map(output.printable, each.detail.split("\n")))
+            detail = "\n".join(map(printable, each.detail.split("\n")))
             table.add_row(*named, outcome, Text(detail), took)
         console.print()
         console.print(table)
@@ -209,7 +211,7 @@ def _style(sent: Sent) -> str:
 
 def _print_end(sent: Sent, kind: str) -> None:
     """Print the end of a sample that has no event."""
-    detail = f"{sent.sample.about}: {output.printable(sent.detail)}"
+    detail = f"{sent.sample.about}: {printable(sent.detail)}"
     _print_line(f"-- {kind:<31} ", _style(sent), detail)
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from adapters.dynamodb.projection import CREDENTIALS
 from cli import output, rendering
-from cli.commands.user import user_facts
 from domain.handlers import Context, handle
+from operations.presentation import user_facts
 from operations.received_event import ReceivedEvent
 from tests.builders import (
     HASH_KEYS,
