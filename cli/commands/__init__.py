@@ -27,3 +27,6 @@ from cli.commands import migrate as migrate
 from cli.commands import permissions as permissions
 from cli.commands import dlq as dlq
 from cli.commands import outbox as outbox
+from cli.help import use_everywhere
+
+use_everywhere(app)

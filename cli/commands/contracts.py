@@ -19,7 +19,8 @@ _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def contracts(
     folder: Annotated[
-        Path, typer.Option("--output", file_okay=False, help="Folder of the contracts.")
+        Path,
+        typer.Option("--output", file_okay=False, metavar="DIR", help="Folder of the contracts."),
     ] = Path("contracts"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is outdated.")
@@ -29,6 +30,7 @@ def contracts(
         typer.Option(
             "--against",
             exists=True,
+            metavar="PATH",
             help="Write nothing; exit with 1 if a change since this release breaks a client. "
             "PATH is a release or a folder of contracts, for its newest release.",
         ),

@@ -34,9 +34,9 @@ class Format(StrEnum):
 
 @app.command("import", epilog=EXIT_CODES, rich_help_panel=BULK)
 def import_(
-    file: Annotated[str, typer.Argument(help="CSV with a header, or JSON lines.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV with a header, or JSON lines.")],
     command: Annotated[
-        str, typer.Option("--command", "-c", help="Command of each row.")
+        str, typer.Option("--command", "-c", metavar="NAME", help="Command of each row.")
     ] = "CreateUser",
     mapping: Annotated[
         list[str] | None,
@@ -57,11 +57,15 @@ def import_(
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option("--delimiter", help="Separator of cells; , ; and tab are detected."),
+        typer.Option(
+            "--delimiter", metavar="TEXT", help="Separator of cells; , ; and tab are detected."
+        ),
     ] = None,
     encoding: Annotated[
         str,
-        typer.Option("--encoding", help="Encoding of the file, such as cp1252 or utf-16."),
+        typer.Option(
+            "--encoding", metavar="NAME", help="Encoding of the file, such as cp1252 or utf-16."
+        ),
     ] = "utf-8",
     split_name: Annotated[
         str | None,
@@ -87,30 +91,38 @@ def import_(
     ] = None,
     wait: Annotated[
         float,
-        typer.Option("--wait", min=0, help="For --report: maximum time without a new outcome."),
+        typer.Option(
+            "--wait",
+            min=0,
+            metavar="SECONDS",
+            help="For --report: maximum time without a new outcome.",
+        ),
     ] = 120.0,
     journal: Annotated[
         str | None,
         typer.Option("--journal", metavar="FILE", help="Progress (default: FILE.progress.jsonl)."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.1, help="Maximum rows per second.")
+        float | None, typer.Option("--rate", min=0.1, metavar="N", help="Maximum rows per second.")
     ] = None,
     import_id: Annotated[
         str | None,
         typer.Option(
-            "--import-id", help="Rows sent with the same id are processed once, in any file."
+            "--import-id",
+            metavar="TEXT",
+            help="Rows sent with the same id are processed once, in any file.",
         ),
     ] = None,
     source: Annotated[
-        str, typer.Option("--source", help="Source of the commands (a URI reference).")
+        str,
+        typer.Option("--source", metavar="URI", help="Source of the commands (a URI reference)."),
     ] = "/user-worker/import",
     queue: Annotated[
         str | None,
         typer.Option("--queue", metavar="NAME", help="One of the command queues, as of `send`."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", help="Message group, as of `send`.")
+        str | None, typer.Option("--group", metavar="TEXT", help="Message group, as of `send`.")
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -32,15 +32,22 @@ def migrate(
         bool, typer.Option("--dry-run", help="Count items by kind and format; write nothing.")
     ] = False,
     segments: Annotated[
-        int, typer.Option("--segments", min=1, max=64, help="Number of segments read in parallel.")
+        int,
+        typer.Option(
+            "--segments", min=1, max=64, metavar="N", help="Number of segments read in parallel."
+        ),
     ] = 4,
     share: Annotated[
         float,
-        typer.Option("--share", min=0.01, max=1, help="Maximum share of the table's capacity."),
+        typer.Option(
+            "--share", min=0.01, max=1, metavar="X", help="Maximum share of the table's capacity."
+        ),
     ] = 0.25,
     units: Annotated[
         float | None,
-        typer.Option("--units", min=1, help="Maximum read and write units per second, instead."),
+        typer.Option(
+            "--units", min=1, metavar="N", help="Maximum read and write units per second, instead."
+        ),
     ] = None,
     state: Annotated[
         str | None,

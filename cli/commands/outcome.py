@@ -16,7 +16,7 @@ from worker.errors import CliError, ExitCode
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
 def outcome(
-    command_id: Annotated[str, typer.Argument(help="Id of the command.")],
+    command_id: Annotated[str, typer.Argument(metavar="COMMAND_ID", help="Id of the command.")],
     user: User = None,
     wait: Wait = None,
     as_json: Json = False,

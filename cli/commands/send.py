@@ -83,7 +83,7 @@ def send(
         typer.Option(
             "--queue",
             metavar="NAME",
-            help="One of the command queues of the settings (default: USER_WORKER_COMMAND_QUEUE).",
+            help="One of the command queues of the settings; default: USER_WORKER_COMMAND_QUEUE.",
         ),
     ] = None,
     group: Annotated[

@@ -7,9 +7,13 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperOption
 from typer.main import get_command
 
 from cli.app import run
@@ -62,6 +66,37 @@ def test_each_help_fits_and_shows_how(name: str, capsys: pytest.CaptureFixture[s
     for line in (command.help or "").replace("\b", "").splitlines():
         plain = re.sub(r"\[/?bold\]", "", line)
         assert len(plain) <= WIDTH - 2, f"wraps: {plain}"
+
+
+def _tree(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    yield command, words
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _tree(each, *words, name)
+
+
+TREE = list(_tree(get_command(app)))
+"""Each command and group, with the words that are typed for it."""
+
+
+@pytest.mark.parametrize("words", [words for _, words in TREE], ids=" ".join)
+def test_no_help_of_the_tree_shows_types_of_python(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flag has no value, and a value is named by what to type; nothing is cut at 80 columns."""
+    lines = helped(capsys, *words)
+    shown = "\n".join(lines)
+    assert max(map(len, lines)) <= WIDTH
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert not re.findall(r"<[\w|. \[\]]+>|list\[|\| None|\b(?:bool|float|int|str)\b", shown)
+
+
+@pytest.mark.parametrize(("command", "words"), TREE, ids=[" ".join(words) for _, words in TREE])
+def test_every_value_of_an_option_has_a_name(command: Any, words: tuple[str, ...]) -> None:
+    """Without one, the help would not say that a value follows."""
+    context = typer.Context(command, info_name=" ".join(words))
+    for each in command.get_params(context):
+        if isinstance(each, TyperOption) and not each.is_flag:
+            assert each.display_type_rich(context), each.opts
 
 
 def test_the_exit_codes_of_the_help_are_those_there_are() -> None:
