@@ -1,5 +1,5 @@
 # The worker's image: what requirements.txt locks and this project, nothing that builds.
-# Build argument: PYTHON_IMAGE, python:3.11.14-slim-bookworm by its digest (docs/deploy.md), from
+# Build argument: PYTHON_IMAGE, python:3.11.14-slim-bookworm by its digest (docs/how-to/deploy.md), from
 # Docker Hub or a registry of your own. A tag can be moved to another image.
 ARG PYTHON_IMAGE
 
@@ -8,7 +8,7 @@ FROM ${PYTHON_IMAGE} AS build
 ARG PYTHON_IMAGE
 RUN case "${PYTHON_IMAGE}" in \
       *@sha256:*) ;; \
-      *) echo "PYTHON_IMAGE must name the base image by its digest: docs/deploy.md" >&2; exit 1 ;; \
+      *) echo "PYTHON_IMAGE must name the base image by its digest: docs/how-to/deploy.md" >&2; exit 1 ;; \
     esac
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
@@ -38,7 +38,7 @@ RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools w
  && groupadd --gid 10001 worker \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin worker
 COPY --from=build /opt/user-worker /opt/user-worker
-# who may send what: docs/permissions.md
+# who may send what: docs/how-to/permissions.md
 COPY deploy/permissions.toml /etc/user-worker/permissions.toml
 # the file system may be read-only: bytecode is there already, /tmp may be a tmpfs
 ENV PATH=/opt/user-worker/bin:$PATH \

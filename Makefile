@@ -66,7 +66,7 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(INSTALLED) ## Compare it with others, in a quarter of an hour (ARGS=--quick: three minutes); see docs/benchmark.md
+bench: $(INSTALLED) ## Compare it with others, in a quarter of an hour (ARGS=--quick: three minutes); see docs/explanation/benchmark.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-short

@@ -68,7 +68,8 @@ def provision(
     """
     if resources.env == PRODUCTION:
         raise ProvisioningRefusedError(
-            "the worker does not create resources in production: deploy a template (docs/deploy.md)"
+            "the worker does not create resources in production: "
+            "deploy a template (docs/how-to/deploy.md)"
         )
     table_arn = provision_table(dynamodb, resources.table)
     urls = _provision_queues(sqs, resources)

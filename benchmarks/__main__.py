@@ -1,4 +1,4 @@
-"""Compare the worker with others in one run, `make bench`; see docs/benchmark.md."""
+"""Compare the worker with others in one run, `make bench`; see docs/explanation/benchmark.md."""
 
 from __future__ import annotations
 

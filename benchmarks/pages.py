@@ -29,7 +29,12 @@ from benchmarks.scale.inputs import Inputs
 from benchmarks.scale.tables import TABLES
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/benchmark.md", "docs/scaling.md", "docs/migrations.md")
+PAGES: Final = (
+    "README.md",
+    "docs/explanation/benchmark.md",
+    "docs/explanation/scaling.md",
+    "docs/how-to/migrations.md",
+)
 TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 ROWS: Final = re.compile(
     r"(?<=<!-- from benchmarks/results/summary\.md -->\n).*?(?=<!-- end of it -->)", re.DOTALL

@@ -73,7 +73,7 @@ def heading(about: dict[str, Any], sections: Sequence[Section]) -> str:
         f"{about['minutes']} minutes, commit {about['commit']}, Python {about['python']}, "
         f"{about['cores']} cores of {about['processor']}; everything else on the machine used "
         f"{PERCENT * others:.0f}% of them meanwhile.\n"
-        "Medians over the rounds (least-most). How to read it: docs/benchmark.md."
+        "Medians over the rounds (least-most). How to read it: docs/explanation/benchmark.md."
     )
 
 

@@ -1,7 +1,8 @@
 """The short form of the benchmark, for CI: it fails if a cost limit is clearly exceeded.
 
 Its bounds are generous. They detect a benchmark that no longer runs and a worker that has become
-several times as expensive, not a difference of some percent: for that, see docs/benchmark.md.
+several times as expensive, not a difference of some percent: for that, see
+docs/explanation/benchmark.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.targets import CELERY, WORKER
 from benchmarks.workload import REGISTERING
 
 MAX_CPU_RATIO = 0.25
-"""Processor time per command, relative to plain Celery: twice that of docs/benchmark.md (0.13)."""
+"""Processor time per command, relative to plain Celery: twice that of the benchmark (0.13)."""
 
 
 def render(section: Section) -> str:

@@ -1,8 +1,8 @@
 """Rules of message fields: which values are valid, what the field means, and an example.
 
 A field of a command or an event carries its rule in its type, as in `Annotated[str, Text(...)]`.
-Validation, JSON Schemas, the Python client, the field tables in docs/messages.md and the test data
-are derived from that rule by `fields_of`.
+Validation, JSON Schemas, the Python client, the field tables in docs/reference/messages.md and the
+test data are derived from that rule by `fields_of`.
 """
 
 from __future__ import annotations

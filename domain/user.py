@@ -81,7 +81,7 @@ def _at_rest(codes: Sequence[TokenHash]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class User:
-    """A user. The docstrings of the fields explain the attributes in docs/table.md."""
+    """A user. The docstrings of the fields explain the attributes in docs/reference/table.md."""
 
     user_id: str
     version: int

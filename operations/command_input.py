@@ -116,7 +116,8 @@ def _value(command: type[Command], key: str, text: str) -> Any:
         if key == "password":
             raise UsageError(
                 "a password must not be sent in plaintext",
-                "hash it with argon2id, and send the hash as password_hash (docs/security.md)",
+                "hash it with argon2id, and send the hash as password_hash "
+                "(docs/explanation/security.md)",
             )
         close = difflib.get_close_matches(key, names, n=1)
         advice = f"did you mean {close[0]}?" if close else f"the fields are: {known}"

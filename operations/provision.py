@@ -17,7 +17,7 @@ def require_development(settings: Settings, action: str) -> None:
     if settings.env == "prod":
         raise UsageError(
             f"{action} is for development, but {PREFIX}ENV is prod",
-            "create the resources with a template (docs/deploy.md)",
+            "create the resources with a template (docs/how-to/deploy.md)",
         )
 
 

@@ -246,7 +246,7 @@ _PARAMETERS: Final[Mapping[str, Any]] = {
     },
     "RunbookUrl": {
         "Type": "String",
-        "Default": "docs/runbook.md",
+        "Default": "docs/how-to/runbook.md",
         "Description": "As in alarms.yaml.",
     },
     "OldestCommandSeconds": {

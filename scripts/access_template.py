@@ -75,7 +75,7 @@ Parameters:
     Type: String
     Default: ""
     AllowedPattern: "([A-Za-z0-9_.-]{3,255})?"
-    Description: The table in use after a restore - see docs/runbook.md.
+    Description: The table in use after a restore - see docs/how-to/runbook.md.
 
 Conditions:
   IsRestored: !Not [!Equals [!Ref RestoredTable, ""]]

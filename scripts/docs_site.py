@@ -29,6 +29,7 @@ COPIED: Final = frozenset({".svg", ".png", ".html", ".css", ".js"})
 LANGUAGES: Final = {".mjs": "js", ".py": "python", ".sh": "sh", ".json": "json", ".yml": "yaml"}
 PLACES: Final = {
     "README.md": "index.md",
+    "docs/README.md": "documentation.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples.md",

@@ -29,7 +29,7 @@ from domain.values import EmailAddress
 from worker.settings import Settings, limits
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("docs/messages.md", "docs/settings.md", "docs/table.md")
+PAGES: Final = tuple(f"docs/reference/{name}.md" for name in ("messages", "settings", "table"))
 _TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 APART: Final = frozenset({"sessions", "two_factor"})
 """Fields of a user that are stored in items of their own."""

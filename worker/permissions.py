@@ -9,7 +9,7 @@ from application.permissions import ALLOW_ALL, ANY, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
 from worker.settings import PREFIX, Settings, SettingsError, load_settings
 
-_ADVICE = "correct the file (docs/permissions.md)"
+_ADVICE = "correct the file (docs/how-to/permissions.md)"
 MAX_BYTES = 1_000_000
 """Maximum size of a file; a larger one is a mistake."""
 
@@ -25,13 +25,13 @@ def load_permissions(settings: Settings) -> Permissions:
         if settings.env == "prod" and _is_example(permissions):
             raise SettingsError(
                 f"{settings.permissions}: contains principals of the example",
-                "replace them by the unique ids of your roles (docs/permissions.md)",
+                "replace them by the unique ids of your roles (docs/how-to/permissions.md)",
             )
         return permissions
     if settings.env == "prod":
         raise SettingsError(
             f"{PREFIX}PERMISSIONS is not set",
-            "name the file that states which producer may send what (docs/permissions.md)",
+            "name the file that states which producer may send what (docs/how-to/permissions.md)",
         )
     return ALLOW_ALL
 

@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     """The settings, read from `USER_WORKER_*` variables.
 
     The AWS region, endpoint and credentials are the SDK's own settings (`AWS_DEFAULT_REGION`,
-    `AWS_ENDPOINT_URL`, ...). The docstrings of the fields are printed in docs/settings.md.
+    `AWS_ENDPOINT_URL`, ...). The docstrings of the fields are printed in
+    docs/reference/settings.md.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
@@ -69,8 +70,8 @@ class Settings(BaseSettings):
     additional_queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description=SEVERAL_QUEUES
     )
-    """Names of [more command queues](permissions.md#a-queue-for-a-producer), separated by commas,
-    for certain producers; they and the command queue are served in turn"""
+    """Names of [more command queues](../how-to/permissions.md#a-queue-for-a-producer), separated by
+    commas, for certain producers; they and the command queue are served in turn"""
     dead_letter_queue: str = Field(
         default="user-commands-dlq", pattern=RESOURCE_NAME, description=A_QUEUE
     )
@@ -78,28 +79,27 @@ class Settings(BaseSettings):
     quarantine_queue: str = Field(
         default="user-commands-quarantine", pattern=RESOURCE_NAME, description=A_QUEUE
     )
-    """Name of the queue for the unchanged messages of
-    [redacted dead letters](dead-letters.md#redaction-and-quarantine); FIFO if the command queue
-    is"""
+    """Name of the queue for the unchanged messages of [redacted dead
+    letters](../how-to/dead-letters.md#redaction-and-quarantine); FIFO if the command queue is"""
     events_topic: str = Field(default=EVENTS_TOPIC, pattern=TOPIC, description=A_TOPIC)
     """Name of the ordinary topic in the account and region, or its ARN: it carries all events,
-    [without e-mail addresses](subscribing.md#the-two-topics)"""
+    [without e-mail addresses](../how-to/subscribing.md#the-two-topics)"""
     personal_topic: str = Field(default=None, pattern=TOPIC, description=A_TOPIC)  # type: ignore[assignment]  # filled in below from `events_topic`
     """Name or ARN of the personal topic: it carries the events that have e-mail addresses,
     complete; FIFO if the ordinary topic is"""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
     """Seconds; `provision` sets it on the queue, and the worker extends it after half of it"""
     batch_size: int = Field(default=20, ge=10, le=30)
-    """[Commands that one task carries](adr/0014-a-task-may-carry-several-receives.md) at most,
+    """[Commands that one task carries](../adr/0014-a-task-may-carry-several-receives.md) at most,
     under load"""
     max_receives: int = Field(default=12, ge=1, le=1_000)
     """`maxReceiveCount` of the queue's redrive policy; on the last receive the worker dead-letters
     the message itself, with the reason"""
     outcome_days: int = Field(default=90, ge=60, le=3_650)
-    """Days for which [outcomes are kept](adr/0010-outcomes-live-sixty-days-or-more.md)"""
+    """Days for which [outcomes are kept](../adr/0010-outcomes-live-sixty-days-or-more.md)"""
     permissions: Path | None = None
-    """Path of [the file that states which producer may send what](permissions.md); required in
-    prod. Elsewhere, every sender may send every command if it is not set"""
+    """Path of [the file that states which producer may send what](../how-to/permissions.md);
+    required in prod. Elsewhere, every sender may send every command if it is not set"""
     roles: Annotated[tuple[str, ...], NoDecode] = ("customer", "lab_assistant", "admin")
     """Roles that users may have, separated by commas"""
     relay_interval: float = Field(default=5.0, gt=0, le=300)
@@ -120,12 +120,12 @@ class Settings(BaseSettings):
     of a browser both continue; the same for all workers and readers"""
     hash_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
     """Secret keys of the hashes by which [redelivered commands and banned
-    addresses](security.md#keyed-hashes) are recognised, 32 bytes or more each, separated by commas:
-    new hashes are made with the first key, and recognised with all of them; the same for all
-    workers"""
+    addresses](../explanation/security.md#keyed-hashes) are recognised, 32 bytes or more each,
+    separated by commas: new hashes are made with the first key, and recognised with all of them;
+    the same for all workers"""
     health_port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port for [probes over HTTP](operations.md#health), `/live` and `/ready`; no HTTP without
-    it"""
+    """Port for [probes over HTTP](../how-to/operations.md#health), `/live` and `/ready`; no HTTP
+    without it"""
     health_host: str = Field(
         default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]{1,253}$", description=AN_ADDRESS
     )

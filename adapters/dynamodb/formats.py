@@ -31,7 +31,7 @@ class ItemFormat:
     release reads the newer format, and writes it only for what the older cannot hold; the second
     always writes it. For the first, raise `number`, let the mapper read and write the newer format,
     and add the upcast from the older number and the downcast from the newer; for the second, remove
-    the downcast. See "A stored item gets a new format" in docs/compatibility.md.
+    the downcast. See "A stored item gets a new format" in docs/reference/compatibility.md.
     """
 
     kind: str

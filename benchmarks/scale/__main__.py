@@ -1,8 +1,8 @@
 """Compute and simulate costs and limits: `python -m benchmarks.scale`.
 
-It prints the tables of docs/scaling.md, in seconds, and calls no service. `--inputs FILE` reads
-prices and habits from a file like benchmarks/scale/inputs.json. `python -m benchmarks.pages` writes
-the tables into the page.
+It prints the tables of docs/explanation/scaling.md, in seconds, and calls no service.
+`--inputs FILE` reads prices and habits from a file like benchmarks/scale/inputs.json.
+`python -m benchmarks.pages` writes the tables into the page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The tables of docs/scaling.md, by name; tests/docs/test_scaling_page.py compares the page."""
+"""The tables of docs/explanation/scaling.md, by name.
+
+tests/docs/test_scaling_page.py compares the page.
+"""
 
 from __future__ import annotations
 

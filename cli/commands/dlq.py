@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 NO_SUCH_LETTER = "dead letter not found"
 BREAK_GLASS = (
-    "Run it with a role that may read the quarantine queue, or purge them (docs/dead-letters.md)"
+    "Run it with a role that may read the quarantine queue, or purge them "
+    "(docs/how-to/dead-letters.md)"
 )
 IDS_ADVICE = "run `user-worker dlq list --each` for the ids"
 

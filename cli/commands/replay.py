@@ -105,7 +105,9 @@ def _selection(
     by_name = {event.__name__: kind for kind, event in EVENTS.items()}
     for name in names or ():
         if name not in by_name:
-            raise UsageError(f"unknown event {name!r}", "docs/messages.md lists the events")
+            raise UsageError(
+                f"unknown event {name!r}", "docs/reference/messages.md lists the events"
+            )
     return Selection(
         user_id=None if user is None else parse_id_option(user, "--user"),
         since=_time("--since", since),

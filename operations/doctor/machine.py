@@ -52,12 +52,13 @@ def environment(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", f"env {settings.env}, repository {settings.repository}")
     if settings.env == "prod" and not settings.hash_keys:
         text = f"{PREFIX}HASH_KEYS is not set here; a worker in prod does not start without it"
-        yield warn("hash keys", text, "set it where workers run (docs/security.md)")
+        yield warn("hash keys", text, "set it where workers run (docs/explanation/security.md)")
     yield _producers(settings)
     strangers = unknown_settings()
     if strangers:
         text = f"{', '.join(strangers)}: unknown settings, which are ignored"
-        yield warn("other variables", text, "correct the names (docs/settings.md), or unset them")
+        advice = "correct the names (docs/reference/settings.md), or unset them"
+        yield warn("other variables", text, advice)
     yield from _env_files(Path.cwd())
 
 
@@ -69,7 +70,7 @@ def _producers(settings: Settings) -> Finding:
             return warn(
                 "producers",
                 f"{text}; a worker in prod does not start without it",
-                "see docs/permissions.md",
+                "see docs/how-to/permissions.md",
             )
         return ok("producers", f"{text}: everything is permitted")
     try:
@@ -83,7 +84,8 @@ def _producers(settings: Settings) -> Finding:
         return warn(
             "producers",
             f"no producer of the file sends to {', '.join(unused)}",
-            "name the queues in the file, or remove them from the settings (docs/permissions.md)",
+            "name the queues in the file, or remove them from the settings "
+            "(docs/how-to/permissions.md)",
         )
     return ok("producers", ", ".join(each.name for each in permissions.producers))
 

@@ -44,9 +44,8 @@ def permissions(aws: Aws) -> Iterator[Finding]:
             yield error_finding("permissions", error)
             return
     for action in denied:
-        yield fail(
-            "permissions", f"{action} is denied", "allow it (docs/operations.md, In production)"
-        )
+        advice = "allow it (docs/how-to/operations.md, In production)"
+        yield fail("permissions", f"{action} is denied", advice)
     if not denied:
         text = f"none of {len(calls)} actions is denied; sqs:ReceiveMessage was not tested"
         yield ok("permissions", text)

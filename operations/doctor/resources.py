@@ -67,7 +67,7 @@ def _quarantine_protection(
     check: str, stored: Mapping[str, str], letters: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Check that only a break-glass role can read the originals of dead letters."""
-    advice = "protect it as deploy/resources.yaml does (docs/security.md#dead-letters)"
+    advice = "protect it as deploy/resources.yaml does (docs/explanation/security.md#dead-letters)"
     key = stored.get(_KEY)
     if not key:
         yield warn(check, "not encrypted by a KMS key", advice)
@@ -162,7 +162,7 @@ def _outbox(aws: Aws) -> Iterator[Finding]:
         return
     if status.parked or status.unreadable:
         text = f"{len(status.parked)} parked, {status.unreadable} unreadable"
-        yield warn("outbox", text, "run `user-worker outbox list`, and see docs/runbook.md")
+        yield warn("outbox", text, "run `user-worker outbox list`, and see docs/how-to/runbook.md")
     else:
         yield ok("outbox", f"{status.pending} pending")
 

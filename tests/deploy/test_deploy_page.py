@@ -1,4 +1,4 @@
-"""docs/deploy.md agrees with the templates."""
+"""docs/how-to/deploy.md agrees with the templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import of_type, template
 from tests.e2e.account import ROOT
 
-PAGE = (ROOT / "docs" / "deploy.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
 
 
 def section(heading: str) -> str:
@@ -79,7 +79,7 @@ def test_the_page_has_every_file_and_every_role() -> None:
 
 def test_operations_names_the_actions_of_the_workers_policy() -> None:
     """The page also names the one for a worker that knows its topic by name only."""
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "operations.md").read_text()
     told = set(
         re.findall(r"`((?:dynamodb|kms|sns|sqs):\w+)`", page.partition("## In production")[2])
     )

@@ -333,7 +333,7 @@ def test_an_alarm_notifies_the_topic_and_links_to_the_runbook(name: str) -> None
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopicArn"}]
     said, _, anchor = alarm["AlarmDescription"]["Fn::Sub"].strip().partition("${RunbookUrl}#")
     assert len(said) > 40
-    assert anchor in headings("docs/runbook.md")
+    assert anchor in headings("docs/how-to/runbook.md")
 
 
 def test_what_alarms_count_in_the_log_is_logged() -> None:

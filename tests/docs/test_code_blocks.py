@@ -52,8 +52,18 @@ def test_what_sentences_name_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    """The README links to every page; decisions have a list of their own."""
-    readme = (ROOT / "README.md").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f"](docs/{page.name}" in readme, page.name
+def test_the_index_links_to_every_page() -> None:
+    """The README links to the index, which has every page; decisions have a list of their own."""
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text()
+    assert "](docs/README.md)" in (ROOT / "README.md").read_text()
+    for page in docs.rglob("*.md"):
+        path = str(page.relative_to(docs))
+        if path != "README.md" and not path.startswith("adr/0"):
+            assert f"]({path})" in index, path
+
+
+def test_every_page_has_one_of_the_four_kinds() -> None:
+    """A reader knows from the folder whether a page teaches, instructs, lists or explains."""
+    folders = {page.parent.name for page in (ROOT / "docs").rglob("*.md")}
+    assert folders == {"docs", "how-to", "reference", "explanation", "adr"}

@@ -14,8 +14,8 @@ import pytest
 
 from tests.docs.pages import ROOT, Addition, blocks_of
 
-COMMAND = "docs/how-to-add-a-command.md"
-SETTING = "docs/how-to-add-a-setting.md"
+COMMAND = "docs/how-to/add-a-command.md"
+SETTING = "docs/how-to/add-a-setting.md"
 TESTS = (
     "tests/unit/domain/test_handlers.py",
     "tests/unit/domain/test_laws.py::test_an_erased_user_contains_no_personal_data_and_does_not_change",
@@ -86,7 +86,7 @@ def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     assert (tree / "contracts" / "commands" / "ChangeTheme.v1.json").is_file()
     assert (
         "| `theme` | S | Colours of the pages: light, dark or system |"
-        in (tree / "docs/table.md").read_text()
+        in (tree / "docs/reference/table.md").read_text()
     )
     run(tree, "ruff", "format")
     run(tree, "ruff", "check")
@@ -103,7 +103,8 @@ def test_the_setting_of_the_page_works(tmp_path: Path) -> None:
     """The value goes from the environment to the rule, and the table of settings is written."""
     tree = changed_tree(SETTING, tmp_path)
     run(tree, "scripts.reference_tables")
-    assert "| `LOCK_MINUTES` | `5` | from 1 to 1440 |" in (tree / "docs/settings.md").read_text()
+    settings = (tree / "docs/reference/settings.md").read_text()
+    assert "| `LOCK_MINUTES` | `5` | from 1 to 1440 |" in settings
     run(tree, "ruff", "format")
     run(tree, "ruff", "check")
     run(tree, "mypy", "worker")

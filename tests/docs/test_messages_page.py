@@ -1,4 +1,4 @@
-"""The parts of docs/messages.md beside the generated tables agree with the definitions."""
+"""The handwritten parts of docs/reference/messages.md agree with the definitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.errors import RejectionCode as Code
 from domain.events import EVENTS
 from domain.values import MAX_ADDRESS, MAX_CIPHERTEXT, MAX_LOCAL_PART, MAX_NAME, MAX_REASON
 
-PAGE = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "messages.md").read_text()
 END = "<!-- end of table -->"
 
 

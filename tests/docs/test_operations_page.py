@@ -1,4 +1,4 @@
-"""The lists in docs/settings.md, architecture.md and operations.md are complete and correct."""
+"""The lists in the settings, architecture and operations pages are complete and correct."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker.errors import ExitCode
 from worker.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-SETTINGS = (ROOT / "docs" / "settings.md").read_text()
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+OPERATIONS = (ROOT / "docs" / "how-to" / "operations.md").read_text()
+SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
 
 
 def rows(page: str, first: str) -> list[list[str]]:

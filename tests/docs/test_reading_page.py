@@ -1,4 +1,4 @@
-"""The lists of docs/reading.md and docs/subscribing.md are complete and correct."""
+"""The lists of docs/how-to/reading.md and docs/how-to/subscribing.md are complete and correct."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from application.ports import EventMessage
 from biome_users import LoginReader, ReadCache, SessionRefusal
 from domain.events import Event
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 READING = (DOCS / "reading.md").read_text()
 SUBSCRIBING = (DOCS / "subscribing.md").read_text()
 

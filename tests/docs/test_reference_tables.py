@@ -28,7 +28,7 @@ def test_every_table_is_on_a_page_once() -> None:
 
 def test_the_tables_name_every_message_and_every_field_of_a_command() -> None:
     """With all of its fields, in order; a producer and a subscriber find each."""
-    page = (ROOT / "docs" / "messages.md").read_text()
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text()
     for command in COMMANDS.values():
         fields = [field.name + ("" if field.required else "?") for field in fields_of(command)]
         assert f"\n| {command.__name__} | {', '.join(fields) or '-'} | " in page
@@ -42,13 +42,13 @@ def test_the_tables_name_every_message_and_every_field_of_a_command() -> None:
 def test_a_stale_table_is_found_and_other_text_stays(tmp_path: Path) -> None:
     """Only what stands between the markers is written."""
     for page in PAGES:
-        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
-    messages = tmp_path / "docs" / "messages.md"
+    messages = tmp_path / "docs" / "reference" / "messages.md"
     current = messages.read_text()
     row = "| UnbanUser | - | 24 h | - |\n"
     assert row in current
     messages.write_text(current.replace(row, "") + "\nMore text.\n")
 
-    assert stale_pages(tmp_path) == {"docs/messages.md": current + "\nMore text.\n"}
+    assert stale_pages(tmp_path) == {"docs/reference/messages.md": current + "\nMore text.\n"}
     assert render("a\n| UnbanUser | x |\nb") == "a\n| UnbanUser | x |\nb"

@@ -1,4 +1,4 @@
-"""docs/runbook.md has a section for each alarm, with what to do and when to stop."""
+"""docs/how-to/runbook.md has a section for each alarm, with what to do and when to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.templates import of_type, template
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "runbook.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
 ALARMS = {
     name: re.findall(r"#([\w-]+)", json.dumps(each["Properties"]["AlarmDescription"]))
     for name, each in of_type("alarms", "AWS::CloudWatch::Alarm").items()

@@ -1,4 +1,4 @@
-"""The model that docs/scaling.md quotes agrees with the worker."""
+"""The model that docs/explanation/scaling.md quotes agrees with the worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.settings import Settings
 from worker.transport.options import Options
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "scaling.md").read_text()
+PAGE = (ROOT / "docs" / "explanation" / "scaling.md").read_text()
 INPUTS = Inputs.read()
 
 

@@ -1,4 +1,4 @@
-"""The code on docs/security.md creates values that the worker accepts."""
+"""The code on docs/explanation/security.md creates values that the worker accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from domain.values import ARGON2_MAXIMA, ARGON2_MINIMA, TokenHash
 
-PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "explanation" / "security.md").read_text()
 
 
 def test_the_pages_token_has_a_hash_that_the_worker_takes() -> None:

@@ -82,7 +82,7 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
     script = (site / "search" / "search_index.js").read_text()
     index = json.loads(script.removeprefix("var __index = "))
     found = [each["location"] for each in index["docs"] if "tombstone" in each["text"]]
-    assert any(place.startswith("table.html") for place in found)
+    assert any(place.startswith("reference/table.html") for place in found)
     assert not [each for each in index["docs"] if each["location"].startswith("source/")]
 
 

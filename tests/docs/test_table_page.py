@@ -1,4 +1,4 @@
-"""The read contract in docs/table.md agrees with the mapper."""
+"""The read contract in docs/reference/table.md agrees with the mapper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from domain.values import EmailAddress
 from scripts.reference_tables import APART
 from tests.persistence import outcome, two_factor
 
-PAGE = (Path(__file__).parents[2] / "docs" / "table.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "table.md").read_text()
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ADA = EmailAddress.parse("ada@example.com")
 TOKEN = OneTimeToken("0" * 64, NOW)

@@ -9,7 +9,7 @@ from worker.telemetry.configuration import EXPORTERS, HOST, PORT
 from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "telemetry.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "telemetry.md").read_text()
 ROWS = {
     match[1]: (match[2], match[3])
     for match in re.finditer(

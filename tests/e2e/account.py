@@ -158,7 +158,7 @@ def command_lines(page: str, start: str) -> str:
 
 @contextlib.contextmanager
 def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
-    """Start what docs/operations.md describes, in its own account."""
+    """Start what docs/how-to/operations.md describes, in its own account."""
     account = str(random.randrange(10**11, 10**12))
     environment = {
         **os.environ,
@@ -170,7 +170,7 @@ def default_world(aws_endpoint: str, folder: Path) -> Iterator[World]:
     }
     made = World(environment, folder, folder / "heard", client("sqs", environment))
     made.run(BIN / "user-worker", "provision")
-    operations = (ROOT / "docs" / "operations.md").read_text()
+    operations = (ROOT / "docs" / "how-to" / "operations.md").read_text()
     start = command_lines(operations, ".venv/bin/user-worker run --pool").split()
     listen = [str(BIN / "user-worker"), "events", "--json"]
     with (

@@ -303,7 +303,10 @@ def test_an_export_of_another_system_is_imported_and_its_users_log_in(
 
 
 def test_resets_are_started_in_bulk_from_a_report(world: World, tmp_path: Path) -> None:
-    """As docs/bulk.md describes; the mailer derives the tokens, and one of them sets a password."""
+    """As docs/how-to/bulk.md describes.
+
+    The mailer derives the tokens, and one of them sets a password.
+    """
     people, report = tmp_path / "people.csv", tmp_path / "report.csv"
     lines = [f"reset{number}@imported.example,Ada,customer\n" for number in range(25)]
     people.write_text("email,first_name,roles\n" + "".join([*lines, lines[0]]))

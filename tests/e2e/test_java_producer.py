@@ -20,7 +20,7 @@ from tests.node_packages import copy_with_packages
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "producers-in-java.md"
+PAGE = ROOT / "docs" / "how-to" / "producers-in-java.md"
 EMAIL = 'ada"\\ü@example.com'
 
 

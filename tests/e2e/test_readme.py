@@ -22,7 +22,7 @@ from tests.e2e.account import BIN, ROOT, World, client, command_lines, running
 from tests.e2e.worker_process import eventually
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TOKEN_KEY = "the key of the mailer; it is long enough"
 DATA = {
     "email": "Mary@Example.com",
@@ -52,7 +52,7 @@ def blocks() -> list[tuple[str, str]]:
 def test_the_pages_show_each_example_unchanged() -> None:
     """The files run here are those that the README or a page of docs shows, or links as a part."""
     shown = blocks()
-    part = re.compile(r"\]\(\.\./(examples/[^)\s]+\.(?:py|mjs))\)")
+    part = re.compile(r"\]\((?:\.\./)+(examples/[^)\s]+\.(?:py|mjs))\)")
     linked = {path for page in PAGES for path in part.findall(page.read_text())}
     programs = {
         p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".java", ".mjs", ".py", ".sh"}

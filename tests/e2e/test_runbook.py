@@ -1,4 +1,4 @@
-"""Procedures of docs/runbook.md, run with the commands of the page."""
+"""Procedures of docs/how-to/runbook.md, run with the commands of the page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from worker.settings import load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("runbook")]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "runbook.md").read_text()
 EAGER = {"RELAY_AGE": "0", "RELAY_INTERVAL": "0.05"}
 ADDRESS = "erase.me@example.com"
 

@@ -43,7 +43,7 @@ def test_the_fuzzer_knows_every_surface() -> None:
 
 def test_the_page_names_every_surface_as_the_fuzzer_does() -> None:
     """A name that is copied from the page must be valid."""
-    page = (ROOT / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "reliability.md").read_text()
     [named] = re.findall(r'^make fuzz ARGS="([\w-]+) .*# or (.*)$', page, re.MULTILINE)
     first, others = named
     assert [first, *others.split(", ")] == list(NAMES)

@@ -129,7 +129,7 @@ def test_a_foreseeable_failure_is_one_line(error: BaseException, code: str | int
 
 
 def test_the_fake_aws_can_be_provisioned_and_takes_messages() -> None:
-    """As in docs/bulk.md: a queue for an import, created by this worker's own command."""
+    """As in docs/how-to/bulk.md: a queue for an import, created by this worker's own command."""
     ports = [str(free_port()) for _ in range(2)]
     server = subprocess.Popen([sys.executable, "-m", "benchmarks.fake_aws", *ports, "0"], cwd=ROOT)
     url, dynamodb_url = (f"http://127.0.0.1:{port}" for port in ports)

@@ -54,7 +54,7 @@ def test_the_example_puts_each_user_of_a_fifo_queue_into_a_group_of_its_own(
 
 
 def test_without_a_group_kombu_names_one_for_all(fifo_queues: Queues) -> None:
-    """docs/sending.md warns of this; if kombu changes it, the page must follow."""
+    """docs/how-to/sending.md warns of this; if kombu changes it, the page must follow."""
     app = Celery(broker="sqs://", set_as_current=False)
     app.conf.task_default_queue = fifo_queues.names.command_queue
     app.conf.broker_transport_options = {

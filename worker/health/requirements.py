@@ -87,7 +87,7 @@ def _require_redrive(name: str, stored: Mapping[str, str]) -> None:
     if not stored.get("RedrivePolicy"):
         raise CliError(
             f"queue {name} has no redrive policy: failed messages are retried forever",
-            "run `user-worker provision`, or add one (docs/deploy.md)",
+            "run `user-worker provision`, or add one (docs/how-to/deploy.md)",
         )
 
 

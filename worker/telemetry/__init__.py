@@ -1,4 +1,6 @@
-"""Metrics and traces, off unless the standard OTEL_* variables turn them on; see docs/telemetry.md.
+"""Metrics and traces, off unless the standard OTEL_* variables turn them on.
+
+See docs/how-to/telemetry.md.
 
 The composition root calls `of_process()` for this process's `Telemetry`. If it is off, its observer
 does nothing, the ports are used unchanged, and OpenTelemetry is not imported.

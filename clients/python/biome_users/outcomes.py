@@ -101,7 +101,7 @@ class OutcomeListener:
         """Start listening; takes a second, until the new queue is usable.
 
         When it returns, the queue has its access policy and the subscription is confirmed, so
-        commands can be sent. See docs/sending.md for what AWS does not guarantee.
+        commands can be sent. See docs/how-to/sending.md for what AWS does not guarantee.
 
         Raises:
             ClientError: AWS returned an error (or a BotoCoreError: no answer). Nothing is left

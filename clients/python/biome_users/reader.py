@@ -46,7 +46,7 @@ class UserReader:
 
     Every read is consistent and current, unless the caller passes `cached=True`. All methods raise
     `UnavailableError` if a read fails (try again), `UnreadableError` if a stored item cannot be
-    read, and `ValueError` for an invalid id, address or hash. See docs/reading.md.
+    read, and `ValueError` for an invalid id, address or hash. See docs/how-to/reading.md.
 
     Create one in each process, after a fork: its client keeps connections open.
     """

@@ -70,7 +70,7 @@ class FakeUserTable:
             email: the user's address.
             user_id: by default derived from the address.
             version: number of the user's events.
-            **attributes: further attributes of docs/reading.md, such as `password_hash`,
+            **attributes: further attributes of docs/how-to/reading.md, such as `password_hash`,
                 `locked_until` or `ban={"reason": "spam"}`.
         """
         digest = hashlib.sha256(address_key(email).encode()).digest()

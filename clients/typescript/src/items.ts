@@ -1,7 +1,7 @@
 /**
  * Read the stored items of users: attributes in DynamoDB JSON, of every format that exists.
  *
- * The attributes are described in docs/reading.md. An error names the attribute, never its value.
+ * The attributes are described in docs/how-to/reading.md. An error names the attribute, never its value.
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";

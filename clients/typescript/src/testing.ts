@@ -70,7 +70,7 @@ export function sampleBody<Type extends keyof Events>(
   return JSON.stringify(event);
 }
 
-/** Values of attributes of docs/reading.md, such as `{ locked_until: new Date() }`. */
+/** Values of attributes of docs/how-to/reading.md, such as `{ locked_until: new Date() }`. */
 export interface UserAttributes {
   [name: string]: string | number | boolean | Date | string[] | UserAttributes | undefined;
 }

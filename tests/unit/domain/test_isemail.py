@@ -1,4 +1,4 @@
-"""Our rule for addresses against the public is_email test set, and what docs/addresses.md says."""
+"""Our rule for addresses agrees with the is_email test set and docs/reference/addresses.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain.errors import InvalidValueError
 from domain.values import MAX_ADDRESS, MAX_LOCAL_PART
 from tests.unit.domain.isemail_cases import CASES
 
-PAGE = (Path(__file__).parents[3] / "docs" / "addresses.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "addresses.md").read_text()
 CATEGORY_OF = {text: category for category, cases in CASES.items() for text in cases.values()}
 TAKEN = ("VALID", "DNSWARN")
 EACH = [

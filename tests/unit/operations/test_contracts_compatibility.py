@@ -169,7 +169,7 @@ def test_a_field_that_is_named_like_a_keyword_is_a_field() -> None:
 
 
 def test_this_code_is_compatible_with_the_last_release() -> None:
-    """docs/compatibility.md promises this.
+    """docs/reference/compatibility.md promises this.
 
     A breaking change needs a new version of the message.
     """

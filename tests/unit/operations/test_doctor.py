@@ -332,7 +332,7 @@ def test_the_tested_actions_are_those_that_the_page_lists() -> None:
     What a worker checks before it starts, `doctor` checks anyway.
     """
     looks = {"dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"}
-    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "operations.md").read_text()
     aws: Any = type("Fake", (), {})()
     aws.settings = aws.dynamodb = aws.sqs = type("Any", (), {"table": "t"})()
     tried = {name.partition(" ")[0] for name in permissions._of_table(aws)}

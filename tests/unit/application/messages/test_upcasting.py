@@ -1,4 +1,7 @@
-"""The worked example of docs/compatibility.md: BanUser gets a version 2, for these tests alone."""
+"""The worked example of docs/reference/compatibility.md.
+
+BanUser gets a version 2, for these tests alone.
+"""
 
 from __future__ import annotations
 
