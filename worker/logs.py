@@ -1,5 +1,7 @@
 """Structured logs: readable in development, JSON elsewhere; Celery's lines have the same form.
 
+Lines for people are those of `worker.log_lines`; at level DEBUG they have all fields.
+
 Lines are written by `worker.log_stream`: a pipe without a reader, a closed pipe or a full disk
 loses lines, which are counted, and never stops the worker.
 """
@@ -13,6 +15,7 @@ from typing import Any, Literal
 
 import structlog
 
+from worker.log_lines import ShortLines
 from worker.log_stream import DROPPED_FIELD, LogStreamHandler
 
 _FRAMES = 8
@@ -53,7 +56,7 @@ def configure(
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(log_format),
+                _renderer(log_format, level),
             ],
         )
     )
@@ -63,10 +66,16 @@ def configure(
     _quieten()
 
 
-def _renderer(log_format: Literal["console", "json"]) -> structlog.typing.Processor:
+def _renderer(
+    log_format: Literal["console", "json"], level: str | int
+) -> structlog.typing.Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+    colours = sys.stderr.isatty()
+    number = logging.getLevelNamesMapping().get(level, 0) if isinstance(level, str) else level
+    if number <= logging.DEBUG:
+        return structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24)
+    return ShortLines(colours=colours)
 
 
 def _without_exception_text(
