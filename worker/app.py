@@ -44,6 +44,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "partition": PARTITION_KEY,
             "visibility_timeout": settings.visibility_timeout,
             "batch_size": settings.batch_size,
+            "batch_wait": settings.batch_wait / 1000,
             "priority_queue": settings.priority_queue,
         },
         "broker_connection_retry_on_startup": True,

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=20, ge=10, le=30)
     """[Commands that one task carries](../adr/0014-a-task-may-carry-several-receives.md) at most,
     under load"""
+    batch_wait: int = Field(default=0, ge=0, le=5_000)
+    """Milliseconds for which an incomplete batch [may wait for more
+    commands](../how-to/operations.md#running-a-worker); at most half of the visibility timeout. The
+    priority queue does not wait"""
     max_receives: int = Field(default=12, ge=1, le=1_000)
     """`maxReceiveCount` of the queue's redrive policy; on the last receive the worker dead-letters
     the message itself, with the reason"""
@@ -198,7 +202,16 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}REPOSITORY must not be memory when {PREFIX}ENV is prod")
         self._require_distinct_queues_of_one_kind()
         self._require_consistent_topics()
+        self._require_start_before_renewal()
         return self
+
+    def _require_start_before_renewal(self) -> None:
+        half = 1000 * self.visibility_timeout // 2
+        if self.batch_wait > half:
+            raise ValueError(
+                f"{PREFIX}BATCH_WAIT must be at most half of {PREFIX}VISIBILITY_TIMEOUT, which is "
+                f"{half} ms: messages must start before their visibility is renewed"
+            )
 
     def _require_distinct_queues_of_one_kind(self) -> None:
         variables: dict[str, str] = {}

@@ -15,7 +15,7 @@ from tests.deploy.templates import NAMES, evaluated, of_type, properties, templa
 from tests.deploy.uses import conditions_hold
 from tests.docs.programs import check_words
 from tests.e2e.account import ROOT
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, Settings, limits
 from worker.telemetry import configuration
 from worker.telemetry.instruments import CATALOGUE
 
@@ -167,6 +167,16 @@ def test_templates_and_worker_start_from_the_same_numbers(name: str, setting: st
     field = re.sub(r"(?<!^)([A-Z])", r"_\1", setting).lower()
     default = template(name)["Parameters"][setting]["Default"]
     assert default == Settings.model_fields[field].default
+
+
+def test_a_batch_may_wait_as_long_in_the_template_as_in_the_settings() -> None:
+    """A longer wait is refused before the worker starts; by default there is none."""
+    parameter = template("service")["Parameters"]["BatchWait"]
+    field = Settings.model_fields["batch_wait"]
+    assert parameter["Default"] == field.default
+    assert limits(field) == f"from {parameter['MinValue']} to {parameter['MaxValue']}"
+    passed = {"Name": "USER_WORKER_BATCH_WAIT", "Value": {"Ref": "BatchWait"}}
+    assert passed in worker()["Environment"]
 
 
 # --- service -------------------------------------------------------------------------------

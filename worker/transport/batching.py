@@ -90,12 +90,13 @@ def joined(first: Batch, second: Batch, most: int) -> Batch | None:
     Return `None` if they do not fit, or if one of them must run apart or is a probe.
     """
     messages = first.messages + second.messages
-    if len(messages) > most or _runs_apart(first) or _runs_apart(second):
+    if len(messages) > most or runs_apart(first) or runs_apart(second):
         return None
     return Batch(first.number, first.queue, messages)
 
 
-def _runs_apart(batch: Batch) -> bool:
+def runs_apart(batch: Batch) -> bool:
+    """Return True if no other message may run with this batch."""
     suspect = any(message.receives >= APART_FROM for message in batch.messages)
     return suspect or not batch.messages
 

@@ -107,6 +107,11 @@ class Breaker:
         return int(self._paced)
 
     @property
+    def receives_all(self) -> bool:
+        """Whether the receivers receive as many messages as they can. Any thread."""
+        return self._messages == MAX_BATCH
+
+    @property
     def _paced(self) -> bool:
         return self._topic_failures > TOLERATED
 

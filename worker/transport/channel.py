@@ -139,6 +139,8 @@ class Channel(StdChannel, HealthSource):
             ),
             receivers=self._options.receivers,
             batch_size=self._options.batch_size,
+            # what has priority must not wait, and its queue is seldom full
+            batch_wait=0.0 if queue == self._options.priority_queue else self._options.batch_wait,
             partition_key=self._options.partition_key,
         )
         if queue not in self._queue_consumers:
@@ -157,6 +159,7 @@ class Channel(StdChannel, HealthSource):
         while self._may_deliver() and self._callback is not None:
             taken = self._take()
             if taken is None:
+                self._deliver_when_due()
                 return
             consumer, batch = taken
             if not self._may_deliver():  # a shutdown signal arrived in the meantime
@@ -165,6 +168,12 @@ class Channel(StdChannel, HealthSource):
             self._handed_over[batch.number] = monotonic()
             self._delivered[batch.number] = batch
             self._callback(BatchMessage(batch, self, fifo=consumer.fifo))
+
+    def _deliver_when_due(self) -> None:
+        """Deliver again when the first of the waiting batches may start."""
+        waits = [consumer.buffer.starts_in() for consumer in self._queue_consumers.values()]
+        if due := [seconds for seconds in waits if seconds is not None]:
+            self.connection.deliver_in(min(due))
 
     def _may_deliver(self) -> bool:
         return not self._shut and len(self._delivered) < self._prefetch

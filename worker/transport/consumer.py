@@ -29,13 +29,15 @@ class QueueConsumer:
         polling: Polling,
         receivers: int,
         batch_size: int,
+        batch_wait: float = 0.0,
         partition_key: PartitionKey = no_partition,
     ) -> None:
         self.name = name
         self._batch_size = batch_size
         self.fifo = name.endswith(FIFO_SUFFIX)
         receives = -(-batch_size // MAX_BATCH)
-        self.buffer = Buffer(lambda: buffered() * receives)
+        self._batch_wait = batch_wait
+        self.buffer = Buffer(lambda: buffered() * receives, wait=self._wait, full=batch_size)
         self.breaker = Breaker(name)
         self.acknowledger = Acknowledger(
             name, queue, InFlight(polling.visibility_timeout, self.fifo, queue=name)
@@ -61,8 +63,15 @@ class QueueConsumer:
         for receiver in self._receivers:
             receiver.start()
 
+    def _wait(self) -> float:
+        """Return the seconds for which a batch may wait; none while little or nothing arrives."""
+        arriving = self.breaker.receives_all and not self.acknowledger.refused
+        return self._batch_wait if arriving else 0.0
+
     def take(self, free: int) -> Batch | None:
         """Return the next batch to run, or `None`; a batch that is no longer all ours is released.
+
+        A batch that may still wait for more messages is not returned.
 
         Receives are joined only if more of them wait than `free`, the tasks that may start.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import base
@@ -37,6 +38,8 @@ class Transport(base.Transport):
         self._options: dict[str, Any] = client.transport_options or {}
         self._channels: list[Channel] = []
         self._hub: Hub | None = None
+        self._timer: Any = None
+        self._deliver_at: float | None = None
         self.waker = Waker()
 
     def as_uri(self, uri: str, *_: Any, **__: Any) -> str:
@@ -62,6 +65,7 @@ class Transport(base.Transport):
         """Close every channel, waiting for the last calls."""
         for channel in list(self._channels):
             channel.close()
+        self._stop_timer()
         if self._hub is not None:
             self._hub.remove_reader(self.waker)
             self._hub = None
@@ -72,6 +76,25 @@ class Transport(base.Transport):
         self._hub = loop
         loop.add_reader(self.waker, self._answer)
 
+    def deliver_in(self, seconds: float) -> None:
+        """Deliver after so many seconds, or earlier if that was requested before. Main thread."""
+        at = monotonic() + seconds
+        if self._deliver_at is not None and self._deliver_at <= at:
+            return
+        self._stop_timer()
+        self._deliver_at = at
+        if self._hub is not None:
+            self._timer = self._hub.call_later(seconds, self._deliver_now)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._deliver_at = None
+
+    def _deliver_now(self) -> None:
+        self._timer = self._deliver_at = None
+        self._answer()
+
     def drain_events(self, connection: Any, **kwargs: Any) -> None:  # noqa: ARG002  # kombu's signature
         """Deliver what has arrived, waiting at most `timeout` seconds.
 
@@ -80,9 +103,15 @@ class Transport(base.Transport):
         Raises:
             TimeoutError: nothing arrived.
         """
-        if not self.waker.wait(kwargs.get("timeout")):
+        timeout: float | None = kwargs.get("timeout")
+        due = None if self._deliver_at is None else max(0.0, self._deliver_at - monotonic())
+        timer_first = due is not None and (timeout is None or due <= timeout)
+        if self.waker.wait(due if timer_first else timeout):
+            self._answer()
+        elif timer_first:
+            self._deliver_now()
+        else:
             raise TimeoutError
-        self._answer()
 
     def _answer(self) -> None:
         self.waker.clear()

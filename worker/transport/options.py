@@ -42,6 +42,9 @@ class Options:
     """Receive threads per queue: one, and others that poll only while polls return ten messages."""
     batch_size: int = 10
     """Maximum messages per task: of several receives, if the buffer holds them."""
+    batch_wait: float = 0.0
+    """Seconds for which an incomplete batch may wait for more messages; see `Buffer`. Batches of
+    the priority queue never wait."""
     priority_queue: str | None = None
     """Name of the queue that is served first."""
     partition: PartitionKey | str = no_partition

@@ -125,6 +125,7 @@ class Receiver:
                     self._on_received()
                 case Receive(messages):
                     self._receive(messages)
+                    self._buffer.wait_closed(self._buffer.pause())
 
     def _receive(self, most: int) -> None:
         self._polling_since = monotonic()

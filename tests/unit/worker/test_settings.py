@@ -73,6 +73,10 @@ def test_other_environments_differ_only_where_they_must(
         ("VISIBILITY_TIMEOUT", "a minute", "USER_WORKER_VISIBILITY_TIMEOUT"),
         ("BATCH_SIZE", "9", "USER_WORKER_BATCH_SIZE"),
         ("BATCH_SIZE", "31", "USER_WORKER_BATCH_SIZE"),
+        ("BATCH_WAIT", "-1", "USER_WORKER_BATCH_WAIT must be from 0 to 5000"),
+        ("BATCH_WAIT", "5001", "USER_WORKER_BATCH_WAIT must be from 0 to 5000"),
+        ("BATCH_WAIT", "0.2", "USER_WORKER_BATCH_WAIT must be a whole number from 0 to 5000"),
+        ("BATCH_WAIT", "200ms", "USER_WORKER_BATCH_WAIT must be a whole number from 0 to 5000"),
         ("OUTCOME_DAYS", "7", "USER_WORKER_OUTCOME_DAYS"),
         ("LOCK_AFTER_FAILURES", "0", "USER_WORKER_LOCK_AFTER_FAILURES must be from 1 to 100"),
         ("LOCK_AFTER_FAILURES", "101", "USER_WORKER_LOCK_AFTER_FAILURES must be from 1 to 100"),
@@ -256,3 +260,19 @@ def test_an_invalid_ordinary_topic_is_the_only_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(SettingsError) as raised:
         load_settings()
     assert "PERSONAL_TOPIC" not in str(raised.value)
+
+
+def test_a_batch_may_wait_for_half_of_the_visibility_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A longer wait would need a renewal for messages that have not even started."""
+    monkeypatch.setenv("USER_WORKER_VISIBILITY_TIMEOUT", "3")
+    monkeypatch.setenv("USER_WORKER_BATCH_WAIT", "1500")
+    assert load_settings().batch_wait == 1500
+    monkeypatch.setenv("USER_WORKER_BATCH_WAIT", "1501")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value) == (
+        "USER_WORKER_BATCH_WAIT must be at most half of USER_WORKER_VISIBILITY_TIMEOUT, which is "
+        "1500 ms: messages must start before their visibility is renewed"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery.signals import worker_shutting_down
+from kombu.asynchronous import Hub
 from kombu.connection import Connection
 from structlog.testing import capture_logs
 
@@ -59,12 +60,18 @@ def consumers() -> Iterator[Callable[..., Consumer]]:
     """Create consumers, and close them after the test."""
     made: list[Consumer] = []
 
-    def make(priority: str | None = None, **queues: FakeQueue) -> Consumer:
+    def make(
+        priority: str | None = None,
+        batch_wait: float = 0.0,
+        batch_size: int = 1,
+        **queues: FakeQueue,
+    ) -> Consumer:
         options = {
             "command_queue_factory": queues.__getitem__,
             "visibility_timeout": 60,
             "wait_seconds": 1,
-            "batch_size": 1,
+            "batch_size": batch_size,
+            "batch_wait": batch_wait,
             "priority_queue": priority,
         }
         connection = Connection(f"{ALIAS}://", transport_options=options)
@@ -288,3 +295,70 @@ def test_what_celery_might_print_of_a_message_shows_no_body(
     for text in (repr(message), repr(message.body), repr(message.headers), repr(message.payload)):
         assert "the-body" not in text
     message.ack()
+
+
+def test_a_batch_is_delivered_when_its_wait_ends(consumers: Callable[..., Consumer]) -> None:
+    """No message has to arrive for it: here without an event loop."""
+    consumer = consumers(q=FakeQueue([[Raw("a0")], [Raw("a1")]]), batch_wait=0.5, batch_size=20)
+    began = time.monotonic()
+    consumer.consume(prefetch=2)
+    consumer.until(lambda: consumer.messages)
+    assert 0.5 <= time.monotonic() - began < 3
+    assert len(consumer.messages[0].payload["args"][0]) == 2
+
+
+def test_a_batch_is_delivered_by_the_event_loop_when_its_wait_ends(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """As with Celery's pools; a second batch that starts full does not confuse the timer."""
+    many = [Raw(f"b{n}") for n in range(10)]
+    queue = FakeQueue([[Raw("a0")]])
+    consumer = consumers(q=queue, batch_wait=0.3, batch_size=10)
+    hub = Hub()
+    consumer.connection.transport.register_with_event_loop(consumer.connection.connection, hub)
+    consumer.consume(prefetch=9)
+
+    def turn_until(count: int) -> float:
+        began = time.monotonic()
+        while len(consumer.messages) < count:
+            assert time.monotonic() - began < 10
+            next(hub.loop)
+        return time.monotonic() - began
+
+    assert turn_until(1) >= 0.25
+    queue.answers += [many, [Raw("c0")]]
+    turn_until(3)
+    sizes = [len(message.payload["args"][0]) for message in consumer.messages]
+    assert sizes == [1, 10, 1]
+    queue.answers.append([Raw("d0")])
+    turn_until(4)
+    hub.close()
+
+
+def test_a_batch_that_waits_holds_up_no_other_queue(consumers: Callable[..., Consumer]) -> None:
+    """It takes no turn and no place; the priority queue's batches never wait."""
+    full = [Raw(f"f{n}") for n in range(10)]
+    queues = {"waiting": FakeQueue([[Raw("w0")]]), "full": FakeQueue(), "urgent": FakeQueue()}
+    consumer = consumers(priority="urgent", batch_wait=30, batch_size=10, **queues)
+    consumer.consume(prefetch=2)
+    consumer.until(lambda: buffered(consumer)["waiting"] == 1)
+    queues["urgent"].answers.append([Raw("u0")])
+    consumer.until(lambda: len(consumer.messages) == 1)
+    queues["full"].answers.append(full)
+    consumer.until(lambda: len(consumer.messages) == 2)
+    assert consumer.order() == "u0 f0"
+    assert buffered(consumer)["waiting"] == 1
+    assert not list(consumer.channel.readiness_issues())
+
+
+def test_a_shutdown_signal_releases_a_batch_that_waits(
+    consumers: Callable[..., Consumer],
+) -> None:
+    """Nothing starts, and the messages are visible long before the wait would have ended."""
+    queue = FakeQueue([[Raw("a0")]])
+    consumer = consumers(q=queue, batch_wait=30, batch_size=10)
+    consumer.consume(prefetch=2)
+    consumer.until(lambda: buffered(consumer)["q"] == 1)
+    worker_shutting_down.send(sender="test")
+    consumer.until(lambda: queue.settled == [("a0", "visible in 0")])
+    assert consumer.messages == []

@@ -88,6 +88,7 @@ def _consumer(
     idle_after: float = 60,
     batch_size: int = 1,
     receivers: int = 1,
+    batch_wait: float = 0.0,
 ) -> QueueConsumer:
     return QueueConsumer(
         "q",
@@ -97,6 +98,7 @@ def _consumer(
         polling=Polling(wait_seconds=1, visibility_timeout=60, idle_after=idle_after),
         receivers=receivers,
         batch_size=batch_size,
+        batch_wait=batch_wait,
     )
 
 
@@ -105,8 +107,8 @@ def started() -> Iterator[Callable[..., QueueConsumer]]:
     """Start consumers, and finish them after the test."""
     consumers: list[QueueConsumer] = []
 
-    def start(queue: FakeQueue, **options: int) -> QueueConsumer:
-        consumers.append(_consumer(queue, **options))
+    def start(queue: FakeQueue, **options: float) -> QueueConsumer:
+        consumers.append(_consumer(queue, **options))  # type: ignore[arg-type]  # mostly whole
         consumers[-1].start()
         return consumers[-1]
 
@@ -332,3 +334,76 @@ def test_a_second_receiver_polls_only_while_polls_bring_all_that_they_can(
     queue.most_at_a_time, polls = 0, len(queue.polled)
     _until(lambda: len(queue.polled) > polls + 2, "some more")
     assert queue.most_at_a_time == 1
+
+
+def test_a_batch_that_waits_is_filled_by_few_polls(started: Callable[..., QueueConsumer]) -> None:
+    """Twelve messages, one every 20 ms: a poll at once would bring one message a call."""
+
+    class Trickle(FakeQueue):
+        def receive(self, *parameters: int) -> Sequence[Raw]:
+            arrived, self.answers = self.answers[:10], self.answers[10:]
+            self.answers.insert(0, [raw for answer in arrived for raw in answer])  # type: ignore[union-attr]
+            return super().receive(*parameters)
+
+    queue = Trickle(latency=0.001)
+    consumer = started(queue, batch_size=20, batch_wait=0.5)
+    began = time.monotonic()
+    for number in range(12):
+        queue.answers.append([Raw(str(number))])
+        time.sleep(0.02)
+    batch = _taken(consumer)
+    assert time.monotonic() - began >= 0.4
+    assert batch.receipts == [str(number) for number in range(12)]
+    assert len(queue.polled) <= 16, "some polls before the first message, and at most 8 after it"
+
+
+def test_a_shutdown_does_not_wait_for_a_batch_to_fill() -> None:
+    """Its messages become visible at once, and a receiver that pauses ends."""
+    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    consumer = _consumer(queue, batch_size=20, batch_wait=30)
+    consumer.start()
+    _until(lambda: len(queue.polled) >= 2 and not queue.answers, "both messages")
+    assert consumer.take(1) is None
+    began = time.monotonic()
+    consumer.shut()
+    _until(lambda: len(queue.settled) == 2, "the release")
+    assert consumer.finish(5)
+    assert time.monotonic() - began < 3
+    assert sorted(queue.settled) == [("a", "visible in 0"), ("b", "visible in 0")]
+    assert consumer.take(1) is None
+
+
+def test_a_batch_does_not_wait_while_the_breaker_receives_less(
+    started: Callable[..., QueueConsumer],
+) -> None:
+    """Little or nothing arrives then, and a trial must be answered soon."""
+    queue = FakeQueue([[Raw("a")]])
+    consumer = started(queue, batch_size=20, batch_wait=30)
+    _until(lambda: len(consumer.buffer) == 1, "the message")
+    assert consumer.take(1) is None
+    for _ in range(3):
+        consumer.breaker.report(store=False, topic=None)
+    batch = consumer.take(1)
+    assert batch is not None
+    assert batch.receipts == ["a"]
+    assert _taken(consumer).messages == (), "the probe"
+    consumer.breaker.report(store=False, topic=None, probe=True)
+    _until(lambda: len(consumer.buffer) == 1, "the next probe")
+    assert _taken(consumer).messages == ()
+    consumer.breaker.report(store=True, topic=None, probe=True)
+    queue.answers.append([Raw("trial")])
+    began = time.monotonic()
+    assert _taken(consumer).receipts == ["trial"]
+    assert time.monotonic() - began < 10
+
+
+def test_a_batch_that_waits_is_not_a_failure(started: Callable[..., QueueConsumer]) -> None:
+    """Neither live nor ready depends on it, and its messages stay held."""
+    queue = FakeQueue([[Raw("a")]])
+    consumer = started(queue, batch_size=20, batch_wait=30)
+    _until(lambda: len(consumer.buffer) == 1, "the message")
+    time.sleep(0.2)
+    assert consumer.readiness_issue() is None
+    assert not any(check.missing for check in consumer.liveness_checks())
+    assert consumer.acknowledger.in_hand == 1
+    assert queue.settled == []
