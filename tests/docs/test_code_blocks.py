@@ -66,4 +66,4 @@ def test_the_index_links_to_every_page() -> None:
 def test_every_page_has_one_of_the_four_kinds() -> None:
     """A reader knows from the folder whether a page teaches, instructs, lists or explains."""
     folders = {page.parent.name for page in (ROOT / "docs").rglob("*.md")}
-    assert folders == {"docs", "how-to", "reference", "explanation", "adr"}
+    assert folders == {"docs", "tutorial", "how-to", "reference", "explanation", "adr"}
