@@ -47,7 +47,7 @@ class Terminal:
         done = subprocess.run(
             ["bash", "-c", text if exit_code else f"set -eu\n{text}"],
             cwd=ROOT,
-            env={**self.environment, **self.variables},
+            env={**self.environment, **self.variables, "COLUMNS": "200"},
             capture_output=True,
             check=False,
             text=True,
