@@ -50,9 +50,9 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def test_the_pages_show_each_example_unchanged() -> None:
-    """The files run here are those that the README or a page of docs shows, or links as a part."""
+    """The files run here are those that the README or a page of docs shows or links."""
     shown = blocks()
-    part = re.compile(r"\]\((?:\.\./)+(examples/[^)\s]+\.(?:py|mjs))\)")
+    part = re.compile(r"\]\((?:\.\./)+(examples/[^)\s]+\.(?:java|mjs|py|sh))\)")
     linked = {path for page in PAGES for path in part.findall(page.read_text())}
     programs = {
         p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".java", ".mjs", ".py", ".sh"}
