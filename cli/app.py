@@ -46,9 +46,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
+    from cli.output import stderr
     from operations.printable import printable
 
-    write_error(printable(" ".join(text.split())), sys.stderr)
+    line, console = printable(" ".join(text.split())), stderr()
+    if console.soft_wrap:
+        write_error(line, sys.stderr)
+    else:  # broken between words
+        console.print(f"error: {line}", markup=False)
     return code
 
 

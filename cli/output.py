@@ -6,50 +6,53 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from typing import IO, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from operations.printable import printable
+from cli.layout import Pairs, plain, wrapped
 
-WIDE = 110
-"""Minimum columns to show an outcome on one line."""
-PIPE_WIDTH = 130
+PIPE_WIDTH = 4_096
+"""Columns of a pipe or a file, where no table is stacked."""
+
+
+class WordConsole(Console):
+    """A console that breaks lines between words only, and cuts nothing."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects as rich does, but never break or cut a word."""
+        if not options.get("soft_wrap", self.soft_wrap):
+            objects = tuple(self._wrapped(each, options.get("markup")) for each in objects)
+            options = {"overflow": "ignore", "crop": False, **options}
+        super().print(*objects, **options)
+
+    def _wrapped(self, shown: Any, markup: bool | None) -> Any:
+        if isinstance(shown, str):
+            shown = self.render_str(shown, markup=markup)
+        return Text("\n").join(wrapped(shown, self.width)) if isinstance(shown, Text) else shown
 
 
 def stdout() -> Console:
     """Return the console for results; colours only on a terminal, and not with NO_COLOR."""
-    return Console(highlight=False, emoji=False, soft_wrap=True, width=_width())
-
-
-def _width() -> int | None:
-    """Return a fixed width for pipes and files; `None` for a terminal, which has its own."""
-    return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    return WordConsole(**_form(sys.stdout))
 
 
 def stderr() -> Console:
     """Return the console for everything but results."""
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return WordConsole(stderr=True, **_form(sys.stderr))
 
 
-def plain_table(*columns: str, gap: int = 2) -> Table:
-    """Return a table that is readable on a terminal and in a pipe."""
-    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _form(stream: IO[str]) -> dict[str, Any]:
+    """Return a console's options; a pipe or file has lines of any length, unless COLUMNS is set."""
+    wraps = stream.isatty() or bool(os.environ.get("COLUMNS"))
+    form: dict[str, Any] = {"highlight": False, "emoji": False, "soft_wrap": not wraps}
+    return form if wraps else {**form, "width": PIPE_WIDTH}
 
 
-def pairs(rows: Mapping[str, object]) -> Table:
+def pairs(rows: Mapping[str, object]) -> Pairs:
     """Return a table of names and values."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value if isinstance(value, Text) else escape(printable(value)))
-    return table
+    return Pairs({name: plain(value) for name, value in rows.items()})
 
 
 def json_line(value: object) -> str:

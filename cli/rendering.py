@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from rich.table import Table
 from rich.text import Text
 
 from application.ports import Outcome, Status
-from cli.output import WIDE, json_line, plain_table, stderr, stdout
+from cli.layout import Labelled, Rows
+from cli.output import json_line, stderr, stdout
 from domain.values import render_time
 from operations.presentation import name_of, outcome_words
 from operations.printable import printable
@@ -33,25 +33,21 @@ def data_text(data: Mapping[str, object], *, wide: bool) -> str:
     return " ".join(f"{name}={text}" for name, text in texts.items())
 
 
-def event_line(event: ReceivedEvent, *, wide: bool) -> Text:
-    """Return an event on one line: time, type, sequence, user, data."""
+def event_line(event: ReceivedEvent, *, wide: bool) -> Labelled:
+    """Return the line of an event: time, type, sequence, user, data."""
     line = Text.assemble((f"{clock(event.time)}  ", "dim"))
     line.append("<- ", style="green")
     line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
     line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
     line.append(f" {short_id(event.user_id, wide=wide)}", style="dim")
-    line.append(f"  {data_text(_shown_data(event), wide=wide)}")
-    return line
+    line.append("  ")
+    return Labelled(line, Text(data_text(_shown_data(event), wide=wide)))
 
 
 def print_event(event: ReceivedEvent) -> None:
-    """Print an event: one line on a terminal, complete elsewhere."""
+    """Print an event; a terminal gets the beginnings of ids, unless it is wide."""
     console = stdout()
-    if not console.is_terminal:
-        console.print(event_line(event, wide=True))
-        return
-    line = event_line(event, wide=console.width >= WIDE_EVENTS)
-    console.print(line, soft_wrap=False, no_wrap=True, overflow="ellipsis")
+    console.print(event_line(event, wide=console.width >= WIDE_EVENTS))
 
 
 def _shown_data(event: ReceivedEvent) -> Mapping[str, object]:
@@ -87,41 +83,29 @@ def outcome_text(outcome: Outcome) -> Text:
     return Text(outcome_words(outcome), style="green" if outcome.code is None else "red")
 
 
-def event_names(outcome: Outcome, separator: str) -> str:
+def event_names(outcome: Outcome) -> str:
     """Return the names of an outcome's events, except for those of category command."""
     names = [name_of(e.type) for e in outcome.events if e.category != "command"]
-    return separator.join(names) or "-"
+    return ", ".join(names) or "-"
 
 
-def outcome_table(outcomes: Sequence[Outcome], *, wide: bool) -> Table:
-    """Return a table of outcomes: one line each, or two on narrow terminals."""
-    columns = ("recorded", "sent by", "command", "outcome", "events", "version", "command id")
-    table = plain_table(*columns) if wide else plain_table(*columns[:5], gap=1)
+def outcome_rows(outcomes: Sequence[Outcome], width: int) -> Rows:
+    """Return the rows of outcomes: one line each, or several where `width` is less."""
+    whole = Rows(("recorded", "sent by", "command", "outcome", "events", "version", "command id"))
+    compact = Rows(tuple(whole.columns[:5]), gap=1)
     for outcome in outcomes:
-        command, result = name_of(outcome.command_type), outcome_text(outcome)
-        if wide:
-            table.add_row(
-                render_time(outcome.recorded_at),
-                sender(outcome, ", "),
-                command,
-                result,
-                event_names(outcome, ", "),
-                str(outcome.version),
-                outcome.command_id,
-            )
-        else:
-            recorded = render_time(outcome.recorded_at).replace("T", "\n")
-            result = Text(result.plain.replace(" ", "\n"), style=result.style)
-            table.add_row(
-                recorded, sender(outcome, "\n"), command, result, event_names(outcome, "\n")
-            )
-    return table
+        recorded, version = render_time(outcome.recorded_at), str(outcome.version)
+        rest = (name_of(outcome.command_type), outcome_text(outcome), event_names(outcome))
+        whole.add(recorded, sender(outcome, " "), *rest, version, outcome.command_id)
+        note = f"version {version}, command id {outcome.command_id}"
+        compact.add(Text(recorded.replace("T", "\n")), sender(outcome, "\n"), *rest, note=note)
+    return compact if compact.fits(width) and not whole.fits(width, wrapped=False) else whole
 
 
-def sender(outcome: Outcome, separator: str) -> str:
+def sender(outcome: Outcome, separator: str) -> Text:
     """Return the source of a command, and on whose behalf it was sent."""
     parts = [outcome.source, *([f"for {outcome.actor}"] if outcome.actor else [])]
-    return separator.join(map(printable, parts))
+    return Text(separator.join(map(printable, parts)))
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
@@ -155,7 +139,7 @@ def print_outcomes(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
             sys.stdout.write(json_line(outcome_json(outcome)) + "\n")
     elif known:
         console = stdout()
-        console.print(outcome_table(known, wide=console.width >= WIDE))
+        console.print(outcome_rows(known, console.width))
     if len(known) < len(outcomes):
         missing = len(outcomes) - len(known)
         stderr().print(

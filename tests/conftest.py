@@ -110,6 +110,14 @@ def _no_aws_of_the_callers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_width_of_the_callers() -> Iterator[None]:
+    """Let output be that of a pipe, also if several processes share the tests: they set COLUMNS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _read_models_once() -> Iterator[None]:
     """Share the data of botocore's own files, which do not change, among all sessions.
 

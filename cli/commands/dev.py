@@ -284,10 +284,13 @@ def _print_what_next(options: DevOptions) -> None:
     console.print()
     console.print("Following the events; Ctrl-C stops everything. In another terminal:")
     names = ["AWS_ENDPOINT_URL"] if options.given else ["AWS_ENDPOINT_URL", *_EMULATOR]
-    console.print("  export " + " ".join(f"{name}={os.environ[name]}" for name in names))
-    console.print(
-        "  .venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "
-        "last_name=Turing roles=customer --wait 10"
-    )
-    console.print("  .venv/bin/user-worker user alan@example.com --history")
+    for line in (
+        "export " + " ".join(f"{name}={os.environ[name]}" for name in names),
+        (
+            ".venv/bin/user-worker send CreateUser email=alan@example.com first_name=Alan "
+            "last_name=Turing roles=customer --wait 10"
+        ),
+        ".venv/bin/user-worker user alan@example.com --history",
+    ):
+        console.print(f"  {line}", markup=False, soft_wrap=True)  # one line, to be copied
     console.print()

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.layout import Labelled, Rows
 from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
 from operations.printable import printable, readable
@@ -138,7 +138,7 @@ def list_(
         console = output.stdout()
         if each:
             for letter in letters:
-                console.print(_line(letter, now), markup=False)
+                console.print(_line(letter, now))
         else:
             console.print(_group_table(group_letters(letters), now))
         console.print(f"\n{len(letters)} of {listing.looked_at} dead letters match", style="dim")
@@ -149,28 +149,24 @@ def list_(
     return ExitCode.OK
 
 
-def _line(letter: Letter, now: float) -> str:
-
+def _line(letter: Letter, now: float) -> Labelled:
     back = f"redriven {letter.stored.redrives}x" if letter.stored.redrives else ""
     words = (
-        letter.message_id,
-        f"{age_text(letter.age(now)):>4}",
         letter.reason,
         letter.command,
         letter.stored.detail,
         back,
     )
-    return printable("  ".join(word for word in words if word))
+    label = Text(f"{printable(letter.message_id)}  {age_text(letter.age(now)):>4}  ")
+    return Labelled(label, Text(printable("  ".join(word for word in words if word))))
 
 
-def _group_table(groups: Iterable[Group], now: float) -> Table:
-
-    table = output.plain_table("reason", "command", "letters", "oldest", "newest", "redriven")
+def _group_table(groups: Iterable[Group], now: float) -> Rows:
+    table = Rows(("reason", "command", "letters", "oldest", "newest", "redriven"))
     for each in groups:
         ages = [age_text(max(0.0, now - moment)) for moment in (each.oldest, each.newest)]
         back = f"{each.redrives}x" if each.redrives else "-"
-        reason = Text(printable(each.reason))  # no markup: anyone may have written it
-        table.add_row(reason, each.command, str(each.count), *ages, back)
+        table.add(each.reason, each.command, str(each.count), *ages, back)
     return table
 
 
@@ -230,7 +226,7 @@ def show(
         console.print("\nattributes", style="bold")
         console.print(output.pairs({name: str(value) for name, value in attributes.items()}))
     console.print("\nbody", style="bold")
-    console.print(readable(body), markup=False)
+    console.print(readable(body), markup=False, soft_wrap=True)  # as it is, to be copied
     return ExitCode.OK
 
 

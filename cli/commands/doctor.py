@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cli import output
 from cli.commands.base import OPERATE, Json, app
+from cli.layout import Labelled
 from operations.printable import printable
 from worker.errors import ExitCode
 
@@ -55,10 +56,9 @@ def doctor(as_json: Json = False) -> int:
     return ExitCode.ENVIRONMENT if Level.FAIL in levels else ExitCode.OK
 
 
-def _line(finding: Finding) -> Text:
-    line = Text.assemble((f"{finding.level:<5}", STYLES[finding.level.value]))
-    line.append(f"{finding.check:<{WIDTH}} ")
-    line.append(printable(finding.text))
+def _line(finding: Finding) -> Labelled:
+    level = (f"{finding.level:<5}", STYLES[finding.level.value])
+    text = Text(printable(finding.text))
     if finding.advice:
-        line.append(f"; {printable(finding.advice)}", style="bold")
-    return line
+        text.append(f"; {printable(finding.advice)}", style="bold")
+    return Labelled(Text.assemble(level, f"{finding.check:<{WIDTH}} "), text)

@@ -221,7 +221,7 @@ def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
         parts.append(f"{tally.sent_before} were sent before")
     if tally.bad:
         parts.append(f"{tally.bad} invalid rows skipped")
-    sys.stdout.write(", ".join(parts) + "\n")
+    output.stdout().print(", ".join(parts), markup=False)
 
 
 def _print_outcomes(outcomes: Counter[str]) -> int:

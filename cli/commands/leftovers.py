@@ -11,6 +11,7 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.layout import Rows
 from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
 from worker.errors import ExitCode
@@ -57,9 +58,9 @@ def leftovers(
         rows = ({**asdict(queue), "age_seconds": round(now - queue.made_at)} for queue in old)
         sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
     elif old:
-        table = output.plain_table("queue", "age", "waiting")
+        table = Rows(("queue", "age", "waiting"))
         for queue in old:
-            table.add_row(queue.name, age_text(now - queue.made_at), str(queue.waiting))
+            table.add(queue.name, age_text(now - queue.made_at), str(queue.waiting))
         console.print(table)
         output.stderr().print("use --remove to delete those that no process reads", style="dim")
     else:

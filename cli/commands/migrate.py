@@ -8,10 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.layout import Rows
 from cli.progress import display
 from operations.printable import printable
 from operations.signals import stop_on_signals
@@ -146,10 +146,10 @@ def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
     return code
 
 
-def _found(run: MigrationRun) -> Table:
-    rows = output.plain_table("kind", "format", "now", "items")
+def _found(run: MigrationRun) -> Rows:
+    rows = Rows(("kind", "format", "now", "items"))
     for (kind, number), count in sorted(run.progress.counts.found.items()):
-        rows.add_row(kind, str(number), str(run.target[kind]), str(count))
+        rows.add(kind, str(number), str(run.target[kind]), str(count))
     return rows
 
 

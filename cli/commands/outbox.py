@@ -11,9 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
+from cli.layout import Labelled
 from cli.parsing import age_text, parse_id_option
 from cli.progress import TerminalProgress
 from operations.printable import printable
@@ -70,7 +72,7 @@ def list_(
     elif rows:
         console = output.stdout()
         for row in rows:
-            console.print(printable(_line(row)), markup=False)
+            console.print(_line(row))
     else:
         output.stdout().print(
             "no entries found" if not user_id else "no entries of this user found"
@@ -100,20 +102,19 @@ def _facts(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, obje
     }
 
 
-def _line(row: dict[str, object]) -> str:
+def _line(row: dict[str, object]) -> Labelled:
     users = row["user_ids"]
     names = [str(each) for each in users] if isinstance(users, list) else []
     more = f" and {len(names) - SHOWN_USERS} more" if len(names) > SHOWN_USERS else ""
     reason = row.get("parked_because")
     words = (
-        str(row["id"]),
-        f"{_age(row):>4}",
         f"{'final ' if row.get('final') else ''}{row['kind']} of {row['commands']}",
         f"users {', '.join(names[:SHOWN_USERS])}{more}" if names else "",
         f"failed {row['attempts']} times" if row.get("attempts") else "",
         f"parked: {reason}" if reason else f"shard {row['shard']}",
     )
-    return "  ".join(word for word in words if word)
+    label = Text(f"{printable(str(row['id']))}  {_age(row):>4}  ")
+    return Labelled(label, Text(printable("  ".join(word for word in words if word))))
 
 
 def _age(row: dict[str, object]) -> str:

@@ -66,7 +66,7 @@ def user(
         console.print(output.pairs({name: _shown(value) for name, value in facts.items()}))
     if past is not None:
         console.print()
-        console.print(rendering.outcome_table(past.outcomes, wide=console.width >= output.WIDE))
+        console.print(rendering.outcome_rows(past.outcomes, console.width))
         if past.continues:
             text = f"there are more outcomes: use --before {past.outcomes[-1].command_id}"
             output.stderr().print(text, style="yellow")

@@ -19,6 +19,7 @@ from rich.text import Text
 from application.ports import CommandKey, LoadRequest, Outcome
 from cli import output, rendering
 from cli.demo.samples import DUPLICATE, Sample, sample_stages
+from cli.layout import Labelled, Rows
 from operations.presentation import outcome_words
 from operations.printable import printable
 from operations.received_event import ReceivedEvent
@@ -35,8 +36,6 @@ QUIET = 5.0
 """Seconds after which a repeated message counts as processed although others use the queue."""
 PEEK = 2
 """Seconds for which a dead letter is hidden from other consumers after we have read it."""
-WIDE = 116
-"""Columns that the table needs to show one line per sample."""
 _STYLES = {"accepted": "green", "rejected": "red", "dead": "magenta", "duplicate": "yellow"}
 
 
@@ -179,26 +178,25 @@ class SampleStream:
             _print_end(each, outcome)
 
     def _print_results(self) -> None:
-        """Print a table: one line per sample, or two on narrow terminals."""
-        console = output.stdout()
-        wide = console.width >= WIDE
+        """Print a table: one line per sample, or more on narrow terminals."""
         columns = ("command", "sample", "outcome", "events or reason", "took")
-        shown = [each for each in columns if wide or each != "sample"]
-        table = output.plain_table(*shown, gap=2 if wide else 1)
-        table.columns[0].no_wrap = table.columns[-1].no_wrap = True
-        table.columns[-1].justify = "right"
-        table.columns[-2].min_width = len("RefreshTokenReuseDetected")
+        whole = Rows(columns, right=frozenset({"took"}))
+        compact = Rows((columns[0], *columns[2:]), gap=1, right=whole.right)
         for each in self.sent:
-            name, about = Text.styled(each.sample.name, "cyan"), Text(each.sample.about)
-            named = [name, about] if wide else [name.append(f"\n  {about}", style="dim")]
+            name, about = Text.styled(each.sample.name, "cyan"), each.sample.about
             outcome = Text(each.outcome or "not seen", _style(each))
             if each.outcome not in {"", each.sample.expected}:
                 outcome.append(f"\nexpected {each.sample.expected}", style="bold red")
             took = f"{(each.ended_at - each.sent_at) * 1000:.0f} ms" if each.outcome else ""
-            detail = "\n".join(map(printable, each.detail.split("\n")))
-            table.add_row(*named, outcome, Text(detail), took)
+            rest = outcome, Text("\n".join(map(printable, each.detail.split("\n")))), took
+            whole.add(name, about, *rest)
+            compact.add(Text.assemble(name, (f"\n  {about}", "dim")), *rest)
+        console = output.stdout()
         console.print()
-        console.print(table)
+        fits_compactly = compact.fits(console.width) and not whole.fits(
+            console.width, wrapped=False
+        )
+        console.print(compact if fits_compactly else whole)
 
 
 def _names(events: Iterable[ReceivedEvent]) -> str:
@@ -217,4 +215,4 @@ def _print_end(sent: Sent, kind: str) -> None:
 
 def _print_line(head: str, style: str, text: str) -> None:
     now = f"{rendering.clock(datetime.now(UTC))}  "
-    output.stdout().print(Text.assemble((now, "dim"), (head, style), text))
+    output.stdout().print(Labelled(Text.assemble((now, "dim"), (head, style)), Text(text)))
