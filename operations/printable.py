@@ -17,3 +17,8 @@ def readable(body: str) -> str:
         return json.dumps(json.loads(body), indent=2)
     except (ValueError, RecursionError):
         return printable(body)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: `1 letter`, `2 letters`; name a plural that is irregular."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
