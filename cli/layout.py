@@ -157,7 +157,7 @@ def _named(values: Mapping[str, Text], width: int) -> Iterator[Text]:
     for name, value in values.items():
         if not value:
             continue
-        whole = Text.assemble((f"{name}: ", "bold"), *Text(" ").join(value.split("\n")))
+        whole = Text.assemble((f"{name}: ", "bold"), Text(" ").join(value.split("\n")))
         first, *more = wrapped(whole, width - INDENT)
         yield first
         for line in more:
