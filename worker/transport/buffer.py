@@ -21,10 +21,11 @@ CLOCK_TOLERANCE = 0.001
 
 @dataclass(slots=True)
 class Waiting:
-    """A batch that is not started, and the time at which its first message was put."""
+    """A batch that is not started."""
 
     batch: Batch
     since: float
+    """Time from which its first message waits: when it was put, or could have been received."""
 
 
 def _no_wait() -> float:
@@ -96,8 +97,12 @@ class Buffer:
         with self._changed:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
-    def put(self, batch: Batch) -> bool:
-        """Add a batch; return False, and add nothing, if the buffer is closed."""
+    def put(self, batch: Batch, waits_since: float | None = None) -> bool:
+        """Add a batch; return False, and add nothing, if the buffer is closed.
+
+        `waits_since` is the time from which its messages may have waited for a receiver that paused
+        (see `pause`). The pause counts as part of the batch's wait.
+        """
         with self._changed:
             if self._closed:
                 return False
@@ -105,7 +110,8 @@ class Buffer:
             if last is not None and (both := joined(last.batch, batch, self._full)):
                 last.batch = both
             else:
-                self._batches.append(Waiting(batch, self._clock()))
+                since = self._clock() if waits_since is None else waits_since
+                self._batches.append(Waiting(batch, since))
             return True
 
     def take(self, join_up_to: int) -> Batch | None:

@@ -28,7 +28,8 @@ LONGEST_POLL = 120.0
 """Seconds; a poll ends by its timeouts in a third of this, whatever happens to the connection."""
 
 SHORTEST_POLL = 0.1
-"""Seconds; if empty answers arrived faster than this, the thread would spin."""
+"""Seconds; if empty answers arrived faster than this, the thread would spin. A call without a wait
+takes less."""
 
 
 LOOK_AGAIN = 0.2
@@ -84,6 +85,8 @@ class Receiver:
         self._answered = False
         self._failing_since: float | None = None
         self._failures = 0
+        self._paused_at: float | None = None
+        """When the pause before the current poll began."""
         self._thread = Thread(target=self._run, name=f"receiver {name}", daemon=True)
 
     def start(self) -> None:
@@ -125,7 +128,13 @@ class Receiver:
                     self._on_received()
                 case Receive(messages):
                     self._receive(messages)
-                    self._buffer.wait_closed(self._buffer.pause())
+                    self._pause()
+
+    def _pause(self) -> None:
+        """Let messages arrive for a batch that waits."""
+        seconds = self._buffer.pause()
+        self._paused_at = monotonic() if seconds > 0 else None
+        self._buffer.wait_closed(seconds)
 
     def _receive(self, most: int) -> None:
         self._polling_since = monotonic()
@@ -156,11 +165,13 @@ class Receiver:
                 self._buffer.wait_closed(SHORTEST_POLL)
             return False
         self._idle_since = monotonic()
+        # a poll that takes longer has begun with an empty queue
+        waits_since = self._paused_at if self._idle_since - began < SHORTEST_POLL else None
         self._acknowledger.hold(messages, visibility)
         for batch in into_batches(
             self._name, messages, fifo=self._fifo, partition_key=self._partition_key
         ):
-            if not self._buffer.put(batch):  # shutdown began during the poll
+            if not self._buffer.put(batch, waits_since):  # shutdown began during the poll
                 self._acknowledger.release(batch.receipts)
         self._on_received()
         return True

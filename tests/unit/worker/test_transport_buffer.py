@@ -32,12 +32,19 @@ class World:
             lambda: self.limit, wait=lambda: self.wait, full=FULL, clock=lambda: self.now
         )
 
-    def receive(self, count: int, *, receives: int = 1, group: str | None = None) -> list[str]:
+    def receive(
+        self,
+        count: int,
+        *,
+        receives: int = 1,
+        group: str | None = None,
+        waits_since: float | None = None,
+    ) -> list[str]:
         """Put the messages of one receive; return their receipts."""
         raws = [Raw(f"{self.numbers + n}", group, receives) for n in range(count)]
         self.numbers += count
         for batch in into_batches("q", raws, fifo=group is not None):
-            assert self.buffer.put(batch)
+            assert self.buffer.put(batch, waits_since)
         return [raw.receipt for raw in raws]
 
     def has_room(self) -> bool:
@@ -173,6 +180,19 @@ def test_polls_for_a_waiting_batch_are_spaced_by_its_age() -> None:
     assert polls[:4] == pytest.approx([0.01, 0.04, 0.1, 0.22])
     assert polls[-1] == pytest.approx(1 - LAST_POLL)
     assert len(polls) <= 7
+
+
+def test_a_pause_of_the_receiver_is_a_part_of_the_wait() -> None:
+    """Messages may have arrived when it began; those that did not fit wait for the rest of it."""
+    world = World()
+    world.receive(10)
+    world.now += 0.1
+    world.receive(9)
+    world.receive(9, waits_since=1000.01)
+    assert _sizes([world.buffer.take(0)]) == [19]
+    assert world.buffer.starts_in() == pytest.approx(0.11)
+    world.receive(1, waits_since=1000.0)
+    assert world.buffer.starts_in() == pytest.approx(0.11)
 
 
 def test_there_is_no_pause_without_a_waiting_batch_or_in_a_burst() -> None:

@@ -407,3 +407,22 @@ def test_a_batch_that_waits_is_not_a_failure(started: Callable[..., QueueConsume
     assert not any(check.missing for check in consumer.liveness_checks())
     assert consumer.acknowledger.in_hand == 1
     assert queue.settled == []
+
+
+def test_messages_that_arrive_during_a_poll_wait_from_then_on(
+    started: Callable[..., QueueConsumer],
+) -> None:
+    """A pause before that poll does not shorten their wait."""
+    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    consumer = started(queue, batch_size=3, batch_wait=2.0)
+    _until(lambda: len(consumer.buffer) == 1, "the first batch")
+    queue.may_answer.clear()
+    queue.polling.clear()
+    assert queue.polling.wait(5), "the poll after the pause"
+    time.sleep(1)
+    queue.answers.insert(0, [Raw("c"), Raw("d")])  # too many for the first batch
+    queue.may_answer.set()
+    assert _taken(consumer).receipts == ["a", "b"]
+    began = time.monotonic()
+    assert _taken(consumer).receipts == ["c", "d"]
+    assert time.monotonic() - began >= 1.8
