@@ -14,7 +14,7 @@ from worker.health.report import Report
 logger = structlog.get_logger(__name__)
 
 LOOP_LIMIT: Final = 30.0
-"""Maximum seconds for one turn of the event loop, which is asked for one every second."""
+"""Maximum seconds between two turns of the event loop, which is asked for one every 5 s."""
 START_LIMIT: Final = 120.0
 """Maximum seconds until its first turn: children start before it, on a machine that may be busy."""
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from worker.health.report import Report
 
-INTERVAL: Final = 2.0
+INTERVAL: Final = 5.0
 """Seconds between two heartbeats."""
 LIMIT: Final = 30.0
 """Seconds without a heartbeat after which a worker is not live: stopped, frozen or starved."""

@@ -22,7 +22,7 @@ from worker.settings import PREFIX, Settings
 
 logger = structlog.get_logger(__name__)
 
-INTERVAL = 1.0
+INTERVAL = 5.0
 """Seconds between two turns that the event loop is asked for."""
 SOLO = "celery.concurrency.solo"
 
