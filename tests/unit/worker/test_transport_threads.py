@@ -340,10 +340,12 @@ def test_a_batch_that_waits_is_filled_by_few_polls(started: Callable[..., QueueC
     """Twelve messages, one every 20 ms: a poll at once would bring one message a call."""
 
     class Trickle(FakeQueue):
-        def receive(self, *parameters: int) -> Sequence[Raw]:
+        def receive(
+            self, max_messages: int, wait_seconds: int, visibility_timeout: int
+        ) -> Sequence[Raw]:
             arrived, self.answers = self.answers[:10], self.answers[10:]
             self.answers.insert(0, [raw for answer in arrived for raw in answer])  # type: ignore[union-attr]
-            return super().receive(*parameters)
+            return super().receive(max_messages, wait_seconds, visibility_timeout)
 
     queue = Trickle(latency=0.001)
     consumer = started(queue, batch_size=20, batch_wait=0.5)
