@@ -41,6 +41,7 @@ from application.ports import (
     StoreUnavailableError,
     TopicKind,
 )
+from application.wording import counted
 
 logger = structlog.get_logger(__name__)
 
@@ -407,7 +408,9 @@ class Relay(HealthSource):
             elif not outcomes.unreadable.isdisjoint(missing):
                 endings[entry] = Ending.UNREADABLE
             elif missing:
-                endings[entry] = f"{len(missing)} of its outcomes are missing"
+                endings[entry] = counted(
+                    len(missing), "of its outcomes is missing", "of its outcomes are missing"
+                )
             else:
                 found = [outcomes.found[key] for key in entry.commands]
                 ready[entry] = [event for outcome in found for event in render_events(outcome)]
@@ -469,14 +472,14 @@ class Relay(HealthSource):
             if failure.shared or not own:
                 run.endings[Ending.LEFT] += 1
                 continue
-            counted = replace(entry, attempts=entry.attempts + 1, touched_at=run.now)
-            if counted.attempts >= MAX_ATTEMPTS:
-                reason = f"failed {counted.attempts} times while others were published"
+            tried = replace(entry, attempts=entry.attempts + 1, touched_at=run.now)
+            if tried.attempts >= MAX_ATTEMPTS:
+                reason = f"failed {counted(tried.attempts, 'time')} while others were published"
                 self._park(entry, f"{reason}: {failure.reason}", run)
                 continue
             run.endings[Ending.LEFT] += 1
-            if self._update(entry, counted):
-                delay = self._policy.retry_delay(counted).total_seconds()
+            if self._update(entry, tried):
+                delay = self._policy.retry_delay(tried).total_seconds()
                 until = monotonic() + delay + self._policy.interval
                 self._retry_until = max(self._retry_until, until)
 

@@ -14,7 +14,7 @@ from cli.layout import Labelled, Rows
 from cli.output import json_line, stderr, stdout
 from domain.values import render_time
 from operations.presentation import name_of, outcome_words
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.received_event import ReceivedEvent
 from worker.errors import ExitCode
 
@@ -143,7 +143,7 @@ def print_outcomes(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
     if len(known) < len(outcomes):
         missing = len(outcomes) - len(known)
         stderr().print(
-            f"error: {missing} of {len(outcomes)} commands have no outcome yet; "
+            f"error: no outcome yet of {missing} of {counted(len(outcomes), 'command')}; "
             "check with `user-worker status` that a worker is running; "
             "a command to an unknown user takes a minute"
         )

@@ -20,6 +20,7 @@ from adapters.aws.client import error_code
 from adapters.sns.subscription import PURPOSES
 from adapters.sqs.command_queue import MISSING
 from application.queue_port import FIFO_SUFFIX
+from operations.printable import counted
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 
@@ -205,8 +206,8 @@ def remove_orphans(
     # read before the queues are checked again: each of these subscriptions has or had a queue
     subscriptions = temporary.subscriptions(aws.topic_arn, aws.personal_topic_arn)
     if queues:
-        text = f"waiting {PATIENCE:.0f} s to see which of {len(queues)} queues a process reads"
-        progress.note(text)
+        some = counted(len(queues), "queue")
+        progress.note(f"waiting {PATIENCE:.0f} s to see which of {some} a process reads")
     unread = temporary.unread(queues)
     for queue in unread:
         temporary.unsubscribe(filter(None, [subscriptions.pop(queue.arn, None)]))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+from application.wording import counted
+
+__all__ = ["counted", "printable", "readable"]
+
 
 def printable(value: object) -> str:
     """Return a text without control characters, which could control a terminal or a page."""
@@ -17,8 +21,3 @@ def readable(body: str) -> str:
         return json.dumps(json.loads(body), indent=2)
     except (ValueError, RecursionError):
         return printable(body)
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun: `1 letter`, `2 letters`; name a plural that is irregular."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -19,6 +19,7 @@ from application.ports import EventMessage, Outcome, Status
 from domain import events as e
 from domain.events import Event, RecordedEvent
 from domain.rules import example_of
+from operations.printable import counted
 from worker.connections import Aws
 from worker.errors import CliError, ExitCode
 
@@ -123,8 +124,9 @@ def _of_queue(message: EventMessage) -> QueueMessage:
 
 def _sent(report: SendReport, before: int) -> int:
     if report.code is not None:
+        sent = before + len(report.message_ids)
         raise CliError(
-            f"SQS refused an event: {report.code}; {before + len(report.message_ids)} events sent",
+            f"SQS refused an event: {report.code}; {counted(sent, 'event')} sent",
             "run the command again: subscribers ignore events that they know",
             ExitCode.ENVIRONMENT,
         ) from report.error

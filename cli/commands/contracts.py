@@ -11,6 +11,7 @@ import typer
 
 from cli import output
 from cli.commands.base import EXIT_CODES, OPERATE, app
+from operations.printable import counted
 from worker.errors import ExitCode, UsageError
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
@@ -70,7 +71,7 @@ def contracts(
         problems += compatibility.breaks(_read(against), generating.promised())
     if not check and against is None:
         written = generating.write_files(folder)
-        output.stdout().print(f"{folder}: {len(written)} files written", markup=False)
+        output.stdout().print(f"{folder}: {counted(len(written), 'file')} written", markup=False)
     if release is not None:
         file = generating.write_release(folder, release)
         output.stdout().print(f"{file}: written", markup=False)

@@ -21,7 +21,7 @@ from rich.text import Text
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
 from cli.process import WorkerProcess
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -260,6 +260,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
     settings = aws.settings
     kind = "from AWS_ENDPOINT_URL" if options.given else "embedded; its data is deleted at the end"
     console = output.stdout()
+    batches = counted(options.concurrency, "concurrent batch", "concurrent batches")
     console.print(
         output.pairs(
             {
@@ -269,8 +270,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
                 "users": f"table {settings.table}",
                 "events": f"topic {settings.events_topic}; with e-mail addresses, "
                 f"topic {settings.personal_topic}",
-                "worker": f"celery, {options.concurrency} concurrent batches ({options.pool}), "
-                f"process {worker.pid}",
+                "worker": f"celery, {batches} ({options.pool}), process {worker.pid}",
                 "log": str(worker.log),
             }
         )

@@ -14,7 +14,7 @@ from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.layout import Labelled, Rows
 from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
-from operations.printable import printable, readable
+from operations.printable import counted, printable, readable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.connections import Aws
 
 NO_SUCH_LETTER = "dead letter not found"
+LETTER = "dead letter"
 BREAK_GLASS = (
     "Run it with a role that may read the quarantine queue, or purge them "
     "(docs/how-to/dead-letters.md)"
@@ -141,10 +142,12 @@ def list_(
                 console.print(_line(letter, now))
         else:
             console.print(_group_table(group_letters(letters), now))
-        console.print(f"\n{len(letters)} of {listing.looked_at} dead letters match", style="dim")
+        verb = "matches" if len(letters) == 1 else "match"
+        found = f"{len(letters)} of {counted(listing.looked_at, LETTER)} {verb}"
+        console.print(f"\n{found}", style="dim")
     else:
         what = "none in the queue" if wanted.is_everything else "none matches"
-        output.stdout().print(f"{listing.looked_at} dead letters read: {what}")
+        output.stdout().print(f"{counted(listing.looked_at, LETTER)} read: {what}")
     _print_unseen(listing)
     return ExitCode.OK
 
@@ -174,15 +177,16 @@ def _print_unseen(listing: Listing) -> None:
     """Print to standard error how many letters may exist that were not read."""
     console = output.stderr()
     if listing.depth.hidden:
-        text = f"{listing.depth.hidden} more are in flight at another consumer and were not read"
-        console.print(text, style="yellow")
+        more = counted(listing.depth.hidden, "more is", "more are")
+        console.print(f"{more} in flight at another consumer and not read", style="yellow")
     if not listing.complete:
-        total = listing.depth.visible
-        text = f"read {listing.looked_at} of about {total} dead letters; raise --limit to read more"
+        total = counted(listing.depth.visible, LETTER)
+        text = f"read {listing.looked_at:,} of about {total}; raise --limit to read more"
         console.print(text, style="yellow")
     elif listing.behind:
-        text = f"about {listing.behind} more are hidden by SQS: another of their FIFO group"
-        console.print(f"{text} is in flight", style="yellow")
+        more = counted(listing.behind, "more is", "more are")
+        text = f"about {more} hidden by SQS, while another of their FIFO group is in flight"
+        console.print(text, style="yellow")
 
 
 # --- show ---
@@ -289,7 +293,7 @@ def redrive(
         if dry_run or not only:
             _print_done(as_json=as_json, redriven=0, method="none", would_redrive=len(only))
             return ExitCode.OK
-        typer.confirm(f"Redrive {len(only)} dead letters?", abort=True, err=True)
+        typer.confirm(f"Redrive {counted(len(only), LETTER)}?", abort=True, err=True)
     with stop_on_signals():
         done = redrive_letters(
             aws,
@@ -302,16 +306,20 @@ def redrive(
     result, console = done.result, output.stderr()
     _print_left(result)
     if done.too_large:
-        text = f"{done.too_large} were left: there is no room to state their sender"
+        text = f"{counted(done.too_large, 'was left', 'were left')}: no room to state the sender"
         console.print(text, style="yellow")
     if done.without_original:
-        text = f"{done.without_original} redacted dead letters were left: {done.why}. {BREAK_GLASS}"
-        console.print(text, style="yellow")
+        left = counted(
+            done.without_original,
+            "redacted dead letter was left",
+            "redacted dead letters were left",
+        )
+        console.print(f"{left}: {done.why}. {BREAK_GLASS}", style="yellow")
     if yes and done.forecast:  # else it was printed before the confirmation
         console.print(done.forecast, style="yellow")
     if not done.without_original:
         _require_named(wanted, result.done)
-    text = f"{result.done} dead letters redriven"
+    text = f"{counted(result.done, LETTER)} redriven"
     _print_done(
         text,
         as_json=as_json,
@@ -363,12 +371,14 @@ def purge(
         )
     _print_left(result)
     if left:
-        text = f"{left} originals were not deleted: they expire in the quarantine queue"
-        output.stderr().print(text, style="yellow")
+        text = counted(
+            left, "original was not deleted: it expires", "originals were not deleted: they expire"
+        )
+        output.stderr().print(f"{text} in the quarantine queue", style="yellow")
     _require_named(wanted, result.done)
-    text = f"{result.done} dead letters deleted"
+    text = f"{counted(result.done, LETTER)} deleted"
     _print_done(
-        f"{text}, {originals} of them with their original" if originals else text,
+        f"{text}, {originals} with the original" if originals else text,
         as_json=as_json,
         deleted=result.done,
         originals_deleted=originals,
@@ -399,14 +409,16 @@ def _preview(
         console.print(_group_table(group_letters(letters), listing.now))
     redacted = sum(letter.redacted for letter in letters)
     if redacted:
-        text = f"{redacted} are redacted: their originals are in the quarantine queue"
-        console.print(text, style="yellow")
+        text = counted(
+            redacted, "is redacted: its original is", "are redacted: their originals are"
+        )
+        console.print(f"{text} in the quarantine queue", style="yellow")
     forecast = Forecast()
     for letter in letters:
         forecast.add(letter)
     if forecast.text and redriving:
         console.print(forecast.text, style="yellow")
-    console.print(f"{len(letters)} of {listing.looked_at} dead letters {fate}")
+    console.print(f"{len(letters)} of {counted(listing.looked_at, LETTER)} {fate}")
     if wanted.limit is None:
         _print_unseen(listing)
     _require_named(wanted, len(letters))
@@ -431,15 +443,17 @@ def _print_left(result: Result) -> None:
     texts: Collection[tuple[object, str]] = (
         (
             result.behind,
-            f"{result.behind} matching dead letters are behind others of their FIFO group",
+            counted(result.behind, "matching dead letter is", "matching dead letters are")
+            + " behind others of their FIFO group",
         ),
         (
             result.unconfirmed,
-            f"{result.unconfirmed} arrived or became visible later and were left: run it again",
+            f"{result.unconfirmed} arrived or became visible later, and stayed: run it again",
         ),
         (
             result.unseen,
-            f"{result.unseen} more are in flight at another consumer or deleted, and were not read",
+            counted(result.unseen, "more is", "more are")
+            + " in flight at another consumer or deleted, and not read",
         ),
         (
             result.full,

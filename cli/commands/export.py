@@ -14,6 +14,7 @@ import typer
 from cli import composition, output
 from cli.commands.base import BULK, EXIT_CODES, app
 from cli.parsing import parse_user
+from operations.printable import counted
 from worker.errors import CliError, ExitCode, UsageError
 
 
@@ -53,7 +54,9 @@ def export(
     else:
         _write(Path(file), text, force=force)
         console = output.stderr()
-        console.print(f"wrote {found['items']} items to {file}", style="dim", markup=False)
+        console.print(
+            f"wrote {counted(found['items'], 'item')} to {file}", style="dim", markup=False
+        )
     return ExitCode.OK
 
 

@@ -13,7 +13,7 @@ import typer
 from cli import composition, output
 from cli.commands.base import BULK, EXIT_CODES, Json, app
 from cli.progress import TerminalProgress
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode
 
@@ -175,10 +175,10 @@ def import_(
         problems.end(errors)
         run.require_valid()
         if dry_run:
-            _print_tally(run.tally, f"{run.tally.to_send} rows checked", as_json=as_json)
+            _print_tally(run.tally, f"{counted(run.tally.to_send, 'row')} checked", as_json=as_json)
             return ExitCode.OK
         run.send()
-        sent = f"{run.tally.sent} rows sent to {run.queue}"
+        sent = f"{counted(run.tally.sent, 'row')} sent to {run.queue}"
         _print_tally(run.tally, sent, as_json=as_json)
         if not as_json:
             output.stderr().print(
@@ -218,9 +218,9 @@ def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
         return
     parts = [done]
     if tally.sent_before:
-        parts.append(f"{tally.sent_before} were sent before")
+        parts.append(f"{counted(tally.sent_before, 'was', 'were')} sent before")
     if tally.bad:
-        parts.append(f"{tally.bad} invalid rows skipped")
+        parts.append(f"{counted(tally.bad, 'invalid row')} skipped")
     output.stdout().print(", ".join(parts), markup=False)
 
 

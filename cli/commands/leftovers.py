@@ -14,6 +14,7 @@ from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.layout import Rows
 from cli.parsing import age_text, seconds_of
 from cli.progress import TerminalProgress
+from operations.printable import counted
 from worker.errors import ExitCode
 
 
@@ -50,9 +51,9 @@ def leftovers(
         if as_json:
             sys.stdout.write(output.json_line(asdict(removed)) + "\n")
         else:
-            text = f"deleted {removed.queues} queues that no process reads"
+            text = f"deleted {counted(removed.queues, 'queue')} that no process reads"
             if removed.subscriptions:
-                text += f", and {removed.subscriptions} subscriptions without a queue"
+                text += f", and {counted(removed.subscriptions, 'subscription')} without a queue"
             console.print(text)
     elif as_json:
         rows = ({**asdict(queue), "age_seconds": round(now - queue.made_at)} for queue in old)

@@ -13,7 +13,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.layout import Rows
 from cli.progress import display
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode
 
@@ -85,10 +85,9 @@ def migrate(
     )
     progress = run.progress
     if run.resumed:
-        text = f"{progress.done} of {len(progress.segments)} segments and {progress.counts.items}"
-        output.stderr().print(
-            f"continuing from {run.state.path}: {text} items are done", markup=False
-        )
+        segments_done = f"{progress.done} of {counted(len(progress.segments), 'segment')}"
+        text = f"{segments_done} and {counted(progress.counts.items, 'item')} done"
+        output.stderr().print(f"continuing from {run.state.path}: {text}", markup=False)
     try:
         with stop_on_signals(), display(run.expected, "items") as show:
             run.run(_report_to(show, progress))

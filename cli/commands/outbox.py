@@ -18,7 +18,7 @@ from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
 from cli.layout import Labelled
 from cli.parsing import age_text, parse_id_option
 from cli.progress import TerminalProgress
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 
@@ -110,11 +110,16 @@ def _line(row: dict[str, object]) -> Labelled:
     words = (
         f"{'final ' if row.get('final') else ''}{row['kind']} of {row['commands']}",
         f"users {', '.join(names[:SHOWN_USERS])}{more}" if names else "",
-        f"failed {row['attempts']} times" if row.get("attempts") else "",
+        _attempts(row),
         f"parked: {reason}" if reason else f"shard {row['shard']}",
     )
     label = Text(f"{printable(str(row['id']))}  {_age(row):>4}  ")
     return Labelled(label, Text(printable("  ".join(word for word in words if word))))
+
+
+def _attempts(row: dict[str, object]) -> str:
+    attempts = row.get("attempts")
+    return f"failed {counted(attempts, 'time')}" if isinstance(attempts, int) and attempts else ""
 
 
 def _age(row: dict[str, object]) -> str:
@@ -160,11 +165,15 @@ def publish(
         else:
             texts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
             texts = texts.replace("_", " ")
-            text = f"of {published.entries} entries: {texts}" if texts else "nothing to publish"
+            text = (
+                f"of {counted(published.entries, 'entry', 'entries')}: {texts}"
+                if texts
+                else "nothing to publish"
+            )
             output.stdout().print(text)
     if counts["left"]:
         raise CliError(
-            f"{counts['left']} entries could not be published",
+            f"{counted(counts['left'], 'entry', 'entries')} could not be published",
             "run `user-worker doctor` for the reason",
         )
     if counts["parked"] or counts["unreadable"]:
@@ -172,8 +181,8 @@ def publish(
         raise CliError("not all entries could be published", advice, ExitCode.NEGATIVE)
     if published.unknown:
         advice = "run `user-worker outbox list` for the ids"
-        text = f"{len(published.unknown)} of the given ids are not in the outbox"
-        raise CliError(text, advice, ExitCode.NEGATIVE)
+        text = counted(len(published.unknown), "of the given ids is", "of the given ids are")
+        raise CliError(f"{text} not in the outbox", advice, ExitCode.NEGATIVE)
     return ExitCode.OK
 
 

@@ -12,6 +12,7 @@ import typer
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, app
 from cli.parsing import parse_id_option
+from operations.printable import counted
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
 
@@ -80,7 +81,9 @@ def replay(
                 output.stderr().print(f"{count} {kind}", markup=False)
             if dry_run:
                 return _print_done(counts.total(), sent=False, as_json=as_json)
-            typer.confirm(f"Send {counts.total()} events to {queue}?", abort=True, err=True)
+            typer.confirm(
+                f"Send {counted(counts.total(), 'event')} to {queue}?", abort=True, err=True
+            )
         sent = send_events(aws, queue, _events(aws, wanted, samples=samples))
     return _print_done(sent, sent=True, as_json=as_json)
 
@@ -131,5 +134,5 @@ def _print_done(count: int, *, sent: bool, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(output.json_line({"sent": count if sent else 0, "events": count}) + "\n")
     else:
-        output.stdout().print(f"{count} events {'sent' if sent else 'found, none sent'}")
+        output.stdout().print(f"{counted(count, 'event')} {'sent' if sent else 'found, none sent'}")
     return ExitCode.OK

@@ -14,7 +14,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, Wait, app
 from cli.completing import command_names
 from cli.progress import TerminalProgress
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
 
@@ -239,7 +239,7 @@ def _print_destination(outgoing: Sequence[Outgoing], queue: str) -> None:
         about = f" for user {one.envelope.user_id}" if one.envelope.user_id else ""
         console.print(f"sent {one.name} to {queue}{about}", style="dim")
     else:
-        console.print(f"sent {len(outgoing)} commands to {queue}", style="dim")
+        console.print(f"sent {counted(len(outgoing), 'command')} to {queue}", style="dim")
 
 
 def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
-from operations.printable import printable
+from operations.printable import counted, printable
 from worker.errors import CliError, ExitCode
 
 _MISSING = Text("missing", style="red")
@@ -50,7 +50,7 @@ def _lines(found: dict[str, Any]) -> dict[str, object]:
         lines[names[queue]] = _queue_text(found[queue], highlight=True)
     for key in ("topic", "personal_topic"):
         topic = found[key]
-        count = _MISSING if topic is None else f"{topic['subscriptions']} subscriptions"
+        count = _MISSING if topic is None else counted(topic["subscriptions"], "subscription")
         lines[names[key]] = count
     lines[names["table"]] = _MISSING if found["table"] is None else found["table"]
     if found["outbox"] is not None:
@@ -74,7 +74,7 @@ def _outbox_text(outbox: dict[str, Any]) -> Text:
     if outbox["oldest"]:
         text += f", the oldest for {outbox['oldest_seconds']:g} s"
     if outbox["scheduled"]:
-        text += f", {outbox['scheduled']} final scrubs scheduled"
+        text += f", {counted(outbox['scheduled'], 'final scrub')} scheduled"
     if outbox["parked"]:
         reasons = sorted({printable(entry["reason"]) for entry in outbox["parked"]})
         text += f", {len(outbox['parked'])} parked ({'; '.join(reasons)})"

@@ -21,7 +21,7 @@ from cli import output, rendering
 from cli.demo.samples import DUPLICATE, Sample, sample_stages
 from cli.layout import Labelled, Rows
 from operations.presentation import outcome_words
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.received_event import ReceivedEvent
 from operations.sending import send_bodies
 from operations.status import queue_depths
@@ -97,10 +97,10 @@ class SampleStream:
         self._print_results()
         advice = f"see the worker's log: {log}"
         if count := len(self.open):
-            problem = f"{count} samples have no outcome after {timeout:g} s"
+            problem = f"no outcome of {counted(count, 'sample')} after {timeout:g} s"
             raise CliError(problem, advice, ExitCode.TIMEOUT)
         if count := sum(each.outcome != each.sample.expected for each in self.sent):
-            problem = f"{count} samples did not end as expected"
+            problem = f"{counted(count, 'sample')} did not end as expected"
             raise CliError(problem, advice, ExitCode.NEGATIVE)
         output.stdout().print(f"\nall {len(self.sent)} ended as expected", style="green")
 

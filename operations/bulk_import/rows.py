@@ -30,6 +30,7 @@ from operations.bulk_import.records import (
 )
 from operations.bulk_import.source import SourceFile
 from operations.command_input import Options, command_class, from_text
+from operations.printable import counted
 from worker.errors import UsageError
 
 COMMAND_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000002")
@@ -122,7 +123,7 @@ class RowReader:
     def _csv_row(self, number: int, record: CsvRow, fields: list[str | None]) -> Row:
         missing = len(fields) - len(record.cells)
         if missing < 0:
-            rule = f"has {len(record.cells)} cells, but the header has {len(fields)}"
+            rule = f"has {counted(len(record.cells), 'cell')}, but the header has {len(fields)}"
             return Row(number, record.line, None, (Problem(record.line, "", rule),))
         cells = [*record.cells, *[""] * missing]  # spreadsheets omit empty cells at a row's end
         return self._row_of(number, record.line, self._columns.of_cells(fields, cells))

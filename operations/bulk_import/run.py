@@ -33,6 +33,7 @@ from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import UTF_8, SourceFile
 from operations.command_input import command_class
 from operations.dead_letters.search import letters_by_command
+from operations.printable import counted
 from operations.progress import NO_PROGRESS, Progress
 from operations.sending import require_served
 from worker.cli_errors import explain
@@ -169,8 +170,9 @@ class Import:
                 f"{self._options.file} has no rows", "write one row per line, below the header"
             )
         if tally.bad and not self._options.skip_bad:
+            rows = counted(tally.rows, "row is", "rows are")
             raise UsageError(
-                f"{tally.bad} of {tally.rows} rows are invalid; nothing was sent",
+                f"{tally.bad} of {rows} invalid; nothing was sent",
                 "correct them, or skip them with --skip-bad",
             )
 
@@ -222,7 +224,8 @@ class Import:
     def _so_far(self) -> str:
         done = self.tally.sent_before + self.tally.sent
         return (
-            f"{done} of {self.tally.to_send} rows are sent; run the same command again to continue"
+            f"{done} of {counted(self.tally.to_send, 'row is', 'rows are')} sent; "
+            "run the same command again to continue"
         )
 
     def write_report(self) -> Counter[str] | None:

@@ -10,6 +10,7 @@ from application.messages import MalformedCode
 from application.permissions import NOT_PERMITTED
 from domain.commands import COMMANDS
 from operations.dead_letters.letter import Letter
+from operations.printable import counted
 
 LASTING = frozenset({NOT_PERMITTED, "UnknownType", "CommandIdReused", *map(str, MalformedCode)})
 """Reasons that do not pass by themselves."""
@@ -37,7 +38,5 @@ class Forecast:
         if not self.counts:
             return None
         parts = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
-        return (
-            f"{self.counts.total()} fail again unless the worker or the permissions were changed: "
-            f"{parts}"
-        )
+        some = counted(self.counts.total(), "fails", "fail")
+        return f"{some} again unless the worker or the permissions were changed: {parts}"

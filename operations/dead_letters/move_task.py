@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws.client import error_code
+from operations.printable import counted
 from operations.progress import Progress
 from worker.connections import Aws
 from worker.errors import CliError
@@ -92,7 +93,9 @@ def _follow(task: MoveTask, progress: Progress) -> Moved:
             seen = task.progress()
     if seen.failure or seen.status == "FAILED":
         reason = seen.failure or seen.status
-        raise CliError(f"SQS stopped the redrive after {seen.moved} dead letters: {reason}")
+        raise CliError(
+            f"SQS stopped the redrive after {counted(seen.moved, 'dead letter')}: {reason}"
+        )
     return Moved(seen.moved, endless)
 
 

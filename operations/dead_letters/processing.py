@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.letter import Letter
+from operations.printable import counted
 from operations.progress import Progress
 from operations.signals import defer_signals
 from worker.errors import CliError
@@ -117,9 +118,8 @@ class _Run:
                 done = len(self.action(selected))
         except DeadLetterError as error:
             advice = "run the command again: nothing is processed twice"
-            raise CliError(
-                f"{error}; {self.result.done} dead letters were processed before", advice
-            ) from (error)
+            before = counted(self.result.done, "dead letter was", "dead letters were")
+            raise CliError(f"{error}; {before} processed before", advice) from (error)
         self.result.done += done
         return done
 

@@ -29,6 +29,7 @@ from operations.dead_letters.letter import Letter
 from operations.dead_letters.move_task import move_all
 from operations.dead_letters.originals import Originals
 from operations.dead_letters.processing import DeadLetterError, Plan, Result, process_letters
+from operations.printable import counted
 from operations.progress import NO_PROGRESS, Progress
 from operations.status import queue_depths
 from worker.connections import Aws
@@ -212,7 +213,9 @@ class Redriver:
                 raise DeadLetterError(f"SQS rejected a message: {report.code}") from report.error
             if failures:
                 codes = ", ".join(sorted(set(failures.values())))
-                raise DeadLetterError(f"{len(failures)} were sent but not deleted: {codes}")
+                raise DeadLetterError(
+                    f"{counted(len(failures), 'was', 'were')} sent but not deleted: {codes}"
+                )
         self.originals.renew()
         return done
 

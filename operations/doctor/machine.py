@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from operations.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
+from operations.printable import counted
 from worker.health.finding import Finding, error_finding, ok, warn
 from worker.permissions import load_permissions
 from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
@@ -127,5 +128,7 @@ def files() -> Iterator[Finding]:
     logs = sorted(Path(tempfile.gettempdir()).glob("user-worker-dev-*/worker.log"))
     if logs:
         directory = logs[-1].parent.parent
-        text = f"{len(logs)} logs of `user-worker dev`, running or failed, in {directory}"
+        text = (
+            f"{counted(len(logs), 'log')} of `user-worker dev`, running or failed, in {directory}"
+        )
         yield ok("logs", f"{text}: user-worker-dev-*")

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws.client import client
 from adapters.dynamodb.table import PARTITION_KEY, key
+from operations.printable import counted
 from worker.cli_errors import is_denial
 from worker.connections import Aws
 from worker.errors import CliError
@@ -47,7 +48,9 @@ def permissions(aws: Aws) -> Iterator[Finding]:
         advice = "allow it (docs/how-to/operations.md, In production)"
         yield fail("permissions", f"{action} is denied", advice)
     if not denied:
-        text = f"none of {len(calls)} actions is denied; sqs:ReceiveMessage was not tested"
+        text = (
+            f"none of {counted(len(calls), 'action')} is denied; sqs:ReceiveMessage was not tested"
+        )
         yield ok("permissions", text)
 
 

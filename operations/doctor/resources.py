@@ -14,6 +14,7 @@ from adapters.sns.subscription import OUTCOMES, RETENTION
 from application.ports import StoreUnavailableError
 from application.queue_port import FIFO_SUFFIX
 from operations.orphaned_queues import TemporaryQueues
+from operations.printable import counted
 from worker.connections import Aws
 from worker.errors import CliError
 from worker.health.finding import Finding, Level, error_finding, ok, warn
@@ -175,8 +176,9 @@ def temporary_queues(aws: Aws) -> Iterator[Finding]:
     old = [queue for queue in queues or () if now - queue.made_at > RETENTION]
     forgotten = [q for q in old if q.waiting or not q.name.startswith(OUTCOMES)]
     if forgotten:
-        text = f"{len(forgotten)} queues of `events`, `--wait` or OutcomeListener are probably"
+        one_or_more = counted(len(forgotten), "queue")
+        text = f"{one_or_more} of `events`, `--wait` or OutcomeListener, probably"
         advice = "run `user-worker leftovers`; --remove deletes those that no process reads"
         yield warn("leftovers", f"{text} orphaned, for example {forgotten[0].name}", advice)
     elif old:
-        yield ok("leftovers", f"{len(old)} temporary queues, older than an hour")
+        yield ok("leftovers", f"{counted(len(old), 'temporary queue')}, older than an hour")

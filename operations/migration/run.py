@@ -15,6 +15,7 @@ from operations.migration.pages import PageMigration
 from operations.migration.scan import Migration, Progress, page_size
 from operations.migration.state import Plan, StateFile
 from operations.migration.throughput import Bucket, Throughput, throughput_of
+from operations.printable import counted
 from worker.connections import Aws
 from worker.errors import CliError
 
@@ -87,7 +88,9 @@ class MigrationRun:
     def summary(self) -> str:
         """Progress in words, and how to continue."""
         done = self.progress.counts.items
-        return f"{done} items are done; run the same command again to continue"
+        return (
+            f"{counted(done, 'item is', 'items are')} done; run the same command again to continue"
+        )
 
     def run(self, report: Callable[[Progress], object]) -> None:
         """Migrate; call `report` after every page.

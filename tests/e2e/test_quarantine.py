@@ -113,7 +113,7 @@ commands = {}
         row = eventually(lambda: cli.run("dlq", "list", "--each", "--json").out, what="a letter")
         assert json.loads(str(row))["redacted"] is True
         refused = cli.run("dlq", "redrive", "--yes", USER_WORKER_QUARANTINE_QUEUE="absent")
-        assert "1 redacted dead letters were left: queue absent does not exist" in refused.err
+        assert "1 redacted dead letter was left: queue absent does not exist" in refused.err
         assert not reveals(refused.err + str(row) + worker.log)
         assert system.caused_by(ban) == set()
 

@@ -100,7 +100,7 @@ def test_a_repetition_reaches_the_worker_on_either_queue(sqs: SQSClient, queue: 
 def test_a_missing_queue_is_reported_with_the_unsent_ids(aws_endpoint: str) -> None:
     """It is the same error as for any other failure to send."""
     users = UserCommands(f"never-{uuid4()}", source="/test")
-    with pytest.raises(NotSentError, match=r"1 of 1 commands not sent: .*NonExistentQueue"):
+    with pytest.raises(NotSentError, match=r"1 of 1 command not sent: .*NonExistentQueue"):
         users.send(of_client(register("ada")))
 
 

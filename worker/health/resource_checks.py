@@ -9,6 +9,7 @@ from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import TTL_ATTRIBUTE
 from adapters.provision import queue_attributes, queue_differences
 from application.queue_port import FIFO_SUFFIX
+from application.wording import counted
 from worker.bootstrap import resources
 from worker.connections import Aws
 from worker.health.finding import Finding, fail, ok, warn
@@ -49,7 +50,8 @@ def check_queue(
         return fail(check, text, advice)
     waiting = stored.get("ApproximateNumberOfMessages", "0")
     if name == settings.dead_letter_queue and waiting != "0":
-        return warn(check, f"{waiting} dead letters", "run `user-worker dlq list` for the reasons")
+        letters = counted(int(waiting), "dead letter")
+        return warn(check, letters, "run `user-worker dlq list` for the reasons")
     kind = "FIFO" if name.endswith(FIFO_SUFFIX) else "standard"
     return ok(check, f"{kind}, {waiting} waiting")
 

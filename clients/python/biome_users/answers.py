@@ -149,7 +149,7 @@ class AnswerBook:
                 if self._closed is not None:
                     raise NotListeningError(self._closed)
                 if len(self._waiting) >= self._limit and command_id not in self._waiting:
-                    raise UsersError(f"more than {self._limit} commands are pending")
+                    raise UsersError(f"pending commands: more than {self._limit}")
                 self._waiting.setdefault(command_id, []).append(future)
         if answer is not None:
             future.set_result(answer)

@@ -48,7 +48,8 @@ class NotSentError(UsersError):
         self.unsent = tuple(unsent)
         """The other commands in order, with their ids."""
         count = len(self.sent) + len(self.unsent)
-        super().__init__(f"{len(self.unsent)} of {count} commands not sent: {code}")
+        noun = "command" if count == 1 else "commands"
+        super().__init__(f"{len(self.unsent)} of {count} {noun} not sent: {code}")
 
     @property
     def unsent_ids(self) -> tuple[str, ...]:

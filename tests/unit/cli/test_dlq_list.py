@@ -135,7 +135,7 @@ def test_letters_not_read_and_in_flight_at_others_are_reported(world: World) -> 
     world.sqs.receive_message(QueueUrl=world.urls[world.dead_letters], VisibilityTimeout=600)
     done = world.dlq("list", "--limit", "2", "--json")
     assert done.rows[0]["letters"] == 2
-    assert "1 more are in flight at another consumer" in done.err
+    assert "1 more is in flight at another consumer" in done.err
     assert "read 2 of about 3" in done.err
 
 

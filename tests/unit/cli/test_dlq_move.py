@@ -172,4 +172,4 @@ def test_a_failed_task_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch
     failed = {"Status": "FAILED", "FailureReason": "KMS", "ApproximateNumberOfMessagesMoved": 1}
     done = redrive(world, monkeypatch, Tasks("", "", RUNNING, failed))
     assert done.code == ExitCode.ENVIRONMENT
-    assert "stopped the redrive after 1 dead letters: KMS" in done.err
+    assert "stopped the redrive after 1 dead letter: KMS" in done.err

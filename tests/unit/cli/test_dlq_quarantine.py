@@ -115,9 +115,9 @@ def test_without_access_redacted_letters_stay_and_complete_ones_are_sent(
     assert done.code == ExitCode.NEGATIVE
     assert done.rows == [{"redriven": 2, "method": "batches", "without_original": 1}]
     assert sorted(bodies(world, world.commands)) == sorted([plain, ban])
-    (line,) = [each for each in done.err.splitlines() if "were left" in each]
+    (line,) = [each for each in done.err.splitlines() if "was left" in each]
     assert line.startswith(
-        f"1 redacted dead letters were left: no access to queue {world.quarantine} ({code})."
+        f"1 redacted dead letter was left: no access to queue {world.quarantine} ({code})."
     )
     assert "Run it with a role" in done.err
     assert len(world.dead()) == 1
@@ -132,7 +132,7 @@ def test_without_the_queue_redacted_letters_stay(
     monkeypatch.setenv("USER_WORKER_QUARANTINE_QUEUE", "absent")
     done = world.dlq("redrive", "--yes")
     assert done.code == ExitCode.NEGATIVE
-    assert "were left: queue absent does not exist" in done.err
+    assert "was left: queue absent does not exist" in done.err
     assert len(world.dead()) == 1
 
 
@@ -142,9 +142,7 @@ def test_a_redacted_letter_whose_original_is_gone_stays(world: World) -> None:
     quarantined(world, "unwrapped", copies=0)
     world.original(str(uuid4()), "of another letter")
     done = world.dlq("redrive", "--yes")
-    assert (
-        "1 redacted dead letters were left: their originals are not in the quarantine" in done.err
-    )
+    assert "1 redacted dead letter was left: their originals are not in the quarantine" in done.err
     assert len(bodies(world, world.commands)) == len(world.dead()) == 1
     assert bodies(world, world.quarantine) == ["of another letter"]
 
@@ -254,7 +252,7 @@ def test_a_purge_deletes_originals_as_well(world: World) -> None:
     quarantined(world, code="NotJson")
     quarantined(world, code="InvalidField")
     done = world.dlq("purge", "--reason", "NotJson", "--yes")
-    assert done.out == "1 dead letters deleted, 1 of them with their original\n"
+    assert done.out == "1 dead letter deleted, 1 with the original\n"
     assert len(world.dead()) == len(bodies(world, world.quarantine)) == 1
 
 
@@ -267,7 +265,7 @@ def test_without_access_a_purge_says_that_originals_expire(
     deny(monkeypatch, world, operation)
     done = world.dlq("purge", "--yes", "--json")
     assert done.rows == [{"deleted": 1, "originals_deleted": 0, "originals_left": 1}]
-    assert "1 originals were not deleted: they expire in the quarantine queue" in done.err
+    assert "1 original was not deleted: it expires in the quarantine queue" in done.err
     assert world.dead() == []
 
 

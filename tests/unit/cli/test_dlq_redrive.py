@@ -178,7 +178,7 @@ def test_a_dry_run_changes_nothing(world: World) -> None:
     for words, key in ((["redrive"], "would_redrive"), (["purge"], "would_delete")):
         done = world.dlq(*words, "--dry-run", "--json")
         assert (done.code, done.rows[0][key]) == (ExitCode.OK, 2)
-        assert "1 are redacted: their originals are in the quarantine queue" in done.err
+        assert "1 is redacted: its original is in the quarantine queue" in done.err
     assert world.waiting() == []
     assert sorted(world.dead()) == sorted(bodies)
 
@@ -209,7 +209,7 @@ def test_on_a_terminal_only_confirmed_letters_are_redriven(
     later: list[str] = []
 
     def confirm(text: str, **_: object) -> bool:
-        assert text.startswith("Redrive 1 dead letters")
+        assert text.startswith("Redrive 1 dead letter?")
         later.append(world.letter("Unavailable")["body"])
         if not agreed:
             raise typer.Abort
@@ -219,7 +219,7 @@ def test_on_a_terminal_only_confirmed_letters_are_redriven(
     monkeypatch.setattr(typer, "confirm", confirm)
     done = world.dlq("redrive", "--reason", "Unavailable")
     assert done.code == (ExitCode.OK if agreed else ExitCode.INTERRUPTED)
-    assert ("1 arrived or became visible later and were left" in done.err) is agreed
+    assert ("1 arrived or became visible later, and stayed" in done.err) is agreed
     assert [row["Body"] for row in world.waiting()] == ([before] if agreed else [])
     assert sorted(world.dead()) == sorted(later if agreed else [before, *later])
 
@@ -362,7 +362,7 @@ def test_letters_in_flight_at_others_are_reported(world: World) -> None:
         ExitCode.OK,
         [{"deleted": 2, "originals_deleted": 0, "originals_left": 0}],
     )
-    assert "1 more are in flight at another consumer" in done.err
+    assert "1 more is in flight at another consumer" in done.err
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "1e99"])
@@ -394,7 +394,7 @@ def test_on_fifo_no_letter_overtakes_one_of_its_group_that_stays(fifo: World) ->
         fifo.letter(code, command(), MessageGroupId=group)
     done = fifo.dlq("redrive", "--reason", "Unavailable", "--yes", "--json")
     assert done.rows == [{"redriven": 1, "method": "batches", "without_original": 0}]
-    assert "1 matching dead letters are behind others" in done.err
+    assert "1 matching dead letter is behind others" in done.err
     assert [row["Attributes"]["MessageGroupId"] for row in fifo.waiting()] == ["b"]
 
 

@@ -168,7 +168,7 @@ def test_the_imported_file_is_not_written_over(cli: Cli) -> None:
         ("email,email,first_name,roles\n", (), "has two columns for email"),
         (HEADER + 'a@b.test,"Ada,Lovelace,customer\n' * 9, (), "line 2 is not valid CSV"),
         (HEADER + "a@b.test," + "A" * 140_000 + ",B,customer\n", (), "line 2 is not valid CSV"),
-        (HEADER + "a@b.test,A\0da,B,customer\n", (), "1 of 1 rows are invalid"),
+        (HEADER + "a@b.test,A\0da,B,customer\n", (), "1 of 1 row is invalid"),
         ("email,first\0name,roles\n", (), "NUL characters in its first line"),
         (HEADER, ("--format", "xml"), "'csv', 'jsonl'"),
         (HEADER, ("--rate", "0"), "greater than or equal to 0.1"),

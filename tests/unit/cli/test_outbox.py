@@ -231,7 +231,7 @@ def test_refused_entries_hold_up_no_others_and_are_counted(world: World) -> None
     assert code == ExitCode.ENVIRONMENT
     assert rows(out) == [{"done": 60, "parked": 0, "left": 22, "unreadable": 0, "for_workers": 0}]
     assert {entry.attempts for entry in world.entries()} == {1}
-    assert "failed 1 times" in world.run("list")[1]
+    assert "failed 1 time" in world.run("list")[1]
     for _ in range(MAX_ATTEMPTS - 1):
         code, out, _ = world.run("publish", "--json")
     assert (code, rows(out)[0]["parked"]) == (ExitCode.NEGATIVE, 22)
@@ -276,7 +276,7 @@ def test_an_entry_whose_outcome_is_missing_is_not_deleted(world: World) -> None:
     world.kept.outcomes.clear()
     assert world.run("publish", name)[0] == ExitCode.NEGATIVE
     (entry,) = world.entries()
-    assert entry.parked_because == "1 of its outcomes are missing"
+    assert entry.parked_because == "1 of its outcomes is missing"
 
 
 def test_a_given_entry_that_is_not_found_is_reported(world: World) -> None:
@@ -284,7 +284,7 @@ def test_a_given_entry_that_is_not_found_is_reported(world: World) -> None:
     entry = world.left_behind("ada")
     code, out, err = world.run("publish", entry, "mistyped", "--json")
     assert (code, rows(out)[0]["done"]) == (ExitCode.NEGATIVE, 1)
-    assert "1 of the given ids are not in the outbox" in err
+    assert "1 of the given ids is not in the outbox" in err
     code, out, err = world.run("publish", entry)
     assert (code, out) == (ExitCode.NEGATIVE, "")
     assert "1 of the given ids" in err

@@ -139,7 +139,7 @@ def test_a_time_range_finds_the_events_of_all_users(world: World) -> None:
     start, later = render_time(NOW), render_time(NOW + timedelta(minutes=1))
     assert world.run("--since", start, "--yes")[1] == "3 events sent\n"
     assert sorted(world.bodies()) == sorted(rendered(world, 0, 1, 2))
-    assert world.run("--since", later, "--yes")[1] == "1 events sent\n"
+    assert world.run("--since", later, "--yes")[1] == "1 event sent\n"
     assert world.bodies() == rendered(world, 2)
     assert world.run("--until", later, "--yes")[1] == "2 events sent\n"
     assert sorted(world.bodies()) == sorted(rendered(world, 0, 1))
@@ -148,7 +148,7 @@ def test_a_time_range_finds_the_events_of_all_users(world: World) -> None:
 def test_only_the_chosen_types_are_sent(world: World) -> None:
     """As a filter policy of the subscription would choose."""
     words = ["--user", uid("ada"), "--type", "ProfileUpdated", "--yes"]
-    assert world.run(*words)[1] == "1 events sent\n"
+    assert world.run(*words)[1] == "1 event sent\n"
     assert world.bodies() == rendered(world, 2)
 
 
