@@ -1,37 +1,60 @@
-"""Read the health report of LocalStack."""
+"""Recognise an emulator of AWS by its health report."""
 
 from __future__ import annotations
 
 import http.client
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4566
 NEEDED = ("dynamodb", "sns", "sqs")
-HEALTH = "/_localstack/health"
+REPORTS = {"MiniStack": "/_ministack/health", "LocalStack": "/_localstack/health"}
+"""Paths of the reports by name; MiniStack, which answers at both, is asked first."""
 _TIMEOUT = 3.0
 """Seconds."""
 
 
-def localstack_health(endpoint: str) -> dict[str, Any] | None:
-    """Return LocalStack's report, with `services` and `version`; `None` for another server."""
+class Emulator(NamedTuple):
+    """An emulator that answers."""
+
+    name: str
+    version: str
+    services: Mapping[str, Any]
+    """State by name of the service."""
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}".strip()
+
+    @property
+    def lacking(self) -> list[str]:
+        """Services that the worker needs and the emulator does not run."""
+        running = {"available", "running"}
+        return [name for name in NEEDED if self.services.get(name) not in running]
+
+
+def find_emulator(endpoint: str) -> Emulator | None:
+    """Return the emulator at an endpoint; `None` for another server."""
+    for name, path in REPORTS.items():
+        report = _report(endpoint, path)
+        if isinstance(report, dict) and isinstance(report.get("services"), dict):
+            return Emulator(name, str(report.get("version") or ""), report["services"])
+    return None
+
+
+def _report(endpoint: str, path: str) -> object:
     url = urlsplit(endpoint)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
         connection = kind(url.hostname or HOST, url.port, timeout=_TIMEOUT)
         try:
-            connection.request("GET", HEALTH)
-            report = json.load(connection.getresponse())
+            connection.request("GET", path)
+            return json.load(connection.getresponse())
         finally:
             connection.close()
     except (OSError, ValueError, http.client.HTTPException):
         return None
-    return report if isinstance(report, dict) and isinstance(report.get("services"), dict) else None
-
-
-def lacking(report: dict[str, Any]) -> list[str]:
-    """Return the services that the worker needs and LocalStack does not run."""
-    services = report["services"]
-    return [name for name in NEEDED if services.get(name) not in {"available", "running"}]

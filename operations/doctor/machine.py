@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from operations.doctor.emulator import DEFAULT_PORT, HOST, localstack_health
+from operations.doctor.emulator import DEFAULT_PORT, HOST, find_emulator
 from operations.printable import counted
 from worker.health.finding import Finding, error_finding, ok, warn
 from worker.permissions import load_permissions
@@ -106,7 +106,7 @@ def _env_files(directory: Path) -> Iterator[Finding]:
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
-    """Check LocalStack's port if no endpoint is set."""
+    """Check the port of emulators if no endpoint is set."""
     if settings.env != "dev" or os.environ.get("AWS_ENDPOINT_URL"):
         return
     url = f"http://{HOST}:{DEFAULT_PORT}"
@@ -115,11 +115,11 @@ def ports(settings: Settings) -> Iterator[Finding]:
         taken = probe.connect_ex((HOST, DEFAULT_PORT)) == 0
     if not taken:
         yield ok("port", f"{DEFAULT_PORT} is free, for LocalStack (`make up`)")
-    elif localstack_health(url) is not None:
-        text = f"LocalStack answers at {url}, but AWS_ENDPOINT_URL is not set: calls go to Amazon"
-        yield warn("port", text, f"to use LocalStack, run: export AWS_ENDPOINT_URL={url}")
+    elif (found := find_emulator(url)) is not None:
+        text = f"{found.name} answers at {url}, but AWS_ENDPOINT_URL is not set: calls go to Amazon"
+        yield warn("port", text, f"to use {found.name}, run: export AWS_ENDPOINT_URL={url}")
     else:
-        text = f"{DEFAULT_PORT} is in use by a program that is not LocalStack"
+        text = f"{DEFAULT_PORT} is in use by a program that is no emulator"
         yield warn("port", text, "stop it before `make up`; `user-worker dev` uses a free port")
 
 

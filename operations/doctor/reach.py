@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.client import AwsConfigurationError, is_amazon, region
 from adapters.clock import clock_difference
-from operations.doctor.emulator import lacking, localstack_health
+from operations.doctor.emulator import find_emulator
 from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError
@@ -93,13 +93,12 @@ def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | N
 
 
 def emulator(endpoint: str) -> Generator[Finding]:
-    """Check LocalStack's own report, if the endpoint is a LocalStack."""
-    report = None if is_amazon(endpoint) else localstack_health(endpoint)
-    if report is None:
+    """Check the report of an emulator, if the endpoint is one."""
+    found = None if is_amazon(endpoint) else find_emulator(endpoint)
+    if found is None:
         return
-    name = f"LocalStack {report.get('version', '')}".strip()
-    if absent := lacking(report):
-        text = f"{name} runs without {', '.join(absent)}"
+    if found.lacking:
+        text = f"{found.title} runs without {', '.join(found.lacking)}"
         yield fail("emulator", text, "start it with SERVICES=dynamodb,sns,sqs, or without SERVICES")
     else:
-        yield ok("emulator", f"{name}, with all required services")
+        yield ok("emulator", f"{found.title}, with all required services")

@@ -13,6 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from operations.doctor import machine, reach
 from operations.embedded_aws import EmbeddedAws, EmbeddedAwsError
 
 DEADLINE = 20.0
@@ -54,6 +55,15 @@ def test_it_answers_for_the_three_services_and_for_no_other(private_tmp: Path) -
         assert url.startswith(aws.endpoint_url)
         assert sns.create_topic(Name="events")["TopicArn"].endswith(":events")
         assert dynamodb.list_tables()["TableNames"] == []
+
+
+def test_doctor_gives_it_one_name() -> None:
+    """It said "MiniStack 1.4.21" of the package and "LocalStack 1.4.21" of the endpoint."""
+    (package,) = [each.text for each in machine.program() if each.check == "embedded AWS"]
+    with EmbeddedAws() as aws:
+        (found,) = reach.emulator(aws.endpoint_url)
+    assert package.startswith("MiniStack ")
+    assert found.text == f"{package}, with all required services"
 
 
 def test_it_listens_on_this_machine_only(private_tmp: Path) -> None:

@@ -15,8 +15,7 @@ from botocore import exceptions as sdk
 from moto import mock_aws
 
 from cli.app import run
-from operations.doctor import machine, permissions, reach
-from operations.doctor.emulator import lacking
+from operations.doctor import emulator, machine, permissions, reach
 from worker.errors import ExitCode
 from worker.health.finding import Finding, Level
 
@@ -317,13 +316,41 @@ def test_some_services_of_amazon_and_some_emulated_are_a_warning() -> None:
     assert reach._endpoints({"sqs": "http://127.0.0.1:4566"}, "dev").level is Level.OK
 
 
-def test_a_localstack_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+RUNNING = {"sqs": "running", "sns": "available", "dynamodb": "available"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "title"),
+    [
+        (["/_localstack/health", "/_ministack/health"], "MiniStack 4.1"),
+        (["/_localstack/health"], "LocalStack 4.1"),
+    ],
+)
+def test_an_emulator_is_named_by_the_report_that_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, paths: list[str], title: str
+) -> None:
+    """MiniStack answers at LocalStack's path as well."""
+    report = {"services": RUNNING, "version": "4.1"}
+    monkeypatch.setattr(
+        emulator, "_report", lambda _, path: report if path in paths else {"message": "not found"}
+    )
+    (found,) = reach.emulator("http://127.0.0.1:4566")
+    assert (found.level, found.text) == (Level.OK, f"{title}, with all required services")
+
+
+def test_an_emulator_without_a_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """SERVICES may omit one."""
-    report = {"services": {"sqs": "running", "sns": "available", "dynamodb": "disabled"}}
-    assert lacking(report) == ["dynamodb"]
-    monkeypatch.setattr(reach, "localstack_health", lambda _: report)
+    report = {"services": {**RUNNING, "dynamodb": "disabled"}}
+    monkeypatch.setattr(emulator, "_report", lambda *_: report)
     (found,) = reach.emulator("http://127.0.0.1:4566")
     assert (found.level, "dynamodb" in found.text) == (Level.FAIL, True)
+
+
+@pytest.mark.parametrize("report", [None, [], {}, {"services": "sqs"}, "text"])
+def test_another_server_is_no_emulator(monkeypatch: pytest.MonkeyPatch, report: object) -> None:
+    """Anything may listen on a port."""
+    monkeypatch.setattr(emulator, "_report", lambda *_: report)
+    assert list(reach.emulator("http://127.0.0.1:4566")) == []
 
 
 def test_the_tested_actions_are_those_that_the_page_lists() -> None:
