@@ -26,6 +26,7 @@ COPY application application
 COPY adapters adapters
 COPY worker worker
 COPY operations operations
+COPY console console
 COPY cli cli
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
  && pip --python /opt/user-worker/bin/python install --no-deps --no-index wheels/*.whl \

@@ -77,6 +77,10 @@ bench-short: $(INSTALLED) ## Fail if the worker costs much more than it should, 
 bench-pages: $(INSTALLED) ## Renew the tables and figures that pages quote, from the committed results
 	@$(BIN)/python -m benchmarks.pages
 
+.PHONY: screenshots
+screenshots: $(INSTALLED) ## Take the screenshots of the web console for the documentation; needs Chromium
+	@$(BIN)/python -m scripts.console_screenshots
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Attack real workers on LocalStack for five minutes, and check what came of it (ARGS='--seconds 60 --seed 1')
 	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(BIN)/python -m tests.chaos $(ARGS)
@@ -164,8 +168,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: lock
 lock: $(INSTALLED) ## Renew the locks from pyproject.toml (ARGS=--upgrade for newer versions)
-	$(LOCK) $(ARGS) pyproject.toml --extra telemetry --output-file requirements.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra embedded --extra telemetry --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra console --extra telemetry --output-file requirements.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra console --extra embedded --extra telemetry --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	$(LOCK) $(ARGS) --group build --constraint requirements-dev.txt --output-file requirements-build.txt
 	$(LOCK) $(ARGS) --group fuzz --output-file requirements-fuzz.txt
 

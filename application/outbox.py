@@ -29,6 +29,8 @@ class OutboxStatus:
     """Entries, pending or parked, that cannot be read at all; not counted in the other fields."""
     scheduled: int = 0
     """Final scrubs that are not due yet; they are neither pending nor late."""
+    complete: bool = True
+    """Whether all entries were counted."""
 
 
 class OutboxPosition(NamedTuple):
@@ -154,6 +156,10 @@ class Outbox(Protocol):
         """
         ...
 
+    def oldest(self, size: int, *, parked: bool = False) -> Iterator[OutboxPage]:
+        """Read the `size` oldest entries of each shard, or of the parked ones: one query each."""
+        ...
+
     def may_scrub(self, user_id: str) -> bool:
         """Return False if a user exists and is not erased; read consistently.
 
@@ -183,6 +189,9 @@ class Outbox(Protocol):
         """
         ...
 
-    def status(self, now: datetime | None = None) -> OutboxStatus:
-        """Count pending entries and list parked ones; `now` is the present time if left out."""
+    def status(self, now: datetime | None = None, most: int | None = None) -> OutboxStatus:
+        """Count pending entries and list parked ones; `now` is the present time if left out.
+
+        With `most`, at most so many entries of each shard, and of the parked ones, are read.
+        """
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
 from adapters.aws.client import error_code
@@ -66,10 +66,14 @@ class EventTail:
         return events
 
 
-def follow_events(tail: EventTail, progress: Progress = NO_PROGRESS) -> Iterator[ReceivedEvent]:
-    """Yield events forever; continue after any error unless AWS refuses the caller."""
+def follow_events(
+    tail: EventTail,
+    progress: Progress = NO_PROGRESS,
+    ends: Callable[[], bool] = lambda: False,
+) -> Iterator[ReceivedEvent]:
+    """Yield events until `ends` returns True; continue after any error unless AWS refuses."""
     failures, checked = 0, time.monotonic()
-    while True:
+    while not ends():
         try:
             if time.monotonic() - checked >= CHECK_EVERY:
                 checked = time.monotonic()

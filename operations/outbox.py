@@ -59,6 +59,22 @@ def list_entries(
             yield entry
 
 
+def oldest_entries(
+    aws: Aws, size: int, *, parked: bool = False
+) -> list[OutboxEntry | OutboxPosition]:
+    """Return the `size` oldest entries of each shard, or of the parked ones; unreadable ones last.
+
+    A bounded read, for a page: at most one query for each shard.
+    """
+    entries: list[OutboxEntry] = []
+    unreadable: list[OutboxPosition] = []
+    for page in aws.outbox.oldest(size, parked=parked):
+        entries += page.entries
+        unreadable += page.unreadable
+    entries.sort(key=lambda entry: entry.recorded_at)
+    return [*entries, *unreadable]
+
+
 def _entries(aws: Aws) -> Iterator[OutboxEntry | OutboxPosition]:
     for page in aws.outbox.pages():
         yield from page.entries

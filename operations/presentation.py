@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from application.ports import Outcome
+from domain.errors import InvalidValueError
 from domain.events import CommandHadNoEffect
 from domain.user import User
-from domain.values import render_time
+from domain.values import parse_id, render_time
 
 _NOT_BY_NAME: Final = frozenset(
     {
@@ -25,6 +26,15 @@ _NOT_BY_NAME: Final = frozenset(
     }
 )
 """Fields of a user that are shown under another name, or not shown: credentials are not read."""
+
+
+def is_id(text: str) -> bool:
+    """Return True if a text that anyone may have published is an id, and so may be in a link."""
+    try:
+        parse_id(text)
+    except InvalidValueError:
+        return False
+    return True
 
 
 def name_of(message_type: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from application.wording import counted
 
-__all__ = ["counted", "printable", "readable"]
+__all__ = ["age_text", "counted", "printable", "readable"]
+
+UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+"""Seconds of each unit of an age."""
 
 
 def printable(value: object) -> str:
@@ -21,3 +25,11 @@ def readable(body: str) -> str:
         return json.dumps(json.loads(body), indent=2)
     except (ValueError, RecursionError):
         return printable(body)
+
+
+def age_text(seconds: float) -> str:
+    """Return an age in the largest unit that gives at least 1, rounded down."""
+    for unit, length in reversed(UNITS.items()):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return "0s"

@@ -22,8 +22,10 @@ DEPTHS = {
 }
 
 
-def read_status(aws: Aws) -> dict[str, Any]:
+def read_status(aws: Aws, entries: int | None = None) -> dict[str, Any]:
     """Return the state of each resource; a missing one is null, and listed under `missing`.
+
+    With `entries`, at most so many entries of each shard of the outbox are counted.
 
     `command_queues` has the depth of each queue by name, in the order of the settings.
     """
@@ -51,7 +53,7 @@ def read_status(aws: Aws) -> dict[str, Any]:
     found["missing"] = [f"queue {name}" for name, depths in queues.items() if depths is None]
     found["missing"] += [name for key, name in names.items() if found[key] is None]
     if found["table"] is not None and not in_memory:
-        found["outbox"] = _outbox(aws.outbox.status())
+        found["outbox"] = _outbox(aws.outbox.status(most=entries))
     found["names"] = names
     return found
 
@@ -110,4 +112,5 @@ def _outbox(status: OutboxStatus) -> dict[str, Any]:
         ],
         "unreadable": status.unreadable,
         "scheduled": status.scheduled,
+        "complete": status.complete,
     }

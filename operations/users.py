@@ -5,11 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from application.addresses import parse_address
 from application.key_ring import KeyRing
 from application.ports import BannedAddress, CommandKey, LoadRequest, Outcome, UserRepository
+from domain.errors import InvalidValueError
 from domain.user import User
-from domain.values import EmailAddress
+from domain.values import EmailAddress, parse_id
 from worker.errors import UsageError
+
+
+def parse_user(text: str) -> str | EmailAddress:
+    """Return the user's id or e-mail address.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    try:
+        return parse_address(text) if "@" in text else parse_id(text)
+    except InvalidValueError as error:
+        raise UsageError(f"invalid user: {error}", "use a user id or an e-mail address") from None
 
 
 def find_user(repository: UserRepository, who: str | EmailAddress) -> User | None:

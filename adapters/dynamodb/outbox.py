@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
@@ -167,6 +168,12 @@ class DynamoDBOutbox(Outbox):
             for items in self._reads.partition("the outbox", partition):
                 yield OutboxPage(*_parse_entries(items))
 
+    def oldest(self, size: int, *, parked: bool = False) -> Iterator[OutboxPage]:
+        """See the port."""
+        for partition in (table.PARKED_PARTITION,) if parked else PARTITIONS:
+            items = next(self._reads.partition("the outbox", partition, Limit=size))
+            yield OutboxPage(*_parse_entries(items))
+
     def may_scrub(self, user_id: str) -> bool:
         """See the port. One BatchGetItem."""
         key = Key(table.USER_PREFIX + user_id, table.USER)
@@ -181,17 +188,20 @@ class DynamoDBOutbox(Outbox):
         """See the port. One conditional DeleteItem."""
         self._deletes.delete_if_owned(Key(table.EMAIL_PREFIX + address, table.EMAIL), user_id)
 
-    def status(self, now: datetime | None = None) -> OutboxStatus:
+    def status(self, now: datetime | None = None, most: int | None = None) -> OutboxStatus:
         """See the port. At least one query per shard: for an operator, not for a loop."""
         now = now or datetime.now(UTC)
         due: list[datetime] = []
         unreadable = scheduled = 0
+        complete = True
         wanted = {
             "ProjectionExpression": "pk, sk, #final",
             "ExpressionAttributeNames": {"#final": "final"},  # a reserved word
         }
         for shard in PARTITIONS:
-            for item in self._items(shard, **wanted):
+            items = list(self._some(shard, most, **wanted))
+            complete &= len(items) != most
+            for item in items:
                 try:
                     time = records.pointer_time(item)
                 except MalformedItemError:
@@ -201,18 +211,21 @@ class DynamoDBOutbox(Outbox):
                     scheduled += 1
                 else:
                     due.append(time)
-        parked, odd = _parse_entries(self._items(table.PARKED_PARTITION))
+        parked, odd = _parse_entries(self._some(table.PARKED_PARTITION, most))
         return OutboxStatus(
             pending=len(due),
             oldest=min(due, default=None),
             parked=parked,
             unreadable=unreadable + len(odd),
             scheduled=scheduled,
+            complete=complete and len(parked) + len(odd) != most,
         )
 
-    def _items(self, partition: str, **parameters: Any) -> Iterator[Item]:
-        for page in self._reads.partition("the outbox", partition, **parameters):
-            yield from page
+    def _some(self, partition: str, most: int | None, **parameters: Any) -> Iterator[Item]:
+        """Yield the first `most` items of a partition, or all."""
+        limit: dict[str, Any] = {} if most is None else {"Limit": most}
+        pages = self._reads.partition("the outbox", partition, **limit, **parameters)
+        return islice(chain.from_iterable(pages), most)
 
 
 def _parse_entries(

@@ -14,6 +14,7 @@ from adapters.memory.store import (
     random_shard,
 )
 from application.outbox import (
+    SHARDS,
     Outbox,
     OutboxPage,
     OutboxPosition,
@@ -100,6 +101,14 @@ class MemoryOutbox(Outbox):
             entries = tuple(self._store.entries[key] for key in keys)
         yield OutboxPage(entries)
 
+    def oldest(self, size: int, *, parked: bool = False) -> Iterator[OutboxPage]:
+        """See the port."""
+        for partition in (PARKED,) if parked else map(str, range(SHARDS)):
+            with self._store.lock:
+                keys = sorted(key for key in self._store.entries if key[0] == partition)
+                entries = tuple(self._store.entries[key] for key in keys[:size])
+            yield OutboxPage(entries)
+
     def may_scrub(self, user_id: str) -> bool:
         """See the port."""
         with self._store.lock:
@@ -134,8 +143,8 @@ class MemoryOutbox(Outbox):
             if self._store.held.get(address) == user_id:
                 del self._store.held[address], self._store.addresses[address]
 
-    def status(self, now: datetime | None = None) -> OutboxStatus:
-        """See the port."""
+    def status(self, now: datetime | None = None, most: int | None = None) -> OutboxStatus:  # noqa: ARG002
+        """See the port; all entries are in memory, and so all are counted."""
         now = now or datetime.now(UTC)
         with self._store.lock:
             entries = list(self._store.entries.values())

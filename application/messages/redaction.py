@@ -177,8 +177,7 @@ def described(value: Any) -> Any:
         case bool():
             return "[boolean]"
         case str():
-            is_placeholder = _PLACEHOLDER.fullmatch(value)
-            return value if is_placeholder else f"[string of {len(value)} characters]"
+            return value if is_placeholder(value) else f"[string of {len(value)} characters]"
         case list():
             return f"[array of {len(value)} items]"
         case dict():
@@ -190,7 +189,7 @@ def _shown_object(value: dict[str, Any], known: Mapping[str, Show]) -> dict[str,
     shown = {name: known[name](item) for name, item in value.items() if name in known}
     unknown = {name: item for name, item in value.items() if name not in known}
     listed = unknown.get(UNKNOWN)
-    if len(unknown) == 1 and isinstance(listed, list) and all(map(_is_placeholder, listed)):
+    if len(unknown) == 1 and isinstance(listed, list) and all(map(is_placeholder, listed)):
         return shown | unknown
     return shown | shown_unknown(unknown.values())
 
@@ -206,5 +205,6 @@ def _is_valid(adapter: TypeAdapter[Any], value: Any) -> bool:
         return False
 
 
-def _is_placeholder(value: Any) -> bool:
+def is_placeholder(value: Any) -> bool:
+    """Return True for a text that stands for a redacted value."""
     return isinstance(value, str) and _PLACEHOLDER.fullmatch(value) is not None

@@ -20,6 +20,7 @@ from cli.commands import import_ as import_
 from cli.commands import export as export
 from cli.commands import status as status
 from cli.commands import health as health
+from cli.commands import console as console
 from cli.commands import doctor as doctor
 from cli.commands import leftovers as leftovers
 from cli.commands import contracts as contracts

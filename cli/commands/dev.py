@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from console.server import ServedConsole
     from operations.event_tail import EventTail
     from operations.received_event import ReceivedEvent
     from worker.connections import Aws
@@ -154,6 +156,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         _give_credentials(options.given)
     else:
         started.append(stack.enter_context(_embedded_aws(options.port)))
+    _serve_figures()
     aws = composition.aws()
     provision_resources(aws)
     log = stack.enter_context(_log_file())
@@ -162,14 +165,18 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     worker = stack.enter_context(WorkerProcess(arguments, log))
     started.append(worker)
     stack.callback(tell, "\nstopping the worker ...")
-    _introduce(aws, worker, options)
+    console = _console(aws)
+    stack.enter_context(console)
+    _introduce(aws, worker, options, console.address)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
+    console.console.history.newest(aws, 0)  # the figures of the samples begin here
     look = partial(_look, tail, worker)
+    note_sent = console.console.commands.note_sent
     if options.samples:
         # plain addresses may be taken on an AWS that others use, or that keeps its data
         mark = f"-{secrets.token_hex(3)}" if options.given else ""
-        SampleStream(aws, look).run(mark, options.timeout, log)
+        SampleStream(aws, look, note_sent).run(mark, options.timeout, log)
     if options.once:
         return
     _print_what_next(options)
@@ -178,7 +185,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         while time.monotonic() < pause_ends:
             look(POLL)
         if options.keep_going:
-            SampleStream(aws, look).run(f"-{secrets.token_hex(3)}", options.timeout, log)
+            SampleStream(aws, look, note_sent).run(f"-{secrets.token_hex(3)}", options.timeout, log)
 
 
 def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEvent]:
@@ -256,7 +263,41 @@ def _log_file() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
+def _serve_figures() -> None:
+    """Let the worker serve its health and its metrics for the console, unless that is set."""
+    os.environ.setdefault("USER_WORKER_HEALTH_PORT", str(_free_port()))
+    if "OTEL_METRICS_EXPORTER" not in os.environ:
+        os.environ["OTEL_METRICS_EXPORTER"] = "prometheus"
+        os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", str(_free_port()))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _console(aws: Aws) -> ServedConsole:
+    """Return a console that may act, since everything here is for development."""
+    from cli.commands.console import PORT, person, workers_of
+    from console.access import Access, accepted_hosts
+    from console.app import Console
+    from console.overview import History
+    from console.server import ServedConsole, listen
+
+    host = "127.0.0.1"
+    try:
+        listening = listen(host, PORT)
+    except CliError:  # in use, for example by another `dev`
+        listening = listen(host, 0)
+    hosts = accepted_hosts(host, listening.getsockname()[1])
+    access = Access(hosts=hosts, person=person(), write=True)
+    workers = workers_of(["127.0.0.1"], aws.settings)
+    console = Console(aws, access, History(workers), watches=True)
+    return ServedConsole(console, listening)
+
+
+def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, page: str) -> None:
     settings = aws.settings
     kind = "from AWS_ENDPOINT_URL" if options.given else "embedded; its data is deleted at the end"
     console = output.stdout()
@@ -272,6 +313,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions) -> None:
                 f"topic {settings.personal_topic}",
                 "worker": f"celery, {batches} ({options.pool}), process {worker.pid}",
                 "log": str(worker.log),
+                "console": page,
             }
         )
     )

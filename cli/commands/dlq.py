@@ -12,9 +12,9 @@ from rich.text import Text
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.layout import Labelled, Rows
-from cli.parsing import age_text, seconds_of
+from cli.parsing import seconds_of
 from cli.progress import TerminalProgress
-from operations.printable import counted, printable, readable
+from operations.printable import age_text, counted, printable, readable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
 

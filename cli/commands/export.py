@@ -13,7 +13,6 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import BULK, EXIT_CODES, app
-from cli.parsing import parse_user
 from operations.printable import counted
 from worker.errors import CliError, ExitCode, UsageError
 
@@ -39,6 +38,7 @@ def export(
       user-worker export USER_ID | jq .outcomes
     """
     from operations.user_export import export_user
+    from operations.users import parse_user
 
     if file is not None and not force and Path(file).exists():
         raise _exists(file)

@@ -12,9 +12,9 @@ import typer
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from cli.layout import Rows
-from cli.parsing import age_text, seconds_of
+from cli.parsing import seconds_of
 from cli.progress import TerminalProgress
-from operations.printable import counted
+from operations.printable import age_text, counted
 from worker.errors import ExitCode
 
 

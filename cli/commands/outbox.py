@@ -16,9 +16,9 @@ from rich.text import Text
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
 from cli.layout import Labelled
-from cli.parsing import age_text, parse_id_option
+from cli.parsing import parse_id_option
 from cli.progress import TerminalProgress
-from operations.printable import counted, printable
+from operations.printable import age_text, counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
 

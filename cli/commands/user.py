@@ -10,7 +10,7 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, app
-from cli.parsing import parse_id_option, parse_user
+from cli.parsing import parse_id_option
 from worker.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def user(
     """
     from cli import rendering
     from operations.presentation import user_facts
-    from operations.users import find_user, read_history
+    from operations.users import find_user, parse_user, read_history
 
     who = parse_user(user)
     last = None if before is None else parse_id_option(before, "--before")

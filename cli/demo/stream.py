@@ -20,6 +20,7 @@ from application.ports import CommandKey, LoadRequest, Outcome
 from cli import output, rendering
 from cli.demo.samples import DUPLICATE, Sample, sample_stages
 from cli.layout import Labelled, Rows
+from console.commands import SentCommand
 from operations.presentation import outcome_words
 from operations.printable import counted, printable
 from operations.received_event import ReceivedEvent
@@ -58,10 +59,20 @@ class Sent:
 class SampleStream:
     """One stream of samples to one AWS."""
 
-    def __init__(self, aws: Aws, look: Callable[[int], Iterable[ReceivedEvent]]) -> None:
-        """Create a stream; `look` shows and returns new events, waiting some seconds for them."""
+    def __init__(
+        self,
+        aws: Aws,
+        look: Callable[[int], Iterable[ReceivedEvent]],
+        note_sent: Callable[[str, SentCommand], object] = lambda _, __: None,
+    ) -> None:
+        """Create a stream.
+
+        `look` shows and returns new events, waiting some seconds for them. `note_sent` receives the
+        id of each command, and what is known of its sending.
+        """
         self._aws = aws
         self._look = look
+        self._note_sent = note_sent
         self.sent: list[Sent] = []
         self._events: defaultdict[str | None, list[ReceivedEvent]] = defaultdict(list)
         """By command id."""
@@ -107,10 +118,14 @@ class SampleStream:
     def send(self, samples: Sequence[Sample]) -> None:
         """Send samples, and print them."""
         sent_at = self._alone_since = time.monotonic()
+        now = datetime.now(UTC)
         messages = [(each.body, each.key.user_id or "") for each in samples]
         message_ids = send_bodies(self._aws.sqs, self._aws.command_queue_url, messages)
         for sample, message_id in zip(samples, message_ids, strict=True):
             self.sent.append(Sent(sample, message_id, sent_at))
+            self._note_sent(
+                sample.key.command_id, SentCommand(sample.name, sample.key.user_id, now)
+            )
             _print_line(f"-> {sample.name:<31} ", "cyan", sample.about)
 
     def observe(self) -> None:

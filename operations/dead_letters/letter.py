@@ -27,6 +27,8 @@ from domain.values import parse_id
 
 BY_SQS = "BySqs"
 """Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
+EDITED = "edited_original"
+"""Message attribute: the redacted body before an operator corrected the command."""
 UNREADABLE = "-"
 """Command of a letter whose command cannot be read."""
 _GROUP = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -92,6 +94,15 @@ class Letter:
         """Return the body as it may be shown, even if SQS moved the letter unchanged."""
         redacted = redactor.redact(self.stored.body)
         return self.stored.body if redacted is None else redacted.body
+
+    def edited_from(self, redactor: Redactor) -> str | None:
+        """Return the body before an operator corrected it, redacted; `None` if it is unchanged."""
+        value = self.stored.attributes.get(EDITED)
+        text = value.get("StringValue") if isinstance(value, Mapping) else None
+        if not text:
+            return None
+        redacted = redactor.redact(text)
+        return text if redacted is None else redacted.body
 
     def age(self, now: float) -> float:
         """Return the seconds since it was sent; `now` is in seconds since the epoch."""

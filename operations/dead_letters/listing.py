@@ -41,11 +41,13 @@ def list_letters(
     most: int | None = None,
     *,
     bodies: bool = False,
+    once: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Listing:
     """Read letters, at most `most` in total; all of them stay in the queue.
 
-    Letters are returned without bodies unless `bodies` is set, since there may be many.
+    Letters are returned without bodies unless `bodies` is set, since there may be many. With
+    `once`, reading ends at the number of letters that SQS has stated, without a wait for more.
     """
     found: list[Letter] = []
     looked_at = 0
@@ -53,7 +55,7 @@ def list_letters(
         depth = queue.depth()
         total = depth.visible if most is None else min(most, depth.visible)
         with progress.track("looking", total, "letters") as advance:
-            for batch in queue.letters(most):
+            for batch in queue.letters(total if once else most):
                 looked_at += len(batch)
                 selected = wanted.select(map(Letter.read, batch), time.time())
                 found += selected if bodies else [letter.without_body() for letter in selected]
@@ -61,7 +63,8 @@ def list_letters(
                 if wanted.limit is not None and len(found) >= wanted.limit:
                     queue.complete = False
                     break
-        complete, fifo = queue.complete, queue.fifo
+        complete = queue.complete or (once and looked_at >= depth.visible)
+        fifo = queue.fifo
     return Listing(found[: wanted.limit], looked_at, depth, complete, fifo, time.time())
 
 

@@ -185,6 +185,39 @@ def test_pages_give_everything_once_and_what_is_parked_last(store: Store) -> Non
         assert times == sorted(times)
 
 
+def test_the_oldest_entries_are_read_in_bounded_pages(store: Store) -> None:
+    """Each shard gives its oldest ones; the parked ones are read separately."""
+    for n in range(40):
+        store.repository.commit([registered(f"user{n}")], NOW + timedelta(milliseconds=n))
+    for entry in pending(store, 40)[:3]:
+        store.outbox.park(entry, "refused")
+    everything = [entry for page in store.outbox.pages() for entry in page.entries]
+    by_shard: dict[str, list[OutboxEntry]] = {}
+    for entry in everything:
+        if entry.parked_because is None:
+            by_shard.setdefault(entry.partition, []).append(entry)
+    pages = [list(page.entries) for page in store.outbox.oldest(2)]
+    assert sorted(map(str, filter(None, pages))) == sorted(
+        str(entries[:2]) for entries in by_shard.values()
+    )
+    (parked,) = store.outbox.oldest(2, parked=True)
+    assert list(parked.entries) == [e for e in everything if e.parked_because is not None][:2]
+
+
+def test_a_bounded_status_says_that_it_is_incomplete(store: Store) -> None:
+    """No more than the stated number of entries of a shard is counted, where counting costs."""
+    for n in range(30):
+        store.repository.commit([registered(f"user{n}")], NOW)
+    assert store.outbox.status(most=100) == store.outbox.status()
+    assert store.outbox.status().complete
+    bounded = store.outbox.status(most=1)
+    if bounded.pending == 30:  # the entries are in memory
+        assert bounded.complete
+    else:
+        assert not bounded.complete
+        assert bounded.pending <= 8
+
+
 def test_a_pointer_that_was_closed_is_not_parked(store: Store) -> None:
     """Another relay has finished its work."""
     report = must_commit(store, registered("ada"))

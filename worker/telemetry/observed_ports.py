@@ -97,6 +97,10 @@ class ObservedOutbox(Outbox):
         """See the port."""
         return self._outbox.pages()
 
+    def oldest(self, size: int, *, parked: bool = False) -> Iterator[OutboxPage]:
+        """See the port."""
+        return self._outbox.oldest(size, parked=parked)
+
     def may_scrub(self, user_id: str) -> bool:
         """See the port."""
         return self._outbox.may_scrub(user_id)
@@ -109,9 +113,9 @@ class ObservedOutbox(Outbox):
         """See the port."""
         self._outbox.release(user_id, address)
 
-    def status(self, now: datetime | None = None) -> OutboxStatus:
+    def status(self, now: datetime | None = None, most: int | None = None) -> OutboxStatus:
         """See the port."""
-        return self._outbox.status(now)
+        return self._outbox.status(now, most)
 
 
 class ObservedQueue(CommandQueue):

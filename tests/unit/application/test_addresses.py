@@ -17,10 +17,10 @@ from application.addresses import parse_address
 from application.messages.commands import MessageParser, partition_key, render_command
 from application.messages.outgoing import check_outgoing
 from biome_users._addresses import address_key
-from cli.parsing import parse_user
 from domain.characters import is_visible_word
 from domain.errors import InvalidValueError
 from domain.values import EmailAddress
+from operations.users import parse_user
 from tests.builders import uid
 
 ROOT = Path(__file__).parents[3]

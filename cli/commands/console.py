@@ -1,0 +1,126 @@
+"""`user-worker console`: a web page that shows the system and lets operators act."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli import composition, output
+from cli.commands.base import EXIT_CODES, OPERATE, app
+from operations.signals import stop_on_signals
+from worker.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from console.workers import Workers
+    from worker.settings import Settings
+
+PASSWORD: Final = "USER_WORKER_CONSOLE_PASSWORD"  # noqa: S105 - the name of the variable
+PORT: Final = 8600
+SHORTEST_PASSWORD: Final = 16
+
+
+@app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
+def console(
+    write: Annotated[
+        bool, typer.Option("--write", help="Permit actions; each is logged with its person.")
+    ] = False,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 is a free port.")
+    ] = PORT,
+    public_host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Host header that a proxy in front passes on."),
+    ] = None,
+    proxy_header: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Header in which that proxy names the person."),
+    ] = None,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Workers to show, by host name or address; repeatable. A name with several "
+            "addresses stands for several workers.",
+        ),
+    ] = None,
+    as_person: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Person recorded with each action.")
+    ] = None,
+) -> int:
+    """Serve a web page to see the system and to act on it.
+
+    The printed address contains a token that opens the page. To listen on another
+    address than 127.0.0.1, set USER_WORKER_CONSOLE_PASSWORD, or use a proxy that
+    authenticates. Without --write, nothing can be changed.
+
+    With --workers, the overview shows the health of the workers
+    (USER_WORKER_HEALTH_PORT) and, if they export metrics for Prometheus
+    (OTEL_EXPORTER_PROMETHEUS_PORT), commands per second and critical time.
+
+    \b
+    [bold]Examples[/bold]
+      user-worker console
+      user-worker console --write --as ada
+      user-worker console --workers workers.internal
+    """
+    from console.access import Access, accepted_hosts, is_loopback
+    from console.app import Console
+    from console.overview import History
+    from console.server import ServedConsole, listen
+
+    password = os.environ.get(PASSWORD) or None
+    if not is_loopback(host) and password is None and proxy_header is None:
+        raise UsageError(
+            f"on {host} others can open the console",
+            f"set {PASSWORD}, or name the header of an authenticating proxy (--proxy-header)",
+        )
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        raise UsageError(
+            f"{PASSWORD} is shorter than {SHORTEST_PASSWORD} characters", "use a generated one"
+        )
+    aws = composition.aws()
+    listening = listen(host, port)
+    access = Access(
+        hosts=accepted_hosts(host, listening.getsockname()[1], public_host),
+        person=as_person or person(),
+        write=write,
+        password=password,
+        proxy_header=proxy_header.lower() if proxy_header else None,
+    )
+    shown = Console(aws, access, History(workers_of(workers or (), aws.settings)))
+    try:
+        with stop_on_signals(), ServedConsole(shown, listening) as served:
+            output.stderr().print(f"console: {served.address}", soft_wrap=True)
+            output.stderr().print("Ctrl-C stops it.", style="dim")
+            served.wait()
+    except KeyboardInterrupt:
+        pass
+    return ExitCode.OK
+
+
+def workers_of(hosts: Sequence[str], settings: Settings) -> Workers:
+    """Return the workers to read, with the ports of the settings that workers have, too."""
+    from console.workers import Workers
+    from worker.telemetry.configuration import METRICS
+    from worker.telemetry.configuration import PORT as METRICS_PORT
+
+    exported = os.environ.get(METRICS, "prometheus") == "prometheus"
+    port = os.environ.get(METRICS_PORT, "9464")
+    if not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - TCP has no others
+        raise UsageError(f"{METRICS_PORT} is not a port", "use a number from 1 to 65535")
+    return Workers(hosts, settings.health_port, int(port) if exported else None)
+
+
+def person() -> str:
+    """Return the name of the account that runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without an entry, as in a container
+        return f"uid {os.getuid()}"

@@ -1,0 +1,193 @@
+"""The console's routes, and what its pages share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from console import dead_letters, live_page, outbox_page, overview, sending, user_page
+from console.access import COOKIE, Access, RefusedError
+from console.commands import Commands
+from console.jobs import Jobs
+from console.letters import LetterShelf
+from console.live import LiveEvents
+from console.web import (
+    Handler,
+    Mode,
+    SecureHeaders,
+    answer,
+    explain,
+    read_form,
+    see_other,
+    templates,
+)
+from operations.event_tail import EventTail
+from operations.printable import printable
+from operations.provision import require_development
+from worker.connections import Aws
+
+STATIC: Final = Path(__file__).parent / "static"
+
+
+@dataclass(slots=True)
+class Console:
+    """A running console."""
+
+    aws: Aws
+    access: Access
+    history: overview.History = field(default_factory=overview.History)
+    jobs: Jobs = field(default_factory=Jobs)
+    letters: LetterShelf = field(default_factory=LetterShelf)
+    live: LiveEvents = field(init=False)
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set when the server stops, so that open streams end."""
+    commands: Commands = field(init=False)
+    watches: bool = False
+    """Whether events are received from the start, and not only while a page is open."""
+    _templates: Any = field(default_factory=templates)
+
+    def __post_init__(self) -> None:
+        """Subscribe to the topic without personal data only."""
+        self.live = LiveEvents(lambda: EventTail(self.aws.sqs, self.aws.sns, self.aws.topic_arn))
+        self.commands = Commands(self.live)
+
+    @property
+    def develops(self) -> bool:
+        """Whether commands may be sent from a page."""
+        return self.access.write and self.aws.settings.env != "prod"
+
+    def require_development(self) -> None:
+        """Refuse outside development; raises UsageError."""
+        require_development(self.aws.settings, "send from the console")
+
+    def render(self, template: str, **values: Any) -> str:
+        """Return a rendered template; it knows the console and the settings."""
+        return str(
+            self._templates.get_template(template).render(
+                console=self, settings=self.aws.settings, csrf=self.access.csrf, **values
+            )
+        )
+
+
+class PageRoute(NamedTuple):
+    """One route of the console; the table of all routes is `ROUTES`."""
+
+    method: str
+    path: str
+    mode: Mode
+    handler: Handler
+
+
+ROUTES: Final = (
+    PageRoute("GET", "/", Mode.READ, overview.page),
+    PageRoute("GET", "/overview/part", Mode.READ, overview.part),
+    PageRoute("GET", "/live", Mode.READ, live_page.page),
+    PageRoute("GET", "/live/newest", Mode.READ, live_page.newest),
+    PageRoute("GET", "/commands/{command_id:uuid}", Mode.READ, live_page.command),
+    PageRoute("GET", "/commands/{command_id:uuid}/part", Mode.READ, live_page.command_part),
+    PageRoute("GET", "/dead-letters", Mode.READ, dead_letters.page),
+    PageRoute("GET", "/dead-letters/group", Mode.READ, dead_letters.group),
+    PageRoute("GET", "/dead-letters/{message_id:uuid}", Mode.READ, dead_letters.letter),
+    PageRoute("GET", "/dead-letters/confirm", Mode.WRITE, dead_letters.confirm),
+    PageRoute("POST", "/dead-letters/count", Mode.READ, dead_letters.count),
+    PageRoute("GET", "/dead-letters/{message_id:uuid}/edit", Mode.WRITE, dead_letters.edit),
+    PageRoute("POST", "/dead-letters/{message_id:uuid}/edit", Mode.WRITE, dead_letters.send_edited),
+    PageRoute("POST", "/dead-letters/retry", Mode.WRITE, dead_letters.retry),
+    PageRoute("POST", "/dead-letters/delete", Mode.WRITE, dead_letters.delete),
+    PageRoute("GET", "/jobs", Mode.READ, dead_letters.jobs),
+    PageRoute("GET", "/jobs/{job_id:uuid}", Mode.READ, dead_letters.job),
+    PageRoute("GET", "/jobs/{job_id:uuid}/part", Mode.READ, dead_letters.job_part),
+    PageRoute("GET", "/users", Mode.READ, user_page.search),
+    PageRoute("POST", "/users", Mode.READ, user_page.find),
+    PageRoute("GET", "/users/{user_id:uuid}", Mode.READ, user_page.page),
+    PageRoute("GET", "/users/{user_id:uuid}/confirm", Mode.WRITE, user_page.confirm),
+    PageRoute("POST", "/users/{user_id:uuid}/erase", Mode.WRITE, user_page.erase),
+    PageRoute("POST", "/users/{user_id:uuid}/export", Mode.WRITE, user_page.export),
+    PageRoute("GET", "/outbox", Mode.READ, outbox_page.page),
+    PageRoute("POST", "/outbox/publish", Mode.WRITE, outbox_page.publish),
+    PageRoute("GET", "/send", Mode.DEVELOPMENT, sending.choose),
+    PageRoute("GET", "/send/{name}", Mode.DEVELOPMENT, sending.form),
+    PageRoute("POST", "/send/{name}", Mode.DEVELOPMENT, sending.send),
+)
+"""Every page and action, and what it needs."""
+
+
+def build(console: Console) -> Starlette:
+    """Return the ASGI application."""
+    routes = [
+        Route(each.path, partial(_serve, console, each), methods=[each.method]) for each in ROUTES
+    ]
+    return Starlette(
+        routes=[
+            *routes,
+            Route("/login", partial(_login, console), methods=["POST"]),
+            Route("/live/stream", partial(_stream, console)),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(SecureHeaders, console=console)],
+    )
+
+
+async def _serve(console: Console, route: PageRoute, request: Request) -> Response:
+    token = request.query_params.get("token")
+    if route.path == "/" and token is not None and console.access.is_token(token):
+        return _opened(console)
+    return await answer(console, request, route.mode, route.handler)
+
+
+def _opened(console: Console) -> Response:
+    """Return the session's cookie, and an address without the token."""
+    done = see_other("/")
+    done.set_cookie(COOKIE, console.access.session, path="/", httponly=True, samesite="strict")
+    return done
+
+
+async def _login(console: Console, request: Request) -> Response:
+    """Open a session for the password."""
+    try:
+        console.access.require_same_origin(request.headers)
+        form = await read_form(request)
+        await asyncio.to_thread(console.access.require_password, form.get("password"))
+        return _opened(console)
+    except Exception as error:  # noqa: BLE001 - a page says what happened
+        status, problem = explain(error, request)
+        text = console.render("error.html", person="", status=status, problem=problem)
+        return HTMLResponse(text, status)
+
+
+async def _stream(console: Console, request: Request) -> Response:
+    """Send events as they arrive (server-sent events), each as a rendered row."""
+    try:
+        console.access.person_of(request.headers, request.cookies.get(COOKIE))
+    except RefusedError as error:
+        return Response(f"{error}\n", error.status, media_type="text/plain")
+    try:
+        number = int(request.headers.get("last-event-id", "0")[:20])
+    except ValueError:
+        number = 0
+    return StreamingResponse(_rows(console, request, number), media_type="text/event-stream")
+
+
+async def _rows(console: Console, request: Request, number: int) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    with console.live.watching():
+        while not console.ending.is_set() and not await request.is_disconnected():
+            for number, event in await asyncio.to_thread(console.live.after, number, 1.0):  # noqa: B020, PLR1704
+                row = console.render("event_row.html", event=event)
+                lines = "".join(f"data: {line}\n" for line in row.splitlines())
+                yield f"id: {number}\n{lines}\n"
+            if console.live.problem:
+                yield f"event: problem\ndata: {printable(console.live.problem)}\n\n"
+            yield ": still here\n\n"

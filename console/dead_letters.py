@@ -1,0 +1,280 @@
+"""Dead letters: groups, one letter next to its error, and retry, correct or delete."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlencode
+
+from application.messages import MessageParser, Redactor
+from console.web import see_other
+from operations.dead_letters.delete import delete_letters
+from operations.dead_letters.edit import (
+    check_correction,
+    has_placeholders,
+    parse_correction,
+    send_correction,
+)
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.listing import Group, group_letters
+from operations.dead_letters.redrive import redrive_letters
+from operations.printable import age_text, counted, readable
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.responses import Response
+
+    from console.jobs import Job
+    from console.web import Call
+    from operations.dead_letters.letter import Letter
+    from operations.dead_letters.listing import Listing
+    from operations.dead_letters.processing import Result
+
+ACTIONS: Final = ("retry", "delete")
+
+
+class Selection(NamedTuple):
+    """The letters that an action concerns: one by id, or a group by reason and command."""
+
+    message_id: str
+    reason: str
+    command: str
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Selection:
+        """Read the fields of a form or of a query.
+
+        Raises:
+            UsageError: they select nothing. All letters at once are selected by `user-worker dlq`.
+        """
+        chosen = cls(*(fields.get(name, "") for name in cls._fields))
+        if not chosen.message_id and not (chosen.reason and chosen.command):
+            raise UsageError("no dead letters selected", "choose a letter or a group")
+        return chosen
+
+    @property
+    def filter(self) -> LetterFilter:
+        """The filter of this selection."""
+        if self.message_id:
+            return LetterFilter.of(ids=[self.message_id])
+        return LetterFilter.of(reasons=[self.reason], commands=[self.command])
+
+    @property
+    def title(self) -> str:
+        """The selection in words, for the log and the list of actions."""
+        if self.message_id:
+            return f"dead letter {self.message_id}"
+        return f"dead letters {self.reason} of {self.command}"
+
+    @property
+    def query(self) -> str:
+        """The selection as the query of a URL."""
+        return urlencode(self._asdict())
+
+    def of_listing(self, listing: Listing) -> list[Letter]:
+        """Return the selected letters of a listing."""
+        return self.filter.select(listing.letters, listing.now)
+
+
+def page(call: Call) -> Response:
+    """Show groups by reason and command: of the first letters, or of all that were counted."""
+    shelf = call.console.letters
+    listing, everything = shelf.first(call.console.aws), shelf.counted
+    groups = group_letters(listing.letters) if everything is None else everything.groups
+    return call.page(
+        "dead_letters.html",
+        groups=[(_aged(each, time.time()), each) for each in groups],
+        listing=listing,
+        counted=everything,
+        counted_at=everything and datetime.fromtimestamp(everything.at, UTC),
+    )
+
+
+def group(call: Call) -> Response:
+    """Show the letters of a group, as far as they are among the first of the queue."""
+    chosen = Selection.of(call.query)
+    listing = call.console.letters.first(call.console.aws)
+    letters = chosen.of_listing(listing)
+    rows = [(letter, age_text(letter.age(listing.now))) for letter in letters]
+    return call.page("letters.html", chosen=chosen, rows=rows, listing=listing)
+
+
+def letter(call: Call) -> Response:
+    """Show a letter next to the error of its validation, and how it was retried."""
+    chosen = Selection(str(call.path["message_id"]), "", "")
+    found, redactor = _letter(call), _redactor(call)
+    return call.page(
+        "letter.html",
+        chosen=chosen,
+        letter=found,
+        facts=found.facts(time.time()),
+        body=found.body(redactor),
+        edited_from=found.edited_from(redactor),
+        actions=[each for each in call.console.jobs.all() if each.subject in found.ids],
+    )
+
+
+def confirm(call: Call) -> Response:
+    """Ask whether to act on a selection."""
+    action = call.query.get("action", "")
+    if action not in ACTIONS:
+        raise UsageError("unknown action", f"use one of {', '.join(ACTIONS)}")
+    chosen = Selection.of(call.query)
+    listing = call.console.letters.first(call.console.aws)
+    letters = chosen.of_listing(listing)
+    if chosen.message_id and not letters:
+        letters = [_letter(call, chosen.message_id)]
+    return call.page(
+        "confirm.html",
+        action=action,
+        chosen=chosen,
+        listing=listing,
+        letters=letters,
+        redacted=sum(each.redacted for each in letters),
+    )
+
+
+def retry(call: Call) -> Response:
+    """Send the selected letters back to their queues."""
+    chosen = Selection.of(call.form)
+
+    def work(job: Job) -> str:
+        done = redrive_letters(call.console.aws, chosen.filter, progress=job)
+        if done.too_large:
+            job.note(f"{counted(done.too_large, 'letter')} left: no room to state the sender")
+        if done.without_original:
+            job.note(f"{counted(done.without_original, 'letter')} left: {done.why}")
+        if done.forecast:
+            job.note(done.forecast)
+        return _ended(done.result, "sent back", job)
+
+    return _start(call, f"retry {chosen.title}", chosen.message_id, work)
+
+
+def delete(call: Call) -> Response:
+    """Delete the selected letters."""
+    chosen = Selection.of(call.form)
+
+    def work(job: Job) -> str:
+        done = delete_letters(call.console.aws, chosen.filter, progress=job)
+        if done.left:
+            job.note(
+                f"{counted(done.left, 'original')} left in the quarantine queue until they expire"
+            )
+        return _ended(done.result, "deleted", job)
+
+    return _start(call, f"delete {chosen.title}", chosen.message_id, work)
+
+
+def count(call: Call) -> Response:
+    """Read all letters, and show the size of each group afterwards."""
+
+    def work(job: Job) -> str:
+        done = call.console.letters.count(call.console.aws, job)
+        return f"{counted(done.letters, 'dead letter')} in {counted(len(done.groups), 'group')}"
+
+    started = call.console.jobs.start("count all dead letters", call.person, work)
+    return see_other(f"/jobs/{started.job_id}")
+
+
+def edit(call: Call) -> Response:
+    """Show the form in which a letter's command is corrected."""
+    found = _letter(call)
+    return _edit_form(call, found, readable(found.body(_redactor(call))), None)
+
+
+def send_edited(call: Call) -> Response:
+    """Send the corrected command in place of the letter; show an invalid one again."""
+    text, message_id = call.form.get("command", ""), str(call.path["message_id"])
+    aws, person = call.console.aws, call.person
+    try:
+        event = parse_correction(text)
+        if not has_placeholders(event):
+            check_correction(event, MessageParser(aws.settings.roles))
+    except UsageError as error:
+        return _edit_form(call, _letter(call), text, str(error))
+
+    def work(job: Job) -> str:
+        send_correction(aws, message_id, event, person, job)
+        return "the corrected command was sent, and its letter deleted"
+
+    return _start(call, f"correct dead letter {message_id}", message_id, work)
+
+
+def jobs(call: Call) -> Response:
+    """Show the actions of this console, newest first."""
+    return call.page("jobs.html", jobs=call.console.jobs.all())
+
+
+def job(call: Call) -> Response:
+    """Show an action and its progress."""
+    return call.page("job.html", job=_job(call))
+
+
+def job_part(call: Call) -> Response:
+    """Return the part of the page that is renewed."""
+    return call.page("job_part.html", job=_job(call))
+
+
+def _job(call: Call) -> Job:
+    found = call.console.jobs.get(str(call.path["job_id"]))
+    if found is None:
+        advice = "the console keeps actions in memory only; see the log"
+        raise CliError("action not found", advice, ExitCode.NEGATIVE)
+    return found
+
+
+def _letter(call: Call, message_id: str | None = None) -> Letter:
+    wanted = message_id or str(call.path["message_id"])
+    found = call.console.letters.find(call.console.aws, wanted)
+    if found is None:
+        raise CliError(
+            "dead letter not found among the first of the queue",
+            f"it may be in use, or gone; `user-worker dlq show {wanted}` searches all letters",
+            ExitCode.NEGATIVE,
+        )
+    return found
+
+
+def _redactor(call: Call) -> Redactor:
+    return Redactor(call.console.aws.settings.roles)
+
+
+def _edit_form(call: Call, found: Letter, text: str, problem: str | None) -> Response:
+    return call.page(
+        "edit.html", 200 if problem is None else 400, letter=found, text=text, problem=problem
+    )
+
+
+def _start(call: Call, title: str, subject: str, work: Callable[[Job], str]) -> Response:
+    letters = call.console.letters
+
+    def work_and_forget(job: Job) -> str:
+        try:
+            return work(job)
+        finally:
+            letters.forget()
+
+    started = call.console.jobs.start(title, call.person, work_and_forget, subject)
+    return see_other(f"/jobs/{started.job_id}")
+
+
+def _aged(group_: Group, now: float) -> str:
+    return age_text(max(0.0, now - group_.oldest))
+
+
+def _ended(result: Result, what: str, job: Job) -> str:
+    """Return the result in a sentence, and note what was left."""
+    notes = (
+        (result.behind, f"{counted(result.behind, 'letter')} left behind others of a FIFO group"),
+        (result.unseen, f"{counted(result.unseen, 'letter')} not read: in use elsewhere, or gone"),
+        (result.full, "the letters behind those that were read were not read: too many in front"),
+        (result.endless, "stopped, because letters keep arriving"),
+    )
+    for happened, text in notes:
+        if happened:
+            job.note(text)
+    return f"{counted(result.done, 'dead letter')} {what}"

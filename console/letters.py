@@ -1,0 +1,90 @@
+"""The dead letters that pages show: read a page at a time, and remembered for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.letter import Letter
+from operations.dead_letters.listing import Group, Listing, group_letters, list_letters
+from operations.progress import Progress
+from worker.connections import Aws
+
+PAGE: Final = 100
+"""Letters read for a page. SQS has no search: each is received and released again."""
+SHOWN_AGAIN: Final = 3.0
+"""Seconds for which a listing is shown again. A second reader would miss letters in the first
+one's hands."""
+REMEMBERED: Final = 1_000
+REMEMBERED_BYTES: Final = 64_000_000
+"""Limits of the letters that are remembered, so that a page about one need not search for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Groups of all letters of the queue."""
+
+    groups: list[Group]
+    letters: int
+    complete: bool
+    at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(slots=True)
+class LetterShelf:
+    """The letters read lately. Any thread."""
+
+    counted: Counted | None = None
+    """The last count of all letters."""
+    _listing: Listing | None = None
+    _read_at: float = float("-inf")
+    _letters: OrderedDict[str, Letter] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def first(self, aws: Aws) -> Listing:
+        """Return the first letters of the queue. Raises the errors of AWS."""
+        with self._reading:
+            fresh = time.monotonic() - self._read_at < SHOWN_AGAIN
+            if self._listing is None or not fresh:
+                self._listing = list_letters(aws, LetterFilter(), PAGE, bodies=True, once=True)
+                self._read_at = time.monotonic()
+                for letter in self._listing.letters:
+                    self._remember(letter)
+            return self._listing
+
+    def find(self, aws: Aws, message_id: str) -> Letter | None:
+        """Return a remembered letter, or one of the first of the queue; `None` if not found."""
+        if message_id not in self._letters:
+            self.first(aws)
+        return self._letters.get(message_id)
+
+    def count(self, aws: Aws, progress: Progress) -> Counted:
+        """Read all letters, and remember how many each group has."""
+        listing = list_letters(aws, LetterFilter(), progress=progress)
+        groups = group_letters(listing.letters)
+        self.counted = Counted(groups, len(listing.letters), listing.complete, time.time())
+        return self.counted
+
+    def forget(self) -> None:
+        """Read again: an action has changed the queue."""
+        with self._lock:
+            self._letters.clear()
+            self._bytes = 0
+            self._listing = self.counted = None
+
+    def _remember(self, letter: Letter) -> None:
+        with self._lock:
+            if letter.message_id in self._letters:
+                return
+            self._letters[letter.message_id] = letter
+            self._bytes += len(letter.stored.body)
+            while len(self._letters) > REMEMBERED or self._bytes > REMEMBERED_BYTES:
+                _, oldest = self._letters.popitem(last=False)
+                self._bytes -= len(oldest.stored.body)

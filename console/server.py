@@ -1,0 +1,96 @@
+"""Serve the console in a thread, until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from threading import Thread
+from typing import Self
+
+import uvicorn
+
+from console.app import Console, build
+from console.overview import EVERY, UNWATCHED
+from worker.errors import CliError
+
+STOP_WITHIN = 3.0
+"""Seconds that open requests have when the console stops."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 is a free port.
+
+    Raises:
+        CliError: the address is not of this machine, or the port is in use.
+    """
+    try:
+        return socket.create_server((host, port), family=_family(host), backlog=128)
+    except OSError as error:
+        advice = "choose another --port" if port else "use an address of this machine"
+        raise CliError(f"cannot listen on {host} port {port}: {error.strerror}", advice) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+class ServedConsole:
+    """A console that is served for the duration of the `with` block."""
+
+    def __init__(self, console: Console, listening: socket.socket) -> None:
+        """Serve a console on a socket, which is closed at the end."""
+        self.console = console
+        self._socket = listening
+        self._stack = ExitStack()
+        config = uvicorn.Config(
+            build(console),
+            access_log=False,  # a URL may name a user
+            log_config=None,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(STOP_WITHIN),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(target=self._serve, name="console", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to serve."""
+        if self.console.watches:
+            self._stack.enter_context(self.console.live.watching())
+        every = EVERY if self.console.watches else UNWATCHED
+        arguments = self.console.aws, self.console.ending, every
+        Thread(
+            target=self.console.history.keep, args=arguments, name="history", daemon=True
+        ).start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop: open streams end, and other open requests have a few seconds."""
+        self.console.ending.set()
+        self._stack.close()
+        self._server.should_exit = True
+        self._thread.join(STOP_WITHIN + 2)
+        self._socket.close()
+
+    @property
+    def address(self) -> str:
+        """The address that opens the console; it contains the token if there is one."""
+        access, (host, port) = self.console.access, self._socket.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        by_token = access.password is None and access.proxy_header is None
+        return f"http://{name}:{port}/" + (f"?token={access.token}" if by_token else "")
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def wait(self) -> None:
+        """Wait until serving ends by itself, which is an error.
+
+        Raises:
+            CliError: it has ended.
+        """
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+        raise CliError("the console has ended", "see its log")

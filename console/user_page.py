@@ -1,0 +1,132 @@
+"""A user: state, sessions, and the history of commands with who sent them; erase and export."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import structlog
+from starlette.responses import Response
+
+from application.messages import MessageParser
+from application.ports import LoadRequest
+from console.commands import SentCommand
+from console.web import see_other
+from domain.commands import EraseUser
+from operations.command_input import Options, check, from_arguments
+from operations.presentation import outcome_words, user_facts
+from operations.sending import send_bodies
+from operations.user_export import export_user
+from operations.users import find_user, parse_user, read_history
+from worker.errors import CliError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from console.web import Call
+    from domain.sessions import Session
+    from domain.user import User
+
+logger = structlog.get_logger(__name__)
+
+OUTCOMES: Final = 50
+"""Outcomes of one page of the history."""
+SOURCE: Final = "/user-worker/console"
+ACTIONS: Final = ("erase", "export")
+
+
+def search(call: Call) -> Response:
+    """Show the form that finds a user."""
+    return call.page("users.html")
+
+
+def find(call: Call) -> Response:
+    """Find a user by id or address; the address is in the form only, never in a URL."""
+    who = parse_user(call.form.get("user", "").strip())
+    found = find_user(call.console.aws.repository, who)
+    if found is None:
+        raise _unknown()
+    return see_other(f"/users/{found.user_id}")
+
+
+def page(call: Call) -> Response:
+    """Show a user and a page of their history, newest outcome first."""
+    user_id, before = str(call.path["user_id"]), call.query.get("before")
+    repository = call.console.aws.repository
+    user = find_user(repository, user_id)
+    past = read_history(repository, user_id, OUTCOMES, before)
+    if user is None and not past.outcomes:
+        raise _unknown()
+    return call.page(
+        "user.html",
+        user_id=user_id,
+        facts={} if user is None else user_facts(user),
+        sessions=[] if user is None else _sessions(call, user),
+        rows=[(outcome, outcome_words(outcome)) for outcome in past.outcomes],
+        past=past,
+    )
+
+
+def confirm(call: Call) -> Response:
+    """Ask whether to erase or export a user."""
+    action, user_id = call.query.get("action", ""), str(call.path["user_id"])
+    if action not in ACTIONS:
+        raise UsageError("unknown action", f"use one of {', '.join(ACTIONS)}")
+    return call.page("user_confirm.html", action=action, user_id=user_id)
+
+
+def erase(call: Call) -> Response:
+    """Send the command that erases a user; the worker decides whether this console may."""
+    user_id = _confirmed(call)
+    command_id, aws = str(uuid4()), call.console.aws
+    options = Options(user_id, command_id, SOURCE, {"actor": call.person})
+    name = EraseUser.__name__
+    event = from_arguments(name, [], None, options)
+    command = check(event, name, MessageParser(aws.settings.roles))
+    send_bodies(aws.sqs, aws.command_queue_url, [(command.body, command.group)])
+    _record(call, "erase user", user_id)
+    call.console.commands.note_sent(command_id, SentCommand(name, user_id, datetime.now(UTC)))
+    return see_other(f"/commands/{command_id}?user={user_id}")
+
+
+def export(call: Call) -> Response:
+    """Return everything stored about a user as a file, without secrets."""
+    user_id = _confirmed(call)
+    found = export_user(call.console.aws, user_id)
+    if found is None:
+        raise _unknown()
+    _record(call, "export user", user_id)
+    return Response(
+        json.dumps(found, indent=2, ensure_ascii=False),
+        media_type="application/json",
+        headers={"content-disposition": f'attachment; filename="user-{user_id}.json"'},
+    )
+
+
+def _confirmed(call: Call) -> str:
+    """Return the user's id, which the form must repeat: no click alone erases a user."""
+    user_id = str(call.path["user_id"])
+    if call.form.get("confirmed_id", "").strip().lower() != user_id[:8]:
+        raise UsageError("the typed characters are not the first 8 of the user's id", "type them")
+    return user_id
+
+
+def _record(call: Call, action: str, user_id: str) -> None:
+    logger.info("console_action", action=action, person=call.person, user_id=user_id)
+
+
+def _sessions(call: Call, user: User) -> list[Session]:
+    """Return the live sessions, the one used last first."""
+    now = datetime.now(UTC)
+    keys = {(user.user_id, each) for each in user.live_sessions if user.has_session(each, now)}
+    if not keys:
+        return []
+    request = LoadRequest(users={user.user_id}, sessions=keys)
+    loaded = call.console.aws.repository.load(request).users.get(user.user_id)
+    found = () if loaded is None else loaded.sessions.values()
+    return sorted(found, key=lambda each: each.last_used_at or each.expires_at, reverse=True)
+
+
+def _unknown() -> CliError:
+    advice = "the registration may still be in the queue; for an erased user, use the id"
+    return CliError("user not found", advice, ExitCode.NEGATIVE)
