@@ -1,8 +1,9 @@
 """Compute and simulate costs and limits: `python -m benchmarks.scale`.
 
-It prints the tables of docs/explanation/scaling.md, in seconds, and calls no service.
+It prints the tables of docs/explanation/scaling.md and benchmarks/results/scale.md, in seconds, and
+calls no service.
 `--inputs FILE` reads prices and habits from a file like benchmarks/scale/inputs.json.
-`python -m benchmarks.pages` writes the tables into the page.
+`python -m benchmarks.pages` writes the tables into these pages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/scaling.md, by name.
+"""The tables of docs/explanation/scaling.md and benchmarks/results/scale.md, by name.
 
 tests/docs/test_scaling_page.py compares the page.
 """
