@@ -98,6 +98,7 @@ class Dispatcher:
             try:
                 for batch in _batches(parcels):
                     self._keep_to_rate(len(batch))
+                    _finish_some(in_flight, acknowledge, timeout=0)  # so that progress moves
                     in_flight.add(pool.submit(self._send_batch, batch))
                     if len(in_flight) >= 2 * self._sender_threads:
                         _finish_some(in_flight, acknowledge)
@@ -139,13 +140,17 @@ def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
         yield batch
 
 
-def _finish_some(in_flight: set[Future[Sent]], acknowledge: Callable[[list[int]], object]) -> None:
-    """Wait until a batch completes, and acknowledge all completed batches.
+def _finish_some(
+    in_flight: set[Future[Sent]],
+    acknowledge: Callable[[list[int]], object],
+    timeout: float | None = None,
+) -> None:
+    """Wait until a batch completes, at most `timeout` seconds; acknowledge completed batches.
 
     Raises:
         Exception: the reason why a batch was not sent.
     """
-    done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+    done, _ = wait(in_flight, timeout, return_when=FIRST_COMPLETED)
     failed: Exception | None = None
     for future in done:
         rows, error = future.result()

@@ -86,8 +86,10 @@ class OutcomeWaiter:
         self._sleep = sleep
         self._newest = clock()
 
-    def outcomes(self, keys: Collection[CommandKey]) -> dict[CommandKey, Outcome]:
-        """Return the outcomes of commands.
+    def outcomes(
+        self, keys: Collection[CommandKey], advance: Callable[[int], object] = lambda _: None
+    ) -> dict[CommandKey, Outcome]:
+        """Return the outcomes of commands; report how many more were found by each read.
 
         Raises:
             StoreUnavailableError: the outcomes cannot be read, even after the wait.
@@ -97,7 +99,9 @@ class OutcomeWaiter:
             unavailable = None
             try:
                 request = LoadRequest(outcomes=set(keys) - found.keys())
-                found |= self._repository.load(request).outcomes
+                more = self._repository.load(request).outcomes
+                found |= more
+                advance(len(more))
             except StoreUnavailableError as error:
                 unavailable = error
             if len(found) == len(set(keys)):
@@ -118,6 +122,7 @@ def write_report(
     report: RowFile,
     *,
     hash_keys: KeyRing | None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Counter[str]:
     """Write a line for every row, in the order of the file; return the number by outcome.
 
@@ -132,7 +137,8 @@ def write_report(
         keys = {
             row.outgoing.key for row in batch if row.outgoing and checked.may_be_sent(row.number)
         }
-        outcomes = waiter.outcomes(keys)
+        outcomes = waiter.outcomes(keys, advance)
+        advance(len(batch) - len(outcomes))
         if failed is None and keys - outcomes.keys():
             failed = failures()
         for row in batch:

@@ -42,7 +42,7 @@ from worker.errors import CliError, UsageError
 from worker.settings import Settings, SettingsError
 
 JOURNAL_SUFFIX = ".progress.jsonl"
-_REPORT_EVERY = 256  # rows
+_REPORT_EVERY = 32  # rows
 _MAX_ID = 128  # characters of a correlation id
 
 
@@ -237,14 +237,14 @@ class Import:
             return None
         try:
             with self._progress.track("outcomes", self._checked.rows, "rows") as advance:
-                rows = _counting(self._reader, advance)
                 return write_report(
-                    rows,
+                    self._reader,
                     self._checked,
                     self._waiter,
                     self._failures,
                     self._report,
                     hash_keys=_hash_keys(self._aws.settings),
+                    advance=advance,
                 )
         except KeyboardInterrupt:
             advice = "run the same command again: no row is sent twice"
@@ -263,19 +263,14 @@ class Import:
 def _counting_bytes(
     rows: Iterable[Row], source: SourceFile, advance: Callable[[int], object]
 ) -> Iterator[Row]:
-    """Yield rows, and report regularly how many more bytes were read."""
+    """Yield rows, and report regularly and at the end how many more bytes were read."""
     reported = 0
     for row in rows:
         if row.number % _REPORT_EVERY == 0:
             advance(source.position - reported)
             reported = source.position
         yield row
-
-
-def _counting(rows: Iterable[Row], advance: Callable[[int], object]) -> Iterator[Row]:
-    for row in rows:
-        advance(1)
-        yield row
+    advance(source.position - reported)
 
 
 # --- the file and its columns ---

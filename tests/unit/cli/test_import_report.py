@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,12 @@ from application.messages import MessageParser
 from application.messages.outgoing import check_outgoing
 from application.ports import CommandKey, LoadRequest, Outcome, Status, StoreUnavailableError
 from cli import composition
+from cli.commands import import_
 from domain.errors import RejectionCode
 from operations.bulk_import.report import COLUMNS, OutcomeWaiter
 from operations.bulk_import.row_file import row_file
 from tests.unit.cli.test_import import HEADER, Cli, Sqs, cli, complaint, people  # noqa: F401
+from tests.unit.operations.recorded_progress import RecordedProgress
 from worker.settings import Settings, load_settings
 
 UNLOCK = "biome.user.UnlockUser.v1"
@@ -123,6 +126,48 @@ def report(cli: Cli, name: str = "report.csv") -> list[dict[str, str]]:  # noqa:
     """Read a report."""
     with (cli.folder / name).open(newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def test_each_bar_of_an_import_moves_and_ends_at_its_total(
+    cli: Cli,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bar stood at 0 % and then jumped, above all for a short file."""
+    progress = RecordedProgress()
+    monkeypatch.setattr(import_, "TerminalProgress", lambda: progress)
+    looks = iter(range(1, 100))
+    decided = {"limit": 0}
+
+    def decide(event: dict[str, Any]) -> tuple[Status, None] | None:
+        number = int(re.sub(r"\D", "", event["data"]["email"]))
+        return (Status.ACCEPTED, None) if number <= decided["limit"] else None
+
+    def sleep(_: float) -> None:
+        decided["limit"] = 20 * next(looks)
+
+    store.decide = decide
+    monkeypatch.setattr(OutcomeWaiter.__init__, "__defaults__", (lambda: datetime.now(UTC), sleep))
+    file = cli.write(people(90))
+    assert cli.run(file, "--report", str(cli.folder / "report.csv"))[0] == 0
+    assert progress.totals == progress.done
+    assert progress.steps["sent"] == list(range(10, 91, 10))
+    assert progress.steps["outcomes"] == [20, 40, 60, 80, 90]
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(3, 1), (5_000, 3)])
+def test_the_bar_of_a_check_ends_at_the_size_of_the_file(
+    cli: Cli,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    steps: int,
+) -> None:
+    """A short file has fewer rows than are checked between two reports."""
+    progress = RecordedProgress()
+    monkeypatch.setattr(import_, "TerminalProgress", lambda: progress)
+    assert cli.run(cli.write(people(rows)), "--dry-run")[0] == 0
+    assert len(progress.steps["checked"]) >= steps
+    assert progress.done["checked"] == progress.totals["checked"] > 0
 
 
 def test_every_row_has_a_line_with_its_outcome(cli: Cli, store: Store) -> None:  # noqa: F811

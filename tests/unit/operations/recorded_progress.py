@@ -15,15 +15,20 @@ class RecordedProgress:
         """Start without reports."""
         self.done: dict[str, int] = {}
         """Units by activity."""
+        self.steps: dict[str, list[int]] = {}
+        """Units that were done after each report, by activity."""
+        self.totals: dict[str, int] = {}
         self.notes: list[str] = []
 
     @contextmanager
     def track(self, activity: str, total: int, unit: str) -> Iterator[Advance]:
         """Count the completed units."""
-        self.done[activity] = 0
+        self.done[activity], self.steps[activity], self.totals[activity] = 0, [], total
 
         def advance(more: int) -> None:
             self.done[activity] += more
+            if more:
+                self.steps[activity].append(self.done[activity])
 
         yield advance
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -59,6 +59,22 @@ def test_operations_return_results_report_progress_and_print_nothing(
     assert progress.notes == []
     assert capsys.readouterr() == ("", "")
     assert len(world.dead()) == 1
+
+
+@pytest.mark.parametrize("activity", ["looking", "deleting", "redriving"])
+def test_progress_moves_with_each_batch_of_letters(world: World, activity: str) -> None:
+    """SQS hands over ten letters at a time."""
+    for _ in range(27):
+        world.letter("Unavailable")
+    operation: dict[str, Callable[..., object]] = {
+        "looking": list_letters,
+        "deleting": delete_letters,
+        "redriving": redrive_letters,
+    }
+    progress = RecordedProgress()
+    operation[activity](composition.aws(), LetterFilter(), progress=progress)
+    assert progress.done == progress.totals == {activity: 30}
+    assert len(progress.steps[activity]) >= 3
 
 
 def test_operations_run_outside_the_main_thread(world: World) -> None:

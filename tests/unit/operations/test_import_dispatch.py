@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +72,25 @@ GONE = EndpointConnectionError(endpoint_url="http://sqs")
 def parcels(count: int, group: str | None = None) -> Iterator[Parcel]:
     """Create rows."""
     return (Parcel(n, QueueMessage(str(n), group)) for n in range(1, count + 1))
+
+
+def test_progress_moves_with_each_batch_at_a_low_rate() -> None:
+    """What the queue has accepted is acknowledged before the next batch is due."""
+    sqs, acknowledged, before = Sqs(), list[int](), list[int]()
+
+    def sleep(_: float) -> None:
+        expected = 10 * (len(before) + 1)
+        deadline = time.monotonic() + 30
+        while len(sqs.sent) < expected and time.monotonic() < deadline:
+            time.sleep(0.001)
+        before.append(len(acknowledged))
+
+    slow = dispatcher(sqs, rate=10.0, clock=lambda: 0.0, sleep=sleep)
+    slow.send(parcels(100), acknowledged.extend)
+    assert len(acknowledged) == 100
+    assert len(before) == 9
+    # one batch may have been accepted whose call has not returned yet
+    assert all(done >= 10 * (number - 1) for number, done in enumerate(before)), before
 
 
 def dispatcher(sqs: Any, url: str = URL, **options: Any) -> Dispatcher:
