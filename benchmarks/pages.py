@@ -34,6 +34,7 @@ PAGES: Final = (
     "docs/explanation/benchmark.md",
     "docs/explanation/scaling.md",
     "docs/how-to/migrations.md",
+    "benchmarks/README.md",
     "benchmarks/results/scale.md",
 )
 TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)

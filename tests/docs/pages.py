@@ -89,7 +89,7 @@ class Mention:
 
 def pages() -> list[Path]:
     """Return every page that is written by hand."""
-    named = ["README.md", "CONTRIBUTING.md", "examples/README.md"]
+    named = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"]
     return [*(ROOT / name for name in named), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
