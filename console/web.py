@@ -23,6 +23,7 @@ from console.access import COOKIE, HEADERS, RefusedError
 from domain.values import render_time
 from operations.presentation import is_id, name_of
 from operations.printable import counted, printable, readable
+from worker.cli_errors import explain as explain_for_operators
 from worker.cli_errors import is_refusal
 from worker.errors import CliError, ExitCode
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+HEALTH: Final = "/health"
+"""Path that a load balancer or an orchestrator probes, under whatever host name."""
 MAX_FORM: Final = 300_000
 """Bytes of a form: a command of 256 KiB and its fields."""
 
@@ -159,6 +162,8 @@ def explain(error: Exception, request: Request) -> tuple[int, str]:
         return 403, f"AWS refuses this console: {error_code(error)}; check its role"
     if isinstance(error, StoreUnavailableError):
         return 503, str(error)
+    if known := explain_for_operators(error):
+        return 503, str(known)
     route = request.scope.get("route")
     logger.error("console_failed", path=getattr(route, "path", None), exc_info=error)
     return 502, f"{error_code(error)}: see the console's log"
@@ -190,6 +195,9 @@ class SecureHeaders:
                 ]
             await send(message)
 
+        if scope["path"] == HEALTH:  # says nothing about the system
+            await Response("ok\n", media_type="text/plain")(scope, receive, send_with_headers)
+            return
         try:
             self._console.access.require_host(Request(scope).headers)
         except RefusedError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, OPERATE, app
 from operations.signals import stop_on_signals
-from worker.errors import ExitCode, UsageError
+from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from console.workers import Workers
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 PASSWORD: Final = "USER_WORKER_CONSOLE_PASSWORD"  # noqa: S105 - the name of the variable
 PORT: Final = 8600
 SHORTEST_PASSWORD: Final = 16
+PACKAGES: Final = ("jinja2", "prometheus_client", "starlette", "uvicorn")
+"""Packages of the extra `console`, by the names under which they are imported."""
+NOT_INSTALLED: Final = (
+    "the packages of the console are not installed",
+    "pip install 'user-worker[console]'",
+)
+"""What is wrong, and what to do."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
@@ -70,10 +78,13 @@ def console(
       user-worker console --write --as ada
       user-worker console --workers workers.internal
     """
+    if not is_installed():
+        raise CliError(*NOT_INSTALLED)
     from console.access import Access, accepted_hosts, is_loopback
     from console.app import Console
     from console.overview import History
     from console.server import ServedConsole, listen
+    from worker import logs
 
     password = os.environ.get(PASSWORD) or None
     if not is_loopback(host) and password is None and proxy_header is None:
@@ -86,6 +97,7 @@ def console(
             f"{PASSWORD} is shorter than {SHORTEST_PASSWORD} characters", "use a generated one"
         )
     aws = composition.aws()
+    logs.configure(aws.settings.log_format, aws.settings.log_level)
     listening = listen(host, port)
     access = Access(
         hosts=accepted_hosts(host, listening.getsockname()[1], public_host),
@@ -103,6 +115,11 @@ def console(
     except KeyboardInterrupt:
         pass
     return ExitCode.OK
+
+
+def is_installed() -> bool:
+    """Return True if the packages of the extra `console` are installed."""
+    return all(find_spec(name) is not None for name in PACKAGES)
 
 
 def workers_of(hosts: Sequence[str], settings: Settings) -> Workers:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
+from cli.commands.console import NOT_INSTALLED, is_installed
 from cli.process import WorkerProcess
 from operations.printable import counted, printable
 from operations.signals import stop_on_signals
@@ -156,7 +157,9 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         _give_credentials(options.given)
     else:
         started.append(stack.enter_context(_embedded_aws(options.port)))
-    _serve_figures()
+    with_console = is_installed()
+    if with_console:
+        _serve_figures()
     aws = composition.aws()
     provision_resources(aws)
     log = stack.enter_context(_log_file())
@@ -165,18 +168,19 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     worker = stack.enter_context(WorkerProcess(arguments, log))
     started.append(worker)
     stack.callback(tell, "\nstopping the worker ...")
-    console = _console(aws)
-    stack.enter_context(console)
-    _introduce(aws, worker, options, console.address)
+    served = stack.enter_context(_console(aws)) if with_console else None
+    _introduce(aws, worker, options, "; ".join(NOT_INSTALLED) if served is None else served.address)
     if not worker.wait_until_ready(options.timeout):
         raise _ended(worker, "did not start")
-    console.console.history.newest(aws, 0)  # the figures of the samples begin here
     look = partial(_look, tail, worker)
-    note_sent = console.console.commands.note_sent
+    stream = partial(SampleStream, aws, look)
+    if served is not None:
+        served.console.history.newest(aws, 0)  # the figures of the samples begin here
+        stream = partial(stream, note_sent=served.console.commands.note_sent)
     if options.samples:
         # plain addresses may be taken on an AWS that others use, or that keeps its data
         mark = f"-{secrets.token_hex(3)}" if options.given else ""
-        SampleStream(aws, look, note_sent).run(mark, options.timeout, log)
+        stream().run(mark, options.timeout, log)
     if options.once:
         return
     _print_what_next(options)
@@ -185,7 +189,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         while time.monotonic() < pause_ends:
             look(POLL)
         if options.keep_going:
-            SampleStream(aws, look, note_sent).run(f"-{secrets.token_hex(3)}", options.timeout, log)
+            stream().run(f"-{secrets.token_hex(3)}", options.timeout, log)
 
 
 def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEvent]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.console import PACKAGES
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
@@ -110,6 +111,20 @@ def test_on_a_given_aws_the_samples_end_alike(
     assert done.code == 0, done.out + done.err
     assert Counter(endings(done.out)) == ALL_ENDINGS
     assert aws_endpoint in done.out
+
+
+def test_without_the_extra_console_everything_else_works(tmp_path: Path) -> None:
+    """One line says what is missing, and how to install it."""
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in PACKAGES)
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    variables = {"PYTHONPATH": str(tmp_path), **OWN_AWS, **DEAD_PROXY}
+    done = CommandLine().start("dev", "--samples", "--once", **variables)
+    assert done.code == 0, done.out + done.err
+    assert Counter(endings(done.out)) == ALL_ENDINGS
+    told = re.findall(r"^console +(.*)$", done.out, re.MULTILINE)
+    assert len(told) == 1
+    assert "not installed" in told[0]
+    assert "pip install 'user-worker[console]'" in done.out
 
 
 def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 import pytest
 
@@ -137,6 +140,45 @@ def test_the_wheel_brings_the_command(environment: Path) -> None:
     shown = ran(environment, "user-worker", "--help")
     assert shown.returncode == 0, shown.stderr
     assert "send" in shown.stdout
+
+
+def test_the_console_starts_from_the_wheel(environment: Path) -> None:
+    """Its templates, script and style are installed: a page is rendered and complete."""
+    assert {"console/templates/jobs.html", "console/static/console.css"} <= files()
+    console = subprocess.Popen(
+        [str(environment / "bin" / "user-worker"), "console", "--port", "0"],
+        cwd=environment,
+        env={
+            "PATH": str(environment / "bin"),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # nothing answers, and no page below needs it
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert console.stderr is not None
+        told = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", console.stderr.readline())
+        assert told
+        address, _, _ = told[0].partition("?")
+        browser = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar()))
+        with pytest.raises(HTTPError, match="503"):  # the first page reads AWS
+            browser.open(told[0], timeout=30)
+        with browser.open(f"{address}jobs", timeout=10) as page:
+            text = page.read().decode()
+        linked = re.findall(r'(?:href|src)="/(static/[^"]+)"', text)
+        assert len(linked) >= 2
+        for each in linked:
+            with browser.open(address + each, timeout=10) as file:
+                assert file.read()
+    finally:
+        console.terminate()
+        _, log = console.communicate(timeout=10)
+    assert "console_reading_failed" in log  # in the form of the worker's log
+    assert "Traceback" not in log
+    assert "\u2502" not in log  # the frame around the values of a traceback
 
 
 def test_the_image_is_built_from_the_same_packages() -> None:

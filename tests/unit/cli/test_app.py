@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -9,7 +12,10 @@ from typer.main import get_command
 from cli import composition
 from cli.app import run
 from cli.commands import app
+from cli.commands.console import PACKAGES
 from worker.errors import ExitCode
+
+ROOT = Path(__file__).parents[3]
 
 COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
 
@@ -153,3 +159,20 @@ def test_help_and_mistakes_come_without_loading_what_is_slow() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_console_without_its_extra_is_one_line_that_says_what_to_install(
+    package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is missing ends the command before anything listens or asks AWS."""
+    monkeypatch.setitem(sys.modules, package, None)
+    assert run(["console"]) == ExitCode.ENVIRONMENT
+    assert "pip install 'user-worker[console]'" in complaint(capsys)
+
+
+def test_the_packages_of_the_console_are_those_of_its_extra() -> None:
+    """A package that is added to the extra is looked for, too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[^\w-]", each)[0] for each in project["optional-dependencies"]["console"]}
+    assert {each.replace("-", "_") for each in named} == {*PACKAGES}

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from console import access
 from console.access import HEADERS, accepted_hosts, is_loopback
 from console.app import ROUTES, PageRoute
-from console.web import MAX_FORM, Mode
+from console.web import HEALTH, MAX_FORM, Mode
 from tests.builders import uid
 from tests.unit.console.served import Browser, console, provisioned
 
@@ -82,6 +82,15 @@ def test_a_console_that_is_read_only_refuses_actions(reading: Browser, route: Pa
         assert status == 403
         send = reading.post if route.method == "POST" else reading.get
         assert "read-only" in send(path_of(route)).text
+
+
+def test_a_probe_is_answered_under_any_host_name(stranger: Browser) -> None:
+    """A load balancer uses the address of its target; the answer contains nothing else."""
+    stranger.host = "10.0.3.7:8600"
+    answer = stranger.get(HEALTH)
+    assert (answer.status, answer.text) == (200, "ok\n")
+    assert answer.headers.items() >= HEADERS.items()
+    assert stranger.get("/").status == 421
 
 
 @every_route
