@@ -7,7 +7,7 @@ one with other attributes is an error and is never changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,12 @@ from botocore.exceptions import ClientError
 from adapters.aws.client import error_code
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from adapters.similar_names import (
+    SimilarName,
+    similar_queues,
+    similar_tables,
+    similar_topics,
+)
 from adapters.sqs.command_queue import MISSING
 from application.queue_port import FIFO_SUFFIX
 
@@ -58,9 +64,15 @@ class Provisioned:
 
 
 def provision(
-    resources: Resources, dynamodb: DynamoDBClient, sqs: SQSClient, sns: SNSClient
+    resources: Resources,
+    dynamodb: DynamoDBClient,
+    sqs: SQSClient,
+    sns: SNSClient,
+    warn: Callable[[SimilarName], object] | None = None,
 ) -> Provisioned:
     """Create what is missing; wait until the table is usable.
+
+    `warn` is called for each resource that was created although one of a similar name exists.
 
     Raises:
         ProvisioningRefusedError: in production.
@@ -71,10 +83,25 @@ def provision(
             "the worker does not create resources in production: "
             "deploy a template (docs/how-to/deploy.md)"
         )
+    similar = [] if warn is None else _similar(resources, dynamodb, sqs, sns)
     table_arn = provision_table(dynamodb, resources.table)
     urls = _provision_queues(sqs, resources)
     arns = tuple(_provision_topic(sns, name) for name in resources.topics)
+    for each in similar:
+        if warn is not None:
+            warn(each)
     return Provisioned(table_arn, urls, arns)
+
+
+def _similar(
+    resources: Resources, dynamodb: DynamoDBClient, sqs: SQSClient, sns: SNSClient
+) -> list[SimilarName]:
+    queues = {*resources.command_queues, resources.dead_letter_queue, resources.quarantine_queue}
+    return [
+        *similar_tables(dynamodb, resources.table),
+        *similar_queues(sqs, queues),
+        *similar_topics(sns, resources.topics),
+    ]
 
 
 # --- queues --------------------------------------------------------------------------------

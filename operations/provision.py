@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from adapters.provision import provision
-from worker.bootstrap import resources
+from adapters.similar_names import SimilarName
+from operations.progress import NO_PROGRESS, Progress
+from worker.bootstrap import resources, similar_text
 from worker.connections import Aws
 from worker.errors import CliError, UsageError
 from worker.settings import PREFIX, Settings
@@ -21,8 +23,10 @@ def require_development(settings: Settings, action: str) -> None:
         )
 
 
-def provision_resources(aws: Aws) -> dict[str, str]:
+def provision_resources(aws: Aws, progress: Progress = NO_PROGRESS) -> dict[str, str]:
     """Create missing resources; return for each resource whether it was "made" or "found".
+
+    A new resource whose name is almost that of an existing one is reported as a warning.
 
     Raises:
         UsageError: the environment is production.
@@ -38,7 +42,11 @@ def provision_resources(aws: Aws) -> dict[str, str]:
     for name in (*settings.queues, settings.dead_letter_queue, settings.quarantine_queue):
         lookups[f"queue {name}"] = partial(aws.queue_url, name)
     before = {name: _exists(look) for name, look in lookups.items()}
-    provision(resources(settings), aws.dynamodb, aws.sqs, aws.sns)
+
+    def warn(similar: SimilarName) -> None:
+        progress.note("; ".join(similar_text(settings, similar)), warning=True)
+
+    provision(resources(settings), aws.dynamodb, aws.sqs, aws.sns, warn)
     return {name: "found" if there else "made" for name, there in before.items()}
 
 

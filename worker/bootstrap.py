@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +24,7 @@ from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
 from adapters.provision import Resources, provision
+from adapters.similar_names import SimilarName
 from adapters.sns.publisher import SnsPublisher
 from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.batch import BatchHandler, Ports
@@ -36,10 +37,10 @@ from application.queue_port import CommandQueue
 from application.relay import Relay, RelayPolicy
 from application.retry import delay
 from domain.policy import UserPolicy
-from worker import telemetry
+from worker import logs, telemetry
 from worker.health.clock import ClockWatch
 from worker.permissions import load_permissions
-from worker.settings import Settings, load_settings
+from worker.settings import PREFIX, Settings, load_settings
 from worker.transport.consumer import QueueConsumer
 
 logger = structlog.get_logger(__name__)
@@ -168,10 +169,36 @@ def provision_for_development(settings: Settings) -> bool:
         clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
         if any(aws.is_amazon(client.meta.endpoint_url) for client in clients):
             return False
-        provision(resources(settings), *clients)
+        provision(resources(settings), *clients, partial(_log_similar, settings))
     except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
         raise NotReadyError(str(error)) from error
     return True
+
+
+def _log_similar(settings: Settings, similar: SimilarName) -> None:
+    text, advice = similar_text(settings, similar)
+    logs.configure(settings.log_format, settings.log_level)  # earlier than Celery does
+    logger.warning("similar_resource_exists", text=text, advice=advice)
+
+
+def similar_text(settings: Settings, similar: SimilarName) -> tuple[str, str]:
+    """Return a warning about a new resource whose name is probably mistyped, and advice."""
+    variables = {
+        settings.table: "TABLE",
+        settings.dead_letter_queue: "DEAD_LETTER_QUEUE",
+        settings.quarantine_queue: "QUARANTINE_QUEUE",
+        settings.events_topic.rpartition(":")[2]: "EVENTS_TOPIC",
+        settings.personal_topic.rpartition(":")[2]: "PERSONAL_TOPIC",
+        **dict.fromkeys(settings.additional_queues, "ADDITIONAL_QUEUES"),
+        settings.priority_queue or "": "PRIORITY_QUEUE",
+        settings.command_queue: "COMMAND_QUEUE",
+    }
+    new = f"{similar.kind} {similar.missing}"
+    variable = PREFIX + variables[similar.missing]
+    return (
+        f"{new} did not exist and was created, but {similar.kind} {similar.existing} exists",
+        f"if the name is mistyped, correct {variable} and delete the new {similar.kind}",
+    )
 
 
 def resources(settings: Settings) -> Resources:

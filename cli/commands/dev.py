@@ -23,6 +23,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
 from cli.commands.console import NOT_INSTALLED, is_installed
 from cli.process import WorkerProcess
+from cli.progress import TerminalProgress
 from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
@@ -161,7 +162,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     if with_console:
         _serve_figures()
     aws = composition.aws()
-    provision_resources(aws)
+    provision_resources(aws, TerminalProgress())
     log = stack.enter_context(_log_file())
     tail = stack.enter_context(EventTail(aws.sqs, aws.sns, aws.topic_arn))
     arguments = celery_arguments(aws.settings, options.pool, options.concurrency)

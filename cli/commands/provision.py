@@ -8,6 +8,7 @@ from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Json, app
+from cli.progress import TerminalProgress
 from worker.errors import ExitCode
 
 STYLES = {"made": "green", "found": "dim"}
@@ -17,7 +18,8 @@ STYLES = {"made": "green", "found": "dim"}
 def provision(as_json: Json = False) -> int:
     """Create table, queues and topics for development.
 
-    Existing resources are kept. Not allowed if USER_WORKER_ENV is prod.
+    Existing resources are kept. Not allowed if USER_WORKER_ENV is prod. Warns if
+    a new name is almost that of an existing resource: it may be mistyped.
 
     \b
     [bold]Examples[/bold]
@@ -25,7 +27,7 @@ def provision(as_json: Json = False) -> int:
     """
     from operations.provision import provision_resources
 
-    made = provision_resources(composition.aws())
+    made = provision_resources(composition.aws(), TerminalProgress())
     if as_json:
         sys.stdout.write(output.json_line(made) + "\n")
     else:
