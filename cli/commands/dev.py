@@ -21,7 +21,6 @@ from rich.text import Text
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
-from cli.commands.console import NOT_INSTALLED, is_installed
 from cli.process import WorkerProcess
 from cli.progress import TerminalProgress
 from operations.printable import counted, printable
@@ -147,6 +146,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     """Start everything, and show what happens until interrupted or, with `once`, until the end."""
     from cli.commands.run import celery_arguments
     from cli.demo.stream import SampleStream
+    from cli.commands.console import NOT_INSTALLED, is_installed  # here, for the order in the help
     from operations.event_tail import EventTail
     from operations.provision import provision_resources
 
