@@ -144,9 +144,9 @@ def _require_consistent(options: DevOptions) -> None:
 
 def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     """Start everything, and show what happens until interrupted or, with `once`, until the end."""
+    from cli.commands.console import NOT_INSTALLED, is_installed  # here, for the order in the help
     from cli.commands.run import celery_arguments
     from cli.demo.stream import SampleStream
-    from cli.commands.console import NOT_INSTALLED, is_installed  # here, for the order in the help
     from operations.event_tail import EventTail
     from operations.provision import provision_resources
 
