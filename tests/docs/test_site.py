@@ -86,6 +86,38 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
     assert not [each for each in index["docs"] if each["location"].startswith("source/")]
 
 
+TERMS = (
+    "acknowledge",
+    "at least once",
+    "back-off",
+    "circuit breaker",
+    "correlation id",
+    "dead letter",
+    "fair queue",
+    "idempotency key",
+    "jitter",
+    "optimistic locking",
+    "outbox",
+    "poison message",
+    "quarantine queue",
+    "redrive",
+    "relay",
+    "replay",
+    "visibility timeout",
+)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_search_leads_to_the_definition_of_a_term(site: Path, term: str) -> None:
+    """A standard term of the field is in the glossary's index, as the first cell of a row."""
+    script = (site / "search" / "search_index.js").read_text()
+    index = json.loads(script.removeprefix("var __index = "))
+    glossary = [each for each in index["docs"] if each["location"].startswith("reference/glossary")]
+    assert any(term in each["text"].lower() for each in glossary)
+    rows = (ROOT / "docs" / "reference" / "glossary.md").read_text().lower()
+    assert re.search(rf"^\| [^|]*\b{term}\b[^|]* \|", rows, re.MULTILINE), term
+
+
 # --- how pages are laid out ----------------------------------------------------------------
 
 
