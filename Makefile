@@ -18,7 +18,8 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: run
 run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, live events (ARGS=--once to end when all are answered)
-	@$(BIN)/user-worker dev --samples $(ARGS)
+	@# always on an AWS of its own: `user-worker dev` uses that of AWS_ENDPOINT_URL
+	@env -u AWS_ENDPOINT_URL $(BIN)/user-worker dev --samples $(ARGS)
 
 # a test run starts a hundred Python processes: let them find what was compiled once
 unexport PYTHONDONTWRITEBYTECODE
