@@ -254,6 +254,9 @@ def redrive(
     move_task: Annotated[
         bool, typer.Option("--move-task", help="Let SQS move all dead letters; faster.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those that cannot succeed (CommandIdReused).")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     edit: Annotated[
@@ -270,6 +273,9 @@ def redrive(
     ages: a command that is too old by now is rejected as CommandExpired. With
     --move-task, SQS moves all of them by itself, if there is no filter and it
     supports that; dead letters that SQS itself moved here then lose their age.
+
+    A command whose id belongs to another one (CommandIdReused) cannot succeed: it
+    is left, unless --force or --move-task is used.
 
     \b
     [bold]Examples[/bold]
@@ -289,7 +295,9 @@ def redrive(
     only: frozenset[str] | None = None
     if dry_run or not yes:
         ask_for = None if dry_run else "a redrive"
-        only = _preview(aws, wanted, "would be redriven", ask_for=ask_for, redriving=True)
+        only = _preview(
+            aws, wanted, "would be redriven", ask_for=ask_for, redriving=True, force=force
+        )
         if dry_run or not only:
             _print_done(as_json=as_json, redriven=0, method="none", would_redrive=len(only))
             return ExitCode.OK
@@ -301,6 +309,7 @@ def redrive(
             only=only,
             rate=rate,
             move_task=move_task,
+            force=force,
             progress=TerminalProgress(),
         )
     result, console = done.result, output.stderr()
@@ -317,7 +326,7 @@ def redrive(
         console.print(f"{left}: {done.why}. {BREAK_GLASS}", style="yellow")
     if yes and done.forecast:  # else it was printed before the confirmation
         console.print(done.forecast, style="yellow")
-    if not done.without_original:
+    if not done.without_original and not done.hopeless:
         _require_named(wanted, result.done)
     text = f"{counted(result.done, LETTER)} redriven"
     _print_done(
@@ -326,8 +335,11 @@ def redrive(
         redriven=result.done,
         method=done.method,
         without_original=done.without_original,
+        **({"cannot_succeed": done.hopeless} if done.hopeless else {}),
     )
-    return ExitCode.OK if result.complete and not done.without_original else ExitCode.NEGATIVE
+    named_and_left = bool(wanted.ids and done.hopeless)
+    all_done = result.complete and not done.without_original and not named_and_left
+    return ExitCode.OK if all_done else ExitCode.NEGATIVE
 
 
 @dlq.command(epilog=EXIT_CODES)
@@ -388,7 +400,13 @@ def purge(
 
 
 def _preview(
-    aws: Aws, wanted: LetterFilter, fate: str, *, ask_for: str | None, redriving: bool = False
+    aws: Aws,
+    wanted: LetterFilter,
+    fate: str,
+    *,
+    ask_for: str | None,
+    redriving: bool = False,
+    force: bool = False,
 ) -> frozenset[str]:
     """Print which letters match and what would happen to them; return their ids.
 
@@ -396,7 +414,7 @@ def _preview(
         UsageError: a confirmation of `ask_for` is needed, and there is no terminal.
         CliError: none of the given ids was found.
     """
-    from operations.dead_letters.forecast import Forecast
+    from operations.dead_letters.forecast import HOPELESS, Forecast, hopeless_text
     from operations.dead_letters.listing import group_letters, list_letters
 
     if ask_for:
@@ -413,6 +431,11 @@ def _preview(
             redacted, "is redacted: its original is", "are redacted: their originals are"
         )
         console.print(f"{text} in the quarantine queue", style="yellow")
+    _require_named(wanted, len(letters))
+    if redriving and not force:
+        letters = [letter for letter in letters if letter.reason != HOPELESS]
+        if hopeless := len(listing.letters) - len(letters):
+            console.print(f"{hopeless_text(hopeless)}, or use --force", style="yellow")
     forecast = Forecast()
     for letter in letters:
         forecast.add(letter)
@@ -421,7 +444,6 @@ def _preview(
     console.print(f"{len(letters)} of {counted(listing.looked_at, LETTER)} {fate}")
     if wanted.limit is None:
         _print_unseen(listing)
-    _require_named(wanted, len(letters))
     return frozenset(letter.message_id for letter in letters)
 
 

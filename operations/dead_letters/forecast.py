@@ -12,9 +12,18 @@ from domain.commands import COMMANDS
 from operations.dead_letters.letter import Letter
 from operations.printable import counted
 
-LASTING = frozenset({NOT_PERMITTED, "UnknownType", "CommandIdReused", *map(str, MalformedCode)})
+HOPELESS = "CommandIdReused"
+"""Reason of a letter that cannot succeed: its id belongs to another command for as long as that
+command's outcome is stored."""
+LASTING = frozenset({NOT_PERMITTED, "UnknownType", HOPELESS, *map(str, MalformedCode)})
 """Reasons that do not pass by themselves."""
 EXPIRED = "too old for their type"
+
+
+def hopeless_text(count: int) -> str:
+    """Return a line about letters that are left because they cannot succeed."""
+    left = counted(count, "was left: its id belongs", "were left: their ids belong")
+    return f"{left} to another command ({HOPELESS}); send a new command with a new id"
 
 
 @dataclass(slots=True)

@@ -40,6 +40,8 @@ class Plan:
     """Whether a letter waits for earlier letters of its FIFO group."""
     skip: Callable[[StoredLetter], bool] = lambda _: False
     """Returns True for letters to leave in the queue although they match the filter."""
+    ignore: Callable[[StoredLetter], bool] = lambda _: False
+    """As `skip`, but later letters of the FIFO group do not wait for them."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,10 @@ class _Run:
         limit = self.plan.wanted.limit
         for letter in batch:
             room = limit is None or self.result.done + len(selected) < limit
-            wanted = self._is_wanted(letter, now)
+            matches = self.plan.wanted.includes(Letter.read(letter), now)
+            if matches and self.plan.ignore(letter):
+                continue
+            wanted = matches and self._is_wanted(letter)
             waits = self.fifo and self.plan.in_order and letter.group_id in self._blocked
             self.result.behind += wanted and waits and room
             if wanted and room and not waits:
@@ -138,8 +143,8 @@ class _Run:
                 self._blocked.add(letter.group_id)
         return selected
 
-    def _is_wanted(self, letter: StoredLetter, now: float) -> bool:
-        if not self.plan.wanted.includes(Letter.read(letter), now) or self.plan.skip(letter):
+    def _is_wanted(self, letter: StoredLetter) -> bool:
+        if self.plan.skip(letter):
             return False
         confirmed = self.plan.only is None or letter.message_id in self.plan.only
         self.confirmed += confirmed

@@ -24,7 +24,7 @@ from adapters.sqs.dead_letters import (
 from adapters.sqs.sending import BatchSender, QueueMessage
 from application.queue_port import FIFO_SUFFIX
 from operations.dead_letters.filter import LetterFilter
-from operations.dead_letters.forecast import Forecast
+from operations.dead_letters.forecast import HOPELESS, Forecast, hopeless_text
 from operations.dead_letters.letter import Letter
 from operations.dead_letters.move_task import move_all
 from operations.dead_letters.originals import Originals
@@ -57,6 +57,8 @@ class Redrive(NamedTuple):
     """Why originals could not be read."""
     forecast: str | None = None
     """Letters that were sent although they fail again; one line."""
+    hopeless: int = 0
+    """Letters that were left because they cannot succeed."""
 
 
 def redrive_letters(
@@ -66,6 +68,7 @@ def redrive_letters(
     only: Collection[str] | None = None,
     rate: float | None = None,
     move_task: bool = False,
+    force: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Redrive:
     """Send back letters that match a filter; if `only` is given, only those with these ids.
@@ -78,6 +81,7 @@ def redrive_letters(
         rate: maximum letters per second.
         move_task: let SQS move all letters if it can and the filter has no conditions. SQS does not
             add `original_sent_at` to the letters that it dead-lettered itself.
+        force: also send letters that cannot succeed. SQS's task moves them in any case.
         progress: receives progress reports.
 
     Raises:
@@ -92,8 +96,18 @@ def redrive_letters(
         Originals(aws) as originals,
     ):
         redriver = Redriver(queue, originals, cache(partial(_sender, aws, progress)))
-        plan = Plan(wanted, "redriving", only, rate, in_order=True, skip=redriver.skips)
+        plan = Plan(
+            wanted,
+            "redriving",
+            only,
+            rate,
+            in_order=True,
+            skip=redriver.skips,
+            ignore=(lambda _: False) if force else redriver.is_hopeless,
+        )
         result = process_letters(queue, plan, redriver.redrive, progress)
+        if redriver.hopeless:
+            progress.note(hopeless_text(len(redriver.hopeless)), warning=True)
         return Redrive(
             result,
             "batches",
@@ -101,6 +115,7 @@ def redrive_letters(
             len(redriver.without_original),
             originals.unavailable or _NOT_FOUND[originals.complete],
             redriver.forecast.text,
+            len(redriver.hopeless),
         )
 
 
@@ -162,10 +177,19 @@ class Redriver:
     """SQS message ids of redacted letters whose original could not be read."""
     forecast: Forecast = field(default_factory=Forecast)
     """Of the letters that were sent."""
+    hopeless: set[str] = field(default_factory=set)
+    """SQS message ids of letters that cannot succeed."""
 
     def came_back(self, letter: StoredLetter) -> bool:
         """Return True if this redrive has sent the letter and it was dead-lettered again."""
         return letter.original_id in self.sent
+
+    def is_hopeless(self, letter: StoredLetter) -> bool:
+        """Return True if a letter cannot succeed, and count it."""
+        if letter.reason != HOPELESS:
+            return False
+        self.hopeless.add(letter.message_id)
+        return True
 
     def skips(self, letter: StoredLetter) -> bool:
         """Return True if a letter stays.

@@ -425,3 +425,68 @@ def test_on_a_terminal_the_number_has_to_be_typed(
     done = world.dlq("purge", "--reason", "NotJson")
     assert done.code == (ExitCode.OK if left == 1 else ExitCode.NEGATIVE)
     assert len(world.dead()) == left
+
+
+# --- what cannot succeed -------------------------------------------------------------------
+
+REUSED = "its id belongs to another command (CommandIdReused); send a new command with a new id"
+
+
+def test_a_letter_that_cannot_succeed_is_left_with_the_reason(world: World) -> None:
+    """It bounced at once; with --force it is sent all the same."""
+    for code in ("Unavailable", "CommandIdReused", "Unavailable"):
+        world.letter(code)
+    shown = world.dlq("redrive", "--dry-run", "--json")
+    assert shown.rows[0]["would_redrive"] == 2
+    assert f"1 was left: {REUSED}, or use --force" in shown.err
+    assert "2 of 3 dead letters would be redriven" in shown.err
+
+    done = world.dlq("redrive", "--yes", "--json")
+    (row,) = done.rows
+    assert (done.code, row["redriven"], row["cannot_succeed"]) == (ExitCode.OK, 2, 1)
+    assert f"1 was left: {REUSED}" in done.err
+    assert [each["reason"] for each in world.dlq("list", "--each", "--json").rows] == [
+        "CommandIdReused"
+    ]
+
+    forced = world.dlq("redrive", "--yes", "--force", "--json")
+    assert (forced.code, forced.rows[0]["redriven"]) == (ExitCode.OK, 1)
+    assert "1 fails again" in forced.err
+    assert len(world.waiting()) == 3
+
+
+def test_after_a_confirmation_it_is_not_counted_as_a_new_letter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there before, and was not offered."""
+    for code in ("Unavailable", "CommandIdReused"):
+        world.letter(code)
+    monkeypatch.setattr(dlq, "_require_terminal", lambda _: None)
+    monkeypatch.setattr(typer, "confirm", lambda text, **_: text.startswith("Redrive 1 dead"))
+    done = world.dlq("redrive")
+    assert (done.code, done.out) == (ExitCode.OK, "1 dead letter redriven\n")
+    assert "arrived" not in done.err
+
+
+@pytest.mark.parametrize("by", ["--id", "--reason"])
+def test_a_chosen_letter_that_cannot_succeed_is_left_too(world: World, by: str) -> None:
+    """It is not called unknown; for a chosen id, the exit code says that nothing was sent."""
+    value = {"--id": world.letter("CommandIdReused")["message_id"], "--reason": "CommandIdReused"}
+    for more in (["--yes"], ["--dry-run"]):
+        done = world.dlq("redrive", by, value[by], *more)
+        assert REUSED in done.err
+        assert "not found" not in done.err
+    done = world.dlq("redrive", by, value[by], "--yes")
+    assert (done.code, done.out) == (
+        ExitCode.NEGATIVE if by == "--id" else ExitCode.OK,
+        "0 dead letters redriven\n",
+    )
+    assert len(world.dead()) == 1
+
+
+def test_on_fifo_no_letter_waits_for_one_that_cannot_succeed(fifo: World) -> None:
+    """The order of the others is kept; this one would never be processed."""
+    bodies = [fifo.letter(code)["body"] for code in ("Unavailable", "CommandIdReused", "NotJson")]
+    done = fifo.dlq("redrive", "--yes", "--json")
+    assert (done.rows[0]["redriven"], done.rows[0]["cannot_succeed"]) == (2, 1)
+    assert [row["Body"] for row in fifo.waiting()] == [bodies[0], bodies[2]]
