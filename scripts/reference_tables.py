@@ -1,4 +1,4 @@
-"""Write the reference tables of the pages from the definitions in domain/ and worker/settings.py.
+"""Write the reference tables of the pages from the definitions in domain/, worker/ and cli/.
 
     python -m scripts.reference_tables            write the tables
     python -m scripts.reference_tables --check    exit with 1 if a table is outdated
@@ -21,6 +21,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from typer.main import get_command
+
+from cli.commands import app
 from domain.commands import COMMANDS
 from domain.events import EVENTS
 from domain.rules import AnyRule, FieldDefinition, Flag, Items, Number, Text, fields_of
@@ -29,7 +32,9 @@ from domain.values import EmailAddress
 from worker.settings import Settings, limits
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = tuple(f"docs/reference/{name}.md" for name in ("messages", "settings", "table"))
+PAGES: Final = tuple(
+    f"docs/reference/{name}.md" for name in ("command-line", "messages", "settings", "table")
+)
 _TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 APART: Final = frozenset({"sessions", "two_factor"})
 """Fields of a user that are stored in items of their own."""
@@ -190,7 +195,58 @@ def _settings() -> Iterator[tuple[str, ...]]:
         yield f"`{name.upper()}`", _DEFAULTS.get(name, shown), limits(field), explained[name]
 
 
+# --- the command line ------------------------------------------------------------------------
+
+
+def _command_line() -> str:
+    """Return a section for each command: what it does, its arguments and its options."""
+    return "\n" + "\n".join(_sections(get_command(app), "user-worker")) + "\n"
+
+
+def _sections(command: Any, path: str) -> Iterator[str]:
+    inner = getattr(command, "commands", {})
+    for name, each in inner.items():
+        yield from _sections(each, f"{path} {name}")
+    if not inner:
+        rows = [_option(each) for each in command.params if not each.hidden]
+        table = [_table(("argument or option", "value", "meaning"), iter(rows))] if rows else []
+        yield "\n".join([f"## `{path}`\n", *_described(command.help), *table])
+
+
+def _described(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a help text that precede its examples."""
+    for paragraph in text.partition("[bold]")[0].replace("\b", "").split("\n\n"):
+        if words := " ".join(paragraph.split()):
+            yield _escaped(words) + "\n"
+
+
+def _option(parameter: Any) -> tuple[str, str, str]:
+    """Return the row of an argument or option."""
+    is_argument = parameter.param_type_name == "argument"
+    names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
+    names = [*names, *parameter.secondary_opts]
+    text = parameter.help or ""
+    default = getattr(parameter.default, "value", parameter.default)
+    if default not in (None, "", False, True) and not is_argument:
+        text += f" Default: {f'{default:g}' if isinstance(default, float) else default}."
+    value = "" if is_argument or parameter.is_flag else _form(parameter)
+    shown = ", ".join(f"`{each}`" for each in names)
+    return _escaped(shown), _escaped(f"`{value}`" if value else ""), _escaped(text.strip())
+
+
+def _form(parameter: Any) -> str:
+    """Return the form of an option's value, or its choices."""
+    if parameter.metavar is None and parameter.type_descriptor.is_choice:
+        return str(parameter.display_type(None)).strip("<>[]")
+    return parameter.metavar or ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 _TABLES: Final[dict[str, Callable[[], str]]] = {
+    "command_line": _command_line,
     "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
     "fields": lambda: _table(("field", "value", "meaning"), _fields()),
     "events": lambda: _table(("Event", "category", "data"), _events()),

@@ -26,7 +26,7 @@ THREADS = 8
 def run(
     celery_args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- CELERY ARGS", help="Passed to `celery worker`."),
+        typer.Argument(metavar="-- CELERY ARGS", help="Passed to the worker of Celery."),
     ] = None,
     concurrency: Annotated[
         int | None,

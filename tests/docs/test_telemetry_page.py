@@ -10,10 +10,11 @@ from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "telemetry.md").read_text()
+METRICS = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 ROWS = {
     match[1]: (match[2], match[3])
     for match in re.finditer(
-        r"^\| `([a-z_.]+)` \| (\w+)(?:, s)? \| ([a-z_., ]*?) ?\| .* \|$", PAGE, re.MULTILINE
+        r"^\| `([a-z_.]+)` \| (\w+)(?:, s)? \| ([a-z_., ]*?) ?\| .* \|$", METRICS, re.MULTILINE
     )
 }
 
