@@ -137,6 +137,7 @@ class Labelled:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines: one where lines have any length, or if both fit."""
         both = Text.assemble(self.label, self.text)
+        both.rstrip()
         width, start = options.max_width, self.label.cell_len
         if options.no_wrap or both.cell_len <= width:
             yield both
@@ -146,10 +147,18 @@ class Labelled:
             for line in more:
                 yield Text.assemble(" " * start, line)
         else:
-            label = self.label.copy()
-            label.rstrip()
-            yield from wrapped(label, width)
-            yield from _indented(self.text, width)
+            yield from self._below(width)
+
+    def _below(self, width: int) -> Iterator[Text]:
+        """Yield the label without the spaces of its column, and the text where there is room."""
+        label = self.label.copy()
+        label.rstrip()
+        short = Text.assemble(label, " " * GAP, self.text)
+        if short.cell_len <= width:
+            yield short
+            return
+        yield from wrapped(label, width)
+        yield from _indented(self.text, width)
 
 
 def _named(values: Mapping[str, Text], width: int) -> Iterator[Text]:

@@ -9,7 +9,7 @@ from application.outbox import SHARDS
 from application.ports import OutboxEntry
 from console.web import see_other
 from operations.outbox import FOR_WORKERS, entry_id, oldest_entries, publish_entries, shard
-from operations.printable import age_text
+from operations.printable import age_text, counted
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -41,7 +41,8 @@ def publish(call: Call) -> Response:
         words = {**done.counts, "for the workers": done.counts[FOR_WORKERS]}
         words.pop(FOR_WORKERS, None)
         parts = ", ".join(f"{count} {word}" for word, count in words.items() if count)
-        return f"{done.entries} entries tried: {parts or 'nothing to do'}"
+        tried = counted(done.entries, "entry", "entries")
+        return f"{tried} tried: {parts or 'nothing to do'}"
 
     title = "publish parked outbox entries" if parked else "publish outbox entries"
     job = call.console.jobs.start(title, call.person, work)

@@ -9,7 +9,10 @@ import pytest
 
 from scripts.user_messages import ROOT, messages
 
-FOLDERS = ("adapters", "application", "cli", "clients/python", "domain", "operations", "worker")
+FOLDERS = (
+    *("adapters", "application", "cli", "clients/python", "console", "domain", "operations"),
+    "worker",
+)
 PLURAL = re.compile(
     r"\{(?P<value>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\} (?:[a-z-]+ ){0,2}?"
     r"(?P<word>[a-z]+(?<![sui])s|are|were|have)\b"
@@ -18,8 +21,20 @@ PLURAL = re.compile(
 CONSTANT = re.compile(r"\b_?[A-Z][A-Z_]{2,}\b")
 """A limit of the program, which is more than one."""
 SINGULAR = {
-    *("as", "belongs", "closed", "contains", "differs", "does", "ends", "exists", "fails", "has"),
-    *("ms", "must", "names", "needs", "reads", "runs", "sets", "was"),
+    *(
+        "answers",
+        "as",
+        "belongs",
+        "closed",
+        "contains",
+        "differs",
+        "does",
+        "ends",
+        "exists",
+        "fails",
+        "has",
+    ),
+    *("ms", "must", "names", "needs", "others", "reads", "runs", "sets", "was"),
 }
 ALLOWED = {
     "{self.kind} items": "a kind, not a number",
@@ -56,6 +71,17 @@ def test_each_number_agrees_with_its_noun(folder: str) -> None:
         f"{path.relative_to(ROOT)}:{line}: {text}"
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line, text in mistakes(path.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
+def test_each_number_of_a_page_agrees_with_its_noun() -> None:
+    """Templates of the console have `count`."""
+    found = [
+        f"{path.name}: {each[0]}"
+        for path in sorted((ROOT / "console" / "templates").glob("*.html"))
+        for each in re.finditer(r"\}\} ([a-z]+(?<![sui])s)\b", path.read_text(encoding="utf-8"))
+        if each[1] not in SINGULAR
     ]
     assert not found
 
