@@ -24,8 +24,18 @@ from benchmarks.arguments import (
 )
 from benchmarks.lineup import HERE
 from benchmarks.measuring import CREDENTIALS
-from benchmarks.results_file import RESULTS, TABLE, write_results
-from benchmarks.sections import DEFAULT, FULL, QUICK, SHORT, Section, run_all, run_short
+from benchmarks.results_file import FIGURES, RESULTS, TABLE, read_results, write_results
+from benchmarks.sections import (
+    DEFAULT,
+    FULL,
+    QUICK,
+    SECTIONS,
+    SHORT,
+    Section,
+    Size,
+    run_all,
+    run_short,
+)
 from benchmarks.tables import REGION
 from worker import logs
 
@@ -48,6 +58,13 @@ def main() -> None:
         "--short", action="store_true", help="run the check for CI, about a minute; write nothing"
     )
     parser.add_argument(
+        "--only",
+        action="append",
+        choices=SECTIONS,
+        default=[],
+        help="measure this section only, and replace it in the results; may be repeated",
+    )
+    parser.add_argument(
         "--results", type=Path, help="folder to write (default: benchmarks/results)"
     )
     parser.add_argument("--rounds", type=whole_number(1), help="number of rounds (default: 3)")
@@ -62,18 +79,44 @@ def main() -> None:
         # a quick run is a preview, and does not replace a full run
         results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
         results.mkdir(parents=True, exist_ok=True)  # before minutes are spent
-        _install_node_packages()
-        about, began = _about(), time.monotonic()
-        sections: list[Section] = []
-        with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
-            for section in run_all(size, Path(folder)):
-                sections.append(section)
-                about["minutes"] = round((time.monotonic() - began) / 60, 1)
-                # Saves partial results, in case the rest fails.
-                write_results(results, about, sections)
+        if options.only:
+            _renew(results, size, options.only)
+        else:
+            _install_node_packages()
+            _measure_all(results, size)
         print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
         if results == RESULTS:
             pages.renew()
+
+
+def _measure_all(results: Path, size: Size) -> None:
+    about, began = _about(), time.monotonic()
+    sections: list[Section] = []
+    with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
+        for section in run_all(size, Path(folder)):
+            sections.append(section)
+            about["minutes"] = round((time.monotonic() - began) / 60, 1)
+            # Saves partial results, in case the rest fails.
+            write_results(results, about, sections)
+
+
+def _renew(results: Path, size: Size, only: list[str]) -> None:
+    """Measure some sections, and replace them in existing results.
+
+    Raises:
+        BenchmarkError: There are no results.
+    """
+    if not (results / FIGURES).exists():
+        raise BenchmarkError(f"no {FIGURES} in {results}: run without --only first")
+    about, sections = read_results(results)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="user-worker-bench-") as folder:
+        for section in run_all(size, Path(folder), only):
+            minutes = round((time.monotonic() - began) / 60, 1)
+            section.about.update(_about() | {"minutes": minutes})
+            found = {each.key: each for each in sections} | {section.key: section}
+            sections = [found[key] for key in SECTIONS if key in found]
+            write_results(results, about, sections)
 
 
 def _prepare() -> None:

@@ -47,6 +47,8 @@ class Record:
     published: dict[str, float] = field(default_factory=dict)
     """Time of the first event of each command, by command id."""
     last_published: float = 0.0
+    arrived_at: dict[str, float] = field(default_factory=dict)
+    """Time at which each scheduled command was sent, by command id."""
     empty_receives: int = 0
     receives: Counter[str] = field(default_factory=Counter)
     """Receives by queue, including empty ones."""
@@ -210,6 +212,12 @@ class FakeAws:
             case "load":
                 messages = self._queues[request["queue"]].send(request["bodies"])
                 result = {"sent_at": messages[0].sent_at}
+            case "schedule":
+                queue = self._queues[request["queue"]]
+                for seconds, command_id, body in request["arrivals"]:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(seconds, self._arrive, queue, command_id, body)
+                result = {"sent_at": time.time()}
             case "reset":
                 self._reset(tuple(request.get("delay", (0.0, 0.0))))
             case "progress":
@@ -218,9 +226,12 @@ class FakeAws:
                 result = {"deleted": record.deleted, "published": published, **depth}
             case "record":
                 names = ("calls", "deleted", "last_deleted", "first_received", "published")
-                more = ("last_published", "empty_receives", "receives", "sent_at")
+                more = ("last_published", "empty_receives", "receives", "sent_at", "arrived_at")
                 result = {name: getattr(record, name) for name in names + more}
         answer(json.dumps(result).encode(), JSON)
+
+    def _arrive(self, queue: Queue, command_id: str, body: str) -> None:
+        self.record.arrived_at[command_id] = queue.send([body])[0].sent_at
 
     def _reset(self, delay: tuple[float, float]) -> None:
         for name, value in ((f, getattr(Record(), f)) for f in Record.__slots__):

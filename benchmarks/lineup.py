@@ -39,6 +39,8 @@ class Contestant:
     preparation: Preparation | None = None
     tuned: bool = True
     """Whether kombu's SQS transport polls at the most efficient rate."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables for this contestant only."""
 
 
 def worker_prefork(processes: int) -> Contestant:

@@ -157,15 +157,23 @@ class Session:
             with contextlib.suppress(ClientError):  # the table was not created
                 direct_client(self._endpoints).delete_table(TableName=table)
 
-    def measure(self, workload: Workload, number: int) -> Result:
-        """Run a workload and return the result."""
+    def measure(
+        self, workload: Workload, number: int, offsets: Sequence[float] | None = None
+    ) -> Result:
+        """Run a workload and return the result.
+
+        All commands are in the queue at once or, with `offsets`, arrive after so many seconds each;
+        then the result has the latency of each.
+        """
         assert self._processes is not None
         bodies = [self._render(command) for command in workload.commands]
-        cpu, servers = self._processes.cpu_seconds(), self._endpoints.cpu_seconds()
+        # where commands are few, ticks of 10 ms are too coarse
+        used = self._processes.cpu_seconds if offsets is None else self._processes.run_seconds
+        cpu, servers = used(), self._endpoints.cpu_seconds()
         machine = machine_cpu_seconds()
         wanted = {command.command_id for command in workload.commands}
-        record, began = self._load_and_wait(bodies, wanted)
-        cpu = self._processes.cpu_seconds() - cpu
+        record, began = self._load_and_wait(bodies, wanted, workload.commands, offsets)
+        cpu = used() - cpu
         servers = self._endpoints.cpu_seconds() - servers
         machine = machine_cpu_seconds() - machine
         count = len(workload.commands)
@@ -194,15 +202,20 @@ class Session:
             start_seconds=self._start_seconds,
             start_cpu_seconds=self._start_cpu,
             missing_events=len(wanted - record["published"].keys()),
+            latencies_ms=[
+                (record["published"][command_id] - at) * 1000
+                for command_id, at in record["arrived_at"].items()
+                if command_id in record["published"]
+            ],
         )
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time of all its processes so far."""
+    def run_seconds(self) -> float:
+        """Return the processor time of all its threads so far, exactly."""
         assert self._processes is not None
-        return self._processes.cpu_seconds()
+        return self._processes.run_seconds()
 
-    def idle_since(self, cpu_seconds: float, seconds: float) -> Idle:
-        """Return its idle result since the last reset, when it had used `cpu_seconds`."""
+    def idle_since(self, run_seconds: float, seconds: float) -> Idle:
+        """Return its idle result since the last reset, when it had used `run_seconds`."""
         assert self._processes is not None
         receives: dict[str, int] = self._endpoints.tell("record")["receives"]
         return Idle(
@@ -211,7 +224,7 @@ class Session:
             seconds=seconds,
             processes=self._processes.count(),
             receives=receives.get(self._queue, 0) * 20 / seconds,
-            cpu_percent=100 * (self._processes.cpu_seconds() - cpu_seconds) / seconds,
+            cpu_percent=100 * (self._processes.run_seconds() - run_seconds) / seconds,
             memory_mb=self._processes.memory_mb(),
         )
 
@@ -301,6 +314,7 @@ class Session:
             "BENCH_TABLE": self._naive_table or self._users_table,
             "BENCH_TOPIC": TOPIC,
             "BENCH_TUNED": str(int(self._contestant.tuned)),
+            **dict(self._contestant.environment),
         }
 
     # --- at work -----------------------------------------------------------------------------
@@ -312,10 +326,20 @@ class Session:
             raise self._failed(no_event(missing, len(wanted)))
 
     def _load_and_wait(
-        self, bodies: list[str], wanted: AbstractSet[str]
+        self,
+        bodies: list[str],
+        wanted: AbstractSet[str],
+        commands: Sequence[Command] = (),
+        offsets: Sequence[float] | None = None,
     ) -> tuple[dict[str, Any], float]:
         self._endpoints.reset()
-        began: float = self._load(bodies)["sent_at"]
+        if offsets is None:
+            answer = self._load(bodies)
+        else:
+            ids = [command.command_id for command in commands]
+            arrivals = [*zip(offsets, ids, bodies, strict=True)]
+            answer = self._endpoints.tell("schedule", queue=self._queue, arrivals=arrivals)
+        began: float = answer["sent_at"]
         self._wait(len(bodies), len(wanted))
         return self._endpoints.tell("record"), began
 

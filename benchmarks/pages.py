@@ -15,18 +15,20 @@ computes. It writes these parts of a page, and nothing else:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks import targets
+from benchmarks import light_load, targets
 from benchmarks.arguments import BenchmarkError, OneLineParser, errors_in_one_line
 from benchmarks.figures import figures
+from benchmarks.measuring import Result
 from benchmarks.results_file import RESULTS, read_results, rendered
 from benchmarks.results_file import SUMMARY as SUMMARY_FILE
 from benchmarks.scale.inputs import Inputs
 from benchmarks.scale.tables import TABLES
+from benchmarks.sections import Section
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = (
@@ -129,7 +131,12 @@ def _tables() -> dict[str, str]:
     return {
         **{name: compute(inputs) for name, compute in TABLES.items()},
         "targets": targets.render({section.key: section for section in sections}),
+        "light": light_load.render(_results("light-load", sections)),
     }
+
+
+def _results(key: str, sections: Sequence[Section]) -> Sequence[Result]:
+    return [result for section in sections if section.key == key for result in section.results]
 
 
 @cache

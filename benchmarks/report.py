@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import targets
+from benchmarks import light_load, targets
 from benchmarks.measuring import Idle
 from benchmarks.rows import Row, markdown, rows_of
 from benchmarks.sections import Section
@@ -54,15 +54,32 @@ def render(about: dict[str, Any], sections: Sequence[Section]) -> str:
             f"{section.dynamodb}\n\n"
             + table((WHO, RATE, CPU, BUSY, OTHERS, LATENCY, MEMORY), rows.values())
         )
+    if section := found.get("light-load"):
+        parts.append(
+            "## Light load: registrations that arrive at random, 5 to 15 ms a call\n\n"
+            + _measured_separately(section)
+            + light_load.render(section.results)
+        )
     if section := found.get("idle"):
         [some, *_] = section.idle
-        parts.append(f"## Idle, for {some.seconds:g} s\n\n{idle_table(section.idle)}")
+        parts.append(f"## Idle, for {some.seconds:g} s\n\n")
+        parts[-1] += _measured_separately(section) + idle_table(section.idle)
     if section := found.get("users"):
         for workload in (REGISTERING, UPDATING):
             columns = (("at the start", WHO[1]), *WORK[1:])
             written = table(columns, rows_of(section, workload).values())
             parts.append(f"## Users in the table: {workload}, this worker\n\n{written}")
     return "\n\n".join(parts) + "\n"
+
+
+def _measured_separately(section: Section) -> str:
+    """Render command, place and time of a section that was not measured with the others."""
+    if not (about := section.about):
+        return ""
+    return (
+        f"Measured separately: `{about['command']}`, {about['date']}, commit {about['commit']}, "
+        f"{about['cores']} cores of {about['processor']}.\n\n"
+    )
 
 
 def heading(about: dict[str, Any], sections: Sequence[Section]) -> str:
@@ -90,7 +107,7 @@ def idle_table(idle: Sequence[Idle]) -> str:
     rows = (
         (
             *(each.title, str(each.processes), f"{each.receives:.1f}"),
-            *(f"{each.cpu_percent:.2f}", f"{each.memory_mb:.0f}"),
+            *(f"{each.cpu_percent:.3f}", f"{each.memory_mb:.0f}"),
         )
         for each in idle
     )

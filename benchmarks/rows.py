@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Result
-from benchmarks.sections import Section
+
+if TYPE_CHECKING:
+    from benchmarks.sections import Section
 
 MIN_FOR_QUANTILES = 2
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Final
 
 from adapters.dynamodb.provision import provision_table
-from benchmarks import lineup
+from benchmarks import light_load, lineup
 from benchmarks.arguments import BenchmarkError
 from benchmarks.endpoints import Endpoints, endpoints
 from benchmarks.lineup import Contestant
@@ -40,6 +41,12 @@ class Size:
     users: tuple[int, ...]
     idle: tuple[float, float]
     """Seconds to settle, and seconds to observe."""
+    rates: tuple[int, ...]
+    """Commands per second at which they arrive one by one."""
+    waits: tuple[int, ...]
+    """Milliseconds for which a batch may wait there."""
+    cell: float
+    """Seconds for each rate and wait."""
 
 
 QUICK = Size(
@@ -51,6 +58,9 @@ QUICK = Size(
     threads=(8,),
     users=(1_000,),
     idle=(2, 20),
+    rates=(10, 100),
+    waits=(0, 200),
+    cell=3,
 )
 DEFAULT = Size(
     rounds=3,
@@ -61,6 +71,9 @@ DEFAULT = Size(
     threads=(8, 16, 32),
     users=(1_000, 100_000),
     idle=(30, 60),
+    rates=(1, 10, 50, 100, 500),
+    waits=(0, 50, 200, 1_000),
+    cell=12,
 )
 SHORT = replace(QUICK, rounds=3, seconds=1.5)
 """For CI: about a minute. More commands than QUICK, as ticks of processor time are 10 ms."""
@@ -76,6 +89,8 @@ class Section:
     dynamodb: str
     results: list[Result]
     idle: list[Idle] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    """Place and time of its own run, if it was measured separately."""
 
 
 def run_short(size: Size, folder: Path) -> Section:
@@ -87,14 +102,14 @@ def run_short(size: Size, folder: Path) -> Section:
         return Section("short", "Short form", aws.dynamodb, results)
 
 
-def run_all(size: Size, folder: Path) -> Iterator[Section]:
-    """Run every comparison.
+def run_all(size: Size, folder: Path, only: Collection[str] = ()) -> Iterator[Section]:
+    """Run every comparison, or those with the keys in `only`.
 
     Raises:
         BenchmarkError: A contestant did not start, did not finish, or published no event for a
             command.
     """
-    for section in _sections(size, folder):
+    for section in _sections(size, folder, only):
         for result in section.results:
             if result.missing_events:
                 missing = no_event(result.missing_events, result.commands)
@@ -102,13 +117,11 @@ def run_all(size: Size, folder: Path) -> Iterator[Section]:
         yield section
 
 
-def _sections(size: Size, folder: Path) -> Iterator[Section]:
-    yield _side_by_side(size, folder)
-    yield _at_aws_latency(size, folder)
-    yield _idle(size, folder)
-    if len(size.users) > 1:  # too slow for a quick run
-        yield _without_emulator(size, folder)
-        yield _users(size, folder)
+def _sections(size: Size, folder: Path, only: Collection[str]) -> Iterator[Section]:
+    slow = frozenset({"without-emulator", "users"}) if len(size.users) == 1 else frozenset[str]()
+    for key, run in SECTIONS.items():
+        if key in only or (not only and key not in slow):  # slow ones are not in a quick run
+            yield run(size, folder)
 
 
 def _side_by_side(size: Size, folder: Path) -> Section:
@@ -162,6 +175,17 @@ def _at_aws_latency(size: Size, folder: Path) -> Section:
         return Section("aws-latency", "At AWS's latency", aws.dynamodb, results)
 
 
+def _light_load(size: Size, folder: Path) -> Section:
+    """Compare how long a batch may wait, by the rate at which commands arrive, at AWS's latency."""
+    with endpoints(folder, empty_table=True, delay=AWS_DELAY) as aws:
+        _say(f"light load, {size.cell:g} s or more for each rate and wait")
+        results = []
+        for result in light_load.measure(aws, size.rates, size.waits, size.cell, folder):
+            results.append(result)
+            _tell(result)
+        return Section("light-load", "Light load", aws.dynamodb, results)
+
+
 def _idle(size: Size, folder: Path) -> Section:
     """Measure idle contestants, all at the same time, because they do little."""
     contestants = [
@@ -179,7 +203,7 @@ def _idle(size: Size, folder: Path) -> Section:
         sessions = [stack.enter_context(Session(aws, c, plan, folder)) for c in contestants]
         time.sleep(rest)
         aws.reset()
-        before = [session.cpu_seconds() for session in sessions]
+        before = [session.run_seconds() for session in sessions]
         time.sleep(looked_at)
         idle = [
             session.idle_since(seconds, looked_at)
@@ -211,6 +235,16 @@ def _users(size: Size, folder: Path) -> Section:
                         results.append(session.measure(workload, number))
                         _tell(results[-1])
         return Section("users", "Users in the table", aws.dynamodb, results)
+
+
+SECTIONS: Final[Mapping[str, Callable[[Size, Path], Section]]] = {
+    "side-by-side": _side_by_side,
+    "aws-latency": _at_aws_latency,
+    "light-load": _light_load,
+    "idle": _idle,
+    "without-emulator": _without_emulator,
+    "users": _users,
+}
 
 
 def _populated(aws: Endpoints, count: int) -> list[Command]:

@@ -64,6 +64,10 @@ def targets_of(found: Mapping[str, Section]) -> Iterator[Target]:
         calls = max(idle.receives / idle.processes for idle in ours)
         yield Target("idle: ReceiveMessage calls in 20 s a process", calls, most=1)
         yield Target("idle: CPU % of a core", max(idle.cpu_percent for idle in ours), most=1)
+        by_key = {idle.contestant: idle.cpu_percent for idle in section.idle}
+        if WORKER in by_key and by_key.get(CELERY):
+            ratio = by_key[WORKER] / by_key[CELERY]
+            yield Target("idle: CPU, of plain Celery's", ratio, most=1)
     if (section := found.get("users")) and len(rows_of(section, UPDATING)) > 1:
         few, *_, many = rows_of(section, UPDATING).values()
         name = "CPU an update, most users of fewest (1, and some for the spread)"

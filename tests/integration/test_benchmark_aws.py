@@ -229,3 +229,16 @@ def test_a_message_appears_again_after_its_visibility_timeout() -> None:
     commands.receive(Poll(10, again.extend))
     assert [message.body for message in again] == ["a"]
     assert commands.depth()["invisible"] == 2
+
+
+def test_scheduled_commands_arrive_one_by_one(server: Server) -> None:
+    """Each at its time, which is recorded by command id."""
+    arrivals = [(0.05 * number, f"id-{number}", f"body {number}") for number in range(4)]
+    began = server.tell("schedule", queue="commands", arrivals=arrivals)["sent_at"]
+    received: list[str] = []
+    while len(received) < 4:
+        received += [m.body for m in SqsCommandQueue("commands", "dead", "kept").receive(10, 1, 30)]
+    assert received == [f"body {number}" for number in range(4)]
+    arrived = server.tell("record")["arrived_at"]
+    for number in range(4):
+        assert 0.05 * number <= arrived[f"id-{number}"] - began + 0.005 < 0.05 * number + 1

@@ -16,7 +16,10 @@ ABOUT = {"command": "c", "date": "d", "minutes": 1, "commit": "e", "python": "3"
 RATES = {WORKER: 500.0, CELERY: 50.0, FLOOR: 1000.0}
 
 
-def _result(contestant: str, workload: str, number: int, rate: float) -> Result:
+def result_of(
+    contestant: str, workload: str = REGISTERING, number: int = 1, rate: float = 100
+) -> Result:
+    """Return a result with plausible figures."""
     return Result(
         contestant=contestant,
         title=f"<{contestant}>",
@@ -44,7 +47,7 @@ def _result(contestant: str, workload: str, number: int, rate: float) -> Result:
 def sections() -> list[Section]:
     """A run of three contestants, the middle of three rounds being the one given in `RATES`."""
     results = [
-        _result(contestant, workload, number, rate * factor)
+        result_of(contestant, workload, number, rate * factor)
         for contestant, rate in RATES.items()
         for workload in (REGISTERING, UPDATING)
         for number, factor in enumerate((1, 0.5, 3), 1)
@@ -100,3 +103,13 @@ def test_the_picture_is_xml_with_a_bar_a_figure(sections: list[Section]) -> None
     bars = ET.fromstring(text).findall(".//{*}rect[@height='14']")
     assert len(bars) == 2 * len(RATES)
     assert "prefers-color-scheme: dark" in text
+
+
+def test_idle_time_is_compared_with_plain_celerys(sections: list[Section]) -> None:
+    """By the workers with two processes each."""
+    theirs = Idle(CELERY, "theirs", 60.0, 3, receives=6.0, cpu_percent=0.1, memory_mb=150.0)
+    sections[1].idle.append(theirs)
+    found = {target.name: target for target in targets_of({s.key: s for s in sections})}
+    ratio = found["idle: CPU, of plain Celery's"]
+    assert ratio.here == pytest.approx(2)
+    assert not ratio.met

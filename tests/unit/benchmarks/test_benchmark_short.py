@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import short
 from benchmarks.arguments import BenchmarkError
-from benchmarks.results_file import read_results
-from benchmarks.sections import Section, Size, run_all
+from benchmarks.measuring import Idle
+from benchmarks.results_file import read_results, write_results
+from benchmarks.sections import FULL, QUICK, SECTIONS, Section, Size, run_all
 from benchmarks.targets import CELERY, FLOOR, WORKER
 from benchmarks.workload import REGISTERING
 
@@ -118,7 +119,60 @@ def test_bad_usage_is_one_line(
 def test_a_missing_event_fails_the_full_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """No section with one is written."""
     found = iter([section(missing={WORKER: 1})])
-    monkeypatch.setattr("benchmarks.sections._sections", lambda _size, _folder: found)
-    size = Size(1, 0, 0, (), (), (), (), (0, 0))
+    monkeypatch.setattr("benchmarks.sections._sections", lambda _size, _folder, _only: found)
+    size = Size(1, 0, 0, (), (), (), (), (0, 0), (), (), 0)
     with pytest.raises(BenchmarkError, match=r"this worker, .*: published no event for 1 of "):
         list(run_all(size, Path()))
+
+
+@pytest.mark.parametrize(
+    ("only", "quick", "keys"),
+    [
+        ((), True, ["side-by-side", "aws-latency", "light-load", "idle"]),
+        ((), False, list(SECTIONS)),
+        (("idle", "light-load"), True, ["light-load", "idle"]),
+        (("users",), True, ["users"]),
+    ],
+)
+def test_a_run_has_the_sections_that_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...], quick: bool, keys: list[str]
+) -> None:
+    """All of them by default, without the slow ones in a quick run."""
+
+    def pretend(key: str) -> Callable[[Size, Path], Section]:
+        return lambda _size, _folder: Section(key, key, "a table", [])
+
+    monkeypatch.setattr("benchmarks.sections.SECTIONS", {key: pretend(key) for key in SECTIONS})
+    size = QUICK if quick else FULL
+    assert [section.key for section in run_all(size, Path(), only)] == keys
+
+
+def test_only_needs_earlier_results_to_replace_a_section_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One section alone has nothing to be compared with."""
+    monkeypatch.setattr(bench, "_prepare", lambda: None)
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "idle", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"no results\.json in .*: run without --only first"):
+        bench.main()
+    capsys.readouterr()
+
+
+def test_only_replaces_one_section_and_states_where_it_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The others, and the place and time of their run, stay as they are."""
+    about, before = read_results()
+    write_results(tmp_path, about, before)
+    fresh = Section("idle", "Idle", "a table", [], [Idle(WORKER, "ours", 1.0, 3, 1.0, 0.05, 9.0)])
+    monkeypatch.setattr(bench, "_prepare", lambda: None)
+    monkeypatch.setattr(bench, "run_all", lambda _size, _folder, _only: [fresh])
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "idle", "--results", str(tmp_path)])
+    bench.main()
+    now, after = read_results(tmp_path)
+    assert now == about
+    assert [s for s in after if s.key != "idle"] == [s for s in before if s.key != "idle"]
+    [idle] = [section for section in after if section.key == "idle"]
+    assert idle.idle == fresh.idle
+    assert idle.about["command"] == f"make bench ARGS='--only idle --results {tmp_path}'"
+    assert "Measured separately" in (tmp_path / "results.md").read_text()

@@ -1,0 +1,45 @@
+"""The section of light load: arrivals, and the table of its results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.light_load import LEAST_COMMANDS, arrivals, commands_a_batch, render
+
+from .test_benchmark_report import result_of
+
+
+def test_arrivals_have_the_rate_and_are_the_same_for_every_worker() -> None:
+    """Otherwise two waits could not be compared."""
+    offsets = arrivals(100, 60)
+    assert offsets == arrivals(100, 60)
+    assert offsets == sorted(offsets)
+    assert len(offsets) == 6_000
+    assert offsets[-1] == pytest.approx(60, rel=0.05)
+
+
+def test_few_commands_arrive_for_longer() -> None:
+    """A percentile of three commands would mean nothing."""
+    offsets = arrivals(1, 3)
+    assert len(offsets) == LEAST_COMMANDS
+    assert offsets[-1] > 15
+
+
+def test_the_waits_of_a_rate_are_below_each_other() -> None:
+    """In the order measured, each with its own figures."""
+    some = replace(result_of("x"), operations={"DynamoDB TransactWriteItems": 25})
+    results = [
+        replace(some, workload=f"{rate}/s", title=wait)
+        for wait in ("0", "200")
+        for rate in (1, 500)
+    ]
+    assert commands_a_batch(some) == 4
+    rows = [line.split(" | ")[:4] for line in render(results).splitlines()[2:]]
+    assert rows == [
+        ["| 1", "0", "4.0", "6.30"],
+        ["| 1", "200", "4.0", "6.30"],
+        ["| 500", "0", "4.0", "6.30"],
+        ["| 500", "200", "4.0", "6.30"],
+    ]
