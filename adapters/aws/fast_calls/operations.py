@@ -1,4 +1,4 @@
-"""Render and parse the calls that every batch makes.
+"""Render and parse the calls that every batch makes, and the one that an idle worker repeats.
 
 A body is rendered byte for byte as botocore renders it. An answer is parsed only if it is a plain
 success, as nearly all are, with the same result as botocore's; for any other answer, `read` raises
@@ -152,8 +152,24 @@ def read_items(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
     tables: Any = answer.get("Responses")
     _require(type(tables) is dict and answer.get("UnprocessedKeys", {}) == {})
     for items in tables.values():
-        for item in _objects(items):
-            _require(all(type(value) is dict for value in item.values()))
+        _require_items(items)
+    return answer
+
+
+def _require_items(value: Any) -> None:
+    for item in _objects(value):
+        _require(all(type(each) is dict for each in item.values()))
+
+
+def read_page(content: bytes, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Parse the answer of a Query."""
+    _identify(metadata)
+    _require(not any(mark in content for mark in _BINARY))
+    answer = _load(content, _PAGE)
+    _require_items(answer.get("Items"))
+    _require(all(type(answer.get(count, 0)) is int for count in ("Count", "ScannedCount")))
+    if "LastEvaluatedKey" in answer:
+        _require_items([answer["LastEvaluatedKey"]])
     return answer
 
 
@@ -203,6 +219,7 @@ def _name(element: ET.Element) -> str:
 
 
 _ITEMS: Final = frozenset({"Responses", "UnprocessedKeys"})
+_PAGE: Final = frozenset({"Items", "Count", "ScannedCount", "LastEvaluatedKey"})
 _MESSAGES: Final = frozenset({"Messages"})
 _RESULTS: Final = frozenset({"Successful", "Failed"})
 _PUBLISHED: Final = frozenset({"Id", "MessageId", "SequenceNumber"})
@@ -239,6 +256,13 @@ OPERATIONS: Final[Mapping[str, Sequence[Operation]]] = {
             lambda parameters: parameters["TableName"],
             render_json,
             read_nothing,
+        ),
+        Operation(  # the relay's, every few seconds
+            "Query",
+            "query",
+            lambda parameters: parameters["TableName"],
+            render_json,
+            read_page,
         ),
     ),
     "sns": (

@@ -37,6 +37,17 @@ CALLS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
         "delete_item",
         {"TableName": "users", "Key": {"pk": {"S": "Zoë"}, "sk": {"S": "s"}}},
     ),
+    "Query": (
+        "dynamodb",
+        "query",
+        {
+            "TableName": "users",
+            "KeyConditionExpression": "pk = :pk AND sk < :before",
+            "ExpressionAttributeValues": {":pk": {"S": "OUTBOX#1"}, ":before": {"S": "2026"}},
+            "ConsistentRead": True,
+            "Limit": 10,
+        },
+    ),
     "PublishBatch": (
         "sns",
         "publish_batch",
@@ -78,6 +89,7 @@ PLAIN: Final[dict[str, bytes]] = {
     ).encode(),
     "TransactWriteItems": b"{}",
     "DeleteItem": b"{}",
+    "Query": json.dumps({"Items": [SENT_ITEM], "Count": 1, "ScannedCount": 1}).encode(),
     "PublishBatch": published(f"<Failed/><Successful>{PUBLISHED}</Successful>"),
     "ReceiveMessage": json.dumps(
         {"Messages": [{"MessageId": "m", "ReceiptHandle": "r", "Body": "ü", "Attributes": {}}]}

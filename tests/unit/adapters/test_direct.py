@@ -251,6 +251,21 @@ ANSWERS: dict[str, Reply | bytes] = {
     "a null value": (ITEM % "null").encode(),
     "keys left": json.dumps({"Responses": {"users": []}, "UnprocessedKeys": LEFT}).encode(),
     "consumed capacity": b'{"Responses": {}, "ConsumedCapacity": [{"TableName": "users"}]}',
+    "an empty page": b'{"Items": [], "Count": 0, "ScannedCount": 0}',
+    "a page with a next one": json.dumps(
+        {
+            "Items": [{"pk": {"S": "p"}, "n": {"N": "1"}}],
+            "Count": 1,
+            "ScannedCount": 1,
+            "LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "s"}},
+        }
+    ).encode(),
+    "a page without items": b'{"Count": 3, "ScannedCount": 3}',
+    "a page of odd items": b'{"Items": [7], "Count": 1}',
+    "a page with odd counts": b'{"Items": [], "Count": "0", "ScannedCount": true}',
+    "a page with an odd next key": b'{"Items": [], "LastEvaluatedKey": {"pk": 7}}',
+    "a page with a binary key": b'{"Items": [], "LastEvaluatedKey": {"pk": {"B": "AAEC"}}}',
+    "a page with its capacity": b'{"Items": [], "ConsumedCapacity": {"CapacityUnits": 0.5}}',
     "attributes": b'{"Attributes": {"a": {"S": "x"}}}',
     "no messages": b'{"Messages": []}',
     "a message with attributes": json.dumps(

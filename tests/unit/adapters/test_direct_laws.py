@@ -71,6 +71,16 @@ requests: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         }
     ),
     "DeleteItem": st.fixed_dictionaries({"TableName": texts, "Key": items}),
+    "Query": st.fixed_dictionaries(
+        {"TableName": texts, "KeyConditionExpression": texts, "ExpressionAttributeValues": items},
+        optional={
+            "ConsistentRead": st.booleans(),
+            "Limit": st.integers(1, 1000),
+            "ExclusiveStartKey": items,
+            "ProjectionExpression": texts,
+            "ExpressionAttributeNames": st.dictionaries(texts, texts, max_size=3),
+        },
+    ),
     "PublishBatch": st.fixed_dictionaries(
         {
             "TopicArn": texts,
@@ -117,6 +127,10 @@ answers: dict[str, st.SearchStrategy[Any]] = {
     ),
     "TransactWriteItems": st.just({}),
     "DeleteItem": st.just({}),
+    "Query": st.fixed_dictionaries(
+        {"Items": st.lists(items, max_size=3), "Count": st.integers(0, 9)},
+        optional={"ScannedCount": st.integers(0, 9), "LastEvaluatedKey": items},
+    ),
     "ReceiveMessage": st.fixed_dictionaries(
         {}, optional={"Messages": st.lists(messages, max_size=3)}
     ),
