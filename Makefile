@@ -67,7 +67,7 @@ fmt: $(INSTALLED) ## Format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(INSTALLED) ## Compare it with others, in a quarter of an hour (ARGS=--quick: three minutes); see docs/explanation/benchmark.md
+bench: $(INSTALLED) ## Compare it with others, in twenty minutes (ARGS=--quick: three minutes); see docs/explanation/benchmark.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-short

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import quantiles
 from typing import Final
 
 from benchmarks import lineup
@@ -17,6 +18,7 @@ from benchmarks.workload import REGISTERING, Workload, register
 
 LEAST_COMMANDS: Final = 30
 """Commands per cell, however long they take to arrive."""
+PERCENTILES: Final = 101
 SEED: Final = 17
 WARM_UP: Final = 600
 HEADS: Final = (
@@ -40,7 +42,20 @@ def measure(
                 offsets = arrivals(rate, seconds)
                 workload = Workload(REGISTERING, tuple(register(len(offsets))))
                 result = session.measure(workload, 1, offsets)
-                yield replace(result, workload=f"{rate}/s")
+                latencies = percentiles(result.latencies_ms)
+                yield replace(result, workload=f"{rate}/s", latencies_ms=latencies)
+
+
+def percentiles(values: Sequence[float]) -> list[float]:
+    """Return the percentiles of many values, from 0 to 100, or the values themselves if few.
+
+    The percentiles of the result are those of the values, in a file of bearable size.
+    """
+    if len(values) <= PERCENTILES:
+        return list(values)
+    ordered = sorted(values)
+    inner = quantiles(ordered, n=PERCENTILES - 1, method="inclusive")
+    return [round(value, 2) for value in (ordered[0], *inner, ordered[-1])]
 
 
 def arrivals(rate: int, seconds: float) -> list[float]:

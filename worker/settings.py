@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     under load"""
     batch_wait: int = Field(default=0, ge=0, le=5_000)
     """Milliseconds for which an incomplete batch [may wait for more
-    commands](../how-to/operations.md#running-a-worker); at most half of the visibility timeout. The
+    commands](../explanation/scaling.md#light-load); at most half of the visibility timeout. The
     priority queue does not wait"""
     max_receives: int = Field(default=12, ge=1, le=1_000)
     """`maxReceiveCount` of the queue's redrive policy; on the last receive the worker dead-letters

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.light_load import LEAST_COMMANDS, arrivals, commands_a_batch, render
+from benchmarks.light_load import (
+    LEAST_COMMANDS,
+    arrivals,
+    commands_a_batch,
+    percentiles,
+    render,
+)
+from benchmarks.rows import Row
 
 from .test_benchmark_report import result_of
 
@@ -43,3 +50,14 @@ def test_the_waits_of_a_rate_are_below_each_other() -> None:
         ["| 500", "0", "4.0", "6.30"],
         ["| 500", "200", "4.0", "6.30"],
     ]
+
+
+def test_percentiles_stand_for_many_latencies() -> None:
+    """A table of the percentiles is the table of all values."""
+    values = [float(number * number % 7_919) for number in range(6_000)]
+    few = percentiles(values)
+    assert len(few) == 101
+    for percent in (1, 50, 99):
+        rows = [Row([replace(result_of("x"), latencies_ms=each)]) for each in (values, few)]
+        assert rows[0].latency(percent) == rows[1].latency(percent)
+    assert percentiles(values[:30]) == values[:30]
