@@ -38,6 +38,8 @@ class LiveEvents:
         self._watchers = 0
         self._left_at = 0.0
         self._running = False
+        self._closed = False
+        self._tail: AbstractContextManager[EventTail] | None = None
         self._started, self._started_clock = datetime.now(UTC), time.monotonic()
         self.problem: str | None = None
         """Why events cannot be received."""
@@ -56,6 +58,13 @@ class LiveEvents:
             with self._changed:
                 self._watchers -= 1
                 self._left_at = time.monotonic()
+
+    def close(self) -> None:
+        """Remove the subscription and its queue, when the console ends."""
+        with self._changed:
+            self._closed, tail = True, self._tail
+        if tail is not None:
+            tail.__exit__(None, None, None)  # the receiving thread may be in a long poll
 
     def after(self, number: int, wait: float) -> list[tuple[int, ReceivedEvent]]:
         """Return events with higher numbers, oldest first; wait some seconds for the first."""
@@ -79,7 +88,10 @@ class LiveEvents:
 
     def _run(self) -> None:
         try:
-            with self._open_tail() as tail:
+            opened = self._open_tail()
+            with opened as tail:
+                with self._changed:
+                    self._tail = opened
                 self.problem = None
                 for event in follow_events(tail, ends=self._ends):
                     self._add(event)
@@ -88,7 +100,7 @@ class LiveEvents:
             logger.warning("console_events_unavailable", reason=error_code(error))
         finally:
             with self._changed:
-                self._running = False
+                self._running, self._tail = False, None
 
     def _add(self, event: ReceivedEvent) -> None:
         with self._changed:
@@ -98,4 +110,6 @@ class LiveEvents:
 
     def _ends(self) -> bool:
         with self._changed:
+            if self._closed:
+                return True
             return not self._watchers and time.monotonic() - self._left_at > CLOSE_AFTER

@@ -73,6 +73,7 @@ class ServedConsole:
         self._server.should_exit = True
         self._thread.join(STOP_WITHIN + 2)
         self._socket.close()
+        self.console.live.close()
 
     @property
     def address(self) -> str:

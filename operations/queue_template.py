@@ -25,6 +25,7 @@ RETAINED: Final = {
 MOST_NAMED_SOURCES: Final = 10
 """Source queues that the RedriveAllowPolicy of a dead-letter queue can name (SQS's quota)."""
 SEND: Final = ("sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage")
+LOOK: Final = ("sqs:GetQueueAttributes", "sqs:GetQueueUrl")
 TAKE: Final = (
     "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessage",
@@ -70,6 +71,12 @@ class _Template:
         if self._settings.additional_queues:
             self._add_role("Worker", "What the worker does on these queues.", TAKE)
             self._add_role("Operator", "What an operator does on these queues.", SEND)
+            self._add_role("Console", "What the web console reads of these queues.", LOOK)
+            self._add_role(
+                "ConsoleWrite",
+                "Beside the console's - what its actions do on these queues.",
+                ("sqs:SendMessage",),
+            )
             names = ",".join(self._settings.additional_queues)
             self._outputs["AdditionalQueueNames"] = _output("AdditionalQueueNames", names)
         for producer in self._permissions.producers or (ANY_PRODUCER,):
@@ -186,7 +193,8 @@ class _Template:
             "Action": [*actions],
             "Resource": queues,
         }
-        self._add_managed_policy(f"{role}Policy", role.lower(), description, [statement])
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", role).lower()
+        self._add_managed_policy(f"{role}Policy", name, description, [statement])
 
     def _add_producer(self, producer: Producer) -> None:
         named = self._settings.queues if ANY in producer.queues else producer.queues

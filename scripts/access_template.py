@@ -26,6 +26,8 @@ ROLES: Final = {
     "reader": "What a login service does that reads users.",
     "reader-without-credentials": "What other services do that read users.",
     "operator": "What a person on call does with the command line, beside sending and `doctor`.",
+    "console": "What the pages of the web console do.",
+    "console-write": "Beside the console's - what its actions do, with `--write`.",
     "exporter": "What `user-worker export` does.",
     "migrator": "What `user-worker migrate` does.",
     "break-glass": "Beside the operator's - what reads messages that dead letters do not show.",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,14 @@ from adapters.sns.subscription import PURPOSES
 from application.ports import CommandKey, JobKind, OutboxEntry
 from biome_users import OutcomeListener, UserCommands
 from domain import commands as c
-from tests.builders import email, start_session, token, uid
+from tests.builders import ALLOW_ALL, HASH_KEY, email, start_session, token, uid
 from tests.client_commands import of_client
 from tests.deploy.stacks import Account
-from tests.deploy.uses import Recorder, Use
+from tests.deploy.uses import Policy, Recorder, Use
+from tests.e2e.account import BIN, clear, running
+from tests.e2e.command_line import CommandLine
 from tests.e2e.proxy import FaultyProxy
+from tests.e2e.worker_process import eventually
 
 QUEUE, PRIORITY, BACK_OFFICE, DEAD, QUARANTINE, TOPIC = (
     "user-commands",
@@ -54,16 +58,58 @@ class World:
     worker: Role
     cleanup: ExitStack = field(default_factory=ExitStack)
 
-    def role(self) -> Role:
-        """Create another role."""
-        return self.cleanup.enter_context(role(self.account, self.endpoint))
+    def role(self, policy: Policy | None = None) -> Role:
+        """Create another role; with a policy, other calls are denied."""
+        return self.cleanup.enter_context(role(self.account, self.endpoint, policy))
 
 
 @contextmanager
-def role(account: Account, endpoint: str) -> Iterator[Role]:
+def world_of(endpoint: str, folder: Path) -> Iterator[World]:
+    """Create an account, with a worker that reads the outbox all the time."""
+    account = Account.fresh(endpoint)
+    eager = {"USER_WORKER_RELAY_AGE": "0", "USER_WORKER_RELAY_INTERVAL": "0.1"}
+    run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "2"]
+    with ExitStack() as cleanup:
+        queues = {"PRIORITY_QUEUE": PRIORITY, "ADDITIONAL_QUEUES": BACK_OFFICE}
+        everything = account.environment | {f"USER_WORKER_{n}": q for n, q in queues.items()}
+        made = CommandLine(everything).run("provision")
+        assert made.code == 0, made.err
+        cleanup.callback(clear, account.environment)
+        worker = cleanup.enter_context(role(account, endpoint))
+        production = {"USER_WORKER_ENV": "prod", "USER_WORKER_HASH_KEYS": HASH_KEY}
+        production["USER_WORKER_PERMISSIONS"] = str(ALLOW_ALL)
+        known = with_arn(worker.environment, account) | eager | production
+        cleanup.enter_context(running(run, known, folder / "worker", "worker_ready"))
+        yield World(account, endpoint, worker, cleanup)
+
+
+def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use] = ()) -> None:
+    """Wait until everything that the policy allows was used; check that nothing else was.
+
+    Raises:
+        AssertionError: With the unused or the missing permissions.
+    """
+
+    def all_used() -> bool:
+        return not policy.idle(seen())
+
+    try:
+        eventually(all_used, 60)
+    except AssertionError:
+        raise AssertionError(f"allowed in vain: {policy.idle(seen())}") from None
+    assert policy.lacks(seen() - set(but_for)) == []
+
+
+def but_quarantine(uses: set[Use]) -> set[Use]:
+    """Leave out the quarantine queue, which AWS denies to an operator: `status` and `dlq` cope."""
+    return {use for use in uses if not use.resource.endswith(QUARANTINE)}
+
+
+@contextmanager
+def role(account: Account, endpoint: str, policy: Policy | None = None) -> Iterator[Role]:
     """Put a recorder between a role and AWS."""
     with FaultyProxy(endpoint) as proxy:
-        recorder = Recorder()
+        recorder = Recorder(policy=policy)
         proxy.inject(recorder)
         environment = {
             **account.environment,

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from application.permissions_file import parse_permissions
 from biome_users import CommandRequest, OutcomeListener, UserCommands, UserReader, commands
 from domain import commands as c
 from operations import orphaned_queues as leftovers
-from tests.builders import ALLOW_ALL, HASH_KEY, email, start_session, token, uid
+from tests.builders import email, start_session, token, uid
 from tests.client_commands import of_client
 from tests.deploy.roles import (
     BACK_OFFICE,
@@ -39,16 +39,18 @@ from tests.deploy.roles import (
     a_user_to_scrub,
     as_role,
     bury,
+    but_quarantine,
+    check,
     forget,
     park,
     quarantine,
-    role,
     with_arn,
+    world_of,
 )
 from tests.deploy.stacks import DEPLOY, Account
 from tests.deploy.templates import template
 from tests.deploy.uses import Policy, Use
-from tests.e2e.account import BIN, ROOT, clear, running
+from tests.e2e.account import ROOT
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
 from worker.settings import Settings
@@ -75,38 +77,8 @@ OF_A_MOVE_UNDER_WAY = {
 @pytest.fixture(scope="module")
 def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The account, with a worker that reads the outbox all the time."""
-    account, folder = Account.fresh(aws_endpoint), tmp_path_factory.mktemp("privilege")
-    eager = {"USER_WORKER_RELAY_AGE": "0", "USER_WORKER_RELAY_INTERVAL": "0.1"}
-    run = [f"{BIN}/user-worker", "run", "--pool", "threads", "--concurrency", "2"]
-    with ExitStack() as cleanup:
-        queues = {"PRIORITY_QUEUE": PRIORITY, "ADDITIONAL_QUEUES": BACK_OFFICE}
-        everything = account.environment | {f"USER_WORKER_{n}": q for n, q in queues.items()}
-        made = CommandLine(everything).run("provision")
-        assert made.code == 0, made.err
-        cleanup.callback(clear, account.environment)
-        worker = cleanup.enter_context(role(account, aws_endpoint))
-        production = {"USER_WORKER_ENV": "prod", "USER_WORKER_HASH_KEYS": HASH_KEY}
-        production["USER_WORKER_PERMISSIONS"] = str(ALLOW_ALL)
-        known = with_arn(worker.environment, account) | eager | production
-        cleanup.enter_context(running(run, known, folder / "worker", "worker_ready"))
-        yield World(account, aws_endpoint, worker, cleanup)
-
-
-def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use] = ()) -> None:
-    """Wait until everything that the policy allows was used; check that nothing else was.
-
-    Raises:
-        AssertionError: With the unused or the missing permissions.
-    """
-
-    def all_used() -> bool:
-        return not policy.idle(seen())
-
-    try:
-        eventually(all_used, 60)
-    except AssertionError:
-        raise AssertionError(f"allowed in vain: {policy.idle(seen())}") from None
-    assert policy.lacks(seen() - set(but_for)) == []
+    with world_of(aws_endpoint, tmp_path_factory.mktemp("privilege")) as world:
+        yield world
 
 
 # --- the roles -----------------------------------------------------------------------------
@@ -247,14 +219,9 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
     of_others = tried - set(workers.lacks(tried))
     check(
         Policy.of("operator") | Policy.of_queues("OperatorPolicy"),
-        lambda: _but_quarantine(operator.uses) | tried | OF_A_MOVE_UNDER_WAY,
-        but_for=of_others - _but_quarantine(operator.uses),
+        lambda: but_quarantine(operator.uses) | tried | OF_A_MOVE_UNDER_WAY,
+        but_for=of_others - but_quarantine(operator.uses),
     )
-
-
-def _but_quarantine(uses: set[Use]) -> set[Use]:
-    """Leave out the quarantine queue, which AWS denies to an operator: `status` and `dlq` cope."""
-    return {use for use in uses if not use.resource.endswith(QUARANTINE)}
 
 
 def test_a_break_glass_role_may_do_what_it_does(world: World) -> None:

@@ -12,9 +12,13 @@ import pytest
 
 from adapters.dynamodb.projection import CREDENTIALS, OF_OPERATORS, OF_READERS, projection
 from adapters.sns.subscription import PURPOSES
+from application.permissions_file import parse_permissions
+from console import user_page
+from domain.commands import EraseUser
 from scripts import access_template
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.uses import Policy, uses
+from worker.settings import Settings
 
 MANAGED_POLICY = 6_144
 """Maximum length in characters without blanks (IAM's quotas)."""
@@ -66,7 +70,7 @@ def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
         if "SUBSCRIBER" not in json.dumps(each["Resource"])  # its own queues, like its key
         for action in listed(each["Action"])
         if not re.match(r"kms:|\w+:(Describe|List)", action)
-    } - {"sns:Subscribe", "sns:Unsubscribe", "sqs:DeleteQueue"}
+    } - {"sns:GetTopicAttributes", "sns:Subscribe", "sns:Unsubscribe", "sqs:DeleteQueue"}
     services = {f"{action.partition(':')[0]}.REGION.amazonaws.com" for action in used}
     sends = used & {"sns:Publish", "sqs:SendMessage"}
     for_it = ["kms:Decrypt", *(["kms:GenerateDataKey"] if sends else [])]
@@ -186,7 +190,11 @@ def test_only_these_roles_may_read_credentials(role: str, attribute: str | None)
 
 @pytest.mark.parametrize(
     ("role", "attributes"),
-    [("reader-without-credentials", OF_READERS), ("operator", OF_OPERATORS)],
+    [
+        ("reader-without-credentials", OF_READERS),
+        ("operator", OF_OPERATORS),
+        ("console", OF_OPERATORS),
+    ],
 )
 def test_these_roles_may_read_everything_else(role: str, attributes: tuple[str, ...]) -> None:
     """The policy lists what the program requests, and no credential."""
@@ -220,6 +228,19 @@ def test_only_these_roles_may_write_items_of_users(role: str, kind: str) -> None
     ]
     may = [_allowed(role, operation, asked) for operation, asked in calls]
     assert any(may) == (role in WRITE_USERS)
+
+
+def test_the_example_lets_a_console_erase_users_once_it_is_a_comment_no_more() -> None:
+    """The lines are valid, and name the source that the console states."""
+    text = (DEPLOY / "permissions.toml").read_text()
+    head, separator, block = text.partition("# [[producer]]\n")
+    assert separator
+    uncommented = re.sub(r"^# ", "", separator + block, flags=re.MULTILINE)
+    queues = ("user-commands", "user-commands-priority", "user-commands-back-office")
+    found = parse_permissions(head + uncommented, queues, Settings().roles)
+    (producer,) = [each for each in found.producers if each.name == "console"]
+    assert producer.commands == (EraseUser.__name__,)
+    assert producer.sources == (user_page.SOURCE,)
 
 
 @pytest.mark.parametrize(

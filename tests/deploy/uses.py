@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from tests.deploy.templates import evaluated, template
-from tests.e2e.proxy import Exchange
+from tests.e2e.proxy import Denied, Exchange
 
 POLICIES: Final = Path(__file__).parents[2] / "deploy" / "policies"
 ANYTHING: Final = "*"
@@ -56,14 +56,22 @@ class Use:
 
 @dataclass(slots=True)
 class Recorder:
-    """A fault without effect: it records the permissions of each call, and forwards the call."""
+    """A fault that records the permissions of each call, and forwards the call.
+
+    With a policy it denies, as IAM does, a call that the policy does not allow.
+    """
 
     uses: set[Use] = field(default_factory=set)
+    policy: Policy | None = None
 
     def strike(self, exchange: Exchange) -> None:
         """Record the permissions."""
-        self.uses |= set(uses(exchange.operation, exchange.asked))
-        exchange.answer(exchange.forward())
+        needed = set(uses(exchange.operation, exchange.asked))
+        self.uses |= needed
+        if self.policy is not None and self.policy.lacks(needed):
+            Denied().strike(exchange)
+        else:
+            exchange.answer(exchange.forward())
 
 
 def uses(operation: str, body: bytes) -> Iterator[Use]:
