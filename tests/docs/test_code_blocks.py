@@ -67,3 +67,16 @@ def test_every_page_has_one_of_the_four_kinds() -> None:
     """A reader knows from the folder whether a page teaches, instructs, lists or explains."""
     folders = {page.parent.name for page in (ROOT / "docs").rglob("*.md")}
     assert folders == {"docs", "tutorial", "how-to", "reference", "explanation", "adr"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.name.startswith("0")),
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_a_page_states_its_reader_and_its_question_first(page: Path) -> None:
+    """The first paragraph says for whom the page is, and what it answers."""
+    paragraphs = page.read_text().split("\n\n")
+    first = next(text for text in paragraphs if not re.match(r"#|<!-- fmt", text))
+    assert first.startswith("For ")
+    assert "?" in first
