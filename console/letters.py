@@ -48,11 +48,13 @@ class LetterShelf:
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def first(self, aws: Aws) -> Listing:
-        """Return the first letters of the queue. Raises the errors of AWS."""
+    def first(self, aws: Aws, newest: float = SHOWN_AGAIN) -> Listing:
+        """Return the first letters of the queue, as read up to `newest` seconds ago.
+
+        Raises the errors of AWS.
+        """
         with self._reading:
-            fresh = time.monotonic() - self._read_at < SHOWN_AGAIN
-            if self._listing is None or not fresh:
+            if self._listing is None or time.monotonic() - self._read_at >= newest:
                 self._listing = list_letters(aws, LetterFilter(), PAGE, bodies=True, once=True)
                 self._read_at = time.monotonic()
                 for letter in self._listing.letters:
@@ -62,7 +64,7 @@ class LetterShelf:
     def find(self, aws: Aws, message_id: str) -> Letter | None:
         """Return a remembered letter, or one of the first of the queue; `None` if not found."""
         if message_id not in self._letters:
-            self.first(aws)
+            self.first(aws, 0)
         return self._letters.get(message_id)
 
     def count(self, aws: Aws, progress: Progress) -> Counted:

@@ -1,0 +1,279 @@
+"""Every action of the console, by keyboard only, with a real worker behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from playwright.sync_api import Page, expect
+
+from adapters.dynamodb.outbox import DynamoDBOutbox
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from tests.browser.conftest import (
+    MARKS,
+    Open,
+    Site,
+    command,
+    eventually,
+    finished,
+    press,
+    reach,
+    submit,
+)
+from tests.browser.test_pages import user_of_samples
+from tests.persistence import registered
+
+pytestmark = MARKS
+
+
+def group_of(page: Page, code: str) -> None:
+    """Open the group of a reason, as soon as the page has read it."""
+
+    def is_shown() -> bool:
+        press(page, "Dead letters")
+        return page.get_by_role("link", name=code).count() > 0
+
+    eventually(is_shown, code)
+    press(page, code)
+
+
+def letters_with(site: Site, code: str) -> int:
+    """Return the number of dead letters with a code, read without the console."""
+    sqs = site.client("sqs")
+    url = site.queue("user-commands-dlq")
+    found, seen = 0, set()
+    for _ in range(12):
+        answer = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,  # the console may read them at once
+            MessageAttributeNames=["All"],
+        )
+        for each in answer.get("Messages", []):
+            if each["MessageId"] not in seen:
+                seen.add(each["MessageId"])
+                found += each["MessageAttributes"]["error_code"]["StringValue"] == code
+    return found
+
+
+def test_a_group_is_retried_and_each_letter_succeeds_or_returns_with_its_reason(
+    site: Site, open_page: Open
+) -> None:
+    """The progress survives a reload; letters of other groups stay."""
+    user = user_of_samples(site)
+    for _ in range(20):
+        site.put_letter(command("UpdateProfile", user, first_name="Ada"), "Unavailable")
+    bad = site.put_letter(command("UpdateProfile", user, first_name=7), "Unavailable")
+    page = open_page("/dead-letters")
+    group_of(page, "Unavailable")
+    press(page, "Retry all")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Retry dead letters Unavailable")
+    submit(page, "Retry")
+    page.reload()
+    assert "21 dead letters sent back" in finished(page)
+    page.reload()
+    assert "21 dead letters sent back" in finished(page)
+
+    def returned() -> bool:
+        page.goto(f"{site.root}/dead-letters")
+        text = page.inner_text("main")
+        return "UpdateProfile" in text and "InvalidField" in text and "Unavailable" not in text
+
+    eventually(returned, "the invalid letter did not return")
+    assert bad not in page.content()
+
+
+def test_a_letter_is_deleted_after_a_confirmation(site: Site, open_page: Open) -> None:
+    """And its page says that it is gone."""
+    letter = site.put_letter("delete me", "ToDelete")
+    page = open_page("/dead-letters")
+    group_of(page, "ToDelete")
+    press(page, letter[:8])
+    press(page, "Delete")
+    press(page, "Cancel")
+    assert letters_with(site, "ToDelete") == 1
+    page.goto(f"{site.root}/dead-letters/{letter}")
+    press(page, "Delete")
+    submit(page, "Delete")
+    assert "1 dead letter deleted" in finished(page)
+    assert letters_with(site, "ToDelete") == 0
+
+
+def test_a_corrected_letter_is_applied_and_keeps_its_original_in_the_history(
+    site: Site, open_page: Open
+) -> None:
+    """An invalid correction is shown again; one that fails returns with the first body."""
+    user = user_of_samples(site)
+    body = command("BanUser", user, reason="x", until="yesterday")
+    letter = site.put_letter(body, "ToCorrect")
+    page = open_page(f"/dead-letters/{letter}")
+    press(page, "Correct and send")
+    reach(page, "Command (CloudEvent in JSON)", "textbox")
+    field = page.get_by_role("textbox")
+    text = field.input_value()
+    assert '"until": "[string of 9 characters]"' in text
+    field.fill("{")
+    submit(page, "Send the corrected command")
+    expect(page.get_by_role("alert")).to_contain_text("not valid JSON")
+    # a user that does not exist: the worker accepts the message, and rejects the command
+    corrected = json.loads(text)
+    corrected["data"] = {"reason": "fraud", "until": "2099-01-01T00:00:00Z"}
+    corrected["subject"] = str(uuid4())
+    corrected["type"] = "biome.user.NoSuchCommand.v1"
+    page.get_by_role("textbox").fill(json.dumps(corrected))
+    submit(page, "Send the corrected command")
+    expect(page.get_by_role("alert")).to_contain_text("invalid")
+    corrected["type"] = "biome.user.BanUser.v1"
+    corrected["subject"] = user
+    page.get_by_role("textbox").fill(json.dumps(corrected))
+    submit(page, "Send the corrected command")
+    assert "the corrected command was sent" in finished(page)
+    assert letters_with(site, "ToCorrect") == 0
+    page.goto(f"{site.root}/commands/{corrected['id']}?user={user}")
+    expect(page.locator("[data-done]")).to_contain_text("accepted")
+    expect(page.locator("main")).to_contain_text("/tests/browser for ")
+
+
+def test_all_letters_are_counted(site: Site, open_page: Open) -> None:
+    """More than a page of them."""
+    sqs = site.client("sqs")
+    url = site.queue("user-commands-dlq")
+    for start in range(0, 120, 10):
+        sqs.send_message_batch(
+            QueueUrl=url,
+            Entries=[
+                {
+                    "Id": str(n),
+                    "MessageBody": f"letter {start + n}",
+                    "MessageAttributes": {
+                        "error_code": {"DataType": "String", "StringValue": "Counted"}
+                    },
+                }
+                for n in range(10)
+            ],
+        )
+    page = open_page("/dead-letters")
+    expect(page.locator("main")).to_contain_text(
+        re.compile(r"100 letters of about 1\d\d were read")
+    )
+    submit(page, "Count all letters")
+    assert re.search(r"1\d\d dead letters in", finished(page))
+    press(page, "Dead letters")
+    expect(page.get_by_role("row", name=re.compile("Counted"))).to_contain_text("120")
+    page.goto(f"{site.root}/dead-letters/confirm?action=delete&reason=Counted&command=-")
+    submit(page, "Delete")
+    assert "120 dead letters deleted" in finished(page)
+
+
+def test_a_user_is_found_exported_and_erased(site: Site, open_page: Open) -> None:
+    """The address is in no URL; nothing happens without the typed id."""
+    page = open_page("/send/RegisterUser")
+    address = f"{uuid4().hex}@example.com"
+    page.get_by_label("email (required)").fill(address)
+    page.get_by_label("first_name (required)").fill("Ada")
+    page.get_by_label(re.compile("^password_hash")).fill(
+        "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$"
+        "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+    )
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    submit(page, "Send")
+    assert "accepted" in finished(page)
+    press(page, "Users")
+    reach(page, "User id or e-mail address", "textbox")
+    page.keyboard.type(address)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/users/[0-9a-f-]{36}$"))
+    user = page.url.rpartition("/")[2]
+    expect(page.locator("main")).to_contain_text(address)
+    expect(page.locator("main")).to_contain_text("/user-worker/console for ")
+    press(page, "Export")
+    reach(page, "first 8 characters", "textbox")
+    page.keyboard.type(user[:8])
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    exported = json.loads(download.value.path().read_text())
+    assert exported["user"]["email"] == address
+    assert "argon2" not in json.dumps(exported)
+    page.goto(f"{site.root}/users/{user}")
+    press(page, "Erase")
+    page.get_by_role("textbox").fill("wrong")
+    submit(page, "Erase")
+    expect(page.get_by_role("alert")).to_contain_text("first 8")
+    page.goto(f"{site.root}/users/{user}/confirm?action=erase")
+    page.get_by_role("textbox").fill(user[:8])
+    submit(page, "Erase")
+    assert "accepted" in finished(page)
+    page.goto(f"{site.root}/users/{user}")
+    expect(page.locator("main")).not_to_contain_text(address)
+    assert not any(address in url or address.replace("@", "%40") in url for url in urls)
+
+
+def test_parked_entries_are_published(site: Site, open_page: Open) -> None:
+    """The page shows why an entry was parked; afterwards it is empty."""
+    client = site.client("dynamodb")
+    repository = DynamoDBUserRepository(client, "users")
+    outbox = DynamoDBOutbox(client, "users")
+    report = repository.commit([registered(uuid4().hex)], datetime.now(UTC))
+    outbox.park(report.entries[0], "refused by the topic")
+    page = open_page("/outbox")
+    press(page, "Parked")
+    expect(page.get_by_role("region", name="Entries")).to_contain_text("refused by the topic")
+    reach(page, "I want to publish the parked entries too", "checkbox")
+    page.keyboard.press("Space")
+    submit(page, "Publish now")
+    assert "1 entries tried: 1 done" in finished(page) or "1 entry" in finished(page)
+    page.goto(f"{site.root}/outbox?parked=1")
+    expect(page.get_by_role("region", name="Entries")).to_contain_text("no entries")
+
+
+def test_events_arrive_and_are_filtered_and_paused(site: Site, open_page: Open) -> None:
+    """Without a reload of the page."""
+    page = open_page("/live")
+    user = user_of_samples(site)
+    sqs, url = site.client("sqs"), site.queue("user-commands")
+    rows = page.locator("#events tr:visible")
+    sqs.send_message(QueueUrl=url, MessageBody=command("UnbanUser", user))
+    expect(page.locator("#events")).to_contain_text(user[:8])
+    reach(page, "Contains", "searchbox")
+    page.keyboard.type("no such text")
+    expect(rows).to_have_count(0)
+    page.get_by_role("searchbox").fill("")
+    press(page, "Pause", "button")
+    before = page.locator("#events tr").count()
+    sqs.send_message(QueueUrl=url, MessageBody=command("UnbanUser", user))
+    page.wait_for_timeout(1_500)
+    assert page.locator("#events tr").count() == before
+    press(page, "Continue", "button")
+    expect(page.locator("#events tr")).to_have_count(before + 1)
+
+
+def test_hostile_letters_and_events_are_shown_harmlessly(site: Site, open_page: Open) -> None:
+    """No script runs, nothing is loaded, and no text changes direction (see `open_page`)."""
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e'\"&"
+    letter = site.put_letter(hostile, "Hostile", error_detail=hostile)
+    sns = site.client("sns")
+    (topic,) = [
+        each["TopicArn"]
+        for each in sns.list_topics()["Topics"]
+        if each["TopicArn"].endswith(":user-events")
+    ]
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "type": hostile,
+        "source": hostile,
+        "subject": hostile,
+        "causationid": hostile,
+        "data": {hostile: hostile, "__proto__": hostile},
+    }
+    page = open_page("/live")
+    sns.publish(TopicArn=topic, Message=json.dumps(event))
+    expect(page.locator("#events")).to_contain_text("onerror")
+    assert "\u202e" not in page.content()
+    for path in ("/", "/dead-letters", f"/dead-letters/{letter}", f"/dead-letters/{letter}/edit"):
+        page.goto(site.root + path)
+        assert page.locator("main img, main script").count() == 0
+        assert "\u202e" not in page.content()
