@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,7 @@ def dev(
 
     Uses the AWS of AWS_ENDPOINT_URL if it is set, for example LocalStack.
     Otherwise starts an embedded AWS, whose data is deleted at the end.
-    Ctrl-C stops everything.
+    Ctrl-C stops everything. Follows the events, and has a line for each command.
 
     \b
     [bold]Examples[/bold]
@@ -146,6 +146,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     """Start everything, and show what happens until interrupted or, with `once`, until the end."""
     from cli.commands.console import NOT_INSTALLED, is_installed  # here, for the order in the help
     from cli.commands.run import celery_arguments
+    from cli.demo.command_log import CommandLog
     from cli.demo.stream import SampleStream
     from operations.event_tail import EventTail
     from operations.provision import provision_resources
@@ -185,12 +186,15 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     if options.once:
         return
     _print_what_next(options)
+    commands = CommandLog(log)  # the samples have a table instead
     while True:
         pause_ends = time.monotonic() + PAUSE
         while time.monotonic() < pause_ends:
             look(POLL)
+            _print_lines(commands.lines())
         if options.keep_going:
             stream().run(f"-{secrets.token_hex(3)}", options.timeout, log)
+            commands.skip()
 
 
 def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEvent]:
@@ -207,6 +211,13 @@ def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEve
     for event in events:
         print_event(event)
     return events
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines of the worker's log."""
+    console = output.stdout()
+    for line in lines:
+        console.print(Text(printable(line), style="dim"))
 
 
 def _ended(worker: WorkerProcess, what: str) -> CliError:

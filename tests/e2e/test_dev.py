@@ -56,12 +56,12 @@ def alive(pids: set[int]) -> set[int]:
     return left
 
 
-def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
-    """Read standard output up to a line with `text`."""
+def wait_for_line(process: subprocess.Popen[str], text: str) -> str:
+    """Read standard output up to a line with `text`; return the line."""
     assert process.stdout is not None
     for line in process.stdout:
         if text in line:
-            return
+            return line
     pytest.fail(f"it ended without saying {text!r}")
 
 
@@ -125,6 +125,22 @@ def test_without_the_extra_console_everything_else_works(tmp_path: Path) -> None
     assert len(told) == 1
     assert "not installed" in told[0]
     assert "pip install 'user-worker[console]'" in done.out
+
+
+def test_a_command_from_another_terminal_is_one_short_line(tmp_path: Path) -> None:
+    """It has the command, its outcome, the beginning of the user's id and the milliseconds."""
+    with CommandLine().running("dev", TMPDIR=str(tmp_path), **OWN_AWS) as process:
+        exported = wait_for_line(process, "  export AWS_ENDPOINT_URL=")
+        variables = dict(word.split("=", 1) for word in exported.split()[1:])
+        other = CommandLine(variables)
+        person = ("email=alan@example.com", "first_name=Alan", "last_name=Turing", "roles=customer")
+        for _ in range(2):  # the second is rejected, since the address is taken
+            other.run("send", "CreateUser", *person, "--wait", "20")
+        lines = [wait_for_line(process, "  command  CreateUser ") for _ in range(2)]
+    shown = r"\d\d:\d\d:\d\d\.\d{3}  command  CreateUser +%s +[0-9a-f]{8} +[\d.]+ ms\n"
+    assert re.fullmatch(shown % "accepted", lines[0])
+    assert re.fullmatch(shown % "rejected EmailTaken", lines[1])
+    assert max(map(len, lines)) <= 101
 
 
 def test_sigterm_ends_everything_and_leaves_no_process(tmp_path: Path) -> None:
