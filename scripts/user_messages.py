@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 ROOT: Final = Path(__file__).parents[1]
 FOLDERS: Final = (
     *("adapters", "application", "benchmarks", "cli", "domain", "operations", "scripts"),
-    *("clients/python", "worker"),
+    *("clients/python", "console", "worker"),
 )
 _CALLS: Final = {
     "description": frozenset({"Description", "Instrument", "Items", "Number", "Text", "of"}),

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +125,23 @@ def test_unmigrated_items_are_reported_without_personal_data_and_by_the_exit_cod
     assert captured.err.count("not migrated: ") == 5
     assert "@" not in captured.out + captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_moves_with_each_page(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has four items; the number of items only grows."""
+    shown: list[int] = []
+
+    @contextmanager
+    def display(total: int, unit: str) -> Iterator[Any]:
+        assert (total, unit) == (len(table.items), "items")
+        yield lambda done, _text: shown.append(done)
+
+    monkeypatch.setattr(command, "display", display)
+    items = len(table.items)
+    run(["migrate", "--dry-run"])
+    assert shown[0] == 0
+    assert shown == sorted(shown)
+    assert len(set(shown)) > items / 4 - 1
 
 
 def test_nothing_left_ends_with_zero(table: Table, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,10 @@ from application.ports import CommandKey, EventMessage, JobKind, OutboxEntry, Pu
 from application.relay import MAX_ATTEMPTS
 from cli import composition
 from cli.app import run
+from cli.commands import outbox as outbox_command
 from tests.builders import uid
 from tests.persistence import Store, must_commit, registered
+from tests.unit.operations.recorded_progress import RecordedProgress
 from worker.errors import ExitCode
 from worker.settings import Settings
 
@@ -303,3 +305,16 @@ def test_nothing_to_publish_is_reported(world: World) -> None:
     """It is not a failure."""
     assert world.run("publish")[:2] == (ExitCode.OK, "nothing to publish\n")
     assert world.run("list")[:2] == (ExitCode.OK, "no entries found\n")
+
+
+def test_progress_moves_with_each_batch_of_entries(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar ends at the number of entries."""
+    progress = RecordedProgress()
+    monkeypatch.setattr(outbox_command, "TerminalProgress", lambda: progress)
+    for number in range(250):
+        world.left_behind(f"user{number}")
+    assert world.run("publish")[0] == ExitCode.OK
+    assert progress.done == progress.totals == {"publishing": 250}
+    assert len(progress.steps["publishing"]) >= 3
