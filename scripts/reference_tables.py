@@ -15,11 +15,12 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
 
@@ -111,26 +112,23 @@ def _fields() -> Iterator[tuple[str, ...]]:
 def _value(rule: AnyRule) -> str:
     match rule:
         case Number():
-            return "integer, 0 or more"
+            return "integer"
         case Flag():
-            return "true or false"
+            return "boolean"
         case Items():
-            least, most = rule.min_items or 0, rule.max_items
-            return f"array of {least} to {most} distinct items, each: {_value(rule.item)}"
+            return f"array of {rule.min_items or 0}-{rule.max_items}: {_value(rule.item)}"
         case Text():
-            return ", ".join(["string", *_limits(rule)])
+            return ", ".join(_limits(rule))
 
 
 def _limits(rule: Text) -> Iterator[str]:
     if rule.format is not None:
-        yield {"email": "e-mail address", "uuid": "UUID", "date-time": "RFC 3339 with offset"}[
-            rule.format
-        ]
+        yield {"email": "e-mail address", "uuid": "UUID", "date-time": "time"}[rule.format]
     elif rule.pattern is not None:
         yield "`" + rule.pattern.replace("|", "\\|") + "`"
     if rule.min_length is not None:
-        yield f"{rule.min_length} to {rule.max_length} characters"
-    elif rule.max_length is not None:
+        yield f"{rule.min_length}-{rule.max_length} characters"
+    elif rule.max_length is not None and rule.format is None:
         yield f"at most {rule.max_length} characters"
     if rule.setting is not None:
         yield f"listed in `USER_WORKER_{rule.setting.upper()}`"
@@ -141,8 +139,6 @@ def _limits(rule: Text) -> Iterator[str]:
 
 def _user() -> Iterator[tuple[str, ...]]:
     """Yield a row for each attribute of a user's item; the docstrings of `User` explain them."""
-    yield "`pk`, `sk`", "S", ""
-    yield "`schema`", "N", ""
     hints, explained = get_type_hints(User), dict(_attribute_docstrings(User))
     for field in dataclasses.fields(User):
         if field.name not in APART:
@@ -192,36 +188,72 @@ def _settings() -> Iterator[tuple[str, ...]]:
         if isinstance(value, float):
             default = f"{value:g}"
         shown = "none" if default is None else f"`{default}`"
-        yield f"`{name.upper()}`", _DEFAULTS.get(name, shown), limits(field), explained[name]
+        values = limits(field).removeprefix("from ")
+        meaning = f"{explained[name]} ({values})" if values else explained[name]
+        yield f"`{name.upper()}`", _DEFAULTS.get(name, shown), meaning
 
 
 # --- the command line ------------------------------------------------------------------------
 
+_Option: TypeAlias = tuple[str, str]
+"""Form and meaning of an argument or option."""
+_COMMON: Final = 3
+"""Options that so many commands share are described once."""
+
 
 def _command_line() -> str:
-    """Return a section for each command: what it does, its arguments and its options."""
-    return "\n" + "\n".join(_sections(get_command(app), "user-worker")) + "\n"
+    """Return the common options, and a section for each command."""
+    commands = list(_executable(get_command(app), "user-worker"))
+    counts = Counter(
+        _option(each) for _, command in commands for each in command.params if not each.hidden
+    )
+    common = [option for option, count in counts.items() if count >= _COMMON]
+    sections = [_section(path, command, common) for path, command in commands]
+    shared = f"## Common options\n\n{_list(common)}"
+    return "\n" + "\n".join([shared, *sections]) + "\n"
 
 
-def _sections(command: Any, path: str) -> Iterator[str]:
+def _executable(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield each command that can be executed, with its path."""
     inner = getattr(command, "commands", {})
     for name, each in inner.items():
-        yield from _sections(each, f"{path} {name}")
+        yield from _executable(each, f"{path} {name}")
     if not inner:
-        rows = [_option(each) for each in command.params if not each.hidden]
-        table = [_table(("argument or option", "value", "meaning"), iter(rows))] if rows else []
-        yield "\n".join([f"## `{path}`\n", *_described(command.help), *table])
+        yield path, command
+
+
+def _section(path: str, command: Any, common: Sequence[_Option]) -> str:
+    """Return the description of a command with its arguments and options."""
+    options = [_option(each) for each in command.params if not each.hidden]
+    own = [option for option in options if option not in common]
+    shared = ", ".join(_long(option) for option in options if option in common)
+    parts = [f"## `{path}`\n", " ".join(_described(command.help)) + "\n"]
+    if own:
+        parts.append(_list(own))
+    if shared:
+        parts.append(f"Common: {shared}.\n")
+    return "\n".join(parts)
+
+
+def _list(options: Iterable[_Option]) -> str:
+    return "".join(f"- {form}: {text}\n" for form, text in options)
+
+
+def _long(option: _Option) -> str:
+    """Return the long name of an option."""
+    name = re.search(r"--[\w-]+", option[0])
+    return f"`{name[0]}`" if name else option[0]
 
 
 def _described(text: str) -> Iterator[str]:
     """Yield the paragraphs of a help text that precede its examples."""
     for paragraph in text.partition("[bold]")[0].replace("\b", "").split("\n\n"):
         if words := " ".join(paragraph.split()):
-            yield _escaped(words) + "\n"
+            yield words
 
 
-def _option(parameter: Any) -> tuple[str, str, str]:
-    """Return the row of an argument or option."""
+def _option(parameter: Any) -> _Option:
+    """Return the form of an argument or option, and its meaning."""
     is_argument = parameter.param_type_name == "argument"
     names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
     names = [*names, *parameter.secondary_opts]
@@ -229,9 +261,9 @@ def _option(parameter: Any) -> tuple[str, str, str]:
     default = getattr(parameter.default, "value", parameter.default)
     if default not in (None, "", False, True) and not is_argument:
         text += f" Default: {f'{default:g}' if isinstance(default, float) else default}."
-    value = "" if is_argument or parameter.is_flag else _form(parameter)
-    shown = ", ".join(f"`{each}`" for each in names)
-    return _escaped(shown), _escaped(f"`{value}`" if value else ""), _escaped(text.strip())
+    if not is_argument and not parameter.is_flag and (value := _form(parameter)):
+        names[-1] += f" {value}"
+    return ", ".join(f"`{each}`" for each in names), text.strip()
 
 
 def _form(parameter: Any) -> str:
@@ -241,17 +273,13 @@ def _form(parameter: Any) -> str:
     return parameter.metavar or ""
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     "command_line": _command_line,
     "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
     "fields": lambda: _table(("field", "value", "meaning"), _fields()),
     "events": lambda: _table(("Event", "category", "data"), _events()),
     "user": lambda: _table(("attribute", "type", ""), _user()),
-    "settings": lambda: _table(("setting", "default", "values", "meaning"), _settings()),
+    "settings": lambda: _table(("setting", "default", "meaning"), _settings()),
 }
 
 

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     command_queue: str = Field(default="user-commands", pattern=RESOURCE_NAME, description=A_QUEUE)
     """Name of the command queue; a name that ends in `.fifo` is a FIFO queue"""
     priority_queue: str | None = Field(default=None, pattern=RESOURCE_NAME, description=A_QUEUE)
-    """Name of a second command queue, which is served first"""
+    """Name of a command queue that is served first"""
     additional_queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description=SEVERAL_QUEUES
     )
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """Name or ARN of the personal topic: it carries the events that have e-mail addresses,
     complete; FIFO if the ordinary topic is"""
     visibility_timeout: int = Field(default=60, ge=1, le=43_200)
-    """Seconds; `provision` sets it on the queue, and the worker extends it after half of it"""
+    """Seconds; set by `provision`, and extended by the worker after half of it"""
     batch_size: int = Field(default=20, ge=10, le=30)
     """[Commands that one task carries](../adr/0014-a-task-may-carry-several-receives.md) at most,
     under load"""
