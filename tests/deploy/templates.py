@@ -10,7 +10,7 @@ import yaml
 
 from tests.deploy.stacks import DEPLOY
 
-NAMES = ("access", "alarms", "endpoints", "queues", "resources", "service")
+NAMES = ("access", "alarms", "console", "endpoints", "queues", "resources", "service")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -94,16 +94,18 @@ def _made(part: Any, values: dict[str, Any], conditions: dict[str, Any]) -> Any:
             each = {key: _made(value, values, conditions) for key, value in part.items()}
             made = {key: value for key, value in each.items() if value is not _NOTHING}
         case list():
-            made = [_made(each, values, conditions) for each in part]
+            listed = [_made(each, values, conditions) for each in part]
+            made = [each for each in listed if each is not _NOTHING]
         case _:
             made = part
     return made
 
 
 def _exported(name: str) -> Any:
-    """Return an export of the resources' stack, as `evaluated` returns an attribute."""
-    value = template("resources")["Outputs"][name]["Value"]
-    return value.get("Ref", value.get("Fn::GetAtt"))
+    """Return an export of another stack, as `evaluated` returns an attribute."""
+    outputs = (template(each)["Outputs"] for each in ("resources", "queues", "access", "service"))
+    value = next(each[name]["Value"] for each in outputs if name in each)
+    return value.get("Ref", value.get("Fn::GetAtt")) if isinstance(value, dict) else value
 
 
 def _substituted(text: str, values: dict[str, Any]) -> str:

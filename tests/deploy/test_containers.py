@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.commands.console import PASSWORD
+from console.web import HEALTH
+from tests.docs.programs import check_words
 from worker.health.heartbeat import LIMIT
 
 ROOT = Path(__file__).parents[2]
-OURS = ("provision", "worker")
+OURS = ("console", "provision", "worker")
 
 
 @pytest.fixture
@@ -210,6 +213,23 @@ def test_the_worker_starts_when_its_resources_are_there(services: dict[str, Any]
         "localstack": {"condition": "service_healthy"},
         "provision": {"condition": "service_completed_successfully"},
     }
+
+
+def test_the_console_of_the_stack_is_open_to_this_machine_with_a_password(
+    services: dict[str, Any],
+) -> None:
+    """It starts on request only, since without a password it ends with an error."""
+    console = services["console"]
+    assert console["profiles"] == ["console"]
+    check_words(["user-worker", *console["command"]], ROOT, whole=True)
+    assert console["ports"] == ["127.0.0.1:8600:8600"]
+    assert "--public-host=127.0.0.1:8600" in console["command"]
+    assert "--workers=worker" in console["command"]
+    assert console["environment"][PASSWORD] == f"${{{PASSWORD}:-}}"
+    assert HEALTH in console["healthcheck"]["test"][-1]
+    others = {k: v for k, v in console["environment"].items() if k != PASSWORD}
+    assert others == services["worker"]["environment"]
+    assert "ports" not in services["worker"]
 
 
 @pytest.mark.parametrize("name", OURS)

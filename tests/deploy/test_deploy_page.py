@@ -59,7 +59,7 @@ def test_the_page_has_every_parameter_and_its_default(name: str) -> None:
             assert default == str(real[parameter]["Default"]), parameter
 
 
-@pytest.mark.parametrize("name", ["alarms", "access"])
+@pytest.mark.parametrize("name", ["alarms", "access", "console"])
 def test_the_page_names_the_parameters_of_the_others(name: str) -> None:
     """Numbers are listed with their defaults."""
     for parameter, each in template(name)["Parameters"].items():

@@ -9,10 +9,12 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships none
 import pytest
 import yaml
 
+from console.web import HEALTH
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import properties
 from tests.docs.programs import check_words
 from worker.settings import PREFIX, Settings
+from worker.telemetry import configuration
 
 FOLDER = DEPLOY / "kubernetes"
 VERSIONS = ("1.31", "1.37")
@@ -27,7 +29,11 @@ def documents(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
-MANIFESTS = {each["kind"]: each for path in FILES for each in documents(path)}
+CONSOLE = documents(FOLDER / "console.yaml")
+MANIFESTS = {
+    each["kind"]: each for path in FILES if path.stem != "console" for each in documents(path)
+}
+"""The worker's, by kind."""
 
 
 def pod() -> dict[str, Any]:
@@ -45,8 +51,8 @@ def container() -> dict[str, Any]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_manifests_are_valid(version: str) -> None:
     """They are valid by the schemas of Kubernetes itself, which reject unknown fields."""
-    for kind, manifest in MANIFESTS.items():
-        if kind not in NOT_OF_KUBERNETES:
+    for manifest in (*MANIFESTS.values(), *CONSOLE):
+        if manifest["kind"] not in NOT_OF_KUBERNETES:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
@@ -178,3 +184,108 @@ def test_keda_scales_the_deployment_by_what_waits_on_its_queues() -> None:
         )
         assert each["metadata"]["scaleOnInFlight"] == "false"
         assert all(isinstance(value, str) for value in each["metadata"].values())
+
+
+# --- console -------------------------------------------------------------------------------
+
+OF_THE_CONSOLE = {"app.kubernetes.io/component": "console"}
+CONSOLE_PORT = 8600
+
+
+def of_console(kind: str, name: str = "user-worker-console") -> dict[str, Any]:
+    """Return a manifest of the console."""
+    (found,) = [e for e in CONSOLE if (e["kind"], e["metadata"]["name"]) == (kind, name)]
+    return dict(found)
+
+
+def console_pod() -> dict[str, Any]:
+    """Return the specification of the console's pod."""
+    found: dict[str, Any] = of_console("Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def ports_of(variables: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the ports that a container's variables state."""
+    return {each["name"]: each["value"] for each in variables if each["name"].endswith("_PORT")}
+
+
+def test_the_pod_of_the_console_can_do_no_more_than_it_needs() -> None:
+    """It is as restricted as the worker's, and has none of its secrets."""
+    for name in ("securityContext", "automountServiceAccountToken", "enableServiceLinks"):
+        assert console_pod()[name] == pod()[name]
+    (console,) = console_pod()["containers"]
+    for name in ("securityContext", "volumeMounts", "envFrom"):
+        assert console[name] == container()[name]
+    assert "secretKeyRef" not in str(console)
+    assert console_pod()["serviceAccountName"] == of_console("ServiceAccount")["metadata"]["name"]
+    assert console_pod()["serviceAccountName"] != pod()["serviceAccountName"]
+
+
+def test_there_is_one_console_pod_at_a_time() -> None:
+    """Its actions, its plots and the value that its forms return are in its memory."""
+    spec = of_console("Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_the_pod_of_the_console_runs_a_command_that_there_is() -> None:
+    """It is read-only, a proxy names the person, and its probes need no host name."""
+    (console,) = console_pod()["containers"]
+    check_words(["user-worker", *console["args"]], DEPLOY, whole=True)
+    assert "--proxy-header" in console["args"]
+    assert "--write" not in console["args"]
+    assert console["ports"] == [{"name": "http", "containerPort": CONSOLE_PORT}]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert console[probe]["httpGet"] == {"path": HEALTH, "port": "http"}
+
+
+def test_no_manifest_of_the_worker_selects_the_console() -> None:
+    """Else its budget and network policy would apply to both, and KEDA would count it."""
+    labels = of_console("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels == OF_THE_CONSOLE
+    assert not OURS.items() & labels.items()
+    assert of_console("Deployment")["spec"]["selector"]["matchLabels"] == labels
+    assert of_console("Service")["spec"]["selector"] == labels
+    (pairs,) = MANIFESTS["Kustomization"]["labels"]
+    assert pairs["includeSelectors"] is False
+    assert "includeTemplates" not in pairs
+
+
+def test_the_console_finds_all_workers_on_their_ports() -> None:
+    """By a service without an address of its own, which has the address of each pod."""
+    service = of_console("Service", "user-worker-workers")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert service["spec"]["selector"] == OURS
+    (console,) = console_pod()["containers"]
+    args = console["args"]
+    assert args[args.index("--workers") + 1] == service["metadata"]["name"]
+    assert ports_of(console["env"]) == ports_of(container()["env"])
+    served = {str(each["port"]) for each in service["spec"]["ports"]}
+    assert served == set(ports_of(container()["env"]).values())
+    told = {each["name"]: each["value"] for each in container()["env"] if "value" in each}
+    found = configuration.read(told)
+    assert (found.metrics, found.prometheus_host) == ("prometheus", told[f"{PREFIX}HEALTH_HOST"])
+
+
+def test_the_ingress_reaches_the_console_and_the_console_the_workers() -> None:
+    """Whoever reached the console otherwise could name any person in the header."""
+    policy = of_console("NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"] == OF_THE_CONSOLE
+    (into,) = policy["ingress"]
+    assert [each.keys() for each in into["from"]] == [{"namespaceSelector"}]
+    assert into["ports"] == [{"protocol": "TCP", "port": CONSOLE_PORT}]
+    figures = of_console("NetworkPolicy", "user-worker-figures")["spec"]
+    assert figures["podSelector"]["matchLabels"] == OURS
+    assert figures["policyTypes"] == ["Ingress"]
+    (rule,) = figures["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": OF_THE_CONSOLE}}]
+    ports = {str(each["port"]) for each in rule["ports"]}
+    assert ports == set(ports_of(container()["env"]).values())
+    dns, workers, aws = policy["egress"]
+    assert dns == MANIFESTS["NetworkPolicy"]["spec"]["egress"][0]
+    assert workers == {
+        "to": [{"podSelector": {"matchLabels": OURS}}],
+        "ports": rule["ports"],
+    }
+    assert aws == MANIFESTS["NetworkPolicy"]["spec"]["egress"][1]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from console.web import HEALTH
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import NAMES, evaluated, of_type, properties, template
 from tests.deploy.uses import conditions_hold
@@ -130,6 +131,7 @@ def test_users_survive_mistakes() -> None:
         ("resources", "AWS::SNS::TopicPolicy"),
         ("resources", "AWS::KMS::Key"),
         ("service", "AWS::Logs::LogGroup"),
+        ("console", "AWS::Logs::LogGroup"),
     ],
 )
 def test_nothing_with_data_goes_with_its_stack(name: str, kind: str) -> None:
@@ -227,10 +229,11 @@ def test_the_service_can_do_no_more_than_it_needs() -> None:
     assert "SecurityGroupIngress" not in properties("service", "SecurityGroup")
 
 
+@pytest.mark.parametrize("name", ["service", "console"])
 @pytest.mark.parametrize("role", of_type("service", "AWS::IAM::Role"))
-def test_a_role_of_the_service_is_for_tasks_of_this_account(role: str) -> None:
+def test_a_role_of_the_service_is_for_tasks_of_this_account(role: str, name: str) -> None:
     """ECS cannot be made to use it for another account."""
-    (statement,) = properties("service", role)["AssumeRolePolicyDocument"]["Statement"]
+    (statement,) = properties(name, role)["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
     source = {"Fn::Sub": "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*"}
@@ -325,6 +328,155 @@ def test_the_service_scales_by_backlog_and_by_age() -> None:
     assert steps["PolicyType"] == "StepScaling"
 
 
+# --- console -------------------------------------------------------------------------------
+
+DOMAIN = "user-worker.internal"
+WORKERS = f"workers.{DOMAIN}"
+
+
+def environment_of(name: str, **given: str) -> dict[str, str]:
+    """Return the variables of the first container of a template with these parameters."""
+    container = evaluated(name, "Task", **given)["ContainerDefinitions"][0]
+    return {each["Name"]: each["Value"] for each in container["Environment"]}
+
+
+def console_container(**given: str) -> dict[str, Any]:
+    """Return the console's container."""
+    image = {"Image": IMAGE, "HostName": "console.example.com"}
+    (container,) = evaluated("console", "Task", **image, **given)["ContainerDefinitions"]
+    return dict(container)
+
+
+@pytest.mark.parametrize("write", ["true", "false"])
+@pytest.mark.parametrize("workers", [WORKERS, ""])
+def test_the_console_runs_a_command_that_there_is(write: str, workers: str) -> None:
+    """It may act, and asks the workers, only if that is wanted."""
+    command = console_container(Write=write, WorkersHost=workers)["Command"]
+    check_words(["user-worker", *command], DEPLOY, whole=True)
+    assert ("--write" in command) is (write == "true")
+    assert ("--workers" in command) is bool(workers)
+    assert not workers or command[command.index("--workers") + 1] == workers
+
+
+def test_the_console_sets_settings_that_there_are() -> None:
+    """It works on the same resources as the worker."""
+    console, service = environment_of("console", Image=IMAGE), environment_of("service")
+    ours = {name.removeprefix(PREFIX).lower() for name in console if name.startswith(PREFIX)}
+    assert ours <= Settings.model_fields.keys()
+    ports = {f"{PREFIX}HEALTH_PORT"}
+    shared = {name for name in console if name.startswith(PREFIX)} - ports
+    assert {name: console[name] for name in shared} == {name: service[name] for name in shared}
+    assert {name for name in service if name.endswith(("_QUEUE", "_TOPIC", "_TABLE"))} <= shared
+
+
+def test_the_console_can_do_no_more_than_it_needs() -> None:
+    """No root user, writable folders except /tmp, capabilities or secrets, and one port."""
+    console, service = console_container(), evaluated("service", "Task")["ContainerDefinitions"][0]
+    for name in ("User", "ReadonlyRootFilesystem", "LinuxParameters", "MountPoints"):
+        assert console[name] == service[name]
+    assert "Secrets" not in console
+    assert console["PortMappings"] == [{"ContainerPort": 8600, "Protocol": "tcp"}]
+
+
+@pytest.mark.parametrize(
+    ("write", "queues", "policies"),
+    [
+        ("false", "", ["ConsolePolicy"]),
+        ("false", "q", ["ConsolePolicy"] * 2),
+        ("true", "", ["ConsolePolicy", "ConsoleWritePolicy"]),
+        ("true", "q", ["ConsolePolicy"] * 2 + ["ConsoleWritePolicy"] * 2),
+    ],
+)
+def test_the_console_has_the_policies_that_it_needs(
+    write: str, queues: str, policies: list[str]
+) -> None:
+    """Those of the access stack and, if there are queues of certain producers, of theirs."""
+    role = evaluated("console", "TaskRole", Write=write, QueuesStack=queues)
+    assert role["ManagedPolicyArns"] == policies
+    assert "Policies" not in role
+    (policy,) = properties("console", "ExecutionRole")["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert "*" not in json.dumps(statement["Action"])
+        if statement["Resource"] == "*":
+            assert statement["Action"] == "ecr:GetAuthorizationToken"
+
+
+def test_nobody_reaches_the_console_without_a_sign_in() -> None:
+    """The network admits the load balancer only, and that forwards after the sign-in only.
+
+    Whoever reached the console otherwise could name any person in the header.
+    """
+    assert evaluated("console", "Balancer")["Scheme"] == "internal"
+    sign_in, forward = evaluated("console", "Listener")["DefaultActions"]
+    assert (sign_in["Type"], sign_in["Order"]) == ("authenticate-oidc", 1)
+    assert sign_in["AuthenticateOidcConfig"]["OnUnauthenticatedRequest"] == "authenticate"
+    assert (forward["Type"], forward["Order"]) == ("forward", 2)
+    assert of_type("console", "AWS::ElasticLoadBalancingV2::ListenerRule") == {}
+    assert len(of_type("console", "AWS::ElasticLoadBalancingV2::Listener")) == 1
+    assert evaluated("console", "Listener")["Protocol"] == "HTTPS"
+    (rule,) = evaluated("console", "SecurityGroup")["SecurityGroupIngress"]
+    assert rule["SourceSecurityGroupId"] == "BalancerGroup"
+    assert rule["FromPort"] == rule["ToPort"] == 8600
+    into = [
+        each["Properties"]["GroupId"]
+        for each in of_type("console", "AWS::EC2::SecurityGroupIngress").values()
+    ]
+    assert {"Ref": "SecurityGroup"} not in into
+    command = console_container()["Command"]
+    assert command[command.index("--proxy-header") + 1] == "x-amzn-oidc-identity"
+    assert evaluated("console", "Target")["HealthCheckPath"] == HEALTH
+
+
+def test_the_secret_of_the_sign_in_is_in_no_parameter() -> None:
+    """CloudFormation reads it from Secrets Manager, and shows it nowhere."""
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:oidc-a1b2c3"
+    listener = evaluated("console", "Listener", OidcClientSecretArn=arn)
+    secret = listener["DefaultActions"][0]["AuthenticateOidcConfig"]["ClientSecret"]
+    assert secret == f"{{{{resolve:secretsmanager:{arn}:SecretString}}}}"
+
+
+@pytest.mark.parametrize("telemetry", ["true", "false"])
+def test_the_console_reaches_the_ports_that_the_workers_serve(telemetry: str) -> None:
+    """Both templates have the same ports, and nobody else is let in."""
+    served = environment_of("service", DiscoveryDomain=DOMAIN, Telemetry=telemetry)
+    console = environment_of("console", Image=IMAGE, WorkersHost=WORKERS)
+    names = ("USER_WORKER_HEALTH_PORT", "OTEL_EXPORTER_PROMETHEUS_PORT")
+    ports = {int(served[name]) for name in names}
+    assert ports == {int(console[name]) for name in names}
+    for kind, group in (("Ingress", "SourceSecurityGroupId"), ("Egress", "GroupId")):
+        rules = [
+            each["Properties"]
+            for each in of_type("console", f"AWS::EC2::SecurityGroup{kind}").values()
+            if each.get("Condition") == "HasWorkers"
+        ]
+        assert {rule["FromPort"] for rule in rules} == {rule["ToPort"] for rule in rules} == ports
+        assert all(rule[group] == {"Ref": "SecurityGroup"} for rule in rules)
+    found = configuration.read(dict(served))
+    assert found.metrics == ("otlp" if telemetry == "true" else "prometheus")
+    assert served["USER_WORKER_HEALTH_HOST"] == found.prometheus_host == "0.0.0.0"
+
+
+def test_workers_listen_only_for_a_console() -> None:
+    """Without a domain they have no port, and no name."""
+    served = environment_of("service")
+    assert not any(name.endswith(("_PORT", "_HOST")) for name in served)
+    assert "ServiceRegistries" not in evaluated("service", "Service")
+    service = evaluated("service", "Service", DiscoveryDomain=DOMAIN)
+    assert service["ServiceRegistries"] == [{"RegistryArn": "Discovery.Arn"}]
+    for kind in ("Service", "PrivateDnsNamespace"):
+        for each in of_type("service", f"AWS::ServiceDiscovery::{kind}").values():
+            assert each["Condition"] == "HasDiscovery"
+    output = template("service")["Outputs"]["WorkersHost"]["Value"]
+    assert output == {"Fn::Sub": WORKERS.replace(DOMAIN, "${DiscoveryDomain}")}
+
+
+def test_there_is_one_console_at_a_time() -> None:
+    """Its actions, its plots and the value that its forms return are in its memory."""
+    service = evaluated("console", "Service")
+    assert service["DesiredCount"] == 1
+    assert service["DeploymentConfiguration"]["MaximumPercent"] == 100
+
+
 # --- alarms --------------------------------------------------------------------------------
 
 ALARMS = of_type("alarms", "AWS::CloudWatch::Alarm")
@@ -373,7 +525,7 @@ def test_the_metrics_that_alarms_query_are_the_workers() -> None:
     assert "namespace: UserWorker/${AWS::StackName}\n" in service
 
 
-@pytest.mark.parametrize("name", ["access", "service", "alarms"])
+@pytest.mark.parametrize("name", ["access", "service", "alarms", "console"])
 def test_a_restored_table_stands_in_wherever_a_table_is_named(name: str) -> None:
     """A missed place would only be found at the end of a restore."""
 
@@ -395,6 +547,12 @@ def test_a_restored_table_stands_in_wherever_a_table_is_named(name: str) -> None
 # --- images and subscriptions --------------------------------------------------------------
 
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/user-worker@sha256:{'0a' * 32}"
+
+
+def test_the_console_has_the_image_of_the_worker() -> None:
+    """By its digest, too."""
+    patterns = [template(name)["Parameters"]["Image"] for name in ("console", "service")]
+    assert len({each["AllowedPattern"] for each in patterns}) == 1
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ def _kubectl(arguments: list[str], _: Path) -> None:
         case ["apply" | "diff", "-k", folder]:
             if not (ROOT / folder / "kustomization.yaml").is_file():
                 raise CommandError(f"kubectl: there is no kustomization in {folder}")
-        case ["create" | "describe" | "get" | "logs" | "rollout", *_]:
+        case ["create" | "describe" | "get" | "logs" | "port-forward" | "rollout", *_]:
             return
         case _:
             raise CommandError(f"kubectl {shlex.join(arguments)}: not known here")
