@@ -39,6 +39,7 @@ VERSIONS = (
     _version(
         "-P", "prefork", "-c", "2",
         VISIBILITY_TIMEOUT="4", RELAY_INTERVAL="1", RELAY_AGE="2", REGISTRATION_GRACE="2",
+        BATCH_WAIT="200",
     ),
     _version(
         "-P", "threads", "-c", "4", urgent=False,
@@ -47,6 +48,7 @@ VERSIONS = (
     _version(
         "-P", "prefork", "-c", "1", "--max-tasks-per-child", "15",
         VISIBILITY_TIMEOUT="6", RELAY_INTERVAL="2", RELAY_AGE="5", REGISTRATION_GRACE="0",
+        BATCH_WAIT="1500",
     ),
     _version(
         "-P", "threads", "-c", "1",
