@@ -36,9 +36,12 @@ from console.web import (
 from operations.event_tail import EventTail
 from operations.printable import printable
 from operations.provision import require_development
+from operations.received_event import ReceivedEvent
 from worker.connections import Aws
 
 STATIC: Final = Path(__file__).parent / "static"
+TOGETHER: Final = 0.2
+"""Seconds in which events are collected before they are sent to a page together."""
 
 
 @dataclass(slots=True)
@@ -184,10 +187,16 @@ async def _rows(console: Console, request: Request, number: int) -> AsyncIterato
     yield "retry: 2000\n\n"
     with console.live.watching():
         while not console.ending.is_set() and not await request.is_disconnected():
-            for number, event in await asyncio.to_thread(console.live.after, number, 1.0):  # noqa: B020, PLR1704
-                row = console.render("event_row.html", event=event)
-                lines = "".join(f"data: {line}\n" for line in row.splitlines())
-                yield f"id: {number}\n{lines}\n"
+            events = await asyncio.to_thread(console.live.after, number, 1.0)
+            number = events[-1][0] if events else number
+            lines = [_message(console, each, event) for each, event in events]
             if console.live.problem:
-                yield f"event: problem\ndata: {printable(console.live.problem)}\n\n"
-            yield ": still here\n\n"
+                lines.append(f"event: problem\ndata: {printable(console.live.problem)}\n\n")
+            yield "".join(lines) or ": still here\n\n"
+            await asyncio.sleep(TOGETHER)
+
+
+def _message(console: Console, number: int, event: ReceivedEvent) -> str:
+    row = console.render("event_row.html", event=event)
+    lines = "".join(f"data: {line}\n" for line in row.splitlines())
+    return f"id: {number}\n{lines}\n"

@@ -81,7 +81,9 @@ class LiveEvents:
 
     def of_command(self, command_id: str) -> list[tuple[datetime, ReceivedEvent]]:
         """Return the kept events of a command, with the times at which they were received."""
-        return [each for each in self.newest() if each[1].command_id == command_id]
+        with self._changed:
+            found = [event for _, event in self._events if event.command_id == command_id]
+        return [(self._time(event), event) for event in found]
 
     def _time(self, event: ReceivedEvent) -> datetime:
         return self._started + timedelta(seconds=event.received_at - self._started_clock)

@@ -75,6 +75,7 @@ def templates() -> Environment:
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # it would look at the file for each row
     )
     environment.filters |= {"time": render_time, "clock": _clock, "name": name_of, "bare": _bare}
     environment.globals |= {"lines": _lines, "uuid": is_id, "count": counted}

@@ -43,6 +43,7 @@ def run(module: str, *arguments: str, **environment: str) -> subprocess.Complete
     [
         ("benchmarks.direct_calls", ["10"], "| all six |"),
         ("benchmarks.telemetry_cost", ["--rounds=1", "--batches=4"], "| metrics and all traces"),
+        ("benchmarks.console_cost", ["--rounds=1", "--seconds=3"], "| console, one page open |"),
         ("benchmarks.reader_cache", ["--users=20", "--checks=100"], "a check by a read:"),
         ("benchmarks.migration", ["--items=40", "--again"], "each item is as expected"),
         ("benchmarks.scale", ["footprints"], "| token rotation | 1 |"),
@@ -68,6 +69,7 @@ def test_a_program_runs(aws_endpoint: str, module: str, arguments: list[str], pr
         ("benchmarks.migration", ["--old=nan"]),
         ("benchmarks.telemetry_cost", ["--batches=0"]),
         ("benchmarks.telemetry_cost", ["--before=nowhere"]),
+        ("benchmarks.console_cost", ["--seconds=1"]),
         ("benchmarks.reader_cache", ["--users=0"]),
         ("benchmarks.scale.__main__", ["nothing"]),
         ("benchmarks.scale.rehearsal", ["--seconds=0"]),
