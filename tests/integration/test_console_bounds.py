@@ -1,0 +1,153 @@
+"""What a page costs where there is much: calls to AWS, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from adapters.dynamodb.repository import DynamoDBUserRepository
+from console.letters import PAGE, REMEMBERED
+from console.overview import ENTRIES
+from console.user_page import OUTCOMES
+from domain import commands as c
+from operations.provision import provision_resources
+from tests.builders import register
+from tests.conftest import ResourceNames
+from tests.e2e.command_line import CommandLine
+from tests.persistence import registered
+from tests.unit.console.served import Browser, console, handle
+from tests.unit.console.test_pages import ended
+
+pytestmark = [pytest.mark.aws, pytest.mark.xdist_group("console bounds")]
+
+LETTERS = 1_030
+ENTRIES_STORED = 400
+
+
+@pytest.fixture(scope="module")
+def browser(aws_endpoint: str) -> Iterator[Browser]:
+    """A console on an AWS with many dead letters and a long outbox."""
+    names = ResourceNames.unique()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
+        for name, value in CommandLine.on(names, aws_endpoint).environment.items():
+            patch.setenv(name, value)
+        patch.setenv("USER_WORKER_ENV", "dev")
+        browser = console(write=True)
+        aws = browser.console.aws
+        provision_resources(aws)
+        for start in range(0, LETTERS, 10):
+            entries = [
+                {
+                    "Id": str(number),
+                    "MessageBody": f"letter {start + number}",
+                    "MessageAttributes": {
+                        "error_code": {"DataType": "String", "StringValue": "NotJson"}
+                    },
+                }
+                for number in range(10)
+            ]
+            aws.sqs.send_message_batch(QueueUrl=aws.dead_letter_queue_url, Entries=entries)  # type: ignore[arg-type]
+        repository = DynamoDBUserRepository(aws.dynamodb, aws.settings.table)
+        for number in range(ENTRIES_STORED):
+            repository.commit([registered(f"user{number}")], datetime.now(UTC))
+        yield browser
+
+
+@contextmanager
+def counted_calls(browser: Browser) -> Iterator[Counter[str]]:
+    """Count the calls to AWS, and the items that queries have read."""
+    calls: Counter[str] = Counter()
+    aws = browser.console.aws
+
+    def count(model: object, parsed: dict[str, object], **_: object) -> None:
+        calls[model.name] += 1  # type: ignore[attr-defined]
+        calls["items"] += int(str(parsed.get("ScannedCount", 0)))
+
+    clients = (aws.sqs, aws.sns, aws.dynamodb)
+    for client in clients:
+        client.meta.events.register("after-call", count)
+    try:
+        yield calls
+    finally:
+        for client in clients:
+            client.meta.events.unregister("after-call", count)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dead-letters",
+        "/dead-letters/group?reason=NotJson&command=-",
+        f"/dead-letters/{uuid4()}",
+        "/dead-letters/confirm?action=retry&reason=NotJson&command=-",
+    ],
+)
+def test_a_page_reads_no_more_than_a_page_of_dead_letters(browser: Browser, path: str) -> None:
+    """Also for a letter that is not among them."""
+    browser.console.letters.forget()
+    with counted_calls(browser) as calls:
+        assert browser.get(path).status in {200, 404}
+    assert calls["ReceiveMessage"] <= PAGE / 10
+    assert calls["ChangeMessageVisibilityBatch"] <= PAGE / 10
+    assert calls.total() - calls["items"] <= 2 * PAGE / 10 + 2
+
+
+def test_pages_that_follow_each_other_read_once(browser: Browser) -> None:
+    """From the groups to a group to a letter."""
+    browser.console.letters.forget()
+    page = browser.get("/dead-letters/group?reason=NotJson&command=-").text
+    letter = page.split('href="/dead-letters/')[-1].partition('"')[0]
+    with counted_calls(browser) as calls:
+        assert browser.get(f"/dead-letters/{letter}").status == 200
+        assert browser.get(f"/dead-letters/{letter}/edit").status == 200
+    assert calls["ReceiveMessage"] == 0
+
+
+def test_all_letters_are_counted_in_the_background(browser: Browser) -> None:
+    """The page shows the whole number afterwards."""
+    started = browser.post("/dead-letters/count")
+    assert ended(browser, started.headers["location"]).result == "1,030 dead letters in 1 group"
+    assert f"<td>{LETTERS}</td>" in browser.get("/dead-letters").text
+
+
+def test_the_outbox_page_and_the_overview_read_a_bounded_number_of_entries(
+    browser: Browser,
+) -> None:
+    """One query for each shard, with a limit."""
+    with counted_calls(browser) as calls:
+        assert browser.get("/outbox").status == 200
+    assert calls["Query"] <= 8
+    assert calls["items"] <= 110
+    with counted_calls(browser) as calls:
+        assert browser.get("/").status == 200
+    assert calls["Query"] <= 9
+    assert calls["items"] <= 9 * ENTRIES
+
+
+def test_the_page_of_a_user_shows_a_page_of_the_history(browser: Browser) -> None:
+    """Outcomes are keyed by command, so all of this user are read, and of no other user."""
+    user = str(uuid4())
+    handle(browser, register("much"), user)
+    for number in range(OUTCOMES + 20):
+        handle(browser, c.UpdateProfile(f"Ada{number}"), user)
+    with counted_calls(browser) as calls:
+        page = browser.get(f"/users/{user}").text
+    assert page.count('<th scope="row"><a href="/commands/') == OUTCOMES
+    assert "Older" in page
+    assert calls["items"] == OUTCOMES + 21
+    assert calls.total() - calls["items"] <= 5
+
+
+def test_remembered_letters_are_bounded(browser: Browser) -> None:
+    """A console that runs for weeks does not grow."""
+    shelf = browser.console.letters
+    for _ in range(3):
+        shelf.first(browser.console.aws, 0)
+    assert len(shelf._letters) <= REMEMBERED
+    assert shelf._bytes == sum(len(each.stored.body) for each in shelf._letters.values())
