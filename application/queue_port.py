@@ -71,6 +71,11 @@ class RawMessage(Protocol):
         ...
 
     @property
+    def edited_original(self) -> str | None:
+        """The redacted body before an operator corrected the command."""
+        ...
+
+    @property
     def redrives(self) -> int:
         """How often the message was redriven from the dead-letter queue."""
         ...

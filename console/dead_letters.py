@@ -112,7 +112,7 @@ def letter(call: Call) -> Response:
         letter=found,
         facts=found.facts(time.time()),
         body=found.body(redactor),
-        edited_from=found.edited_from(redactor),
+        edited_from=found.edited_from,
         actions=[each for each in call.console.jobs.all() if each.subject in found.ids],
     )
 

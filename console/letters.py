@@ -16,7 +16,7 @@ from worker.connections import Aws
 
 PAGE: Final = 100
 """Letters read for a page. SQS has no search: each is received and released again."""
-SHOWN_AGAIN: Final = 3.0
+SHOWN_AGAIN: Final = 1.0
 """Seconds for which a listing is shown again. A second reader would miss letters in the first
 one's hands."""
 REMEMBERED: Final = 1_000

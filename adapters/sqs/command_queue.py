@@ -23,10 +23,12 @@ from adapters.aws.batching import in_calls
 from adapters.aws.client import error_code
 from adapters.clock import clock_difference
 from adapters.sqs.dead_letters import (
+    EDITED,
     ORIGINAL_SENT_AT,
     PRINCIPAL,
     REASON,
     REDRIVES,
+    edited_original,
     entry_size,
     original_sent_at,
     outgrown_by_reason,
@@ -91,6 +93,8 @@ class SqsMessage:
     """The unique id of the role or user that sent it, from SenderId."""
     first_principal: str | None = None
     """The principal that first sent it, if a redrive states one."""
+    edited_original: str | None = None
+    """The redacted body before an operator corrected the command."""
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -160,7 +164,7 @@ class SqsCommandQueue(CommandQueue):
             WaitTimeSeconds=wait_seconds,
             **visibility,
             MessageSystemAttributeNames=ATTRIBUTES,
-            MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT, PRINCIPAL],
+            MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT, PRINCIPAL, EDITED],
         )
         now = time()
         return [
@@ -300,6 +304,7 @@ def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
         first_received_at=int(first) / 1000 if first else None,
         principal=principal_of(attributes),
         first_principal=stated_principal(row.get("MessageAttributes")),
+        edited_original=edited_original(row.get("MessageAttributes")),
     )
 
 

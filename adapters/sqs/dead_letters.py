@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.aws.batching import MAX_CALL_BYTES
+from application.messages import Redactor
+from application.messages.encoding import compact
+from application.messages.reading import find_event
+from application.messages.redaction import described
 from application.queue_port import DeadLetterMessage
 from domain.errors import InvalidValueError
 from domain.values import parse_time, render_time
@@ -35,6 +39,8 @@ REDACTED = "redacted"
 """A value of `QUARANTINED`: a part of the body is replaced, so the command is not complete."""
 UNWRAPPED = "unwrapped"
 """A value of `QUARANTINED`: the body is the whole command without its wrapping (Celery, SNS)."""
+EDITED = "edited_original"
+"""The redacted body before an operator corrected the command; the worker passes it on."""
 REASON_ATTRIBUTES = frozenset(
     {
         QUARANTINED,
@@ -50,6 +56,7 @@ REASON_ATTRIBUTES = frozenset(
 )
 UNKNOWN_PRINCIPAL = "unknown"
 """Stated by a redrive if it is not known who sent the message first: the id of no producer."""
+_STRICT = Redactor(())
 _PRINCIPAL = re.compile(r"[A-Za-z0-9]{3,128}", re.ASCII)
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -100,6 +107,8 @@ def _origin(letter: DeadLetterMessage, queue: str) -> dict[str, str]:
         origin[REDRIVES] = str(message.redrives)
     if letter.principal:
         origin[PRINCIPAL] = letter.principal
+    if message.edited_original:
+        origin[EDITED] = message.edited_original
     return origin
 
 
@@ -124,6 +133,35 @@ def original_sent_at(attributes: Mapping[str, Any] | None) -> float | None:
         return parse_time(text).timestamp()
     except InvalidValueError:
         return None
+
+
+def edited_original(attributes: Mapping[str, Any] | None) -> str | None:
+    """Return the body before a correction; `None` for a text that a dead letter must not show.
+
+    Any sender can set the attribute, so a text that is not completely redacted is ignored.
+    """
+    text = str(((attributes or {}).get(EDITED) or {}).get("StringValue", ""))
+    if not text or "@" in text or _STRICT.redact(text) is not None:
+        return None
+    return text
+
+
+def without_personal_data(body: str) -> str:
+    """Return a body as `edited_original` accepts it: redacted, without addresses and roles."""
+    redacted = _STRICT.redact(body)
+    found = find_event(body if redacted is None else redacted.body)
+    return str(described(body)) if found is None else compact(_without_addresses(found[0]))
+
+
+def _without_addresses(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_addresses(each) for name, each in value.items()}
+        case list():
+            return [_without_addresses(each) for each in value]
+        case str() if "@" in value:
+            return described(value)
+    return value
 
 
 def principal_of(system_attributes: Mapping[str, Any] | None) -> str | None:

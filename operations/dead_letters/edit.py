@@ -8,19 +8,24 @@ from typing import Any, Final
 
 from adapters.aws.client import error_code
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
-from adapters.sqs.dead_letters import ORIGINAL_SENT_AT, REDRIVES, time_text
+from adapters.sqs.dead_letters import (
+    EDITED,
+    ORIGINAL_SENT_AT,
+    REDRIVES,
+    time_text,
+    without_personal_data,
+)
 from adapters.sqs.sending import BatchSender, QueueMessage
 from application.messages import (
     MalformedMessageError,
     MessageParser,
-    Redactor,
     UnknownTypeError,
 )
 from application.messages.encoding import compact
 from application.messages.outgoing import Outgoing, check_outgoing
 from application.messages.reading import find_event
 from application.messages.redaction import UNKNOWN, is_placeholder
-from operations.dead_letters.letter import EDITED, Letter
+from operations.dead_letters.letter import Letter
 from operations.dead_letters.originals import Originals
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
@@ -83,7 +88,8 @@ def send_correction(
 
     A placeholder keeps the value of the original message. The command counts as sent by this
     process's principal, not by the sender of the letter, who did not write it. The redacted body
-    before the correction travels along: if the command is dead-lettered again, it is shown.
+    before the correction, without addresses, is sent with it: if the command is dead-lettered
+    again, the new letter shows it.
 
     After a crash between the two steps, the letter remains although its correction was sent.
 
@@ -107,7 +113,7 @@ def send_correction(
         outgoing = check_correction(complete, MessageParser(roles))
         name = letter.original_queue
         named = name if name in aws.settings.queues else aws.settings.command_queue
-        attributes = _attributes(letter, Redactor(roles))
+        attributes = _attributes(letter)
         message = QueueMessage(outgoing.body, outgoing.group, attributes)
         report = BatchSender(aws.sqs, aws.queue_url(named)).send([message])
         if report.code is not None:
@@ -175,15 +181,11 @@ def _merged(edited: Any, original: Any, path: str) -> Any:
     return original
 
 
-def _attributes(letter: StoredLetter, redactor: Redactor) -> dict[str, Any]:
-    history = Letter.read(letter).edited_from(redactor)
-    if history is None:
-        redacted = redactor.redact(letter.body)
-        history = letter.body if redacted is None else redacted.body
-    texts = {
-        ORIGINAL_SENT_AT: time_text(letter.original_sent_at),
-        EDITED: history[:LARGEST_HISTORY],
-    }
+def _attributes(letter: StoredLetter) -> dict[str, Any]:
+    before = Letter.read(letter).edited_from or without_personal_data(letter.body)
+    texts = {ORIGINAL_SENT_AT: time_text(letter.original_sent_at)}
+    if len(before) <= LARGEST_HISTORY:
+        texts[EDITED] = before
     attributes: dict[str, Any] = {
         name: {"DataType": "String", "StringValue": text} for name, text in texts.items()
     }

@@ -9,11 +9,13 @@ from typing import Any, Self
 
 from adapters.sqs.dead_letter_queue import StoredLetter
 from adapters.sqs.dead_letters import (
+    EDITED,
     ORIGINAL_SENT_AT,
     PRINCIPAL,
     REASON_ATTRIBUTES,
     REDACTED,
     REDRIVES,
+    edited_original,
     original_sent_at,
     stated_principal,
     time_text,
@@ -27,8 +29,6 @@ from domain.values import parse_id
 
 BY_SQS = "BySqs"
 """Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
-EDITED = "edited_original"
-"""Message attribute: the redacted body before an operator corrected the command."""
 UNREADABLE = "-"
 """Command of a letter whose command cannot be read."""
 _GROUP = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -95,14 +95,10 @@ class Letter:
         redacted = redactor.redact(self.stored.body)
         return self.stored.body if redacted is None else redacted.body
 
-    def edited_from(self, redactor: Redactor) -> str | None:
-        """Return the body before an operator corrected it, redacted; `None` if it is unchanged."""
-        value = self.stored.attributes.get(EDITED)
-        text = value.get("StringValue") if isinstance(value, Mapping) else None
-        if not text:
-            return None
-        redacted = redactor.redact(text)
-        return text if redacted is None else redacted.body
+    @property
+    def edited_from(self) -> str | None:
+        """The redacted body before an operator corrected it; `None` if it is unchanged."""
+        return edited_original(self.stored.attributes)
 
     def age(self, now: float) -> float:
         """Return the seconds since it was sent; `now` is in seconds since the epoch."""
@@ -139,6 +135,8 @@ class Letter:
         """
         shown, unknown = dict[str, Any](), list[Any]()
         for name, value in self.stored.attributes.items():
+            if name == EDITED and self.edited_from is not None:
+                continue  # shown as a body
             text = value.get("StringValue")
             if text is not None and self._is_shown(name, text):
                 shown[name] = text

@@ -38,7 +38,7 @@ def server(answer: Callable[[str], Answer]) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
@@ -47,7 +47,9 @@ def server(answer: Callable[[str], Answer]) -> Iterator[int]:
         served.shutdown()
 
 
-def read(health: Answer, metrics: Answer = METRICS_ANSWER) -> tuple[object, str, object]:
+def read(
+    health: Answer, metrics: Answer = METRICS_ANSWER
+) -> tuple[bool | None, str, Totals | None]:
     """Return readiness, reasons and totals of a worker that gives these answers."""
     with server(lambda path: metrics if path == "/metrics" else health) as port:
         (state,) = Workers(["127.0.0.1"], port, port).read()

@@ -27,6 +27,7 @@ class Raw:
     original_sent_at: float | None = None
     principal: str | None = None
     first_principal: str | None = None
+    edited_original: str | None = None
     trace: str | None = None
 
     @property

@@ -1,0 +1,73 @@
+"""What the worker passes on of a correction, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adapters.sqs.command_queue import SqsMessage
+from adapters.sqs.dead_letters import (
+    EDITED,
+    edited_original,
+    render_letter,
+    without_personal_data,
+)
+from application.queue_port import DeadLetterMessage
+
+BAN = {
+    "specversion": "1.0",
+    "id": "0f0e0d0c-0b0a-4908-8706-050403020100",
+    "source": "/back-office",
+    "type": "biome.user.BanUser.v1",
+    "data": {"until": "2099-01-01T00:00:00Z", "reason": "fraud by ada@example.com"},
+}
+
+
+def attributes(text: str) -> dict[str, dict[str, str]]:
+    """Return message attributes with a text as the body before a correction."""
+    return {EDITED: {"DataType": "String", "StringValue": text}}
+
+
+def test_the_body_before_a_correction_reaches_the_next_dead_letter() -> None:
+    """With ids and times, without free text, addresses and roles."""
+    before = without_personal_data(json.dumps(BAN))
+    assert "2099-01-01" in before
+    assert str(BAN["id"]) in before
+    assert "fraud" not in before
+    assert edited_original(attributes(before)) == before
+    message = SqsMessage("m", "r", "{}", 1, 0.0, 0.0, None, edited_original=before)
+    entry = render_letter(
+        DeadLetterMessage(
+            message, "NotJson", "", body="[string of 2 characters]", principal="AROA"
+        ),
+        "user-commands",
+        fifo=False,
+    )
+    told = entry["MessageAttributes"]
+    assert told[EDITED]["StringValue"] == before
+    assert len(told) <= 10  # SQS's limit
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "correct horse battery staple",
+        json.dumps(BAN),
+        json.dumps({"email": "ada@example.com"}),
+        '{"password": "x"}',
+        "",
+        "[string of 12345678901234567890 characters]",
+    ],
+)
+def test_what_a_sender_writes_there_is_ignored(text: str) -> None:
+    """A dead letter never shows more than its own redacted body."""
+    assert edited_original(attributes(text)) is None
+
+
+@pytest.mark.parametrize(
+    "body", ["", "no json", "[]", "{", json.dumps({"a": "b"}), "\x00", "[" * 9_000]
+)
+def test_any_body_has_a_form_without_personal_data(body: str) -> None:
+    """Also one that is no event."""
+    assert edited_original(attributes(without_personal_data(body))) is not None
