@@ -227,7 +227,7 @@ def _section(path: str, command: Any, common: Sequence[_Option]) -> str:
     options = [_option(each) for each in command.params if not each.hidden]
     own = [option for option in options if option not in common]
     shared = ", ".join(_long(option) for option in options if option in common)
-    parts = [f"## `{path}`\n", " ".join(_described(command.help)) + "\n"]
+    parts = [f"## `{path}`\n", _summary(command.help) + "\n"]
     if own:
         parts.append(_list(own))
     if shared:
@@ -245,11 +245,9 @@ def _long(option: _Option) -> str:
     return f"`{name[0]}`" if name else option[0]
 
 
-def _described(text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text that precede its examples."""
-    for paragraph in text.partition("[bold]")[0].replace("\b", "").split("\n\n"):
-        if words := " ".join(paragraph.split()):
-            yield words
+def _summary(text: str) -> str:
+    """Return the first paragraph of a help text."""
+    return " ".join(text.replace("\b", "").split("\n\n")[0].split())
 
 
 def _option(parameter: Any) -> _Option:
