@@ -83,9 +83,15 @@ def _commands() -> Iterator[tuple[str, ...]]:
         yield command.__name__, _joined(fields), _hours(command.max_age), rejections
 
 
-def _events() -> Iterator[tuple[str, ...]]:
+def _events() -> str:
+    """Return a line for each category, with its events and their fields."""
+    found: dict[str, list[str]] = {}
     for event in EVENTS.values():
-        yield event.__name__, event.category, _joined(field.name for field in fields_of(event))
+        names = ", ".join(field.name for field in fields_of(event))
+        found.setdefault(event.category, []).append(
+            event.__name__ + (f" ({names})" if names else "")
+        )
+    return "".join(f"- **{category}**: {', '.join(each)}\n" for category, each in found.items())
 
 
 def _hours(age: timedelta | None) -> str:
@@ -96,17 +102,19 @@ def _joined(words: Iterator[str]) -> str:
     return ", ".join(words) or "-"
 
 
-def _fields() -> Iterator[tuple[str, ...]]:
-    """Yield a row for each meaning that a field has in the commands."""
+def _fields() -> str:
+    """Return a line for each meaning that a field has in the commands."""
     found: dict[tuple[str, str], tuple[FieldDefinition, list[str]]] = {}
     for command in COMMANDS.values():
         for field in fields_of(command):
             key = field.name, field.rule.description
             found.setdefault(key, (field, []))[1].append(command.__name__)
     names = [name for name, _ in found]
+    lines = []
     for (name, description), (field, commands) in found.items():
         where = f" of {', '.join(commands)}" if names.count(name) > 1 else ""
-        yield f"`{name}`{where}", _value(field.rule), description.replace("|", "\\|")
+        lines.append(f"- `{name}`{where} ({_value(field.rule)}): {description}\n")
+    return "".join(lines)
 
 
 def _value(rule: AnyRule) -> str:
@@ -125,7 +133,7 @@ def _limits(rule: Text) -> Iterator[str]:
     if rule.format is not None:
         yield {"email": "e-mail address", "uuid": "UUID", "date-time": "time"}[rule.format]
     elif rule.pattern is not None:
-        yield "`" + rule.pattern.replace("|", "\\|") + "`"
+        yield f"`{rule.pattern}`"
     if rule.min_length is not None:
         yield f"{rule.min_length}-{rule.max_length} characters"
     elif rule.max_length is not None and rule.format is None:
@@ -274,8 +282,8 @@ def _form(parameter: Any) -> str:
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     "command_line": _command_line,
     "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
-    "fields": lambda: _table(("field", "value", "meaning"), _fields()),
-    "events": lambda: _table(("Event", "category", "data"), _events()),
+    "fields": _fields,
+    "events": _events,
     "user": lambda: _table(("attribute", "type", ""), _user()),
     "settings": lambda: _table(("setting", "default", "meaning"), _settings()),
 }
