@@ -145,16 +145,16 @@ def _limits(rule: Text) -> Iterator[str]:
 # --- the table -------------------------------------------------------------------------------
 
 
-def _user() -> Iterator[tuple[str, ...]]:
-    """Yield a row for each attribute of a user's item; the docstrings of `User` explain them."""
+def _user() -> str:
+    """Return a line for each attribute of a user's item; the docstrings of `User` explain them."""
     hints, explained = get_type_hints(User), dict(_attribute_docstrings(User))
+    lines = []
     for field in dataclasses.fields(User):
         if field.name not in APART:
-            yield (
-                f"`{field.name}`",
-                _attribute_type(hints[field.name]),
-                explained.get(field.name, ""),
-            )
+            text = explained.get(field.name)
+            kind = _attribute_type(hints[field.name])
+            lines.append(f"- `{field.name}` ({kind})" + (f": {text}" if text else "") + "\n")
+    return "".join(lines)
 
 
 def _attribute_type(hint: Any) -> str:
@@ -187,18 +187,20 @@ _DEFAULTS: Final = {
 }
 
 
-def _settings() -> Iterator[tuple[str, ...]]:
-    """Yield a row for each setting; the docstrings of `Settings` explain them."""
+def _settings() -> str:
+    """Return a line for each setting; the docstrings of `Settings` explain them."""
     explained = dict(_attribute_docstrings(Settings))
+    lines = []
     for name, field in Settings.model_fields.items():
         value = field.default
         default = ",".join(value) if isinstance(value, tuple) else value
         if isinstance(value, float):
             default = f"{value:g}"
-        shown = "none" if default is None else f"`{default}`"
+        shown = _DEFAULTS.get(name, "none" if default in (None, "") else f"`{default}`")
         values = limits(field).removeprefix("from ")
         meaning = f"{explained[name]} ({values})" if values else explained[name]
-        yield f"`{name.upper()}`", _DEFAULTS.get(name, shown), meaning
+        lines.append(f"- `{name.upper()}` ({shown}): {meaning}\n")
+    return "".join(lines)
 
 
 # --- the command line ------------------------------------------------------------------------
@@ -284,8 +286,8 @@ _TABLES: Final[dict[str, Callable[[], str]]] = {
     "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
     "fields": _fields,
     "events": _events,
-    "user": lambda: _table(("attribute", "type", ""), _user()),
-    "settings": lambda: _table(("setting", "default", "meaning"), _settings()),
+    "user": _user,
+    "settings": _settings,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "glossary.md").read_text()
-ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([^`|]+)` \|$", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^- \*\*([^*]+)\*\*: (.+) \(`([^`]+)`\)$", PAGE, re.MULTILINE)
 
 
 def test_it_has_terms() -> None:
@@ -24,5 +24,5 @@ def test_each_term_leads_to_a_file_that_is_there() -> None:
 
 def test_every_row_is_a_term() -> None:
     """A row in another form would not be checked."""
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
-    assert len([row for row in rows if not row.startswith("| term")]) == len(ROWS)
+    rows = [line for line in PAGE.splitlines() if line.startswith(("- ", "|"))]
+    assert len(rows) == len(ROWS)

@@ -36,7 +36,7 @@ def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     run(tree, "scripts.client_types")
     assert (tree / "contracts" / "commands" / "ChangeTheme.v1.json").is_file()
     assert (
-        "| `theme` | S | Colours of the pages: light, dark or system |"
+        "- `theme` (S): Colours of the pages: light, dark or system\n"
         in (tree / "docs/reference/table.md").read_text()
     )
     run(tree, "ruff", "format")
@@ -55,7 +55,8 @@ def test_the_setting_of_the_page_works(tmp_path: Path) -> None:
     tree = changed_tree(SETTING, tmp_path)
     run(tree, "scripts.reference_tables")
     settings = (tree / "docs/reference/settings.md").read_text()
-    assert "| `LOCK_MINUTES` | `5` | from 1 to 1440 |" in settings
+    assert "- `LOCK_MINUTES` (`5`): Minutes for which" in settings
+    assert "(1 to 1440)" in settings
     run(tree, "ruff", "format")
     run(tree, "ruff", "check")
     run(tree, "mypy", "worker")

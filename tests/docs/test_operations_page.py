@@ -32,7 +32,7 @@ def rows(page: str, first: str) -> list[list[str]]:
 def rendered(value: object) -> str:
     """Render a default as it is written in the environment."""
     match value:
-        case None:
+        case None | ():
             return "none"
         case tuple():
             return f"`{','.join(value)}`"
@@ -54,7 +54,7 @@ def test_the_page_lists_every_setting_with_its_default() -> None:
         name.upper(): rendered(field.default) for name, field in Settings.model_fields.items()
     }
 
-    listed = {name.strip("`"): default for name, default, *_ in rows(SETTINGS, "setting")}
+    listed = dict(re.findall(r"^- `(\w+)` \((.*?)\): ", SETTINGS, re.MULTILINE))
 
     assert listed == settings | by_environment
     assert f"prefix `{PREFIX}`" in SETTINGS

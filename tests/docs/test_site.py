@@ -109,13 +109,13 @@ TERMS = (
 
 @pytest.mark.parametrize("term", TERMS)
 def test_the_search_leads_to_the_definition_of_a_term(site: Path, term: str) -> None:
-    """A standard term of the field is in the glossary's index, as the first cell of a row."""
+    """A standard term of the field is in the glossary's index, as the first words of a line."""
     script = (site / "search" / "search_index.js").read_text()
     index = json.loads(script.removeprefix("var __index = "))
     glossary = [each for each in index["docs"] if each["location"].startswith("reference/glossary")]
     assert any(term in each["text"].lower() for each in glossary)
     rows = (ROOT / "docs" / "reference" / "glossary.md").read_text().lower()
-    assert re.search(rf"^\| [^|]*\b{term}\b[^|]* \|", rows, re.MULTILINE), term
+    assert re.search(rf"^- \*\*[^*]*\b{term}\b[^*]*\*\*:", rows, re.MULTILINE), term
 
 
 # --- how pages are laid out ----------------------------------------------------------------

@@ -79,7 +79,7 @@ def contract(heading: str) -> dict[str, str]:
     """Return the attributes listed for every item and under a heading, with their types."""
     common, *sections = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     (text,) = (part for part in sections if part.startswith(f"{heading}\n"))
-    rows = re.findall(r"^\| (`.*?`) \| (\w+(?: of \w+)?) \|", common + text, re.MULTILINE)
+    rows = re.findall(r"^- (`[^:(]*`) \((\w+(?: of \w+)?)\)", common + text, re.MULTILINE)
     return {name: kind for names, kind in rows for name in re.findall(r"`(\w+)`", names)}
 
 

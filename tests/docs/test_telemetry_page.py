@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "telemetry.md").read_text()
 METRICS = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 ROWS = {
-    match[1]: (match[2], match[3])
+    match[1]: (match[2], match[3] or "")
     for match in re.finditer(
-        r"^\| `([a-z_.]+)` \| (\w+)(?:, s)? \| ([a-z_., ]*?) ?\| .* \|$", METRICS, re.MULTILINE
+        r"^- `([a-z_.]+)`, (\w+)(?:, s)?(?: \(([a-z_., ]+)\))?: ", METRICS, re.MULTILINE
     )
 }
 
