@@ -100,7 +100,8 @@ def _fact(user: User, field: Field[Any]) -> object:
 
 
 def _set(value: object) -> str | None:
-    return None if value is None else "set"
+    """Return `set` for a value; None if there is no value, or nothing in it."""
+    return None if value is None or value in ("", {}) else "set"
 
 
 def _time(value: datetime | None) -> str | None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from adapters.dynamodb.projection import CREDENTIALS
 from cli import output, rendering
+from domain.commands import AcceptTerms
 from domain.handlers import Context, handle
 from operations.presentation import user_facts
 from operations.received_event import ReceivedEvent
@@ -139,3 +140,13 @@ def test_no_credential_of_a_user_is_shown() -> None:
     assert user_facts(user).keys().isdisjoint(CREDENTIALS)
     for secret in (PASSWORD.value, "argon2", token("refresh").value, token("refresh").stored):
         assert secret not in shown
+
+
+def test_terms_are_shown_as_set_only_if_a_document_was_accepted() -> None:
+    """A user who accepted nothing has no value there."""
+    context = Context(NOW, {}, OLDEST, HASH_KEYS.address_hash)
+    user = handle(envelope(register("ada"), "ada"), None, context).user
+    assert user is not None
+    assert user_facts(user)["terms"] is None
+    handle(envelope(AcceptTerms("terms", "2026-11"), "ada"), user, context)
+    assert user_facts(user)["terms"] == "set"
